@@ -1,0 +1,51 @@
+using Nibble.Formats;
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Artifacts;
+
+/// <summary>How the input of a layer is quantized while the quantized model runs.</summary>
+/// <param name="Scheme">Per token (dynamic: parameters computed from each token) or per tensor.</param>
+/// <param name="Static">Parameters fixed by calibration or training; null when dynamic.</param>
+public sealed record ActivationQuantization(QuantizationScheme Scheme, QuantizationParameters? Static);
+
+/// <summary>A quantized linear layer.</summary>
+/// <param name="Name">The module's name in the checkpoint, such as <c>model.layers.0.mlp.down_proj</c>.</param>
+/// <param name="Weight">The weight, [out, in].</param>
+/// <param name="Input">How the layer's input is quantized; null when it stays float.</param>
+public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, ActivationQuantization? Input);
+
+/// <summary>A tensor that stays in floating point.</summary>
+/// <param name="Name">Its name in the checkpoint, such as <c>model.norm.weight</c>.</param>
+/// <param name="Shape">Its shape.</param>
+/// <param name="Values">Its values, already rounded to what <paramref name="StoredAs"/> can hold.</param>
+/// <param name="StoredAs">The element type it is stored in: F32, F16 or BF16.</param>
+public sealed record FloatTensor(string Name, IReadOnlyList<int> Shape, float[] Values, ElementType StoredAs);
+
+/// <summary>Where a quantized model comes from; kept inside the artifact.</summary>
+/// <param name="Version">The version of Nibble that made it.</param>
+/// <param name="Method"><c>ptq</c> or <c>qat</c>.</param>
+/// <param name="Seed">The seed that drove everything random.</param>
+/// <param name="SourceHashes">SHA-256 of the files it was made from, by file name.</param>
+/// <param name="Metrics">What was measured while it was made, by name; no times, so that equal runs write equal bytes.</param>
+public sealed record Provenance(
+    string Version,
+    string Method,
+    long Seed,
+    IReadOnlyDictionary<string, string> SourceHashes,
+    IReadOnlyDictionary<string, double> Metrics);
+
+/// <summary>The one result of PTQ and QAT: all that exporters, evaluators and reports see.</summary>
+/// <param name="ConfigJson">The text of the checkpoint's <c>config.json</c>.</param>
+/// <param name="Layers">The quantized layers, in the model's order.</param>
+/// <param name="FloatTensors">All other tensors, in the model's order.</param>
+/// <param name="Recipe">The recipe that was followed.</param>
+/// <param name="Provenance">Where the model comes from.</param>
+/// <param name="TokenizerFolder">The folder that holds the tokenizer's files, which are copied into the artifact.</param>
+public sealed record QuantizedModel(
+    string ConfigJson,
+    IReadOnlyList<QuantizedLayer> Layers,
+    IReadOnlyList<FloatTensor> FloatTensors,
+    Recipe Recipe,
+    Provenance Provenance,
+    string TokenizerFolder);

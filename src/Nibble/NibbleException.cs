@@ -1,0 +1,22 @@
+namespace Nibble;
+
+/// <summary>What the user gave cannot be used; the message says what was found, where, what was expected and what to do.</summary>
+public class NibbleException : Exception
+{
+    /// <summary>Creates an exception with a message for the user.</summary>
+    public NibbleException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Creates an exception with a message for the user and its cause.</summary>
+    public NibbleException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+
+    /// <summary>Creates an exception without a message.</summary>
+    public NibbleException()
+    {
+    }
+}

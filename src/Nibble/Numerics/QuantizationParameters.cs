@@ -1,0 +1,70 @@
+namespace Nibble.Numerics;
+
+/// <summary>An interval of real values, both ends included.</summary>
+/// <param name="Min">The lowest value.</param>
+/// <param name="Max">The highest value.</param>
+public readonly record struct ValueRange(float Min, float Max);
+
+/// <summary>The scale and zero point of <c>real = scale * (code - zeroPoint)</c>.</summary>
+/// <param name="Scale">The distance between two neighbouring codes, positive and finite.</param>
+/// <param name="ZeroPoint">The code of real zero; 0 in symmetric schemes.</param>
+public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
+{
+    /// <summary>The smallest scale stored as binary32: below it, dividing by the scale would overflow.</summary>
+    internal const float MinScaleFloat32 = 1.17549435e-38f;
+
+    /// <summary>The smallest scale stored as binary16, its smallest subnormal (2^-24).</summary>
+    internal const float MinScaleFloat16 = 5.9604645e-8f;
+
+    /// <summary>Computes the parameters that spread a scheme's codes over a range of values.</summary>
+    /// <remarks>
+    /// The range is first widened to hold zero. Symmetric: <c>scale = max(|min|, |max|) / ((codeMax - codeMin) / 2)</c>. Asymmetric:
+    /// <c>scale = (max - min) / (codeMax - codeMin)</c>, <c>zeroPoint = clamp(round(codeMin - min / scale))</c>, rounding half to even.
+    /// Every value of the range is then at most half a step from its code's value (when scales are stored as binary16, plus the
+    /// rounding of the scale). A range of zero width at zero has scale 1. These are the formulas of compressed-tensors'
+    /// <c>calculate_qparams</c> and of PyTorch's <c>MinMaxObserver</c>, without their epsilon.
+    /// </remarks>
+    /// <param name="range">The values to cover.</param>
+    /// <param name="scheme">The codes to use.</param>
+    /// <exception cref="ArgumentException">An end of the range is not finite, or the minimum is above the maximum.</exception>
+    public static QuantizationParameters FromRange(ValueRange range, QuantizationScheme scheme)
+    {
+        ArgumentNullException.ThrowIfNull(scheme);
+        if (!float.IsFinite(range.Min) || !float.IsFinite(range.Max) || range.Min > range.Max)
+        {
+            throw new ArgumentException($"A range must be finite and ordered, found [{range.Min}, {range.Max}].", nameof(range));
+        }
+
+        var min = Math.Min(range.Min, 0d);
+        var max = Math.Max(range.Max, 0d);
+        var codes = scheme.Codes;
+        if (scheme.Symmetric)
+        {
+            return new QuantizationParameters(RoundScale(Math.Max(-min, max) / (codes.Steps / 2d), scheme.ScalePrecision), 0);
+        }
+
+        var scale = RoundScale((max - min) / codes.Steps, scheme.ScalePrecision);
+        var zeroPoint = Math.Round(codes.Min - (min / scale), MidpointRounding.ToEven);
+        return new QuantizationParameters(scale, (int)Math.Clamp(zeroPoint, codes.Min, codes.Max));
+    }
+
+    /// <summary>Rounds a scale to the precision it is stored in, never to zero.</summary>
+    /// <exception cref="OverflowException">The scale is above what the precision can hold.</exception>
+    internal static float RoundScale(double scale, ScalePrecision precision)
+    {
+        if (scale == 0)
+        {
+            return 1;
+        }
+
+        if (precision == ScalePrecision.Float32)
+        {
+            return Math.Max((float)scale, MinScaleFloat32);
+        }
+
+        var half = (float)(Half)scale;
+        return float.IsFinite(half)
+            ? Math.Max(half, MinScaleFloat16)
+            : throw new OverflowException($"The scale {scale} is above what binary16 can hold ({Half.MaxValue}); store scales as {ScalePrecision.Float32}.");
+    }
+}

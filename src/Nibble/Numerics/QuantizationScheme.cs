@@ -1,0 +1,78 @@
+namespace Nibble.Numerics;
+
+/// <summary>The integer codes that a scheme may use, both ends included.</summary>
+/// <param name="Min">The lowest code.</param>
+/// <param name="Max">The highest code.</param>
+public readonly record struct CodeRange(int Min, int Max)
+{
+    /// <summary>Steps between the lowest and the highest code.</summary>
+    public int Steps => Max - Min;
+}
+
+/// <summary>The precision in which scales are stored, and to which they are rounded before any code is chosen.</summary>
+public enum ScalePrecision
+{
+    /// <summary>IEEE 754 binary32.</summary>
+    Float32,
+
+    /// <summary>IEEE 754 binary16, what GGUF, GPTQ, AWQ and compressed-tensors files hold.</summary>
+    Float16,
+}
+
+/// <summary>How a tensor's values become codes: <c>real = scale * (code - zeroPoint)</c>.</summary>
+/// <remarks>
+/// Codes are signed for every scheme: <c>-2^(bits-1) .. 2^(bits-1)-1</c>, or <c>-1 .. 1</c> when ternary. A symmetric scheme has
+/// zero point 0; an asymmetric one has a zero point inside the code range, so that real zero is exactly representable in both.
+/// Stored bit streams hold <c>code + 2^(bits-1)</c> (see <c>BitPacking</c>), as compressed-tensors does.
+/// </remarks>
+public sealed record QuantizationScheme
+{
+    /// <summary>The fewest bits of a code.</summary>
+    public const int MinBits = 2;
+
+    /// <summary>The most bits of a code.</summary>
+    public const int MaxBits = 8;
+
+    /// <summary>Creates a scheme of integer codes.</summary>
+    /// <param name="bits">Bits of a code, 2 to 8.</param>
+    /// <param name="symmetric">Whether the zero point is fixed at 0.</param>
+    /// <param name="granularity">Which values share a scale.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="bits"/> is outside 2 to 8.</exception>
+    public QuantizationScheme(int bits, bool symmetric, Granularity granularity)
+    {
+        ArgumentNullException.ThrowIfNull(granularity);
+        if (bits is < MinBits or > MaxBits)
+        {
+            throw new ArgumentOutOfRangeException(nameof(bits), bits, $"A scheme has {MinBits} to {MaxBits} bits; for ternary codes use {nameof(QuantizationScheme)}.{nameof(CreateTernary)}.");
+        }
+
+        Bits = bits;
+        Symmetric = symmetric;
+        Granularity = granularity;
+    }
+
+    /// <summary>Bits of a stored code, 2 to 8 (2 when <see cref="Ternary"/>).</summary>
+    public int Bits { get; }
+
+    /// <summary>Whether the zero point is fixed at 0.</summary>
+    public bool Symmetric { get; }
+
+    /// <summary>Which values share a scale.</summary>
+    public Granularity Granularity { get; }
+
+    /// <summary>Whether only the codes -1, 0 and 1 are used.</summary>
+    public bool Ternary { get; private init; }
+
+    /// <summary>The precision in which scales are stored.</summary>
+    public ScalePrecision ScalePrecision { get; init; } = ScalePrecision.Float32;
+
+    /// <summary>The codes this scheme may use.</summary>
+    public CodeRange Codes => Ternary ? new CodeRange(-1, 1) : new CodeRange(-(1 << (Bits - 1)), (1 << (Bits - 1)) - 1);
+
+    /// <summary>Creates a symmetric scheme of the codes -1, 0 and 1.</summary>
+    /// <param name="granularity">Which values share a scale.</param>
+    public static QuantizationScheme CreateTernary(Granularity granularity) => new(MinBits, symmetric: true, granularity) { Ternary = true };
+
+    /// <inheritdoc/>
+    public override string ToString() => $"{(Ternary ? "ternary" : $"int{Bits}")} {(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
+}

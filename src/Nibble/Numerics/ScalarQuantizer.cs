@@ -1,0 +1,28 @@
+namespace Nibble.Numerics;
+
+/// <summary>The quantizer, one value at a time: the specification that every kernel, fake quantizer and exporter is tested against.</summary>
+/// <remarks>
+/// <c>code = clamp(round(value / scale) + zeroPoint)</c> in binary32, rounding half to even (ONNX QuantizeLinear). NaN becomes the
+/// zero point, that is, real zero; the infinities become the ends of the code range.
+/// </remarks>
+public static class ScalarQuantizer
+{
+    /// <summary>The code of a value.</summary>
+    public static sbyte Quantize(float value, QuantizationParameters parameters, CodeRange codes)
+    {
+        if (float.IsNaN(value))
+        {
+            return (sbyte)parameters.ZeroPoint;
+        }
+
+        var code = MathF.Round(value / parameters.Scale, MidpointRounding.ToEven) + parameters.ZeroPoint;
+        return (sbyte)Math.Clamp(code, codes.Min, codes.Max);
+    }
+
+    /// <summary>The value of a code.</summary>
+    public static float Dequantize(sbyte code, QuantizationParameters parameters) => parameters.Scale * (code - parameters.ZeroPoint);
+
+    /// <summary>The value of a value's code: what the quantized model computes with.</summary>
+    public static float FakeQuantize(float value, QuantizationParameters parameters, CodeRange codes) =>
+        Dequantize(Quantize(value, parameters, codes), parameters);
+}

@@ -1,0 +1,28 @@
+using Nibble.Numerics;
+
+namespace Nibble.Observers;
+
+/// <summary>Watches values and yields the range that a quantizer should cover.</summary>
+/// <remarks>
+/// Statistics are bounded in memory, however many values are seen, and two observers of one kind can be merged, so that
+/// calibration can be split. Values that are not finite are counted and otherwise ignored.
+/// </remarks>
+public interface IObserver
+{
+    /// <summary>Finite values seen.</summary>
+    long Count { get; }
+
+    /// <summary>NaN and infinite values seen.</summary>
+    long NonFiniteCount { get; }
+
+    /// <summary>Takes values in.</summary>
+    void Observe(ReadOnlySpan<float> values);
+
+    /// <summary>Takes in what another observer of the same kind has seen.</summary>
+    /// <exception cref="ArgumentException">The other observer is of another kind or differently set up.</exception>
+    void Merge(IObserver other);
+
+    /// <summary>The range to cover with a scheme's codes.</summary>
+    /// <exception cref="InvalidOperationException">No finite value was seen.</exception>
+    ValueRange Range(QuantizationScheme scheme);
+}

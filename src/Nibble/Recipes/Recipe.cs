@@ -1,0 +1,105 @@
+using System.IO.Enumeration;
+using Nibble.Numerics;
+
+namespace Nibble.Recipes;
+
+/// <summary>How the range of a weight group is chosen.</summary>
+public enum WeightRange
+{
+    /// <summary>From the lowest to the highest value.</summary>
+    MinMax,
+
+    /// <summary>The shrunk range with the least squared error.</summary>
+    Mse,
+}
+
+/// <summary>Which observer yields the range of a statically quantized activation.</summary>
+public enum ObserverKind
+{
+    /// <summary>Lowest and highest value seen.</summary>
+    MinMax,
+
+    /// <summary>Exponential moving average of each batch's lowest and highest value.</summary>
+    MovingAverage,
+
+    /// <summary>The range that leaves a small share of the values out.</summary>
+    Percentile,
+
+    /// <summary>The range with the least squared error over a histogram.</summary>
+    Mse,
+
+    /// <summary>The range with the least Kullback-Leibler divergence over a histogram.</summary>
+    Entropy,
+}
+
+/// <summary>How the gradient passes a fake quantizer in training.</summary>
+public enum GradientEstimator
+{
+    /// <summary>Straight-through with ranges recomputed from the weights at every step (Bengio et al. 2013; Jacob et al. 2018).</summary>
+    StraightThrough,
+
+    /// <summary>Straight-through with the scale itself learned (LSQ, Esser et al. 2020).</summary>
+    LearnedScale,
+}
+
+/// <summary>How the inputs of the matched layers are quantized.</summary>
+/// <param name="Scheme">Per token (dynamic) or per tensor (static).</param>
+/// <param name="Observer">Yields the static range; unused when dynamic.</param>
+public sealed record ActivationRule(QuantizationScheme Scheme, ObserverKind Observer = ObserverKind.MinMax);
+
+/// <summary>What to do with the layers whose names match a pattern.</summary>
+/// <param name="Pattern">A layer's name with <c>*</c> for any text and <c>?</c> for any character, such as <c>model.layers.0.*</c>.</param>
+/// <param name="Weights">The weights' scheme; null keeps the layer in float.</param>
+/// <param name="Activations">How inputs are quantized; null keeps them float.</param>
+/// <param name="Range">How weight ranges are chosen.</param>
+public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, ActivationRule? Activations = null, WeightRange Range = WeightRange.MinMax)
+{
+    /// <summary>Whether a layer's name matches the pattern.</summary>
+    public bool Matches(string layer) => FileSystemName.MatchesSimpleExpression(Pattern, layer, ignoreCase: false);
+}
+
+/// <summary>How quantization-aware training runs.</summary>
+public sealed record QatSettings
+{
+    /// <summary>How the gradient passes the fake quantizers.</summary>
+    public GradientEstimator Estimator { get; init; } = GradientEstimator.LearnedScale;
+
+    /// <summary>Optimizer steps, at least 1.</summary>
+    public int Steps { get; init; } = 300;
+
+    /// <summary>Sequences in a step, at least 1.</summary>
+    public int BatchSize { get; init; } = 8;
+
+    /// <summary>Tokens in a sequence, at least 2.</summary>
+    public int SequenceLength { get; init; } = 256;
+
+    /// <summary>AdamW's peak learning rate of the weights.</summary>
+    public double LearningRate { get; init; } = 1e-3;
+
+    /// <summary>AdamW's peak learning rate of learned scales, relative to each scale's starting value.</summary>
+    public double ScaleLearningRate { get; init; } = 1e-3;
+
+    /// <summary>AdamW's decoupled weight decay of the matrices.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>Share of the steps over which the learning rate rises from 0 to its peak, 0 to 1; it then falls along a cosine.</summary>
+    public double WarmUp { get; init; } = 0.05;
+
+    /// <summary>The learning rate at the end, as a share of its peak, 0 to 1.</summary>
+    public double FinalLearningRate { get; init; } = 0.01;
+
+    /// <summary>The greatest norm of the gradient; longer ones are shortened to it.</summary>
+    public double GradientClip { get; init; } = 1;
+}
+
+/// <summary>What to do with each layer: the same record in code, in YAML or JSON, and inside an artifact.</summary>
+/// <param name="Name">What the recipe is called.</param>
+/// <param name="Rules">The rules; the first whose pattern matches a layer decides, and a layer that none matches stays float.</param>
+public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
+{
+    /// <summary>How quantization-aware training runs.</summary>
+    public QatSettings Qat { get; init; } = new();
+
+    /// <summary>The rule that decides about a layer; null when it stays float.</summary>
+    public RecipeRule? RuleFor(string layer) => Rules.FirstOrDefault(rule => rule.Matches(layer)) is { Weights: not null } rule ? rule : null;
+}

@@ -1,0 +1,1 @@
+namespace Nibble.Torch.Tests; public class SmokeTests { [Fact] public void Runs() { Assert.Equal(2, int.Parse("2", System.Globalization.CultureInfo.InvariantCulture)); } }
