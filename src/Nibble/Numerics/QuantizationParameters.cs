@@ -10,12 +10,6 @@ public readonly record struct ValueRange(float Min, float Max);
 /// <param name="ZeroPoint">The code of real zero; 0 in symmetric schemes.</param>
 public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
 {
-    /// <summary>The smallest scale stored as binary32: below it, dividing by the scale would overflow.</summary>
-    internal const float MinScaleFloat32 = 1.17549435e-38f;
-
-    /// <summary>The smallest scale stored as binary16, its smallest subnormal (2^-24).</summary>
-    internal const float MinScaleFloat16 = 5.9604645e-8f;
-
     /// <summary>Computes the parameters that spread a scheme's codes over a range of values.</summary>
     /// <remarks>
     /// The range is first widened to hold zero. Symmetric: <c>scale = max(|min|, |max|) / ((codeMax - codeMin) / 2)</c>. Asymmetric:
@@ -48,23 +42,21 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         return new QuantizationParameters(scale, (int)Math.Clamp(zeroPoint, codes.Min, codes.Max));
     }
 
-    /// <summary>Rounds a scale to the precision it is stored in, never to zero.</summary>
+    /// <summary>The smallest scale that is used: the smallest normal binary32, below which dividing by it could overflow, or the smallest subnormal binary16.</summary>
+    public static float MinScale(ScalePrecision precision) => precision == ScalePrecision.Float32 ? 1.17549435e-38f : (float)Half.Epsilon;
+
+    /// <summary>Rounds a scale to the precision it is stored in, never to zero; 0 becomes 1.</summary>
     /// <exception cref="OverflowException">The scale is above what the precision can hold.</exception>
-    internal static float RoundScale(double scale, ScalePrecision precision)
+    public static float RoundScale(double scale, ScalePrecision precision)
     {
         if (scale == 0)
         {
             return 1;
         }
 
-        if (precision == ScalePrecision.Float32)
-        {
-            return Math.Max((float)scale, MinScaleFloat32);
-        }
-
-        var half = (float)(Half)scale;
-        return float.IsFinite(half)
-            ? Math.Max(half, MinScaleFloat16)
-            : throw new OverflowException($"The scale {scale} is above what binary16 can hold ({Half.MaxValue}); store scales as {ScalePrecision.Float32}.");
+        var stored = precision == ScalePrecision.Float32 ? (float)scale : (float)(Half)(float)scale;
+        return float.IsFinite(stored)
+            ? Math.Max(stored, MinScale(precision))
+            : throw new OverflowException($"The scale {scale} is above what {precision} can hold; store scales as {ScalePrecision.Float32}.");
     }
 }

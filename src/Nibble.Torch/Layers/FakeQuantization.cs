@@ -1,0 +1,64 @@
+using Nibble.Numerics;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Layers;
+
+/// <summary>The quantizer of <see cref="ScalarQuantizer"/> composed from tensor operators, on any device, with gradients.</summary>
+public static class FakeQuantization
+{
+    /// <summary>Scales and zero points of rows of values, as <see cref="QuantizationParameters.FromRange"/> computes them.</summary>
+    /// <param name="min">The lowest value of each row.</param>
+    /// <param name="max">The highest value of each row; same shape.</param>
+    /// <param name="scheme">The codes to use.</param>
+    /// <returns>Scales (float32) and zero points (float32, whole numbers) of the same shape.</returns>
+    public static (Tensor Scale, Tensor ZeroPoint) Parameters(Tensor min, Tensor max, QuantizationScheme scheme)
+    {
+        using var scope = NewDisposeScope();
+        var codes = scheme.Codes;
+        var low = min.to(float64).clamp_max(0);
+        var high = max.to(float64).clamp_min(0);
+        var exact = scheme.Symmetric ? maximum(-low, high) / (codes.Steps / 2d) : (high - low) / codes.Steps;
+        var scale = RoundScale(exact, scheme.ScalePrecision);
+        var zeroPoint = scheme.Symmetric ? zeros_like(scale) : (codes.Min - (low / scale.to(float64))).round().clamp(codes.Min, codes.Max).to(float32);
+        return (scale.MoveToOuterDisposeScope(), zeroPoint.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Scales in the precision they are stored in, as <see cref="QuantizationParameters.RoundScale"/> rounds them.</summary>
+    public static Tensor RoundScale(Tensor scale, ScalePrecision precision)
+    {
+        var single = scale.to(float32);
+        var stored = precision == ScalePrecision.Float16 ? single.to(float16).to(float32) : single;
+        return where(scale == 0, ones_like(stored), stored.clamp_min(QuantizationParameters.MinScale(precision)));
+    }
+
+    /// <summary>The values of the codes of <paramref name="x"/>, without a gradient.</summary>
+    /// <param name="x">Values.</param>
+    /// <param name="scale">Scales that broadcast to <paramref name="x"/>.</param>
+    /// <param name="zeroPoint">Zero points that broadcast to <paramref name="x"/>.</param>
+    /// <param name="codes">The codes to use.</param>
+    public static Tensor Apply(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var value = (x / scale).round_().add_(zeroPoint).clamp_(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale);
+        return value.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The straight-through estimator: the value of <paramref name="quantized"/>, the gradient of <paramref name="x"/> (Bengio et al. 2013).</summary>
+    public static Tensor StraightThrough(Tensor x, Tensor quantized) => x + (quantized - x).detach();
+
+    /// <summary>Fake quantization with a learned step: LSQ (Esser et al. 2020, equations 1 to 3).</summary>
+    /// <remarks>
+    /// The gradient of a value passes inside the code range and stops outside; that of the scale is <c>round(v) - v</c> inside, with
+    /// <c>v = x / scale</c>, and the end of the range outside. Composed from operators, autograd yields exactly these.
+    /// </remarks>
+    /// <param name="x">Values.</param>
+    /// <param name="scale">Scales that broadcast to <paramref name="x"/>, usually with a gradient.</param>
+    /// <param name="zeroPoint">Zero points, whole numbers.</param>
+    /// <param name="codes">The codes to use.</param>
+    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes)
+    {
+        var v = minimum(maximum(x / scale, codes.Min - zeroPoint), codes.Max - zeroPoint);
+        return StraightThrough(v, v.round()) * scale;
+    }
+}

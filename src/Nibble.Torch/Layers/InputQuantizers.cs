@@ -1,0 +1,63 @@
+using Nibble.Artifacts;
+using Nibble.Numerics;
+using Nibble.Observers;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Layers;
+
+/// <summary>Quantizes each token of an input with parameters computed from that token.</summary>
+/// <param name="scheme">A scheme per token.</param>
+public sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQuantizer
+{
+    /// <inheritdoc/>
+    public Tensor Apply(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        var x = tensor.detach();
+        var (scale, zeroPoint) = FakeQuantization.Parameters(x.amin([-1], keepdim: true), x.amax([-1], keepdim: true), scheme);
+        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(x, scale, zeroPoint, scheme.Codes)).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Quantizes an input with parameters that calibration or training fixed.</summary>
+/// <param name="scheme">A scheme per tensor.</param>
+/// <param name="parameters">The scale and zero point.</param>
+public sealed class StaticInputQuantizer(QuantizationScheme scheme, QuantizationParameters parameters) : ITensorQuantizer, IDisposable
+{
+    private readonly Tensor scale = tensor(parameters.Scale).DetachFromDisposeScope();
+    private readonly Tensor zeroPoint = tensor((float)parameters.ZeroPoint).DetachFromDisposeScope();
+
+    /// <inheritdoc/>
+    public Tensor Apply(Tensor tensor) => FakeQuantization.Apply(tensor, scale, zeroPoint, scheme.Codes);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        scale.Dispose();
+        zeroPoint.Dispose();
+    }
+}
+
+/// <summary>Shows an input to an observer and passes it on unchanged.</summary>
+/// <param name="observer">Takes the values in.</param>
+public sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
+{
+    /// <inheritdoc/>
+    public Tensor Apply(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        observer.Observe(tensor.detach().cpu().contiguous().data<float>().ToArray());
+        return tensor.alias().MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Makes the quantizer that simulates an artifact's activation quantization.</summary>
+internal static class InputQuantizers
+{
+    public static ITensorQuantizer? Create(ActivationQuantization? input) => input switch
+    {
+        null => null,
+        { Static: { } parameters } => new StaticInputQuantizer(input.Scheme, parameters),
+        _ => new DynamicInputQuantizer(input.Scheme),
+    };
+}

@@ -1,0 +1,57 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+
+namespace Nibble.Torch.Layers;
+
+/// <summary>Stands between a tensor and the layer that uses it: fake-quantizes it, watches it, or both.</summary>
+public interface ITensorQuantizer
+{
+    /// <summary>What the layer computes with in the place of <paramref name="tensor"/>; same shape.</summary>
+    Tensor Apply(Tensor tensor);
+}
+
+/// <summary>A linear layer, <c>y = x W^T + b</c>, whose weight and input can be quantized without replacing the module.</summary>
+public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
+{
+    /// <summary>Creates a layer with an uninitialised weight of shape [<paramref name="outFeatures"/>, <paramref name="inFeatures"/>].</summary>
+    public QuantizableLinear(int inFeatures, int outFeatures, bool bias)
+        : base(nameof(QuantizableLinear))
+    {
+        InFeatures = inFeatures;
+        OutFeatures = outFeatures;
+        Weight = nn.Parameter(empty(outFeatures, inFeatures));
+        register_parameter("weight", Weight);
+        if (bias)
+        {
+            Bias = nn.Parameter(zeros(outFeatures));
+            register_parameter("bias", Bias);
+        }
+    }
+
+    /// <summary>Columns of the weight.</summary>
+    public int InFeatures { get; }
+
+    /// <summary>Rows of the weight.</summary>
+    public int OutFeatures { get; }
+
+    /// <summary>The weight, [out, in].</summary>
+    public Parameter Weight { get; }
+
+    /// <summary>The bias, [out]; null when the layer has none.</summary>
+    public Parameter? Bias { get; }
+
+    /// <summary>What happens to the weight before it is used; null uses it as it is.</summary>
+    public ITensorQuantizer? WeightQuantizer { get; set; }
+
+    /// <summary>What happens to the input before it is used; null uses it as it is.</summary>
+    public ITensorQuantizer? InputQuantizer { get; set; }
+
+    /// <inheritdoc/>
+    public override Tensor forward(Tensor input)
+    {
+        var x = InputQuantizer?.Apply(input) ?? input;
+        var weight = WeightQuantizer?.Apply(Weight) ?? Weight;
+        return F.linear(x, weight, Bias);
+    }
+}

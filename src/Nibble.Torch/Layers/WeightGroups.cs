@@ -1,0 +1,39 @@
+using Nibble.Numerics;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+
+namespace Nibble.Torch.Layers;
+
+/// <summary>Lays a weight matrix out so that each row holds the values that share a scale, and back.</summary>
+/// <remarks>A ragged last group is padded with zeros, which widen no range (every range holds zero) and carry no gradient.</remarks>
+internal sealed class WeightGroups
+{
+    private readonly int rows;
+    private readonly int columns;
+    private readonly int padding;
+
+    public WeightGroups(int rows, int columns, QuantizationScheme scheme)
+    {
+        this.rows = rows;
+        this.columns = columns;
+        Count = QuantizedTensor.GroupCount(rows, columns, scheme.Granularity);
+        Length = scheme.Granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
+        padding = scheme.Granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
+    }
+
+    /// <summary>Groups in the matrix.</summary>
+    public int Count { get; }
+
+    /// <summary>Values in a group, padding included.</summary>
+    public int Length { get; }
+
+    /// <summary>[out, in] to [groups, values].</summary>
+    public Tensor Split(Tensor weight) => (padding == 0 ? weight : F.pad(weight, (0, padding))).reshape(Count, Length);
+
+    /// <summary>[groups, values] to [out, in].</summary>
+    public Tensor Join(Tensor groups)
+    {
+        var padded = groups.reshape(rows, columns + padding);
+        return padding == 0 ? padded : padded.narrow(1, 0, columns);
+    }
+}
