@@ -1,0 +1,126 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+
+namespace Nibble.Formats.Safetensors;
+
+/// <summary>A tensor to be written.</summary>
+/// <param name="Name">The tensor's name.</param>
+/// <param name="ElementType">How its elements are stored.</param>
+/// <param name="Shape">Its shape; empty for a scalar.</param>
+/// <param name="Write">Writes exactly the tensor's bytes, little-endian; called when its turn comes.</param>
+public sealed record SafetensorsTensor(string Name, ElementType ElementType, IReadOnlyList<long> Shape, Action<Stream> Write)
+{
+    /// <summary>A tensor whose bytes are at hand.</summary>
+    public static SafetensorsTensor FromBytes(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<byte> bytes) =>
+        new(name, type, shape, stream => stream.Write(bytes.Span));
+
+    /// <summary>A tensor of floating-point values, narrowed to <paramref name="type"/> (half to even) when it is written.</summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="type">F32, F16 or BF16.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="values">Its values, row by row.</param>
+    public static SafetensorsTensor FromFloats(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<float> values) =>
+        new(name, type, shape, stream => stream.Write(type.ToBytes(values.Span)));
+}
+
+/// <summary>Writes safetensors files: equal tensors give equal bytes, in whatever order they come.</summary>
+public static class SafetensorsWriter
+{
+    private static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Writes a file under a temporary name and renames it once it is whole.</summary>
+    /// <remarks>
+    /// As in the reference writer, tensors are ordered by falling element size, then name, and the header is padded with blanks to
+    /// a multiple of 8 bytes, so that every tensor is aligned to its elements. Metadata is ordered by key.
+    /// </remarks>
+    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="tensors">The tensors.</param>
+    /// <param name="metadata">Free-form metadata.</param>
+    /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, a shape is too large, or a tensor writes more or fewer bytes than its shape says.</exception>
+    public static void Write(string path, IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(tensors);
+        SafetensorsTensor[] ordered = [.. tensors.OrderByDescending(tensor => tensor.ElementType.ByteSize()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];
+        var header = Header(ordered, metadata);
+        AtomicFile.Write(path, stream =>
+        {
+            Span<byte> length = stackalloc byte[SafetensorsHeader.LengthSize];
+            BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
+            stream.Write(length);
+            stream.Write(header);
+            foreach (var tensor in ordered)
+            {
+                var end = stream.Position + ByteLength(tensor);
+                tensor.Write(stream);
+                if (stream.Position != end)
+                {
+                    throw new ArgumentException($"Tensor {tensor.Name} wrote up to byte {stream.Position}, its shape says {end}.", nameof(tensors));
+                }
+            }
+        });
+    }
+
+    private static byte[] Header(SafetensorsTensor[] tensors, IReadOnlyDictionary<string, string>? metadata)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(buffer, Options))
+        {
+            writer.WriteStartObject();
+            if (metadata is { Count: > 0 })
+            {
+                writer.WriteStartObject(SafetensorsHeader.MetadataKey);
+                foreach (var (key, value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+                {
+                    writer.WriteString(key, value);
+                }
+
+                writer.WriteEndObject();
+            }
+
+            WriteTensors(writer, tensors);
+            writer.WriteEndObject();
+        }
+
+        var padding = -buffer.WrittenCount & 7;
+        buffer.GetSpan(padding)[..padding].Fill((byte)' ');
+        buffer.Advance(padding);
+        return buffer.WrittenSpan.ToArray();
+    }
+
+    private static void WriteTensors(Utf8JsonWriter writer, SafetensorsTensor[] tensors)
+    {
+        var names = new HashSet<string>(StringComparer.Ordinal) { SafetensorsHeader.MetadataKey };
+        var offset = 0L;
+        foreach (var tensor in tensors)
+        {
+            if (!names.Add(tensor.Name))
+            {
+                throw new ArgumentException($"The name {tensor.Name} is taken twice or reserved.", nameof(tensors));
+            }
+
+            var end = checked(offset + ByteLength(tensor));
+            writer.WriteStartObject(tensor.Name);
+            writer.WriteString("dtype", tensor.ElementType.ToString());
+            writer.WriteStartArray("shape");
+            foreach (var size in tensor.Shape)
+            {
+                writer.WriteNumberValue(size);
+            }
+
+            writer.WriteEndArray();
+            writer.WriteStartArray("data_offsets");
+            writer.WriteNumberValue(offset);
+            writer.WriteNumberValue(end);
+            writer.WriteEndArray();
+            writer.WriteEndObject();
+            offset = end;
+        }
+    }
+
+    private static long ByteLength(SafetensorsTensor tensor) => tensor.Shape.All(size => size >= 0) && SafetensorsHeader.ByteLength(tensor.ElementType, tensor.Shape) is { } length
+        ? length
+        : throw new ArgumentException($"Tensor {tensor.Name} has a negative or too large shape [{string.Join(", ", tensor.Shape)}].", nameof(tensor));
+}
