@@ -5,5 +5,6 @@ var root = new RootCommand("Writes the stories that Nibble's built-in model is t
 {
     WriteCommand.Create(),
     TokenizeCommand.Create(),
+    TrainCommand.Create(),
 };
 return await root.Parse(args).InvokeAsync();

@@ -1,2 +1,3 @@
-Nibble.Torch.Native.TorchRuntime.EnsureLoaded();
-Console.WriteLine(TorchSharp.torch.ones(2, 3).sum().item<float>());
+using Nibble.Cli;
+
+return await NibbleProgram.RunAsync(args, Console.Out, Console.Error).ConfigureAwait(false);

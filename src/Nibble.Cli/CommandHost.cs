@@ -1,0 +1,47 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Nibble.Cli.Rendering;
+using Nibble.Torch;
+using Nibble.Torch.Native;
+using Spectre.Console;
+
+namespace Nibble.Cli;
+
+/// <summary>What every command needs of its surroundings: where to write, how to show progress, when to stop.</summary>
+internal sealed class CommandHost(TextWriter output, TextWriter error)
+{
+    private readonly CancellationTokenSource source = new();
+
+    /// <summary>The result: stdout.</summary>
+    public TextWriter Output => output;
+
+    /// <summary>Cancelled by Ctrl-C.</summary>
+    public CancellationToken Cancellation => source.Token;
+
+    /// <summary>A console that renders tables to stdout.</summary>
+    public IAnsiConsole Console { get; } = AnsiConsole.Create(new AnsiConsoleSettings { Out = new WriterOutput(output, System.Console.IsOutputRedirected) });
+
+    /// <summary>The first signal asks the work to stop at a safe point; a second one ends the process.</summary>
+    public void Cancel(PosixSignalContext context)
+    {
+        context.Cancel = !source.IsCancellationRequested;
+        source.Cancel();
+    }
+
+    /// <summary>Loads libtorch and sets its threads; before any tensor.</summary>
+    public static void StartTorch(int? threads)
+    {
+        TorchRuntime.EnsureLoaded();
+        TorchSharp.torch.set_num_threads(threads ?? Environment.ProcessorCount);
+    }
+
+    /// <summary>Runs work while its progress is shown on stderr.</summary>
+    public T WithProgress<T>(Func<IProgressLine, T> work) => ProgressDisplay.Run(error, work);
+
+    /// <summary>Writes one JSON document to stdout.</summary>
+    public void WriteJson<T>(T document, JsonTypeInfo<T> type) => output.WriteLine(JsonSerializer.Serialize(document, type));
+
+    /// <summary>Writes a line for the user to stderr.</summary>
+    public void Note(string text) => error.WriteLine(text);
+}

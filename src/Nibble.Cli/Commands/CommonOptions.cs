@@ -1,0 +1,45 @@
+using System.CommandLine;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary>Arguments and options that several commands share, worded once.</summary>
+internal static class CommonOptions
+{
+    public static Argument<string> Model() => new("MODEL") { Description = "A Hugging Face folder: config.json, model.safetensors (or its index), a tokenizer." };
+
+    public static Argument<string> ModelOrArtifact() => new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face folder, or a folder that ptq, qat or compare wrote." };
+
+    public static Option<string> Recipe() => new("--recipe", "-r")
+    {
+        Description = "A preset such as w4a16-g32 (weights 4 bit, activations 16 bit, groups of 32), w8a8, w8a8-static, w4a8-g32, or a YAML or JSON file.",
+        Required = true,
+    };
+
+    public static Option<string> Output() => new("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
+
+    public static Option<bool> Json() => new("--json") { Description = "Print one JSON document on stdout instead of text." };
+
+    public static Option<long> Seed() => new("--seed") { Description = "Drives everything random.", DefaultValueFactory = _ => 1 };
+
+    public static Option<int?> Threads() => AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
+
+    public static Option<int?> Steps() => AtLeast("--steps", 1, "Optimizer steps.");
+
+    public static Option<int?> Context() => AtLeast("--context", 2, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
+
+    public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
+
+    /// <summary>A whole number with a lower bound, checked when the command line is parsed.</summary>
+    public static Option<int?> AtLeast(string name, int minimum, string description)
+    {
+        var option = new Option<int?>(name) { Description = description };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, out var value) && value < minimum)
+            {
+                result.AddError($"{name} is {value}, expected {minimum} or more.");
+            }
+        });
+        return option;
+    }
+}

@@ -1,0 +1,69 @@
+using System.CommandLine;
+using System.Globalization;
+using Nibble.Cli.Rendering;
+using Nibble.Torch.Data;
+using Nibble.Torch.Evaluation;
+using Nibble.Torch.Models;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble eval</c>: how well a model or an artifact predicts a text.</summary>
+internal static class EvalCommand
+{
+    public static Command Create(CommandHost host)
+    {
+        var model = CommonOptions.ModelOrArtifact();
+        var data = new Option<string>("--data", "-d") { Description = "The text to score: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var context = CommonOptions.Context();
+        var windows = CommonOptions.Windows();
+        var reference = new Option<string?>("--reference") { Description = "A float model to compare with: adds top-1 agreement and mean KL divergence." };
+        var threads = CommonOptions.Threads();
+        var json = CommonOptions.Json();
+        var command = new Command("eval", "Score a model on a text: perplexity over the second half of each window, as llama.cpp's perplexity tool does it.")
+        {
+            model, data, context, windows, reference, threads, json,
+        };
+        command.SetAction(parsed =>
+        {
+            CommandHost.StartTorch(parsed.GetValue(threads));
+            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
+            using var compared = parsed.GetValue(reference) is { } folder ? LoadedModel.Open(folder) : null;
+            if (compared is not null && compared.Model.Config.VocabularySize != loaded.Model.Config.VocabularySize)
+            {
+                throw new NibbleException($"{compared.Folder}: the reference has a vocabulary of {compared.Model.Config.VocabularySize}, expected the model's {loaded.Model.Config.VocabularySize}");
+            }
+
+            var text = TokenStream.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+            var length = WindowLength(parsed.GetValue(context), loaded);
+            var result = host.WithProgress(progress =>
+                Evaluator.Evaluate(loaded.Model, text, length, parsed.GetValue(windows), compared?.Model, progress, host.Cancellation));
+            if (parsed.GetValue(json))
+            {
+                host.WriteJson(
+                    new EvalDocument(EvalDocument.CurrentSchema, loaded.Name, text.Name, length, result.Windows, result.Tokens, result.Perplexity, result.Loss, result.Divergence, result.Agreement),
+                    CliJson.Default.EvalDocument);
+                return ExitCode.Done;
+            }
+
+            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"perplexity  {result.Perplexity:F4}   ({result.Loss:F5} nats a token)"));
+            if (compared is not null)
+            {
+                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"KL          {result.Divergence:F5} nats a token from {compared.Name}"));
+                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"agreement   {result.Agreement:P2} of the likeliest tokens"));
+            }
+
+            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"scored      {result.Tokens} tokens of {text.Name} in {result.Windows} windows of {length}"));
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    /// <summary>The window asked for, or 512, or less where the model cannot take that.</summary>
+    public static int WindowLength(int? asked, LoadedModel model)
+    {
+        var limit = model.Model.Config.MaxPositions;
+        return asked > limit
+            ? throw new NibbleException($"--context is {asked}, expected at most {limit}, the positions of {model.Name}")
+            : asked ?? Math.Min(512, limit);
+    }
+}

@@ -1,0 +1,105 @@
+using System.CommandLine;
+using System.Globalization;
+using Nibble.Cli.Rendering;
+using Nibble.Numerics;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Spectre.Console;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble inspect</c>: what a model consists of and what each width would make of it.</summary>
+internal static class InspectCommand
+{
+    private const double OutlierDeviations = 6;
+    private const int GroupSize = 32;
+    private static readonly int[] Widths = [8, 4, 3, 2];
+
+    public static Command Create(CommandHost host)
+    {
+        var model = CommonOptions.ModelOrArtifact();
+        var json = CommonOptions.Json();
+        var command = new Command("inspect", "Show a model's layers, shapes, weight ranges and outliers, and its size at each width.") { model, json };
+        command.SetAction(parsed =>
+        {
+            CommandHost.StartTorch(threads: null);
+            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
+            var document = Inspect(loaded);
+            if (parsed.GetValue(json))
+            {
+                host.WriteJson(document, CliJson.Default.InspectDocument);
+            }
+            else
+            {
+                Render(host.Console, document);
+            }
+
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static InspectDocument Inspect(LoadedModel loaded)
+    {
+        var layers = loaded.Model.Linears.Select(linear => Describe(linear.Key, linear.Value)).ToList();
+        var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
+        var all = loaded.Model.ParameterCount;
+        var sizes = Widths.ToDictionary(
+            bits => $"w{bits}a16-g{GroupSize}",
+            bits => loaded.Bytes - FloatBytes(loaded) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
+        return new InspectDocument(InspectDocument.CurrentSchema, loaded.Name, loaded.Model.Config.ModelType, all, linears, loaded.Bytes, layers, sizes);
+    }
+
+    /// <summary>Bytes that the layers which presets quantize take in the checkpoint.</summary>
+    private static long FloatBytes(LoadedModel loaded) => loaded.Model.Linears
+        .Where(linear => linear.Key != "lm_head" && loaded.StoredAs.ContainsKey(linear.Key + ".weight"))
+        .Sum(linear => (long)linear.Value.InFeatures * linear.Value.OutFeatures * Formats.ElementTypes.Size(loaded.StoredAs[linear.Key + ".weight"]));
+
+    private static long QuantizedBytes(InspectedLayer layer, int bits) =>
+        QuantizedTensor.CountStoredBytes(layer.Rows, layer.Columns, new QuantizationScheme(bits, symmetric: false, Granularity.Group(GroupSize)) { ScalePrecision = ScalePrecision.Float16 });
+
+    private static InspectedLayer Describe(string name, QuantizableLinear layer)
+    {
+        var values = layer.Values();
+        double sum = 0, squares = 0;
+        foreach (var value in values)
+        {
+            sum += value;
+            squares += (double)value * value;
+        }
+
+        var mean = sum / values.Length;
+        var deviation = Math.Sqrt(Math.Max(0, (squares / values.Length) - (mean * mean)));
+        var (min, max) = (values.Min(), values.Max());
+        var outliers = values.Count(value => Math.Abs(value - mean) > OutlierDeviations * deviation);
+        var largest = deviation > 0 ? Math.Max(Math.Abs(min - mean), Math.Abs(max - mean)) / deviation : 0;
+        return new InspectedLayer(name, layer.OutFeatures, layer.InFeatures, min, max, deviation, largest, (double)outliers / values.Length);
+    }
+
+    private static void Render(IAnsiConsole console, InspectDocument document)
+    {
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumn("layer").AddColumn(new TableColumn("shape").RightAligned()).AddColumn(new TableColumn("min").RightAligned())
+            .AddColumn(new TableColumn("max").RightAligned()).AddColumn(new TableColumn("deviation").RightAligned())
+            .AddColumn(new TableColumn("largest").RightAligned()).AddColumn(new TableColumn("outliers").RightAligned());
+        foreach (var layer in document.Layers)
+        {
+            table.AddRow(
+                Markup.Escape(layer.Name),
+                $"{layer.Rows} x {layer.Columns}",
+                layer.Min.ToString("F4", CultureInfo.InvariantCulture),
+                layer.Max.ToString("F4", CultureInfo.InvariantCulture),
+                layer.Deviation.ToString("F4", CultureInfo.InvariantCulture),
+                string.Create(CultureInfo.InvariantCulture, $"{layer.LargestInDeviations:F1} sd"),
+                layer.OutlierShare.ToString("P3", CultureInfo.InvariantCulture));
+        }
+
+        console.Write(table);
+        console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{document.Model} ({document.Type}): {document.Parameters:N0} parameters, {document.LinearParameters:N0} in linear layers; {document.Bytes:N0} bytes"));
+        console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"largest: the value farthest from the mean in standard deviations (sd); outliers: share beyond {OutlierDeviations} sd"));
+        foreach (var (recipe, bytes) in document.SizeByWidth)
+        {
+            console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{recipe,-9} {bytes,14:N0} bytes, {(double)document.Bytes / bytes:F2} times smaller"));
+        }
+    }
+}

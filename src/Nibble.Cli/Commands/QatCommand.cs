@@ -1,0 +1,63 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Qat;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble qat</c>: quantization-aware training into an artifact.</summary>
+internal static class QatCommand
+{
+    public static Command Create(CommandHost host)
+    {
+        var model = CommonOptions.Model();
+        var recipe = CommonOptions.Recipe();
+        var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var output = CommonOptions.Output();
+        var steps = CommonOptions.Steps();
+        var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights; the recipe's (1e-3 in presets) when not given. Large models want less." };
+        var seed = CommonOptions.Seed();
+        var threads = CommonOptions.Threads();
+        var json = CommonOptions.Json();
+        rate.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<double?>() is <= 0 or double.NaN)
+            {
+                result.AddError("--learning-rate must be above 0.");
+            }
+        });
+        var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it.")
+        {
+            model, recipe, data, output, steps, rate, seed, threads, json,
+        };
+        command.SetAction(parsed =>
+        {
+            var started = Stopwatch.GetTimestamp();
+            var folder = parsed.GetValue(output)!;
+            QuantizeOutput.RequireAbsent(folder);
+            var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
+            CommandHost.StartTorch(parsed.GetValue(threads));
+            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
+            loaded.RequireFloat();
+            var settings = rules.Qat with
+            {
+                Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
+                LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
+                SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxPositions),
+            };
+            var text = TokenStream.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+            var trainer = new QuantizationAwareTrainer(loaded, rules, settings, text, CalibrationOptions.For(loaded.Model.Config), parsed.GetValue(seed));
+            var quantized = host.WithProgress(progress =>
+            {
+                trainer.Train(progress, host.Cancellation);
+                return trainer.Convert();
+            });
+            QuantizeOutput.Write(host, parsed.GetValue(json), loaded, quantized, folder, started, trainer.Losses[^1].Loss);
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

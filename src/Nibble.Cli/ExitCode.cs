@@ -1,0 +1,12 @@
+namespace Nibble.Cli;
+
+/// <summary>What the process returns; documented in <c>docs/commands.md</c>.</summary>
+internal static class ExitCode
+{
+    public const int Done = 0;
+    public const int InternalError = 1;
+    public const int Usage = 2;
+    public const int BadInput = 3;
+    public const int NativeLibrary = 5;
+    public const int Cancelled = 130;
+}

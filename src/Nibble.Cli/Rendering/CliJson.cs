@@ -1,0 +1,38 @@
+using System.Text.Json.Serialization;
+
+namespace Nibble.Cli.Rendering;
+
+/// <summary>What <c>eval --json</c> prints.</summary>
+internal sealed record EvalDocument(string Schema, string Model, string Data, int Context, int Windows, long Tokens, double Perplexity, double Loss, double? Kl, double? Agreement)
+{
+    public const string CurrentSchema = "nibble.eval/1";
+}
+
+/// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
+internal sealed record QuantizeDocument(string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, double? FinalTrainingLoss)
+{
+    public const string CurrentSchema = "nibble.quantize/1";
+}
+
+/// <summary>What <c>generate --json</c> prints.</summary>
+internal sealed record GenerateDocument(string Schema, string Model, string Prompt, string Text)
+{
+    public const string CurrentSchema = "nibble.generate/1";
+}
+
+/// <summary>What <c>inspect --json</c> prints.</summary>
+internal sealed record InspectDocument(string Schema, string Model, string Type, long Parameters, long LinearParameters, long Bytes, IReadOnlyList<InspectedLayer> Layers, IReadOnlyDictionary<string, long> SizeByWidth)
+{
+    public const string CurrentSchema = "nibble.inspect/1";
+}
+
+/// <summary>A linear layer as <c>inspect</c> sees it.</summary>
+internal sealed record InspectedLayer(string Name, int Rows, int Columns, float Min, float Max, double Deviation, double LargestInDeviations, double OutlierShare);
+
+/// <summary>How the documents are written.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(EvalDocument))]
+[JsonSerializable(typeof(QuantizeDocument))]
+[JsonSerializable(typeof(GenerateDocument))]
+[JsonSerializable(typeof(InspectDocument))]
+internal sealed partial class CliJson : JsonSerializerContext;

@@ -1,0 +1,112 @@
+using Nibble.Artifacts;
+using Nibble.Observers;
+using Nibble.Recipes;
+using Nibble.Torch.Data;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models.Llama;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Calibration;
+
+/// <summary>What calibration looks at.</summary>
+/// <param name="Windows">Windows of text, at least 1.</param>
+/// <param name="Length">Tokens in a window, at least 2.</param>
+public sealed record CalibrationOptions(int Windows = 32, int Length = 256)
+{
+    /// <summary>The default amount, in windows that a model can take.</summary>
+    public static CalibrationOptions For(LlamaConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        var standard = new CalibrationOptions();
+        return standard with { Length = Math.Min(standard.Length, config.MaxPositions) };
+    }
+}
+
+/// <summary>Runs text through a float model and finds how each layer's input is to be quantized.</summary>
+public static class ActivationCalibration
+{
+    /// <summary>Decides the activation quantization of every layer for which a recipe asks it.</summary>
+    /// <param name="model">The float model; unchanged afterwards.</param>
+    /// <param name="recipe">Says which layers.</param>
+    /// <param name="text">Calibration text; null is enough when no layer is static.</param>
+    /// <param name="options">How much of the text is used, from its beginning.</param>
+    /// <param name="progress">Told after each window.</param>
+    /// <param name="cancellation">Stops between windows.</param>
+    /// <returns>By layer name.</returns>
+    /// <exception cref="NibbleException">A static layer without text, or with an input that is not finite.</exception>
+    public static IReadOnlyDictionary<string, ActivationQuantization> Run(
+        LlamaModel model,
+        Recipe recipe,
+        TokenStream? text,
+        CalibrationOptions options,
+        IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(recipe);
+        ArgumentNullException.ThrowIfNull(options);
+        var rules = model.Linears
+            .Select(linear => (linear.Key, linear.Value, Rule: recipe.RuleFor(linear.Key)?.Activations))
+            .Where(item => item.Rule is not null)
+            .ToList();
+        var result = rules
+            .Where(item => item.Rule!.Scheme.Granularity is Numerics.PerToken)
+            .ToDictionary(item => item.Key, item => new ActivationQuantization(item.Rule!.Scheme, null));
+        var observed = rules
+            .Where(item => item.Rule!.Scheme.Granularity is not Numerics.PerToken)
+            .Select(item => (Name: item.Key, Layer: item.Value, item.Rule!.Scheme, Observer: Observer.Create(item.Rule!.Observer)))
+            .ToList();
+        if (observed.Count == 0)
+        {
+            return result;
+        }
+
+        if (text is null)
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' quantizes activations with static ranges, which need calibration text: give --data");
+        }
+
+        foreach (var item in observed)
+        {
+            item.Layer.InputQuantizer = new ObservingQuantizer(item.Observer);
+        }
+
+        try
+        {
+            Feed(model, text, options, progress, cancellation);
+        }
+        finally
+        {
+            foreach (var item in observed)
+            {
+                item.Layer.InputQuantizer = null;
+            }
+        }
+
+        foreach (var (name, _, scheme, observer) in observed)
+        {
+            if (observer.NonFiniteCount > 0)
+            {
+                throw new NibbleException($"calibration: the input of layer '{name}' holds {observer.NonFiniteCount} NaN or infinite values; the float model itself overflows on this text");
+            }
+
+            result[name] = new ActivationQuantization(scheme, Numerics.QuantizationParameters.FromRange(observer.Range(scheme), scheme));
+        }
+
+        return result;
+    }
+
+    private static void Feed(LlamaModel model, TokenStream text, CalibrationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        text.RequireWindow(options.Length);
+        var windows = Math.Min(options.Windows, text.WindowCount(options.Length));
+        using var guard = no_grad();
+        for (var i = 0; i < windows; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var scope = NewDisposeScope();
+            model.forward(tensor(text.Window(i * options.Length, options.Length), 1, options.Length));
+            progress?.Report(new RunProgress("calibrate", i + 1, windows));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+using Nibble.Formats.HuggingFace;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Data;
+
+/// <summary>A text as one row of token ids.</summary>
+/// <param name="Name">What the text is called, for messages.</param>
+/// <param name="Ids">The ids; the first is the beginning-of-sequence id where the tokenizer has one.</param>
+/// <param name="BosId">The id that starts every window; null where the tokenizer has none.</param>
+public sealed record TokenStream(string Name, int[] Ids, int? BosId)
+{
+    private const string Separator = "<|endoftext|>";
+
+    /// <summary>Reads a text file and tokenises it once.</summary>
+    /// <remarks>A line <c>&lt;|endoftext|&gt;</c> stands between two documents, which are joined by one blank line.</remarks>
+    /// <exception cref="NibbleException">The file is missing or empty.</exception>
+    public static TokenStream Read(string path, TextTokenizer tokenizer)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        if (!File.Exists(path))
+        {
+            throw new NibbleException($"{path}: no such text file");
+        }
+
+        var documents = File.ReadAllText(path).ReplaceLineEndings("\n")
+            .Split(Separator)
+            .Select(document => document.Trim())
+            .Where(document => document.Length > 0);
+        var text = string.Join("\n\n", documents);
+        if (text.Length == 0)
+        {
+            throw new NibbleException($"{path}: the file holds no text");
+        }
+
+        var ids = tokenizer.Encode(text);
+        return new TokenStream(Path.GetFileName(path), tokenizer.BosId is { } bos ? [bos, .. ids] : ids, tokenizer.BosId);
+    }
+
+    /// <summary>How many windows of a length the text fills.</summary>
+    public int WindowCount(int length) => Ids.Length / length;
+
+    /// <summary>A window of consecutive ids, the first replaced by the beginning-of-sequence id.</summary>
+    public long[] Window(int start, int length)
+    {
+        var window = new long[length];
+        for (var i = 0; i < length; i++)
+        {
+            window[i] = Ids[start + i];
+        }
+
+        window[0] = BosId ?? window[0];
+        return window;
+    }
+
+    /// <summary>Windows drawn at random places, as an int64 tensor [batch, length].</summary>
+    public Tensor RandomBatch(Random random, int batch, int length)
+    {
+        ArgumentNullException.ThrowIfNull(random);
+        RequireWindow(length);
+        var rows = new long[batch * length];
+        for (var row = 0; row < batch; row++)
+        {
+            Window(random.Next(Ids.Length - length + 1), length).CopyTo(rows, row * length);
+        }
+
+        return tensor(rows, batch, length);
+    }
+
+    /// <summary>Refuses a text shorter than one window.</summary>
+    /// <exception cref="NibbleException">The text is too short.</exception>
+    public void RequireWindow(int length)
+    {
+        if (Ids.Length < length)
+        {
+            throw new NibbleException($"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}; give a longer text or a shorter context");
+        }
+    }
+}

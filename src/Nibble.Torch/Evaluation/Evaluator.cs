@@ -1,0 +1,84 @@
+using Nibble.Torch.Data;
+using Nibble.Torch.Models.Llama;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Evaluation;
+
+/// <summary>How well a model predicts a text, and how far it is from its float reference.</summary>
+/// <param name="Perplexity">exp of <paramref name="Loss"/>.</param>
+/// <param name="Loss">Mean negative log-likelihood, nats per token.</param>
+/// <param name="Windows">Windows scored.</param>
+/// <param name="Tokens">Tokens scored.</param>
+/// <param name="Divergence">Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, nats; null without a reference.</param>
+/// <param name="Agreement">Share of the scored positions where model and reference hold the same token likeliest, 0 to 1; null without a reference.</param>
+public sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement);
+
+/// <summary>Scores a language model on a text.</summary>
+/// <remarks>
+/// The text is cut into windows of <c>context</c> tokens, each beginning with the beginning-of-sequence token; the second half of
+/// each window is scored, every token predicted from all before it in the window. This is how llama.cpp's perplexity tool scores.
+/// </remarks>
+public static class Evaluator
+{
+    /// <summary>Scores a model.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="text">The text.</param>
+    /// <param name="context">Tokens in a window, at least 2.</param>
+    /// <param name="windows">Windows to score at most; null for all.</param>
+    /// <param name="reference">The float model to compare with; null for none.</param>
+    /// <param name="progress">Told after each window.</param>
+    /// <param name="cancellation">Stops between windows.</param>
+    /// <exception cref="NibbleException">The text is shorter than one window.</exception>
+    public static EvaluationResult Evaluate(
+        LlamaModel model,
+        TokenStream text,
+        int context,
+        int? windows = null,
+        LlamaModel? reference = null,
+        IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(text);
+        ArgumentOutOfRangeException.ThrowIfLessThan(context, 2);
+        text.RequireWindow(context);
+        var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
+        var first = context / 2;
+        double loss = 0, divergence = 0;
+        long agreements = 0;
+        using var guard = no_grad();
+        for (var i = 0; i < count; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var scope = NewDisposeScope();
+            var ids = tensor(text.Window(i * context, context), 1, context);
+            var targets = ids[0].narrow(0, first, context - first).unsqueeze(1);
+            var logProbabilities = Score(model, ids, first);
+            loss -= logProbabilities.gather(1, targets).sum(ScalarType.Float64).item<double>();
+            if (reference is not null)
+            {
+                var expected = Score(reference, ids, first);
+                divergence += (expected.exp() * (expected - logProbabilities)).sum(ScalarType.Float64).item<double>();
+                agreements += expected.argmax(1).eq(logProbabilities.argmax(1)).sum().item<long>();
+            }
+
+            progress?.Report(new RunProgress("evaluate", i + 1, count));
+        }
+
+        var tokens = (long)count * (context - first);
+        return new EvaluationResult(
+            Math.Exp(loss / tokens),
+            loss / tokens,
+            count,
+            tokens,
+            reference is null ? null : divergence / tokens,
+            reference is null ? null : (double)agreements / tokens);
+    }
+
+    /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens from <paramref name="first"/> on.</summary>
+    private static Tensor Score(LlamaModel model, Tensor ids, int first)
+    {
+        var logits = model.forward(ids)[0];
+        return logits.narrow(0, first - 1, logits.shape[0] - first).log_softmax(1);
+    }
+}

@@ -1,0 +1,48 @@
+using System.Reflection;
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Recipes;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models;
+
+/// <summary>Builds the one result of both roads from a model in memory.</summary>
+internal static class Conversion
+{
+    /// <summary>The version written into artifacts.</summary>
+    public static string Version { get; } = typeof(Conversion).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+
+    /// <summary>Joins quantized layers with the tensors that stay float, rounded to the type the checkpoint stores them in.</summary>
+    public static QuantizedModel Assemble(LoadedModel source, IReadOnlyList<QuantizedLayer> layers, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
+    {
+        var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
+        var floats = source.Model.named_parameters()
+            .Where(item => !quantized.Contains(item.name))
+            .Select(item => new FloatTensor(
+                item.name,
+                [.. item.parameter.shape.Select(size => (int)size)],
+                ValuesOf(RoundTo(item.parameter, source.StoredAs[item.name])),
+                source.StoredAs[item.name]))
+            .ToList();
+        return new QuantizedModel(source.ConfigJson, layers, floats, recipe, new Provenance(Version, method, seed, source.Hashes, metrics), source.Folder);
+    }
+
+    /// <summary>A tensor's values as its element type on disk can hold them, in float32.</summary>
+    public static Tensor RoundTo(Tensor tensor, ElementType type)
+    {
+        using var guard = no_grad();
+        return type switch
+        {
+            ElementType.F16 => tensor.to(float16).to(float32),
+            ElementType.BF16 => tensor.to(bfloat16).to(float32),
+            _ => tensor.detach(),
+        };
+    }
+
+    /// <summary>A tensor's values, row by row.</summary>
+    public static float[] ValuesOf(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        return tensor.detach().cpu().contiguous().data<float>().ToArray();
+    }
+}

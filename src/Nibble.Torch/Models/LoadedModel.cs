@@ -1,0 +1,156 @@
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Formats.HuggingFace;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models.Llama;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models;
+
+/// <summary>A model in memory with what belongs to it: tokenizer, configuration, and where it came from.</summary>
+/// <param name="Folder">The folder it was read from.</param>
+/// <param name="ConfigJson">The text of its <c>config.json</c>.</param>
+/// <param name="Model">The model itself.</param>
+/// <param name="Tokenizer">Its tokenizer.</param>
+/// <param name="StoredAs">The element type of each parameter in the checkpoint.</param>
+/// <param name="Bytes">Bytes of its tensors on disk.</param>
+/// <param name="Hashes">SHA-256 of its files by name.</param>
+public sealed record LoadedModel(
+    string Folder,
+    string ConfigJson,
+    LlamaModel Model,
+    TextTokenizer Tokenizer,
+    IReadOnlyDictionary<string, ElementType> StoredAs,
+    long Bytes,
+    IReadOnlyDictionary<string, string> Hashes) : IDisposable
+{
+    /// <summary>The quantized model that an artifact folder holds; null for a float checkpoint.</summary>
+    public QuantizedModel? Quantized { get; init; }
+
+    /// <summary>What the model is called: the name of its folder.</summary>
+    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+
+    /// <summary>Opens a float checkpoint or an artifact of Nibble.</summary>
+    /// <param name="folder">A Hugging Face folder.</param>
+    /// <exception cref="NibbleException">The folder holds no model that can be loaded.</exception>
+    public static LoadedModel Open(string folder) => QuantizedModelFile.IsArtifact(folder) ? OpenArtifact(folder) : OpenCheckpoint(folder);
+
+    /// <summary>Refuses a model that is quantized already.</summary>
+    /// <exception cref="NibbleException">The model is an artifact.</exception>
+    public void RequireFloat()
+    {
+        if (Quantized is not null)
+        {
+            throw new NibbleException($"{Folder}: this is an artifact that {Quantized.Provenance.Method} wrote with the recipe '{Quantized.Recipe.Name}', expected a float checkpoint; quantize the model that it was made from");
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Model.Dispose();
+
+    private static LoadedModel OpenCheckpoint(string folder)
+    {
+        using var checkpoint = Checkpoint.Open(folder);
+        var config = LlamaConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, "config.json"));
+        var tokenizer = TextTokenizer.Load(folder);
+        var model = new LlamaModel(config);
+        var storedAs = new Dictionary<string, ElementType>();
+        try
+        {
+            foreach (var (name, parameter) in model.named_parameters())
+            {
+                if (!checkpoint.Contains(name))
+                {
+                    throw new NibbleException($"{folder}: the checkpoint lacks the tensor '{name}', which a model of type '{config.ModelType}' has");
+                }
+
+                var entry = checkpoint.Entry(name);
+                if (!entry.Shape.SequenceEqual(parameter.shape))
+                {
+                    throw new NibbleException($"{folder}: tensor '{name}' has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", parameter.shape)}] from config.json");
+                }
+
+                storedAs[name] = entry.ElementType;
+                CopyInto(parameter, checkpoint.ReadFloats(name));
+            }
+
+            var unknown = checkpoint.TensorNames.FirstOrDefault(name => !storedAs.ContainsKey(name) && !name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) && name != "lm_head.weight");
+            if (unknown is not null)
+            {
+                throw new NibbleException($"{folder}: the checkpoint holds the tensor '{unknown}', which a model of type '{config.ModelType}' with this config.json does not use");
+            }
+
+            return new LoadedModel(folder, checkpoint.ConfigJson, model, tokenizer, storedAs, checkpoint.TensorBytes, checkpoint.Hashes());
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    private static LoadedModel OpenArtifact(string folder)
+    {
+        var quantized = QuantizedModelFile.Load(folder);
+        var model = Simulate(quantized, folder);
+        var storedAs = quantized.FloatTensors.ToDictionary(tensor => tensor.Name, tensor => tensor.StoredAs);
+        return new LoadedModel(folder, quantized.ConfigJson, model, TextTokenizer.Load(folder), storedAs, QuantizedModelFile.TensorBytes(folder), quantized.Provenance.SourceHashes)
+        {
+            Quantized = quantized,
+        };
+    }
+
+    /// <summary>Makes the float model that computes what a quantized model computes.</summary>
+    /// <param name="quantized">The quantized model.</param>
+    /// <param name="source">Where it comes from, for messages.</param>
+    /// <exception cref="NibbleException">The tensors are not those of the configuration.</exception>
+    public static LlamaModel Simulate(QuantizedModel quantized, string source)
+    {
+        ArgumentNullException.ThrowIfNull(quantized);
+        var model = new LlamaModel(LlamaConfig.Parse(quantized.ConfigJson, $"{source}: config.json"));
+        try
+        {
+            var floats = quantized.FloatTensors.ToDictionary(tensor => tensor.Name);
+            var layers = quantized.Layers.ToDictionary(layer => layer.Name);
+            foreach (var (name, linear) in model.Linears)
+            {
+                if (layers.TryGetValue(name, out var layer))
+                {
+                    if (layer.Weight.Rows != linear.OutFeatures || layer.Weight.Columns != linear.InFeatures)
+                    {
+                        throw new NibbleException($"{source}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{linear.OutFeatures}, {linear.InFeatures}] from config.json");
+                    }
+
+                    CopyInto(linear.Weight, layer.Weight.Dequantize());
+                    linear.InputQuantizer = InputQuantizers.Create(layer.Input);
+                }
+            }
+
+            foreach (var (name, parameter) in model.named_parameters())
+            {
+                if (floats.TryGetValue(name, out var value) && value.Values.Length == parameter.numel())
+                {
+                    CopyInto(parameter, value.Values);
+                }
+                else if (!name.EndsWith(".weight", StringComparison.Ordinal) || !layers.ContainsKey(name[..^".weight".Length]))
+                {
+                    throw new NibbleException($"{source}: tensor '{name}' is missing or not of the shape [{string.Join(", ", parameter.shape)}] that config.json gives");
+                }
+            }
+
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    private static void CopyInto(Tensor parameter, float[] values)
+    {
+        using var guard = no_grad();
+        using var source = tensor(values);
+        parameter.copy_(source.view(parameter.shape));
+    }
+}

@@ -1,0 +1,192 @@
+using Nibble.Artifacts;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>The training loss of a step.</summary>
+/// <param name="Step">The step, from 1.</param>
+/// <param name="Loss">Nats per token on the step's batch.</param>
+public readonly record struct TrainingPoint(int Step, double Loss);
+
+/// <summary>The second road: trains a model through its fake quantizers, so that it adapts to its grid, then converts it.</summary>
+/// <remarks>
+/// A trainer works on the model in place: <see cref="Train"/>, then <see cref="Convert"/>. In between, the model holds its fake
+/// quantizers and evaluates as it was trained; converting changes nothing that it computes. Without a recipe it trains the float
+/// model for the same steps on the same batches: the control that tells better quantization from more training.
+/// </remarks>
+public sealed class QuantizationAwareTrainer
+{
+    private readonly LoadedModel source;
+    private readonly QatSettings settings;
+    private readonly Recipe? recipe;
+    private readonly long seed;
+    private readonly List<(string Name, QuantizableLinear Layer, WeightFakeQuantizer Quantizer)> layers = [];
+    private readonly IReadOnlyDictionary<string, ActivationQuantization> inputs = new Dictionary<string, ActivationQuantization>();
+    private readonly List<TrainingPoint> losses = [];
+
+    /// <summary>Puts fake quantizers into a model.</summary>
+    /// <param name="source">The float model, which will be trained in place.</param>
+    /// <param name="recipe">What to do with each layer; null trains the float model (<paramref name="settings"/> still apply).</param>
+    /// <param name="settings">How to train.</param>
+    /// <param name="text">Text to train on, and to calibrate static activations with.</param>
+    /// <param name="calibration">How much text calibrates static activations.</param>
+    /// <param name="seed">Drives the order of the batches.</param>
+    /// <exception cref="NibbleException">The recipe matches no layer, a setting is out of range, or the text is shorter than a sequence.</exception>
+    public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, TokenStream text, CalibrationOptions calibration, long seed)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ArgumentNullException.ThrowIfNull(settings);
+        ArgumentNullException.ThrowIfNull(text);
+        this.source = source;
+        this.recipe = recipe;
+        this.settings = settings;
+        this.seed = seed;
+        Text = text;
+        text.RequireWindow(settings.SequenceLength);
+        if (recipe is null)
+        {
+            return;
+        }
+
+        inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration);
+        foreach (var (name, layer) in source.Model.Linears)
+        {
+            if (recipe.RuleFor(name) is { } rule)
+            {
+                var quantizer = WeightFakeQuantizer.Create(settings.Estimator, rule, layer.Weight);
+                layer.WeightQuantizer = quantizer;
+                layer.InputQuantizer = InputQuantizerOf(name);
+                layers.Add((name, layer, quantizer));
+            }
+        }
+
+        PostTrainingQuantizer.RequireLayers(layers.Count, source, recipe);
+    }
+
+    /// <summary>The text trained on.</summary>
+    public TokenStream Text { get; }
+
+    /// <summary>The training loss of every step so far.</summary>
+    public IReadOnlyList<TrainingPoint> Losses => losses;
+
+    /// <summary>Trains: AdamW (Loshchilov and Hutter 2019), linear warm-up, cosine decay, gradients clipped by norm.</summary>
+    /// <param name="progress">Told after each step.</param>
+    /// <param name="cancellation">Stops between steps.</param>
+    /// <exception cref="NibbleException">The loss is no longer finite.</exception>
+    public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        var random = new Random(unchecked((int)(seed ^ (seed >> 32))));
+        using var optimizer = CreateOptimizer();
+        var trained = AllParameters().ToArray();
+        for (var step = 1; step <= settings.Steps; step++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var scope = NewDisposeScope();
+            foreach (var group in optimizer.ParamGroups)
+            {
+                group.LearningRate = group.InitialLearningRate * Schedule(step);
+            }
+
+            var batch = Text.RandomBatch(random, settings.BatchSize, settings.SequenceLength);
+            var length = settings.SequenceLength - 1;
+            var logits = source.Model.forward(batch.narrow(1, 0, length));
+            var loss = nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, length).reshape(-1));
+            optimizer.zero_grad();
+            loss.backward();
+            nn.utils.clip_grad_norm_(trained, settings.GradientClip);
+            optimizer.step();
+            var value = loss.item<float>();
+            if (!float.IsFinite(value))
+            {
+                throw new NibbleException($"the training loss became {value} at step {step}; lower the learning rate (it is {settings.LearningRate}) or lengthen the warm-up");
+            }
+
+            losses.Add(new TrainingPoint(step, value));
+            progress?.Report(new RunProgress("train", step, settings.Steps, value));
+        }
+
+        RoundFloatParameters();
+    }
+
+    /// <summary>The quantized model, which computes what the trained model computes.</summary>
+    /// <exception cref="InvalidOperationException">The trainer has no recipe.</exception>
+    public QuantizedModel Convert()
+    {
+        if (recipe is null)
+        {
+            throw new InvalidOperationException("The float control has nothing to convert.");
+        }
+
+        var converted = layers
+            .Select(item => new QuantizedLayer(item.Name, item.Quantizer.Convert(item.Layer.Weight), InputOf(item.Name, item.Layer)))
+            .ToList();
+        var metrics = losses.Count == 0 ? new Dictionary<string, double>() : new Dictionary<string, double> { ["finalTrainingLoss"] = losses[^1].Loss };
+        return Conversion.Assemble(source, converted, recipe with { Qat = settings }, "qat", seed, metrics);
+    }
+
+    private ITensorQuantizer? InputQuantizerOf(string name) => inputs.GetValueOrDefault(name) switch
+    {
+        { Static: { } start } input when settings.Estimator == GradientEstimator.LearnedScale => new LearnedInputQuantizer(input.Scheme, start),
+        var input => InputQuantizers.Create(input),
+    };
+
+    private ActivationQuantization? InputOf(string name, QuantizableLinear layer) =>
+        layer.InputQuantizer is LearnedInputQuantizer learned ? learned.Convert() : inputs.GetValueOrDefault(name);
+
+    private IEnumerable<Parameter> ScaleParameters() => layers
+        .SelectMany(item => item.Quantizer.Parameters)
+        .Concat(layers.Select(item => item.Layer.InputQuantizer).OfType<LearnedInputQuantizer>().Select(quantizer => quantizer.Logarithm));
+
+    private IEnumerable<Parameter> AllParameters() => source.Model.parameters().Concat(ScaleParameters());
+
+    private AdamW CreateOptimizer()
+    {
+        AdamW.ParamGroup Group(IEnumerable<Parameter> parameters, double rate, double decay) =>
+            new(parameters, new AdamW.Options { LearningRate = rate, InitialLearningRate = rate, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = decay });
+        var groups = new List<AdamW.ParamGroup>
+        {
+            Group(source.Model.parameters().Where(parameter => parameter.dim() > 1), settings.LearningRate, settings.WeightDecay),
+            Group(source.Model.parameters().Where(parameter => parameter.dim() <= 1), settings.LearningRate, 0),
+        };
+        if (ScaleParameters().Any())
+        {
+            groups.Add(Group(ScaleParameters(), settings.ScaleLearningRate, 0));
+        }
+
+        return optim.AdamW(groups, settings.LearningRate);
+    }
+
+    private double Schedule(int step)
+    {
+        var warm = settings.WarmUp * settings.Steps;
+        if (step < warm)
+        {
+            return step / warm;
+        }
+
+        var share = settings.Steps > warm ? (step - warm) / (settings.Steps - warm) : 1;
+        return settings.FinalLearningRate + ((1 - settings.FinalLearningRate) * (1 + Math.Cos(Math.PI * share)) / 2);
+    }
+
+    /// <summary>What stays float is stored in the checkpoint's type, so the trained model must already compute with that.</summary>
+    private void RoundFloatParameters()
+    {
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        var quantized = layers.Select(item => item.Name + ".weight").ToHashSet();
+        foreach (var (name, parameter) in source.Model.named_parameters())
+        {
+            if (!quantized.Contains(name))
+            {
+                parameter.copy_(Conversion.RoundTo(parameter, source.StoredAs[name]));
+            }
+        }
+    }
+}

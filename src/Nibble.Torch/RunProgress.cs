@@ -1,0 +1,8 @@
+namespace Nibble.Torch;
+
+/// <summary>How far a long run is.</summary>
+/// <param name="Stage">What is being done, such as <c>calibrate</c>, <c>quantize</c>, <c>train</c>, <c>evaluate</c>.</param>
+/// <param name="Done">Units finished.</param>
+/// <param name="Total">Units in the stage.</param>
+/// <param name="Loss">The latest training loss in nats per token; null outside training.</param>
+public readonly record struct RunProgress(string Stage, long Done, long Total, double? Loss = null);
