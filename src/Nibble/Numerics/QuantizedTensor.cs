@@ -63,22 +63,23 @@ public sealed class QuantizedTensor
     /// <summary>Zero points, row by row; empty in symmetric schemes.</summary>
     public sbyte[] ZeroPoints { get; }
 
-    /// <summary>Bytes that the matrix takes in a compressed-tensors <c>pack-quantized</c> file, without names and shapes.</summary>
+    /// <summary>Bytes that the matrix takes in an artifact: <see cref="CountStoredBytes"/> of its shape and scheme.</summary>
+    public long StoredBytes => CountStoredBytes(Rows, Columns, Scheme);
+
+    /// <summary>Bytes that a matrix takes in a compressed-tensors <c>pack-quantized</c> file, without names and shapes.</summary>
     /// <remarks>
-    /// Codes: each row is filled up to whole 32-bit words of <c>floor(32 / bits)</c> codes. Scales: 4 or 2 bytes each, by
-    /// <see cref="QuantizationScheme.ScalePrecision"/>. Zero points of asymmetric schemes: packed down the rows like the codes along
-    /// them, or one byte for the one of a whole tensor.
+    /// Codes: each row is a dense bit stream, filled up to whole 32-bit words. Scales: 4 or 2 bytes each, by
+    /// <see cref="QuantizationScheme.ScalePrecision"/>. Zero points of asymmetric schemes: packed down the rows like the codes along them.
     /// </remarks>
-    public long StoredBytes
+    public static long CountStoredBytes(int rows, int columns, QuantizationScheme scheme)
     {
-        get
-        {
-            var codesPerWord = 32 / Scheme.Bits;
-            var codeBytes = Rows * WordBytes(Columns, codesPerWord);
-            var scaleBytes = (long)Scales.Length * (Scheme.ScalePrecision == ScalePrecision.Float16 ? 2 : 4);
-            var zeroPointBytes = Scheme.Symmetric ? 0 : Scheme.Granularity is PerTensor ? 1 : GroupsPerRow * WordBytes(Rows, codesPerWord);
-            return codeBytes + scaleBytes + zeroPointBytes;
-        }
+        ArgumentNullException.ThrowIfNull(scheme);
+        var groups = GroupCount(rows, columns, scheme.Granularity);
+        var scaleRows = scheme.Granularity is PerTensor ? 1 : rows;
+        var codeBytes = rows * WordBytes(columns, scheme.Bits);
+        var scaleBytes = (long)groups * (scheme.ScalePrecision == ScalePrecision.Float16 ? 2 : 4);
+        var zeroPointBytes = scheme.Symmetric ? 0 : groups / scaleRows * WordBytes(scaleRows, scheme.Bits);
+        return codeBytes + scaleBytes + zeroPointBytes;
     }
 
     /// <summary>How many scales a matrix has.</summary>
@@ -128,7 +129,7 @@ public sealed class QuantizedTensor
         }
     }
 
-    private static long WordBytes(int count, int countPerWord) => (((long)count + countPerWord - 1) / countPerWord) * sizeof(uint);
+    private static long WordBytes(int count, int bits) => (((long)count * bits) + 31) / 32 * sizeof(uint);
 
     private static void RequireLength(string name, int found, int expected)
     {

@@ -69,6 +69,32 @@ public static class RoundToNearest
         return result;
     }
 
+    /// <summary>Quantizes a weight matrix with scales and zero points that are already known, such as learned ones.</summary>
+    /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>.</param>
+    /// <param name="rows">Output channels, at least 1.</param>
+    /// <param name="columns">Input channels, at least 1.</param>
+    /// <param name="scheme">The codes and which weights share a scale.</param>
+    /// <param name="scales">One scale per group, row by row; kept.</param>
+    /// <param name="zeroPoints">One zero point per group, row by row; empty in symmetric schemes; kept.</param>
+    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme.</exception>
+    public static QuantizedTensor QuantizeWith(ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, float[] scales, sbyte[] zeroPoints)
+    {
+        var result = new QuantizedTensor(rows, columns, scheme, new sbyte[weights.Length], scales, zeroPoints);
+        var kernel = QuantizationKernels.Active;
+        for (var row = 0; row < rows; row++)
+        {
+            for (var group = 0; group < result.GroupsPerRow; group++)
+            {
+                var column = group * result.GroupLength;
+                var start = (row * columns) + column;
+                var length = Math.Min(result.GroupLength, columns - column);
+                kernel.Quantize(weights.Slice(start, length), result.Parameters(row, group), scheme.Codes, result.Codes.AsSpan(start, length));
+            }
+        }
+
+        return result;
+    }
+
     /// <summary>The range of each row, all of whose weights are finite.</summary>
     private static ValueRange[] MeasureRows(Matrix matrix, int rows)
     {
