@@ -1,0 +1,188 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using Nibble.Formats.Safetensors;
+
+namespace Nibble.Formats.HuggingFace;
+
+/// <summary>A Hugging Face checkpoint: a folder of <c>config.json</c> and safetensors weights, in one file or in shards.</summary>
+public sealed class Checkpoint : IDisposable
+{
+    /// <summary>The name of the model's configuration.</summary>
+    public const string ConfigName = "config.json";
+
+    /// <summary>The name of the weights when they are one file.</summary>
+    public const string WeightsName = "model.safetensors";
+
+    /// <summary>The name of the list of shards when the weights are several files.</summary>
+    public const string IndexName = "model.safetensors.index.json";
+
+    private readonly Dictionary<string, SafetensorsFile> _files;
+    private readonly SortedDictionary<string, SafetensorsFile> _byTensor;
+
+    private Checkpoint(string folder, string configJson, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
+    {
+        Folder = folder;
+        ConfigJson = configJson;
+        _files = files;
+        _byTensor = byTensor;
+        TensorNames = [.. byTensor.Keys];
+    }
+
+    /// <summary>The checkpoint's folder.</summary>
+    public string Folder { get; }
+
+    /// <summary>The text of <c>config.json</c>, a JSON object.</summary>
+    public string ConfigJson { get; }
+
+    /// <summary>The names of all tensors, in ordinal order.</summary>
+    public IReadOnlyList<string> TensorNames { get; }
+
+    /// <summary>The bytes of the weight files on disk.</summary>
+    public long TensorBytes => _files.Values.Sum(file => new FileInfo(file.Path).Length);
+
+    /// <summary>Opens a checkpoint and validates the headers of its weight files.</summary>
+    /// <exception cref="NibbleException">The folder or a file that belongs to it is missing or broken.</exception>
+    public static Checkpoint Open(string folder)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        if (!Directory.Exists(folder))
+        {
+            throw new NibbleException(File.Exists(folder)
+                ? $"{folder} is a file; give the checkpoint's folder, which holds {ConfigName} and {WeightsName}."
+                : $"There is no folder {folder}.");
+        }
+
+        var weights = Path.Combine(folder, WeightsName);
+        var index = Path.Combine(folder, IndexName);
+        if (!File.Exists(weights) && !File.Exists(index))
+        {
+            throw MissingWeights(folder);
+        }
+
+        var configJson = ReadConfig(Path.Combine(folder, ConfigName));
+        var files = new Dictionary<string, SafetensorsFile>(StringComparer.Ordinal);
+        try
+        {
+            var byTensor = new SortedDictionary<string, SafetensorsFile>(StringComparer.Ordinal);
+            if (File.Exists(weights))
+            {
+                var file = SafetensorsFile.Open(weights);
+                files.Add(WeightsName, file);
+                foreach (var tensor in file.Tensors)
+                {
+                    byTensor.Add(tensor.Name, file);
+                }
+            }
+            else
+            {
+                OpenShards(folder, index, files, byTensor);
+            }
+
+            return new Checkpoint(folder, configJson, files, byTensor);
+        }
+        catch
+        {
+            DisposeAll(files);
+            throw;
+        }
+    }
+
+    /// <summary>Whether the checkpoint holds a tensor.</summary>
+    public bool Contains(string name) => _byTensor.ContainsKey(name);
+
+    /// <summary>The tensor of a name.</summary>
+    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    public SafetensorsEntry Entry(string name) => FileOf(name).Entry(name);
+
+    /// <summary>Reads a floating-point tensor, widened to <see cref="float"/>, row by row.</summary>
+    /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
+    public float[] ReadFloats(string name) => FileOf(name).ReadFloats(name);
+
+    /// <summary>SHA-256 of the configuration, the weights and the tokenizer's files, in lower-case hexadecimal, by file name.</summary>
+    public IReadOnlyDictionary<string, string> Hashes()
+    {
+        var hashes = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        string[] single = [ConfigName, IndexName];
+        foreach (var name in single.Concat(_files.Keys).Concat(TokenizerFiles.Names))
+        {
+            var path = Path.Combine(Folder, name);
+            if (File.Exists(path))
+            {
+                using var stream = File.OpenRead(path);
+                hashes[name] = Convert.ToHexStringLower(SHA256.HashData(stream));
+            }
+        }
+
+        return hashes;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => DisposeAll(_files);
+
+    private static void DisposeAll(Dictionary<string, SafetensorsFile> files)
+    {
+        foreach (var file in files.Values)
+        {
+            file.Dispose();
+        }
+    }
+
+    private SafetensorsFile FileOf(string name) => _byTensor.TryGetValue(name, out var file)
+        ? file
+        : throw new NibbleException($"The checkpoint {Folder} holds no tensor {name}.");
+
+    private static string ReadConfig(string path)
+    {
+        using var document = JsonFile.ReadObject(path);
+        return document.RootElement.GetRawText();
+    }
+
+    private static void OpenShards(string folder, string index, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
+    {
+        using var document = JsonFile.ReadObject(index);
+        if (!document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
+        {
+            throw new NibbleException($"{index}: expected an object weight_map of tensor names and file names.");
+        }
+
+        foreach (var mapped in map.EnumerateObject())
+        {
+            if (mapped.Value.ValueKind != JsonValueKind.String)
+            {
+                throw new NibbleException($"{index}: weight_map names no file for {mapped.Name}, found {mapped.Value.ValueKind}.");
+            }
+
+            var shard = mapped.Value.GetString()!;
+            if (!files.TryGetValue(shard, out var file))
+            {
+                if (shard.AsSpan().ContainsAny("/\\:\0") || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
+                {
+                    throw new NibbleException($"{index}: weight_map maps {mapped.Name} to '{shard}'; expected the name of a .safetensors file in the same folder.");
+                }
+
+                file = SafetensorsFile.Open(Path.Combine(folder, shard));
+                files.Add(shard, file);
+            }
+
+            if (!file.Contains(mapped.Name))
+            {
+                throw new NibbleException($"{index}: weight_map says that {shard} holds {mapped.Name}, but it does not; the files belong to different checkpoints.");
+            }
+
+            byTensor[mapped.Name] = file;
+        }
+    }
+
+    private static NibbleException MissingWeights(string folder)
+    {
+        var others = Directory.EnumerateFiles(folder)
+            .Select(path => Path.GetFileName(path))
+            .Where(name => Path.GetExtension(name) is ".bin" or ".gguf" or ".pt" or ".pth" or ".onnx" or ".h5" or ".msgpack" or ".safetensors")
+            .Order(StringComparer.Ordinal)
+            .ToArray();
+        var found = others.Length == 0 ? "no weights at all" : string.Join(", ", others);
+        return new NibbleException(
+            $"The folder {folder} holds {found}. Supported are checkpoints whose weights are {WeightsName}, or shards listed in {IndexName}; "
+            + "save the model in safetensors format (in transformers: save_pretrained with safe_serialization).");
+    }
+}
