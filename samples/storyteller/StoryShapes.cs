@@ -29,7 +29,7 @@ internal static class StoryShapes
         ? {He} looked everywhere in {his} room. | {He} looked here and there, but there was no {obj}. | {He} looked high and low.
         {His} {mom} heard {him} and came to help. "Let us look together," said {his} {mom}. | "Do not be sad," said {his} {mom}. "I will help you look." | {N} asked {his} {mom} for help, and {his} {mom} said, "Yes, of course."
         They looked {other}, but the {obj} was not there. | First they looked {other}. The {obj} was not there. | "Is it {other}?" asked {his} {mom}. They looked, but it was not there.
-        Then they looked {where}. There was the {oadj} {obj}! | At last, {N} looked {where}, and there it was! | Then {N} saw something {oadj} {where}. It was the {obj}!
+        Then they looked {where}. There was the {oadj} {obj}! | At last, {N} looked {where}, and there it was! | Then {N} saw something {where}. It was the {oadj} {obj}!
         "You found it!" said {his} {mom}. | {N} [jumped up and down/laughed and danced]. "I found it!" {he} said. | "Thank you for your help!" said {N}. | {N} gave {his} {mom} a big hug.
         ? After that, {N} always put the {obj} in a [safe/good] place. | "I will take good care of it now," said {N}. | Now {N} could {ouse} again.
         @end
@@ -95,7 +95,7 @@ internal static class StoryShapes
         "What is wrong?" asked {N}. "I am [so/very] hungry," said {F}. | "I am hungry," said {F}. "I lost my lunch." | {F} said, "I forgot my lunch, and I am [so/very] hungry."
         ? {N} looked at the {food}. It was {his} only one. | {N} wanted to eat all of the {food}. But {he} did not want {F} to be sad. | {N} thought about it.
         "We can share," said {N}. {He} broke the {food} in two. | {N} cut the {food} in two and gave {F} one half. | "Here, take half of my {food}," said {N}.
-        "Thank you, {N}!" said {F}. | {F} smiled and ate it all up. | "You are so kind," said {F}. "Thank you!"
+        "Thank you, {N}!" said {F}. | {F} smiled and took it. | "You are so kind," said {F}. "Thank you!"
         They sat together and ate. It was [so/very] good. | The {food} was [so/very] good, and they ate every bit. | It was the best {food} they ever had.
         ? A little {animal} came to look, and they gave it a bit, too. | {N} was not hungry any more. | Sharing made {N} feel warm inside.
         The next day, {F} had a {food}, too, and gave half to {N}. | After that, they always shared their lunch. | "Next time, I will share with you," said {F}.
@@ -191,8 +191,8 @@ internal static class StoryShapes
         """
         $built / from / bad / fixed = tree house / old wood / the wind blew it down / used a strong rope | sand castle / wet sand / a wave washed it away / made it far from the water | snow house / snow / the sun melted the roof / made it under a tree | tower / wooden blocks / it fell down / made the bottom bigger | little boat / wood and paper / it filled with water / put wax on the paper | bird house / a wooden box / the roof fell off / used more nails | bridge / stones and wood / the water took it away / used bigger stones
         @who
-        One [day/morning], {N} had a big idea. "I will build a {built}!" {he} said. | {N} wanted to build a {built}. | "Let us build a {built}," {N} said to {his} friend {F} one day.
-        {His} friend {F} wanted to help. | {F} said, "I will help you build it." | {He} asked {F} to help, and {fhe} said yes.
+        One [day/morning], {N} had a big idea. "I will build a {built}!" {he} told {his} friend {F}. | {N} wanted to build a {built} with {his} friend {F}. | "Let us build a {built}," {N} said to {his} friend {F} one day.
+        {F} wanted to help. | {F} said, "I will help you build it." | {He} asked {F} to help, and {fhe} said yes.
         They needed {from}, so they went to look for some. | "We need {from}," said {N}. Soon they had enough. | They got a lot of {from}.
         They worked all morning. | {N} and {F} worked very hard. | It was hard work, but it was fun.
         At last, the {built} was done. But then {bad}. | The {built} looked great. But then {bad}! | When it was almost done, {bad}.
@@ -211,10 +211,10 @@ internal static class StoryShapes
         @who
         It was {N}'s birthday, but no one said a word about it. | One morning, {N} woke up. It was {his} birthday! But the house was quiet. | {N} was sad because it was {his} birthday and everyone was away.
         ? "Did they all forget?" {he} asked. | {N} looked in every room, but {he} was all alone. | {He} ate {his} breakfast alone.
-        Then {N} saw {sign}. | What was that? There was {sign}! | When {he} got up, {he} saw {sign}.
+        Then {N} saw {sign}. | What was that? There was {sign}! | Just then, {he} saw {sign}.
         {found}
         "What can it be?" said {N}, and off {he} went. | {N} wanted to know more, so {he} went to {place}. | {N} put on {his} shoes and ran to {place}.
-        ? On the way, {he} met a {animal}, but it did not know anything. | The way was long, but {N} did not stop. | {N} walked faster and faster.
+        ? On the way, {he} met a {animal}, but it did not know anything. | The way was long, but {N} did not stop. | {N} could not wait to get there.
         {In} {place}, it was very quiet. Then everyone jumped out. "Surprise!" | "Surprise!" called {his} {mom} and all {his} friends. | And there they were, all {his} friends! "Happy birthday, {N}!" they called.
         {F} was there, and {his} {mom} had a big {cake}. | There was a big {cake}, and {F} sang a song. | There were balloons and a big {cake}.
         {F} gave {N} a gift. It was a {oadj} {obj}! | "This is for you," said {F}. It was a {oadj} {obj}! | Then {F} gave {him} a {oadj} {obj}. "I hope you like it," {fhe} said.
@@ -224,7 +224,7 @@ internal static class StoryShapes
         """,
         // Learning to do something.
         """
-        $skill / fail / tip = swim / {he} went under the water / Kick your legs | ride a bike / {he} fell on the grass / Look ahead | skate / {he} fell on the ice / Bend your knees | swim / {he} got water in {his} nose / Kick your legs | tie shoes / the string came loose / Make a big loop | read / the words were too long / Say one sound at a time | draw a horse / it looked like a dog / Start with the head | sing / it was too loud / Listen first | jump rope / the rope hit {his} feet / Count to three | climb a tree / {he} slid down again / Hold on with both hands | dance / {he} fell over {his} feet / Listen to the music
+        $skill / fail / tip = swim / {he} went under the water / Kick your legs | ride a bike / {he} fell on the grass / Look ahead | skate / {he} fell on the ice / Bend your knees | swim / {he} got water in {his} nose / Kick your legs | tie a bow / the string came loose / Make a big loop | read / the words were too long / Say one sound at a time | draw a horse / it looked like a dog / Start with the head | sing / it was too loud / Listen first | jump rope / the rope hit {his} feet / Count to three | climb a tree / {he} slid down again / Hold on with both hands | dance / {he} fell over {his} feet / Listen to the music
         @who
         {N} wanted to learn to {skill}. | There was one thing {N} could not do. {He} could not {skill}. | {His} friend {F} could {skill}, but {N} could not.
         "I want to {skill}, too," {he} said. | "Can you teach me to {skill}?" {he} asked {his} {mom}. | So {he} asked {his} {mom} to help {him}.
