@@ -21,10 +21,10 @@ public class QuantizedTensorTests
     }
 
     [Theory]
-    [InlineData(4, true, ScalePrecision.Float16, (3 * 8) + (2 * 6))] // 9 codes take two words a row
+    [InlineData(4, true, ScalePrecision.Float16, (3 * 8) + (2 * 6))] // 36 bits take two words a row
     [InlineData(4, true, ScalePrecision.Float32, (3 * 8) + (4 * 6))]
     [InlineData(4, false, ScalePrecision.Float16, (3 * 8) + (2 * 6) + (2 * 4))] // 3 zero points down each of 2 columns
-    [InlineData(3, true, ScalePrecision.Float16, (3 * 4) + (2 * 6))] // ten codes a word
+    [InlineData(3, true, ScalePrecision.Float16, (3 * 4) + (2 * 6))] // 27 bits a row
     [InlineData(8, true, ScalePrecision.Float16, (3 * 12) + (2 * 6))]
     public void StoredBytesCountsWordsScalesAndZeroPoints(int bits, bool symmetric, ScalePrecision precision, long expected)
     {
@@ -33,9 +33,9 @@ public class QuantizedTensorTests
     }
 
     [Fact]
-    public void StoredBytesOfATensorHoldsOneZeroPoint()
+    public void StoredBytesOfATensorHoldsOneWordOfZeroPoints()
     {
         var scheme = new QuantizationScheme(8, symmetric: false, Granularity.Tensor);
-        Assert.Equal((2 * 4) + 4 + 1, new QuantizedTensor(2, 3, scheme, new sbyte[6], new float[1], new sbyte[1]).StoredBytes);
+        Assert.Equal((2 * 4) + 4 + 4, new QuantizedTensor(2, 3, scheme, new sbyte[6], new float[1], new sbyte[1]).StoredBytes);
     }
 }
