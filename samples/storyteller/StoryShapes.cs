@@ -237,7 +237,7 @@ internal static class StoryShapes
         Then, one day, {he} could do it! | At last it worked! | And then, all at once, {he} did it!
         "Look at me!" {he} called. "I can {skill}!" | "I did it!" said {N}. "I can {skill}!" | {N} could {skill} all by {himself}!
         ? "Well done!" said {his} {mom}. | {His} {mom} clapped and gave {him} a hug. | "I knew you could do it," said {his} {mom}.
-        {N} was [so/very] proud. | After that, {N} liked to {skill} every day. | And {N} never said "I cannot" again. | That night, {N} told everyone about it.
+        {N} was [so/very] proud. | After that, {N} liked to {skill} every day. | And {N} never gave up again. | That night, {N} told everyone about it.
         """,
         // Kind after being mean.
         """

@@ -1,0 +1,101 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Nibble.Samples.Storyteller;
+
+namespace Nibble.Tests.Samples;
+
+public class BytePairTrainerTests
+{
+    private static readonly BytePairTokenizer Committed = Load();
+    private static readonly HashSet<string> Vocabulary = [.. Committed.Tokens];
+    private static readonly Dictionary<(string Left, string Right), int> Ranks = Committed.Merges.Index().ToDictionary(merge => merge.Item, merge => merge.Index);
+
+    [Fact]
+    public void The_committed_vocabulary_is_two_special_tokens_all_bytes_and_the_merges()
+    {
+        Assert.Equal(1024, Committed.Tokens.Count);
+        Assert.Equal(1024, Committed.Tokens.Distinct(StringComparer.Ordinal).Count());
+        Assert.Equal(["<s>", "</s>"], Committed.Tokens.Take(2));
+        Assert.Equal(BytePairTrainer.Alphabet.Order(), Committed.Tokens.Skip(2).Take(256).Select(token => token.Single()));
+        Assert.Equal(Committed.Tokens.Skip(258), Committed.Merges.Select(merge => merge.Left + merge.Right));
+    }
+
+    [Fact]
+    public void The_committed_file_is_what_training_writes_again()
+    {
+        var stories = new StoryWriter(3);
+        var trained = BytePairTrainer.Train(Enumerable.Range(0, 3500).Select(_ => stories.Write()).ToArray(), 1024);
+        Assert.Equal(File.ReadAllText(StorytellerFolder.Find("model/tokenizer.json")), trained.ToJson());
+    }
+
+    [Fact]
+    public void Any_text_comes_back_from_its_tokens() => Gen.String.Sample(text =>
+    {
+        // A lone surrogate is no UTF-8 text; what can be encoded is the text after replacement.
+        var expected = Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
+        Assert.Equal(expected, Decode(Encode(expected)));
+    });
+
+    [Theory]
+    [InlineData("Once upon a time, there was a girl.")]
+    [InlineData("naïve café, 東京 🦊\r\n\t\u0000 end\u00ad ")]
+    public void Text_comes_back(string text) => Assert.Equal(text, Decode(Encode(text)));
+
+    [Fact]
+    public void Stories_take_few_tokens_and_fit_the_context_of_the_model()
+    {
+        var writer = new StoryWriter(12);
+        var stories = Enumerable.Range(0, 50).Select(_ => writer.Write()).ToArray();
+        var lengths = stories.Select(story => Encode(story).Count).ToArray();
+        Assert.True(lengths.Sum() < 1.45 * stories.Sum(story => story.Split(' ').Length));
+        Assert.All(lengths, length => Assert.InRange(length, 1, 254));
+    }
+
+    [Fact]
+    public void The_most_frequent_pair_is_merged_first_and_a_tie_goes_to_the_smaller_ids()
+    {
+        // a b: 3 times; then (space, ab) and (ab, c) twice each, and the space is a byte while ab is a later token.
+        var trained = BytePairTrainer.Train(["abc abc abd"], 261);
+        Assert.Equal([("a", "b"), ("Ġ", "ab"), ("ab", "c")], trained.Merges);
+    }
+
+    [Fact]
+    public void Too_small_a_vocabulary_and_too_short_a_text_are_refused()
+    {
+        Assert.Contains("258", Assert.Throws<NibbleException>(() => BytePairTrainer.Train(["abc"], 257)).Message, StringComparison.Ordinal);
+        Assert.Contains("260 tokens", Assert.Throws<NibbleException>(() => BytePairTrainer.Train(["abc"], 300)).Message, StringComparison.Ordinal);
+    }
+
+    private static List<string> Encode(string text)
+    {
+        var tokens = new List<string>();
+        foreach (Match word in BytePairTrainer.PreTokens().Matches(text))
+        {
+            var parts = Encoding.UTF8.GetBytes(word.Value).Select(value => BytePairTrainer.Alphabet[value].ToString()).ToList();
+            while (parts.Zip(parts.Skip(1)).Index().Where(pair => Ranks.ContainsKey(pair.Item)).ToArray() is { Length: > 0 } pairs)
+            {
+                var (at, pair) = pairs.MinBy(candidate => Ranks[candidate.Item]);
+                parts[at] = pair.First + pair.Second;
+                parts.RemoveAt(at + 1);
+            }
+
+            tokens.AddRange(parts);
+        }
+
+        Assert.True(Vocabulary.IsSupersetOf(tokens));
+        return tokens;
+    }
+
+    private static string Decode(List<string> tokens) =>
+        Encoding.UTF8.GetString([.. string.Concat(tokens).Select(letter => (byte)BytePairTrainer.Alphabet.ToList().IndexOf(letter))]);
+
+    private static BytePairTokenizer Load()
+    {
+        using var json = JsonDocument.Parse(File.ReadAllText(StorytellerFolder.Find("model/tokenizer.json")));
+        var model = json.RootElement.GetProperty("model");
+        return new BytePairTokenizer(
+            [.. model.GetProperty("vocab").EnumerateObject().OrderBy(token => token.Value.GetInt32()).Select(token => token.Name)],
+            [.. model.GetProperty("merges").EnumerateArray().Select(merge => merge.GetString()!.Split(' ')).Select(pair => (pair[0], pair[1]))]);
+    }
+}
