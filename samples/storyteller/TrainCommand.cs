@@ -47,7 +47,7 @@ internal static class TrainCommand
     public static Command Create()
     {
         var stories = new Option<int>("--stories") { Description = "how many stories to train on", DefaultValueFactory = _ => 40_000 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps of 16 x 256 tokens", DefaultValueFactory = _ => 1500 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps of 16 x 256 tokens", DefaultValueFactory = _ => 700 };
         var seed = new Option<int>("--seed") { Description = "drives the stories, the first weights and the batches", DefaultValueFactory = _ => 3 };
         var folder = new Option<DirectoryInfo>("-o", "--output") { Description = "the folder that holds tokenizer.json and takes the model", DefaultValueFactory = _ => new DirectoryInfo("samples/storyteller/model") };
         var command = new Command("train", "Train the built-in model from scratch on stories that are written on the spot") { stories, steps, seed, folder };
@@ -68,7 +68,7 @@ internal static class TrainCommand
             model.Initialize(new torch.Generator((ulong)seed));
             var storedAs = model.named_parameters().ToDictionary(item => item.name, _ => ElementType.F16);
             using var loaded = new LoadedModel(folder, Config, model, tokenizer, storedAs, 0, new Dictionary<string, string>());
-            var stream = TokenStream.Read(text, tokenizer);
+            var stream = TokenizedText.Read(text, tokenizer);
             Console.Error.WriteLine($"{model.ParameterCount:N0} parameters, {stream.Ids.Length:N0} tokens of {stories:N0} stories");
 
             var settings = new QatSettings { Steps = steps, BatchSize = 16, SequenceLength = 256, LearningRate = 2e-3, WeightDecay = 0.1, WarmUp = 0.03 };

@@ -20,7 +20,6 @@ internal static class NibbleProgram
             Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 5 libtorch not loadable, 130 cancelled
             """)
         {
-            CompareCommand.Create(host),
             InspectCommand.Create(host),
             PtqCommand.Create(host),
             QatCommand.Create(host),

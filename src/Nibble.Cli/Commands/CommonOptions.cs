@@ -25,7 +25,7 @@ internal static class CommonOptions
 
     public static Option<int?> Steps() => AtLeast("--steps", 1, "Optimizer steps.");
 
-    public static Option<int?> Context() => AtLeast("--context", 2, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
+    public static Option<int?> Context() => AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
 
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 

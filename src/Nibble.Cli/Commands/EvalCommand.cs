@@ -33,7 +33,7 @@ internal static class EvalCommand
                 throw new NibbleException($"{compared.Folder}: the reference has a vocabulary of {compared.Model.Config.VocabularySize}, expected the model's {loaded.Model.Config.VocabularySize}");
             }
 
-            var text = TokenStream.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
             var length = WindowLength(parsed.GetValue(context), loaded);
             var result = host.WithProgress(progress =>
                 Evaluator.Evaluate(loaded.Model, text, length, parsed.GetValue(windows), compared?.Model, progress, host.Cancellation));

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Rendering;
+using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
@@ -53,14 +54,14 @@ internal static class InspectCommand
     /// <summary>Bytes that the layers which presets quantize take in the checkpoint.</summary>
     private static long FloatBytes(LoadedModel loaded) => loaded.Model.Linears
         .Where(linear => linear.Key != "lm_head" && loaded.StoredAs.ContainsKey(linear.Key + ".weight"))
-        .Sum(linear => (long)linear.Value.InFeatures * linear.Value.OutFeatures * Formats.ElementTypes.Size(loaded.StoredAs[linear.Key + ".weight"]));
+        .Sum(linear => (long)linear.Value.InFeatures * linear.Value.OutFeatures * loaded.StoredAs[linear.Key + ".weight"].ByteSize());
 
     private static long QuantizedBytes(InspectedLayer layer, int bits) =>
         QuantizedTensor.CountStoredBytes(layer.Rows, layer.Columns, new QuantizationScheme(bits, symmetric: false, Granularity.Group(GroupSize)) { ScalePrecision = ScalePrecision.Float16 });
 
     private static InspectedLayer Describe(string name, QuantizableLinear layer)
     {
-        var values = layer.Values();
+        var values = layer.Weight.data<float>().ToArray();
         double sum = 0, squares = 0;
         foreach (var value in values)
         {

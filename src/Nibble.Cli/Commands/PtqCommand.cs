@@ -30,7 +30,7 @@ internal static class PtqCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             loaded.RequireFloat();
-            var text = parsed.GetValue(data) is { } path ? TokenStream.Read(path, loaded.Tokenizer) : null;
+            var text = parsed.GetValue(data) is { } path ? TokenizedText.Read(path, loaded.Tokenizer) : null;
             var quantized = host.WithProgress(progress =>
                 PostTrainingQuantizer.Run(loaded, rules, text, CalibrationOptions.For(loaded.Model.Config), parsed.GetValue(seed), progress, host.Cancellation));
             QuantizeOutput.Write(host, parsed.GetValue(json), loaded, quantized, folder, started, loss: null);

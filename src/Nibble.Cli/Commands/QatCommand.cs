@@ -48,7 +48,7 @@ internal static class QatCommand
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
                 SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxPositions),
             };
-            var text = TokenStream.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
             var trainer = new QuantizationAwareTrainer(loaded, rules, settings, text, CalibrationOptions.For(loaded.Model.Config), parsed.GetValue(seed));
             var quantized = host.WithProgress(progress =>
             {

@@ -37,7 +37,7 @@ public static class ActivationCalibration
     public static IReadOnlyDictionary<string, ActivationQuantization> Run(
         LlamaModel model,
         Recipe recipe,
-        TokenStream? text,
+        TokenizedText? text,
         CalibrationOptions options,
         IProgress<RunProgress>? progress = null,
         CancellationToken cancellation = default)
@@ -96,7 +96,7 @@ public static class ActivationCalibration
         return result;
     }
 
-    private static void Feed(LlamaModel model, TokenStream text, CalibrationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    private static void Feed(LlamaModel model, TokenizedText text, CalibrationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         text.RequireWindow(options.Length);
         var windows = Math.Min(options.Windows, text.WindowCount(options.Length));

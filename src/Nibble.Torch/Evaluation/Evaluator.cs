@@ -15,15 +15,16 @@ public sealed record EvaluationResult(double Perplexity, double Loss, int Window
 
 /// <summary>Scores a language model on a text.</summary>
 /// <remarks>
-/// The text is cut into windows of <c>context</c> tokens, each beginning with the beginning-of-sequence token; the second half of
-/// each window is scored, every token predicted from all before it in the window. This is how llama.cpp's perplexity tool scores.
+/// The text is cut into windows of <c>context</c> tokens, each beginning with the beginning-of-sequence token. Scored are the
+/// predictions made at the positions of the second half, <c>context / 2</c> to <c>context - 2</c>, each of the token after it from all
+/// before that in the window. This is how llama.cpp's perplexity tool scores.
 /// </remarks>
 public static class Evaluator
 {
     /// <summary>Scores a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="text">The text.</param>
-    /// <param name="context">Tokens in a window, at least 2.</param>
+    /// <param name="context">Tokens in a window, at least 4.</param>
     /// <param name="windows">Windows to score at most; null for all.</param>
     /// <param name="reference">The float model to compare with; null for none.</param>
     /// <param name="progress">Told after each window.</param>
@@ -31,7 +32,7 @@ public static class Evaluator
     /// <exception cref="NibbleException">The text is shorter than one window.</exception>
     public static EvaluationResult Evaluate(
         LlamaModel model,
-        TokenStream text,
+        TokenizedText text,
         int context,
         int? windows = null,
         LlamaModel? reference = null,
@@ -40,7 +41,7 @@ public static class Evaluator
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(text);
-        ArgumentOutOfRangeException.ThrowIfLessThan(context, 2);
+        ArgumentOutOfRangeException.ThrowIfLessThan(context, 4);
         text.RequireWindow(context);
         var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
         var first = context / 2;
@@ -52,7 +53,7 @@ public static class Evaluator
             cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
             var ids = tensor(text.Window(i * context, context), 1, context);
-            var targets = ids[0].narrow(0, first, context - first).unsqueeze(1);
+            var targets = ids[0].narrow(0, first + 1, context - first - 1).unsqueeze(1);
             var logProbabilities = Score(model, ids, first);
             loss -= logProbabilities.gather(1, targets).sum(ScalarType.Float64).item<double>();
             if (reference is not null)
@@ -65,7 +66,7 @@ public static class Evaluator
             progress?.Report(new RunProgress("evaluate", i + 1, count));
         }
 
-        var tokens = (long)count * (context - first);
+        var tokens = (long)count * (context - first - 1);
         return new EvaluationResult(
             Math.Exp(loss / tokens),
             loss / tokens,
@@ -75,10 +76,10 @@ public static class Evaluator
             reference is null ? null : (double)agreements / tokens);
     }
 
-    /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens from <paramref name="first"/> on.</summary>
+    /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens after positions <paramref name="first"/> and on.</summary>
     private static Tensor Score(LlamaModel model, Tensor ids, int first)
     {
         var logits = model.forward(ids)[0];
-        return logits.narrow(0, first - 1, logits.shape[0] - first).log_softmax(1);
+        return logits.narrow(0, first, logits.shape[0] - first - 1).log_softmax(1);
     }
 }

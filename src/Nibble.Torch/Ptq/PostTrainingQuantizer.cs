@@ -22,7 +22,7 @@ public static class PostTrainingQuantizer
     public static QuantizedModel Run(
         LoadedModel source,
         Recipe recipe,
-        TokenStream? text,
+        TokenizedText? text,
         CalibrationOptions calibration,
         long seed,
         IProgress<RunProgress>? progress = null,

@@ -39,7 +39,7 @@ public sealed class QuantizationAwareTrainer
     /// <param name="calibration">How much text calibrates static activations.</param>
     /// <param name="seed">Drives the order of the batches.</param>
     /// <exception cref="NibbleException">The recipe matches no layer, a setting is out of range, or the text is shorter than a sequence.</exception>
-    public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, TokenStream text, CalibrationOptions calibration, long seed)
+    public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(settings);
@@ -71,7 +71,7 @@ public sealed class QuantizationAwareTrainer
     }
 
     /// <summary>The text trained on.</summary>
-    public TokenStream Text { get; }
+    public TokenizedText Text { get; }
 
     /// <summary>The training loss of every step so far.</summary>
     public IReadOnlyList<TrainingPoint> Losses => losses;

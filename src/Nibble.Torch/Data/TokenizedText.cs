@@ -7,14 +7,14 @@ namespace Nibble.Torch.Data;
 /// <param name="Name">What the text is called, for messages.</param>
 /// <param name="Ids">The ids; the first is the beginning-of-sequence id where the tokenizer has one.</param>
 /// <param name="BosId">The id that starts every window; null where the tokenizer has none.</param>
-public sealed record TokenStream(string Name, int[] Ids, int? BosId)
+public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
 {
     private const string Separator = "<|endoftext|>";
 
     /// <summary>Reads a text file and tokenises it once.</summary>
     /// <remarks>A line <c>&lt;|endoftext|&gt;</c> stands between two documents, which are joined by one blank line.</remarks>
     /// <exception cref="NibbleException">The file is missing or empty.</exception>
-    public static TokenStream Read(string path, TextTokenizer tokenizer)
+    public static TokenizedText Read(string path, TextTokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         if (!File.Exists(path))
@@ -33,7 +33,7 @@ public sealed record TokenStream(string Name, int[] Ids, int? BosId)
         }
 
         var ids = tokenizer.Encode(text);
-        return new TokenStream(Path.GetFileName(path), tokenizer.BosId is { } bos ? [bos, .. ids] : ids, tokenizer.BosId);
+        return new TokenizedText(Path.GetFileName(path), tokenizer.BosId is { } bos ? [bos, .. ids] : ids, tokenizer.BosId);
     }
 
     /// <summary>How many windows of a length the text fills.</summary>
