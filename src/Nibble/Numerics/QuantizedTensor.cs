@@ -1,3 +1,5 @@
+using Nibble.Kernels;
+
 namespace Nibble.Numerics;
 
 /// <summary>A matrix of codes with its scales and zero points: <c>real = scale * (code - zeroPoint)</c>.</summary>
@@ -61,6 +63,24 @@ public sealed class QuantizedTensor
     /// <summary>Zero points, row by row; empty in symmetric schemes.</summary>
     public sbyte[] ZeroPoints { get; }
 
+    /// <summary>Bytes that the matrix takes in a compressed-tensors <c>pack-quantized</c> file, without names and shapes.</summary>
+    /// <remarks>
+    /// Codes: each row is filled up to whole 32-bit words of <c>floor(32 / bits)</c> codes. Scales: 4 or 2 bytes each, by
+    /// <see cref="QuantizationScheme.ScalePrecision"/>. Zero points of asymmetric schemes: packed down the rows like the codes along
+    /// them, or one byte for the one of a whole tensor.
+    /// </remarks>
+    public long StoredBytes
+    {
+        get
+        {
+            var codesPerWord = 32 / Scheme.Bits;
+            var codeBytes = Rows * WordBytes(Columns, codesPerWord);
+            var scaleBytes = (long)Scales.Length * (Scheme.ScalePrecision == ScalePrecision.Float16 ? 2 : 4);
+            var zeroPointBytes = Scheme.Symmetric ? 0 : Scheme.Granularity is PerTensor ? 1 : GroupsPerRow * WordBytes(Rows, codesPerWord);
+            return codeBytes + scaleBytes + zeroPointBytes;
+        }
+    }
+
     /// <summary>How many scales a matrix has.</summary>
     public static int GroupCount(int rows, int columns, Granularity granularity)
     {
@@ -80,6 +100,35 @@ public sealed class QuantizedTensor
         var index = Scheme.Granularity is PerTensor ? 0 : (row * GroupsPerRow) + group;
         return new QuantizationParameters(Scales[index], Scheme.Symmetric ? 0 : ZeroPoints[index]);
     }
+
+    /// <summary>The values of the codes, row by row.</summary>
+    public float[] Dequantize()
+    {
+        var values = new float[Codes.Length];
+        Dequantize(values);
+        return values;
+    }
+
+    /// <summary>Writes the values of the codes, row by row.</summary>
+    /// <param name="destination">Receives <see cref="Rows"/> x <see cref="Columns"/> values.</param>
+    /// <exception cref="ArgumentException">The destination has another length.</exception>
+    public void Dequantize(Span<float> destination)
+    {
+        RequireLength(nameof(destination), destination.Length, Codes.Length);
+        var kernel = QuantizationKernels.Active;
+        for (var row = 0; row < Rows; row++)
+        {
+            for (var group = 0; group < GroupsPerRow; group++)
+            {
+                var column = group * GroupLength;
+                var start = (row * Columns) + column;
+                var length = Math.Min(GroupLength, Columns - column);
+                kernel.Dequantize(Codes.AsSpan(start, length), Parameters(row, group), destination.Slice(start, length));
+            }
+        }
+    }
+
+    private static long WordBytes(int count, int countPerWord) => (((long)count + countPerWord - 1) / countPerWord) * sizeof(uint);
 
     private static void RequireLength(string name, int found, int expected)
     {

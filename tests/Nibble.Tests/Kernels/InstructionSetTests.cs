@@ -1,0 +1,54 @@
+using System.Diagnostics;
+using Nibble.Kernels;
+
+namespace Nibble.Tests.Kernels;
+
+/// <summary>Runs the kernel tests again in processes with instruction sets switched off.</summary>
+public class InstructionSetTests
+{
+    [Theory]
+    [InlineData("DOTNET_EnableAVX2")]
+    [InlineData("DOTNET_EnableHWIntrinsic")]
+    public async Task KernelsAgreeWithoutAnInstructionSet(string variable)
+    {
+        using var process = Start("-class", typeof(KernelTests).FullName!, (variable, "0"));
+        var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(process.ExitCode == 0, output);
+        Assert.Matches(@"Total: [1-9][0-9]*, Errors: 0, Failed: 0, Skipped: 0", output);
+    }
+
+    [Fact]
+    public async Task AnUnsupportedKernelIsRefusedByName()
+    {
+        var name = $"{typeof(InstructionSetTests).FullName}.{nameof(ActiveIsTheKernelThatTheEnvironmentNames)}";
+        using var process = Start("-method", name, ("DOTNET_EnableAVX2", "0"), (QuantizationKernels.Variable, "avx2"));
+        var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.NotEqual(0, process.ExitCode);
+        Assert.Contains("NIBBLE_KERNEL is \"avx2\", which this machine cannot run; it has vector, scalar", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ActiveIsTheKernelThatTheEnvironmentNames()
+    {
+        var name = Environment.GetEnvironmentVariable(QuantizationKernels.Variable);
+        Assert.Same(QuantizationKernels.Select(name), QuantizationKernels.Active);
+    }
+
+    private static Process Start(string filter, string name, params (string Variable, string Value)[] environment)
+    {
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true };
+        foreach (var argument in (string[])[typeof(InstructionSetTests).Assembly.Location, filter, name, "-noColor"])
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        foreach (var (variable, value) in environment)
+        {
+            start.Environment[variable] = value;
+        }
+
+        return Process.Start(start)!;
+    }
+}
