@@ -1,0 +1,290 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Nibble.Numerics;
+
+namespace Nibble.Recipes;
+
+/// <summary>Recipes as YAML or JSON.</summary>
+/// <remarks>
+/// <code>
+/// name: mine
+/// preset: w4a16-g32          # optional: its rules come after those below
+/// rules:                     # the first rule whose pattern matches a layer decides
+///   - pattern: "*.down_proj" # quote what starts with *
+///     weights: { bits: 8, symmetric: true, granularity: group, groupSize: 32, scale: float16, range: minmax }  # or: float
+///     activations: { bits: 8, symmetric: true, granularity: token }                                            # or: float
+/// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
+/// </code>
+/// Weights: <c>bits</c> 2 to 8, or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
+/// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default) or float32; <c>range</c> minmax (default) or mse.
+/// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
+/// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. What <c>qat</c> leaves out is as in <see cref="QatSettings"/>.
+/// </remarks>
+public static class RecipeFile
+{
+    private const string Float = "float";
+
+    private static readonly string[] RecipeKeys = ["name", "preset", "rules", "qat"];
+    private static readonly string[] RuleKeys = ["pattern", "weights", "activations"];
+    private static readonly string[] WeightKeys = ["bits", "ternary", "symmetric", "granularity", "groupSize", "scale", "range"];
+    private static readonly string[] ActivationKeys = ["bits", "symmetric", "granularity", "scale", "observer"];
+
+    private static readonly string[] QatKeys =
+    [
+        "estimator", "steps", "batchSize", "sequenceLength", "learningRate", "scaleLearningRate", "weightDecay", "warmUp", "finalLearningRate", "gradientClip",
+    ];
+
+    private static readonly Dictionary<string, string> WeightGranularities = new() { ["tensor"] = "tensor", ["channel"] = "channel", ["group"] = "group" };
+    private static readonly Dictionary<string, Granularity> ActivationGranularities = new() { ["token"] = Granularity.Token, ["tensor"] = Granularity.Tensor };
+    private static readonly Dictionary<string, ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32 };
+    private static readonly Dictionary<string, WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse };
+
+    private static readonly Dictionary<string, ObserverKind> Observers = new()
+    {
+        ["minmax"] = ObserverKind.MinMax,
+        ["movingAverage"] = ObserverKind.MovingAverage,
+        ["percentile"] = ObserverKind.Percentile,
+        ["mse"] = ObserverKind.Mse,
+        ["entropy"] = ObserverKind.Entropy,
+    };
+
+    private static readonly Dictionary<string, GradientEstimator> Estimators = new()
+    {
+        ["straightThrough"] = GradientEstimator.StraightThrough,
+        ["learnedScale"] = GradientEstimator.LearnedScale,
+    };
+
+    // The same line ends on every system, so that equal recipes give equal bytes.
+    private static readonly JsonWriterOptions Options = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Loads a recipe.</summary>
+    /// <param name="nameOrPath">A preset's name, or the path of a file that ends in .yaml, .yml or .json.</param>
+    /// <exception cref="NibbleException">There is no such preset or file, or the file is not a valid recipe.</exception>
+    public static Recipe Load(string nameOrPath)
+    {
+        ArgumentNullException.ThrowIfNull(nameOrPath);
+        if (Path.GetExtension(nameOrPath) is not (".yaml" or ".yml" or ".json"))
+        {
+            return File.Exists(nameOrPath)
+                ? throw new NibbleException($"{nameOrPath}: a recipe's file name ends in .yaml, .yml or .json.")
+                : RecipePresets.Parse(nameOrPath);
+        }
+
+        return File.Exists(nameOrPath)
+            ? ParseYaml(File.ReadAllText(nameOrPath), nameOrPath)
+            : throw new NibbleException($"There is no recipe file {nameOrPath}.");
+    }
+
+    /// <summary>Reads a recipe from YAML, of which JSON is a part.</summary>
+    /// <param name="text">The text, of at most 2^20 characters, without anchors and aliases.</param>
+    /// <param name="source">The file's path or another name, for messages.</param>
+    /// <exception cref="NibbleException">The text is not a valid recipe; the message names line, column and the keys that exist.</exception>
+    public static Recipe ParseYaml(string text, string source)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        ArgumentNullException.ThrowIfNull(source);
+        var map = YamlMap.Parse(text, source, RecipeKeys);
+        var preset = map.Text("preset") is { } presetName ? Preset(map, presetName) : null;
+        if (preset is null && !map.Has("rules"))
+        {
+            throw map.Fault("rules", "a recipe needs rules or a preset");
+        }
+
+        var rules = (map.Maps("rules", RuleKeys) ?? []).Select(Rule).Concat(preset?.Rules ?? []);
+        return new Recipe(map.Text("name") ?? preset?.Name ?? Path.GetFileNameWithoutExtension(source), [.. rules])
+        {
+            Qat = map.Map("qat", QatKeys) is { } qat ? Qat(qat) : new QatSettings(),
+        };
+    }
+
+    /// <summary>Writes a recipe as JSON that <see cref="ParseYaml"/> reads back to an equal one; equal recipes give equal text.</summary>
+    /// <exception cref="NibbleException">A rule has a granularity that its place cannot have (weights per token, activations per channel or group, ternary activations).</exception>
+    public static string ToJson(Recipe recipe)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(buffer, Options))
+        {
+            writer.WriteStartObject();
+            writer.WriteString("name", recipe.Name);
+            writer.WriteStartArray("rules");
+            foreach (var rule in recipe.Rules)
+            {
+                writer.WriteStartObject();
+                writer.WriteString("pattern", rule.Pattern);
+                WriteWeights(writer, rule);
+                WriteActivations(writer, rule);
+                writer.WriteEndObject();
+            }
+
+            writer.WriteEndArray();
+            WriteQat(writer, recipe.Qat);
+            writer.WriteEndObject();
+        }
+
+        return Encoding.UTF8.GetString(buffer.WrittenSpan);
+    }
+
+    private static Recipe Preset(YamlMap map, string name)
+    {
+        try
+        {
+            return RecipePresets.Parse(name);
+        }
+        catch (NibbleException exception)
+        {
+            throw map.Fault("preset", exception.Message);
+        }
+    }
+
+    private static RecipeRule Rule(YamlMap map)
+    {
+        var pattern = map.Text("pattern") ?? throw map.Fault("pattern", "a rule needs a pattern");
+        if (!map.Has("weights"))
+        {
+            throw map.Fault("weights", $"the rule for {pattern} needs weights, which are a scheme or the word {Float}");
+        }
+
+        var weights = map.MapUnless("weights", Float, WeightKeys);
+        var activations = map.MapUnless("activations", Float, ActivationKeys);
+        return new RecipeRule(
+            pattern,
+            weights is null ? null : Weights(weights),
+            activations is null ? null : Activations(activations),
+            weights?.Choice("range", WeightRange.MinMax, Ranges) ?? WeightRange.MinMax);
+    }
+
+    private static QuantizationScheme Weights(YamlMap map)
+    {
+        var size = map.Integer("groupSize", 0, min: 1);
+        var granularity = map.Choice("granularity", size > 0 ? "group" : "channel", WeightGranularities);
+        if (granularity == "group" != size > 0)
+        {
+            throw map.Fault(size > 0 ? "granularity" : "groupSize", "groupSize and granularity: group go together");
+        }
+
+        var shared = granularity switch { "group" => Granularity.Group(size), "tensor" => Granularity.Tensor, _ => Granularity.Channel };
+        var symmetric = map.Flag("symmetric", absent: true);
+        var ternary = map.Flag("ternary", absent: false);
+        if (ternary && (map.Has("bits") || !symmetric))
+        {
+            throw map.Fault("ternary", "ternary weights are symmetric and have no bits of their own");
+        }
+
+        var scheme = ternary ? QuantizationScheme.CreateTernary(shared) : new QuantizationScheme(Bits(map), symmetric, shared);
+        return scheme with { ScalePrecision = map.Choice("scale", ScalePrecision.Float16, Scales) };
+    }
+
+    private static ActivationRule Activations(YamlMap map)
+    {
+        var scheme = new QuantizationScheme(Bits(map), map.Flag("symmetric", absent: true), map.Choice("granularity", Granularity.Token, ActivationGranularities))
+        {
+            ScalePrecision = map.Choice("scale", ScalePrecision.Float32, Scales),
+        };
+        return new ActivationRule(scheme, map.Choice("observer", ObserverKind.MinMax, Observers));
+    }
+
+    private static int Bits(YamlMap map) => map.Has("bits")
+        ? map.Integer("bits", absent: 0, QuantizationScheme.MinBits, QuantizationScheme.MaxBits)
+        : throw map.Fault("bits", $"bits are missing: an integer from {QuantizationScheme.MinBits} to {QuantizationScheme.MaxBits}");
+
+    private static QatSettings Qat(YamlMap map)
+    {
+        var usual = new QatSettings();
+        return new QatSettings
+        {
+            Estimator = map.Choice("estimator", usual.Estimator, Estimators),
+            Steps = map.Integer("steps", usual.Steps, min: 1),
+            BatchSize = map.Integer("batchSize", usual.BatchSize, min: 1),
+            SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
+            LearningRate = map.Number("learningRate", usual.LearningRate, min: 0),
+            ScaleLearningRate = map.Number("scaleLearningRate", usual.ScaleLearningRate, min: 0),
+            WeightDecay = map.Number("weightDecay", usual.WeightDecay, min: 0),
+            WarmUp = map.Number("warmUp", usual.WarmUp, min: 0, max: 1),
+            FinalLearningRate = map.Number("finalLearningRate", usual.FinalLearningRate, min: 0, max: 1),
+            GradientClip = map.Number("gradientClip", usual.GradientClip, min: double.Epsilon),
+        };
+    }
+
+    private static void WriteWeights(Utf8JsonWriter writer, RecipeRule rule)
+    {
+        if (rule.Weights is not { } scheme)
+        {
+            writer.WriteString("weights", Float);
+            return;
+        }
+
+        writer.WriteStartObject("weights");
+        if (scheme.Ternary)
+        {
+            writer.WriteBoolean("ternary", true);
+        }
+        else
+        {
+            writer.WriteNumber("bits", scheme.Bits);
+        }
+
+        writer.WriteBoolean("symmetric", scheme.Symmetric);
+        writer.WriteString("granularity", scheme.Granularity switch
+        {
+            PerTensor => "tensor",
+            PerChannel => "channel",
+            PerGroup => "group",
+            _ => throw Misplaced(rule, "weights", scheme),
+        });
+        if (scheme.Granularity is PerGroup { Size: var size })
+        {
+            writer.WriteNumber("groupSize", size);
+        }
+
+        writer.WriteString("scale", Word(Scales, scheme.ScalePrecision));
+        writer.WriteString("range", Word(Ranges, rule.Range));
+        writer.WriteEndObject();
+    }
+
+    private static void WriteActivations(Utf8JsonWriter writer, RecipeRule rule)
+    {
+        if (rule.Activations is not { } activations)
+        {
+            writer.WriteString("activations", Float);
+            return;
+        }
+
+        var scheme = activations.Scheme;
+        if (scheme.Ternary || scheme.Granularity is not (PerToken or PerTensor))
+        {
+            throw Misplaced(rule, "activations", scheme);
+        }
+
+        writer.WriteStartObject("activations");
+        writer.WriteNumber("bits", scheme.Bits);
+        writer.WriteBoolean("symmetric", scheme.Symmetric);
+        writer.WriteString("granularity", Word(ActivationGranularities, scheme.Granularity));
+        writer.WriteString("scale", Word(Scales, scheme.ScalePrecision));
+        writer.WriteString("observer", Word(Observers, activations.Observer));
+        writer.WriteEndObject();
+    }
+
+    private static void WriteQat(Utf8JsonWriter writer, QatSettings qat)
+    {
+        writer.WriteStartObject("qat");
+        writer.WriteString("estimator", Word(Estimators, qat.Estimator));
+        writer.WriteNumber("steps", qat.Steps);
+        writer.WriteNumber("batchSize", qat.BatchSize);
+        writer.WriteNumber("sequenceLength", qat.SequenceLength);
+        writer.WriteNumber("learningRate", qat.LearningRate);
+        writer.WriteNumber("scaleLearningRate", qat.ScaleLearningRate);
+        writer.WriteNumber("weightDecay", qat.WeightDecay);
+        writer.WriteNumber("warmUp", qat.WarmUp);
+        writer.WriteNumber("finalLearningRate", qat.FinalLearningRate);
+        writer.WriteNumber("gradientClip", qat.GradientClip);
+        writer.WriteEndObject();
+    }
+
+    private static string Word<T>(Dictionary<string, T> words, T value) => words.First(pair => EqualityComparer<T>.Default.Equals(pair.Value, value)).Key;
+
+    private static NibbleException Misplaced(RecipeRule rule, string place, QuantizationScheme scheme) =>
+        new($"The rule for {rule.Pattern} has {place} of scheme '{scheme}'; weights are per tensor, channel or group, activations per token or tensor.");
+}

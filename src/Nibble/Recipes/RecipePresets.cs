@@ -1,0 +1,117 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Nibble.Numerics;
+
+namespace Nibble.Recipes;
+
+/// <summary>Recipes that a short name says all about, such as <c>w4a16-g32</c>.</summary>
+/// <remarks>
+/// A preset keeps <c>lm_head</c> in float and gives every other linear layer one scheme. The name starts with the bits of weights
+/// (2 to 8, or t for ternary) and of activations (16 for float, 8 or 4). Weights are symmetric per output channel, and activations
+/// symmetric per token, unless options say otherwise:
+/// <list type="bullet">
+/// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary ones stay symmetric); <c>-sym</c> after it: symmetric.</item>
+/// <item><c>-mse</c>: weight ranges with the least squared error instead of min-max.</item>
+/// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
+/// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
+/// </list>
+/// Scales of weights are stored as binary16.
+/// </remarks>
+public static partial class RecipePresets
+{
+    private const string Grammar =
+        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -mse (weight ranges), "
+        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average).";
+
+    private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)
+    {
+        ["percentile"] = ObserverKind.Percentile,
+        ["mse"] = ObserverKind.Mse,
+        ["entropy"] = ObserverKind.Entropy,
+        ["average"] = ObserverKind.MovingAverage,
+    };
+
+    /// <summary>Commonly used presets; <see cref="Parse"/> knows every name of the grammar.</summary>
+    public static IReadOnlyList<string> Names { get; } =
+    [
+        "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile", "w4a8-g32",
+    ];
+
+    /// <summary>The recipe of a name.</summary>
+    /// <exception cref="NibbleException">The name is not a preset's.</exception>
+    public static Recipe Parse(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        var options = new Queue<string>(name.Split('-'));
+        var bits = Bits.Match(options.Dequeue());
+        if (!bits.Success)
+        {
+            throw Unknown(name);
+        }
+
+        int? group = null;
+        var (symmetric, mse) = (false, false);
+        ObserverKind? observer = null;
+        while (options.TryDequeue(out var option))
+        {
+            switch (option)
+            {
+                case "sym" when !symmetric:
+                    symmetric = true;
+                    break;
+                case "mse" when !mse:
+                    mse = true;
+                    break;
+                case "static" when observer is null:
+                    observer = options.TryPeek(out var next) && Observers.TryGetValue(next, out var kind) ? kind : ObserverKind.MinMax;
+                    if (observer != ObserverKind.MinMax)
+                    {
+                        options.Dequeue();
+                    }
+
+                    break;
+                case ['g', ..] when group is null && int.TryParse(option.AsSpan(1), NumberStyles.None, CultureInfo.InvariantCulture, out var size) && size > 0:
+                    group = size;
+                    break;
+                default:
+                    throw Unknown(name, $" The option '{option}' is unknown, given twice or out of place.");
+            }
+        }
+
+        var weightBits = bits.Groups["weights"].Value;
+        var ternary = weightBits == "t";
+        if (symmetric && (group is null || ternary))
+        {
+            throw Unknown(name, " Weights are symmetric without -sym, unless they have groups and are not ternary.");
+        }
+
+        var granularity = group is { } length ? Granularity.Group(length) : Granularity.Channel;
+        var weights = ternary
+            ? QuantizationScheme.CreateTernary(granularity)
+            : new QuantizationScheme(int.Parse(weightBits, CultureInfo.InvariantCulture), symmetric || group is null, granularity);
+        var activations = Activations(name, int.Parse(bits.Groups["activations"].Value, CultureInfo.InvariantCulture), observer);
+        return new Recipe(name,
+        [
+            new RecipeRule("lm_head", Weights: null),
+            new RecipeRule("*", weights with { ScalePrecision = ScalePrecision.Float16 }, activations, mse ? WeightRange.Mse : WeightRange.MinMax),
+        ]);
+    }
+
+    private static ActivationRule? Activations(string name, int bits, ObserverKind? observer)
+    {
+        if (bits == 16)
+        {
+            return observer is null ? null : throw Unknown(name, " Activations of 16 bits stay float, so nothing about them is static.");
+        }
+
+        return observer is { } kind
+            ? new ActivationRule(new QuantizationScheme(bits, symmetric: false, Granularity.Tensor), kind)
+            : new ActivationRule(new QuantizationScheme(bits, symmetric: true, Granularity.Token));
+    }
+
+    private static NibbleException Unknown(string name, string fault = "") =>
+        new($"There is no preset '{name}'.{fault}{Suggestion.For(name, Names)} {Grammar} Presets in common use: {string.Join(", ", Names)}.");
+
+    [GeneratedRegex("^w(?<weights>[2-8t])a(?<activations>16|8|4)\\z", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
+    private static partial Regex Bits { get; }
+}

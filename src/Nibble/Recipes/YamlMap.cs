@@ -1,0 +1,167 @@
+using System.Globalization;
+using YamlDotNet.Core;
+using YamlDotNet.Core.Events;
+using YamlDotNet.RepresentationModel;
+
+namespace Nibble.Recipes;
+
+/// <summary>A mapping of a YAML document, read key by key, with the place of every fault.</summary>
+internal sealed class YamlMap
+{
+    private const int MaxCharacters = 1 << 20;
+    private const int MaxDepth = 16;
+
+    private readonly string _source;
+    private readonly YamlMappingNode _node;
+    private readonly Dictionary<string, YamlNode> _values = new(StringComparer.Ordinal);
+
+    private YamlMap(string source, YamlMappingNode node, string[] keys)
+    {
+        _source = source;
+        _node = node;
+        foreach (var (key, value) in node.Children)
+        {
+            var name = (key as YamlScalarNode)?.Value ?? key.ToString();
+            if (!keys.Contains(name, StringComparer.Ordinal))
+            {
+                throw Fault(key, $"unknown key '{name}'.{Suggestion.For(name, keys)} The keys here are {string.Join(", ", keys)}");
+            }
+
+            _values.Add(name, value);
+        }
+    }
+
+    /// <summary>Reads a text that must be one mapping.</summary>
+    /// <param name="text">YAML or JSON.</param>
+    /// <param name="source">The file's path or another name, for messages.</param>
+    /// <param name="keys">The keys that the mapping may have.</param>
+    public static YamlMap Parse(string text, string source, params string[] keys)
+    {
+        if (text.Length > MaxCharacters)
+        {
+            throw new NibbleException($"{source} has {text.Length} characters; a recipe has at most {MaxCharacters}.");
+        }
+
+        try
+        {
+            RequireTame(text, source);
+            var stream = new YamlStream();
+            stream.Load(new StringReader(text));
+            return stream.Documents switch
+            {
+                [{ RootNode: YamlMappingNode root }] => new YamlMap(source, root, keys),
+                [var other] => throw Fault(source, other.RootNode.Start, $"expected a mapping with the keys {string.Join(", ", keys)}"),
+                _ => throw new NibbleException($"{source}: expected one YAML document, found {stream.Documents.Count}."),
+            };
+        }
+        catch (YamlException exception)
+        {
+            throw new NibbleException($"{source}, {Place(exception.Start)}: not valid YAML: {exception.Message}", exception);
+        }
+        catch (Exception exception) when (exception is ArgumentException or InvalidOperationException)
+        {
+            // What YamlDotNet lets escape in some places where a value is missing, such as in "- :".
+            throw new NibbleException($"{source}: not valid YAML: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Whether the mapping has a key.</summary>
+    public bool Has(string key) => _values.ContainsKey(key);
+
+    /// <summary>A fault at a key's value, or at the mapping where it has no such key.</summary>
+    public NibbleException Fault(string key, string message) => Fault(_values.GetValueOrDefault(key, _node), message);
+
+    /// <summary>The text at a key; null where it is absent.</summary>
+    public string? Text(string key) => _values.TryGetValue(key, out var node)
+        ? node is YamlScalarNode { Value: { Length: > 0 } text } ? text : throw Fault(node, $"{key} must be a text that is not empty")
+        : null;
+
+    /// <summary>The truth value at a key.</summary>
+    public bool Flag(string key, bool absent) => Plain(key, "true or false") switch
+    {
+        null => absent,
+        "true" => true,
+        "false" => false,
+        var other => throw Fault(key, $"{key} must be true or false, found '{other}'"),
+    };
+
+    /// <summary>The integer at a key.</summary>
+    public int Integer(string key, int absent, int min, int max = int.MaxValue)
+    {
+        var range = max == int.MaxValue ? $"an integer of at least {min}" : $"an integer from {min} to {max}";
+        return Plain(key, range) is not { } text ? absent
+            : int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value) && value >= min && value <= max ? value
+            : throw Fault(key, $"{key} must be {range}, found '{text}'");
+    }
+
+    /// <summary>The finite number at a key.</summary>
+    public double Number(string key, double absent, double min, double max = double.MaxValue)
+    {
+        var range = max == double.MaxValue ? $"a number of at least {min.ToString(CultureInfo.InvariantCulture)}" : string.Create(CultureInfo.InvariantCulture, $"a number from {min} to {max}");
+        return Plain(key, range) is not { } text ? absent
+            : double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value >= min && value <= max ? value
+            : throw Fault(key, $"{key} must be {range}, found '{text}'");
+    }
+
+    /// <summary>The value that stands for the word at a key.</summary>
+    public T Choice<T>(string key, T absent, IReadOnlyDictionary<string, T> choices)
+    {
+        if (Plain(key, string.Join(", ", choices.Keys), quoted: true) is not { } text)
+        {
+            return absent;
+        }
+
+        return choices.TryGetValue(text, out var value)
+            ? value
+            : throw Fault(key, $"{key} must be one of {string.Join(", ", choices.Keys)}, found '{text}'.{Suggestion.For(text, choices.Keys)}");
+    }
+
+    /// <summary>The mapping at a key; null where it is absent.</summary>
+    public YamlMap? Map(string key, params string[] keys) => _values.TryGetValue(key, out var node) ? Map(node, key, keys) : null;
+
+    /// <summary>The mapping at a key; null where it is absent or the given word stands for it.</summary>
+    public YamlMap? MapUnless(string key, string word, params string[] keys) => !_values.TryGetValue(key, out var node) ? null
+        : node is not YamlScalarNode scalar ? Map(node, $"{key} (or the word {word})", keys)
+        : scalar.Value == word ? null
+        : throw Fault(node, $"{key} must be {word} or a mapping with the keys {string.Join(", ", keys)}, found '{scalar.Value}'");
+
+    /// <summary>The mappings of the list at a key; null where it is absent.</summary>
+    public IReadOnlyList<YamlMap>? Maps(string key, params string[] keys) => !_values.TryGetValue(key, out var node) ? null
+        : node is YamlSequenceNode list ? [.. list.Children.Select(item => Map(item, $"each of {key}", keys))]
+        : throw Fault(node, $"{key} must be a list");
+
+    private YamlMap Map(YamlNode node, string what, string[] keys) => node is YamlMappingNode map
+        ? new YamlMap(_source, map, keys)
+        : throw Fault(node, $"{what} must be a mapping with the keys {string.Join(", ", keys)}");
+
+    private string? Plain(string key, string expected, bool quoted = false) => _values.TryGetValue(key, out var node)
+        ? node is YamlScalarNode { Value: { } text } scalar && (quoted || scalar.Style == ScalarStyle.Plain) ? text : throw Fault(node, $"{key} must be {expected}")
+        : null;
+
+    /// <summary>Refuses what could exhaust the stack or the memory, before the recursive reader sees it.</summary>
+    private static void RequireTame(string text, string source)
+    {
+        var parser = new Parser(new StringReader(text));
+        var depth = 0;
+        while (parser.MoveNext())
+        {
+            var current = parser.Current!;
+            depth += current.NestingIncrease;
+            if (depth > MaxDepth)
+            {
+                throw Fault(source, current.Start, $"nested deeper than {MaxDepth} levels");
+            }
+
+            if (current is AnchorAlias || (current is NodeEvent node && !node.Anchor.IsEmpty))
+            {
+                throw Fault(source, current.Start, "anchors (&) and aliases (*) are not used in recipes; quote a pattern that starts with *");
+            }
+        }
+    }
+
+    private NibbleException Fault(YamlNode node, string message) => Fault(_source, node.Start, message);
+
+    private static NibbleException Fault(string source, Mark mark, string message) => new($"{source}, {Place(mark)}: {message.TrimEnd('.')}.");
+
+    private static string Place(Mark mark) => $"line {mark.Line}, column {mark.Column}";
+}

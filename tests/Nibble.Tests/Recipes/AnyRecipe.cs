@@ -1,0 +1,59 @@
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Tests.Recipes;
+
+/// <summary>Generates every recipe that a file can say.</summary>
+internal static class AnyRecipe
+{
+    public static Gen<QuantizationScheme> Weights { get; } =
+        from granularity in Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 256].Select(Granularity.Group))
+        from bits in Gen.Int[1, 8]
+        from symmetric in Gen.Bool
+        from scale in Gen.Enum<ScalePrecision>()
+        select (bits == 1 ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric, granularity)) with { ScalePrecision = scale };
+
+    public static Gen<ActivationRule> Activations { get; } =
+        from granularity in Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Token))
+        from bits in Gen.Int[2, 8]
+        from symmetric in Gen.Bool
+        from scale in Gen.Enum<ScalePrecision>()
+        from observer in Gen.Enum<ObserverKind>()
+        select new ActivationRule(new QuantizationScheme(bits, symmetric, granularity) { ScalePrecision = scale }, observer);
+
+    public static Gen<RecipeRule> Rule { get; } =
+        from pattern in Text
+        from weights in Gen.OneOf(Gen.Const<QuantizationScheme?>(() => null), Weights.Select(scheme => (QuantizationScheme?)scheme))
+        from activations in Gen.OneOf(Gen.Const<ActivationRule?>(() => null), Activations.Select(rule => (ActivationRule?)rule))
+        from range in Gen.Enum<WeightRange>()
+        select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range);
+
+    public static Gen<QatSettings> Qat { get; } =
+        from estimator in Gen.Enum<GradientEstimator>()
+        from counts in Gen.Int[2, int.MaxValue].Array[3]
+        from positive in Gen.Double[1e-300, 1e300].Array[4]
+        from shares in Gen.Double.Unit.Array[2]
+        select new QatSettings
+        {
+            Estimator = estimator,
+            Steps = counts[0],
+            BatchSize = counts[1],
+            SequenceLength = counts[2],
+            LearningRate = positive[0],
+            ScaleLearningRate = positive[1],
+            WeightDecay = positive[2],
+            GradientClip = positive[3],
+            WarmUp = shares[0],
+            FinalLearningRate = shares[1],
+        };
+
+    public static Gen<Recipe> Recipe { get; } =
+        from name in Text
+        from rules in Rule.Array[0, 4]
+        from qat in Qat
+        select new Recipe(name, rules) { Qat = qat };
+
+    private static Gen<string> Text => Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
+        .Array[1, 12]
+        .Select(characters => new string(characters));
+}

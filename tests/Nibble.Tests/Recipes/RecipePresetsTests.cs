@@ -1,0 +1,65 @@
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Tests.Recipes;
+
+public class RecipePresetsTests
+{
+    private static readonly QuantizationScheme DynamicInt8 = new(8, symmetric: true, Granularity.Token);
+    private static readonly QuantizationScheme StaticInt8 = new(8, symmetric: false, Granularity.Tensor);
+
+    public static TheoryData<string, QuantizationScheme, ActivationRule?, WeightRange> Presets => new()
+    {
+        { "w4a16-g32", Half(4, false, Granularity.Group(32)), null, WeightRange.MinMax },
+        { "w8a16-g32", Half(8, false, Granularity.Group(32)), null, WeightRange.MinMax },
+        { "w3a16-g128-sym", Half(3, true, Granularity.Group(128)), null, WeightRange.MinMax },
+        { "w2a16-g32-mse", Half(2, false, Granularity.Group(32)), null, WeightRange.Mse },
+        { "w5a16", Half(5, true, Granularity.Channel), null, WeightRange.MinMax },
+        { "w8a8", Half(8, true, Granularity.Channel), new ActivationRule(DynamicInt8), WeightRange.MinMax },
+        { "w8a8-static", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8), WeightRange.MinMax },
+        { "w8a8-static-percentile", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.Percentile), WeightRange.MinMax },
+        { "w8a8-static-mse", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.Mse), WeightRange.MinMax },
+        { "w8a8-mse-static", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8), WeightRange.Mse },
+        { "w8a8-static-mse-mse", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.Mse), WeightRange.Mse },
+        { "w8a8-static-entropy", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.Entropy), WeightRange.MinMax },
+        { "w8a8-static-average", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.MovingAverage), WeightRange.MinMax },
+        { "w4a4-g32", Half(4, false, Granularity.Group(32)), new ActivationRule(new QuantizationScheme(4, true, Granularity.Token)), WeightRange.MinMax },
+        { "wta8-g64", QuantizationScheme.CreateTernary(Granularity.Group(64)) with { ScalePrecision = ScalePrecision.Float16 }, new ActivationRule(DynamicInt8), WeightRange.MinMax },
+    };
+
+    [Theory]
+    [MemberData(nameof(Presets))]
+    public void Parse_FollowsTheGrammar(string name, QuantizationScheme weights, ActivationRule? activations, WeightRange range)
+    {
+        var recipe = RecipePresets.Parse(name);
+        Assert.Equal(name, recipe.Name);
+        Assert.Equal(new QatSettings(), recipe.Qat);
+        Assert.Equal(new RecipeRule("*", weights, activations, range), recipe.RuleFor("model.layers.0.mlp.down_proj"));
+        Assert.Null(recipe.RuleFor("lm_head"));
+    }
+
+    [Fact]
+    public void Names_AreAllPresets() => Assert.All(RecipePresets.Names, name => Assert.Equal(name, RecipePresets.Parse(name).Name));
+
+    [Theory]
+    [InlineData("w4a16-g23x", "The option 'g23x'")]
+    [InlineData("w4a16-g0", "The option 'g0'")]
+    [InlineData("w4a16-g-1", "The option 'g'")]
+    [InlineData("w4a16-g32-g32", "given twice")]
+    [InlineData("w8a8-static-static", "given twice")]
+    [InlineData("w8a8-percentile", "out of place")]
+    [InlineData("w4a16-", "The option ''")]
+    [InlineData("w4a16-static", "stay float")]
+    [InlineData("w4a16-sym", "symmetric without -sym")]
+    [InlineData("wta16-g32-sym", "symmetric without -sym")]
+    [InlineData("w4a16g32", "Did you mean w4a16-g32?")]
+    [InlineData("w9a16", "Presets in common use: w8a16-g32")]
+    [InlineData("w1a16", "A preset is w{2..8 or t for ternary}")]
+    [InlineData("W4a16", "no preset 'W4a16'")]
+    [InlineData("", "no preset ''")]
+    [InlineData("w4a16\n", "no preset")]
+    public void Parse_SaysWhatIsWrong(string name, string complaint) =>
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => RecipePresets.Parse(name)).Message, StringComparison.Ordinal);
+
+    private static QuantizationScheme Half(int bits, bool symmetric, Granularity granularity) => new(bits, symmetric, granularity) { ScalePrecision = ScalePrecision.Float16 };
+}
