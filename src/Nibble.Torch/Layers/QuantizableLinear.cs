@@ -14,19 +14,19 @@ public interface ITensorQuantizer
 /// <summary>A linear layer, <c>y = x W^T + b</c>, whose weight and input can be quantized without replacing the module.</summary>
 public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
 {
+    // TorchSharp registers parameters under the names of their fields.
+    private readonly Parameter weight;
+    private readonly Parameter? bias;
+
     /// <summary>Creates a layer with an uninitialised weight of shape [<paramref name="outFeatures"/>, <paramref name="inFeatures"/>].</summary>
     public QuantizableLinear(int inFeatures, int outFeatures, bool bias)
         : base(nameof(QuantizableLinear))
     {
         InFeatures = inFeatures;
         OutFeatures = outFeatures;
-        Weight = nn.Parameter(empty(outFeatures, inFeatures));
-        register_parameter("weight", Weight);
-        if (bias)
-        {
-            Bias = nn.Parameter(zeros(outFeatures));
-            register_parameter("bias", Bias);
-        }
+        weight = nn.Parameter(empty(outFeatures, inFeatures));
+        this.bias = bias ? nn.Parameter(zeros(outFeatures)) : null;
+        RegisterComponents();
     }
 
     /// <summary>Columns of the weight.</summary>
@@ -36,10 +36,10 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
     public int OutFeatures { get; }
 
     /// <summary>The weight, [out, in].</summary>
-    public Parameter Weight { get; }
+    public Parameter Weight => weight;
 
     /// <summary>The bias, [out]; null when the layer has none.</summary>
-    public Parameter? Bias { get; }
+    public Parameter? Bias => bias;
 
     /// <summary>What happens to the weight before it is used; null uses it as it is.</summary>
     public ITensorQuantizer? WeightQuantizer { get; set; }
@@ -51,7 +51,6 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         var x = InputQuantizer?.Apply(input) ?? input;
-        var weight = WeightQuantizer?.Apply(Weight) ?? Weight;
-        return F.linear(x, weight, Bias);
+        return F.linear(x, WeightQuantizer?.Apply(weight) ?? weight, bias);
     }
 }

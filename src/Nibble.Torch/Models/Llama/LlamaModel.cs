@@ -14,11 +14,8 @@ namespace Nibble.Torch.Models.Llama;
 /// </remarks>
 public sealed class LlamaModel : nn.Module<Tensor, Tensor>
 {
-    private readonly Parameter embedding;
-    private readonly Block[] blocks;
-    private readonly RmsNorm norm;
-    private readonly QuantizableLinear? head;
-    private readonly RotaryTable rotary;
+    private readonly Body model;
+    private readonly QuantizableLinear? lm_head;
 
     /// <summary>Creates a model with uninitialised weights.</summary>
     public LlamaModel(LlamaConfig config)
@@ -26,40 +23,10 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
     {
         TorchRuntime.EnsureLoaded();
         Config = config;
-        rotary = new RotaryTable(config);
-        embedding = nn.Parameter(empty(config.VocabularySize, config.HiddenSize));
-        norm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
-        blocks = [.. Enumerable.Range(0, config.Layers).Select(_ => new Block(config, rotary))];
-
-        var linears = new List<KeyValuePair<string, QuantizableLinear>>();
-        var body = new Container();
-        var table = new Container();
-        table.register_parameter("weight", embedding);
-        body.register_module("embed_tokens", table);
-        var layers = new Container();
-        for (var i = 0; i < blocks.Length; i++)
-        {
-            layers.register_module($"{i}", blocks[i]);
-        }
-
-        body.register_module("layers", layers);
-        body.register_module("norm", norm);
-        register_module("model", body);
-        if (!config.TiedHead)
-        {
-            head = new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
-            register_module("lm_head", head);
-        }
-
-        foreach (var (name, module) in named_modules())
-        {
-            if (module is QuantizableLinear linear)
-            {
-                linears.Add(new(name, linear));
-            }
-        }
-
-        Linears = linears;
+        model = new Body(config);
+        lm_head = config.TiedHead ? null : new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
+        RegisterComponents();
+        Linears = [.. named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module))];
     }
 
     /// <summary>The model's shape.</summary>
@@ -89,15 +56,8 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
             throw new NibbleException($"a sequence of {end} tokens is longer than this model's sliding window of {window}; use a shorter context");
         }
 
-        var x = embedding.index_select(0, tokens.reshape(-1)).view(tokens.shape[0], tokens.shape[1], -1);
-        rotary.Extend(end, x.device);
-        for (var i = 0; i < blocks.Length; i++)
-        {
-            x = blocks[i].Forward(x, start, cache, i);
-        }
-
-        x = norm.forward(x);
-        return head is null ? F.linear(x, embedding) : head.forward(x);
+        var x = model.Forward(tokens, start, cache);
+        return lm_head is null ? F.linear(x, model.Embedding) : lm_head.forward(x);
     }
 
     /// <summary>Draws all weights anew: normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases 0.</summary>
@@ -123,44 +83,84 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
         }
     }
 
-    /// <inheritdoc/>
-    protected override void Dispose(bool disposing)
+    // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.
+    private sealed class Body : nn.Module
     {
-        if (disposing)
+        private readonly TokenTable embed_tokens;
+        private readonly ModuleList<Block> layers;
+        private readonly RmsNorm norm;
+        private readonly RotaryTable rotary;
+
+        public Body(LlamaConfig config)
+            : base(nameof(Body))
         {
-            rotary.Dispose();
+            rotary = new RotaryTable(config);
+            embed_tokens = new TokenTable(config.VocabularySize, config.HiddenSize);
+            layers = new ModuleList<Block>([.. Enumerable.Range(0, config.Layers).Select(_ => new Block(config, rotary))]);
+            norm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
+            RegisterComponents();
         }
 
-        base.Dispose(disposing);
+        public Parameter Embedding => embed_tokens.Weight;
+
+        public Tensor Forward(Tensor tokens, int start, KeyValueCache? cache)
+        {
+            var x = Embedding.index_select(0, tokens.reshape(-1)).view(tokens.shape[0], tokens.shape[1], -1);
+            rotary.Extend(start + (int)tokens.shape[1], x.device);
+            for (var i = 0; i < layers.Count; i++)
+            {
+                x = layers[i].Forward(x, start, cache, i);
+            }
+
+            return norm.forward(x);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing)
+            {
+                rotary.Dispose();
+            }
+
+            base.Dispose(disposing);
+        }
     }
 
-    /// <summary>A module that only gives its children a common name.</summary>
-    private sealed class Container() : nn.Module(string.Empty);
+    private sealed class TokenTable : nn.Module
+    {
+        private readonly Parameter weight;
+
+        public TokenTable(int tokens, int size)
+            : base(nameof(TokenTable))
+        {
+            weight = nn.Parameter(empty(tokens, size));
+            RegisterComponents();
+        }
+
+        public Parameter Weight => weight;
+    }
 
     private sealed class Block : nn.Module
     {
-        private readonly RmsNorm attentionNorm;
-        private readonly RmsNorm feedForwardNorm;
-        private readonly Attention attention;
-        private readonly FeedForward feedForward;
+        private readonly RmsNorm input_layernorm;
+        private readonly RmsNorm post_attention_layernorm;
+        private readonly Attention self_attn;
+        private readonly FeedForward mlp;
 
         public Block(LlamaConfig config, RotaryTable rotary)
             : base(nameof(Block))
         {
-            attentionNorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
-            attention = new Attention(config, rotary);
-            feedForwardNorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
-            feedForward = new FeedForward(config);
-            register_module("input_layernorm", attentionNorm);
-            register_module("self_attn", attention);
-            register_module("post_attention_layernorm", feedForwardNorm);
-            register_module("mlp", feedForward);
+            input_layernorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
+            self_attn = new Attention(config, rotary);
+            post_attention_layernorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
+            mlp = new FeedForward(config);
+            RegisterComponents();
         }
 
         public Tensor Forward(Tensor x, int start, KeyValueCache? cache, int layer)
         {
-            x = x + attention.Forward(attentionNorm.forward(x), start, cache, layer);
-            return x + feedForward.forward(feedForwardNorm.forward(x));
+            x = x + self_attn.Forward(input_layernorm.forward(x), start, cache, layer);
+            return x + mlp.forward(post_attention_layernorm.forward(x));
         }
     }
 
@@ -168,33 +168,29 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
     {
         private readonly LlamaConfig config;
         private readonly RotaryTable rotary;
-        private readonly QuantizableLinear query;
-        private readonly QuantizableLinear key;
-        private readonly QuantizableLinear value;
-        private readonly QuantizableLinear output;
-        private readonly RmsNorm? queryNorm;
-        private readonly RmsNorm? keyNorm;
+        private readonly QuantizableLinear q_proj;
+        private readonly QuantizableLinear k_proj;
+        private readonly QuantizableLinear v_proj;
+        private readonly QuantizableLinear o_proj;
+        private readonly RmsNorm? q_norm;
+        private readonly RmsNorm? k_norm;
 
         public Attention(LlamaConfig config, RotaryTable rotary)
             : base(nameof(Attention))
         {
             this.config = config;
             this.rotary = rotary;
-            query = new QuantizableLinear(config.HiddenSize, config.Heads * config.HeadSize, config.QueryKeyValueBias);
-            key = new QuantizableLinear(config.HiddenSize, config.KeyValueHeads * config.HeadSize, config.QueryKeyValueBias);
-            value = new QuantizableLinear(config.HiddenSize, config.KeyValueHeads * config.HeadSize, config.QueryKeyValueBias);
-            output = new QuantizableLinear(config.Heads * config.HeadSize, config.HiddenSize, config.OutputBias);
-            register_module("q_proj", query);
-            register_module("k_proj", key);
-            register_module("v_proj", value);
-            register_module("o_proj", output);
+            q_proj = new QuantizableLinear(config.HiddenSize, config.Heads * config.HeadSize, config.QueryKeyValueBias);
+            k_proj = new QuantizableLinear(config.HiddenSize, config.KeyValueHeads * config.HeadSize, config.QueryKeyValueBias);
+            v_proj = new QuantizableLinear(config.HiddenSize, config.KeyValueHeads * config.HeadSize, config.QueryKeyValueBias);
+            o_proj = new QuantizableLinear(config.Heads * config.HeadSize, config.HiddenSize, config.OutputBias);
             if (config.QueryKeyNorm)
             {
-                queryNorm = new RmsNorm(config.HeadSize, config.NormEpsilon);
-                keyNorm = new RmsNorm(config.HeadSize, config.NormEpsilon);
-                register_module("q_norm", queryNorm);
-                register_module("k_norm", keyNorm);
+                q_norm = new RmsNorm(config.HeadSize, config.NormEpsilon);
+                k_norm = new RmsNorm(config.HeadSize, config.NormEpsilon);
             }
+
+            RegisterComponents();
         }
 
         public Tensor Forward(Tensor x, int start, KeyValueCache? cache, int layer)
@@ -206,9 +202,9 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
                 return (headNorm?.forward(split) ?? split).transpose(1, 2);
             }
 
-            var q = rotary.Rotate(Heads(query.forward(x), queryNorm), start);
-            var k = rotary.Rotate(Heads(key.forward(x), keyNorm), start);
-            var v = Heads(value.forward(x), null);
+            var q = rotary.Rotate(Heads(q_proj.forward(x), q_norm), start);
+            var k = rotary.Rotate(Heads(k_proj.forward(x), k_norm), start);
+            var v = Heads(v_proj.forward(x), null);
             if (cache is not null)
             {
                 (k, v) = cache.Append(layer, k, v);
@@ -224,28 +220,26 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
             // With a cache, position i of these may see the start + i before it; is_causal would count from 0.
             using var mask = start > 0 && length > 1 ? ones(length, start + length, dtype: ScalarType.Bool, device: x.device).tril(start) : null;
             var mixed = F.scaled_dot_product_attention(q, k, v, attn_mask: mask, is_casual: start == 0 && length > 1);
-            return output.forward(mixed.transpose(1, 2).reshape(batch, length, -1));
+            return o_proj.forward(mixed.transpose(1, 2).reshape(batch, length, -1));
         }
     }
 
     private sealed class FeedForward : nn.Module<Tensor, Tensor>
     {
-        private readonly QuantizableLinear gate;
-        private readonly QuantizableLinear up;
-        private readonly QuantizableLinear down;
+        private readonly QuantizableLinear gate_proj;
+        private readonly QuantizableLinear up_proj;
+        private readonly QuantizableLinear down_proj;
 
         public FeedForward(LlamaConfig config)
             : base(nameof(FeedForward))
         {
-            gate = new QuantizableLinear(config.HiddenSize, config.IntermediateSize, config.FeedForwardBias);
-            up = new QuantizableLinear(config.HiddenSize, config.IntermediateSize, config.FeedForwardBias);
-            down = new QuantizableLinear(config.IntermediateSize, config.HiddenSize, config.FeedForwardBias);
-            register_module("gate_proj", gate);
-            register_module("up_proj", up);
-            register_module("down_proj", down);
+            gate_proj = new QuantizableLinear(config.HiddenSize, config.IntermediateSize, config.FeedForwardBias);
+            up_proj = new QuantizableLinear(config.HiddenSize, config.IntermediateSize, config.FeedForwardBias);
+            down_proj = new QuantizableLinear(config.IntermediateSize, config.HiddenSize, config.FeedForwardBias);
+            RegisterComponents();
         }
 
-        public override Tensor forward(Tensor x) => down.forward(F.silu(gate.forward(x)) * up.forward(x));
+        public override Tensor forward(Tensor x) => down_proj.forward(F.silu(gate_proj.forward(x)) * up_proj.forward(x));
     }
 
     private sealed class RmsNorm : nn.Module<Tensor, Tensor>
@@ -258,7 +252,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
         {
             this.epsilon = epsilon;
             weight = nn.Parameter(ones(size));
-            register_parameter("weight", weight);
+            RegisterComponents();
         }
 
         public override Tensor forward(Tensor x) => x * rsqrt(x.square().mean([-1], keepdim: true) + epsilon) * weight;
