@@ -56,8 +56,8 @@ public static class RecipeFile
         ["learnedScale"] = GradientEstimator.LearnedScale,
     };
 
-    // The same line ends on every system, so that equal recipes give equal bytes.
-    private static readonly JsonWriterOptions Options = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    /// <summary>The same layout and line ends on every system, so that equal values give equal bytes.</summary>
+    internal static readonly JsonWriterOptions JsonOptions = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Loads a recipe.</summary>
     /// <param name="nameOrPath">A preset's name, or the path of a file that ends in .yaml, .yml or .json.</param>
@@ -105,26 +105,39 @@ public static class RecipeFile
     {
         ArgumentNullException.ThrowIfNull(recipe);
         var buffer = new ArrayBufferWriter<byte>();
-        using (var writer = new Utf8JsonWriter(buffer, Options))
+        using (var writer = new Utf8JsonWriter(buffer, JsonOptions))
         {
-            writer.WriteStartObject();
-            writer.WriteString("name", recipe.Name);
-            writer.WriteStartArray("rules");
-            foreach (var rule in recipe.Rules)
-            {
-                writer.WriteStartObject();
-                writer.WriteString("pattern", rule.Pattern);
-                WriteWeights(writer, rule);
-                WriteActivations(writer, rule);
-                writer.WriteEndObject();
-            }
-
-            writer.WriteEndArray();
-            WriteQat(writer, recipe.Qat);
-            writer.WriteEndObject();
+            Write(writer, recipe);
         }
 
         return Encoding.UTF8.GetString(buffer.WrittenSpan);
+    }
+
+    /// <summary>Writes what <see cref="ToJson"/> returns as one value of a larger document.</summary>
+    internal static void Write(Utf8JsonWriter writer, Recipe recipe)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("name", recipe.Name);
+        writer.WritePropertyName("rules");
+        WriteRules(writer, recipe.Rules);
+        WriteQat(writer, recipe.Qat);
+        writer.WriteEndObject();
+    }
+
+    /// <summary>Writes the list of a recipe's rules.</summary>
+    internal static void WriteRules(Utf8JsonWriter writer, IEnumerable<RecipeRule> rules)
+    {
+        writer.WriteStartArray();
+        foreach (var rule in rules)
+        {
+            writer.WriteStartObject();
+            writer.WriteString("pattern", rule.Pattern);
+            WriteWeights(writer, rule);
+            WriteActivations(writer, rule);
+            writer.WriteEndObject();
+        }
+
+        writer.WriteEndArray();
     }
 
     private static Recipe Preset(YamlMap map, string name)

@@ -1,0 +1,209 @@
+using System.Text.Json;
+using Nibble.Formats;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.HuggingFace;
+using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
+
+namespace Nibble.Artifacts;
+
+/// <summary>Quantized models on disk: a Hugging Face folder in compressed-tensors layout, plus <c>nibble.json</c>.</summary>
+/// <remarks>
+/// The folder holds <c>config.json</c> (the source's, with <c>quantization_config</c>), <c>model.safetensors</c>, the tokenizer's files
+/// and <c>nibble.json</c> (recipe, provenance, layers). Loading a saved model gives an equal one, whose tokenizer's folder is the
+/// artifact. Groups that do not divide a row are stored as they are; other engines refuse such layers.
+/// </remarks>
+public static class QuantizedModelFile
+{
+    /// <summary>Whether a folder holds a quantized model that <see cref="Save"/> wrote.</summary>
+    public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
+
+    /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    /// <exception cref="ArgumentException">The model contradicts itself, such as by a scale that its precision cannot hold.</exception>
+    public static void Save(QuantizedModel model, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(folder);
+        var target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        if (Path.Exists(target))
+        {
+            throw new NibbleException($"{folder} exists already; choose another output folder or delete it first.");
+        }
+
+        if (model.TokenizerFolder.Length > 0 && !Directory.Exists(model.TokenizerFolder))
+        {
+            throw new NibbleException($"The tokenizer's folder {model.TokenizerFolder} does not exist.");
+        }
+
+        RequireConsistent(model);
+        var temporary = $"{target}.tmp-{Environment.ProcessId}";
+        try
+        {
+            Directory.CreateDirectory(temporary);
+            Write(model, temporary);
+            Directory.Move(temporary, target);
+        }
+        finally
+        {
+            if (Directory.Exists(temporary))
+            {
+                Directory.Delete(temporary, recursive: true);
+            }
+        }
+    }
+
+    /// <summary>Loads a saved model.</summary>
+    /// <exception cref="NibbleException">The folder holds no saved model, or one whose files are broken or disagree.</exception>
+    public static QuantizedModel Load(string folder)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        if (!IsArtifact(folder))
+        {
+            throw new NibbleException(Directory.Exists(folder)
+                ? $"The folder {folder} holds no {ArtifactManifest.FileName}, so it is not a model that Nibble has quantized."
+                : $"There is no folder {folder}.");
+        }
+
+        var manifest = ArtifactManifest.Read(Path.Combine(folder, ArtifactManifest.FileName));
+        RequireSameConfig(Path.Combine(folder, Checkpoint.ConfigName), manifest.ConfigJson);
+        using var file = SafetensorsFile.Open(Path.Combine(folder, Checkpoint.WeightsName));
+        var source = new TensorSource(file);
+        QuantizedLayer[] layers = [.. manifest.Layers.Select(layer =>
+            CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format))];
+        FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
+        source.RequireAllRead();
+        return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder);
+    }
+
+    private static void Write(QuantizedModel model, string folder)
+    {
+        var manifest = ArtifactManifest.Of(model);
+        foreach (var path in model.TokenizerFolder.Length > 0 ? TokenizerFiles.In(model.TokenizerFolder) : [])
+        {
+            AtomicFile.Write(Path.Combine(folder, Path.GetFileName(path)), stream =>
+            {
+                using var tokenizer = File.OpenRead(path);
+                tokenizer.CopyTo(stream);
+            });
+        }
+
+        SafetensorsWriter.Write(
+            Path.Combine(folder, Checkpoint.WeightsName),
+            [
+                .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, manifest.Format)),
+                .. model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
+            ],
+            new Dictionary<string, string> { ["format"] = "pt" });
+        WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer => WriteConfig(writer, model, manifest));
+        WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
+    }
+
+    private static void WriteJson(string path, Action<Utf8JsonWriter> write) => AtomicFile.Write(path, stream =>
+    {
+        using var writer = new Utf8JsonWriter(stream, Recipes.RecipeFile.JsonOptions);
+        write(writer);
+    });
+
+    private static void WriteConfig(Utf8JsonWriter writer, QuantizedModel model, ArtifactManifest manifest)
+    {
+        using var config = JsonDocument.Parse(model.ConfigJson);
+        writer.WriteStartObject();
+        foreach (var property in config.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key))
+        {
+            property.WriteTo(writer);
+        }
+
+        writer.WritePropertyName(CompressedTensorsConfig.Key);
+        CompressedTensorsConfig.Write(writer, manifest.Format, manifest.Groups(), Ignored(model));
+        writer.WriteEndObject();
+    }
+
+    /// <summary>The modules that an engine could take for linear layers but that stay float.</summary>
+    private static IEnumerable<string> Ignored(QuantizedModel model)
+    {
+        const string Suffix = ".weight";
+        const string Head = "lm_head";
+        var matrices = model.FloatTensors
+            .Where(tensor => tensor.Shape.Count == 2 && tensor.Name.EndsWith(Suffix, StringComparison.Ordinal))
+            .Select(tensor => tensor.Name[..^Suffix.Length]);
+
+        // A head that shares the embedding's weights has no tensor of its own.
+        return (model.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
+    }
+
+    private static FloatTensor ReadFloats(TensorSource source, string name)
+    {
+        var entry = source.Entry(name);
+        int[] shape = [.. entry.Shape.Select(size => size <= int.MaxValue ? (int)size : throw source.Fault(name, $"a side of {size} is too long"))];
+        return new FloatTensor(name, shape, source.Floats(name, entry.ElementType, [.. entry.Shape]), entry.ElementType);
+    }
+
+    private static void RequireSameConfig(string path, string expected)
+    {
+        using var document = JsonFile.ReadObject(path);
+        try
+        {
+            using var source = JsonDocument.Parse(expected);
+            var others = document.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key);
+            var sources = source.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key);
+            if (document.RootElement.TryGetProperty(CompressedTensorsConfig.Key, out _)
+                && others.SequenceEqual(sources, EqualityComparer<JsonProperty>.Create((left, right) => left.Name == right.Name && JsonElement.DeepEquals(left.Value, right.Value))))
+            {
+                return;
+            }
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            throw new NibbleException($"{ArtifactManifest.FileName} beside {path}: config is not the text of a JSON object: {exception.Message}", exception);
+        }
+
+        throw new NibbleException($"{path} and {ArtifactManifest.FileName} beside it disagree about the model's configuration; one of them was edited or belongs to another model.");
+    }
+
+    private static void RequireConsistent(QuantizedModel model)
+    {
+        using (var config = JsonDocument.Parse(model.ConfigJson))
+        {
+            Require(config.RootElement.ValueKind == JsonValueKind.Object, "config.json", "is not a JSON object");
+        }
+
+        foreach (var layer in model.Layers)
+        {
+            Require(layer.Weight.Scheme.Granularity is not PerToken, layer.Name, "has weights per token");
+            Require(layer.Weight.Codes.AsSpan().IndexOfAnyExceptInRange((sbyte)layer.Weight.Scheme.Codes.Min, (sbyte)layer.Weight.Scheme.Codes.Max) < 0, layer.Name, "has codes outside its scheme");
+            Require(layer.Weight.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)layer.Weight.Scheme.Codes.Min, (sbyte)layer.Weight.Scheme.Codes.Max) < 0, layer.Name, "has zero points outside its scheme");
+            RequireScales(layer.Name, layer.Weight.Scheme, layer.Weight.Scales);
+            if (layer.Input is { Scheme: var input, Static: var parameters })
+            {
+                Require(input is { Granularity: PerToken, Ternary: false } ? parameters is null : input is { Granularity: PerTensor, Ternary: false } && parameters is not null, layer.Name, "has an input that is neither per token and dynamic nor per tensor and static");
+                if (parameters is { } fixedParameters)
+                {
+                    RequireScales(layer.Name, input, [fixedParameters.Scale]);
+                    Require(input.Symmetric ? fixedParameters.ZeroPoint == 0 : fixedParameters.ZeroPoint >= input.Codes.Min && fixedParameters.ZeroPoint <= input.Codes.Max, layer.Name, "has an input zero point outside its scheme");
+                }
+            }
+        }
+
+        foreach (var tensor in model.FloatTensors)
+        {
+            Require(tensor.StoredAs.IsFloatingPoint(), tensor.Name, $"is stored as {tensor.StoredAs}, not as a floating-point type");
+            Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name, $"has values that {tensor.StoredAs} cannot hold");
+        }
+    }
+
+    private static void RequireScales(string layer, QuantizationScheme scheme, float[] scales) => Require(
+        Array.TrueForAll(scales, scale => float.IsFinite(scale) && scale > 0 && (scheme.ScalePrecision == ScalePrecision.Float32 || ElementType.F16.Round(scale) == scale)),
+        layer,
+        $"has scales that are not positive numbers of {scheme.ScalePrecision}");
+
+    private static void Require(bool condition, string name, string fault)
+    {
+        if (!condition)
+        {
+            throw new ArgumentException($"{name} {fault}.");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+using System.Runtime.InteropServices;
+using Nibble.Artifacts;
+using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
+
+namespace Nibble.Formats.CompressedTensors;
+
+/// <summary>How compressed-tensors stores codes.</summary>
+internal enum CompressedTensorsFormat
+{
+    /// <summary><c>pack-quantized</c>: codes packed into 32-bit words.</summary>
+    PackQuantized,
+
+    /// <summary><c>int-quantized</c>: one byte a code, for 8-bit weights and activations.</summary>
+    IntQuantized,
+}
+
+/// <summary>A quantized layer as the tensors of a compressed-tensors checkpoint.</summary>
+/// <remarks>
+/// Definition: vllm-project/compressed-tensors, <c>compressors/pack_quantized/base.py</c> and <c>compressors/naive_quantized/base.py</c>.
+/// <c>weight_packed</c> I32 [out, words] and <c>weight_shape</c> I64 [2], or <c>weight</c> I8 [out, in]; <c>weight_scale</c> [1],
+/// [out, 1] or [out, groups]; <c>weight_zero_point</c> where asymmetric: packed along the outputs, I32 [words, groups], except per
+/// tensor and in <c>int-quantized</c>, where it is I8 of the scale's shape; <c>input_scale</c> and <c>input_zero_point</c> [1] where static.
+/// </remarks>
+internal static class CompressedTensorsLayer
+{
+    private static readonly long[] One = [1];
+
+    /// <summary>The format that holds all layers of a model.</summary>
+    public static CompressedTensorsFormat FormatFor(IEnumerable<QuantizedLayer> layers) =>
+        layers.All(layer => layer is { Weight.Scheme.Bits: 8, Input.Scheme.Bits: 8 }) ? CompressedTensorsFormat.IntQuantized : CompressedTensorsFormat.PackQuantized;
+
+    /// <summary>The tensors of a layer.</summary>
+    public static IEnumerable<SafetensorsTensor> Tensors(QuantizedLayer layer, CompressedTensorsFormat format)
+    {
+        var weight = layer.Weight;
+        var (rows, columns, bits) = (weight.Rows, weight.Columns, weight.Scheme.Bits);
+        if (format == CompressedTensorsFormat.IntQuantized)
+        {
+            yield return new SafetensorsTensor($"{layer.Name}.weight", ElementType.I8, [rows, columns], stream => stream.Write(MemoryMarshal.AsBytes(weight.Codes.AsSpan())));
+        }
+        else
+        {
+            var shape = new long[] { rows, columns };
+            yield return new SafetensorsTensor(
+                $"{layer.Name}.weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)], stream => stream.Write(PackedWords.PackRows(weight.Codes, rows, columns, bits)));
+            yield return SafetensorsTensor.FromBytes($"{layer.Name}.weight_shape", ElementType.I64, [2], MemoryMarshal.AsBytes(shape.AsSpan()).ToArray());
+        }
+
+        var scaleShape = ScaleShape(weight.Scheme, rows, columns);
+        yield return Scales($"{layer.Name}.weight_scale", weight.Scheme, scaleShape, weight.Scales);
+        if (!weight.Scheme.Symmetric)
+        {
+            yield return ZeroPointsArePacked(weight.Scheme, format)
+                ? SafetensorsTensor.FromBytes($"{layer.Name}.weight_zero_point", ElementType.I32, [PackedWords.Count(rows, bits), scaleShape[1]], PackedWords.PackColumns(weight.ZeroPoints, rows, (int)scaleShape[1], bits))
+                : SafetensorsTensor.FromBytes($"{layer.Name}.weight_zero_point", ElementType.I8, scaleShape, MemoryMarshal.AsBytes(weight.ZeroPoints.AsSpan()).ToArray());
+        }
+
+        if (layer.Input is { Static: { } fixedParameters, Scheme: var input })
+        {
+            yield return Scales($"{layer.Name}.input_scale", input, One, [fixedParameters.Scale]);
+            if (!input.Symmetric)
+            {
+                yield return SafetensorsTensor.FromBytes($"{layer.Name}.input_zero_point", ElementType.I8, One, new[] { (byte)(sbyte)fixedParameters.ZeroPoint });
+            }
+        }
+    }
+
+    /// <summary>Reads a layer.</summary>
+    /// <param name="source">The file.</param>
+    /// <param name="name">The layer's name.</param>
+    /// <param name="weights">The weight's scheme.</param>
+    /// <param name="input">The input's scheme; null when it stays float.</param>
+    /// <param name="format">How the file stores codes.</param>
+    /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the scheme does not allow.</exception>
+    public static QuantizedLayer Read(TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format)
+    {
+        var (rows, columns, codes) = ReadCodes(source, name, weights.Bits, format);
+        if (codes.AsSpan().IndexOfAnyExceptInRange((sbyte)weights.Codes.Min, (sbyte)weights.Codes.Max) is var outside and >= 0)
+        {
+            throw source.Fault(name, $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {weights} has {weights.Codes.Min} to {weights.Codes.Max}");
+        }
+
+        var scaleShape = ScaleShape(weights, rows, columns);
+        var scales = ReadScales(source, $"{name}.weight_scale", weights, scaleShape);
+        var zeroPoints = weights.Symmetric ? []
+            : ZeroPointsArePacked(weights, format)
+                ? PackedWords.UnpackColumns(source.Bytes($"{name}.weight_zero_point", ElementType.I32, [PackedWords.Count(rows, weights.Bits), scaleShape[1]]), rows, (int)scaleShape[1], weights.Bits)
+                : ReadZeroPoints(source, $"{name}.weight_zero_point", weights, scaleShape);
+        var weight = new QuantizedTensor(rows, columns, weights, codes, scales, zeroPoints);
+        return new QuantizedLayer(name, weight, input is null ? null : ReadInput(source, name, input));
+    }
+
+    private static (int Rows, int Columns, sbyte[] Codes) ReadCodes(TensorSource source, string name, int bits, CompressedTensorsFormat format)
+    {
+        if (format == CompressedTensorsFormat.IntQuantized)
+        {
+            var tensor = $"{name}.weight";
+            var (height, width) = Size(source, tensor, source.Entry(tensor).Shape);
+            return (height, width, Signed(source.Bytes(tensor, ElementType.I8, [height, width])));
+        }
+
+        var stored = MemoryMarshal.Cast<byte, long>(source.Bytes($"{name}.weight_shape", ElementType.I64, [2])).ToArray();
+        var (rows, columns) = Size(source, $"{name}.weight_shape", stored);
+        var packed = source.Bytes($"{name}.weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)]);
+        return (rows, columns, PackedWords.UnpackRows(packed, rows, columns, bits));
+    }
+
+    private static (int Rows, int Columns) Size(TensorSource source, string tensor, IReadOnlyList<long> shape) =>
+        shape is [>= 1 and <= int.MaxValue, >= 1 and <= int.MaxValue] && shape[0] * shape[1] <= Array.MaxLength
+            ? ((int)shape[0], (int)shape[1])
+            : throw source.Fault(tensor, $"expected a matrix of 1 to {Array.MaxLength} codes, found [{string.Join(", ", shape)}]");
+
+    private static ActivationQuantization ReadInput(TensorSource source, string name, QuantizationScheme scheme)
+    {
+        if (scheme.Granularity is PerToken)
+        {
+            return new ActivationQuantization(scheme, Static: null);
+        }
+
+        var scale = ReadScales(source, $"{name}.input_scale", scheme, One)[0];
+        var zeroPoint = scheme.Symmetric ? (sbyte)0 : ReadZeroPoints(source, $"{name}.input_zero_point", scheme, One)[0];
+        return new ActivationQuantization(scheme, new QuantizationParameters(scale, zeroPoint));
+    }
+
+    private static SafetensorsTensor Scales(string name, QuantizationScheme scheme, long[] shape, float[] scales) =>
+        SafetensorsTensor.FromFloats(name, StoredAs(scheme), shape, scales);
+
+    private static float[] ReadScales(TensorSource source, string tensor, QuantizationScheme scheme, long[] shape)
+    {
+        var scales = source.Floats(tensor, StoredAs(scheme), shape);
+        var fault = Array.FindIndex(scales, scale => !(float.IsFinite(scale) && scale > 0));
+        return fault < 0 ? scales : throw source.Fault(tensor, $"scale {fault} is {scales[fault]}; expected a positive number");
+    }
+
+    private static sbyte[] ReadZeroPoints(TensorSource source, string tensor, QuantizationScheme scheme, long[] shape)
+    {
+        var zeroPoints = Signed(source.Bytes(tensor, ElementType.I8, shape));
+        return zeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) is var outside and >= 0
+            ? throw source.Fault(tensor, $"zero point {outside} is {zeroPoints[outside]}; {scheme} has {scheme.Codes.Min} to {scheme.Codes.Max}")
+            : zeroPoints;
+    }
+
+    private static long[] ScaleShape(QuantizationScheme scheme, int rows, int columns) =>
+        scheme.Granularity is PerTensor ? One : [rows, QuantizedTensor.GroupCount(1, columns, scheme.Granularity)];
+
+    private static bool ZeroPointsArePacked(QuantizationScheme scheme, CompressedTensorsFormat format) =>
+        format == CompressedTensorsFormat.PackQuantized && scheme.Granularity is not PerTensor;
+
+    private static ElementType StoredAs(QuantizationScheme scheme) => scheme.ScalePrecision == ScalePrecision.Float16 ? ElementType.F16 : ElementType.F32;
+
+    private static sbyte[] Signed(byte[] bytes) => MemoryMarshal.Cast<byte, sbyte>(bytes).ToArray();
+}

@@ -1,0 +1,68 @@
+using System.Runtime.InteropServices;
+using Nibble.Numerics;
+
+namespace Nibble.Formats.CompressedTensors;
+
+/// <summary>Matrices of codes as little-endian 32-bit words, each row or column a dense stream of its own that starts at a word.</summary>
+/// <remarks>Layout: vllm-project/compressed-tensors, <c>compressors/pack_quantized/helpers.py</c>, <c>pack_to_int32</c> (since May 2026 also for 3, 5, 6 and 7 bits).</remarks>
+internal static class PackedWords
+{
+    /// <summary>Words that a stream of codes takes.</summary>
+    public static int Count(int codes, int bits) => (BitPacking.PackedLength(codes, bits) + sizeof(int) - 1) / sizeof(int);
+
+    /// <summary>Packs along the rows: [rows, <see cref="Count"/> of a row].</summary>
+    public static byte[] PackRows(ReadOnlySpan<sbyte> codes, int rows, int columns, int bits)
+    {
+        var stride = Count(columns, bits) * sizeof(int);
+        var used = BitPacking.PackedLength(columns, bits);
+        var words = new byte[checked(rows * stride)];
+        for (var row = 0; row < rows; row++)
+        {
+            BitPacking.Pack(codes.Slice(row * columns, columns), bits, words.AsSpan(row * stride, used));
+        }
+
+        return words;
+    }
+
+    /// <summary>Reads what <see cref="PackRows"/> wrote.</summary>
+    public static sbyte[] UnpackRows(ReadOnlySpan<byte> words, int rows, int columns, int bits)
+    {
+        var stride = Count(columns, bits) * sizeof(int);
+        var used = BitPacking.PackedLength(columns, bits);
+        var codes = new sbyte[checked(rows * columns)];
+        for (var row = 0; row < rows; row++)
+        {
+            BitPacking.Unpack(words.Slice(row * stride, used), bits, codes.AsSpan(row * columns, columns));
+        }
+
+        return codes;
+    }
+
+    /// <summary>Packs along the columns: [<see cref="Count"/> of a column, columns].</summary>
+    public static byte[] PackColumns(ReadOnlySpan<sbyte> codes, int rows, int columns, int bits)
+    {
+        var words = PackRows(Transpose(codes, rows, columns), columns, rows, bits);
+        return MemoryMarshal.AsBytes(Transpose(MemoryMarshal.Cast<byte, int>(words), columns, Count(rows, bits)).AsSpan()).ToArray();
+    }
+
+    /// <summary>Reads what <see cref="PackColumns"/> wrote.</summary>
+    public static sbyte[] UnpackColumns(ReadOnlySpan<byte> words, int rows, int columns, int bits)
+    {
+        var streams = Transpose(MemoryMarshal.Cast<byte, int>(words), Count(rows, bits), columns);
+        return Transpose<sbyte>(UnpackRows(MemoryMarshal.AsBytes(streams.AsSpan()), columns, rows, bits), columns, rows);
+    }
+
+    private static T[] Transpose<T>(ReadOnlySpan<T> matrix, int rows, int columns)
+    {
+        var transposed = new T[matrix.Length];
+        for (var row = 0; row < rows; row++)
+        {
+            for (var column = 0; column < columns; column++)
+            {
+                transposed[(column * rows) + row] = matrix[(row * columns) + column];
+            }
+        }
+
+        return transposed;
+    }
+}

@@ -1,0 +1,52 @@
+using Nibble.Formats.Safetensors;
+
+namespace Nibble.Formats.CompressedTensors;
+
+/// <summary>A safetensors file whose tensors must be of the expected type and shape, and must all be read once.</summary>
+internal sealed class TensorSource(SafetensorsFile file)
+{
+    private readonly HashSet<string> _read = new(StringComparer.Ordinal);
+
+    /// <summary>The tensor of a name.</summary>
+    public SafetensorsEntry Entry(string name) => file.Entry(name);
+
+    /// <summary>Reads a tensor's bytes.</summary>
+    public byte[] Bytes(string name, ElementType type, ReadOnlySpan<long> shape)
+    {
+        Require(name, type, shape);
+        return file.ReadBytes(name);
+    }
+
+    /// <summary>Reads a tensor's values.</summary>
+    public float[] Floats(string name, ElementType type, ReadOnlySpan<long> shape)
+    {
+        Require(name, type, shape);
+        return file.ReadFloats(name);
+    }
+
+    /// <summary>Refuses a file with tensors that nothing has read.</summary>
+    public void RequireAllRead()
+    {
+        if (file.Tensors.FirstOrDefault(tensor => !_read.Contains(tensor.Name)) is { } unknown)
+        {
+            throw Fault(unknown.Name, "the tensor belongs to no layer of the model");
+        }
+    }
+
+    /// <summary>A fault in a tensor or layer.</summary>
+    public NibbleException Fault(string name, string message) => new($"{file.Path}, {name}: {message}.");
+
+    private void Require(string name, ElementType type, ReadOnlySpan<long> shape)
+    {
+        var entry = file.Entry(name);
+        if (entry.ElementType != type || !shape.SequenceEqual([.. entry.Shape]))
+        {
+            throw Fault(name, $"expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}]");
+        }
+
+        if (!_read.Add(name))
+        {
+            throw Fault(name, "the model names the tensor twice");
+        }
+    }
+}
