@@ -9,7 +9,7 @@ namespace Nibble.Torch.Data;
 /// <param name="BosId">The id that starts every window; null where the tokenizer has none.</param>
 public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
 {
-    private const string Separator = "<|endoftext|>";
+    private const string Separator = "\n<|endoftext|>\n";
 
     /// <summary>Reads a text file and tokenises it once.</summary>
     /// <remarks>A line <c>&lt;|endoftext|&gt;</c> stands between two documents, which are joined by one blank line.</remarks>
@@ -22,12 +22,8 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
             throw new NibbleException($"{path}: no such text file");
         }
 
-        var documents = File.ReadAllText(path).ReplaceLineEndings("\n")
-            .Split(Separator)
-            .Select(document => document.Trim())
-            .Where(document => document.Length > 0);
-        var text = string.Join("\n\n", documents);
-        if (text.Length == 0)
+        var text = File.ReadAllText(path).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
+        if (string.IsNullOrWhiteSpace(text))
         {
             throw new NibbleException($"{path}: the file holds no text");
         }
