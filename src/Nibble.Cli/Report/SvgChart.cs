@@ -1,0 +1,183 @@
+using System.Globalization;
+using System.Text;
+using System.Xml.Linq;
+using static Nibble.Cli.Report.Html;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>A point of a chart, in the units of its axes.</summary>
+internal readonly record struct ChartPoint(double X, double Y);
+
+/// <summary>A chart of lines and dots with direct labels, as SVG; colours and fonts come from the page's style sheet.</summary>
+/// <param name="x">The horizontal axis.</param>
+/// <param name="y">The vertical axis.</param>
+/// <param name="xTitle">What the horizontal axis shows, with its unit.</param>
+/// <param name="yTitle">What the vertical axis shows, with its unit.</param>
+/// <param name="right">Room for labels to the right of the axes, in units of the picture.</param>
+internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string yTitle, double right = 14)
+{
+    private const double Width = 440;
+    private const double Height = 330;
+    private const double Top = 28;
+    private const double Bottom = 46;
+    private const double FontSize = 13;
+    private const double LineHeight = 15;
+    private const double Radius = 4.5;
+
+    private readonly double left = 14 + y.Ticks.Select(tick => TextWidth(ChartScale.Label(tick))).DefaultIfEmpty(0).Max();
+    private readonly List<XElement> marks = [];
+    private readonly List<Box> occupied = [];
+    private readonly List<(string Style, string Text, double Gap, IReadOnlyList<(double X, double Y)> Anchors)> labels = [];
+
+    /// <summary>Joins points.</summary>
+    public void Line(string style, IReadOnlyList<ChartPoint> points)
+    {
+        var places = points.Select(Place).ToList();
+        var path = new StringBuilder();
+        for (var i = 0; i < places.Count; i++)
+        {
+            path.Append(i == 0 ? 'M' : 'L').Append(N(places[i].X)).Append(' ').Append(N(places[i].Y));
+            if (i > 0)
+            {
+                Occupy(places[i - 1], places[i]);
+            }
+        }
+
+        marks.Add(E("path", Class("line " + style), A("d", path.ToString())));
+    }
+
+    /// <summary>A labelled line across the whole chart.</summary>
+    public void Rule(string style, double value, string label)
+    {
+        var height = PlaceY(value);
+        var half = TextWidth(label) / 2;
+        Occupy((left, height), (Width - right, height));
+        marks.Add(Segment("line " + style, left, height, Width - right, height));
+        labels.Add((style, label, 3, [(Width - right - half, height), (left + half + 4, height), ((left + Width - right) / 2, height)]));
+    }
+
+    /// <summary>A dot.</summary>
+    public void Dot(string style, ChartPoint point)
+    {
+        var (px, py) = Place(point);
+        occupied.Add(new Box(px - Radius, py - Radius, px + Radius, py + Radius));
+        marks.Add(E("circle", Class("dot " + style), A("cx", N(px)), A("cy", N(py)), A("r", N(Radius))));
+    }
+
+    /// <summary>A label beside the first of some points where there is room.</summary>
+    public void Label(string style, string text, params IReadOnlyList<ChartPoint> anchors) =>
+        labels.Add((style, text, Radius + 3, [.. anchors.Select(Place)]));
+
+    /// <summary>Labels at the right ends of lines, moved apart where they would overlap and joined to their ends.</summary>
+    public void EndLabels(IEnumerable<(string Style, string Text, ChartPoint End)> ends)
+    {
+        var placed = ends.Select(end => (end.Style, end.Text, From: Place(end.End), Y: Place(end.End).Y)).OrderBy(end => end.Y).ToList();
+        for (var i = 1; i < placed.Count; i++)
+        {
+            placed[i] = placed[i] with { Y = Math.Max(placed[i].Y, placed[i - 1].Y + LineHeight) };
+        }
+
+        var excess = placed.Count == 0 ? 0 : Math.Max(0, placed[^1].Y - (Height - Bottom));
+        foreach (var (style, text, from, lowered) in placed)
+        {
+            var height = lowered - excess;
+            marks.Add(Segment("leader", from.X + 2, from.Y, from.X + 13, height));
+            marks.Add(LabelAt(style, text, from.X + 16, height));
+        }
+    }
+
+    /// <summary>The chart.</summary>
+    /// <param name="description">What a reader who cannot see it should know.</param>
+    public XElement Render(string description)
+    {
+        var axes = E("g", Class("axes"));
+        foreach (var tick in y.Ticks)
+        {
+            var height = PlaceY(tick);
+            axes.Add(Segment("grid", left, height, Width - right, height));
+            axes.Add(Text("tick", "end", left - 7, height + (FontSize * 0.35), ChartScale.Label(tick)));
+        }
+
+        foreach (var tick in x.Ticks)
+        {
+            var across = PlaceX(tick);
+            axes.Add(Segment("axis", across, Height - Bottom, across, Height - Bottom + 5));
+            axes.Add(Text("tick", "middle", across, Height - Bottom + 19, ChartScale.Label(tick)));
+        }
+
+        axes.Add(Segment("axis", left, Height - Bottom, Width - right, Height - Bottom));
+        axes.Add(Text("title", "start", 2, 13, yTitle));
+        axes.Add(Text("title", "end", Width - right, Height - 7, xTitle));
+        return E(
+            "svg", Class("chart"), A("viewBox", $"0 0 {N(Width)} {N(Height)}"), A("role", "img"), A("aria-label", description),
+            axes, E("g", marks), E("g", PlaceLabels()));
+    }
+
+    /// <summary>A number of an SVG attribute.</summary>
+    public static string N(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
+
+    private static double TextWidth(string text) => text.Length * FontSize * 0.56;
+
+    private static XElement Segment(string style, double x1, double y1, double x2, double y2) =>
+        E("line", Class(style), A("x1", N(x1)), A("y1", N(y1)), A("x2", N(x2)), A("y2", N(y2)));
+
+    private static XElement Text(string style, string anchor, double atX, double atY, string text) =>
+        E("text", Class(style), A("x", N(atX)), A("y", N(atY)), A("text-anchor", anchor), text.Replace('-', '−'));
+
+    private static XElement LabelAt(string style, string text, double atX, double middle) =>
+        Text("label " + style, "start", atX, middle + (FontSize * 0.35), text);
+
+    private double PlaceX(double value) => left + (x.Position(value) * (Width - right - left));
+
+    private double PlaceY(double value) => Height - Bottom - (y.Position(value) * (Height - Bottom - Top));
+
+    private (double X, double Y) Place(ChartPoint point) => (PlaceX(point.X), PlaceY(point.Y));
+
+    private void Occupy((double X, double Y) from, (double X, double Y) to)
+    {
+        var steps = 1 + (int)(Math.Max(Math.Abs(to.X - from.X), Math.Abs(to.Y - from.Y)) / 4);
+        for (var i = 0; i <= steps; i++)
+        {
+            var (px, py) = (from.X + ((to.X - from.X) * i / steps), from.Y + ((to.Y - from.Y) * i / steps));
+            occupied.Add(new Box(px - 1, py - 1, px + 1, py + 1));
+        }
+    }
+
+    /// <summary>Puts each label at its candidate place that covers the least of what is already there.</summary>
+    private IEnumerable<XElement> PlaceLabels()
+    {
+        var frame = new Box(left + 1, Top - (LineHeight / 2), Width - 2, Height - Bottom);
+        foreach (var (style, text, gap, anchors) in labels)
+        {
+            var width = TextWidth(text);
+            var best = anchors
+                .SelectMany(anchor => Around(anchor.X, anchor.Y, width, gap))
+                .MinBy(box => occupied.Count(box.Overlaps) + (frame.Contains(box) ? 0 : 1000));
+            occupied.Add(best);
+            yield return LabelAt(style, text, best.Left, (best.Top + best.Bottom) / 2);
+        }
+    }
+
+    private static IEnumerable<Box> Around(double px, double py, double width, double gap)
+    {
+        (double X, double Y)[] corners =
+        [
+            (px + gap, py - (LineHeight / 2)),
+            (px - gap - width, py - (LineHeight / 2)),
+            (px - (width / 2), py - gap - LineHeight),
+            (px - (width / 2), py + gap),
+            (px + (gap / 2), py - (gap / 2) - LineHeight),
+            (px - (gap / 2) - width, py - (gap / 2) - LineHeight),
+            (px + (gap / 2), py + (gap / 2)),
+            (px - (gap / 2) - width, py + (gap / 2)),
+        ];
+        return corners.Select(corner => new Box(corner.X, corner.Y, corner.X + width, corner.Y + LineHeight));
+    }
+
+    private readonly record struct Box(double Left, double Top, double Right, double Bottom)
+    {
+        public bool Overlaps(Box other) => Left < other.Right && other.Left < Right && Top < other.Bottom && other.Top < Bottom;
+
+        public bool Contains(Box other) => Left <= other.Left && other.Right <= Right && Top <= other.Top && other.Bottom <= Bottom;
+    }
+}
