@@ -8,6 +8,8 @@ internal sealed class ChartScale
     /// <summary>Losses below this, in nats, are drawn to a linear scale, those above to a logarithmic one.</summary>
     private const double LinearPart = 0.01;
 
+    private const double Room = 0.07;
+
     private readonly Func<double, double> transform;
     private readonly double low;
     private readonly double high;
@@ -30,9 +32,11 @@ internal sealed class ChartScale
     public static string Label(double tick) => tick.ToString(Math.Abs(tick) >= 1e5 ? "0e+0" : "0.#####", CultureInfo.InvariantCulture);
 
     /// <summary>Equal distances for equal differences.</summary>
-    public static ChartScale Linear(IEnumerable<double> values)
+    /// <param name="values">What the axis has to hold.</param>
+    /// <param name="room">Room to leave at both ends, as a share of the values' span.</param>
+    public static ChartScale Linear(IEnumerable<double> values, double room = Room)
     {
-        var (low, high) = Span(values, v => v, 0.5);
+        var (low, high) = Span(values, v => v, 0.5, room);
         var rough = (high - low) / 5;
         var decade = Math.Pow(10, Math.Floor(Math.Log10(rough)));
         var step = decade * ((rough / decade) switch { < 1.5 => 1, < 3.5 => 2, < 7.5 => 5, _ => 10 });
@@ -67,11 +71,11 @@ internal sealed class ChartScale
     }
 
     /// <summary>The ends of an axis, with some room; at least <paramref name="least"/> to both sides of a single value.</summary>
-    private static (double Low, double High) Span(IEnumerable<double> values, Func<double, double> transform, double least)
+    private static (double Low, double High) Span(IEnumerable<double> values, Func<double, double> transform, double least, double share = Room)
     {
         var transformed = values.Select(transform).DefaultIfEmpty(0).ToList();
         var (low, high) = (transformed.Min(), transformed.Max());
-        var room = high > low ? (high - low) * 0.06 : least;
+        var room = high > low ? (high - low) * share : least;
         return (low - room, high + room);
     }
 }

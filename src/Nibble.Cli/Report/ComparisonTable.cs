@@ -14,7 +14,7 @@ internal sealed record ComparisonRow(ComparisonRun? Run, string Group, bool IsBe
 internal static class ComparisonTable
 {
     /// <summary>Headings, the two that hold words first, then those that hold numbers.</summary>
-    public static readonly IReadOnlyList<string> Columns = ["run", "method", "bits", "perplexity", "loss", "KL", "agree", "size", "ratio", "seconds", "peak"];
+    public static readonly IReadOnlyList<string> Columns = ["run", "method", "bits", "perplexity", "loss", "KL", "agree", "size", "ratio", "sec", "peak"];
 
     /// <summary>How many of <see cref="Columns"/> hold words.</summary>
     public const int TextColumns = 2;
@@ -27,7 +27,7 @@ internal static class ComparisonTable
         [
             new(null, "", false,
             [
-                "float", "float", Bits(baseline.BitsPerWeight), Numbers.Perplexity(baseline.Perplexity), "0", "0", "100%", Numbers.Bytes(baseline.Bytes), "1×", "-", "-",
+                "float", "float", Bits(baseline.BitsPerWeight), Numbers.Perplexity(baseline.Perplexity), Numbers.Loss(0), Numbers.Divergence(0), Numbers.Share(1), Numbers.Bytes(baseline.Bytes), Numbers.Ratio(1), "–", "–",
             ]),
         ];
         rows.AddRange(result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => Row(run, "", false)));

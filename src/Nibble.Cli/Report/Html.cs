@@ -1,10 +1,11 @@
 using System.Text;
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 
 namespace Nibble.Cli.Report;
 
 /// <summary>Builds and writes elements of HTML. Every text passes <see cref="Write"/>, which escapes it: nothing is pasted as markup.</summary>
-internal static class Html
+internal static partial class Html
 {
     private static readonly HashSet<string> Void = ["br", "col", "hr", "img", "link", "meta"];
 
@@ -24,6 +25,9 @@ internal static class Html
     /// <summary>The attribute <c>class</c>.</summary>
     public static XAttribute Class(string value) => new("class", value);
 
+    /// <summary>Numbers with a minus sign for a hyphen and no line break before their unit.</summary>
+    public static string Typeset(string text) => Unit().Replace(Minus().Replace(text, "−"), "\u00A0");
+
     /// <summary>A document of HTML 5 that is well-formed XML too.</summary>
     public static string Write(XElement root)
     {
@@ -31,6 +35,12 @@ internal static class Html
         Append(text, root);
         return text.Append('\n').ToString();
     }
+
+    [GeneratedRegex(@"(?<![\w-])-(?=\d)")]
+    private static partial Regex Minus();
+
+    [GeneratedRegex(@"(?<=\d) (?=(B|kB|MB|GB|TB|s|min|h|bits|steps|nats)\b)")]
+    private static partial Regex Unit();
 
     private static void Append(StringBuilder text, XElement element)
     {

@@ -36,7 +36,7 @@ internal static class HtmlReport
                 Conclusion(result, advice),
                 E(
                     "main",
-                    Results(result),
+                    Results(result, advice),
                     Charts(result),
                     Section("Where the error sits", LayerErrorIntroduction(result), LayerErrorMap.Render(result)),
                     Section("Weights before and after", HistogramIntroduction, WeightHistograms.Render(result)),
@@ -65,7 +65,11 @@ internal static class HtmlReport
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            File.Delete(temporary);
+            if (File.Exists(temporary))
+            {
+                File.Delete(temporary);
+            }
+
             throw new NibbleException($"Cannot write the report to {full}: {error.Message} Name a file in a folder that exists and can be written to.", error);
         }
     }
@@ -73,16 +77,16 @@ internal static class HtmlReport
     private static XElement Conclusion(ComparisonResult result, Advice advice) => E(
         "header",
         E("p", Class("kicker"), "PTQ and QAT compared · ", E("bdi", result.Model.Name)),
-        E("h1", advice.Headline),
-        E("p", Class("summary"), advice.Summary),
+        E("h1", Typeset(advice.Headline)),
+        E("p", Class("summary"), Typeset(advice.Summary)),
         advice.Widths.Count == 0 ? null : E("dl", Class("advice"), advice.Widths.Select(width => E(
             "div",
             E("dt", E("span", width.Label), " ", E("strong", Class(width.Road.ToString().ToLowerInvariant()), RoadName(width.Road))),
-            E("dd", width.Text)))));
+            E("dd", Typeset(width.Text))))));
 
     private static string RoadName(Road road) => road == Road.Neither ? "neither" : road.ToString().ToUpperInvariant();
 
-    private static XElement Results(ComparisonResult result)
+    private static XElement Results(ComparisonResult result, Advice advice)
     {
         string[] headings = ["run", "method", "bits per weight", "perplexity", "loss, nats", "KL, nats", "agreement", "size", "ratio", "seconds", "peak memory"];
         var head = E("thead", E("tr", headings.Select((heading, column) => E("th", A("scope", "col"), Numeric(column), heading))));
@@ -91,9 +95,9 @@ internal static class HtmlReport
             row.IsBest ? Class("best") : null,
             row.Cells.Select((cell, column) => column switch
             {
-                0 => E("th", A("scope", "row"), E("bdi", cell), row.IsBest ? E("span", Class("mark"), " best") : null),
+                0 => E("th", A("scope", "row"), E("bdi", cell), row.Run is { } run && advice.Widths.Any(width => width.Run == run.Name) ? E("span", Class("mark"), " advised") : null),
                 < ComparisonTable.TextColumns => E("td", Class(cell), cell),
-                _ => E("td", Class("number"), cell.Replace('-', '−')),
+                _ => E("td", Class("number"), Typeset(cell)),
             })))));
         return E(
             "section",
@@ -102,7 +106,7 @@ internal static class HtmlReport
             E(
                 "p", Class("note"),
                 $"Measured on {result.Evaluation.Name}: {Numbers.Count(result.Evaluation.ScoredTokens)} tokens in {Numbers.Count(result.Evaluation.Windows)} windows of {Numbers.Count(result.Evaluation.Context)}. ",
-                "Loss, KL and agreement compare with the float model in the first row. Bold is the lowest perplexity of a width."));
+                "Loss, KL and agreement compare with the float model in the first row. Bold is the lowest perplexity of a width; what is advised weighs it against the time it took and against the float control."));
 
         static XAttribute? Numeric(int column) => column < ComparisonTable.TextColumns ? null : Class("number");
     }
@@ -116,9 +120,9 @@ internal static class HtmlReport
     }
 
     private static string LayerErrorIntroduction(ComparisonResult result) =>
-        "How far the weights of each layer end up from the original ones. The darker a cell, the larger the error, on a logarithmic scale."
+        "How far the weights of each layer end up from the original ones. The stronger the colour, the larger the error, on a logarithmic scale."
         + (result.Runs.Any(run => run.Method == RunMethod.Qat)
-            ? " QAT moves weights on purpose, so a large distance there is not a defect: the tables above say whether the model got better or worse."
+            ? " QAT moves weights on purpose, so a large distance there is not a defect: the table of results says whether the model got better or worse."
             : "");
 
     private const string HistogramIntroduction =

@@ -7,7 +7,7 @@ namespace Nibble.Cli.Report;
 /// <summary>Tables of layers by runs whose cells are shaded by how large an error is.</summary>
 internal static class LayerErrorMap
 {
-    /// <summary>A map with more layers than this is folded away until asked for.</summary>
+    /// <summary>A map of weights with more layers than this is folded away until asked for.</summary>
     private const int OpenLayers = 60;
 
     /// <summary>The weights' errors, and the outputs' where they were measured.</summary>
@@ -28,7 +28,8 @@ internal static class LayerErrorMap
             "Weights: squared distance from the original weights, relative to their squared norm",
             error => error.WeightError,
             Numbers.RelativeError,
-            logarithmic: true);
+            logarithmic: true,
+            folded: columns.Max(column => column.Run.LayerErrors.Count) > OpenLayers);
         var measured = columns.Where(column => column.Run.LayerErrors.Any(error => error.OutputSnr is not null)).ToList();
         if (measured.Count > 0)
         {
@@ -37,11 +38,12 @@ internal static class LayerErrorMap
                 "Outputs: signal-to-noise ratio on the calibration data, in dB; higher is better",
                 error => error.OutputSnr,
                 value => value.ToString("0.0", CultureInfo.InvariantCulture),
-                logarithmic: false);
+                logarithmic: false,
+                folded: true);
         }
     }
 
-    private static XElement Map(List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic)
+    private static XElement Map(List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic, bool folded)
     {
         var values = columns.Select(column => column.Run.LayerErrors.GroupBy(error => error.Layer).ToDictionary(group => group.Key, group => select(group.First()))).ToList();
         List<string> layers = [.. columns.SelectMany(column => column.Run.LayerErrors.Select(error => error.Layer)).Distinct()];
@@ -67,9 +69,7 @@ internal static class LayerErrorMap
                 E("span", Class("ramp " + method.ToString().ToLowerInvariant())),
                 format(logarithmic ? most : least))));
         var title = caption + (prefix.Length > 0 ? $" (names without “{prefix}”)." : ".");
-        return layers.Count <= OpenLayers
-            ? E("figure", E("figcaption", title), legend, table)
-            : E("figure", E("figcaption", title), legend, E("details", E("summary", $"{layers.Count} layers"), table));
+        return E("figure", E("figcaption", title), legend, folded ? E("details", E("summary", $"Show {layers.Count} layers"), table) : table);
 
         XElement Cell(Column column, double? value)
         {

@@ -9,6 +9,8 @@ internal static class ReportCharts
     /// <summary>Points of a training curve; more steps than this are averaged in equal stretches.</summary>
     private const int CurvePoints = 60;
 
+    private const string ControlLabel = "control";
+
     /// <summary>Loss against float over bits, both roads; null where nothing finite was measured.</summary>
     public static XElement? LossByBits(ComparisonResult result)
     {
@@ -19,7 +21,7 @@ internal static class ReportCharts
         }
 
         var chart = new SvgChart(
-            ChartScale.Linear(runs.Select(run => run.BitsPerWeight)), ChartScale.Loss(Losses(result, runs)), "bits per weight, scales included", "loss against float, nats");
+            ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), ChartScale.Loss(Losses(result, runs)), "bits per weight, scales included", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         var severalActivations = runs.Select(run => run.ActivationBits).Distinct().Count() > 1;
         foreach (var series in runs.GroupBy(run => (run.Method, run.ActivationBits)))
@@ -46,14 +48,14 @@ internal static class ReportCharts
         }
 
         var chart = new SvgChart(
-            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), ChartScale.Loss(Losses(result, runs)), "seconds to make it, logarithmic", "loss against float, nats");
+            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), ChartScale.Loss(Losses(result, runs)), "seconds to make it, logarithmic", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         foreach (var width in Width.Of(result))
         {
             List<ChartPoint> points = [.. width.Runs.Where(runs.Contains).Select(run => new ChartPoint(run.Seconds, run.LossDifference))];
             if (points.Count > 1)
             {
-                chart.Line("link", points);
+                chart.Link(points[0], points[^1]);
             }
         }
 
@@ -76,7 +78,7 @@ internal static class ReportCharts
     /// <summary>Loss of the training batches over steps; null where nothing was trained.</summary>
     public static XElement? TrainingCurves(ComparisonResult result)
     {
-        var named = result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => (Run: run, Label: "control"))
+        var named = result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => (Run: run, Label: ControlLabel))
             .Concat(Width.Of(result).SelectMany(width => width.Runs.Select(run => (Run: run, Label: $"{MethodName(run.Method)} {width.Label}"))));
         var curves = named
             .Select(pair => (Style: Style(pair.Run), pair.Label, Points: Averaged(pair.Run.TrainingLosses)))
@@ -89,13 +91,13 @@ internal static class ReportCharts
 
         var points = curves.SelectMany(curve => curve.Points).ToList();
         var chart = new SvgChart(
-            ChartScale.Linear(points.Select(point => point.X)), ChartScale.Logarithmic(points.Select(point => point.Y)), "training step", "loss of the batch, nats, logarithmic", 82);
+            ChartScale.Linear([1, result.Runs.SelectMany(run => run.TrainingLosses).Max(loss => loss.Step)], room: 0), ChartScale.Logarithmic(points.Select(point => point.Y)), "training step", "loss of the batch, nats, logarithmic", SvgChart.RoomFor(curves.Select(curve => curve.Label)));
         curves.ForEach(curve => chart.Line(curve.Style, curve.Points));
-        chart.EndLabels(curves.Select(curve => (curve.Style, curve.Label, curve.Points[^1])));
+        chart.EndLabels(curves.Select(curve => (curve.Style, curve.Label, curve.Points[^1].Y)));
         var stretch = StretchOf(result.Runs.Max(run => run.TrainingLosses.Count));
         return Figure(
             "Training curves",
-            "The loss of the training batches, quantized as the variant is" + (curves.Exists(curve => curve.Label == "control") ? "; the control trains in float" : "")
+            "The loss of the training batches, quantized as the variant is" + (curves.Exists(curve => curve.Label == ControlLabel) ? "; the control trains in float" : "")
                 + (stretch > 1 ? $". Each point is the mean of {stretch} steps." : "."),
             chart.Render("Loss of the training batches over training steps, one line for each trained variant."));
     }
@@ -119,11 +121,14 @@ internal static class ReportCharts
 
     private static void DrawReferences(SvgChart chart, ComparisonResult result)
     {
-        chart.Rule("float", 0, "float");
+        List<(string Style, string Label, double Loss)> references = [("float", "float", 0)];
         if (DrawableControl(result) is { } control)
         {
-            chart.Rule("float control", control.LossDifference, "float control");
+            references.Add(("float control", ControlLabel, control.LossDifference));
         }
+
+        references.ForEach(reference => chart.Rule(reference.Style, reference.Loss));
+        chart.EndLabels(references);
     }
 
     private static string NotDrawn(ComparisonResult result)

@@ -14,7 +14,7 @@ internal readonly record struct ChartPoint(double X, double Y);
 /// <param name="xTitle">What the horizontal axis shows, with its unit.</param>
 /// <param name="yTitle">What the vertical axis shows, with its unit.</param>
 /// <param name="right">Room for labels to the right of the axes, in units of the picture.</param>
-internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string yTitle, double right = 14)
+internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string yTitle, double right)
 {
     private const double Width = 440;
     private const double Height = 330;
@@ -23,11 +23,12 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
     private const double FontSize = 13;
     private const double LineHeight = 15;
     private const double Radius = 4.5;
+    private const int LongestLabel = 22;
 
     private readonly double left = 14 + y.Ticks.Select(tick => TextWidth(ChartScale.Label(tick))).DefaultIfEmpty(0).Max();
     private readonly List<XElement> marks = [];
     private readonly List<Box> occupied = [];
-    private readonly List<(string Style, string Text, double Gap, IReadOnlyList<(double X, double Y)> Anchors)> labels = [];
+    private readonly List<(string Style, string Text, IReadOnlyList<(double X, double Y)> Anchors)> labels = [];
 
     /// <summary>Joins points.</summary>
     public void Line(string style, IReadOnlyList<ChartPoint> points)
@@ -46,43 +47,53 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         marks.Add(E("path", Class("line " + style), A("d", path.ToString())));
     }
 
-    /// <summary>A labelled line across the whole chart.</summary>
-    public void Rule(string style, double value, string label)
+    /// <summary>A faint line between two points, which labels may cover.</summary>
+    public void Link(ChartPoint from, ChartPoint to)
+    {
+        var ((x1, y1), (x2, y2)) = (Place(from), Place(to));
+        marks.Add(Segment("link", x1, y1, x2, y2));
+    }
+
+    /// <summary>A line across the whole chart.</summary>
+    public void Rule(string style, double value)
     {
         var height = PlaceY(value);
-        var half = TextWidth(label) / 2;
         Occupy((left, height), (Width - right, height));
         marks.Add(Segment("line " + style, left, height, Width - right, height));
-        labels.Add((style, label, 3, [(Width - right - half, height), (left + half + 4, height), ((left + Width - right) / 2, height)]));
     }
 
     /// <summary>A dot.</summary>
     public void Dot(string style, ChartPoint point)
     {
         var (px, py) = Place(point);
-        occupied.Add(new Box(px - Radius, py - Radius, px + Radius, py + Radius));
+        occupied.Add(new Box(px - Radius, py - Radius, px + Radius, py + Radius, 50));
         marks.Add(E("circle", Class("dot " + style), A("cx", N(px)), A("cy", N(py)), A("r", N(Radius))));
     }
 
     /// <summary>A label beside the first of some points where there is room.</summary>
     public void Label(string style, string text, params IReadOnlyList<ChartPoint> anchors) =>
-        labels.Add((style, text, Radius + 3, [.. anchors.Select(Place)]));
+        labels.Add((style, text, [.. anchors.Select(Place)]));
 
-    /// <summary>Labels at the right ends of lines, moved apart where they would overlap and joined to their ends.</summary>
-    public void EndLabels(IEnumerable<(string Style, string Text, ChartPoint End)> ends)
+    /// <summary>Labels to the right of the axes for lines that end there, moved apart where they would overlap and joined to the ends.</summary>
+    public void EndLabels(IEnumerable<(string Style, string Text, double Value)> ends)
     {
-        var placed = ends.Select(end => (end.Style, end.Text, From: Place(end.End), Y: Place(end.End).Y)).OrderBy(end => end.Y).ToList();
+        var placed = ends.Select(end => (end.Style, end.Text, From: PlaceY(end.Value), To: PlaceY(end.Value))).OrderBy(end => end.From).ToList();
         for (var i = 1; i < placed.Count; i++)
         {
-            placed[i] = placed[i] with { Y = Math.Max(placed[i].Y, placed[i - 1].Y + LineHeight) };
+            placed[i] = placed[i] with { To = Math.Max(placed[i].To, placed[i - 1].To + LineHeight) };
         }
 
-        var excess = placed.Count == 0 ? 0 : Math.Max(0, placed[^1].Y - (Height - Bottom));
-        foreach (var (style, text, from, lowered) in placed)
+        var lowest = Height - Bottom;
+        for (var i = placed.Count - 1; i >= 0; i--)
         {
-            var height = lowered - excess;
-            marks.Add(Segment("leader", from.X + 2, from.Y, from.X + 13, height));
-            marks.Add(LabelAt(style, text, from.X + 16, height));
+            placed[i] = placed[i] with { To = Math.Min(placed[i].To, lowest) };
+            lowest = placed[i].To - LineHeight;
+        }
+
+        foreach (var (style, text, from, to) in placed)
+        {
+            marks.Add(Segment("leader", Width - right + 2, from, Width - right + 10, to));
+            marks.Add(LabelAt(style, text, Width - right + 13, to));
         }
     }
 
@@ -113,19 +124,24 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
             axes, E("g", marks), E("g", PlaceLabels()));
     }
 
+    /// <summary>Room to the right of the axes that holds these labels.</summary>
+    public static double RoomFor(IEnumerable<string> labels) => 18 + labels.Select(label => TextWidth(Shortened(label))).DefaultIfEmpty(0).Max();
+
     /// <summary>A number of an SVG attribute.</summary>
     public static string N(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
 
-    private static double TextWidth(string text) => text.Length * FontSize * 0.56;
+    private static string Shortened(string label) => label.Length <= LongestLabel ? label : label[..(LongestLabel - 1)] + "…";
+
+    private static double TextWidth(string text) => text.Length * FontSize * 0.6;
 
     private static XElement Segment(string style, double x1, double y1, double x2, double y2) =>
         E("line", Class(style), A("x1", N(x1)), A("y1", N(y1)), A("x2", N(x2)), A("y2", N(y2)));
 
     private static XElement Text(string style, string anchor, double atX, double atY, string text) =>
-        E("text", Class(style), A("x", N(atX)), A("y", N(atY)), A("text-anchor", anchor), text.Replace('-', '−'));
+        E("text", Class(style), A("x", N(atX)), A("y", N(atY)), A("text-anchor", anchor), Typeset(text));
 
     private static XElement LabelAt(string style, string text, double atX, double middle) =>
-        Text("label " + style, "start", atX, middle + (FontSize * 0.35), text);
+        Text("label " + style, "start", atX, middle + (FontSize * 0.35), Shortened(text));
 
     private double PlaceX(double value) => left + (x.Position(value) * (Width - right - left));
 
@@ -139,27 +155,28 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         for (var i = 0; i <= steps; i++)
         {
             var (px, py) = (from.X + ((to.X - from.X) * i / steps), from.Y + ((to.Y - from.Y) * i / steps));
-            occupied.Add(new Box(px - 1, py - 1, px + 1, py + 1));
+            occupied.Add(new Box(px - 1, py - 1, px + 1, py + 1, 1));
         }
     }
 
     /// <summary>Puts each label at its candidate place that covers the least of what is already there.</summary>
     private IEnumerable<XElement> PlaceLabels()
     {
-        var frame = new Box(left + 1, Top - (LineHeight / 2), Width - 2, Height - Bottom);
-        foreach (var (style, text, gap, anchors) in labels)
+        var frame = new Box(left + 1, Top - (LineHeight / 2), Width - right, Height - Bottom, 0);
+        foreach (var (style, text, anchors) in labels)
         {
-            var width = TextWidth(text);
+            var width = TextWidth(Shortened(text));
             var best = anchors
-                .SelectMany(anchor => Around(anchor.X, anchor.Y, width, gap))
-                .MinBy(box => occupied.Count(box.Overlaps) + (frame.Contains(box) ? 0 : 1000));
+                .SelectMany(anchor => Around(anchor.X, anchor.Y, width))
+                .MinBy(box => occupied.Where(box.Overlaps).Sum(other => other.Weight) + (frame.Contains(box) ? 0 : 1000));
             occupied.Add(best);
             yield return LabelAt(style, text, best.Left, (best.Top + best.Bottom) / 2);
         }
     }
 
-    private static IEnumerable<Box> Around(double px, double py, double width, double gap)
+    private static IEnumerable<Box> Around(double px, double py, double width)
     {
+        const double gap = Radius + 3;
         (double X, double Y)[] corners =
         [
             (px + gap, py - (LineHeight / 2)),
@@ -171,10 +188,11 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
             (px + (gap / 2), py + (gap / 2)),
             (px - (gap / 2) - width, py + (gap / 2)),
         ];
-        return corners.Select(corner => new Box(corner.X, corner.Y, corner.X + width, corner.Y + LineHeight));
+        return corners.Select(corner => new Box(corner.X, corner.Y, corner.X + width, corner.Y + LineHeight, 100));
     }
 
-    private readonly record struct Box(double Left, double Top, double Right, double Bottom)
+    /// <summary>What a part of the picture covers, and how bad it is to cover that too.</summary>
+    private readonly record struct Box(double Left, double Top, double Right, double Bottom, double Weight)
     {
         public bool Overlaps(Box other) => Left < other.Right && other.Left < Right && Top < other.Bottom && other.Top < Bottom;
 

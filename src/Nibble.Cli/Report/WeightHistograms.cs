@@ -9,7 +9,7 @@ namespace Nibble.Cli.Report;
 internal static class WeightHistograms
 {
     private const double Width = 220;
-    private const double Height = 120;
+    private const double Height = 140;
     private const double Bottom = 20;
 
     /// <summary>The pictures; empty where a comparison has none.</summary>
@@ -56,7 +56,7 @@ internal static class WeightHistograms
         double Across(double value) => (value - first) / (last - first) * Width;
 
         XElement Tick(string anchor, double at, double value) =>
-            E("text", Class("tick"), A("x", N(at)), A("y", N(Height - 5)), A("text-anchor", anchor), Numbers.Plain(Math.Round(value, 3)).Replace('-', '−'));
+            E("text", Class("tick"), A("x", N(at)), A("y", N(Height - 5)), A("text-anchor", anchor), Typeset(Numbers.Plain(Math.Round(value, 3))));
 
         string Outline(IReadOnlyList<long> counts)
         {
