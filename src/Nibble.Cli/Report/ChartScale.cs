@@ -22,6 +22,9 @@ internal sealed class ChartScale
         Ticks = [.. ticks.Where(tick => Position(tick) is >= -1e-9 and <= 1 + 1e-9)];
     }
 
+    /// <summary>Whether equal distances stand for equal differences everywhere.</summary>
+    public bool IsLinear { get; private init; }
+
     /// <summary>The values to mark, rising.</summary>
     public IReadOnlyList<double> Ticks { get; }
 
@@ -42,7 +45,7 @@ internal sealed class ChartScale
         var step = decade * ((rough / decade) switch { < 1.5 => 1, < 3.5 => 2, < 7.5 => 5, _ => 10 });
         var first = Math.Ceiling(low / step);
         var count = (int)(Math.Floor(high / step) - first) + 1;
-        return new ChartScale(v => v, low, high, Enumerable.Range(0, count).Select(i => (first + i) * step));
+        return new ChartScale(v => v, low, high, Enumerable.Range(0, count).Select(i => (first + i) * step)) { IsLinear = true };
     }
 
     /// <summary>Equal distances for equal ratios; values must be positive.</summary>

@@ -90,7 +90,8 @@ internal static class HtmlReport
     {
         string[] headings = ["run", "method", "bits per weight", "perplexity", "loss, nats", "KL, nats", "agreement", "size", "ratio", "seconds", "peak memory"];
         var head = E("thead", E("tr", headings.Select((heading, column) => E("th", A("scope", "col"), Numeric(column), heading))));
-        var groups = ComparisonTable.Rows(result).GroupBy(row => row.Group).Select(group => E("tbody", group.Select(row => E(
+        var rows = ComparisonTable.Rows(result);
+        var groups = rows.GroupBy(row => row.Group).Select(group => E("tbody", group.Select(row => E(
             "tr",
             row.IsBest ? Class("best") : null,
             row.Cells.Select((cell, column) => column switch
@@ -106,7 +107,8 @@ internal static class HtmlReport
             E(
                 "p", Class("note"),
                 $"Measured on {result.Evaluation.Name}: {Numbers.Count(result.Evaluation.ScoredTokens)} tokens in {Numbers.Count(result.Evaluation.Windows)} windows of {Numbers.Count(result.Evaluation.Context)}. ",
-                "Loss, KL and agreement compare with the float model in the first row. Bold is the lowest perplexity of a width; what is advised weighs it against the time it took and against the float control."));
+                "Loss, KL and agreement compare with the float model in the first row.",
+                rows.Any(row => row.IsBest) ? " Bold is the lowest perplexity of a width; what is advised weighs it against the time it took and against the float control." : ""));
 
         static XAttribute? Numeric(int column) => column < ComparisonTable.TextColumns ? null : Class("number");
     }

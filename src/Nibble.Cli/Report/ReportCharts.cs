@@ -20,8 +20,9 @@ internal static class ReportCharts
             return null;
         }
 
+        var losses = ChartScale.Loss(Losses(result, runs));
         var chart = new SvgChart(
-            ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), ChartScale.Loss(Losses(result, runs)), "bits per weight, scales included", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
+            ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), losses, "bits per weight, scales included", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         var severalActivations = runs.Select(run => run.ActivationBits).Distinct().Count() > 1;
         foreach (var series in runs.GroupBy(run => (run.Method, run.ActivationBits)))
@@ -34,7 +35,7 @@ internal static class ReportCharts
 
         return Figure(
             "Loss over width",
-            "What quantization costs at each width. " + ScaleNote + NotDrawn(result),
+            "What quantization costs at each width. " + ScaleNote(losses) + NotDrawn(result),
             chart.Render("Loss against float over bits per weight, one line for PTQ and one for QAT. The numbers are in the table of results."));
     }
 
@@ -47,8 +48,9 @@ internal static class ReportCharts
             return null;
         }
 
+        var losses = ChartScale.Loss(Losses(result, runs));
         var chart = new SvgChart(
-            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), ChartScale.Loss(Losses(result, runs)), "seconds to make it, logarithmic", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
+            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), losses, "seconds to make it, logarithmic", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         foreach (var width in Width.Of(result))
         {
@@ -71,15 +73,16 @@ internal static class ReportCharts
 
         return Figure(
             "Loss over time",
-            "What the time buys: a thin line joins PTQ and QAT of one width. " + ScaleNote,
+            "What the time buys; a thin line joins the runs of one width. " + ScaleNote(losses),
             chart.Render("Loss against float over the seconds that each variant took to make. The numbers are in the table of results."));
     }
 
     /// <summary>Loss of the training batches over steps; null where nothing was trained.</summary>
     public static XElement? TrainingCurves(ComparisonResult result)
     {
-        var named = result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => (Run: run, Label: ControlLabel))
-            .Concat(Width.Of(result).SelectMany(width => width.Runs.Select(run => (Run: run, Label: $"{MethodName(run.Method)} {width.Label}"))));
+        var named = Width.Of(result)
+            .SelectMany(width => width.Runs.Select(run => (Run: run, Label: $"{MethodName(run.Method)} {width.Label}")))
+            .Concat(result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => (Run: run, Label: ControlLabel)));
         var curves = named
             .Select(pair => (Style: Style(pair.Run), pair.Label, Points: Averaged(pair.Run.TrainingLosses)))
             .Where(curve => curve.Points.Count > 1)
@@ -108,7 +111,8 @@ internal static class ReportCharts
     /// <summary>A method's name in sentences.</summary>
     public static string MethodName(RunMethod method) => method == RunMethod.Float ? "float" : method.ToString().ToUpperInvariant();
 
-    private const string ScaleNote = "The loss axis is logarithmic, except near 0; lower is better, and below 0 is better than float.";
+    private static string ScaleNote(ChartScale losses) =>
+        (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0; lower") + " is better, and below 0 is better than float.";
 
     private static List<ComparisonRun> Drawable(ComparisonResult result) =>
         [.. Width.Of(result).SelectMany(width => width.Runs).Where(run => double.IsFinite(run.LossDifference) && double.IsFinite(run.BitsPerWeight))];

@@ -132,7 +132,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
 
     private static string Shortened(string label) => label.Length <= LongestLabel ? label : label[..(LongestLabel - 1)] + "…";
 
-    private static double TextWidth(string text) => text.Length * FontSize * 0.6;
+    private static double TextWidth(string text) => text.Length * FontSize * 0.66;
 
     private static XElement Segment(string style, double x1, double y1, double x2, double y2) =>
         E("line", Class(style), A("x1", N(x1)), A("y1", N(y1)), A("x2", N(x2)), A("y2", N(y2)));
@@ -140,8 +140,8 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
     private static XElement Text(string style, string anchor, double atX, double atY, string text) =>
         E("text", Class(style), A("x", N(atX)), A("y", N(atY)), A("text-anchor", anchor), Typeset(text));
 
-    private static XElement LabelAt(string style, string text, double atX, double middle) =>
-        Text("label " + style, "start", atX, middle + (FontSize * 0.35), Shortened(text));
+    private static XElement LabelAt(string style, string text, double atX, double middle, string anchor = "start") =>
+        Text("label " + style, anchor, atX, middle + (FontSize * 0.35), Shortened(text));
 
     private double PlaceX(double value) => left + (x.Position(value) * (Width - right - left));
 
@@ -168,27 +168,39 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
             var width = TextWidth(Shortened(text));
             var best = anchors
                 .SelectMany(anchor => Around(anchor.X, anchor.Y, width))
-                .MinBy(box => occupied.Where(box.Overlaps).Sum(other => other.Weight) + (frame.Contains(box) ? 0 : 1000));
-            occupied.Add(best);
-            yield return LabelAt(style, text, best.Left, (best.Top + best.Bottom) / 2);
+                .MinBy(place => occupied.Where(place.Box.Overlaps).Sum(other => other.Weight) + (frame.Contains(place.Box) ? 0 : 1000));
+            var middle = (best.Box.Top + best.Box.Bottom) / 2;
+            occupied.Add(best.Box);
+            if (best.Anchor != "middle" && Math.Abs(middle - best.FromY) >= LineHeight)
+            {
+                yield return Segment("leader", best.FromX, best.FromY, best.X, middle);
+            }
+
+            yield return LabelAt(style, text, best.X, middle, best.Anchor);
         }
     }
 
-    private static IEnumerable<Box> Around(double px, double py, double width)
+    /// <summary>Places for a label around a point, the best first; each grows away from the point where its width is misjudged.</summary>
+    private static IEnumerable<(Box Box, string Anchor, double X, double FromX, double FromY)> Around(double px, double py, double width)
     {
         const double gap = Radius + 3;
-        (double X, double Y)[] corners =
+        (string Anchor, double Dx, double Dy)[] offsets =
         [
-            (px + gap, py - (LineHeight / 2)),
-            (px - gap - width, py - (LineHeight / 2)),
-            (px - (width / 2), py - gap - LineHeight),
-            (px - (width / 2), py + gap),
-            (px + (gap / 2), py - (gap / 2) - LineHeight),
-            (px - (gap / 2) - width, py - (gap / 2) - LineHeight),
-            (px + (gap / 2), py + (gap / 2)),
-            (px - (gap / 2) - width, py + (gap / 2)),
+            ("start", gap, 0), ("end", -gap, 0),
+            ("middle", 0, -gap - (LineHeight / 2)), ("middle", 0, gap + (LineHeight / 2)),
+            ("start", gap, -LineHeight / 2), ("end", -gap, -LineHeight / 2),
+            ("start", gap, LineHeight / 2), ("end", -gap, LineHeight / 2),
+            ("start", gap, -LineHeight), ("end", -gap, -LineHeight),
+            ("start", gap, LineHeight), ("end", -gap, LineHeight),
+            ("start", 2 * gap, -1.8 * LineHeight), ("end", -2 * gap, -1.8 * LineHeight),
+            ("start", 2 * gap, 1.8 * LineHeight), ("end", -2 * gap, 1.8 * LineHeight),
         ];
-        return corners.Select(corner => new Box(corner.X, corner.Y, corner.X + width, corner.Y + LineHeight, 100));
+        foreach (var (anchor, dx, dy) in offsets)
+        {
+            var x = px + dx;
+            var start = anchor switch { "start" => x, "end" => x - width, _ => x - (width / 2) };
+            yield return (new Box(start, py + dy - (LineHeight / 2), start + width, py + dy + (LineHeight / 2), 100), anchor, x, px, py);
+        }
     }
 
     /// <summary>What a part of the picture covers, and how bad it is to cover that too.</summary>

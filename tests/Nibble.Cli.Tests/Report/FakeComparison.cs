@@ -25,6 +25,20 @@ internal static class FakeComparison
         Run(RunMethod.Ptq, 2, 4.83),
         Run(RunMethod.Qat, 2, 0.317));
 
+    /// <summary>Long names and points that lie close together, at a width that PTQ breaks.</summary>
+    public static ComparisonResult Crowded() => Of(
+        Control(-0.08),
+        Run(RunMethod.Ptq, 8, 0.001, "w8a8-token") with { ActivationBits = 8 },
+        Run(RunMethod.Qat, 8, -0.07, "w8a8-token") with { ActivationBits = 8 },
+        Run(RunMethod.Ptq, 4, 0.05, "w4a16-g32-mse"),
+        Run(RunMethod.Qat, 4, -0.04, "w4a16-g32-mse"),
+        Run(RunMethod.Ptq, 4, 0.09, "w4a16-channel") with { BitsPerWeight = 4.1 },
+        Run(RunMethod.Qat, 4, -0.03, "w4a16-channel") with { BitsPerWeight = 4.1 },
+        Run(RunMethod.Ptq, 4, 0.12, "w4a8-g32") with { ActivationBits = 8 },
+        Run(RunMethod.Qat, 4, -0.02, "w4a8-g32") with { ActivationBits = 8 },
+        Run(RunMethod.Ptq, 2, double.NaN),
+        Run(RunMethod.Qat, 2, 0.2));
+
     public static ComparisonResult Of(params IReadOnlyList<ComparisonRun> runs) => new()
     {
         Date = new DateTimeOffset(2026, 3, 14, 15, 9, 26, TimeSpan.FromHours(1)),

@@ -139,9 +139,10 @@ public class HtmlReportTests
     [Fact]
     public void Labels_of_a_chart_do_not_overlap()
     {
-        foreach (var chart in Parse(HtmlReport.Render(Typical())).Descendants("svg").Where(svg => Is(svg, "chart")))
+        ComparisonResult[] results = [Typical(), Crowded()];
+        foreach (var chart in results.SelectMany(result => Parse(HtmlReport.Render(result)).Descendants("svg").Where(svg => Is(svg, "chart"))))
         {
-            var labels = chart.Descendants("text").Where(text => Is(text, "label")).Select(text => (X: Number(text, "x"), Y: Number(text, "y"), Length: text.Value.Length * 6)).ToList();
+            var labels = chart.Descendants("text").Where(text => Is(text, "label")).Select(text => (X: Start(text), Y: Number(text, "y"), Length: Length(text))).ToList();
             for (var i = 0; i < labels.Count; i++)
             {
                 for (var j = 0; j < i; j++)
@@ -151,6 +152,10 @@ public class HtmlReportTests
                 }
             }
         }
+
+        static double Start(XElement text) => Number(text, "x") - (Length(text) * text.Attribute("text-anchor")!.Value switch { "start" => 0, "middle" => 0.5, _ => 1 });
+
+        static double Length(XElement text) => text.Value.Length * 7.5;
 
         static double Number(XElement element, string name) => double.Parse(element.Attribute(name)!.Value, System.Globalization.CultureInfo.InvariantCulture);
     }
