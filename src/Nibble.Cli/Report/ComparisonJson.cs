@@ -1,0 +1,80 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Nibble.Recipes;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>The document that <c>compare --json</c> prints: everything but the training curves and the histograms.</summary>
+internal static class ComparisonJson
+{
+    /// <summary>Name and version of the document's schema; the version rises when a field changes its meaning or goes away.</summary>
+    public const string Schema = "nibble.compare/1";
+
+    /// <summary>The document, indented, without a final line end.</summary>
+    public static string Serialize(ComparisonResult result) =>
+        JsonSerializer.Serialize(new ComparisonDocument(Schema, result, Advice.For(result)), ComparisonJsonContext.Default.ComparisonDocument);
+}
+
+/// <summary>The JSON document of a comparison.</summary>
+internal sealed class ComparisonDocument(string schema, ComparisonResult result, Advice advice)
+{
+    public string Schema { get; } = schema;
+
+    public DateTimeOffset Date { get; } = result.Date;
+
+    public string CommandLine { get; } = result.CommandLine;
+
+    public long Seed { get; } = result.Seed;
+
+    public ComparedModel Model { get; } = result.Model;
+
+    public TrainingText Training { get; } = result.Training;
+
+    public EvaluationText Evaluation { get; } = result.Evaluation;
+
+    public QatSettings? Qat { get; } = result.Qat;
+
+    public MachineInfo Machine { get; } = result.Machine;
+
+    public VersionInfo Versions { get; } = result.Versions;
+
+    public string Prompt { get; } = result.Prompt;
+
+    public Baseline Baseline { get; } = result.Baseline;
+
+    public IReadOnlyList<ComparisonRun> Runs { get; } = result.Runs;
+
+    public Advice Advice { get; } = advice;
+}
+
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    WriteIndented = true,
+    NewLine = "\n",
+    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<RunMethod>), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<GradientEstimator>)])]
+[JsonSerializable(typeof(ComparisonDocument))]
+internal sealed partial class ComparisonJsonContext : JsonSerializerContext;
+
+/// <summary>Writes the numbers that JSON has no word for as null.</summary>
+internal sealed class FiniteNumberConverter : JsonConverter<double>
+{
+    public override bool HandleNull => true;
+
+    public override double Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+        reader.TokenType == JsonTokenType.Null ? double.NaN : reader.GetDouble();
+
+    public override void Write(Utf8JsonWriter writer, double value, JsonSerializerOptions options)
+    {
+        if (double.IsFinite(value))
+        {
+            writer.WriteNumberValue(value);
+        }
+        else
+        {
+            writer.WriteNullValue();
+        }
+    }
+}
+
+internal sealed class CamelCaseConverter<T>() : JsonStringEnumConverter<T>(JsonNamingPolicy.CamelCase)
+    where T : struct, Enum;

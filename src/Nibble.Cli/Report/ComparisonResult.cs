@@ -1,0 +1,177 @@
+using System.Text.Json.Serialization;
+using Nibble.Recipes;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>What made a variant of the model.</summary>
+internal enum RunMethod
+{
+    /// <summary>No quantization: the control, trained exactly as the QAT runs are.</summary>
+    Float,
+
+    /// <summary>Post-training quantization.</summary>
+    Ptq,
+
+    /// <summary>Quantization-aware training.</summary>
+    Qat,
+}
+
+/// <summary>One model, quantized by PTQ and by QAT at several widths, and what was measured.</summary>
+/// <remarks>Losses and divergences are in nats, sizes in bytes, times in seconds. A measurement that failed is NaN or infinite.</remarks>
+internal sealed record ComparisonResult
+{
+    /// <summary>When the comparison ended.</summary>
+    public required DateTimeOffset Date { get; init; }
+
+    /// <summary>The command that repeats the comparison, as it would be typed.</summary>
+    public required string CommandLine { get; init; }
+
+    /// <summary>The seed that drove everything random.</summary>
+    public required long Seed { get; init; }
+
+    /// <summary>The model that was quantized.</summary>
+    public required ComparedModel Model { get; init; }
+
+    /// <summary>The text that QAT trained on and PTQ was calibrated with.</summary>
+    public required TrainingText Training { get; init; }
+
+    /// <summary>The text that every variant was scored on.</summary>
+    public required EvaluationText Evaluation { get; init; }
+
+    /// <summary>How the QAT runs and the float control trained; null when nothing was trained.</summary>
+    public QatSettings? Qat { get; init; }
+
+    /// <summary>Where the times were taken.</summary>
+    public required MachineInfo Machine { get; init; }
+
+    /// <summary>The software that was measured.</summary>
+    public required VersionInfo Versions { get; init; }
+
+    /// <summary>What every variant was asked to continue.</summary>
+    public required string Prompt { get; init; }
+
+    /// <summary>The model as it came.</summary>
+    public required Baseline Baseline { get; init; }
+
+    /// <summary>The quantized variants, and the float control where something was trained.</summary>
+    public required IReadOnlyList<ComparisonRun> Runs { get; init; }
+}
+
+/// <summary>The model that was quantized.</summary>
+/// <param name="Name">What to call it.</param>
+/// <param name="Path">Where it was read.</param>
+/// <param name="Family">Its architecture, such as <c>llama</c>.</param>
+/// <param name="Parameters">All its parameters.</param>
+/// <param name="QuantizedParameters">Those in layers that a recipe quantizes.</param>
+/// <param name="Bytes">Its size on disk.</param>
+internal sealed record ComparedModel(string Name, string Path, string Family, long Parameters, long QuantizedParameters, long Bytes);
+
+/// <summary>A text to train on.</summary>
+/// <param name="Name">What to call it.</param>
+/// <param name="Tokens">Its length in tokens.</param>
+internal sealed record TrainingText(string Name, long Tokens);
+
+/// <summary>A text to score a model on.</summary>
+/// <param name="Name">What to call it.</param>
+/// <param name="Windows">Stretches of the text that were scored apart from each other.</param>
+/// <param name="ScoredTokens">Tokens that were predicted and counted.</param>
+/// <param name="Context">Tokens in a window.</param>
+internal sealed record EvaluationText(string Name, int Windows, long ScoredTokens, int Context);
+
+/// <summary>The machine that ran the comparison.</summary>
+/// <param name="Cpu">The processor's name.</param>
+/// <param name="Cores">Cores it offered.</param>
+/// <param name="Os">The operating system.</param>
+/// <param name="MemoryBytes">Memory of the machine.</param>
+internal sealed record MachineInfo(string Cpu, int Cores, string Os, long MemoryBytes);
+
+/// <summary>Versions of what ran.</summary>
+/// <param name="Nibble">Nibble itself.</param>
+/// <param name="Dotnet">The .NET runtime.</param>
+/// <param name="TorchSharp">TorchSharp.</param>
+/// <param name="Libtorch">The native library under it.</param>
+internal sealed record VersionInfo(string Nibble, string Dotnet, string TorchSharp, string Libtorch);
+
+/// <summary>The float model, measured.</summary>
+/// <param name="BitsPerWeight">Bits that it stores for a weight, such as 32.</param>
+/// <param name="Perplexity">Its perplexity on the evaluation text.</param>
+/// <param name="Bytes">Its size on disk.</param>
+/// <param name="Seconds">What scoring it took.</param>
+/// <param name="PeakBytes">The most memory the process held while scoring it.</param>
+/// <param name="Sample">How it continued the prompt; null when it was not asked.</param>
+internal sealed record Baseline(double BitsPerWeight, double Perplexity, long Bytes, double Seconds, long PeakBytes, string? Sample);
+
+/// <summary>One variant of the model, measured.</summary>
+internal sealed record ComparisonRun
+{
+    /// <summary>What to call it, such as <c>ptq w4a16-g32</c> or <c>float control</c>.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>What made it.</summary>
+    public required RunMethod Method { get; init; }
+
+    /// <summary>The recipe's name, which PTQ and QAT runs of one width share; null for the float control.</summary>
+    public string? Recipe { get; init; }
+
+    /// <summary>Bits of a weight's code (of its element type in float).</summary>
+    public required int WeightBits { get; init; }
+
+    /// <summary>Bits of the layers' inputs; those of their element type where they stay float.</summary>
+    public required int ActivationBits { get; init; }
+
+    /// <summary>Bits stored for a quantized weight, its share of scales and zero points included.</summary>
+    public required double BitsPerWeight { get; init; }
+
+    /// <summary>Perplexity on the evaluation text.</summary>
+    public required double Perplexity { get; init; }
+
+    /// <summary>Mean negative log-likelihood of a token less that of the float model, in nats; negative where the variant is better.</summary>
+    public required double LossDifference { get; init; }
+
+    /// <summary>Mean divergence KL(float || variant) of the predicted distributions, in nats.</summary>
+    public required double Kl { get; init; }
+
+    /// <summary>Share of positions where the float model and the variant predict the same next token, 0 to 1.</summary>
+    public required double Agreement { get; init; }
+
+    /// <summary>Size on disk.</summary>
+    public required long Bytes { get; init; }
+
+    /// <summary>What making it took: calibrating and solving, or training and converting; scoring is not counted.</summary>
+    public required double Seconds { get; init; }
+
+    /// <summary>The most memory the process held while it was made.</summary>
+    public required long PeakBytes { get; init; }
+
+    /// <summary>How it continued the prompt; null when it was not asked.</summary>
+    public string? Sample { get; init; }
+
+    /// <summary>The loss of each training step; empty for PTQ.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<TrainingLoss> TrainingLosses { get; init; } = [];
+
+    /// <summary>How far each quantized layer is from the original; empty for the float control.</summary>
+    public IReadOnlyList<LayerError> LayerErrors { get; init; } = [];
+
+    /// <summary>The weights of a few layers before and after.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<WeightHistogram> WeightHistograms { get; init; } = [];
+}
+
+/// <summary>The loss of one training step.</summary>
+/// <param name="Step">The step, counted from 1.</param>
+/// <param name="Loss">Mean negative log-likelihood over its batch, in nats.</param>
+internal sealed record TrainingLoss(int Step, double Loss);
+
+/// <summary>How far a layer is from the original.</summary>
+/// <param name="Layer">The layer's name in the checkpoint.</param>
+/// <param name="WeightError">||W - Q||^2 / ||W||^2, where W are the original float weights and Q the dequantized ones.</param>
+/// <param name="OutputSnr">Signal-to-noise ratio of the layer's output on calibration data, in dB; null where it was not measured.</param>
+internal sealed record LayerError(string Layer, double WeightError, double? OutputSnr = null);
+
+/// <summary>The weights of a layer before and after quantization.</summary>
+/// <param name="Layer">The layer's name in the checkpoint.</param>
+/// <param name="Edges">Ends of the bins, rising: one more than there are bins.</param>
+/// <param name="Before">Original float weights in each bin.</param>
+/// <param name="After">Dequantized weights in each bin.</param>
+internal sealed record WeightHistogram(string Layer, IReadOnlyList<double> Edges, IReadOnlyList<long> Before, IReadOnlyList<long> After);

@@ -1,0 +1,125 @@
+using System.Text;
+using Spectre.Console;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>A row of the comparison's table.</summary>
+/// <param name="Run">The run it shows; null in the float model's row.</param>
+/// <param name="Group">Rows with the same group belong together: the recipe, or empty for float.</param>
+/// <param name="IsBest">Whether it has the lowest perplexity of its width.</param>
+/// <param name="Cells">Its texts, one for each of <see cref="ComparisonTable.Columns"/>.</param>
+internal sealed record ComparisonRow(ComparisonRun? Run, string Group, bool IsBest, IReadOnlyList<string> Cells);
+
+/// <summary>The table of a comparison, for the terminal, for Markdown and for the HTML report.</summary>
+internal static class ComparisonTable
+{
+    /// <summary>Headings, the two that hold words first, then those that hold numbers.</summary>
+    public static readonly IReadOnlyList<string> Columns = ["run", "method", "bits", "perplexity", "loss", "KL", "agree", "size", "ratio", "sec", "peak"];
+
+    /// <summary>How many of <see cref="Columns"/> hold words.</summary>
+    public const int TextColumns = 2;
+
+    /// <summary>The rows: the float model, the float control, then every width, most bits first.</summary>
+    public static IReadOnlyList<ComparisonRow> Rows(ComparisonResult result)
+    {
+        var baseline = result.Baseline;
+        List<ComparisonRow> rows =
+        [
+            new(null, "", false,
+            [
+                "float", "float", Bits(baseline.BitsPerWeight), Numbers.Perplexity(baseline.Perplexity), Numbers.Loss(0), Numbers.Divergence(0), Numbers.Share(1), Numbers.Bytes(baseline.Bytes), Numbers.Ratio(1), "–", "–",
+            ]),
+        ];
+        rows.AddRange(result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => Row(run, "", false)));
+        foreach (var width in Width.Of(result))
+        {
+            rows.AddRange(width.Runs.Select(run => Row(run, width.Recipe, run == width.Best)));
+        }
+
+        return rows;
+
+        ComparisonRow Row(ComparisonRun run, string group, bool best) => new(run, group, best,
+        [
+            run.Name,
+            run.Method.ToString().ToLowerInvariant(),
+            Bits(run.BitsPerWeight),
+            Numbers.Perplexity(run.Perplexity),
+            Numbers.Loss(run.LossDifference),
+            Numbers.Divergence(run.Kl),
+            Numbers.Share(run.Agreement),
+            Numbers.Bytes(run.Bytes),
+            Numbers.Ratio((double)baseline.Bytes / run.Bytes),
+            Numbers.Seconds(run.Seconds),
+            Numbers.Bytes(run.PeakBytes),
+        ]);
+    }
+
+    /// <summary>Writes the table to a terminal; the best run of each width is bold.</summary>
+    public static void Write(ComparisonResult result, IAnsiConsole console)
+    {
+        var table = new Table { Border = TableBorder.Simple, ShowRowSeparators = false };
+        for (var column = 0; column < Columns.Count; column++)
+        {
+            table.AddColumn(new TableColumn(new Text(Columns[column]))
+            {
+                Alignment = column < TextColumns ? Justify.Left : Justify.Right,
+                Padding = new Padding(0, 0, column == Columns.Count - 1 ? 0 : 1, 0),
+                NoWrap = column > 0,
+            });
+        }
+
+        var group = "";
+        foreach (var row in Rows(result))
+        {
+            if (row.Group != group)
+            {
+                table.AddEmptyRow();
+                group = row.Group;
+            }
+
+            var style = row.IsBest ? new Style(decoration: Decoration.Bold) : Style.Plain;
+            table.AddRow(row.Cells.Select(cell => new Text(Printable(cell), style)));
+        }
+
+        console.Write(table);
+    }
+
+    /// <summary>The table in GitHub's Markdown; the best run of each width is bold.</summary>
+    public static string ToMarkdown(ComparisonResult result)
+    {
+        var text = new StringBuilder();
+        Append(Columns);
+        Append([.. Columns.Select((_, column) => column < TextColumns ? "---" : "---:")]);
+        foreach (var row in Rows(result))
+        {
+            Append([.. row.Cells.Select(cell => row.IsBest ? $"**{MarkdownText(cell)}**" : MarkdownText(cell))]);
+        }
+
+        return text.ToString();
+
+        void Append(IReadOnlyList<string> cells) => text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
+    }
+
+    private static string Bits(double value) => double.IsFinite(value) ? value.ToString("0.00", System.Globalization.CultureInfo.InvariantCulture) : Numbers.Missing;
+
+    /// <summary>Names come from files: their control characters must not reach the terminal.</summary>
+    private static string Printable(string text) => string.Concat(text.Select(c => char.IsControl(c) ? '\uFFFD' : c));
+
+    private static string MarkdownText(string text)
+    {
+        var escaped = new StringBuilder();
+        foreach (var c in Printable(text))
+        {
+            escaped.Append(c switch
+            {
+                '<' => "&lt;",
+                '>' => "&gt;",
+                '&' => "&amp;",
+                '|' or '*' or '_' or '`' or '[' or ']' or '\\' or '~' => $"\\{c}",
+                _ => c.ToString(),
+            });
+        }
+
+        return escaped.ToString();
+    }
+}

@@ -1,0 +1,117 @@
+using System.Text;
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>Builds and writes elements of HTML. Every text passes <see cref="Write"/>, which escapes it: nothing is pasted as markup.</summary>
+internal static partial class Html
+{
+    private static readonly HashSet<string> Void = ["br", "col", "hr", "img", "link", "meta"];
+
+    /// <summary>Elements that start on a new line in the file, where white space means nothing.</summary>
+    private static readonly HashSet<string> Blocks =
+    [
+        "html", "head", "meta", "title", "style", "body", "header", "main", "section", "footer", "h1", "h2", "h3", "p", "ul", "li", "dl", "dt", "dd",
+        "table", "caption", "thead", "tbody", "tr", "figure", "figcaption", "details", "summary", "div", "svg", "g", "path", "circle", "line", "text",
+    ];
+
+    /// <summary>An element with attributes, children and text.</summary>
+    public static XElement E(string name, params object?[] content) => new(name, content);
+
+    /// <summary>An attribute.</summary>
+    public static XAttribute A(string name, object value) => new(name, value);
+
+    /// <summary>The attribute <c>class</c>.</summary>
+    public static XAttribute Class(string value) => new("class", value);
+
+    /// <summary>Numbers with a minus sign for a hyphen and no line break before their unit.</summary>
+    public static string Typeset(string text) => Unit().Replace(Minus().Replace(text, "−"), "\u00A0");
+
+    /// <summary>A document of HTML 5 that is well-formed XML too.</summary>
+    public static string Write(XElement root)
+    {
+        var text = new StringBuilder("<!DOCTYPE html>");
+        Append(text, root);
+        return text.Append('\n').ToString();
+    }
+
+    [GeneratedRegex(@"(?<![\w-])-(?=\d)")]
+    private static partial Regex Minus();
+
+    [GeneratedRegex(@"(?<=\d) (?=(B|kB|MB|GB|TB|s|min|h|bits|steps|nats)\b)")]
+    private static partial Regex Unit();
+
+    private static void Append(StringBuilder text, XElement element)
+    {
+        var name = element.Name.LocalName;
+        if (Blocks.Contains(name))
+        {
+            text.Append('\n');
+        }
+
+        text.Append('<').Append(name);
+        foreach (var attribute in element.Attributes())
+        {
+            text.Append(' ').Append(attribute.Name.LocalName).Append("=\"");
+            AppendEscaped(text, attribute.Value);
+            text.Append('"');
+        }
+
+        if (Void.Contains(name))
+        {
+            text.Append("/>");
+            return;
+        }
+
+        text.Append('>');
+        foreach (var node in element.Nodes())
+        {
+            switch (node)
+            {
+                case XElement child:
+                    Append(text, child);
+                    break;
+                case XText when name == "style":
+                    text.Append(((XText)node).Value);
+                    break;
+                case XText content:
+                    AppendEscaped(text, content.Value);
+                    break;
+            }
+        }
+
+        text.Append("</").Append(name).Append('>');
+    }
+
+    private static void AppendEscaped(StringBuilder text, string value)
+    {
+        // Runes, so that a lone half of a surrogate pair becomes U+FFFD.
+        foreach (var rune in value.EnumerateRunes())
+        {
+            switch (rune.Value)
+            {
+                case '&':
+                    text.Append("&amp;");
+                    break;
+                case '<':
+                    text.Append("&lt;");
+                    break;
+                case '>':
+                    text.Append("&gt;");
+                    break;
+                case '"':
+                    text.Append("&quot;");
+                    break;
+                case '\r':
+                    break;
+                case (< ' ' and not '\t' and not '\n') or (>= 0x7F and < 0xA0) or 0xFFFE or 0xFFFF:
+                    text.Append('\uFFFD');
+                    break;
+                default:
+                    text.Append(rune.ToString());
+                    break;
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+using System.Globalization;
+using System.Text;
+using System.Xml.Linq;
+using static Nibble.Cli.Report.Html;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>The report of a comparison: one HTML file that loads nothing, runs nothing and prints well.</summary>
+internal static class HtmlReport
+{
+    private static readonly Lazy<string> StyleSheet = new(() =>
+    {
+        using var stream = typeof(HtmlReport).Assembly.GetManifestResourceStream("report.css")!;
+        using var reader = new StreamReader(stream, Encoding.UTF8);
+        return reader.ReadToEnd();
+    });
+
+    /// <summary>The report's HTML.</summary>
+    public static string Render(ComparisonResult result)
+    {
+        ArgumentNullException.ThrowIfNull(result);
+        var advice = Advice.For(result);
+        return Html.Write(E(
+            "html", A("lang", "en"),
+            E(
+                "head",
+                E("meta", A("charset", "utf-8")),
+                E("meta", A("name", "viewport"), A("content", "width=device-width, initial-scale=1")),
+                // Whatever a model's name or sample says, the page asks no other machine for anything.
+                E("meta", A("http-equiv", "Content-Security-Policy"), A("content", "default-src 'none'; style-src 'unsafe-inline'")),
+                E("meta", A("name", "color-scheme"), A("content", "light dark")),
+                E("title", $"{result.Model.Name}: PTQ and QAT compared by Nibble"),
+                E("style", StyleSheet.Value)),
+            E(
+                "body",
+                Conclusion(result, advice),
+                E(
+                    "main",
+                    Results(result, advice),
+                    Charts(result),
+                    Section("Where the error sits", LayerErrorIntroduction(result), LayerErrorMap.Render(result)),
+                    Section("Weights before and after", HistogramIntroduction, WeightHistograms.Render(result)),
+                    Section("What the variants write", null, Samples(result)),
+                    WhatWasRun(result),
+                    HowToRead()),
+                E("footer", E("p", $"Written by Nibble {result.Versions.Nibble} on {Date(result)}.")))));
+    }
+
+    /// <summary>Writes the report to a file; an older one is replaced in one step or left as it was.</summary>
+    /// <exception cref="NibbleException">The file cannot be written.</exception>
+    public static void Write(ComparisonResult result, string path)
+    {
+        var full = Path.GetFullPath(path);
+        var temporary = $"{full}.{Guid.NewGuid():N}.tmp";
+        var content = Encoding.UTF8.GetBytes(Render(result));
+        try
+        {
+            using (var stream = new FileStream(temporary, FileMode.CreateNew))
+            {
+                stream.Write(content);
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(temporary, full, overwrite: true);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            if (File.Exists(temporary))
+            {
+                File.Delete(temporary);
+            }
+
+            throw new NibbleException($"Cannot write the report to {full}: {error.Message} Name a file in a folder that exists and can be written to.", error);
+        }
+    }
+
+    private static XElement Conclusion(ComparisonResult result, Advice advice) => E(
+        "header",
+        E("p", Class("kicker"), "PTQ and QAT compared · ", E("bdi", result.Model.Name)),
+        E("h1", Typeset(advice.Headline)),
+        E("p", Class("summary"), Typeset(advice.Summary)),
+        advice.Widths.Count == 0 ? null : E("dl", Class("advice"), advice.Widths.Select(width => E(
+            "div",
+            E("dt", E("span", width.Label), " ", E("strong", Class(width.Road.ToString().ToLowerInvariant()), RoadName(width.Road))),
+            E("dd", Typeset(width.Text))))));
+
+    private static string RoadName(Road road) => road == Road.Neither ? "neither" : road.ToString().ToUpperInvariant();
+
+    private static XElement Results(ComparisonResult result, Advice advice)
+    {
+        string[] headings = ["run", "method", "bits per weight", "perplexity", "loss, nats", "KL, nats", "agreement", "size", "ratio", "seconds", "peak memory"];
+        var head = E("thead", E("tr", headings.Select((heading, column) => E("th", A("scope", "col"), Numeric(column), heading))));
+        var rows = ComparisonTable.Rows(result);
+        var groups = rows.GroupBy(row => row.Group).Select(group => E("tbody", group.Select(row => E(
+            "tr",
+            row.IsBest ? Class("best") : null,
+            row.Cells.Select((cell, column) => column switch
+            {
+                0 => E("th", A("scope", "row"), E("bdi", cell), row.Run is { } run && advice.Widths.Any(width => width.Run == run.Name) ? E("span", Class("mark"), " advised") : null),
+                < ComparisonTable.TextColumns => E("td", Class(cell), cell),
+                _ => E("td", Class("number"), Typeset(cell)),
+            })))));
+        return E(
+            "section",
+            E("h2", "Results"),
+            E("div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", "Results"), E("table", Class("results"), head, groups)),
+            E(
+                "p", Class("note"),
+                $"Measured on {result.Evaluation.Name}: {Numbers.Count(result.Evaluation.ScoredTokens)} tokens in {Numbers.Count(result.Evaluation.Windows)} windows of {Numbers.Count(result.Evaluation.Context)}. ",
+                "Loss, KL and agreement compare with the float model in the first row.",
+                rows.Any(row => row.IsBest) ? " Bold is the lowest perplexity of a width; what is advised weighs it against the time it took and against the float control." : ""));
+
+        static XAttribute? Numeric(int column) => column < ComparisonTable.TextColumns ? null : Class("number");
+    }
+
+    private static XElement? Charts(ComparisonResult result)
+    {
+        List<XElement?> charts = [ReportCharts.LossByBits(result), ReportCharts.LossByTime(result), ReportCharts.TrainingCurves(result)];
+        return charts.TrueForAll(chart => chart is null)
+            ? null
+            : E("section", E("h2", "Quality, width and time"), E("div", Class("charts"), charts));
+    }
+
+    private static string LayerErrorIntroduction(ComparisonResult result) =>
+        "How far the weights of each layer end up from the original ones. The stronger the colour, the larger the error, on a logarithmic scale."
+        + (result.Runs.Any(run => run.Method == RunMethod.Qat)
+            ? " QAT moves weights on purpose, so a large distance there is not a defect: the table of results says whether the model got better or worse."
+            : "");
+
+    private const string HistogramIntroduction =
+        "The line is the original float weights, the filled shape the weights after quantization. Heights are square roots of the counts, so that a few crowded values do not flatten the rest.";
+
+    private static List<XElement> Samples(ComparisonResult result)
+    {
+        IEnumerable<(string Name, string Style, double Perplexity, string? Sample)> all =
+        [
+            ("float", "float", result.Baseline.Perplexity, result.Baseline.Sample),
+            .. result.Runs.Where(run => run.Method == RunMethod.Float).Concat(Width.Of(result).SelectMany(width => width.Runs))
+                .Select(run => (run.Name, ReportCharts.Style(run), run.Perplexity, run.Sample)),
+        ];
+        var figures = all.Where(variant => variant.Sample is not null).Select(variant => E(
+            "figure",
+            E("figcaption", E("bdi", Class(variant.Style), variant.Name), $" · perplexity {Numbers.Perplexity(variant.Perplexity)}"),
+            E(
+                "blockquote", A("dir", "auto"),
+                result.Prompt.Length > 0 ? E("mark", result.Prompt) : null,
+                variant.Sample!.StartsWith(result.Prompt, StringComparison.Ordinal) ? variant.Sample[result.Prompt.Length..] : variant.Sample))).ToList();
+        return figures.Count == 0 ? [] : [E("div", Class("samples"), figures)];
+    }
+
+    private static XElement WhatWasRun(ComparisonResult result)
+    {
+        var (model, machine, versions) = (result.Model, result.Machine, result.Versions);
+        var recipes = Width.Of(result).Select(width => width.Recipe).ToList();
+        return E(
+            "section",
+            E("h2", "What was run"),
+            E(
+                "dl", Class("facts"),
+                Fact("Model", $"{model.Name} ({model.Family}), {Numbers.Count(model.Parameters)} parameters, {Numbers.Count(model.QuantizedParameters)} of them in quantized layers, {Numbers.Bytes(model.Bytes)}, from {model.Path}"),
+                Fact("Recipes", recipes.Count == 0 ? "none" : string.Join(", ", recipes)),
+                Fact("Training text", $"{result.Training.Name}, {Numbers.Count(result.Training.Tokens)} tokens"),
+                Fact("Evaluation text", $"{result.Evaluation.Name}, {Numbers.Count(result.Evaluation.ScoredTokens)} scored tokens"),
+                result.Qat is { } qat
+                    ? Fact("Training", $"{Numbers.Count(qat.Steps)} steps of {qat.BatchSize} × {qat.SequenceLength} tokens, learning rate {Numbers.Plain(qat.LearningRate)}, gradient by {Estimator(qat)}")
+                    : null,
+                Fact("Seed", result.Seed.ToString(CultureInfo.InvariantCulture)),
+                Fact("Scoring float", $"{Numbers.Duration(result.Baseline.Seconds)}, peak memory {Numbers.Bytes(result.Baseline.PeakBytes)}"),
+                Fact("Machine", $"{machine.Cpu}, {machine.Cores} cores, {Numbers.Bytes(machine.MemoryBytes)} memory, {machine.Os}"),
+                Fact("Versions", $"Nibble {versions.Nibble}, .NET {versions.Dotnet}, TorchSharp {versions.TorchSharp}, libtorch {versions.Libtorch}"),
+                Fact("Date", Date(result))),
+            E("p", "To repeat it:"),
+            E("pre", Class("scroll"), A("tabindex", "0"), E("code", result.CommandLine)));
+    }
+
+    private static XElement HowToRead() => E(
+        "section",
+        E("h2", "How to read the numbers"),
+        E(
+            "dl", Class("facts"),
+            Fact("Perplexity", "e to the power of the mean negative log-likelihood of a token of the evaluation text. Among how many equally likely tokens the model seems to choose; lower is better."),
+            Fact("Loss", "The mean negative log-likelihood less that of the float model, in nats (1 nat = 1.44 bits). Small losses are nearly the relative rise of the perplexity: +0.01 nats is +1%."),
+            Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It sees changes that the perplexity averages away. Trained variants move away from the original on purpose."),
+            Fact("Agreement", "How often the variant and the float model hold the same next token most likely."),
+            Fact("Bits per weight", "What a quantized weight takes in storage, its share of scales and zero points included."),
+            Fact("Seconds, peak memory", "What making the variant took: calibrating and solving for PTQ, training and converting for QAT; scoring is not counted. The peak is that of the whole process."),
+            Fact("Float control", "The original model, trained exactly as the QAT variants but without quantization. What it gains, training gains."),
+            Fact("Advice", $"PTQ is enough where it raises the perplexity by at most {Numbers.Threshold(Advice.SmallLoss)}. QAT is advised where it wins more than {Numbers.Threshold(Advice.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than {Numbers.Threshold(Advice.UsableLoss)}.")));
+
+    private static XElement? Section(string title, string? introduction, IEnumerable<XElement> content)
+    {
+        var parts = content.ToList();
+        return parts.Count == 0 ? null : E("section", E("h2", title), introduction is null ? null : E("p", introduction), parts);
+    }
+
+    private static XElement Fact(string name, string text) => E("div", E("dt", name), E("dd", text));
+
+    private static string Estimator(Recipes.QatSettings settings) =>
+        settings.Estimator == Recipes.GradientEstimator.LearnedScale ? "straight-through estimation with learned scales (LSQ)" : "straight-through estimation";
+
+    private static string Date(ComparisonResult result) => result.Date.ToString("yyyy-MM-dd HH:mm zzz", CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,89 @@
+using System.Globalization;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>How measurements are written for people, the same in every table, sentence and chart.</summary>
+internal static class Numbers
+{
+    /// <summary>Stands for a measurement that gave no number.</summary>
+    public const string Missing = "n/a";
+
+    /// <summary>A perplexity with four significant digits.</summary>
+    public static string Perplexity(double value) => Finite(value, v => v switch
+    {
+        < 10 => Format(v, "0.000"),
+        < 100 => Format(v, "0.00"),
+        < 1000 => Format(v, "0.0"),
+        < 1e6 => Format(v, "0"),
+        _ => Format(v, "0.0e+0"),
+    });
+
+    /// <summary>A difference of losses in nats, with its sign.</summary>
+    public static string Loss(double nats) => Finite(nats, v => Format(v, "+0.0000;-0.0000;0.0000"));
+
+    /// <summary>A divergence in nats.</summary>
+    public static string Divergence(double nats) => Finite(nats, v => v is > 0 and < 0.00005 ? "<0.0001" : Format(v, "0.0000"));
+
+    /// <summary>A share, 0 to 1, in percent.</summary>
+    public static string Share(double value) => Finite(value, v => Format(v * 100, "0.0") + "%");
+
+    /// <summary>A small relative error in percent, with two significant digits.</summary>
+    public static string RelativeError(double value) => Finite(value, v => v switch
+    {
+        0 => "0%",
+        < 1e-6 => "<0.0001%",
+        _ => Format(v * 100, v * 100 >= 10 ? "0" : Decimals(v * 100)) + "%",
+    });
+
+    /// <summary>What a difference of losses does to the perplexity, such as <c>+0.7%</c>, or <c>120×</c> where it more than doubles.</summary>
+    public static string Change(double nats) => Finite(nats, v => Math.Exp(v) switch
+    {
+        < 2 and var factor => Format((factor - 1) * 100, "+0.0;-0.0;0.0") + "%",
+        < 1000 and var factor => Format(factor, factor < 10 ? "0.0" : "0") + "×",
+        var factor => Format(factor, "0.0e+0") + "×",
+    });
+
+    /// <summary>A threshold in nats as a share of the perplexity, such as <c>1%</c>.</summary>
+    public static string Threshold(double nats) => Format((Math.Exp(nats) - 1) * 100, "0.#") + "%";
+
+    /// <summary>How many times one amount is another.</summary>
+    public static string Ratio(double value) => Finite(value, v => Format(v, v < 10 ? "0.0" : "0") + "×");
+
+    /// <summary>A size in decimal units, with three significant digits.</summary>
+    public static string Bytes(long value)
+    {
+        string[] units = ["B", "kB", "MB", "GB", "TB"];
+        var unit = 0;
+        double scaled = value;
+        for (; scaled >= 999.5 && unit < units.Length - 1; unit++)
+        {
+            scaled /= 1000;
+        }
+
+        return Format(scaled, unit == 0 || scaled >= 99.95 ? "0" : scaled >= 9.995 ? "0.0" : "0.00") + " " + units[unit];
+    }
+
+    /// <summary>Seconds as a bare number.</summary>
+    public static string Seconds(double value) => Finite(value, v => Format(v, v < 10 ? "0.00" : v < 100 ? "0.0" : "0"));
+
+    /// <summary>A time with the unit that suits it.</summary>
+    public static string Duration(double seconds) => Finite(seconds, v => v switch
+    {
+        < 180 => Seconds(v) + " s",
+        < 7200 => Format(v / 60, "0.0") + " min",
+        _ => Format(v / 3600, "0.0") + " h",
+    });
+
+    /// <summary>A whole number with thousands set apart.</summary>
+    public static string Count(long value) => value.ToString("#,0", CultureInfo.InvariantCulture);
+
+    /// <summary>Any other number, with no more digits than it needs.</summary>
+    public static string Plain(double value) => Finite(value, v => Format(v, Math.Abs(v) is >= 1e6 or (> 0 and < 1e-4) ? "0.##e+0" : "0.######"));
+
+    private static string Decimals(double value) => "0." + new string('0', Math.Clamp(1 - (int)Math.Floor(Math.Log10(value)), 1, 4));
+
+    private static string Finite(double value, Func<double, string> format) =>
+        double.IsFinite(value) ? format(value) : double.IsPositiveInfinity(value) ? "∞" : Missing;
+
+    private static string Format(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
+}

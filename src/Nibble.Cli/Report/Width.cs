@@ -1,0 +1,36 @@
+namespace Nibble.Cli.Report;
+
+/// <summary>The runs that share a recipe: the roads to one width.</summary>
+/// <param name="Recipe">The recipe's name.</param>
+/// <param name="Label">The shortest name that tells it from the other widths of the comparison, such as <c>4 bits</c> or <c>w4a8</c>.</param>
+/// <param name="Runs">Its runs, PTQ first.</param>
+internal sealed record Width(string Recipe, string Label, IReadOnlyList<ComparisonRun> Runs)
+{
+    /// <summary>The best PTQ run; null where there is none.</summary>
+    public ComparisonRun? Ptq => BestOf(RunMethod.Ptq);
+
+    /// <summary>The best QAT run; null where there is none.</summary>
+    public ComparisonRun? Qat => BestOf(RunMethod.Qat);
+
+    /// <summary>The run with the lowest perplexity; null where there is nothing to choose between.</summary>
+    public ComparisonRun? Best =>
+        Runs.Count < 2 ? null : Runs.Where(run => double.IsFinite(run.Perplexity)).MinBy(run => run.Perplexity);
+
+    /// <summary>The widths of a comparison, most bits first.</summary>
+    public static IReadOnlyList<Width> Of(ComparisonResult result)
+    {
+        var groups = result.Runs
+            .Where(run => run.Method != RunMethod.Float)
+            .GroupBy(run => run.Recipe ?? run.Name)
+            .OrderByDescending(group => group.First().WeightBits)
+            .ThenByDescending(group => group.First().ActivationBits)
+            .ThenBy(group => group.Key, StringComparer.Ordinal)
+            .ToList();
+        Func<ComparisonRun, string>[] names = [run => $"{run.WeightBits} bits", run => $"w{run.WeightBits}a{run.ActivationBits}"];
+        var name = names.FirstOrDefault(candidate => groups.Select(group => candidate(group.First())).Distinct().Count() == groups.Count);
+        return [.. groups.Select(group => new Width(group.Key, name?.Invoke(group.First()) ?? group.Key, [.. group.OrderBy(run => run.Method)]))];
+    }
+
+    private ComparisonRun? BestOf(RunMethod method) =>
+        Runs.Where(run => run.Method == method).MinBy(run => double.IsFinite(run.LossDifference) ? run.LossDifference : double.PositiveInfinity);
+}

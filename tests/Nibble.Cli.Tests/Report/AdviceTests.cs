@@ -1,0 +1,174 @@
+using Nibble.Cli.Report;
+using static Nibble.Cli.Tests.Report.FakeComparison;
+
+namespace Nibble.Cli.Tests.Report;
+
+public class AdviceTests
+{
+    [Fact]
+    public void Ptq_is_enough_when_it_loses_little()
+    {
+        var width = Single(Control(0.001), Run(RunMethod.Ptq, 4, 0.0089), Run(RunMethod.Qat, 4, 0.0032));
+
+        Assert.Equal((Road.Ptq, "ptq w4a16-g32"), (width.Road, width.Run));
+        Assert.Contains("perplexity 4.157 against 4.120 for float (+0.9%), within the 1% that counts as small here", width.Text);
+        Assert.Contains("from 1.06 MB to 245 kB (4.3× smaller) in 0.75 s", width.Text);
+        Assert.Contains("For 87× the time QAT reaches 4.133, which is not worth it here.", width.Text);
+    }
+
+    [Fact]
+    public void Qat_pays_when_it_beats_ptq_by_more_than_training_does()
+    {
+        var width = Single(Control(-0.012), Run(RunMethod.Ptq, 3, 0.2127), Run(RunMethod.Qat, 3, 0.0544));
+
+        Assert.Equal((Road.Qat, "qat w3a16-g32"), (width.Road, width.Run));
+        Assert.Contains("QAT gives perplexity 4.350 against 4.120 for float (+5.6%), +6.9% against the float control", width.Text);
+        Assert.Contains("101× as long as PTQ's 0.64 s, for a model of the same size", width.Text);
+    }
+
+    [Fact]
+    public void Gain_that_the_control_has_too_is_training_and_not_quantization()
+    {
+        var width = Single(Control(-0.1), Run(RunMethod.Ptq, 4, 0.03), Run(RunMethod.Qat, 4, -0.06));
+
+        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Contains("the float control, trained as long without quantization, reaches 3.728: that gain is training, not better quantization.", width.Text);
+    }
+
+    [Fact]
+    public void Same_gain_without_control_counts_for_qat()
+    {
+        var advice = Advice.For(Of(Run(RunMethod.Ptq, 4, 0.03), Run(RunMethod.Qat, 4, -0.06)));
+
+        Assert.Equal(Road.Qat, Assert.Single(advice.Widths).Road);
+        Assert.Contains("There is no float control, so part of what QAT wins may be plain further training.", advice.Summary);
+    }
+
+    [Fact]
+    public void Control_that_training_made_worse_does_not_excuse_qat()
+    {
+        var advice = Advice.For(Of(Control(0.2), Run(RunMethod.Ptq, 4, 0.03), Run(RunMethod.Qat, 4, 0.05)));
+
+        var width = Assert.Single(advice.Widths);
+        Assert.Equal(Road.Ptq, width.Road);
+        Assert.DoesNotContain("against the float control", width.Text);
+        Assert.Contains("does not improve on the original (+22.1%)", advice.Summary);
+    }
+
+    [Fact]
+    public void Ptq_wins_a_tie()
+    {
+        var width = Single(Control(0), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.04));
+
+        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Contains("which is not worth it here", width.Text);
+        Assert.DoesNotContain("counts as small", width.Text);
+    }
+
+    [Fact]
+    public void Qat_that_is_worse_than_ptq_blames_its_settings()
+    {
+        Assert.Contains(
+            "worse than PTQ: its training settings do not suit this model.",
+            Single(Control(0.001), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.15)).Text);
+        Assert.Contains(
+            "worse than PTQ once the gain of training alone is taken out",
+            Single(Control(-0.1), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.04)).Text);
+    }
+
+    [Fact]
+    public void Qat_that_beats_a_good_ptq_beyond_the_control_is_offered()
+    {
+        var width = Single(Control(0), Run(RunMethod.Ptq, 8, 0.005), Run(RunMethod.Qat, 8, -0.05));
+
+        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Contains("beats PTQ by more than training alone explains", width.Text);
+    }
+
+    [Fact]
+    public void Neither_road_when_both_lose_too_much()
+    {
+        var width = Single(Control(0), Run(RunMethod.Ptq, 2, 4.83), Run(RunMethod.Qat, 2, 0.317));
+
+        Assert.Equal((Road.Neither, null), (width.Road, width.Run));
+        Assert.Contains("(125×)", width.Text);
+        Assert.Contains("Both lose more than the 25% that counts as usable here: use more bits or smaller groups", width.Text);
+    }
+
+    [Theory]
+    [InlineData(0.005, nameof(Road.Ptq), "within the 1%")]
+    [InlineData(0.1, nameof(Road.Ptq), "(+10.5%). The model goes")]
+    [InlineData(0.5, nameof(Road.Neither), "more than the 25%")]
+    public void Ptq_alone_says_that_qat_was_not_run(double loss, string road, string text)
+    {
+        var advice = Advice.For(Of(Run(RunMethod.Ptq, 4, loss)));
+
+        var width = Assert.Single(advice.Widths);
+        Assert.Equal(road, width.Road.ToString());
+        Assert.Contains(text, width.Text);
+        Assert.Contains("QAT was not run", width.Text);
+        Assert.DoesNotContain("control", advice.Summary);
+    }
+
+    [Theory]
+    [InlineData(-0.005, nameof(Road.Qat))]
+    [InlineData(0.1, nameof(Road.Qat))]
+    [InlineData(0.5, nameof(Road.Neither))]
+    public void Qat_alone_says_that_ptq_was_not_run(double loss, string road)
+    {
+        var width = Single(Control(-0.001), Run(RunMethod.Qat, 4, loss));
+
+        Assert.Equal(road, width.Road.ToString());
+        Assert.Contains("PTQ was not run", width.Text);
+    }
+
+    [Theory]
+    [InlineData(double.NaN)]
+    [InlineData(double.PositiveInfinity)]
+    [InlineData(double.NegativeInfinity)]
+    public void Runs_without_a_finite_loss_lose(double loss)
+    {
+        Assert.Contains("QAT gives no finite perplexity: its training diverged.", Single(Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, loss)).Text);
+        Assert.Equal(Road.Qat, Single(Run(RunMethod.Ptq, 4, loss), Run(RunMethod.Qat, 4, 0.05)).Road);
+        Assert.Equal(Road.Neither, Single(Run(RunMethod.Ptq, 4, loss), Run(RunMethod.Qat, 4, loss)).Road);
+    }
+
+    [Fact]
+    public void Control_without_a_finite_loss_is_named()
+    {
+        var advice = Advice.For(Of(Control(double.NaN), Run(RunMethod.Ptq, 4, 0.2), Run(RunMethod.Qat, 4, 0.05)));
+
+        Assert.Contains("gives no finite perplexity, so QAT is judged against the original", advice.Summary);
+        Assert.Equal(Road.Qat, Assert.Single(advice.Widths).Road);
+    }
+
+    [Fact]
+    public void Headline_and_summary_cover_all_widths()
+    {
+        var advice = Advice.For(Typical());
+
+        Assert.Equal("Quantize after training (PTQ) at 8 bits and 4 bits, train with quantization (QAT) at 3 bits, and use neither at 2 bits.", advice.Headline);
+        Assert.Contains("The smallest variant within 1% of the float model is ptq w4a16-g32: perplexity 4.157", advice.Summary);
+        Assert.Contains("The smallest that is still usable, losing less than 25%, is qat w3a16-g32", advice.Summary);
+        Assert.Contains("trained for the same 300 steps without quantization, goes from perplexity 4.120 to 4.071 (-1.2%); QAT is therefore judged against the control", advice.Summary);
+        Assert.Contains("QAT took 101× as long as PTQ", advice.Summary);
+    }
+
+    [Fact]
+    public void Widths_with_equal_weight_bits_are_told_apart()
+    {
+        var advice = Advice.For(Of(Run(RunMethod.Ptq, 4, 0.001, "w4a16-g32"), Run(RunMethod.Ptq, 4, 0.002, "w4a16-g128")));
+
+        Assert.Equal(["w4a16-g128", "w4a16-g32"], advice.Widths.Select(width => width.Label));
+    }
+
+    [Fact]
+    public void Nothing_to_compare_is_said()
+    {
+        Assert.Contains("No quantized variant", Advice.For(Of(Control(0))).Headline);
+        var broken = Typical();
+        Assert.Contains("no finite perplexity", Advice.For(broken with { Baseline = broken.Baseline with { Perplexity = double.NaN } }).Headline);
+    }
+
+    private static WidthAdvice Single(params IReadOnlyList<ComparisonRun> runs) => Assert.Single(Advice.For(Of(runs)).Widths);
+}

@@ -1,0 +1,62 @@
+using System.Text.Json;
+using Nibble.Cli.Report;
+using static Nibble.Cli.Tests.Report.FakeComparison;
+
+namespace Nibble.Cli.Tests.Report;
+
+public class ComparisonJsonTests
+{
+    [Fact]
+    public void Document_names_its_schema_and_holds_every_run()
+    {
+        using var document = JsonDocument.Parse(ComparisonJson.Serialize(Typical()));
+        var root = document.RootElement;
+
+        Assert.Equal("nibble.compare/1", root.GetProperty("schema").GetString());
+        Assert.Equal("stories260K", root.GetProperty("model").GetProperty("name").GetString());
+        Assert.Equal(FloatPerplexity, root.GetProperty("baseline").GetProperty("perplexity").GetDouble());
+        Assert.Equal("learnedScale", root.GetProperty("qat").GetProperty("estimator").GetString());
+        Assert.Equal(["float", "ptq", "qat"], root.GetProperty("runs").EnumerateArray().Take(3).Select(run => run.GetProperty("method").GetString()));
+        foreach (var run in root.GetProperty("runs").EnumerateArray())
+        {
+            Assert.Equal(JsonValueKind.String, run.GetProperty("name").ValueKind);
+            foreach (var number in new[] { "weightBits", "activationBits", "bitsPerWeight", "perplexity", "lossDifference", "kl", "agreement", "bytes", "seconds", "peakBytes" })
+            {
+                Assert.Equal(JsonValueKind.Number, run.GetProperty(number).ValueKind);
+            }
+        }
+    }
+
+    [Fact]
+    public void Advice_is_part_of_the_document()
+    {
+        using var document = JsonDocument.Parse(ComparisonJson.Serialize(Typical()));
+
+        var widths = document.RootElement.GetProperty("advice").GetProperty("widths").EnumerateArray().ToList();
+        Assert.Equal(["ptq", "ptq", "qat", "neither"], widths.Select(width => width.GetProperty("road").GetString()));
+        Assert.Equal("qat w3a16-g32", widths[2].GetProperty("run").GetString());
+    }
+
+    [Fact]
+    public void Numbers_that_json_cannot_write_are_null()
+    {
+        var text = ComparisonJson.Serialize(Of(Run(RunMethod.Ptq, 2, double.PositiveInfinity), Run(RunMethod.Qat, 2, double.NaN)));
+
+        using var document = JsonDocument.Parse(text);
+        foreach (var run in document.RootElement.GetProperty("runs").EnumerateArray())
+        {
+            Assert.Equal(JsonValueKind.Null, run.GetProperty("perplexity").ValueKind);
+            Assert.Equal(JsonValueKind.Null, run.GetProperty("lossDifference").ValueKind);
+        }
+    }
+
+    [Fact]
+    public void Curves_and_histograms_stay_out()
+    {
+        var text = ComparisonJson.Serialize(Typical());
+
+        Assert.DoesNotContain("trainingLosses", text);
+        Assert.DoesNotContain("weightHistograms", text);
+        Assert.DoesNotContain("\r", text);
+    }
+}

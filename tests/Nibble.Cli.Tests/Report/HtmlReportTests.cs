@@ -1,0 +1,242 @@
+using System.Text.RegularExpressions;
+using System.Xml;
+using System.Xml.Linq;
+using Nibble.Cli.Report;
+using static Nibble.Cli.Tests.Report.FakeComparison;
+
+namespace Nibble.Cli.Tests.Report;
+
+public class HtmlReportTests
+{
+    private static readonly string[] TextColors = ["ink", "quiet", "ptq", "qat", "float"];
+    private static readonly string[] HeatColors = ["ptq", "qat"];
+    private static readonly int[] ColorShifts = [16, 8, 0];
+
+    [Fact]
+    public void Page_has_its_parts_in_order()
+    {
+        var page = Parse(HtmlReport.Render(Typical()));
+
+        Assert.Equal("en", page.Root!.Attribute("lang")!.Value);
+        Assert.Equal("stories260K: PTQ and QAT compared by Nibble", page.Descendants("title").Single().Value);
+        Assert.Equal(Advice.For(Typical()).Headline.Replace("8 bits", "8\u00A0bits").Replace("4 bits", "4\u00A0bits").Replace("3 bits", "3\u00A0bits").Replace("2 bits", "2\u00A0bits"), page.Descendants("h1").Single().Value);
+        Assert.Equal(
+            ["Results", "Quality, width and time", "Where the error sits", "Weights before and after", "What the variants write", "What was run", "How to read the numbers"],
+            page.Descendants("h2").Select(heading => heading.Value));
+        Assert.Equal(3, page.Descendants("svg").Count(svg => Is(svg, "chart")));
+        Assert.Equal(16, page.Descendants("svg").Count(svg => Is(svg, "histogram")));
+        Assert.Equal(10, page.Descendants("blockquote").Count());
+        Assert.All(page.Descendants("svg"), svg => Assert.False(string.IsNullOrEmpty(svg.Attribute("aria-label")?.Value)));
+        Assert.All(page.Descendants("th"), heading => Assert.NotNull(heading.Attribute("scope")));
+        Assert.All(page.Descendants("table"), table => Assert.True(Is(table.Parent!, "scroll")));
+    }
+
+    [Fact]
+    public void Results_hold_the_cells_of_the_table()
+    {
+        var table = Parse(HtmlReport.Render(Typical())).Descendants("table").Single(element => Is(element, "results"));
+
+        var rows = table.Elements("tbody").Elements("tr").ToList();
+        Assert.Equal(10, rows.Count);
+        Assert.Equal(["qat w8a16", "qat w4a16-g32", "qat w3a16-g32", "qat w2a16-g32"], rows.Where(row => Is(row, "best")).Select(row => row.Descendants("bdi").Single().Value));
+        Assert.Equal(["ptq w8a16", "ptq w4a16-g32", "qat w3a16-g32"], rows.Where(row => row.Descendants("span").Any()).Select(row => row.Descendants("bdi").Single().Value));
+        Assert.Equal("−0.0120", rows[1].Elements().ElementAt(4).Value);
+    }
+
+    [Fact]
+    public void Page_loads_and_runs_nothing()
+    {
+        var html = HtmlReport.Render(Typical());
+        var page = Parse(html);
+
+        Assert.DoesNotMatch("https?:", html);
+        Assert.DoesNotMatch(@"url\(|@import", html);
+        Assert.DoesNotContain(page.Descendants(), element => element.Name.LocalName is "script" or "link" or "img" or "iframe" or "object" or "base");
+        Assert.DoesNotContain(page.Descendants().Attributes(), attribute => attribute.Name.LocalName is "src" or "href" or "srcset" || attribute.Name.LocalName.StartsWith("on", StringComparison.Ordinal));
+        Assert.Contains("default-src 'none'", html);
+    }
+
+    [Fact]
+    public void Hostile_text_stays_text()
+    {
+        const string hostile = "</style></title><script>alert(\"1\")</script>'&amp;\0\u001b\uD800\uFFFE-->";
+        var result = Typical();
+        var page = Parse(HtmlReport.Render(result with
+        {
+            CommandLine = hostile,
+            Prompt = hostile,
+            Model = result.Model with { Name = hostile, Path = hostile, Family = hostile },
+            Evaluation = result.Evaluation with { Name = hostile },
+            Training = result.Training with { Name = hostile },
+            Machine = result.Machine with { Cpu = hostile },
+            Runs = [.. result.Runs.Select((run, i) => run with
+            {
+                Name = hostile + i,
+                Recipe = run.Recipe + hostile,
+                Sample = hostile,
+                LayerErrors = [new LayerError(hostile, 0.1, 3)],
+                WeightHistograms = [new WeightHistogram(hostile, [-1, 0, 1], [1, 2], [2, 1])],
+            })],
+        }));
+
+        Assert.Empty(page.Descendants("script"));
+        Assert.Single(page.Descendants("style"));
+        var shown = hostile.Replace('\0', '\uFFFD').Replace('\u001b', '\uFFFD').Replace('\uD800', '\uFFFD').Replace('\uFFFE', '\uFFFD');
+        Assert.StartsWith(shown, page.Descendants("title").Single().Value);
+        Assert.Equal(shown, page.Descendants("code").Last().Value);
+    }
+
+    [Fact]
+    public void Prompt_is_marked_once_whether_or_not_the_sample_repeats_it()
+    {
+        var result = Typical() with { Prompt = "Once upon" };
+        var page = Parse(HtmlReport.Render(result with
+        {
+            Baseline = result.Baseline with { Sample = "Once upon a time" },
+            Runs = [Run(RunMethod.Ptq, 4, 0.01) with { Sample = " a day" }],
+        }));
+
+        Assert.Equal(["Once upon a time", "Once upon a day"], page.Descendants("blockquote").Select(quote => quote.Value));
+        Assert.Equal(["Once upon", "Once upon"], page.Descendants("mark").Select(mark => mark.Value));
+    }
+
+    [Fact]
+    public void Every_shape_of_comparison_renders()
+    {
+        ComparisonResult[] shapes =
+        [
+            Of(),
+            Of(Control(0.1)),
+            Of(Run(RunMethod.Ptq, 4, 0.01)),
+            Of(Run(RunMethod.Qat, 4, 0.01)) with { Qat = null },
+            Of(Run(RunMethod.Ptq, 4, 0)),
+            Of(Control(double.NaN), Run(RunMethod.Ptq, 4, double.NaN), Run(RunMethod.Qat, 4, double.PositiveInfinity)),
+            Of(Run(RunMethod.Ptq, 2, 4.8) with { Seconds = 0, Bytes = 0, Sample = null, LayerErrors = [], WeightHistograms = [] }),
+            Of(Run(RunMethod.Ptq, 2, 4.8) with { LayerErrors = [new LayerError("a", 0), new LayerError("b", double.NaN), new LayerError("c", double.PositiveInfinity)] }),
+            Of(Run(RunMethod.Ptq, 2, 4.8) with { WeightHistograms = [new WeightHistogram("a", [0, 0], [0], [0]), new WeightHistogram("b", [0, 1], [0], [0]), new WeightHistogram("c", [], [], [])] }),
+            Of(Run(RunMethod.Qat, 2, 4.8) with { TrainingLosses = [new TrainingLoss(1, double.NaN), new TrainingLoss(2, 1.5)] }),
+            Of(Run(RunMethod.Ptq, 4, 1e9), Run(RunMethod.Qat, 4, -1e9) with { Seconds = 1e9 }),
+        ];
+
+        Assert.All(shapes, shape =>
+        {
+            var page = Parse(HtmlReport.Render(shape));
+            var drawn = page.Descendants().Where(element => element.Name.LocalName is "path" or "line" or "circle" or "text")
+                .Attributes().Where(attribute => attribute.Name.LocalName is "d" or "x" or "y" or "x1" or "x2" or "y1" or "y2" or "cx" or "cy");
+            Assert.All(drawn, attribute => Assert.DoesNotMatch("NaN|∞|Infinity|E", attribute.Value));
+        });
+    }
+
+    [Fact]
+    public void Run_without_a_finite_loss_is_named_below_the_chart()
+    {
+        var page = Parse(HtmlReport.Render(Of(Run(RunMethod.Ptq, 4, 0.01), Run(RunMethod.Qat, 4, double.NaN))));
+
+        Assert.Contains(page.Descendants("figcaption"), caption => caption.Value.Contains("Not drawn, because no finite loss was measured: qat w4a16-g32.", StringComparison.Ordinal));
+        Assert.Single(page.Descendants("svg").First().Descendants("circle"));
+    }
+
+    [Fact]
+    public void Labels_of_a_chart_do_not_overlap()
+    {
+        ComparisonResult[] results = [Typical(), Crowded()];
+        foreach (var chart in results.SelectMany(result => Parse(HtmlReport.Render(result)).Descendants("svg").Where(svg => Is(svg, "chart"))))
+        {
+            var labels = chart.Descendants("text").Where(text => Is(text, "label")).Select(text => (X: Start(text), Y: Number(text, "y"), Length: Length(text))).ToList();
+            for (var i = 0; i < labels.Count; i++)
+            {
+                for (var j = 0; j < i; j++)
+                {
+                    var (a, b) = (labels[i], labels[j]);
+                    Assert.False(Math.Abs(a.Y - b.Y) < 12 && a.X < b.X + b.Length && b.X < a.X + a.Length, $"labels at {a} and {b}");
+                }
+            }
+        }
+
+        static double Start(XElement text) => Number(text, "x") - (Length(text) * text.Attribute("text-anchor")!.Value switch { "start" => 0, "middle" => 0.5, _ => 1 });
+
+        static double Length(XElement text) => text.Value.Length * 7.5;
+
+        static double Number(XElement element, string name) => double.Parse(element.Attribute(name)!.Value, System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    [Fact]
+    public void Colours_reach_contrast_aa_in_both_themes()
+    {
+        var css = Parse(HtmlReport.Render(Typical())).Descendants("style").Single().Value;
+        var themes = Regex.Matches(css, @":root \{(.*?)\}", RegexOptions.Singleline).Select(match =>
+            Regex.Matches(match.Groups[1].Value, @"--(\w+): #(\w{6})").ToDictionary(color => color.Groups[1].Value, color => Convert.ToInt32(color.Groups[2].Value, 16))).ToList();
+
+        Assert.Equal(2, themes.Count);
+        Assert.All(themes, theme =>
+        {
+            Assert.All(TextColors, name => Assert.True(Contrast(theme[name], theme["paper"]) >= 4.5, name));
+            Assert.True(Contrast(theme["ink"], theme["marked"]) >= 4.5);
+        });
+        var shares = Regex.Matches(css, @"--heat: (\d+)%").Select(match => int.Parse(match.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture)).ToList();
+        Assert.All(themes.Zip(shares), pair => Assert.All(
+            HeatColors,
+            name => Assert.True(Contrast(pair.First["ink"], Mix(pair.First[name], pair.First["paper"], pair.Second / 100.0)) >= 4.5, name)));
+    }
+
+    [Fact]
+    public void Same_result_writes_the_same_page() => Assert.Equal(HtmlReport.Render(Typical()), HtmlReport.Render(Typical()));
+
+    [Fact]
+    public void Write_replaces_the_file_and_leaves_nothing_beside_it()
+    {
+        var folder = Directory.CreateTempSubdirectory();
+        try
+        {
+            var path = Path.Combine(folder.FullName, "report.html");
+            File.WriteAllText(path, "old");
+
+            HtmlReport.Write(Typical(), path);
+
+            Assert.Equal(HtmlReport.Render(Typical()), File.ReadAllText(path));
+            Assert.Equal([path], Directory.GetFiles(folder.FullName));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
+    public void Write_into_a_missing_folder_says_what_to_do()
+    {
+        var path = Path.Combine(Path.GetTempPath(), Guid.NewGuid().ToString("N"), "report.html");
+
+        var error = Assert.Throws<NibbleException>(() => HtmlReport.Write(Typical(), path));
+
+        Assert.Contains(path, error.Message);
+        Assert.Contains("Name a file in a folder that exists", error.Message);
+    }
+
+    private static XDocument Parse(string html)
+    {
+        using var reader = XmlReader.Create(new StringReader(html), new XmlReaderSettings { DtdProcessing = DtdProcessing.Ignore });
+        return XDocument.Load(reader);
+    }
+
+    private static bool Is(XElement element, string style) => (element.Attribute("class")?.Value ?? "").Split(' ').Contains(style);
+
+    private static int Mix(int color, int paper, double share) =>
+        ColorShifts.Sum(shift => (int)Math.Round((((color >> shift) & 255) * share) + (((paper >> shift) & 255) * (1 - share))) << shift);
+
+    /// <summary>WCAG 2.2's contrast ratio.</summary>
+    private static double Contrast(int a, int b)
+    {
+        var (light, dark) = (Math.Max(Luminance(a), Luminance(b)), Math.Min(Luminance(a), Luminance(b)));
+        return (light + 0.05) / (dark + 0.05);
+
+        static double Luminance(int color) =>
+            (0.2126 * Channel(color >> 16)) + (0.7152 * Channel(color >> 8)) + (0.0722 * Channel(color));
+
+        static double Channel(int value)
+        {
+            var share = (value & 255) / 255.0;
+            return share <= 0.04045 ? share / 12.92 : Math.Pow((share + 0.055) / 1.055, 2.4);
+        }
+    }
+}
