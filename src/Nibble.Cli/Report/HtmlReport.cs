@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Xml.Linq;
+using Nibble.Formats;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
@@ -50,27 +51,14 @@ internal static class HtmlReport
     /// <exception cref="NibbleException">The file cannot be written.</exception>
     public static void Write(ComparisonResult result, string path)
     {
-        var full = Path.GetFullPath(path);
-        var temporary = $"{full}.{Guid.NewGuid():N}.tmp";
         var content = Encoding.UTF8.GetBytes(Render(result));
         try
         {
-            using (var stream = new FileStream(temporary, FileMode.CreateNew))
-            {
-                stream.Write(content);
-                stream.Flush(flushToDisk: true);
-            }
-
-            File.Move(temporary, full, overwrite: true);
+            AtomicFile.Write(path, stream => stream.Write(content));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            if (File.Exists(temporary))
-            {
-                File.Delete(temporary);
-            }
-
-            throw new NibbleException($"Cannot write the report to {full}: {error.Message} Name a file in a folder that exists and can be written to.", error);
+            throw new NibbleException($"Cannot write the report to {path}: {error.Message} Name a file in a folder that exists and can be written to.", error);
         }
     }
 

@@ -18,6 +18,9 @@ public static class QuantizedModelFile
     /// <summary>Whether a folder holds a quantized model that <see cref="Save"/> wrote.</summary>
     public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
 
+    /// <summary>Bytes of an artifact's tensors on disk.</summary>
+    public static long TensorBytes(string folder) => new FileInfo(Path.Combine(folder, Checkpoint.WeightsName)).Length;
+
     /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">The folder to create.</param>

@@ -1,7 +1,7 @@
 namespace Nibble.Formats;
 
 /// <summary>Writes a file so that its name never stands for half of it: a temporary name beside it, flush to disk, rename.</summary>
-internal static class AtomicFile
+public static class AtomicFile
 {
     /// <summary>Writes <paramref name="path"/>, replacing a file of that name once the new one is whole.</summary>
     public static void Write(string path, Action<Stream> write)
