@@ -45,11 +45,12 @@ public static class FakeQuantization
     }
 
     /// <summary>The straight-through estimator: the value of <paramref name="quantized"/>, the gradient of <paramref name="x"/> (Bengio et al. 2013).</summary>
-    public static Tensor StraightThrough(Tensor x, Tensor quantized) => x + (quantized - x).detach();
+    /// <remarks>The value is exact: x - x adds zero, where x + (quantized - x) could be one rounding away from the grid.</remarks>
+    public static Tensor StraightThrough(Tensor x, Tensor quantized) => quantized.detach() + (x - x.detach());
 
     /// <summary>Fake quantization with a learned step: LSQ (Esser et al. 2020, equations 1 to 3).</summary>
     /// <remarks>
-    /// The gradient of a value passes inside the code range and stops outside; that of the scale is <c>round(v) - v</c> inside, with
+    /// The gradient of a value passes inside the code range, its ends included, and stops outside; that of the scale is <c>round(v) - v</c> inside, with
     /// <c>v = x / scale</c>, and the end of the range outside. Composed from operators, autograd yields exactly these.
     /// </remarks>
     /// <param name="x">Values.</param>
@@ -58,7 +59,7 @@ public static class FakeQuantization
     /// <param name="codes">The codes to use.</param>
     public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes)
     {
-        var v = minimum(maximum(x / scale, codes.Min - zeroPoint), codes.Max - zeroPoint);
+        var v = (x / scale).clamp(codes.Min - zeroPoint, codes.Max - zeroPoint);
         return StraightThrough(v, v.round()) * scale;
     }
 }

@@ -28,7 +28,8 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
     private readonly Tensor zeroPoint = tensor((float)parameters.ZeroPoint).DetachFromDisposeScope();
 
     /// <inheritdoc/>
-    public Tensor Apply(Tensor tensor) => FakeQuantization.Apply(tensor, scale, zeroPoint, scheme.Codes);
+    /// <remarks>In training, gradients pass inside the range and stop outside.</remarks>
+    public Tensor Apply(Tensor tensor) => FakeQuantization.Learned(tensor, scale, zeroPoint, scheme.Codes);
 
     /// <inheritdoc/>
     public void Dispose()

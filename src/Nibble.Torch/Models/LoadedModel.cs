@@ -128,7 +128,7 @@ public sealed record LoadedModel(
 
             foreach (var (name, parameter) in model.named_parameters())
             {
-                if (floats.TryGetValue(name, out var value) && value.Values.Length == parameter.numel())
+                if (floats.TryGetValue(name, out var value) && value.Shape.Select(size => (long)size).SequenceEqual(parameter.shape))
                 {
                     CopyInto(parameter, value.Values);
                 }
@@ -138,7 +138,12 @@ public sealed record LoadedModel(
                 }
             }
 
-            return model;
+            var unknown = layers.Keys.Except(model.Linears.Select(linear => linear.Key))
+                .Concat(floats.Keys.Except(model.named_parameters().Select(item => item.name)))
+                .FirstOrDefault();
+            return unknown is null
+                ? model
+                : throw new NibbleException($"{source}: the artifact holds '{unknown}', which a model with this config.json does not use");
         }
         catch
         {

@@ -16,12 +16,17 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, Quantizat
 
     private Tensor Scale => start.Scale * Logarithm.exp();
 
-    public Tensor Apply(Tensor tensor) => FakeQuantization.Learned(tensor, Scale, zeroPoint, scheme.Codes);
+    public Tensor Apply(Tensor tensor)
+    {
+        var scale = Scale;
+        var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, scheme.ScalePrecision));
+        return FakeQuantization.Learned(tensor, stored, zeroPoint, scheme.Codes);
+    }
 
     public ActivationQuantization Convert()
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        return new ActivationQuantization(scheme, start with { Scale = Scale.item<float>() });
+        return new ActivationQuantization(scheme, start with { Scale = FakeQuantization.RoundScale(Scale, scheme.ScalePrecision).item<float>() });
     }
 }

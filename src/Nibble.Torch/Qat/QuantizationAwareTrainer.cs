@@ -91,7 +91,7 @@ public sealed class QuantizationAwareTrainer
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
             {
-                group.LearningRate = group.InitialLearningRate * Schedule(step);
+                group.LearningRate = group.InitialLearningRate * Schedule(settings, step);
             }
 
             var batch = Text.RandomBatch(random, settings.BatchSize, settings.SequenceLength);
@@ -163,7 +163,8 @@ public sealed class QuantizationAwareTrainer
         return optim.AdamW(groups, settings.LearningRate);
     }
 
-    private double Schedule(int step)
+    /// <summary>The learning rate of a step, from 1, as a share of its peak.</summary>
+    internal static double Schedule(QatSettings settings, int step)
     {
         var warm = settings.WarmUp * settings.Steps;
         if (step < warm)

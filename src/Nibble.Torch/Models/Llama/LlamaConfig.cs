@@ -117,7 +117,7 @@ public sealed record LlamaConfig
             }
 
             var attentionBias = Flag("attention_bias", type == "qwen2");
-            var rotary = Get("rope_parameters") ?? Get("rope_scaling");
+            var rotary = Rotary("rope_parameters") ?? Rotary("rope_scaling");
             return new LlamaConfig
             {
                 ModelType = type,
@@ -130,28 +130,32 @@ public sealed record LlamaConfig
                 HeadSize = headSize,
                 MaxPositions = Positive("max_position_embeddings", 2048),
                 NormEpsilon = Number("rms_norm_eps", 1e-6),
-                RotaryBase = rotary is { } r && r.TryGetProperty("rope_theta", out var theta) ? theta.GetDouble() : Number("rope_theta", 10000),
-                RotaryScaling = rotary is { } s ? Scaling(s) : null,
+                RotaryBase = rotary is { } r && r.Get("rope_theta") is not null ? r.Number("rope_theta", 0) : Number("rope_theta", 10000),
+                RotaryScaling = rotary?.Scaling(),
                 TiedHead = Flag("tie_word_embeddings", false),
                 QueryKeyValueBias = attentionBias,
                 OutputBias = attentionBias && type != "qwen2",
                 FeedForwardBias = Flag("mlp_bias", false),
                 QueryKeyNorm = type == "qwen3",
-                SlidingWindow = type == "mistral" || Flag("use_sliding_window", false) ? Get("sliding_window")?.GetInt32() : null,
+                SlidingWindow = Window(type),
             };
         }
 
-        private RotaryScaling? Scaling(JsonElement element)
+        private int? Window(string type) =>
+            (type == "mistral" || Flag("use_sliding_window", false)) && Get("sliding_window") is not null ? Positive("sliding_window") : null;
+
+        private Reader? Rotary(string name) => Get(name) is { } value
+            ? value.ValueKind == JsonValueKind.Object ? new Reader(value, $"{source}: {name}") : throw Wrong(name, value, "an object")
+            : null;
+
+        private RotaryScaling? Scaling()
         {
-            var kind = element.TryGetProperty("rope_type", out var t) || element.TryGetProperty("type", out t) ? t.GetString() : "default";
-            double Value(string name) => element.TryGetProperty(name, out var v) && v.ValueKind == JsonValueKind.Number
-                ? v.GetDouble()
-                : throw new NibbleException($"rotary scaling of type '{kind}' lacks the number '{name}'");
+            var kind = Text("rope_type", Text("type", "default"));
             return kind switch
             {
                 "default" => null,
-                "linear" => new RotaryScaling(Value("factor"), 1, 1, 0),
-                "llama3" => new RotaryScaling(Value("factor"), Value("low_freq_factor"), Value("high_freq_factor"), (int)Value("original_max_position_embeddings")),
+                "linear" => new RotaryScaling(Number("factor"), 1, 1, 0),
+                "llama3" => new RotaryScaling(Number("factor"), Number("low_freq_factor"), Number("high_freq_factor"), Positive("original_max_position_embeddings")),
                 _ => throw new NibbleException($"{source}: rotary scaling of type '{kind}' is not supported; supported: default, linear, llama3"),
             };
         }
@@ -167,9 +171,9 @@ public sealed record LlamaConfig
             ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
             : absent;
 
-        private double Number(string name, double absent) => Get(name) is { } value
+        private double Number(string name, double? absent = null) => Get(name) is { } value
             ? value.ValueKind == JsonValueKind.Number ? value.GetDouble() : throw Wrong(name, value, "a number")
-            : absent;
+            : absent ?? throw new NibbleException($"{source}: '{name}' is missing, expected a number");
 
         private int Positive(string name, int absent = 0)
         {
