@@ -2,14 +2,13 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Nibble.Cli.Rendering;
-using Nibble.Torch;
 using Nibble.Torch.Native;
 using Spectre.Console;
 
 namespace Nibble.Cli;
 
 /// <summary>What every command needs of its surroundings: where to write, how to show progress, when to stop.</summary>
-internal sealed class CommandHost(TextWriter output, TextWriter error)
+internal sealed class CommandHost(TextWriter output, TextWriter error) : IDisposable
 {
     private readonly CancellationTokenSource source = new();
 
@@ -28,6 +27,8 @@ internal sealed class CommandHost(TextWriter output, TextWriter error)
         context.Cancel = !source.IsCancellationRequested;
         source.Cancel();
     }
+
+    public void Dispose() => source.Dispose();
 
     /// <summary>Loads libtorch and sets its threads; before any tensor.</summary>
     public static void StartTorch(int? threads)

@@ -10,7 +10,7 @@ internal static class NibbleProgram
 {
     public static async Task<int> RunAsync(string[] args, TextWriter output, TextWriter error)
     {
-        var host = new CommandHost(output, error);
+        using var host = new CommandHost(output, error);
         var root = new RootCommand(
             """
             Nibble makes trained neural networks small: by post-training quantization (ptq), by
@@ -20,6 +20,7 @@ internal static class NibbleProgram
             Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 5 libtorch not loadable, 130 cancelled
             """)
         {
+            CompareCommand.Create(host),
             InspectCommand.Create(host),
             PtqCommand.Create(host),
             QatCommand.Create(host),

@@ -1,4 +1,4 @@
-namespace Nibble.Cli;
+namespace Nibble.Cli.Comparison;
 
 /// <summary>The small model that comes with the program, with its texts; samples/storyteller trained it.</summary>
 internal static class BuiltInModel

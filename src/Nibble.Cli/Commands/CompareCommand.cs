@@ -1,0 +1,146 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Text;
+using Nibble.Cli.Comparison;
+using Nibble.Cli.Report;
+using Nibble.Formats;
+using Nibble.Recipes;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble compare</c>: quantizes one model down both roads and shows which way wins.</summary>
+internal static class CompareCommand
+{
+    private const string ReportName = "report.html";
+    private const string DocumentName = "compare.json";
+    private const int DefaultWindows = 40;
+    private const string DefaultPrompt = "Once upon a time, there was a";
+
+    /// <summary>Enough for the built-in model to adapt to 2 bits within the minutes a newcomer waits.</summary>
+    private static readonly QatSettings BuiltInQat = new() { Steps = 100, BatchSize = 8, SequenceLength = 128 };
+
+    public static Command Create(CommandHost host)
+    {
+        var model = new Argument<string?>("MODEL") { Description = "A Hugging Face folder; the small built-in model when not given.", Arity = ArgumentArity.ZeroOrOne };
+        var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
+        var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
+        var bits = new Option<int[]>("--bits", "-b") { Description = "Widths to compare, such as 8,4,2.", CustomParser = ParseBits, DefaultValueFactory = _ => [8, 4, 2] };
+        var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
+        var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
+        activations.AcceptOnlyFromAmong("16", "8", "4");
+        var steps = CommonOptions.Steps();
+        var context = CommonOptions.Context();
+        var windows = CommonOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
+        var prompt = new Option<string>("--prompt", "-p") { Description = "What every variant is asked to continue.", DefaultValueFactory = _ => DefaultPrompt };
+        var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName}, {DocumentName} and every artifact; without it, only {ReportName} is written, here." };
+        var seed = CommonOptions.Seed();
+        var threads = CommonOptions.Threads();
+        var json = CommonOptions.Json();
+        var command = new Command("compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs.")
+        {
+            model, data, evalData, bits, group, activations, steps, context, windows, prompt, output, seed, threads, json,
+        };
+        command.Validators.Add(result =>
+        {
+            var given = result.GetValue(model) is not null;
+            if (given && (result.GetValue(data) is null || result.GetValue(evalData) is null))
+            {
+                result.AddError("compare MODEL needs two texts: --data to calibrate and train on, --eval-data to score on.");
+            }
+        });
+        command.SetAction(parsed =>
+        {
+            var folder = parsed.GetValue(output);
+            if (folder is not null)
+            {
+                QuantizeOutput.RequireAbsent(folder);
+            }
+
+            var builtIn = parsed.GetValue(model) is null;
+            var settings = builtIn ? BuiltInQat : new QatSettings();
+            var recipes = parsed.GetValue(bits)!.Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
+            CommandHost.StartTorch(parsed.GetValue(threads));
+
+            // All is made beside its final place and moved there whole.
+            var work = folder is null ? Directory.CreateTempSubdirectory("nibble-").FullName : $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
+            try
+            {
+                Directory.CreateDirectory(work);
+                var options = new ComparisonOptions(
+                    parsed.GetValue(model) ?? BuiltInModel.Folder,
+                    parsed.GetValue(data) ?? BuiltInModel.TrainingText,
+                    parsed.GetValue(evalData) ?? BuiltInModel.EvaluationText,
+                    recipes,
+                    settings with { Steps = parsed.GetValue(steps) ?? settings.Steps },
+                    parsed.GetValue(context),
+                    parsed.GetValue(windows) ?? DefaultWindows,
+                    parsed.GetValue(prompt)!,
+                    parsed.GetValue(seed),
+                    work,
+                    $"nibble {string.Join(' ', parsed.Tokens.Select(token => token.Value.Contains(' ', StringComparison.Ordinal) ? $"\"{token.Value}\"" : token.Value))}");
+                var result = host.WithProgress(progress =>
+                {
+                    using var runner = new ComparisonRunner(options, progress, host.Cancellation);
+                    return runner.Run();
+                });
+                Publish(host, result, folder, work, parsed.GetValue(json));
+            }
+            finally
+            {
+                if (Directory.Exists(work))
+                {
+                    Directory.Delete(work, recursive: true);
+                }
+            }
+
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static void Publish(CommandHost host, ComparisonResult result, string? folder, string work, bool json)
+    {
+        var document = ComparisonJson.Serialize(result);
+        var report = ReportName;
+        if (folder is null)
+        {
+            HtmlReport.Write(result, report);
+        }
+        else
+        {
+            HtmlReport.Write(result, Path.Combine(work, ReportName));
+            AtomicFile.Write(Path.Combine(work, DocumentName), stream => stream.Write(Encoding.UTF8.GetBytes(document + "\n")));
+            Directory.Move(work, folder);
+            report = Path.Combine(folder, ReportName);
+        }
+
+        if (json)
+        {
+            host.Output.WriteLine(document);
+            return;
+        }
+
+        ComparisonTable.Write(result, host.Console);
+        host.Output.WriteLine();
+        host.Output.WriteLine(Advice.For(result).Headline);
+        host.Output.WriteLine($"report: {Path.GetFullPath(report)}");
+    }
+
+    private static int[] ParseBits(ArgumentResult result)
+    {
+        var widths = new List<int>();
+        foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
+        {
+            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
+            {
+                result.AddError($"--bits: '{part}' is not a width from 2 to 8 that is named once; write for example --bits 8,4,2.");
+                return [];
+            }
+
+            widths.Add(width);
+        }
+
+        return [.. widths];
+    }
+}
