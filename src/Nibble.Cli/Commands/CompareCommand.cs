@@ -1,10 +1,8 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
-using System.Text;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Recipes;
 
 namespace Nibble.Cli.Commands;
@@ -14,6 +12,7 @@ internal static class CompareCommand
 {
     private const string ReportName = "report.html";
     private const string DocumentName = "compare.json";
+    private const string TableName = "table.md";
     private const int DefaultWindows = 40;
     private const string DefaultPrompt = "Once upon a time, there was a";
 
@@ -33,7 +32,7 @@ internal static class CompareCommand
         var context = CommonOptions.Context();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
         var prompt = new Option<string>("--prompt", "-p") { Description = "What every variant is asked to continue.", DefaultValueFactory = _ => DefaultPrompt };
-        var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName}, {DocumentName} and every artifact; without it, only {ReportName} is written, here." };
+        var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName}, {DocumentName}, {TableName} and every artifact; without it, only {ReportName} is written, here." };
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
@@ -110,7 +109,8 @@ internal static class CompareCommand
         else
         {
             HtmlReport.Write(result, Path.Combine(work, ReportName));
-            AtomicFile.Write(Path.Combine(work, DocumentName), stream => stream.Write(Encoding.UTF8.GetBytes(document + "\n")));
+            File.WriteAllText(Path.Combine(work, DocumentName), document + "\n");
+            File.WriteAllText(Path.Combine(work, TableName), ComparisonTable.ToMarkdown(result));
             Directory.Move(work, folder);
             report = Path.Combine(folder, ReportName);
         }
