@@ -78,7 +78,9 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
             else
             {
                 var residual = name.Contains("o_proj", StringComparison.Ordinal) || name.Contains("down_proj", StringComparison.Ordinal);
-                nn.init.normal_(parameter, 0, residual ? 0.02 / Math.Sqrt(2 * Config.Layers) : 0.02, generator);
+
+                // nn.init.normal_ takes a generator but draws from the global one.
+                parameter.normal_(0, residual ? 0.02 / Math.Sqrt(2 * Config.Layers) : 0.02, generator);
             }
         }
     }

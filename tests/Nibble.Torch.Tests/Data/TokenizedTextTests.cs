@@ -1,0 +1,96 @@
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Data;
+
+public sealed class TokenizedTextTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("one\n<|endoftext|>\ntwo", "one\n\ntwo")]
+    [InlineData("one\r\n<|endoftext|>\r\ntwo", "one\n\ntwo")]
+    [InlineData("one\n<|endoftext|>\ntwo\n<|endoftext|>\nthree\n", "one\n\ntwo\n\nthree\n")]
+    [InlineData("one <|endoftext|> two", "one <|endoftext|> two")]
+    public void Read_JoinsDocumentsByABlankLine(string text, string expected)
+    {
+        using var model = new TinyLlama().Open(folder);
+        var read = TokenizedText.Read(folder.Write("text.txt", text), model.Tokenizer);
+        Assert.Equal("text.txt", read.Name);
+        Assert.Equal(TinyLlama.Bos, read.BosId);
+        Assert.Equal([TinyLlama.Bos, .. expected.Select(c => (int)c)], read.Ids);
+    }
+
+    [Fact]
+    public void Read_WithoutABeginningToken_StartsWithTheText()
+    {
+        using var model = new TinyLlama { Further = ",\"bos_token_id\":null" }.Open(folder);
+        var read = TokenizedText.Read(folder.Write("text.txt", "abc"), model.Tokenizer);
+        Assert.Null(read.BosId);
+        Assert.Equal(['a', 'b', 'c'], read.Ids);
+        Assert.Equal(['b', 'c'], read.Window(1, 2));
+    }
+
+    [Fact]
+    public void Read_RefusesWhatHoldsNoText()
+    {
+        using var model = new TinyLlama().Open(folder);
+        Assert.Contains("absent.txt: no such text file", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("absent.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
+        Assert.Contains("holds no text", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.Write("blank.txt", " \n"), model.Tokenizer)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Windows_AreConsecutive_AndBeginWithTheBeginningToken()
+    {
+        var text = new TokenizedText("numbers", [.. Enumerable.Range(0, 11)], 99);
+        Assert.Equal((2, 1, 11, 0), (text.WindowCount(5), text.WindowCount(11), text.WindowCount(1), text.WindowCount(12)));
+        Assert.Equal([99, 1, 2, 3, 4], text.Window(0, 5));
+        Assert.Equal([99, 6, 7, 8, 9], text.Window(5, 5));
+        text.RequireWindow(11);
+        Assert.Equal(
+            "numbers: the text has 11 tokens, expected at least one window of 12; give a longer text or a shorter context",
+            Assert.Throws<NibbleException>(() => text.RequireWindow(12)).Message);
+    }
+
+    [Fact]
+    public void RandomBatch_DrawsWindowsFromTheWholeText()
+    {
+        var text = new TokenizedText("numbers", [.. Enumerable.Range(0, 11)], 99);
+        var starts = new HashSet<long>();
+        var random = new Random(5);
+        for (var i = 0; i < 40; i++)
+        {
+            using var batch = text.RandomBatch(random, 2, 8);
+            Assert.Equal([2, 8], batch.shape);
+            var values = batch.data<long>().ToArray();
+            foreach (var row in values.Chunk(8))
+            {
+                starts.Add(row[1] - 1);
+                Assert.Equal(99, row[0]);
+                Assert.Equal(Enumerable.Range(0, 7).Select(step => row[1] + step), row[1..]);
+            }
+        }
+
+        Assert.Equal([0, 1, 2, 3], starts.Order());
+        using var again = text.RandomBatch(new Random(5), 2, 8);
+        using var once = text.RandomBatch(new Random(5), 2, 8);
+        Assert.Equal(once.data<long>().ToArray(), again.data<long>().ToArray());
+        Assert.Throws<NibbleException>(() => text.RandomBatch(random, 1, 12));
+    }
+}
+
+public sealed class TokenizedTextRealModelTests
+{
+    [Fact]
+    public void TinyStories_HasAsManyTokensAsTheReferenceFound()
+    {
+        using var model = Texts.Stories();
+        var text = Texts.TinyStories("valid.txt", model);
+        Assert.Equal(93_955, text.Ids.Length);
+        Assert.Equal(183, text.WindowCount(512));
+        Assert.Equal(1, text.BosId);
+    }
+}

@@ -1,0 +1,118 @@
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Models;
+
+public sealed class LoadedModelTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData(ElementType.F32)]
+    [InlineData(ElementType.F16)]
+    [InlineData(ElementType.BF16)]
+    public void Open_ReadsACheckpoint(ElementType type)
+    {
+        var tiny = new TinyLlama { StoredAs = type };
+        using var loaded = tiny.Open(folder);
+        Assert.Equal("tiny", loaded.Name);
+        Assert.Null(loaded.Quantized);
+        Assert.Equal(tiny.ConfigJson, loaded.ConfigJson);
+        Assert.Equal((TinyLlama.Bos, TinyLlama.Eos, TinyLlama.Vocabulary), (loaded.Tokenizer.BosId, loaded.Tokenizer.EosId, loaded.Tokenizer.VocabularySize));
+        Assert.All(loaded.StoredAs.Values, stored => Assert.Equal(type, stored));
+        Assert.Equal(["config.json", "model.safetensors", "tokenizer.json"], loaded.Hashes.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(new FileInfo(Path.Combine(loaded.Folder, "model.safetensors")).Length, loaded.Bytes);
+        var expected = tiny.Tensors();
+        Assert.All(loaded.Model.named_parameters(), item => Bits.Equal(expected[item.name].Values, item.parameter));
+        loaded.RequireFloat();
+    }
+
+    [Fact]
+    public void Open_IgnoresWhatOldCheckpointsCarryAlong()
+    {
+        var path = new TinyLlama { Tied = true }.Write(folder.File("old"), tensors =>
+        {
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"];
+            tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = ([4], new float[4]);
+        });
+        using var loaded = LoadedModel.Open(path);
+        Assert.DoesNotContain("lm_head.weight", loaded.StoredAs.Keys);
+    }
+
+    [Fact]
+    public void Open_RefusesACheckpointThatIsNotWhatItsConfigSays()
+    {
+        Assert.Contains(
+            "the checkpoint lacks the tensor 'model.layers.1.mlp.up_proj.weight', which a model of type 'llama' has",
+            Refusal(new TinyLlama(), tensors => tensors.Remove("model.layers.1.mlp.up_proj.weight")),
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "tensor 'model.norm.weight' has shape [15], expected [16] from config.json",
+            Refusal(new TinyLlama(), tensors => tensors["model.norm.weight"] = ([15], new float[15])),
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "tensor 'model.layers.0.mlp.down_proj.weight' has shape [20, 16], expected [16, 20]",
+            Refusal(new TinyLlama(), tensors => tensors["model.layers.0.mlp.down_proj.weight"] = ([20, 16], new float[320])),
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "holds the tensor 'model.layers.2.extra', which a model of type 'llama' with this config.json does not use",
+            Refusal(new TinyLlama(), tensors => tensors["model.layers.2.extra"] = ([1], new float[1])),
+            StringComparison.Ordinal);
+        Assert.Contains("model_type is 'bert', which is not supported", Refusal(new TinyLlama { Type = "bert" }, tensors => { }), StringComparison.Ordinal);
+
+        string Refusal(TinyLlama tiny, Action<SortedDictionary<string, (long[] Shape, float[] Values)>> change)
+        {
+            var path = folder.File(Guid.NewGuid().ToString());
+            Directory.CreateDirectory(path);
+
+            // The tensors of a family that is not known are those of the one that is.
+            new TinyLlama().Write(path, change);
+            File.WriteAllText(Path.Combine(path, "config.json"), tiny.ConfigJson);
+            return Assert.Throws<NibbleException>(() => LoadedModel.Open(path)).Message;
+        }
+    }
+
+    [Fact]
+    public void Open_OfAnArtifact_IsQuantizedAlready()
+    {
+        var artifact = folder.File("artifact");
+        using (var source = new TinyLlama().Open(folder))
+        {
+            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8"), null, new CalibrationOptions(), seed: 3), artifact);
+        }
+
+        using var loaded = LoadedModel.Open(artifact);
+        Assert.Equal(3, loaded.Quantized!.Provenance.Seed);
+        Assert.All(loaded.Model.Linears, linear => Assert.Equal(linear.Key != "lm_head", linear.Value.InputQuantizer is not null));
+        Assert.Equal(QuantizedModelFile.TensorBytes(artifact), loaded.Bytes);
+        Assert.Contains("ptq wrote with the recipe 'w4a8-g8', expected a float checkpoint", Assert.Throws<NibbleException>(loaded.RequireFloat).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Simulate_RefusesTensorsThatAreNotTheConfigs()
+    {
+        using var source = new TinyLlama().Open(folder);
+        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a16-g8"), null, new CalibrationOptions(), seed: 0);
+        using (LoadedModel.Simulate(model, "whole"))
+        {
+        }
+
+        var layer = model.Layers[0];
+        var norm = model.FloatTensors.Single(tensor => tensor.Name == "model.norm.weight");
+        Assert.Contains("tensor 'model.norm.weight' is missing", Refusal(model with { FloatTensors = [.. model.FloatTensors.Where(tensor => tensor != norm)] }), StringComparison.Ordinal);
+        Assert.Contains("tensor 'model.norm.weight' is missing or not of the shape [16]", Refusal(model with { FloatTensors = [.. model.FloatTensors.Select(tensor => tensor == norm ? norm with { Shape = [4, 4] } : tensor)] }), StringComparison.Ordinal);
+        Assert.Contains($"tensor '{layer.Name}.weight' is missing", Refusal(model with { Layers = [.. model.Layers.Skip(1)] }), StringComparison.Ordinal);
+        Assert.Contains($"layer '{layer.Name}' is [16, 20], expected [32, 16]", Refusal(model with { Layers = [layer with { Weight = model.Layers.Single(other => other.Name == "model.layers.0.mlp.down_proj").Weight }, .. model.Layers.Skip(1)] }), StringComparison.Ordinal);
+        Assert.Contains("holds 'stray', which", Refusal(model with { Layers = [.. model.Layers, layer with { Name = "stray" }] }), StringComparison.Ordinal);
+        Assert.Contains("holds 'stray.weight', which", Refusal(model with { FloatTensors = [.. model.FloatTensors, norm with { Name = "stray.weight" }] }), StringComparison.Ordinal);
+
+        static string Refusal(QuantizedModel model) => Assert.Throws<NibbleException>(() => LoadedModel.Simulate(model, "artifact").Dispose()).Message;
+    }
+}

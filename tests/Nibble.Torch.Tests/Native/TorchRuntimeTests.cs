@@ -1,0 +1,82 @@
+using System.Security.Cryptography;
+using Nibble.Torch.Native;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Native;
+
+public sealed class TorchRuntimeTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public void EnsureLoaded_CanBeCalledAgain()
+    {
+        TorchRuntime.EnsureLoaded();
+        TorchRuntime.EnsureLoaded();
+        using var two = TorchSharp.torch.tensor(2f);
+        Assert.Equal(2f, two.item<float>());
+    }
+
+    [Fact]
+    public void PatchedCopy_IsKeyedByTheOriginalsHash_AndWrittenOnce()
+    {
+        var bytes = NativeLibraryFile.Read();
+        var cache = folder.File("cache");
+        var hash = Convert.ToHexStringLower(SHA256.HashData(bytes))[..16];
+
+        var copy = TorchRuntime.PatchedCopy(NativeLibraryFile.Path, cache);
+        Assert.Equal(Path.Combine(cache, hash, "libLibTorchSharp.so"), copy);
+        Assert.True(ElfVersionPatch.TryApply(bytes));
+        Assert.True(bytes.AsSpan().SequenceEqual(File.ReadAllBytes(copy)));
+        Assert.Equal([copy], Files(cache));
+
+        var written = new DateTime(2001, 2, 3, 4, 5, 6, DateTimeKind.Utc);
+        File.SetLastWriteTimeUtc(copy, written);
+        Assert.Equal(copy, TorchRuntime.PatchedCopy(NativeLibraryFile.Path, cache));
+        Assert.Equal(written, File.GetLastWriteTimeUtc(copy));
+    }
+
+    [Fact]
+    public void PatchedCopy_ReplacesACopyThatIsNotWhole()
+    {
+        var bytes = NativeLibraryFile.Read();
+        var copy = TorchRuntime.PatchedCopy(NativeLibraryFile.Path, folder.Path);
+        File.WriteAllText(copy, "cut off");
+        Assert.Equal(copy, TorchRuntime.PatchedCopy(NativeLibraryFile.Path, folder.Path));
+        Assert.Equal(bytes.Length, new FileInfo(copy).Length);
+    }
+
+    [Fact]
+    public async Task PatchedCopy_CalledAtOnce_GivesOneFile()
+    {
+        var bytes = NativeLibraryFile.Read();
+        ElfVersionPatch.TryApply(bytes);
+        var copies = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() => TorchRuntime.PatchedCopy(NativeLibraryFile.Path, folder.Path))));
+        var copy = Assert.Single(copies.Distinct());
+        Assert.Equal([copy], Files(folder.Path));
+        Assert.True(bytes.AsSpan().SequenceEqual(File.ReadAllBytes(copy)));
+    }
+
+    [Fact]
+    public void PatchedCopy_OfALibraryThatNeedsNothing_IsTheLibrary()
+    {
+        var bytes = NativeLibraryFile.Read();
+        ElfVersionPatch.TryApply(bytes);
+        var library = folder.File("old.so");
+        File.WriteAllBytes(library, bytes);
+        Assert.Equal(library, TorchRuntime.PatchedCopy(library, folder.File("cache")));
+        Assert.False(Path.Exists(folder.File("cache")));
+    }
+
+    [Fact]
+    public void PatchedCopy_OfWhatIsNoLibrary_WritesNothing()
+    {
+        var text = folder.Write("text.so", "text");
+        Assert.Throws<InvalidDataException>(() => TorchRuntime.PatchedCopy(text, folder.File("cache")));
+        Assert.False(Path.Exists(folder.File("cache")));
+    }
+
+    private static string[] Files(string path) => Directory.GetFiles(path, "*", SearchOption.AllDirectories);
+}

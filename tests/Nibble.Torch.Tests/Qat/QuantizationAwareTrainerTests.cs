@@ -1,0 +1,261 @@
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Evaluation;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
+using Nibble.Torch.Qat;
+using Nibble.Torch.Tests.Shared;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Tests.Qat;
+
+public sealed class QuantizationAwareTrainerTests : IDisposable
+{
+    private static readonly CalibrationOptions Calibration = new(2, 16);
+
+    private static readonly QatSettings Short = new() { Steps = 5, BatchSize = 2, SequenceLength = 16, LearningRate = 1e-2, ScaleLearningRate = 1e-2, WarmUp = 0, WeightDecay = 0.01 };
+
+    private readonly TemporaryFolder folder = new();
+
+    public static TheoryData<GradientEstimator, string, ElementType> Conversions
+    {
+        get
+        {
+            var data = new TheoryData<GradientEstimator, string, ElementType>();
+            foreach (var estimator in Enum.GetValues<GradientEstimator>())
+            {
+                foreach (var preset in (string[])["w4a16-g8", "w2a16-g8-sym", "wta16-g8", "w4a8-g8", "w8a8-static"])
+                {
+                    data.Add(estimator, preset, ElementType.F32);
+                    data.Add(estimator, preset, ElementType.F16);
+                }
+            }
+
+            return data;
+        }
+    }
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [MemberData(nameof(Conversions))]
+    public void Convert_ChangesNothingThatTheTrainedModelComputes(GradientEstimator estimator, string preset, ElementType storedAs)
+    {
+        using var model = new TinyLlama { Type = "qwen2", StoredAs = storedAs }.Open(folder);
+        RequireConversionKeeps(model, RecipePresets.Parse(preset), estimator);
+    }
+
+    [Theory]
+    [InlineData(GradientEstimator.StraightThrough)]
+    [InlineData(GradientEstimator.LearnedScale)]
+    public void Convert_KeepsActivationScalesThatAreStoredAsBinary16(GradientEstimator estimator)
+    {
+        using var model = new TinyLlama().Open(folder);
+        var input = new QuantizationScheme(8, symmetric: false, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 };
+        RequireConversionKeeps(model, new Recipe("half", [new RecipeRule("*", new QuantizationScheme(4, true, Granularity.Tensor), new ActivationRule(input))]), estimator);
+    }
+
+    [Theory]
+    [InlineData(GradientEstimator.StraightThrough, "w2a16-g8")]
+    [InlineData(GradientEstimator.LearnedScale, "w2a16-g8")]
+    [InlineData(GradientEstimator.StraightThrough, "w4a8-g8")]
+    [InlineData(GradientEstimator.StraightThrough, "w4a8-static")]
+    [InlineData(GradientEstimator.LearnedScale, "w4a8-static")]
+    public void Train_ReachesEveryParameter(GradientEstimator estimator, string preset)
+    {
+        var tiny = new TinyLlama { Type = "qwen2" };
+        using var model = tiny.Open(folder);
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse(preset), Short with { Estimator = estimator, WeightDecay = 0 }, Texts.Random(100), Calibration, 1);
+        var told = new Told();
+        trainer.Train(told);
+        var before = tiny.Tensors();
+        Assert.All(model.Model.named_parameters(), item => Assert.NotEqual(before[item.name].Values, Bits.Of(item.parameter)));
+        Assert.Equal(Enumerable.Range(1, 5), trainer.Losses.Select(point => point.Step));
+        Assert.Equal(trainer.Losses.Select(point => new RunProgress("train", point.Step, 5, point.Loss)), told.All);
+        Assert.Equal(trainer.Losses[^1].Loss, trainer.Convert().Provenance.Metrics["finalTrainingLoss"]);
+    }
+
+    [Fact]
+    public void Train_LearnsTheScales()
+    {
+        using var model = new TinyLlama().Open(folder);
+        using var untrained = new TinyLlama().Open(folder);
+        var (recipe, text) = (RecipePresets.Parse("w4a8-g8-static"), Texts.Random(100));
+        var trainer = new QuantizationAwareTrainer(model, recipe, Short, text, Calibration, 1);
+        trainer.Train();
+        var start = new QuantizationAwareTrainer(untrained, recipe, Short, text, Calibration, 1).Convert();
+        foreach (var (learned, first) in trainer.Convert().Layers.Zip(start.Layers))
+        {
+            Assert.NotEqual(first.Weight.Scales, learned.Weight.Scales);
+            Assert.Equal(first.Weight.ZeroPoints, learned.Weight.ZeroPoints);
+            Assert.NotEqual(first.Input!.Static!.Value.Scale, learned.Input!.Static!.Value.Scale);
+            Assert.Equal(first.Input!.Static!.Value.ZeroPoint, learned.Input!.Static!.Value.ZeroPoint);
+
+            // Before training: the range with the least squared error.
+            var weight = Bits.Of(untrained.Model.Linears.Single(linear => linear.Key == first.Name).Value.Weight);
+            var expected = Algorithms.RoundToNearest.RoundToNearest.Quantize(weight, first.Weight.Rows, first.Weight.Columns, first.Weight.Scheme, WeightRange.Mse);
+            Bits.Equal(expected.Scales, first.Weight.Scales);
+            Assert.Equal(expected.Codes, first.Weight.Codes);
+        }
+    }
+
+    [Fact]
+    public void Convert_OfOneSeed_HasTheSameBytes()
+    {
+        SortedDictionary<string, byte[]> Make(string name, long seed)
+        {
+            using var model = new TinyLlama().Open(folder);
+            var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w3a8-g8-static"), Short, Texts.Random(100), Calibration, seed);
+            trainer.Train();
+            QuantizedModelFile.Save(trainer.Convert(), folder.File(name));
+            return TemporaryFolder.Contents(folder.File(name));
+        }
+
+        var one = Make("one", 5);
+        Assert.Equal(one, Make("again", 5));
+        Assert.NotEqual(one["model.safetensors"], Make("other", 6)["model.safetensors"]);
+    }
+
+    [Fact]
+    public void Convert_RecordsWhatWasDone()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-g8"), Short, Texts.Random(100), Calibration, 7);
+        trainer.Train();
+        var converted = trainer.Convert();
+        Assert.Equal(("qat", 7L), (converted.Provenance.Method, converted.Provenance.Seed));
+        Assert.Equal(Short, converted.Recipe.Qat);
+        Assert.DoesNotContain("lm_head", converted.Layers.Select(layer => layer.Name));
+    }
+
+    [Fact]
+    public void Control_TrainsTheFloatModel_OnTheSameBatches()
+    {
+        var text = Texts.Random(400);
+        var settings = Short with { Steps = 4, LearningRate = 1e-3 };
+        using var untouched = new TinyLlama().Open(folder);
+        using var float32 = new TinyLlama().Open(folder);
+        using var quantized = new TinyLlama().Open(folder);
+        var control = new QuantizationAwareTrainer(float32, null, settings, text, Calibration, 3);
+        var trainer = new QuantizationAwareTrainer(quantized, RecipePresets.Parse("w8a16-g8"), settings, text, Calibration, 3);
+        control.Train();
+        trainer.Train();
+
+        using (no_grad())
+        {
+            using var scope = NewDisposeScope();
+            var batch = text.RandomBatch(new Random(3), 2, 16);
+            var logits = untouched.Model.forward(batch[.., ..15]);
+            var loss = nn.functional.cross_entropy(logits.reshape(-1, TinyLlama.Vocabulary), batch[.., 1..].reshape(-1)).item<float>();
+            Assert.Equal(loss, control.Losses[0].Loss, 1e-5);
+        }
+
+        // 8 bits change little, other batches much.
+        Assert.All(control.Losses.Zip(trainer.Losses), pair => Assert.Equal(pair.First.Loss, pair.Second.Loss, 0.02));
+        Assert.InRange(control.Losses.Max(point => point.Loss) - control.Losses.Min(point => point.Loss), 0.1, 10);
+        Assert.Throws<InvalidOperationException>(control.Convert);
+        Assert.All(float32.Model.Linears, linear => Assert.Null(linear.Value.WeightQuantizer));
+    }
+
+    [Fact]
+    public void Control_IsRoundedToWhatTheCheckpointStores()
+    {
+        using var model = new TinyLlama { StoredAs = ElementType.F16 }.Open(folder);
+        new QuantizationAwareTrainer(model, null, Short, Texts.Random(100), Calibration, 3).Train();
+        Assert.All(model.Model.parameters(), parameter => Assert.All(Bits.Of(parameter), value => Assert.Equal(value, ElementType.F16.Round(value))));
+    }
+
+    [Theory]
+    [InlineData(0.1, 1, 0.1)]
+    [InlineData(0.1, 5, 0.5)]
+    [InlineData(0.1, 10, 1)]
+    [InlineData(0.1, 55, 0.505)]
+    [InlineData(0.1, 100, 0.01)]
+    [InlineData(0, 50, 0.505)]
+    [InlineData(0, 100, 0.01)]
+    [InlineData(1, 25, 0.25)]
+    [InlineData(1, 100, 0.01)]
+    public void Schedule_RisesAndFallsAlongACosine(double warmUp, int step, double expected) =>
+        Assert.Equal(expected, QuantizationAwareTrainer.Schedule(new QatSettings { Steps = 100, WarmUp = warmUp, FinalLearningRate = 0.01 }, step), 1e-12);
+
+    [Fact]
+    public void Train_StopsBetweenSteps()
+    {
+        using var model = new TinyLlama().Open(folder);
+        using var cancellation = new CancellationTokenSource();
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-g8"), Short, Texts.Random(100), Calibration, 1);
+        var told = new Told(progress =>
+        {
+            if (progress.Done == 2)
+            {
+                cancellation.Cancel();
+            }
+        });
+        Assert.Throws<OperationCanceledException>(() => trainer.Train(told, cancellation.Token));
+        Assert.Equal(2, trainer.Losses.Count);
+    }
+
+    [Fact]
+    public void Train_ThatDiverges_SaysWhatToDo()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var trainer = new QuantizationAwareTrainer(model, null, Short with { LearningRate = 1e30 }, Texts.Random(100), Calibration, 1);
+        var message = Assert.Throws<NibbleException>(() => trainer.Train()).Message;
+        Assert.Matches("^the training loss became (NaN|∞|Infinity) at step [2-5]; lower the learning rate \\(it is 1E\\+30\\) or lengthen the warm-up$", message);
+    }
+
+    [Fact]
+    public void Trainer_RefusesWhatItCannotTrain()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var nothing = new Recipe("mine", [new RecipeRule("transformer.*", new QuantizationScheme(4, true, Granularity.Channel))]);
+        Assert.Contains(
+            "the recipe 'mine' matches none of the 15 linear layers of tiny",
+            Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, nothing, Short, Texts.Random(100), Calibration, 1)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "expected at least one window of 16",
+            Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, null, Short, Texts.Random(15), Calibration, 1)).Message,
+            StringComparison.Ordinal);
+    }
+
+    private void RequireConversionKeeps(LoadedModel model, Recipe recipe, GradientEstimator estimator)
+    {
+        var text = Texts.Random(200);
+        var trainer = new QuantizationAwareTrainer(model, recipe, Short with { Estimator = estimator }, text, Calibration, 1);
+        trainer.Train();
+        QuantizedModelFile.Save(trainer.Convert(), folder.File("artifact"));
+        using var converted = LoadedModel.Open(folder.File("artifact"));
+
+        var trained = Evaluator.Evaluate(model.Model, text, 20);
+        Assert.Equal(trained.Perplexity, Evaluator.Evaluate(converted.Model, text, 20).Perplexity, 1e-4 * trained.Perplexity);
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var tokens = tensor(text.Window(0, 30), 1, 30);
+        var difference = (model.Model.forward(tokens) - converted.Model.forward(tokens)).abs().max().item<float>();
+        Assert.InRange(difference, 0, 1e-4f);
+    }
+}
+
+public sealed class QuantizationAwareTrainerRealModelTests
+{
+    [Fact]
+    public void Stories_At2Bits_IsFarBetterTrainedThanRounded()
+    {
+        var recipe = RecipePresets.Parse("w2a16-g32");
+        using var model = Texts.Stories();
+        var (train, valid) = (Texts.TinyStories("train.txt", model), Texts.TinyStories("valid.txt", model));
+        using var rounded = LoadedModel.Simulate(PostTrainingQuantizer.Run(model, recipe, null, new CalibrationOptions(), 1), "ptq");
+        var roundedPerplexity = Evaluator.Evaluate(rounded, valid, 512, 5).Perplexity;
+
+        var trainer = new QuantizationAwareTrainer(model, recipe, new QatSettings { Steps = 30, BatchSize = 4, SequenceLength = 128, LearningRate = 2e-3 }, train, new CalibrationOptions(), 1);
+        trainer.Train();
+        using var trained = LoadedModel.Simulate(trainer.Convert(), "qat");
+        var trainedPerplexity = Evaluator.Evaluate(trained, valid, 512, 5).Perplexity;
+        Assert.InRange(trainedPerplexity, 3, roundedPerplexity / 5);
+    }
+}
