@@ -19,7 +19,7 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     public CancellationToken Cancellation => source.Token;
 
     /// <summary>A console that renders tables to stdout.</summary>
-    public IAnsiConsole Console { get; } = AnsiConsole.Create(new AnsiConsoleSettings { Out = new WriterOutput(output, System.Console.IsOutputRedirected) });
+    public IAnsiConsole Console { get; } = AnsiConsole.Create(new AnsiConsoleSettings { Out = new WriterOutput(output, System.Console.IsOutputRedirected || !ReferenceEquals(output, System.Console.Out)) });
 
     /// <summary>The first signal asks the work to stop at a safe point; a second one ends the process.</summary>
     public void Cancel(PosixSignalContext context)
@@ -42,7 +42,4 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
 
     /// <summary>Writes one JSON document to stdout.</summary>
     public void WriteJson<T>(T document, JsonTypeInfo<T> type) => output.WriteLine(JsonSerializer.Serialize(document, type));
-
-    /// <summary>Writes a line for the user to stderr.</summary>
-    public void Note(string text) => error.WriteLine(text);
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
 using Nibble.Torch.Native;
@@ -11,23 +12,7 @@ internal static class NibbleProgram
     public static async Task<int> RunAsync(string[] args, TextWriter output, TextWriter error)
     {
         using var host = new CommandHost(output, error);
-        var root = new RootCommand(
-            """
-            Nibble makes trained neural networks small: by post-training quantization (ptq), by
-            quantization-aware training (qat), or by showing which of the two a model needs (compare).
-
-            Start with:  nibble compare
-            Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 5 libtorch not loadable, 130 cancelled
-            """)
-        {
-            CompareCommand.Create(host),
-            InspectCommand.Create(host),
-            PtqCommand.Create(host),
-            QatCommand.Create(host),
-            EvalCommand.Create(host),
-            GenerateCommand.Create(host),
-        };
-        var parsed = root.Parse(args);
+        var parsed = CreateRoot(host).Parse(args.Length == 0 ? ["--help"] : args);
         if (parsed.Errors.Count > 0)
         {
             foreach (var problem in parsed.Errors)
@@ -35,7 +20,8 @@ internal static class NibbleProgram
                 await error.WriteLineAsync($"nibble: {problem.Message}").ConfigureAwait(false);
             }
 
-            await error.WriteLineAsync($"Try 'nibble {string.Join(' ', args.TakeWhile(arg => !arg.StartsWith('-')).Take(1).Append("--help"))}'.").ConfigureAwait(false);
+            var command = parsed.CommandResult.Command;
+            await error.WriteLineAsync($"Try 'nibble {(command.Parents.Any() ? $"{command.Name} " : string.Empty)}--help'.").ConfigureAwait(false);
             return ExitCode.Usage;
         }
 
@@ -66,5 +52,32 @@ internal static class NibbleProgram
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
             return ExitCode.BadInput;
         }
+        catch (Exception e)
+        {
+            await error.WriteLineAsync($"nibble: internal error; please report it with the lines below\n{e}").ConfigureAwait(false);
+            return ExitCode.InternalError;
+        }
     }
+
+    /// <summary>The command <c>nibble</c> with all its subcommands.</summary>
+    /// <remarks>Not a <see cref="RootCommand"/>, whose help would call the program by its file's name, Nibble.Cli.</remarks>
+    internal static Command CreateRoot(CommandHost host) => new(
+        "nibble",
+        """
+        Nibble makes trained neural networks small: by post-training quantization (ptq), by
+        quantization-aware training (qat), or by showing which of the two a model needs (compare).
+
+        Start with:  nibble compare
+        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 5 libtorch not loadable, 130 cancelled
+        """)
+    {
+        CompareCommand.Create(host),
+        InspectCommand.Create(host),
+        PtqCommand.Create(host),
+        QatCommand.Create(host),
+        EvalCommand.Create(host),
+        GenerateCommand.Create(host),
+        new HelpOption(),
+        new VersionOption(),
+    };
 }

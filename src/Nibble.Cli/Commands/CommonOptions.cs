@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 
 namespace Nibble.Cli.Commands;
 
@@ -23,7 +24,7 @@ internal static class CommonOptions
 
     public static Option<int?> Threads() => AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
 
-    public static Option<int?> Steps() => AtLeast("--steps", 1, "Optimizer steps.");
+    public static Option<int?> Steps() => AtLeast("--steps", 1, "Optimizer steps of training; the recipe's number when not given.");
 
     public static Option<int?> Context() => AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
 
@@ -38,6 +39,21 @@ internal static class CommonOptions
             if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, out var value) && value < minimum)
             {
                 result.AddError($"{name} is {value}, expected {minimum} or more.");
+            }
+        });
+        return option;
+    }
+
+    /// <summary>Lets an option take only some numbers; a value that is no number is the parser's to refuse.</summary>
+    public static Option<T> Within<T>(this Option<T> option, Predicate<double> accepts, string expected)
+    {
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Count == 1
+                && double.TryParse(result.Tokens[0].Value, NumberStyles.Float | NumberStyles.AllowThousands, CultureInfo.InvariantCulture, out var value)
+                && !accepts(value))
+            {
+                result.AddError($"{option.Name} is {result.Tokens[0].Value}, expected {expected}.");
             }
         });
         return option;

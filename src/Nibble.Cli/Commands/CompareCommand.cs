@@ -14,6 +14,7 @@ internal static class CompareCommand
     private const string DocumentName = "compare.json";
     private const string TableName = "table.md";
     private const int DefaultWindows = 40;
+    private static readonly int[] DefaultWidths = [8, 4, 2];
     private const string DefaultPrompt = "Once upon a time, there was a";
 
     /// <summary>Enough for the built-in model to adapt to 2 bits within the minutes a newcomer waits.</summary>
@@ -24,7 +25,7 @@ internal static class CompareCommand
         var model = new Argument<string?>("MODEL") { Description = "A Hugging Face folder; the small built-in model when not given.", Arity = ArgumentArity.ZeroOrOne };
         var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
-        var bits = new Option<int[]>("--bits", "-b") { Description = "Widths to compare, such as 8,4,2.", CustomParser = ParseBits, DefaultValueFactory = _ => [8, 4, 2] };
+        var bits = new Option<int[]>("--bits", "-b") { Description = "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", CustomParser = ParseBits };
         var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
         var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
         activations.AcceptOnlyFromAmong("16", "8", "4");
@@ -58,14 +59,13 @@ internal static class CompareCommand
 
             var builtIn = parsed.GetValue(model) is null;
             var settings = builtIn ? BuiltInQat : new QatSettings();
-            var recipes = parsed.GetValue(bits)!.Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
+            var recipes = (parsed.GetValue(bits) ?? DefaultWidths).Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.
             var work = folder is null ? Directory.CreateTempSubdirectory("nibble-").FullName : $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
             try
             {
-                Directory.CreateDirectory(work);
                 var options = new ComparisonOptions(
                     parsed.GetValue(model) ?? BuiltInModel.Folder,
                     parsed.GetValue(data) ?? BuiltInModel.TrainingText,
@@ -81,6 +81,7 @@ internal static class CompareCommand
                 var result = host.WithProgress(progress =>
                 {
                     using var runner = new ComparisonRunner(options, progress, host.Cancellation);
+                    Directory.CreateDirectory(work);
                     return runner.Run();
                 });
                 Publish(host, result, folder, work, parsed.GetValue(json));

@@ -13,25 +13,11 @@ internal static class GenerateCommand
         var model = CommonOptions.ModelOrArtifact();
         var prompt = new Option<string>("--prompt", "-p") { Description = "The text to continue.", Required = true };
         var tokens = CommonOptions.AtLeast("--max-tokens", 1, "New tokens at most; 120 when not given.");
-        var temperature = new Option<double>("--temperature") { Description = "Divides the logits; 0 always takes the likeliest token.", DefaultValueFactory = _ => 0.8 };
-        var topP = new Option<double>("--top-p") { Description = "Sample from the likeliest tokens that hold this share of the probability.", DefaultValueFactory = _ => 0.95 };
+        var temperature = new Option<double>("--temperature") { Description = "Divides the logits; 0 always takes the likeliest token.", DefaultValueFactory = _ => 0.8 }.Within(value => value >= 0 && double.IsFinite(value), "0 or more");
+        var topP = new Option<double>("--top-p") { Description = "Sample from the likeliest tokens that hold this share of the probability.", DefaultValueFactory = _ => 0.95 }.Within(value => value is > 0 and <= 1, "above 0 and at most 1");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        topP.Validators.Add(result =>
-        {
-            if (result.GetValueOrDefault<double>() is not (> 0 and <= 1))
-            {
-                result.AddError("--top-p must be above 0 and at most 1.");
-            }
-        });
-        temperature.Validators.Add(result =>
-        {
-            if (result.GetValueOrDefault<double>() is not >= 0)
-            {
-                result.AddError("--temperature must be 0 or more.");
-            }
-        });
         var command = new Command("generate", "Let a model continue a text, to see with your own eyes what a width costs.")
         {
             model, prompt, tokens, temperature, topP, seed, threads, json,

@@ -47,14 +47,20 @@ internal static class InspectCommand
         var all = loaded.Model.ParameterCount;
         var sizes = Widths.ToDictionary(
             bits => $"w{bits}a16-g{GroupSize}",
-            bits => loaded.Bytes - FloatBytes(loaded) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
+            bits => loaded.Bytes - LinearBytes(loaded) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
         return new InspectDocument(InspectDocument.CurrentSchema, loaded.Name, loaded.Model.Config.ModelType, all, linears, loaded.Bytes, layers, sizes);
     }
 
-    /// <summary>Bytes that the layers which presets quantize take in the checkpoint.</summary>
-    private static long FloatBytes(LoadedModel loaded) => loaded.Model.Linears
-        .Where(linear => linear.Key != "lm_head" && loaded.StoredAs.ContainsKey(linear.Key + ".weight"))
-        .Sum(linear => (long)linear.Value.InFeatures * linear.Value.OutFeatures * loaded.StoredAs[linear.Key + ".weight"].ByteSize());
+    /// <summary>Bytes that the layers which presets quantize take on disk, in float or quantized already.</summary>
+    private static long LinearBytes(LoadedModel loaded)
+    {
+        var quantized = (loaded.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name, layer => layer.Weight.StoredBytes);
+        return loaded.Model.Linears
+            .Where(linear => linear.Key != "lm_head")
+            .Sum(linear => quantized.TryGetValue(linear.Key, out var bytes)
+                ? bytes
+                : (long)linear.Value.InFeatures * linear.Value.OutFeatures * loaded.StoredAs[linear.Key + ".weight"].ByteSize());
+    }
 
     private static long QuantizedBytes(InspectedLayer layer, int bits) =>
         QuantizedTensor.CountStoredBytes(layer.Rows, layer.Columns, new QuantizationScheme(bits, symmetric: false, Granularity.Group(GroupSize)) { ScalePrecision = ScalePrecision.Float16 });

@@ -18,17 +18,11 @@ internal static class QatCommand
         var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps();
-        var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights; the recipe's (1e-3 in presets) when not given. Large models want less." };
+        var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights; the recipe's (1e-3 in presets) when not given. Large models want less." }
+            .Within(value => value > 0 && double.IsFinite(value), "above 0");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        rate.Validators.Add(result =>
-        {
-            if (result.GetValueOrDefault<double?>() is <= 0 or double.NaN)
-            {
-                result.AddError("--learning-rate must be above 0.");
-            }
-        });
         var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it.")
         {
             model, recipe, data, output, steps, rate, seed, threads, json,

@@ -10,9 +10,14 @@ namespace Nibble.Cli.Commands;
 internal static class QuantizeOutput
 {
     /// <summary>Refuses an output folder that exists, before hours are spent on what could not be written.</summary>
-    /// <exception cref="NibbleException">Something stands at the path.</exception>
+    /// <exception cref="NibbleException">Something stands at the path, or it is empty.</exception>
     public static void RequireAbsent(string folder)
     {
+        if (folder.Length == 0)
+        {
+            throw new NibbleException("the output folder's name is empty; give one with -o");
+        }
+
         if (Directory.Exists(folder) || File.Exists(folder))
         {
             throw new NibbleException($"{folder}: the output folder exists already; give another with -o, or delete it first");

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Nibble.Cli.Report;
 
 namespace Nibble.Cli.Rendering;
 
@@ -27,10 +28,10 @@ internal sealed record InspectDocument(string Schema, string Model, string Type,
 }
 
 /// <summary>A linear layer as <c>inspect</c> sees it.</summary>
-internal sealed record InspectedLayer(string Name, int Rows, int Columns, float Min, float Max, double Deviation, double LargestInDeviations, double OutlierShare);
+internal sealed record InspectedLayer(string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare);
 
 /// <summary>How the documents are written.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]
 [JsonSerializable(typeof(EvalDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
 [JsonSerializable(typeof(GenerateDocument))]

@@ -33,7 +33,7 @@ internal static class Gens
     public static Gen<float> Scale { get; } = Gen.Frequency(
         (3, Gen.Int[-4, 4].Select(exponent => MathF.Pow(2, exponent))),
         (3, Gen.Float[0.001f, 10]),
-        (1, OneOf(float.Epsilon, 1e-40f, QuantizationParameters.MinScaleFloat32, 1e-20f, 1e30f)));
+        (1, OneOf(float.Epsilon, 1e-40f, QuantizationParameters.MinScale(ScalePrecision.Float32), 1e-20f, 1e30f)));
 
     /// <summary>A scheme's codes with parameters whose zero point is one of them.</summary>
     public static Gen<(QuantizationParameters Parameters, CodeRange Codes, int Bits)> Quantization { get; } =

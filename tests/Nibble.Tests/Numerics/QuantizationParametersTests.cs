@@ -31,7 +31,7 @@ public class QuantizationParametersTests
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 };
         var scale = QuantizationParameters.FromRange(new ValueRange(-1, 1), scheme).Scale;
         Assert.Equal((float)(Half)(1 / 7.5), scale);
-        Assert.Equal(QuantizationParameters.MinScaleFloat16, QuantizationParameters.FromRange(new ValueRange(0, 1e-20f), scheme).Scale);
+        Assert.Equal(QuantizationParameters.MinScale(ScalePrecision.Float16), QuantizationParameters.FromRange(new ValueRange(0, 1e-20f), scheme).Scale);
         Assert.Throws<OverflowException>(() => QuantizationParameters.FromRange(new ValueRange(0, 1e10f), scheme));
     }
 }

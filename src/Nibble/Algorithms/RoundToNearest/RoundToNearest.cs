@@ -98,8 +98,10 @@ public static class RoundToNearest
     /// <summary>The range of each row, all of whose weights are finite.</summary>
     private static ValueRange[] MeasureRows(Matrix matrix, int rows)
     {
+        // Chosen before the loop, which would wrap the complaint about a kernel that is not there.
+        var kernel = QuantizationKernels.Active;
         var statistics = new ValueStatistics[rows];
-        Parallel.For(0, rows, row => statistics[row] = QuantizationKernels.Active.Measure(matrix.Row(row)));
+        Parallel.For(0, rows, row => statistics[row] = kernel.Measure(matrix.Row(row)));
         var bad = Array.FindIndex(statistics, row => row.NonFiniteCount > 0);
         if (bad >= 0)
         {
