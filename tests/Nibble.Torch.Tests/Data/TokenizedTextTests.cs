@@ -1,5 +1,4 @@
 using Nibble.Torch.Data;
-using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Data;

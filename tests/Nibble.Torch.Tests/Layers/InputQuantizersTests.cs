@@ -86,10 +86,11 @@ public sealed class InputQuantizersTests
         using (no_grad())
         {
             linear.Weight.copy_(tensor(new[,] { { 0.6f, -1.4f } }));
-            linear.Bias!.copy_(tensor(new[] { 10f }));
+            linear.Bias!.fill_(10);
         }
 
-        var x = tensor(new[] { 1.2f, 2.6f });
+        float[] values = [1.2f, 2.6f];
+        var x = tensor(values);
         Assert.Equal(10 + (0.6f * 1.2f) + (-1.4f * 2.6f), linear.forward(x).item<float>(), 1e-5f);
         linear.WeightQuantizer = linear.InputQuantizer = new StaticInputQuantizer(new QuantizationScheme(4, true, Granularity.Tensor), new QuantizationParameters(1, 0));
         Assert.Equal(10 + (1 * 1) + (-1 * 3), linear.forward(x).item<float>());

@@ -1,5 +1,3 @@
-using Nibble.Formats;
-using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -41,6 +39,16 @@ public sealed class LlamaModelTests : IDisposable
         Assert.Equal(
             expected.Keys.Where(name => name.Contains("_proj.weight", StringComparison.Ordinal) || name == "lm_head.weight").Select(name => name[..^".weight".Length]),
             model.Linears.Select(linear => linear.Key).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void Linears_ComeInTheModelsOrder()
+    {
+        using var model = new LlamaModel(new TinyLlama().Config);
+        string[] block = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+        Assert.Equal(
+            [.. block.Select(name => "model.layers.0." + name), .. block.Select(name => "model.layers.1." + name), "lm_head"],
+            model.Linears.Select(linear => linear.Key));
     }
 
     [Theory]

@@ -26,7 +26,10 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
         model = new Body(config);
         lm_head = config.TiedHead ? null : new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
         RegisterComponents();
-        Linears = [.. named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module))];
+        var linears = named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
+
+        // TorchSharp names direct children first, and so the head before the blocks.
+        Linears = [.. linears.OrderBy(linear => linear.Value == lm_head)];
     }
 
     /// <summary>The model's shape.</summary>
