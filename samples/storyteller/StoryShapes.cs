@@ -64,7 +64,7 @@ internal static class StoryShapes
         {F} had a good idea. {Fhe} ran and got {help}. | "I know!" said {F}. "We need {help}." | {F} thought and thought. Then {fhe} came back with {help}.
         {N} watched, and {F} {how}. | {F} was not afraid. {Fhe} {how}. | Very slowly, {F} {how}.
         Soon the {obj} was down again. | Down came the {oadj} {obj}! | "Here is your {obj}!" said {F}.
-        "Thank you, {F}!" said {N}. "You are so [kind/clever]." | {N} gave {F} a [big/warm] hug. | "Thank you!" said {N}. "Now I can {ouse} again."
+        "Thank you so much!" said {N}. "You are so [kind/clever]." | {N} gave {F} a [big/warm] hug. | "Thank you!" said {N}. "Now I can {ouse} again."
         ? After that, {N} was more careful with the {obj}. | {N} let {F} {ouse}, too. | They were both [proud/glad].
         @friends
         """,
@@ -95,7 +95,7 @@ internal static class StoryShapes
         "What is wrong?" asked {N}. "I am [so/very] hungry," said {F}. | "I am hungry," said {F}. "I lost my lunch." | {F} said, "I forgot my lunch, and I am [so/very] hungry."
         ? {N} looked at the {food}. It was {his} only one. | {N} wanted to eat all of the {food}. But {he} did not want {F} to be sad. | {N} thought about it.
         "We can share," said {N}. {He} broke the {food} in two. | {N} cut the {food} in two and gave {F} one half. | "Here, take half of my {food}," said {N}.
-        "Thank you, {N}!" said {F}. | {F} smiled and took it. | "You are so kind," said {F}. "Thank you!"
+        "Thank you so much!" said {F}. | {F} smiled and took it. | "You are so kind," said {F}. "Thank you!"
         They sat together and ate. It was [so/very] good. | The {food} was [so/very] good, and they ate every bit. | It was the best {food} they ever had.
         ? A little {animal} came to look, and they gave it a bit, too. | {N} was not hungry any more. | Sharing made {N} feel warm inside.
         The next day, {F} had a {food}, too, and gave half to {N}. | After that, they always shared their lunch. | "Next time, I will share with you," said {F}.
@@ -108,7 +108,7 @@ internal static class StoryShapes
         {N} was afraid of the dark. | {He} liked the day, but {he} did not like the night. | There was one thing {N} did not like. It was the dark.
         One night, {N} was in bed when there was {noise}. | One dark night, {N} could not sleep because there was {noise}. | One night, {N} woke up. There was {noise}!
         {N} was [so/very] scared and hid under the blanket. | "Help!" cried {N}. "There is a monster!" | {He} held {his} pillow and did not move.
-        {His} {mom} came into the room. "What is wrong?" asked {his} {mom}. | "What is it, {N}?" asked {his} {mom}. | {N} called {his} {mom}, who came at once.
+        {His} {mom} came into the room. "What is wrong?" asked {his} {mom}. | "What is it?" asked {his} {mom}. | {N} called {his} {mom}, who came at once.
         "There was {noise}," said {N}. "I am scared." | "I think there is a monster here," said {N} in a small voice. | {N} told {his} {mom} about it.
         "Let us look together," said {his} {mom}. "Be brave." | {His} {mom} held {his} hand and said, "Come, we will look." | "Let us find out," said {his} {mom}.
         {N} was brave. {light}. | {N} took a big breath. {light}. | {N} was still scared, but {he} got up. {light}.
@@ -149,7 +149,7 @@ internal static class StoryShapes
         "I can fix it," said {F}. {Fhe} got {with}. | "Let us fix it together," said {F}. So they went to get {with}. | They asked {his} {mom} for help, and {his} {mom} gave them {with}.
         They put the {part} back on. | {N} held the {toy}, and {F} put the {part} back on. | They worked and worked, and soon the {part} was back on.
         Now the {toy} was as good as new. | "Look, it works!" said {N}. | The {toy} looked a little funny, but {N} loved it even more.
-        ? "Thank you for the help, {F}," said {N}. | {N} gave {F} a hug. | "Next time, I will be careful," said {F}.
+        ? "Thank you for the help," said {N}. | {N} gave {F} a hug. | "Next time, I will be careful," said {F}.
         @friends
         """,
         // A race.
@@ -184,7 +184,7 @@ internal static class StoryShapes
         Soon the {animal} felt [better/much better]. | After a while, the {animal} was [strong/happy] again. | The next day, the {animal} was [well/strong] again.
         "Now you can go home," said {N}. | "It is time for you to go home," said {N} with a smile. | {N} took it back to its {ahome}.
         The {animal} looked back one last time and {amoved} away. | The happy {animal} {amoved} around {N} and then went home. | Before it went, the {animal} came close, as if to say thank you.
-        ? After that, the {animal} came to see {N} every day. | {N} came back the next day, and the {animal} was there. | {His} {mom} said, "You have a kind heart, {N}."
+        ? After that, the {animal} came to see {N} every day. | {N} came back the next day, and the {animal} was there. | {His} {mom} said, "You have a kind heart."
         @end
         """,
         // Building something.
@@ -215,7 +215,7 @@ internal static class StoryShapes
         {found}
         "What can it be?" said {N}, and off {he} went. | {N} wanted to know more, so {he} went to {place}. | {N} put on {his} shoes and ran to {place}.
         ? On the way, {he} met a {animal}, but it did not know anything. | The way was long, but {N} did not stop. | {N} could not wait to get there.
-        {In} {place}, it was very quiet. Then everyone jumped out. "Surprise!" | "Surprise!" called {his} {mom} and all {his} friends. | And there they were, all {his} friends! "Happy birthday, {N}!" they called.
+        {In} {place}, it was very quiet. Then everyone jumped out. "Surprise!" | "Surprise!" called {his} {mom} and all {his} friends. | And there they were, all {his} friends! "Happy birthday to you!" they called.
         {F} was there, and {his} {mom} had a big {cake}. | There was a big {cake}, and {F} sang a song. | There were balloons and a big {cake}.
         {F} gave {N} a gift. It was a {oadj} {obj}! | "This is for you," said {F}. It was a {oadj} {obj}! | Then {F} gave {him} a {oadj} {obj}. "I hope you like it," {fhe} said.
         "I love it!" said {N}. "Now I can {ouse}." | {N} wanted to {ouse} right away. | "Thank you!" said {N}. "It is just what I wanted."
@@ -248,7 +248,7 @@ internal static class StoryShapes
         {F} was [sad/very sad] and went away. | {F} began to cry and ran home. | {F} did not say a word. {Fhe} just walked away.
         At first, {N} was glad. But then {he} felt alone. | {N} played alone, but it was no fun. | {N} wanted to {ouse}, but it was no fun alone.
         {He} asked {his} {mom}, "Why do I feel bad?" | {His} {mom} saw {him} and asked, "What is wrong?" | {N} went to {his} {mom} and talked about it.
-        "You were mean to {F}," said {his} {mom}. "You can say sorry." | "Friends are better than things," said {his} {mom}. | {His} {mom} said, "How would you feel if you were {F}?"
+        "You were mean to your friend," said {his} {mom}. "You can say sorry." | "Friends are better than things," said {his} {mom}. | {His} {mom} said, "How would you feel?"
         {N} thought about it. {He} knew what to do. | "You are right," said {N}. | {N} felt [sorry/very sorry].
         So {he} took the {obj} and went to find {F}. | {He} ran to {F} with the {obj}. | {N} went to the house of {F} and knocked on the door.
         "I am sorry I was mean," said {N}. "Do you want to {ouse}?" | "I am sorry," said {N}. "We can share the {obj}." | {N} gave the {obj} to {F} and said, "I am sorry. It is your turn now."
@@ -263,7 +263,7 @@ internal static class StoryShapes
         @who
         {N} always wished {wish}. | More than anything, {N} wanted {wish}. | There was one thing {N} wanted. {He} wanted {wish}.
         One night, {giver}. | One [quiet/warm] evening, {giver}. | Then, one [quiet/dark] night, {giver}.
-        "I can give you one wish," said {magic}. | "Make a wish, {N}," said {magic}. | "Tell me your wish," said {magic} in a soft voice.
+        "I can give you one wish," said {magic}. | "Make a wish," said {magic}. | "Tell me your wish," said {magic} in a soft voice.
         "I wish {wish}!" said {N}. | {N} closed {his} eyes and said, "I wish {wish}." | {N} did not think for long. "I wish {wish}!" {he} said.
         And at once, {then}. | Then there was a bright light, and {then}. | The next morning, {then}!
         At first, it was [so much/a lot of] fun. | {N} was [so/very] happy and laughed. | "This is great!" said {N}.

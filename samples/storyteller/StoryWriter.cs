@@ -47,7 +47,9 @@ internal sealed partial class StoryWriter(int seed)
             story.Append(story.Length == 0 ? "" : " ").Append(Capital(sentence));
         }
 
-        return BeforeVowel().Replace(story.ToString(), "$1n ");
+        var text = BeforeVowel().Replace(story.ToString(), "$1n ");
+        text = NameOnce(text, words["N"], words["kid"]);
+        return NameOnce(text, words["F"], words["fkid"]);
     }
 
     /// <summary>Writes <paramref name="count"/> stories with <see cref="Separator"/> on a line after each.</summary>
@@ -60,6 +62,28 @@ internal sealed partial class StoryWriter(int seed)
         }
 
         return text.ToString();
+    }
+
+    /// <summary>
+    /// Keeps a character's name where it first stands and in speech, and says "the girl" or "the boy" elsewhere: hero and friend are of
+    /// different gender, so that stays clear, and a very small model need not carry one of forty names through the story.
+    /// </summary>
+    private static string NameOnce(string text, string name, string kid)
+    {
+        var first = true;
+        return Regex.Replace(text, $@"\b{name}\b", match =>
+        {
+            var before = text.AsSpan(0, match.Index);
+            if (first || before.Count('"') % 2 == 1)
+            {
+                first = false;
+                return name;
+            }
+
+            var previous = before.TrimEnd();
+            var tag = previous[^1] == '"' && SpeechVerb().IsMatch(text.AsSpan(match.Index + match.Length));
+            return (tag || !".!?\"".Contains(previous[^1], StringComparison.Ordinal) ? "the " : "The ") + kid;
+        });
     }
 
     private static string Capital(string text)
@@ -137,6 +161,9 @@ internal sealed partial class StoryWriter(int seed)
 
     [GeneratedRegex(@"\[([^\]]*)\]")]
     private static partial Regex Choice();
+
+    [GeneratedRegex(@"^ (said|asked|cried|called|told)\b")]
+    private static partial Regex SpeechVerb();
 
     [GeneratedRegex(@"\{(\w+)\}")]
     private static partial Regex Word();

@@ -47,7 +47,7 @@ internal static class TrainCommand
     public static Command Create()
     {
         var stories = new Option<int>("--stories") { Description = "how many stories to train on", DefaultValueFactory = _ => 40_000 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps of 8 x 256 tokens", DefaultValueFactory = _ => 3000 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps of 8 x 256 tokens", DefaultValueFactory = _ => 2000 };
         var seed = new Option<int>("--seed") { Description = "drives the stories, the first weights and the batches", DefaultValueFactory = _ => 3 };
         var folder = new Option<DirectoryInfo>("-o", "--output") { Description = "the folder that holds tokenizer.json and takes the model", DefaultValueFactory = _ => new DirectoryInfo("samples/storyteller/model") };
         var command = new Command("train", "Train the built-in model from scratch on stories that are written on the spot") { stories, steps, seed, folder };
