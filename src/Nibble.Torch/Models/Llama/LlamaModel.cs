@@ -19,9 +19,8 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
 
     /// <summary>Creates a model with uninitialised weights.</summary>
     public LlamaModel(LlamaConfig config)
-        : base(nameof(LlamaModel))
+        : base(LoadLibrary())
     {
-        TorchRuntime.EnsureLoaded();
         Config = config;
         model = new Body(config);
         lm_head = config.TiedHead ? null : new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
@@ -86,6 +85,13 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
                 parameter.normal_(0, residual ? 0.02 / Math.Sqrt(2 * Config.Layers) : 0.02, generator);
             }
         }
+    }
+
+    // The base class's constructor calls libtorch already.
+    private static string LoadLibrary()
+    {
+        TorchRuntime.EnsureLoaded();
+        return nameof(LlamaModel);
     }
 
     // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.

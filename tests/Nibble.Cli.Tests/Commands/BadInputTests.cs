@@ -1,0 +1,179 @@
+using System.Text;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>What cannot be used is refused with one line that says what and where, and nothing is written.</summary>
+[Collection(CommandCollection.Name)]
+public sealed class BadInputTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("inspect")]
+    [InlineData("eval")]
+    [InlineData("generate")]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    [InlineData("compare")]
+    public Task A_missing_folder(string command) => Refuses(CommandOn(command, folder.At("nowhere")), $"There is no folder {folder.At("nowhere")}.");
+
+    [Theory]
+    [InlineData("inspect")]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    [InlineData("compare")]
+    public Task An_unknown_model_type(string command)
+    {
+        folder.WriteConfig("gpt2");
+
+        return Refuses(CommandOn(command, folder.Model), "config.json: model_type is 'gpt2'", "supported: llama");
+    }
+
+    [Theory]
+    [InlineData("inspect")]
+    [InlineData("ptq")]
+    [InlineData("compare")]
+    public Task A_truncated_safetensors_file(string command)
+    {
+        using (var file = File.OpenWrite(folder.Weights))
+        {
+            file.SetLength(file.Length - 100);
+        }
+
+        return Refuses(CommandOn(command, folder.Model), folder.Weights);
+    }
+
+    [Fact]
+    public Task A_header_that_lies_about_offsets()
+    {
+        var bytes = File.ReadAllBytes(folder.Weights);
+        var length = checked((int)BitConverter.ToInt64(bytes));
+        var header = Encoding.UTF8.GetString(bytes, 8, length);
+        var lie = header.Replace("\"data_offsets\":[0,", "\"data_offsets\":[4,", StringComparison.Ordinal);
+        Assert.NotEqual(header, lie);
+        Encoding.UTF8.GetBytes(lie).CopyTo(bytes, 8);
+        File.WriteAllBytes(folder.Weights, bytes);
+
+        return Refuses(CommandOn("ptq", folder.Model), folder.Weights, "lm_head.weight");
+    }
+
+    [Fact]
+    public Task A_checkpoint_without_one_of_its_tensors()
+    {
+        folder.WriteWeights(name => name != "model.norm.weight");
+
+        return Refuses(CommandOn("ptq", folder.Model), "lacks the tensor 'model.norm.weight'");
+    }
+
+    [Theory]
+    [InlineData("eval", "eval.txt")]
+    [InlineData("qat", "train.txt")]
+    [InlineData("compare", "eval.txt")]
+    [InlineData("compare", "train.txt")]
+    public Task A_text_shorter_than_one_window(string command, string text)
+    {
+        folder.Write(text, "Too short.");
+
+        return Refuses(CommandOn(command, folder.Model), $"{text}: the text has ", "expected at least one window of 64");
+    }
+
+    [Theory]
+    [InlineData("eval", "eval.txt")]
+    [InlineData("qat", "train.txt")]
+    public Task A_missing_text(string command, string text)
+    {
+        File.Delete(folder.At(text));
+
+        return Refuses(CommandOn(command, folder.Model), $"{folder.At(text)}: no such text file");
+    }
+
+    [Theory]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    public Task An_unknown_key_of_a_recipe(string command)
+    {
+        var recipe = folder.Write("mine.yaml", "rules:\n  - pattern: \"*\"\n    weights: { bits: 4, groupsize: 32 }\n");
+
+        return Refuses([.. CommandOn(command, folder.Model)[..^1], recipe], $"{recipe}", "groupsize", "groupSize");
+    }
+
+    [Theory]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    public Task An_unknown_preset(string command) => Refuses([.. CommandOn(command, folder.Model)[..^1], "w4a16-g23x"], "There is no preset 'w4a16-g23x'", "w4a16-g32");
+
+    [Fact]
+    public Task A_missing_recipe_file() => Refuses([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
+
+    [Fact]
+    public Task A_recipe_that_matches_nothing()
+    {
+        var recipe = folder.Write("mine.yaml", "rules:\n  - pattern: encoder.*\n    weights: { bits: 4 }\n");
+
+        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "matches none of the 8 linear layers", "model.layers.0.mlp.down_proj");
+    }
+
+    [Fact]
+    public Task Static_activations_without_text() =>
+        Refuses(["ptq", folder.Model, "-o", folder.At("out"), "--recipe", "w8a8-static"], "text");
+
+    [Theory]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    [InlineData("compare")]
+    public Task An_output_folder_that_exists(string command)
+    {
+        Directory.CreateDirectory(folder.At("out"));
+
+        return Refuses(CommandOn(command, folder.Model), $"{folder.At("out")}: the output folder exists already");
+    }
+
+    [Fact]
+    public Task An_output_without_a_name() => Refuses(["ptq", folder.Model, "-r", "w4a16-g32", "-o", string.Empty], "the output folder's name is empty");
+
+    [Theory]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    [InlineData("compare")]
+    public async Task An_artifact_cannot_be_quantized_again(string command)
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("artifact"));
+
+        await Refuses(CommandOn(command, folder.At("artifact")), "this is an artifact that ptq wrote with the recipe 'w4a16-g32', expected a float checkpoint");
+    }
+
+    [Fact]
+    public Task A_context_that_the_model_cannot_take() =>
+        Refuses([.. CommandOn("eval", folder.Model), "--context", "65"], "--context is 65, expected at most 64");
+
+    [Fact]
+    public Task A_prompt_that_fills_the_context() =>
+        Refuses(["generate", folder.Model, "--prompt", new string('x', 80)], "the prompt has ", "the model's context of 64");
+
+    /// <summary>A command line that would succeed on a good model; that of ptq and qat ends with the recipe's name.</summary>
+    private string[] CommandOn(string command, string model) => command switch
+    {
+        "inspect" => [command, model],
+        "generate" => [command, model, "-p", "The fox"],
+        "eval" => [command, model, "-d", folder.EvaluationText],
+        "ptq" => [command, model, "-o", folder.At("out"), "-r", "w4a16-g32"],
+        "qat" => [command, model, "-d", folder.TrainingText, "--steps", "1", "-o", folder.At("out"), "-r", "w4a16-g32"],
+        _ => [command, model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--steps", "1", "-o", folder.At("out")],
+    };
+
+    private async Task Refuses(string[] arguments, params string[] expected)
+    {
+        var before = folder.Content();
+
+        var run = await CommandRun.Of(arguments);
+
+        Assert.True(run.ExitCode == ExitCode.BadInput, run.Error);
+        Assert.Empty(run.Output);
+        Assert.StartsWith("nibble: ", run.Error.Split('\n')[^2], StringComparison.Ordinal);
+        Assert.All(expected, text => Assert.Contains(text, run.Error, StringComparison.Ordinal));
+        Assert.DoesNotContain("   at ", run.Error, StringComparison.Ordinal);
+        Assert.Equal(before, folder.Content());
+    }
+}

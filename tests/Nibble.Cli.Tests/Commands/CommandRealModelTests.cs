@@ -1,0 +1,17 @@
+using Nibble.Tests.Shared;
+
+namespace Nibble.Cli.Tests.Commands;
+
+[Collection(CommandCollection.Name)]
+public sealed class CommandRealModelTests
+{
+    [Fact]
+    public async Task Eval_of_stories260K_gives_the_reference_s_perplexity()
+    {
+        var run = await CommandRun.Succeeds(
+            "eval", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--json");
+
+        Assert.Equal(3.788, run.Json.GetProperty("perplexity").GetDouble(), 0.0006);
+        Assert.Equal(5100, run.Json.GetProperty("tokens").GetInt64());
+    }
+}

@@ -1,0 +1,100 @@
+using System.Text.Json;
+
+namespace Nibble.Cli.Tests.Commands;
+
+[Collection(CommandCollection.Name)]
+public sealed class CompareCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Takes_a_model_down_both_roads_and_prints_one_document()
+    {
+        var run = await CommandRun.Succeeds([.. Arguments("--bits", "8,2"), "--json", "--output", folder.At("out")]);
+
+        var document = run.Json;
+        Assert.Equal("nibble.compare/1", document.GetProperty("schema").GetString());
+        Assert.Equal("model", document.GetProperty("model").GetProperty("name").GetString());
+        Assert.Equal("llama", document.GetProperty("model").GetProperty("family").GetString());
+        var baseline = document.GetProperty("baseline");
+        Assert.True(baseline.GetProperty("perplexity").GetDouble() > 1);
+        Assert.Equal(new FileInfo(folder.Weights).Length, baseline.GetProperty("bytes").GetInt64());
+        var runs = document.GetProperty("runs").EnumerateArray().ToDictionary(item => item.GetProperty("name").GetString()!);
+        Assert.Equal(["float control", "ptq w2a16-g32", "ptq w8a16-g32", "qat w2a16-g32", "qat w8a16-g32"], runs.Keys.Order(StringComparer.Ordinal));
+        foreach (var (name, item) in runs)
+        {
+            var control = name == "float control";
+            Assert.Equal(control ? "float" : name[..3], item.GetProperty("method").GetString());
+            Assert.Equal(control ? 32 : name[5] - '0', item.GetProperty("weightBits").GetInt32());
+            Assert.Equal(control ? 32 : 16, item.GetProperty("activationBits").GetInt32());
+            Assert.True(item.GetProperty("perplexity").GetDouble() > 1);
+            Assert.True(item.GetProperty("kl").GetDouble() >= 0);
+            Assert.InRange(item.GetProperty("agreement").GetDouble(), 0, 1);
+            Assert.Equal(
+                control ? baseline.GetProperty("bytes").GetInt64() : new FileInfo(Path.Combine(folder.At("out"), name.Replace(' ', '-'), "model.safetensors")).Length,
+                item.GetProperty("bytes").GetInt64());
+            Assert.True(item.GetProperty("seconds").GetDouble() > 0);
+            Assert.True(item.GetProperty("peakBytes").GetInt64() > 1 << 20);
+        }
+
+        Assert.True(runs["ptq w2a16-g32"].GetProperty("kl").GetDouble() > 10 * runs["ptq w8a16-g32"].GetProperty("kl").GetDouble());
+        Assert.Contains("qat w2a16-g32: train 2/2 loss", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Writes_the_report_the_document_the_table_and_every_artifact()
+    {
+        var run = await CommandRun.Succeeds([.. Arguments("--bits", "4"), "--json", "-o", folder.At("out")]);
+
+        Assert.Equal(
+            ["compare.json", "ptq-w4a16-g32", "qat-w4a16-g32", "report.html", "table.md"],
+            Directory.EnumerateFileSystemEntries(folder.At("out")).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        Assert.Equal(["eval.txt", "model", "out", "train.txt"], Directory.EnumerateFileSystemEntries(folder.Root).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        Assert.Equal(run.Output.ReplaceLineEndings("\n"), await Read("compare.json"));
+        Assert.StartsWith("<!doctype html>", await Read("report.html"), StringComparison.OrdinalIgnoreCase);
+        Assert.Contains("| ptq w4a16-g32 |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
+        var artifact = await CommandRun.Succeeds("eval", Path.Combine(folder.At("out"), "qat-w4a16-g32"), "-d", folder.EvaluationText, "--windows", "2", "--json");
+        Assert.Equal(
+            run.Json.GetProperty("runs").EnumerateArray().Single(item => item.GetProperty("name").GetString() == "qat w4a16-g32").GetProperty("perplexity").GetDouble(),
+            artifact.Json.GetProperty("perplexity").GetDouble());
+    }
+
+    [Fact]
+    public async Task Prints_a_table_and_advice_for_people()
+    {
+        var run = await CommandRun.Succeeds([.. Arguments("--bits", "8"), "--activations", "8", "--group-size", "16", "-o", folder.At("out")]);
+
+        Assert.Contains("ptq w8a8-g16", run.Output, StringComparison.Ordinal);
+        Assert.Contains("float control", run.Output, StringComparison.Ordinal);
+        Assert.Contains($"report: {Path.Combine(folder.At("out"), "report.html")}", run.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("train 2/2", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Says_the_command_that_repeats_it()
+    {
+        var run = await CommandRun.Succeeds([.. Arguments("--bits", "8"), "--json", "-o", folder.At("out")]);
+
+        var line = run.Json.GetProperty("commandLine").GetString()!;
+        Assert.StartsWith($"nibble compare {folder.Model} --data ", line, StringComparison.Ordinal);
+        Assert.Contains("--prompt \"The fox\"", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_built_in_model_comes_with_the_program()
+    {
+        var run = await CommandRun.Succeeds("compare", "--bits", "8", "--steps", "1", "--windows", "1", "--json", "-o", folder.At("out"));
+
+        Assert.Equal(3, run.Json.GetProperty("runs").GetArrayLength());
+        Assert.All(run.Json.GetProperty("runs").EnumerateArray(), item => Assert.Equal(JsonValueKind.Number, item.GetProperty("perplexity").ValueKind));
+    }
+
+    private string[] Arguments(params string[] more) =>
+    [
+        "compare", folder.Model, "--data", folder.TrainingText, "--eval-data", folder.EvaluationText, "--steps", "2", "--windows", "2", "--prompt", "The fox", .. more,
+    ];
+
+    private Task<string> Read(string name) => File.ReadAllTextAsync(Path.Combine(folder.At("out"), name), TestContext.Current.CancellationToken);
+}

@@ -1,0 +1,148 @@
+using System.Text.Json;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary><c>ptq</c> and <c>qat</c>, and what <c>eval</c> and <c>generate</c> make of their artifacts.</summary>
+[Collection(CommandCollection.Name)]
+public sealed class QuantizeCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Ptq_writes_an_artifact_that_eval_scores_close_to_its_source()
+    {
+        var quantized = await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a16-g32", "--output", folder.At("out"), "--json");
+
+        Assert.Equal(["config.json", "model.safetensors", "nibble.json", "tokenizer.json"], Directory.EnumerateFiles(folder.At("out")).Select(path => Path.GetFileName(path)).Order());
+        var document = quantized.Json;
+        Assert.Equal("nibble.quantize/1", document.GetProperty("schema").GetString());
+        Assert.Equal("ptq", document.GetProperty("method").GetString());
+        Assert.Equal(7, document.GetProperty("layers").GetInt32());
+        Assert.Equal(new FileInfo(Path.Combine(folder.At("out"), "model.safetensors")).Length, document.GetProperty("bytes").GetInt64());
+        Assert.Equal(JsonValueKind.Null, document.GetProperty("finalTrainingLoss").ValueKind);
+
+        var scored = (await Eval(folder.At("out"), "--reference", folder.Model)).Json;
+        var original = (await Eval(folder.Model)).Json;
+        Assert.Equal(original.GetProperty("perplexity").GetDouble(), scored.GetProperty("perplexity").GetDouble(), 0.02 * original.GetProperty("perplexity").GetDouble());
+        Assert.InRange(scored.GetProperty("agreement").GetDouble(), 0.8, 1);
+        Assert.InRange(scored.GetProperty("kl").GetDouble(), 1e-9, 0.01);
+        Assert.Equal(JsonValueKind.Null, original.GetProperty("kl").ValueKind);
+    }
+
+    [Theory]
+    [InlineData("w8a8")]
+    [InlineData("w8a8-static-percentile")]
+    [InlineData("wta16-g32")]
+    public async Task Ptq_follows_every_kind_of_preset(string preset)
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "-r", preset, "-d", folder.TrainingText, "-o", folder.At("out"));
+
+        Assert.Equal(0, (await Eval(folder.At("out"))).ExitCode);
+    }
+
+    [Fact]
+    public async Task Qat_trains_writes_an_artifact_and_says_so()
+    {
+        var run = await CommandRun.Succeeds("qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "3", "--json");
+
+        var document = run.Json;
+        Assert.Equal("qat", document.GetProperty("method").GetString());
+        Assert.InRange(document.GetProperty("finalTrainingLoss").GetDouble(), 1, 10);
+        Assert.Contains("train 3/3 loss", run.Error, StringComparison.Ordinal);
+        using var manifest = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "nibble.json"), TestContext.Current.CancellationToken));
+        Assert.Equal(3, manifest.RootElement.GetProperty("recipe").GetProperty("qat").GetProperty("steps").GetInt32());
+        Assert.InRange((await Eval(folder.At("out"))).Json.GetProperty("perplexity").GetDouble(), 2, 1000);
+    }
+
+    [Fact]
+    public async Task Qat_lowers_the_loss_that_ptq_leaves()
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "-r", "w2a16-g32", "-o", folder.At("ptq"));
+        await CommandRun.Succeeds("qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("qat"), "--steps", "20", "--learning-rate", "0.01");
+
+        var (before, after) = ((await Eval(folder.At("ptq"))).Json, (await Eval(folder.At("qat"))).Json);
+        Assert.True(after.GetProperty("loss").GetDouble() < before.GetProperty("loss").GetDouble() - 0.5);
+    }
+
+    [Theory]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    public async Task The_same_seed_gives_the_same_bytes(string method)
+    {
+        string[] arguments = [method, folder.Model, "-r", "w3a8-g32", "-d", folder.TrainingText, "--seed", "11", .. method == "qat" ? (string[])["--steps", "2"] : []];
+        await CommandRun.Succeeds([.. arguments, "-o", folder.At("first")]);
+        await CommandRun.Succeeds([.. arguments, "-o", folder.At("second")]);
+
+        Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));
+    }
+
+    [Fact]
+    public async Task Another_seed_trains_on_other_batches()
+    {
+        foreach (var seed in new[] { "1", "2" })
+        {
+            await CommandRun.Succeeds("qat", folder.Model, "-r", "w3a16-g32", "-d", folder.TrainingText, "--steps", "2", "--seed", seed, "-o", folder.At(seed));
+        }
+
+        Assert.NotEqual(TinyFolder.ContentOf(folder.At("1"))["model.safetensors"], TinyFolder.ContentOf(folder.At("2"))["model.safetensors"]);
+    }
+
+    [Fact]
+    public async Task Text_for_people_goes_to_stdout_and_progress_to_stderr()
+    {
+        var run = await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
+
+        Assert.Equal(1, run.Output.Trim().Split('\n').Length);
+        Assert.Contains("7 layers by ptq w4a16-g32", run.Output, StringComparison.Ordinal);
+        Assert.Contains("quantize 7/7", run.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("quantize", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Generate_continues_the_prompt_and_repeats_itself_for_one_seed()
+    {
+        string[] arguments = ["generate", folder.Model, "--prompt", "The fox", "--max-tokens", "12", "--seed", "3"];
+        var text = await CommandRun.Succeeds(arguments);
+        var document = (await CommandRun.Succeeds([.. arguments, "--json"])).Json;
+
+        Assert.StartsWith("The fox", text.Output, StringComparison.Ordinal);
+        Assert.Equal("nibble.generate/1", document.GetProperty("schema").GetString());
+        Assert.Equal(text.Output, "The fox" + document.GetProperty("text").GetString() + Environment.NewLine);
+        Assert.NotEmpty(document.GetProperty("text").GetString()!);
+    }
+
+    [Fact]
+    public async Task Generate_at_temperature_0_does_not_depend_on_the_seed()
+    {
+        var runs = new List<string>();
+        foreach (var seed in new[] { "1", "2" })
+        {
+            runs.Add((await CommandRun.Succeeds("generate", folder.Model, "-p", "The fox", "--max-tokens", "6", "--temperature", "0", "--seed", seed)).Output);
+        }
+
+        Assert.Equal(runs[0], runs[1]);
+    }
+
+    [Fact]
+    public async Task Eval_prints_perplexity_for_people_and_scores_only_the_windows_asked_for()
+    {
+        var run = await CommandRun.Succeeds("eval", folder.Model, "--data", folder.EvaluationText, "--windows", "2", "--context", "32", "--reference", folder.Model);
+
+        Assert.StartsWith("perplexity  ", run.Output, StringComparison.Ordinal);
+        Assert.Contains("agreement   100.00", run.Output, StringComparison.Ordinal);
+        Assert.Contains("scored      30 tokens of eval.txt in 2 windows of 32", run.Output, StringComparison.Ordinal);
+        Assert.Contains("evaluate 2/2", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Eval_of_a_ruined_model_says_null_where_JSON_has_no_number()
+    {
+        folder.RuinAWeight();
+
+        Assert.Equal(JsonValueKind.Null, (await Eval(folder.Model)).Json.GetProperty("perplexity").ValueKind);
+    }
+
+    private Task<CommandRun> Eval(string model, params string[] more) => CommandRun.Succeeds(["eval", model, "-d", folder.EvaluationText, "--json", .. more]);
+}

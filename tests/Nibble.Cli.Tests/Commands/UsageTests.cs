@@ -1,0 +1,76 @@
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>What the parser refuses, before any model is opened, and the help.</summary>
+[Collection(CommandCollection.Name)]
+public sealed class UsageTests
+{
+    [Theory]
+    [InlineData("frobnicate", "'frobnicate'", "nibble --help")]
+    [InlineData("inspect", "Required argument missing", "nibble inspect --help")]
+    [InlineData("inspect model --layers", "'--layers'", "nibble inspect --help")]
+    [InlineData("ptq model -o out", "'--recipe' is required", "nibble ptq --help")]
+    [InlineData("ptq model -r w4a16-g32", "'--output' is required", "nibble ptq --help")]
+    [InlineData("qat model -r w4a16-g32 -o out", "'--data' is required", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --steps 0", "--steps is 0, expected 1 or more", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --steps many", "'many'", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0", "--learning-rate is 0, expected above 0", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate fast", "'fast'", "nibble qat --help")]
+    [InlineData("eval model", "'--data' is required", "nibble eval --help")]
+    [InlineData("eval model -d text --windows -1", "--windows is -1, expected 1 or more", "nibble eval --help")]
+    [InlineData("eval model -d text --context 3", "--context is 3, expected 4 or more", "nibble eval --help")]
+    [InlineData("eval model -d text --threads 0", "--threads is 0, expected 1 or more", "nibble eval --help")]
+    [InlineData("generate model", "'--prompt' is required", "nibble generate --help")]
+    [InlineData("generate model -p x --temperature -1", "--temperature is -1, expected 0 or more", "nibble generate --help")]
+    [InlineData("generate model -p x --temperature NaN", "--temperature is NaN", "nibble generate --help")]
+    [InlineData("generate model -p x --temperature hot", "'hot'", "nibble generate --help")]
+    [InlineData("generate model -p x --top-p 1.5", "--top-p is 1.5, expected above 0 and at most 1", "nibble generate --help")]
+    [InlineData("compare --bits 9", "'9' is not a width from 2 to 8", "nibble compare --help")]
+    [InlineData("compare --bits 1", "'1' is not a width from 2 to 8", "nibble compare --help")]
+    [InlineData("compare --bits 4,4", "'4' is not a width from 2 to 8 that is named once", "nibble compare --help")]
+    [InlineData("compare --bits 8,,2", "'' is not a width", "nibble compare --help")]
+    [InlineData("compare --activations 7", "'7'", "nibble compare --help")]
+    [InlineData("compare model", "compare MODEL needs two texts", "nibble compare --help")]
+    [InlineData("compare model --data text", "compare MODEL needs two texts", "nibble compare --help")]
+    public async Task Wrong_usage_is_refused_with_a_hint(string line, string expected, string hint)
+    {
+        var run = await CommandRun.Of(line.Split(' '));
+
+        Assert.Equal(ExitCode.Usage, run.ExitCode);
+        Assert.Empty(run.Output);
+        Assert.Contains(expected, run.Error, StringComparison.Ordinal);
+        Assert.EndsWith($"Try '{hint}'.", run.Error.TrimEnd(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Without_a_command_nibble_prints_its_help()
+    {
+        var (alone, asked) = (await CommandRun.Succeeds(), await CommandRun.Succeeds("--help"));
+
+        Assert.Equal(asked.Output, alone.Output);
+        Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
+        Assert.All(["compare", "inspect", "ptq", "qat", "eval", "generate"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.Empty(alone.Error);
+    }
+
+    [Fact]
+    public async Task Every_command_and_option_describes_itself()
+    {
+        using var host = new CommandHost(TextWriter.Null, TextWriter.Null);
+        foreach (var command in NibbleProgram.CreateRoot(host).Subcommands)
+        {
+            Assert.EndsWith(".", command.Description, StringComparison.Ordinal);
+            Assert.All(command.Options, option => Assert.EndsWith(".", option.Description, StringComparison.Ordinal));
+            Assert.All(command.Arguments, argument => Assert.EndsWith(".", argument.Description, StringComparison.Ordinal));
+            var help = await CommandRun.Succeeds(command.Name, "--help");
+            Assert.Contains($"nibble {command.Name} ", help.Output, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task Version_is_the_assembly_s()
+    {
+        var run = await CommandRun.Succeeds("--version");
+
+        Assert.StartsWith(typeof(NibbleProgram).Assembly.GetName().Version!.ToString(3), run.Output, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,190 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Text.RegularExpressions;
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Cli.Tests.Documents;
+
+/// <summary>Holds the documents against the program.</summary>
+public sealed partial class DocumentTests : IDisposable
+{
+    private const string Run = "dotnet run -c Release --project src/Nibble.Cli -- ";
+    private readonly CommandHost host = new(TextWriter.Null, TextWriter.Null);
+    private readonly Command root;
+
+    public DocumentTests() => root = NibbleProgram.CreateRoot(host);
+
+    public static TheoryData<string> Documents => [.. Document.Names];
+
+    public static TheoryData<string> Commands
+    {
+        get
+        {
+            using var host = new CommandHost(TextWriter.Null, TextWriter.Null);
+            return [.. NibbleProgram.CreateRoot(host).Subcommands.Select(command => command.Name)];
+        }
+    }
+
+    public void Dispose() => host.Dispose();
+
+    [Theory]
+    [MemberData(nameof(Documents))]
+    public void Links_lead_somewhere(string name)
+    {
+        var document = Document.Read(name);
+        var folder = Path.GetDirectoryName(document.Path)!;
+
+        Assert.All(document.RelativeLinks(), link => Assert.True(Path.Exists(Path.Combine(folder, link)), $"{name} links to {link}, which is not there"));
+    }
+
+    [Theory]
+    [MemberData(nameof(Documents))]
+    public void Command_lines_parse(string name)
+    {
+        foreach (var line in CommandLines(Document.Read(name)))
+        {
+            var errors = root.Parse([.. CommandLineParser.SplitCommandLine(line)]).Errors;
+            Assert.True(errors.Count == 0, $"{name}: 'nibble {line}': {string.Join(" ", errors.Select(error => error.Message))}");
+        }
+    }
+
+    [Fact]
+    public void Command_lines_are_found()
+    {
+        Assert.Contains("compare", CommandLines(Document.Read("README.md")));
+        Assert.True(CommandLines(Document.Read("docs/commands.md")).Count() >= root.Subcommands.Count);
+    }
+
+    [Theory]
+    [MemberData(nameof(Documents))]
+    public void Recipes_of_command_lines_exist(string name)
+    {
+        foreach (var line in CommandLines(Document.Read(name)).Select(line => line.Split(' ')).Where(words => words.Contains("--recipe")))
+        {
+            var recipe = line[Array.IndexOf(line, "--recipe") + 1];
+            Assert.NotEmpty(RecipeFile.Load(recipe.EndsWith(".yaml", StringComparison.Ordinal) ? Path.Combine(Document.Root, recipe) : recipe).Rules);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Documents))]
+    public void Commands_named_in_text_exist(string name) => Assert.All(
+        NamedCommand().Matches(Document.Read(name).Text).Select(match => match.Groups["command"].Value),
+        command => Assert.Contains(command, root.Subcommands.Select(known => known.Name)));
+
+    [Theory]
+    [MemberData(nameof(Commands))]
+    public void Every_option_is_documented_and_nothing_else(string name)
+    {
+        var command = root.Subcommands.Single(command => command.Name == name);
+        var documented = Document.Read("docs/commands.md").Section($"nibble {name}")
+            .Split('\n').Where(line => line.StartsWith("| `", StringComparison.Ordinal)).Select(line => line.Split('|')[1].Trim()).ToList();
+
+        var known = command.Arguments.Select(argument => $"`{argument.Name}`")
+            .Concat(command.Options.Select(option => string.Join(", ", option.Aliases.Prepend(option.Name).Select(alias => $"`{alias}`"))));
+        Assert.Equal(known.Order(StringComparer.Ordinal), documented.Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [MemberData(nameof(Commands))]
+    public void Every_required_option_is_said_to_be_required(string name)
+    {
+        var section = Document.Read("docs/commands.md").Section($"nibble {name}");
+        foreach (var option in root.Subcommands.Single(command => command.Name == name).Options)
+        {
+            var row = section.Split('\n').Single(line => line.StartsWith($"| `{option.Name}`", StringComparison.Ordinal));
+            Assert.True(option.Required == row.Contains("Required.", StringComparison.Ordinal), row);
+        }
+    }
+
+    [Theory]
+    [InlineData("README.md")]
+    [InlineData("docs/recipes.md")]
+    public void Presets_are_what_their_rows_say(string name)
+    {
+        var rows = Document.Read(name).Table("preset").ToList();
+        Assert.True(rows.Count > 5);
+        Assert.All(rows, row =>
+        {
+            var recipe = RecipePresets.Parse(row[0].Trim('`'));
+            var rule = recipe.RuleFor("model.layers.0.mlp.down_proj")!;
+            Assert.Null(recipe.RuleFor("lm_head"));
+            Assert.Equal(row[1], rule.Weights + (rule.Range == WeightRange.Mse ? ", least squared error" : string.Empty));
+            Assert.Equal(row[2], rule.Activations is null ? "float" : rule.Activations.Scheme + ObserverOf(rule.Activations));
+        });
+    }
+
+    [Fact]
+    public void Readme_shows_the_presets_in_common_use() =>
+        Assert.Equal(RecipePresets.Names, Document.Read("README.md").Table("preset").Select(row => row[0].Trim('`')));
+
+    [Fact]
+    public void The_example_recipe_is_the_one_shown_and_parses()
+    {
+        var path = Path.Combine(Document.Root, "docs", "example-recipe.yaml");
+
+        Assert.Equal(File.ReadAllText(path).ReplaceLineEndings("\n"), Document.Read("docs/recipes.md").Block("yaml"));
+        var recipe = RecipeFile.Load(path);
+        Assert.Equal("careful", recipe.Name);
+        Assert.Equal(8, recipe.RuleFor("model.layers.0.mlp.down_proj")!.Weights!.Bits);
+        Assert.Equal(ObserverKind.Percentile, recipe.RuleFor("model.layers.1.mlp.down_proj")!.Activations!.Observer);
+        Assert.Null(recipe.RuleFor("model.layers.1.self_attn.o_proj"));
+        Assert.Equal(Granularity.Group(32), recipe.RuleFor("model.layers.1.mlp.up_proj")!.Weights!.Granularity);
+        Assert.Equal(200, recipe.Qat.Steps);
+    }
+
+    [Theory]
+    [InlineData("rules: [{ pattern: a, weights: float, KEY: 1 }]", "rules[].")]
+    [InlineData("rules: [{ pattern: a, weights: { KEY: 1 } }]", null)]
+    [InlineData("rules: [{ pattern: a, weights: float, activations: { KEY: 1 } }]", null)]
+    [InlineData("preset: w4a16\nqat: { KEY: 1 }", null)]
+    [InlineData("KEY: 1", null)]
+    public void Every_key_of_a_recipe_file_is_documented(string yaml, string? prefix)
+    {
+        // The complaint about an unknown key lists the known ones.
+        var message = Assert.Throws<NibbleException>(() => RecipeFile.ParseYaml(yaml.Replace("KEY", "bogus", StringComparison.Ordinal), "test")).Message;
+        var documented = Document.Read("docs/recipes.md").Table("key").Select(row => row[0].Trim('`')).ToHashSet();
+        var keys = KeyList().Match(message).Groups["keys"].Value.Split(", ");
+
+        Assert.True(keys.Length > 2, message);
+        Assert.All(keys, key => Assert.Contains(prefix + key.Trim('\'', '.'), documented));
+    }
+
+    [Fact]
+    public void Exit_codes_are_documented()
+    {
+        var codes = typeof(ExitCode).GetFields().Select(field => (int)field.GetRawConstantValue()!);
+
+        Assert.Equal(codes.Order(), Document.Read("docs/commands.md").Table("code").Select(row => int.Parse(row[0], System.Globalization.CultureInfo.InvariantCulture)));
+    }
+
+    [Fact]
+    public void The_packing_example_is_true()
+    {
+        var packed = new byte[4];
+        BitPacking.Pack([-8, -7, 7, 0, -8, -8, -8, -8], 4, packed);
+
+        Assert.Contains("the 4-bit codes -8, -7, 7, 0 ", Document.Read("docs/numerics.md").Text, StringComparison.Ordinal);
+        Assert.Contains($"the word is `0x{BitConverter.ToUInt32(packed):X8}`", Document.Read("docs/numerics.md").Text, StringComparison.Ordinal);
+    }
+
+    private static IEnumerable<string> CommandLines(Document document) => document.CodeLines()
+        .Select(line => line.Split('#')[0].Trim())
+        .Select(line => line == "nibble" ? null : line.StartsWith("nibble ", StringComparison.Ordinal) ? line["nibble ".Length..] : line.StartsWith(Run, StringComparison.Ordinal) ? line[Run.Length..] : null)
+        .OfType<string>();
+
+    private static string ObserverOf(ActivationRule rule) => rule.Scheme.Granularity is not PerTensor ? string.Empty : ", " + rule.Observer switch
+    {
+        ObserverKind.MinMax => "min-max",
+        ObserverKind.MovingAverage => "moving average",
+        ObserverKind.Mse => "least squared error",
+        var observer => observer.ToString().ToLowerInvariant(),
+    };
+
+    [GeneratedRegex("`nibble (?<command>[a-z]+)[` ]", RegexOptions.ExplicitCapture)]
+    private static partial Regex NamedCommand();
+
+    [GeneratedRegex(@"(?<keys>\w+(, \w+)+)\.?\s*$", RegexOptions.ExplicitCapture)]
+    private static partial Regex KeyList();
+}
