@@ -61,9 +61,9 @@ internal static class EvalCommand
     /// <summary>The window asked for, or 512, or less where the model cannot take that.</summary>
     public static int WindowLength(int? asked, LoadedModel model)
     {
-        var limit = model.Model.Config.MaxPositions;
+        var limit = model.Model.Config.MaxSequence;
         return asked > limit
-            ? throw new NibbleException($"--context is {asked}, expected at most {limit}, the positions of {model.Name}")
+            ? throw new NibbleException($"--context is {asked}, expected at most {limit}, the longest sequence that {model.Name} takes")
             : asked ?? Math.Min(512, limit);
     }
 }

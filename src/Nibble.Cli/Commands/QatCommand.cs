@@ -40,7 +40,7 @@ internal static class QatCommand
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
-                SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxPositions),
+                SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
             };
             var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
             var trainer = new QuantizationAwareTrainer(loaded, rules, settings, text, CalibrationOptions.For(loaded.Model.Config), parsed.GetValue(seed));

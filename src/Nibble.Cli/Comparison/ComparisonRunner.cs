@@ -65,7 +65,7 @@ internal sealed class ComparisonRunner : IDisposable
         evaluation = TokenizedText.Read(options.EvaluationText, original.Tokenizer);
         context = Commands.EvalCommand.WindowLength(options.Context, original);
         calibration = CalibrationOptions.For(config);
-        settings = options.Qat with { SequenceLength = Math.Min(options.Qat.SequenceLength, config.MaxPositions) };
+        settings = options.Qat with { SequenceLength = Math.Min(options.Qat.SequenceLength, config.MaxSequence) };
         evaluation.RequireWindow(context);
         training.RequireWindow(Math.Max(settings.SequenceLength, calibration.Length));
     }

@@ -18,7 +18,7 @@ public sealed record CalibrationOptions(int Windows = 32, int Length = 256)
     {
         ArgumentNullException.ThrowIfNull(config);
         var standard = new CalibrationOptions();
-        return standard with { Length = Math.Min(standard.Length, config.MaxPositions) };
+        return standard with { Length = Math.Min(standard.Length, config.MaxSequence) };
     }
 }
 

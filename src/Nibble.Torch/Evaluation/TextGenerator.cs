@@ -38,14 +38,14 @@ public static class TextGenerator
             throw new NibbleException("the prompt is empty and the tokenizer has no beginning-of-sequence token; give a prompt");
         }
 
-        if (encoded.Length >= model.Config.MaxPositions)
+        if (encoded.Length >= model.Config.MaxSequence)
         {
-            throw new NibbleException($"the prompt has {encoded.Length} tokens, expected fewer than the model's context of {model.Config.MaxPositions}");
+            throw new NibbleException($"the prompt has {encoded.Length} tokens, expected fewer than the model's context of {model.Config.MaxSequence}");
         }
 
         var random = new Random(unchecked((int)(options.Seed ^ (options.Seed >> 32))));
         var written = new List<int>();
-        var limit = Math.Min(options.MaxTokens, model.Config.MaxPositions - encoded.Length);
+        var limit = Math.Min(options.MaxTokens, model.Config.MaxSequence - encoded.Length);
         using var guard = no_grad();
         using var cache = new KeyValueCache(model.Config.Layers);
         long[] next = Array.ConvertAll(encoded, id => (long)id);

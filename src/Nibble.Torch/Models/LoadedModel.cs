@@ -53,6 +53,11 @@ public sealed record LoadedModel(
         using var checkpoint = Checkpoint.Open(folder);
         var config = LlamaConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, "config.json"));
         var tokenizer = TextTokenizer.Load(folder);
+        if (tokenizer.VocabularySize > config.VocabularySize)
+        {
+            throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {config.VocabularySize} of config.json's vocab_size; the tokenizer belongs to another model");
+        }
+
         var model = new LlamaModel(config);
         var storedAs = new Dictionary<string, ElementType>();
         try

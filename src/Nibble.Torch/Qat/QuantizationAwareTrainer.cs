@@ -38,12 +38,14 @@ public sealed class QuantizationAwareTrainer
     /// <param name="text">Text to train on, and to calibrate static activations with.</param>
     /// <param name="calibration">How much text calibrates static activations.</param>
     /// <param name="seed">Drives the order of the batches.</param>
-    /// <exception cref="NibbleException">The recipe matches no layer, a setting is out of range, or the text is shorter than a sequence.</exception>
+    /// <exception cref="NibbleException">The recipe matches no layer, or the text is shorter than a sequence.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A setting is out of range.</exception>
     public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(settings);
         ArgumentNullException.ThrowIfNull(text);
+        settings.Validate();
         this.source = source;
         this.recipe = recipe;
         this.settings = settings;
@@ -98,16 +100,16 @@ public sealed class QuantizationAwareTrainer
             var length = settings.SequenceLength - 1;
             var logits = source.Model.forward(batch.narrow(1, 0, length));
             var loss = nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, length).reshape(-1));
-            optimizer.zero_grad();
-            loss.backward();
-            nn.utils.clip_grad_norm_(trained, settings.GradientClip);
-            optimizer.step();
             var value = loss.item<float>();
             if (!float.IsFinite(value))
             {
                 throw new NibbleException($"the training loss became {value} at step {step}; lower the learning rate (it is {settings.LearningRate}) or lengthen the warm-up");
             }
 
+            optimizer.zero_grad();
+            loss.backward();
+            nn.utils.clip_grad_norm_(trained, settings.GradientClip);
+            optimizer.step();
             losses.Add(new TrainingPoint(step, value));
             progress?.Report(new RunProgress("train", step, settings.Steps, value));
         }

@@ -90,6 +90,29 @@ public sealed record QatSettings
 
     /// <summary>The greatest norm of the gradient; longer ones are shortened to it.</summary>
     public double GradientClip { get; init; } = 1;
+
+    /// <summary>Refuses settings that no training could follow.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>
+    public void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(Steps, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(BatchSize, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(SequenceLength, 2);
+        RequireWithin(LearningRate, double.MaxValue, nameof(LearningRate));
+        RequireWithin(ScaleLearningRate, double.MaxValue, nameof(ScaleLearningRate));
+        RequireWithin(WeightDecay, double.MaxValue, nameof(WeightDecay));
+        RequireWithin(WarmUp, 1, nameof(WarmUp));
+        RequireWithin(FinalLearningRate, 1, nameof(FinalLearningRate));
+        RequireWithin(GradientClip, double.MaxValue, nameof(GradientClip));
+    }
+
+    private static void RequireWithin(double value, double max, string name)
+    {
+        if (!(value >= 0 && value <= max))
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}, expected 0 to {max}.");
+        }
+    }
 }
 
 /// <summary>What to do with each layer: the same record in code, in YAML or JSON, and inside an artifact.</summary>

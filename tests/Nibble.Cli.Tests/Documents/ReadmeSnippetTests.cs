@@ -28,7 +28,7 @@ public class ReadmeSnippetTests
         QuantizedModelFile.Save(quantized, output);
 
         using var artifact = LoadedModel.Open(output);
-        var context = Math.Min(512, model.Model.Config.MaxPositions);
+        var context = Math.Min(512, model.Model.Config.MaxSequence);
         var score = Evaluator.Evaluate(artifact.Model, text, context, reference: model.Model);
         Console.WriteLine($"perplexity {score.Perplexity:F3}, KL {score.Divergence:F4} nats, same token {score.Agreement:P1}");
         // README ends

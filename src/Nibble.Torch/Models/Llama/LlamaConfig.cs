@@ -69,6 +69,9 @@ public sealed record LlamaConfig
     /// <summary>Positions that attention looks back over (Mistral); null for all.</summary>
     public int? SlidingWindow { get; init; }
 
+    /// <summary>The longest sequence that the model takes: its positions, or its sliding window where that is shorter.</summary>
+    public int MaxSequence => Math.Min(MaxPositions, SlidingWindow ?? MaxPositions);
+
     /// <summary>Reads a <c>config.json</c>.</summary>
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>
