@@ -3,7 +3,7 @@ using System.Text;
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary>What cannot be used is refused with one line that says what and where, and nothing is written.</summary>
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class BadInputTests : IDisposable
 {
     private readonly TinyFolder folder = new();
