@@ -114,6 +114,14 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Generate_takes_a_prompt_that_starts_with_an_at_sign_as_it_is()
+    {
+        var run = await CommandRun.Succeeds("generate", folder.Model, "--prompt", "@home", "--max-tokens", "1");
+
+        Assert.StartsWith("@home", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Generate_at_temperature_0_does_not_depend_on_the_seed()
     {
         var runs = new List<string>();
