@@ -9,10 +9,13 @@ namespace Nibble.Cli;
 /// <summary>The command line: parses, runs one command, and turns failures into messages and exit codes.</summary>
 internal static class NibbleProgram
 {
+    /// <summary>How command lines are read: an argument that starts with @ is itself, not a file of arguments.</summary>
+    private static readonly ParserConfiguration Parsing = new() { ResponseFileTokenReplacer = null };
+
     public static async Task<int> RunAsync(string[] args, TextWriter output, TextWriter error)
     {
         using var host = new CommandHost(output, error);
-        var parsed = CreateRoot(host).Parse(args.Length == 0 ? ["--help"] : args);
+        var parsed = CreateRoot(host).Parse(args.Length == 0 ? ["--help"] : args, Parsing);
         if (parsed.Errors.Count > 0)
         {
             foreach (var problem in parsed.Errors)

@@ -24,7 +24,7 @@ internal static class CommonOptions
 
     public static Option<int?> Threads() => AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
 
-    public static Option<int?> Steps() => AtLeast("--steps", 1, "Optimizer steps of training; the recipe's number when not given.");
+    public static Option<int?> Steps(string otherwise) => AtLeast("--steps", 1, $"Optimizer steps of training; {otherwise} when not given.");
 
     public static Option<int?> Context() => AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
 

@@ -29,7 +29,7 @@ internal static class CompareCommand
         var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
         var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
         activations.AcceptOnlyFromAmong("16", "8", "4");
-        var steps = CommonOptions.Steps();
+        var steps = CommonOptions.Steps($"{BuiltInQat.Steps} for the built-in model and {new QatSettings().Steps} for others");
         var context = CommonOptions.Context();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
         var prompt = new Option<string>("--prompt", "-p") { Description = "What every variant is asked to continue.", DefaultValueFactory = _ => DefaultPrompt };

@@ -17,8 +17,8 @@ internal static class QatCommand
         var recipe = CommonOptions.Recipe();
         var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents.", Required = true };
         var output = CommonOptions.Output();
-        var steps = CommonOptions.Steps();
-        var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights; the recipe's (1e-3 in presets) when not given. Large models want less." }
+        var steps = CommonOptions.Steps("the recipe's number");
+        var rate = new Option<double?>("--learning-rate") { Description = $"Peak learning rate of the weights; the recipe's ({new QatSettings().LearningRate} in presets) when not given. Large models want less." }
             .Within(value => value > 0 && double.IsFinite(value), "above 0");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();

@@ -38,8 +38,16 @@ public static class PostTrainingQuantizer
         {
             cancellation.ThrowIfCancellationRequested();
             var rule = recipe.RuleFor(name)!;
-            var weight = RoundToNearest.Quantize(Conversion.ValuesOf(linear.Weight), linear.OutFeatures, linear.InFeatures, rule.Weights!, rule.Range);
-            layers.Add(new QuantizedLayer(name, weight, inputs.GetValueOrDefault(name)));
+            try
+            {
+                var weight = RoundToNearest.Quantize(Conversion.ValuesOf(linear.Weight), linear.OutFeatures, linear.InFeatures, rule.Weights!, rule.Range);
+                layers.Add(new QuantizedLayer(name, weight, inputs.GetValueOrDefault(name)));
+            }
+            catch (NibbleException exception)
+            {
+                throw new NibbleException($"{source.Name}, {name}: {exception.Message}", exception);
+            }
+
             progress?.Report(new RunProgress("quantize", layers.Count, chosen.Count));
         }
 

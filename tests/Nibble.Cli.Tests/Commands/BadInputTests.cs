@@ -3,7 +3,7 @@ using System.Text;
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary>What cannot be used is refused with one line that says what and where, and nothing is written.</summary>
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class BadInputTests : IDisposable
 {
     private readonly TinyFolder folder = new();
@@ -106,6 +106,15 @@ public sealed class BadInputTests : IDisposable
 
     [Fact]
     public Task A_missing_recipe_file() => Refuses([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
+
+    [Fact]
+    public Task A_weight_that_is_not_a_number()
+    {
+        folder.RuinAWeight();
+        var recipe = folder.Write("all.yaml", "rules:\n  - pattern: \"*\"\n    weights: { bits: 4 }\n");
+
+        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "model, lm_head: The weight at row 0, column 0 is NaN, expected finite weights");
+    }
 
     [Fact]
     public Task A_recipe_that_matches_nothing()

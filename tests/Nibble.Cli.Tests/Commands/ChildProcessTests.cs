@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary>The built program in a process of its own: signals, the environment, the current folder.</summary>
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed partial class ChildProcessTests : IDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);

@@ -2,7 +2,7 @@ using Nibble.Tests.Shared;
 
 namespace Nibble.Cli.Tests.Commands;
 
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class CommandRealModelTests
 {
     [Fact]

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Nibble.Cli.Tests.Commands;
 
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class CompareCommandTests : IDisposable
 {
     private readonly TinyFolder folder = new();

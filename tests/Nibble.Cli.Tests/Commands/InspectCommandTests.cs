@@ -1,6 +1,6 @@
 namespace Nibble.Cli.Tests.Commands;
 
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class InspectCommandTests : IDisposable
 {
     private readonly TinyFolder folder = new();

@@ -3,7 +3,7 @@ using System.Text.Json;
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary><c>ptq</c> and <c>qat</c>, and what <c>eval</c> and <c>generate</c> make of their artifacts.</summary>
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class QuantizeCommandTests : IDisposable
 {
     private readonly TinyFolder folder = new();
@@ -94,7 +94,7 @@ public sealed class QuantizeCommandTests : IDisposable
     {
         var run = await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
 
-        Assert.Equal(1, run.Output.Trim().Split('\n').Length);
+        Assert.Single(run.Output.Trim().Split('\n'));
         Assert.Contains("7 layers by ptq w4a16-g32", run.Output, StringComparison.Ordinal);
         Assert.Contains("quantize 7/7", run.Error, StringComparison.Ordinal);
         Assert.DoesNotContain("quantize", run.Output, StringComparison.Ordinal);
@@ -111,6 +111,14 @@ public sealed class QuantizeCommandTests : IDisposable
         Assert.Equal("nibble.generate/1", document.GetProperty("schema").GetString());
         Assert.Equal(text.Output, "The fox" + document.GetProperty("text").GetString() + Environment.NewLine);
         Assert.NotEmpty(document.GetProperty("text").GetString()!);
+    }
+
+    [Fact]
+    public async Task Generate_takes_a_prompt_that_starts_with_an_at_sign_as_it_is()
+    {
+        var run = await CommandRun.Succeeds("generate", folder.Model, "--prompt", "@home", "--max-tokens", "1");
+
+        Assert.StartsWith("@home", run.Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,7 +1,7 @@
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary>What the parser refuses, before any model is opened, and the help.</summary>
-[Collection(CommandCollection.Name)]
+[Collection(OneAtATime.Name)]
 public sealed class UsageTests
 {
     [Theory]
