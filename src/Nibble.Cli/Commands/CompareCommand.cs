@@ -18,7 +18,7 @@ internal static class CompareCommand
     private const string DefaultPrompt = "Once upon a time, there was a";
 
     /// <summary>Enough for the built-in model to adapt to 2 bits within the minutes a newcomer waits.</summary>
-    private static readonly QatSettings BuiltInQat = new() { Steps = 100, BatchSize = 8, SequenceLength = 128 };
+    private static readonly QatSettings BuiltInQat = new() { Steps = 120, BatchSize = 8, SequenceLength = 128, LearningRate = 2e-4 };
 
     public static Command Create(CommandHost host)
     {
@@ -59,7 +59,7 @@ internal static class CompareCommand
 
             var builtIn = parsed.GetValue(model) is null;
             var settings = builtIn ? BuiltInQat : new QatSettings();
-            var recipes = (parsed.GetValue(bits) ?? DefaultWidths).Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
+            var recipes = (parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths).Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.

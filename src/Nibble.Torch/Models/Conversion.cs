@@ -21,7 +21,7 @@ internal static class Conversion
             .Select(item => new FloatTensor(
                 item.name,
                 [.. item.parameter.shape.Select(size => (int)size)],
-                ValuesOf(RoundTo(item.parameter, source.StoredAs[item.name])),
+                StoredValues(item.parameter, source.StoredAs[item.name]),
                 source.StoredAs[item.name]))
             .ToList();
         return new QuantizedModel(source.ConfigJson, layers, floats, recipe, new Provenance(Version, method, seed, source.Hashes, metrics), source.Folder);
@@ -40,9 +40,19 @@ internal static class Conversion
     }
 
     /// <summary>A tensor's values, row by row.</summary>
+    /// <remarks>
+    /// The tensor must be held by its owner or by a dispose scope. One that nothing holds may be finalized while libtorch still reads
+    /// it, which is why all code here that chains operators does so inside a scope.
+    /// </remarks>
     public static float[] ValuesOf(Tensor tensor)
     {
         using var scope = NewDisposeScope();
         return tensor.detach().cpu().contiguous().data<float>().ToArray();
+    }
+
+    private static float[] StoredValues(Tensor tensor, ElementType type)
+    {
+        using var scope = NewDisposeScope();
+        return ValuesOf(RoundTo(tensor, type));
     }
 }

@@ -160,7 +160,7 @@ public sealed record LoadedModel(
     private static void CopyInto(Tensor parameter, float[] values)
     {
         using var guard = no_grad();
-        using var source = tensor(values);
-        parameter.copy_(source.view(parameter.shape));
+        using var scope = NewDisposeScope();
+        parameter.copy_(tensor(values).view(parameter.shape));
     }
 }

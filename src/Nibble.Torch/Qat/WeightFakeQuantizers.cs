@@ -63,10 +63,11 @@ internal sealed class LearnedWeightQuantizer : WeightFakeQuantizer
     public LearnedWeightQuantizer(RecipeRule rule, Tensor weight)
         : base(rule, (int)weight.shape[0], (int)weight.shape[1])
     {
+        using var scope = NewDisposeScope();
         var initial = RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Mse);
         start = tensor(initial.Scales).unsqueeze(1).DetachFromDisposeScope();
         zeroPoint = (Scheme.Symmetric ? zeros_like(start) : tensor(Array.ConvertAll(initial.ZeroPoints, point => (float)point)).unsqueeze(1)).DetachFromDisposeScope();
-        logarithm = TorchSharp.torch.nn.Parameter(zeros_like(start));
+        logarithm = (Parameter)TorchSharp.torch.nn.Parameter(zeros_like(start)).DetachFromDisposeScope();
     }
 
     public override IEnumerable<Parameter> Parameters => [logarithm];

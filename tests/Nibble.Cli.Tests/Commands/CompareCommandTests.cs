@@ -83,6 +83,17 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Without_bits_the_widths_are_8_4_and_2()
+    {
+        var run = await CommandRun.Succeeds(Arguments("--json", "-o", folder.At("out")));
+
+        var names = run.Json.GetProperty("runs").EnumerateArray().Select(item => item.GetProperty("name").GetString());
+        Assert.Equal(
+            ["ptq w8a16-g32", "ptq w4a16-g32", "ptq w2a16-g32", "float control", "qat w8a16-g32", "qat w4a16-g32", "qat w2a16-g32"],
+            names);
+    }
+
+    [Fact]
     public async Task The_built_in_model_comes_with_the_program()
     {
         var run = await CommandRun.Succeeds("compare", "--bits", "8", "--steps", "1", "--windows", "1", "--json", "-o", folder.At("out"));
