@@ -5,7 +5,7 @@ namespace Nibble.Cli.Comparison;
 /// <summary>The most memory that the process holds between two moments, sampled: the system keeps only the peak of the whole process.</summary>
 internal sealed class PeakMemory : IDisposable
 {
-    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(20);
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
     private readonly Timer timer;
     private long peak;
 

@@ -4,6 +4,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;
@@ -104,6 +105,7 @@ public static class ActivationCalibration
         for (var i = 0; i < windows; i++)
         {
             cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             model.forward(tensor(text.Window(i * options.Length, options.Length), 1, options.Length));
             progress?.Report(new RunProgress("calibrate", i + 1, windows));

@@ -1,5 +1,6 @@
 using Nibble.Torch.Data;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Evaluation;
@@ -51,6 +52,7 @@ public static class Evaluator
         for (var i = 0; i < count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             var ids = tensor(text.Window(i * context, context), 1, context);
             var targets = ids[0].narrow(0, first + 1, context - first - 1).unsqueeze(1);

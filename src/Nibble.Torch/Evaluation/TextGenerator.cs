@@ -1,5 +1,6 @@
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Evaluation;
@@ -52,6 +53,7 @@ public static class TextGenerator
         while (written.Count < limit)
         {
             cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             var logits = model.Logits(tensor(next, 1, next.Length), cache)[0][-1];
             var id = Pick(logits, options, random);

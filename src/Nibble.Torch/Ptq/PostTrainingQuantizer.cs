@@ -59,7 +59,7 @@ public static class PostTrainingQuantizer
     {
         if (matched == 0)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' matches none of the {source.Model.Linears.Count} linear layers of {source.Name}, so nothing would be quantized; their names look like '{source.Model.Linears[^1].Key}'");
+            throw new NibbleException($"the recipe '{recipe.Name}' matches none of the {source.Model.Linears.Count} linear layers of {source.Name}, so nothing would be quantized; their names look like '{source.Model.Linears[0].Key}'");
         }
     }
 }

@@ -4,6 +4,7 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -90,6 +91,7 @@ public sealed class QuantizationAwareTrainer
         for (var step = 1; step <= settings.Steps; step++)
         {
             cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
             {

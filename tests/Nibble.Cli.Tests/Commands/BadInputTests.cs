@@ -121,7 +121,7 @@ public sealed class BadInputTests : IDisposable
     {
         var recipe = folder.Write("mine.yaml", "rules:\n  - pattern: encoder.*\n    weights: { bits: 4 }\n");
 
-        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "matches none of the 8 linear layers", "model.layers.0.mlp.");
+        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "matches none of the 8 linear layers", "model.layers.0.");
     }
 
     [Fact]

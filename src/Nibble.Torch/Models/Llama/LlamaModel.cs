@@ -255,7 +255,8 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
 
     private sealed class RmsNorm : nn.Module<Tensor, Tensor>
     {
-        private readonly double epsilon;
+        // A number that the module holds: a temporary one could be finalized while libtorch reads it (see CollectorPause).
+        private readonly TorchSharp.Scalar epsilon;
         private readonly Parameter weight;
 
         public RmsNorm(int size, double epsilon)
@@ -266,7 +267,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
             RegisterComponents();
         }
 
-        public override Tensor forward(Tensor x) => x * rsqrt(x.square().mean([-1], keepdim: true) + epsilon) * weight;
+        public override Tensor forward(Tensor x) => x * rsqrt((x * x).mean([-1], keepdim: true) + epsilon) * weight;
     }
 
     /// <summary>Cosines and sines of position x frequency, [positions, head size], grown on demand.</summary>
