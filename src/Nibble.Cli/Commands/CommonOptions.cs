@@ -31,18 +31,8 @@ internal static class CommonOptions
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 
     /// <summary>A whole number with a lower bound, checked when the command line is parsed.</summary>
-    public static Option<int?> AtLeast(string name, int minimum, string description)
-    {
-        var option = new Option<int?>(name) { Description = description };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, out var value) && value < minimum)
-            {
-                result.AddError($"{name} is {value}, expected {minimum} or more.");
-            }
-        });
-        return option;
-    }
+    public static Option<int?> AtLeast(string name, int minimum, string description) =>
+        new Option<int?>(name) { Description = description }.Within(value => value >= minimum, $"{minimum} or more");
 
     /// <summary>Lets an option take only some numbers; a value that is no number is the parser's to refuse.</summary>
     public static Option<T> Within<T>(this Option<T> option, Predicate<double> accepts, string expected)

@@ -16,7 +16,7 @@ internal static class WeightComparison
         return [.. quantized.Layers.Select(layer => new LayerError(layer.Name, RelativeSquaredError(linears[layer.Name].Weight.data<float>().ToArray(), layer.Weight.Dequantize())))];
     }
 
-    /// <summary>The weights of the feed-forward part in the middle of the model, before and after: one layer stands for all.</summary>
+    /// <summary>The weights of the layer in the middle of the model, before and after: one layer stands for all.</summary>
     public static IReadOnlyList<WeightHistogram> Histograms(LoadedModel original, QuantizedModel quantized)
     {
         var layer = quantized.Layers[quantized.Layers.Count / 2];

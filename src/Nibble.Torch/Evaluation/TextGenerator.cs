@@ -44,7 +44,7 @@ public static class TextGenerator
             throw new NibbleException($"the prompt has {encoded.Length} tokens, expected fewer than the model's context of {model.Config.MaxSequence}");
         }
 
-        var random = new Random(unchecked((int)(options.Seed ^ (options.Seed >> 32))));
+        var random = SeededRandom.Create(options.Seed);
         var written = new List<int>();
         var limit = Math.Min(options.MaxTokens, model.Config.MaxSequence - encoded.Length);
         using var guard = no_grad();

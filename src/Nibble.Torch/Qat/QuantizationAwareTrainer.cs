@@ -85,7 +85,7 @@ public sealed class QuantizationAwareTrainer
     /// <exception cref="NibbleException">The loss is no longer finite.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
-        var random = new Random(unchecked((int)(seed ^ (seed >> 32))));
+        var random = SeededRandom.Create(seed);
         using var optimizer = CreateOptimizer();
         var trained = AllParameters().ToArray();
         for (var step = 1; step <= settings.Steps; step++)
