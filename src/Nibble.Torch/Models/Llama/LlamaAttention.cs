@@ -1,0 +1,82 @@
+using Nibble.Torch.Layers;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+
+namespace Nibble.Torch.Models.Llama;
+
+/// <summary>Grouped-query attention (Ainslie et al. 2023) with rotary positions.</summary>
+internal sealed class LlamaAttention : nn.Module
+{
+    private readonly LlamaConfig config;
+    private readonly RotaryTable rotary;
+    private readonly QuantizableLinear q_proj;
+    private readonly QuantizableLinear k_proj;
+    private readonly QuantizableLinear v_proj;
+    private readonly QuantizableLinear o_proj;
+    private readonly RmsNorm? q_norm;
+    private readonly RmsNorm? k_norm;
+
+    public LlamaAttention(LlamaConfig config, RotaryTable rotary)
+        : base(nameof(LlamaAttention))
+    {
+        this.config = config;
+        this.rotary = rotary;
+        q_proj = new QuantizableLinear(config.HiddenSize, config.Heads * config.HeadSize, config.QueryKeyValueBias);
+        k_proj = new QuantizableLinear(config.HiddenSize, config.KeyValueHeads * config.HeadSize, config.QueryKeyValueBias);
+        v_proj = new QuantizableLinear(config.HiddenSize, config.KeyValueHeads * config.HeadSize, config.QueryKeyValueBias);
+        o_proj = new QuantizableLinear(config.Heads * config.HeadSize, config.HiddenSize, config.OutputBias);
+        if (config.QueryKeyNorm)
+        {
+            q_norm = new RmsNorm(config.HeadSize, config.NormEpsilon);
+            k_norm = new RmsNorm(config.HeadSize, config.NormEpsilon);
+        }
+
+        RegisterComponents();
+    }
+
+    public QuantizableLinear Query => q_proj;
+
+    public QuantizableLinear Key => k_proj;
+
+    public QuantizableLinear Value => v_proj;
+
+    public QuantizableLinear Output => o_proj;
+
+    /// <summary>What happens to keys after their rotation, [batch, key-value heads, length, head size]; null uses them as they are.</summary>
+    public ITensorQuantizer? KeyQuantizer { get; set; }
+
+    /// <summary>What happens to values, [batch, key-value heads, length, head size]; null uses them as they are.</summary>
+    public ITensorQuantizer? ValueQuantizer { get; set; }
+
+    /// <summary>The mixed values that the output projection reads, [batch, length, heads x head size].</summary>
+    public Tensor Mix(Tensor x, int start, KeyValueCache? cache, int layer)
+    {
+        var (batch, length) = (x.shape[0], x.shape[1]);
+        Tensor Heads(Tensor t, RmsNorm? headNorm)
+        {
+            var split = t.view(batch, length, -1, config.HeadSize);
+            return (headNorm?.forward(split) ?? split).transpose(1, 2);
+        }
+
+        var q = rotary.Rotate(Heads(q_proj.forward(x), q_norm), start);
+        var k = rotary.Rotate(Heads(k_proj.forward(x), k_norm), start);
+        var v = Heads(v_proj.forward(x), null);
+        k = KeyQuantizer?.Apply(k) ?? k;
+        v = ValueQuantizer?.Apply(v) ?? v;
+        if (cache is not null)
+        {
+            (k, v) = cache.Append(layer, k, v);
+        }
+
+        var share = config.Heads / config.KeyValueHeads;
+        if (share > 1)
+        {
+            k = k.repeat_interleave(share, 1);
+            v = v.repeat_interleave(share, 1);
+        }
+
+        // With a cache, position i of these may see the start + i before it; is_causal would count from 0.
+        using var mask = start > 0 && length > 1 ? ones(length, start + length, dtype: ScalarType.Bool, device: x.device).tril(start) : null;
+        return F.scaled_dot_product_attention(q, k, v, attn_mask: mask, is_casual: start == 0 && length > 1).transpose(1, 2).reshape(batch, length, -1);
+    }
+}
