@@ -42,6 +42,16 @@ public enum GradientEstimator
     LearnedScale,
 }
 
+/// <summary>Whether the model is rotated before it is quantized.</summary>
+public enum Rotation
+{
+    /// <summary>It is not.</summary>
+    None,
+
+    /// <summary>Residual stream, values and the down projections' inputs are turned by Hadamard matrices, which spreads outliers (QuaRot, Ashkboos et al. 2024).</summary>
+    Hadamard,
+}
+
 /// <summary>How the inputs of the matched layers are quantized.</summary>
 /// <param name="Scheme">Per token (dynamic) or per tensor (static).</param>
 /// <param name="Observer">Yields the static range; unused when dynamic.</param>
@@ -54,6 +64,9 @@ public sealed record ActivationRule(QuantizationScheme Scheme, ObserverKind Obse
 /// <param name="Range">How weight ranges are chosen.</param>
 public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, ActivationRule? Activations = null, WeightRange Range = WeightRange.MinMax)
 {
+    /// <summary>What post-training quantization does to the weights.</summary>
+    public WeightAlgorithms Algorithms { get; init; } = WeightAlgorithms.RoundToNearest;
+
     /// <summary>Whether a layer's name matches the pattern.</summary>
     public bool Matches(string layer) => FileSystemName.MatchesSimpleExpression(Pattern, layer, ignoreCase: false);
 }
@@ -122,6 +135,12 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
 {
     /// <summary>How quantization-aware training runs.</summary>
     public QatSettings Qat { get; init; } = new();
+
+    /// <summary>How post-training quantization runs.</summary>
+    public PtqSettings Ptq { get; init; } = new();
+
+    /// <summary>Whether the model is rotated first (post-training quantization only).</summary>
+    public Rotation Rotation { get; init; }
 
     /// <summary>The rule that decides about a layer; null when it stays float.</summary>
     public RecipeRule? RuleFor(string layer) => Rules.FirstOrDefault(rule => rule.Matches(layer)) is { Weights: not null } rule ? rule : null;

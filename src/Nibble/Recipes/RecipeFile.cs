@@ -15,21 +15,31 @@ namespace Nibble.Recipes;
 ///   - pattern: "*.down_proj" # quote what starts with *
 ///     weights: { bits: 8, symmetric: true, granularity: group, groupSize: 32, scale: float16, range: minmax }  # or: float
 ///     activations: { bits: 8, symmetric: true, granularity: token }                                            # or: float
+///     algorithms: [smoothquant, gptq]                                                                          # rtn when absent
+/// rotation: none             # or: hadamard
+/// ptq: { windows: 64, sequenceLength: 256, dampening: 0.01, activationOrder: weight, sequential: true }
 /// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
 /// </code>
 /// Weights: <c>bits</c> 2 to 8, or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
 /// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default) or float32; <c>range</c> minmax (default) or mse.
 /// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
-/// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. What <c>qat</c> leaves out is as in <see cref="QatSettings"/>.
+/// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. <c>algorithms</c> are
+/// those of <see cref="WeightAlgorithms.KnownNames"/>. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
+/// preset) and <see cref="QatSettings"/>.
 /// </remarks>
 public static class RecipeFile
 {
     private const string Float = "float";
 
-    private static readonly string[] RecipeKeys = ["name", "preset", "rules", "qat"];
-    private static readonly string[] RuleKeys = ["pattern", "weights", "activations"];
+    private static readonly string[] RecipeKeys = ["name", "preset", "rules", "rotation", "ptq", "qat"];
+    private static readonly string[] RuleKeys = ["pattern", "weights", "activations", "algorithms"];
     private static readonly string[] WeightKeys = ["bits", "ternary", "symmetric", "granularity", "groupSize", "scale", "range"];
     private static readonly string[] ActivationKeys = ["bits", "symmetric", "granularity", "scale", "observer"];
+
+    private static readonly string[] PtqKeys =
+    [
+        "windows", "sequenceLength", "dampening", "activationOrder", "sequential", "scalingGrid", "learningSteps", "learningBatch", "learningRate",
+    ];
 
     private static readonly string[] QatKeys =
     [
@@ -48,6 +58,15 @@ public static class RecipeFile
         ["percentile"] = ObserverKind.Percentile,
         ["mse"] = ObserverKind.Mse,
         ["entropy"] = ObserverKind.Entropy,
+    };
+
+    private static readonly Dictionary<string, Rotation> Rotations = new() { ["none"] = Rotation.None, ["hadamard"] = Rotation.Hadamard };
+
+    private static readonly Dictionary<string, ActivationOrder> Orders = new()
+    {
+        ["none"] = ActivationOrder.None,
+        ["weight"] = ActivationOrder.Weight,
+        ["group"] = ActivationOrder.Group,
     };
 
     private static readonly Dictionary<string, GradientEstimator> Estimators = new()
@@ -95,6 +114,8 @@ public static class RecipeFile
         var rules = (map.Maps("rules", RuleKeys) ?? []).Select(Rule).Concat(preset?.Rules ?? []);
         return new Recipe(map.Text("name") ?? preset?.Name ?? Path.GetFileNameWithoutExtension(source), [.. rules])
         {
+            Rotation = map.Choice("rotation", preset?.Rotation ?? Rotation.None, Rotations),
+            Ptq = map.Map("ptq", PtqKeys) is { } ptq ? Ptq(ptq, preset?.Ptq ?? new PtqSettings()) : preset?.Ptq ?? new PtqSettings(),
             Qat = map.Map("qat", QatKeys) is { } qat ? Qat(qat) : new QatSettings(),
         };
     }
@@ -120,6 +141,8 @@ public static class RecipeFile
         writer.WriteString("name", recipe.Name);
         writer.WritePropertyName("rules");
         WriteRules(writer, recipe.Rules);
+        writer.WriteString("rotation", Word(Rotations, recipe.Rotation));
+        WritePtq(writer, recipe.Ptq);
         WriteQat(writer, recipe.Qat);
         writer.WriteEndObject();
     }
@@ -134,6 +157,7 @@ public static class RecipeFile
             writer.WriteString("pattern", rule.Pattern);
             WriteWeights(writer, rule);
             WriteActivations(writer, rule);
+            WriteAlgorithms(writer, rule);
             writer.WriteEndObject();
         }
 
@@ -166,7 +190,27 @@ public static class RecipeFile
             pattern,
             weights is null ? null : Weights(weights),
             activations is null ? null : Activations(activations),
-            weights?.Choice("range", WeightRange.MinMax, Ranges) ?? WeightRange.MinMax);
+            weights?.Choice("range", WeightRange.MinMax, Ranges) ?? WeightRange.MinMax)
+        {
+            Algorithms = map.Has("algorithms") ? Algorithms(map, weights is not null) : WeightAlgorithms.RoundToNearest,
+        };
+    }
+
+    private static WeightAlgorithms Algorithms(YamlMap map, bool quantized)
+    {
+        if (!quantized)
+        {
+            throw map.Fault("algorithms", "a layer that stays float has no algorithms");
+        }
+
+        try
+        {
+            return WeightAlgorithms.Parse(map.Texts("algorithms")!);
+        }
+        catch (NibbleException exception)
+        {
+            throw map.Fault("algorithms", exception.Message);
+        }
     }
 
     private static QuantizationScheme Weights(YamlMap map)
@@ -202,6 +246,19 @@ public static class RecipeFile
     private static int Bits(YamlMap map) => map.Has("bits")
         ? map.Integer("bits", absent: 0, QuantizationScheme.MinBits, QuantizationScheme.MaxBits)
         : throw map.Fault("bits", $"bits are missing: an integer from {QuantizationScheme.MinBits} to {QuantizationScheme.MaxBits}");
+
+    private static PtqSettings Ptq(YamlMap map, PtqSettings usual) => new()
+    {
+        Windows = map.Integer("windows", usual.Windows, min: 1),
+        SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
+        Dampening = map.Number("dampening", usual.Dampening, min: double.Epsilon, max: 1),
+        ActivationOrder = map.Choice("activationOrder", usual.ActivationOrder, Orders),
+        Sequential = map.Flag("sequential", usual.Sequential),
+        ScalingGrid = map.Integer("scalingGrid", usual.ScalingGrid, min: 1),
+        LearningSteps = map.Integer("learningSteps", usual.LearningSteps, min: 1),
+        LearningBatch = map.Integer("learningBatch", usual.LearningBatch, min: 1),
+        LearningRate = map.Number("learningRate", usual.LearningRate, min: double.Epsilon),
+    };
 
     private static QatSettings Qat(YamlMap map)
     {
@@ -277,6 +334,37 @@ public static class RecipeFile
         writer.WriteString("granularity", Word(ActivationGranularities, scheme.Granularity));
         writer.WriteString("scale", Word(Scales, scheme.ScalePrecision));
         writer.WriteString("observer", Word(Observers, activations.Observer));
+        writer.WriteEndObject();
+    }
+
+    private static void WriteAlgorithms(Utf8JsonWriter writer, RecipeRule rule)
+    {
+        if (rule.Weights is null)
+        {
+            return;
+        }
+
+        writer.WriteStartArray("algorithms");
+        foreach (var name in rule.Algorithms.Names)
+        {
+            writer.WriteStringValue(name);
+        }
+
+        writer.WriteEndArray();
+    }
+
+    private static void WritePtq(Utf8JsonWriter writer, PtqSettings ptq)
+    {
+        writer.WriteStartObject("ptq");
+        writer.WriteNumber("windows", ptq.Windows);
+        writer.WriteNumber("sequenceLength", ptq.SequenceLength);
+        writer.WriteNumber("dampening", ptq.Dampening);
+        writer.WriteString("activationOrder", Word(Orders, ptq.ActivationOrder));
+        writer.WriteBoolean("sequential", ptq.Sequential);
+        writer.WriteNumber("scalingGrid", ptq.ScalingGrid);
+        writer.WriteNumber("learningSteps", ptq.LearningSteps);
+        writer.WriteNumber("learningBatch", ptq.LearningBatch);
+        writer.WriteNumber("learningRate", ptq.LearningRate);
         writer.WriteEndObject();
     }
 

@@ -12,6 +12,9 @@ namespace Nibble.Recipes;
 /// <list type="bullet">
 /// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary ones stay symmetric); <c>-sym</c> after it: symmetric.</item>
 /// <item><c>-mse</c>: weight ranges with the least squared error instead of min-max.</item>
+/// <item><c>-rotated</c>: the model is rotated by Hadamard matrices first.</item>
+/// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With gptq,
+/// awq and learned rounding the weight ranges have the least squared error.</item>
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
 /// </list>
@@ -20,7 +23,8 @@ namespace Nibble.Recipes;
 public static partial class RecipePresets
 {
     private const string Grammar =
-        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -mse (weight ranges), "
+        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -mse (weight ranges), -rotated, "
+        + "the algorithms -smoothquant or -awq, -importance, -hqq or -gptq, -adaround or -signround, -debias, "
         + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average).";
 
     private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)
@@ -35,6 +39,7 @@ public static partial class RecipePresets
     public static IReadOnlyList<string> Names { get; } =
     [
         "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile", "w4a8-g32",
+        "w4a16-g32-gptq", "w3a16-g32-gptq", "w4a16-g128-awq", "w4a16-g32-hqq", "w2a16-g32-signround", "w8a8-smoothquant", "w4a8-g32-rotated-gptq",
     ];
 
     /// <summary>The recipe of a name.</summary>
@@ -52,6 +57,8 @@ public static partial class RecipePresets
         int? group = null;
         var (symmetric, mse) = (false, false);
         ObserverKind? observer = null;
+        var rotation = Rotation.None;
+        var algorithms = new List<string>();
         while (options.TryDequeue(out var option))
         {
             switch (option)
@@ -61,6 +68,9 @@ public static partial class RecipePresets
                     break;
                 case "mse" when !mse:
                     mse = true;
+                    break;
+                case "rotated" when rotation == Rotation.None:
+                    rotation = Rotation.Hadamard;
                     break;
                 case "static" when observer is null:
                     observer = options.TryPeek(out var next) && Observers.TryGetValue(next, out var kind) ? kind : ObserverKind.MinMax;
@@ -72,6 +82,9 @@ public static partial class RecipePresets
                     break;
                 case ['g', ..] when group is null && int.TryParse(option.AsSpan(1), NumberStyles.None, CultureInfo.InvariantCulture, out var size) && size > 0:
                     group = size;
+                    break;
+                case var algorithm when WeightAlgorithms.KnownNames.Contains(algorithm):
+                    algorithms.Add(algorithm);
                     break;
                 default:
                     throw Unknown(name, $" The option '{option}' is unknown, given twice or out of place.");
@@ -90,11 +103,28 @@ public static partial class RecipePresets
             ? QuantizationScheme.CreateTernary(granularity)
             : new QuantizationScheme(int.Parse(weightBits, CultureInfo.InvariantCulture), symmetric || group is null, granularity);
         var activations = Activations(name, int.Parse(bits.Groups["activations"].Value, CultureInfo.InvariantCulture), observer);
+        var stack = Algorithms(name, algorithms);
+        var searched = mse || stack.Scaling == ChannelScaling.Awq || stack.Rounding == WeightRounding.Gptq || stack.Learning != RoundingLearning.None;
         return new Recipe(name,
         [
             new RecipeRule("lm_head", Weights: null),
-            new RecipeRule("*", weights with { ScalePrecision = ScalePrecision.Float16 }, activations, mse ? WeightRange.Mse : WeightRange.MinMax),
-        ]);
+            new RecipeRule("*", weights with { ScalePrecision = ScalePrecision.Float16 }, activations, searched ? WeightRange.Mse : WeightRange.MinMax) { Algorithms = stack },
+        ])
+        {
+            Rotation = rotation,
+        };
+    }
+
+    private static WeightAlgorithms Algorithms(string name, List<string> names)
+    {
+        try
+        {
+            return WeightAlgorithms.Parse(names);
+        }
+        catch (NibbleException exception)
+        {
+            throw Unknown(name, $" {exception.Message}.");
+        }
     }
 
     private static ActivationRule? Activations(string name, int bits, ObserverKind? observer)

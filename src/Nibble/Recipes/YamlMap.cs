@@ -130,6 +130,12 @@ internal sealed class YamlMap
         : node is YamlSequenceNode list ? [.. list.Children.Select(item => Map(item, $"each of {key}", keys))]
         : throw Fault(node, $"{key} must be a list");
 
+    /// <summary>The texts of the list at a key; null where it is absent.</summary>
+    public IReadOnlyList<string>? Texts(string key) => !_values.TryGetValue(key, out var node) ? null
+        : node is YamlSequenceNode list && list.Children.All(item => item is YamlScalarNode { Value: not null })
+            ? [.. list.Children.Select(item => ((YamlScalarNode)item).Value!)]
+            : throw Fault(node, $"{key} must be a list of words");
+
     private YamlMap Map(YamlNode node, string what, string[] keys) => node is YamlMappingNode map
         ? new YamlMap(_source, map, keys)
         : throw Fault(node, $"{what} must be a mapping with the keys {string.Join(", ", keys)}");

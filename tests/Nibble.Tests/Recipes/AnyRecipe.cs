@@ -21,12 +21,42 @@ internal static class AnyRecipe
         from observer in Gen.Enum<ObserverKind>()
         select new ActivationRule(new QuantizationScheme(bits, symmetric, granularity) { ScalePrecision = scale }, observer);
 
+    public static Gen<WeightAlgorithms> Algorithms { get; } =
+        from scaling in Gen.Enum<ChannelScaling>()
+        from rounding in Gen.Enum<WeightRounding>()
+        from learning in Gen.Enum<RoundingLearning>()
+        from correction in Gen.Bool
+        select new WeightAlgorithms(scaling, rounding, learning, correction);
+
     public static Gen<RecipeRule> Rule { get; } =
         from pattern in Text
         from weights in Gen.OneOf(Gen.Const<QuantizationScheme?>(() => null), Weights.Select(scheme => (QuantizationScheme?)scheme))
         from activations in Gen.OneOf(Gen.Const<ActivationRule?>(() => null), Activations.Select(rule => (ActivationRule?)rule))
         from range in Gen.Enum<WeightRange>()
-        select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range);
+        from algorithms in Algorithms
+        select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range)
+        {
+            Algorithms = weights is null ? WeightAlgorithms.RoundToNearest : algorithms,
+        };
+
+    public static Gen<PtqSettings> Ptq { get; } =
+        from order in Gen.Enum<ActivationOrder>()
+        from sequential in Gen.Bool
+        from counts in Gen.Int[2, int.MaxValue].Array[5]
+        from dampening in Gen.Double[1e-300, 1]
+        from rate in Gen.Double[1e-300, 1e300]
+        select new PtqSettings
+        {
+            Windows = counts[0],
+            SequenceLength = counts[1],
+            Dampening = dampening,
+            ActivationOrder = order,
+            Sequential = sequential,
+            ScalingGrid = counts[2],
+            LearningSteps = counts[3],
+            LearningBatch = counts[4],
+            LearningRate = rate,
+        };
 
     public static Gen<QatSettings> Qat { get; } =
         from estimator in Gen.Enum<GradientEstimator>()
@@ -51,7 +81,9 @@ internal static class AnyRecipe
         from name in Text
         from rules in Rule.Array[0, 4]
         from qat in Qat
-        select new Recipe(name, rules) { Qat = qat };
+        from ptq in Ptq
+        from rotation in Gen.Enum<Rotation>()
+        select new Recipe(name, rules) { Qat = qat, Ptq = ptq, Rotation = rotation };
 
     private static Gen<string> Text => Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
         .Array[1, 12]

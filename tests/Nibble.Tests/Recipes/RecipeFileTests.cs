@@ -81,7 +81,7 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("rulez: []", "r.yaml, line 1, column 1: unknown key 'rulez'. Did you mean rules? The keys here are name, preset, rules, qat.")]
+    [InlineData("rulez: []", "r.yaml, line 1, column 1: unknown key 'rulez'. Did you mean rules? The keys here are name, preset, rules, rotation, ptq, qat.")]
     [InlineData("rules:\n  - pattern: a\n    weights: { bit: 4 }", "line 3, column 16: unknown key 'bit'. Did you mean bits?")]
     [InlineData("rules:\n  - pattern: a\n    weights: { bits: 9 }", "line 3, column 22: bits must be an integer from 2 to 8, found '9'.")]
     [InlineData("rules: [{ pattern: a, weights: { bits: '4' } }]", "bits must be an integer from 2 to 8.")]
@@ -155,6 +155,8 @@ public sealed class RecipeFileTests : IDisposable
         Assert.Equal(recipe.Name, read.Name);
         Assert.Equal(recipe.Rules, read.Rules);
         Assert.Equal(recipe.Qat, read.Qat);
+        Assert.Equal(recipe.Ptq, read.Ptq);
+        Assert.Equal(recipe.Rotation, read.Rotation);
         Assert.Equal(json, RecipeFile.ToJson(read));
     });
 

@@ -38,6 +38,23 @@ public class RecipePresetsTests
         Assert.Null(recipe.RuleFor("lm_head"));
     }
 
+    [Theory]
+    [InlineData("w4a16-g32-gptq", "gptq", WeightRange.Mse, Rotation.None)]
+    [InlineData("w4a16-g128-awq", "awq, rtn", WeightRange.Mse, Rotation.None)]
+    [InlineData("w8a8-smoothquant", "smoothquant, rtn", WeightRange.MinMax, Rotation.None)]
+    [InlineData("w8a8-smoothquant-gptq", "smoothquant, gptq", WeightRange.Mse, Rotation.None)]
+    [InlineData("w2a16-g32-importance-signround", "importance, signround", WeightRange.Mse, Rotation.None)]
+    [InlineData("w4a8-g32-rotated-gptq", "gptq", WeightRange.Mse, Rotation.Hadamard)]
+    [InlineData("w4a16-g32-hqq-debias", "hqq, debias", WeightRange.MinMax, Rotation.None)]
+    public void Parse_KnowsAlgorithms(string name, string algorithms, WeightRange range, Rotation rotation)
+    {
+        var recipe = RecipePresets.Parse(name);
+        var rule = recipe.RuleFor("model.layers.0.mlp.down_proj")!;
+        Assert.Equal(algorithms, string.Join(", ", rule.Algorithms.Names));
+        Assert.Equal(range, rule.Range);
+        Assert.Equal(rotation, recipe.Rotation);
+    }
+
     [Fact]
     public void Names_AreAllPresets() => Assert.All(RecipePresets.Names, name => Assert.Equal(name, RecipePresets.Parse(name).Name));
 
@@ -58,6 +75,10 @@ public class RecipePresetsTests
     [InlineData("W4a16", "no preset 'W4a16'")]
     [InlineData("", "no preset ''")]
     [InlineData("w4a16\n", "no preset")]
+    [InlineData("w4a16-gptq-awq", "'awq' stands after one")]
+    [InlineData("w4a16-awq-smoothquant", "'smoothquant' stands after one")]
+    [InlineData("w4a16-gptq-gptq", "'gptq' stands after one")]
+    [InlineData("w4a16-rotated-rotated", "given twice")]
     public void Parse_SaysWhatIsWrong(string name, string complaint) =>
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => RecipePresets.Parse(name)).Message, StringComparison.Ordinal);
 

@@ -1,0 +1,66 @@
+namespace Nibble.Recipes;
+
+/// <summary>In which order GPTQ goes through the columns of a weight.</summary>
+public enum ActivationOrder
+{
+    /// <summary>As they stand.</summary>
+    None,
+
+    /// <summary>Largest activations first; scales come from the original weights, and groups stay as they stand.</summary>
+    Weight,
+
+    /// <summary>Largest activations first; groups follow that order, and the file holds each column's group (<c>weight_g_idx</c>).</summary>
+    Group,
+}
+
+/// <summary>How post-training quantization runs.</summary>
+public sealed record PtqSettings
+{
+    /// <summary>Windows of calibration text, at least 1.</summary>
+    public int Windows { get; init; } = 64;
+
+    /// <summary>Tokens in a window, at least 2.</summary>
+    public int SequenceLength { get; init; } = 256;
+
+    /// <summary>GPTQ: what is added to the Hessian's diagonal, as a share of its mean.</summary>
+    public double Dampening { get; init; } = 0.01;
+
+    /// <summary>GPTQ: the order of the columns.</summary>
+    public ActivationOrder ActivationOrder { get; init; } = ActivationOrder.Weight;
+
+    /// <summary>Whether a layer is calibrated on what the quantized layers before it in its block compute; between blocks it always is.</summary>
+    public bool Sequential { get; init; } = true;
+
+    /// <summary>AWQ and SmoothQuant: exponents tried between 0 and 1, at least 1.</summary>
+    public int ScalingGrid { get; init; } = 20;
+
+    /// <summary>AdaRound and SignRound: optimizer steps a block, at least 1.</summary>
+    public int LearningSteps { get; init; } = 200;
+
+    /// <summary>AdaRound and SignRound: windows in a step, at least 1.</summary>
+    public int LearningBatch { get; init; } = 8;
+
+    /// <summary>AdaRound and SignRound: the peak learning rate.</summary>
+    public double LearningRate { get; init; } = 5e-3;
+
+    /// <summary>Refuses settings that no run could follow.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>
+    public void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(Windows, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(SequenceLength, 2);
+        ArgumentOutOfRangeException.ThrowIfLessThan(ScalingGrid, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(LearningSteps, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(LearningBatch, 1);
+        Within(Dampening, 1, nameof(Dampening));
+        Within(LearningRate, double.MaxValue, nameof(LearningRate));
+    }
+
+    private static void Within(double value, double max, string name)
+    {
+        if (!(value > 0 && value <= max))
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}, expected above 0 to {max}.");
+        }
+    }
+}
