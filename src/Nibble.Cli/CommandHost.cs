@@ -37,6 +37,9 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         TorchSharp.torch.set_num_threads(threads ?? Environment.ProcessorCount);
     }
 
+    /// <summary>Tells the user on stderr what does not stop the work, or why it stopped.</summary>
+    public void Warn(string message) => error.WriteLine($"nibble: {message}");
+
     /// <summary>Runs work while its progress is shown on stderr.</summary>
     public T WithProgress<T>(Func<IProgressLine, T> work) => ProgressDisplay.Run(error, work);
 

@@ -24,6 +24,19 @@ internal static class CommonOptions
 
     public static Option<int?> Threads() => AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
 
+    public static Option<string> Device()
+    {
+        var option = new Option<string>("--device") { Description = "Where tensors are worked on: cpu, cuda or cuda:N (which needs a libtorch for CUDA).", DefaultValueFactory = _ => "cpu" };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: var value }] && !(value is "cpu" or "cuda" || (value.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(value.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out _))))
+            {
+                result.AddError($"--device is {value}, expected cpu, cuda or cuda:N.");
+            }
+        });
+        return option;
+    }
+
     public static Option<int?> Steps(string otherwise) => AtLeast("--steps", 1, $"Optimizer steps of training; {otherwise} when not given.");
 
     public static Option<int?> Context() => AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");

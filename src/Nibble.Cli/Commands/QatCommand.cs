@@ -1,9 +1,11 @@
 using System.CommandLine;
 using System.Diagnostics;
+using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 
 namespace Nibble.Cli.Commands;
@@ -49,7 +51,9 @@ internal static class QatCommand
                 trainer.Train(progress, host.Cancellation);
                 return trainer.Convert();
             });
-            QuantizeOutput.Write(host, parsed.GetValue(json), loaded, quantized, folder, started, trainer.Losses[^1].Loss);
+            QuantizedModelFile.Save(quantized, folder);
+            var result = new QuantizationResult(loaded.Name, quantized.Layers.Count, loaded.Bytes, QuantizedModelFile.TensorBytes(folder));
+            QuantizeOutput.Report(host, parsed.GetValue(json), result, rules.Name, quantized.Provenance.Method, folder, started, trainer.Losses[^1].Loss);
             return ExitCode.Done;
         });
         return command;

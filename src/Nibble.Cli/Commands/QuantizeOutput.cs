@@ -1,12 +1,11 @@
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Artifacts;
 using Nibble.Cli.Rendering;
-using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What <c>ptq</c> and <c>qat</c> do alike: refuse an existing output early, write the artifact, say what was written.</summary>
+/// <summary>What <c>ptq</c> and <c>qat</c> do alike: refuse an existing output early, say what was written.</summary>
 internal static class QuantizeOutput
 {
     /// <summary>Refuses an output folder that exists, before hours are spent on what could not be written.</summary>
@@ -24,21 +23,30 @@ internal static class QuantizeOutput
         }
     }
 
-    public static void Write(CommandHost host, bool json, LoadedModel source, QuantizedModel model, string folder, long started, double? loss)
+    /// <summary>Refuses an output folder that exists, unless an interrupted run left its work beside it.</summary>
+    /// <exception cref="NibbleException">Something stands at the path, or it is empty.</exception>
+    public static void RequireAbsentOrUnfinished(string folder)
     {
-        QuantizedModelFile.Save(model, folder);
-        var bytes = QuantizedModelFile.TensorBytes(folder);
+        if (folder.Length == 0 || !PostTrainingQuantizer.IsUnfinished(folder))
+        {
+            RequireAbsent(folder);
+        }
+    }
+
+    /// <summary>Says what was written.</summary>
+    public static void Report(CommandHost host, bool json, QuantizationResult result, string recipe, string method, string folder, long started, double? loss)
+    {
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         if (json)
         {
             host.WriteJson(
-                new QuantizeDocument(QuantizeDocument.CurrentSchema, source.Name, model.Recipe.Name, model.Provenance.Method, folder, model.Layers.Count, bytes, source.Bytes, seconds, loss),
+                new QuantizeDocument(QuantizeDocument.CurrentSchema, result.Model, recipe, method, folder, result.Layers, result.Bytes, result.SourceBytes, seconds, loss),
                 CliJson.Default.QuantizeDocument);
             return;
         }
 
         host.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{folder}: {model.Layers.Count} layers by {model.Provenance.Method} {model.Recipe.Name}, {bytes:N0} bytes ({(double)source.Bytes / bytes:F2} times smaller than {source.Bytes:N0}), {seconds:F1} s"));
+            $"{folder}: {result.Layers} layers by {method} {recipe}, {result.Bytes:N0} bytes ({(double)result.SourceBytes / result.Bytes:F2} times smaller than {result.SourceBytes:N0}), {seconds:F1} s"));
     }
 }

@@ -117,7 +117,7 @@ internal sealed class ComparisonRunner : IDisposable
         progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
-        var quantized = PostTrainingQuantizer.Run(original, recipe, training, calibration, options.Seed, progress, cancellation);
+        var quantized = PostTrainingQuantizer.Run(original, recipe, training, options.Seed, progress, cancellation);
         return Measure(name, RunMethod.Ptq, recipe, quantized, started, memory, []);
     }
 

@@ -46,7 +46,17 @@ public static class ActivationCalibration
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(options);
-        var rules = model.Linears
+        return Observe(model.Linears, recipe, () => Feed(model, text ?? throw MissingText(recipe), options, progress, cancellation));
+    }
+
+    /// <summary>Decides the activation quantization of some layers.</summary>
+    /// <param name="linears">The layers by name; unchanged afterwards.</param>
+    /// <param name="recipe">Says how.</param>
+    /// <param name="feed">Runs calibration text through the layers; called once, and only when a layer is static.</param>
+    /// <exception cref="NibbleException">The input of a static layer is not finite.</exception>
+    internal static IReadOnlyDictionary<string, ActivationQuantization> Observe(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Recipe recipe, Action feed)
+    {
+        var rules = linears
             .Select(linear => (linear.Key, linear.Value, Rule: recipe.RuleFor(linear.Key)?.Activations))
             .Where(item => item.Rule is not null)
             .ToList();
@@ -62,11 +72,6 @@ public static class ActivationCalibration
             return result;
         }
 
-        if (text is null)
-        {
-            throw new NibbleException($"the recipe '{recipe.Name}' quantizes activations with static ranges, which need calibration text: give --data");
-        }
-
         foreach (var item in observed)
         {
             item.Layer.InputQuantizer = new ObservingQuantizer(item.Observer);
@@ -74,7 +79,7 @@ public static class ActivationCalibration
 
         try
         {
-            Feed(model, text, options, progress, cancellation);
+            feed();
         }
         finally
         {
@@ -96,6 +101,10 @@ public static class ActivationCalibration
 
         return result;
     }
+
+    /// <summary>The fault of a recipe that needs text where none was given.</summary>
+    internal static NibbleException MissingText(Recipe recipe) =>
+        new($"the recipe '{recipe.Name}' looks at activations, which needs calibration text: give --data FILE, or --data self to let the model write it");
 
     private static void Feed(LlamaModel model, TokenizedText text, CalibrationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {

@@ -18,11 +18,7 @@ internal static class Conversion
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
         var floats = source.Model.named_parameters()
             .Where(item => !quantized.Contains(item.name))
-            .Select(item => new FloatTensor(
-                item.name,
-                [.. item.parameter.shape.Select(size => (int)size)],
-                StoredValues(item.parameter, source.StoredAs[item.name]),
-                source.StoredAs[item.name]))
+            .Select(item => Stored(item.name, item.parameter, source.StoredAs[item.name]))
             .ToList();
         return new QuantizedModel(source.ConfigJson, layers, floats, recipe, new Provenance(Version, method, seed, source.Hashes, metrics), source.Folder);
     }
@@ -39,6 +35,14 @@ internal static class Conversion
         };
     }
 
+    /// <summary>Overwrites a parameter with values, row by row.</summary>
+    public static void CopyInto(Tensor parameter, float[] values)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        parameter.copy_(tensor(values).view(parameter.shape));
+    }
+
     /// <summary>A tensor's values, row by row.</summary>
     /// <remarks>
     /// The tensor must be held by its owner or by a dispose scope. One that nothing holds may be finalized while libtorch still reads
@@ -50,9 +54,10 @@ internal static class Conversion
         return tensor.detach().cpu().contiguous().data<float>().ToArray();
     }
 
-    private static float[] StoredValues(Tensor tensor, ElementType type)
+    /// <summary>A tensor as it is stored.</summary>
+    public static FloatTensor Stored(string name, Tensor tensor, ElementType type)
     {
         using var scope = NewDisposeScope();
-        return ValuesOf(RoundTo(tensor, type));
+        return new FloatTensor(name, [.. tensor.shape.Select(size => (int)size)], ValuesOf(RoundTo(tensor, type)), type);
     }
 }

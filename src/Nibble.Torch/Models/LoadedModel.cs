@@ -3,7 +3,6 @@ using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
-using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
@@ -45,47 +44,34 @@ public sealed record LoadedModel(
         }
     }
 
+    /// <summary>Refuses a folder that holds a quantized model, without loading it.</summary>
+    /// <exception cref="NibbleException">The folder is an artifact.</exception>
+    public static void RequireFloat(string folder)
+    {
+        if (QuantizedModelFile.IsArtifact(folder))
+        {
+            using var artifact = Open(folder);
+            artifact.RequireFloat();
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose() => Model.Dispose();
 
     private static LoadedModel OpenCheckpoint(string folder)
     {
-        using var checkpoint = Checkpoint.Open(folder);
-        var config = LlamaConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, "config.json"));
-        var tokenizer = TextTokenizer.Load(folder);
-        if (tokenizer.VocabularySize > config.VocabularySize)
-        {
-            throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {config.VocabularySize} of config.json's vocab_size; the tokenizer belongs to another model");
-        }
-
-        var model = new LlamaModel(config);
-        var storedAs = new Dictionary<string, ElementType>();
+        using var checkpoint = LlamaCheckpoint.Open(folder);
+        var model = new LlamaModel(checkpoint.Config);
         try
         {
+            var storedAs = new Dictionary<string, ElementType>();
             foreach (var (name, parameter) in model.named_parameters())
             {
-                if (!checkpoint.Contains(name))
-                {
-                    throw new NibbleException($"{folder}: the checkpoint lacks the tensor '{name}', which a model of type '{config.ModelType}' has");
-                }
-
-                var entry = checkpoint.Entry(name);
-                if (!entry.Shape.SequenceEqual(parameter.shape))
-                {
-                    throw new NibbleException($"{folder}: tensor '{name}' has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", parameter.shape)}] from config.json");
-                }
-
-                storedAs[name] = entry.ElementType;
-                CopyInto(parameter, checkpoint.ReadFloats(name));
+                checkpoint.Load(name, parameter);
+                storedAs[name] = checkpoint.StoredAs(name);
             }
 
-            var unknown = checkpoint.TensorNames.FirstOrDefault(name => !storedAs.ContainsKey(name) && !name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) && name != "lm_head.weight");
-            if (unknown is not null)
-            {
-                throw new NibbleException($"{folder}: the checkpoint holds the tensor '{unknown}', which a model of type '{config.ModelType}' with this config.json does not use");
-            }
-
-            return new LoadedModel(folder, checkpoint.ConfigJson, model, tokenizer, storedAs, checkpoint.TensorBytes, checkpoint.Hashes());
+            return new LoadedModel(folder, checkpoint.ConfigJson, model, checkpoint.Tokenizer, storedAs, checkpoint.Bytes, checkpoint.Hashes());
         }
         catch
         {
@@ -126,7 +112,7 @@ public sealed record LoadedModel(
                         throw new NibbleException($"{source}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{linear.OutFeatures}, {linear.InFeatures}] from config.json");
                     }
 
-                    CopyInto(linear.Weight, layer.Weight.Dequantize());
+                    Conversion.CopyInto(linear.Weight, layer.Weight.Dequantize());
                     linear.InputQuantizer = InputQuantizers.Create(layer.Input);
                 }
             }
@@ -135,7 +121,7 @@ public sealed record LoadedModel(
             {
                 if (floats.TryGetValue(name, out var value) && value.Shape.Select(size => (long)size).SequenceEqual(parameter.shape))
                 {
-                    CopyInto(parameter, value.Values);
+                    Conversion.CopyInto(parameter, value.Values);
                 }
                 else if (!name.EndsWith(".weight", StringComparison.Ordinal) || !layers.ContainsKey(name[..^".weight".Length]))
                 {
@@ -155,12 +141,5 @@ public sealed record LoadedModel(
             model.Dispose();
             throw;
         }
-    }
-
-    private static void CopyInto(Tensor parameter, float[] values)
-    {
-        using var guard = no_grad();
-        using var scope = NewDisposeScope();
-        parameter.copy_(tensor(values).view(parameter.shape));
     }
 }

@@ -1,65 +1,65 @@
-using Nibble.Algorithms.RoundToNearest;
 using Nibble.Artifacts;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Ptq;
 
 /// <summary>The first road: quantizes a trained model without training it.</summary>
+/// <remarks>
+/// A decoder block is in memory at a time, with the statistics of its inputs and one batch of activations. Finished blocks are written
+/// at once, so a run that was stopped or killed goes on at the last finished one when it is started again, and ends with the same bytes
+/// as one that was not interrupted.
+/// </remarks>
 public static class PostTrainingQuantizer
 {
-    /// <summary>Quantizes a model.</summary>
-    /// <param name="source">The float model; unchanged afterwards.</param>
-    /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="text">Calibration text; null is enough when the recipe has no static activations.</param>
-    /// <param name="calibration">How much of the text is used.</param>
-    /// <param name="seed">Recorded in the artifact; round to nearest draws nothing at random.</param>
-    /// <param name="progress">Told after each window and each layer.</param>
-    /// <param name="cancellation">Stops between windows and layers.</param>
-    /// <exception cref="NibbleException">The recipe matches no layer, or needs text that is missing.</exception>
-    public static QuantizedModel Run(
-        LoadedModel source,
-        Recipe recipe,
-        TokenizedText? text,
-        CalibrationOptions calibration,
-        long seed,
-        IProgress<RunProgress>? progress = null,
-        CancellationToken cancellation = default)
+    /// <summary>Quantizes a checkpoint into an artifact.</summary>
+    /// <param name="options">What to do.</param>
+    /// <param name="progress">Told after each layer.</param>
+    /// <param name="cancellation">Stops between layers and batches; what is finished is kept for the next run.</param>
+    /// <exception cref="NibbleException">The model cannot be loaded, the recipe matches no layer or needs text that is missing, the output exists, or its job folder belongs to another job.</exception>
+    public static QuantizationResult Run(PtqOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
-        ArgumentNullException.ThrowIfNull(source);
-        ArgumentNullException.ThrowIfNull(recipe);
-        var chosen = source.Model.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).ToList();
-        RequireLayers(chosen.Count, source, recipe);
-        var inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration, progress, cancellation);
-        var layers = new List<QuantizedLayer>(chosen.Count);
-        foreach (var (name, linear) in chosen)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            var rule = recipe.RuleFor(name)!;
-            try
-            {
-                var weight = RoundToNearest.Quantize(Conversion.ValuesOf(linear.Weight), linear.OutFeatures, linear.InFeatures, rule.Weights!, rule.Range);
-                layers.Add(new QuantizedLayer(name, weight, inputs.GetValueOrDefault(name)));
-            }
-            catch (NibbleException exception)
-            {
-                throw new NibbleException($"{source.Name}, {name}: {exception.Message}", exception);
-            }
-
-            progress?.Report(new RunProgress("quantize", layers.Count, chosen.Count));
-        }
-
-        return Conversion.Assemble(source, layers, recipe, "ptq", seed, new Dictionary<string, double>());
+        ArgumentNullException.ThrowIfNull(options);
+        using var run = new PtqRun(options, progress, cancellation);
+        return run.Run();
     }
 
+    /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
+    /// <param name="source">The float model as it is in its folder.</param>
+    /// <param name="recipe">What to do with each layer.</param>
+    /// <param name="text">Calibration text; null is enough for recipes that look at no activations.</param>
+    /// <param name="seed">Drives everything random.</param>
+    /// <param name="progress">Told after each layer.</param>
+    /// <param name="cancellation">Stops between layers and batches.</param>
+    /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
+    public static QuantizedModel Run(
+        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        source.RequireFloat();
+        var work = Directory.CreateTempSubdirectory("nibble-ptq-").FullName;
+        try
+        {
+            var output = Path.Combine(work, "artifact");
+            Run(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed }, progress, cancellation);
+            return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder };
+        }
+        finally
+        {
+            Directory.Delete(work, recursive: true);
+        }
+    }
+
+    /// <summary>Whether an interrupted run has left work for an output.</summary>
+    public static bool IsUnfinished(string output) => PtqJob.Exists(output);
+
     /// <summary>Refuses a recipe that would quantize nothing.</summary>
-    internal static void RequireLayers(int matched, LoadedModel source, Recipe recipe)
+    internal static void RequireLayers(int matched, IReadOnlyList<string> names, string model, Recipe recipe)
     {
         if (matched == 0)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' matches none of the {source.Model.Linears.Count} linear layers of {source.Name}, so nothing would be quantized; their names look like '{source.Model.Linears[0].Key}'");
+            throw new NibbleException($"the recipe '{recipe.Name}' matches none of the {names.Count} linear layers of {model}, so nothing would be quantized; their names look like '{names[0]}'");
         }
     }
 }

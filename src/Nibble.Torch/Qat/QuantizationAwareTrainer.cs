@@ -70,7 +70,7 @@ public sealed class QuantizationAwareTrainer
             }
         }
 
-        PostTrainingQuantizer.RequireLayers(layers.Count, source, recipe);
+        PostTrainingQuantizer.RequireLayers(layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
     }
 
     /// <summary>The text trained on.</summary>

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
+using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
 
 namespace Nibble.Artifacts;
@@ -26,7 +27,7 @@ internal sealed record ArtifactManifest(
     private const int SchemaVersion = 1;
 
     /// <summary>The manifest of a model.</summary>
-    public static ArtifactManifest Of(QuantizedModel model)
+    public static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format)
     {
         var groups = new Dictionary<RecipeRule, RecipeRule>();
         var layers = new List<(string, RecipeRule)>();
@@ -35,15 +36,46 @@ internal sealed record ArtifactManifest(
             var scheme = new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null);
             if (!groups.TryGetValue(scheme, out var group))
             {
-                group = scheme with { Pattern = string.Create(CultureInfo.InvariantCulture, $"group_{groups.Count}") };
+                group = scheme with { Pattern = GroupName(groups.Count) };
                 groups.Add(scheme, group);
             }
 
             layers.Add((layer.Name, group));
         }
 
-        return new ArtifactManifest(
-            CompressedTensorsLayer.FormatFor(model.Layers), model.Recipe, model.Provenance, model.ConfigJson, layers, [.. model.FloatTensors.Select(tensor => tensor.Name)]);
+        return new ArtifactManifest(format, model.Recipe, model.Provenance, model.ConfigJson, layers, [.. model.FloatTensors.Select(tensor => tensor.Name)]);
+    }
+
+    /// <summary>The manifest of a model whose parts have manifests of their own.</summary>
+    /// <param name="parts">The parts' manifests, in the model's order.</param>
+    /// <param name="others">Float tensors that stand in no part.</param>
+    /// <exception cref="NibbleException">The parts store codes in different ways.</exception>
+    public static ArtifactManifest Join(IReadOnlyList<ArtifactManifest> parts, IEnumerable<SafetensorsTensor> others)
+    {
+        if (parts.Any(part => part.Format != parts[0].Format))
+        {
+            throw new NibbleException("The parts of the model store codes in different ways, so they belong to different runs; start over.");
+        }
+
+        // Each part has numbered its schemes by itself.
+        var groups = new Dictionary<RecipeRule, RecipeRule>();
+        RecipeRule Group(RecipeRule scheme)
+        {
+            var key = scheme with { Pattern = string.Empty };
+            if (!groups.TryGetValue(key, out var group))
+            {
+                group = key with { Pattern = GroupName(groups.Count) };
+                groups.Add(key, group);
+            }
+
+            return group;
+        }
+
+        return parts[0] with
+        {
+            Layers = [.. parts.SelectMany(part => part.Layers).Select(layer => (layer.Name, Group(layer.Scheme)))],
+            FloatTensors = [.. parts.SelectMany(part => part.FloatTensors), .. others.Select(tensor => tensor.Name)],
+        };
     }
 
     /// <summary>The layers of each scheme.</summary>
@@ -170,6 +202,8 @@ internal sealed record ArtifactManifest(
                 metric => metric.Name,
                 metric => metric.Value.ValueKind == JsonValueKind.String ? double.Parse(metric.Value.GetString()!, CultureInfo.InvariantCulture) : metric.Value.GetDouble()),
             StringComparer.Ordinal));
+
+    private static string GroupName(int number) => string.Create(CultureInfo.InvariantCulture, $"group_{number}");
 
     private static string Text(JsonElement element, string key) => element.GetProperty(key).GetString() ?? throw new FormatException($"{key} is null");
 }

@@ -29,6 +29,60 @@ public static class QuantizedModelFile
     public static void Save(QuantizedModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);
+        SavePart(model, CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme))), folder);
+    }
+
+    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time; <see cref="Join"/> puts the parts together.</summary>
+    /// <param name="part">The layers and tensors at hand, with the recipe, provenance and configuration of the whole.</param>
+    /// <param name="format">How the whole model stores codes: <see cref="CompressedTensorsLayer.FormatFor"/> of all its layers.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    /// <exception cref="ArgumentException">The part contradicts itself, such as by a scale that its precision cannot hold.</exception>
+    public static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(part);
+        RequireConsistent(part);
+        var manifest = ArtifactManifest.Of(part, format);
+        Create(folder, part.TokenizerFolder, temporary => Write(manifest, temporary,
+        [
+            .. part.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
+            .. part.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
+        ]));
+    }
+
+    /// <summary>Puts saved parts together into one artifact, copying a tensor at a time.</summary>
+    /// <param name="parts">The folders of the parts, in the model's order; they agree in recipe, provenance and configuration.</param>
+    /// <param name="others">Float tensors that stand in no part.</param>
+    /// <param name="tokenizerFolder">The folder that holds the tokenizer's files.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">A part is missing or broken, or the folder exists already.</exception>
+    public static void Join(IReadOnlyList<string> parts, IReadOnlyList<SafetensorsTensor> others, string tokenizerFolder, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(parts);
+        ArgumentNullException.ThrowIfNull(others);
+        ArgumentOutOfRangeException.ThrowIfZero(parts.Count, nameof(parts));
+        var manifests = parts.Select(part => ArtifactManifest.Read(Path.Combine(part, ArtifactManifest.FileName))).ToList();
+        var files = new List<SafetensorsFile>();
+        try
+        {
+            var tensors = others.ToList();
+            foreach (var part in parts)
+            {
+                var file = SafetensorsFile.Open(Path.Combine(part, Checkpoint.WeightsName));
+                files.Add(file);
+                tensors.AddRange(file.Tensors.Select(entry => new SafetensorsTensor(entry.Name, entry.ElementType, entry.Shape, stream => file.CopyTo(entry.Name, stream))));
+            }
+
+            Create(folder, tokenizerFolder, temporary => Write(ArtifactManifest.Join(manifests, others), temporary, tensors));
+        }
+        finally
+        {
+            files.ForEach(file => file.Dispose());
+        }
+    }
+
+    private static void Create(string folder, string tokenizerFolder, Action<string> write)
+    {
         ArgumentNullException.ThrowIfNull(folder);
         var target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         if (Path.Exists(target))
@@ -36,17 +90,25 @@ public static class QuantizedModelFile
             throw new NibbleException($"{folder} exists already; choose another output folder or delete it first.");
         }
 
-        if (model.TokenizerFolder.Length > 0 && !Directory.Exists(model.TokenizerFolder))
+        if (tokenizerFolder.Length > 0 && !Directory.Exists(tokenizerFolder))
         {
-            throw new NibbleException($"The tokenizer's folder {model.TokenizerFolder} does not exist.");
+            throw new NibbleException($"The tokenizer's folder {tokenizerFolder} does not exist.");
         }
 
-        RequireConsistent(model);
         var temporary = $"{target}.tmp-{Environment.ProcessId}";
         try
         {
             Directory.CreateDirectory(temporary);
-            Write(model, temporary);
+            foreach (var path in tokenizerFolder.Length > 0 ? TokenizerFiles.In(tokenizerFolder) : [])
+            {
+                AtomicFile.Write(Path.Combine(temporary, Path.GetFileName(path)), stream =>
+                {
+                    using var tokenizer = File.OpenRead(path);
+                    tokenizer.CopyTo(stream);
+                });
+            }
+
+            write(temporary);
             Directory.Move(temporary, target);
         }
         finally
@@ -81,26 +143,10 @@ public static class QuantizedModelFile
         return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder);
     }
 
-    private static void Write(QuantizedModel model, string folder)
+    private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)
     {
-        var manifest = ArtifactManifest.Of(model);
-        foreach (var path in model.TokenizerFolder.Length > 0 ? TokenizerFiles.In(model.TokenizerFolder) : [])
-        {
-            AtomicFile.Write(Path.Combine(folder, Path.GetFileName(path)), stream =>
-            {
-                using var tokenizer = File.OpenRead(path);
-                tokenizer.CopyTo(stream);
-            });
-        }
-
-        SafetensorsWriter.Write(
-            Path.Combine(folder, Checkpoint.WeightsName),
-            [
-                .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, manifest.Format)),
-                .. model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
-            ],
-            new Dictionary<string, string> { ["format"] = "pt" });
-        WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer => WriteConfig(writer, model, manifest));
+        SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+        WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer => WriteConfig(writer, manifest, tensors));
         WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
     }
 
@@ -110,9 +156,9 @@ public static class QuantizedModelFile
         write(writer);
     });
 
-    private static void WriteConfig(Utf8JsonWriter writer, QuantizedModel model, ArtifactManifest manifest)
+    private static void WriteConfig(Utf8JsonWriter writer, ArtifactManifest manifest, IReadOnlyList<SafetensorsTensor> tensors)
     {
-        using var config = JsonDocument.Parse(model.ConfigJson);
+        using var config = JsonDocument.Parse(manifest.ConfigJson);
         writer.WriteStartObject();
         foreach (var property in config.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key))
         {
@@ -120,21 +166,22 @@ public static class QuantizedModelFile
         }
 
         writer.WritePropertyName(CompressedTensorsConfig.Key);
-        CompressedTensorsConfig.Write(writer, manifest.Format, manifest.Groups(), Ignored(model));
+        CompressedTensorsConfig.Write(writer, manifest.Format, manifest.Groups(), Ignored(manifest, tensors));
         writer.WriteEndObject();
     }
 
     /// <summary>The modules that an engine could take for linear layers but that stay float.</summary>
-    private static IEnumerable<string> Ignored(QuantizedModel model)
+    private static IEnumerable<string> Ignored(ArtifactManifest manifest, IReadOnlyList<SafetensorsTensor> tensors)
     {
         const string Suffix = ".weight";
         const string Head = "lm_head";
-        var matrices = model.FloatTensors
-            .Where(tensor => tensor.Shape.Count == 2 && tensor.Name.EndsWith(Suffix, StringComparison.Ordinal))
+        var floats = manifest.FloatTensors.ToHashSet(StringComparer.Ordinal);
+        var matrices = tensors
+            .Where(tensor => floats.Contains(tensor.Name) && tensor.Shape.Count == 2 && tensor.Name.EndsWith(Suffix, StringComparison.Ordinal))
             .Select(tensor => tensor.Name[..^Suffix.Length]);
 
         // A head that shares the embedding's weights has no tensor of its own.
-        return (model.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
+        return (manifest.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
     }
 
     private static FloatTensor ReadFloats(TensorSource source, string name)

@@ -18,7 +18,7 @@ internal static class ReadmeSnippet
         var text = TokenizedText.Read(textFile, model.Tokenizer);
         var recipe = RecipePresets.Parse("w4a16-g32");
 
-        var quantized = PostTrainingQuantizer.Run(model, recipe, text, CalibrationOptions.For(model.Model.Config), seed: 1);
+        var quantized = PostTrainingQuantizer.Run(model, recipe, text, seed: 1);
         QuantizedModelFile.Save(quantized, output);
 
         using var artifact = LoadedModel.Open(output);

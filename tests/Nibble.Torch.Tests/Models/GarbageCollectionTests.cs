@@ -34,7 +34,7 @@ public sealed class GarbageCollectionTests : IDisposable
         {
             using var model = tiny.Open(folder);
             Assert.All(model.Model.named_parameters(), item => Bits.Equal(expected[item.name].Values, item.parameter));
-            Assert.NotEmpty(PostTrainingQuantizer.Run(model, RecipePresets.Parse("w4a16-g8"), null, new CalibrationOptions(), 1).FloatTensors);
+            Assert.NotEmpty(PostTrainingQuantizer.Run(model, RecipePresets.Parse("w4a16-g8"), null, 1).FloatTensors);
         }
 
         await stop.CancelAsync();

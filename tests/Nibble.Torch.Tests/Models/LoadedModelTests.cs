@@ -85,7 +85,7 @@ public sealed class LoadedModelTests : IDisposable
         var artifact = folder.File("artifact");
         using (var source = new TinyLlama().Open(folder))
         {
-            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8"), null, new CalibrationOptions(), seed: 3), artifact);
+            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8"), null, seed: 3), artifact);
         }
 
         using var loaded = LoadedModel.Open(artifact);
@@ -99,7 +99,7 @@ public sealed class LoadedModelTests : IDisposable
     public void Simulate_RefusesTensorsThatAreNotTheConfigs()
     {
         using var source = new TinyLlama().Open(folder);
-        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a16-g8"), null, new CalibrationOptions(), seed: 0);
+        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a16-g8"), null, seed: 0);
         using (LoadedModel.Simulate(model, "whole"))
         {
         }

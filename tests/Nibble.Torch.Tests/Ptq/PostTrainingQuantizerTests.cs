@@ -26,7 +26,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         using var source = tiny.Open(folder);
         var told = new Told();
         var recipe = RecipePresets.Parse("w3a16-g8-mse");
-        var model = PostTrainingQuantizer.Run(source, recipe, null, Calibration, seed: 9, told);
+        var model = PostTrainingQuantizer.Run(source, recipe, null, seed: 9, told);
 
         var tensors = tiny.Tensors();
         var rule = recipe.Rules[^1];
@@ -65,7 +65,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
     {
         using var source = new TinyLlama { Type = "qwen3", StoredAs = ElementType.F16 }.Open(folder);
         var text = Texts.Random(100);
-        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset), text, Calibration, seed: 1);
+        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset), text, seed: 1);
         using var simulated = LoadedModel.Simulate(model, "memory");
         QuantizedModelFile.Save(model, folder.File("artifact"));
         using var loaded = LoadedModel.Open(folder.File("artifact"));
@@ -82,7 +82,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         SortedDictionary<string, byte[]> Make(string name)
         {
             using var source = new TinyLlama().Open(folder);
-            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8-static-mse"), Texts.Random(100), Calibration, seed: 4), folder.File(name));
+            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8-static-mse"), Texts.Random(100), seed: 4), folder.File(name));
             return TemporaryFolder.Contents(folder.File(name));
         }
 
@@ -98,10 +98,10 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         var nothing = new Recipe("mine", [new RecipeRule("transformer.*", new QuantizationScheme(4, true, Granularity.Channel))]);
         Assert.Equal(
             "the recipe 'mine' matches none of the 15 linear layers of tiny, so nothing would be quantized; their names look like 'model.layers.0.self_attn.q_proj'",
-            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, nothing, null, Calibration, 0)).Message);
+            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, nothing, null, 0)).Message);
         Assert.Contains(
             "give --data",
-            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static"), null, Calibration, 0)).Message,
+            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static"), null, 0)).Message,
             StringComparison.Ordinal);
     }
 
@@ -111,7 +111,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         using var source = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
         var told = new Told(progress => cancellation.Cancel());
-        Assert.Throws<OperationCanceledException>(() => PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a16-g8"), null, Calibration, 0, told, cancellation.Token));
+        Assert.Throws<OperationCanceledException>(() => PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a16-g8"), null, 0, told, cancellation.Token));
         Assert.Single(told.All);
     }
 }
@@ -129,7 +129,7 @@ public sealed class PostTrainingQuantizerRealModelTests
         var rest = RecipePresets.Parse(preset);
         var scheme = rest.Rules[^1].Weights!;
         var row = new QuantizationScheme(scheme.Bits, symmetric: false, Granularity.Channel) { ScalePrecision = ScalePrecision.Float16 };
-        var model = PostTrainingQuantizer.Run(source, new Recipe(preset, [new RecipeRule("*.down_proj", row), .. rest.Rules]), null, new CalibrationOptions(), 1);
+        var model = PostTrainingQuantizer.Run(source, new Recipe(preset, [new RecipeRule("*.down_proj", row), .. rest.Rules]), null, 1);
         using var simulated = LoadedModel.Simulate(model, preset);
         Assert.Equal(expected, Evaluator.Evaluate(simulated, Texts.TinyStories("valid.txt", source), 512, 20).Perplexity, expected * share);
     }
@@ -139,7 +139,7 @@ public sealed class PostTrainingQuantizerRealModelTests
     {
         using var source = Texts.Stories();
         var text = Texts.TinyStories("valid.txt", source);
-        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static"), text, new CalibrationOptions(8, 256), 1);
+        var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static"), text, 1);
         Assert.Equal(35, model.Layers.Count);
         Assert.All(model.Layers, layer => Assert.InRange(layer.Input!.Static!.Value.Scale, 1e-4f, 10));
         using var simulated = LoadedModel.Simulate(model, "w8a8-static");

@@ -248,7 +248,7 @@ public sealed class QuantizationAwareTrainerRealModelTests
         var recipe = RecipePresets.Parse("w2a16-g32");
         using var model = Texts.Stories();
         var (train, valid) = (Texts.TinyStories("train.txt", model), Texts.TinyStories("valid.txt", model));
-        using var rounded = LoadedModel.Simulate(PostTrainingQuantizer.Run(model, recipe, null, new CalibrationOptions(), 1), "ptq");
+        using var rounded = LoadedModel.Simulate(PostTrainingQuantizer.Run(model, recipe, null, 1), "ptq");
         var roundedPerplexity = Evaluator.Evaluate(rounded, valid, 512, 5).Perplexity;
 
         var trainer = new QuantizationAwareTrainer(model, recipe, new QatSettings { Steps = 30, BatchSize = 4, SequenceLength = 128, LearningRate = 2e-3 }, train, new CalibrationOptions(), 1);

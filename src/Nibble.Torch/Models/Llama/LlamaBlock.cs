@@ -39,6 +39,10 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
+    /// <summary>The names of a block's linear layers inside it, in the order of the stages.</summary>
+    public static IReadOnlyList<string> LayerNames { get; } =
+        ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+
     internal RmsNorm InputNorm => input_layernorm;
 
     internal LlamaAttention Attention => self_attn;

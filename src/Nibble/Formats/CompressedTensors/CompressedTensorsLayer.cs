@@ -6,7 +6,7 @@ using Nibble.Numerics;
 namespace Nibble.Formats.CompressedTensors;
 
 /// <summary>How compressed-tensors stores codes.</summary>
-internal enum CompressedTensorsFormat
+public enum CompressedTensorsFormat
 {
     /// <summary><c>pack-quantized</c>: codes packed into 32-bit words.</summary>
     PackQuantized,
@@ -22,16 +22,17 @@ internal enum CompressedTensorsFormat
 /// [out, 1] or [out, groups]; <c>weight_zero_point</c> where asymmetric: packed along the outputs, I32 [words, groups], except per
 /// tensor and in <c>int-quantized</c>, where it is I8 of the scale's shape; <c>input_scale</c> and <c>input_zero_point</c> [1] where static.
 /// </remarks>
-internal static class CompressedTensorsLayer
+public static class CompressedTensorsLayer
 {
     private static readonly long[] One = [1];
 
     /// <summary>The format that holds all layers of a model.</summary>
-    public static CompressedTensorsFormat FormatFor(IEnumerable<QuantizedLayer> layers) =>
-        layers.All(layer => layer is { Weight.Scheme.Bits: 8, Input.Scheme.Bits: 8 }) ? CompressedTensorsFormat.IntQuantized : CompressedTensorsFormat.PackQuantized;
+    /// <param name="schemes">The schemes of each layer's weight and input; null for an input that stays float.</param>
+    public static CompressedTensorsFormat FormatFor(IEnumerable<(QuantizationScheme Weight, QuantizationScheme? Input)> schemes) =>
+        schemes.All(layer => layer is { Weight.Bits: 8, Input.Bits: 8 }) ? CompressedTensorsFormat.IntQuantized : CompressedTensorsFormat.PackQuantized;
 
     /// <summary>The tensors of a layer.</summary>
-    public static IEnumerable<SafetensorsTensor> Tensors(QuantizedLayer layer, CompressedTensorsFormat format)
+    internal static IEnumerable<SafetensorsTensor> Tensors(QuantizedLayer layer, CompressedTensorsFormat format)
     {
         var weight = layer.Weight;
         var (rows, columns, bits) = (weight.Rows, weight.Columns, weight.Scheme.Bits);
@@ -73,7 +74,7 @@ internal static class CompressedTensorsLayer
     /// <param name="input">The input's scheme; null when it stays float.</param>
     /// <param name="format">How the file stores codes.</param>
     /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the scheme does not allow.</exception>
-    public static QuantizedLayer Read(TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format)
+    internal static QuantizedLayer Read(TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format)
     {
         var (rows, columns, codes) = ReadCodes(source, name, weights.Bits, format);
         if (codes.AsSpan().IndexOfAnyExceptInRange((sbyte)weights.Codes.Min, (sbyte)weights.Codes.Max) is var outside and >= 0)

@@ -98,6 +98,18 @@ public sealed class Checkpoint : IDisposable
     /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
     public float[] ReadFloats(string name) => FileOf(name).ReadFloats(name);
 
+    /// <summary>Reads consecutive values of a floating-point tensor, widened to <see cref="float"/>.</summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="start">The first element to read, counted row by row.</param>
+    /// <param name="destination">Receives the values.</param>
+    /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer values.</exception>
+    public void ReadFloats(string name, long start, Span<float> destination) => FileOf(name).ReadFloats(name, start, destination);
+
+    /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
+    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    public void CopyTo(string name, Stream stream) => FileOf(name).CopyTo(name, stream);
+
     /// <summary>SHA-256 of the configuration, the weights and the tokenizer's files, in lower-case hexadecimal, by file name.</summary>
     public IReadOnlyDictionary<string, string> Hashes()
     {

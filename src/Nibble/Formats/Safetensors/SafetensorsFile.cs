@@ -6,20 +6,19 @@ namespace Nibble.Formats.Safetensors;
 
 /// <summary>A safetensors file, mapped into memory and fully validated when opened.</summary>
 /// <remarks>
-/// Format: huggingface/safetensors, README.md. Tensors are read on demand, so opening costs the header only. Reading is safe from
-/// several threads. The file must not shrink while it is open.
+/// Format: huggingface/safetensors, README.md. Tensors are read on demand, so opening costs the header only, and only what is being
+/// read is mapped, so that a file larger than memory never counts as resident. Reading is safe from several threads. The file must not
+/// shrink while it is open.
 /// </remarks>
 public sealed class SafetensorsFile : IDisposable
 {
     private readonly MemoryMappedFile _file;
-    private readonly MemoryMappedViewAccessor _view;
     private readonly Dictionary<string, SafetensorsEntry> _byName;
 
-    private SafetensorsFile(string path, long length, MemoryMappedFile file, MemoryMappedViewAccessor view)
+    private SafetensorsFile(string path, long length, MemoryMappedFile file)
     {
         Path = path;
         _file = file;
-        _view = view;
         (Tensors, Metadata) = ReadHeader(length);
         _byName = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
     }
@@ -51,16 +50,13 @@ public sealed class SafetensorsFile : IDisposable
         }
 
         MemoryMappedFile? file = null;
-        MemoryMappedViewAccessor? view = null;
         try
         {
             file = MemoryMappedFile.CreateFromFile(stream, mapName: null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
-            view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
-            return new SafetensorsFile(path, length, file, view);
+            return new SafetensorsFile(path, length, file);
         }
         catch
         {
-            view?.Dispose();
             file?.Dispose();
             throw;
         }
@@ -80,21 +76,50 @@ public sealed class SafetensorsFile : IDisposable
     public float[] ReadFloats(string name)
     {
         var entry = Entry(name);
+        var values = new float[ArrayLength(entry, entry.Count)];
+        ReadFloats(name, 0, values);
+        return values;
+    }
+
+    /// <summary>Reads consecutive values of a floating-point tensor, widened to <see cref="float"/>.</summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="start">The first element to read, counted row by row.</param>
+    /// <param name="destination">Receives the values.</param>
+    /// <exception cref="SafetensorsException">The tensor is not F32, F16 or BF16.</exception>
+    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer values.</exception>
+    public void ReadFloats(string name, long start, Span<float> destination)
+    {
+        var entry = Entry(name);
         if (!entry.ElementType.IsFloatingPoint())
         {
             throw new SafetensorsException(Path, entry.Offset, $"tensor {name} is {entry.ElementType}; expected F32, F16 or BF16");
         }
 
-        var values = new float[ArrayLength(entry, entry.Count)];
+        ArgumentOutOfRangeException.ThrowIfNegative(start);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(start, entry.Count - destination.Length);
         const int ChunkElements = 1 << 20;
         var size = entry.ElementType.ByteSize();
-        for (var start = 0; start < values.Length; start += ChunkElements)
+        for (var done = 0; done < destination.Length; done += ChunkElements)
         {
-            var chunk = values.AsSpan(start, Math.Min(ChunkElements, values.Length - start));
-            Access(entry.Offset + ((long)start * size), chunk.Length * size, chunk, static (bytes, target, type) => type.ToSingles(bytes, target), entry.ElementType);
+            var chunk = destination.Slice(done, Math.Min(ChunkElements, destination.Length - done));
+            Access(entry.Offset + ((start + done) * size), chunk.Length * size, chunk, static (bytes, target, type) => type.ToSingles(bytes, target), entry.ElementType);
         }
+    }
 
-        return values;
+    /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
+    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    public void CopyTo(string name, Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        var entry = Entry(name);
+        var buffer = new byte[(int)Math.Min(entry.ByteLength, 1 << 20)];
+        for (var done = 0L; done < entry.ByteLength; done += buffer.Length)
+        {
+            var chunk = buffer.AsSpan(0, (int)Math.Min(buffer.Length, entry.ByteLength - done));
+            Access(entry.Offset + done, chunk.Length, chunk, static (source, target, _) => source.CopyTo(target), entry.ElementType);
+            stream.Write(chunk);
+        }
     }
 
     /// <summary>Reads a tensor's bytes.</summary>
@@ -109,11 +134,7 @@ public sealed class SafetensorsFile : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _view.Dispose();
-        _file.Dispose();
-    }
+    public void Dispose() => _file.Dispose();
 
     private (IReadOnlyList<SafetensorsEntry> Tensors, IReadOnlyDictionary<string, string> Metadata) ReadHeader(long fileLength)
     {
@@ -148,12 +169,20 @@ public sealed class SafetensorsFile : IDisposable
 
     private unsafe void Access<T>(long offset, int length, Span<T> target, Reading<T> reading, ElementType type)
     {
+        if (length == 0)
+        {
+            // A view of no bytes would reach to the file's end.
+            reading([], target, type);
+            return;
+        }
+
+        using var view = _file.CreateViewAccessor(offset, length, MemoryMappedFileAccess.Read);
         byte* start = null;
-        var handle = _view.SafeMemoryMappedViewHandle;
+        var handle = view.SafeMemoryMappedViewHandle;
         handle.AcquirePointer(ref start);
         try
         {
-            reading(new ReadOnlySpan<byte>(start + _view.PointerOffset + offset, length), target, type);
+            reading(new ReadOnlySpan<byte>(start + view.PointerOffset, length), target, type);
         }
         finally
         {

@@ -1,0 +1,175 @@
+using System.Runtime.InteropServices;
+using Nibble.Formats;
+using Nibble.Formats.HuggingFace;
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models;
+
+/// <summary>A float checkpoint on disk whose tensors are known to fit its configuration, read a block at a time.</summary>
+public sealed class LlamaCheckpoint : IDisposable
+{
+    internal const string EmbeddingName = "model.embed_tokens.weight";
+    internal const string NormName = "model.norm.weight";
+    internal const string HeadName = "lm_head";
+    private const string HeadWeightName = HeadName + ".weight";
+
+    private readonly Checkpoint checkpoint;
+    private readonly RotaryTable rotary;
+
+    private LlamaCheckpoint(Checkpoint checkpoint, LlamaConfig config, TextTokenizer tokenizer)
+    {
+        this.checkpoint = checkpoint;
+        Config = config;
+        Tokenizer = tokenizer;
+        rotary = new RotaryTable(config);
+    }
+
+    /// <summary>The checkpoint's folder.</summary>
+    public string Folder => checkpoint.Folder;
+
+    /// <summary>What the model is called: the name of its folder.</summary>
+    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+
+    /// <summary>The text of its <c>config.json</c>.</summary>
+    public string ConfigJson => checkpoint.ConfigJson;
+
+    /// <summary>The model's shape.</summary>
+    public LlamaConfig Config { get; }
+
+    /// <summary>Its tokenizer.</summary>
+    public TextTokenizer Tokenizer { get; }
+
+    /// <summary>Bytes of its tensors on disk.</summary>
+    public long Bytes => checkpoint.TensorBytes;
+
+    /// <summary>Opens a checkpoint and checks all tensors' names and shapes, without reading them.</summary>
+    /// <exception cref="NibbleException">The folder holds no float checkpoint of a supported model.</exception>
+    public static LlamaCheckpoint Open(string folder)
+    {
+        TorchRuntime.EnsureLoaded();
+        var checkpoint = Checkpoint.Open(folder);
+        try
+        {
+            var config = LlamaConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, Checkpoint.ConfigName));
+            var tokenizer = TextTokenizer.Load(folder);
+            if (tokenizer.VocabularySize > config.VocabularySize)
+            {
+                throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {config.VocabularySize} of config.json's vocab_size; the tokenizer belongs to another model");
+            }
+
+            RequireTensors(checkpoint, config);
+            return new LlamaCheckpoint(checkpoint, config, tokenizer);
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>SHA-256 of its files by name.</summary>
+    public IReadOnlyDictionary<string, string> Hashes() => checkpoint.Hashes();
+
+    /// <summary>The element type a tensor is stored in.</summary>
+    public ElementType StoredAs(string tensor) => checkpoint.Entry(tensor).ElementType;
+
+    /// <summary>The name of a block's tensors and layers starts with this.</summary>
+    internal static string BlockPrefix(int block) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"model.layers.{block}.");
+
+    /// <summary>Reads one decoder block.</summary>
+    internal LlamaBlock LoadBlock(int index)
+    {
+        var block = new LlamaBlock(Config, rotary);
+        foreach (var (name, parameter) in block.named_parameters())
+        {
+            Load(BlockPrefix(index) + name, parameter);
+        }
+
+        return block;
+    }
+
+    /// <summary>Reads the head of a model that does not share it with the embedding.</summary>
+    internal LlamaHead LoadHead()
+    {
+        var head = new LlamaHead(Config);
+        Load(NormName, head.Norm.Weight);
+        Load(HeadWeightName, head.Linear.Weight);
+        return head;
+    }
+
+    /// <summary>Reads a tensor into a parameter of the same shape.</summary>
+    internal void Load(string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, MemoryMarshal.Cast<byte, float>(parameter.bytes));
+
+    /// <summary>Embeds tokens, [batch, length] to [batch, length, hidden], reading only their rows.</summary>
+    internal Tensor Embed(long[] tokens, int batch)
+    {
+        var values = new float[tokens.Length * Config.HiddenSize];
+        for (var i = 0; i < tokens.Length; i++)
+        {
+            checkpoint.ReadFloats(EmbeddingName, tokens[i] * Config.HiddenSize, values.AsSpan(i * Config.HiddenSize, Config.HiddenSize));
+        }
+
+        return tensor(values, batch, tokens.Length / batch, Config.HiddenSize);
+    }
+
+    /// <summary>Copies a tensor's bytes to a stream.</summary>
+    internal void CopyTo(string name, Stream stream) => checkpoint.CopyTo(name, stream);
+
+    /// <summary>The shape of a tensor.</summary>
+    internal IReadOnlyList<long> Shape(string name) => checkpoint.Entry(name).Shape;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        rotary.Dispose();
+        checkpoint.Dispose();
+    }
+
+    /// <summary>The names and shapes of the tensors that stand outside the blocks.</summary>
+    internal static IEnumerable<(string Name, long[] Shape)> OuterTensors(LlamaConfig config)
+    {
+        yield return (EmbeddingName, [config.VocabularySize, config.HiddenSize]);
+        yield return (NormName, [config.HiddenSize]);
+        if (!config.TiedHead)
+        {
+            yield return (HeadWeightName, [config.VocabularySize, config.HiddenSize]);
+        }
+    }
+
+    private static void RequireTensors(Checkpoint checkpoint, LlamaConfig config)
+    {
+        using var rotary = new RotaryTable(config);
+        using var block = new LlamaBlock(config, rotary);
+        var shapes = block.named_parameters().Select(item => (item.name, item.parameter.shape)).ToList();
+        var expected = Enumerable.Range(0, config.Layers)
+            .SelectMany(index => shapes.Select(item => (Name: BlockPrefix(index) + item.name, Shape: item.shape)))
+            .Concat(OuterTensors(config))
+            .ToDictionary(item => item.Item1, item => item.Item2, StringComparer.Ordinal);
+        foreach (var (name, shape) in expected)
+        {
+            if (!checkpoint.Contains(name))
+            {
+                throw new NibbleException($"{checkpoint.Folder}: the checkpoint lacks the tensor '{name}', which a model of type '{config.ModelType}' has");
+            }
+
+            var entry = checkpoint.Entry(name);
+            if (!entry.Shape.SequenceEqual(shape))
+            {
+                throw new NibbleException($"{checkpoint.Folder}: tensor '{name}' has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
+            }
+
+            if (!entry.ElementType.IsFloatingPoint())
+            {
+                throw new NibbleException($"{checkpoint.Folder}: tensor '{name}' is {entry.ElementType}, expected F32, F16 or BF16");
+            }
+        }
+
+        var unknown = checkpoint.TensorNames.FirstOrDefault(name => !expected.ContainsKey(name) && !name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) && name != HeadWeightName);
+        if (unknown is not null)
+        {
+            throw new NibbleException($"{checkpoint.Folder}: the checkpoint holds the tensor '{unknown}', which a model of type '{config.ModelType}' with this config.json does not use");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+using Nibble.Recipes;
+using Nibble.Torch.Data;
+
+namespace Nibble.Torch.Ptq;
+
+/// <summary>What a run of post-training quantization is to do.</summary>
+/// <param name="Model">The float checkpoint's folder.</param>
+/// <param name="Recipe">What to do with each layer.</param>
+/// <param name="Output">The artifact's folder, which must not exist yet; the unfinished work stands beside it in <c>OUTPUT.job</c>.</param>
+public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
+{
+    /// <summary>Calibration text; null is enough for recipes that look at no activations.</summary>
+    public TokenizedText? Text { get; init; }
+
+    /// <summary>Drives everything random.</summary>
+    public long Seed { get; init; } = 1;
+
+    /// <summary>Where tensors are worked on, as libtorch names it, such as <c>cpu</c> or <c>cuda:0</c>.</summary>
+    public string Device { get; init; } = "cpu";
+
+    /// <summary>Bytes up to which a stream of calibration activations is held in memory; a larger one is read from disk when needed.</summary>
+    public long ActivationMemory { get; init; } = 1L << 29;
+
+    /// <summary>Whether what an interrupted run has left is thrown away.</summary>
+    public bool Restart { get; init; }
+
+    /// <summary>Told what the user should know although the run goes on.</summary>
+    public Action<string>? Warn { get; init; }
+}
+
+/// <summary>What a run of post-training quantization has made.</summary>
+/// <param name="Model">What the model is called.</param>
+/// <param name="Layers">Quantized layers.</param>
+/// <param name="SourceBytes">Bytes of the checkpoint's tensors on disk.</param>
+/// <param name="Bytes">Bytes of the artifact's tensors on disk.</param>
+public sealed record QuantizationResult(string Model, int Layers, long SourceBytes, long Bytes);

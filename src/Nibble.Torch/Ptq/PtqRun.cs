@@ -1,0 +1,242 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using Nibble.Artifacts;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.Safetensors;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq;
+
+/// <summary>One run from a checkpoint to an artifact: a decoder block at a time, each written before the next is read.</summary>
+internal sealed class PtqRun : IDisposable
+{
+    private const string InputStream = "inputs";
+    private const string FloatStream = "floats";
+
+    private readonly PtqOptions options;
+    private readonly IProgress<RunProgress>? progress;
+    private readonly CancellationToken cancellation;
+    private readonly LlamaCheckpoint checkpoint;
+    private readonly Recipe recipe;
+    private readonly Device device;
+    private readonly PtqJob job;
+    private readonly QuantizedModel frame;
+    private readonly CompressedTensorsFormat format;
+    private readonly int layerCount;
+    private readonly int headLayers;
+    private readonly string[] streams;
+    private readonly int windows;
+    private readonly int length;
+    private int layersDone;
+
+    public PtqRun(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        this.options = options;
+        this.progress = progress;
+        this.cancellation = cancellation;
+        recipe = options.Recipe;
+        recipe.Ptq.Validate();
+        if (Path.Exists(options.Output) && !PtqJob.Exists(options.Output))
+        {
+            throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
+        }
+
+        checkpoint = LlamaCheckpoint.Open(options.Model);
+        try
+        {
+            device = TorchSharp.torch.device(options.Device);
+            var names = LayerNames();
+            var rules = names.Select(recipe.RuleFor).OfType<RecipeRule>().ToList();
+            layerCount = rules.Count;
+            PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
+            headLayers = names.Contains(LlamaCheckpoint.HeadName) && recipe.RuleFor(LlamaCheckpoint.HeadName) is not null ? 1 : 0;
+            format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
+            streams = Streams(rules);
+            length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
+            windows = CountWindows();
+            var hashes = checkpoint.Hashes();
+            frame = new QuantizedModel(checkpoint.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()), string.Empty);
+            job = PtqJob.Begin(options.Output, Identity(hashes), options.Restart);
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    private int Blocks => checkpoint.Config.Layers;
+
+    /// <summary>The blocks, and the head where it is quantized.</summary>
+    private int Units => Blocks + headLayers;
+
+    public QuantizationResult Run()
+    {
+        // A run that was killed after its last step has left the job beside the finished output.
+        if (!QuantizedModelFile.IsArtifact(options.Output))
+        {
+            Quantize();
+        }
+
+        job.Finish();
+        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, QuantizedModelFile.TensorBytes(options.Output));
+    }
+
+    public void Dispose()
+    {
+        job.Dispose();
+        checkpoint.Dispose();
+    }
+
+    private void Quantize()
+    {
+        // Without a quantized head nothing reads what the last block puts out.
+        var next = job.FirstUnfinished(streams, Units);
+        job.Discard(next);
+        layersDone = Enumerable.Range(0, next).Sum(CountLayers);
+        var current = OpenStreams(next);
+        try
+        {
+            for (; next < Units; next++)
+            {
+                current = QuantizeUnit(next, current);
+            }
+        }
+        finally
+        {
+            Array.ForEach(current, stream => stream.Dispose());
+        }
+
+        cancellation.ThrowIfCancellationRequested();
+        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. OuterTensors()], checkpoint.Folder, options.Output);
+    }
+
+    private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
+    {
+        using var unit = LoadUnit(number);
+        var quantizer = new UnitQuantizer(recipe, device, LayerDone, cancellation);
+        var last = number == Units - 1;
+
+        // The float stream goes through the block while it is float.
+        var floats = inputs.Length > 1 ? Propagate(unit, inputs[1], FloatStream, number + 1) : null;
+        var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null);
+        QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers) }, format, job.Part(number));
+        ActivationStream[] outputs = inputs.Length == 0 || last ? [] : [Propagate(unit, inputs[0], InputStream, number + 1), .. floats is null ? Array.Empty<ActivationStream>() : [floats]];
+        Array.ForEach(inputs, stream => stream.Delete());
+
+        // Arrays of a block's size are only collected when asked for, and the next block needs as much.
+        GC.Collect();
+        return outputs;
+    }
+
+    private QuantizationUnit LoadUnit(int number)
+    {
+        using var guard = no_grad();
+        return number < Blocks ? QuantizationUnit.OfBlock(checkpoint.LoadBlock(number).to(device), number) : QuantizationUnit.OfHead(checkpoint.LoadHead());
+    }
+
+    private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int part)
+    {
+        var outputs = ActivationStream.Create(job.Stream(name, part), windows, length, inputs.Width, options.ActivationMemory);
+        try
+        {
+            inputs.ForEach(device, (_, x) => outputs.Append(unit.Forward(x)), cancellation);
+            outputs.Complete();
+            return outputs;
+        }
+        catch
+        {
+            outputs.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The streams that go into a part: left by the run before, or the embedded text for the first.</summary>
+    private ActivationStream[] OpenStreams(int part)
+    {
+        if (part == Units)
+        {
+            return [];
+        }
+
+        var opened = new List<ActivationStream>();
+        foreach (var name in streams)
+        {
+            opened.Add(ActivationStream.TryOpen(job.Stream(name, part), windows, length, checkpoint.Config.HiddenSize, options.ActivationMemory) ?? Embed(job.Stream(name, part)));
+        }
+
+        return [.. opened];
+    }
+
+    private ActivationStream Embed(string path)
+    {
+        var text = options.Text!;
+        var stream = ActivationStream.Create(path, windows, length, checkpoint.Config.HiddenSize, options.ActivationMemory);
+        var batch = ActivationStream.BatchSize(length);
+        for (var first = 0; first < windows; first += batch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var count = Math.Min(batch, windows - first);
+            using var scope = NewDisposeScope();
+            stream.Append(checkpoint.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count));
+        }
+
+        stream.Complete();
+        return stream;
+    }
+
+    private List<FloatTensor> FloatTensors(QuantizationUnit unit, IReadOnlyList<QuantizedLayer> layers)
+    {
+        var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
+        return [.. unit.Parameters.Where(item => !quantized.Contains(item.Key)).Select(item => Conversion.Stored(item.Key, item.Value, checkpoint.StoredAs(item.Key)))];
+    }
+
+    /// <summary>The tensors outside the units, copied as they are.</summary>
+    private IEnumerable<SafetensorsTensor> OuterTensors() => LlamaCheckpoint.OuterTensors(checkpoint.Config)
+        .Where(tensor => headLayers == 0 || tensor.Name == LlamaCheckpoint.EmbeddingName)
+        .Select(tensor => new SafetensorsTensor(tensor.Name, checkpoint.StoredAs(tensor.Name), tensor.Shape, stream => checkpoint.CopyTo(tensor.Name, stream)));
+
+    private void LayerDone() => progress?.Report(new RunProgress("quantize", ++layersDone, layerCount));
+
+    private int CountLayers(int unit) => unit == Blocks ? headLayers : LayerNames(unit).Count(name => recipe.RuleFor(name) is not null);
+
+    private List<string> LayerNames() =>
+        [.. Enumerable.Range(0, Blocks).SelectMany(LayerNames), .. checkpoint.Config.TiedHead ? Array.Empty<string>() : [LlamaCheckpoint.HeadName]];
+
+    private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
+
+    private static string[] Streams(List<RecipeRule> rules) =>
+        rules.Any(rule => rule.Algorithms.Learning != RoundingLearning.None || rule.Algorithms.BiasCorrection) ? [InputStream, FloatStream]
+        : rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
+        : [];
+
+    private int CountWindows()
+    {
+        if (streams.Length == 0)
+        {
+            return 0;
+        }
+
+        var text = options.Text ?? throw ActivationCalibration.MissingText(recipe);
+        text.RequireWindow(length);
+        return Math.Min(recipe.Ptq.Windows, text.WindowCount(length));
+    }
+
+    /// <summary>All that the result's bytes depend on.</summary>
+    private Dictionary<string, string> Identity(IReadOnlyDictionary<string, string> hashes) => new()
+    {
+        ["version of Nibble"] = Conversion.Version,
+        ["recipe"] = RecipeFile.ToJson(recipe),
+        ["model"] = string.Join(' ', hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
+        ["data"] = streams.Length == 0 ? string.Empty : Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(options.Text!.Ids.AsSpan(0, windows * length)))),
+        ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
+        ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
+        ["device"] = options.Device,
+    };
+}
