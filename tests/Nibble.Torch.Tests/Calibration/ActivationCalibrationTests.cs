@@ -58,7 +58,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     {
         using var model = new TinyLlama().Open(folder);
         var recipe = RecipePresets.Parse("w8a8-static");
-        Assert.Contains("which need calibration text: give --data", Refusal(() => ActivationCalibration.Run(model.Model, recipe, null, new CalibrationOptions())), StringComparison.Ordinal);
+        Assert.Contains("which needs calibration text: give --data", Refusal(() => ActivationCalibration.Run(model.Model, recipe, null, new CalibrationOptions())), StringComparison.Ordinal);
         Assert.Contains("expected at least one window of 10", Refusal(() => ActivationCalibration.Run(model.Model, recipe, Texts.Random(9), new CalibrationOptions(1, 10))), StringComparison.Ordinal);
         Assert.All(model.Model.Linears, linear => Assert.Null(linear.Value.InputQuantizer));
 

@@ -3,6 +3,9 @@ using Nibble.Torch.Tests.Shared;
 
 [assembly: AssemblyFixture(typeof(SingleThread))]
 
+// A collection that one test forces would end the pause that protects another's step (see CollectorPause).
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
 namespace Nibble.Torch.Tests.Shared;
 
 /// <summary>Loads libtorch and keeps it to one thread, so that sums come in one order and tests do not crowd each other out.</summary>
