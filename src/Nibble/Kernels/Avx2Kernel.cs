@@ -131,6 +131,32 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         return sums.Total();
     }
 
+    public double WeightedSquaredError(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, QuantizationParameters parameters, CodeRange codes)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values);
+        ref var weights = ref MemoryMarshal.GetReference(importance);
+        var rounder = new Rounder(parameters, codes);
+        var (low, high) = (Vector256<double>.Zero, Vector256<double>.Zero);
+        var done = 0;
+        for (; done <= values.Length - Width; done += Width)
+        {
+            var value = Vector256.LoadUnsafe(ref source, (nuint)done);
+            var weight = Vector256.LoadUnsafe(ref weights, (nuint)done);
+            var difference = value - rounder.FakeQuantize(value);
+            var lowDifference = Avx.ConvertToVector256Double(difference.GetLower());
+            var highDifference = Avx.ConvertToVector256Double(difference.GetUpper());
+            low += Avx.ConvertToVector256Double(weight.GetLower()) * (lowDifference * lowDifference);
+            high += Avx.ConvertToVector256Double(weight.GetUpper()) * (highDifference * highDifference);
+        }
+
+        var sums = default(LaneSums);
+        Span<double> lanes = sums;
+        low.CopyTo(lanes);
+        high.CopyTo(lanes[(LaneSums.Count / 2)..]);
+        sums.AddRest(values, importance, done, parameters, codes);
+        return sums.Total();
+    }
+
     public void Pack(ReadOnlySpan<sbyte> codes, int bits, Span<byte> destination)
     {
         var done = bits switch

@@ -28,6 +28,13 @@ internal interface IQuantizationKernel
     /// <summary>The summed square of what fake quantization changes; <see cref="LaneSums"/> fixes the order of summation.</summary>
     double SquaredError(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes);
 
+    /// <summary>The summed product of each value's importance with the square of what fake quantization changes; <see cref="LaneSums"/> fixes the order of summation.</summary>
+    /// <param name="values">The values.</param>
+    /// <param name="importance">One weight per value, finite and not negative.</param>
+    /// <param name="parameters">The scale and the zero point.</param>
+    /// <param name="codes">The codes to use.</param>
+    double WeightedSquaredError(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, QuantizationParameters parameters, CodeRange codes);
+
     /// <summary>Writes <c>code + 2^(bits-1)</c> as a dense stream, least significant bit first; the last byte is filled up with zeros.</summary>
     void Pack(ReadOnlySpan<sbyte> codes, int bits, Span<byte> destination);
 

@@ -27,6 +27,17 @@ internal struct LaneSums
         }
     }
 
+    /// <summary>Takes in the values that are left over, each square multiplied by the value's importance.</summary>
+    // The square is exact; its product is rounded once before it is added, so no kernel may fuse the two.
+    public void AddRest(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, int done, QuantizationParameters parameters, CodeRange codes)
+    {
+        for (var i = done; i < values.Length; i++)
+        {
+            double difference = values[i] - ScalarQuantizer.FakeQuantize(values[i], parameters, codes);
+            this[i % Count] += importance[i] * (difference * difference);
+        }
+    }
+
     /// <summary>The sum of the sums.</summary>
     public readonly double Total() => ((this[0] + this[4]) + (this[2] + this[6])) + ((this[1] + this[5]) + (this[3] + this[7]));
 }

@@ -60,6 +60,13 @@ internal sealed class ScalarKernel : IQuantizationKernel
         return sums.Total();
     }
 
+    public double WeightedSquaredError(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, QuantizationParameters parameters, CodeRange codes)
+    {
+        var sums = default(LaneSums);
+        sums.AddRest(values, importance, 0, parameters, codes);
+        return sums.Total();
+    }
+
     public void Pack(ReadOnlySpan<sbyte> codes, int bits, Span<byte> destination) => PackStream(codes, bits, destination);
 
     public void Unpack(ReadOnlySpan<byte> packed, int bits, Span<sbyte> codes) => UnpackStream(packed, bits, codes);

@@ -128,6 +128,35 @@ internal sealed class VectorKernel : IQuantizationKernel
         return sums.Total();
     }
 
+    public double WeightedSquaredError(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, QuantizationParameters parameters, CodeRange codes)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values);
+        ref var weights = ref MemoryMarshal.GetReference(importance);
+        var rounder = new Rounder(parameters, codes);
+        var width = Vector<float>.Count;
+        var sums = default(LaneSums);
+        Span<double> lanes = sums;
+        ref var lane = ref MemoryMarshal.GetReference(lanes);
+        var block = Math.Max(width, LaneSums.Count);
+        var done = 0;
+        for (; done <= values.Length - block; done += block)
+        {
+            for (var i = 0; i < block; i += width)
+            {
+                var value = Vector.LoadUnsafe(ref source, (nuint)(done + i));
+                Vector.Widen(value - rounder.FakeQuantize(value), out var low, out var high);
+                Vector.Widen(Vector.LoadUnsafe(ref weights, (nuint)(done + i)), out var lowWeight, out var highWeight);
+                var lowLane = (nuint)(i % LaneSums.Count);
+                (Vector.LoadUnsafe(ref lane, lowLane) + (lowWeight * (low * low))).StoreUnsafe(ref lane, lowLane);
+                var highLane = (nuint)((i + (width / 2)) % LaneSums.Count);
+                (Vector.LoadUnsafe(ref lane, highLane) + (highWeight * (high * high))).StoreUnsafe(ref lane, highLane);
+            }
+        }
+
+        sums.AddRest(values, importance, done, parameters, codes);
+        return sums.Total();
+    }
+
     public void Pack(ReadOnlySpan<sbyte> codes, int bits, Span<byte> destination) => WordPacking.Pack(codes, bits, destination);
 
     public void Unpack(ReadOnlySpan<byte> packed, int bits, Span<sbyte> codes) => WordPacking.Unpack(packed, bits, codes);
