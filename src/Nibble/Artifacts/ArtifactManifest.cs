@@ -11,14 +11,14 @@ namespace Nibble.Artifacts;
 /// <param name="Recipe">The recipe that was followed.</param>
 /// <param name="Provenance">Where the model comes from.</param>
 /// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
-/// <param name="Layers">The quantized layers' names and schemes, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
+/// <param name="Layers">The quantized layers' names, schemes and whether their groups hold scattered columns, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
     string ConfigJson,
-    IReadOnlyList<(string Name, RecipeRule Scheme)> Layers,
+    IReadOnlyList<(string Name, RecipeRule Scheme, bool HasGroupIndex)> Layers,
     IReadOnlyList<string> FloatTensors)
 {
     public const string FileName = "nibble.json";
@@ -28,18 +28,19 @@ internal sealed record ArtifactManifest(
     /// <summary>The manifest of a model.</summary>
     public static ArtifactManifest Of(QuantizedModel model)
     {
-        var groups = new Dictionary<RecipeRule, RecipeRule>();
-        var layers = new List<(string, RecipeRule)>();
+        var groups = new Dictionary<(RecipeRule, bool), RecipeRule>();
+        var layers = new List<(string, RecipeRule, bool)>();
         foreach (var layer in model.Layers)
         {
             var scheme = new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null);
-            if (!groups.TryGetValue(scheme, out var group))
+            var hasGroupIndex = layer.Weight.GroupIndex is not null;
+            if (!groups.TryGetValue((scheme, hasGroupIndex), out var group))
             {
                 group = scheme with { Pattern = string.Create(CultureInfo.InvariantCulture, $"group_{groups.Count}") };
-                groups.Add(scheme, group);
+                groups.Add((scheme, hasGroupIndex), group);
             }
 
-            layers.Add((layer.Name, group));
+            layers.Add((layer.Name, group, hasGroupIndex));
         }
 
         return new ArtifactManifest(
@@ -47,8 +48,8 @@ internal sealed record ArtifactManifest(
     }
 
     /// <summary>The layers of each scheme.</summary>
-    public IReadOnlyList<(RecipeRule Scheme, IReadOnlyList<string> Layers)> Groups() =>
-        [.. Layers.GroupBy(layer => layer.Scheme).Select(group => (group.Key, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
+    public IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> Groups() =>
+        [.. Layers.GroupBy(layer => (layer.Scheme, layer.HasGroupIndex)).Select(group => (group.Key.Scheme, group.Key.HasGroupIndex, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
 
     /// <summary>Writes the file's content.</summary>
     public void Write(Utf8JsonWriter writer)
@@ -63,11 +64,16 @@ internal sealed record ArtifactManifest(
         writer.WritePropertyName("schemes");
         RecipeFile.WriteRules(writer, Groups().Select(group => group.Scheme));
         writer.WriteStartArray("layers");
-        foreach (var (name, scheme) in Layers)
+        foreach (var (name, scheme, hasGroupIndex) in Layers)
         {
             writer.WriteStartObject();
             writer.WriteString("name", name);
             writer.WriteString("scheme", scheme.Pattern);
+            if (hasGroupIndex)
+            {
+                writer.WriteBoolean("groupIndex", true);
+            }
+
             writer.WriteEndObject();
         }
 
@@ -120,7 +126,7 @@ internal sealed record ArtifactManifest(
             RecipeFile.ParseYaml(root.GetProperty("recipe").GetRawText(), $"{path} (recipe)"),
             ReadProvenance(root.GetProperty("provenance")),
             Text(root, "config"),
-            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer)))],
+            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer), layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean()))],
             [.. root.GetProperty("floatTensors").EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a tensor's name is null"))]);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
