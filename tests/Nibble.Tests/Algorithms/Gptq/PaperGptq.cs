@@ -16,8 +16,11 @@ internal sealed class PaperGptq
 
     public required double Loss { get; init; }
 
-    /// <summary>The least distance of a weight to the middle between two codes, in steps: where it is tiny, rounding errors may choose another code.</summary>
-    public required double Margin { get; init; }
+    /// <summary>
+    /// How close each row's decisions were: the least distance of a weight to the middle between two codes, in steps, and the least relative lead of a
+    /// chosen range over the next best. Where it is tiny, binary32 may rightly decide otherwise.
+    /// </summary>
+    public required double[] Margins { get; init; }
 
     public static PaperGptq Quantize(RandomLayer layer, QuantizationScheme scheme, ActivationOrder activationOrder, WeightRange range, bool byImportance)
     {
@@ -26,10 +29,10 @@ internal sealed class PaperGptq
         var length = scheme.Granularity is PerGroup { Size: var size } ? size : columns;
         var groups = (columns + length - 1) / length;
         var inverse = Inverse(layer.Damped(order));
-        var inverses = new double[columns][,];
+        var firstRows = new double[columns][];
         for (var i = 0; i < columns; i++)
         {
-            inverses[i] = inverse;
+            firstRows[i] = [.. Enumerable.Range(0, columns - i).Select(j => inverse[0, j])];
             inverse = WithoutFirst(inverse);
         }
 
@@ -42,25 +45,29 @@ internal sealed class PaperGptq
             }
         }
 
+        var margin = 1d;
         var importance = Array.ConvertAll(order, column => byImportance && range == WeightRange.Mse ? layer.Importance[column] : 1);
         var parameters = new QuantizationParameters[scheme.Granularity is PerTensor ? 1 : rows * groups];
         var moving = scheme.Granularity is PerGroup && activationOrder != ActivationOrder.Weight;
         int GroupOf(int position) => (activationOrder == ActivationOrder.Group ? position : order[position]) / length;
         if (scheme.Granularity is PerTensor)
         {
-            parameters[0] = Choose([.. weights.Cast<double>()], [.. Enumerable.Repeat(importance, rows).SelectMany(row => row)], scheme, range);
+            parameters[0] = Choose([.. weights.Cast<double>()], [.. Enumerable.Repeat(importance, rows).SelectMany(row => row)], scheme, range, ref margin);
         }
 
+        var tensorMargin = margin;
+
         var codes = new sbyte[rows * columns];
-        var (loss, margin) = (0d, 1d);
+        var (loss, margins) = (0d, new double[rows]);
         for (var row = 0; row < rows; row++)
         {
+            margin = tensorMargin;
             if (!moving && scheme.Granularity is not PerTensor)
             {
                 for (var group = 0; group < groups; group++)
                 {
                     int[] members = [.. Enumerable.Range(0, columns).Where(position => order[position] / length == group)];
-                    parameters[(row * groups) + group] = Choose([.. members.Select(i => weights[row, i])], [.. members.Select(i => importance[i])], scheme, range);
+                    parameters[(row * groups) + group] = Choose([.. members.Select(i => weights[row, i])], [.. members.Select(i => importance[i])], scheme, range, ref margin);
                 }
             }
 
@@ -69,7 +76,7 @@ internal sealed class PaperGptq
                 if (moving && i % length == 0)
                 {
                     int[] members = [.. Enumerable.Range(i, Math.Min(length, columns - i))];
-                    parameters[(row * groups) + GroupOf(i)] = Choose([.. members.Select(j => weights[row, j])], [.. members.Select(j => importance[j])], scheme, range);
+                    parameters[(row * groups) + GroupOf(i)] = Choose([.. members.Select(j => weights[row, j])], [.. members.Select(j => importance[j])], scheme, range, ref margin);
                 }
 
                 var chosen = parameters[scheme.Granularity is PerTensor ? 0 : (row * groups) + GroupOf(i)];
@@ -81,27 +88,37 @@ internal sealed class PaperGptq
                 }
 
                 codes[(row * columns) + order[i]] = (sbyte)code;
-                var remaining = inverses[i];
-                var error = (weights[row, i] - (chosen.Scale * (code - chosen.ZeroPoint))) / remaining[0, 0];
-                loss += error * error * remaining[0, 0] / 2;
+                var remaining = firstRows[i];
+                var error = (weights[row, i] - (chosen.Scale * (code - chosen.ZeroPoint))) / remaining[0];
+                loss += error * error * remaining[0] / 2;
                 for (var j = i; j < columns; j++)
                 {
-                    weights[row, j] -= error * remaining[0, j - i];
+                    weights[row, j] -= error * remaining[j - i];
                 }
             }
+
+            margins[row] = margin;
         }
 
-        return new PaperGptq { Codes = codes, Parameters = parameters, Loss = loss, Margin = margin };
+        return new PaperGptq { Codes = codes, Parameters = parameters, Loss = loss, Margins = margins };
     }
 
-    private static QuantizationParameters Choose(double[] values, float[] importance, QuantizationScheme scheme, WeightRange range)
+    private static QuantizationParameters Choose(double[] values, float[] importance, QuantizationScheme scheme, WeightRange range, ref double margin)
     {
         var (min, max) = ((float)values.Min(), (float)values.Max());
-        return Enumerable.Range(0, range == WeightRange.Mse ? 71 : 1)
+        var candidates = Enumerable.Range(0, range == WeightRange.Mse ? 71 : 1)
             .Select(step => 1 - (step * 0.01))
             .Select(factor => QuantizationParameters.FromRange(new ValueRange((float)(min * factor), (float)(max * factor)), scheme))
-            .MinBy(candidate => values.Zip(importance, (value, weight) => weight * Math.Pow((float)value - ScalarQuantizer.FakeQuantize((float)value, candidate, scheme.Codes), 2)).Sum());
+            .Select(candidate => (Parameters: candidate, Error: values.Zip(importance, (value, weight) => weight * Math.Pow(value - Nearest(value, candidate, scheme.Codes), 2)).Sum()))
+            .ToArray();
+        var best = candidates.MinBy(candidate => candidate.Error);
+        var next = candidates.Where(candidate => candidate.Parameters != best.Parameters).Select(candidate => candidate.Error).DefaultIfEmpty(double.PositiveInfinity).Min();
+        margin = Math.Min(margin, best.Error == 0 ? 1 : (next - best.Error) / best.Error);
+        return best.Parameters;
     }
+
+    private static double Nearest(double value, QuantizationParameters parameters, CodeRange codes) => parameters.Scale
+        * (Math.Clamp(Math.Round(value / parameters.Scale, MidpointRounding.ToEven) + parameters.ZeroPoint, codes.Min, codes.Max) - parameters.ZeroPoint);
 
     /// <summary>Gauss and Jordan.</summary>
     private static double[,] Inverse(double[,] matrix)
