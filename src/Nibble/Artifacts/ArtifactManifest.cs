@@ -12,14 +12,14 @@ namespace Nibble.Artifacts;
 /// <param name="Recipe">The recipe that was followed.</param>
 /// <param name="Provenance">Where the model comes from.</param>
 /// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
-/// <param name="Layers">The quantized layers' names and schemes, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
+/// <param name="Layers">The quantized layers' names, schemes and whether their groups hold scattered columns, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
     string ConfigJson,
-    IReadOnlyList<(string Name, RecipeRule Scheme)> Layers,
+    IReadOnlyList<(string Name, RecipeRule Scheme, bool HasGroupIndex)> Layers,
     IReadOnlyList<string> FloatTensors)
 {
     public const string FileName = "nibble.json";
@@ -27,24 +27,16 @@ internal sealed record ArtifactManifest(
     private const int SchemaVersion = 1;
 
     /// <summary>The manifest of a model.</summary>
-    public static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format)
-    {
-        var groups = new Dictionary<RecipeRule, RecipeRule>();
-        var layers = new List<(string, RecipeRule)>();
-        foreach (var layer in model.Layers)
-        {
-            var scheme = new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null);
-            if (!groups.TryGetValue(scheme, out var group))
-            {
-                group = scheme with { Pattern = GroupName(groups.Count) };
-                groups.Add(scheme, group);
-            }
-
-            layers.Add((layer.Name, group));
-        }
-
-        return new ArtifactManifest(format, model.Recipe, model.Provenance, model.ConfigJson, layers, [.. model.FloatTensors.Select(tensor => tensor.Name)]);
-    }
+    public static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format) => new(
+        format,
+        model.Recipe,
+        model.Provenance,
+        model.ConfigJson,
+        NameSchemes(model.Layers.Select(layer => (
+            layer.Name,
+            new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null),
+            layer.Weight.GroupIndex is not null))),
+        [.. model.FloatTensors.Select(tensor => tensor.Name)]);
 
     /// <summary>The manifest of a model whose parts have manifests of their own.</summary>
     /// <param name="parts">The parts' manifests, in the model's order.</param>
@@ -57,30 +49,17 @@ internal sealed record ArtifactManifest(
             throw new NibbleException("The parts of the model store codes in different ways, so they belong to different runs; start over.");
         }
 
-        // Each part has numbered its schemes by itself.
-        var groups = new Dictionary<RecipeRule, RecipeRule>();
-        RecipeRule Group(RecipeRule scheme)
-        {
-            var key = scheme with { Pattern = string.Empty };
-            if (!groups.TryGetValue(key, out var group))
-            {
-                group = key with { Pattern = GroupName(groups.Count) };
-                groups.Add(key, group);
-            }
-
-            return group;
-        }
-
         return parts[0] with
         {
-            Layers = [.. parts.SelectMany(part => part.Layers).Select(layer => (layer.Name, Group(layer.Scheme)))],
+            // Each part has numbered its schemes by itself.
+            Layers = NameSchemes(parts.SelectMany(part => part.Layers)),
             FloatTensors = [.. parts.SelectMany(part => part.FloatTensors), .. others.Select(tensor => tensor.Name)],
         };
     }
 
     /// <summary>The layers of each scheme.</summary>
-    public IReadOnlyList<(RecipeRule Scheme, IReadOnlyList<string> Layers)> Groups() =>
-        [.. Layers.GroupBy(layer => layer.Scheme).Select(group => (group.Key, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
+    public IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> Groups() =>
+        [.. Layers.GroupBy(layer => (layer.Scheme, layer.HasGroupIndex)).Select(group => (group.Key.Scheme, group.Key.HasGroupIndex, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
 
     /// <summary>Writes the file's content.</summary>
     public void Write(Utf8JsonWriter writer)
@@ -95,11 +74,16 @@ internal sealed record ArtifactManifest(
         writer.WritePropertyName("schemes");
         RecipeFile.WriteRules(writer, Groups().Select(group => group.Scheme));
         writer.WriteStartArray("layers");
-        foreach (var (name, scheme) in Layers)
+        foreach (var (name, scheme, hasGroupIndex) in Layers)
         {
             writer.WriteStartObject();
             writer.WriteString("name", name);
             writer.WriteString("scheme", scheme.Pattern);
+            if (hasGroupIndex)
+            {
+                writer.WriteBoolean("groupIndex", true);
+            }
+
             writer.WriteEndObject();
         }
 
@@ -152,7 +136,7 @@ internal sealed record ArtifactManifest(
             RecipeFile.ParseYaml(root.GetProperty("recipe").GetRawText(), $"{path} (recipe)"),
             ReadProvenance(root.GetProperty("provenance")),
             Text(root, "config"),
-            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer)))],
+            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer), layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean()))],
             [.. root.GetProperty("floatTensors").EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a tensor's name is null"))]);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
@@ -203,7 +187,25 @@ internal sealed record ArtifactManifest(
                 metric => metric.Value.ValueKind == JsonValueKind.String ? double.Parse(metric.Value.GetString()!, CultureInfo.InvariantCulture) : metric.Value.GetDouble()),
             StringComparer.Ordinal));
 
-    private static string GroupName(int number) => string.Create(CultureInfo.InvariantCulture, $"group_{number}");
+    /// <summary>Gives each scheme that occurs a name, numbered in the order of the layers.</summary>
+    private static List<(string Name, RecipeRule Scheme, bool HasGroupIndex)> NameSchemes(IEnumerable<(string Name, RecipeRule Scheme, bool HasGroupIndex)> layers)
+    {
+        var named = new Dictionary<(RecipeRule, bool), RecipeRule>();
+        var result = new List<(string, RecipeRule, bool)>();
+        foreach (var (name, scheme, hasGroupIndex) in layers)
+        {
+            var key = (scheme with { Pattern = string.Empty }, hasGroupIndex);
+            if (!named.TryGetValue(key, out var group))
+            {
+                group = scheme with { Pattern = string.Create(CultureInfo.InvariantCulture, $"group_{named.Count}") };
+                named.Add(key, group);
+            }
+
+            result.Add((name, group, hasGroupIndex));
+        }
+
+        return result;
+    }
 
     private static string Text(JsonElement element, string key) => element.GetProperty(key).GetString() ?? throw new FormatException($"{key} is null");
 }

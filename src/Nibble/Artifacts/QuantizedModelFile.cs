@@ -137,7 +137,7 @@ public static class QuantizedModelFile
         using var file = SafetensorsFile.Open(Path.Combine(folder, Checkpoint.WeightsName));
         var source = new TensorSource(file);
         QuantizedLayer[] layers = [.. manifest.Layers.Select(layer =>
-            CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format))];
+            CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex))];
         FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
         source.RequireAllRead();
         return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder);

@@ -4,8 +4,9 @@ namespace Nibble.Numerics;
 
 /// <summary>A matrix of codes with its scales and zero points: <c>real = scale * (code - zeroPoint)</c>.</summary>
 /// <remarks>
-/// Row <c>r</c>, column <c>c</c> belongs to parameters <c>r * GroupsPerRow + c / GroupLength</c>, except per tensor, where all
-/// share parameters 0. The last group of a row may be shorter than the others.
+/// Row <c>r</c>, column <c>c</c> belongs to parameters <c>r * GroupsPerRow + GroupOf(c)</c>, except per tensor, where all share
+/// parameters 0. The last group of a row may be shorter than the others. Groups hold neighbouring columns unless
+/// <see cref="GroupIndex"/> says otherwise.
 /// </remarks>
 public sealed class QuantizedTensor
 {
@@ -16,8 +17,9 @@ public sealed class QuantizedTensor
     /// <param name="codes">Codes, row by row: <paramref name="rows"/> x <paramref name="columns"/>.</param>
     /// <param name="scales">One scale per group, row by row.</param>
     /// <param name="zeroPoints">One zero point per group, row by row; empty in symmetric schemes.</param>
-    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme.</exception>
-    public QuantizedTensor(int rows, int columns, QuantizationScheme scheme, sbyte[] codes, float[] scales, sbyte[] zeroPoints)
+    /// <param name="groupIndex">The group of each column, for groups of scattered columns; null where groups hold neighbouring columns.</param>
+    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme, or the group index breaks the rule of <see cref="GroupIndex"/>.</exception>
+    public QuantizedTensor(int rows, int columns, QuantizationScheme scheme, sbyte[] codes, float[] scales, sbyte[] zeroPoints, int[]? groupIndex = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
@@ -34,9 +36,15 @@ public sealed class QuantizedTensor
         RequireLength(nameof(codes), codes.Length, checked(rows * columns));
         RequireLength(nameof(scales), scales.Length, groups);
         RequireLength(nameof(zeroPoints), zeroPoints.Length, scheme.Symmetric ? 0 : groups);
+        if (groupIndex is not null && FindGroupIndexFault(groupIndex, columns, scheme.Granularity) is { } fault)
+        {
+            throw new ArgumentException($"{fault}.", nameof(groupIndex));
+        }
+
         Codes = codes;
         Scales = scales;
         ZeroPoints = zeroPoints;
+        GroupIndex = groupIndex;
     }
 
     /// <summary>Rows (output channels of a weight).</summary>
@@ -63,15 +71,23 @@ public sealed class QuantizedTensor
     /// <summary>Zero points, row by row; empty in symmetric schemes.</summary>
     public sbyte[] ZeroPoints { get; }
 
-    /// <summary>Bytes that the matrix takes in an artifact: <see cref="CountStoredBytes"/> of its shape and scheme.</summary>
-    public long StoredBytes => CountStoredBytes(Rows, Columns, Scheme);
+    /// <summary>The group of each column, the same in all rows; null where column <c>c</c> belongs to group <c>c / GroupLength</c>.</summary>
+    /// <remarks>
+    /// Only per group. Each group has <see cref="GroupLength"/> columns, the last what is left over: sorted by group, the columns lie as
+    /// they would without an index (compressed-tensors' <c>weight_g_idx</c>).
+    /// </remarks>
+    public int[]? GroupIndex { get; }
+
+    /// <summary>Bytes that the matrix takes in an artifact: <see cref="CountStoredBytes"/> of its shape, scheme and group index.</summary>
+    public long StoredBytes => CountStoredBytes(Rows, Columns, Scheme, GroupIndex is not null);
 
     /// <summary>Bytes that a matrix takes in a compressed-tensors <c>pack-quantized</c> file, without names and shapes.</summary>
     /// <remarks>
     /// Codes: each row is a dense bit stream, filled up to whole 32-bit words. Scales: 4 or 2 bytes each, by
     /// <see cref="QuantizationScheme.ScalePrecision"/>. Zero points of asymmetric schemes: packed down the rows like the codes along them.
+    /// A group index: 4 bytes a column.
     /// </remarks>
-    public static long CountStoredBytes(int rows, int columns, QuantizationScheme scheme)
+    public static long CountStoredBytes(int rows, int columns, QuantizationScheme scheme, bool hasGroupIndex = false)
     {
         ArgumentNullException.ThrowIfNull(scheme);
         var groups = GroupCount(rows, columns, scheme.Granularity);
@@ -79,7 +95,8 @@ public sealed class QuantizedTensor
         var codeBytes = rows * WordBytes(columns, scheme.Bits);
         var scaleBytes = (long)groups * (scheme.ScalePrecision == ScalePrecision.Float16 ? 2 : 4);
         var zeroPointBytes = scheme.Symmetric ? 0 : groups / scaleRows * WordBytes(scaleRows, scheme.Bits);
-        return codeBytes + scaleBytes + zeroPointBytes;
+        var indexBytes = hasGroupIndex ? (long)columns * sizeof(int) : 0;
+        return codeBytes + scaleBytes + zeroPointBytes + indexBytes;
     }
 
     /// <summary>How many scales a matrix has.</summary>
@@ -94,6 +111,47 @@ public sealed class QuantizedTensor
         var length = granularity.GroupLength(columns);
         return checked(rows * ((columns + length - 1) / length));
     }
+
+    /// <summary>What is wrong with a group index, as the beginning of a message; null where nothing is.</summary>
+    internal static string? FindGroupIndexFault(ReadOnlySpan<int> groupIndex, int columns, Granularity granularity)
+    {
+        if (granularity is not PerGroup)
+        {
+            return $"a group index needs groups, found one with scales per {granularity}";
+        }
+
+        if (groupIndex.Length != columns)
+        {
+            return $"the group index has {groupIndex.Length} entries, expected {columns}, one a column";
+        }
+
+        var length = granularity.GroupLength(columns);
+        var counts = new int[GroupCount(1, columns, granularity)];
+        for (var column = 0; column < columns; column++)
+        {
+            var group = groupIndex[column];
+            if (group < 0 || group >= counts.Length)
+            {
+                return $"column {column} has group {group}, expected 0 to {counts.Length - 1}";
+            }
+
+            counts[group]++;
+        }
+
+        for (var group = 0; group < counts.Length; group++)
+        {
+            var expected = Math.Min(length, columns - (group * length));
+            if (counts[group] != expected)
+            {
+                return $"group {group} has {counts[group]} columns, expected {expected}";
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The group of a column.</summary>
+    public int GroupOf(int column) => GroupIndex is null ? column / GroupLength : GroupIndex[column];
 
     /// <summary>The scale and zero point of a group of a row.</summary>
     public QuantizationParameters Parameters(int row, int group)
@@ -117,6 +175,16 @@ public sealed class QuantizedTensor
     {
         RequireLength(nameof(destination), destination.Length, Codes.Length);
         var kernel = QuantizationKernels.Active;
+        if (GroupIndex is { } groups)
+        {
+            for (var i = 0; i < Codes.Length; i++)
+            {
+                destination[i] = ScalarQuantizer.Dequantize(Codes[i], Parameters(i / Columns, groups[i % Columns]));
+            }
+
+            return;
+        }
+
         for (var row = 0; row < Rows; row++)
         {
             for (var group = 0; group < GroupsPerRow; group++)

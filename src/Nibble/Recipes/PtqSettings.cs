@@ -1,15 +1,15 @@
 namespace Nibble.Recipes;
 
-/// <summary>In which order GPTQ goes through the columns of a weight.</summary>
+/// <summary>In which order GPTQ quantizes the columns of a weight, and which columns then share a group.</summary>
 public enum ActivationOrder
 {
-    /// <summary>As they stand.</summary>
+    /// <summary>From the first to the last.</summary>
     None,
 
-    /// <summary>Largest activations first; scales come from the original weights, and groups stay as they stand.</summary>
+    /// <summary>By falling diagonal of the Hessian; groups hold neighbouring columns, with scales found from the weights as they were at first.</summary>
     Weight,
 
-    /// <summary>Largest activations first; groups follow that order, and the file holds each column's group (<c>weight_g_idx</c>).</summary>
+    /// <summary>By falling diagonal of the Hessian; a group holds columns that follow each other in that order, and the file holds each column's group (<c>weight_g_idx</c>).</summary>
     Group,
 }
 

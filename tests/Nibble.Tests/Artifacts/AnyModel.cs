@@ -18,7 +18,16 @@ internal static class AnyModel
         from codes in Code(scheme).Array[rows * columns]
         from scales in Scale.Array[groups]
         from zeroPoints in Code(scheme).Array[scheme.Symmetric ? 0 : groups]
-        select new QuantizedTensor(rows, columns, scheme, codes, Array.ConvertAll(scales, scale => Round(scheme, scale)), zeroPoints);
+        from scattered in Gen.Bool
+        from order in Gen.Shuffle(Enumerable.Range(0, columns).ToArray())
+        select new QuantizedTensor(
+            rows,
+            columns,
+            scheme,
+            codes,
+            Array.ConvertAll(scales, scale => Round(scheme, scale)),
+            zeroPoints,
+            scattered && scheme.Granularity is PerGroup ? Array.ConvertAll(order, position => position / Math.Min(((PerGroup)scheme.Granularity).Size, columns)) : null);
 
     private static readonly Gen<ActivationQuantization?> Input =
         from rule in AnyRecipe.Activations

@@ -226,6 +226,66 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
+    public void Save_WritesTheGroupIndexOfScatteredGroups()
+    {
+        var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Group(2));
+        var folder = _folder.File("out");
+        QuantizedModelFile.Save(Model([Layer("a", [1, 0, 0]), Layer("b", null), Layer("c", [0, 0, 1])], []), folder);
+
+        using (var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors")))
+        {
+            var entry = file.Entry("a.weight_g_idx");
+            Assert.Equal((ElementType.I32, 3L), (entry.ElementType, Assert.Single(entry.Shape)));
+            Assert.Equal([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], file.ReadBytes("a.weight_g_idx"));
+        }
+
+        using var config = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json")));
+        var groups = config.RootElement.GetProperty("quantization_config").GetProperty("config_groups");
+        Assert.Equal(
+            ["group_0 [\"a\",\"c\"] \"group\"", "group_1 [\"b\"] null"],
+            groups.EnumerateObject().Select(group => $"{group.Name} {JsonSerializer.Serialize(group.Value.GetProperty("targets"))} {group.Value.GetProperty("weights").GetProperty("actorder").GetRawText()}"));
+        Assert.Equal(new int[]?[] { [1, 0, 0], null, [0, 0, 1] }, QuantizedModelFile.Load(folder).Layers.Select(layer => layer.Weight.GroupIndex));
+
+        QuantizedLayer Layer(string name, int[]? index) => new(name, new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1, 2], [], index), null);
+    }
+
+    [Theory]
+    [InlineData(new[] { 0, 1, 2 }, "column 2 has group 2, expected 0 to 1")]
+    [InlineData(new[] { 0, -1, 1 }, "column 1 has group -1, expected 0 to 1")]
+    [InlineData(new[] { 0, 1, 1 }, "group 0 has 1 columns, expected 2")]
+    [InlineData(new[] { 0, 0, 0 }, "group 0 has 3 columns, expected 2")]
+    public void Load_RefusesAHostileGroupIndex(int[] index, string complaint)
+    {
+        var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Group(2));
+        var folder = _folder.File("out");
+        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1, 2], [], [0, 1, 0]), null)], []), folder);
+        var path = Path.Combine(folder, "model.safetensors");
+        var bytes = File.ReadAllBytes(path);
+        using (var file = SafetensorsFile.Open(path))
+        {
+            Buffer.BlockCopy(index, 0, bytes, (int)file.Entry("a.weight_g_idx").Offset, 12);
+        }
+
+        File.WriteAllBytes(path, bytes);
+        Assert.Contains($"a.weight_g_idx: {complaint}", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_RefusesAGroupIndexThatTheManifestContradicts()
+    {
+        var grouped = new QuantizationScheme(4, symmetric: true, Granularity.Group(2));
+        var folder = _folder.File("out");
+        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, grouped, [1, 2, 3], [1, 2], [], [0, 1, 0]), null)], []), folder);
+        var path = Path.Combine(folder, "nibble.json");
+        var text = File.ReadAllText(path);
+        Assert.Contains("\"groupIndex\": true", text, StringComparison.Ordinal);
+        File.WriteAllText(path, text.Replace("\"groupIndex\": true", "\"groupIndex\": false", StringComparison.Ordinal));
+        Assert.Contains("a.weight_g_idx: the tensor belongs to no layer", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+        File.WriteAllText(path, text.Replace("\"groupIndex\": true", "\"groupIndex\": 1", StringComparison.Ordinal));
+        Assert.Contains("not a valid manifest", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Metrics_MayBeInfinite()
     {
         var model = Model([], []);
@@ -268,6 +328,7 @@ public sealed class QuantizedModelFileTests : IDisposable
             Assert.Equal(left.Weight.Codes, right.Weight.Codes);
             Assert.Equal(left.Weight.Scales, right.Weight.Scales);
             Assert.Equal(left.Weight.ZeroPoints, right.Weight.ZeroPoints);
+            Assert.Equal(left.Weight.GroupIndex, right.Weight.GroupIndex);
         }
 
         Assert.Equal(expected.FloatTensors.Count, actual.FloatTensors.Count);

@@ -38,4 +38,32 @@ public class QuantizedTensorTests
         var scheme = new QuantizationScheme(8, symmetric: false, Granularity.Tensor);
         Assert.Equal((2 * 4) + 4 + 4, new QuantizedTensor(2, 3, scheme, new sbyte[6], new float[1], new sbyte[1]).StoredBytes);
     }
+
+    [Fact]
+    public void AGroupIndexSaysWhichParametersAColumnHas()
+    {
+        var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(2));
+        var tensor = new QuantizedTensor(2, 3, scheme, [1, 2, 3, 4, 5, 6], [1, 10, 100, 1000], [1, 0, -1, 6], [0, 1, 0]);
+        Assert.Equal([0, 20, 2, 500, -1000, 700], tensor.Dequantize());
+        Assert.Equal([0, 1, 0], Enumerable.Range(0, 3).Select(tensor.GroupOf));
+        Assert.Equal(new QuantizedTensor(2, 3, scheme, new sbyte[6], new float[4], new sbyte[4]).StoredBytes + (3 * 4), tensor.StoredBytes);
+    }
+
+    [Fact]
+    public void AGroupIndexOfNeighboursChangesNothing()
+    {
+        var scheme = new QuantizationScheme(8, symmetric: true, Granularity.Group(3));
+        sbyte[] codes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+        float[] scales = [0.5f, 2, 3, 0.1f];
+        Assert.Equal(new QuantizedTensor(2, 5, scheme, codes, scales, []).Dequantize(), new QuantizedTensor(2, 5, scheme, codes, scales, [], [0, 0, 0, 1, 1]).Dequantize());
+    }
+
+    [Fact]
+    public void AGroupIndexOfTheWrongLengthOrGranularityIsRefused()
+    {
+        var grouped = new QuantizationScheme(8, symmetric: true, Granularity.Group(2));
+        Assert.Throws<ArgumentException>(() => new QuantizedTensor(1, 3, grouped, new sbyte[3], new float[2], [], [0, 0]));
+        Assert.Throws<ArgumentException>(() => new QuantizedTensor(1, 3, grouped, new sbyte[3], new float[2], [], [1, 1, 0]));
+        Assert.Throws<ArgumentException>(() => new QuantizedTensor(1, 3, new QuantizationScheme(8, true, Granularity.Channel), new sbyte[3], new float[1], [], [0, 0, 0]));
+    }
 }

@@ -17,9 +17,9 @@ internal static class CompressedTensorsConfig
     /// <summary>Writes the value of <see cref="Key"/>.</summary>
     /// <param name="writer">Where to write.</param>
     /// <param name="format">How codes are stored.</param>
-    /// <param name="groups">The layers of each scheme; a rule's pattern is the group's name.</param>
+    /// <param name="groups">The layers of each scheme and whether their groups hold scattered columns; a rule's pattern is the group's name.</param>
     /// <param name="ignored">Modules that stay float.</param>
-    public static void Write(Utf8JsonWriter writer, CompressedTensorsFormat format, IReadOnlyList<(RecipeRule Scheme, IReadOnlyList<string> Layers)> groups, IEnumerable<string> ignored)
+    public static void Write(Utf8JsonWriter writer, CompressedTensorsFormat format, IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> groups, IEnumerable<string> ignored)
     {
         writer.WriteStartObject();
         writer.WriteString("quant_method", "compressed-tensors");
@@ -35,7 +35,7 @@ internal static class CompressedTensorsConfig
 
         writer.WriteEndArray();
         writer.WriteStartObject("config_groups");
-        foreach (var (scheme, layers) in groups)
+        foreach (var (scheme, hasGroupIndex, layers) in groups)
         {
             writer.WriteStartObject(scheme.Pattern);
             writer.WriteStartArray("targets");
@@ -47,8 +47,8 @@ internal static class CompressedTensorsConfig
             }
 
             writer.WriteEndArray();
-            WriteArguments(writer, "weights", scheme.Weights);
-            WriteArguments(writer, "input_activations", scheme.Activations?.Scheme);
+            WriteArguments(writer, "weights", scheme.Weights, hasGroupIndex);
+            WriteArguments(writer, "input_activations", scheme.Activations?.Scheme, hasGroupIndex: false);
             writer.WriteNull("output_activations");
             writer.WriteEndObject();
         }
@@ -57,7 +57,7 @@ internal static class CompressedTensorsConfig
         writer.WriteEndObject();
     }
 
-    private static void WriteArguments(Utf8JsonWriter writer, string key, QuantizationScheme? scheme)
+    private static void WriteArguments(Utf8JsonWriter writer, string key, QuantizationScheme? scheme, bool hasGroupIndex)
     {
         if (scheme is null)
         {
@@ -82,7 +82,7 @@ internal static class CompressedTensorsConfig
 
         writer.WriteBoolean("dynamic", dynamic);
         writer.WriteNull("block_structure");
-        writer.WriteNull("actorder");
+        writer.WriteString("actorder", hasGroupIndex ? "group" : null);
         writer.WriteString("observer", dynamic ? null : "minmax");
         writer.WriteStartObject("observer_kwargs");
         writer.WriteEndObject();

@@ -20,7 +20,8 @@ public enum CompressedTensorsFormat
 /// Definition: vllm-project/compressed-tensors, <c>compressors/pack_quantized/base.py</c> and <c>compressors/naive_quantized/base.py</c>.
 /// <c>weight_packed</c> I32 [out, words] and <c>weight_shape</c> I64 [2], or <c>weight</c> I8 [out, in]; <c>weight_scale</c> [1],
 /// [out, 1] or [out, groups]; <c>weight_zero_point</c> where asymmetric: packed along the outputs, I32 [words, groups], except per
-/// tensor and in <c>int-quantized</c>, where it is I8 of the scale's shape; <c>input_scale</c> and <c>input_zero_point</c> [1] where static.
+/// tensor and in <c>int-quantized</c>, where it is I8 of the scale's shape; <c>weight_g_idx</c> I32 [in] where groups hold scattered
+/// columns; <c>input_scale</c> and <c>input_zero_point</c> [1] where static.
 /// </remarks>
 public static class CompressedTensorsLayer
 {
@@ -57,6 +58,11 @@ public static class CompressedTensorsLayer
                 : SafetensorsTensor.FromBytes($"{layer.Name}.weight_zero_point", ElementType.I8, scaleShape, MemoryMarshal.AsBytes(weight.ZeroPoints.AsSpan()).ToArray());
         }
 
+        if (weight.GroupIndex is { } groups)
+        {
+            yield return SafetensorsTensor.FromBytes($"{layer.Name}.weight_g_idx", ElementType.I32, [columns], MemoryMarshal.AsBytes(groups.AsSpan()).ToArray());
+        }
+
         if (layer.Input is { Static: { } fixedParameters, Scheme: var input })
         {
             yield return Scales($"{layer.Name}.input_scale", input, One, [fixedParameters.Scale]);
@@ -73,8 +79,9 @@ public static class CompressedTensorsLayer
     /// <param name="weights">The weight's scheme.</param>
     /// <param name="input">The input's scheme; null when it stays float.</param>
     /// <param name="format">How the file stores codes.</param>
+    /// <param name="hasGroupIndex">Whether the groups hold scattered columns.</param>
     /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the scheme does not allow.</exception>
-    internal static QuantizedLayer Read(TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format)
+    internal static QuantizedLayer Read(TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format, bool hasGroupIndex)
     {
         var (rows, columns, codes) = ReadCodes(source, name, weights.Bits, format);
         if (codes.AsSpan().IndexOfAnyExceptInRange((sbyte)weights.Codes.Min, (sbyte)weights.Codes.Max) is var outside and >= 0)
@@ -88,7 +95,7 @@ public static class CompressedTensorsLayer
             : ZeroPointsArePacked(weights, format)
                 ? PackedWords.UnpackColumns(source.Bytes($"{name}.weight_zero_point", ElementType.I32, [PackedWords.Count(rows, weights.Bits), scaleShape[1]]), rows, (int)scaleShape[1], weights.Bits)
                 : ReadZeroPoints(source, $"{name}.weight_zero_point", weights, scaleShape);
-        var weight = new QuantizedTensor(rows, columns, weights, codes, scales, zeroPoints);
+        var weight = new QuantizedTensor(rows, columns, weights, codes, scales, zeroPoints, hasGroupIndex ? ReadGroupIndex(source, $"{name}.weight_g_idx", columns, weights.Granularity) : null);
         return new QuantizedLayer(name, weight, input is null ? null : ReadInput(source, name, input));
     }
 
@@ -111,6 +118,12 @@ public static class CompressedTensorsLayer
         shape is [>= 1 and <= int.MaxValue, >= 1 and <= int.MaxValue] && shape[0] * shape[1] <= Array.MaxLength
             ? ((int)shape[0], (int)shape[1])
             : throw source.Fault(tensor, $"expected a matrix of 1 to {Array.MaxLength} codes, found [{string.Join(", ", shape)}]");
+
+    private static int[] ReadGroupIndex(TensorSource source, string tensor, int columns, Granularity granularity)
+    {
+        var groups = MemoryMarshal.Cast<byte, int>(source.Bytes(tensor, ElementType.I32, [columns])).ToArray();
+        return QuantizedTensor.FindGroupIndexFault(groups, columns, granularity) is { } fault ? throw source.Fault(tensor, fault) : groups;
+    }
 
     private static ActivationQuantization ReadInput(TensorSource source, string name, QuantizationScheme scheme)
     {

@@ -1,0 +1,12 @@
+using Nibble.Recipes;
+using Nibble.Numerics;
+
+namespace Nibble.Algorithms.Gptq;
+
+/// <summary>What GPTQ found.</summary>
+/// <param name="Weight">The quantized weight; with a group index for <see cref="ActivationOrder.Group"/>.</param>
+/// <param name="Loss">
+/// The sum over all weights of <c>(w - q)^2 / U_ii^2 / 2</c>, as in the paper's code, with w as it was when it was quantized. It equals
+/// <c>tr((W - Q) H (W - Q)^T) / 2</c> under the damped Hessian.
+/// </param>
+public sealed record GptqResult(QuantizedTensor Weight, double Loss);
