@@ -11,25 +11,27 @@ namespace Nibble.Artifacts;
 /// <param name="Recipe">The recipe that was followed.</param>
 /// <param name="Provenance">Where the model comes from.</param>
 /// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
-/// <param name="Layers">The quantized layers' names and schemes, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
+/// <param name="Layers">The quantized layers' names, schemes and input transforms, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
     string ConfigJson,
-    IReadOnlyList<(string Name, RecipeRule Scheme)> Layers,
+    IReadOnlyList<(string Name, RecipeRule Scheme, InputTransform Transform)> Layers,
     IReadOnlyList<string> FloatTensors)
 {
     public const string FileName = "nibble.json";
 
     private const int SchemaVersion = 1;
+    private const string TransformKey = "inputTransform";
+    private const string Hadamard = "hadamard";
 
     /// <summary>The manifest of a model.</summary>
     public static ArtifactManifest Of(QuantizedModel model)
     {
         var groups = new Dictionary<RecipeRule, RecipeRule>();
-        var layers = new List<(string, RecipeRule)>();
+        var layers = new List<(string, RecipeRule, InputTransform)>();
         foreach (var layer in model.Layers)
         {
             var scheme = new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null);
@@ -39,7 +41,7 @@ internal sealed record ArtifactManifest(
                 groups.Add(scheme, group);
             }
 
-            layers.Add((layer.Name, group));
+            layers.Add((layer.Name, group, layer.InputTransform));
         }
 
         return new ArtifactManifest(
@@ -63,11 +65,16 @@ internal sealed record ArtifactManifest(
         writer.WritePropertyName("schemes");
         RecipeFile.WriteRules(writer, Groups().Select(group => group.Scheme));
         writer.WriteStartArray("layers");
-        foreach (var (name, scheme) in Layers)
+        foreach (var (name, scheme, transform) in Layers)
         {
             writer.WriteStartObject();
             writer.WriteString("name", name);
             writer.WriteString("scheme", scheme.Pattern);
+            if (transform == InputTransform.Hadamard)
+            {
+                writer.WriteString(TransformKey, Hadamard);
+            }
+
             writer.WriteEndObject();
         }
 
@@ -120,13 +127,17 @@ internal sealed record ArtifactManifest(
             RecipeFile.ParseYaml(root.GetProperty("recipe").GetRawText(), $"{path} (recipe)"),
             ReadProvenance(root.GetProperty("provenance")),
             Text(root, "config"),
-            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer)))],
+            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer), Transform(layer)))],
             [.. root.GetProperty("floatTensors").EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a tensor's name is null"))]);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
             ? scheme
             : throw new NibbleException($"{path}: layer {Text(layer, "name")} has scheme {Text(layer, "scheme")}, which is not among {string.Join(", ", byName.Keys)}.");
     }
+
+    private static InputTransform Transform(JsonElement layer) => !layer.TryGetProperty(TransformKey, out _) ? InputTransform.None
+        : Text(layer, TransformKey) == Hadamard ? InputTransform.Hadamard
+        : throw new FormatException($"layer {Text(layer, "name")} has the input transform {Text(layer, TransformKey)}, expected {Hadamard}");
 
     private void WriteProvenance(Utf8JsonWriter writer)
     {
