@@ -44,13 +44,17 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
     /// <summary>What happens to the weight before it is used; null uses it as it is.</summary>
     public ITensorQuantizer? WeightQuantizer { get; set; }
 
+    /// <summary>Turns the input first of all, before <see cref="InputQuantizer"/>; the columns of the weight are turned alike. Null leaves it as it is.</summary>
+    public HadamardTransform? InputTransform { get; set; }
+
     /// <summary>What happens to the input before it is used; null uses it as it is.</summary>
     public ITensorQuantizer? InputQuantizer { get; set; }
 
     /// <inheritdoc/>
     public override Tensor forward(Tensor input)
     {
-        var x = InputQuantizer?.Apply(input) ?? input;
+        var x = InputTransform?.Apply(input) ?? input;
+        x = InputQuantizer?.Apply(x) ?? x;
         return F.linear(x, WeightQuantizer?.Apply(weight) ?? weight, bias);
     }
 }

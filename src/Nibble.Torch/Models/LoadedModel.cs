@@ -113,6 +113,7 @@ public sealed record LoadedModel(
                     }
 
                     Conversion.CopyInto(linear.Weight, layer.Weight.Dequantize());
+                    linear.InputTransform = layer.InputTransform == InputTransform.Hadamard ? new HadamardTransform(linear.InFeatures) : null;
                     linear.InputQuantizer = InputQuantizers.Create(layer.Input);
                 }
             }

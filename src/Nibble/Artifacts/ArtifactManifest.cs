@@ -7,24 +7,33 @@ using Nibble.Recipes;
 
 namespace Nibble.Artifacts;
 
+/// <summary>What the manifest says of a quantized layer.</summary>
+/// <param name="Name">The layer's name.</param>
+/// <param name="Scheme">Its schemes; the pattern is the name of its group in <c>quantization_config</c>.</param>
+/// <param name="HasGroupIndex">Whether its groups hold scattered columns.</param>
+/// <param name="Transform">What its input goes through first.</param>
+internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform);
+
 /// <summary><c>nibble.json</c>: what a compressed-tensors checkpoint does not say about a quantized model.</summary>
 /// <param name="Format">How codes are stored.</param>
 /// <param name="Recipe">The recipe that was followed.</param>
 /// <param name="Provenance">Where the model comes from.</param>
 /// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
-/// <param name="Layers">The quantized layers' names, schemes and whether their groups hold scattered columns, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
+/// <param name="Layers">The quantized layers, in the model's order.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
     string ConfigJson,
-    IReadOnlyList<(string Name, RecipeRule Scheme, bool HasGroupIndex)> Layers,
+    IReadOnlyList<ManifestLayer> Layers,
     IReadOnlyList<string> FloatTensors)
 {
     public const string FileName = "nibble.json";
 
     private const int SchemaVersion = 1;
+    private const string TransformKey = "inputTransform";
+    private const string Hadamard = "hadamard";
 
     /// <summary>The manifest of a model.</summary>
     public static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format) => new(
@@ -32,10 +41,11 @@ internal sealed record ArtifactManifest(
         model.Recipe,
         model.Provenance,
         model.ConfigJson,
-        NameSchemes(model.Layers.Select(layer => (
+        NameSchemes(model.Layers.Select(layer => new ManifestLayer(
             layer.Name,
             new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null),
-            layer.Weight.GroupIndex is not null))),
+            layer.Weight.GroupIndex is not null,
+            layer.InputTransform))),
         [.. model.FloatTensors.Select(tensor => tensor.Name)]);
 
     /// <summary>The manifest of a model whose parts have manifests of their own.</summary>
@@ -74,7 +84,7 @@ internal sealed record ArtifactManifest(
         writer.WritePropertyName("schemes");
         RecipeFile.WriteRules(writer, Groups().Select(group => group.Scheme));
         writer.WriteStartArray("layers");
-        foreach (var (name, scheme, hasGroupIndex) in Layers)
+        foreach (var (name, scheme, hasGroupIndex, transform) in Layers)
         {
             writer.WriteStartObject();
             writer.WriteString("name", name);
@@ -82,6 +92,11 @@ internal sealed record ArtifactManifest(
             if (hasGroupIndex)
             {
                 writer.WriteBoolean("groupIndex", true);
+            }
+
+            if (transform == InputTransform.Hadamard)
+            {
+                writer.WriteString(TransformKey, Hadamard);
             }
 
             writer.WriteEndObject();
@@ -136,13 +151,18 @@ internal sealed record ArtifactManifest(
             RecipeFile.ParseYaml(root.GetProperty("recipe").GetRawText(), $"{path} (recipe)"),
             ReadProvenance(root.GetProperty("provenance")),
             Text(root, "config"),
-            [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer), layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean()))],
+            [.. root.GetProperty("layers").EnumerateArray().Select(layer => new ManifestLayer(
+                Text(layer, "name"), Scheme(layer), layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean(), Transform(layer)))],
             [.. root.GetProperty("floatTensors").EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a tensor's name is null"))]);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
             ? scheme
             : throw new NibbleException($"{path}: layer {Text(layer, "name")} has scheme {Text(layer, "scheme")}, which is not among {string.Join(", ", byName.Keys)}.");
     }
+
+    private static InputTransform Transform(JsonElement layer) => !layer.TryGetProperty(TransformKey, out _) ? InputTransform.None
+        : Text(layer, TransformKey) == Hadamard ? InputTransform.Hadamard
+        : throw new FormatException($"layer {Text(layer, "name")} has the input transform {Text(layer, TransformKey)}, expected {Hadamard}");
 
     private void WriteProvenance(Utf8JsonWriter writer)
     {
@@ -188,20 +208,20 @@ internal sealed record ArtifactManifest(
             StringComparer.Ordinal));
 
     /// <summary>Gives each scheme that occurs a name, numbered in the order of the layers.</summary>
-    private static List<(string Name, RecipeRule Scheme, bool HasGroupIndex)> NameSchemes(IEnumerable<(string Name, RecipeRule Scheme, bool HasGroupIndex)> layers)
+    private static List<ManifestLayer> NameSchemes(IEnumerable<ManifestLayer> layers)
     {
         var named = new Dictionary<(RecipeRule, bool), RecipeRule>();
-        var result = new List<(string, RecipeRule, bool)>();
-        foreach (var (name, scheme, hasGroupIndex) in layers)
+        var result = new List<ManifestLayer>();
+        foreach (var layer in layers)
         {
-            var key = (scheme with { Pattern = string.Empty }, hasGroupIndex);
-            if (!named.TryGetValue(key, out var group))
+            var key = (layer.Scheme with { Pattern = string.Empty }, layer.HasGroupIndex);
+            if (!named.TryGetValue(key, out var scheme))
             {
-                group = scheme with { Pattern = string.Create(CultureInfo.InvariantCulture, $"group_{named.Count}") };
-                named.Add(key, group);
+                scheme = layer.Scheme with { Pattern = string.Create(CultureInfo.InvariantCulture, $"group_{named.Count}") };
+                named.Add(key, scheme);
             }
 
-            result.Add((name, group, hasGroupIndex));
+            result.Add(layer with { Scheme = scheme });
         }
 
         return result;

@@ -9,11 +9,25 @@ namespace Nibble.Artifacts;
 /// <param name="Static">Parameters fixed by calibration or training; null when dynamic.</param>
 public sealed record ActivationQuantization(QuantizationScheme Scheme, QuantizationParameters? Static);
 
+/// <summary>What a layer does to its input before quantizing it.</summary>
+public enum InputTransform
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>Multiplies it by the orthogonal Hadamard matrix of its length (see <c>HadamardTransform</c> in Nibble.Torch); the stored weight's columns are turned alike.</summary>
+    Hadamard,
+}
+
 /// <summary>A quantized linear layer.</summary>
 /// <param name="Name">The module's name in the checkpoint, such as <c>model.layers.0.mlp.down_proj</c>.</param>
 /// <param name="Weight">The weight, [out, in].</param>
 /// <param name="Input">How the layer's input is quantized; null when it stays float.</param>
-public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, ActivationQuantization? Input);
+public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, ActivationQuantization? Input)
+{
+    /// <summary>What happens to the input first. Other engines do not compute it, and refuse an artifact that has such a layer.</summary>
+    public InputTransform InputTransform { get; init; }
+}
 
 /// <summary>A tensor that stays in floating point.</summary>
 /// <param name="Name">Its name in the checkpoint, such as <c>model.norm.weight</c>.</param>

@@ -11,7 +11,8 @@ namespace Nibble.Artifacts;
 /// <remarks>
 /// The folder holds <c>config.json</c> (the source's, with <c>quantization_config</c>), <c>model.safetensors</c>, the tokenizer's files
 /// and <c>nibble.json</c> (recipe, provenance, layers). Loading a saved model gives an equal one, whose tokenizer's folder is the
-/// artifact. Groups that do not divide a row are stored as they are; other engines refuse such layers.
+/// artifact. Groups that do not divide a row are stored as they are; other engines refuse such layers. They also refuse a model with a
+/// layer that transforms its input, because its <c>quant_method</c> is then none of theirs.
 /// </remarks>
 public static class QuantizedModelFile
 {
@@ -137,7 +138,7 @@ public static class QuantizedModelFile
         using var file = SafetensorsFile.Open(Path.Combine(folder, Checkpoint.WeightsName));
         var source = new TensorSource(file);
         QuantizedLayer[] layers = [.. manifest.Layers.Select(layer =>
-            CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex))];
+            CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with { InputTransform = layer.Transform })];
         FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
         source.RequireAllRead();
         return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder);
@@ -166,7 +167,8 @@ public static class QuantizedModelFile
         }
 
         writer.WritePropertyName(CompressedTensorsConfig.Key);
-        CompressedTensorsConfig.Write(writer, manifest.Format, manifest.Groups(), Ignored(manifest, tensors));
+        var standard = manifest.Layers.All(layer => layer.Transform == InputTransform.None);
+        CompressedTensorsConfig.Write(writer, manifest.Format, manifest.Groups(), Ignored(manifest, tensors), standard);
         writer.WriteEndObject();
     }
 

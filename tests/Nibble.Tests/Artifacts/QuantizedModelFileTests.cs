@@ -118,6 +118,22 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
+    public void Save_NamesAMethodOfItsOwn_WhereALayerTransformsItsInput()
+    {
+        var weight = new QuantizedTensor(1, 2, new QuantizationScheme(4, symmetric: true, Granularity.Channel), [1, 2], [1], []);
+        var folder = _folder.File("out");
+        QuantizedModelFile.Save(Model([new QuantizedLayer("a", weight, null), new QuantizedLayer("b", weight, null) { InputTransform = InputTransform.Hadamard }], []), folder);
+        using (var config = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))))
+        {
+            Assert.Equal("nibble", config.RootElement.GetProperty("quantization_config").GetProperty("quant_method").GetString());
+        }
+
+        var path = Path.Combine(folder, "nibble.json");
+        File.WriteAllText(path, File.ReadAllText(path).Replace("\"hadamard\"", "\"fourier\"", StringComparison.Ordinal));
+        Assert.Contains("layer b has the input transform fourier, expected hadamard", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Save_RefusesAnExistingFolder_AndLeavesItAlone()
     {
         var folder = _folder.File("out");
@@ -323,7 +339,7 @@ public sealed class QuantizedModelFileTests : IDisposable
         Assert.Equal(expected.Layers.Count, actual.Layers.Count);
         foreach (var (left, right) in expected.Layers.Zip(actual.Layers))
         {
-            Assert.Equal((left.Name, left.Input), (right.Name, right.Input));
+            Assert.Equal((left.Name, left.Input, left.InputTransform), (right.Name, right.Input, right.InputTransform));
             Assert.Equal((left.Weight.Rows, left.Weight.Columns, left.Weight.Scheme), (right.Weight.Rows, right.Weight.Columns, right.Weight.Scheme));
             Assert.Equal(left.Weight.Codes, right.Weight.Codes);
             Assert.Equal(left.Weight.Scales, right.Weight.Scales);

@@ -42,6 +42,15 @@ internal sealed class LlamaAttention : nn.Module
 
     public QuantizableLinear Output => o_proj;
 
+    /// <summary>Query heads that share the keys and values of one head; query head h reads key-value head h / share.</summary>
+    public int Share => config.Heads / config.KeyValueHeads;
+
+    /// <summary>Values of a head.</summary>
+    public int HeadSize => config.HeadSize;
+
+    /// <summary>Turns queries and keys after their rotary embedding, which changes no product of theirs but spreads the keys' outliers; null leaves them as they are.</summary>
+    public HadamardTransform? HeadRotation { get; set; }
+
     /// <summary>What happens to keys after their rotation, [batch, key-value heads, length, head size]; null uses them as they are.</summary>
     public ITensorQuantizer? KeyQuantizer { get; set; }
 
@@ -61,6 +70,11 @@ internal sealed class LlamaAttention : nn.Module
         var q = rotary.Rotate(Heads(q_proj.forward(x), q_norm), start);
         var k = rotary.Rotate(Heads(k_proj.forward(x), k_norm), start);
         var v = Heads(v_proj.forward(x), null);
+        if (HeadRotation is { } turn)
+        {
+            (q, k) = (turn.Apply(q), turn.Apply(k));
+        }
+
         k = KeyQuantizer?.Apply(k) ?? k;
         v = ValueQuantizer?.Apply(v) ?? v;
         if (cache is not null)
@@ -68,11 +82,10 @@ internal sealed class LlamaAttention : nn.Module
             (k, v) = cache.Append(layer, k, v);
         }
 
-        var share = config.Heads / config.KeyValueHeads;
-        if (share > 1)
+        if (Share > 1)
         {
-            k = k.repeat_interleave(share, 1);
-            v = v.repeat_interleave(share, 1);
+            k = k.repeat_interleave(Share, 1);
+            v = v.repeat_interleave(Share, 1);
         }
 
         // With a cache, position i of these may see the start + i before it; is_causal would count from 0.

@@ -19,10 +19,11 @@ internal static class CompressedTensorsConfig
     /// <param name="format">How codes are stored.</param>
     /// <param name="groups">The layers of each scheme and whether their groups hold scattered columns; a rule's pattern is the group's name.</param>
     /// <param name="ignored">Modules that stay float.</param>
-    public static void Write(Utf8JsonWriter writer, CompressedTensorsFormat format, IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> groups, IEnumerable<string> ignored)
+    /// <param name="standard">Whether an engine that follows this configuration computes what the model computes. Where it would not, another method is named, which engines refuse instead of computing nonsense.</param>
+    public static void Write(Utf8JsonWriter writer, CompressedTensorsFormat format, IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> groups, IEnumerable<string> ignored, bool standard)
     {
         writer.WriteStartObject();
-        writer.WriteString("quant_method", "compressed-tensors");
+        writer.WriteString("quant_method", standard ? "compressed-tensors" : "nibble");
         writer.WriteString("format", format.Name());
         writer.WriteString("quantization_status", "compressed");
         writer.WriteNull("kv_cache_scheme");
