@@ -13,13 +13,15 @@ namespace Nibble.Artifacts;
 /// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
 /// <param name="Layers">The quantized layers' names and schemes, in the model's order; a rule's pattern is its group's name in <c>quantization_config</c>.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
+/// <param name="StaticKeys">The names of the attention modules whose keys have fixed parameters, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
     string ConfigJson,
     IReadOnlyList<(string Name, RecipeRule Scheme)> Layers,
-    IReadOnlyList<string> FloatTensors)
+    IReadOnlyList<string> FloatTensors,
+    IReadOnlyList<string> StaticKeys)
 {
     public const string FileName = "nibble.json";
 
@@ -43,7 +45,13 @@ internal sealed record ArtifactManifest(
         }
 
         return new ArtifactManifest(
-            CompressedTensorsLayer.FormatFor(model.Layers), model.Recipe, model.Provenance, model.ConfigJson, layers, [.. model.FloatTensors.Select(tensor => tensor.Name)]);
+            CompressedTensorsLayer.FormatFor(model.Layers),
+            model.Recipe,
+            model.Provenance,
+            model.ConfigJson,
+            layers,
+            [.. model.FloatTensors.Select(tensor => tensor.Name)],
+            [.. model.StaticKeys.Select(keys => keys.Name)]);
     }
 
     /// <summary>The layers of each scheme.</summary>
@@ -72,13 +80,8 @@ internal sealed record ArtifactManifest(
         }
 
         writer.WriteEndArray();
-        writer.WriteStartArray("floatTensors");
-        foreach (var name in FloatTensors)
-        {
-            writer.WriteStringValue(name);
-        }
-
-        writer.WriteEndArray();
+        WriteNames(writer, "floatTensors", FloatTensors);
+        WriteNames(writer, "staticKeys", StaticKeys);
         writer.WriteEndObject();
     }
 
@@ -121,12 +124,28 @@ internal sealed record ArtifactManifest(
             ReadProvenance(root.GetProperty("provenance")),
             Text(root, "config"),
             [.. root.GetProperty("layers").EnumerateArray().Select(layer => (Text(layer, "name"), Scheme(layer)))],
-            [.. root.GetProperty("floatTensors").EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a tensor's name is null"))]);
+            ReadNames(root.GetProperty("floatTensors")),
+
+            // Artifacts from before caches were quantized do not have it.
+            root.TryGetProperty("staticKeys", out var keys) ? ReadNames(keys) : []);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
             ? scheme
             : throw new NibbleException($"{path}: layer {Text(layer, "name")} has scheme {Text(layer, "scheme")}, which is not among {string.Join(", ", byName.Keys)}.");
     }
+
+    private static void WriteNames(Utf8JsonWriter writer, string key, IEnumerable<string> names)
+    {
+        writer.WriteStartArray(key);
+        foreach (var name in names)
+        {
+            writer.WriteStringValue(name);
+        }
+
+        writer.WriteEndArray();
+    }
+
+    private static string[] ReadNames(JsonElement names) => [.. names.EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a name is null"))];
 
     private void WriteProvenance(Utf8JsonWriter writer)
     {

@@ -15,6 +15,17 @@ public sealed record ActivationQuantization(QuantizationScheme Scheme, Quantizat
 /// <param name="Input">How the layer's input is quantized; null when it stays float.</param>
 public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, ActivationQuantization? Input);
 
+/// <summary>The fixed parameters of a block's keys: one scale and zero point for each key-value head and channel.</summary>
+/// <param name="Name">The attention module's name in the checkpoint, such as <c>model.layers.0.self_attn</c>.</param>
+/// <param name="Heads">Key-value heads.</param>
+/// <param name="Scales">Scales, [key-value heads, head size] row by row.</param>
+/// <param name="ZeroPoints">Zero points in the same order; empty in symmetric schemes.</param>
+public sealed record KeyQuantization(string Name, int Heads, float[] Scales, sbyte[] ZeroPoints)
+{
+    /// <summary>Channels of a head.</summary>
+    public int HeadSize => Scales.Length / Heads;
+}
+
 /// <summary>A tensor that stays in floating point.</summary>
 /// <param name="Name">Its name in the checkpoint, such as <c>model.norm.weight</c>.</param>
 /// <param name="Shape">Its shape.</param>
@@ -48,4 +59,9 @@ public sealed record QuantizedModel(
     IReadOnlyList<FloatTensor> FloatTensors,
     Recipe Recipe,
     Provenance Provenance,
-    string TokenizerFolder);
+    string TokenizerFolder)
+{
+    /// <summary>The fixed parameters of the keys, block by block; empty unless the recipe's <see cref="Recipe.KeyValueCache"/> has keys per channel.</summary>
+    /// <remarks>Whatever else is to know about the cache, the recipe says.</remarks>
+    public IReadOnlyList<KeyQuantization> StaticKeys { get; init; } = [];
+}

@@ -19,13 +19,21 @@ internal static class CompressedTensorsConfig
     /// <param name="format">How codes are stored.</param>
     /// <param name="groups">The layers of each scheme; a rule's pattern is the group's name.</param>
     /// <param name="ignored">Modules that stay float.</param>
-    public static void Write(Utf8JsonWriter writer, CompressedTensorsFormat format, IReadOnlyList<(RecipeRule Scheme, IReadOnlyList<string> Layers)> groups, IEnumerable<string> ignored)
+    /// <param name="cache">How the key-value cache is quantized; null when it stays float.</param>
+    /// <param name="config">The model's <c>config.json</c>.</param>
+    public static void Write(
+        Utf8JsonWriter writer,
+        CompressedTensorsFormat format,
+        IReadOnlyList<(RecipeRule Scheme, IReadOnlyList<string> Layers)> groups,
+        IEnumerable<string> ignored,
+        KeyValueCacheRule? cache,
+        JsonElement config)
     {
         writer.WriteStartObject();
         writer.WriteString("quant_method", "compressed-tensors");
         writer.WriteString("format", format.Name());
         writer.WriteString("quantization_status", "compressed");
-        writer.WriteNull("kv_cache_scheme");
+        WriteArguments(writer, "kv_cache_scheme", CacheScheme(cache, config), dynamic: true);
         writer.WriteNull("global_compression_ratio");
         writer.WriteStartArray("ignore");
         foreach (var module in ignored)
@@ -47,8 +55,8 @@ internal static class CompressedTensorsConfig
             }
 
             writer.WriteEndArray();
-            WriteArguments(writer, "weights", scheme.Weights);
-            WriteArguments(writer, "input_activations", scheme.Activations?.Scheme);
+            WriteArguments(writer, "weights", scheme.Weights, dynamic: false);
+            WriteArguments(writer, "input_activations", scheme.Activations?.Scheme, scheme.Activations?.Scheme.Granularity is PerToken);
             writer.WriteNull("output_activations");
             writer.WriteEndObject();
         }
@@ -57,7 +65,20 @@ internal static class CompressedTensorsConfig
         writer.WriteEndObject();
     }
 
-    private static void WriteArguments(Utf8JsonWriter writer, string key, QuantizationScheme? scheme)
+    /// <summary>The cache's scheme as the definition can say it: one for keys and values, of which each head's vector is a group.</summary>
+    /// <remarks>Its <c>token</c> would share a scale among all tokens that are cached at once, and it has no keys per channel; such a cache is null here.</remarks>
+    private static QuantizationScheme? CacheScheme(KeyValueCacheRule? cache, JsonElement config) =>
+        cache is { Keys: { } keys, Values: { } values } && keys == values && HeadSize(config) is { } size
+            ? new QuantizationScheme(keys.Bits, keys.Symmetric, Granularity.Group(size))
+            : null;
+
+    private static int? HeadSize(JsonElement config) => Number(config, "head_dim") ??
+        (Number(config, "hidden_size") is { } hidden && Number(config, "num_attention_heads") is { } heads && hidden >= heads ? hidden / heads : null);
+
+    private static int? Number(JsonElement config, string key) =>
+        config.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number > 0 ? number : null;
+
+    private static void WriteArguments(Utf8JsonWriter writer, string key, QuantizationScheme? scheme, bool dynamic)
     {
         if (scheme is null)
         {
@@ -65,7 +86,6 @@ internal static class CompressedTensorsConfig
             return;
         }
 
-        var dynamic = scheme.Granularity is PerToken;
         writer.WriteStartObject(key);
         writer.WriteNumber("num_bits", scheme.Bits);
         writer.WriteString("type", "int");
