@@ -118,6 +118,8 @@ public sealed record LoadedModel(
                 }
             }
 
+            SimulateCache(model, quantized, source);
+
             foreach (var (name, parameter) in model.named_parameters())
             {
                 if (floats.TryGetValue(name, out var value) && value.Shape.Select(size => (long)size).SequenceEqual(parameter.shape))
@@ -141,6 +143,33 @@ public sealed record LoadedModel(
         {
             model.Dispose();
             throw;
+        }
+    }
+
+    private static void SimulateCache(LlamaModel model, QuantizedModel quantized, string source)
+    {
+        var keys = quantized.StaticKeys.ToDictionary(block => block.Name);
+        var (heads, size) = (model.Config.KeyValueHeads, model.Config.HeadSize);
+        for (var i = 0; i < model.Blocks.Count; i++)
+        {
+            var name = $"model.layers.{i}.self_attn";
+            var found = keys.Remove(name, out var block);
+            if (quantized.Recipe.KeyValueCache is { HasStaticKeys: true } && !found)
+            {
+                throw new NibbleException($"{source}: the recipe quantizes keys per channel, but there are no parameters of the keys of '{name}'");
+            }
+
+            if (block is not null && (block.Heads != heads || block.HeadSize != size))
+            {
+                throw new NibbleException($"{source}: the parameters of the keys of '{name}' are [{block.Heads}, {block.HeadSize}], expected [{heads}, {size}] from config.json");
+            }
+
+            KeyValueQuantizers.Set(model.Blocks[i], quantized.Recipe.KeyValueCache, block);
+        }
+
+        if (keys.Keys.FirstOrDefault() is { } unknown)
+        {
+            throw new NibbleException($"{source}: the artifact holds parameters of the keys of '{unknown}', which a model with this config.json does not use");
         }
     }
 }

@@ -39,7 +39,7 @@ public sealed class QuantizationAwareTrainer
     /// <param name="text">Text to train on, and to calibrate static activations with.</param>
     /// <param name="calibration">How much text calibrates static activations.</param>
     /// <param name="seed">Drives the order of the batches.</param>
-    /// <exception cref="NibbleException">The recipe matches no layer, or the text is shorter than a sequence.</exception>
+    /// <exception cref="NibbleException">The recipe matches no layer and leaves the key-value cache float, or has keys per channel, or the text is shorter than a sequence.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A setting is out of range.</exception>
     public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed)
     {
@@ -58,6 +58,11 @@ public sealed class QuantizationAwareTrainer
             return;
         }
 
+        if (recipe.KeyValueCache is { HasStaticKeys: true })
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would leave behind; train with keys per token, or use post-training quantization");
+        }
+
         inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration);
         foreach (var (name, layer) in source.Model.Linears)
         {
@@ -70,7 +75,15 @@ public sealed class QuantizationAwareTrainer
             }
         }
 
-        PostTrainingQuantizer.RequireLayers(layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
+        if (recipe.KeyValueCache is null)
+        {
+            PostTrainingQuantizer.RequireLayers(layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
+        }
+
+        foreach (var block in source.Model.Blocks)
+        {
+            KeyValueQuantizers.Set(block, recipe.KeyValueCache, keys: null);
+        }
     }
 
     /// <summary>The text trained on.</summary>

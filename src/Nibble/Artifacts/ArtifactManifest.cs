@@ -21,13 +21,15 @@ internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGro
 /// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
 /// <param name="Layers">The quantized layers, in the model's order.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
+/// <param name="StaticKeys">The names of the attention modules whose keys have fixed parameters, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
     string ConfigJson,
     IReadOnlyList<ManifestLayer> Layers,
-    IReadOnlyList<string> FloatTensors)
+    IReadOnlyList<string> FloatTensors,
+    IReadOnlyList<string> StaticKeys)
 {
     public const string FileName = "nibble.json";
 
@@ -46,7 +48,8 @@ internal sealed record ArtifactManifest(
             new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null),
             layer.Weight.GroupIndex is not null,
             layer.InputTransform))),
-        [.. model.FloatTensors.Select(tensor => tensor.Name)]);
+        [.. model.FloatTensors.Select(tensor => tensor.Name)],
+        [.. model.StaticKeys.Select(keys => keys.Name)]);
 
     /// <summary>The manifest of a model whose parts have manifests of their own.</summary>
     /// <param name="parts">The parts' manifests, in the model's order.</param>
@@ -64,6 +67,7 @@ internal sealed record ArtifactManifest(
             // Each part has numbered its schemes by itself.
             Layers = NameSchemes(parts.SelectMany(part => part.Layers)),
             FloatTensors = [.. parts.SelectMany(part => part.FloatTensors), .. others.Select(tensor => tensor.Name)],
+            StaticKeys = [.. parts.SelectMany(part => part.StaticKeys)],
         };
     }
 
@@ -103,13 +107,8 @@ internal sealed record ArtifactManifest(
         }
 
         writer.WriteEndArray();
-        writer.WriteStartArray("floatTensors");
-        foreach (var name in FloatTensors)
-        {
-            writer.WriteStringValue(name);
-        }
-
-        writer.WriteEndArray();
+        WriteNames(writer, "floatTensors", FloatTensors);
+        WriteNames(writer, "staticKeys", StaticKeys);
         writer.WriteEndObject();
     }
 
@@ -153,7 +152,10 @@ internal sealed record ArtifactManifest(
             Text(root, "config"),
             [.. root.GetProperty("layers").EnumerateArray().Select(layer => new ManifestLayer(
                 Text(layer, "name"), Scheme(layer), layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean(), Transform(layer)))],
-            [.. root.GetProperty("floatTensors").EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a tensor's name is null"))]);
+            ReadNames(root.GetProperty("floatTensors")),
+
+            // Artifacts from before caches were quantized do not have it.
+            root.TryGetProperty("staticKeys", out var keys) ? ReadNames(keys) : []);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
             ? scheme
@@ -163,6 +165,19 @@ internal sealed record ArtifactManifest(
     private static InputTransform Transform(JsonElement layer) => !layer.TryGetProperty(TransformKey, out _) ? InputTransform.None
         : Text(layer, TransformKey) == Hadamard ? InputTransform.Hadamard
         : throw new FormatException($"layer {Text(layer, "name")} has the input transform {Text(layer, TransformKey)}, expected {Hadamard}");
+
+    private static void WriteNames(Utf8JsonWriter writer, string key, IEnumerable<string> names)
+    {
+        writer.WriteStartArray(key);
+        foreach (var name in names)
+        {
+            writer.WriteStringValue(name);
+        }
+
+        writer.WriteEndArray();
+    }
+
+    private static string[] ReadNames(JsonElement names) => [.. names.EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a name is null"))];
 
     private void WriteProvenance(Utf8JsonWriter writer)
     {

@@ -29,6 +29,17 @@ public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, Activat
     public InputTransform InputTransform { get; init; }
 }
 
+/// <summary>The fixed parameters of a block's keys: one scale and zero point for each key-value head and channel.</summary>
+/// <param name="Name">The attention module's name in the checkpoint, such as <c>model.layers.0.self_attn</c>.</param>
+/// <param name="Heads">Key-value heads.</param>
+/// <param name="Scales">Scales, [key-value heads, head size] row by row.</param>
+/// <param name="ZeroPoints">Zero points in the same order; empty in symmetric schemes.</param>
+public sealed record KeyQuantization(string Name, int Heads, float[] Scales, sbyte[] ZeroPoints)
+{
+    /// <summary>Channels of a head.</summary>
+    public int HeadSize => Scales.Length / Heads;
+}
+
 /// <summary>A tensor that stays in floating point.</summary>
 /// <param name="Name">Its name in the checkpoint, such as <c>model.norm.weight</c>.</param>
 /// <param name="Shape">Its shape.</param>
@@ -62,4 +73,9 @@ public sealed record QuantizedModel(
     IReadOnlyList<FloatTensor> FloatTensors,
     Recipe Recipe,
     Provenance Provenance,
-    string TokenizerFolder);
+    string TokenizerFolder)
+{
+    /// <summary>The fixed parameters of the keys, block by block; empty unless the recipe's <see cref="Recipe.KeyValueCache"/> has keys per channel.</summary>
+    /// <remarks>Whatever else is to know about the cache, the recipe says.</remarks>
+    public IReadOnlyList<KeyQuantization> StaticKeys { get; init; } = [];
+}

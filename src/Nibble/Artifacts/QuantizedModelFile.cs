@@ -47,6 +47,7 @@ public static class QuantizedModelFile
         Create(folder, part.TokenizerFolder, temporary => Write(manifest, temporary,
         [
             .. part.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
+            .. part.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, part.Recipe.KeyValueCache!.Keys!)),
             .. part.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
         ]));
     }
@@ -140,8 +141,9 @@ public static class QuantizedModelFile
         QuantizedLayer[] layers = [.. manifest.Layers.Select(layer =>
             CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with { InputTransform = layer.Transform })];
         FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
+        KeyQuantization[] keys = [.. ReadStaticKeys(manifest, source, folder)];
         source.RequireAllRead();
-        return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder);
+        return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder) { StaticKeys = keys };
     }
 
     private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)
@@ -167,8 +169,7 @@ public static class QuantizedModelFile
         }
 
         writer.WritePropertyName(CompressedTensorsConfig.Key);
-        var standard = manifest.Layers.All(layer => layer.Transform == InputTransform.None);
-        CompressedTensorsConfig.Write(writer, manifest.Format, manifest.Groups(), Ignored(manifest, tensors), standard);
+        CompressedTensorsConfig.Write(writer, manifest, Ignored(manifest, tensors), config.RootElement);
         writer.WriteEndObject();
     }
 
@@ -184,6 +185,14 @@ public static class QuantizedModelFile
 
         // A head that shares the embedding's weights has no tensor of its own.
         return (manifest.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
+    }
+
+    private static IEnumerable<KeyQuantization> ReadStaticKeys(ArtifactManifest manifest, TensorSource source, string folder)
+    {
+        var rule = manifest.Recipe.KeyValueCache;
+        return rule is { HasStaticKeys: true } == manifest.StaticKeys.Count > 0
+            ? manifest.StaticKeys.Select(name => CompressedTensorsKeys.Read(source, name, rule!.Keys!))
+            : throw new NibbleException($"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys names {manifest.StaticKeys.Count} blocks, but the recipe has {(rule is { HasStaticKeys: true } ? "keys per channel, whose parameters are fixed" : "no keys per channel")}.");
     }
 
     private static FloatTensor ReadFloats(TensorSource source, string name)
@@ -237,6 +246,16 @@ public static class QuantizedModelFile
                     Require(input.Symmetric ? fixedParameters.ZeroPoint == 0 : fixedParameters.ZeroPoint >= input.Codes.Min && fixedParameters.ZeroPoint <= input.Codes.Max, layer.Name, "has an input zero point outside its scheme");
                 }
             }
+        }
+
+        Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name, "and the model disagree about whether keys have fixed parameters");
+        foreach (var keys in model.StaticKeys)
+        {
+            var scheme = model.Recipe.KeyValueCache!.Keys!;
+            Require(keys.Heads >= 1 && keys.Scales.Length >= keys.Heads && keys.Scales.Length % keys.Heads == 0, keys.Name, "has scales that are not as many for each head");
+            Require(keys.ZeroPoints.Length == (scheme.Symmetric ? 0 : keys.Scales.Length), keys.Name, "has another number of zero points than its scheme says");
+            Require(keys.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) < 0, keys.Name, "has zero points outside its scheme");
+            RequireScales(keys.Name, scheme, keys.Scales);
         }
 
         foreach (var tensor in model.FloatTensors)

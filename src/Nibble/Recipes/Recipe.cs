@@ -142,6 +142,9 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
     /// <summary>Whether the model is rotated first (post-training quantization only).</summary>
     public Rotation Rotation { get; init; }
 
+    /// <summary>How attention's keys and values are quantized; null keeps them float.</summary>
+    public KeyValueCacheRule? KeyValueCache { get; init; }
+
     /// <summary>The rule that decides about a layer; null when it stays float.</summary>
     public RecipeRule? RuleFor(string layer) => Rules.FirstOrDefault(rule => rule.Matches(layer)) is { Weights: not null } rule ? rule : null;
 }

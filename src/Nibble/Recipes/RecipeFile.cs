@@ -17,24 +17,32 @@ namespace Nibble.Recipes;
 ///     activations: { bits: 8, symmetric: true, granularity: token }                                            # or: float
 ///     algorithms: [smoothquant, gptq]                                                                          # rtn when absent
 /// rotation: none             # or: hadamard
+/// keyValueCache:             # or: float
+///   keys: { bits: 8, symmetric: false, granularity: token }   # or: float
+///   values: { bits: 8, symmetric: false }                     # or: float
 /// ptq: { windows: 64, sequenceLength: 256, dampening: 0.01, activationOrder: weight, sequential: true }
 /// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
 /// </code>
 /// Weights: <c>bits</c> 2 to 8, or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
 /// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default) or float32; <c>range</c> minmax (default) or mse.
 /// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
-/// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. <c>algorithms</c> are
+/// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. Keys are like activations, except that their
+/// <c>granularity</c> is token (default) or channel, to which <c>observer</c> belongs; values are per token. <c>algorithms</c> are
 /// those of <see cref="WeightAlgorithms.KnownNames"/>. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
 /// preset) and <see cref="QatSettings"/>.
 /// </remarks>
 public static class RecipeFile
 {
     private const string Float = "float";
+    private const string Cache = "keyValueCache";
 
-    private static readonly string[] RecipeKeys = ["name", "preset", "rules", "rotation", "ptq", "qat"];
+    private static readonly string[] RecipeKeys = ["name", "preset", "rules", "rotation", "keyValueCache", "ptq", "qat"];
     private static readonly string[] RuleKeys = ["pattern", "weights", "activations", "algorithms"];
     private static readonly string[] WeightKeys = ["bits", "ternary", "symmetric", "granularity", "groupSize", "scale", "range"];
     private static readonly string[] ActivationKeys = ["bits", "symmetric", "granularity", "scale", "observer"];
+
+    private static readonly string[] CacheKeys = ["keys", "values"];
+    private static readonly string[] ValueKeys = ["bits", "symmetric", "scale"];
 
     private static readonly string[] PtqKeys =
     [
@@ -48,6 +56,7 @@ public static class RecipeFile
 
     private static readonly Dictionary<string, string> WeightGranularities = new() { ["tensor"] = "tensor", ["channel"] = "channel", ["group"] = "group" };
     private static readonly Dictionary<string, Granularity> ActivationGranularities = new() { ["token"] = Granularity.Token, ["tensor"] = Granularity.Tensor };
+    private static readonly Dictionary<string, Granularity> KeyGranularities = new() { ["token"] = Granularity.Token, ["channel"] = Granularity.Channel };
     private static readonly Dictionary<string, ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32 };
     private static readonly Dictionary<string, WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse };
 
@@ -115,6 +124,7 @@ public static class RecipeFile
         return new Recipe(map.Text("name") ?? preset?.Name ?? Path.GetFileNameWithoutExtension(source), [.. rules])
         {
             Rotation = map.Choice("rotation", preset?.Rotation ?? Rotation.None, Rotations),
+            KeyValueCache = map.Has(Cache) ? KeyValueCache(map) : preset?.KeyValueCache,
             Ptq = map.Map("ptq", PtqKeys) is { } ptq ? Ptq(ptq, preset?.Ptq ?? new PtqSettings()) : preset?.Ptq ?? new PtqSettings(),
             Qat = map.Map("qat", QatKeys) is { } qat ? Qat(qat) : new QatSettings(),
         };
@@ -142,6 +152,7 @@ public static class RecipeFile
         writer.WritePropertyName("rules");
         WriteRules(writer, recipe.Rules);
         writer.WriteString("rotation", Word(Rotations, recipe.Rotation));
+        WriteKeyValueCache(writer, recipe.KeyValueCache);
         WritePtq(writer, recipe.Ptq);
         WriteQat(writer, recipe.Qat);
         writer.WriteEndObject();
@@ -242,6 +253,37 @@ public static class RecipeFile
         };
         return new ActivationRule(scheme, map.Choice("observer", ObserverKind.MinMax, Observers));
     }
+
+    private static KeyValueCacheRule? KeyValueCache(YamlMap map)
+    {
+        if (map.MapUnless(Cache, Float, CacheKeys) is not { } cache)
+        {
+            return null;
+        }
+
+        var keys = cache.MapUnless("keys", Float, ActivationKeys);
+        var values = cache.MapUnless("values", Float, ValueKeys);
+        if (keys is null && values is null)
+        {
+            throw map.Fault(Cache, $"{Cache} needs keys or values, which are a scheme or the word {Float}");
+        }
+
+        var granularity = keys?.Choice("granularity", Granularity.Token, KeyGranularities) ?? Granularity.Token;
+        if (keys is not null && keys.Has("observer") && granularity is PerToken)
+        {
+            throw keys.Fault("observer", "an observer finds the ranges of keys per channel; keys per token have none to find");
+        }
+
+        return new KeyValueCacheRule(
+            keys is null ? null : CacheScheme(keys, granularity),
+            values is null ? null : CacheScheme(values, Granularity.Token),
+            keys?.Choice("observer", ObserverKind.MinMax, Observers) ?? ObserverKind.MinMax);
+    }
+
+    private static QuantizationScheme CacheScheme(YamlMap map, Granularity granularity) => new(Bits(map), map.Flag("symmetric", absent: true), granularity)
+    {
+        ScalePrecision = map.Choice("scale", ScalePrecision.Float32, Scales),
+    };
 
     private static int Bits(YamlMap map) => map.Has("bits")
         ? map.Integer("bits", absent: 0, QuantizationScheme.MinBits, QuantizationScheme.MaxBits)
@@ -351,6 +393,43 @@ public static class RecipeFile
         }
 
         writer.WriteEndArray();
+    }
+
+    private static void WriteKeyValueCache(Utf8JsonWriter writer, KeyValueCacheRule? rule)
+    {
+        if (rule is null)
+        {
+            writer.WriteString(Cache, Float);
+            return;
+        }
+
+        writer.WriteStartObject(Cache);
+        WriteCacheScheme("keys", rule.Keys, () =>
+        {
+            writer.WriteString("granularity", Word(KeyGranularities, rule.Keys!.Granularity));
+            if (rule.HasStaticKeys)
+            {
+                writer.WriteString("observer", Word(Observers, rule.Observer));
+            }
+        });
+        WriteCacheScheme("values", rule.Values, () => { });
+        writer.WriteEndObject();
+
+        void WriteCacheScheme(string key, QuantizationScheme? scheme, Action rest)
+        {
+            if (scheme is null)
+            {
+                writer.WriteString(key, Float);
+                return;
+            }
+
+            writer.WriteStartObject(key);
+            writer.WriteNumber("bits", scheme.Bits);
+            writer.WriteBoolean("symmetric", scheme.Symmetric);
+            writer.WriteString("scale", Word(Scales, scheme.ScalePrecision));
+            rest();
+            writer.WriteEndObject();
+        }
     }
 
     private static void WritePtq(Utf8JsonWriter writer, PtqSettings ptq)

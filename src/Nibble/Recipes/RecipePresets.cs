@@ -15,17 +15,21 @@ namespace Nibble.Recipes;
 /// <item><c>-rotated</c>: the model is rotated by Hadamard matrices first.</item>
 /// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With gptq,
 /// awq and learned rounding the weight ranges have the least squared error.</item>
+/// <item><c>-kv8</c> (2 to 8): the key-value cache asymmetric per token; <c>-kv8c</c>: its keys per channel, calibrated by min-max.</item>
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
 /// </list>
-/// Scales of weights are stored as binary16.
+/// Scales of weights are stored as binary16. <c>w16a16-kv8</c> quantizes the cache and nothing else.
 /// </remarks>
 public static partial class RecipePresets
 {
+    private const string FloatModel = "w16a16";
+
     private const string Grammar =
         "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -mse (weight ranges), -rotated, "
         + "the algorithms -smoothquant or -awq, -importance, -hqq or -gptq, -adaround or -signround, -debias, "
-        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average).";
+        + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
+        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average); or w16a16-kv{2..8}, which quantizes the cache alone.";
 
     private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)
     {
@@ -58,6 +62,7 @@ public static partial class RecipePresets
         var (symmetric, mse) = (false, false);
         ObserverKind? observer = null;
         var rotation = Rotation.None;
+        KeyValueCacheRule? cache = null;
         var algorithms = new List<string>();
         while (options.TryDequeue(out var option))
         {
@@ -83,12 +88,22 @@ public static partial class RecipePresets
                 case ['g', ..] when group is null && int.TryParse(option.AsSpan(1), NumberStyles.None, CultureInfo.InvariantCulture, out var size) && size > 0:
                     group = size;
                     break;
+                case ['k', 'v', >= '2' and <= '8', .. "" or "c"] when cache is null:
+                    cache = Cache(option[2] - '0', option.EndsWith('c') ? Granularity.Channel : Granularity.Token);
+                    break;
                 case var algorithm when WeightAlgorithms.KnownNames.Contains(algorithm):
                     algorithms.Add(algorithm);
                     break;
                 default:
                     throw Unknown(name, $" The option '{option}' is unknown, given twice or out of place.");
             }
+        }
+
+        if (name.StartsWith(FloatModel, StringComparison.Ordinal))
+        {
+            return cache is not null && name.LastIndexOf('-') == FloatModel.Length
+                ? new Recipe(name, [new RecipeRule("*", Weights: null)]) { KeyValueCache = cache }
+                : throw Unknown(name, $" {FloatModel} leaves weights and activations float; -kv8 or its like is all that can follow, and has to.");
         }
 
         var weightBits = bits.Groups["weights"].Value;
@@ -112,8 +127,12 @@ public static partial class RecipePresets
         ])
         {
             Rotation = rotation,
+            KeyValueCache = cache,
         };
     }
+
+    private static KeyValueCacheRule Cache(int bits, Granularity keys) =>
+        new(new QuantizationScheme(bits, symmetric: false, keys), new QuantizationScheme(bits, symmetric: false, Granularity.Token));
 
     private static WeightAlgorithms Algorithms(string name, List<string> names)
     {
@@ -142,6 +161,6 @@ public static partial class RecipePresets
     private static NibbleException Unknown(string name, string fault = "") =>
         new($"There is no preset '{name}'.{fault}{Suggestion.For(name, Names)} {Grammar} Presets in common use: {string.Join(", ", Names)}.");
 
-    [GeneratedRegex("^w(?<weights>[2-8t])a(?<activations>16|8|4)\\z", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
+    [GeneratedRegex("^(w(?<weights>[2-8t])a(?<activations>16|8|4)|w16a16)\\z", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
     private static partial Regex Bits { get; }
 }

@@ -1,6 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Numerics;
+using Nibble.Recipes;
 using Nibble.Tests.Recipes;
 
 namespace Nibble.Tests.Artifacts;
@@ -50,6 +51,7 @@ internal static class AnyModel
         from transforms in Gen.Enum<InputTransform>().Array[4]
         from floats in Float.Array[0, 3]
         from recipe in AnyRecipe.Recipe
+        from keys in Keys(recipe.KeyValueCache)
         from seed in Gen.Long
         from metric in Gen.Double
         select new QuantizedModel(
@@ -58,7 +60,18 @@ internal static class AnyModel
             [.. floats.Select((tensor, index) => tensor with { Name = $"model.{(char)('z' - index)}.weight" })],
             recipe,
             new Provenance("0.1.0", "ptq", seed, new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }, new Dictionary<string, double> { ["perplexity"] = metric, ["error"] = 0.1 }),
-            TokenizerFolder: string.Empty);
+            TokenizerFolder: string.Empty)
+        {
+            StaticKeys = [.. keys.Select((block, index) => block with { Name = $"model.layers.{index}.self_attn" })],
+        };
+
+    private static Gen<KeyQuantization[]> Keys(KeyValueCacheRule? rule) => rule is not { HasStaticKeys: true, Keys: { } scheme }
+        ? Gen.Const(Array.Empty<KeyQuantization>())
+        : (from heads in Gen.Int[1, 3]
+           from size in Gen.Int[1, 5]
+           from scales in Scale.Array[heads * size]
+           from zeroPoints in Code(scheme).Array[scheme.Symmetric ? 0 : heads * size]
+           select new KeyQuantization(string.Empty, heads, Array.ConvertAll(scales, scale => Round(scheme, scale)), zeroPoints)).Array[1, 3];
 
     private static Gen<sbyte> Code(QuantizationScheme scheme) => Gen.Int[scheme.Codes.Min, scheme.Codes.Max].Select(code => (sbyte)code);
 

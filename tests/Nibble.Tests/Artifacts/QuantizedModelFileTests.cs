@@ -117,6 +117,57 @@ public sealed class QuantizedModelFileTests : IDisposable
             """);
     }
 
+    [Theory]
+    [InlineData("keyValueCache: { keys: { bits: 8, symmetric: false }, values: { bits: 8, symmetric: false } }", "head_dim", 8, "false")]
+    [InlineData("keyValueCache: { keys: { bits: 4 }, values: { bits: 4 } }", "head_dim", 4, "true")]
+    [InlineData("keyValueCache: { keys: { bits: 4 }, values: { bits: 4 } }", "hidden_size", 4, "true")]
+    [InlineData("keyValueCache: { keys: { bits: 4 }, values: { bits: 4 } }", "", null, null)]
+    [InlineData("keyValueCache: { keys: { bits: 4 }, values: { bits: 8 } }", "head_dim", null, null)]
+    [InlineData("keyValueCache: { keys: { bits: 8 } }", "head_dim", null, null)]
+    [InlineData("keyValueCache: { values: { bits: 8 } }", "head_dim", null, null)]
+    [InlineData("keyValueCache: float", "head_dim", null, null)]
+    public void Save_TellsCompressedTensorsOfACacheThatItCanExpress(string yaml, string size, int? bits, string? symmetric)
+    {
+        var config = size switch
+        {
+            "head_dim" => """{"model_type":"llama","head_dim":16,"hidden_size":1,"num_attention_heads":1}""",
+            "hidden_size" => """{"model_type":"llama","head_dim":null,"hidden_size":64,"num_attention_heads":4}""",
+            _ => """{"model_type":"llama","head_dim":"16","hidden_size":-64,"num_attention_heads":4}""",
+        };
+        var model = Model([], []) with { ConfigJson = config, Recipe = RecipeFile.ParseYaml($"rules: []\n{yaml}", "r") };
+        QuantizedModelFile.Save(model, _folder.File("out"));
+        var cache = bits is null ? "null" : $$"""
+            {"num_bits":{{bits}},"type":"int","symmetric":{{symmetric}},"strategy":"group","group_size":16,"dynamic":true,"block_structure":null,"actorder":null,"observer":null,"observer_kwargs":{} }
+            """;
+        AssertConfig(
+            _folder.File("out"),
+            $$"""{"quant_method":"compressed-tensors","format":"int-quantized","quantization_status":"compressed","kv_cache_scheme":{{cache}},"global_compression_ratio":null,"ignore":["lm_head"],"config_groups":{} }""");
+    }
+
+    [Fact]
+    public void Save_WritesTheParametersOfKeysPerChannel()
+    {
+        QuantizedModelFile.Save(ChannelKeys(), _folder.File("out"));
+        using var file = SafetensorsFile.Open(Path.Combine(_folder.File("out"), "model.safetensors"));
+        Assert.Equal(["a.k_scale F32 [2, 1, 3]", "a.k_zero_point I8 [2, 1, 3]"], file.Tensors.Select(tensor => $"{tensor.Name} {tensor.ElementType} [{string.Join(", ", tensor.Shape)}]").Order(StringComparer.Ordinal));
+        Assert.Equal([1f, 2, 3, 4, 5, 6], file.ReadFloats("a.k_scale"));
+        Assert.Equal([0, 1, 2, 3, 0xF8, 7], file.ReadBytes("a.k_zero_point"));
+        Assert.Contains("\"kv_cache_scheme\": null", File.ReadAllText(Path.Combine(_folder.File("out"), "config.json")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_TakesArtifactsThatKnowNothingOfCaches()
+    {
+        QuantizedModelFile.Save(Model([], []), _folder.File("out"));
+        var path = _folder.File("out/nibble.json");
+        var text = File.ReadAllText(path);
+        var old = text.Replace(",\n  \"staticKeys\": []", string.Empty, StringComparison.Ordinal).Replace("\"keyValueCache\": \"float\",", string.Empty, StringComparison.Ordinal);
+        Assert.DoesNotContain("staticKeys", old, StringComparison.Ordinal);
+        Assert.DoesNotContain("keyValueCache", old, StringComparison.Ordinal);
+        File.WriteAllText(path, old);
+        Assert.Null(QuantizedModelFile.Load(_folder.File("out")).Recipe.KeyValueCache);
+    }
+
     [Fact]
     public void Save_NamesAMethodOfItsOwn_WhereALayerTransformsItsInput()
     {
@@ -159,6 +210,14 @@ public sealed class QuantizedModelFileTests : IDisposable
         Refuse("neither per token", Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Tensor), null) });
         Refuse("neither per token", Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token), zero) });
         Refuse("input zero point", Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Tensor), zero with { ZeroPoint = 1 }) });
+        var keys = ChannelKeys();
+        RefuseModel("disagree about whether keys", keys with { StaticKeys = [] });
+        RefuseModel("disagree about whether keys", keys with { Recipe = RecipePresets.Parse("w8a8-kv4") });
+        RefuseKeys("not as many for each head", keys.StaticKeys[0] with { Heads = 4 });
+        RefuseKeys("not as many for each head", keys.StaticKeys[0] with { Heads = 0 });
+        RefuseKeys("another number of zero points", keys.StaticKeys[0] with { ZeroPoints = [] });
+        RefuseKeys("zero points outside", keys.StaticKeys[0] with { ZeroPoints = [0, 1, 2, 3, -9, 7] });
+        RefuseKeys("scales that are not", keys.StaticKeys[0] with { Scales = [1, 2, 3, 4, 5, float.NaN] });
         RefuseModel("cannot hold", Model([], [new FloatTensor("f", [1], [0.1f], ElementType.F16)]));
         RefuseModel("not as a floating-point type", Model([], [new FloatTensor("f", [1], [1], ElementType.I8)]));
         RefuseModel("its shape says", Model([], [new FloatTensor("f", [2], [1], ElementType.F32)]));
@@ -166,6 +225,7 @@ public sealed class QuantizedModelFileTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
 
         static QuantizedLayer Layer(QuantizationScheme scheme, sbyte[] codes, float[] scales) => new("a", new QuantizedTensor(1, 1, scheme, codes, scales, []), null);
+        void RefuseKeys(string complaint, KeyQuantization block) => RefuseModel(complaint, keys with { StaticKeys = [block] });
         void Refuse(string complaint, QuantizedLayer layer) => RefuseModel(complaint, Model([layer], []));
         void RefuseModel(string complaint, QuantizedModel model) =>
             Assert.Contains(complaint, Assert.Throws<ArgumentException>(() => QuantizedModelFile.Save(model, _folder.File("out"))).Message, StringComparison.Ordinal);
@@ -302,6 +362,53 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
+    public void Load_RefusesHostileParametersOfKeys()
+    {
+        var folder = _folder.File("out");
+        QuantizedModelFile.Save(ChannelKeys(), folder);
+        AssertManifestRefusal("\"staticKeys\": [\n    \"a\"\n  ]", "\"staticKeys\": []", "staticKeys names 0 blocks, but the recipe has keys per channel");
+        AssertManifestRefusal("\"granularity\": \"channel\",\n        \"observer\": \"minmax\"", "\"granularity\": \"token\"", "staticKeys names 1 blocks, but the recipe has no keys per channel");
+        AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    \"a\", \"a\"", "names the tensor twice");
+        AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    \"b\"", "no tensor b.k_scale");
+        AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    7", "not a valid manifest");
+        AssertManifestRefusal("\"symmetric\": false,\n        \"scale\": \"float32\",\n        \"granularity\"", "\"symmetric\": true,\n        \"scale\": \"float32\",\n        \"granularity\"", "a.k_zero_point: the tensor belongs to no layer");
+        AssertTensorRefusal([0, 0, 0, 0], 0, "a.k_scale: scale 0 is 0; expected a positive number");
+        AssertTensorRefusal([8], 24, "a.k_zero_point: zero point 0 is 8");
+
+        foreach (var shape in (long[][])[[6], [2, 3], [2, 3, 1], [0, 1, 3], [1, 2, 1, 3]])
+        {
+            SafetensorsWriter.Write(
+                Path.Combine(folder, "model.safetensors"),
+                [SafetensorsTensor.FromFloats("a.k_scale", ElementType.F32, shape, new float[shape.Aggregate(1L, (count, side) => count * side)])],
+                new Dictionary<string, string>());
+            Assert.Contains($"expected the shape [key-value heads, 1, head size], found [{string.Join(", ", shape)}]", Refusal(), StringComparison.Ordinal);
+        }
+
+        string Refusal() => Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message;
+
+        void AssertManifestRefusal(string from, string to, string complaint)
+        {
+            var path = Path.Combine(folder, "nibble.json");
+            var text = File.ReadAllText(path);
+            Assert.Contains(from, text, StringComparison.Ordinal);
+            File.WriteAllText(path, text.Replace(from, to, StringComparison.Ordinal));
+            Assert.Contains(complaint, Refusal(), StringComparison.Ordinal);
+            File.WriteAllText(path, text);
+        }
+
+        void AssertTensorRefusal(byte[] value, int offset, string complaint)
+        {
+            var path = Path.Combine(folder, "model.safetensors");
+            var whole = File.ReadAllBytes(path);
+            var bytes = File.ReadAllBytes(path);
+            value.CopyTo(bytes, bytes.Length - 30 + offset);
+            File.WriteAllBytes(path, bytes);
+            Assert.Contains(complaint, Refusal(), StringComparison.Ordinal);
+            File.WriteAllBytes(path, whole);
+        }
+    }
+
+    [Fact]
     public void Metrics_MayBeInfinite()
     {
         var model = Model([], []);
@@ -309,6 +416,13 @@ public sealed class QuantizedModelFileTests : IDisposable
         QuantizedModelFile.Save(model, _folder.File("out"));
         Assert.Equal(model.Provenance.Metrics.OrderBy(metric => metric.Key), QuantizedModelFile.Load(_folder.File("out")).Provenance.Metrics);
     }
+
+    /// <summary>A model of one block whose keys have 2 heads of 3 channels, 4 bits, asymmetric.</summary>
+    private static QuantizedModel ChannelKeys() => Model([], []) with
+    {
+        Recipe = RecipePresets.Parse("w16a16-kv4c"),
+        StaticKeys = [new KeyQuantization("a", 2, [1, 2, 3, 4, 5, 6], [0, 1, 2, 3, -8, 7])],
+    };
 
     private static QuantizedModel Model(QuantizedLayer[] layers, FloatTensor[] floats, string tokenizer = "") => new(
         """{"model_type":"llama"}""",
@@ -345,6 +459,15 @@ public sealed class QuantizedModelFileTests : IDisposable
             Assert.Equal(left.Weight.Scales, right.Weight.Scales);
             Assert.Equal(left.Weight.ZeroPoints, right.Weight.ZeroPoints);
             Assert.Equal(left.Weight.GroupIndex, right.Weight.GroupIndex);
+        }
+
+        Assert.Equal(expected.Recipe.KeyValueCache, actual.Recipe.KeyValueCache);
+        Assert.Equal(expected.StaticKeys.Count, actual.StaticKeys.Count);
+        foreach (var (left, right) in expected.StaticKeys.Zip(actual.StaticKeys))
+        {
+            Assert.Equal((left.Name, left.Heads, left.HeadSize), (right.Name, right.Heads, right.HeadSize));
+            Assert.Equal(left.Scales, right.Scales);
+            Assert.Equal(left.ZeroPoints, right.ZeroPoints);
         }
 
         Assert.Equal(expected.FloatTensors.Count, actual.FloatTensors.Count);

@@ -58,6 +58,13 @@ internal static class AnyRecipe
             LearningRate = rate,
         };
 
+    /// <summary>Null at times.</summary>
+    public static Gen<KeyValueCacheRule?> Cache { get; } =
+        from keys in Gen.OneOf(Gen.Const<QuantizationScheme?>(() => null), CacheScheme(Granularity.Token), CacheScheme(Granularity.Channel))
+        from values in Gen.OneOf(Gen.Const<QuantizationScheme?>(() => null), CacheScheme(Granularity.Token))
+        from observer in Gen.Enum<ObserverKind>()
+        select keys is null && values is null ? null : new KeyValueCacheRule(keys, values, observer);
+
     public static Gen<QatSettings> Qat { get; } =
         from estimator in Gen.Enum<GradientEstimator>()
         from counts in Gen.Int[2, int.MaxValue].Array[3]
@@ -83,9 +90,16 @@ internal static class AnyRecipe
         from qat in Qat
         from ptq in Ptq
         from rotation in Gen.Enum<Rotation>()
-        select new Recipe(name, rules) { Qat = qat, Ptq = ptq, Rotation = rotation };
+        from cache in Cache
+        select new Recipe(name, rules) { Qat = qat, Ptq = ptq, Rotation = rotation, KeyValueCache = cache };
 
     private static Gen<string> Text => Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
         .Array[1, 12]
         .Select(characters => new string(characters));
+
+    private static Gen<QuantizationScheme?> CacheScheme(Granularity granularity) =>
+        from bits in Gen.Int[2, 8]
+        from symmetric in Gen.Bool
+        from scale in Gen.Enum<ScalePrecision>()
+        select (QuantizationScheme?)new QuantizationScheme(bits, symmetric, granularity) { ScalePrecision = scale };
 }

@@ -67,6 +67,24 @@ public sealed class RecipeFileTests : IDisposable
         Assert.Equal(new QuantizationScheme(8, symmetric: true, Granularity.Channel) { ScalePrecision = ScalePrecision.Float16 }, recipe.Rules[0].Weights);
     }
 
+    [Theory]
+    [InlineData("", "int8 asymmetric per token", "int8 asymmetric per token", ObserverKind.MinMax)]
+    [InlineData("keyValueCache: { keys: { bits: 4 } }", "int4 symmetric per token", null, ObserverKind.MinMax)]
+    [InlineData("keyValueCache: { keys: float, values: { bits: 3, symmetric: false } }", null, "int3 asymmetric per token", ObserverKind.MinMax)]
+    [InlineData("keyValueCache: { keys: { bits: 4, granularity: channel, observer: percentile }, values: float }", "int4 symmetric per channel", null, ObserverKind.Percentile)]
+    public void ParseYaml_ReadsTheCache_OrTakesThePresets(string yaml, string? keys, string? values, ObserverKind observer)
+    {
+        var cache = RecipeFile.ParseYaml("preset: w4a16-kv8\n" + yaml, "r").KeyValueCache!;
+        Assert.Equal((keys, values, observer), (cache.Keys?.ToString(), cache.Values?.ToString(), cache.Observer));
+    }
+
+    [Fact]
+    public void ParseYaml_LeavesTheCacheFloat_WhenToldSoOrNothing()
+    {
+        Assert.Null(RecipeFile.ParseYaml("preset: w4a16-kv8\nkeyValueCache: float", "r").KeyValueCache);
+        Assert.Null(RecipeFile.ParseYaml("preset: w4a16", "r").KeyValueCache);
+    }
+
     [Fact]
     public void Load_TakesPresetsAndFiles()
     {
@@ -81,7 +99,7 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("rulez: []", "r.yaml, line 1, column 1: unknown key 'rulez'. Did you mean rules? The keys here are name, preset, rules, rotation, ptq, qat.")]
+    [InlineData("rulez: []", "r.yaml, line 1, column 1: unknown key 'rulez'. Did you mean rules? The keys here are name, preset, rules, rotation, keyValueCache, ptq, qat.")]
     [InlineData("rules:\n  - pattern: a\n    weights: { bit: 4 }", "line 3, column 16: unknown key 'bit'. Did you mean bits?")]
     [InlineData("rules:\n  - pattern: a\n    weights: { bits: 9 }", "line 3, column 22: bits must be an integer from 2 to 8, found '9'.")]
     [InlineData("rules: [{ pattern: a, weights: { bits: '4' } }]", "bits must be an integer from 2 to 8.")]
@@ -106,6 +124,15 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("rules: [{ pattern: a, weights: float, activations: { bits: 8, granularity: channel } }]", "granularity must be one of token, tensor, found 'channel'")]
     [InlineData("name: x", "needs rules or a preset")]
     [InlineData("preset: w44", "line 1, column 9: There is no preset 'w44'")]
+    [InlineData("preset: w8a8\nkeyValueCache: { }", "line 2, column 16: keyValueCache needs keys or values")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: float }", "keyValueCache needs keys or values")]
+    [InlineData("preset: w8a8\nkeyValueCache: int8", "keyValueCache must be float or a mapping with the keys keys, values")]
+    [InlineData("preset: w8a8\nkeyValueCache: { key: float }", "unknown key 'key'. Did you mean keys?")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: { symmetric: true } }", "bits are missing")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 1 } }", "bits must be an integer from 2 to 8, found '1'")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, granularity: tensor } }", "one of token, channel, found 'tensor'")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, observer: mse } }", "keys per token have none to find")]
+    [InlineData("preset: w8a8\nkeyValueCache: { values: { bits: 8, granularity: channel } }", "unknown key 'granularity'. The keys here are bits, symmetric, scale.")]
     [InlineData("preset: w8a8\nqat: { steps: 0 }", "steps must be an integer of at least 1, found '0'")]
     [InlineData("preset: w8a8\nqat: { warmUp: 1.5 }", "warmUp must be a number from 0 to 1, found '1.5'")]
     [InlineData("preset: w8a8\nqat: { learningRate: NaN }", "found 'NaN'")]
@@ -157,6 +184,7 @@ public sealed class RecipeFileTests : IDisposable
         Assert.Equal(recipe.Qat, read.Qat);
         Assert.Equal(recipe.Ptq, read.Ptq);
         Assert.Equal(recipe.Rotation, read.Rotation);
+        Assert.Equal(recipe.KeyValueCache, read.KeyValueCache);
         Assert.Equal(json, RecipeFile.ToJson(read));
     });
 

@@ -55,6 +55,21 @@ public class RecipePresetsTests
         Assert.Equal(rotation, recipe.Rotation);
     }
 
+    [Theory]
+    [InlineData("w4a16-g32-kv8", 8, "token")]
+    [InlineData("w4a16-kv4c-g32", 4, "channel")]
+    [InlineData("w8a8-static-kv2", 2, "token")]
+    [InlineData("w16a16-kv4", 4, "token")]
+    [InlineData("w16a16-kv8c", 8, "channel")]
+    public void Parse_KnowsTheCache(string name, int bits, string keys)
+    {
+        var recipe = RecipePresets.Parse(name);
+        Assert.Equal($"int{bits} asymmetric per {keys}", recipe.KeyValueCache!.Keys!.ToString());
+        Assert.Equal(new QuantizationScheme(bits, symmetric: false, Granularity.Token), recipe.KeyValueCache.Values);
+        Assert.Equal(ObserverKind.MinMax, recipe.KeyValueCache.Observer);
+        Assert.Equal(name.StartsWith("w16", StringComparison.Ordinal), recipe.RuleFor("model.layers.0.mlp.down_proj") is null);
+    }
+
     [Fact]
     public void Names_AreAllPresets() => Assert.All(RecipePresets.Names, name => Assert.Equal(name, RecipePresets.Parse(name).Name));
 
@@ -79,6 +94,14 @@ public class RecipePresetsTests
     [InlineData("w4a16-awq-smoothquant", "'smoothquant' stands after one")]
     [InlineData("w4a16-gptq-gptq", "'gptq' stands after one")]
     [InlineData("w4a16-rotated-rotated", "given twice")]
+    [InlineData("w4a16-kv9", "The option 'kv9'")]
+    [InlineData("w4a16-kv", "The option 'kv'")]
+    [InlineData("w4a16-kv8x", "The option 'kv8x'")]
+    [InlineData("w4a16-kv4-kv4", "given twice")]
+    [InlineData("w16a16", "leaves weights and activations float; -kv8 or its like")]
+    [InlineData("w16a16-g32", "leaves weights and activations float")]
+    [InlineData("w16a16-mse-kv8", "all that can follow")]
+    [InlineData("w16a8-kv8", "no preset 'w16a8-kv8'. A preset is")]
     public void Parse_SaysWhatIsWrong(string name, string complaint) =>
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => RecipePresets.Parse(name)).Message, StringComparison.Ordinal);
 

@@ -2,9 +2,12 @@ using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
+using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Shared;
+using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Models;
 
@@ -93,6 +96,46 @@ public sealed class LoadedModelTests : IDisposable
         Assert.All(loaded.Model.Linears, linear => Assert.Equal(linear.Key != "lm_head", linear.Value.InputQuantizer is not null));
         Assert.Equal(QuantizedModelFile.TensorBytes(artifact), loaded.Bytes);
         Assert.Contains("ptq wrote with the recipe 'w4a8-g8', expected a float checkpoint", Assert.Throws<NibbleException>(loaded.RequireFloat).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("w16a16-kv8")]
+    [InlineData("w16a16-kv4c")]
+    public void Artifact_WithAQuantizedCache_ComputesWhatTheModelInMemoryComputes(string preset)
+    {
+        using var source = new TinyLlama().Open(folder);
+        var text = Texts.Random(100);
+        var model = CacheModel.Make(source, RecipePresets.Parse(preset), text, 2, 16);
+        QuantizedModelFile.Save(model, folder.File("artifact"));
+        using var simulated = LoadedModel.Simulate(model, "memory");
+        using var loaded = LoadedModel.Open(folder.File("artifact"));
+        Assert.Equal(0, Evaluator.Evaluate(simulated, text, 20, reference: loaded.Model).Divergence);
+        Assert.NotEqual(0, Evaluator.Evaluate(source.Model, text, 20, reference: loaded.Model).Divergence);
+
+        // Generation caches what evaluation computes with.
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        using var cache = new KeyValueCache(TinyLlama.Layers);
+        var tokens = text.Window(0, 12);
+        var whole = loaded.Model.forward(tensor(tokens, 1, 12))[0];
+        for (var i = 0; i < tokens.Length; i++)
+        {
+            var difference = (loaded.Model.Logits(tensor(tokens[i..(i + 1)], 1, 1), cache)[0, 0] - whole[i]).abs().max().item<float>();
+            Assert.InRange(difference, 0, 1e-4f);
+        }
+    }
+
+    [Fact]
+    public void Simulate_RefusesParametersOfKeysThatAreNotTheConfigs()
+    {
+        using var source = new TinyLlama().Open(folder);
+        var model = CacheModel.Make(source, RecipePresets.Parse("w16a16-kv4c"), Texts.Random(100), 2, 16);
+        var block = model.StaticKeys[1];
+        Assert.Contains("no parameters of the keys of 'model.layers.1.self_attn'", Refusal(model with { StaticKeys = [model.StaticKeys[0]] }), StringComparison.Ordinal);
+        Assert.Contains("keys of 'model.layers.1.self_attn' are [4, 4], expected [2, 8]", Refusal(model with { StaticKeys = [model.StaticKeys[0], block with { Heads = 4 }] }), StringComparison.Ordinal);
+        Assert.Contains("of the keys of 'stray', which", Refusal(model with { StaticKeys = [.. model.StaticKeys, block with { Name = "stray" }] }), StringComparison.Ordinal);
+
+        static string Refusal(QuantizedModel model) => Assert.Throws<NibbleException>(() => LoadedModel.Simulate(model, "artifact").Dispose()).Message;
     }
 
     [Fact]

@@ -27,7 +27,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
             var data = new TheoryData<GradientEstimator, string, ElementType>();
             foreach (var estimator in Enum.GetValues<GradientEstimator>())
             {
-                foreach (var preset in (string[])["w4a16-g8", "w2a16-g8-sym", "wta16-g8", "w4a8-g8", "w8a8-static"])
+                foreach (var preset in (string[])["w4a16-g8", "w2a16-g8-sym", "wta16-g8", "w4a8-g8", "w8a8-static", "w4a16-g8-kv4", "w16a16-kv3"])
                 {
                     data.Add(estimator, preset, ElementType.F32);
                     data.Add(estimator, preset, ElementType.F16);
@@ -215,6 +215,10 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         Assert.Contains(
             "the recipe 'mine' matches none of the 15 linear layers of tiny",
             Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, nothing, Short, Texts.Random(100), Calibration, 1)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "quantizes keys per channel with ranges from calibration, which training would leave behind",
+            Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-kv8c"), Short, Texts.Random(100), Calibration, 1)).Message,
             StringComparison.Ordinal);
         Assert.Contains(
             "expected at least one window of 16",

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
@@ -16,17 +17,21 @@ internal static class CompressedTensorsConfig
 
     /// <summary>Writes the value of <see cref="Key"/>.</summary>
     /// <param name="writer">Where to write.</param>
-    /// <param name="format">How codes are stored.</param>
-    /// <param name="groups">The layers of each scheme and whether their groups hold scattered columns; a rule's pattern is the group's name.</param>
+    /// <param name="manifest">What the model consists of.</param>
     /// <param name="ignored">Modules that stay float.</param>
-    /// <param name="standard">Whether an engine that follows this configuration computes what the model computes. Where it would not, another method is named, which engines refuse instead of computing nonsense.</param>
-    public static void Write(Utf8JsonWriter writer, CompressedTensorsFormat format, IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> groups, IEnumerable<string> ignored, bool standard)
+    /// <param name="config">The model's <c>config.json</c>.</param>
+    /// <remarks>
+    /// Where an engine that follows this configuration would not compute what the model computes, another method is named, which engines
+    /// refuse instead of computing nonsense.
+    /// </remarks>
+    public static void Write(Utf8JsonWriter writer, ArtifactManifest manifest, IEnumerable<string> ignored, JsonElement config)
     {
+        var groups = manifest.Groups();
         writer.WriteStartObject();
-        writer.WriteString("quant_method", standard ? "compressed-tensors" : "nibble");
-        writer.WriteString("format", format.Name());
+        writer.WriteString("quant_method", manifest.Layers.All(layer => layer.Transform == InputTransform.None) ? "compressed-tensors" : "nibble");
+        writer.WriteString("format", manifest.Format.Name());
         writer.WriteString("quantization_status", "compressed");
-        writer.WriteNull("kv_cache_scheme");
+        WriteArguments(writer, "kv_cache_scheme", CacheScheme(manifest.Recipe.KeyValueCache, config), dynamic: true);
         writer.WriteNull("global_compression_ratio");
         writer.WriteStartArray("ignore");
         foreach (var module in ignored)
@@ -48,8 +53,8 @@ internal static class CompressedTensorsConfig
             }
 
             writer.WriteEndArray();
-            WriteArguments(writer, "weights", scheme.Weights, hasGroupIndex);
-            WriteArguments(writer, "input_activations", scheme.Activations?.Scheme, hasGroupIndex: false);
+            WriteArguments(writer, "weights", scheme.Weights, dynamic: false, hasGroupIndex);
+            WriteArguments(writer, "input_activations", scheme.Activations?.Scheme, scheme.Activations?.Scheme.Granularity is PerToken);
             writer.WriteNull("output_activations");
             writer.WriteEndObject();
         }
@@ -58,7 +63,20 @@ internal static class CompressedTensorsConfig
         writer.WriteEndObject();
     }
 
-    private static void WriteArguments(Utf8JsonWriter writer, string key, QuantizationScheme? scheme, bool hasGroupIndex)
+    /// <summary>The cache's scheme as the definition can say it: one for keys and values, of which each head's vector is a group.</summary>
+    /// <remarks>Its <c>token</c> would share a scale among all tokens that are cached at once, and it has no keys per channel; such a cache is null here.</remarks>
+    private static QuantizationScheme? CacheScheme(KeyValueCacheRule? cache, JsonElement config) =>
+        cache is { Keys: { } keys, Values: { } values } && keys == values && HeadSize(config) is { } size
+            ? new QuantizationScheme(keys.Bits, keys.Symmetric, Granularity.Group(size))
+            : null;
+
+    private static int? HeadSize(JsonElement config) => Number(config, "head_dim") ??
+        (Number(config, "hidden_size") is { } hidden && Number(config, "num_attention_heads") is { } heads && hidden >= heads ? hidden / heads : null);
+
+    private static int? Number(JsonElement config, string key) =>
+        config.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number > 0 ? number : null;
+
+    private static void WriteArguments(Utf8JsonWriter writer, string key, QuantizationScheme? scheme, bool dynamic, bool hasGroupIndex = false)
     {
         if (scheme is null)
         {
@@ -66,7 +84,6 @@ internal static class CompressedTensorsConfig
             return;
         }
 
-        var dynamic = scheme.Granularity is PerToken;
         writer.WriteStartObject(key);
         writer.WriteNumber("num_bits", scheme.Bits);
         writer.WriteString("type", "int");

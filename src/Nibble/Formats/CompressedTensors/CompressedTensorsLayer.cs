@@ -137,17 +137,17 @@ public static class CompressedTensorsLayer
         return new ActivationQuantization(scheme, new QuantizationParameters(scale, zeroPoint));
     }
 
-    private static SafetensorsTensor Scales(string name, QuantizationScheme scheme, long[] shape, float[] scales) =>
+    internal static SafetensorsTensor Scales(string name, QuantizationScheme scheme, long[] shape, float[] scales) =>
         SafetensorsTensor.FromFloats(name, StoredAs(scheme), shape, scales);
 
-    private static float[] ReadScales(TensorSource source, string tensor, QuantizationScheme scheme, long[] shape)
+    internal static float[] ReadScales(TensorSource source, string tensor, QuantizationScheme scheme, long[] shape)
     {
         var scales = source.Floats(tensor, StoredAs(scheme), shape);
         var fault = Array.FindIndex(scales, scale => !(float.IsFinite(scale) && scale > 0));
         return fault < 0 ? scales : throw source.Fault(tensor, $"scale {fault} is {scales[fault]}; expected a positive number");
     }
 
-    private static sbyte[] ReadZeroPoints(TensorSource source, string tensor, QuantizationScheme scheme, long[] shape)
+    internal static sbyte[] ReadZeroPoints(TensorSource source, string tensor, QuantizationScheme scheme, long[] shape)
     {
         var zeroPoints = Signed(source.Bytes(tensor, ElementType.I8, shape));
         return zeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) is var outside and >= 0

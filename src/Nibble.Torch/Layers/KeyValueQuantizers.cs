@@ -1,0 +1,63 @@
+using Nibble.Artifacts;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Models.Llama;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Layers;
+
+/// <summary>Quantizes keys with a scale and zero point for each key-value head and channel, which calibration fixed.</summary>
+public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
+{
+    private readonly CodeRange codes;
+    private readonly Tensor scale;
+    private readonly Tensor zeroPoint;
+
+    /// <summary>Creates a quantizer.</summary>
+    /// <param name="scheme">A scheme per channel.</param>
+    /// <param name="keys">The parameters.</param>
+    /// <param name="device">Where the keys will be.</param>
+    public ChannelKeyQuantizer(QuantizationScheme scheme, KeyQuantization keys, Device device)
+    {
+        ArgumentNullException.ThrowIfNull(scheme);
+        ArgumentNullException.ThrowIfNull(keys);
+        codes = scheme.Codes;
+        long[] shape = [keys.Heads, 1, keys.HeadSize];
+        scale = tensor(keys.Scales, shape, device: device).DetachFromDisposeScope();
+        zeroPoint = (scheme.Symmetric ? zeros(shape, device: device) : tensor(Array.ConvertAll(keys.ZeroPoints, code => (float)code), shape, device: device)).DetachFromDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    /// <param name="tensor">Keys, [batch, key-value heads, length, head size].</param>
+    public Tensor Apply(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(tensor.detach(), scale, zeroPoint, codes)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        scale.Dispose();
+        zeroPoint.Dispose();
+    }
+}
+
+/// <summary>Puts the quantizers of a key-value cache into a model's attention.</summary>
+internal static class KeyValueQuantizers
+{
+    /// <summary>Sets both quantizers of a block.</summary>
+    /// <param name="block">The block.</param>
+    /// <param name="rule">The recipe's rule; null leaves keys and values float.</param>
+    /// <param name="keys">The keys' parameters; unused unless the rule has keys per channel.</param>
+    public static void Set(LlamaBlock block, KeyValueCacheRule? rule, KeyQuantization? keys)
+    {
+        block.Attention.KeyQuantizer = rule switch
+        {
+            { HasStaticKeys: true, Keys: { } scheme } => new ChannelKeyQuantizer(scheme, keys!, block.Attention.Key.Weight.device),
+            { Keys: { } scheme } => new DynamicInputQuantizer(scheme),
+            _ => null,
+        };
+        block.Attention.ValueQuantizer = rule?.Values is { } values ? new DynamicInputQuantizer(values) : null;
+    }
+}

@@ -1,0 +1,51 @@
+using Nibble.Numerics;
+
+namespace Nibble.Recipes;
+
+/// <summary>How the keys and values that attention keeps of past tokens are quantized.</summary>
+/// <remarks>
+/// Per token, each key-value head's vector of a token has a scale and zero point of its own, computed when the token is cached. Keys can
+/// instead be quantized per channel: some of their channels are much larger than the others in every token (KIVI, Liu et al. 2024), so
+/// each head's channel has a scale and zero point that calibration fixes.
+/// </remarks>
+public sealed record KeyValueCacheRule
+{
+    /// <summary>Creates a rule.</summary>
+    /// <param name="keys">The keys' scheme, per token or per channel; null keeps them float.</param>
+    /// <param name="values">The values' scheme, per token; null keeps them float.</param>
+    /// <param name="observer">Yields the range of a key's channel; unused per token.</param>
+    /// <exception cref="ArgumentException">Keys and values both stay float, are ternary, or have another granularity.</exception>
+    public KeyValueCacheRule(QuantizationScheme? keys, QuantizationScheme? values, ObserverKind observer = ObserverKind.MinMax)
+    {
+        if (keys is null && values is null)
+        {
+            throw new ArgumentException("Keys and values both stay float; leave the rule out.", nameof(keys));
+        }
+
+        if (keys is { Ternary: true } or { Granularity: not (PerToken or PerChannel) })
+        {
+            throw new ArgumentException($"Keys are quantized to integers per token or channel, found '{keys}'.", nameof(keys));
+        }
+
+        if (values is { Ternary: true } or { Granularity: not PerToken })
+        {
+            throw new ArgumentException($"Values are quantized to integers per token, found '{values}'.", nameof(values));
+        }
+
+        Keys = keys;
+        Values = values;
+        Observer = HasStaticKeys ? observer : ObserverKind.MinMax;
+    }
+
+    /// <summary>The keys' scheme, per token or per channel; null keeps them float.</summary>
+    public QuantizationScheme? Keys { get; }
+
+    /// <summary>The values' scheme, per token; null keeps them float.</summary>
+    public QuantizationScheme? Values { get; }
+
+    /// <summary>Yields the range of a key's channel; min-max where keys are not per channel.</summary>
+    public ObserverKind Observer { get; }
+
+    /// <summary>Whether the keys' parameters are fixed by calibration.</summary>
+    public bool HasStaticKeys => Keys is { Granularity: PerChannel };
+}
