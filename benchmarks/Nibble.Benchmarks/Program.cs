@@ -2,4 +2,10 @@ using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Running;
 using Nibble.Benchmarks;
 
+if (args is ["gptq", .. var rest])
+{
+    GptqTimes.Run(rest);
+    return;
+}
+
 BenchmarkSwitcher.FromAssembly(typeof(KernelBenchmarks).Assembly).Run(args, DefaultConfig.Instance.AddColumn(new ThroughputColumn()));

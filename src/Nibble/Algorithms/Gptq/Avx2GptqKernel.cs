@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Nibble.Numerics;
@@ -11,6 +12,8 @@ internal sealed unsafe class Avx2GptqKernel : IGptqKernel
 
     public string Name => "avx2";
 
+    // Compiled at its best from the first call: a layer is over before the runtime would notice.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Accumulate(float* tiles, int first, int end, int from, int to, float* changes, float* sums)
     {
         var length = to - from;
@@ -72,6 +75,7 @@ internal sealed unsafe class Avx2GptqKernel : IGptqKernel
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Quantize(in GptqColumn column, CodeRange codes)
     {
         var lowest = Vector256.Create(codes.Min);

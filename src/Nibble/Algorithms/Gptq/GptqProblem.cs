@@ -19,9 +19,6 @@ internal sealed unsafe class GptqProblem : IDisposable
     /// <summary>Columns of a block, where groups are not larger.</summary>
     private const int BlockLength = 128;
 
-    /// <summary>Columns inside a block whose errors are gathered before the rest of the block hears of them.</summary>
-    private const int SpanLength = 32;
-
     /// <summary>Columns whose errors are added up at a time: a panel of them fills half of the innermost cache.</summary>
     private const int StretchLength = 160;
 
@@ -198,7 +195,7 @@ internal sealed unsafe class GptqProblem : IDisposable
         private void SolveBlock(Panel panel, int start, int end, double[] rowLosses)
         {
             new Span<float>(losses, Rows).Clear();
-            var spread = new Spread(problem, panel.Changes, panel.Sums, start, end);
+            var spread = new ColumnSpread(problem.kernel, problem.factor.Tiles, panel.Changes, panel.Sums, start, end);
             for (var position = start; position < end; position++)
             {
                 var group = problem.groupOfPosition[position];
@@ -299,7 +296,7 @@ internal sealed unsafe class GptqProblem : IDisposable
             var (firstTile, endTile) = (start / TileWidth, (end + TileWidth - 1) / TileWidth);
             var known = panel.Sums + ((long)(firstTile - (blockStart / TileWidth)) * TileWidth * Rows);
             new Span<float>(known, (endTile - firstTile) * TileWidth * Rows).CopyTo(new Span<float>(groupSums, (endTile - firstTile) * TileWidth * Rows));
-            var spread = new Spread(problem, groupChanges - ((long)start * Rows), groupSums, start, end);
+            var spread = new ColumnSpread(problem.kernel, problem.factor.Tiles, groupChanges - ((long)start * Rows), groupSums, start, end);
             for (var position = start; position < end; position++)
             {
                 var inverse = Vector256.Create(problem.factor.InverseDiagonal[position]);
@@ -395,65 +392,6 @@ internal sealed unsafe class GptqProblem : IDisposable
             public float* Scales => workspace.scales + ((long)slot * workspace.result.GroupsPerRow * Rows);
 
             public int* ZeroPoints => workspace.zeroPoints + ((long)slot * workspace.result.GroupsPerRow * Rows);
-        }
-    }
-
-    /// <summary>Tells the columns of a block what quantizing those before them has changed, many at a time.</summary>
-    private struct Spread(GptqProblem problem, float* changes, float* sums, int start, int end)
-    {
-        private const int SpanTiles = SpanLength / TileWidth;
-
-        private readonly int firstTile = start / TileWidth;
-        private readonly int endTile = (end + TileWidth - 1) / TileWidth;
-
-        // The first changes that the tiles after this one in the span, and the tiles after the span, have not heard of.
-        private int tileFrom = start;
-        private int spanFrom = start;
-
-        /// <summary>The sums of a column.</summary>
-        public readonly float* SumsOf(int position) => sums + ((long)(position - (firstTile * TileWidth)) * Rows);
-
-        /// <summary>To be called when the changes of a column are known.</summary>
-        public void Done(int position)
-        {
-            var next = position + 1;
-            if (next == end)
-            {
-                return;
-            }
-
-            if (next % TileWidth != 0)
-            {
-                Accumulate(position / TileWidth, next / TileWidth + 1, position, next);
-            }
-            else if (next % SpanLength != 0)
-            {
-                Accumulate(next / TileWidth, SpanEnd(next), tileFrom, next);
-                tileFrom = next;
-            }
-            else
-            {
-                Accumulate(next / TileWidth, endTile, spanFrom, next);
-                tileFrom = spanFrom = next;
-            }
-        }
-
-        /// <summary>Makes the sums of all columns from one on complete.</summary>
-        public void Catch(int position)
-        {
-            Accumulate((position + TileWidth - 1) / TileWidth, SpanEnd(position), tileFrom, position);
-            Accumulate(SpanEnd(position), endTile, spanFrom, position);
-            tileFrom = spanFrom = position;
-        }
-
-        private readonly int SpanEnd(int position) => Math.Min((position + SpanLength - 1) / SpanLength * SpanTiles, endTile);
-
-        private readonly void Accumulate(int first, int last, int from, int to)
-        {
-            if (first < last && from < to)
-            {
-                problem.kernel.Accumulate(problem.factor.Tiles, first, last, from, to, changes, SumsOf(first * TileWidth));
-            }
         }
     }
 }

@@ -9,6 +9,12 @@ namespace Nibble.Algorithms.Gptq;
 /// </remarks>
 public sealed class HessianFactor
 {
+    /// <summary>The most that is ever added to the diagonal, as a share of its mean.</summary>
+    public const double MostDampening = 1;
+
+    /// <summary>Where raising begins when no dampening was asked for.</summary>
+    private const double SmallestRaise = 1e-4;
+
     /// <summary>Takes in the parts, which are kept and not copied.</summary>
     /// <param name="columns">Columns of the weight, at least 1.</param>
     /// <param name="values">R, row by row: <paramref name="columns"/> x <paramref name="columns"/>; what is below its diagonal is not looked at.</param>
@@ -53,8 +59,78 @@ public sealed class HessianFactor
         Importance = importance ?? [];
     }
 
+    /// <summary>Factors a Hessian.</summary>
+    /// <remarks>
+    /// As in the paper's code: a column whose diagonal element is zero is dead and gets the element 1, then <paramref name="dampening"/> times the mean of the
+    /// diagonal is added to the diagonal. Where the result is not positive definite in binary32, ten times as much is added, and so on up to <see cref="MostDampening"/>.
+    /// The result depends neither on the number of threads nor on the instruction set.
+    /// </remarks>
+    /// <param name="hessian">H, row by row, symmetric, undamped; its memory is reused.</param>
+    /// <param name="columns">Columns of the weight, at least 1.</param>
+    /// <param name="byActivation">Whether columns are quantized by falling diagonal instead of in their own order.</param>
+    /// <param name="dampening">What is added to the diagonal, as a share of its mean: 0 to <see cref="MostDampening"/>.</param>
+    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
+    /// <exception cref="ArgumentException">A length or the dampening is not as said above.</exception>
+    /// <exception cref="NibbleException">The Hessian holds values that are not finite, or no dampening makes it positive definite.</exception>
+    public static HessianFactor Create(float[] hessian, int columns, bool byActivation = false, double dampening = 0.01, int? threads = null)
+    {
+        ArgumentNullException.ThrowIfNull(hessian);
+        ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
+        RequireLength(nameof(hessian), hessian.Length, (long)columns * columns);
+        if (!(dampening >= 0 && dampening <= MostDampening))
+        {
+            throw new ArgumentOutOfRangeException(nameof(dampening), dampening, $"A dampening is a share of 0 to {MostDampening}.");
+        }
+
+        var importance = new float[columns];
+        for (var i = 0; i < columns; i++)
+        {
+            importance[i] = hessian[(i * columns) + i];
+            if (!(importance[i] >= 0) || Numerics.Quantizer.Measure(hessian.AsSpan(i * columns, columns)).NonFiniteCount > 0)
+            {
+                throw new NibbleException($"Row {i} of the Hessian has the diagonal element {importance[i]} and may hold NaN or infinite values, expected finite values and a diagonal that is not negative: the layer's inputs overflow on the calibration data.");
+            }
+        }
+
+        int[] dead = [.. Enumerable.Range(0, columns).Where(column => importance[column] == 0)];
+        var diagonal = Array.ConvertAll(importance, element => element == 0 ? 1 : element);
+        int[]? order = byActivation ? [.. Enumerable.Range(0, columns).OrderByDescending(column => diagonal[column])] : null;
+        var parallel = new ParallelOptions { MaxDegreeOfParallelism = threads ?? Environment.ProcessorCount };
+        var values = order is null ? hessian : Permute(hessian, columns, order, parallel);
+        var mean = diagonal.Average(element => (double)element);
+        for (var tried = dampening; ; tried = Math.Min(Math.Max(tried * 10, SmallestRaise), MostDampening))
+        {
+            for (var i = 0; i < columns; i++)
+            {
+                values[(i * columns) + i] = (float)(diagonal[order?[i] ?? i] + (tried * mean));
+            }
+
+            if (Cholesky.Factor(values, columns, parallel))
+            {
+                return new HessianFactor(columns, values, order, dead, importance) { Dampening = tried };
+            }
+
+            if (tried >= MostDampening)
+            {
+                throw new NibbleException($"The Hessian of {columns} columns is not positive definite even with {tried} times its mean diagonal added, so it is no Hessian of inputs; collect it again.");
+            }
+
+            // The triangle below the diagonal is as it was.
+            Parallel.For(0, columns, parallel, row =>
+            {
+                for (var column = row + 1; column < columns; column++)
+                {
+                    values[(row * columns) + column] = values[(column * columns) + row];
+                }
+            });
+        }
+    }
+
     /// <summary>Columns of the weight.</summary>
     public int Columns { get; }
+
+    /// <summary>What was added to the diagonal, as a share of its mean; NaN where it is not known.</summary>
+    public double Dampening { get; private init; } = double.NaN;
 
     /// <summary>R, row by row.</summary>
     public ReadOnlyMemory<float> Values { get; }
@@ -67,6 +143,21 @@ public sealed class HessianFactor
 
     /// <summary>The diagonal of the undamped Hessian, in the weight's own order; empty where it is not known.</summary>
     public ReadOnlyMemory<float> Importance { get; }
+
+    private static float[] Permute(float[] matrix, int size, int[] order, ParallelOptions parallel)
+    {
+        var permuted = new float[matrix.Length];
+        Parallel.For(0, size, parallel, row =>
+        {
+            var source = matrix.AsSpan(order[row] * size, size);
+            var target = permuted.AsSpan(row * size, size);
+            for (var column = 0; column < size; column++)
+            {
+                target[column] = source[order[column]];
+            }
+        });
+        return permuted;
+    }
 
     private static void RequireLength(string name, int found, long expected)
     {

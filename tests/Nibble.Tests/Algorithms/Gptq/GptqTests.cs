@@ -43,7 +43,8 @@ public class GptqTests
 
                 if (rows.Length == layer.Rows)
                 {
-                    Assert.Equal(expected.Loss, found.Loss, 1e-4 * expected.Loss);
+                    // In groups of one column the loss is nothing but rounding errors.
+                    Assert.Equal(expected.Loss, found.Loss, (1e-4 * expected.Loss) + (1e-12 * layer.Weights.Length));
                     Assert.All(expected.Parameters.Zip(found.Weight.Scales), pair => Assert.Equal(pair.First.Scale, pair.Second, 2e-3 * pair.First.Scale));
                 }
 

@@ -1,0 +1,77 @@
+using Nibble.Algorithms.Gptq;
+
+namespace Nibble.Tests.Algorithms.Gptq;
+
+public class HessianFactorTests
+{
+    [Fact]
+    public void TimesItsTransposeItIsTheDampedHessian() =>
+        Gen.Select(RandomLayer.Any, Gen.Bool).Sample(
+            (layer, byActivation) =>
+            {
+                var factor = HessianFactor.Create(Single(layer.Hessian), layer.Columns, byActivation);
+                Assert.Equal(0.01, factor.Dampening);
+                Assert.Equal(layer.Dead.Order(), factor.DeadColumns);
+                Assert.Equal(layer.Importance, factor.Importance.ToArray());
+                Assert.Equal(byActivation ? layer.Order : null, factor.Order);
+                AssertFactors(factor, layer.Damped(factor.Order?.ToArray()));
+            },
+            iter: 60);
+
+    [Theory]
+    [InlineData(24)]
+    [InlineData(119)]
+    [InlineData(120)]
+    [InlineData(121)]
+    [InlineData(250)]
+    public void HasTheSameBitsOnAnyNumberOfThreads(int columns)
+    {
+        var layer = RandomLayer.Create(1, columns, 1, columns);
+        var one = HessianFactor.Create(Single(layer.Hessian), columns, threads: 1);
+        AssertFactors(one, layer.Damped(null));
+        foreach (var threads in new[] { 2, 5 })
+        {
+            Assert.Equal(Upper(one), Upper(HessianFactor.Create(Single(layer.Hessian), columns, threads: threads)));
+        }
+    }
+
+    [Fact]
+    public void DampeningIsRaisedUntilTheHessianIsPositiveDefinite()
+    {
+        // Eigenvalues 2.2 and -0.2.
+        var factor = HessianFactor.Create([1, 1.2f, 1.2f, 1], 2);
+        Assert.Equal(1, factor.Dampening);
+        AssertFactors(factor, new[,] { { 2, 1.2 }, { 1.2, 2 } });
+        Assert.Equal(0.1, HessianFactor.Create([1, 1.05f, 1.05f, 1], 2).Dampening, 1e-12);
+        Assert.Equal(1e-4, HessianFactor.Create([1, 1, 1, 1], 2, dampening: 0).Dampening);
+    }
+
+    [Fact]
+    public void WhatIsNoHessianIsRefused()
+    {
+        Assert.Contains("not positive definite", Assert.Throws<NibbleException>(() => HessianFactor.Create([1, 3, 3, 1], 2)).Message, StringComparison.Ordinal);
+        Assert.Contains("Row 1", Assert.Throws<NibbleException>(() => HessianFactor.Create([1, 0, 0, -1], 2)).Message, StringComparison.Ordinal);
+        Assert.Contains("Row 0", Assert.Throws<NibbleException>(() => HessianFactor.Create([1, float.NaN, 0, 1], 2)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => HessianFactor.Create([1, 0, 0], 2));
+        Assert.Throws<ArgumentOutOfRangeException>(() => HessianFactor.Create([1], 1, dampening: double.NaN));
+    }
+
+    private static void AssertFactors(HessianFactor factor, double[,] hessian)
+    {
+        var n = factor.Columns;
+        var expected = RandomLayer.UpperFactor(hessian);
+        for (var i = 0; i < n; i++)
+        {
+            for (var j = i; j < n; j++)
+            {
+                // Rows of R have the length of the diagonal's root.
+                Assert.Equal(expected[(i * n) + j], factor.Values.Span[(i * n) + j], 1e-4 * Math.Sqrt(hessian[i, i]));
+            }
+        }
+    }
+
+    private static float[] Upper(HessianFactor factor) =>
+        [.. from i in Enumerable.Range(0, factor.Columns) from j in Enumerable.Range(i, factor.Columns - i) select factor.Values.Span[(i * factor.Columns) + j]];
+
+    private static float[] Single(double[,] matrix) => [.. matrix.Cast<double>().Select(value => (float)value)];
+}
