@@ -6,6 +6,7 @@ using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
+using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using TorchSharp;
@@ -54,7 +55,11 @@ internal sealed class PtqRun : IDisposable
             var names = LayerNames();
             var rules = names.Select(recipe.RuleFor).OfType<RecipeRule>().ToList();
             layerCount = rules.Count;
-            PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
+            if (recipe.KeyValueCache is null)
+            {
+                PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
+            }
+
             headLayers = names.Contains(LlamaCheckpoint.HeadName) && recipe.RuleFor(LlamaCheckpoint.HeadName) is not null ? 1 : 0;
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
             streams = Streams(rules);
@@ -120,19 +125,33 @@ internal sealed class PtqRun : IDisposable
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
     {
         using var unit = LoadUnit(number);
-        var quantizer = new UnitQuantizer(recipe, device, LayerDone, cancellation);
-        var last = number == Units - 1;
+        var quantizer = new UnitQuantizer(recipe, device, LayerDone, options.Warn ?? (_ => { }), cancellation);
+        using var original = inputs.Length > 1 ? LoadUnit(number) : null;
+        original?.CopyFrom(unit);
+        var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
+        var keys = Cache(unit, number, inputs);
+        QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
-        // The float stream goes through the block while it is float.
-        var floats = inputs.Length > 1 ? Propagate(unit, inputs[1], FloatStream, number + 1) : null;
-        var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null);
-        QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers) }, format, job.Part(number));
-        ActivationStream[] outputs = inputs.Length == 0 || last ? [] : [Propagate(unit, inputs[0], InputStream, number + 1), .. floats is null ? Array.Empty<ActivationStream>() : [floats]];
+        // Nothing reads what the last unit puts out.
+        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Zip([unit, original], streams, (stream, through, name) => Propagate(through!, stream, name, number + 1))];
         Array.ForEach(inputs, stream => stream.Delete());
 
         // Arrays of a block's size are only collected when asked for, and the next block needs as much.
         GC.Collect();
         return outputs;
+    }
+
+    /// <summary>Makes a block quantize its keys and values from now on, and finds the parameters that are fixed.</summary>
+    private KeyQuantization[] Cache(QuantizationUnit unit, int number, ActivationStream[] inputs)
+    {
+        if (recipe.KeyValueCache is not { } rule || unit.Block is not { } block)
+        {
+            return [];
+        }
+
+        var keys = rule.HasStaticKeys ? KeyValueCalibration.Run(block, LlamaCheckpoint.BlockPrefix(number).TrimEnd('.'), inputs[0], rule, cancellation) : null;
+        KeyValueQuantizers.Set(block, rule, keys);
+        return keys is null ? [] : [keys];
     }
 
     private QuantizationUnit LoadUnit(int number)
@@ -211,9 +230,9 @@ internal sealed class PtqRun : IDisposable
 
     private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
 
-    private static string[] Streams(List<RecipeRule> rules) =>
-        rules.Any(rule => rule.Algorithms.Learning != RoundingLearning.None || rule.Algorithms.BiasCorrection) ? [InputStream, FloatStream]
-        : rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
+    private string[] Streams(List<RecipeRule> rules) =>
+        rules.Any(rule => rule.Algorithms.NeedsFloat) ? [InputStream, FloatStream]
+        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
         : [];
 
     private int CountWindows()

@@ -9,8 +9,8 @@ namespace Nibble.Torch.Ptq;
 /// <summary>Linear layers that read the same input.</summary>
 /// <param name="Kind">Which stage of a decoder block it is; null outside of one.</param>
 /// <param name="Linears">The layers by their full names.</param>
-/// <param name="InputOf">What they read when the unit runs on its input.</param>
-internal sealed record UnitStage(BlockStage? Kind, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<Tensor, Tensor> InputOf);
+/// <param name="Trace">What they read when the unit runs on its input, and the residual stream that their output is added to, if any.</param>
+internal sealed record UnitStage(BlockStage? Kind, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<Tensor, (Tensor Input, Tensor? Residual)> Trace);
 
 /// <summary>What is in memory at a time: a decoder block, or the head behind the last one.</summary>
 internal sealed class QuantizationUnit : IDisposable
@@ -47,7 +47,7 @@ internal sealed class QuantizationUnit : IDisposable
             Stages = [.. Enum.GetValues<BlockStage>().Select(stage => new UnitStage(
                 stage,
                 [.. block.Linears(stage).Select(linear => KeyValuePair.Create(prefix + linear.Key, linear.Value))],
-                x => block.InputOf(stage, x)))],
+                x => block.Trace(stage, x)))],
         };
     }
 
@@ -55,8 +55,23 @@ internal sealed class QuantizationUnit : IDisposable
     public static QuantizationUnit OfHead(LlamaHead head) => new(head, x => head.Linear.forward(head.Norm.forward(x)))
     {
         Parameters = [KeyValuePair.Create(LlamaCheckpoint.NormName, head.Norm.Weight), KeyValuePair.Create(LlamaCheckpoint.HeadName + ".weight", head.Linear.Weight)],
-        Stages = [new UnitStage(null, [KeyValuePair.Create(LlamaCheckpoint.HeadName, head.Linear)], head.Norm.forward)],
+        Stages = [new UnitStage(null, [KeyValuePair.Create(LlamaCheckpoint.HeadName, head.Linear)], x => (head.Norm.forward(x), null))],
     };
+
+    /// <summary>Takes over the values of a unit of the same shape, and how its layers turn their inputs.</summary>
+    public void CopyFrom(QuantizationUnit other)
+    {
+        using var guard = no_grad();
+        foreach (var (mine, theirs) in Parameters.Zip(other.Parameters))
+        {
+            mine.Value.copy_(theirs.Value);
+        }
+
+        foreach (var (mine, theirs) in Linears.Zip(other.Linears))
+        {
+            mine.Value.InputTransform = theirs.Value.InputTransform;
+        }
+    }
 
     /// <summary>What the unit computes.</summary>
     public Tensor Forward(Tensor x) => forward(x);

@@ -1,3 +1,6 @@
+using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms.Hqq;
+using Nibble.Algorithms.ImportanceWeighted;
 using Nibble.Algorithms.RoundToNearest;
 using Nibble.Artifacts;
 using Nibble.Numerics;
@@ -9,23 +12,29 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Quantizes one unit in memory: scales channels, finds activation ranges, rounds stage by stage, learns, corrects.</summary>
+/// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, corrects biases.</summary>
 /// <param name="recipe">What to do with each layer.</param>
 /// <param name="device">Where tensors are.</param>
-/// <param name="finished">Told the name of each layer that is done.</param>
+/// <param name="finished">Told of each layer that is done.</param>
+/// <param name="warn">Told what the user should know.</param>
 /// <param name="cancellation">Stops between layers and batches.</param>
-internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finished, CancellationToken cancellation)
+internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finished, Action<string> warn, CancellationToken cancellation)
 {
     /// <summary>Quantizes a unit; afterwards it computes what the quantized unit computes.</summary>
     /// <param name="unit">The float unit, changed in place.</param>
-    /// <param name="inputs">What goes into the unit; null when the recipe looks at no activations.</param>
+    /// <param name="inputs">What goes into the unit behind quantized ones; null when the recipe looks at no activations.</param>
+    /// <param name="original">The same unit, which stays float, and what goes into it in the float model; null when the recipe needs neither.</param>
     /// <returns>The quantized layers, in the unit's order.</returns>
-    public IReadOnlyList<QuantizedLayer> Quantize(QuantizationUnit unit, ActivationStream? inputs)
+    public IReadOnlyList<QuantizedLayer> Quantize(QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
-        var ranges = FindActivationRanges(unit, inputs);
+        var ranges = ActivationCalibration.Observe(unit.Linears, recipe, () => inputs!.ForEach(device, (_, x) => unit.Forward(x), cancellation));
+        var early = recipe.Ptq.Sequential ? [] : unit.Stages.Select(stage => Collect(stage, inputs, original)).ToList();
         var layers = new List<QuantizedLayer>();
-        foreach (var stage in unit.Stages)
+        for (var i = 0; i < unit.Stages.Count; i++)
         {
+            var stage = unit.Stages[i];
+            using var statistics = recipe.Ptq.Sequential ? Collect(stage, inputs, original) : early[i];
+            var factor = Needs(stage).HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
             foreach (var (name, linear) in stage.Linears)
             {
                 if (recipe.RuleFor(name) is not { } rule)
@@ -34,10 +43,9 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
                 }
 
                 cancellation.ThrowIfCancellationRequested();
-                var weight = Round(name, linear, rule);
-                var layer = new QuantizedLayer(name, weight, ranges.GetValueOrDefault(name));
-                linear.InputQuantizer = InputQuantizers.Create(layer.Input);
-                Conversion.CopyInto(linear.Weight, weight.Dequantize());
+                var weight = Round(name, linear, rule, statistics, factor);
+                var layer = new QuantizedLayer(name, weight, ranges.GetValueOrDefault(name)) { InputTransform = linear.InputTransform is null ? InputTransform.None : InputTransform.Hadamard };
+                Replace(name, linear, layer, rule, statistics);
                 layers.Add(layer);
                 finished();
             }
@@ -46,18 +54,118 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         return layers;
     }
 
-    private IReadOnlyDictionary<string, ActivationQuantization> FindActivationRanges(QuantizationUnit unit, ActivationStream? inputs) =>
-        ActivationCalibration.Observe(unit.Linears, recipe, () => inputs!.ForEach(device, (_, x) => unit.Forward(x), cancellation));
+    private StageNeeds Needs(UnitStage stage) => stage.Linears
+        .Select(linear => recipe.RuleFor(linear.Key)?.Algorithms)
+        .OfType<WeightAlgorithms>()
+        .Aggregate(StageNeeds.None, (needs, algorithms) => needs
+            | (algorithms.BiasCorrection ? StageNeeds.Mean : StageNeeds.None)
+            | algorithms.Rounding switch
+            {
+                WeightRounding.ImportanceWeighted => StageNeeds.Importance,
+                WeightRounding.Gptq => StageNeeds.Hessian,
+                WeightRounding.Gptaq => StageNeeds.Hessian | StageNeeds.Difference,
+                _ => StageNeeds.None,
+            });
 
-    private static QuantizedTensor Round(string name, QuantizableLinear linear, RecipeRule rule)
+    private StageStatistics Collect(UnitStage stage, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
+        var needs = Needs(stage);
+        var statistics = new StageStatistics(needs);
+        if (needs == StageNeeds.None)
+        {
+            return statistics;
+        }
+
         try
         {
-            return RoundToNearest.Quantize(Conversion.ValuesOf(linear.Weight), linear.OutFeatures, linear.InFeatures, rule.Weights!, rule.Range);
+            var turn = stage.Linears[0].Value.InputTransform;
+            var floatStage = original?.Unit.Stages.First(other => other.Kind == stage.Kind);
+            inputs!.ForEach(
+                device,
+                (first, x) =>
+                {
+                    var (input, residual) = stage.Trace(x);
+                    if (!needs.HasFlag(StageNeeds.Difference))
+                    {
+                        statistics.Add(Rows(input), null, null);
+                        return;
+                    }
+
+                    var (floatInput, floatResidual) = floatStage!.Trace(original!.Value.Inputs.Read(first, (int)x.shape[0], device));
+                    statistics.Add(Rows(input), Rows(floatInput), residual is null ? null : (floatResidual! - residual).flatten(0, 1));
+                },
+                cancellation);
+            return statistics;
+
+            Tensor Rows(Tensor input) => (turn?.Apply(input) ?? input).flatten(0, 1);
+        }
+        catch
+        {
+            statistics.Dispose();
+            throw;
+        }
+    }
+
+    private HessianFactor Factor(UnitStage stage, StageStatistics statistics)
+    {
+        var factor = statistics.Factor(recipe.Ptq);
+        if (factor.Dampening > recipe.Ptq.Dampening)
+        {
+            warn($"{stage.Linears[0].Key}: the Hessian of its inputs is not positive definite with a dampening of {recipe.Ptq.Dampening}, so it was raised to {factor.Dampening}; more calibration text helps");
+        }
+
+        return factor;
+    }
+
+    private QuantizedTensor Round(string name, QuantizableLinear linear, RecipeRule rule, StageStatistics statistics, HessianFactor? factor)
+    {
+        using var scope = NewDisposeScope();
+        var (rows, columns, scheme) = (linear.OutFeatures, linear.InFeatures, rule.Weights!);
+        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight;
+        var weights = Conversion.ValuesOf(target);
+        try
+        {
+            return rule.Algorithms.Rounding switch
+            {
+                WeightRounding.RoundToNearest => RoundToNearest.Quantize(weights, rows, columns, scheme, rule.Range),
+                WeightRounding.ImportanceWeighted => ImportanceWeighted.Quantize(weights, rows, columns, scheme, statistics.Importance()),
+                WeightRounding.Hqq => Hqq.Quantize(weights, rows, columns, scheme),
+                _ => Gptq.Quantize(
+                    weights,
+                    rows,
+                    columns,
+                    scheme,
+                    factor!,
+                    new GptqOptions { Range = rule.Range, WeighByImportance = rule.Range == WeightRange.Mse, Order = recipe.Ptq.ActivationOrder, Threads = get_num_threads() },
+                    cancellation).Weight,
+            };
         }
         catch (NibbleException exception)
         {
             throw new NibbleException($"{name}: {exception.Message}", exception);
         }
+    }
+
+    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so.</summary>
+    private void Replace(string name, QuantizableLinear linear, QuantizedLayer layer, RecipeRule rule, StageStatistics statistics)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var dequantized = tensor(layer.Weight.Dequantize(), device: device).view(linear.Weight.shape);
+        if (rule.Algorithms.BiasCorrection)
+        {
+            if (linear.Bias is { } bias)
+            {
+                // Nagel et al. 2019, section 4.2: the mean error of the output is (W - Q) E[x].
+                bias.add_((linear.Weight - dequantized).matmul(statistics.Mean()));
+            }
+            else
+            {
+                warn($"{name} has no bias, so that none is corrected");
+            }
+        }
+
+        linear.Weight.copy_(dequantized);
+        linear.InputQuantizer = InputQuantizers.Create(layer.Input);
     }
 }

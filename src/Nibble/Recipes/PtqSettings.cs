@@ -22,11 +22,14 @@ public sealed record PtqSettings
     /// <summary>Tokens in a window, at least 2.</summary>
     public int SequenceLength { get; init; } = 256;
 
-    /// <summary>GPTQ: what is added to the Hessian's diagonal, as a share of its mean.</summary>
+    /// <summary>GPTQ and GPTAQ: what is added to the Hessian's diagonal, as a share of its mean.</summary>
     public double Dampening { get; init; } = 0.01;
 
-    /// <summary>GPTQ: the order of the columns.</summary>
+    /// <summary>GPTQ and GPTAQ: the order of the columns.</summary>
     public ActivationOrder ActivationOrder { get; init; } = ActivationOrder.Weight;
+
+    /// <summary>GPTAQ: how much of the difference from the float model's outputs is made up for, above 0 to 1.</summary>
+    public double Asymmetry { get; init; } = 0.5;
 
     /// <summary>Whether a layer is calibrated on what the quantized layers before it in its block compute; between blocks it always is.</summary>
     public bool Sequential { get; init; } = true;
@@ -53,6 +56,7 @@ public sealed record PtqSettings
         ArgumentOutOfRangeException.ThrowIfLessThan(LearningSteps, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(LearningBatch, 1);
         Within(Dampening, 1, nameof(Dampening));
+        Within(Asymmetry, 1, nameof(Asymmetry));
         Within(LearningRate, double.MaxValue, nameof(LearningRate));
     }
 

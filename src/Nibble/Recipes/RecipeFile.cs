@@ -46,7 +46,7 @@ public static class RecipeFile
 
     private static readonly string[] PtqKeys =
     [
-        "windows", "sequenceLength", "dampening", "activationOrder", "sequential", "scalingGrid", "learningSteps", "learningBatch", "learningRate",
+        "windows", "sequenceLength", "dampening", "activationOrder", "asymmetry", "sequential", "scalingGrid", "learningSteps", "learningBatch", "learningRate",
     ];
 
     private static readonly string[] QatKeys =
@@ -295,6 +295,7 @@ public static class RecipeFile
         SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
         Dampening = map.Number("dampening", usual.Dampening, min: double.Epsilon, max: 1),
         ActivationOrder = map.Choice("activationOrder", usual.ActivationOrder, Orders),
+        Asymmetry = map.Number("asymmetry", usual.Asymmetry, min: double.Epsilon, max: 1),
         Sequential = map.Flag("sequential", usual.Sequential),
         ScalingGrid = map.Integer("scalingGrid", usual.ScalingGrid, min: 1),
         LearningSteps = map.Integer("learningSteps", usual.LearningSteps, min: 1),
@@ -439,6 +440,7 @@ public static class RecipeFile
         writer.WriteNumber("sequenceLength", ptq.SequenceLength);
         writer.WriteNumber("dampening", ptq.Dampening);
         writer.WriteString("activationOrder", Word(Orders, ptq.ActivationOrder));
+        writer.WriteNumber("asymmetry", ptq.Asymmetry);
         writer.WriteBoolean("sequential", ptq.Sequential);
         writer.WriteNumber("scalingGrid", ptq.ScalingGrid);
         writer.WriteNumber("learningSteps", ptq.LearningSteps);

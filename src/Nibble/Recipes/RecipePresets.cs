@@ -27,7 +27,7 @@ public static partial class RecipePresets
 
     private const string Grammar =
         "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -mse (weight ranges), -rotated, "
-        + "the algorithms -smoothquant or -awq, -importance, -hqq or -gptq, -adaround or -signround, -debias, "
+        + "the algorithms -smoothquant or -awq, -importance, -hqq, -gptq or -gptaq, -adaround or -signround, -debias, "
         + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
         + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average); or w16a16-kv{2..8}, which quantizes the cache alone.";
 
@@ -43,7 +43,7 @@ public static partial class RecipePresets
     public static IReadOnlyList<string> Names { get; } =
     [
         "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile", "w4a8-g32",
-        "w4a16-g32-gptq", "w3a16-g32-gptq", "w4a16-g128-awq", "w4a16-g32-hqq", "w2a16-g32-signround", "w8a8-smoothquant", "w4a8-g32-rotated-gptq",
+        "w4a16-g32-gptq", "w3a16-g32-gptaq", "w4a16-g128-awq", "w4a16-g32-hqq", "w2a16-g32-signround", "w8a8-smoothquant", "w4a8-g32-rotated-gptq",
     ];
 
     /// <summary>The recipe of a name.</summary>
@@ -119,7 +119,7 @@ public static partial class RecipePresets
             : new QuantizationScheme(int.Parse(weightBits, CultureInfo.InvariantCulture), symmetric || group is null, granularity);
         var activations = Activations(name, int.Parse(bits.Groups["activations"].Value, CultureInfo.InvariantCulture), observer);
         var stack = Algorithms(name, algorithms);
-        var searched = mse || stack.Scaling == ChannelScaling.Awq || stack.Rounding == WeightRounding.Gptq || stack.Learning != RoundingLearning.None;
+        var searched = mse || stack.Scaling == ChannelScaling.Awq || stack.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq || stack.Learning != RoundingLearning.None;
         return new Recipe(name,
         [
             new RecipeRule("lm_head", Weights: null),

@@ -27,6 +27,9 @@ public enum WeightRounding
 
     /// <summary>Each column's rounding error is made up for in the columns after it (Frantar et al. 2022).</summary>
     Gptq,
+
+    /// <summary>GPTQ towards what the float model computes on its own inputs, not on those that quantized layers have changed (Li et al. 2025).</summary>
+    Gptaq,
 }
 
 /// <summary>Whether the rounding of a block is learned from what the block should compute.</summary>
@@ -63,6 +66,7 @@ public sealed record WeightAlgorithms(
         ("importance", stack => stack with { Rounding = WeightRounding.ImportanceWeighted }, 1),
         ("hqq", stack => stack with { Rounding = WeightRounding.Hqq }, 1),
         ("gptq", stack => stack with { Rounding = WeightRounding.Gptq }, 1),
+        ("gptaq", stack => stack with { Rounding = WeightRounding.Gptaq }, 1),
         ("adaround", stack => stack with { Learning = RoundingLearning.AdaRound }, 2),
         ("signround", stack => stack with { Learning = RoundingLearning.SignRound }, 2),
         (Debias, stack => stack with { BiasCorrection = true }, 3),
@@ -78,13 +82,16 @@ public sealed record WeightAlgorithms(
     public IReadOnlyList<string> Names =>
     [
         .. Scaling switch { ChannelScaling.SmoothQuant => ["smoothquant"], ChannelScaling.Awq => ["awq"], _ => Array.Empty<string>() },
-        Rounding switch { WeightRounding.ImportanceWeighted => "importance", WeightRounding.Hqq => "hqq", WeightRounding.Gptq => "gptq", _ => "rtn" },
+        Rounding switch { WeightRounding.ImportanceWeighted => "importance", WeightRounding.Hqq => "hqq", WeightRounding.Gptq => "gptq", WeightRounding.Gptaq => "gptaq", _ => "rtn" },
         .. Learning switch { RoundingLearning.AdaRound => ["adaround"], RoundingLearning.SignRound => ["signround"], _ => Array.Empty<string>() },
         .. BiasCorrection ? [Debias] : Array.Empty<string>(),
     ];
 
     /// <summary>Whether calibration text is needed.</summary>
     public bool NeedsData => this is not { Scaling: ChannelScaling.None, Rounding: WeightRounding.RoundToNearest or WeightRounding.Hqq, Learning: RoundingLearning.None, BiasCorrection: false };
+
+    /// <summary>Whether the float model has to compute beside the quantized one.</summary>
+    public bool NeedsFloat => Rounding == WeightRounding.Gptaq || Learning != RoundingLearning.None || BiasCorrection;
 
     /// <summary>Reads a list of names.</summary>
     /// <exception cref="NibbleException">A name is unknown, or stands where it makes no sense.</exception>
@@ -104,7 +111,7 @@ public sealed record WeightAlgorithms(
             if (found.Place <= last)
             {
                 throw new NibbleException(
-                    $"the algorithm '{name}' stands after one that excludes it or comes later; a list has at most one of smoothquant and awq, then one of rtn, importance, hqq and gptq, then one of adaround and signround, then {Debias}");
+                    $"the algorithm '{name}' stands after one that excludes it or comes later; a list has at most one of smoothquant and awq, then one of rtn, importance, hqq, gptq and gptaq, then one of adaround and signround, then {Debias}");
             }
 
             stack = found.Add(stack);

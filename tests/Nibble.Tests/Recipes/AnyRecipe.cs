@@ -44,6 +44,7 @@ internal static class AnyRecipe
         from sequential in Gen.Bool
         from counts in Gen.Int[2, int.MaxValue].Array[5]
         from dampening in Gen.Double[1e-300, 1]
+        from asymmetry in Gen.Double[1e-300, 1]
         from rate in Gen.Double[1e-300, 1e300]
         select new PtqSettings
         {
@@ -51,6 +52,7 @@ internal static class AnyRecipe
             SequenceLength = counts[1],
             Dampening = dampening,
             ActivationOrder = order,
+            Asymmetry = asymmetry,
             Sequential = sequential,
             ScalingGrid = counts[2],
             LearningSteps = counts[3],

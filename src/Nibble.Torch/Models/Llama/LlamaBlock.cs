@@ -64,22 +64,26 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>
     /// <summary>What the layers of a stage read when the block runs on an input from position 0.</summary>
     /// <param name="stage">The stage.</param>
     /// <param name="x">The block's input, [batch, length, hidden].</param>
-    public Tensor InputOf(BlockStage stage, Tensor x)
+    public Tensor InputOf(BlockStage stage, Tensor x) => Trace(stage, x).Input;
+
+    /// <summary>What the layers of a stage read, and the residual stream that their output is added to; null where it is not.</summary>
+    internal (Tensor Input, Tensor? Residual) Trace(BlockStage stage, Tensor x)
     {
         var normed = input_layernorm.forward(x);
         if (stage == BlockStage.AttentionInput)
         {
-            return normed;
+            return (normed, null);
         }
 
         var mixed = self_attn.Mix(normed, 0, null, 0);
         if (stage == BlockStage.AttentionOutput)
         {
-            return mixed;
+            return (mixed, x);
         }
 
-        normed = post_attention_layernorm.forward(x + self_attn.Output.forward(mixed));
-        return stage == BlockStage.FeedForwardInput ? normed : mlp.Product(normed);
+        x = x + self_attn.Output.forward(mixed);
+        normed = post_attention_layernorm.forward(x);
+        return stage == BlockStage.FeedForwardInput ? (normed, null) : (mlp.Product(normed), x);
     }
 
     /// <inheritdoc/>

@@ -1,0 +1,136 @@
+using Nibble.Algorithms.Gptq;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq;
+
+/// <summary>What rounding needs to know about a stage.</summary>
+[Flags]
+internal enum StageNeeds
+{
+    None = 0,
+
+    /// <summary>The mean of each input channel.</summary>
+    Mean = 1,
+
+    /// <summary>The mean square of each input channel.</summary>
+    Importance = 2,
+
+    /// <summary>The second moments of all pairs of input channels.</summary>
+    Hessian = 4,
+
+    /// <summary>How far inputs and residual stream are from the float model's, as seen through the inputs.</summary>
+    Difference = 8,
+}
+
+/// <summary>Sums over the calibration tokens of what a stage's layers read. All are means in the end.</summary>
+internal sealed class StageStatistics(StageNeeds needs) : IDisposable
+{
+    private Tensor? sum;
+    private Tensor? squares;
+    private Tensor? products;
+    private Tensor? differences;
+    private Tensor? residuals;
+    private long tokens;
+
+    /// <summary>Adds tokens.</summary>
+    /// <param name="x">What the layers read behind quantized layers, [tokens, in].</param>
+    /// <param name="floatX">What they read in the float model; unused unless differences are needed.</param>
+    /// <param name="residual">The residual stream that their output is added to, minus the float model's, [tokens, out]; null where there is none.</param>
+    public void Add(Tensor x, Tensor? floatX, Tensor? residual)
+    {
+        using var scope = NewDisposeScope();
+        tokens += x.shape[0];
+        if (needs.HasFlag(StageNeeds.Mean))
+        {
+            Accumulate(ref sum, x.sum(0));
+        }
+
+        if (needs.HasFlag(StageNeeds.Importance))
+        {
+            Accumulate(ref squares, (x * x).sum(0));
+        }
+
+        if (needs.HasFlag(StageNeeds.Hessian))
+        {
+            Accumulate(ref products, x, x);
+        }
+
+        if (needs.HasFlag(StageNeeds.Difference))
+        {
+            Accumulate(ref differences, floatX! - x, x);
+            if (residual is not null)
+            {
+                Accumulate(ref residuals, residual, x);
+            }
+        }
+    }
+
+    /// <summary>The mean of each channel, [in].</summary>
+    public Tensor Mean() => sum! / (double)tokens;
+
+    /// <summary>The mean square of each channel, by which its weights' errors count.</summary>
+    public float[] Importance()
+    {
+        using var scope = NewDisposeScope();
+        return Conversion.ValuesOf(squares! / (double)tokens);
+    }
+
+    /// <summary>What GPTQ needs: <c>H = X^T X / tokens</c>, damped and factored. The scale of H is of no account to it.</summary>
+    public HessianFactor Factor(PtqSettings settings)
+    {
+        using var scope = NewDisposeScope();
+        return HessianFactor.Create(
+            Conversion.ValuesOf(products! / (double)tokens), (int)products!.shape[0], settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
+    }
+
+    /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>
+    /// <remarks>
+    /// Wanted is W' with the least <c>|X W'^T - (Xf W^T + Rf - R)|^2</c>, X and Xf being the inputs behind quantized layers and in the float model,
+    /// R and Rf the residual streams that the outputs are added to: <c>W' = W + G (H + dI)^-1</c> with <c>G = (W (Xf - X)^T + (Rf - R)^T) X / tokens</c>.
+    /// Rounding W' by GPTQ then minimises the same error over the grid, since both parts are orthogonal under H. Only a share of the
+    /// step is taken: the calibration text tells it with noise.
+    /// </remarks>
+    /// <param name="weight">The float weight W, [out, in].</param>
+    /// <param name="settings">The dampening d, as a share of the mean diagonal, and the share of the step.</param>
+    public Tensor TowardsFloat(Tensor weight, PtqSettings settings)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var hessian = products! / (double)tokens;
+        var damping = settings.Dampening * hessian.diagonal().mean();
+        hessian.diagonal().add_(damping + hessian.diagonal().eq(0).to(hessian.dtype));
+        var gradient = weight.matmul(differences! / (double)tokens);
+        if (residuals is not null)
+        {
+            gradient = gradient + (residuals / (double)tokens);
+        }
+
+        var step = linalg.solve(hessian, gradient.t()).t();
+        return (weight + (settings.Asymmetry * step)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        sum?.Dispose();
+        squares?.Dispose();
+        products?.Dispose();
+        differences?.Dispose();
+        residuals?.Dispose();
+    }
+
+    private static void Accumulate(ref Tensor? total, Tensor part)
+    {
+        total ??= zeros_like(part).DetachFromDisposeScope();
+        total.add_(part);
+    }
+
+    /// <summary>Adds left^T right in place: the matrices may be the largest of the run.</summary>
+    private static void Accumulate(ref Tensor? total, Tensor left, Tensor right)
+    {
+        total ??= zeros(left.shape[1], right.shape[1], device: left.device).DetachFromDisposeScope();
+        total.addmm_(left.t(), right);
+    }
+}
