@@ -59,4 +59,12 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
             ? Math.Max(stored, MinScale(precision))
             : throw new OverflowException($"The scale {scale} is above what {precision} can hold; store scales as {ScalePrecision.Float32}.");
     }
+
+    /// <summary><see cref="RoundScale"/> of a scale that a search came upon, unless it is not positive or cannot be stored.</summary>
+    internal static bool TryRoundScale(double scale, ScalePrecision precision, out float rounded)
+    {
+        var storable = scale > 0 && scale <= (precision == ScalePrecision.Float16 ? (double)Half.MaxValue : float.MaxValue);
+        rounded = storable ? RoundScale(scale, precision) : 1;
+        return storable;
+    }
 }

@@ -140,6 +140,49 @@ public class KernelTests
 
     [Theory]
     [MemberData(nameof(Names))]
+    public void WeightedSquaredErrorHasTheSameBitsOnEveryKernelAndStaysInItsBudget(string name)
+    {
+        var kernel = QuantizationKernels.Select(name);
+        var importances = Gen.Frequency((5, Gen.Float[0, 1000]), (1, Gen.Const(0f)), (1, Gen.Float[1e30f, 1e38f])).Array[Longest];
+        Gen.Select(Gens.Finite.Array[Longest], importances, Gens.Quantization, Gen.Int[0, 3]).Sample(
+            (values, importance, quantization, start) =>
+            {
+                var (parameters, codes, _) = quantization;
+                for (var length = 0; length <= Longest - start; length++)
+                {
+                    var span = values.AsSpan(start, length);
+                    var weights = importance.AsSpan(start, length);
+                    var found = kernel.WeightedSquaredError(span, weights, parameters, codes);
+                    var expected = ScalarKernel.Instance.WeightedSquaredError(span, weights, parameters, codes);
+                    Assert.Equal(BitConverter.DoubleToInt64Bits(expected), BitConverter.DoubleToInt64Bits(found));
+                    var sum = 0d;
+                    for (var i = 0; i < length; i++)
+                    {
+                        double difference = span[i] - ScalarQuantizer.FakeQuantize(span[i], parameters, codes);
+                        sum += weights[i] * difference * difference;
+                    }
+
+                    Assert.True(Math.Abs(sum - found) <= 1e-13 * sum, $"{found} is not {sum}");
+                }
+            },
+            iter: 30);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void WeightedSquaredErrorOfImportanceOneIsTheSquaredError(string name)
+    {
+        var kernel = QuantizationKernels.Select(name);
+        var ones = Enumerable.Repeat(1f, Longest).ToArray();
+        Gen.Select(Gens.Finite.Array[Longest], Gens.Quantization).Sample(
+            (values, quantization) => Assert.Equal(
+                kernel.SquaredError(values, quantization.Parameters, quantization.Codes),
+                kernel.WeightedSquaredError(values, ones, quantization.Parameters, quantization.Codes)),
+            iter: 100);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
     public void SquaredErrorOfNonFiniteValuesIsNotFinite(string name)
     {
         var kernel = QuantizationKernels.Select(name);

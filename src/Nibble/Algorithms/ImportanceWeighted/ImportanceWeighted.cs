@@ -12,9 +12,8 @@ public static class ImportanceWeighted
 {
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
-    /// <para>The scale and zero point of each group are searched for the least sum of <c>importance * (weight - real)^2</c>, which never exceeds
-    /// that of round to nearest with either of its ranges by more than the search misses, nor that with min-max at all. Groups whose importance
-    /// is zero throughout count all their weights alike.</para>
+    /// <para>The scale and zero point of each group are searched for the least sum of <c>importance * (weight - real)^2</c>, which is never above
+    /// that of the group's min-max range. A group whose columns all have importance zero counts them alike.</para>
     /// <para>Rows are worked on in parallel; the result does not depend on how many threads there are, nor on the machine.</para>
     /// </remarks>
     /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>

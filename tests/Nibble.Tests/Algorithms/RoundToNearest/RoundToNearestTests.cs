@@ -1,33 +1,14 @@
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Tests.Kernels;
 using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
 
 namespace Nibble.Tests.Algorithms.RoundToNearest;
 
 public class RoundToNearestTests
 {
-    private static readonly Gen<Granularity> Granularities = Gen.OneOf(
-        Gen.Const(Granularity.Tensor),
-        Gen.Const(Granularity.Channel),
-        Gen.Int[1, 40].Select(Granularity.Group));
-
-    private static readonly Gen<QuantizationScheme> Schemes =
-        from scheme in Gens.Scheme
-        from granularity in Granularities
-        from precision in Gen.Enum<ScalePrecision>()
-        let placed = scheme.Ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(scheme.Bits, scheme.Symmetric, granularity)
-        select placed with { ScalePrecision = precision };
-
-    private static readonly Gen<(float[] Weights, int Rows, int Columns)> Matrices =
-        from rows in Gen.Int[1, 6]
-        from columns in Gen.Int[1, 70]
-        from weights in Gens.Finite.Array[rows * columns]
-        select (weights, rows, columns);
-
     [Fact]
     public void EqualsALoopOverEachWeight() =>
-        Gen.Select(Matrices, Schemes, Gen.Enum<WeightRange>()).Sample(
+        Gen.Select(Weights.Matrix, Weights.Scheme, Gen.Enum<WeightRange>()).Sample(
             (matrix, scheme, range) =>
             {
                 var (weights, rows, columns) = matrix;
@@ -38,7 +19,7 @@ public class RoundToNearestTests
                     {
                         var index = (row * columns) + column;
                         var parameters = result.Parameters(row, column / result.GroupLength);
-                        var group = Members(scheme, rows, columns, row, column).ToArray();
+                        var group = Weights.Members(scheme, rows, columns, row, column).ToArray();
                         if (group[0] == index)
                         {
                             AssertChosen(parameters, Array.ConvertAll(group, i => weights[i]), scheme, range);
@@ -52,7 +33,7 @@ public class RoundToNearestTests
 
     [Fact]
     public void DequantizedWeightsAreAtMostHalfAStepOff() =>
-        Gen.Select(Matrices, Schemes).Sample(
+        Gen.Select(Weights.Matrix, Weights.Scheme).Sample(
             (matrix, scheme) =>
             {
                 var (weights, rows, columns) = matrix;
@@ -127,13 +108,6 @@ public class RoundToNearestTests
     [Fact]
     public void WrongLengthsAreRefused() =>
         Assert.Throws<ArgumentException>(() => Rtn.Quantize(new float[5], 2, 3, new QuantizationScheme(8, true, Granularity.Tensor)));
-
-    private static IEnumerable<int> Members(QuantizationScheme scheme, int rows, int columns, int row, int column) => scheme.Granularity switch
-    {
-        PerTensor => Enumerable.Range(0, rows * columns),
-        PerGroup group => Enumerable.Range(0, columns).Where(c => c / group.Size == column / group.Size).Select(c => (row * columns) + c),
-        _ => Enumerable.Range(row * columns, columns),
-    };
 
     private static void AssertChosen(QuantizationParameters found, float[] group, QuantizationScheme scheme, WeightRange range)
     {
