@@ -133,7 +133,7 @@ internal sealed class PtqRun : IDisposable
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
         // Nothing reads what the last unit puts out.
-        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Zip([unit, original], streams, (stream, through, name) => Propagate(through!, stream, name, number + 1))];
+        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number + 1))];
         Array.ForEach(inputs, stream => stream.Delete());
 
         // Arrays of a block's size are only collected when asked for, and the next block needs as much.
