@@ -8,6 +8,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
@@ -34,7 +35,7 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         {
             var stage = unit.Stages[i];
             using var statistics = recipe.Ptq.Sequential ? Collect(stage, inputs, original) : early[i];
-            var factor = Needs(stage).HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
+            var factor = statistics.Needs.HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
             foreach (var (name, linear) in stage.Linears)
             {
                 if (recipe.RuleFor(name) is not { } rule)
@@ -59,6 +60,7 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         .OfType<WeightAlgorithms>()
         .Aggregate(StageNeeds.None, (needs, algorithms) => needs
             | (algorithms.BiasCorrection ? StageNeeds.Mean : StageNeeds.None)
+            | (algorithms.Scaling == ChannelScaling.Awq ? StageNeeds.Hessian : StageNeeds.None)
             | algorithms.Rounding switch
             {
                 WeightRounding.ImportanceWeighted => StageNeeds.Importance,
@@ -127,6 +129,7 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         {
             return rule.Algorithms.Rounding switch
             {
+                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Hessian(), scheme),
                 WeightRounding.RoundToNearest => RoundToNearest.Quantize(weights, rows, columns, scheme, rule.Range),
                 WeightRounding.ImportanceWeighted => ImportanceWeighted.Quantize(weights, rows, columns, scheme, statistics.Importance()),
                 WeightRounding.Hqq => Hqq.Quantize(weights, rows, columns, scheme),
