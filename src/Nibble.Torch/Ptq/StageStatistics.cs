@@ -47,12 +47,12 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         tokens += x.shape[0];
         if (needs.HasFlag(StageNeeds.Mean))
         {
-            Accumulate(ref sum, x.sum(0));
+            Accumulate(ref sum, x.sum([0L]));
         }
 
         if (needs.HasFlag(StageNeeds.Importance))
         {
-            Accumulate(ref squares, (x * x).sum(0));
+            Accumulate(ref squares, (x * x).sum([0L]));
         }
 
         if (needs.HasFlag(StageNeeds.Hessian))
