@@ -153,7 +153,7 @@ internal sealed class PtqRun : IDisposable
             return [];
         }
 
-        var keys = rule.HasStaticKeys ? KeyValueCalibration.Run(block, LlamaCheckpoint.BlockPrefix(number).TrimEnd('.'), inputs[0], rule, cancellation) : null;
+        var keys = rule.HasStaticKeys ? KeyValueCalibration.Run(block, LlamaCheckpoint.BlockPrefix(number).TrimEnd('.'), inputs[0], rule, source.Config.MaxSequence, cancellation) : null;
         KeyValueQuantizers.Set(block, rule, keys);
         return keys is null ? [] : [keys];
     }
