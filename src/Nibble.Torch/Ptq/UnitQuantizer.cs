@@ -21,6 +21,9 @@ namespace Nibble.Torch.Ptq;
 /// <param name="cancellation">Stops between layers and batches.</param>
 internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finished, Action<string> warn, CancellationToken cancellation)
 {
+    /// <summary>How long learning has taken, which grows with its steps.</summary>
+    public TimeSpan LearningTime { get; private set; }
+
     /// <summary>Quantizes a unit; afterwards it computes what the quantized unit computes.</summary>
     /// <param name="unit">The float unit, changed in place.</param>
     /// <param name="inputs">What goes into the unit behind quantized ones; null when the recipe looks at no activations.</param>
