@@ -1,4 +1,3 @@
-using Nibble.Kernels;
 using Nibble.Numerics;
 using Nibble.Recipes;
 

@@ -119,7 +119,7 @@ public class GptqKernelTests
 
         var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(48));
         var options = new GptqOptions { Order = ActivationOrder.Group, Range = WeightRange.Mse, WeighByImportance = true };
-        var result = Solver.Quantize(weights, 30, LayerColumns, scheme, HessianFactor.Create(hessian, LayerColumns, byActivation: true), options);
+        var result = Solver.Quantize(weights, 30, LayerColumns, scheme, HessianFactor.Create(hessian, LayerColumns, byActivation: true), options, TestContext.Current.CancellationToken);
         var bytes = MemoryMarshal.AsBytes(result.Weight.Codes.AsSpan()).ToArray()
             .Concat(MemoryMarshal.AsBytes(result.Weight.Scales.AsSpan()).ToArray())
             .Concat(BitConverter.GetBytes(result.Loss));
