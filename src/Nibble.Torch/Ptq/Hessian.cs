@@ -20,6 +20,9 @@ public sealed class Hessian : IDisposable
         sum = zeros([columns, columns], float32, device).DetachFromDisposeScope();
     }
 
+    /// <summary>X^T X, [columns, columns].</summary>
+    internal Tensor Sum => sum;
+
     /// <summary>Tokens seen.</summary>
     public long Tokens { get; private set; }
 

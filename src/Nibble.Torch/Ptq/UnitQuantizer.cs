@@ -114,9 +114,9 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
     private HessianFactor Factor(UnitStage stage, StageStatistics statistics)
     {
         var factor = statistics.Factor(recipe.Ptq);
-        if (factor.Dampening > recipe.Ptq.Dampening)
+        if (factor.Warning is { } warning)
         {
-            warn($"{stage.Linears[0].Key}: the Hessian of its inputs is not positive definite with a dampening of {recipe.Ptq.Dampening}, so it was raised to {factor.Dampening}; more calibration text helps");
+            warn($"{stage.Linears[0].Key}: {warning}");
         }
 
         return factor;
@@ -132,7 +132,7 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         {
             return rule.Algorithms.Rounding switch
             {
-                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Hessian(), scheme),
+                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Moments(), scheme),
                 WeightRounding.RoundToNearest => RoundToNearest.Quantize(weights, rows, columns, scheme, rule.Range),
                 WeightRounding.ImportanceWeighted => ImportanceWeighted.Quantize(weights, rows, columns, scheme, statistics.Importance()),
                 WeightRounding.Hqq => Hqq.Quantize(weights, rows, columns, scheme),
@@ -142,7 +142,7 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
                     columns,
                     scheme,
                     factor!,
-                    new GptqOptions { Range = rule.Range, WeighByImportance = rule.Range == WeightRange.Mse, Order = recipe.Ptq.ActivationOrder, Threads = get_num_threads() },
+                    new GptqOptions { Range = rule.Range, WeighByImportance = true, Order = recipe.Ptq.ActivationOrder, Threads = get_num_threads() },
                     cancellation).Weight,
             };
         }

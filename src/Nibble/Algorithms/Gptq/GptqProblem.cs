@@ -282,7 +282,7 @@ internal sealed unsafe class GptqProblem : IDisposable
                     values[column] = corrected[(column * Rows) + row];
                 }
 
-                return ScaleSearch.Choose(values, problem.importance.AsSpan(problem.importance.Length == 0 ? 0 : start, problem.importance.Length == 0 ? 0 : values.Length), full, result.Scheme);
+                return ScaleSearch.Choose(values, problem.importance.AsSpan(problem.importance.Length == 0 ? 0 : start, problem.importance.Length == 0 ? 0 : values.Length), full, result.Scheme, problem.range);
             }
             catch (OverflowException exception)
             {
