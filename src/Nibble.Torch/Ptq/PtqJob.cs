@@ -12,6 +12,7 @@ namespace Nibble.Torch.Ptq;
 internal sealed class PtqJob : IDisposable
 {
     private const string LockName = "lock";
+    private const string StreamSuffix = ".bin";
     private const string ArtifactName = "artifact";
     private const string IdentityName = "job.json";
 
@@ -78,7 +79,7 @@ internal sealed class PtqJob : IDisposable
     public string Part(int number) => Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"part-{number:D3}"));
 
     /// <summary>The file of a stream of activations that goes into a part.</summary>
-    public string Stream(string name, int part) => Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{name}-{part:D3}.bin"));
+    public string Stream(string name, int part) => Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{name}-{part:D3}{StreamSuffix}"));
 
     /// <summary>The first part that is still to be made.</summary>
     /// <param name="streams">The streams that a part needs; one whose inputs are gone has to be made again, with all after it.</param>
@@ -99,9 +100,15 @@ internal sealed class PtqJob : IDisposable
         return next;
     }
 
-    /// <summary>Removes what an interrupted run has left of parts that are made again.</summary>
-    public void Discard(int fromPart)
+    /// <summary>Removes what an interrupted run has left of parts that are made again, and all streams but those that go into the first of them.</summary>
+    public void Discard(IReadOnlyList<string> streams, int fromPart)
     {
+        var needed = streams.Select(stream => Stream(stream, fromPart)).ToHashSet(StringComparer.Ordinal);
+        foreach (var stream in Directory.EnumerateFiles(folder, $"*{StreamSuffix}*").Where(path => !needed.Contains(path)))
+        {
+            File.Delete(stream);
+        }
+
         for (var number = fromPart; Directory.Exists(Part(number)); number++)
         {
             Directory.Delete(Part(number), recursive: true);

@@ -133,7 +133,7 @@ internal sealed class PtqRun : IDisposable
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         Array.ForEach(outputs, stream => stream.Delete());
         var streaming = inputs.Sum(stream => stream.Visiting.TotalSeconds);
-        job.Discard(number);
+        job.Discard(streams, number);
         return new UnitTimes(windows, embedded, streaming, learning.TotalSeconds, recipe.Ptq.LearningSteps, seconds - streaming - learning.TotalSeconds);
     }
 
@@ -172,7 +172,7 @@ internal sealed class PtqRun : IDisposable
     {
         // Without a quantized head nothing reads what the last block puts out.
         var next = job.FirstUnfinished(streams, Units);
-        job.Discard(next);
+        job.Discard(streams, next);
         layersDone = Enumerable.Range(0, next).Sum(CountLayers);
         var current = OpenStreams(next);
         try

@@ -1,13 +1,9 @@
-using System.Diagnostics;
-using System.Runtime.InteropServices;
-
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary>The built program in a process of its own: signals, the environment, the current folder.</summary>
 [Collection(OneAtATime.Name)]
-public sealed partial class ChildProcessTests : IDisposable
+public sealed class ChildProcessTests : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
     private readonly TinyFolder folder = new();
 
     public void Dispose() => folder.Dispose();
@@ -23,20 +19,10 @@ public sealed partial class ChildProcessTests : IDisposable
         string[] arguments = command == "qat"
             ? ["qat", folder.Model, "-r", "w4a16-g32", "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "1000000"]
             : ["compare", folder.Model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--steps", "1000000"];
-        using var process = Start(arguments, new() { ["TMPDIR"] = folder.Root });
-        var errors = new List<string>();
-        while (await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken) is { } line)
-        {
-            errors.Add(line);
-            if (line.Contains("train ", StringComparison.Ordinal))
-            {
-                break;
-            }
-        }
-
-        Assert.Contains(errors, line => line.Contains("train ", StringComparison.Ordinal));
-        Assert.Equal(0, Kill(process.Id, signal));
-        var (output, error) = await Finish(process);
+        using var process = ChildProcess.Start(folder.Root, arguments, new() { ["TMPDIR"] = folder.Root });
+        await process.ReadErrorUntil("train ");
+        process.Signal(signal);
+        var (output, error) = await process.Finish();
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
@@ -48,10 +34,10 @@ public sealed partial class ChildProcessTests : IDisposable
     public async Task Compare_without_an_output_writes_only_the_report_into_the_current_folder()
     {
         var before = folder.Content().Keys.ToList();
-        using var process = Start(
+        using var process = ChildProcess.Start(folder.Root, 
             ["compare", folder.Model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--steps", "1", "--windows", "1", "--bits", "8", "--json"],
             new() { ["TMPDIR"] = folder.Root });
-        var (output, error) = await Finish(process);
+        var (output, error) = await process.Finish();
 
         Assert.True(process.ExitCode == 0, error);
         Assert.StartsWith("{", output, StringComparison.Ordinal);
@@ -61,8 +47,8 @@ public sealed partial class ChildProcessTests : IDisposable
     [Fact]
     public async Task A_forced_kernel_that_does_not_exist_is_refused()
     {
-        using var process = Start(["ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out")], new() { ["NIBBLE_KERNEL"] = "abacus" });
-        var (output, error) = await Finish(process);
+        using var process = ChildProcess.Start(folder.Root, ["ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out")], new() { ["NIBBLE_KERNEL"] = "abacus" });
+        var (output, error) = await process.Finish();
 
         Assert.Equal(ExitCode.BadInput, process.ExitCode);
         Assert.Empty(output);
@@ -75,54 +61,11 @@ public sealed partial class ChildProcessTests : IDisposable
     {
         foreach (var kernel in new[] { "scalar", "vector" })
         {
-            using var process = Start(["ptq", folder.Model, "-r", "w3a16-g32-mse", "-o", folder.At(kernel)], new() { ["NIBBLE_KERNEL"] = kernel });
-            var (_, error) = await Finish(process);
+            using var process = ChildProcess.Start(folder.Root, ["ptq", folder.Model, "-r", "w3a16-g32-mse", "-o", folder.At(kernel)], new() { ["NIBBLE_KERNEL"] = kernel });
+            var (_, error) = await process.Finish();
             Assert.True(process.ExitCode == 0, error);
         }
 
         Assert.Equal(TinyFolder.ContentOf(folder.At("scalar")), TinyFolder.ContentOf(folder.At("vector")));
     }
-
-    private static async Task<(string Output, string Error)> Finish(Process process)
-    {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(Patience);
-        try
-        {
-            var (output, error) = (process.StandardOutput.ReadToEndAsync(patience.Token), process.StandardError.ReadToEndAsync(patience.Token));
-            await process.WaitForExitAsync(patience.Token);
-            return (await output, await error);
-        }
-        finally
-        {
-            if (!process.HasExited)
-            {
-                process.Kill();
-            }
-        }
-    }
-
-    private Process Start(string[] arguments, Dictionary<string, string> environment)
-    {
-        var program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Nibble.Cli.exe" : "Nibble.Cli");
-
-        // A run in the background inherits ignored signals, which a process keeps unless they are reset.
-        string[] line = OperatingSystem.IsLinux() ? ["env", "--default-signal=INT,TERM", program, .. arguments] : [program, .. arguments];
-        var start = new ProcessStartInfo(line[0], line[1..])
-        {
-            WorkingDirectory = folder.Root,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        start.Environment["DOTNET_ROOT"] = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", ".."));
-        foreach (var (name, value) in environment)
-        {
-            start.Environment[name] = value;
-        }
-
-        return Process.Start(start)!;
-    }
-
-    [LibraryImport("libc", EntryPoint = "kill")]
-    private static partial int Kill(int process, int signal);
 }

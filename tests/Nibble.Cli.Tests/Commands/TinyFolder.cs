@@ -14,8 +14,11 @@ internal sealed class TinyFolder : IDisposable
 
     private const string Story = "The fox ran to the river. The river was cold, and the fox sat down to rest in the sun. ";
 
-    public TinyFolder()
+    private readonly int layers;
+
+    public TinyFolder(int layers = 1)
     {
+        this.layers = layers;
         Directory.CreateDirectory(Model);
         WriteConfig("llama");
         File.WriteAllText(Path.Combine(Model, "tokenizer.json"), BytePairTrainer.Train([Story], Vocabulary).ToJson());
@@ -46,31 +49,35 @@ internal sealed class TinyFolder : IDisposable
         Path.Combine(Model, "config.json"),
         $$"""
         {
-          "model_type": "{{type}}", "vocab_size": {{Vocabulary}}, "hidden_size": {{Hidden}}, "intermediate_size": {{Inner}}, "num_hidden_layers": 1,
+          "model_type": "{{type}}", "vocab_size": {{Vocabulary}}, "hidden_size": {{Hidden}}, "intermediate_size": {{Inner}}, "num_hidden_layers": {{layers}},
           "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-5
         }
         """);
 
     /// <summary>Writes the tensors that are wanted, each with the same values every time.</summary>
-    public void WriteWeights(Func<string, bool> wanted)
+    public void WriteWeights(Func<string, bool> wanted, int seed = 7)
     {
-        const string Block = "model.layers.0.";
-        var random = new Random(7);
-        SafetensorsTensor[] tensors =
-        [
-            Normal("model.embed_tokens.weight", Vocabulary, Hidden),
-            Ones(Block + "input_layernorm.weight"),
-            Ones(Block + "post_attention_layernorm.weight"),
-            Normal(Block + "self_attn.q_proj.weight", Hidden, Hidden),
-            Normal(Block + "self_attn.k_proj.weight", Hidden / 2, Hidden),
-            Normal(Block + "self_attn.v_proj.weight", Hidden / 2, Hidden),
-            Normal(Block + "self_attn.o_proj.weight", Hidden, Hidden),
-            Normal(Block + "mlp.gate_proj.weight", Inner, Hidden),
-            Normal(Block + "mlp.up_proj.weight", Inner, Hidden),
-            Normal(Block + "mlp.down_proj.weight", Hidden, Inner),
-            Ones("model.norm.weight"),
-            Normal("lm_head.weight", Vocabulary, Hidden),
-        ];
+        var random = new Random(seed);
+        List<SafetensorsTensor> tensors = [Normal("model.embed_tokens.weight", Vocabulary, Hidden)];
+        for (var layer = 0; layer < layers; layer++)
+        {
+            var block = $"model.layers.{layer}.";
+            tensors.AddRange(
+            [
+                Ones(block + "input_layernorm.weight"),
+                Ones(block + "post_attention_layernorm.weight"),
+                Normal(block + "self_attn.q_proj.weight", Hidden, Hidden),
+                Normal(block + "self_attn.k_proj.weight", Hidden / 2, Hidden),
+                Normal(block + "self_attn.v_proj.weight", Hidden / 2, Hidden),
+                Normal(block + "self_attn.o_proj.weight", Hidden, Hidden),
+                Normal(block + "mlp.gate_proj.weight", Inner, Hidden),
+                Normal(block + "mlp.up_proj.weight", Inner, Hidden),
+                Normal(block + "mlp.down_proj.weight", Hidden, Inner),
+            ]);
+        }
+
+        tensors.Add(Ones("model.norm.weight"));
+        tensors.Add(Normal("lm_head.weight", Vocabulary, Hidden));
         SafetensorsWriter.Write(Weights, [.. tensors.Where(tensor => wanted(tensor.Name))]);
 
         SafetensorsTensor Ones(string name) => SafetensorsTensor.FromFloats(name, ElementType.F32, [Hidden], Enumerable.Repeat(1f, Hidden).ToArray());

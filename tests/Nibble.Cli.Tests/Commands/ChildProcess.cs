@@ -1,0 +1,103 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>The built program in a process of its own.</summary>
+internal sealed partial class ChildProcess : IDisposable
+{
+    public const int Interrupt = 2;
+    public const int Kill = 9;
+
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+    private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Nibble.Cli.exe" : "Nibble.Cli");
+    private readonly Process process;
+
+    private ChildProcess(Process process) => this.process = process;
+
+    public int ExitCode => process.ExitCode;
+
+    /// <summary>Starts the program.</summary>
+    /// <param name="folder">The current folder.</param>
+    /// <param name="arguments">The command line.</param>
+    /// <param name="environment">Variables beside the inherited ones.</param>
+    public static ChildProcess Start(string folder, string[] arguments, Dictionary<string, string>? environment = null)
+    {
+        string[] line = [Program, .. arguments];
+
+        // A run in the background inherits ignored signals, which a process keeps unless they are reset.
+        line = OperatingSystem.IsLinux() ? ["env", "--default-signal=INT,TERM", .. line] : line;
+        return Begin(folder, line, environment ?? []);
+    }
+
+    /// <summary>Starts a line of bash, which finds the program in <c>$0</c> and the arguments in <c>$@</c>.</summary>
+    public static ChildProcess StartBash(string folder, string script, string[] arguments) => Begin(folder, ["bash", "-c", script, Program, .. arguments], []);
+
+    private static ChildProcess Begin(string folder, string[] line, Dictionary<string, string> environment)
+    {
+        var start = new ProcessStartInfo(line[0], line[1..])
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        start.Environment["DOTNET_ROOT"] = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", ".."));
+        foreach (var (name, value) in environment)
+        {
+            start.Environment[name] = value;
+        }
+
+        return new ChildProcess(Process.Start(start)!);
+    }
+
+    /// <summary>Starts the program and waits for its end.</summary>
+    public static async Task<CommandRun> Run(string folder, string[] arguments)
+    {
+        using var child = Start(folder, arguments);
+        var (output, error) = await child.Finish();
+        return new CommandRun(child.ExitCode, output, error);
+    }
+
+    /// <summary>Waits for a line on stderr.</summary>
+    public async Task ReadErrorUntil(string text)
+    {
+        var errors = new List<string>();
+        while (!errors.Exists(line => line.Contains(text, StringComparison.Ordinal)) && await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken) is { } line)
+        {
+            errors.Add(line);
+        }
+
+        Assert.Contains(errors, line => line.Contains(text, StringComparison.Ordinal));
+    }
+
+    /// <summary>Sends a signal; the process must still run.</summary>
+    public void Signal(int signal) => Assert.Equal(0, Send(process.Id, signal));
+
+    /// <summary>Kills the process unless it has ended.</summary>
+    public void SignalIfRunning(int signal) => _ = process.HasExited ? 0 : Send(process.Id, signal);
+
+    /// <summary>Waits for the end, and reads what is left of stdout and stderr.</summary>
+    public async Task<(string Output, string Error)> Finish()
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        patience.CancelAfter(Patience);
+        try
+        {
+            var (output, error) = (process.StandardOutput.ReadToEndAsync(patience.Token), process.StandardError.ReadToEndAsync(patience.Token));
+            await process.WaitForExitAsync(patience.Token);
+            return (await output, await error);
+        }
+        finally
+        {
+            if (!process.HasExited)
+            {
+                process.Kill();
+            }
+        }
+    }
+
+    public void Dispose() => process.Dispose();
+
+    [LibraryImport("libc", EntryPoint = "kill")]
+    private static partial int Send(int process, int signal);
+}

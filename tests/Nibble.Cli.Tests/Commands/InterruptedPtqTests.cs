@@ -1,0 +1,208 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>Runs of <c>ptq</c> that are killed, stopped, starved of disk or begun again differently.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class InterruptedPtqTests : IDisposable
+{
+    private const string Preset = "w3a16-g8-gptaq";
+    private readonly TinyFolder folder = new(layers: 4);
+
+    public InterruptedPtqTests()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
+        File.WriteAllText(folder.TrainingText, new StringBuilder().Insert(0, File.ReadAllText(folder.TrainingText), 40).ToString());
+    }
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Killed_at_ten_random_moments_every_run_ends_with_the_same_bytes()
+    {
+        var expected = await Uninterrupted();
+        var started = Stopwatch.GetTimestamp();
+        await Succeeds("again");
+        var duration = Stopwatch.GetElapsedTime(started);
+        Assert.Equal(expected, TinyFolder.ContentOf(folder.At("again")));
+
+        const int Moments = 10;
+        var random = new Random(20);
+        var (killed, resumed) = (0, 0);
+        for (var i = 0; i < Moments; i++)
+        {
+            var name = $"killed{i}";
+            using (var child = ChildProcess.Start(folder.Root, Command(name)))
+            {
+                await Task.Delay(duration * ((i + random.NextDouble()) / Moments), TestContext.Current.CancellationToken);
+                child.SignalIfRunning(ChildProcess.Kill);
+                await child.Finish();
+                killed += child.ExitCode == 128 + ChildProcess.Kill ? 1 : 0;
+            }
+
+            resumed += Directory.Exists(Job(name)) ? 1 : 0;
+            if (Directory.Exists(Job(name)) || !Directory.Exists(folder.At(name)))
+            {
+                await Succeeds(name);
+            }
+
+            Assert.Equal(expected, TinyFolder.ContentOf(folder.At(name)));
+            Assert.False(Directory.Exists(Job(name)));
+        }
+
+        // The delays are those of this machine as it was a moment ago: most, not all of them, hit a run at work.
+        Assert.InRange(killed, 3, Moments);
+        Assert.InRange(resumed, 1, Moments);
+        Assert.Equal(["eval.txt", "model", "train.txt"], Directory.EnumerateFileSystemEntries(folder.Root).Select(Path.GetFileName).Where(name => name is not ("whole" or "again") && !name!.StartsWith("killed", StringComparison.Ordinal)).Order());
+    }
+
+    [Fact]
+    public async Task An_interrupt_keeps_the_finished_blocks_and_the_same_command_goes_on()
+    {
+        await Stop("out");
+        Assert.False(Directory.Exists(folder.At("out")));
+        Assert.True(File.Exists(Path.Combine(Job("out"), "job.json")));
+
+        await Succeeds("out");
+        Assert.False(Directory.Exists(Job("out")));
+        Assert.Equal(await Uninterrupted(), TinyFolder.ContentOf(folder.At("out")));
+    }
+
+    [Fact]
+    public async Task Another_job_is_refused_until_restart_starts_over()
+    {
+        await Stop("out");
+        var before = TinyFolder.ContentOf(Job("out"));
+        var otherText = folder.Write("other.txt", "So " + await File.ReadAllTextAsync(folder.TrainingText, TestContext.Current.CancellationToken));
+        await Refuses("recipe", Command("out", recipe: "w3a16-g8-gptq"));
+        await Refuses("recipe, data", Command("out", windows: 20));
+        await Refuses("data", Command("out", data: otherText));
+        await Refuses("seed", [.. Command("out"), "--seed", "2"]);
+        await Refuses("threads", Command("out", threads: 2));
+        folder.WriteWeights(_ => true, seed: 8);
+        await Refuses("model", Command("out"));
+        Assert.Equal(before, TinyFolder.ContentOf(Job("out")));
+
+        await Succeeds("out", "--restart");
+        Assert.Equal(await Uninterrupted(), TinyFolder.ContentOf(folder.At("out")));
+
+        async Task Refuses(string difference, string[] command)
+        {
+            var run = await CommandRun.Of(command);
+            Assert.Equal(ExitCode.BadInput, run.ExitCode);
+            Assert.EndsWith(
+                $"out.job holds an interrupted run of another job: it differs in {difference}. Repeat the command that began it to go on, or start over with --restart",
+                run.Error.TrimEnd(),
+                StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task An_output_that_exists_is_refused_before_any_work()
+    {
+        await Stop("out");
+        var job = TinyFolder.ContentOf(Job("out"));
+        Directory.CreateDirectory(folder.At("out"));
+        foreach (var more in (string[][])[[], ["--restart"]])
+        {
+            var run = await CommandRun.Of([.. Command("out"), .. more]);
+            Assert.Equal(ExitCode.BadInput, run.ExitCode);
+            Assert.Contains("the output folder exists already", run.Error, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(job, TinyFolder.ContentOf(Job("out")));
+    }
+
+    [Fact]
+    public async Task A_second_run_on_the_same_output_is_refused()
+    {
+        using var first = ChildProcess.Start(folder.Root, Command("out", windows: 100_000, length: 8));
+        await first.ReadErrorUntil("quantize 1/");
+        var second = await ChildProcess.Run(folder.Root, Command("out", windows: 100_000, length: 8));
+        first.Signal(ChildProcess.Interrupt);
+        await first.Finish();
+
+        Assert.Equal(ExitCode.Cancelled, first.ExitCode);
+        Assert.Equal(ExitCode.BadInput, second.ExitCode);
+        Assert.Contains("another run works in this folder", second.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(0.01)]
+    [InlineData(0.4)]
+    [InlineData(0.9)]
+    public async Task A_full_disk_stops_the_run_and_as_much_room_as_was_foretold_lets_it_end_with_the_same_bytes(double share)
+    {
+        // A disk of its own, which only this process and its children see.
+        const string Namespace = "unshare --map-root-user --mount";
+        using (var probe = ChildProcess.StartBash(folder.Root, $"{Namespace} mount -t tmpfs none /mnt", []))
+        {
+            await probe.Finish();
+            Assert.SkipUnless(probe.ExitCode == 0, "mounts a small disk in a namespace of its own");
+        }
+
+        Directory.CreateDirectory(folder.At("disk"));
+        var needed = (await CommandRun.Succeeds([.. Command("disk/out"), "--dry-run", "--json"])).Json.GetProperty("diskBytes").GetInt64();
+        const int Page = 4096;
+        const int Entries = 50;
+        var script = $$"""
+            exec {{Namespace}} bash -c '
+                mount -t tmpfs -o size={{(long)(needed * share)}} none disk || exit 100
+                "$0" "$@" && exit 101
+                echo "exit code $?, holds: $(ls disk)"
+                mount -o remount,size={{needed + (Page * Entries)}} disk || exit 102
+                "$0" "$@" >&2 && mv disk/out moved && echo "then holds: $(ls disk)"' "$0" "$@"
+            """;
+        using var child = ChildProcess.StartBash(folder.Root, script, Command("disk/out"));
+        var (output, error) = await child.Finish();
+        Assert.True(child.ExitCode == 0, $"{child.ExitCode}: {error}");
+        Assert.Contains("No space left on device", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+        Assert.Equal($"exit code {ExitCode.BadInput}, holds: out.job\nthen holds: \n", output);
+        Assert.Equal(await Uninterrupted(), TinyFolder.ContentOf(folder.At("moved")));
+    }
+
+    [Theory]
+    [InlineData("cuda")]
+    [InlineData("cuda:3")]
+    public async Task A_device_that_this_machine_lacks_is_refused(string device)
+    {
+        var run = await CommandRun.Of([.. Command("out"), "--device", device]);
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.StartsWith($"nibble: the device {device} ", run.Error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(Job("out")));
+    }
+
+    private string Job(string name) => folder.At(name + ".job");
+
+    private string[] Command(string name, string recipe = Preset, string? data = null, int windows = 100, int length = 64, int threads = 1) =>
+    [
+        "ptq", folder.Model, "-r", recipe, "-d", data ?? folder.TrainingText, "-o", folder.At(name),
+        "--windows", $"{windows}", "--length", $"{length}", "--threads", $"{threads}",
+    ];
+
+    private async Task Succeeds(string name, params string[] more)
+    {
+        var run = await ChildProcess.Run(folder.Root, [.. Command(name), .. more]);
+        Assert.True(run.ExitCode == ExitCode.Done, run.Error);
+    }
+
+    private async Task<SortedDictionary<string, string>> Uninterrupted()
+    {
+        await Succeeds("whole");
+        return TinyFolder.ContentOf(folder.At("whole"));
+    }
+
+    /// <summary>Begins a run and interrupts it at its first layer.</summary>
+    private async Task Stop(string name)
+    {
+        using var child = ChildProcess.Start(folder.Root, Command(name));
+        await child.ReadErrorUntil("quantize 1/");
+        child.Signal(ChildProcess.Interrupt);
+        var (output, error) = await child.Finish();
+        Assert.Equal(ExitCode.Cancelled, child.ExitCode);
+        Assert.Empty(output);
+        Assert.EndsWith("nibble: cancelled; the finished blocks are kept, and the same command goes on from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+    }
+}
