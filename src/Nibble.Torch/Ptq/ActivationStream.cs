@@ -63,10 +63,11 @@ internal sealed class ActivationStream : IDisposable
 
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
         var stream = new ActivationStream(path, file, windows, length, width, memoryLimit, windows);
-        if (file.Length != (long)windows * stream.windowValues * sizeof(float))
+        var (found, expected) = (file.Length, (long)windows * stream.windowValues * sizeof(float));
+        if (found != expected)
         {
             stream.Dispose();
-            throw new NibbleException($"{path}: found {file.Length} bytes, expected {(long)windows * stream.windowValues * sizeof(float)}; the job's folder was tampered with: start over with --restart");
+            throw new NibbleException($"{path}: found {found} bytes, expected {expected}; the job's folder was tampered with: start over with --restart");
         }
 
         if (stream.values is { } values)

@@ -34,6 +34,16 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("inspect")]
     [InlineData("ptq")]
+    public Task A_mixture_of_experts(string command)
+    {
+        folder.WriteConfig("mixtral");
+
+        return Refuses(CommandOn(command, folder.Model), "mixture-of-experts models are not supported", "types llama, mistral");
+    }
+
+    [Theory]
+    [InlineData("inspect")]
+    [InlineData("ptq")]
     [InlineData("compare")]
     public Task A_truncated_safetensors_file(string command)
     {

@@ -34,7 +34,8 @@ public sealed class ChildProcessTests : IDisposable
     public async Task Compare_without_an_output_writes_only_the_report_into_the_current_folder()
     {
         var before = folder.Content().Keys.ToList();
-        using var process = ChildProcess.Start(folder.Root, 
+        using var process = ChildProcess.Start(
+            folder.Root,
             ["compare", folder.Model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--steps", "1", "--windows", "1", "--bits", "8", "--json"],
             new() { ["TMPDIR"] = folder.Root });
         var (output, error) = await process.Finish();

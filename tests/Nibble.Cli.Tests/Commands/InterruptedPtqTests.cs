@@ -163,6 +163,18 @@ public sealed class InterruptedPtqTests : IDisposable
         Assert.Equal(await Uninterrupted(), TinyFolder.ContentOf(folder.At("moved")));
     }
 
+    [Fact]
+    public async Task A_dry_run_leaves_nothing_behind()
+    {
+        Directory.CreateDirectory(folder.At("temporary"));
+        var before = folder.Content();
+        using var child = ChildProcess.Start(folder.Root, [.. Command("out"), "--dry-run"], new() { ["TMPDIR"] = folder.At("temporary") });
+        var (output, error) = await child.Finish();
+        Assert.True(child.ExitCode == ExitCode.Done, error);
+        Assert.StartsWith($"dry run of {Preset}: 28 layers, about ", output, StringComparison.Ordinal);
+        Assert.Equal(before, folder.Content());
+    }
+
     [Theory]
     [InlineData("cuda")]
     [InlineData("cuda:3")]

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Formats;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -24,6 +25,7 @@ public sealed class QuantizedModelFileTests : IDisposable
                 var (first, second) = (_folder.File($"first{++number}"), _folder.File($"second{number}"));
                 QuantizedModelFile.Save(model, first);
                 Assert.True(QuantizedModelFile.IsArtifact(first));
+                Assert.Equal(QuantizedModelFile.TensorBytes(first), CountTensorBytes(model));
                 var loaded = QuantizedModelFile.Load(first);
                 AssertEqual(model, loaded);
                 Assert.Equal(first, loaded.TokenizerFolder);
@@ -36,6 +38,14 @@ public sealed class QuantizedModelFileTests : IDisposable
             iter: 60,
             threads: 1);
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+    }
+
+    [Fact]
+    public void Layout_KnowsNoBytes()
+    {
+        var tensor = CompressedTensorsLayer.Layout("a", 2, 4, new QuantizationScheme(4, symmetric: true, Granularity.Channel), null, hasGroupIndex: false, CompressedTensorsFormat.PackQuantized).First();
+        Assert.Equal("a.weight_packed", tensor.Name);
+        Assert.Contains("only the layout is known", Assert.Throws<InvalidOperationException>(() => tensor.Write(Stream.Null)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -418,6 +428,20 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     /// <summary>A model of one block whose keys have 2 heads of 3 channels, 4 bits, asymmetric.</summary>
+    /// <summary>What an artifact will take, from shapes and schemes alone.</summary>
+    private static long CountTensorBytes(QuantizedModel model)
+    {
+        var format = CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme)));
+        return QuantizedModelFile.CountTensorBytes(
+            [
+                .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Layout(
+                    layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input?.Scheme, layer.Weight.GroupIndex is not null, format)),
+                .. model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], default)),
+            ],
+            model.StaticKeys,
+            model.Recipe.KeyValueCache?.Keys);
+    }
+
     private static QuantizedModel ChannelKeys() => Model([], []) with
     {
         Recipe = RecipePresets.Parse("w16a16-kv4c"),

@@ -1,0 +1,115 @@
+using Nibble.Torch.Ptq;
+using Nibble.Torch.Tests.Shared;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Tests.Ptq;
+
+public sealed class ActivationStreamTests : IDisposable
+{
+    private const int Windows = 7;
+    private const int Length = 400;
+    private const int Width = 3;
+    private const long Everything = Windows * Length * Width * sizeof(float);
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData(Everything, Everything)]
+    [InlineData(Everything - 1, Everything)]
+    [InlineData(0, 0)]
+    public void MemoryAndDisk_GiveTheSameValues(long writing, long reading)
+    {
+        using var scope = NewDisposeScope();
+        var values = randn([Windows, Length, Width], generator: new Generator(1));
+        var path = folder.File("stream");
+        using (var stream = Filled(path, values, writing))
+        {
+            RequireSame(values, stream);
+        }
+
+        using var opened = ActivationStream.TryOpen(path, Windows, Length, Width, reading);
+        RequireSame(values, opened!);
+        opened!.Delete();
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
+    }
+
+    [Fact]
+    public void File_HasItsNameOnlyOnceItIsWhole()
+    {
+        using var scope = NewDisposeScope();
+        var values = ones(Windows, Length, Width);
+        var path = folder.File("stream");
+        using (var stream = ActivationStream.Create(path, Windows, Length, Width, 0))
+        {
+            stream.Append(values.narrow(0, 0, 3));
+            Assert.Contains("3 of 7 windows", Assert.Throws<InvalidOperationException>(stream.Complete).Message, StringComparison.Ordinal);
+        }
+
+        Assert.Null(ActivationStream.TryOpen(path, Windows, Length, Width, 0));
+
+        // What was left is written over.
+        Filled(path, values, 0).Dispose();
+        using var opened = ActivationStream.TryOpen(path, Windows, Length, Width, 0);
+        RequireSame(values, opened!);
+        Assert.Equal(["stream"], Directory.EnumerateFiles(folder.Path).Select(Path.GetFileName));
+    }
+
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(4)]
+    public void FileOfAnotherSize_IsRefused(int more)
+    {
+        using var scope = NewDisposeScope();
+        var path = folder.File("stream");
+        Filled(path, ones(Windows, Length, Width), 0).Dispose();
+        using (var file = File.OpenWrite(path))
+        {
+            file.SetLength(Everything + more);
+        }
+
+        Assert.Equal(
+            $"{path}: found {Everything + more} bytes, expected {Everything}; the job's folder was tampered with: start over with --restart",
+            Assert.Throws<NibbleException>(() => ActivationStream.TryOpen(path, Windows, Length, Width, 0)).Message);
+        File.Delete(path);
+    }
+
+    [Fact]
+    public void ForEach_StopsBetweenBatches()
+    {
+        using var scope = NewDisposeScope();
+        using var cancellation = new CancellationTokenSource();
+        using var stream = Filled(folder.File("stream"), ones(Windows, Length, Width), 0);
+        var visits = 0;
+        Assert.Throws<OperationCanceledException>(() => stream.ForEach(
+            CPU,
+            (_, _) =>
+            {
+                visits++;
+                cancellation.Cancel();
+            },
+            cancellation.Token));
+        Assert.Equal(1, visits);
+    }
+
+    private static ActivationStream Filled(string path, Tensor values, long memory)
+    {
+        var stream = ActivationStream.Create(path, Windows, Length, Width, memory);
+        stream.Append(values.narrow(0, 0, 4));
+        stream.Append(values.narrow(0, 4, 3));
+        stream.Complete();
+        return stream;
+    }
+
+    private static void RequireSame(Tensor expected, ActivationStream stream)
+    {
+        Bits.Equal(Bits.Of(expected.narrow(0, 2, 3)), stream.Read(2, 3, CPU));
+        var visited = new List<(int First, float[] Values)>();
+        stream.ForEach(CPU, (first, x) => visited.Add((first, Bits.Of(x))), CancellationToken.None);
+
+        // Two windows of 400 tokens are about a thousand.
+        Assert.Equal([0, 2, 4, 6], visited.Select(visit => visit.First));
+        Bits.Equal(visited.SelectMany(visit => visit.Values), expected);
+    }
+}

@@ -1,0 +1,179 @@
+using Nibble.Torch.Ptq;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Ptq;
+
+public sealed class PtqJobTests : IDisposable
+{
+    private static readonly Dictionary<string, string> Identity = new() { ["recipe"] = "a", ["seed"] = "1" };
+    private static readonly string[] Streams = ["inputs", "floats"];
+
+    private readonly TemporaryFolder folder = new();
+
+    private string Output => folder.File("out");
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public void FirstUnfinished_IsTheFirstPartThatIsMissing_WhoseInputsAreThere()
+    {
+        using var job = Begin();
+        Assert.Equal(0, job.FirstUnfinished(Streams, 3));
+
+        AddStreams(job, 0);
+        AddPart(job, 0);
+        Assert.Equal(0, job.FirstUnfinished(Streams, 3));
+        Assert.Equal(1, job.FirstUnfinished([], 3));
+
+        File.WriteAllText(job.Stream("inputs", 1), "x");
+        Assert.Equal(0, job.FirstUnfinished(Streams, 3));
+        AddStreams(job, 1);
+        Assert.Equal(1, job.FirstUnfinished(Streams, 3));
+
+        // Killed between the part and what goes into the next one.
+        AddPart(job, 1);
+        Assert.Equal(1, job.FirstUnfinished(Streams, 3));
+
+        // Nothing goes into what stands behind the last part.
+        AddPart(job, 2);
+        Assert.Equal(3, job.FirstUnfinished(Streams, 3));
+
+        // A part behind a gap counts for nothing.
+        Directory.Delete(job.Part(1), recursive: true);
+        Assert.Equal(1, job.FirstUnfinished(Streams, 3));
+    }
+
+    [Fact]
+    public void FirstUnfinished_GoesBackToTheBeginning_WhenNoStreamIsLeft()
+    {
+        using var job = Begin();
+        AddPart(job, 0);
+        AddPart(job, 1);
+        Assert.Equal(0, job.FirstUnfinished(Streams, 3));
+        Assert.Equal(2, job.FirstUnfinished(Streams, 2));
+    }
+
+    [Fact]
+    public void Discard_KeepsTheFinishedPartsAndWhatGoesIntoTheNext()
+    {
+        using var job = Begin();
+        for (var part = 0; part < 3; part++)
+        {
+            AddPart(job, part);
+            AddStreams(job, part);
+        }
+
+        Directory.CreateDirectory(job.Part(3) + ".tmp-123");
+        File.WriteAllText(job.Stream("inputs", 1) + ".tmp", "half");
+        job.Discard(Streams, 1);
+        Assert.Equal(["floats-001.bin", "inputs-001.bin", "job.json", "lock", "part-000"], Entries());
+    }
+
+    [Fact]
+    public void Begin_RefusesAnotherJob_AndNamesWhatDiffers()
+    {
+        Begin().Dispose();
+        var message = Assert.Throws<NibbleException>(() => PtqJob.Begin(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
+        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat the command that began it to go on, or start over with --restart", message);
+
+        File.WriteAllText(Path.Combine(Output + ".job", "job.json"), "{");
+        Assert.Contains("job.json is not the description of a job", Assert.Throws<NibbleException>(Begin).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Begin_GoesOnWithTheSameJob_AndStartsOverWhenTold()
+    {
+        using (var job = Begin())
+        {
+            AddPart(job, 0);
+        }
+
+        using (var job = Begin())
+        {
+            Assert.True(Directory.Exists(job.Part(0)));
+        }
+
+        using (PtqJob.Begin(Output, new Dictionary<string, string> { ["recipe"] = "b" }, restart: true))
+        {
+            Assert.Equal(["job.json", "lock"], Entries());
+        }
+    }
+
+    [Fact]
+    public void Begin_ClearsWhatHasNoIdentity()
+    {
+        Directory.CreateDirectory(Path.Combine(Output + ".job", "part-000"));
+        File.WriteAllText(Path.Combine(Output + ".job", "job.json.tmp-7"), "{");
+        using var job = Begin();
+        Assert.Equal(["job.json", "lock"], Entries());
+    }
+
+    [Fact]
+    public void Begin_RefusesAFolderThatIsWorkedIn()
+    {
+        using (Begin())
+        {
+            Assert.StartsWith($"{Output}.job: another run works in this folder", Assert.Throws<NibbleException>(Begin).Message, StringComparison.Ordinal);
+        }
+
+        Begin().Dispose();
+    }
+
+    [Fact]
+    public void Finish_MovesWhatWasJoined_AndLeavesNothingElse()
+    {
+        using var job = Begin();
+        AddPart(job, 0);
+        AddStreams(job, 0);
+        Directory.CreateDirectory(Path.Combine(Output + ".job", "artifact"));
+        Assert.False(PtqJob.IsJoined(Output));
+        job.Join(Write);
+        Assert.True(job.Joined);
+        job.Finish(Output);
+        Assert.Equal(["out"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
+        Assert.Equal("whole", File.ReadAllText(Path.Combine(Output, "model")));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Finish_IsMadeUpForByTheNextRun(bool moved)
+    {
+        using (var job = Begin())
+        {
+            AddPart(job, 0);
+            job.Join(Write);
+        }
+
+        if (moved)
+        {
+            Directory.Move(Path.Combine(Output + ".job", "artifact"), Output);
+        }
+
+        Assert.True(PtqJob.IsJoined(Output));
+        Assert.Throws<NibbleException>(() => PtqJob.Begin(Output, new Dictionary<string, string> { ["recipe"] = "b" }, restart: false));
+        using (var job = Begin())
+        {
+            Assert.True(job.Joined);
+            job.Finish(Output);
+        }
+
+        Assert.Equal(["out"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
+        Assert.Equal("whole", File.ReadAllText(Path.Combine(Output, "model")));
+    }
+
+    private static void Write(string path)
+    {
+        Assert.False(Directory.Exists(path));
+        Directory.CreateDirectory(path);
+        File.WriteAllText(Path.Combine(path, "model"), "whole");
+    }
+
+    private static void AddPart(PtqJob job, int number) => Directory.CreateDirectory(job.Part(number));
+
+    private static void AddStreams(PtqJob job, int part) => Array.ForEach(Streams, name => File.WriteAllText(job.Stream(name, part), "x"));
+
+    private PtqJob Begin() => PtqJob.Begin(Output, Identity, restart: false);
+
+    private IEnumerable<string?> Entries() => Directory.EnumerateFileSystemEntries(Output + ".job").Select(Path.GetFileName).Order(StringComparer.Ordinal);
+}
