@@ -11,6 +11,7 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
@@ -169,6 +170,7 @@ internal sealed class PtqRun : IDisposable
             for (; next < Units; next++)
             {
                 current = QuantizeUnit(next, current);
+                MemoryRelease.Run();
             }
         }
         finally
@@ -195,9 +197,6 @@ internal sealed class PtqRun : IDisposable
         // Nothing reads what the last unit puts out.
         ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number + 1))];
         Array.ForEach(inputs, stream => stream.Delete());
-
-        // Arrays of a block's size are only collected when asked for, and the next block needs as much.
-        GC.Collect();
         return outputs;
     }
 

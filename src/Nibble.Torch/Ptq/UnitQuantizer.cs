@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nibble.Algorithms.Gptq;
 using Nibble.Algorithms.Hqq;
 using Nibble.Algorithms.ImportanceWeighted;
@@ -7,7 +8,7 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
@@ -21,6 +22,9 @@ namespace Nibble.Torch.Ptq;
 /// <param name="cancellation">Stops between layers and batches.</param>
 internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finished, Action<string> warn, CancellationToken cancellation)
 {
+    /// <summary>Weights of a stage above which the memory of rounding them is worth giving back before the next stage needs as much.</summary>
+    private const long LargeStage = 1 << 22;
+
     /// <summary>How long learning has taken, which grows with its steps.</summary>
     public TimeSpan LearningTime { get; private set; }
 
@@ -38,7 +42,7 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         {
             var stage = unit.Stages[i];
             using var statistics = recipe.Ptq.Sequential ? Collect(stage, inputs, original) : early[i];
-            var factor = statistics.Needs.HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
+            var factor = Factor(stage, statistics);
             foreach (var (name, linear) in stage.Linears)
             {
                 if (recipe.RuleFor(name) is not { } rule)
@@ -52,6 +56,11 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
                 Replace(name, linear, layer, rule, statistics);
                 layers.Add(layer);
                 finished();
+            }
+
+            if (stage.Linears.Sum(linear => linear.Value.Weight.numel()) > LargeStage)
+            {
+                MemoryRelease.Run();
             }
         }
 
@@ -111,9 +120,16 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         }
     }
 
-    private HessianFactor Factor(UnitStage stage, StageStatistics statistics)
+    /// <summary>What GPTQ needs for the layers of a stage; null where none of them is rounded by it.</summary>
+    private HessianFactor? Factor(UnitStage stage, StageStatistics statistics)
     {
-        var factor = statistics.Factor(recipe.Ptq);
+        var roundings = stage.Linears.Select(linear => recipe.RuleFor(linear.Key)?.Algorithms.Rounding).OfType<WeightRounding>().ToList();
+        if (!roundings.Any(rounding => rounding is WeightRounding.Gptq or WeightRounding.Gptaq))
+        {
+            return null;
+        }
+
+        var factor = statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq));
         if (factor.Warning is { } warning)
         {
             warn($"{stage.Linears[0].Key}: {warning}");
@@ -126,8 +142,10 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
     {
         using var scope = NewDisposeScope();
         var (rows, columns, scheme) = (linear.OutFeatures, linear.InFeatures, rule.Weights!);
-        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight;
-        var weights = Conversion.ValuesOf(target);
+        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight.detach();
+
+        // Read where they are: a copy of the largest layer would count at the peak.
+        var weights = MemoryMarshal.Cast<byte, float>(target.cpu().contiguous().bytes);
         try
         {
             return rule.Algorithms.Rounding switch
@@ -157,13 +175,14 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var dequantized = tensor(layer.Weight.Dequantize(), device: device).view(linear.Weight.shape);
+        var dequantized = empty(linear.Weight.shape);
+        layer.Weight.Dequantize(MemoryMarshal.Cast<byte, float>(dequantized.bytes));
         if (rule.Algorithms.BiasCorrection)
         {
             if (linear.Bias is { } bias)
             {
                 // Nagel et al. 2019, section 4.2: the mean error of the output is (W - Q) E[x].
-                bias.add_((linear.Weight - dequantized).matmul(statistics.Mean()));
+                bias.add_((linear.Weight - dequantized.to(device)).matmul(statistics.Mean()));
             }
             else
             {
