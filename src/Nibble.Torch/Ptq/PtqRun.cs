@@ -125,7 +125,7 @@ internal sealed class PtqRun : IDisposable
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
     {
         using var unit = LoadUnit(number);
-        var quantizer = new UnitQuantizer(recipe, device, LayerDone, options.Warn ?? (_ => { }), cancellation);
+        var quantizer = new UnitQuantizer(recipe, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
         using var original = inputs.Length > 1 ? LoadUnit(number) : null;
         original?.CopyFrom(unit);
         var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));

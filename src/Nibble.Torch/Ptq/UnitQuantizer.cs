@@ -8,17 +8,21 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Ptq.Learned;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
 /// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, corrects biases.</summary>
 /// <param name="recipe">What to do with each layer.</param>
+/// <param name="seed">Drives everything random in this unit.</param>
 /// <param name="device">Where tensors are.</param>
 /// <param name="finished">Told of each layer that is done.</param>
+/// <param name="progress">Told after each step of learning.</param>
 /// <param name="warn">Told what the user should know.</param>
 /// <param name="cancellation">Stops between layers and batches.</param>
-internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finished, Action<string> warn, CancellationToken cancellation)
+internal sealed class UnitQuantizer(
+    Recipe recipe, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
 {
     /// <summary>Quantizes a unit; afterwards it computes what the quantized unit computes.</summary>
     /// <param name="unit">The float unit, changed in place.</param>
@@ -51,7 +55,30 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
             }
         }
 
-        return layers;
+        return Learn(unit, inputs, original, layers);
+    }
+
+    /// <summary>Learns the rounding of the layers whose rules say so.</summary>
+    private List<QuantizedLayer> Learn(
+        QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original, List<QuantizedLayer> layers)
+    {
+        var linears = unit.Linears.ToDictionary();
+        var floats = original?.Unit.Linears.ToDictionary();
+        List<LearningLayer> learning =
+        [
+            .. from layer in layers
+               let algorithms = recipe.RuleFor(layer.Name)!.Algorithms
+               where algorithms.Learning != RoundingLearning.None
+               select new LearningLayer(layer.Name, linears[layer.Name], floats![layer.Name].Weight, layer.Weight, algorithms.Learning),
+        ];
+        if (learning.Count == 0)
+        {
+            return layers;
+        }
+
+        var learned = new RoundingLearner(recipe.Ptq, seed, device, progress, cancellation).Learn(unit, inputs!, original!.Value.Unit, original.Value.Inputs, learning);
+        var weights = learning.Zip(learned).ToDictionary(item => item.First.Name, item => item.Second);
+        return [.. layers.Select(layer => weights.TryGetValue(layer.Name, out var weight) ? layer with { Weight = weight } : layer)];
     }
 
     private StageNeeds Needs(UnitStage stage) => stage.Linears
