@@ -2,7 +2,6 @@ using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Observers;
 using Nibble.Recipes;
-using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
@@ -10,18 +9,26 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Calibration;
 
 /// <summary>Finds the ranges of a block's keys, channel by channel.</summary>
+/// <remarks>
+/// What is cached are rotated keys, and a rotation that is slow moves a channel's range with the position. Windows shorter than the
+/// context would leave out how keys look further on, so every window is seen at up to <see cref="Placements"/> places of the context.
+/// </remarks>
 internal static class KeyValueCalibration
 {
+    /// <summary>Places of the context at which each window is seen, at most.</summary>
+    private const int Placements = 16;
+
     /// <summary>Fixes the parameters of a block's keys.</summary>
     /// <remarks>The block computes with its weights and input quantizers as they are when it is called: after them, keys are what the quantized model caches.</remarks>
     /// <param name="block">The block; unchanged afterwards.</param>
     /// <param name="name">The block's name in the checkpoint, such as <c>model.layers.0</c>.</param>
     /// <param name="inputs">What the block reads.</param>
     /// <param name="rule">The recipe's rule.</param>
+    /// <param name="context">Positions that the model can take.</param>
     /// <param name="cancellation">Stops between batches.</param>
     /// <returns>The parameters; null where the rule has no keys per channel.</returns>
     /// <exception cref="NibbleException">A key is not finite, or a scale is above what its precision can hold.</exception>
-    public static KeyQuantization? Run(LlamaBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, CancellationToken cancellation)
+    public static KeyQuantization? Run(LlamaBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, int context, CancellationToken cancellation)
     {
         if (rule is not { HasStaticKeys: true, Keys: { } scheme })
         {
@@ -29,66 +36,60 @@ internal static class KeyValueCalibration
         }
 
         var module = $"{name}.self_attn";
-        var observing = new ObservingKeyQuantizer(rule.Observer);
-        var before = block.Attention.KeyQuantizer;
-        block.Attention.KeyQuantizer = observing;
-        try
-        {
-            inputs.ForEach(block.Attention.Key.Weight.device, (_, batch) => block.InputOf(BlockStage.AttentionOutput, batch), cancellation);
-        }
-        finally
-        {
-            block.Attention.KeyQuantizer = before;
-        }
+        var (heads, observers) = (0, Array.Empty<IObserver>());
+        inputs.ForEach(
+            block.Attention.Key.Weight.device,
+            (_, batch) =>
+            {
+                var keys = block.Attention.UnrotatedKeys(block.InputOf(BlockStage.AttentionInput, batch));
+                heads = (int)keys.shape[1];
+                if (observers.Length == 0)
+                {
+                    observers = [.. Enumerable.Range(0, heads * (int)keys.shape[3]).Select(_ => Observer.Create(rule.Observer))];
+                }
 
-        if (observing.Channels.Sum(channel => channel.NonFiniteCount) is var broken and > 0)
+                foreach (var start in Starts(inputs.Length, context))
+                {
+                    Observe(block.Attention.Rotate(keys, start), observers);
+                }
+            },
+            cancellation);
+        if (observers.Sum(channel => channel.NonFiniteCount) is var broken and > 0)
         {
             throw new NibbleException($"calibration: the keys of '{module}' hold {broken} NaN or infinite values; the float model itself overflows on this text");
         }
 
-        QuantizationParameters[] parameters;
         try
         {
-            parameters = [.. observing.Channels.Select(channel => QuantizationParameters.FromRange(channel.Range(scheme), scheme))];
+            var parameters = Array.ConvertAll(observers, channel => QuantizationParameters.FromRange(channel.Range(scheme), scheme));
+            return new KeyQuantization(
+                module,
+                heads,
+                Array.ConvertAll(parameters, channel => channel.Scale),
+                scheme.Symmetric ? [] : Array.ConvertAll(parameters, channel => (sbyte)channel.ZeroPoint));
         }
         catch (OverflowException exception)
         {
             throw new NibbleException($"calibration: the keys of '{module}': {exception.Message}", exception);
         }
-
-        return new KeyQuantization(
-            module,
-            observing.Heads,
-            Array.ConvertAll(parameters, channel => channel.Scale),
-            scheme.Symmetric ? [] : Array.ConvertAll(parameters, channel => (sbyte)channel.ZeroPoint));
     }
 
-    /// <summary>Shows each channel of the keys to an observer of its own and passes the keys on unchanged.</summary>
-    private sealed class ObservingKeyQuantizer(ObserverKind kind) : ITensorQuantizer
+    /// <summary>Where windows are put: side by side over the whole context, or evenly spread over it where that would be too many.</summary>
+    internal static IReadOnlyList<int> Starts(int length, int context)
     {
-        /// <summary>Observers, [key-value heads, head size] row by row.</summary>
-        public IObserver[] Channels { get; private set; } = [];
+        var count = Math.Clamp((context + length - 1) / length, 1, Placements);
+        return [.. Enumerable.Range(0, count).Select(i => count == 1 ? 0 : (int)((long)i * (context - length) / (count - 1)))];
+    }
 
-        public int Heads { get; private set; }
-
-        public Tensor Apply(Tensor tensor)
+    /// <summary>Shows each channel of keys [batch, key-value heads, length, head size] to its observer.</summary>
+    private static void Observe(Tensor keys, IObserver[] observers)
+    {
+        using var scope = NewDisposeScope();
+        var values = keys.permute(1, 3, 0, 2).cpu().contiguous().data<float>().ToArray();
+        var each = values.Length / observers.Length;
+        for (var i = 0; i < observers.Length; i++)
         {
-            using var scope = NewDisposeScope();
-            Heads = (int)tensor.shape[1];
-            var channels = Heads * (int)tensor.shape[3];
-            if (Channels.Length == 0)
-            {
-                Channels = [.. Enumerable.Range(0, channels).Select(_ => Observer.Create(kind))];
-            }
-
-            var values = tensor.detach().permute(1, 3, 0, 2).cpu().contiguous().data<float>().ToArray();
-            var each = values.Length / channels;
-            for (var i = 0; i < channels; i++)
-            {
-                Channels[i].Observe(values.AsSpan(i * each, each));
-            }
-
-            return tensor.alias().MoveToOuterDisposeScope();
+            observers[i].Observe(values.AsSpan(i * each, each));
         }
     }
 }

@@ -78,25 +78,33 @@ public sealed class LlamaCheckpoint : IDisposable
     /// <summary>The name of a block's tensors and layers starts with this.</summary>
     internal static string BlockPrefix(int block) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"model.layers.{block}.");
 
+    /// <summary>Whether the checkpoint holds a tensor.</summary>
+    internal bool Contains(string name) => checkpoint.Contains(name);
+
     /// <summary>Reads one decoder block.</summary>
-    internal LlamaBlock LoadBlock(int index)
+    /// <param name="index">Which one.</param>
+    /// <param name="config">The block's shape: the checkpoint's, except for biases that it lacks, which are zero.</param>
+    internal LlamaBlock LoadBlock(int index, LlamaConfig config)
     {
-        var block = new LlamaBlock(Config, rotary);
+        var block = new LlamaBlock(config, rotary);
         foreach (var (name, parameter) in block.named_parameters())
         {
-            Load(BlockPrefix(index) + name, parameter);
+            if (Contains(BlockPrefix(index) + name))
+            {
+                Load(BlockPrefix(index) + name, parameter);
+            }
         }
 
         return block;
     }
 
-    /// <summary>Reads the head of a model that does not share it with the embedding.</summary>
-    internal LlamaHead LoadHead()
+    /// <summary>Reads rows of a matrix.</summary>
+    internal Tensor Rows(string name, int first, int count)
     {
-        var head = new LlamaHead(Config);
-        Load(NormName, head.Norm.Weight);
-        Load(HeadWeightName, head.Linear.Weight);
-        return head;
+        var width = (int)checkpoint.Entry(name).Shape[1];
+        var values = new float[count * width];
+        checkpoint.ReadFloats(name, (long)first * width, values);
+        return tensor(values, count, width);
     }
 
     /// <summary>Reads a tensor into a parameter of the same shape.</summary>
@@ -116,9 +124,6 @@ public sealed class LlamaCheckpoint : IDisposable
 
     /// <summary>Copies a tensor's bytes to a stream.</summary>
     internal void CopyTo(string name, Stream stream) => checkpoint.CopyTo(name, stream);
-
-    /// <summary>The shape of a tensor.</summary>
-    internal IReadOnlyList<long> Shape(string name) => checkpoint.Entry(name).Shape;
 
     /// <inheritdoc/>
     public void Dispose()

@@ -3,6 +3,7 @@ using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Ptq.Rotations;
 
 namespace Nibble.Torch.Models;
 
@@ -165,6 +166,7 @@ public sealed record LoadedModel(
             }
 
             KeyValueQuantizers.Set(model.Blocks[i], quantized.Recipe.KeyValueCache, block);
+            model.Blocks[i].Attention.HeadRotation = ModelRotation.ForKeys(model.Config, quantized.Recipe);
         }
 
         if (keys.Keys.FirstOrDefault() is { } unknown)

@@ -3,13 +3,12 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
 using Nibble.Formats.CompressedTensors;
-using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
-using TorchSharp;
+using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
@@ -24,6 +23,7 @@ internal sealed class PtqRun : IDisposable
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
     private readonly LlamaCheckpoint checkpoint;
+    private readonly PtqSource source;
     private readonly Recipe recipe;
     private readonly Device device;
     private readonly PtqJob job;
@@ -52,6 +52,7 @@ internal sealed class PtqRun : IDisposable
         try
         {
             device = TorchSharp.torch.device(options.Device);
+            source = new PtqSource(checkpoint, recipe, options.Seed);
             var names = LayerNames();
             var rules = names.Select(recipe.RuleFor).OfType<RecipeRule>().ToList();
             layerCount = rules.Count;
@@ -66,11 +67,12 @@ internal sealed class PtqRun : IDisposable
             length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
             windows = CountWindows();
             var hashes = checkpoint.Hashes();
-            frame = new QuantizedModel(checkpoint.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()), string.Empty);
+            frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()), string.Empty);
             job = PtqJob.Begin(options.Output, Identity(hashes), options.Restart);
         }
         catch
         {
+            source?.Dispose();
             checkpoint.Dispose();
             throw;
         }
@@ -96,6 +98,7 @@ internal sealed class PtqRun : IDisposable
     public void Dispose()
     {
         job.Dispose();
+        source.Dispose();
         checkpoint.Dispose();
     }
 
@@ -119,14 +122,15 @@ internal sealed class PtqRun : IDisposable
         }
 
         cancellation.ThrowIfCancellationRequested();
-        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. OuterTensors()], checkpoint.Folder, options.Output);
+        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, options.Output);
     }
 
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
     {
-        using var unit = LoadUnit(number);
+        using var unit = source.Load(number, device);
+        Scale(unit, number, inputs);
         var quantizer = new UnitQuantizer(recipe, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
-        using var original = inputs.Length > 1 ? LoadUnit(number) : null;
+        using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
         var keys = Cache(unit, number, inputs);
@@ -149,15 +153,33 @@ internal sealed class PtqRun : IDisposable
             return [];
         }
 
-        var keys = rule.HasStaticKeys ? KeyValueCalibration.Run(block, LlamaCheckpoint.BlockPrefix(number).TrimEnd('.'), inputs[0], rule, cancellation) : null;
+        var keys = rule.HasStaticKeys ? KeyValueCalibration.Run(block, LlamaCheckpoint.BlockPrefix(number).TrimEnd('.'), inputs[0], rule, source.Config.MaxSequence, cancellation) : null;
         KeyValueQuantizers.Set(block, rule, keys);
         return keys is null ? [] : [keys];
     }
 
-    private QuantizationUnit LoadUnit(int number)
+    /// <summary>Folds channel scales into a block, where all layers that read the same input ask for it.</summary>
+    private void Scale(QuantizationUnit unit, int number, ActivationStream[] inputs)
     {
-        using var guard = no_grad();
-        return number < Blocks ? QuantizationUnit.OfBlock(checkpoint.LoadBlock(number).to(device), number) : QuantizationUnit.OfHead(checkpoint.LoadHead());
+        if (unit.Block is not { } block)
+        {
+            return;
+        }
+
+        var prefix = LlamaCheckpoint.BlockPrefix(number);
+        foreach (var stage in Enum.GetValues<BlockStage>())
+        {
+            var rules = block.Linears(stage).ToDictionary(linear => linear.Key, linear => recipe.RuleFor(prefix + linear.Key));
+            var scalings = rules.Values.Select(rule => rule?.Algorithms.Scaling ?? ChannelScaling.None).Distinct().ToList();
+            if (scalings is [not ChannelScaling.None])
+            {
+                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, source.StoredAs($"{prefix}input_layernorm.weight"), device, cancellation);
+            }
+            else if (scalings.Count > 1)
+            {
+                options.Warn?.Invoke($"{prefix}{block.Linears(stage)[0].Key} and the layers that read the same input are not scaled: their rules differ");
+            }
+        }
     }
 
     private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int part)
@@ -203,7 +225,7 @@ internal sealed class PtqRun : IDisposable
             cancellation.ThrowIfCancellationRequested();
             var count = Math.Min(batch, windows - first);
             using var scope = NewDisposeScope();
-            stream.Append(checkpoint.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count));
+            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count));
         }
 
         stream.Complete();
@@ -213,20 +235,15 @@ internal sealed class PtqRun : IDisposable
     private List<FloatTensor> FloatTensors(QuantizationUnit unit, IReadOnlyList<QuantizedLayer> layers)
     {
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
-        return [.. unit.Parameters.Where(item => !quantized.Contains(item.Key)).Select(item => Conversion.Stored(item.Key, item.Value, checkpoint.StoredAs(item.Key)))];
+        return [.. unit.Parameters.Where(item => !quantized.Contains(item.Key)).Select(item => Conversion.Stored(item.Key, item.Value, source.StoredAs(item.Key)))];
     }
-
-    /// <summary>The tensors outside the units, copied as they are.</summary>
-    private IEnumerable<SafetensorsTensor> OuterTensors() => LlamaCheckpoint.OuterTensors(checkpoint.Config)
-        .Where(tensor => headLayers == 0 || tensor.Name == LlamaCheckpoint.EmbeddingName)
-        .Select(tensor => new SafetensorsTensor(tensor.Name, checkpoint.StoredAs(tensor.Name), tensor.Shape, stream => checkpoint.CopyTo(tensor.Name, stream)));
 
     private void LayerDone() => progress?.Report(new RunProgress("quantize", ++layersDone, layerCount));
 
     private int CountLayers(int unit) => unit == Blocks ? headLayers : LayerNames(unit).Count(name => recipe.RuleFor(name) is not null);
 
     private List<string> LayerNames() =>
-        [.. Enumerable.Range(0, Blocks).SelectMany(LayerNames), .. checkpoint.Config.TiedHead ? Array.Empty<string>() : [LlamaCheckpoint.HeadName]];
+        [.. Enumerable.Range(0, Blocks).SelectMany(LayerNames), .. source.Config.TiedHead ? Array.Empty<string>() : [LlamaCheckpoint.HeadName]];
 
     private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
 

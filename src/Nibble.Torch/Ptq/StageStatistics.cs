@@ -34,6 +34,9 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     private Tensor? residuals;
     private long tokens;
 
+    /// <summary>What is summed.</summary>
+    public StageNeeds Needs => needs;
+
     /// <summary>Adds tokens.</summary>
     /// <param name="x">What the layers read behind quantized layers, [tokens, in].</param>
     /// <param name="floatX">What they read in the float model; unused unless differences are needed.</param>
@@ -44,12 +47,12 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         tokens += x.shape[0];
         if (needs.HasFlag(StageNeeds.Mean))
         {
-            Accumulate(ref sum, x.sum(0));
+            Accumulate(ref sum, x.sum([0L]));
         }
 
         if (needs.HasFlag(StageNeeds.Importance))
         {
-            Accumulate(ref squares, (x * x).sum(0));
+            Accumulate(ref squares, (x * x).sum([0L]));
         }
 
         if (needs.HasFlag(StageNeeds.Hessian))
@@ -77,12 +80,15 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         return Conversion.ValuesOf(squares! / (double)tokens);
     }
 
+    /// <summary>The second moments of the inputs, <c>H = X^T X / tokens</c>, [in, in].</summary>
+    public Tensor Hessian() => products! / (double)tokens;
+
     /// <summary>What GPTQ needs: <c>H = X^T X / tokens</c>, damped and factored. The scale of H is of no account to it.</summary>
     public HessianFactor Factor(PtqSettings settings)
     {
         using var scope = NewDisposeScope();
         return HessianFactor.Create(
-            Conversion.ValuesOf(products! / (double)tokens), (int)products!.shape[0], settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
+            Conversion.ValuesOf(Hessian()), (int)products!.shape[0], settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
     }
 
     /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>
@@ -98,7 +104,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var hessian = products! / (double)tokens;
+        var hessian = Hessian();
         var damping = settings.Dampening * hessian.diagonal().mean();
         hessian.diagonal().add_(damping + hessian.diagonal().eq(0).to(hessian.dtype));
         var gradient = weight.matmul(differences! / (double)tokens);

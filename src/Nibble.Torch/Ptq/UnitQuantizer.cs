@@ -9,11 +9,12 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq.Learned;
+using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, corrects biases.</summary>
+/// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, learns the rounding of the whole unit, corrects biases.</summary>
 /// <param name="recipe">What to do with each layer.</param>
 /// <param name="seed">Drives everything random in this unit.</param>
 /// <param name="device">Where tensors are.</param>
@@ -32,13 +33,13 @@ internal sealed class UnitQuantizer(
     public IReadOnlyList<QuantizedLayer> Quantize(QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
         var ranges = ActivationCalibration.Observe(unit.Linears, recipe, () => inputs!.ForEach(device, (_, x) => unit.Forward(x), cancellation));
-        var early = recipe.Ptq.Sequential ? [] : unit.Stages.Select(stage => Collect(stage, inputs, original)).ToList();
+        var early = recipe.Ptq.Sequential ? [] : unit.Stages.Select(stage => Collect(stage, Needs(stage), inputs, original)).ToList();
         var layers = new List<QuantizedLayer>();
         for (var i = 0; i < unit.Stages.Count; i++)
         {
             var stage = unit.Stages[i];
-            using var statistics = recipe.Ptq.Sequential ? Collect(stage, inputs, original) : early[i];
-            var factor = Needs(stage).HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
+            using var statistics = recipe.Ptq.Sequential ? Collect(stage, Needs(stage), inputs, original) : early[i];
+            var factor = statistics.Needs.HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
             foreach (var (name, linear) in stage.Linears)
             {
                 if (recipe.RuleFor(name) is not { } rule)
@@ -78,6 +79,21 @@ internal sealed class UnitQuantizer(
 
         var learned = new RoundingLearner(recipe.Ptq, seed, device, progress, cancellation).Learn(unit, inputs!, original!.Value.Unit, original.Value.Inputs, learning);
         var weights = learning.Zip(learned).ToDictionary(item => item.First.Name, item => item.Second);
+        foreach (var stage in unit.Stages)
+        {
+            var corrected = stage.Linears.Where(linear => weights.ContainsKey(linear.Key) && recipe.RuleFor(linear.Key)!.Algorithms.BiasCorrection).ToList();
+            if (corrected.Count == 0)
+            {
+                continue;
+            }
+
+            using var statistics = Collect(stage, StageNeeds.Mean, inputs, original);
+            foreach (var (name, linear) in corrected)
+            {
+                CorrectBias(name, linear, floats![name].Weight, linear.Weight, statistics);
+            }
+        }
+
         return [.. layers.Select(layer => weights.TryGetValue(layer.Name, out var weight) ? layer with { Weight = weight } : layer)];
     }
 
@@ -85,7 +101,8 @@ internal sealed class UnitQuantizer(
         .Select(linear => recipe.RuleFor(linear.Key)?.Algorithms)
         .OfType<WeightAlgorithms>()
         .Aggregate(StageNeeds.None, (needs, algorithms) => needs
-            | (algorithms.BiasCorrection ? StageNeeds.Mean : StageNeeds.None)
+            | (algorithms is { BiasCorrection: true, Learning: RoundingLearning.None } ? StageNeeds.Mean : StageNeeds.None)
+            | (algorithms.Scaling == ChannelScaling.Awq ? StageNeeds.Hessian : StageNeeds.None)
             | algorithms.Rounding switch
             {
                 WeightRounding.ImportanceWeighted => StageNeeds.Importance,
@@ -94,9 +111,8 @@ internal sealed class UnitQuantizer(
                 _ => StageNeeds.None,
             });
 
-    private StageStatistics Collect(UnitStage stage, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
+    private StageStatistics Collect(UnitStage stage, StageNeeds needs, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
-        var needs = Needs(stage);
         var statistics = new StageStatistics(needs);
         if (needs == StageNeeds.None)
         {
@@ -154,6 +170,7 @@ internal sealed class UnitQuantizer(
         {
             return rule.Algorithms.Rounding switch
             {
+                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Hessian(), scheme),
                 WeightRounding.RoundToNearest => RoundToNearest.Quantize(weights, rows, columns, scheme, rule.Range),
                 WeightRounding.ImportanceWeighted => ImportanceWeighted.Quantize(weights, rows, columns, scheme, statistics.Importance()),
                 WeightRounding.Hqq => Hqq.Quantize(weights, rows, columns, scheme),
@@ -173,26 +190,32 @@ internal sealed class UnitQuantizer(
         }
     }
 
-    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so.</summary>
+    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so and nothing is learned before.</summary>
     private void Replace(string name, QuantizableLinear linear, QuantizedLayer layer, RecipeRule rule, StageStatistics statistics)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var dequantized = tensor(layer.Weight.Dequantize(), device: device).view(linear.Weight.shape);
-        if (rule.Algorithms.BiasCorrection)
+        if (rule.Algorithms is { BiasCorrection: true, Learning: RoundingLearning.None })
         {
-            if (linear.Bias is { } bias)
-            {
-                // Nagel et al. 2019, section 4.2: the mean error of the output is (W - Q) E[x].
-                bias.add_((linear.Weight - dequantized).matmul(statistics.Mean()));
-            }
-            else
-            {
-                warn($"{name} has no bias, so that none is corrected");
-            }
+            CorrectBias(name, linear, linear.Weight, dequantized, statistics);
         }
 
         linear.Weight.copy_(dequantized);
         linear.InputQuantizer = InputQuantizers.Create(layer.Input);
+    }
+
+    /// <summary>Takes the mean error of a layer's output out of its bias, <c>(W - Q) E[x]</c> (Nagel et al. 2019, section 4.2).</summary>
+    private void CorrectBias(string name, QuantizableLinear linear, Tensor weight, Tensor dequantized, StageStatistics statistics)
+    {
+        if (linear.Bias is not { } bias)
+        {
+            warn($"{name} has no bias, so that none is corrected");
+            return;
+        }
+
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        bias.add_((weight - dequantized).matmul(statistics.Mean()));
     }
 }

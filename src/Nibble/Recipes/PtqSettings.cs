@@ -29,7 +29,7 @@ public sealed record PtqSettings
     public ActivationOrder ActivationOrder { get; init; } = ActivationOrder.Weight;
 
     /// <summary>GPTAQ: how much of the difference from the float model's outputs is made up for, above 0 to 1.</summary>
-    public double Asymmetry { get; init; } = 0.5;
+    public double Asymmetry { get; init; } = 0.75;
 
     /// <summary>Whether a layer is calibrated on what the quantized layers before it in its block compute; between blocks it always is.</summary>
     public bool Sequential { get; init; } = true;

@@ -24,7 +24,7 @@ internal static class CacheModel
         for (var i = 0; i < source.Model.Blocks.Count; i++)
         {
             using var stream = Stream(folder, x);
-            if (KeyValueCalibration.Run(source.Model.Blocks[i], $"model.layers.{i}", stream, recipe.KeyValueCache!, CancellationToken.None) is { } block)
+            if (KeyValueCalibration.Run(source.Model.Blocks[i], $"model.layers.{i}", stream, recipe.KeyValueCache!, source.Model.Config.MaxSequence, CancellationToken.None) is { } block)
             {
                 keys.Add(block);
             }

@@ -61,14 +61,8 @@ internal sealed class LlamaAttention : nn.Module
     public Tensor Mix(Tensor x, int start, KeyValueCache? cache, int layer)
     {
         var (batch, length) = (x.shape[0], x.shape[1]);
-        Tensor Heads(Tensor t, RmsNorm? headNorm)
-        {
-            var split = t.view(batch, length, -1, config.HeadSize);
-            return (headNorm?.forward(split) ?? split).transpose(1, 2);
-        }
-
-        var q = rotary.Rotate(Heads(q_proj.forward(x), q_norm), start);
-        var k = rotary.Rotate(Heads(k_proj.forward(x), k_norm), start);
+        var q = Rotate(Heads(q_proj.forward(x), q_norm), start);
+        var k = Rotate(UnrotatedKeys(x), start);
         var v = Heads(v_proj.forward(x), null);
         if (HeadRotation is { } turn)
         {
@@ -91,5 +85,17 @@ internal sealed class LlamaAttention : nn.Module
         // With a cache, position i of these may see the start + i before it; is_causal would count from 0.
         using var mask = start > 0 && length > 1 ? ones(length, start + length, dtype: ScalarType.Bool, device: x.device).tril(start) : null;
         return F.scaled_dot_product_attention(q, k, v, attn_mask: mask, is_casual: start == 0 && length > 1).transpose(1, 2).reshape(batch, length, -1);
+    }
+
+    /// <summary>The keys before their rotation, [batch, key-value heads, length, head size].</summary>
+    public Tensor UnrotatedKeys(Tensor x) => Heads(k_proj.forward(x), k_norm);
+
+    /// <summary>Turns keys or queries to the positions from <paramref name="start"/> on.</summary>
+    public Tensor Rotate(Tensor heads, int start) => rotary.Rotate(heads, start);
+
+    private Tensor Heads(Tensor x, RmsNorm? headNorm)
+    {
+        var split = x.view(x.shape[0], x.shape[1], -1, config.HeadSize);
+        return (headNorm?.forward(split) ?? split).transpose(1, 2);
     }
 }

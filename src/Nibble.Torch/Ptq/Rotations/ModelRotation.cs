@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
 using TorchSharp.Modules;
@@ -59,6 +60,10 @@ internal sealed class ModelRotation : IDisposable
         config[Key] = false;
         return config.ToJsonString();
     }
+
+    /// <summary>What turns queries and keys in a rotated model whose keys are quantized; null where nothing does.</summary>
+    public static HadamardTransform? ForKeys(LlamaConfig config, Recipe recipe) =>
+        recipe is { Rotation: Rotation.Hadamard, KeyValueCache.Keys: not null } ? new HadamardTransform(config.HeadSize) : null;
 
     /// <summary>The embedding that writes turned values into the residual stream: <c>E Q</c>.</summary>
     /// <param name="embedding">[vocabulary, hidden].</param>

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Nibble.Algorithms.RoundToNearest;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Recipes;

@@ -1,0 +1,79 @@
+using Nibble.Torch.Models.Llama;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq.Scaling;
+
+/// <summary>What one pass over the calibration windows tells about what the layers of a stage read.</summary>
+/// <remarks>The tensors belong to the dispose scope in which this is created.</remarks>
+internal sealed class StageInputStatistics
+{
+    /// <summary>Tokens of a sample, about: enough to tell exponents apart, and little memory in any model.</summary>
+    private const int SampleTokens = 4096;
+
+    /// <summary>Runs a block on all windows up to a stage.</summary>
+    /// <param name="block">The block.</param>
+    /// <param name="stage">The stage.</param>
+    /// <param name="inputs">What the block reads.</param>
+    /// <param name="sampled">Whether a <see cref="Sample"/> is wanted, and not a <see cref="Hessian"/>.</param>
+    /// <param name="device">Where the block is.</param>
+    /// <param name="cancellation">Stops between batches.</param>
+    public StageInputStatistics(LlamaBlock block, BlockStage stage, ActivationStream inputs, bool sampled, Device device, CancellationToken cancellation)
+    {
+        var width = block.Linears(stage)[0].Value.InFeatures;
+        var sum = zeros(width, float64, device);
+        Min = zeros(width, device: device);
+        Max = zeros(width, device: device);
+        Hessian = sampled ? null : zeros(width, width, device: device);
+        var tokens = (long)inputs.Windows * inputs.Length;
+        var stride = Stride(tokens, inputs.Length);
+        var parts = new List<Tensor>();
+        inputs.ForEach(
+            device,
+            (first, batch) =>
+            {
+                var x = block.InputOf(stage, batch).reshape(-1, width);
+                sum.add_(x.abs().sum(0, type: ScalarType.Float64));
+                Min.copy_(minimum(Min, x.amin([0])));
+                Max.copy_(maximum(Max, x.amax([0])));
+                Hessian?.add_(x.t().matmul(x));
+                var start = (stride - ((long)first * inputs.Length % stride)) % stride;
+                if (sampled && start < x.shape[0])
+                {
+                    parts.Add(x.slice(0, start, x.shape[0], stride).clone().DetachFromDisposeScope());
+                }
+            },
+            cancellation);
+        MeanMagnitude = sum.div_(tokens).to(float32);
+        Sample = sampled ? cat(parts) : null;
+        parts.ForEach(part => part.Dispose());
+    }
+
+    /// <summary>Mean of |x|, [width].</summary>
+    public Tensor MeanMagnitude { get; }
+
+    /// <summary>The lowest values, at most 0, [width].</summary>
+    public Tensor Min { get; }
+
+    /// <summary>The highest values, at least 0, [width].</summary>
+    public Tensor Max { get; }
+
+    /// <summary>X^T X over all tokens, [width, width].</summary>
+    public Tensor? Hessian { get; }
+
+    /// <summary>Tokens from all windows at equal distances, [tokens, width].</summary>
+    public Tensor? Sample { get; }
+
+    /// <summary>Every how manieth token a sample takes: with nothing in common with the windows' length, so that all positions come up alike.</summary>
+    internal static long Stride(long tokens, int length)
+    {
+        var stride = Math.Max(1, (tokens + SampleTokens - 1) / SampleTokens);
+        while (CommonDivisor(stride, length) > 1)
+        {
+            stride++;
+        }
+
+        return stride;
+    }
+
+    private static long CommonDivisor(long a, long b) => b == 0 ? a : CommonDivisor(b, a % b);
+}

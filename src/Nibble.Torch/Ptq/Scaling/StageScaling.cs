@@ -1,0 +1,162 @@
+using Nibble.Algorithms.RoundToNearest;
+using Nibble.Formats;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq.Scaling;
+
+/// <summary>What a search for a stage's scaling found.</summary>
+/// <param name="Exponent">The exponent that was chosen; null when no scaling was best.</param>
+/// <param name="ErrorBefore">The summed squared error of the stage's outputs without scaling.</param>
+/// <param name="Error">The same with the scaling that was chosen; at most <paramref name="ErrorBefore"/>.</param>
+internal sealed record ScalingResult(double? Exponent, double ErrorBefore, double Error);
+
+/// <summary>Moves factors between the layers of a stage and what makes their input, so that rounding costs less: AWQ and SmoothQuant.</summary>
+/// <remarks>
+/// <para>AWQ (Lin et al. 2023, equations 4 and 5): <c>s = mean|x|^a</c> for each channel. SmoothQuant (Xiao et al. 2022, equation 4):
+/// <c>s = max|x|^a / max|w|^(1 - a)</c>, with the largest weight of the channel in all layers of the stage. Both are divided by
+/// <c>sqrt(max s x min s)</c>. The exponent a is that of 0 to 1, in equal steps, that gives the least squared error of the stage's outputs
+/// with weights rounded to nearest and inputs quantized as the rules say. No scaling at all is always tried and wins ties, so that the
+/// error never grows.</para>
+/// <para>Where inputs stay float the error over all calibration tokens is <c>tr(dW H dW^T)</c> with <c>H = X^T X</c>. Where they are quantized it is
+/// computed on a sample of the tokens, statically quantized inputs taken to range from their lowest to their highest value.</para>
+/// </remarks>
+internal static class StageScaling
+{
+    /// <summary>Finds the best scaling of a stage and folds it into a block.</summary>
+    /// <param name="block">The float block; changed in place, to compute the same.</param>
+    /// <param name="stage">The stage. One whose layers turn their input is left alone: its channels are mixtures of those that could be scaled.</param>
+    /// <param name="inputs">What the block reads on the calibration windows.</param>
+    /// <param name="rules">The rule of each layer of the stage by its name inside the block; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
+    /// <param name="settings">How fine the search is.</param>
+    /// <param name="storedAs">The element type in which the checkpoint stores the norm, which is rounded to it.</param>
+    /// <param name="device">Where the block is.</param>
+    /// <param name="cancellation">Stops between batches and candidates.</param>
+    /// <returns>What was found; null for a stage that was left alone.</returns>
+    /// <exception cref="NibbleException">A weight is not finite, or a scale does not fit the precision it is stored in.</exception>
+    public static ScalingResult? Apply(
+        LlamaBlock block,
+        BlockStage stage,
+        ActivationStream inputs,
+        IReadOnlyDictionary<string, RecipeRule> rules,
+        PtqSettings settings,
+        ElementType storedAs,
+        Device device,
+        CancellationToken cancellation)
+    {
+        var group = new ScalingGroup(block, stage, storedAs);
+        var scaling = rules[group.Consumers[0].Key].Algorithms.Scaling;
+        if (scaling == ChannelScaling.None || group.Consumers.Any(consumer => rules[consumer.Key].Algorithms.Scaling != scaling))
+        {
+            throw new ArgumentException("The layers of a stage share their input, so that their rules must name one scaling.", nameof(rules));
+        }
+
+        if (group.Turned)
+        {
+            return null;
+        }
+
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var sampled = group.Consumers.Any(consumer => rules[consumer.Key].Activations is not null);
+        var statistics = new StageInputStatistics(block, stage, inputs, sampled, device, cancellation);
+        Layer[] layers = [.. group.Consumers.Select(consumer => new Layer(consumer.Value.Weight, rules[consumer.Key], statistics.Sample?.matmul(consumer.Value.Weight.t())))];
+        var before = Error(layers, ones_like(statistics.Max), statistics);
+        var best = new ScalingResult(null, before, before);
+        Tensor? chosen = null;
+
+        // AWQ's exponent of 0 is no scaling; SmoothQuant's levels the weights.
+        for (var i = scaling == ChannelScaling.Awq ? 1 : 0; i <= settings.ScalingGrid; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
+            using var step = NewDisposeScope();
+            var exponent = (double)i / settings.ScalingGrid;
+            var channels = group.Realize(Factors(group, scaling, exponent, statistics));
+            var error = Error(layers, group.Spread(channels), statistics);
+            if (error < best.Error)
+            {
+                best = new ScalingResult(exponent, before, error);
+                chosen = channels.MoveToOuterDisposeScope();
+            }
+        }
+
+        if (chosen is not null)
+        {
+            group.Fold(chosen);
+        }
+
+        return best;
+    }
+
+    private static Tensor Factors(ScalingGroup group, ChannelScaling scaling, double exponent, StageInputStatistics statistics)
+    {
+        // The floors are those of the papers' programs; they matter to channels that are always zero.
+        Tensor factors;
+        if (scaling == ChannelScaling.Awq)
+        {
+            factors = group.Tie(statistics.MeanMagnitude, Mean).pow(exponent).clamp_min(1e-4);
+        }
+        else
+        {
+            var weights = group.Tie(stack(group.Consumers.Select(consumer => consumer.Value.Weight.abs().amax([0]))).amax([0]), Max).clamp_min(1e-5);
+            factors = group.Tie(maximum(statistics.Max, -statistics.Min), Max).clamp_min(1e-5).pow(exponent) / weights.pow(1 - exponent);
+        }
+
+        return factors / (factors.max() * factors.min()).sqrt();
+
+        static Tensor Mean(Tensor x, int axis) => x.mean([axis]);
+        static Tensor Max(Tensor x, int axis) => x.amax([axis]);
+    }
+
+    /// <summary>The summed squared error of the outputs when columns are multiplied by factors.</summary>
+    private static double Error(Layer[] layers, Tensor columns, StageInputStatistics statistics)
+    {
+        using var scope = NewDisposeScope();
+        if (statistics.Hessian is { } hessian)
+        {
+            return layers.Sum(layer =>
+            {
+                var difference = (layer.Round(columns) / columns) - layer.Weight;
+                return (difference.matmul(hessian) * difference).sum(ScalarType.Float64).item<double>();
+            });
+        }
+
+        var scaled = statistics.Sample! / columns;
+        var range = new ValueRange((statistics.Min / columns).min().item<float>(), (statistics.Max / columns).max().item<float>());
+        return layers.Sum(layer => (layer.QuantizeInput(scaled, range).matmul(layer.Round(columns).t()) - layer.Output!).square().sum(ScalarType.Float64).item<double>());
+    }
+
+    /// <summary>A layer's float weight with its rule, and what it makes of the sampled inputs.</summary>
+    private sealed record Layer(Tensor Weight, RecipeRule Rule, Tensor? Output)
+    {
+        /// <summary>What rounding makes of the weight with its columns multiplied.</summary>
+        public Tensor Round(Tensor columns)
+        {
+            using var scope = NewDisposeScope();
+            var codes = RoundToNearest.Quantize(Conversion.ValuesOf(Weight * columns), (int)Weight.shape[0], (int)Weight.shape[1], Rule.Weights!, Rule.Range);
+            return tensor(codes.Dequantize(), codes.Rows, codes.Columns, device: Weight.device).MoveToOuterDisposeScope();
+        }
+
+        public Tensor QuantizeInput(Tensor x, ValueRange range)
+        {
+            switch (Rule.Activations)
+            {
+                case null:
+                    return x;
+                case { Scheme: { Granularity: PerToken } scheme }:
+                    return new DynamicInputQuantizer(scheme).Apply(x);
+                case { Scheme: var scheme }:
+                    using (var quantizer = new StaticInputQuantizer(scheme, QuantizationParameters.FromRange(range, scheme)))
+                    {
+                        return quantizer.Apply(x);
+                    }
+            }
+        }
+    }
+}
