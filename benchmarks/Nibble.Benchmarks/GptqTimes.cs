@@ -1,34 +1,39 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
 using Nibble.Algorithms.Gptq;
 using Nibble.Numerics;
 
 namespace Nibble.Benchmarks;
 
+/// <summary>Times GPTQ on one layer, whose weight and Hessian come from a file so that another program can work on the same ones.</summary>
 internal static class GptqTimes
 {
-    public static void Run(string[] args)
+    /// <summary>Arguments: file of float32 (weight, then Hessian), rows, columns, repeats, threads. Prints the seconds of each repeat and the loss of the last.</summary>
+    public static void Run(string[] arguments)
     {
-        var (rows, columns, repeats, threads) = (int.Parse(args[0]), int.Parse(args[1]), int.Parse(args[2]), int.Parse(args[3]));
-        var random = new Random(1);
-        var weights = Enumerable.Range(0, rows * columns).Select(_ => (float)(random.NextDouble() + random.NextDouble() - 1)).ToArray();
-        var factor = new float[columns * columns];
-        for (var i = 0; i < columns; i++)
+        var (rows, columns, repeats, threads) = (Number(arguments[1]), Number(arguments[2]), Number(arguments[3]), Number(arguments[4]));
+        var (weights, hessian) = (new float[rows * columns], new float[columns * columns]);
+        using (var file = File.OpenRead(arguments[0]))
         {
-            for (var j = i; j < columns; j++)
-            {
-                factor[(i * columns) + j] = i == j ? 1 : (float)(random.NextDouble() - 0.5) * 0.02f;
-            }
+            file.ReadExactly(MemoryMarshal.AsBytes(weights.AsSpan()));
+            file.ReadExactly(MemoryMarshal.AsBytes(hessian.AsSpan()));
         }
 
-        var hessian = new HessianFactor(columns, factor);
         var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(128));
         for (var repeat = 0; repeat < repeats; repeat++)
         {
+            var given = (float[])hessian.Clone();
             var watch = Stopwatch.StartNew();
-            var cpu = Process.GetCurrentProcess().UserProcessorTime;
-            var result = Gptq.Quantize(weights, rows, columns, scheme, hessian, new GptqOptions { Threads = threads });
-            var user = (Process.GetCurrentProcess().UserProcessorTime - cpu).TotalSeconds;
-            Console.WriteLine($"{rows}x{columns} {threads} wall {watch.Elapsed.TotalSeconds:F3} user {user:F3} GF/s(user) {(double)rows * columns * columns / user / 1e9:F1} loss {result.Loss}");
+            var used = Environment.CpuUsage.UserTime;
+            var factor = HessianFactor.Create(given, columns, threads: threads);
+            var (factored, factoredUsed) = (watch.Elapsed.TotalSeconds, Environment.CpuUsage.UserTime - used);
+            var result = Gptq.Quantize(weights, rows, columns, scheme, factor, new GptqOptions { Threads = threads });
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{watch.Elapsed.TotalSeconds:F4} s, {(Environment.CpuUsage.UserTime - used).TotalSeconds:F3} s of user time; the factor {factored:F4} s, {factoredUsed.TotalSeconds:F3} s; loss {result.Loss:G9}"));
         }
     }
+
+    private static int Number(string argument) => int.Parse(argument, CultureInfo.InvariantCulture);
 }

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Globalization;
+using Nibble.Cli.Rendering;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
@@ -23,13 +25,14 @@ internal static class PtqCommand
         var length = CommonOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
         var memory = CommonOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {new PtqOptions(string.Empty, RecipePresets.Parse("w8a8"), string.Empty).ActivationMemory / Mebibyte} when not given.");
         var restart = new Option<bool>("--restart") { Description = "Throw away what an interrupted run has left, instead of going on with it." };
+        var dryRun = new Option<bool>("--dry-run") { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var device = CommonOptions.Device();
         var json = CommonOptions.Json();
         var command = new Command("ptq", "Quantize a trained model without training it, one block at a time; run it again to go on where it was stopped.")
         {
-            model, recipe, data, output, windows, length, memory, restart, seed, threads, device, json,
+            model, recipe, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };
         command.SetAction(parsed =>
         {
@@ -50,13 +53,21 @@ internal static class PtqCommand
             LoadedModel.RequireFloat(source);
             var options = new PtqOptions(source, rules, folder)
             {
-                Text = parsed.GetValue(data) is { } path ? ReadText(source, path) : null,
+                Text = parsed.GetValue(data) is { } path ? ReadText(host, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
                 Seed = parsed.GetValue(seed),
                 Device = parsed.GetValue(device)!,
                 ActivationMemory = parsed.GetValue(memory) is { } limit ? (long)limit * Mebibyte : new PtqOptions(source, rules, folder).ActivationMemory,
                 Restart = parsed.GetValue(restart),
                 Warn = host.Warn,
             };
+            if (parsed.GetValue(dryRun))
+            {
+                var before = Stopwatch.GetElapsedTime(started).TotalSeconds;
+                var estimate = PostTrainingQuantizer.Estimate(options, host.Cancellation);
+                Report(host, parsed.GetValue(json), options, estimate with { Seconds = before + estimate.Seconds });
+                return ExitCode.Done;
+            }
+
             try
             {
                 var result = host.WithProgress(progress => PostTrainingQuantizer.Run(options, progress, host.Cancellation));
@@ -72,9 +83,32 @@ internal static class PtqCommand
         return command;
     }
 
-    private static TokenizedText ReadText(string model, string path)
+    /// <summary>Reads the calibration text, or lets the float model write it.</summary>
+    private static TokenizedText ReadText(CommandHost host, string model, string path, PtqSettings settings, long seed)
     {
+        if (path == SelfText.Name)
+        {
+            using var loaded = LoadedModel.Open(model);
+            var length = Math.Min(settings.SequenceLength, loaded.Model.Config.MaxSequence);
+            return host.WithProgress(progress => SelfText.Sample(loaded.Model, loaded.Tokenizer, settings.Windows, length, seed, progress, host.Cancellation));
+        }
+
         using var checkpoint = LlamaCheckpoint.Open(model);
         return TokenizedText.Read(path, checkpoint.Tokenizer);
+    }
+
+    private static void Report(CommandHost host, bool json, PtqOptions options, PtqEstimate estimate)
+    {
+        if (json)
+        {
+            host.WriteJson(
+                new EstimateDocument(EstimateDocument.CurrentSchema, options.Model, options.Recipe.Name, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes),
+                CliJson.Default.EstimateDocument);
+            return;
+        }
+
+        host.Output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"dry run of {options.Recipe.Name}: {estimate.Layers} layers, about {estimate.Seconds:F1} s, at most {estimate.PeakBytes >> 20:N0} MiB of memory, {estimate.DiskBytes:N0} bytes of disk meanwhile, {estimate.Bytes:N0} bytes in the end"));
     }
 }

@@ -37,16 +37,22 @@ internal static class QuantizeOutput
     public static void Report(CommandHost host, bool json, QuantizationResult result, string recipe, string method, string folder, long started, double? loss)
     {
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+        using var process = Process.GetCurrentProcess();
+        var peak = process.PeakWorkingSet64;
         if (json)
         {
             host.WriteJson(
-                new QuantizeDocument(QuantizeDocument.CurrentSchema, result.Model, recipe, method, folder, result.Layers, result.Bytes, result.SourceBytes, seconds, loss),
+                new QuantizeDocument(QuantizeDocument.CurrentSchema, result.Model, recipe, method, folder, result.Layers, result.Bytes, result.SourceBytes, seconds, peak, result.Calibration, loss),
                 CliJson.Default.QuantizeDocument);
             return;
         }
 
         host.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{folder}: {result.Layers} layers by {method} {recipe}, {result.Bytes:N0} bytes ({(double)result.SourceBytes / result.Bytes:F2} times smaller than {result.SourceBytes:N0}), {seconds:F1} s"));
+            $"{folder}: {result.Layers} layers by {method} {recipe}, {result.Bytes:N0} bytes ({(double)result.SourceBytes / result.Bytes:F2} times smaller than {result.SourceBytes:N0}), {seconds:F1} s, at most {peak >> 20:N0} MiB of memory"));
+        if (result.Calibration is { } calibration)
+        {
+            host.Output.WriteLine($"calibrated on {calibration}");
+        }
     }
 }

@@ -10,9 +10,15 @@ internal sealed record EvalDocument(string Schema, string Model, string Data, in
 }
 
 /// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
-internal sealed record QuantizeDocument(string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, double? FinalTrainingLoss)
+internal sealed record QuantizeDocument(string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, long PeakBytes, string? Calibration, double? FinalTrainingLoss)
 {
     public const string CurrentSchema = "nibble.quantize/1";
+}
+
+/// <summary>What <c>ptq --dry-run --json</c> prints.</summary>
+internal sealed record EstimateDocument(string Schema, string Model, string Recipe, int Layers, double Seconds, long PeakBytes, long Bytes, long DiskBytes)
+{
+    public const string CurrentSchema = "nibble.estimate/1";
 }
 
 /// <summary>What <c>generate --json</c> prints.</summary>
@@ -34,6 +40,7 @@ internal sealed record InspectedLayer(string Name, int Rows, int Columns, double
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]
 [JsonSerializable(typeof(EvalDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
+[JsonSerializable(typeof(EstimateDocument))]
 [JsonSerializable(typeof(GenerateDocument))]
 [JsonSerializable(typeof(InspectDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

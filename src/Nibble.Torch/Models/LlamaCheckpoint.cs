@@ -143,13 +143,19 @@ public sealed class LlamaCheckpoint : IDisposable
         }
     }
 
-    private static void RequireTensors(Checkpoint checkpoint, LlamaConfig config)
+    /// <summary>The names of a block's tensors inside it, and their shapes.</summary>
+    internal static IReadOnlyList<(string Name, long[] Shape)> BlockTensors(LlamaConfig config)
     {
         using var rotary = new RotaryTable(config);
         using var block = new LlamaBlock(config, rotary);
-        var shapes = block.named_parameters().Select(item => (item.name, item.parameter.shape)).ToList();
+        return [.. block.named_parameters().Select(item => (item.name, item.parameter.shape))];
+    }
+
+    private static void RequireTensors(Checkpoint checkpoint, LlamaConfig config)
+    {
+        var shapes = BlockTensors(config);
         var expected = Enumerable.Range(0, config.Layers)
-            .SelectMany(index => shapes.Select(item => (Name: BlockPrefix(index) + item.name, Shape: item.shape)))
+            .SelectMany(index => shapes.Select(item => (Name: BlockPrefix(index) + item.Name, item.Shape)))
             .Concat(OuterTensors(config))
             .ToDictionary(item => item.Item1, item => item.Item2, StringComparer.Ordinal);
         foreach (var (name, shape) in expected)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
@@ -38,6 +39,9 @@ internal sealed class ActivationStream : IDisposable
 
     /// <summary>Values of a token.</summary>
     public int Width { get; }
+
+    /// <summary>How long visits have taken, which grows with the windows.</summary>
+    public TimeSpan Visiting { get; private set; }
 
     /// <summary>Begins a stream that is filled by <see cref="Append"/>.</summary>
     /// <param name="path">The file it will be, once complete.</param>
@@ -124,6 +128,7 @@ internal sealed class ActivationStream : IDisposable
     /// <param name="cancellation">Stops between batches.</param>
     public void ForEach(Device device, Action<int, Tensor> visit, CancellationToken cancellation)
     {
+        var started = Stopwatch.GetTimestamp();
         using var guard = no_grad();
         var batch = BatchSize(Length);
         for (var first = 0; first < Windows; first += batch)
@@ -133,6 +138,8 @@ internal sealed class ActivationStream : IDisposable
             using var scope = NewDisposeScope();
             visit(first, Read(first, Math.Min(batch, Windows - first), device));
         }
+
+        Visiting += Stopwatch.GetElapsedTime(started);
     }
 
     /// <summary>Windows that are worked on at once: about a thousand tokens keep the matrix products busy.</summary>

@@ -25,6 +25,16 @@ public static class PostTrainingQuantizer
         return run.Run();
     }
 
+    /// <summary>Estimates what a run would cost, by doing its costly part on one block and a few windows; writes nothing.</summary>
+    /// <param name="options">The run to estimate.</param>
+    /// <param name="cancellation">Stops between layers and batches.</param>
+    /// <exception cref="NibbleException">As for <see cref="Run(PtqOptions, IProgress{RunProgress}?, CancellationToken)"/>.</exception>
+    public static PtqEstimate Estimate(PtqOptions options, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return PtqProbe.Run(options, cancellation);
+    }
+
     /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
     /// <param name="source">The float model as it is in its folder.</param>
     /// <param name="recipe">What to do with each layer.</param>

@@ -33,4 +33,5 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
 /// <param name="Layers">Quantized layers.</param>
 /// <param name="SourceBytes">Bytes of the checkpoint's tensors on disk.</param>
 /// <param name="Bytes">Bytes of the artifact's tensors on disk.</param>
-public sealed record QuantizationResult(string Model, int Layers, long SourceBytes, long Bytes);
+/// <param name="Calibration">What text activations were looked at on, in words; null where none was.</param>
+public sealed record QuantizationResult(string Model, int Layers, long SourceBytes, long Bytes, string? Calibration = null);

@@ -1,10 +1,13 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
@@ -33,8 +36,10 @@ internal sealed class PtqRun : IDisposable
     private readonly int headLayers;
     private readonly string[] streams;
     private readonly int windows;
+    private readonly string? calibration;
     private readonly int length;
     private int layersDone;
+    private TimeSpan learning;
 
     public PtqRun(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
@@ -65,9 +70,11 @@ internal sealed class PtqRun : IDisposable
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
             streams = Streams(rules);
             length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
-            windows = CountWindows();
+            windows = CountWindows(recipe.Ptq);
+            calibration = streams.Length == 0 ? null
+                : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
             var hashes = checkpoint.Hashes();
-            frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()), string.Empty);
+            frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = calibration }, string.Empty);
             job = PtqJob.Begin(options.Output, Identity(hashes), options.Restart);
         }
         catch
@@ -78,7 +85,17 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
-    private int Blocks => checkpoint.Config.Layers;
+    /// <summary>Decoder blocks.</summary>
+    public int Blocks => checkpoint.Config.Layers;
+
+    /// <summary>Layers to be quantized.</summary>
+    public int LayerCount => layerCount;
+
+    /// <summary>Whether the head is quantized too.</summary>
+    public bool HasHead => headLayers > 0;
+
+    /// <summary>Streams of activations that go from block to block.</summary>
+    public int StreamCount => streams.Length;
 
     /// <summary>The blocks, and the head where it is quantized.</summary>
     private int Units => Blocks + headLayers;
@@ -92,7 +109,7 @@ internal sealed class PtqRun : IDisposable
         }
 
         job.Finish();
-        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, QuantizedModelFile.TensorBytes(options.Output));
+        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, QuantizedModelFile.TensorBytes(options.Output), calibration);
     }
 
     public void Dispose()
@@ -101,6 +118,44 @@ internal sealed class PtqRun : IDisposable
         source.Dispose();
         checkpoint.Dispose();
     }
+
+    /// <summary>Quantizes one unit on the embedded text, as if nothing came before it, and throws the result away.</summary>
+    public UnitTimes Probe(int number)
+    {
+        var embedding = Stopwatch.GetTimestamp();
+        var inputs = streams.Select(name => Embed(job.Stream(name, number))).ToArray();
+        var embedded = Stopwatch.GetElapsedTime(embedding).TotalSeconds;
+        var started = Stopwatch.GetTimestamp();
+        var outputs = QuantizeUnit(number, inputs);
+        var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+        Array.ForEach(outputs, stream => stream.Delete());
+        var streaming = inputs.Sum(stream => stream.Visiting.TotalSeconds);
+        job.Discard(number);
+        return new UnitTimes(windows, embedded, streaming, learning.TotalSeconds, recipe.Ptq.LearningSteps, seconds - streaming - learning.TotalSeconds);
+    }
+
+    /// <summary>Bytes of one stream.</summary>
+    public long StreamBytes(int count) => (long)count * length * checkpoint.Config.HiddenSize * sizeof(float);
+
+    /// <summary>Bytes of the artifact's tensors, without the file's header.</summary>
+    public long CountBytes()
+    {
+        var layers = LayerNames().ToHashSet(StringComparer.Ordinal);
+        var shapes = LlamaCheckpoint.BlockTensors(source.Config);
+        return Enumerable.Range(0, Blocks)
+            .SelectMany(block => shapes.Select(tensor => (Name: LlamaCheckpoint.BlockPrefix(block) + tensor.Name, tensor.Shape)))
+            .Concat(LlamaCheckpoint.OuterTensors(source.Config))
+            .Sum(tensor =>
+            {
+                var layer = tensor.Name.EndsWith(".weight", StringComparison.Ordinal) ? tensor.Name[..^".weight".Length] : string.Empty;
+                return layers.Contains(layer) && recipe.RuleFor(layer) is { } rule
+                    ? Numerics.QuantizedTensor.CountStoredBytes((int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, HasGroupIndex(rule))
+                    : tensor.Shape.Aggregate(1L, (count, side) => count * side) * source.StoredAs(tensor.Name).ByteSize();
+            });
+    }
+
+    private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
+        && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: Numerics.PerGroup };
 
     private void Quantize()
     {
@@ -133,6 +188,7 @@ internal sealed class PtqRun : IDisposable
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
+        learning = quantizer.LearningTime;
         var keys = Cache(unit, number, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
@@ -252,7 +308,8 @@ internal sealed class PtqRun : IDisposable
         : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
         : [];
 
-    private int CountWindows()
+    /// <summary>Windows that a run with some settings looks at.</summary>
+    public int CountWindows(PtqSettings settings)
     {
         if (streams.Length == 0)
         {
@@ -261,7 +318,7 @@ internal sealed class PtqRun : IDisposable
 
         var text = options.Text ?? throw ActivationCalibration.MissingText(recipe);
         text.RequireWindow(length);
-        return Math.Min(recipe.Ptq.Windows, text.WindowCount(length));
+        return Math.Min(settings.Windows, text.WindowCount(length));
     }
 
     /// <summary>All that the result's bytes depend on.</summary>

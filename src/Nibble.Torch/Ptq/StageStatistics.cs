@@ -29,7 +29,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
 {
     private Tensor? sum;
     private Tensor? squares;
-    private Tensor? products;
+    private Hessian? hessian;
     private Tensor? differences;
     private Tensor? residuals;
     private long tokens;
@@ -57,7 +57,8 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
 
         if (needs.HasFlag(StageNeeds.Hessian))
         {
-            Accumulate(ref products, x, x);
+            hessian ??= new Hessian((int)x.shape[1], x.device);
+            hessian.Add(x);
         }
 
         if (needs.HasFlag(StageNeeds.Difference))
@@ -80,16 +81,11 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         return Conversion.ValuesOf(squares! / (double)tokens);
     }
 
-    /// <summary>The second moments of the inputs, <c>H = X^T X / tokens</c>, [in, in].</summary>
-    public Tensor Hessian() => products! / (double)tokens;
+    /// <summary>The second moments of the inputs, <c>X^T X / tokens</c>, [in, in].</summary>
+    public Tensor Moments() => hessian!.Sum / (double)tokens;
 
-    /// <summary>What GPTQ needs: <c>H = X^T X / tokens</c>, damped and factored. The scale of H is of no account to it.</summary>
-    public HessianFactor Factor(PtqSettings settings)
-    {
-        using var scope = NewDisposeScope();
-        return HessianFactor.Create(
-            Conversion.ValuesOf(Hessian()), (int)products!.shape[0], settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
-    }
+    /// <summary>What GPTQ needs.</summary>
+    public HessianFactor Factor(PtqSettings settings) => hessian!.Factor(settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
 
     /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>
     /// <remarks>
@@ -104,16 +100,16 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var hessian = Hessian();
-        var damping = settings.Dampening * hessian.diagonal().mean();
-        hessian.diagonal().add_(damping + hessian.diagonal().eq(0).to(hessian.dtype));
+        var moments = Moments();
+        var damping = settings.Dampening * moments.diagonal().mean();
+        moments.diagonal().add_(damping + moments.diagonal().eq(0).to(moments.dtype));
         var gradient = weight.matmul(differences! / (double)tokens);
         if (residuals is not null)
         {
             gradient = gradient + (residuals / (double)tokens);
         }
 
-        var step = linalg.solve(hessian, gradient.t()).t();
+        var step = linalg.solve(moments, gradient.t()).t();
         return (weight + (settings.Asymmetry * step)).MoveToOuterDisposeScope();
     }
 
@@ -122,7 +118,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     {
         sum?.Dispose();
         squares?.Dispose();
-        products?.Dispose();
+        hessian?.Dispose();
         differences?.Dispose();
         residuals?.Dispose();
     }

@@ -25,6 +25,9 @@ namespace Nibble.Torch.Ptq;
 internal sealed class UnitQuantizer(
     Recipe recipe, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
 {
+    /// <summary>How long learning has taken, which grows with its steps.</summary>
+    public TimeSpan LearningTime { get; private set; }
+
     /// <summary>Quantizes a unit; afterwards it computes what the quantized unit computes.</summary>
     /// <param name="unit">The float unit, changed in place.</param>
     /// <param name="inputs">What goes into the unit behind quantized ones; null when the recipe looks at no activations.</param>
@@ -152,9 +155,9 @@ internal sealed class UnitQuantizer(
     private HessianFactor Factor(UnitStage stage, StageStatistics statistics)
     {
         var factor = statistics.Factor(recipe.Ptq);
-        if (factor.Dampening > recipe.Ptq.Dampening)
+        if (factor.Warning is { } warning)
         {
-            warn($"{stage.Linears[0].Key}: the Hessian of its inputs is not positive definite with a dampening of {recipe.Ptq.Dampening}, so it was raised to {factor.Dampening}; more calibration text helps");
+            warn($"{stage.Linears[0].Key}: {warning}");
         }
 
         return factor;
@@ -170,7 +173,7 @@ internal sealed class UnitQuantizer(
         {
             return rule.Algorithms.Rounding switch
             {
-                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Hessian(), scheme),
+                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Moments(), scheme),
                 WeightRounding.RoundToNearest => RoundToNearest.Quantize(weights, rows, columns, scheme, rule.Range),
                 WeightRounding.ImportanceWeighted => ImportanceWeighted.Quantize(weights, rows, columns, scheme, statistics.Importance()),
                 WeightRounding.Hqq => Hqq.Quantize(weights, rows, columns, scheme),
@@ -180,7 +183,7 @@ internal sealed class UnitQuantizer(
                     columns,
                     scheme,
                     factor!,
-                    new GptqOptions { Range = rule.Range, WeighByImportance = rule.Range == WeightRange.Mse, Order = recipe.Ptq.ActivationOrder, Threads = get_num_threads() },
+                    new GptqOptions { Range = rule.Range, WeighByImportance = true, Order = recipe.Ptq.ActivationOrder, Threads = get_num_threads() },
                     cancellation).Weight,
             };
         }

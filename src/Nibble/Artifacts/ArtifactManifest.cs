@@ -185,6 +185,11 @@ internal sealed record ArtifactManifest(
         writer.WriteString("version", Provenance.Version);
         writer.WriteString("method", Provenance.Method);
         writer.WriteNumber("seed", Provenance.Seed);
+        if (Provenance.Calibration is { } calibration)
+        {
+            writer.WriteString("calibration", calibration);
+        }
+
         writer.WriteStartObject("sourceHashes");
         foreach (var (file, hash) in Provenance.SourceHashes.OrderBy(pair => pair.Key, StringComparer.Ordinal))
         {
@@ -220,7 +225,10 @@ internal sealed record ArtifactManifest(
             element.GetProperty("metrics").EnumerateObject().ToDictionary(
                 metric => metric.Name,
                 metric => metric.Value.ValueKind == JsonValueKind.String ? double.Parse(metric.Value.GetString()!, CultureInfo.InvariantCulture) : metric.Value.GetDouble()),
-            StringComparer.Ordinal));
+            StringComparer.Ordinal))
+    {
+        Calibration = element.TryGetProperty("calibration", out var calibration) ? calibration.GetString() : null,
+    };
 
     /// <summary>Gives each scheme that occurs a name, numbered in the order of the layers.</summary>
     private static List<ManifestLayer> NameSchemes(IEnumerable<ManifestLayer> layers)

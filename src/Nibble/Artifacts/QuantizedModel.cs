@@ -58,7 +58,11 @@ public sealed record Provenance(
     string Method,
     long Seed,
     IReadOnlyDictionary<string, string> SourceHashes,
-    IReadOnlyDictionary<string, double> Metrics);
+    IReadOnlyDictionary<string, double> Metrics)
+{
+    /// <summary>What text activations were looked at on, in words; null where none was.</summary>
+    public string? Calibration { get; init; }
+}
 
 /// <summary>The one result of PTQ and QAT: all that exporters, evaluators and reports see.</summary>
 /// <param name="ConfigJson">The text of the checkpoint's <c>config.json</c>.</param>

@@ -11,6 +11,9 @@ public enum WeightRange
 
     /// <summary>The shrunk range with the least squared error.</summary>
     Mse,
+
+    /// <summary>The scale and zero point with the least squared error, searched apart from each other.</summary>
+    Search,
 }
 
 /// <summary>Which observer yields the range of a statically quantized activation.</summary>

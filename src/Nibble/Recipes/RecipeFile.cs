@@ -24,7 +24,7 @@ namespace Nibble.Recipes;
 /// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
 /// </code>
 /// Weights: <c>bits</c> 2 to 8, or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
-/// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default) or float32; <c>range</c> minmax (default) or mse.
+/// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default) or float32; <c>range</c> minmax (default), mse or search.
 /// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
 /// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. Keys are like activations, except that their
 /// <c>granularity</c> is token (default) or channel, to which <c>observer</c> belongs; values are per token. <c>algorithms</c> are
@@ -58,7 +58,7 @@ public static class RecipeFile
     private static readonly Dictionary<string, Granularity> ActivationGranularities = new() { ["token"] = Granularity.Token, ["tensor"] = Granularity.Tensor };
     private static readonly Dictionary<string, Granularity> KeyGranularities = new() { ["token"] = Granularity.Token, ["channel"] = Granularity.Channel };
     private static readonly Dictionary<string, ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32 };
-    private static readonly Dictionary<string, WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse };
+    private static readonly Dictionary<string, WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse, ["search"] = WeightRange.Search };
 
     private static readonly Dictionary<string, ObserverKind> Observers = new()
     {

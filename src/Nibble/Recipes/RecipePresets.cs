@@ -13,8 +13,8 @@ namespace Nibble.Recipes;
 /// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary ones stay symmetric); <c>-sym</c> after it: symmetric.</item>
 /// <item><c>-mse</c>: weight ranges with the least squared error instead of min-max.</item>
 /// <item><c>-rotated</c>: the model is rotated by Hadamard matrices first.</item>
-/// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With gptq,
-/// awq and learned rounding the weight ranges have the least squared error.</item>
+/// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With awq
+/// and learned rounding the weight ranges have the least squared error, with gptq and gptaq they are searched.</item>
 /// <item><c>-kv8</c> (2 to 8): the key-value cache asymmetric per token; <c>-kv8c</c>: its keys per channel, calibrated by min-max.</item>
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
@@ -119,11 +119,13 @@ public static partial class RecipePresets
             : new QuantizationScheme(int.Parse(weightBits, CultureInfo.InvariantCulture), symmetric || group is null, granularity);
         var activations = Activations(name, int.Parse(bits.Groups["activations"].Value, CultureInfo.InvariantCulture), observer);
         var stack = Algorithms(name, algorithms);
-        var searched = mse || stack.Scaling == ChannelScaling.Awq || stack.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq || stack.Learning != RoundingLearning.None;
+        var range = stack.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
+            : mse || stack.Scaling == ChannelScaling.Awq || stack.Learning != RoundingLearning.None ? WeightRange.Mse
+            : WeightRange.MinMax;
         return new Recipe(name,
         [
             new RecipeRule("lm_head", Weights: null),
-            new RecipeRule("*", weights with { ScalePrecision = ScalePrecision.Float16 }, activations, searched ? WeightRange.Mse : WeightRange.MinMax) { Algorithms = stack },
+            new RecipeRule("*", weights with { ScalePrecision = ScalePrecision.Float16 }, activations, range) { Algorithms = stack },
         ])
         {
             Rotation = rotation,

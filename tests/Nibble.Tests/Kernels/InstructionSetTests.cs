@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Nibble.Kernels;
+using Nibble.Tests.Algorithms.Gptq;
 
 namespace Nibble.Tests.Kernels;
 
@@ -7,11 +8,15 @@ namespace Nibble.Tests.Kernels;
 public class InstructionSetTests
 {
     [Theory]
-    [InlineData("DOTNET_EnableAVX2")]
-    [InlineData("DOTNET_EnableHWIntrinsic")]
-    public async Task KernelsAgreeWithoutAnInstructionSet(string variable)
+    [InlineData(typeof(KernelTests), "DOTNET_EnableAVX2", "0")]
+    [InlineData(typeof(KernelTests), "DOTNET_EnableHWIntrinsic", "0")]
+    [InlineData(typeof(GptqKernelTests), "DOTNET_EnableAVX2", "0")]
+    [InlineData(typeof(GptqKernelTests), "DOTNET_EnableHWIntrinsic", "0")]
+    [InlineData(typeof(GptqKernelTests), QuantizationKernels.Variable, "scalar")]
+    [InlineData(typeof(GptqKernelTests), QuantizationKernels.Variable, "vector")]
+    public async Task KernelsAgreeWithoutAnInstructionSet(Type tests, string variable, string value)
     {
-        using var process = Start("-class", typeof(KernelTests).FullName!, (variable, "0"));
+        using var process = Start("-class", tests.FullName!, (variable, value));
         var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.True(process.ExitCode == 0, output);

@@ -39,12 +39,12 @@ public class RecipePresetsTests
     }
 
     [Theory]
-    [InlineData("w4a16-g32-gptq", "gptq", WeightRange.Mse, Rotation.None)]
+    [InlineData("w4a16-g32-gptq", "gptq", WeightRange.Search, Rotation.None)]
     [InlineData("w4a16-g128-awq", "awq, rtn", WeightRange.Mse, Rotation.None)]
     [InlineData("w8a8-smoothquant", "smoothquant, rtn", WeightRange.MinMax, Rotation.None)]
-    [InlineData("w8a8-smoothquant-gptq", "smoothquant, gptq", WeightRange.Mse, Rotation.None)]
+    [InlineData("w8a8-smoothquant-gptq", "smoothquant, gptq", WeightRange.Search, Rotation.None)]
     [InlineData("w2a16-g32-importance-signround", "importance, signround", WeightRange.Mse, Rotation.None)]
-    [InlineData("w4a8-g32-rotated-gptq", "gptq", WeightRange.Mse, Rotation.Hadamard)]
+    [InlineData("w4a8-g32-rotated-gptq", "gptq", WeightRange.Search, Rotation.Hadamard)]
     [InlineData("w4a16-g32-hqq-debias", "hqq, debias", WeightRange.MinMax, Rotation.None)]
     public void Parse_KnowsAlgorithms(string name, string algorithms, WeightRange range, Rotation rotation)
     {

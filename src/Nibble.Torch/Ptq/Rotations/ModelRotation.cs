@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -81,7 +82,7 @@ internal sealed class ModelRotation : IDisposable
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        return Turn(weight.to(float64) * finalNorm.to(float64)).MoveToOuterDisposeScope();
+        return TurnReader(weight, finalNorm).MoveToOuterDisposeScope();
     }
 
     /// <summary>Turns a block in place.</summary>
@@ -93,6 +94,7 @@ internal sealed class ModelRotation : IDisposable
     public void Apply(LlamaBlock block, bool online)
     {
         using var guard = no_grad();
+        using var pause = CollectorPause.Begin();
         using var scope = NewDisposeScope();
         var attention = block.Attention;
         TurnInputs(block.InputNorm, [attention.Query, attention.Key, attention.Value]);
@@ -122,11 +124,14 @@ internal sealed class ModelRotation : IDisposable
     /// <summary>Rows times Q.</summary>
     private Tensor Turn(Tensor rows) => residual.Apply(rows.to(float64) * signs.to(rows.device)).to(float32);
 
+    /// <summary>W diag(g) Q.</summary>
+    private Tensor TurnReader(Tensor weight, Tensor norm) => Turn(weight.to(float64) * norm.to(float64));
+
     private void TurnInputs(RmsNorm norm, ReadOnlySpan<QuantizableLinear> readers)
     {
         foreach (var reader in readers)
         {
-            Set(reader.Weight, RotateHead(reader.Weight, norm.Weight));
+            Set(reader.Weight, TurnReader(reader.Weight, norm.Weight));
         }
 
         norm.Weight.fill_(1);

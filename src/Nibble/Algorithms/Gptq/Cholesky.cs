@@ -17,8 +17,8 @@ internal sealed unsafe class Cholesky : IDisposable
     /// <summary>Columns of a block: whole panels and whole tiles.</summary>
     private const int BlockLength = 5 * Rows;
 
-    /// <summary>Columns that are added up at a time.</summary>
-    private const int StretchLength = 160;
+    /// <summary>Columns that are added up at a time: as in <see cref="GptqProblem"/>.</summary>
+    private const int StretchLength = 256;
 
     private readonly IGptqKernel kernel = GptqKernels.Active;
     private readonly float[] matrix;

@@ -54,7 +54,7 @@ public static class Gptq
         }
 
         var kept = factor.DeadColumns.Count == 0 ? weights : WithoutColumns(weights, columns, factor.DeadColumns);
-        var importance = options.WeighByImportance && options.Range == WeightRange.Mse ? factor.Importance : default;
+        var importance = options.WeighByImportance && options.Range != WeightRange.MinMax ? factor.Importance : default;
 
         // Also finds what is wrong with weights and scheme. Where scales do not depend on errors, they are these.
         var grouped = scheme.Granularity is PerGroup group && group.Size < columns;
@@ -68,7 +68,7 @@ public static class Gptq
             // Spans cannot enter the parallel loops; the matrix stays pinned until they end.
             if (!moving && !importance.IsEmpty)
             {
-                SearchScales(pinned, start, importance, parallel);
+                SearchScales(pinned, start, importance, options.Range, parallel);
             }
 
             using var problem = new GptqProblem(pinned, result, factor, moving, options.Range, importance, parallel);
@@ -104,7 +104,7 @@ public static class Gptq
     }
 
     /// <summary>Chooses the scales of a tensor, of channels or of groups of neighbouring columns by weighted squared error.</summary>
-    private static unsafe void SearchScales(float* weights, QuantizedTensor tensor, ReadOnlyMemory<float> importance, ParallelOptions parallel)
+    private static unsafe void SearchScales(float* weights, QuantizedTensor tensor, ReadOnlyMemory<float> importance, WeightRange range, ParallelOptions parallel)
     {
         // A tensor is one search over all rows, everything else is a search per group of a row.
         var together = tensor.Scheme.Granularity is PerTensor ? tensor.Rows : 1;
@@ -115,7 +115,7 @@ public static class Gptq
                 var column = group * tensor.GroupLength;
                 var length = Math.Min(tensor.GroupLength, tensor.Columns - column);
                 var values = new ReadOnlySpan<float>(weights + ((long)row * tensor.Columns) + column, length * together);
-                var parameters = ScaleSearch.Choose(values, importance.Span.Slice(column, length), Quantizer.Measure(values).Range, tensor.Scheme);
+                var parameters = ScaleSearch.Choose(values, importance.Span.Slice(column, length), Quantizer.Measure(values).Range, tensor.Scheme, range);
                 var target = (row * tensor.GroupsPerRow) + group;
                 tensor.Scales[target] = parameters.Scale;
                 if (!tensor.Scheme.Symmetric)

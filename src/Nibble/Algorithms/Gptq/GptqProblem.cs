@@ -19,8 +19,8 @@ internal sealed unsafe class GptqProblem : IDisposable
     /// <summary>Columns of a block, where groups are not larger.</summary>
     private const int BlockLength = 128;
 
-    /// <summary>Columns whose errors are added up at a time: a panel of them fills half of the innermost cache.</summary>
-    private const int StretchLength = 160;
+    /// <summary>Columns whose errors are added up at a time: a panel of them leaves a quarter of the innermost cache to R.</summary>
+    private const int StretchLength = 256;
 
     /// <summary>Panels that a thread works on at a time.</summary>
     private const int MostPanels = 6;
@@ -282,7 +282,7 @@ internal sealed unsafe class GptqProblem : IDisposable
                     values[column] = corrected[(column * Rows) + row];
                 }
 
-                return ScaleSearch.Choose(values, problem.importance.AsSpan(problem.importance.Length == 0 ? 0 : start, problem.importance.Length == 0 ? 0 : values.Length), full, result.Scheme);
+                return ScaleSearch.Choose(values, problem.importance.AsSpan(problem.importance.Length == 0 ? 0 : start, problem.importance.Length == 0 ? 0 : values.Length), full, result.Scheme, problem.range);
             }
             catch (OverflowException exception)
             {

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Nibble.Algorithms.Gptq;
 
 /// <summary>What GPTQ needs to know about a layer's inputs: the damped Hessian as <c>H = R R^T</c> with an upper-triangular R.</summary>
@@ -96,18 +98,26 @@ public sealed class HessianFactor
         var diagonal = Array.ConvertAll(importance, element => element == 0 ? 1 : element);
         int[]? order = byActivation ? [.. Enumerable.Range(0, columns).OrderByDescending(column => diagonal[column])] : null;
         var parallel = new ParallelOptions { MaxDegreeOfParallelism = threads ?? Environment.ProcessorCount };
-        var values = order is null ? hessian : Permute(hessian, columns, order, parallel);
+        if (order is not null)
+        {
+            Permute(hessian, columns, order, parallel);
+        }
+
         var mean = diagonal.Average(element => (double)element);
         for (var tried = dampening; ; tried = Math.Min(Math.Max(tried * 10, SmallestRaise), MostDampening))
         {
             for (var i = 0; i < columns; i++)
             {
-                values[(i * columns) + i] = (float)(diagonal[order?[i] ?? i] + (tried * mean));
+                hessian[(i * columns) + i] = (float)(diagonal[order?[i] ?? i] + (tried * mean));
             }
 
-            if (Cholesky.Factor(values, columns, parallel))
+            if (Cholesky.Factor(hessian, columns, parallel))
             {
-                return new HessianFactor(columns, values, order, dead, importance) { Dampening = tried };
+                return new HessianFactor(columns, hessian, order, dead, importance)
+                {
+                    Dampening = tried,
+                    Warning = tried == dampening ? null : Raised(columns, dampening, tried),
+                };
             }
 
             if (tried >= MostDampening)
@@ -120,7 +130,7 @@ public sealed class HessianFactor
             {
                 for (var column = row + 1; column < columns; column++)
                 {
-                    values[(row * columns) + column] = values[(column * columns) + row];
+                    hessian[(row * columns) + column] = hessian[(column * columns) + row];
                 }
             });
         }
@@ -131,6 +141,9 @@ public sealed class HessianFactor
 
     /// <summary>What was added to the diagonal, as a share of its mean; NaN where it is not known.</summary>
     public double Dampening { get; private init; } = double.NaN;
+
+    /// <summary>For the user: that more was added to the diagonal than was asked for; null where it was not.</summary>
+    public string? Warning { get; private init; }
 
     /// <summary>R, row by row.</summary>
     public ReadOnlyMemory<float> Values { get; }
@@ -144,19 +157,46 @@ public sealed class HessianFactor
     /// <summary>The diagonal of the undamped Hessian, in the weight's own order; empty where it is not known.</summary>
     public ReadOnlyMemory<float> Importance { get; }
 
-    private static float[] Permute(float[] matrix, int size, int[] order, ParallelOptions parallel)
+    private static string Raised(int columns, double asked, double used) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"The Hessian of {columns} columns is not positive definite in binary32 with {asked} times its mean diagonal added; {used} times was added instead, which makes errors spread less. More calibration data helps.");
+
+    /// <summary>Puts rows and columns into another order, without a second matrix.</summary>
+    private static void Permute(float[] matrix, int size, int[] order, ParallelOptions parallel)
     {
-        var permuted = new float[matrix.Length];
-        Parallel.For(0, size, parallel, row =>
+        var moved = new bool[size];
+        var first = new float[size];
+        for (var start = 0; start < size; start++)
         {
-            var source = matrix.AsSpan(order[row] * size, size);
-            var target = permuted.AsSpan(row * size, size);
+            if (moved[start])
+            {
+                continue;
+            }
+
+            // One cycle of rows.
+            matrix.AsSpan(start * size, size).CopyTo(first);
+            var row = start;
+            for (; order[row] != start; row = order[row])
+            {
+                matrix.AsSpan(order[row] * size, size).CopyTo(matrix.AsSpan(row * size, size));
+                moved[row] = true;
+            }
+
+            first.CopyTo(matrix.AsSpan(row * size, size));
+            moved[row] = true;
+        }
+
+        Parallel.For(0, size, parallel, () => new float[size], (row, _, source) =>
+        {
+            var target = matrix.AsSpan(row * size, size);
+            target.CopyTo(source);
             for (var column = 0; column < size; column++)
             {
                 target[column] = source[order[column]];
             }
-        });
-        return permuted;
+
+            return source;
+        }, _ => { });
     }
 
     private static void RequireLength(string name, int found, long expected)

@@ -1,3 +1,4 @@
+using Nibble.Algorithms.ImportanceWeighted;
 using Nibble.Kernels;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -15,7 +16,8 @@ public static class RoundToNearest
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
     /// <para>The range of a group is its lowest to its highest weight. With <see cref="WeightRange.Mse"/> both ends are multiplied by
-    /// 1.00, 0.99, ... 0.30, and the factor whose codes have the least summed squared error is kept, the largest of equals.</para>
+    /// 1.00, 0.99, ... 0.30, and the factor whose codes have the least summed squared error is kept, the largest of equals. With <see cref="WeightRange.Search"/> scale and
+    /// zero point are searched apart from each other, see <see cref="ParameterSearch"/>.</para>
     /// <para>Rows are worked on in parallel; the result does not depend on how many threads there are, nor on the machine.</para>
     /// </remarks>
     /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>
@@ -57,6 +59,11 @@ public static class RoundToNearest
 
     private static QuantizationParameters ChooseParameters(WeightBlock block, QuantizationScheme scheme, WeightRange range)
     {
+        if (range == WeightRange.Search)
+        {
+            return ParameterSearch.Search(block.Values, [], scheme);
+        }
+
         var full = block.Range;
         var best = QuantizationParameters.FromRange(full, scheme);
         if (range == WeightRange.MinMax)

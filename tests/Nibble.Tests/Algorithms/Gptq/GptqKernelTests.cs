@@ -1,6 +1,10 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Nibble.Algorithms.Gptq;
 using Nibble.Numerics;
+using Nibble.Recipes;
 using Nibble.Tests.Kernels;
+using Solver = Nibble.Algorithms.Gptq.Gptq;
 
 namespace Nibble.Tests.Algorithms.Gptq;
 
@@ -97,6 +101,29 @@ public class GptqKernelTests
                 }
             },
             iter: 300);
+    }
+
+    /// <summary>Runs with each kernel and each instruction set switched off, by <see cref="InstructionSetTests"/>: codes, scales and loss must be the same everywhere.</summary>
+    [Fact]
+    public void ALayerHasTheSameResultOnEveryMachine()
+    {
+        const int LayerColumns = 200;
+        var random = new Random(1);
+        var weights = Enumerable.Range(0, 30 * LayerColumns).Select(_ => random.NextSingle() - 0.5f).ToArray();
+        var inputs = Enumerable.Range(0, 300 * LayerColumns).Select(i => (random.Next(-8, 9) * (1 + (i % 7))) + random.Next(3)).ToArray();
+        var hessian = new float[LayerColumns * LayerColumns];
+        for (var i = 0; i < hessian.Length; i++)
+        {
+            hessian[i] = Enumerable.Range(0, 300).Sum(sample => inputs[(sample * LayerColumns) + (i / LayerColumns)] * inputs[(sample * LayerColumns) + (i % LayerColumns)]);
+        }
+
+        var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(48));
+        var options = new GptqOptions { Order = ActivationOrder.Group, Range = WeightRange.Mse, WeighByImportance = true };
+        var result = Solver.Quantize(weights, 30, LayerColumns, scheme, HessianFactor.Create(hessian, LayerColumns, byActivation: true), options, TestContext.Current.CancellationToken);
+        var bytes = MemoryMarshal.AsBytes(result.Weight.Codes.AsSpan()).ToArray()
+            .Concat(MemoryMarshal.AsBytes(result.Weight.Scales.AsSpan()).ToArray())
+            .Concat(BitConverter.GetBytes(result.Loss));
+        Assert.Equal("45B29A5AAB27AD74", Convert.ToHexString(SHA256.HashData([.. bytes]))[..16]);
     }
 
     // NaN has many bit patterns, and instruction sets pick different ones.

@@ -41,6 +41,8 @@ public class HessianFactorTests
         // Eigenvalues 2.2 and -0.2.
         var factor = HessianFactor.Create([1, 1.2f, 1.2f, 1], 2);
         Assert.Equal(1, factor.Dampening);
+        Assert.Contains("with 0.01 times its mean diagonal added; 1 times was added instead", factor.Warning, StringComparison.Ordinal);
+        Assert.Null(HessianFactor.Create([1, 0, 0, 1], 2).Warning);
         AssertFactors(factor, new[,] { { 2, 1.2 }, { 1.2, 2 } });
         Assert.Equal(0.1, HessianFactor.Create([1, 1.05f, 1.05f, 1], 2).Dampening, 1e-12);
         Assert.Equal(1e-4, HessianFactor.Create([1, 1, 1, 1], 2, dampening: 0).Dampening);

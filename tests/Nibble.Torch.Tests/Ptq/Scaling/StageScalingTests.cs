@@ -20,13 +20,13 @@ public sealed class StageScalingTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Theory]
-    [InlineData("w3a16-g8-awq", ElementType.F32)]
-    [InlineData("w3a16-g8-awq", ElementType.BF16)]
-    [InlineData("w3a16-g8-smoothquant", ElementType.F32)]
-    [InlineData("w4a4-g8-smoothquant", ElementType.F32)]
-    [InlineData("w4a8-static-smoothquant", ElementType.BF16)]
-    [InlineData("w4a8-awq", ElementType.F32)]
-    public void Search_NeverGrowsItsError_WhichIsThatOfTheFoldedBlock(string preset, ElementType storedAs)
+    [InlineData("w3a16-g8-awq", ElementType.F32, 1e-3)]
+    [InlineData("w3a16-g8-awq", ElementType.BF16, 1e-3)]
+    [InlineData("w3a16-g8-smoothquant", ElementType.F32, 1e-3)]
+    [InlineData("w4a4-g8-smoothquant", ElementType.F32, 0.05)]
+    [InlineData("w4a8-static-smoothquant", ElementType.BF16, 0.01)]
+    [InlineData("w4a8-awq", ElementType.F32, 0.01)]
+    public void Search_NeverGrowsItsError_WhichIsThatOfTheFoldedBlock(string preset, ElementType storedAs, double tolerance)
     {
         using var loaded = new TinyLlama { Type = "qwen2", StoredAs = storedAs }.Open(folder);
         using var inputs = ScaledRounding.Embed(loaded.Model, Texts.Random(200), folder, Settings);
@@ -43,9 +43,9 @@ public sealed class StageScalingTests : IDisposable
             var rules = block.Linears(stage).ToDictionary(linear => linear.Key, _ => rule);
             var result = StageScaling.Apply(block, stage, inputs, rules, Settings, storedAs, CPU, CancellationToken.None)!;
 
-            // Folded weights differ in the last bit, and where that is at a tie a code differs.
+            // Folded values differ in the last bit from those of the search, and at a tie so do their codes: each token's largest is at one.
             Assert.Equal(before, result.ErrorBefore, before * 1e-3);
-            Assert.Equal(OutputError(block, stage, x, rule), result.Error, before * 0.01);
+            Assert.Equal(OutputError(block, stage, x, rule), result.Error, before * tolerance);
             Assert.InRange(result.Error, 0, result.ErrorBefore);
             Assert.Equal(result.Exponent is not null, result.Error < result.ErrorBefore);
             Assert.Equal(0, ((block.forward(x) - output).abs().max() / output.abs().max()).item<float>(), 1e-5);

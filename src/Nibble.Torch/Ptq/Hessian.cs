@@ -1,0 +1,77 @@
+using Nibble.Algorithms.Gptq;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq;
+
+/// <summary>Gathers the Hessian of a linear layer's squared output error: <c>H = 2/n X^T X</c> over the n tokens of its inputs X (Frantar et al. 2022, section 3).</summary>
+/// <remarks>The paper's code takes n as the number of sequences; a constant factor of H changes no code.</remarks>
+public sealed class Hessian : IDisposable
+{
+    private readonly Tensor sum;
+    private readonly int columns;
+
+    /// <summary>Begins with no inputs; takes <paramref name="columns"/> x <paramref name="columns"/> float32.</summary>
+    /// <param name="columns">Columns of the weight, at least 1.</param>
+    /// <param name="device">Where to add up; null for the processor.</param>
+    public Hessian(int columns, Device? device = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
+        this.columns = columns;
+        sum = zeros([columns, columns], float32, device).DetachFromDisposeScope();
+    }
+
+    /// <summary>X^T X, [columns, columns].</summary>
+    internal Tensor Sum => sum;
+
+    /// <summary>Tokens seen.</summary>
+    public long Tokens { get; private set; }
+
+    /// <summary>Takes in a batch of inputs.</summary>
+    /// <param name="inputs">Any floating-point type, [..., columns]; unchanged.</param>
+    /// <exception cref="ArgumentException">The last side has another length.</exception>
+    public void Add(Tensor inputs)
+    {
+        ArgumentNullException.ThrowIfNull(inputs);
+        if (inputs.dim() == 0 || inputs.shape[^1] != columns)
+        {
+            throw new ArgumentException($"Inputs of shape [{string.Join(", ", inputs.shape)}] were given, expected [..., {columns}].", nameof(inputs));
+        }
+
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var tokens = inputs.detach().to(sum.device).to(float32).reshape(-1, columns);
+        sum.addmm_(tokens.t(), tokens, 1, 1);
+        Tokens += tokens.shape[0];
+    }
+
+    /// <summary>What GPTQ needs, computed on the processor. The sum stays as it is, so that more inputs may follow.</summary>
+    /// <remarks>On top of the sum it takes the memory of two matrices of its size, of which the result keeps one.</remarks>
+    /// <param name="byActivation">Whether columns are quantized by falling diagonal instead of in their own order.</param>
+    /// <param name="dampening">What is added to the diagonal, as a share of its mean; raised where it is not enough, see <see cref="HessianFactor.Warning"/>.</param>
+    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
+    /// <exception cref="NibbleException">There were no inputs, or some that are not finite.</exception>
+    public HessianFactor Factor(bool byActivation = false, double dampening = 0.01, int? threads = null)
+    {
+        if (Tokens == 0)
+        {
+            throw new NibbleException("No inputs of the layer were seen, so its Hessian is not known; calibrate on text that reaches the layer.");
+        }
+
+        var values = new float[(long)columns * columns];
+        using (NewDisposeScope())
+        {
+            sum.cpu().data<float>().CopyTo(values);
+        }
+
+        var scale = 2f / Tokens;
+        for (var i = 0; i < values.Length; i++)
+        {
+            values[i] *= scale;
+        }
+
+        return HessianFactor.Create(values, columns, byActivation, dampening, threads);
+    }
+
+    /// <summary>Gives the memory back.</summary>
+    public void Dispose() => sum.Dispose();
+}

@@ -1,0 +1,74 @@
+using Nibble.Torch.Ptq;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Tests.Ptq;
+
+public class HessianTests
+{
+    [Fact]
+    public void IsTwiceTheMeanOfTheInputsProducts_WhateverTheBatches()
+    {
+        using var scope = NewDisposeScope();
+        var inputs = randn([3, 10, 5], generator: new Generator(1));
+        using var hessian = new Hessian(5);
+        hessian.Add(inputs.narrow(0, 0, 1));
+        hessian.Add(inputs.narrow(0, 1, 2).reshape(20, 5));
+        Assert.Equal(30, hessian.Tokens);
+
+        var factor = hessian.Factor(dampening: 0.5);
+        var x = inputs.reshape(30, 5).to(float64);
+        var expected = x.t().matmul(x) * (2 / 30d);
+        Assert.Equal(expected.diagonal().to(float32).data<float>().ToArray(), factor.Importance.ToArray(), (a, b) => Math.Abs(a - b) < 1e-5);
+        expected += eye(5, dtype: float64) * 0.5 * expected.diagonal().mean();
+        var upper = tensor(factor.Values.ToArray(), 5, 5).triu().to(float64);
+        Assert.True(allclose(upper.matmul(upper.t()), expected, rtol: 1e-5, atol: 1e-5));
+        Assert.Equal(0.5, factor.Dampening);
+    }
+
+    [Fact]
+    public void ColumnsThatNothingReachesAreDead_AndTheStrongestComesFirst()
+    {
+        using var scope = NewDisposeScope();
+        var inputs = randn([50, 4], generator: new Generator(2)) * tensor(new float[] { 1, 0, 5, 3 });
+        using var hessian = new Hessian(4);
+        hessian.Add(inputs);
+        var factor = hessian.Factor(byActivation: true);
+        Assert.Equal([1], factor.DeadColumns);
+        Assert.Equal(2, factor.Order![0]);
+        Assert.Equal(3, factor.Order[1]);
+        Assert.Null(hessian.Factor().Order);
+    }
+
+    [Fact]
+    public void InputsOfHalfPrecisionAreAddedUpInSingle()
+    {
+        using var scope = NewDisposeScope();
+        var inputs = randn([7, 3], generator: new Generator(3)).to(bfloat16);
+        using var narrow = new Hessian(3);
+        using var wide = new Hessian(3);
+        narrow.Add(inputs);
+        wide.Add(inputs.to(float32));
+        Assert.Equal(wide.Factor().Values.ToArray(), narrow.Factor().Values.ToArray());
+    }
+
+    [Fact]
+    public void FewerTokensThanColumnsNeedOnlyDampening()
+    {
+        using var scope = NewDisposeScope();
+        using var hessian = new Hessian(40);
+        hessian.Add(ones(3, 40));
+        Assert.Equal(0.01, hessian.Factor().Dampening);
+        Assert.Null(hessian.Factor().Warning);
+    }
+
+    [Fact]
+    public void WhatDoesNotFitIsRefused()
+    {
+        using var scope = NewDisposeScope();
+        using var hessian = new Hessian(3);
+        Assert.Contains("No inputs", Assert.Throws<NibbleException>(() => hessian.Factor()).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => hessian.Add(ones(2, 4)));
+        hessian.Add(full([1, 3], float.PositiveInfinity));
+        Assert.Contains("inputs overflow", Assert.Throws<NibbleException>(() => hessian.Factor()).Message, StringComparison.Ordinal);
+    }
+}
