@@ -80,7 +80,9 @@ internal sealed class UnitQuantizer(
             return layers;
         }
 
-        var learned = new RoundingLearner(recipe.Ptq, seed, device, progress, cancellation).Learn(unit, inputs!, original!.Value.Unit, original.Value.Inputs, learning);
+        var learner = new RoundingLearner(recipe.Ptq, seed, device, progress, cancellation);
+        var learned = learner.Learn(unit, inputs!, original!.Value.Unit, original.Value.Inputs, learning);
+        LearningTime = learner.TrainingTime;
         var weights = learning.Zip(learned).ToDictionary(item => item.First.Name, item => item.Second);
         foreach (var stage in unit.Stages)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
@@ -35,6 +36,9 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
     /// <summary>The rate of the scales' logarithms for a rate of 1 of the roundings.</summary>
     private const double ScaleRate = 0.1;
 
+    /// <summary>How long the steps have taken, without what grows with the number of windows.</summary>
+    public TimeSpan TrainingTime { get; private set; }
+
     /// <summary>Learns.</summary>
     /// <param name="unit">The unit, which afterwards computes with the learned weights.</param>
     /// <param name="inputs">What goes into it behind quantized units.</param>
@@ -51,7 +55,9 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
             return [.. layers.Select(layer => layer.Start)];
         }
 
+        var started = Stopwatch.GetTimestamp();
         var learned = Train(unit, inputs, original, floats, layers, before);
+        TrainingTime = Stopwatch.GetElapsedTime(started);
         Use(layers, learned);
         if (Error(unit, inputs, original, floats) < before)
         {
