@@ -186,7 +186,7 @@ internal sealed class PtqRun : IDisposable
     {
         using var unit = source.Load(number, device);
         Scale(unit, number, inputs);
-        var quantizer = new UnitQuantizer(recipe, device, LayerDone, options.Warn ?? (_ => { }), cancellation);
+        var quantizer = new UnitQuantizer(recipe, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));

@@ -1,10 +1,12 @@
 using Nibble.Torch.Native;
 using Nibble.Torch.Tests.Shared;
+using Xunit.Sdk;
+using Xunit.v3;
 
 [assembly: AssemblyFixture(typeof(SingleThread))]
 
 // A collection that one test forces would end the pause that protects another's step (see CollectorPause).
-[assembly: CollectionBehavior(DisableTestParallelization = true)]
+[assembly: Parallelization(Mode = ParallelMode.None)]
 
 namespace Nibble.Torch.Tests.Shared;
 
