@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
 using Nibble.Recipes;

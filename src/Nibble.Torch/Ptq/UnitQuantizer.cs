@@ -8,7 +8,6 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Learned;
 using Nibble.Torch.Ptq.Scaling;
