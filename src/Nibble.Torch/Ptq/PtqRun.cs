@@ -195,7 +195,16 @@ internal sealed class PtqRun : IDisposable
         var quantizer = new UnitQuantizer(recipe, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
-        var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
+        IReadOnlyList<QuantizedLayer> layers;
+        try
+        {
+            layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
+        }
+
         learning = quantizer.LearningTime;
         var keys = Cache(unit, number, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
