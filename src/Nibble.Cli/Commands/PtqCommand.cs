@@ -5,6 +5,7 @@ using Nibble.Cli.Rendering;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
@@ -49,6 +50,7 @@ internal static class PtqCommand
                 },
             };
             CommandHost.StartTorch(parsed.GetValue(threads));
+            TorchRuntime.Device(parsed.GetValue(device)!);
             var source = parsed.GetValue(model)!;
             LoadedModel.RequireFloat(source);
             var options = new PtqOptions(source, rules, folder)

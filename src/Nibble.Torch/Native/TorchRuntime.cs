@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Loader;
@@ -41,6 +42,33 @@ public static class TorchRuntime
     /// </remarks>
     /// <exception cref="TorchNotLoadableException">The native libraries are missing or do not load.</exception>
     public static void EnsureLoaded() => _ = Loaded.Value;
+
+    /// <summary>The device of a name, if this machine has it.</summary>
+    /// <param name="name"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
+    /// <exception cref="NibbleException">The name is another, or libtorch reaches no such device.</exception>
+    public static torch.Device Device(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        EnsureLoaded();
+        if (name == "cpu")
+        {
+            return torch.CPU;
+        }
+
+        var index = 0;
+        if (name != "cuda" && !(name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
+        {
+            throw new NibbleException($"there is no device '{name}', expected cpu, cuda or cuda:N");
+        }
+
+        if (!torch.cuda_is_available())
+        {
+            throw new NibbleException($"the device {name} needs a libtorch for CUDA, a driver and a card, and libtorch here reaches none; use cpu, or reference a TorchSharp-cuda package instead of TorchSharp-cpu");
+        }
+
+        var count = torch.cuda.device_count();
+        return index < count ? torch.device(DeviceType.CUDA, index) : throw new NibbleException($"the device {name} does not exist, this machine has {count}: cuda:0 to cuda:{count - 1}");
+    }
 
     private static bool Load()
     {

@@ -11,8 +11,12 @@ namespace Nibble.Torch.Ptq;
 /// </remarks>
 internal sealed class PtqJob : IDisposable
 {
-    private const string IdentityName = "job.json";
     private const string LockName = "lock";
+    private const string ArtifactName = "artifact";
+    private const string IdentityName = "job.json";
+
+    /// <summary>What the identity is called once the parts are put together.</summary>
+    private const string JoinedName = "joined.json";
 
     private readonly string folder;
     private readonly FileStream guard;
@@ -26,8 +30,11 @@ internal sealed class PtqJob : IDisposable
     /// <summary>Where the work for an output is kept.</summary>
     public static string FolderOf(string output) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(output)) + ".job";
 
-    /// <summary>Whether an interrupted run has left work for an output.</summary>
-    public static bool Exists(string output) => File.Exists(Path.Combine(FolderOf(output), IdentityName));
+    /// <summary>Whether the run of an output has put its parts together, so that an output that stands is its own.</summary>
+    public static bool IsJoined(string output) => File.Exists(Path.Combine(FolderOf(output), JoinedName));
+
+    /// <summary>Whether the parts are put together.</summary>
+    public bool Joined => File.Exists(Path.Combine(folder, JoinedName));
 
     /// <summary>Begins a job, or goes on with the one that was interrupted.</summary>
     /// <param name="output">The folder that the run is to write.</param>
@@ -46,7 +53,7 @@ internal sealed class PtqJob : IDisposable
                 Clear(folder);
             }
 
-            var path = Path.Combine(folder, IdentityName);
+            var path = Path.Combine(folder, IsJoined(output) ? JoinedName : IdentityName);
             if (File.Exists(path))
             {
                 RequireSame(path, identity);
@@ -106,12 +113,33 @@ internal sealed class PtqJob : IDisposable
         }
     }
 
-    /// <summary>Deletes the job: its output stands.</summary>
-    public void Finish()
+    /// <summary>Puts the finished parts together.</summary>
+    /// <param name="write">Writes a folder, which does not exist yet.</param>
+    public void Join(Action<string> write)
     {
-        // The identity goes first: without it the rest is known to be rubbish.
-        File.Delete(Path.Combine(folder, IdentityName));
-        Clear(folder);
+        // Inside of this folder, so that nothing is left beside the output when the run is killed now.
+        var artifact = Path.Combine(folder, ArtifactName);
+        if (Directory.Exists(artifact))
+        {
+            Directory.Delete(artifact, recursive: true);
+        }
+
+        write(artifact);
+        File.Move(Path.Combine(folder, IdentityName), Path.Combine(folder, JoinedName));
+    }
+
+    /// <summary>Moves what was put together to its place and deletes the job.</summary>
+    public void Finish(string output)
+    {
+        var artifact = Path.Combine(folder, ArtifactName);
+        if (Directory.Exists(artifact))
+        {
+            Directory.Move(artifact, Path.TrimEndingDirectorySeparator(Path.GetFullPath(output)));
+        }
+
+        // What tells the output from a stranger's goes last: a run that is killed here is finished by the next.
+        Clear(folder, keepJoined: true);
+        File.Delete(Path.Combine(folder, JoinedName));
         guard.Dispose();
         Directory.Delete(folder, recursive: true);
     }
@@ -131,16 +159,22 @@ internal sealed class PtqJob : IDisposable
         }
     }
 
-    private static void Clear(string folder)
+    private static void Clear(string folder, bool keepJoined = false)
     {
+        // The identity goes first: without it the rest is known to be rubbish.
         File.Delete(Path.Combine(folder, IdentityName));
-        foreach (var entry in new DirectoryInfo(folder).EnumerateFileSystemInfos())
+        if (!keepJoined)
+        {
+            File.Delete(Path.Combine(folder, JoinedName));
+        }
+
+        foreach (var entry in new DirectoryInfo(folder).GetFileSystemInfos())
         {
             if (entry is DirectoryInfo directory)
             {
                 directory.Delete(recursive: true);
             }
-            else if (entry.Name != LockName)
+            else if (entry.Name is not (LockName or JoinedName))
             {
                 entry.Delete();
             }

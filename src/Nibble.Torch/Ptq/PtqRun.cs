@@ -5,12 +5,14 @@ using System.Security.Cryptography;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
@@ -48,7 +50,8 @@ internal sealed class PtqRun : IDisposable
         this.cancellation = cancellation;
         recipe = options.Recipe;
         recipe.Ptq.Validate();
-        if (Path.Exists(options.Output) && !PtqJob.Exists(options.Output))
+        device = TorchRuntime.Device(options.Device);
+        if (Path.Exists(options.Output) && (options.Restart || !PtqJob.IsJoined(options.Output)))
         {
             throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
         }
@@ -56,7 +59,6 @@ internal sealed class PtqRun : IDisposable
         checkpoint = LlamaCheckpoint.Open(options.Model);
         try
         {
-            device = TorchSharp.torch.device(options.Device);
             source = new PtqSource(checkpoint, recipe, options.Seed);
             var names = LayerNames();
             var rules = names.Select(recipe.RuleFor).OfType<RecipeRule>().ToList();
@@ -102,13 +104,14 @@ internal sealed class PtqRun : IDisposable
 
     public QuantizationResult Run()
     {
-        // A run that was killed after its last step has left the job beside the finished output.
-        if (!QuantizedModelFile.IsArtifact(options.Output))
+        if (!job.Joined)
         {
             Quantize();
+            cancellation.ThrowIfCancellationRequested();
+            job.Join(folder => QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder));
         }
 
-        job.Finish();
+        job.Finish(options.Output);
         return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, QuantizedModelFile.TensorBytes(options.Output), calibration);
     }
 
@@ -137,21 +140,29 @@ internal sealed class PtqRun : IDisposable
     /// <summary>Bytes of one stream.</summary>
     public long StreamBytes(int count) => (long)count * length * checkpoint.Config.HiddenSize * sizeof(float);
 
-    /// <summary>Bytes of the artifact's tensors, without the file's header.</summary>
+    /// <summary>Bytes of the artifact's file of tensors.</summary>
     public long CountBytes()
     {
         var layers = LayerNames().ToHashSet(StringComparer.Ordinal);
         var shapes = LlamaCheckpoint.BlockTensors(source.Config);
-        return Enumerable.Range(0, Blocks)
+        var tensors = Enumerable.Range(0, Blocks)
             .SelectMany(block => shapes.Select(tensor => (Name: LlamaCheckpoint.BlockPrefix(block) + tensor.Name, tensor.Shape)))
             .Concat(LlamaCheckpoint.OuterTensors(source.Config))
-            .Sum(tensor =>
+            .SelectMany(tensor =>
             {
                 var layer = tensor.Name.EndsWith(".weight", StringComparison.Ordinal) ? tensor.Name[..^".weight".Length] : string.Empty;
                 return layers.Contains(layer) && recipe.RuleFor(layer) is { } rule
-                    ? Numerics.QuantizedTensor.CountStoredBytes((int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, HasGroupIndex(rule))
-                    : tensor.Shape.Aggregate(1L, (count, side) => count * side) * source.StoredAs(tensor.Name).ByteSize();
+                    ? CompressedTensorsLayer.Layout(layer, (int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, rule.Activations?.Scheme, HasGroupIndex(rule), format)
+                    : [SafetensorsTensor.FromFloats(tensor.Name, source.StoredAs(tensor.Name), tensor.Shape, default)];
             });
+        var keys = recipe.KeyValueCache is { HasStaticKeys: true } ? Enumerable.Range(0, Blocks).Select(EmptyKeys) : [];
+        return QuantizedModelFile.CountTensorBytes(tensors, keys, recipe.KeyValueCache?.Keys);
+    }
+
+    private KeyQuantization EmptyKeys(int block)
+    {
+        var count = checkpoint.Config.KeyValueHeads * checkpoint.Config.HeadSize;
+        return new KeyQuantization(LlamaCheckpoint.BlockPrefix(block) + "self_attn", checkpoint.Config.KeyValueHeads, new float[count], new sbyte[count]);
     }
 
     private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
@@ -169,15 +180,13 @@ internal sealed class PtqRun : IDisposable
             for (; next < Units; next++)
             {
                 current = QuantizeUnit(next, current);
+                MemoryRelease.Run();
             }
         }
         finally
         {
             Array.ForEach(current, stream => stream.Dispose());
         }
-
-        cancellation.ThrowIfCancellationRequested();
-        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, options.Output);
     }
 
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
@@ -195,9 +204,6 @@ internal sealed class PtqRun : IDisposable
         // Nothing reads what the last unit puts out.
         ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number + 1))];
         Array.ForEach(inputs, stream => stream.Delete());
-
-        // Arrays of a block's size are only collected when asked for, and the next block needs as much.
-        GC.Collect();
         return outputs;
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nibble.Algorithms.Gptq;
 using Nibble.Algorithms.Hqq;
 using Nibble.Algorithms.ImportanceWeighted;
@@ -8,6 +9,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Learned;
 using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
@@ -25,6 +27,9 @@ namespace Nibble.Torch.Ptq;
 internal sealed class UnitQuantizer(
     Recipe recipe, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
 {
+    /// <summary>Weights of a stage above which the memory of rounding them is worth giving back before the next stage needs as much.</summary>
+    private const long LargeStage = 1 << 22;
+
     /// <summary>How long learning has taken, which grows with its steps.</summary>
     public TimeSpan LearningTime { get; private set; }
 
@@ -42,7 +47,7 @@ internal sealed class UnitQuantizer(
         {
             var stage = unit.Stages[i];
             using var statistics = recipe.Ptq.Sequential ? Collect(stage, Needs(stage), inputs, original) : early[i];
-            var factor = statistics.Needs.HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
+            var factor = Factor(stage, statistics);
             foreach (var (name, linear) in stage.Linears)
             {
                 if (recipe.RuleFor(name) is not { } rule)
@@ -56,6 +61,11 @@ internal sealed class UnitQuantizer(
                 Replace(name, linear, layer, rule, statistics);
                 layers.Add(layer);
                 finished();
+            }
+
+            if (stage.Linears.Sum(linear => linear.Value.Weight.numel()) > LargeStage)
+            {
+                MemoryRelease.Run();
             }
         }
 
@@ -154,9 +164,16 @@ internal sealed class UnitQuantizer(
         }
     }
 
-    private HessianFactor Factor(UnitStage stage, StageStatistics statistics)
+    /// <summary>What GPTQ needs for the layers of a stage; null where none of them is rounded by it.</summary>
+    private HessianFactor? Factor(UnitStage stage, StageStatistics statistics)
     {
-        var factor = statistics.Factor(recipe.Ptq);
+        var roundings = stage.Linears.Select(linear => recipe.RuleFor(linear.Key)?.Algorithms.Rounding).OfType<WeightRounding>().ToList();
+        if (!roundings.Any(rounding => rounding is WeightRounding.Gptq or WeightRounding.Gptaq))
+        {
+            return null;
+        }
+
+        var factor = statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq));
         if (factor.Warning is { } warning)
         {
             warn($"{stage.Linears[0].Key}: {warning}");
@@ -169,8 +186,10 @@ internal sealed class UnitQuantizer(
     {
         using var scope = NewDisposeScope();
         var (rows, columns, scheme) = (linear.OutFeatures, linear.InFeatures, rule.Weights!);
-        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight;
-        var weights = Conversion.ValuesOf(target);
+        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight.detach();
+
+        // Read where they are: a copy of the largest layer would count at the peak.
+        var weights = MemoryMarshal.Cast<byte, float>(target.cpu().contiguous().bytes);
         try
         {
             return rule.Algorithms.Rounding switch
@@ -200,10 +219,11 @@ internal sealed class UnitQuantizer(
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var dequantized = tensor(layer.Weight.Dequantize(), device: device).view(linear.Weight.shape);
+        var dequantized = empty(linear.Weight.shape);
+        layer.Weight.Dequantize(MemoryMarshal.Cast<byte, float>(dequantized.bytes));
         if (rule.Algorithms is { BiasCorrection: true, Learning: RoundingLearning.None })
         {
-            CorrectBias(name, linear, linear.Weight, dequantized, statistics);
+            CorrectBias(name, linear, linear.Weight, dequantized.to(device), statistics);
         }
 
         linear.Weight.copy_(dequantized);

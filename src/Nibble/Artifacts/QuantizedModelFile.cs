@@ -16,11 +16,20 @@ namespace Nibble.Artifacts;
 /// </remarks>
 public static class QuantizedModelFile
 {
+    private static readonly Dictionary<string, string> Metadata = new() { ["format"] = "pt" };
+
     /// <summary>Whether a folder holds a quantized model that <see cref="Save"/> wrote.</summary>
     public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
 
     /// <summary>Bytes of an artifact's tensors on disk.</summary>
     public static long TensorBytes(string folder) => new FileInfo(Path.Combine(folder, Checkpoint.WeightsName)).Length;
+
+    /// <summary>Bytes that an artifact's tensors will take on disk, known from their names, types and shapes.</summary>
+    /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>
+    /// <param name="staticKeys">The blocks whose keys have fixed parameters; only how many they are counts.</param>
+    /// <param name="keys">The scheme of those keys; null where there are none.</param>
+    public static long CountTensorBytes(IEnumerable<SafetensorsTensor> tensors, IEnumerable<KeyQuantization> staticKeys, QuantizationScheme? keys) =>
+        SafetensorsWriter.CountBytes([.. tensors, .. staticKeys.SelectMany(block => CompressedTensorsKeys.Tensors(block, keys!))], Metadata);
 
     /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
     /// <param name="model">The model.</param>
@@ -148,7 +157,7 @@ public static class QuantizedModelFile
 
     private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)
     {
-        SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+        SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, Metadata);
         WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer => WriteConfig(writer, manifest, tensors));
         WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
     }

@@ -103,6 +103,25 @@ public sealed class LlamaConfigTests
         Assert.Contains(complaint, message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("model_type", "\"mixtral\"", "model_type is 'mixtral'")]
+    [InlineData("model_type", "\"qwen2_moe\"", "model_type is 'qwen2_moe'")]
+    [InlineData("model_type", "\"qwen3_moe\"", "model_type is 'qwen3_moe'")]
+    [InlineData("model_type", "\"olmoe\"", "model_type is 'olmoe'")]
+    [InlineData("model_type", "\"deepseek_v3\"", "model_type is 'deepseek_v3'")]
+    [InlineData("num_local_experts", "8", "num_local_experts is 8")]
+    [InlineData("num_experts", "128", "num_experts is 128")]
+    [InlineData("n_routed_experts", "64", "n_routed_experts is 64")]
+    public void Parse_RefusesMixturesOfExperts(string key, string json, string sign) => Assert.Equal(
+        $"model/config.json: {sign}: mixture-of-experts models are not supported; supported are dense models of the types llama, mistral, qwen2, qwen3",
+        Assert.Throws<NibbleException>(() => Parse((key, json))).Message);
+
+    [Theory]
+    [InlineData("0")]
+    [InlineData("1")]
+    [InlineData("null")]
+    public void Parse_TakesOneExpertForADenseModel(string experts) => Assert.Equal(Parse(), Parse(("num_local_experts", experts), ("num_experts", experts)));
+
     [Fact]
     public void Parse_RefusesASlidingWindowThatIsNoLength() => Assert.Contains(
         "'sliding_window' is \"wide\"",

@@ -99,6 +99,7 @@ public sealed record LlamaConfig
             }
 
             var type = Text("model_type", string.Empty);
+            RequireDense(type);
             if (!SupportedTypes.Contains(type))
             {
                 throw new NibbleException($"{source}: model_type is '{type}', which is not supported; supported: {string.Join(", ", SupportedTypes)} (SmolLM checkpoints are of type llama)");
@@ -143,6 +144,26 @@ public sealed record LlamaConfig
                 SlidingWindow = Window(type),
             };
         }
+
+        /// <summary>Refuses mixtures of experts, which say so by their type or by a number of experts.</summary>
+        private void RequireDense(string type)
+        {
+            foreach (var key in (string[])["num_local_experts", "num_experts", "n_routed_experts"])
+            {
+                if (Get(key) is { ValueKind: JsonValueKind.Number } count && count.TryGetInt64(out var experts) && experts > 1)
+                {
+                    throw Mixture($"{key} is {experts}");
+                }
+            }
+
+            if (!SupportedTypes.Contains(type) && (type.Contains("moe", StringComparison.Ordinal) || type is "mixtral" or "dbrx" or "deepseek_v2" or "deepseek_v3" or "gpt_oss"))
+            {
+                throw Mixture($"model_type is '{type}'");
+            }
+        }
+
+        private NibbleException Mixture(string sign) =>
+            new($"{source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types {string.Join(", ", SupportedTypes)}");
 
         private int? Window(string type) =>
             (type == "mistral" || Flag("use_sliding_window", false)) && Get("sliding_window") is not null ? Positive("sliding_window") : null;

@@ -32,45 +32,63 @@ public static class CompressedTensorsLayer
     public static CompressedTensorsFormat FormatFor(IEnumerable<(QuantizationScheme Weight, QuantizationScheme? Input)> schemes) =>
         schemes.All(layer => layer is { Weight.Bits: 8, Input.Bits: 8 }) ? CompressedTensorsFormat.IntQuantized : CompressedTensorsFormat.PackQuantized;
 
-    /// <summary>The tensors of a layer.</summary>
-    internal static IEnumerable<SafetensorsTensor> Tensors(QuantizedLayer layer, CompressedTensorsFormat format)
+    /// <summary>The names, types and shapes of a layer's tensors, which cannot be asked for their bytes.</summary>
+    /// <param name="name">The layer's name.</param>
+    /// <param name="rows">Outputs.</param>
+    /// <param name="columns">Inputs.</param>
+    /// <param name="weights">The weight's scheme.</param>
+    /// <param name="input">The input's scheme; null when it stays float.</param>
+    /// <param name="hasGroupIndex">Whether the groups hold scattered columns.</param>
+    /// <param name="format">How codes are stored.</param>
+    public static IEnumerable<SafetensorsTensor> Layout(string name, int rows, int columns, QuantizationScheme weights, QuantizationScheme? input, bool hasGroupIndex, CompressedTensorsFormat format)
     {
-        var weight = layer.Weight;
-        var (rows, columns, bits) = (weight.Rows, weight.Columns, weight.Scheme.Bits);
+        ArgumentNullException.ThrowIfNull(weights);
+        return Tensors(name, rows, columns, weights, input, hasGroupIndex, format, () => throw new InvalidOperationException($"Of the layer {name} only the layout is known."));
+    }
+
+    /// <summary>The tensors of a layer.</summary>
+    internal static IEnumerable<SafetensorsTensor> Tensors(QuantizedLayer layer, CompressedTensorsFormat format) =>
+        Tensors(layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input?.Scheme, layer.Weight.GroupIndex is not null, format, () => layer);
+
+    private static IEnumerable<SafetensorsTensor> Tensors(
+        string name, int rows, int columns, QuantizationScheme weights, QuantizationScheme? input, bool hasGroupIndex, CompressedTensorsFormat format, Func<QuantizedLayer> layer)
+    {
+        var bits = weights.Bits;
         if (format == CompressedTensorsFormat.IntQuantized)
         {
-            yield return new SafetensorsTensor($"{layer.Name}.weight", ElementType.I8, [rows, columns], stream => stream.Write(MemoryMarshal.AsBytes(weight.Codes.AsSpan())));
+            yield return Tensor("weight", ElementType.I8, [rows, columns], (it, stream) => stream.Write(MemoryMarshal.AsBytes(it.Weight.Codes.AsSpan())));
         }
         else
         {
-            var shape = new long[] { rows, columns };
-            yield return new SafetensorsTensor(
-                $"{layer.Name}.weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)], stream => stream.Write(PackedWords.PackRows(weight.Codes, rows, columns, bits)));
-            yield return SafetensorsTensor.FromBytes($"{layer.Name}.weight_shape", ElementType.I64, [2], MemoryMarshal.AsBytes(shape.AsSpan()).ToArray());
+            yield return Tensor("weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)], (it, stream) => stream.Write(PackedWords.PackRows(it.Weight.Codes, rows, columns, bits)));
+            yield return Tensor("weight_shape", ElementType.I64, [2], (_, stream) => stream.Write(MemoryMarshal.AsBytes(new long[] { rows, columns }.AsSpan())));
         }
 
-        var scaleShape = ScaleShape(weight.Scheme, rows, columns);
-        yield return Scales($"{layer.Name}.weight_scale", weight.Scheme, scaleShape, weight.Scales);
-        if (!weight.Scheme.Symmetric)
+        var scaleShape = ScaleShape(weights, rows, columns);
+        yield return Tensor("weight_scale", StoredAs(weights), scaleShape, (it, stream) => stream.Write(StoredAs(weights).ToBytes(it.Weight.Scales)));
+        if (!weights.Symmetric)
         {
-            yield return ZeroPointsArePacked(weight.Scheme, format)
-                ? SafetensorsTensor.FromBytes($"{layer.Name}.weight_zero_point", ElementType.I32, [PackedWords.Count(rows, bits), scaleShape[1]], PackedWords.PackColumns(weight.ZeroPoints, rows, (int)scaleShape[1], bits))
-                : SafetensorsTensor.FromBytes($"{layer.Name}.weight_zero_point", ElementType.I8, scaleShape, MemoryMarshal.AsBytes(weight.ZeroPoints.AsSpan()).ToArray());
+            yield return ZeroPointsArePacked(weights, format)
+                ? Tensor("weight_zero_point", ElementType.I32, [PackedWords.Count(rows, bits), scaleShape[1]], (it, stream) => stream.Write(PackedWords.PackColumns(it.Weight.ZeroPoints, rows, (int)scaleShape[1], bits)))
+                : Tensor("weight_zero_point", ElementType.I8, scaleShape, (it, stream) => stream.Write(MemoryMarshal.AsBytes(it.Weight.ZeroPoints.AsSpan())));
         }
 
-        if (weight.GroupIndex is { } groups)
+        if (hasGroupIndex)
         {
-            yield return SafetensorsTensor.FromBytes($"{layer.Name}.weight_g_idx", ElementType.I32, [columns], MemoryMarshal.AsBytes(groups.AsSpan()).ToArray());
+            yield return Tensor("weight_g_idx", ElementType.I32, [columns], (it, stream) => stream.Write(MemoryMarshal.AsBytes(it.Weight.GroupIndex.AsSpan())));
         }
 
-        if (layer.Input is { Static: { } fixedParameters, Scheme: var input })
+        if (input is { Granularity: PerTensor })
         {
-            yield return Scales($"{layer.Name}.input_scale", input, One, [fixedParameters.Scale]);
+            yield return Tensor("input_scale", StoredAs(input), One, (it, stream) => stream.Write(StoredAs(input).ToBytes([it.Input!.Static!.Value.Scale])));
             if (!input.Symmetric)
             {
-                yield return SafetensorsTensor.FromBytes($"{layer.Name}.input_zero_point", ElementType.I8, One, new[] { (byte)(sbyte)fixedParameters.ZeroPoint });
+                yield return Tensor("input_zero_point", ElementType.I8, One, (it, stream) => stream.WriteByte((byte)(sbyte)it.Input!.Static!.Value.ZeroPoint));
             }
         }
+
+        SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Action<QuantizedLayer, Stream> write) =>
+            new($"{name}.{part}", type, shape, stream => write(layer(), stream));
     }
 
     /// <summary>Reads a layer.</summary>

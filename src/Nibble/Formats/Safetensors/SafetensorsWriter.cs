@@ -43,7 +43,7 @@ public static class SafetensorsWriter
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(tensors);
-        SafetensorsTensor[] ordered = [.. tensors.OrderByDescending(tensor => tensor.ElementType.ByteSize()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];
+        var ordered = Order(tensors);
         var header = Header(ordered, metadata);
         AtomicFile.Write(path, stream =>
         {
@@ -62,6 +62,19 @@ public static class SafetensorsWriter
             }
         });
     }
+
+    /// <summary>Bytes of the file that <see cref="Write"/> would write.</summary>
+    /// <param name="tensors">The tensors; none is asked for its bytes.</param>
+    /// <param name="metadata">Free-form metadata.</param>
+    /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, or a shape is too large.</exception>
+    public static long CountBytes(IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        ArgumentNullException.ThrowIfNull(tensors);
+        return SafetensorsHeader.LengthSize + Header(Order(tensors), metadata).Length + tensors.Sum(ByteLength);
+    }
+
+    private static SafetensorsTensor[] Order(IReadOnlyList<SafetensorsTensor> tensors) =>
+        [.. tensors.OrderByDescending(tensor => tensor.ElementType.ByteSize()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];
 
     private static byte[] Header(SafetensorsTensor[] tensors, IReadOnlyDictionary<string, string>? metadata)
     {

@@ -32,7 +32,7 @@ public class GptqTests
     public void EqualsThePapersEquationsCodeForCode()
     {
         var (decided, all) = (0, 0);
-        Gen.Select(RandomLayer.Any, Schemes, OptionsWith(Gen.OneOfConst(WeightRange.MinMax, WeightRange.Mse))).Sample(
+        Gen.Select(RandomLayer.Any, Schemes, OptionsWith(Gen.OneOf(Gen.Const(WeightRange.MinMax), Gen.Const(WeightRange.Mse)))).Sample(
             (layer, scheme, options) =>
             {
                 var expected = PaperGptq.Quantize(layer, scheme, options.Order, options.Range, options.WeighByImportance);

@@ -1,4 +1,3 @@
-using Nibble.Algorithms.Gptq;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
