@@ -36,6 +36,9 @@ internal sealed class AdaRoundWeight : LearnedWeight
 
     public override Parameter Rounding => choice;
 
+    /// <summary>From 0 to 1, h takes V from -2.4 to 2.4; a few hundred steps must be enough to go there and to change sides before.</summary>
+    public override double RoundingRate => 30;
+
     public override Tensor Penalty(double progress)
     {
         if (progress < WarmUp)

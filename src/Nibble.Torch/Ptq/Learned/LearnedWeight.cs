@@ -49,6 +49,9 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
     /// <summary>What is learned about the codes.</summary>
     public abstract Parameter Rounding { get; }
 
+    /// <summary>The rate of <see cref="Rounding"/> for a learning rate of 1, which is meant in steps of the grid.</summary>
+    public abstract double RoundingRate { get; }
+
     /// <summary>What is learned about the scales.</summary>
     public Parameter Logarithm => logarithm;
 

@@ -33,8 +33,8 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
     /// <summary>What a weight that is wholly undecided costs, where the whole error at first costs 1 and all weights together are 1.</summary>
     private const double PenaltyWeight = 1;
 
-    /// <summary>The rate of the scales' logarithms for a rate of 1 of the roundings.</summary>
-    private const double ScaleRate = 0.1;
+    /// <summary>The rate of the scales' logarithms, as a share of the learning rate.</summary>
+    private const double ScaleRate = 0.03;
 
     /// <summary>How long the steps have taken, without what grows with the number of windows.</summary>
     public TimeSpan TrainingTime { get; private set; }
@@ -139,7 +139,10 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
         Adam.ParamGroup Group(IEnumerable<Parameter> parameters, double rate) =>
             new(parameters, new Adam.Options { LearningRate = rate, InitialLearningRate = rate, beta1 = 0.9, beta2 = 0.99, eps = 1e-8 });
         return optim.Adam(
-            [Group(weights.Select(weight => weight.Rounding), settings.LearningRate), Group(weights.Select(weight => weight.Logarithm), ScaleRate * settings.LearningRate)],
+            [
+                .. weights.Select(weight => Group([weight.Rounding], weight.RoundingRate * settings.LearningRate)),
+                Group(weights.Select(weight => weight.Logarithm), ScaleRate * settings.LearningRate),
+            ],
             settings.LearningRate);
     }
 

@@ -30,6 +30,8 @@ internal sealed class SignRoundWeight : LearnedWeight
 
     public override Parameter Rounding => position;
 
+    public override double RoundingRate => 1;
+
     public override void Constrain()
     {
         using var guard = no_grad();
