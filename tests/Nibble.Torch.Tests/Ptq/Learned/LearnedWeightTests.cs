@@ -141,7 +141,7 @@ public sealed class LearnedWeightTests
     {
         using var scope = NewDisposeScope();
         var start = new QuantizedTensor(1, 1, new QuantizationScheme(3, symmetric: true, Granularity.Channel), [1], [0.5f], []);
-        using var learned = new AdaRoundWeight(tensor(new[] { 0.6f }, 1, 1), start);
+        using var learned = new AdaRoundWeight(full([1, 1], 0.6f), start);
         double[] progress = [0.2, 0.5, 0.8, 1];
         var paid = Array.ConvertAll(progress, done => learned.Penalty(done).item<float>());
         Assert.Equal(1 - Math.Pow(0.6, 20), paid[0], 1e-4);
