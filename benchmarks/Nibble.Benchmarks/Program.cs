@@ -8,4 +8,10 @@ if (args is ["gptq", .. var rest])
     return;
 }
 
+if (args is ["synthetic-llama", .. var where])
+{
+    SyntheticLlama.Run(where);
+    return;
+}
+
 BenchmarkSwitcher.FromAssembly(typeof(KernelBenchmarks).Assembly).Run(args, DefaultConfig.Instance.AddColumn(new ThroughputColumn()));

@@ -15,6 +15,7 @@ internal static class CompareCommand
     private const string TableName = "table.md";
     private const int DefaultWindows = 40;
     private static readonly int[] DefaultWidths = [8, 4, 2];
+    private const string DefaultAlgorithms = "gptaq";
     private const string DefaultPrompt = "Once upon a time, there was a";
 
     /// <summary>Enough for the built-in model to adapt to 2 bits within the minutes a newcomer waits.</summary>
@@ -29,6 +30,7 @@ internal static class CompareCommand
         var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
         var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
         activations.AcceptOnlyFromAmong("16", "8", "4");
+        var algorithms = new Option<string>("--algorithms") { Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.", DefaultValueFactory = _ => DefaultAlgorithms };
         var steps = CommonOptions.Steps($"{BuiltInQat.Steps} for the built-in model and {new QatSettings().Steps} for others");
         var context = CommonOptions.Context();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
@@ -39,7 +41,7 @@ internal static class CompareCommand
         var json = CommonOptions.Json();
         var command = new Command("compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs.")
         {
-            model, data, evalData, bits, group, activations, steps, context, windows, prompt, output, seed, threads, json,
+            model, data, evalData, bits, group, activations, algorithms, steps, context, windows, prompt, output, seed, threads, json,
         };
         command.Validators.Add(result =>
         {
@@ -60,6 +62,7 @@ internal static class CompareCommand
             var builtIn = parsed.GetValue(model) is null;
             var settings = builtIn ? BuiltInQat : new QatSettings();
             var recipes = (parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths).Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
+            var ptqRecipes = recipes.ConvertAll(recipe => RecipePresets.Parse($"{recipe.Name}-{parsed.GetValue(algorithms)}"));
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.
@@ -71,6 +74,7 @@ internal static class CompareCommand
                     parsed.GetValue(data) ?? BuiltInModel.TrainingText,
                     parsed.GetValue(evalData) ?? BuiltInModel.EvaluationText,
                     recipes,
+                    ptqRecipes,
                     settings with { Steps = parsed.GetValue(steps) ?? settings.Steps },
                     parsed.GetValue(context),
                     parsed.GetValue(windows) ?? DefaultWindows,

@@ -104,7 +104,7 @@ internal static class PtqCommand
         if (json)
         {
             host.WriteJson(
-                new EstimateDocument(EstimateDocument.CurrentSchema, options.Model, options.Recipe.Name, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes),
+                new EstimateDocument(EstimateDocument.CurrentSchema, Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model))), options.Recipe.Name, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes),
                 CliJson.Default.EstimateDocument);
             return;
         }

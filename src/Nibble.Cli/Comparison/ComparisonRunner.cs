@@ -17,7 +17,8 @@ namespace Nibble.Cli.Comparison;
 /// <param name="Model">The float checkpoint's folder.</param>
 /// <param name="TrainingText">Calibrates PTQ, trains QAT and the control.</param>
 /// <param name="EvaluationText">Scores every variant.</param>
-/// <param name="Recipes">One a width; PTQ and QAT both follow it.</param>
+/// <param name="Recipes">One a width.</param>
+/// <param name="PtqRecipes">The same with what PTQ does to the weights, in the same order.</param>
 /// <param name="Qat">How QAT and the control train.</param>
 /// <param name="Context">Tokens in an evaluation window; null for 512 or what the model takes.</param>
 /// <param name="Windows">Evaluation windows at most.</param>
@@ -30,6 +31,7 @@ internal sealed record ComparisonOptions(
     string TrainingText,
     string EvaluationText,
     IReadOnlyList<Recipe> Recipes,
+    IReadOnlyList<Recipe> PtqRecipes,
     QatSettings Qat,
     int? Context,
     int Windows,
@@ -74,7 +76,7 @@ internal sealed class ComparisonRunner : IDisposable
     {
         var (baseline, scored) = MeasureFloat();
         var runs = new List<ComparisonRun>();
-        runs.AddRange(options.Recipes.Select(PostTraining));
+        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, PostTraining));
         runs.Add(Control());
         runs.AddRange(options.Recipes.Select(Training));
         var model = original.Model;
@@ -111,14 +113,14 @@ internal sealed class ComparisonRunner : IDisposable
         return (baseline, scored);
     }
 
-    private ComparisonRun PostTraining(Recipe recipe)
+    private ComparisonRun PostTraining(Recipe width, Recipe recipe)
     {
         var name = $"ptq {recipe.Name}";
         progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         var quantized = PostTrainingQuantizer.Run(original, recipe, training, options.Seed, progress, cancellation);
-        return Measure(name, RunMethod.Ptq, recipe, quantized, started, memory, []);
+        return Measure(name, RunMethod.Ptq, width, quantized, started, memory, []);
     }
 
     private ComparisonRun Training(Recipe recipe)

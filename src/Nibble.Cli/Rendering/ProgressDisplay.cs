@@ -40,25 +40,27 @@ internal static class ProgressDisplay
     {
         private string? stage;
         private long start;
+        private long first;
 
         /// <summary>Whether the value begins a stage.</summary>
         public bool Enter(string run, RunProgress value)
         {
-            if (stage == run + value.Stage && value.Done > 1)
+            if (stage == run + value.Stage && value.Done > first)
             {
                 return false;
             }
 
             stage = run + value.Stage;
+            first = value.Done;
             start = Stopwatch.GetTimestamp();
             return true;
         }
 
-        /// <summary>Measured from the first unit's end, so that warming up does not count.</summary>
+        /// <summary>Measured from the first unit's end, so that neither warming up counts nor what a run before has done.</summary>
         public readonly double Of(RunProgress value)
         {
             var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            return value.Done > 1 && seconds > 0 ? (value.Done - 1) / seconds : 0;
+            return value.Done > first && seconds > 0 ? (value.Done - first) / seconds : 0;
         }
     }
 

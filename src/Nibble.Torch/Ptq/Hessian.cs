@@ -44,13 +44,9 @@ public sealed class Hessian : IDisposable
         Tokens += tokens.shape[0];
     }
 
-    /// <summary>What GPTQ needs, computed on the processor. The sum stays as it is, so that more inputs may follow.</summary>
-    /// <remarks>On top of the sum it takes the memory of two matrices of its size, of which the result keeps one.</remarks>
-    /// <param name="byActivation">Whether columns are quantized by falling diagonal instead of in their own order.</param>
-    /// <param name="dampening">What is added to the diagonal, as a share of its mean; raised where it is not enough, see <see cref="HessianFactor.Warning"/>.</param>
-    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
-    /// <exception cref="NibbleException">There were no inputs, or some that are not finite.</exception>
-    public HessianFactor Factor(bool byActivation = false, double dampening = 0.01, int? threads = null)
+    /// <summary>The Hessian, row by row, as <see cref="HessianFactor.Create"/> takes it.</summary>
+    /// <exception cref="NibbleException">There were no inputs.</exception>
+    public float[] Values()
     {
         if (Tokens == 0)
         {
@@ -69,7 +65,7 @@ public sealed class Hessian : IDisposable
             values[i] *= scale;
         }
 
-        return HessianFactor.Create(values, columns, byActivation, dampening, threads);
+        return values;
     }
 
     /// <summary>Gives the memory back.</summary>

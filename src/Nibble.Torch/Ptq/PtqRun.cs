@@ -179,6 +179,7 @@ internal sealed class PtqRun : IDisposable
             for (; next < Units; next++)
             {
                 current = QuantizeUnit(next, current);
+                MemoryRelease.Run();
             }
         }
         finally
@@ -191,10 +192,19 @@ internal sealed class PtqRun : IDisposable
     {
         using var unit = source.Load(number, device);
         Scale(unit, number, inputs);
-        var quantizer = new UnitQuantizer(recipe, device, LayerDone, options.Warn ?? (_ => { }), cancellation);
+        var quantizer = new UnitQuantizer(recipe, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
-        var layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
+        IReadOnlyList<QuantizedLayer> layers;
+        try
+        {
+            layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
+        }
+
         learning = quantizer.LearningTime;
         var keys = Cache(unit, number, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
@@ -202,9 +212,6 @@ internal sealed class PtqRun : IDisposable
         // Nothing reads what the last unit puts out.
         ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number + 1))];
         Array.ForEach(inputs, stream => stream.Delete());
-
-        // Arrays of a block's size are only collected when asked for, and the next block needs as much.
-        GC.Collect();
         return outputs;
     }
 

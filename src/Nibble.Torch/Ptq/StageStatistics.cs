@@ -85,7 +85,19 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     public Tensor Moments() => hessian!.Sum / (double)tokens;
 
     /// <summary>What GPTQ needs.</summary>
-    public HessianFactor Factor(PtqSettings settings) => hessian!.Factor(settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
+    /// <param name="settings">Dampening and order.</param>
+    /// <param name="last">Whether nothing else needs the sums, which are as large as what the factorization works on, and are given back before it.</param>
+    public HessianFactor Factor(PtqSettings settings, bool last)
+    {
+        var values = hessian!.Values();
+        if (last)
+        {
+            hessian.Dispose();
+            hessian = null;
+        }
+
+        return HessianFactor.Create(values, (int)Math.Sqrt(values.Length), settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
+    }
 
     /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>
     /// <remarks>

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nibble.Algorithms.Gptq;
 using Nibble.Algorithms.Hqq;
 using Nibble.Algorithms.ImportanceWeighted;
@@ -7,20 +8,27 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models;
+using Nibble.Torch.Native;
+using Nibble.Torch.Ptq.Learned;
 using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, corrects biases.</summary>
+/// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, learns the rounding of the whole unit, corrects biases.</summary>
 /// <param name="recipe">What to do with each layer.</param>
+/// <param name="seed">Drives everything random in this unit.</param>
 /// <param name="device">Where tensors are.</param>
 /// <param name="finished">Told of each layer that is done.</param>
+/// <param name="progress">Told after each step of learning.</param>
 /// <param name="warn">Told what the user should know.</param>
 /// <param name="cancellation">Stops between layers and batches.</param>
-internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finished, Action<string> warn, CancellationToken cancellation)
+internal sealed class UnitQuantizer(
+    Recipe recipe, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
 {
+    /// <summary>Weights of a stage above which the memory of rounding them is worth giving back before the next stage needs as much.</summary>
+    private const long LargeStage = 1 << 22;
+
     /// <summary>How long learning has taken, which grows with its steps.</summary>
     public TimeSpan LearningTime { get; private set; }
 
@@ -32,13 +40,13 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
     public IReadOnlyList<QuantizedLayer> Quantize(QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
         var ranges = ActivationCalibration.Observe(unit.Linears, recipe, () => inputs!.ForEach(device, (_, x) => unit.Forward(x), cancellation));
-        var early = recipe.Ptq.Sequential ? [] : unit.Stages.Select(stage => Collect(stage, inputs, original)).ToList();
+        var early = recipe.Ptq.Sequential ? [] : unit.Stages.Select(stage => Collect(stage, Needs(stage), inputs, original)).ToList();
         var layers = new List<QuantizedLayer>();
         for (var i = 0; i < unit.Stages.Count; i++)
         {
             var stage = unit.Stages[i];
-            using var statistics = recipe.Ptq.Sequential ? Collect(stage, inputs, original) : early[i];
-            var factor = statistics.Needs.HasFlag(StageNeeds.Hessian) ? Factor(stage, statistics) : null;
+            using var statistics = recipe.Ptq.Sequential ? Collect(stage, Needs(stage), inputs, original) : early[i];
+            var factor = Factor(stage, statistics);
             foreach (var (name, linear) in stage.Linears)
             {
                 if (recipe.RuleFor(name) is not { } rule)
@@ -53,16 +61,61 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
                 layers.Add(layer);
                 finished();
             }
+
+            if (stage.Linears.Sum(linear => linear.Value.Weight.numel()) > LargeStage)
+            {
+                MemoryRelease.Run();
+            }
         }
 
-        return layers;
+        return Learn(unit, inputs, original, layers);
+    }
+
+    /// <summary>Learns the rounding of the layers whose rules say so.</summary>
+    private List<QuantizedLayer> Learn(
+        QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original, List<QuantizedLayer> layers)
+    {
+        var linears = unit.Linears.ToDictionary();
+        var floats = original?.Unit.Linears.ToDictionary();
+        List<LearningLayer> learning =
+        [
+            .. from layer in layers
+               let algorithms = recipe.RuleFor(layer.Name)!.Algorithms
+               where algorithms.Learning != RoundingLearning.None
+               select new LearningLayer(layer.Name, linears[layer.Name], floats![layer.Name].Weight, layer.Weight, algorithms.Learning),
+        ];
+        if (learning.Count == 0)
+        {
+            return layers;
+        }
+
+        var learner = new RoundingLearner(recipe.Ptq, seed, device, progress, cancellation);
+        var learned = learner.Learn(unit, inputs!, original!.Value.Unit, original.Value.Inputs, learning);
+        LearningTime = learner.TrainingTime;
+        var weights = learning.Zip(learned).ToDictionary(item => item.First.Name, item => item.Second);
+        foreach (var stage in unit.Stages)
+        {
+            var corrected = stage.Linears.Where(linear => weights.ContainsKey(linear.Key) && recipe.RuleFor(linear.Key)!.Algorithms.BiasCorrection).ToList();
+            if (corrected.Count == 0)
+            {
+                continue;
+            }
+
+            using var statistics = Collect(stage, StageNeeds.Mean, inputs, original);
+            foreach (var (name, linear) in corrected)
+            {
+                CorrectBias(name, linear, floats![name].Weight, linear.Weight, statistics);
+            }
+        }
+
+        return [.. layers.Select(layer => weights.TryGetValue(layer.Name, out var weight) ? layer with { Weight = weight } : layer)];
     }
 
     private StageNeeds Needs(UnitStage stage) => stage.Linears
         .Select(linear => recipe.RuleFor(linear.Key)?.Algorithms)
         .OfType<WeightAlgorithms>()
         .Aggregate(StageNeeds.None, (needs, algorithms) => needs
-            | (algorithms.BiasCorrection ? StageNeeds.Mean : StageNeeds.None)
+            | (algorithms is { BiasCorrection: true, Learning: RoundingLearning.None } ? StageNeeds.Mean : StageNeeds.None)
             | (algorithms.Scaling == ChannelScaling.Awq ? StageNeeds.Hessian : StageNeeds.None)
             | algorithms.Rounding switch
             {
@@ -72,9 +125,8 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
                 _ => StageNeeds.None,
             });
 
-    private StageStatistics Collect(UnitStage stage, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
+    private StageStatistics Collect(UnitStage stage, StageNeeds needs, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
-        var needs = Needs(stage);
         var statistics = new StageStatistics(needs);
         if (needs == StageNeeds.None)
         {
@@ -111,9 +163,16 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         }
     }
 
-    private HessianFactor Factor(UnitStage stage, StageStatistics statistics)
+    /// <summary>What GPTQ needs for the layers of a stage; null where none of them is rounded by it.</summary>
+    private HessianFactor? Factor(UnitStage stage, StageStatistics statistics)
     {
-        var factor = statistics.Factor(recipe.Ptq);
+        var roundings = stage.Linears.Select(linear => recipe.RuleFor(linear.Key)?.Algorithms.Rounding).OfType<WeightRounding>().ToList();
+        if (!roundings.Any(rounding => rounding is WeightRounding.Gptq or WeightRounding.Gptaq))
+        {
+            return null;
+        }
+
+        var factor = statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq));
         if (factor.Warning is { } warning)
         {
             warn($"{stage.Linears[0].Key}: {warning}");
@@ -126,8 +185,10 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
     {
         using var scope = NewDisposeScope();
         var (rows, columns, scheme) = (linear.OutFeatures, linear.InFeatures, rule.Weights!);
-        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight;
-        var weights = Conversion.ValuesOf(target);
+        var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight.detach();
+
+        // Read where they are: a copy of the largest layer would count at the peak.
+        var weights = MemoryMarshal.Cast<byte, float>(target.cpu().contiguous().bytes);
         try
         {
             return rule.Algorithms.Rounding switch
@@ -152,26 +213,33 @@ internal sealed class UnitQuantizer(Recipe recipe, Device device, Action finishe
         }
     }
 
-    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so.</summary>
+    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so and nothing is learned before.</summary>
     private void Replace(string name, QuantizableLinear linear, QuantizedLayer layer, RecipeRule rule, StageStatistics statistics)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var dequantized = tensor(layer.Weight.Dequantize(), device: device).view(linear.Weight.shape);
-        if (rule.Algorithms.BiasCorrection)
+        var dequantized = empty(linear.Weight.shape);
+        layer.Weight.Dequantize(MemoryMarshal.Cast<byte, float>(dequantized.bytes));
+        if (rule.Algorithms is { BiasCorrection: true, Learning: RoundingLearning.None })
         {
-            if (linear.Bias is { } bias)
-            {
-                // Nagel et al. 2019, section 4.2: the mean error of the output is (W - Q) E[x].
-                bias.add_((linear.Weight - dequantized).matmul(statistics.Mean()));
-            }
-            else
-            {
-                warn($"{name} has no bias, so that none is corrected");
-            }
+            CorrectBias(name, linear, linear.Weight, dequantized.to(device), statistics);
         }
 
         linear.Weight.copy_(dequantized);
         linear.InputQuantizer = InputQuantizers.Create(layer.Input);
+    }
+
+    /// <summary>Takes the mean error of a layer's output out of its bias, <c>(W - Q) E[x]</c> (Nagel et al. 2019, section 4.2).</summary>
+    private void CorrectBias(string name, QuantizableLinear linear, Tensor weight, Tensor dequantized, StageStatistics statistics)
+    {
+        if (linear.Bias is not { } bias)
+        {
+            warn($"{name} has no bias, so that none is corrected");
+            return;
+        }
+
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        bias.add_((weight - dequantized).matmul(statistics.Mean()));
     }
 }

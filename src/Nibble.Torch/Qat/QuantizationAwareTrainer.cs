@@ -63,6 +63,11 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would leave behind; train with keys per token, or use post-training quantization");
         }
 
+        if (recipe.Rotation != Rotation.None)
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
+        }
+
         inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration);
         foreach (var (name, layer) in source.Model.Linears)
         {

@@ -38,10 +38,10 @@ public enum RoundingLearning
     /// <summary>It is not.</summary>
     None,
 
-    /// <summary>Up or down, by a regularised relaxation (Nagel et al. 2020).</summary>
+    /// <summary>Up or down, by a relaxation that hardens (Nagel et al. 2020), and scales.</summary>
     AdaRound,
 
-    /// <summary>Offsets before rounding, and ranges, by signed gradient descent (Cheng et al. 2023).</summary>
+    /// <summary>Offsets before rounding, through a straight-through gradient (Cheng et al. 2023), and scales.</summary>
     SignRound,
 }
 

@@ -22,7 +22,7 @@ public sealed class CompareCommandTests : IDisposable
         Assert.True(baseline.GetProperty("perplexity").GetDouble() > 1);
         Assert.Equal(new FileInfo(folder.Weights).Length, baseline.GetProperty("bytes").GetInt64());
         var runs = document.GetProperty("runs").EnumerateArray().ToDictionary(item => item.GetProperty("name").GetString()!);
-        Assert.Equal(["float control", "ptq w2a16-g32", "ptq w8a16-g32", "qat w2a16-g32", "qat w8a16-g32"], runs.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(["float control", "ptq w2a16-g32-gptaq", "ptq w8a16-g32-gptaq", "qat w2a16-g32", "qat w8a16-g32"], runs.Keys.Order(StringComparer.Ordinal));
         foreach (var (name, item) in runs)
         {
             var control = name == "float control";
@@ -39,7 +39,7 @@ public sealed class CompareCommandTests : IDisposable
             Assert.True(item.GetProperty("peakBytes").GetInt64() > 1 << 20);
         }
 
-        Assert.True(runs["ptq w2a16-g32"].GetProperty("kl").GetDouble() > 10 * runs["ptq w8a16-g32"].GetProperty("kl").GetDouble());
+        Assert.True(runs["ptq w2a16-g32-gptaq"].GetProperty("kl").GetDouble() > 10 * runs["ptq w8a16-g32-gptaq"].GetProperty("kl").GetDouble());
         Assert.Contains("qat w2a16-g32: train 2/2 loss", run.Error, StringComparison.Ordinal);
     }
 
@@ -49,12 +49,12 @@ public sealed class CompareCommandTests : IDisposable
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "4"), "--json", "-o", folder.At("out")]);
 
         Assert.Equal(
-            ["compare.json", "ptq-w4a16-g32", "qat-w4a16-g32", "report.html", "table.md"],
+            ["compare.json", "ptq-w4a16-g32-gptaq", "qat-w4a16-g32", "report.html", "table.md"],
             Directory.EnumerateFileSystemEntries(folder.At("out")).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         Assert.Equal(["eval.txt", "model", "out", "train.txt"], Directory.EnumerateFileSystemEntries(folder.Root).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         Assert.Equal(run.Output.ReplaceLineEndings("\n"), await Read("compare.json"));
         Assert.StartsWith("<!doctype html>", await Read("report.html"), StringComparison.OrdinalIgnoreCase);
-        Assert.Contains("| ptq w4a16-g32 |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains("| ptq w4a16-g32-gptaq |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
         var artifact = await CommandRun.Succeeds("eval", Path.Combine(folder.At("out"), "qat-w4a16-g32"), "-d", folder.EvaluationText, "--windows", "2", "--json");
         Assert.Equal(
             run.Json.GetProperty("runs").EnumerateArray().Single(item => item.GetProperty("name").GetString() == "qat w4a16-g32").GetProperty("perplexity").GetDouble(),
@@ -66,7 +66,7 @@ public sealed class CompareCommandTests : IDisposable
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8"), "--activations", "8", "--group-size", "16", "-o", folder.At("out")]);
 
-        Assert.Contains("ptq w8a8-g16", run.Output, StringComparison.Ordinal);
+        Assert.Contains("ptq w8a8-g16-gptaq", run.Output, StringComparison.Ordinal);
         Assert.Contains("float control", run.Output, StringComparison.Ordinal);
         Assert.Contains($"report: {Path.Combine(folder.At("out"), "report.html")}", run.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("train 2/2", run.Output, StringComparison.Ordinal);
@@ -89,7 +89,7 @@ public sealed class CompareCommandTests : IDisposable
 
         var names = run.Json.GetProperty("runs").EnumerateArray().Select(item => item.GetProperty("name").GetString());
         Assert.Equal(
-            ["ptq w8a16-g32", "ptq w4a16-g32", "ptq w2a16-g32", "float control", "qat w8a16-g32", "qat w4a16-g32", "qat w2a16-g32"],
+            ["ptq w8a16-g32-gptaq", "ptq w4a16-g32-gptaq", "ptq w2a16-g32-gptaq", "float control", "qat w8a16-g32", "qat w4a16-g32", "qat w2a16-g32"],
             names);
     }
 

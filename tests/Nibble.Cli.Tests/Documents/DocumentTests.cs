@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Text.Json;
 using System.Text.RegularExpressions;
+using Nibble.Cli.Rendering;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
@@ -110,8 +112,9 @@ public sealed partial class DocumentTests : IDisposable
             var recipe = RecipePresets.Parse(row[0].Trim('`'));
             var rule = recipe.RuleFor("model.layers.0.mlp.down_proj")!;
             Assert.Null(recipe.RuleFor("lm_head"));
-            Assert.Equal(row[1], rule.Weights + (rule.Range == WeightRange.Mse ? ", least squared error" : string.Empty));
+            Assert.Equal(row[1], rule.Weights + RangeOf(rule));
             Assert.Equal(row[2], rule.Activations is null ? "float" : rule.Activations.Scheme + ObserverOf(rule.Activations));
+            Assert.Equal(row[3], string.Join(", ", (recipe.Rotation == Rotation.Hadamard ? ["rotated"] : Array.Empty<string>()).Concat(rule.Algorithms.Names)));
         });
     }
 
@@ -131,7 +134,56 @@ public sealed partial class DocumentTests : IDisposable
         Assert.Equal(ObserverKind.Percentile, recipe.RuleFor("model.layers.1.mlp.down_proj")!.Activations!.Observer);
         Assert.Null(recipe.RuleFor("model.layers.1.self_attn.o_proj"));
         Assert.Equal(Granularity.Group(32), recipe.RuleFor("model.layers.1.mlp.up_proj")!.Weights!.Granularity);
+        Assert.Equal(["smoothquant", "gptq"], recipe.RuleFor("model.layers.1.mlp.down_proj")!.Algorithms.Names);
+        Assert.Equal(128, recipe.Ptq.Windows);
         Assert.Equal(200, recipe.Qat.Steps);
+    }
+
+    [Fact]
+    public void Algorithms_are_documented_in_the_order_of_their_stack()
+    {
+        var rows = Document.Read("docs/recipes.md").Table("algorithm").ToList();
+
+        Assert.Equal(WeightAlgorithms.KnownNames, rows.Select(row => row[0].Trim('`')));
+        Assert.All(rows, row => Assert.Equal(WeightAlgorithms.Parse([row[0].Trim('`')]).NeedsData ? "yes" : "no", row[2]));
+    }
+
+    [Fact]
+    public void Two_algorithms_stack_where_their_documented_places_rise()
+    {
+        var rows = Document.Read("docs/recipes.md").Table("algorithm").Select(row => (Name: row[0].Trim('`'), Place: row[1].Split(',')[0])).ToList();
+
+        Assert.All(rows.SelectMany(first => rows.Select(second => (First: first, Second: second))), pair =>
+            Assert.Equal(
+                string.CompareOrdinal(pair.First.Place, pair.Second.Place) < 0,
+                Record.Exception(() => WeightAlgorithms.Parse([pair.First.Name, pair.Second.Name])) is null));
+    }
+
+    [Fact]
+    public void Settings_of_ptq_are_documented_with_their_defaults()
+    {
+        using var written = JsonDocument.Parse(RecipeFile.ToJson(new Recipe("defaults", [])));
+        var defaults = written.RootElement.GetProperty("ptq").EnumerateObject()
+            .ToDictionary(setting => setting.Name, setting => setting.Value.ValueKind == JsonValueKind.String ? $"`{setting.Value}` (default)" : setting.Value.GetRawText());
+        var documented = Document.Read("docs/recipes.md").Table("setting").ToDictionary(row => row[0].Trim('`'), row => row[1]);
+
+        Assert.Equal(KeysOf("preset: w4a16\nptq: { KEY: 1 }").Order(StringComparer.Ordinal), documented.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(defaults.Keys.Order(StringComparer.Ordinal), documented.Keys.Order(StringComparer.Ordinal));
+        Assert.All(defaults, setting => Assert.Matches($@"(^|[ `]){Regex.Escape(setting.Value)}(\W|$)", documented[setting.Key]));
+    }
+
+    [Fact]
+    public void Recipes_of_the_benchmarks_parse()
+    {
+        var files = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "recipes"));
+        var rows = File.ReadAllLines(Path.Combine(Document.Root, "benchmarks", "ptq-table.sh")).Where(line => line.TrimStart().StartsWith("row ", StringComparison.Ordinal))
+            .Select(line => line.Trim().Split(' ')[1]).ToList();
+        var recipes = rows.SelectMany(row => row.StartsWith("$w", StringComparison.Ordinal) ? Enumerable.Range(2, 3).Select(bits => $"w{bits}a16-g32{row[2..]}") : [row]).ToList();
+
+        Assert.Equal(files.Select(Path.GetFileName).Order(StringComparer.Ordinal), recipes.Where(recipe => recipe.EndsWith(".yaml", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+        Assert.All(recipes, recipe => Assert.Equal(
+            Path.GetFileNameWithoutExtension(recipe),
+            RecipeFile.Load(recipe.EndsWith(".yaml", StringComparison.Ordinal) ? Path.Combine(Document.Root, "benchmarks", "recipes", recipe) : recipe).Name));
     }
 
     [Theory]
@@ -142,13 +194,23 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData("KEY: 1", null)]
     public void Every_key_of_a_recipe_file_is_documented(string yaml, string? prefix)
     {
-        // The complaint about an unknown key lists the known ones.
-        var message = Assert.Throws<NibbleException>(() => RecipeFile.ParseYaml(yaml.Replace("KEY", "bogus", StringComparison.Ordinal), "test")).Message;
         var documented = Document.Read("docs/recipes.md").Table("key").Select(row => row[0].Trim('`')).ToHashSet();
-        var keys = KeyList().Match(message).Groups["keys"].Value.Split(", ");
 
-        Assert.True(keys.Length > 2, message);
-        Assert.All(keys, key => Assert.Contains(prefix + key.Trim('\'', '.'), documented));
+        Assert.All(KeysOf(yaml), key => Assert.Contains(prefix + key, documented));
+    }
+
+    [Theory]
+    [InlineData(EvalDocument.CurrentSchema, typeof(EvalDocument))]
+    [InlineData(QuantizeDocument.CurrentSchema, typeof(QuantizeDocument))]
+    [InlineData(EstimateDocument.CurrentSchema, typeof(EstimateDocument))]
+    [InlineData(GenerateDocument.CurrentSchema, typeof(GenerateDocument))]
+    [InlineData(InspectDocument.CurrentSchema, typeof(InspectDocument))]
+    public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
+    {
+        var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");
+        var documented = QuotedWord().Matches(Parenthesis().Replace(row[2], string.Empty)).Select(match => match.Groups["word"].Value);
+
+        Assert.Equal(type.GetProperties().Select(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name)), documented);
     }
 
     [Fact]
@@ -174,6 +236,23 @@ public sealed partial class DocumentTests : IDisposable
         .Select(line => line == "nibble" ? null : line.StartsWith("nibble ", StringComparison.Ordinal) ? line["nibble ".Length..] : line.StartsWith(Run, StringComparison.Ordinal) ? line[Run.Length..] : null)
         .OfType<string>();
 
+    /// <summary>The keys that may stand where a recipe has the word KEY.</summary>
+    private static string[] KeysOf(string yaml)
+    {
+        // The complaint about an unknown key lists the known ones.
+        var message = Assert.Throws<NibbleException>(() => RecipeFile.ParseYaml(yaml.Replace("KEY", "bogus", StringComparison.Ordinal), "test")).Message;
+        var keys = KeyList().Match(message).Groups["keys"].Value.Split(", ");
+        Assert.True(keys.Length > 2, message);
+        return keys;
+    }
+
+    private static string RangeOf(RecipeRule rule) => rule.Range switch
+    {
+        WeightRange.Mse => ", least squared error",
+        WeightRange.Search => ", searched",
+        _ => string.Empty,
+    };
+
     private static string ObserverOf(ActivationRule rule) => rule.Scheme.Granularity is not PerTensor ? string.Empty : ", " + rule.Observer switch
     {
         ObserverKind.MinMax => "min-max",
@@ -181,6 +260,12 @@ public sealed partial class DocumentTests : IDisposable
         ObserverKind.Mse => "least squared error",
         var observer => observer.ToString().ToLowerInvariant(),
     };
+
+    [GeneratedRegex("`(?<word>[A-Za-z]+)`", RegexOptions.ExplicitCapture)]
+    private static partial Regex QuotedWord();
+
+    [GeneratedRegex(@"\([^)]*\)")]
+    private static partial Regex Parenthesis();
 
     [GeneratedRegex("`nibble (?<command>[a-z]+)[` ]", RegexOptions.ExplicitCapture)]
     private static partial Regex NamedCommand();

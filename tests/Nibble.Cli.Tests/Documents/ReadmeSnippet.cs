@@ -1,6 +1,5 @@
 using Nibble.Artifacts;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;

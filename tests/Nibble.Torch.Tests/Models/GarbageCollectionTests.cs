@@ -1,6 +1,5 @@
 using Nibble.Formats;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Shared;
 

@@ -1,7 +1,6 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;

@@ -1,3 +1,4 @@
+using Nibble.Algorithms.Gptq;
 using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
 
@@ -15,7 +16,7 @@ public class HessianTests
         hessian.Add(inputs.narrow(0, 1, 2).reshape(20, 5));
         Assert.Equal(30, hessian.Tokens);
 
-        var factor = hessian.Factor(dampening: 0.5);
+        var factor = HessianFactor.Create(hessian.Values(), 5, dampening: 0.5);
         var x = inputs.reshape(30, 5).to(float64);
         var expected = x.t().matmul(x) * (2 / 30d);
         Assert.Equal(expected.diagonal().to(float32).data<float>().ToArray(), factor.Importance.ToArray(), (a, b) => Math.Abs(a - b) < 1e-5);
@@ -32,11 +33,11 @@ public class HessianTests
         var inputs = randn([50, 4], generator: new Generator(2)) * tensor(new float[] { 1, 0, 5, 3 });
         using var hessian = new Hessian(4);
         hessian.Add(inputs);
-        var factor = hessian.Factor(byActivation: true);
+        var factor = HessianFactor.Create(hessian.Values(), 4, byActivation: true);
         Assert.Equal([1], factor.DeadColumns);
         Assert.Equal(2, factor.Order![0]);
         Assert.Equal(3, factor.Order[1]);
-        Assert.Null(hessian.Factor().Order);
+        Assert.Null(HessianFactor.Create(hessian.Values(), 4).Order);
     }
 
     [Fact]
@@ -48,7 +49,7 @@ public class HessianTests
         using var wide = new Hessian(3);
         narrow.Add(inputs);
         wide.Add(inputs.to(float32));
-        Assert.Equal(wide.Factor().Values.ToArray(), narrow.Factor().Values.ToArray());
+        Assert.Equal(wide.Values(), narrow.Values());
     }
 
     [Fact]
@@ -57,8 +58,9 @@ public class HessianTests
         using var scope = NewDisposeScope();
         using var hessian = new Hessian(40);
         hessian.Add(ones(3, 40));
-        Assert.Equal(0.01, hessian.Factor().Dampening);
-        Assert.Null(hessian.Factor().Warning);
+        var factor = HessianFactor.Create(hessian.Values(), 40);
+        Assert.Equal(0.01, factor.Dampening);
+        Assert.Null(factor.Warning);
     }
 
     [Fact]
@@ -66,9 +68,9 @@ public class HessianTests
     {
         using var scope = NewDisposeScope();
         using var hessian = new Hessian(3);
-        Assert.Contains("No inputs", Assert.Throws<NibbleException>(() => hessian.Factor()).Message, StringComparison.Ordinal);
+        Assert.Contains("No inputs", Assert.Throws<NibbleException>(() => hessian.Values()).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => hessian.Add(ones(2, 4)));
         hessian.Add(full([1, 3], float.PositiveInfinity));
-        Assert.Contains("inputs overflow", Assert.Throws<NibbleException>(() => hessian.Factor()).Message, StringComparison.Ordinal);
+        Assert.Contains("inputs overflow", Assert.Throws<NibbleException>(() => HessianFactor.Create(hessian.Values(), 3)).Message, StringComparison.Ordinal);
     }
 }

@@ -45,7 +45,8 @@ public sealed class PostTrainingQuantizerTests : IDisposable
             Assert.Equal(tensors[tensor.Name].Shape, tensor.Shape.Select(size => (long)size));
             Bits.Equal(tensors[tensor.Name].Values, tensor.Values);
         });
-        Assert.Equal(("ptq", 9L, source.Hashes, RecipeFile.ToJson(recipe)), (model.Provenance.Method, model.Provenance.Seed, model.Provenance.SourceHashes, RecipeFile.ToJson(model.Recipe)));
+        Assert.Equal(("ptq", 9L, RecipeFile.ToJson(recipe)), (model.Provenance.Method, model.Provenance.Seed, RecipeFile.ToJson(model.Recipe)));
+        Assert.Equal(source.Hashes, model.Provenance.SourceHashes);
         Assert.Equal(Enumerable.Range(1, 14).Select(done => new RunProgress("quantize", done, 14)), told.All);
 
         // The source stays as it was.

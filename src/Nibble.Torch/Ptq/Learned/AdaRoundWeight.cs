@@ -1,0 +1,58 @@
+using Nibble.Numerics;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq.Learned;
+
+/// <summary>Learns whether each weight goes down or up, through a soft choice that hardens: AdaRound (Nagel et al. 2020, equations 21 to 24).</summary>
+/// <remarks>
+/// <c>steps = floor + h(V)</c> with the rectified sigmoid <c>h(V) = clamp(1.2 sigmoid(V) - 0.1, 0, 1)</c>, V starting where h is the weight's
+/// own fraction. The penalty <c>1 - |2h - 1|^beta</c> pushes h to 0 or 1, harder as beta falls from 20 to 2, after the first fifth of the steps
+/// has gone without it.
+/// </remarks>
+internal sealed class AdaRoundWeight : LearnedWeight
+{
+    private const double Stretch = 1.2;
+    private const double Offset = -0.1;
+
+    /// <summary>How near h starts to 0 and 1, where its gradient ends.</summary>
+    private const double Margin = 0.01;
+    private const double WarmUp = 0.2;
+    private const double FirstExponent = 20;
+    private const double LastExponent = 2;
+
+    private readonly Tensor floor;
+    private readonly Parameter choice;
+
+    public AdaRoundWeight(Tensor weight, QuantizedTensor start)
+        : base(weight, start)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        floor = minimum(FirstPosition.floor(), Highest - 1).DetachFromDisposeScope();
+        var inner = ((FirstPosition - floor).clamp(Margin, 1 - Margin) - Offset) / Stretch;
+        choice = (Parameter)nn.Parameter((inner / (1 - inner)).log()).DetachFromDisposeScope();
+    }
+
+    public override Parameter Rounding => choice;
+
+    /// <summary>From 0 to 1, h takes V from -2.4 to 2.4; a few hundred steps must be enough to go there and to change sides before.</summary>
+    public override double RoundingRate => 30;
+
+    public override Tensor Penalty(double progress)
+    {
+        if (progress < WarmUp)
+        {
+            return zeros(1, device: choice.device);
+        }
+
+        var exponent = LastExponent + ((FirstExponent - LastExponent) * (1 - ((progress - WarmUp) / (1 - WarmUp))));
+        return (1 - ((2 * Share()) - 1).abs().pow(exponent)).sum();
+    }
+
+    protected override Tensor Steps() => floor + Share();
+
+    protected override Tensor FinalSteps() => floor + Share().round();
+
+    private Tensor Share() => ((choice.sigmoid() * Stretch) + Offset).clamp(0, 1);
+}

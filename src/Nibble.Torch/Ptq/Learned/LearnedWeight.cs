@@ -1,0 +1,121 @@
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq.Learned;
+
+/// <summary>A weight whose codes and scales are being learned: <c>scale * steps</c>, steps being whole numbers, code minus zero point.</summary>
+/// <remarks>
+/// Both variants start from codes that were found before, keep each weight within one step of its first code and inside the code range,
+/// and learn the scale of each group as <c>start * exp(p)</c>, used as it will be stored. Zero points stay.
+/// </remarks>
+internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
+{
+    /// <summary>How far the first position of a weight may be from its first code; under half a step, so that it rounds to that code.</summary>
+    private const double Margin = 0.49;
+
+    private readonly QuantizedTensor start;
+    private readonly Tensor groupOf;
+    private readonly Tensor startScale;
+    private readonly Tensor zeroPoint;
+    private readonly Parameter logarithm;
+
+    /// <summary>Begins learning.</summary>
+    /// <param name="weight">The float weight, [out, in].</param>
+    /// <param name="start">The codes and scales to start from.</param>
+    protected LearnedWeight(Tensor weight, QuantizedTensor start)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        this.start = start;
+        var scheme = start.Scheme;
+        var device = weight.device;
+        var parameters = scheme.Granularity is PerTensor ? 1 : start.Rows;
+        groupOf = tensor([.. Enumerable.Range(0, start.Columns).Select(start.GroupOf)], dtype: int64, device: device).DetachFromDisposeScope();
+        startScale = tensor(start.Scales, parameters, start.GroupsPerRow, device: device).DetachFromDisposeScope();
+        zeroPoint = (scheme.Symmetric ? zeros_like(startScale) : Whole(start.ZeroPoints, parameters, start.GroupsPerRow, device)).DetachFromDisposeScope();
+        logarithm = (Parameter)nn.Parameter(zeros_like(startScale)).DetachFromDisposeScope();
+
+        var steps = Whole(start.Codes, start.Rows, start.Columns, device) - Expand(zeroPoint);
+        Lowest = (scheme.Codes.Min - Expand(zeroPoint)).expand(steps.shape).DetachFromDisposeScope();
+        Highest = (scheme.Codes.Max - Expand(zeroPoint)).expand(steps.shape).DetachFromDisposeScope();
+        FirstPosition = (weight / Expand(startScale)).clamp(steps - Margin, steps + Margin).clamp(Lowest, Highest).DetachFromDisposeScope();
+        FirstSteps = steps.DetachFromDisposeScope();
+    }
+
+    /// <summary>What is learned about the codes.</summary>
+    public abstract Parameter Rounding { get; }
+
+    /// <summary>The rate of <see cref="Rounding"/> for a learning rate of 1, which is meant in steps of the grid.</summary>
+    public abstract double RoundingRate { get; }
+
+    /// <summary>What is learned about the scales.</summary>
+    public Parameter Logarithm => logarithm;
+
+    /// <summary>The steps that the weight starts with.</summary>
+    protected Tensor FirstSteps { get; }
+
+    /// <summary>Where the float weight lies between them, in steps; it rounds to <see cref="FirstSteps"/>.</summary>
+    protected Tensor FirstPosition { get; }
+
+    /// <summary>The steps of the lowest code.</summary>
+    protected Tensor Lowest { get; }
+
+    /// <summary>The steps of the highest code.</summary>
+    protected Tensor Highest { get; }
+
+    public static LearnedWeight Create(RoundingLearning learning, Tensor weight, QuantizedTensor start) => learning switch
+    {
+        RoundingLearning.AdaRound => new AdaRoundWeight(weight, start),
+        RoundingLearning.SignRound => new SignRoundWeight(weight, start),
+        _ => throw new ArgumentOutOfRangeException(nameof(learning), learning, null),
+    };
+
+    /// <summary>What the layer computes with while it learns.</summary>
+    public Tensor Apply(Tensor tensor) => Steps() * Expand(Scale());
+
+    /// <summary>To be called after each step of the optimizer.</summary>
+    public virtual void Constrain()
+    {
+    }
+
+    /// <summary>What is added to the loss, from nothing to learn to all weights undecided, 0 to 1, summed over the weights; null where the variant has no such term.</summary>
+    /// <param name="progress">How much of the learning is done, 0 to 1.</param>
+    public virtual Tensor? Penalty(double progress) => null;
+
+    /// <summary>The weight as it has been learned: every weight decided.</summary>
+    public QuantizedTensor Convert()
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var codes = Array.ConvertAll(Conversion.ValuesOf(FinalSteps() + Expand(zeroPoint)), code => (sbyte)code);
+        return new QuantizedTensor(start.Rows, start.Columns, start.Scheme, codes, Conversion.ValuesOf(Scale()), start.ZeroPoints, start.GroupIndex);
+    }
+
+    public void Dispose()
+    {
+        foreach (var owned in new[] { groupOf, startScale, zeroPoint, logarithm, FirstSteps, FirstPosition, Lowest, Highest, Rounding })
+        {
+            owned.Dispose();
+        }
+    }
+
+    /// <summary>Steps with a gradient towards <see cref="Rounding"/>.</summary>
+    protected abstract Tensor Steps();
+
+    /// <summary>Whole steps.</summary>
+    protected abstract Tensor FinalSteps();
+
+    private Tensor Scale()
+    {
+        var scale = startScale * logarithm.exp();
+        return FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, start.Scheme.ScalePrecision));
+    }
+
+    private Tensor Expand(Tensor parameters) => parameters.index_select(1, groupOf);
+
+    private static Tensor Whole(sbyte[] values, int rows, int columns, Device device) => tensor(Array.ConvertAll(values, value => (float)value), rows, columns, device: device);
+}

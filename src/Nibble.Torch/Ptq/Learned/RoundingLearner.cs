@@ -1,0 +1,201 @@
+using System.Diagnostics;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq.Learned;
+
+/// <summary>A layer whose rounding is to be learned.</summary>
+/// <param name="Name">Its full name.</param>
+/// <param name="Linear">The layer, which computes with what <paramref name="Start"/> stands for.</param>
+/// <param name="Weight">The float weight, [out, in].</param>
+/// <param name="Start">The codes and scales to start from.</param>
+/// <param name="Learning">Which variant.</param>
+internal sealed record LearningLayer(string Name, QuantizableLinear Linear, Tensor Weight, QuantizedTensor Start, RoundingLearning Learning);
+
+/// <summary>Learns how the weights of a unit are rounded, all together, from what the float unit computes.</summary>
+/// <remarks>
+/// The loss is the mean squared difference between what the unit computes on the output of the quantized units before it and what the
+/// float unit computes on that of the float ones (BRECQ's block reconstruction, Li et al. 2021), relative to what it was at first. Adam
+/// (Kingma and Ba 2015) minimises it, its rate falling linearly to zero. The result is kept only where it lowers the error over
+/// all calibration windows.
+/// </remarks>
+/// <param name="settings">How much to learn.</param>
+/// <param name="seed">Drives the order of the windows.</param>
+/// <param name="device">Where tensors are.</param>
+/// <param name="progress">Told after each step.</param>
+/// <param name="cancellation">Stops between steps and batches.</param>
+internal sealed class RoundingLearner(PtqSettings settings, long seed, Device device, IProgress<RunProgress>? progress, CancellationToken cancellation)
+{
+    /// <summary>What a weight that is wholly undecided costs, where the whole error at first costs 1 and all weights together are 1.</summary>
+    private const double PenaltyWeight = 1;
+
+    /// <summary>The rate of the scales' logarithms, as a share of the learning rate.</summary>
+    private const double ScaleRate = 0.03;
+
+    /// <summary>How long the steps have taken, without what grows with the number of windows.</summary>
+    public TimeSpan TrainingTime { get; private set; }
+
+    /// <summary>Learns.</summary>
+    /// <param name="unit">The unit, which afterwards computes with the learned weights.</param>
+    /// <param name="inputs">What goes into it behind quantized units.</param>
+    /// <param name="original">The float unit.</param>
+    /// <param name="floats">What goes into it in the float model.</param>
+    /// <param name="layers">The layers to learn, at least one.</param>
+    /// <returns>The weights of the layers, in their order.</returns>
+    /// <exception cref="NibbleException">The loss is no longer finite.</exception>
+    public IReadOnlyList<QuantizedTensor> Learn(QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers)
+    {
+        var before = Error(unit, inputs, original, floats);
+        if (before == 0)
+        {
+            return [.. layers.Select(layer => layer.Start)];
+        }
+
+        var started = Stopwatch.GetTimestamp();
+        var learned = Train(unit, inputs, original, floats, layers, before);
+        TrainingTime = Stopwatch.GetElapsedTime(started);
+        Use(layers, learned);
+        if (Error(unit, inputs, original, floats) < before)
+        {
+            return learned;
+        }
+
+        QuantizedTensor[] start = [.. layers.Select(layer => layer.Start)];
+        Use(layers, start);
+        return start;
+    }
+
+    private QuantizedTensor[] Train(
+        QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers, double before)
+    {
+        LearnedWeight[] weights = [.. layers.Select(layer => LearnedWeight.Create(layer.Learning, layer.Weight, layer.Start))];
+        try
+        {
+            foreach (var (layer, weight) in layers.Zip(weights))
+            {
+                layer.Linear.WeightQuantizer = weight;
+            }
+
+            // Only what is learned needs gradients.
+            foreach (var (_, parameter) in unit.Parameters)
+            {
+                parameter.requires_grad_(false);
+            }
+
+            using var optimizer = CreateOptimizer(weights);
+            var count = layers.Sum(layer => (double)layer.Start.Codes.Length);
+            var windows = new WindowOrder(inputs.Windows, SeededRandom.Create(seed));
+            for (var step = 0; step < settings.LearningSteps; step++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                Step(step);
+                progress?.Report(new RunProgress("learn", step + 1, settings.LearningSteps));
+            }
+
+            return Array.ConvertAll(weights, weight => weight.Convert());
+
+            void Step(int step)
+            {
+                using var pause = CollectorPause.Begin();
+                using var scope = NewDisposeScope();
+                var done = step / (double)settings.LearningSteps;
+                foreach (var group in optimizer.ParamGroups)
+                {
+                    group.LearningRate = group.InitialLearningRate * (1 - done);
+                }
+
+                var batch = windows.Next(Math.Min(settings.LearningBatch, inputs.Windows));
+                var error = (unit.Forward(Read(inputs, batch)) - Target(original, Read(floats, batch))).square().mean() / before;
+                var loss = weights.Aggregate(error, (sum, weight) => weight.Penalty(done) is { } penalty ? sum + (penalty * (PenaltyWeight / count)) : sum);
+                var value = loss.item<float>();
+                if (!float.IsFinite(value))
+                {
+                    throw new NibbleException($"{layers[0].Name} and the layers beside it: the loss of learned rounding became {value} at step {step + 1}; lower the learning rate (it is {settings.LearningRate})");
+                }
+
+                optimizer.zero_grad();
+                loss.backward();
+                optimizer.step();
+                Array.ForEach(weights, weight => weight.Constrain());
+            }
+        }
+        finally
+        {
+            foreach (var layer in layers)
+            {
+                layer.Linear.WeightQuantizer = null;
+            }
+
+            Array.ForEach(weights, weight => weight.Dispose());
+        }
+    }
+
+    private Adam CreateOptimizer(LearnedWeight[] weights)
+    {
+        Adam.ParamGroup Group(IEnumerable<Parameter> parameters, double rate) =>
+            new(parameters, new Adam.Options { LearningRate = rate, InitialLearningRate = rate, beta1 = 0.9, beta2 = 0.99, eps = 1e-8 });
+        return optim.Adam(
+            [
+                .. weights.Select(weight => Group([weight.Rounding], weight.RoundingRate * settings.LearningRate)),
+                Group(weights.Select(weight => weight.Logarithm), ScaleRate * settings.LearningRate),
+            ],
+            settings.LearningRate);
+    }
+
+    /// <summary>The mean squared error over all windows.</summary>
+    private double Error(QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats)
+    {
+        var (sum, count) = (0d, 0L);
+        inputs.ForEach(
+            device,
+            (first, x) =>
+            {
+                var difference = unit.Forward(x) - original.Forward(floats.Read(first, (int)x.shape[0], device));
+                sum += difference.square().sum(float64).item<double>();
+                count += difference.NumberOfElements;
+            },
+            cancellation);
+        return sum / count;
+    }
+
+    private Tensor Read(ActivationStream stream, int[] windows) => cat([.. windows.Select(window => stream.Read(window, 1, device))]);
+
+    private static Tensor Target(QuantizationUnit original, Tensor x)
+    {
+        using var guard = no_grad();
+        return original.Forward(x);
+    }
+
+    private void Use(IReadOnlyList<LearningLayer> layers, QuantizedTensor[] weights)
+    {
+        using var guard = no_grad();
+        foreach (var (layer, weight) in layers.Zip(weights))
+        {
+            using var scope = NewDisposeScope();
+            layer.Linear.Weight.copy_(tensor(weight.Dequantize(), device: device).view(layer.Linear.Weight.shape));
+        }
+    }
+
+    /// <summary>Windows in random order, each once before any comes again.</summary>
+    private sealed class WindowOrder(int count, Random random)
+    {
+        private readonly int[] order = [.. Enumerable.Range(0, count)];
+        private int next = int.MaxValue;
+
+        public int[] Next(int windows)
+        {
+            if (next > order.Length - windows)
+            {
+                random.Shuffle(order);
+                next = 0;
+            }
+
+            next += windows;
+            return order[(next - windows)..next];
+        }
+    }
+}
