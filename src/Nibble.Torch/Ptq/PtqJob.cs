@@ -146,7 +146,13 @@ internal sealed class PtqJob : IDisposable
 
         // What tells the output from a stranger's goes last: a run that is killed here is finished by the next.
         Clear(folder, keepJoined: true);
-        File.Delete(Path.Combine(folder, JoinedName));
+        Abandon();
+    }
+
+    /// <summary>Deletes the job.</summary>
+    public void Abandon()
+    {
+        Clear(folder);
         guard.Dispose();
         Directory.Delete(folder, recursive: true);
     }

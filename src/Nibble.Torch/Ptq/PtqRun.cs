@@ -105,9 +105,18 @@ internal sealed class PtqRun : IDisposable
     {
         if (!job.Joined)
         {
-            Quantize();
-            cancellation.ThrowIfCancellationRequested();
-            job.Join(folder => QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder));
+            try
+            {
+                Quantize();
+                cancellation.ThrowIfCancellationRequested();
+                job.Join(folder => QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder));
+            }
+            catch (NibbleException)
+            {
+                // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
+                job.Abandon();
+                throw;
+            }
         }
 
         job.Finish(options.Output);

@@ -247,6 +247,15 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
+    public void Fault_LeavesNoJob_WhichCouldOnlyFailAgain()
+    {
+        new TinyLlama().Write(folder.File("tiny"), tensors => tensors["model.layers.1.mlp.up_proj.weight"].Values[3] = float.NaN);
+        var options = Options(new TinyLlama(), RecipePresets.Parse("w4a16-g8-importance"), "out");
+        Assert.Contains("model.layers.1.mlp.up_proj", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message, StringComparison.Ordinal);
+        Assert.Equal(["tiny"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
+    }
+
+    [Fact]
     public void Output_ThatExists_IsRefused()
     {
         var options = Options(new TinyLlama(), RecipePresets.Parse("w8a8"), "tiny");
