@@ -81,7 +81,7 @@ def print_table(checkout: str, nibble: str, layers: list) -> None:
             subprocess.run([sys.executable, __file__, "layer", path, rows, columns], check=True)
             best = None
             runs = [("Nibble", str(threads), [nibble, "gptq", path, rows, columns, str(max(int(repeats), 3)), str(threads)], {}) for threads in (cores, 1)]
-            for torch_threads, blas_threads in dict.fromkeys([(1, cores), (1, 1), (cores, cores)]):
+            for torch_threads, blas_threads in dict.fromkeys([(1, cores), (1, 1)]):
                 command = [sys.executable, __file__, "time", path, rows, columns, repeats, str(torch_threads), checkout]
                 runs.append(("gptq.py", f"{torch_threads} torch, {blas_threads} OpenBLAS", command, {"OPENBLAS_NUM_THREADS": str(blas_threads)}))
             for program, threads, command, environment in runs:
