@@ -59,10 +59,10 @@ internal static class PtqProbe
         }
     }
 
-    /// <summary>How long bytes take to reach the disk, measured on a few.</summary>
+    /// <summary>How long bytes take to reach the disk, measured on some of them: few would tell the time of waiting for the disk at all.</summary>
     private static double WritingSeconds(string folder, long bytes)
     {
-        var sample = new byte[(int)Math.Min(bytes, 32 << 20)];
+        var sample = new byte[(int)Math.Min(bytes, 256 << 20)];
         var started = Stopwatch.GetTimestamp();
         AtomicFile.Write(Path.Combine(folder, "sample"), stream => stream.Write(sample));
         return Stopwatch.GetElapsedTime(started).TotalSeconds * bytes / sample.Length;

@@ -43,7 +43,7 @@ public static partial class RecipePresets
     public static IReadOnlyList<string> Names { get; } =
     [
         "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile", "w4a8-g32",
-        "w4a16-g32-gptq", "w3a16-g32-gptaq", "w4a16-g128-awq", "w4a16-g32-hqq", "w2a16-g32-signround", "w8a8-smoothquant", "w4a8-g32-rotated-gptq",
+        "w4a16-g32-gptq", "w3a16-g32-gptaq", "w4a16-g128-awq", "w4a16-g32-hqq", "w2a16-g32-signround", "w8a8-smoothquant", "w4a4-g32-rotated-gptq",
     ];
 
     /// <summary>The recipe of a name.</summary>
