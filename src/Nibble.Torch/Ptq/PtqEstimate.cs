@@ -32,12 +32,13 @@ internal static class PtqProbe
             var small = options with
             {
                 Output = Path.Combine(work, "artifact"),
-                Recipe = options.Recipe with { Ptq = settings with { Windows = Math.Min(settings.Windows, 2 * batch), LearningSteps = Math.Max(1, settings.LearningSteps / StepShare) } },
+                Recipe = options.Recipe with { Ptq = settings with { Windows = Math.Min(settings.Windows, 4 * batch), LearningSteps = Math.Max(1, settings.LearningSteps / StepShare) } },
             };
             using var run = new PtqRun(small, null, cancellation);
             var opened = Stopwatch.GetElapsedTime(started).TotalSeconds;
 
-            // The first time, code is still being compiled and pages are touched for the first time.
+            // At first code is still being compiled, and then compiled again for speed.
+            run.Probe(0);
             run.Probe(0);
             var windows = run.CountWindows(settings);
             var block = run.Probe(0);
