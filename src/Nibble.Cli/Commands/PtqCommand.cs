@@ -24,7 +24,7 @@ internal static class PtqCommand
         var output = CommonOptions.Output();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
         var length = CommonOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
-        var memory = CommonOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {new PtqOptions(string.Empty, RecipePresets.Parse("w8a8"), string.Empty).ActivationMemory / Mebibyte} when not given.");
+        var memory = CommonOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
         var restart = new Option<bool>("--restart") { Description = "Throw away what an interrupted run has left, instead of going on with it." };
         var dryRun = new Option<bool>("--dry-run") { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
         var seed = CommonOptions.Seed();
@@ -58,7 +58,7 @@ internal static class PtqCommand
                 Text = parsed.GetValue(data) is { } path ? ReadText(host, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
                 Seed = parsed.GetValue(seed),
                 Device = parsed.GetValue(device)!,
-                ActivationMemory = parsed.GetValue(memory) is { } limit ? (long)limit * Mebibyte : new PtqOptions(source, rules, folder).ActivationMemory,
+                ActivationMemory = parsed.GetValue(memory) is { } limit ? (long)limit * Mebibyte : PtqOptions.DefaultActivationMemory,
                 Restart = parsed.GetValue(restart),
                 Warn = host.Warn,
             };

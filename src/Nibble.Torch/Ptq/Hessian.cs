@@ -8,7 +8,6 @@ namespace Nibble.Torch.Ptq;
 public sealed class Hessian : IDisposable
 {
     private readonly Tensor sum;
-    private readonly int columns;
 
     /// <summary>Begins with no inputs; takes <paramref name="columns"/> x <paramref name="columns"/> float32.</summary>
     /// <param name="columns">Columns of the weight, at least 1.</param>
@@ -16,9 +15,12 @@ public sealed class Hessian : IDisposable
     public Hessian(int columns, Device? device = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
-        this.columns = columns;
+        Columns = columns;
         sum = zeros([columns, columns], float32, device).DetachFromDisposeScope();
     }
+
+    /// <summary>Columns of the weight.</summary>
+    public int Columns { get; }
 
     /// <summary>X^T X, [columns, columns].</summary>
     internal Tensor Sum => sum;
@@ -32,14 +34,14 @@ public sealed class Hessian : IDisposable
     public void Add(Tensor inputs)
     {
         ArgumentNullException.ThrowIfNull(inputs);
-        if (inputs.dim() == 0 || inputs.shape[^1] != columns)
+        if (inputs.dim() == 0 || inputs.shape[^1] != Columns)
         {
-            throw new ArgumentException($"Inputs of shape [{string.Join(", ", inputs.shape)}] were given, expected [..., {columns}].", nameof(inputs));
+            throw new ArgumentException($"Inputs of shape [{string.Join(", ", inputs.shape)}] were given, expected [..., {Columns}].", nameof(inputs));
         }
 
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var tokens = inputs.detach().to(sum.device).to(float32).reshape(-1, columns);
+        var tokens = inputs.detach().to(sum.device).to(float32).reshape(-1, Columns);
         sum.addmm_(tokens.t(), tokens, 1, 1);
         Tokens += tokens.shape[0];
     }
@@ -53,7 +55,7 @@ public sealed class Hessian : IDisposable
             throw new NibbleException("No inputs of the layer were seen, so its Hessian is not known; calibrate on text that reaches the layer.");
         }
 
-        var values = new float[(long)columns * columns];
+        var values = new float[(long)Columns * Columns];
         using (NewDisposeScope())
         {
             sum.cpu().data<float>().CopyTo(values);

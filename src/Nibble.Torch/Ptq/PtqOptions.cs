@@ -9,6 +9,9 @@ namespace Nibble.Torch.Ptq;
 /// <param name="Output">The artifact's folder, which must not exist yet; the unfinished work stands beside it in <c>OUTPUT.job</c>.</param>
 public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
 {
+    /// <summary>What <see cref="ActivationMemory"/> is unless said otherwise.</summary>
+    public const long DefaultActivationMemory = 1L << 29;
+
     /// <summary>Calibration text; null is enough for recipes that look at no activations.</summary>
     public TokenizedText? Text { get; init; }
 
@@ -19,7 +22,7 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     public string Device { get; init; } = "cpu";
 
     /// <summary>Bytes up to which a stream of calibration activations is held in memory; a larger one is read from disk when needed.</summary>
-    public long ActivationMemory { get; init; } = 1L << 29;
+    public long ActivationMemory { get; init; } = DefaultActivationMemory;
 
     /// <summary>Whether what an interrupted run has left is thrown away.</summary>
     public bool Restart { get; init; }

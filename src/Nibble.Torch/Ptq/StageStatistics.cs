@@ -34,9 +34,6 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     private Tensor? residuals;
     private long tokens;
 
-    /// <summary>What is summed.</summary>
-    public StageNeeds Needs => needs;
-
     /// <summary>Adds tokens.</summary>
     /// <param name="x">What the layers read behind quantized layers, [tokens, in].</param>
     /// <param name="floatX">What they read in the float model; unused unless differences are needed.</param>
@@ -89,14 +86,14 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     /// <param name="last">Whether nothing else needs the sums, which are as large as what the factorization works on, and are given back before it.</param>
     public HessianFactor Factor(PtqSettings settings, bool last)
     {
-        var values = hessian!.Values();
+        var (values, columns) = (hessian!.Values(), hessian.Columns);
         if (last)
         {
             hessian.Dispose();
             hessian = null;
         }
 
-        return HessianFactor.Create(values, (int)Math.Sqrt(values.Length), settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
+        return HessianFactor.Create(values, columns, settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
     }
 
     /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -170,13 +171,11 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
         return original.Forward(x);
     }
 
-    private void Use(IReadOnlyList<LearningLayer> layers, QuantizedTensor[] weights)
+    private static void Use(IReadOnlyList<LearningLayer> layers, QuantizedTensor[] weights)
     {
-        using var guard = no_grad();
         foreach (var (layer, weight) in layers.Zip(weights))
         {
-            using var scope = NewDisposeScope();
-            layer.Linear.Weight.copy_(tensor(weight.Dequantize(), device: device).view(layer.Linear.Weight.shape));
+            Conversion.CopyInto(layer.Linear.Weight, weight.Dequantize());
         }
     }
 

@@ -23,7 +23,7 @@ internal sealed class StageInputStatistics
         var sum = zeros(width, float64, device);
         Min = zeros(width, device: device);
         Max = zeros(width, device: device);
-        Hessian = sampled ? null : zeros(width, width, device: device);
+        using var hessian = sampled ? null : new Hessian(width, device);
         var tokens = (long)inputs.Windows * inputs.Length;
         var stride = Stride(tokens, inputs.Length);
         var parts = new List<Tensor>();
@@ -35,7 +35,7 @@ internal sealed class StageInputStatistics
                 sum.add_(x.abs().sum(0, type: ScalarType.Float64));
                 Min.copy_(minimum(Min, x.amin([0])));
                 Max.copy_(maximum(Max, x.amax([0])));
-                Hessian?.add_(x.t().matmul(x));
+                hessian?.Add(x);
                 var start = (stride - ((long)first * inputs.Length % stride)) % stride;
                 if (sampled && start < x.shape[0])
                 {
@@ -44,6 +44,7 @@ internal sealed class StageInputStatistics
             },
             cancellation);
         MeanMagnitude = sum.div_(tokens).to(float32);
+        Hessian = hessian?.Sum.alias();
         Sample = sampled ? cat(parts) : null;
         parts.ForEach(part => part.Dispose());
     }

@@ -29,13 +29,7 @@ public static class ImportanceWeighted
     {
         RequireImportance(importance, columns);
         // A block per tensor has one importance per weight, other blocks one per column; copied, as spans cannot enter the parallel loops.
-        var repeats = scheme?.Granularity is PerTensor ? rows : 1;
-        var weightsOfErrors = new float[importance.Length * repeats];
-        for (var i = 0; i < repeats; i++)
-        {
-            importance.CopyTo(weightsOfErrors.AsSpan(i * columns));
-        }
-
+        var weightsOfErrors = ParameterSearch.Repeat(importance, scheme?.Granularity is PerTensor ? importance.Length * rows : importance.Length);
         return BlockRounding.Quantize(weights, rows, columns, scheme!, block =>
             ParameterSearch.Search(block.Values, weightsOfErrors.AsSpan(block.FirstColumn, block.Values.Length), scheme!));
     }

@@ -68,6 +68,18 @@ internal static class ParameterSearch
         return Least(best).Parameters;
     }
 
+    /// <summary>One importance per weight of a block that spans rows.</summary>
+    public static float[] Repeat(ReadOnlySpan<float> importance, int count)
+    {
+        var repeated = new float[count];
+        for (var start = 0; start < count; start += importance.Length)
+        {
+            importance.CopyTo(repeated.AsSpan(start));
+        }
+
+        return repeated;
+    }
+
     private static void TryGrid(in Group group, ValueRange range, Span<Candidate> best)
     {
         var scheme = group.Scheme;

@@ -8,11 +8,6 @@ namespace Nibble.Algorithms.RoundToNearest;
 /// <summary>Round to nearest: each weight becomes the nearest code, with no look at data. The base line of the other algorithms.</summary>
 public static class RoundToNearest
 {
-    /// <summary>Shrink factors tried by <see cref="WeightRange.Mse"/>: 1.00, 0.99, ... 0.30.</summary>
-    private const int ShrinkSteps = 70;
-
-    private const double ShrinkStep = 0.01;
-
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
     /// <para>The range of a group is its lowest to its highest weight. With <see cref="WeightRange.Mse"/> both ends are multiplied by
@@ -57,43 +52,24 @@ public static class RoundToNearest
         return result;
     }
 
-    private static QuantizationParameters ChooseParameters(WeightBlock block, QuantizationScheme scheme, WeightRange range)
+    private static QuantizationParameters ChooseParameters(WeightBlock block, QuantizationScheme scheme, WeightRange range) => range switch
     {
-        if (range == WeightRange.Search)
-        {
-            return ParameterSearch.Search(block.Values, [], scheme);
-        }
+        WeightRange.MinMax => QuantizationParameters.FromRange(block.Range, scheme),
+        WeightRange.Mse => ShrunkRange.Choose(block.Range, scheme, new BlockError(block, scheme.Codes)),
+        _ => ParameterSearch.Search(block.Values, [], scheme),
+    };
 
-        var full = block.Range;
-        var best = QuantizationParameters.FromRange(full, scheme);
-        if (range == WeightRange.MinMax)
-        {
-            return best;
-        }
-
-        var least = SquaredError(block, best, scheme.Codes);
-        for (var step = 1; step <= ShrinkSteps && least > 0; step++)
-        {
-            var factor = 1 - (step * ShrinkStep);
-            var candidate = QuantizationParameters.FromRange(new ValueRange((float)(full.Min * factor), (float)(full.Max * factor)), scheme);
-            var error = SquaredError(block, candidate, scheme.Codes);
-            if (error < least)
-            {
-                (best, least) = (candidate, error);
-            }
-        }
-
-        return best;
-    }
-
-    private static double SquaredError(WeightBlock block, QuantizationParameters parameters, CodeRange codes) =>
-        block.Rows == 1 ? QuantizationKernels.Active.SquaredError(block.Values, parameters, codes) : RowErrors(block, parameters, codes).Sum();
-
-    // Summed in the rows' order, whichever thread was first. Apart from the above, which must not pay for the closure.
-    private static double[] RowErrors(WeightBlock block, QuantizationParameters parameters, CodeRange codes)
+    private readonly struct BlockError(WeightBlock block, CodeRange codes) : IGroupError
     {
-        var errors = new double[block.Rows];
-        Parallel.For(0, block.Rows, row => errors[row] = QuantizationKernels.Active.SquaredError(block.Row(row), parameters, codes));
-        return errors;
+        public double Of(QuantizationParameters parameters) =>
+            block.Rows == 1 ? QuantizationKernels.Active.SquaredError(block.Values, parameters, codes) : RowErrors(block, parameters, codes).Sum();
+
+        // Summed in the rows' order, whichever thread was first. Apart from the above, which must not pay for the closure.
+        private static double[] RowErrors(WeightBlock block, QuantizationParameters parameters, CodeRange codes)
+        {
+            var errors = new double[block.Rows];
+            Parallel.For(0, block.Rows, row => errors[row] = QuantizationKernels.Active.SquaredError(block.Row(row), parameters, codes));
+            return errors;
+        }
     }
 }
