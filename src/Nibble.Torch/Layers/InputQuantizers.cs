@@ -15,7 +15,7 @@ public sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQu
         using var scope = NewDisposeScope();
         var x = tensor.detach();
         var (scale, zeroPoint) = FakeQuantization.Parameters(x.amin([-1], keepdim: true), x.amax([-1], keepdim: true), scheme);
-        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(x, scale, zeroPoint, scheme.Codes)).MoveToOuterDisposeScope();
+        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(x, scale, zeroPoint, scheme)).MoveToOuterDisposeScope();
     }
 }
 
@@ -29,7 +29,7 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
 
     /// <inheritdoc/>
     /// <remarks>In training, gradients pass inside the range and stop outside.</remarks>
-    public Tensor Apply(Tensor tensor) => FakeQuantization.Learned(tensor, scale, zeroPoint, scheme.Codes);
+    public Tensor Apply(Tensor tensor) => FakeQuantization.Learned(tensor, scale, zeroPoint, scheme);
 
     /// <inheritdoc/>
     public void Dispose()

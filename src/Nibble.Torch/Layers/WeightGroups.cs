@@ -27,8 +27,23 @@ internal sealed class WeightGroups
     /// <summary>Values in a group, padding included.</summary>
     public int Length { get; }
 
-    /// <summary>[out, in] to [groups, values].</summary>
-    public Tensor Split(Tensor weight) => (padding == 0 ? weight : F.pad(weight, (0, padding))).reshape(Count, Length);
+    /// <summary>Values in each group without the padding, [groups, 1] or, where all have as many, [1].</summary>
+    public Tensor Counts
+    {
+        get
+        {
+            if (padding == 0)
+            {
+                return full(1, Length);
+            }
+
+            var counts = Split(ones(rows, columns));
+            return counts.sum([1L], keepdim: true);
+        }
+    }
+
+    /// <summary>[out, ...] to [groups, values].</summary>
+    public Tensor Split(Tensor weight) => (padding == 0 ? weight : F.pad(weight.reshape(rows, columns), (0, padding))).reshape(Count, Length);
 
     /// <summary>[groups, values] to [out, in].</summary>
     public Tensor Join(Tensor groups)

@@ -43,7 +43,7 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
     }
 
     /// <summary>The smallest scale that is used: the smallest normal binary32, below which dividing by it could overflow, or the smallest subnormal binary16.</summary>
-    public static float MinScale(ScalePrecision precision) => precision == ScalePrecision.Float32 ? 1.17549435e-38f : (float)Half.Epsilon;
+    public static float MinScale(ScalePrecision precision) => precision == ScalePrecision.Float16 ? (float)Half.Epsilon : 1.17549435e-38f;
 
     /// <summary>Rounds a scale to the precision it is stored in, never to zero; 0 becomes 1.</summary>
     /// <exception cref="OverflowException">The scale is above what the precision can hold.</exception>
@@ -54,7 +54,12 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
             return 1;
         }
 
-        var stored = precision == ScalePrecision.Float32 ? (float)scale : (float)(Half)(float)scale;
+        var stored = precision switch
+        {
+            ScalePrecision.Float16 => (float)(Half)(float)scale,
+            ScalePrecision.PowerOfTwo => (float)Math.ScaleB(1, (int)Math.Round(Math.Log2((float)scale))),
+            _ => (float)scale,
+        };
         return float.IsFinite(stored)
             ? Math.Max(stored, MinScale(precision))
             : throw new OverflowException($"The scale {scale} is above what {precision} can hold; store scales as {ScalePrecision.Float32}.");

@@ -57,7 +57,7 @@ internal static class ActivationAwareClipping
         Tensor Errors(Tensor scales, Tensor zeroPoints)
         {
             using var inner = NewDisposeScope();
-            var difference = (FakeQuantization.Apply(split, scales, zeroPoints, scheme.Codes) - split).view(rows, plain.GroupsPerRow, -1).transpose(0, 1);
+            var difference = (FakeQuantization.Apply(split, scales, zeroPoints, scheme) - split).view(rows, plain.GroupsPerRow, -1).transpose(0, 1);
             var errors = (difference.matmul(blocks) * difference).sum(-1).t();
             return (scheme.Granularity is PerTensor ? errors.sum() : errors).reshape(-1, 1).MoveToOuterDisposeScope();
         }
