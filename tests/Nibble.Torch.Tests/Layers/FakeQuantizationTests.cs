@@ -142,11 +142,11 @@ public sealed class FakeQuantizationTests
     {
         // The value of what is cut off is scale * (end - zeroPoint): smooth in the scale, so finite differences see the true slope.
         using var guard = NewDisposeScope();
-        var codes = new QuantizationScheme(4, symmetric: false, Granularity.Tensor);
+        var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Tensor);
         var x = tensor(new[] { -40f, 33f, 90f }, dtype: float64);
         var weights = tensor(new[] { 1.5, -2, 0.25 }, dtype: float64);
         var zeroPoint = tensor(2d, dtype: float64);
-        double At(double value) => (FakeQuantization.Learned(x, tensor(value, dtype: float64), zeroPoint, codes) * weights).sum().item<double>();
+        double At(double value) => (FakeQuantization.Learned(x, tensor(value, dtype: float64), zeroPoint, scheme) * weights).sum().item<double>();
         var scale = tensor(0.37, dtype: float64).requires_grad_();
         (FakeQuantization.Learned(x, scale, zeroPoint, scheme) * weights).sum().backward();
         Assert.Equal((At(0.37 + 1e-4) - At(0.37 - 1e-4)) / 2e-4, scale.grad!.item<double>(), 1e-6);
