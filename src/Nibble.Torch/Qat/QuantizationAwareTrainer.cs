@@ -70,7 +70,7 @@ public sealed class QuantizationAwareTrainer
             source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)),
             recipe,
             settings,
-            new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration) });
+            StartingPoint.Find(source, recipe, settings, text, calibration, seed));
         if (recipe.KeyValueCache is null)
         {
             PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
@@ -107,6 +107,7 @@ public sealed class QuantizationAwareTrainer
                 group.LearningRate = group.InitialLearningRate * Schedule(settings, step);
             }
 
+            prepared?.BeginStep(step, settings.Steps);
             var batch = Text.RandomBatch(random, settings.BatchSize, settings.SequenceLength);
             var length = settings.SequenceLength - 1;
             var logits = source.Model.forward(batch.narrow(1, 0, length));
@@ -125,6 +126,7 @@ public sealed class QuantizationAwareTrainer
             progress?.Report(new RunProgress("train", step, settings.Steps, value));
         }
 
+        prepared?.Complete();
         RoundFloatParameters();
     }
 
