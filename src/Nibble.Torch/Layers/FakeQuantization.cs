@@ -58,9 +58,18 @@ public static class FakeQuantization
     /// <param name="scale">Scales that broadcast to <paramref name="x"/>, usually with a gradient.</param>
     /// <param name="zeroPoint">Zero points, whole numbers.</param>
     /// <param name="codes">The codes to use.</param>
-    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes)
+    /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
+    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
-        var v = (x / scale).clamp(codes.Min - zeroPoint, codes.Max - zeroPoint);
-        return StraightThrough(v, v.round()) * scale;
+        var (lowest, highest) = (codes.Min - zeroPoint, codes.Max - zeroPoint);
+        if (shift == 0)
+        {
+            var v = (x / scale).clamp(lowest, highest);
+            return StraightThrough(v, v.round()) * scale;
+        }
+
+        // The highest step reaches one further, and its end belongs to it.
+        var stretched = (x / scale).clamp(lowest, highest + 1);
+        return StraightThrough(stretched, stretched.floor().minimum(highest) + shift) * scale;
     }
 }

@@ -12,13 +12,13 @@ internal sealed class WeightGroups
     private readonly int columns;
     private readonly int padding;
 
-    public WeightGroups(int rows, int columns, QuantizationScheme scheme)
+    public WeightGroups(int rows, int columns, Granularity granularity)
     {
         this.rows = rows;
         this.columns = columns;
-        Count = QuantizedTensor.GroupCount(rows, columns, scheme.Granularity);
-        Length = scheme.Granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
-        padding = scheme.Granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
+        Count = QuantizedTensor.GroupCount(rows, columns, granularity);
+        Length = granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
+        padding = granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
     }
 
     /// <summary>Groups in the matrix.</summary>
@@ -27,7 +27,7 @@ internal sealed class WeightGroups
     /// <summary>Values in a group, padding included.</summary>
     public int Length { get; }
 
-    /// <summary>[out, in] to [groups, values].</summary>
+    /// <summary>[out, in], or any shape of as many rows, to [groups, values].</summary>
     public Tensor Split(Tensor weight) => (padding == 0 ? weight : F.pad(weight, (0, padding))).reshape(Count, Length);
 
     /// <summary>[groups, values] to [out, in].</summary>

@@ -18,9 +18,10 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, Quantizat
 
     public Tensor Apply(Tensor tensor)
     {
+        using var scope = NewDisposeScope();
         var scale = Scale;
         var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, scheme.ScalePrecision));
-        return FakeQuantization.Learned(tensor, stored, zeroPoint, scheme.Codes);
+        return FusedFakeQuantization.Learned(tensor, stored, zeroPoint, scheme.Codes, Granularity.Tensor).MoveToOuterDisposeScope();
     }
 
     public ActivationQuantization Convert()

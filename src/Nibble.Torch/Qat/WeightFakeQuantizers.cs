@@ -15,8 +15,6 @@ internal abstract class WeightFakeQuantizer(RecipeRule rule, int rows, int colum
 
     protected QuantizationScheme Scheme => rule.Weights!;
 
-    protected WeightGroups Groups { get; } = new(rows, columns, rule.Weights!);
-
     protected int Rows => rows;
 
     protected int Columns => columns;
@@ -39,12 +37,7 @@ internal abstract class WeightFakeQuantizer(RecipeRule rule, int rows, int colum
 /// <summary>Ranges follow the weights at every step; gradients pass straight through.</summary>
 internal sealed class MinMaxWeightQuantizer(RecipeRule rule, int rows, int columns) : WeightFakeQuantizer(rule, rows, columns)
 {
-    public override Tensor Apply(Tensor tensor)
-    {
-        var values = Groups.Split(tensor.detach());
-        var (scale, zeroPoint) = FakeQuantization.Parameters(values.amin([1], keepdim: true), values.amax([1], keepdim: true), Scheme);
-        return FakeQuantization.StraightThrough(tensor, Groups.Join(FakeQuantization.Apply(values, scale, zeroPoint, Scheme.Codes)));
-    }
+    public override Tensor Apply(Tensor tensor) => FusedFakeQuantization.MinMax(tensor, Scheme);
 
     public override QuantizedTensor Convert(Tensor weight) => RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme);
 }
@@ -74,9 +67,10 @@ internal sealed class LearnedWeightQuantizer : WeightFakeQuantizer
 
     public override Tensor Apply(Tensor tensor)
     {
+        using var scope = NewDisposeScope();
         var scale = start * logarithm.exp();
         var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
-        return Groups.Join(FakeQuantization.Learned(Groups.Split(tensor), stored, zeroPoint, Scheme.Codes));
+        return FusedFakeQuantization.Learned(tensor, stored, zeroPoint, Scheme.Codes, Scheme.Granularity).MoveToOuterDisposeScope();
     }
 
     public override QuantizedTensor Convert(Tensor weight)
