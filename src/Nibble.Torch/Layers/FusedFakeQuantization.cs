@@ -7,7 +7,10 @@ using static TorchSharp.torch.autograd;
 namespace Nibble.Torch.Layers;
 
 /// <summary>Fake quantization in one pass forward and one backward over float32 tensors in main memory; composed of tensor operators elsewhere.</summary>
-/// <remarks>Values and the gradients of values equal those of the composed forms bit for bit. Nothing is saved between the passes but references to the inputs.</remarks>
+/// <remarks>
+/// Values equal those of the composed forms bit for bit, and so do the gradients of values but for what autograd rounds when it multiplies by the scale and divides again. Nothing is
+/// saved between the passes but references to the inputs.
+/// </remarks>
 internal static class FusedFakeQuantization
 {
     // A span of bytes reaches no further.

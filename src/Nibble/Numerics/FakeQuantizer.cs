@@ -125,6 +125,11 @@ public static unsafe class FakeQuantizer
         ArgumentNullException.ThrowIfNull(scheme);
         RequireRows(values.Length, columns);
         RequireLength(values.Length, destination.Length, nameof(destination));
+        if (values.IsEmpty)
+        {
+            return;
+        }
+
         var kernel = QuantizationKernels.Active;
         fixed (float* source = values, target = destination)
         {
