@@ -82,6 +82,9 @@ public sealed class PreparedModel
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
+    /// <summary>What training changes besides <see cref="Parameters"/>, which a checkpoint has to hold.</summary>
+    internal IEnumerable<ITrainingState> States => layers.SelectMany(layer => new[] { layer.Weight, layer.Input as ITrainingState }).OfType<ITrainingState>();
+
     /// <summary>The quantized layers, which compute what the trained ones compute.</summary>
     /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
     public IReadOnlyList<QuantizedLayer> ConvertLayers() => layers.ConvertAll(layer => layer.Convert());
