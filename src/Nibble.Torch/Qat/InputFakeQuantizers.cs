@@ -76,7 +76,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
 
     protected abstract void Begin(QuantizationParameters parameters);
 
-    protected abstract Tensor Quantize(Tensor tensor);
+    protected abstract Tensor Quantize(Tensor x);
 
     /// <summary>The parameters in force.</summary>
     protected abstract QuantizationParameters Parameters32();
@@ -103,17 +103,17 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
         range = new ValueRange(parameters.Scale * (Scheme.Codes.Min - parameters.ZeroPoint), parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint));
     }
 
-    protected override Tensor Quantize(Tensor tensor)
+    protected override Tensor Quantize(Tensor x)
     {
         if (!Frozen && is_grad_enabled())
         {
             using var scope = NewDisposeScope();
-            var x = tensor.detach();
-            range = new ValueRange(range.Min + (Momentum * (x.min().item<float>() - range.Min)), range.Max + (Momentum * (x.max().item<float>() - range.Max)));
+            var values = x.detach();
+            range = new ValueRange(range.Min + (Momentum * (values.min().item<float>() - range.Min)), range.Max + (Momentum * (values.max().item<float>() - range.Max)));
             parameters = QuantizationParameters.FromRange(range, Scheme);
         }
 
-        return FakeQuantization.Learned(tensor, full(1, parameters.Scale), full(1, parameters.ZeroPoint), Scheme);
+        return FakeQuantization.Learned(x, tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme);
     }
 
     protected override QuantizationParameters Parameters32() => parameters;
@@ -139,10 +139,10 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
 
     protected override void LoadRange(ReadOnlySpan<float> values) => start = new QuantizationParameters(values[0], (int)values[1]);
 
-    protected override Tensor Quantize(Tensor tensor)
+    protected override Tensor Quantize(Tensor x)
     {
-        var (scale, zero) = Effective(tensor.numel());
-        return FakeQuantization.Learned(tensor, scale, zero, Scheme);
+        var (scale, zero) = Effective(x.numel());
+        return FakeQuantization.Learned(x, scale, zero, Scheme);
     }
 
     protected override QuantizationParameters Parameters32()
@@ -158,10 +158,10 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
         var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
         if (offset is null)
         {
-            return (stored, full(1, start.ZeroPoint));
+            return (stored, tensor((float)start.ZeroPoint));
         }
 
-        var exact = (start.ZeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
+        var exact = ((float)start.ZeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
         return (stored, FakeQuantization.StraightThrough(exact, exact.round()));
     }
 }
@@ -181,13 +181,13 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
 
     protected override void LoadRange(ReadOnlySpan<float> values) => start = values[0];
 
-    protected override Tensor Quantize(Tensor tensor)
+    protected override Tensor Quantize(Tensor x)
     {
         var end = start * logarithm.exp();
         var parameters = Parameters32();
-        var clipped = minimum(tensor, end);
+        var clipped = minimum(x, end);
         clipped = maximum(clipped, Scheme.Symmetric ? -end : zeros_like(end));
-        var quantized = FakeQuantization.Apply(clipped.detach(), full(1, parameters.Scale), full(1, parameters.ZeroPoint), Scheme);
+        var quantized = FakeQuantization.Apply(clipped.detach(), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme);
         return FakeQuantization.StraightThrough(clipped, quantized);
     }
 

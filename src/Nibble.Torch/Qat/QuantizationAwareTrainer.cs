@@ -19,6 +19,9 @@ namespace Nibble.Torch.Qat;
 /// </remarks>
 public sealed class QuantizationAwareTrainer
 {
+    /// <summary>The metric of an artifact that holds the training loss of the last step.</summary>
+    internal const string FinalLossMetric = "finalTrainingLoss";
+
     /// <summary>Share of the text that is held out of training where the settings ask for looks at it.</summary>
     private const double HeldOutShare = 0.05;
 
@@ -81,7 +84,7 @@ public sealed class QuantizationAwareTrainer
             source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)),
             recipe,
             settings,
-            new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, Text, calibration) });
+            StartingPoint.Find(source, recipe, settings, windows.Text, calibration, seed));
         if (recipe.KeyValueCache is null)
         {
             PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
@@ -114,6 +117,7 @@ public sealed class QuantizationAwareTrainer
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         loop.Run(Checkpoints, progress, cancellation);
+        prepared?.Complete();
         RoundFloatParameters();
     }
 
@@ -129,7 +133,7 @@ public sealed class QuantizationAwareTrainer
         var metrics = new Dictionary<string, double>();
         if (Losses.Count > 0)
         {
-            metrics["finalTrainingLoss"] = Losses[^1].Loss;
+            metrics[FinalLossMetric] = Losses[^1].Loss;
         }
 
         if (HeldOutLosses.Count > 0)
@@ -154,6 +158,7 @@ public sealed class QuantizationAwareTrainer
             Loss)
         {
             States = [.. prepared?.States ?? []],
+            BeginStep = step => prepared?.BeginStep(step, settings.Steps),
             HeldOutLoss = heldOut is null ? null : HeldOutLoss,
             SettledStep = prepared is null ? 1 : SettledStep(settings),
             TokensPerStep = settings.BatchSize * settings.SequenceLength,
@@ -164,15 +169,19 @@ public sealed class QuantizationAwareTrainer
     private static int SettledStep(QatSettings settings)
     {
         var schedule = settings.Schedule;
-        double[] ends = [schedule.FloatShare + schedule.Gradual, schedule.ActivationDelay, schedule.AnnealFrom > 0 ? schedule.AnnealingShare : 0];
-        return 1 + (int)Math.Ceiling(settings.Steps * ends.Max());
+        var share = Math.Max(schedule.FloatShare + schedule.Gradual + (schedule.AnnealFrom > 0 ? schedule.AnnealingShare : 0), schedule.ActivationDelay);
+        return 1 + (int)Math.Ceiling(settings.Steps * share);
     }
 
     private Tensor Loss(int step, int part)
     {
         var rows = settings.BatchSize / settings.Accumulation;
-        return CrossEntropy(windows.Text.Batch(windows.Starts(step).AsSpan(part * rows, rows), settings.SequenceLength));
+        var loss = CrossEntropy(windows.Text.Batch(windows.Starts(step).AsSpan(part * rows, rows), settings.SequenceLength));
+        return prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(step) * prepared.Dampening());
     }
+
+    /// <summary>The weight of the dampening penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
+    private double DampeningWeight(int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
 
     private Tensor CrossEntropy(Tensor batch)
     {

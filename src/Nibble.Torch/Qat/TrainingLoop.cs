@@ -105,6 +105,8 @@ public sealed class TrainingLoop
                     Save();
                 }
             }
+
+            Save();
         }
         catch (NibbleException exception) when (saved > 0)
         {

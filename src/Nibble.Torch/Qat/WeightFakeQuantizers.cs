@@ -25,6 +25,13 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
 
     public abstract Tensor Apply(Tensor tensor);
 
+    /// <summary>The summed square of what lies between the weights, clipped to the range of their codes, and the values of these codes.</summary>
+    /// <returns>A scalar whose gradient reaches the weight alone.</returns>
+    public Tensor Dampening(Tensor weight) => (Clip(weight) - Apply(weight).detach()).square().sum();
+
+    /// <summary>The weight, clipped to the values of the outermost codes, which take no gradient here.</summary>
+    protected abstract Tensor Clip(Tensor weight);
+
     /// <summary>The codes and parameters that <see cref="Apply"/> computes with.</summary>
     public abstract QuantizedTensor Convert(Tensor weight);
 
@@ -86,6 +93,19 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
             ? (MeanMagnitude(values), zeros(1))
             : FakeQuantization.Parameters(values.amin([1], keepdim: true), values.amax([1], keepdim: true), Scheme);
         return FakeQuantization.StraightThrough(tensor, Groups.Join(FakeQuantization.Apply(values, scale, zeroPoint, Scheme)).view(tensor.shape));
+    }
+
+    // The range reaches to the outermost weights, except for ternary ones.
+    protected override Tensor Clip(Tensor weight)
+    {
+        if (!Scheme.Ternary)
+        {
+            return weight;
+        }
+
+        var values = Groups.Split(weight);
+        var scale = MeanMagnitude(values.detach());
+        return Groups.Join(maximum(minimum(values, scale), -scale)).view(weight.shape);
     }
 
     public override QuantizedTensor Convert(Tensor weight)
@@ -158,6 +178,13 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         var (scale, zero) = Effective();
         sbyte[] zeroPoints = Scheme.Symmetric ? [] : Array.ConvertAll(Conversion.ValuesOf(zero), point => (sbyte)point);
         return RoundToNearest.QuantizeWith(Conversion.ValuesOf(weight), Rows, Columns, Scheme, Conversion.ValuesOf(scale), zeroPoints);
+    }
+
+    protected override Tensor Clip(Tensor weight)
+    {
+        var (scale, zero) = Effective();
+        var (low, high) = (Scheme.Codes.Min - zero.detach() + Scheme.Shift, Scheme.Codes.Max - zero.detach() + Scheme.Shift);
+        return Groups.Join(maximum(minimum(Groups.Split(weight), high * scale.detach()), low * scale.detach())).view(weight.shape);
     }
 
     private static Parameter NewParameter(QuantizationScheme scheme, int rows, int columns) =>

@@ -119,9 +119,7 @@ public static partial class RecipePresets
             : new QuantizationScheme(int.Parse(weightBits, CultureInfo.InvariantCulture), symmetric || group is null, granularity);
         var activations = Activations(name, int.Parse(bits.Groups["activations"].Value, CultureInfo.InvariantCulture), observer);
         var stack = Algorithms(name, algorithms);
-        var range = stack.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
-            : mse || stack.Scaling == ChannelScaling.Awq || stack.Learning != RoundingLearning.None ? WeightRange.Mse
-            : WeightRange.MinMax;
+        var range = stack.UsualRange ?? (mse ? WeightRange.Mse : WeightRange.MinMax);
         return new Recipe(name,
         [
             new RecipeRule("lm_head", Weights: null),
