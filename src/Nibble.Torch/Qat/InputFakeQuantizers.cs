@@ -74,6 +74,9 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
 
     protected abstract void LoadRange(ReadOnlySpan<float> values);
 
+    /// <summary>The nearest values of the grid, whose gradient is that of LSQ.</summary>
+    protected Tensor Put(Tensor x, Tensor scale, Tensor zeroPoint) => FusedFakeQuantization.Learned(x, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
+
     protected abstract void Begin(QuantizationParameters parameters);
 
     protected abstract Tensor Quantize(Tensor x);
@@ -113,7 +116,7 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
             parameters = QuantizationParameters.FromRange(range, Scheme);
         }
 
-        return FakeQuantization.Learned(x, tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme);
+        return Put(x, tensor(parameters.Scale), tensor((float)parameters.ZeroPoint));
     }
 
     protected override QuantizationParameters Parameters32() => parameters;
@@ -142,7 +145,7 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
     protected override Tensor Quantize(Tensor x)
     {
         var (scale, zero) = Effective(x.numel());
-        return FakeQuantization.Learned(x, scale, zero, Scheme);
+        return Put(x, scale, zero);
     }
 
     protected override QuantizationParameters Parameters32()
@@ -187,7 +190,7 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
         var parameters = Parameters32();
         var clipped = minimum(x, end);
         clipped = maximum(clipped, Scheme.Symmetric ? -end : zeros_like(end));
-        var quantized = FakeQuantization.Apply(clipped.detach(), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme);
+        var quantized = FakeQuantization.Apply(clipped.detach(), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme.Codes);
         return FakeQuantization.StraightThrough(clipped, quantized);
     }
 
