@@ -108,7 +108,7 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
 
     protected override Tensor Quantize(Tensor x)
     {
-        if (!Frozen && is_grad_enabled())
+        if (!Frozen && Recomputation.IsFirstPass)
         {
             using var scope = NewDisposeScope();
             var values = x.detach();

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
@@ -15,10 +16,16 @@ namespace Nibble.Torch.Qat;
 /// <param name="Source">The float model, which will be trained in place.</param>
 /// <param name="Recipe">What to do with each layer.</param>
 /// <param name="Settings">How to train.</param>
-/// <param name="Text">Text to train on, and to calibrate static activations with.</param>
+/// <param name="Text">Text to train on, and to calibrate static activations with; null lets the float model write it (LLM-QAT, Liu et al. 2023).</param>
 /// <param name="Output">The folder to write.</param>
-public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings Settings, TokenizedText Text, string Output)
+public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings Settings, TokenizedText? Text, string Output)
 {
+    /// <summary>Windows that the model writes at most, where their number is not given.</summary>
+    public const int UsualWindows = 512;
+
+    /// <summary>Windows that the model writes where there is no text, at least 1.</summary>
+    public int Windows { get; init; } = (int)Math.Min((long)Settings.Steps * Settings.BatchSize, UsualWindows);
+
     /// <summary>Drives everything random.</summary>
     public long Seed { get; init; } = 1;
 
@@ -41,6 +48,7 @@ public sealed record QatResult(QuantizationResult Artifact, double FinalLoss, IR
 public static class QatRun
 {
     private const string CheckpointName = "checkpoint.safetensors";
+    private const string TextName = "text.bin";
 
     /// <summary>Runs.</summary>
     /// <param name="options">What to do.</param>
@@ -58,16 +66,19 @@ public static class QatRun
         using var job = new OutputJob(options.Output, Identity(options), options.Restart);
         var checkpoint = job.At(CheckpointName);
         IReadOnlyList<TrainingPoint> losses = [], heldOut = [];
+        var calibration = options.Text is null ? $"{options.Windows} windows of {options.Settings.SequenceLength} tokens of text that the float model wrote itself" : null;
         if (!job.Joined)
         {
             try
             {
-                var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, options.Text, CalibrationOptions.For(options.Source.Model.Config), options.Seed)
+                var text = options.Text ?? Sample(options, job.At(TextName), progress, cancellation);
+                var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, text, CalibrationOptions.For(options.Source.Model.Config), options.Seed)
                 {
                     Checkpoints = new CheckpointOptions(checkpoint, options.CheckpointEvery),
                 };
                 trainer.Train(progress, cancellation);
-                job.Join(folder => QuantizedModelFile.Save(trainer.Convert(), folder));
+                var model = trainer.Convert();
+                job.Join(folder => QuantizedModelFile.Save(model with { Provenance = model.Provenance with { Calibration = calibration } }, folder));
                 (losses, heldOut) = (trainer.Losses, trainer.HeldOutLosses);
             }
             catch (NibbleException) when (!File.Exists(checkpoint))
@@ -80,8 +91,24 @@ public static class QatRun
 
         job.Finish(options.Output);
         var written = QuantizedModelFile.Load(options.Output);
-        var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, QuantizedModelFile.TensorBytes(options.Output));
+        var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, QuantizedModelFile.TensorBytes(options.Output), written.Provenance.Calibration);
         return new QatResult(artifact, written.Provenance.Metrics[QuantizationAwareTrainer.FinalLossMetric], losses, heldOut);
+    }
+
+    /// <summary>The text that the float model writes, or has written in the run before.</summary>
+    private static TokenizedText Sample(QatOptions options, string path, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var (tokenizer, length) = (options.Source.Tokenizer, options.Settings.SequenceLength);
+        if (!File.Exists(path))
+        {
+            var text = SelfText.Sample(options.Source.Model, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
+            AtomicFile.Write(path, stream => stream.Write(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
+        }
+
+        var ids = MemoryMarshal.Cast<byte, int>(File.ReadAllBytes(path)).ToArray();
+        return ids.Length == options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
+            ? new TokenizedText(SelfText.Name, ids, tokenizer.BosId)
+            : throw new NibbleException($"{path}: found {ids.Length} tokens or ids beyond the vocabulary, expected {options.Windows * length} below {tokenizer.VocabularySize}; the job's folder was tampered with: start over with --restart");
     }
 
     /// <summary>All that the result's bytes depend on.</summary>
@@ -91,7 +118,7 @@ public static class QatRun
         ["method"] = "qat",
         ["recipe"] = RecipeFile.ToJson(options.Recipe with { Qat = options.Settings }),
         ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-        ["data"] = System.Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(options.Text.Ids.AsSpan()))),
+        ["data"] = options.Text is { } text ? System.Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))) : $"{SelfText.Name} {options.Windows}",
         ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
         ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
     };

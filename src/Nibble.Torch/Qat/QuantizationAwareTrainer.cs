@@ -4,6 +4,7 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using TorchSharp.Modules;
@@ -15,7 +16,8 @@ namespace Nibble.Torch.Qat;
 /// <remarks>
 /// A trainer works on the model in place: <see cref="Train"/>, then <see cref="Convert"/>. In between, the model holds its fake
 /// quantizers and evaluates as it was trained; converting changes nothing that it computes. Without a recipe it trains the float
-/// model for the same steps on the same batches: the control that tells better quantization from more training.
+/// model for the same steps on the same batches: the control that tells better quantization from more training. The control learns from the
+/// text alone: it has no better teacher than itself.
 /// </remarks>
 public sealed class QuantizationAwareTrainer
 {
@@ -35,6 +37,9 @@ public sealed class QuantizationAwareTrainer
     private readonly TokenizedText? heldOut;
     private readonly RandomWindows windows;
     private readonly TrainingLoop loop;
+
+    /// <summary>The float model, while training learns from it.</summary>
+    private LlamaModel? teacher;
 
     /// <summary>Puts fake quantizers into a model.</summary>
     /// <param name="source">The float model, which will be trained in place.</param>
@@ -116,7 +121,19 @@ public sealed class QuantizationAwareTrainer
     /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
-        loop.Run(Checkpoints, progress, cancellation);
+        using var original = prepared is not null && settings.Distillation is not null ? LoadedModel.Open(source.Folder) : null;
+        teacher = original?.Model;
+        source.Model.Recompute = settings.Recompute;
+        try
+        {
+            loop.Run(Checkpoints, progress, cancellation);
+        }
+        finally
+        {
+            teacher = null;
+            source.Model.Recompute = false;
+        }
+
         prepared?.Complete();
         RoundFloatParameters();
     }
@@ -176,19 +193,31 @@ public sealed class QuantizationAwareTrainer
     private Tensor Loss(int step, int part)
     {
         var rows = settings.BatchSize / settings.Accumulation;
-        var loss = CrossEntropy(windows.Text.Batch(windows.Starts(step).AsSpan(part * rows, rows), settings.SequenceLength));
+        var batch = windows.Text.Batch(windows.Starts(step).AsSpan(part * rows, rows), settings.SequenceLength);
+        var loss = teacher is null ? CrossEntropy(batch) : Distilled(batch, teacher, settings.Distillation!);
         return prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(step) * prepared.Dampening());
+    }
+
+    private Tensor Distilled(Tensor batch, LlamaModel teacher, DistillationSettings distillation)
+    {
+        var tokens = batch.narrow(1, 0, settings.SequenceLength - 1);
+        Prediction expected;
+        using (no_grad())
+        {
+            expected = Prediction.Of(teacher, tokens, blocks: distillation.Hidden > 0);
+        }
+
+        var student = Prediction.Of(source.Model, tokens, blocks: distillation.Hidden > 0);
+        return DistillationLoss.Of(student, expected, () => CrossEntropy(student.Logits, batch), distillation);
     }
 
     /// <summary>The weight of the dampening penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
     private double DampeningWeight(int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
 
-    private Tensor CrossEntropy(Tensor batch)
-    {
-        var length = settings.SequenceLength - 1;
-        var logits = source.Model.forward(batch.narrow(1, 0, length));
-        return nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, length).reshape(-1));
-    }
+    private Tensor CrossEntropy(Tensor batch) => CrossEntropy(source.Model.forward(batch.narrow(1, 0, settings.SequenceLength - 1)), batch);
+
+    private static Tensor CrossEntropy(Tensor logits, Tensor batch) =>
+        nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, logits.shape[1]).reshape(-1));
 
     private double HeldOutLoss()
     {
