@@ -82,6 +82,9 @@ public sealed class PreparedModel
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
+    /// <summary>What training changes besides <see cref="Parameters"/>, which a checkpoint has to hold.</summary>
+    internal IEnumerable<ITrainingState> States => layers.SelectMany(layer => new[] { layer.Weight, layer.Input as ITrainingState }).OfType<ITrainingState>();
+
     private QatSchedule Schedule => Recipe.Qat.Schedule;
 
     /// <summary>Switches quantizers on and off as the recipe's schedule says; call it before each step of a training with a schedule.</summary>
