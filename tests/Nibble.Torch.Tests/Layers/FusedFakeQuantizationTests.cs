@@ -191,8 +191,9 @@ public sealed class FusedFakeQuantizationTests
     {
         using var scope = NewDisposeScope();
         var codes = new CodeRange(-8, 7);
-        var (fixedX, fixedScale) = (tensor(new[] { 0.6f, 9 }), tensor(new[] { 1f }));
-        var (x, scale) = (tensor(new[] { 0.6f, 9 }).requires_grad_(), tensor(new[] { 1f }).requires_grad_());
+        float[] values = [0.6f, 9];
+        var (fixedX, fixedScale) = (tensor(values), ones(1));
+        var (x, scale) = (tensor(values).requires_grad_(), ones(1).requires_grad_());
         FusedFakeQuantization.Learned(fixedX, scale, null, codes, Granularity.Tensor).sum().backward();
         Assert.Equal(7.4f, scale.grad!.item<float>(), 1e-5f);
         FusedFakeQuantization.Learned(x, fixedScale, null, codes, Granularity.Tensor).sum().backward();
