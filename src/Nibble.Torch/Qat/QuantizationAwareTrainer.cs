@@ -178,6 +178,7 @@ public sealed class QuantizationAwareTrainer
             BeginStep = step => prepared?.BeginStep(step, settings.Steps),
             HeldOutLoss = heldOut is null ? null : HeldOutLoss,
             SettledStep = prepared is null ? 1 : SettledStep(settings),
+            IsLogLikelihood = prepared is null || settings.Distillation is null,
             TokensPerStep = settings.BatchSize * settings.SequenceLength,
         };
     }

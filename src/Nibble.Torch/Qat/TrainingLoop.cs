@@ -99,7 +99,7 @@ public sealed class TrainingLoop
                 }
 
                 Advance(optimizer, Step + 1);
-                progress?.Report(new RunProgress("train", Step, settings.Steps, losses[^1].Loss) { Tokens = task.TokensPerStep, HeldOutLoss = heldOut.Count > 0 ? heldOut[^1].Loss : null });
+                progress?.Report(Progress());
                 if (checkpoints?.Every is { } every ? Step % every == 0 : Stopwatch.GetElapsedTime(lastSave) > CheckpointOptions.Interval)
                 {
                     Save();
@@ -127,6 +127,17 @@ public sealed class TrainingLoop
                 lastSave = Stopwatch.GetTimestamp();
             }
         }
+    }
+
+    private RunProgress Progress()
+    {
+        var look = heldOut.Count > 0 ? heldOut[^1].Loss : (double?)null;
+        return new RunProgress("train", Step, settings.Steps, losses[^1].Loss)
+        {
+            Tokens = task.TokensPerStep,
+            Perplexity = task.IsLogLikelihood ? Math.Exp(losses[^1].Loss) : look is { } loss ? Math.Exp(loss) : null,
+            HeldOutLoss = look,
+        };
     }
 
     private void Advance(AdamW optimizer, int step)
