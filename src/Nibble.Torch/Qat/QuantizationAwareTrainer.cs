@@ -5,7 +5,6 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
-using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

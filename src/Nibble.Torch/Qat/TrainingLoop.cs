@@ -195,7 +195,7 @@ public sealed class TrainingLoop
         {
             if (loss < bestLoss)
             {
-                best?.Dispose();
+                best?.Release();
                 best = new Snapshot([.. parameters.Select(Copy)], [.. task.States.Select(state => state.Save())]);
                 (bestLoss, worseLooks) = (loss, 0);
             }
@@ -249,7 +249,7 @@ public sealed class TrainingLoop
             state.Load(value);
         }
 
-        best.Dispose();
+        best.Release();
         best = null;
     }
 
@@ -369,9 +369,9 @@ public sealed class TrainingLoop
     }
 
     /// <summary>The parameters and states of a step.</summary>
-    private sealed record Snapshot(Tensor[] Parameters, float[][] States) : IDisposable
+    private sealed record Snapshot(Tensor[] Parameters, float[][] States)
     {
-        public void Dispose() => Array.ForEach(Parameters, value => value.Dispose());
+        public void Release() => Array.ForEach(Parameters, value => value.Dispose());
     }
 
     /// <summary>What stands in a checkpoint under which name.</summary>
