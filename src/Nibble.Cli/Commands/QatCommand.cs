@@ -4,6 +4,7 @@ using Nibble.Cli.Report;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Qat;
 
 namespace Nibble.Cli.Commands;
@@ -24,12 +25,15 @@ internal static class QatCommand
         var restart = CommonOptions.Restart();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };
+        var cache = new Option<string?>("--teacher-cache") { Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the same windows." };
+        var likeliest = CommonOptions.AtLeast("--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not given.");
+        var device = CommonOptions.Device();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to go on where it was stopped.")
         {
-            model, recipe, data, output, windows, steps, rate, report, every, restart, seed, threads, json,
+            model, recipe, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
         };
         command.SetAction(parsed =>
         {
@@ -38,8 +42,10 @@ internal static class QatCommand
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
             var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
             CommandHost.StartTorch(parsed.GetValue(threads));
+            var place = TorchRuntime.Device(parsed.GetValue(device)!);
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             loaded.RequireFloat();
+            loaded.Model.to(place);
             var settings = rules.Qat with
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
@@ -53,6 +59,7 @@ internal static class QatCommand
                 Seed = parsed.GetValue(seed),
                 CheckpointEvery = parsed.GetValue(every),
                 Restart = parsed.GetValue(restart),
+                TeacherCache = parsed.GetValue(cache) is { } predictions ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
             };
             options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };
             try

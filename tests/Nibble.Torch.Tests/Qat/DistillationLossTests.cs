@@ -34,14 +34,31 @@ public sealed class DistillationLossTests
     }
 
     [Fact]
+    public void Divergence_OfTheLikeliestTokens_TakesTheOthersAsOne()
+    {
+        using var scope = NewDisposeScope();
+        var logits = tensor(new float[] { 1, 2, 0, -1 }).reshape(1, 1, 4);
+        var teacher = tensor(new float[] { 2, 1, 0, 0 }).reshape(1, 4).log_softmax(1);
+        var (values, tokens) = teacher.topk(2, 1);
+        double[] p = [.. Probabilities(2, 1, 0, 0)], q = [.. Probabilities(1, 2, 0, -1)];
+        var expected = (p[0] * Math.Log(p[0] / q[0])) + (p[1] * Math.Log(p[1] / q[1])) + ((p[2] + p[3]) * Math.Log((p[2] + p[3]) / (q[2] + q[3])));
+        Assert.Equal(expected, DistillationLoss.Divergence(logits, new TeacherPrediction(values, tokens), 1).item<float>(), 1e-5);
+        Assert.Equal(
+            DistillationLoss.Divergence(logits, teacher.reshape(1, 1, 4), 1).item<float>(),
+            DistillationLoss.Divergence(logits, new TeacherPrediction(teacher, null), 1).item<float>(),
+            1e-6);
+
+        static IEnumerable<double> Probabilities(params double[] logits) => logits.Select(logit => Math.Exp(logit) / logits.Sum(Math.Exp));
+    }
+
+    [Fact]
     public void Of_WeighsItsParts()
     {
         using var scope = NewDisposeScope();
-        var (logits, other) = (tensor(new float[] { 1, 2, 0 }).reshape(1, 1, 3), tensor(new float[] { 0, 1, 1 }).reshape(1, 1, 3));
-        var (student, teacher) = (new Prediction(logits, [full(4, 3f)]), new Prediction(other, [full(4, 2f)]));
-        var divergence = DistillationLoss.Divergence(logits, other, 2).item<float>();
         var settings = new DistillationSettings { Weight = 0.3, Temperature = 2, Hidden = 0.5 };
-        Assert.Equal((0.3 * divergence) + (0.7 * 5) + (0.5 * 0.25), DistillationLoss.Of(student, teacher, () => tensor(5f), settings).item<float>(), 1e-5);
-        Assert.Equal(divergence, DistillationLoss.Of(student, teacher, () => throw new InvalidOperationException("not asked for"), settings with { Weight = 1, Hidden = 0 }).item<float>(), 1e-6);
+        Assert.Equal((0.3 * 2) + (0.7 * 5) + (0.5 * 3), DistillationLoss.Of(tensor(2f), () => tensor(5f), () => tensor(3f), settings).item<float>(), 1e-5);
+        Assert.Equal(2, DistillationLoss.Of(tensor(2f), Never, Never, settings with { Weight = 1, Hidden = 0 }).item<float>(), 1e-6);
+
+        static Tensor Never() => throw new InvalidOperationException("not asked for");
     }
 }

@@ -271,6 +271,51 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         Assert.InRange(LossesAndFiles("w8a16-g8", settings).Losses[0].Loss, 1e-9, 0.01);
     }
 
+    [Theory]
+    [InlineData(1, 1000, 1e-3)]
+    [InlineData(1, 200, 2e-2)]
+    [InlineData(0, 1000, 1e-3)]
+    public void TeacherCache_GivesTheSameLosses_WhetherOrNotItIsFilled(double hidden, int tokens, double tolerance)
+    {
+        var settings = Short with { LearningRate = 1e-3, Accumulation = 2, Distillation = new DistillationSettings { Weight = 0.8, Temperature = 2, Hidden = hidden } };
+        IReadOnlyList<TrainingPoint> Train(TeacherCacheOptions? cache, int seed = 1)
+        {
+            using var model = new TinyLlama().Open(folder);
+            var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w3a16-g8"), settings, Texts.Random(100), Calibration, seed) { TeacherCache = cache };
+            trainer.Train();
+            return trainer.Losses;
+        }
+
+        var (plain, cache) = (Train(null), new TeacherCacheOptions(folder.File("cache"), tokens));
+        var first = Train(cache);
+        var written = Directory.EnumerateFiles(cache.Folder, "*.bin", SearchOption.AllDirectories).ToDictionary(path => path, File.GetLastWriteTimeUtc);
+        Assert.InRange(written.Count, 5, 10);
+        Assert.Equal(first, Train(cache));
+        Assert.All(written, file => Assert.Equal(file.Value, File.GetLastWriteTimeUtc(file.Key)));
+        Assert.All(plain.Zip(first), pair => Assert.Equal(pair.First.Loss, pair.Second.Loss, tolerance * pair.First.Loss));
+
+        File.WriteAllBytes(written.Keys.First(), new byte[3]);
+        Assert.Contains("found 3 bytes, expected", Assert.Throws<NibbleException>(() => Train(cache)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void BFloat16_IsRefusedOnTheCpu_WhereItIsFarSlower()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var refused = Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, null, Short with { Precision = TrainingPrecision.BFloat16 }, Texts.Random(100), Calibration, 1));
+        Assert.StartsWith("the precision bfloat16 needs a device with bfloat16 products", refused.Message, StringComparison.Ordinal);
+
+        using var scope = NewDisposeScope();
+        var linear = model.Model.Linears[0].Value;
+        var x = ones(1, linear.InFeatures);
+        var single = Bits.Of(linear.forward(x));
+        linear.Precision = TrainingPrecision.BFloat16;
+        var y = linear.forward(x);
+        Assert.Equal(float32, y.dtype);
+        Assert.All(single.Zip(Bits.Of(y)), pair => Assert.Equal(pair.First, pair.Second, 0.03));
+        Assert.NotEqual(single, Bits.Of(y));
+    }
+
     [Fact]
     public void HeldOutText_IsTheEndOfTheText_AndNeverTrainedOn()
     {
