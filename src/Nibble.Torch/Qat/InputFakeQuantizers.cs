@@ -9,7 +9,7 @@ namespace Nibble.Torch.Qat;
 
 /// <summary>Fake-quantizes a layer's input per tensor in training, with a range that training finds, and yields the parameters it was trained with.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
-internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQuantizer
+internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQuantizer, ITrainingState
 {
     /// <summary>Share of the newest batch in a moving range.</summary>
     protected const float Momentum = 0.1f;
@@ -56,6 +56,27 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         return new ActivationQuantization(scheme, Parameters32());
     }
 
+    public float[] Save() => [started ? 1 : 0, .. SaveRange()];
+
+    public void Load(float[] values)
+    {
+        if (values.Length != 1 + SaveRange().Length)
+        {
+            throw new NibbleException($"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: start over with --restart");
+        }
+
+        started = values[0] != 0;
+        LoadRange(values.AsSpan(1));
+    }
+
+    /// <summary>What training changes besides <see cref="Parameters"/>.</summary>
+    protected abstract float[] SaveRange();
+
+    protected abstract void LoadRange(ReadOnlySpan<float> values);
+
+    /// <summary>The nearest values of the grid, whose gradient is that of LSQ.</summary>
+    protected Tensor Put(Tensor x, Tensor scale, Tensor zeroPoint) => FusedFakeQuantization.Learned(x, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
+
     protected abstract void Begin(QuantizationParameters parameters);
 
     protected abstract Tensor Quantize(Tensor x);
@@ -87,7 +108,7 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
 
     protected override Tensor Quantize(Tensor x)
     {
-        if (!Frozen && is_grad_enabled())
+        if (!Frozen && Recomputation.IsFirstPass)
         {
             using var scope = NewDisposeScope();
             var values = x.detach();
@@ -95,10 +116,15 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
             parameters = QuantizationParameters.FromRange(range, Scheme);
         }
 
-        return FakeQuantization.Learned(x, tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme);
+        return Put(x, tensor(parameters.Scale), tensor((float)parameters.ZeroPoint));
     }
 
     protected override QuantizationParameters Parameters32() => parameters;
+
+    protected override float[] SaveRange() => [range.Min, range.Max, parameters.Scale, parameters.ZeroPoint];
+
+    protected override void LoadRange(ReadOnlySpan<float> values) =>
+        (range, parameters) = (new ValueRange(values[0], values[1]), new QuantizationParameters(values[2], (int)values[3]));
 }
 
 /// <summary>The scale is learned (LSQ, Esser et al. 2020), and the zero point with it (LSQ+, Bhalgat et al. 2020).</summary>
@@ -112,10 +138,14 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
 
     protected override void Begin(QuantizationParameters parameters) => start = parameters;
 
+    protected override float[] SaveRange() => [start.Scale, start.ZeroPoint];
+
+    protected override void LoadRange(ReadOnlySpan<float> values) => start = new QuantizationParameters(values[0], (int)values[1]);
+
     protected override Tensor Quantize(Tensor x)
     {
         var (scale, zero) = Effective(x.numel());
-        return FakeQuantization.Learned(x, scale, zero, Scheme);
+        return Put(x, scale, zero);
     }
 
     protected override QuantizationParameters Parameters32()
@@ -150,13 +180,17 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
 
     protected override void Begin(QuantizationParameters parameters) => start = Math.Max(parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint), float.Epsilon);
 
+    protected override float[] SaveRange() => [start];
+
+    protected override void LoadRange(ReadOnlySpan<float> values) => start = values[0];
+
     protected override Tensor Quantize(Tensor x)
     {
         var end = start * logarithm.exp();
         var parameters = Parameters32();
         var clipped = minimum(x, end);
         clipped = maximum(clipped, Scheme.Symmetric ? -end : zeros_like(end));
-        var quantized = FakeQuantization.Apply(clipped.detach(), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme);
+        var quantized = FakeQuantization.Apply(clipped.detach(), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme.Codes);
         return FakeQuantization.StraightThrough(clipped, quantized);
     }
 

@@ -98,6 +98,9 @@ public sealed class PreparedModel
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
+    /// <summary>What training changes besides <see cref="Parameters"/>, which a checkpoint has to hold.</summary>
+    internal IEnumerable<ITrainingState> States => layers.SelectMany(layer => new[] { layer.Weight, layer.Input as ITrainingState }).OfType<ITrainingState>();
+
     /// <summary>The batch normalization that is folded into each convolution.</summary>
     internal IReadOnlyDictionary<string, string> BatchNorms { get; init; } = new Dictionary<string, string>();
 

@@ -1,4 +1,3 @@
-using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;

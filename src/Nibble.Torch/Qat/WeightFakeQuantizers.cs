@@ -9,12 +9,12 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Qat;
 
 /// <summary>Fake-quantizes a weight in training and converts it afterwards to the codes it was trained with.</summary>
-internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows, int columns) : ITensorQuantizer
+internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows, int columns) : ITensorQuantizer, ITrainingState
 {
     /// <summary>The scheme in force: the recipe's, or a wider one while widths are annealed.</summary>
     protected QuantizationScheme Scheme { get; private set; } = scheme;
 
-    protected WeightGroups Groups { get; } = new(rows, columns, scheme);
+    protected WeightGroups Groups { get; } = new(rows, columns, scheme.Granularity);
 
     protected int Rows => rows;
 
@@ -27,7 +27,11 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
 
     /// <summary>The summed square of what lies between the weights, clipped to the range of their codes, and the values of these codes.</summary>
     /// <returns>A scalar whose gradient reaches the weight alone.</returns>
-    public Tensor Dampening(Tensor weight) => (Clip(weight) - Apply(weight).detach()).square().sum();
+    public Tensor Dampening(Tensor weight)
+    {
+        using var scope = NewDisposeScope();
+        return (Clip(weight) - Apply(weight).detach()).square().sum().MoveToOuterDisposeScope();
+    }
 
     /// <summary>The weight, clipped to the values of the outermost codes, which take no gradient here.</summary>
     protected abstract Tensor Clip(Tensor weight);
@@ -47,6 +51,12 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
 
     /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error.</summary>
     public abstract void Restart(Tensor weight, QuantizedTensor? solution);
+
+    /// <inheritdoc/>
+    public abstract float[] Save();
+
+    /// <inheritdoc/>
+    public abstract void Load(float[] values);
 
     public static WeightFakeQuantizer Create(GradientEstimator estimator, QuantizationScheme scheme, Tensor weight, QuantizedTensor? solution = null)
     {
@@ -73,13 +83,24 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
         // Nothing is kept between two steps.
     }
 
+    public override float[] Save() => [];
+
+    public override void Load(float[] values)
+    {
+        // As above.
+    }
+
     public override Tensor Apply(Tensor tensor)
     {
-        var values = Groups.Split(tensor.detach());
-        var (scale, zeroPoint) = Scheme.Ternary
-            ? (MeanMagnitude(values), zeros(1))
-            : FakeQuantization.Parameters(values.amin([1], keepdim: true), values.amax([1], keepdim: true), Scheme);
-        return FakeQuantization.StraightThrough(tensor, Groups.Join(FakeQuantization.Apply(values, scale, zeroPoint, Scheme)).view(tensor.shape));
+        if (!Scheme.Ternary)
+        {
+            return FusedFakeQuantization.MinMax(tensor.reshape(Rows, Columns), Scheme).view(tensor.shape);
+        }
+
+        using var scope = NewDisposeScope();
+        var matrix = tensor.detach().reshape(Rows, Columns);
+        var quantized = FusedFakeQuantization.Learned(matrix, MeanMagnitude(Groups.Split(matrix)), null, Scheme.Codes, Scheme.Granularity);
+        return FakeQuantization.StraightThrough(tensor, quantized.view(tensor.shape)).MoveToOuterDisposeScope();
     }
 
     // The range reaches to the outermost weights, except for ternary ones.
@@ -138,10 +159,26 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         offset?.zero_();
     }
 
+    public override float[] Save() => [.. Conversion.ValuesOf(start), .. Conversion.ValuesOf(zeroPoint)];
+
+    public override void Load(float[] values)
+    {
+        var count = (int)start.numel();
+        if (values.Length != 2 * count)
+        {
+            throw new NibbleException($"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: start over with --restart");
+        }
+
+        Conversion.CopyInto(start, values[..count]);
+        Conversion.CopyInto(zeroPoint, values[count..]);
+    }
+
     public override Tensor Apply(Tensor tensor)
     {
+        using var scope = NewDisposeScope();
         var (scale, zero) = Effective();
-        return Groups.Join(FakeQuantization.Learned(Groups.Split(tensor), scale, zero, Scheme)).view(tensor.shape);
+        var quantized = FusedFakeQuantization.Learned(tensor.reshape(Rows, Columns), scale, Scheme.Symmetric ? null : zero, Scheme.Codes, Scheme.Granularity, Scheme.Shift);
+        return quantized.view(tensor.shape).MoveToOuterDisposeScope();
     }
 
     public override QuantizedTensor Convert(Tensor weight)
