@@ -137,7 +137,7 @@ internal static class TrainingSteps
                     continue;
                 }
 
-                var learned = WeightFakeQuantizer.Create(GradientEstimator.LearnedScale, rule, layer.Weight);
+                var learned = WeightFakeQuantizer.Create(GradientEstimator.LearnedScale, rule.Weights!, layer.Weight);
                 if (road == FusedRoad)
                 {
                     layer.WeightQuantizer = learned;

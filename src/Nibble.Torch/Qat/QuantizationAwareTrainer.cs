@@ -121,7 +121,7 @@ public sealed class QuantizationAwareTrainer
     /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
-        using var original = prepared is not null && settings.Distillation is not null ? LoadedModel.Open(source.Folder) : null;
+        using var original = prepared is not null && settings.Distillation is not null ? Teacher(settings.Distillation, progress, cancellation) : null;
         teacher = original?.Model;
         source.Model.Recompute = settings.Recompute;
         try
@@ -161,15 +161,43 @@ public sealed class QuantizationAwareTrainer
         return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, "qat", seed, metrics);
     }
 
+    /// <summary>The float model, trained on the text if the settings say so.</summary>
+    private LoadedModel Teacher(DistillationSettings distillation, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var model = LoadedModel.Open(source.Folder);
+        if (distillation.TeacherSteps == 0)
+        {
+            return model;
+        }
+
+        try
+        {
+            var steps = settings with { Steps = distillation.TeacherSteps, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
+            new QuantizationAwareTrainer(model, recipe: null, steps, windows.Text, new CalibrationOptions(), seed)
+            {
+                Checkpoints = Checkpoints is { } own ? own with { Path = own.Path + ".teacher" } : null,
+            }.Train(progress, cancellation);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
     private IEnumerable<Parameter> ScaleParameters => prepared?.ScaleParameters ?? [];
 
     private TrainingTask CreateTask()
     {
-        var model = source.Model;
+        var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
+        var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
+        ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. source.Model.parameters().Where(belongs)], rate, decay);
         return new TrainingTask(
             [
-                new ParameterGroup("weights", [.. model.parameters().Where(parameter => parameter.dim() > 1)], settings.LearningRate, settings.WeightDecay),
-                new ParameterGroup("vectors", [.. model.parameters().Where(parameter => parameter.dim() <= 1)], settings.LearningRate, 0),
+                Group("weights", parameter => quantized.Contains(parameter.Handle), settings.LearningRate, settings.WeightDecay),
+                Group("matrices", parameter => parameter.dim() > 1 && !quantized.Contains(parameter.Handle), floatRate, settings.WeightDecay),
+                Group("vectors", parameter => parameter.dim() <= 1, floatRate, 0),
                 new ParameterGroup("scales", [.. ScaleParameters], settings.ScaleLearningRate, 0) { Averaged = false },
             ],
             Loss)

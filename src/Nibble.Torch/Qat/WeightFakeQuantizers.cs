@@ -49,7 +49,7 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
         }
     }
 
-    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error.</summary>
+    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error (<see cref="WeightRange.Search"/>).</summary>
     public abstract void Restart(Tensor weight, QuantizedTensor? solution);
 
     /// <inheritdoc/>
@@ -150,7 +150,7 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        var initial = solution ?? RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Mse);
+        var initial = solution ?? RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Search);
         start.Dispose();
         zeroPoint.Dispose();
         start = tensor(initial.Scales).unsqueeze(1).DetachFromDisposeScope();

@@ -129,7 +129,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
 
             // Before training: the range with the least squared error.
             var weight = Bits.Of(untrained.Model.Linears.Single(linear => linear.Key == first.Name).Value.Weight);
-            var expected = Algorithms.RoundToNearest.RoundToNearest.Quantize(weight, first.Weight.Rows, first.Weight.Columns, first.Weight.Scheme, WeightRange.Mse);
+            var expected = Algorithms.RoundToNearest.RoundToNearest.Quantize(weight, first.Weight.Rows, first.Weight.Columns, first.Weight.Scheme, WeightRange.Search);
             Bits.Equal(expected.Scales, first.Weight.Scales);
             Assert.Equal(expected.Codes, first.Weight.Codes);
         }
