@@ -14,7 +14,7 @@ namespace Nibble.Torch.Models.Bert;
 /// <param name="Tokenizer">Its tokenizer.</param>
 public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClassifier Model, TextTokenizer Tokenizer) : IDisposable
 {
-    /// <summary>Opens a float checkpoint: a Hugging Face folder of a BERT, RoBERTa or DistilBERT classifier.</summary>
+    /// <summary>Opens a float checkpoint, a Hugging Face folder of a BERT, RoBERTa or DistilBERT classifier, in evaluation mode.</summary>
     /// <param name="folder">The folder: <c>config.json</c>, safetensors, and the tokenizer's files.</param>
     /// <exception cref="NibbleException">The folder holds no float checkpoint of a supported classifier.</exception>
     public static LoadedClassifier Open(string folder)
@@ -45,6 +45,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
                 CheckpointTensors.Read(checkpoint, name, parameter);
             }
 
+            model.eval();
             return new LoadedClassifier(folder, checkpoint.ConfigJson, model, tokenizer);
         }
         catch
@@ -54,7 +55,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
         }
     }
 
-    /// <summary>Makes a classifier of random weights.</summary>
+    /// <summary>Makes a classifier of random weights, in evaluation mode.</summary>
     /// <param name="configJson">The text of its <c>config.json</c>.</param>
     /// <param name="tokenizerFolder">A folder with the tokenizer's files, such as <c>vocab.txt</c>.</param>
     /// <param name="seed">Drives the weights.</param>
@@ -67,6 +68,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
         using var generator = new Generator(unchecked((ulong)seed));
         var model = new BertClassifier(config);
         model.Initialize(generator);
+        model.eval();
         return new LoadedClassifier(tokenizerFolder, configJson, model, tokenizer);
     }
 
