@@ -82,7 +82,7 @@ public sealed class ClassificationData
         }
 
         return sequences.Count > 0
-            ? new ClassificationData(Path.GetFileName(path), sequences, labels, config.PaddingId, FindMask(classifier))
+            ? new ClassificationData(Path.GetFileName(path), sequences, labels, config.PaddingId, FindMask(classifier.Tokenizer))
             : throw new NibbleException($"{path}: the file holds no labelled text, expected lines 'text TAB class'");
     }
 
@@ -146,6 +146,8 @@ public sealed class ClassificationData
             : throw new NibbleException($"{place} ends in '{line[(tab + 1)..]}', expected a class from 0 to {labels - 1}");
     }
 
-    private static int? FindMask(LoadedClassifier classifier) =>
-        classifier.Tokenizer.Encode(classifier.Model.Config.IsRoberta ? "<mask>" : "[MASK]") is [var id] ? id : null;
+    // As the token is called in BERT's vocabulary, and in RoBERTa's; a tokenizer without it spells the name in several tokens.
+    private static int? FindMask(TextTokenizer tokenizer) => Single(tokenizer, "[MASK]") ?? Single(tokenizer, "<mask>");
+
+    private static int? Single(TextTokenizer tokenizer, string token) => tokenizer.Encode(token) is [var id] ? id : null;
 }

@@ -1,0 +1,42 @@
+using System.Globalization;
+using Nibble.Torch.Models.Bert;
+
+namespace Nibble.Benchmarks.EncoderTable;
+
+/// <summary>The model of the table: BERT's shape, small enough to be trained from scratch on SST-2 in minutes, and how it is trained.</summary>
+internal sealed record SmallBert
+{
+    public int Hidden { get; init; } = 128;
+
+    public int Intermediate { get; init; } = 256;
+
+    public int Layers { get; init; } = 2;
+
+    public int Heads { get; init; } = 4;
+
+    public double Dropout { get; init; } = 0.3;
+
+    public ClassifierTrainingSettings Training { get; init; } = new() { Epochs = 4, BatchSize = 32, LearningRate = 1e-3, MaskedShare = 0.3 };
+
+    public string ConfigJson => string.Create(CultureInfo.InvariantCulture, $$"""
+        {
+          "architectures": ["BertForSequenceClassification"],
+          "model_type": "bert",
+          "vocab_size": 30522,
+          "hidden_size": {{Hidden}},
+          "intermediate_size": {{Intermediate}},
+          "num_hidden_layers": {{Layers}},
+          "num_attention_heads": {{Heads}},
+          "max_position_embeddings": 64,
+          "type_vocab_size": 2,
+          "hidden_act": "gelu",
+          "hidden_dropout_prob": {{Dropout}},
+          "attention_probs_dropout_prob": 0.1,
+          "layer_norm_eps": 1e-12,
+          "pad_token_id": 0,
+          "id2label": {"0": "negative", "1": "positive"},
+          "torch_dtype": "float32"
+        }
+
+        """);
+}

@@ -1,0 +1,124 @@
+using Nibble.Torch.Data;
+using Nibble.Torch.Evaluation;
+using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Tests.Shared;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Tests.Models.Bert;
+
+public sealed class ClassifierTrainerTests : IDisposable
+{
+    private static readonly ClassifierTrainingSettings Settings = new() { Epochs = 8, BatchSize = 8, LearningRate = 1e-2, MaskedShare = 0.1 };
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("bert")]
+    [InlineData("roberta")]
+    [InlineData("distilbert")]
+    public void Train_LearnsWhichWordDecides(string type)
+    {
+        using var loaded = new TinyBert(type) { Dropout = 0 }.Create(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(96, seed: 1)), loaded);
+        var unseen = ClassificationData.Read(folder.Write("dev.tsv", Texts(60, seed: 2)), loaded);
+        var before = ClassificationEvaluator.Evaluate(loaded.Model, unseen);
+        new ClassifierTrainer(loaded.Model, data, Settings with { Epochs = 25, LearningRate = 5e-3, MaskedShare = 0 }, seed: 1).Train();
+        var after = ClassificationEvaluator.Evaluate(loaded.Model, unseen);
+        Assert.InRange(before.Loss, 1, 1.2);
+        Assert.InRange(after.Accuracy, 0.6, 1);
+        Assert.InRange(after.Loss, 0, 0.7);
+        Assert.Equal(60, after.Count);
+        Assert.False(loaded.Model.training);
+    }
+
+    [Fact]
+    public void Train_OfTheSameSeed_GivesTheSameWeights()
+    {
+        var weights = new[] { 3, 3, 4 }.Select(seed =>
+        {
+            using var loaded = new TinyBert().Create(folder);
+            var data = ClassificationData.Read(folder.Write("train.tsv", Texts(40, seed: 1)), loaded);
+            new ClassifierTrainer(loaded.Model, data, Settings with { Epochs = 2 }, seed).Train();
+            return loaded.Model.named_parameters().SelectMany(item => Bits.Of(item.parameter)).ToArray();
+        }).ToArray();
+        Assert.Equal(weights[0], weights[1]);
+        Assert.NotEqual(weights[0], weights[2]);
+    }
+
+    [Fact]
+    public void Loss_IsThatOfItsStepsBatch()
+    {
+        using var loaded = new TinyBert().Open(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(20, seed: 1)), loaded);
+        var trainer = new ClassifierTrainer(loaded.Model, data, Settings with { MaskedShare = 0, BatchSize = 20 }, seed: 1);
+        using var scope = NewDisposeScope();
+        Assert.Equal(8, trainer.Steps);
+        Assert.Equal(ClassificationEvaluator.Evaluate(loaded.Model, data).Loss, trainer.Loss(3).item<float>(), 1e-5);
+    }
+
+    [Fact]
+    public void Train_StopsWhereTheLossIsNoNumber()
+    {
+        using var loaded = new TinyBert().Open(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(20, seed: 1)), loaded);
+        using (no_grad())
+        {
+            loaded.Model.named_parameters().Single(item => item.name == "classifier.bias").parameter.fill_(float.NaN);
+        }
+
+        Assert.Contains("the training loss became NaN at step 1; lower the learning rate", Assert.Throws<NibbleException>(() => new ClassifierTrainer(loaded.Model, data, Settings, seed: 1).Train()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Train_StopsWhenAsked()
+    {
+        using var loaded = new TinyBert().Open(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(20, seed: 1)), loaded);
+        using var cancellation = new CancellationTokenSource();
+        var steps = new Steps(step =>
+        {
+            if (step == 2)
+            {
+                cancellation.Cancel();
+            }
+        });
+        Assert.Throws<OperationCanceledException>(() => new ClassifierTrainer(loaded.Model, data, Settings, seed: 1).Train(steps, cancellation.Token));
+        Assert.Equal(2, steps.Last);
+    }
+
+    [Fact]
+    public void Settings_OutOfRange_AreRefused()
+    {
+        ClassifierTrainingSettings[] wrong =
+        [
+            new() { Epochs = 0 }, new() { BatchSize = 0 }, new() { LearningRate = 0 }, new() { WarmUp = 1.1 }, new() { WeightDecay = -1 },
+            new() { LabelSmoothing = 1 }, new() { GradientClip = 0 },
+        ];
+        Assert.All(wrong, settings => Assert.Throws<ArgumentOutOfRangeException>(settings.Validate));
+    }
+
+    /// <summary>Texts whose class one word among others decides.</summary>
+    private static string Texts(int count, int seed)
+    {
+        var random = new Random(seed);
+        return string.Concat(Enumerable.Range(0, count).Select(i =>
+        {
+            var words = Enumerable.Range(0, random.Next(2, 7)).Select(_ => $"w{random.Next(9, TinyBert.Vocabulary)}").ToList();
+            words.Insert(random.Next(words.Count + 1), (i % 3) switch { 0 => "bad", 1 => "good", _ => "film" });
+            return $"{string.Join(' ', words)}\t{i % 3}\n";
+        }));
+    }
+
+    private sealed class Steps(Action<long> told) : IProgress<RunProgress>
+    {
+        public long Last { get; private set; }
+
+        public void Report(RunProgress value)
+        {
+            Last = value.Done;
+            told(value.Done);
+        }
+    }
+}
