@@ -6,6 +6,9 @@ namespace Nibble.Benchmarks.EncoderTable;
 /// <summary>The model of the table: BERT's shape, small enough to be trained from scratch on SST-2 in minutes, and how it is trained.</summary>
 internal sealed record SmallBert
 {
+    /// <summary>How often a token must occur in the training texts to be in the vocabulary.</summary>
+    public int LeastOccurrences { get; init; } = 2;
+
     public int Hidden { get; init; } = 128;
 
     public int Intermediate { get; init; } = 256;
@@ -18,11 +21,21 @@ internal sealed record SmallBert
 
     public ClassifierTrainingSettings Training { get; init; } = new() { Epochs = 4, BatchSize = 32, LearningRate = 1e-3, MaskedShare = 0.3 };
 
-    public string ConfigJson => string.Create(CultureInfo.InvariantCulture, $$"""
+    /// <summary>Makes the model with random weights.</summary>
+    /// <param name="data">A folder with <c>sst2/</c> and <c>bert-vocab/</c>.</param>
+    /// <param name="folder">Where its vocabulary is written.</param>
+    /// <param name="seed">Drives the weights.</param>
+    public LoadedClassifier Create(string data, string folder, long seed)
+    {
+        var tokens = SmallVocabulary.Write(Path.Combine(data, "bert-vocab"), Path.Combine(data, "sst2", "train.tsv"), LeastOccurrences, folder);
+        return LoadedClassifier.Create(ConfigJson(tokens), folder, seed);
+    }
+
+    private string ConfigJson(int tokens) => string.Create(CultureInfo.InvariantCulture, $$"""
         {
           "architectures": ["BertForSequenceClassification"],
           "model_type": "bert",
-          "vocab_size": 30522,
+          "vocab_size": {{tokens}},
           "hidden_size": {{Hidden}},
           "intermediate_size": {{Intermediate}},
           "num_hidden_layers": {{Layers}},

@@ -19,6 +19,7 @@ internal static class TrainCommand
         var data = new Argument<DirectoryInfo>("data") { Description = "a folder with sst2/ and bert-vocab/" };
         var seed = new Option<int>("--seed") { Description = "drives the first weights, the batches and dropout", DefaultValueFactory = _ => 1 };
         var threads = new Option<int>("--threads") { DefaultValueFactory = _ => 1 };
+        var least = new Option<int>("--least") { Description = "how often a token must occur to be in the vocabulary; 0 keeps all", DefaultValueFactory = _ => preset.LeastOccurrences };
         var hidden = new Option<int>("--hidden") { DefaultValueFactory = _ => preset.Hidden };
         var intermediate = new Option<int>("--intermediate") { DefaultValueFactory = _ => preset.Intermediate };
         var layers = new Option<int>("--layers") { DefaultValueFactory = _ => preset.Layers };
@@ -27,11 +28,12 @@ internal static class TrainCommand
         var epochs = new Option<int>("--epochs") { DefaultValueFactory = _ => preset.Training.Epochs };
         var rate = new Option<double>("--rate") { DefaultValueFactory = _ => preset.Training.LearningRate };
         var output = new Option<DirectoryInfo?>("-o", "--output") { Description = "a folder for the trained checkpoint" };
-        var command = new Command("train", "Train the float model from scratch and score it") { data, seed, threads, hidden, intermediate, layers, dropout, masked, epochs, rate, output };
+        var command = new Command("train", "Train the float model from scratch and score it") { data, seed, threads, least, hidden, intermediate, layers, dropout, masked, epochs, rate, output };
         command.SetAction((parsed, cancellation) =>
         {
             var shape = preset with
             {
+                LeastOccurrences = parsed.GetValue(least),
                 Hidden = parsed.GetValue(hidden),
                 Intermediate = parsed.GetValue(intermediate),
                 Layers = parsed.GetValue(layers),
@@ -48,22 +50,30 @@ internal static class TrainCommand
 
     private static void Train(SmallBert shape, string folder, int seed, string? output, CancellationToken cancellation)
     {
-        using var loaded = LoadedClassifier.Create(shape.ConfigJson, Path.Combine(folder, "bert-vocab"), seed);
-        var train = ClassificationData.Read(Path.Combine(folder, "sst2", "train.tsv"), loaded);
-        var dev = ClassificationData.Read(Path.Combine(folder, "sst2", "dev.tsv"), loaded);
-        var test = ClassificationData.Read(Path.Combine(folder, "sst2", "test.tsv"), loaded);
-        var trainer = new ClassifierTrainer(loaded.Model, train, shape.Training, seed);
-        Console.Error.WriteLine($"{loaded.Model.ParameterCount:N0} parameters, {train.Count:N0} texts, {trainer.Steps:N0} steps");
-        var start = Stopwatch.GetTimestamp();
-        trainer.Train(new StepLines(), cancellation);
-        var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        var (onDev, onTest) = (ClassificationEvaluator.Evaluate(loaded.Model, dev), ClassificationEvaluator.Evaluate(loaded.Model, test));
-        Console.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"seed {seed}: dev {100 * onDev.Accuracy:F2} % ({onDev.Loss:F3}), test {100 * onTest.Accuracy:F2} % ({onTest.Loss:F3}), {seconds:F0} s, {seconds / trainer.Steps * 1000:F0} ms a step"));
-        if (output is not null)
+        var work = Directory.CreateTempSubdirectory("nibble-encoder-").FullName;
+        try
         {
-            loaded.Save(output);
+            using var loaded = shape.Create(folder, work, seed);
+            var train = ClassificationData.Read(Path.Combine(folder, "sst2", "train.tsv"), loaded);
+            var dev = ClassificationData.Read(Path.Combine(folder, "sst2", "dev.tsv"), loaded);
+            var test = ClassificationData.Read(Path.Combine(folder, "sst2", "test.tsv"), loaded);
+            var trainer = new ClassifierTrainer(loaded.Model, train, shape.Training, seed);
+            Console.Error.WriteLine($"{loaded.Model.ParameterCount:N0} parameters, {train.Count:N0} texts, {trainer.Steps:N0} steps");
+            var start = Stopwatch.GetTimestamp();
+            trainer.Train(new StepLines(), cancellation);
+            var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            var (onDev, onTest) = (ClassificationEvaluator.Evaluate(loaded.Model, dev), ClassificationEvaluator.Evaluate(loaded.Model, test));
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"seed {seed}: dev {100 * onDev.Accuracy:F2} % ({onDev.Loss:F3}), test {100 * onTest.Accuracy:F2} % ({onTest.Loss:F3}), {seconds:F0} s, {seconds / trainer.Steps * 1000:F0} ms a step"));
+            if (output is not null)
+            {
+                loaded.Save(output);
+            }
+        }
+        finally
+        {
+            Directory.Delete(work, recursive: true);
         }
     }
 }

@@ -179,9 +179,11 @@ public sealed class BertClassifier : nn.Module<Tensor, Tensor, Tensor>
 internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>
 {
     private readonly BertConfig config;
-    private readonly Embedding word_embeddings;
-    private readonly Embedding position_embeddings;
-    private readonly Embedding? token_type_embeddings;
+
+    // Declared as what a quantized embedding is too, so that one can take their places.
+    private readonly nn.Module<Tensor, Tensor> word_embeddings;
+    private readonly nn.Module<Tensor, Tensor> position_embeddings;
+    private readonly nn.Module<Tensor, Tensor>? token_type_embeddings;
     private readonly LayerNorm LayerNorm;
 
     public BertEmbeddings(BertConfig config)
