@@ -51,9 +51,21 @@ internal sealed class ComparisonDocument(string schema, ComparisonResult result,
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     WriteIndented = true,
     NewLine = "\n",
-    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<RunMethod>), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<GradientEstimator>)])]
+    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<RunMethod>), typeof(CamelCaseConverter<Road>), typeof(QatSettingsConverter)])]
 [JsonSerializable(typeof(ComparisonDocument))]
 internal sealed partial class ComparisonJsonContext : JsonSerializerContext;
+
+/// <summary>Writes training settings in the words of recipes.</summary>
+internal sealed class QatSettingsConverter : JsonConverter<QatSettings>
+{
+    public override QatSettings Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => throw new NotSupportedException("Comparisons are only written.");
+
+    public override void Write(Utf8JsonWriter writer, QatSettings value, JsonSerializerOptions options)
+    {
+        using var recipe = JsonDocument.Parse(RecipeFile.ToJson(new Recipe(nameof(QatSettings), []) { Qat = value }));
+        recipe.RootElement.GetProperty("qat").WriteTo(writer);
+    }
+}
 
 /// <summary>Writes the numbers that JSON has no word for as null.</summary>
 internal sealed class FiniteNumberConverter : JsonConverter<double>

@@ -183,8 +183,12 @@ internal static class HtmlReport
 
     private static XElement Fact(string name, string text) => E("div", E("dt", name), E("dd", text));
 
-    private static string Estimator(Recipes.QatSettings settings) =>
-        settings.Estimator == Recipes.GradientEstimator.LearnedScale ? "straight-through estimation with learned scales (LSQ)" : "straight-through estimation";
+    private static string Estimator(Recipes.QatSettings settings) => settings.Estimator switch
+    {
+        Recipes.GradientEstimator.LearnedScale => "straight-through estimation with learned scales (LSQ)",
+        Recipes.GradientEstimator.LearnedScaleAndOffset => "straight-through estimation with learned scales and zero points (LSQ+)",
+        _ => "straight-through estimation",
+    };
 
     private static string Date(ComparisonResult result) => result.Date.ToString("yyyy-MM-dd HH:mm zzz", CultureInfo.InvariantCulture);
 }

@@ -28,7 +28,12 @@ public static class FakeQuantization
     public static Tensor RoundScale(Tensor scale, ScalePrecision precision)
     {
         var single = scale.to(float32);
-        var stored = precision == ScalePrecision.Float16 ? single.to(float16).to(float32) : single;
+        var stored = precision switch
+        {
+            ScalePrecision.Float16 => single.to(float16).to(float32),
+            ScalePrecision.PowerOfTwo => single.to(float64).log2().round().exp2().to(float32),
+            _ => single,
+        };
         return where(scale == 0, ones_like(stored), stored.clamp_min(QuantizationParameters.MinScale(precision)));
     }
 
@@ -37,11 +42,14 @@ public static class FakeQuantization
     /// <param name="scale">Scales that broadcast to <paramref name="x"/>.</param>
     /// <param name="zeroPoint">Zero points that broadcast to <paramref name="x"/>.</param>
     /// <param name="codes">The codes to use.</param>
-    public static Tensor Apply(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes)
+    /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
+    public static Tensor Apply(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var value = (x / scale).round_().add_(zeroPoint).clamp_(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale);
+        var value = shift == 0
+            ? (x / scale).round_().add_(zeroPoint).clamp_(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale)
+            : (x / scale).floor_().clamp_(codes.Min, codes.Max).add_(shift).mul_(scale);
         return value.MoveToOuterDisposeScope();
     }
 
@@ -49,18 +57,31 @@ public static class FakeQuantization
     /// <remarks>The value is exact: x - x adds zero, where x + (quantized - x) could be one rounding away from the grid.</remarks>
     public static Tensor StraightThrough(Tensor x, Tensor quantized) => quantized.detach() + (x - x.detach());
 
+    /// <summary>The value of <paramref name="x"/>, whose gradient is multiplied by a factor (LSQ's gradient scale, Esser et al. 2020, appendix A).</summary>
+    public static Tensor ScaleGradient(Tensor x, double factor) => StraightThrough(x * factor, x);
+
     /// <summary>Fake quantization with a learned step: LSQ (Esser et al. 2020, equations 1 to 3).</summary>
     /// <remarks>
     /// The gradient of a value passes inside the code range, its ends included, and stops outside; that of the scale is <c>round(v) - v</c> inside, with
-    /// <c>v = x / scale</c>, and the end of the range outside. Composed from operators, autograd yields exactly these.
+    /// <c>v = x / scale</c>, and the end of the range outside. Composed from operators, autograd yields exactly these. On a stretched
+    /// grid the range reaches half a step beyond the outer values, where the outer codes still are the nearest.
     /// </remarks>
     /// <param name="x">Values.</param>
     /// <param name="scale">Scales that broadcast to <paramref name="x"/>, usually with a gradient.</param>
-    /// <param name="zeroPoint">Zero points, whole numbers.</param>
+    /// <param name="zeroPoint">Zero points, whole numbers; with a gradient in LSQ+, which takes what is outside the range.</param>
     /// <param name="codes">The codes to use.</param>
-    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes)
+    /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
+    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
-        var v = (x / scale).clamp(codes.Min - zeroPoint, codes.Max - zeroPoint);
-        return StraightThrough(v, v.round()) * scale;
+        var (lowest, highest) = (codes.Min - zeroPoint, codes.Max - zeroPoint);
+        if (shift == 0)
+        {
+            var v = (x / scale).clamp(lowest, highest);
+            return StraightThrough(v, v.round()) * scale;
+        }
+
+        // The highest step reaches one further, and its end belongs to it.
+        var stretched = (x / scale).clamp(lowest, highest + 1);
+        return StraightThrough(stretched, stretched.floor().minimum(highest) + shift) * scale;
     }
 }

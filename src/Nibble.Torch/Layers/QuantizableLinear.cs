@@ -12,7 +12,7 @@ public interface ITensorQuantizer
 }
 
 /// <summary>A linear layer, <c>y = x W^T + b</c>, whose weight and input can be quantized without replacing the module.</summary>
-public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
+public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableLayer
 {
     // TorchSharp registers parameters under the names of their fields.
     private readonly Parameter weight;
@@ -35,19 +35,19 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>
     /// <summary>Rows of the weight.</summary>
     public int OutFeatures { get; }
 
-    /// <summary>The weight, [out, in].</summary>
+    /// <inheritdoc/>
     public Parameter Weight => weight;
 
     /// <summary>The bias, [out]; null when the layer has none.</summary>
     public Parameter? Bias => bias;
 
-    /// <summary>What happens to the weight before it is used; null uses it as it is.</summary>
+    /// <inheritdoc/>
     public ITensorQuantizer? WeightQuantizer { get; set; }
 
     /// <summary>Turns the input first of all, before <see cref="InputQuantizer"/>; the columns of the weight are turned alike. Null leaves it as it is.</summary>
     public HadamardTransform? InputTransform { get; set; }
 
-    /// <summary>What happens to the input before it is used; null uses it as it is.</summary>
+    /// <inheritdoc/>
     public ITensorQuantizer? InputQuantizer { get; set; }
 
     /// <inheritdoc/>

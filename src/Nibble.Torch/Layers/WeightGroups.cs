@@ -12,13 +12,13 @@ internal sealed class WeightGroups
     private readonly int columns;
     private readonly int padding;
 
-    public WeightGroups(int rows, int columns, QuantizationScheme scheme)
+    public WeightGroups(int rows, int columns, Granularity granularity)
     {
         this.rows = rows;
         this.columns = columns;
-        Count = QuantizedTensor.GroupCount(rows, columns, scheme.Granularity);
-        Length = scheme.Granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
-        padding = scheme.Granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
+        Count = QuantizedTensor.GroupCount(rows, columns, granularity);
+        Length = granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
+        padding = granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
     }
 
     /// <summary>Groups in the matrix.</summary>
@@ -27,8 +27,23 @@ internal sealed class WeightGroups
     /// <summary>Values in a group, padding included.</summary>
     public int Length { get; }
 
-    /// <summary>[out, in] to [groups, values].</summary>
-    public Tensor Split(Tensor weight) => (padding == 0 ? weight : F.pad(weight, (0, padding))).reshape(Count, Length);
+    /// <summary>Values in each group without the padding, [groups, 1] or, where all have as many, [1].</summary>
+    public Tensor Counts
+    {
+        get
+        {
+            if (padding == 0)
+            {
+                return full(1, Length);
+            }
+
+            var counts = Split(ones(rows, columns));
+            return counts.sum([1L], keepdim: true);
+        }
+    }
+
+    /// <summary>[out, ...] to [groups, values].</summary>
+    public Tensor Split(Tensor weight) => (padding == 0 ? weight : F.pad(weight.reshape(rows, columns), (0, padding))).reshape(Count, Length);
 
     /// <summary>[groups, values] to [out, in].</summary>
     public Tensor Join(Tensor groups)

@@ -26,10 +26,8 @@ public sealed class QuantizationAwareTrainer
 {
     private readonly LoadedModel source;
     private readonly QatSettings settings;
-    private readonly Recipe? recipe;
     private readonly long seed;
-    private readonly List<(string Name, QuantizableLinear Layer, WeightFakeQuantizer Quantizer)> layers = [];
-    private readonly IReadOnlyDictionary<string, ActivationQuantization> inputs = new Dictionary<string, ActivationQuantization>();
+    private readonly PreparedModel? prepared;
     private readonly List<TrainingPoint> losses = [];
 
     /// <summary>Puts fake quantizers into a model.</summary>
@@ -48,7 +46,6 @@ public sealed class QuantizationAwareTrainer
         ArgumentNullException.ThrowIfNull(text);
         settings.Validate();
         this.source = source;
-        this.recipe = recipe;
         this.settings = settings;
         this.seed = seed;
         Text = text;
@@ -68,21 +65,15 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
-        inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration);
-        foreach (var (name, layer) in source.Model.Linears)
-        {
-            if (recipe.RuleFor(name) is { } rule)
-            {
-                var quantizer = WeightFakeQuantizer.Create(settings.Estimator, rule, layer.Weight);
-                layer.WeightQuantizer = quantizer;
-                layer.InputQuantizer = InputQuantizerOf(name);
-                layers.Add((name, layer, quantizer));
-            }
-        }
-
+        prepared = new PreparedModel(
+            source.Model,
+            source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)),
+            recipe,
+            settings,
+            StartingPoint.Find(source, recipe, settings, text, calibration, seed));
         if (recipe.KeyValueCache is null)
         {
-            PostTrainingQuantizer.RequireLayers(layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
+            PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
         }
 
         foreach (var block in source.Model.Blocks)
@@ -105,7 +96,7 @@ public sealed class QuantizationAwareTrainer
     {
         var random = SeededRandom.Create(seed);
         using var optimizer = CreateOptimizer();
-        var trained = AllParameters().ToArray();
+        var trained = source.Model.parameters().Concat(ScaleParameters).ToArray();
         for (var step = 1; step <= settings.Steps; step++)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -116,6 +107,7 @@ public sealed class QuantizationAwareTrainer
                 group.LearningRate = group.InitialLearningRate * Schedule(settings, step);
             }
 
+            prepared?.BeginStep(step, settings.Steps);
             var batch = Text.RandomBatch(random, settings.BatchSize, settings.SequenceLength);
             var length = settings.SequenceLength - 1;
             var logits = source.Model.forward(batch.narrow(1, 0, length));
@@ -134,6 +126,7 @@ public sealed class QuantizationAwareTrainer
             progress?.Report(new RunProgress("train", step, settings.Steps, value));
         }
 
+        prepared?.Complete();
         RoundFloatParameters();
     }
 
@@ -141,32 +134,16 @@ public sealed class QuantizationAwareTrainer
     /// <exception cref="InvalidOperationException">The trainer has no recipe.</exception>
     public QuantizedModel Convert()
     {
-        if (recipe is null)
+        if (prepared is null)
         {
             throw new InvalidOperationException("The float control has nothing to convert.");
         }
 
-        var converted = layers
-            .Select(item => new QuantizedLayer(item.Name, item.Quantizer.Convert(item.Layer.Weight), InputOf(item.Name, item.Layer)))
-            .ToList();
         var metrics = losses.Count == 0 ? new Dictionary<string, double>() : new Dictionary<string, double> { ["finalTrainingLoss"] = losses[^1].Loss };
-        return Conversion.Assemble(source, converted, recipe with { Qat = settings }, "qat", seed, metrics);
+        return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, "qat", seed, metrics);
     }
 
-    private ITensorQuantizer? InputQuantizerOf(string name) => inputs.GetValueOrDefault(name) switch
-    {
-        { Static: { } start } input when settings.Estimator == GradientEstimator.LearnedScale => new LearnedInputQuantizer(input.Scheme, start),
-        var input => InputQuantizers.Create(input),
-    };
-
-    private ActivationQuantization? InputOf(string name, QuantizableLinear layer) =>
-        layer.InputQuantizer is LearnedInputQuantizer learned ? learned.Convert() : inputs.GetValueOrDefault(name);
-
-    private IEnumerable<Parameter> ScaleParameters() => layers
-        .SelectMany(item => item.Quantizer.Parameters)
-        .Concat(layers.Select(item => item.Layer.InputQuantizer).OfType<LearnedInputQuantizer>().Select(quantizer => quantizer.Logarithm));
-
-    private IEnumerable<Parameter> AllParameters() => source.Model.parameters().Concat(ScaleParameters());
+    private IEnumerable<Parameter> ScaleParameters => prepared?.ScaleParameters ?? [];
 
     private AdamW CreateOptimizer()
     {
@@ -177,9 +154,9 @@ public sealed class QuantizationAwareTrainer
             Group(source.Model.parameters().Where(parameter => parameter.dim() > 1), settings.LearningRate, settings.WeightDecay),
             Group(source.Model.parameters().Where(parameter => parameter.dim() <= 1), settings.LearningRate, 0),
         };
-        if (ScaleParameters().Any())
+        if (ScaleParameters.Any())
         {
-            groups.Add(Group(ScaleParameters(), settings.ScaleLearningRate, 0));
+            groups.Add(Group(ScaleParameters, settings.ScaleLearningRate, 0));
         }
 
         return optim.AdamW(groups, settings.LearningRate);
@@ -203,7 +180,7 @@ public sealed class QuantizationAwareTrainer
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        var quantized = layers.Select(item => item.Name + ".weight").ToHashSet();
+        var quantized = (prepared?.Layers ?? []).Select(name => name + ".weight").ToHashSet();
         foreach (var (name, parameter) in source.Model.named_parameters())
         {
             if (!quantized.Contains(name))

@@ -9,13 +9,12 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Qat;
 
 /// <summary>Fake-quantizes a weight in training and converts it afterwards to the codes it was trained with.</summary>
-internal abstract class WeightFakeQuantizer(RecipeRule rule, int rows, int columns) : ITensorQuantizer
+internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows, int columns) : ITensorQuantizer
 {
-    protected RecipeRule Rule => rule;
+    /// <summary>The scheme in force: the recipe's, or a wider one while widths are annealed.</summary>
+    protected QuantizationScheme Scheme { get; private set; } = scheme;
 
-    protected QuantizationScheme Scheme => rule.Weights!;
-
-    protected WeightGroups Groups { get; } = new(rows, columns, rule.Weights!);
+    protected WeightGroups Groups { get; } = new(rows, columns, scheme.Granularity);
 
     protected int Rows => rows;
 
@@ -26,65 +25,165 @@ internal abstract class WeightFakeQuantizer(RecipeRule rule, int rows, int colum
 
     public abstract Tensor Apply(Tensor tensor);
 
+    /// <summary>The summed square of what lies between the weights, clipped to the range of their codes, and the values of these codes.</summary>
+    /// <returns>A scalar whose gradient reaches the weight alone.</returns>
+    public Tensor Dampening(Tensor weight)
+    {
+        using var scope = NewDisposeScope();
+        return (Clip(weight) - Apply(weight).detach()).square().sum().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The weight, clipped to the values of the outermost codes, which take no gradient here.</summary>
+    protected abstract Tensor Clip(Tensor weight);
+
+    /// <summary>The codes and parameters that <see cref="Apply"/> computes with.</summary>
     public abstract QuantizedTensor Convert(Tensor weight);
 
-    public static WeightFakeQuantizer Create(GradientEstimator estimator, RecipeRule rule, Tensor weight) => estimator switch
+    /// <summary>Goes over to another scheme of the same granularity, starting anew from the weight as it stands.</summary>
+    public void ChangeScheme(QuantizationScheme next, Tensor weight)
     {
-        GradientEstimator.StraightThrough => new MinMaxWeightQuantizer(rule, (int)weight.shape[0], (int)weight.shape[1]),
-        GradientEstimator.LearnedScale => new LearnedWeightQuantizer(rule, weight),
-        _ => throw new ArgumentOutOfRangeException(nameof(estimator), estimator, null),
-    };
+        if (next != Scheme)
+        {
+            Scheme = next;
+            Restart(weight, null);
+        }
+    }
+
+    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error.</summary>
+    public abstract void Restart(Tensor weight, QuantizedTensor? solution);
+
+    public static WeightFakeQuantizer Create(GradientEstimator estimator, QuantizationScheme scheme, Tensor weight, QuantizedTensor? solution = null)
+    {
+        var rows = (int)weight.shape[0];
+        var columns = (int)(weight.numel() / rows);
+        WeightFakeQuantizer quantizer = estimator switch
+        {
+            GradientEstimator.StraightThrough => new MinMaxWeightQuantizer(scheme, rows, columns),
+            GradientEstimator.LearnedScale => new LearnedWeightQuantizer(scheme, rows, columns, learnsOffset: false),
+            GradientEstimator.LearnedScaleAndOffset => new LearnedWeightQuantizer(scheme, rows, columns, learnsOffset: !scheme.Symmetric),
+            _ => throw new ArgumentOutOfRangeException(nameof(estimator), estimator, null),
+        };
+        quantizer.Restart(weight, solution);
+        return quantizer;
+    }
 }
 
 /// <summary>Ranges follow the weights at every step; gradients pass straight through.</summary>
-internal sealed class MinMaxWeightQuantizer(RecipeRule rule, int rows, int columns) : WeightFakeQuantizer(rule, rows, columns)
+/// <remarks>Ternary weights take the mean magnitude of their group as its scale (BitNet b1.58, Ma et al. 2024), all others its range.</remarks>
+internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows, int columns) : WeightFakeQuantizer(scheme, rows, columns)
 {
-    public override Tensor Apply(Tensor tensor)
+    public override void Restart(Tensor weight, QuantizedTensor? solution)
     {
-        var values = Groups.Split(tensor.detach());
-        var (scale, zeroPoint) = FakeQuantization.Parameters(values.amin([1], keepdim: true), values.amax([1], keepdim: true), Scheme);
-        return FakeQuantization.StraightThrough(tensor, Groups.Join(FakeQuantization.Apply(values, scale, zeroPoint, Scheme.Codes)));
+        // Nothing is kept between two steps.
     }
 
-    public override QuantizedTensor Convert(Tensor weight) => RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme);
-}
-
-/// <summary>The scale of each group is learned with the weights: LSQ (Esser et al. 2020).</summary>
-/// <remarks>
-/// The scale starts at the range with the least squared error and is learned as <c>start * exp(p)</c>, which keeps it positive and
-/// makes a step of the optimizer a relative change, whatever the size of the scale. Zero points stay where they start.
-/// </remarks>
-internal sealed class LearnedWeightQuantizer : WeightFakeQuantizer
-{
-    private readonly Tensor start;
-    private readonly Tensor zeroPoint;
-    private readonly Parameter logarithm;
-
-    public LearnedWeightQuantizer(RecipeRule rule, Tensor weight)
-        : base(rule, (int)weight.shape[0], (int)weight.shape[1])
+    public override Tensor Apply(Tensor tensor)
     {
+        if (!Scheme.Ternary)
+        {
+            return FusedFakeQuantization.MinMax(tensor.reshape(Rows, Columns), Scheme).view(tensor.shape);
+        }
+
         using var scope = NewDisposeScope();
-        var initial = RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Mse);
-        start = tensor(initial.Scales).unsqueeze(1).DetachFromDisposeScope();
-        zeroPoint = (Scheme.Symmetric ? zeros_like(start) : tensor(Array.ConvertAll(initial.ZeroPoints, point => (float)point)).unsqueeze(1)).DetachFromDisposeScope();
-        logarithm = (Parameter)TorchSharp.torch.nn.Parameter(zeros_like(start)).DetachFromDisposeScope();
+        var matrix = tensor.detach().reshape(Rows, Columns);
+        var quantized = FusedFakeQuantization.Learned(matrix, MeanMagnitude(Groups.Split(matrix)), null, Scheme.Codes, Scheme.Granularity);
+        return FakeQuantization.StraightThrough(tensor, quantized.view(tensor.shape)).MoveToOuterDisposeScope();
     }
 
-    public override IEnumerable<Parameter> Parameters => [logarithm];
-
-    public override Tensor Apply(Tensor tensor)
+    // The range reaches to the outermost weights, except for ternary ones.
+    protected override Tensor Clip(Tensor weight)
     {
-        var scale = start * logarithm.exp();
-        var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
-        return Groups.Join(FakeQuantization.Learned(Groups.Split(tensor), stored, zeroPoint, Scheme.Codes));
+        if (!Scheme.Ternary)
+        {
+            return weight;
+        }
+
+        var values = Groups.Split(weight);
+        var scale = MeanMagnitude(values.detach());
+        return Groups.Join(maximum(minimum(values, scale), -scale)).view(weight.shape);
     }
 
     public override QuantizedTensor Convert(Tensor weight)
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        var scales = Conversion.ValuesOf(FakeQuantization.RoundScale(start * logarithm.exp(), Scheme.ScalePrecision));
-        sbyte[] zeroPoints = Scheme.Symmetric ? [] : Array.ConvertAll(Conversion.ValuesOf(zeroPoint), point => (sbyte)point);
-        return RoundToNearest.QuantizeWith(Conversion.ValuesOf(weight), Rows, Columns, Scheme, scales, zeroPoints);
+        var values = Conversion.ValuesOf(weight);
+        return Scheme.Ternary
+            ? RoundToNearest.QuantizeWith(values, Rows, Columns, Scheme, Conversion.ValuesOf(MeanMagnitude(Groups.Split(weight))), [])
+            : RoundToNearest.Quantize(values, Rows, Columns, Scheme);
+    }
+
+    // The padding of a ragged last group adds nothing to the sum and must not count.
+    private Tensor MeanMagnitude(Tensor values) => FakeQuantization.RoundScale(values.abs().sum([1L], keepdim: true) / Groups.Counts, Scheme.ScalePrecision);
+}
+
+/// <summary>The scale of each group is learned with the weights: LSQ (Esser et al. 2020); with its zero point: LSQ+ (Bhalgat et al. 2020).</summary>
+/// <remarks>
+/// The scale starts at the range with the least squared error, or at that of a solution to begin with, and is learned as <c>start * exp(p)</c>, which keeps
+/// it positive and makes a step of the optimizer a relative change, whatever the size of the scale. A learned zero point is rounded to
+/// a code, straight through. Gradients of both are multiplied by <c>1 / sqrt(n * codeMax)</c>, n values in a group (LSQ, section 2.2);
+/// optimizers that normalize gradients, such as Adam, take no notice of that, others need it.
+/// </remarks>
+internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows, int columns, bool learnsOffset) : WeightFakeQuantizer(scheme, rows, columns)
+{
+    private readonly Parameter logarithm = NewParameter(scheme, rows, columns);
+    private readonly Parameter? offset = learnsOffset ? NewParameter(scheme, rows, columns) : null;
+    private Tensor start = ones(1).DetachFromDisposeScope();
+    private Tensor zeroPoint = zeros(1).DetachFromDisposeScope();
+
+    public override IEnumerable<Parameter> Parameters => offset is null ? [logarithm] : [logarithm, offset];
+
+    public override void Restart(Tensor weight, QuantizedTensor? solution)
+    {
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        var initial = solution ?? RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Mse);
+        start.Dispose();
+        zeroPoint.Dispose();
+        start = tensor(initial.Scales).unsqueeze(1).DetachFromDisposeScope();
+        zeroPoint = (Scheme.Symmetric ? zeros_like(start) : tensor(Array.ConvertAll(initial.ZeroPoints, point => (float)point)).unsqueeze(1)).DetachFromDisposeScope();
+        logarithm.zero_();
+        offset?.zero_();
+    }
+
+    public override Tensor Apply(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        var (scale, zero) = Effective();
+        var quantized = FusedFakeQuantization.Learned(tensor.reshape(Rows, Columns), scale, Scheme.Symmetric ? null : zero, Scheme.Codes, Scheme.Granularity, Scheme.Shift);
+        return quantized.view(tensor.shape).MoveToOuterDisposeScope();
+    }
+
+    public override QuantizedTensor Convert(Tensor weight)
+    {
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        var (scale, zero) = Effective();
+        sbyte[] zeroPoints = Scheme.Symmetric ? [] : Array.ConvertAll(Conversion.ValuesOf(zero), point => (sbyte)point);
+        return RoundToNearest.QuantizeWith(Conversion.ValuesOf(weight), Rows, Columns, Scheme, Conversion.ValuesOf(scale), zeroPoints);
+    }
+
+    protected override Tensor Clip(Tensor weight)
+    {
+        var (scale, zero) = Effective();
+        var (low, high) = (Scheme.Codes.Min - zero.detach() + Scheme.Shift, Scheme.Codes.Max - zero.detach() + Scheme.Shift);
+        return Groups.Join(maximum(minimum(Groups.Split(weight), high * scale.detach()), low * scale.detach())).view(weight.shape);
+    }
+
+    private static Parameter NewParameter(QuantizationScheme scheme, int rows, int columns) =>
+        (Parameter)TorchSharp.torch.nn.Parameter(zeros(QuantizedTensor.GroupCount(rows, columns, scheme.Granularity), 1)).DetachFromDisposeScope();
+
+    private (Tensor Scale, Tensor ZeroPoint) Effective()
+    {
+        var factor = 1 / Math.Sqrt((double)Groups.Length * Math.Max(1, Scheme.Codes.Max));
+        var scale = start * FakeQuantization.ScaleGradient(logarithm, factor).exp();
+        var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
+        if (offset is null)
+        {
+            return (stored, zeroPoint);
+        }
+
+        var exact = (zeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
+        return (stored, FakeQuantization.StraightThrough(exact, exact.round()));
     }
 }

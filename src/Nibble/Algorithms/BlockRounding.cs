@@ -113,7 +113,22 @@ internal static class BlockRounding
                 SetParameters(result, (row * result.GroupsPerRow) + group, choose(block));
             }
 
-            kernel.Quantize(values, result.Parameters(row, group), scheme.Codes, codes.Slice(start, values.Length));
+            Quantize(kernel, values, result.Parameters(row, group), scheme, codes.Slice(start, values.Length));
+        }
+    }
+
+    /// <summary>The codes of values that share their parameters.</summary>
+    public static void Quantize(IQuantizationKernel kernel, ReadOnlySpan<float> values, QuantizationParameters parameters, QuantizationScheme scheme, Span<sbyte> codes)
+    {
+        if (!scheme.Stretched)
+        {
+            kernel.Quantize(values, parameters, scheme.Codes, codes);
+            return;
+        }
+
+        for (var i = 0; i < values.Length; i++)
+        {
+            codes[i] = ScalarQuantizer.QuantizeStretched(values[i], parameters.Scale, scheme.Codes);
         }
     }
 

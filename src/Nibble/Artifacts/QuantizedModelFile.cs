@@ -275,7 +275,7 @@ public static class QuantizedModelFile
     }
 
     private static void RequireScales(string layer, QuantizationScheme scheme, float[] scales) => Require(
-        Array.TrueForAll(scales, scale => float.IsFinite(scale) && scale > 0 && (scheme.ScalePrecision == ScalePrecision.Float32 || ElementType.F16.Round(scale) == scale)),
+        Array.TrueForAll(scales, scale => float.IsFinite(scale) && scale > 0 && QuantizationParameters.RoundScale(scale, scheme.ScalePrecision) == scale),
         layer,
         $"has scales that are not positive numbers of {scheme.ScalePrecision}");
 

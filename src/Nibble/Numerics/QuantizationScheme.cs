@@ -17,12 +17,16 @@ public enum ScalePrecision
 
     /// <summary>IEEE 754 binary16, what GGUF, GPTQ, AWQ and compressed-tensors files hold.</summary>
     Float16,
+
+    /// <summary>The nearest power of two by its logarithm, so that hardware can shift instead of multiply; stored as binary32.</summary>
+    PowerOfTwo,
 }
 
 /// <summary>How a tensor's values become codes: <c>real = scale * (code - zeroPoint)</c>.</summary>
 /// <remarks>
 /// Codes are signed for every scheme: <c>-2^(bits-1) .. 2^(bits-1)-1</c>, or <c>-1 .. 1</c> when ternary. A symmetric scheme has
-/// zero point 0; an asymmetric one has a zero point inside the code range, so that real zero is exactly representable in both.
+/// zero point 0; an asymmetric one has a zero point inside the code range, so that real zero is exactly representable in both. A
+/// stretched scheme alone cannot represent zero: its values lie half a step beside, <c>real = scale * (code + 1/2)</c>.
 /// Stored bit streams hold <c>code + 2^(bits-1)</c> (see <c>BitPacking</c>), as compressed-tensors does.
 /// </remarks>
 public sealed record QuantizationScheme
@@ -63,6 +67,12 @@ public sealed record QuantizationScheme
     /// <summary>Whether only the codes -1, 0 and 1 are used.</summary>
     public bool Ternary { get; private init; }
 
+    /// <summary>Whether values lie at <c>scale * (code + 1/2)</c>, balanced around zero: at 2 bits -1.5, -0.5, 0.5 and 1.5 scales (ParetoQ's stretched elastic quantization, Liu et al. 2025).</summary>
+    public bool Stretched { get; private init; }
+
+    /// <summary>What is added to a code, less its zero point, before the scale multiplies it: 1/2 when <see cref="Stretched"/>, otherwise 0.</summary>
+    public float Shift => Stretched ? 0.5f : 0;
+
     /// <summary>The precision in which scales are stored.</summary>
     public ScalePrecision ScalePrecision { get; init; } = ScalePrecision.Float32;
 
@@ -73,6 +83,12 @@ public sealed record QuantizationScheme
     /// <param name="granularity">Which values share a scale.</param>
     public static QuantizationScheme CreateTernary(Granularity granularity) => new(MinBits, symmetric: true, granularity) { Ternary = true };
 
+    /// <summary>Creates a symmetric scheme whose values lie half a step beside the codes.</summary>
+    /// <param name="bits">Bits of a code, 2 to 8.</param>
+    /// <param name="granularity">Which values share a scale.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="bits"/> is outside 2 to 8.</exception>
+    public static QuantizationScheme CreateStretched(int bits, Granularity granularity) => new(bits, symmetric: true, granularity) { Stretched = true };
+
     /// <inheritdoc/>
-    public override string ToString() => $"{(Ternary ? "ternary" : $"int{Bits}")} {(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
+    public override string ToString() => $"{(Stretched ? "stretched " : string.Empty)}{(Ternary ? "ternary" : $"int{Bits}")} {(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
 }

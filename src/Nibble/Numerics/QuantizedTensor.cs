@@ -2,7 +2,7 @@ using Nibble.Kernels;
 
 namespace Nibble.Numerics;
 
-/// <summary>A matrix of codes with its scales and zero points: <c>real = scale * (code - zeroPoint)</c>.</summary>
+/// <summary>A matrix of codes with its scales and zero points: <c>real = scale * (code - zeroPoint)</c>, stretched <c>scale * (code + 1/2)</c>.</summary>
 /// <remarks>
 /// Row <c>r</c>, column <c>c</c> belongs to parameters <c>r * GroupsPerRow + GroupOf(c)</c>, except per tensor, where all share
 /// parameters 0. The last group of a row may be shorter than the others. Groups hold neighbouring columns unless
@@ -175,11 +175,12 @@ public sealed class QuantizedTensor
     {
         RequireLength(nameof(destination), destination.Length, Codes.Length);
         var kernel = QuantizationKernels.Active;
-        if (GroupIndex is { } groups)
+        if (GroupIndex is not null || Scheme.Stretched)
         {
             for (var i = 0; i < Codes.Length; i++)
             {
-                destination[i] = ScalarQuantizer.Dequantize(Codes[i], Parameters(i / Columns, groups[i % Columns]));
+                var parameters = Parameters(i / Columns, GroupOf(i % Columns));
+                destination[i] = Scheme.Stretched ? ScalarQuantizer.DequantizeStretched(Codes[i], parameters.Scale) : ScalarQuantizer.Dequantize(Codes[i], parameters);
             }
 
             return;

@@ -35,16 +35,6 @@ public enum ObserverKind
     Entropy,
 }
 
-/// <summary>How the gradient passes a fake quantizer in training.</summary>
-public enum GradientEstimator
-{
-    /// <summary>Straight-through with ranges recomputed from the weights at every step (Bengio et al. 2013; Jacob et al. 2018).</summary>
-    StraightThrough,
-
-    /// <summary>Straight-through with the scale itself learned (LSQ, Esser et al. 2020).</summary>
-    LearnedScale,
-}
-
 /// <summary>Whether the model is rotated before it is quantized.</summary>
 public enum Rotation
 {
@@ -68,67 +58,17 @@ public sealed record ActivationRule(QuantizationScheme Scheme, ObserverKind Obse
 public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, ActivationRule? Activations = null, WeightRange Range = WeightRange.MinMax)
 {
     /// <summary>What post-training quantization does to the weights.</summary>
-    public WeightAlgorithms Algorithms { get; init; } = WeightAlgorithms.RoundToNearest;
+    /// <exception cref="NibbleException">The weights are stretched, and the algorithms are not round to nearest.</exception>
+    public WeightAlgorithms Algorithms
+    {
+        get;
+        init => field = value == WeightAlgorithms.RoundToNearest || Weights is not { Stretched: true }
+            ? value
+            : throw new NibbleException($"the rule for {Pattern} has {Weights} weights and the algorithms {string.Join(", ", value.Names)}, which need a grid that holds zero; stretched weights are rounded to nearest or trained");
+    } = WeightAlgorithms.RoundToNearest;
 
     /// <summary>Whether a layer's name matches the pattern.</summary>
     public bool Matches(string layer) => FileSystemName.MatchesSimpleExpression(Pattern, layer, ignoreCase: false);
-}
-
-/// <summary>How quantization-aware training runs.</summary>
-public sealed record QatSettings
-{
-    /// <summary>How the gradient passes the fake quantizers.</summary>
-    public GradientEstimator Estimator { get; init; } = GradientEstimator.LearnedScale;
-
-    /// <summary>Optimizer steps, at least 1.</summary>
-    public int Steps { get; init; } = 300;
-
-    /// <summary>Sequences in a step, at least 1.</summary>
-    public int BatchSize { get; init; } = 8;
-
-    /// <summary>Tokens in a sequence, at least 2.</summary>
-    public int SequenceLength { get; init; } = 256;
-
-    /// <summary>AdamW's peak learning rate of the weights.</summary>
-    public double LearningRate { get; init; } = 1e-3;
-
-    /// <summary>AdamW's peak learning rate of learned scales, relative to each scale's starting value.</summary>
-    public double ScaleLearningRate { get; init; } = 1e-3;
-
-    /// <summary>AdamW's decoupled weight decay of the matrices.</summary>
-    public double WeightDecay { get; init; }
-
-    /// <summary>Share of the steps over which the learning rate rises from 0 to its peak, 0 to 1; it then falls along a cosine.</summary>
-    public double WarmUp { get; init; } = 0.05;
-
-    /// <summary>The learning rate at the end, as a share of its peak, 0 to 1.</summary>
-    public double FinalLearningRate { get; init; } = 0.01;
-
-    /// <summary>The greatest norm of the gradient; longer ones are shortened to it.</summary>
-    public double GradientClip { get; init; } = 1;
-
-    /// <summary>Refuses settings that no training could follow.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>
-    public void Validate()
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(Steps, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(BatchSize, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(SequenceLength, 2);
-        RequireWithin(LearningRate, double.MaxValue, nameof(LearningRate));
-        RequireWithin(ScaleLearningRate, double.MaxValue, nameof(ScaleLearningRate));
-        RequireWithin(WeightDecay, double.MaxValue, nameof(WeightDecay));
-        RequireWithin(WarmUp, 1, nameof(WarmUp));
-        RequireWithin(FinalLearningRate, 1, nameof(FinalLearningRate));
-        RequireWithin(GradientClip, double.MaxValue, nameof(GradientClip));
-    }
-
-    private static void RequireWithin(double value, double max, string name)
-    {
-        if (!(value >= 0 && value <= max))
-        {
-            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}, expected 0 to {max}.");
-        }
-    }
 }
 
 /// <summary>What to do with each layer: the same record in code, in YAML or JSON, and inside an artifact.</summary>

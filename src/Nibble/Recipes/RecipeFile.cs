@@ -23,13 +23,13 @@ namespace Nibble.Recipes;
 /// ptq: { windows: 64, sequenceLength: 256, dampening: 0.01, activationOrder: weight, sequential: true }
 /// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
 /// </code>
-/// Weights: <c>bits</c> 2 to 8, or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
-/// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default) or float32; <c>range</c> minmax (default), mse or search.
+/// Weights: <c>bits</c> 2 to 8 (with <c>stretched: true</c> on the grid without zero), or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
+/// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default), float32 or powerOfTwo; <c>range</c> minmax (default), mse or search.
 /// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
-/// percentile, mse or entropy; <c>scale</c> float32 (default) or float16. Keys are like activations, except that their
+/// percentile, mse or entropy; <c>scale</c> float32 (default), float16 or powerOfTwo. Keys are like activations, except that their
 /// <c>granularity</c> is token (default) or channel, to which <c>observer</c> belongs; values are per token. <c>algorithms</c> are
 /// those of <see cref="WeightAlgorithms.KnownNames"/>. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
-/// preset) and <see cref="QatSettings"/>.
+/// preset) and <see cref="QatSettings"/> (or the preset).
 /// </remarks>
 public static class RecipeFile
 {
@@ -38,7 +38,7 @@ public static class RecipeFile
 
     private static readonly string[] RecipeKeys = ["name", "preset", "rules", "rotation", "keyValueCache", "ptq", "qat"];
     private static readonly string[] RuleKeys = ["pattern", "weights", "activations", "algorithms"];
-    private static readonly string[] WeightKeys = ["bits", "ternary", "symmetric", "granularity", "groupSize", "scale", "range"];
+    private static readonly string[] WeightKeys = ["bits", "ternary", "stretched", "symmetric", "granularity", "groupSize", "scale", "range"];
     private static readonly string[] ActivationKeys = ["bits", "symmetric", "granularity", "scale", "observer"];
 
     private static readonly string[] CacheKeys = ["keys", "values"];
@@ -49,15 +49,10 @@ public static class RecipeFile
         "windows", "sequenceLength", "dampening", "activationOrder", "asymmetry", "sequential", "scalingGrid", "learningSteps", "learningBatch", "learningRate",
     ];
 
-    private static readonly string[] QatKeys =
-    [
-        "estimator", "steps", "batchSize", "sequenceLength", "learningRate", "scaleLearningRate", "weightDecay", "warmUp", "finalLearningRate", "gradientClip",
-    ];
-
     private static readonly Dictionary<string, string> WeightGranularities = new() { ["tensor"] = "tensor", ["channel"] = "channel", ["group"] = "group" };
     private static readonly Dictionary<string, Granularity> ActivationGranularities = new() { ["token"] = Granularity.Token, ["tensor"] = Granularity.Tensor };
     private static readonly Dictionary<string, Granularity> KeyGranularities = new() { ["token"] = Granularity.Token, ["channel"] = Granularity.Channel };
-    private static readonly Dictionary<string, ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32 };
+    private static readonly Dictionary<string, ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32, ["powerOfTwo"] = ScalePrecision.PowerOfTwo };
     private static readonly Dictionary<string, WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse, ["search"] = WeightRange.Search };
 
     private static readonly Dictionary<string, ObserverKind> Observers = new()
@@ -76,12 +71,6 @@ public static class RecipeFile
         ["none"] = ActivationOrder.None,
         ["weight"] = ActivationOrder.Weight,
         ["group"] = ActivationOrder.Group,
-    };
-
-    private static readonly Dictionary<string, GradientEstimator> Estimators = new()
-    {
-        ["straightThrough"] = GradientEstimator.StraightThrough,
-        ["learnedScale"] = GradientEstimator.LearnedScale,
     };
 
     /// <summary>The same layout and line ends on every system, so that equal values give equal bytes.</summary>
@@ -126,7 +115,7 @@ public static class RecipeFile
             Rotation = map.Choice("rotation", preset?.Rotation ?? Rotation.None, Rotations),
             KeyValueCache = map.Has(Cache) ? KeyValueCache(map) : preset?.KeyValueCache,
             Ptq = map.Map("ptq", PtqKeys) is { } ptq ? Ptq(ptq, preset?.Ptq ?? new PtqSettings()) : preset?.Ptq ?? new PtqSettings(),
-            Qat = map.Map("qat", QatKeys) is { } qat ? Qat(qat) : new QatSettings(),
+            Qat = map.Map("qat", QatSettingsText.Keys) is { } qat ? QatSettingsText.Parse(qat, preset?.Qat ?? new QatSettings()) : preset?.Qat ?? new QatSettings(),
         };
     }
 
@@ -154,7 +143,7 @@ public static class RecipeFile
         writer.WriteString("rotation", Word(Rotations, recipe.Rotation));
         WriteKeyValueCache(writer, recipe.KeyValueCache);
         WritePtq(writer, recipe.Ptq);
-        WriteQat(writer, recipe.Qat);
+        QatSettingsText.Write(writer, recipe.Qat);
         writer.WriteEndObject();
     }
 
@@ -241,7 +230,15 @@ public static class RecipeFile
             throw map.Fault("ternary", "ternary weights are symmetric and have no bits of their own");
         }
 
-        var scheme = ternary ? QuantizationScheme.CreateTernary(shared) : new QuantizationScheme(Bits(map), symmetric, shared);
+        var stretched = map.Flag("stretched", absent: false);
+        if (stretched && (ternary || !symmetric))
+        {
+            throw map.Fault("stretched", "stretched weights are symmetric and not ternary");
+        }
+
+        var scheme = ternary ? QuantizationScheme.CreateTernary(shared)
+            : stretched ? QuantizationScheme.CreateStretched(Bits(map), shared)
+            : new QuantizationScheme(Bits(map), symmetric, shared);
         return scheme with { ScalePrecision = map.Choice("scale", ScalePrecision.Float16, Scales) };
     }
 
@@ -303,24 +300,6 @@ public static class RecipeFile
         LearningRate = map.Number("learningRate", usual.LearningRate, min: double.Epsilon),
     };
 
-    private static QatSettings Qat(YamlMap map)
-    {
-        var usual = new QatSettings();
-        return new QatSettings
-        {
-            Estimator = map.Choice("estimator", usual.Estimator, Estimators),
-            Steps = map.Integer("steps", usual.Steps, min: 1),
-            BatchSize = map.Integer("batchSize", usual.BatchSize, min: 1),
-            SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
-            LearningRate = map.Number("learningRate", usual.LearningRate, min: 0),
-            ScaleLearningRate = map.Number("scaleLearningRate", usual.ScaleLearningRate, min: 0),
-            WeightDecay = map.Number("weightDecay", usual.WeightDecay, min: 0),
-            WarmUp = map.Number("warmUp", usual.WarmUp, min: 0, max: 1),
-            FinalLearningRate = map.Number("finalLearningRate", usual.FinalLearningRate, min: 0, max: 1),
-            GradientClip = map.Number("gradientClip", usual.GradientClip, min: double.Epsilon),
-        };
-    }
-
     private static void WriteWeights(Utf8JsonWriter writer, RecipeRule rule)
     {
         if (rule.Weights is not { } scheme)
@@ -337,6 +316,11 @@ public static class RecipeFile
         else
         {
             writer.WriteNumber("bits", scheme.Bits);
+        }
+
+        if (scheme.Stretched)
+        {
+            writer.WriteBoolean("stretched", true);
         }
 
         writer.WriteBoolean("symmetric", scheme.Symmetric);
@@ -387,8 +371,14 @@ public static class RecipeFile
             return;
         }
 
-        writer.WriteStartArray("algorithms");
-        foreach (var name in rule.Algorithms.Names)
+        WriteNames(writer, "algorithms", rule.Algorithms.Names);
+    }
+
+    /// <summary>Writes a list of names.</summary>
+    internal static void WriteNames(Utf8JsonWriter writer, string key, IEnumerable<string> names)
+    {
+        writer.WriteStartArray(key);
+        foreach (var name in names)
         {
             writer.WriteStringValue(name);
         }
@@ -449,23 +439,8 @@ public static class RecipeFile
         writer.WriteEndObject();
     }
 
-    private static void WriteQat(Utf8JsonWriter writer, QatSettings qat)
-    {
-        writer.WriteStartObject("qat");
-        writer.WriteString("estimator", Word(Estimators, qat.Estimator));
-        writer.WriteNumber("steps", qat.Steps);
-        writer.WriteNumber("batchSize", qat.BatchSize);
-        writer.WriteNumber("sequenceLength", qat.SequenceLength);
-        writer.WriteNumber("learningRate", qat.LearningRate);
-        writer.WriteNumber("scaleLearningRate", qat.ScaleLearningRate);
-        writer.WriteNumber("weightDecay", qat.WeightDecay);
-        writer.WriteNumber("warmUp", qat.WarmUp);
-        writer.WriteNumber("finalLearningRate", qat.FinalLearningRate);
-        writer.WriteNumber("gradientClip", qat.GradientClip);
-        writer.WriteEndObject();
-    }
-
-    private static string Word<T>(Dictionary<string, T> words, T value) => words.First(pair => EqualityComparer<T>.Default.Equals(pair.Value, value)).Key;
+    /// <summary>The word that stands for a value.</summary>
+    internal static string Word<T>(Dictionary<string, T> words, T value) => words.First(pair => EqualityComparer<T>.Default.Equals(pair.Value, value)).Key;
 
     private static NibbleException Misplaced(RecipeRule rule, string place, QuantizationScheme scheme) =>
         new($"The rule for {rule.Pattern} has {place} of scheme '{scheme}'; weights are per tensor, channel or group, activations per token or tensor.");

@@ -11,7 +11,10 @@ internal static class AnyRecipe
         from bits in Gen.Int[1, 8]
         from symmetric in Gen.Bool
         from scale in Gen.Enum<ScalePrecision>()
-        select (bits == 1 ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric, granularity)) with { ScalePrecision = scale };
+        from stretched in Gen.Bool
+        select (bits == 1 ? QuantizationScheme.CreateTernary(granularity)
+            : stretched ? QuantizationScheme.CreateStretched(bits, granularity)
+            : new QuantizationScheme(bits, symmetric, granularity)) with { ScalePrecision = scale };
 
     public static Gen<ActivationRule> Activations { get; } =
         from granularity in Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Token))
@@ -36,7 +39,7 @@ internal static class AnyRecipe
         from algorithms in Algorithms
         select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range)
         {
-            Algorithms = weights is null ? WeightAlgorithms.RoundToNearest : algorithms,
+            Algorithms = weights is null or { Stretched: true } ? WeightAlgorithms.RoundToNearest : algorithms,
         };
 
     public static Gen<PtqSettings> Ptq { get; } =
@@ -67,23 +70,66 @@ internal static class AnyRecipe
         from observer in Gen.Enum<ObserverKind>()
         select keys is null && values is null ? null : new KeyValueCacheRule(keys, values, observer);
 
+    /// <summary>Null at times.</summary>
+    public static Gen<DistillationSettings?> Distillation { get; } =
+        from present in Gen.Bool
+        from weight in Gen.Double.Unit
+        from positive in Gen.Double[1e-300, 1e300].Array[2]
+        select present ? new DistillationSettings { Weight = weight, Temperature = positive[0], Hidden = positive[1] } : null;
+
+    public static Gen<QatSchedule> Schedule { get; } =
+        from shares in Gen.Double.Unit.Array[6]
+        from bits in Gen.OneOf(Gen.Const(0), Gen.Int[2, 8])
+        select new QatSchedule
+        {
+            FloatShare = shares[0],
+            ActivationDelay = shares[1],
+            ObserverFreeze = shares[2],
+            BatchNormFreeze = shares[3],
+            Gradual = shares[4],
+            AnnealingShare = shares[5],
+            AnnealFrom = bits,
+        };
+
     public static Gen<QatSettings> Qat { get; } =
         from estimator in Gen.Enum<GradientEstimator>()
-        from counts in Gen.Int[2, int.MaxValue].Array[3]
-        from positive in Gen.Double[1e-300, 1e300].Array[4]
-        from shares in Gen.Double.Unit.Array[2]
+        from activations in Gen.Enum<ActivationEstimator>()
+        from mode in Gen.Enum<TrainingMode>()
+        from start in Algorithms
+        from precision in Gen.Enum<TrainingPrecision>()
+        from recompute in Gen.Bool
+        from counts in Gen.Int[2, int.MaxValue].Array[7]
+        from accumulation in Gen.OneOf(Gen.Const(1), Gen.Const(counts[1]))
+        from positive in Gen.Double[1e-300, 1e300].Array[5]
+        from shares in Gen.Double.Unit.Array[3]
+        from distillation in Distillation
+        from schedule in Schedule
         select new QatSettings
         {
             Estimator = estimator,
+            Activations = activations,
+            Mode = mode,
+            Start = start,
+            Precision = precision,
+            Recompute = recompute,
             Steps = counts[0],
             BatchSize = counts[1],
             SequenceLength = counts[2],
+            Accumulation = accumulation,
+            EvaluateEvery = counts[3],
+            Patience = counts[4],
+            AdapterRank = counts[5],
+            BlockSteps = counts[6],
             LearningRate = positive[0],
             ScaleLearningRate = positive[1],
             WeightDecay = positive[2],
             GradientClip = positive[3],
+            Dampening = positive[4],
             WarmUp = shares[0],
             FinalLearningRate = shares[1],
+            AverageDecay = shares[2],
+            Distillation = distillation,
+            Schedule = schedule,
         };
 
     public static Gen<Recipe> Recipe { get; } =

@@ -31,7 +31,7 @@ internal static class ActivationAwareClipping
 
         // Refuses what cannot be quantized, with the row at fault.
         var plain = RoundToNearest.Quantize(values, rows, columns, scheme);
-        var groups = new WeightGroups(rows, columns, scheme);
+        var groups = new WeightGroups(rows, columns, scheme.Granularity);
         var blocks = Blocks(hessian, plain.GroupsPerRow, plain.GroupLength);
         var split = groups.Split(weight.detach());
         var (low, high) = (split.amin([1], keepdim: true), split.amax([1], keepdim: true));

@@ -12,7 +12,7 @@ public static class RoundToNearest
     /// <remarks>
     /// <para>The range of a group is its lowest to its highest weight. With <see cref="WeightRange.Mse"/> both ends are multiplied by
     /// 1.00, 0.99, ... 0.30, and the factor whose codes have the least summed squared error is kept, the largest of equals. With <see cref="WeightRange.Search"/> scale and
-    /// zero point are searched apart from each other, see <see cref="ParameterSearch"/>.</para>
+    /// zero point are searched apart from each other, see <see cref="ParameterSearch"/>; stretched schemes, which have no zero point, take the former.</para>
     /// <para>Rows are worked on in parallel; the result does not depend on how many threads there are, nor on the machine.</para>
     /// </remarks>
     /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>
@@ -45,7 +45,7 @@ public static class RoundToNearest
                 var column = group * result.GroupLength;
                 var start = (row * columns) + column;
                 var length = Math.Min(result.GroupLength, columns - column);
-                kernel.Quantize(weights.Slice(start, length), result.Parameters(row, group), scheme.Codes, result.Codes.AsSpan(start, length));
+                BlockRounding.Quantize(kernel, weights.Slice(start, length), result.Parameters(row, group), scheme, result.Codes.AsSpan(start, length));
             }
         }
 
@@ -55,14 +55,15 @@ public static class RoundToNearest
     private static QuantizationParameters ChooseParameters(WeightBlock block, QuantizationScheme scheme, WeightRange range) => range switch
     {
         WeightRange.MinMax => QuantizationParameters.FromRange(block.Range, scheme),
-        WeightRange.Mse => ShrunkRange.Choose(block.Range, scheme, new BlockError(block, scheme.Codes)),
-        _ => ParameterSearch.Search(block.Values, [], scheme),
+        WeightRange.Search when !scheme.Stretched => ParameterSearch.Search(block.Values, [], scheme),
+        _ => ShrunkRange.Choose(block.Range, scheme, new BlockError(block, scheme)),
     };
 
-    private readonly struct BlockError(WeightBlock block, CodeRange codes) : IGroupError
+    private readonly struct BlockError(WeightBlock block, QuantizationScheme scheme) : IGroupError
     {
-        public double Of(QuantizationParameters parameters) =>
-            block.Rows == 1 ? QuantizationKernels.Active.SquaredError(block.Values, parameters, codes) : RowErrors(block, parameters, codes).Sum();
+        public double Of(QuantizationParameters parameters) => scheme.Stretched ? StretchedErrors(block, parameters.Scale, scheme.Codes)
+            : block.Rows == 1 ? QuantizationKernels.Active.SquaredError(block.Values, parameters, scheme.Codes)
+            : RowErrors(block, parameters, scheme.Codes).Sum();
 
         // Summed in the rows' order, whichever thread was first. Apart from the above, which must not pay for the closure.
         private static double[] RowErrors(WeightBlock block, QuantizationParameters parameters, CodeRange codes)
@@ -70,6 +71,21 @@ public static class RoundToNearest
             var errors = new double[block.Rows];
             Parallel.For(0, block.Rows, row => errors[row] = QuantizationKernels.Active.SquaredError(block.Row(row), parameters, codes));
             return errors;
+        }
+
+        private static double StretchedErrors(WeightBlock block, float scale, CodeRange codes)
+        {
+            double sum = 0;
+            for (var row = 0; row < block.Rows; row++)
+            {
+                foreach (var value in block.Row(row))
+                {
+                    double error = value - ScalarQuantizer.DequantizeStretched(ScalarQuantizer.QuantizeStretched(value, scale, codes), scale);
+                    sum += error * error;
+                }
+            }
+
+            return sum;
         }
     }
 }

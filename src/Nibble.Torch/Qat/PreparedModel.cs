@@ -1,0 +1,170 @@
+using Nibble.Artifacts;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Layers;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>A layer of a prepared model with its fake quantizers.</summary>
+/// <param name="Name">The module's name.</param>
+/// <param name="Layer">The layer itself.</param>
+/// <param name="Rule">What the recipe says of it.</param>
+/// <param name="Weight">Its weight's fake quantizer.</param>
+/// <param name="Input">Its input's; null where the input stays float.</param>
+internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, RecipeRule Rule, WeightFakeQuantizer Weight, ITensorQuantizer? Input)
+{
+    public IEnumerable<Parameter> ScaleParameters => Weight.Parameters.Concat((Input as InputFakeQuantizer)?.Parameters ?? []);
+
+    /// <summary>Puts the fake quantizers in or takes them out.</summary>
+    public void Enable(bool weight, bool input)
+    {
+        Layer.WeightQuantizer = weight ? Weight : null;
+        Layer.InputQuantizer = input ? Input : null;
+    }
+
+    public QuantizedLayer Convert() => new(Name, Weight.Convert(Layer.Weight), Input switch
+    {
+        null => null,
+        InputFakeQuantizer input => input.Convert(),
+        _ => new ActivationQuantization(Rule.Activations!.Scheme, Static: null),
+    });
+}
+
+/// <summary>What quantization-aware training begins with, where something is known beforehand.</summary>
+public sealed record PrepareOptions
+{
+    /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error.</summary>
+    public IReadOnlyDictionary<string, QuantizedTensor> Weights { get; init; } = new Dictionary<string, QuantizedTensor>();
+
+    /// <summary>Calibrated parameters of static inputs by layer; a layer that is missing begins with the range of the first input it sees.</summary>
+    public IReadOnlyDictionary<string, ActivationQuantization> Inputs { get; init; } = new Dictionary<string, ActivationQuantization>();
+}
+
+/// <summary>A module whose layers compute through fake quantizers, so that training adapts it to its grid.</summary>
+/// <remarks>It evaluates as it is trained, and <see cref="ConvertLayers"/> changes nothing that it computes.</remarks>
+public sealed class PreparedModel
+{
+    private readonly List<PreparedLayer> layers = [];
+
+    internal PreparedModel(nn.Module module, IEnumerable<KeyValuePair<string, IQuantizableLayer>> candidates, Recipe recipe, QatSettings settings, PrepareOptions options)
+    {
+        settings.Validate();
+        Module = module;
+        Recipe = recipe with { Qat = settings };
+        foreach (var (name, layer) in candidates)
+        {
+            if (recipe.RuleFor(name) is { } rule)
+            {
+                var weight = WeightFakeQuantizer.Create(settings.Estimator, rule.Weights!, layer.Weight, options.Weights.GetValueOrDefault(name));
+                var prepared = new PreparedLayer(name, layer, rule, weight, InputQuantizer(rule, settings, options.Inputs.GetValueOrDefault(name)));
+                prepared.Enable(weight: true, input: true);
+                layers.Add(prepared);
+            }
+        }
+    }
+
+    /// <summary>The module.</summary>
+    public nn.Module Module { get; }
+
+    /// <summary>The recipe that was followed, with the settings of the training.</summary>
+    public Recipe Recipe { get; }
+
+    /// <summary>The names of the layers that are quantized.</summary>
+    public IReadOnlyList<string> Layers => [.. layers.Select(layer => layer.Name)];
+
+    /// <summary>The learned scales and zero points, which want a learning rate of their own and no weight decay.</summary>
+    public IEnumerable<Parameter> ScaleParameters => layers.SelectMany(layer => layer.ScaleParameters);
+
+    /// <summary>All that training changes: the module's parameters and <see cref="ScaleParameters"/>.</summary>
+    public IEnumerable<Parameter> Parameters => Module.parameters().Concat(ScaleParameters);
+
+    internal IReadOnlyList<PreparedLayer> Prepared => layers;
+
+    private QatSchedule Schedule => Recipe.Qat.Schedule;
+
+    /// <summary>Switches quantizers on and off as the recipe's schedule says; call it before each step of a training with a schedule.</summary>
+    /// <param name="step">The step, from 1.</param>
+    /// <param name="steps">How many steps there will be.</param>
+    public void BeginStep(int step, int steps)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(step, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(steps, step);
+        Follow((step - 1d) / steps);
+    }
+
+    /// <summary>Switches all quantizers on, with the recipe's schemes, and freezes observed ranges: the model is as it will be converted.</summary>
+    public void Complete() => Follow(double.PositiveInfinity);
+
+    /// <summary>The penalty of weights that lie off the middle of their step, which damps oscillation between two codes (Nagel et al. 2022, equation 6), summed over all layers.</summary>
+    /// <returns>A scalar with a gradient for the weights alone.</returns>
+    public Tensor Dampening()
+    {
+        using var scope = NewDisposeScope();
+        var sum = zeros(1);
+        foreach (var layer in layers.Where(layer => layer.Layer.WeightQuantizer is not null))
+        {
+            sum = sum + layer.Weight.Dampening(layer.Layer.Weight);
+        }
+
+        return sum.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The quantized layers, which compute what the trained ones compute once the schedule is <see cref="Complete"/>.</summary>
+    /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
+    public IReadOnlyList<QuantizedLayer> ConvertLayers()
+    {
+        Complete();
+        return layers.ConvertAll(layer => layer.Convert());
+    }
+
+    private void Follow(double share)
+    {
+        for (var i = 0; i < layers.Count; i++)
+        {
+            var layer = layers[i];
+            var start = Schedule.FloatShare + (Schedule.Gradual * i / layers.Count);
+            layer.Enable(weight: share >= start, input: share >= Math.Max(start, Schedule.ActivationDelay));
+            layer.Weight.ChangeScheme(SchemeAt(layer.Rule.Weights!, share - start), layer.Layer.Weight);
+            if (layer.Input is InputFakeQuantizer input)
+            {
+                input.Frozen = share >= Schedule.ObserverFreeze;
+            }
+        }
+    }
+
+    /// <summary>The scheme in force, a share of the steps after the layer was first quantized.</summary>
+    private QuantizationScheme SchemeAt(QuantizationScheme scheme, double share)
+    {
+        var widths = new List<int>();
+        for (var bits = Schedule.AnnealFrom; bits > scheme.Bits || (scheme.Ternary && bits == scheme.Bits); bits /= 2)
+        {
+            widths.Add(bits);
+        }
+
+        var part = widths.Count * Math.Max(share, 0) / Schedule.AnnealingShare;
+        return !(part < widths.Count) ? scheme : new QuantizationScheme(widths[(int)part], scheme.Symmetric, scheme.Granularity) { ScalePrecision = scheme.ScalePrecision };
+    }
+
+    private static ITensorQuantizer? InputQuantizer(RecipeRule rule, QatSettings settings, ActivationQuantization? calibrated)
+    {
+        if (rule.Activations is not { Scheme: var scheme })
+        {
+            return null;
+        }
+
+        if (scheme.Granularity is PerToken)
+        {
+            return new DynamicInputQuantizer(scheme);
+        }
+
+        var quantizer = InputFakeQuantizer.Create(settings.Activations, scheme);
+        if (calibrated?.Static is { } start)
+        {
+            quantizer.Start(start);
+        }
+
+        return quantizer;
+    }
+}

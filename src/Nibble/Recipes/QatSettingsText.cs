@@ -1,0 +1,179 @@
+using System.Text.Json;
+
+namespace Nibble.Recipes;
+
+/// <summary>The part of a recipe's text that says how quantization-aware training runs.</summary>
+internal static class QatSettingsText
+{
+    private const string None = "none";
+
+    private static readonly string[] DistillationKeys = ["weight", "temperature", "hidden"];
+    private static readonly string[] ScheduleKeys = ["floatShare", "activationDelay", "observerFreeze", "batchNormFreeze", "gradual", "annealFrom", "annealingShare"];
+
+    private static readonly Dictionary<string, GradientEstimator> Estimators = new()
+    {
+        ["straightThrough"] = GradientEstimator.StraightThrough,
+        ["learnedScale"] = GradientEstimator.LearnedScale,
+        ["learnedScaleAndOffset"] = GradientEstimator.LearnedScaleAndOffset,
+    };
+
+    private static readonly Dictionary<string, ActivationEstimator> ActivationEstimators = new()
+    {
+        ["straightThrough"] = ActivationEstimator.StraightThrough,
+        ["learnedScale"] = ActivationEstimator.LearnedScale,
+        ["learnedScaleAndOffset"] = ActivationEstimator.LearnedScaleAndOffset,
+        ["clippedActivation"] = ActivationEstimator.ClippedActivation,
+    };
+
+    private static readonly Dictionary<string, TrainingMode> Modes = new()
+    {
+        ["full"] = TrainingMode.Full,
+        ["blockWise"] = TrainingMode.BlockWise,
+        ["scales"] = TrainingMode.Scales,
+        ["adapters"] = TrainingMode.Adapters,
+        ["adaptersOnNormalFloat"] = TrainingMode.AdaptersOnNormalFloat,
+    };
+
+    private static readonly Dictionary<string, TrainingPrecision> Precisions = new()
+    {
+        ["float32"] = TrainingPrecision.Float32,
+        ["bfloat16"] = TrainingPrecision.BFloat16,
+    };
+
+    /// <summary>What <see cref="Parse"/> knows.</summary>
+    public static string[] Keys { get; } =
+    [
+        "estimator", "activations", "mode", "start", "steps", "batchSize", "sequenceLength", "accumulation", "recompute", "precision", "learningRate", "scaleLearningRate",
+        "weightDecay", "warmUp", "finalLearningRate", "gradientClip", "averageDecay", "dampening", "distillation", "schedule", "evaluateEvery", "patience", "adapterRank", "blockSteps",
+    ];
+
+    /// <summary>Reads settings; what is left out is as in <paramref name="usual"/>.</summary>
+    public static QatSettings Parse(YamlMap map, QatSettings usual)
+    {
+        var settings = new QatSettings
+        {
+            Estimator = map.Choice("estimator", usual.Estimator, Estimators),
+            Activations = map.Choice("activations", usual.Activations, ActivationEstimators),
+            Mode = map.Choice("mode", usual.Mode, Modes),
+            Start = map.Has("start") ? Start(map) : usual.Start,
+            Steps = map.Integer("steps", usual.Steps, min: 1),
+            BatchSize = map.Integer("batchSize", usual.BatchSize, min: 1),
+            SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
+            Accumulation = map.Integer("accumulation", usual.Accumulation, min: 1),
+            Recompute = map.Flag("recompute", usual.Recompute),
+            Precision = map.Choice("precision", usual.Precision, Precisions),
+            LearningRate = map.Number("learningRate", usual.LearningRate, min: 0),
+            ScaleLearningRate = map.Number("scaleLearningRate", usual.ScaleLearningRate, min: 0),
+            WeightDecay = map.Number("weightDecay", usual.WeightDecay, min: 0),
+            WarmUp = map.Number("warmUp", usual.WarmUp, min: 0, max: 1),
+            FinalLearningRate = map.Number("finalLearningRate", usual.FinalLearningRate, min: 0, max: 1),
+            GradientClip = map.Number("gradientClip", usual.GradientClip, min: double.Epsilon),
+            AverageDecay = map.Number("averageDecay", usual.AverageDecay, min: 0, max: 1),
+            Dampening = map.Number("dampening", usual.Dampening, min: 0),
+            Distillation = map.Has("distillation") ? Distillation(map, usual.Distillation ?? new DistillationSettings()) : usual.Distillation,
+            Schedule = map.Map("schedule", ScheduleKeys) is { } schedule ? Schedule(schedule, usual.Schedule) : usual.Schedule,
+            EvaluateEvery = map.Integer("evaluateEvery", usual.EvaluateEvery, min: 0),
+            Patience = map.Integer("patience", usual.Patience, min: 0),
+            AdapterRank = map.Integer("adapterRank", usual.AdapterRank, min: 1),
+            BlockSteps = map.Integer("blockSteps", usual.BlockSteps, min: 1),
+        };
+        try
+        {
+            settings.Validate();
+            return settings;
+        }
+        catch (ArgumentOutOfRangeException exception)
+        {
+            throw map.Fault(Keys.FirstOrDefault(key => key.Equals(exception.ParamName, StringComparison.OrdinalIgnoreCase)) ?? "schedule", exception.Message);
+        }
+    }
+
+    /// <summary>Writes settings as the value of the key <c>qat</c>.</summary>
+    public static void Write(Utf8JsonWriter writer, QatSettings qat)
+    {
+        writer.WriteStartObject("qat");
+        writer.WriteString("estimator", RecipeFile.Word(Estimators, qat.Estimator));
+        writer.WriteString("activations", RecipeFile.Word(ActivationEstimators, qat.Activations));
+        writer.WriteString("mode", RecipeFile.Word(Modes, qat.Mode));
+        RecipeFile.WriteNames(writer, "start", qat.Start.Names);
+        writer.WriteNumber("steps", qat.Steps);
+        writer.WriteNumber("batchSize", qat.BatchSize);
+        writer.WriteNumber("sequenceLength", qat.SequenceLength);
+        writer.WriteNumber("accumulation", qat.Accumulation);
+        writer.WriteBoolean("recompute", qat.Recompute);
+        writer.WriteString("precision", RecipeFile.Word(Precisions, qat.Precision));
+        writer.WriteNumber("learningRate", qat.LearningRate);
+        writer.WriteNumber("scaleLearningRate", qat.ScaleLearningRate);
+        writer.WriteNumber("weightDecay", qat.WeightDecay);
+        writer.WriteNumber("warmUp", qat.WarmUp);
+        writer.WriteNumber("finalLearningRate", qat.FinalLearningRate);
+        writer.WriteNumber("gradientClip", qat.GradientClip);
+        writer.WriteNumber("averageDecay", qat.AverageDecay);
+        writer.WriteNumber("dampening", qat.Dampening);
+        Write(writer, qat.Distillation);
+        Write(writer, qat.Schedule);
+        writer.WriteNumber("evaluateEvery", qat.EvaluateEvery);
+        writer.WriteNumber("patience", qat.Patience);
+        writer.WriteNumber("adapterRank", qat.AdapterRank);
+        writer.WriteNumber("blockSteps", qat.BlockSteps);
+        writer.WriteEndObject();
+    }
+
+    private static WeightAlgorithms Start(YamlMap map)
+    {
+        try
+        {
+            return WeightAlgorithms.Parse(map.Texts("start")!);
+        }
+        catch (NibbleException exception)
+        {
+            throw map.Fault("start", exception.Message);
+        }
+    }
+
+    private static DistillationSettings? Distillation(YamlMap map, DistillationSettings usual) => map.MapUnless("distillation", None, DistillationKeys) is not { } teacher ? null : new()
+    {
+        Weight = teacher.Number("weight", usual.Weight, min: 0, max: 1),
+        Temperature = teacher.Number("temperature", usual.Temperature, min: double.Epsilon),
+        Hidden = teacher.Number("hidden", usual.Hidden, min: 0),
+    };
+
+    private static QatSchedule Schedule(YamlMap map, QatSchedule usual) => new()
+    {
+        FloatShare = map.Number("floatShare", usual.FloatShare, min: 0, max: 1),
+        ActivationDelay = map.Number("activationDelay", usual.ActivationDelay, min: 0, max: 1),
+        ObserverFreeze = map.Number("observerFreeze", usual.ObserverFreeze, min: 0, max: 1),
+        BatchNormFreeze = map.Number("batchNormFreeze", usual.BatchNormFreeze, min: 0, max: 1),
+        Gradual = map.Number("gradual", usual.Gradual, min: 0, max: 1),
+        AnnealFrom = map.Integer("annealFrom", usual.AnnealFrom, min: 0, max: 8),
+        AnnealingShare = map.Number("annealingShare", usual.AnnealingShare, min: 0, max: 1),
+    };
+
+    private static void Write(Utf8JsonWriter writer, DistillationSettings? teacher)
+    {
+        if (teacher is null)
+        {
+            writer.WriteString("distillation", None);
+            return;
+        }
+
+        writer.WriteStartObject("distillation");
+        writer.WriteNumber("weight", teacher.Weight);
+        writer.WriteNumber("temperature", teacher.Temperature);
+        writer.WriteNumber("hidden", teacher.Hidden);
+        writer.WriteEndObject();
+    }
+
+    private static void Write(Utf8JsonWriter writer, QatSchedule schedule)
+    {
+        writer.WriteStartObject("schedule");
+        writer.WriteNumber("floatShare", schedule.FloatShare);
+        writer.WriteNumber("activationDelay", schedule.ActivationDelay);
+        writer.WriteNumber("observerFreeze", schedule.ObserverFreeze);
+        writer.WriteNumber("batchNormFreeze", schedule.BatchNormFreeze);
+        writer.WriteNumber("gradual", schedule.Gradual);
+        writer.WriteNumber("annealFrom", schedule.AnnealFrom);
+        writer.WriteNumber("annealingShare", schedule.AnnealingShare);
+        writer.WriteEndObject();
+    }
+}
