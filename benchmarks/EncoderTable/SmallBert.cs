@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Recipes;
 using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Benchmarks.EncoderTable;
@@ -19,7 +20,12 @@ internal sealed record SmallBert
 
     public double Dropout { get; init; } = 0.3;
 
-    public ClassifierTrainingSettings Training { get; init; } = new() { Epochs = 4, BatchSize = 32, LearningRate = 1e-3, MaskedShare = 0.3 };
+    /// <summary>Share of the words hidden in training.</summary>
+    public double MaskedShare { get; init; } = 0.3;
+
+    public int Epochs { get; init; } = 4;
+
+    public QatSettings Training { get; init; } = new() { BatchSize = 32, LearningRate = 1e-3, WeightDecay = 0.01, WarmUp = 0.1 };
 
     /// <summary>Makes the model with random weights.</summary>
     /// <param name="data">A folder with <c>sst2/</c> and <c>bert-vocab/</c>.</param>

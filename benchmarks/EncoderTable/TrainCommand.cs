@@ -24,8 +24,8 @@ internal static class TrainCommand
         var intermediate = new Option<int>("--intermediate") { DefaultValueFactory = _ => preset.Intermediate };
         var layers = new Option<int>("--layers") { DefaultValueFactory = _ => preset.Layers };
         var dropout = new Option<double>("--dropout") { DefaultValueFactory = _ => preset.Dropout };
-        var masked = new Option<double>("--masked") { DefaultValueFactory = _ => preset.Training.MaskedShare };
-        var epochs = new Option<int>("--epochs") { DefaultValueFactory = _ => preset.Training.Epochs };
+        var masked = new Option<double>("--masked") { DefaultValueFactory = _ => preset.MaskedShare };
+        var epochs = new Option<int>("--epochs") { DefaultValueFactory = _ => preset.Epochs };
         var rate = new Option<double>("--rate") { DefaultValueFactory = _ => preset.Training.LearningRate };
         var output = new Option<DirectoryInfo?>("-o", "--output") { Description = "a folder for the trained checkpoint" };
         var command = new Command("train", "Train the float model from scratch and score it") { data, seed, threads, least, hidden, intermediate, layers, dropout, masked, epochs, rate, output };
@@ -38,7 +38,9 @@ internal static class TrainCommand
                 Intermediate = parsed.GetValue(intermediate),
                 Layers = parsed.GetValue(layers),
                 Dropout = parsed.GetValue(dropout),
-                Training = preset.Training with { MaskedShare = parsed.GetValue(masked), Epochs = parsed.GetValue(epochs), LearningRate = parsed.GetValue(rate) },
+                MaskedShare = parsed.GetValue(masked),
+                Epochs = parsed.GetValue(epochs),
+                Training = preset.Training with { LearningRate = parsed.GetValue(rate) },
             };
             TorchRuntime.EnsureLoaded();
             torch.set_num_threads(parsed.GetValue(threads));
