@@ -1,10 +1,7 @@
 using System.CommandLine;
-using System.Diagnostics;
 using System.Globalization;
+using Nibble.Recipes;
 using Nibble.Torch;
-using Nibble.Torch.Data;
-using Nibble.Torch.Evaluation;
-using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Native;
 using TorchSharp;
 
@@ -27,8 +24,7 @@ internal static class TrainCommand
         var masked = new Option<double>("--masked") { DefaultValueFactory = _ => preset.MaskedShare };
         var epochs = new Option<int>("--epochs") { DefaultValueFactory = _ => preset.Epochs };
         var rate = new Option<double>("--rate") { DefaultValueFactory = _ => preset.Training.LearningRate };
-        var output = new Option<DirectoryInfo?>("-o", "--output") { Description = "a folder for the trained checkpoint" };
-        var command = new Command("train", "Train the float model from scratch and score it") { data, seed, threads, least, hidden, intermediate, layers, dropout, masked, epochs, rate, output };
+        var command = new Command("train", "Train the float model from scratch and score it") { data, seed, threads, least, hidden, intermediate, layers, dropout, masked, epochs, rate };
         command.SetAction((parsed, cancellation) =>
         {
             var shape = preset with
@@ -44,39 +40,17 @@ internal static class TrainCommand
             };
             TorchRuntime.EnsureLoaded();
             torch.set_num_threads(parsed.GetValue(threads));
-            Train(shape, parsed.GetRequiredValue(data).FullName, parsed.GetValue(seed), parsed.GetValue(output)?.FullName, cancellation);
+            Train(shape, parsed.GetRequiredValue(data).FullName, parsed.GetValue(seed), cancellation);
             return Task.CompletedTask;
         });
         return command;
     }
 
-    private static void Train(SmallBert shape, string folder, int seed, string? output, CancellationToken cancellation)
+    private static void Train(SmallBert shape, string data, int seed, CancellationToken cancellation)
     {
-        var work = Directory.CreateTempSubdirectory("nibble-encoder-").FullName;
-        try
-        {
-            using var loaded = shape.Create(folder, work, seed);
-            var train = ClassificationData.Read(Path.Combine(folder, "sst2", "train.tsv"), loaded);
-            var dev = ClassificationData.Read(Path.Combine(folder, "sst2", "dev.tsv"), loaded);
-            var test = ClassificationData.Read(Path.Combine(folder, "sst2", "test.tsv"), loaded);
-            var trainer = new ClassifierTrainer(loaded.Model, train, shape.Training, seed);
-            Console.Error.WriteLine($"{loaded.Model.ParameterCount:N0} parameters, {train.Count:N0} texts, {trainer.Steps:N0} steps");
-            var start = Stopwatch.GetTimestamp();
-            trainer.Train(new StepLines(), cancellation);
-            var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            var (onDev, onTest) = (ClassificationEvaluator.Evaluate(loaded.Model, dev), ClassificationEvaluator.Evaluate(loaded.Model, test));
-            Console.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"seed {seed}: dev {100 * onDev.Accuracy:F2} % ({onDev.Loss:F3}), test {100 * onTest.Accuracy:F2} % ({onTest.Loss:F3}), {seconds:F0} s, {seconds / trainer.Steps * 1000:F0} ms a step"));
-            if (output is not null)
-            {
-                loaded.Save(output);
-            }
-        }
-        finally
-        {
-            Directory.Delete(work, recursive: true);
-        }
+        using var roads = new Roads(data, shape, new QatSettings(), seed, new StepLines(), cancellation);
+        var (score, cost) = Cost.Of(roads.TrainFloat);
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: dev {score.Dev:F2} %, test {score.Test:F2} %, {cost.Seconds:F0} s, {cost.PeakBytes / 1048576} MiB"));
     }
 }
 
