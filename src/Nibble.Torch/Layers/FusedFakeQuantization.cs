@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Nibble.Numerics;
+using Nibble.Torch.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
@@ -119,24 +120,6 @@ internal static class FusedFakeQuantization
         }
     }
 
-    /// <summary>Keeps the gradients that a backward pass returns until libtorch has taken them over, and no longer.</summary>
-    /// <remarks>
-    /// TorchSharp hands libtorch bare pointers to them after the last managed reference is gone, so a collection at that moment would free them. Scopes alone would keep
-    /// every gradient until the step ends. By the time the next backward pass begins on the same thread, libtorch has its own references.
-    /// </remarks>
-    private static class Returned
-    {
-        [ThreadStatic]
-        private static List<Tensor>? last;
-
-        public static List<Tensor> Hold(params Tensor?[] gradients)
-        {
-            last?.ForEach(gradient => gradient.Dispose());
-            last = [.. gradients.OfType<Tensor>()];
-            return new List<Tensor>(gradients!);
-        }
-    }
-
     private sealed class LearnedFunction : SingleTensorFunction<LearnedFunction>
     {
         private const string LayoutKey = "layout";
@@ -158,7 +141,7 @@ internal static class FusedFakeQuantization
         {
             if (grad_output.IsInvalid)
             {
-                return Returned.Hold(null, null, null, null);
+                return ReturnedGradients.Hold(null, null, null, null);
             }
 
             using var scope = NewDisposeScope();
@@ -171,7 +154,7 @@ internal static class FusedFakeQuantization
             var (ofX, ofScale, ofZeroPoint) = (wantsX ? empty_like(x) : null, wantsScale ? empty_like(scale) : null, wantsZeroPoint ? empty_like(scale) : null);
             FakeQuantizer.Backward(
                 ValuesOf(x), ValuesOf(gradient), layout.Grids(scale, zeroPoint), ValuesOf(ofX), ValuesOf(ofScale), ValuesOf(ofZeroPoint), get_num_threads());
-            return Returned.Hold(ofX?.MoveToOuterDisposeScope(), ofScale?.MoveToOuterDisposeScope(), ofZeroPoint?.MoveToOuterDisposeScope(), null);
+            return ReturnedGradients.Hold(ofX?.MoveToOuterDisposeScope(), ofScale?.MoveToOuterDisposeScope(), ofZeroPoint?.MoveToOuterDisposeScope(), null);
         }
     }
 
@@ -193,6 +176,6 @@ internal static class FusedFakeQuantization
             return Values((Tensor)vars[0], (QuantizationScheme)vars[1]);
         }
 
-        public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => Returned.Hold(grad_output, null);
+        public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => ReturnedGradients.Hold(grad_output, null);
     }
 }

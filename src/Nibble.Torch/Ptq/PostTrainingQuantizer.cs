@@ -62,7 +62,7 @@ public static class PostTrainingQuantizer
     }
 
     /// <summary>Whether an output that stands was put there by a run that was killed just after, and that the same run would finish.</summary>
-    public static bool IsUnfinished(string output) => PtqJob.IsJoined(output);
+    public static bool IsUnfinished(string output) => OutputJob.IsJoined(output);
 
     /// <summary>Refuses a recipe that would quantize nothing.</summary>
     internal static void RequireLayers(int matched, IReadOnlyList<string> names, string model, Recipe recipe)
