@@ -1,7 +1,10 @@
+using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Qat;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
@@ -58,6 +61,84 @@ public sealed class ClassifierTrainerTests : IDisposable
         var trainer = new ClassifierTrainer(loaded.Model, data, Settings with { BatchSize = 20 }, seed: 1);
         using var scope = NewDisposeScope();
         Assert.Equal(ClassificationEvaluator.Evaluate(loaded.Model, data).Loss, trainer.Loss(3).item<float>(), 1e-5);
+    }
+
+    [Theory]
+    [InlineData("bert", 8)]
+    [InlineData("roberta", 4)]
+    [InlineData("distilbert", 2)]
+    public void Train_ThroughFakeQuantizers_ConvertsToWhatWasTrained(string type, int bits)
+    {
+        using var loaded = new TinyBert(type).Open(folder);
+        using var teacher = new TinyBert(type).Open(folder);
+        using var converted = new TinyBert(type).Create(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(40, seed: 1)), loaded);
+        var recipe = new Recipe(
+            "test",
+            [
+                new("*.word_embeddings", new QuantizationScheme(8, symmetric: true, Granularity.Channel)),
+                new("*_embeddings", null),
+                new("*", new QuantizationScheme(bits, symmetric: true, Granularity.Channel), new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor))),
+            ]);
+        var inputs = ActivationCalibration.Run(loaded.Model, recipe, () => ClassificationEvaluator.Evaluate(loaded.Model, data));
+        Assert.Equal(loaded.Model.Linears.Select(linear => linear.Key).Order(), inputs.Keys.Order());
+        var exact = ClassificationEvaluator.Evaluate(loaded.Model, data);
+        var prepared = QuantizationAware.Prepare(loaded.Model, recipe, new PrepareOptions { Inputs = inputs });
+        var start = ClassificationEvaluator.Evaluate(loaded.Model, data);
+        new ClassifierTrainer(loaded.Model, data, Settings with { Distillation = new DistillationSettings { Weight = 0.5, Temperature = 2 } }, seed: 1) { Prepared = prepared, Teacher = teacher.Model }.Train();
+        var trained = ClassificationEvaluator.Evaluate(loaded.Model, data);
+        QuantizationAware.Load(converted.Model, prepared.Convert());
+        var result = ClassificationEvaluator.Evaluate(converted.Model, data);
+        Assert.Equal(16 - 1, prepared.Layers.Count);
+        Assert.NotEqual(exact.Loss, start.Loss);
+        Assert.InRange(trained.Loss, 0, start.Loss - 0.1);
+        Assert.Equal(trained.Accuracy, result.Accuracy);
+        Assert.Equal(trained.Loss, result.Loss, 1e-5);
+    }
+
+    [Fact]
+    public void Loss_WithATeacher_IsTheDivergenceFromIt()
+    {
+        using var loaded = new TinyBert().Open(folder);
+        using var teacher = new TinyBert().Open(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(20, seed: 1)), loaded);
+        var settings = Settings with { Distillation = new DistillationSettings { Weight = 1, Temperature = 3 } };
+        using var scope = NewDisposeScope();
+        var trainer = new ClassifierTrainer(loaded.Model, data, settings, seed: 1) { Teacher = teacher.Model };
+        Assert.Equal(0, trainer.Loss(1).item<float>(), 1e-6);
+        using (no_grad())
+        {
+            loaded.Model.named_parameters().Single(item => item.name == "classifier.bias").parameter.add_(tensor(new[] { 1f, 0, 0 }));
+        }
+
+        var loss = trainer.Loss(1);
+        loss.backward();
+        Assert.InRange(loss.item<float>(), 0.1, 10);
+        Assert.All(teacher.Model.parameters(), parameter => Assert.Null(parameter.grad));
+    }
+
+    [Fact]
+    public void Train_ThatWasInterrupted_GoesOnToTheSameWeights()
+    {
+        using var straight = new TinyBert().Create(folder);
+        using var interrupted = new TinyBert().Create(folder);
+        var data = ClassificationData.Read(folder.Write("train.tsv", Texts(40, seed: 1)), straight);
+        var settings = Settings with { Steps = 8 };
+        new ClassifierTrainer(straight.Model, data, settings, seed: 1, maskedShare: 0.2).Train();
+        using var cancellation = new CancellationTokenSource();
+        var steps = new Steps(step =>
+        {
+            if (step == 5)
+            {
+                cancellation.Cancel();
+            }
+        });
+        var checkpoints = new CheckpointOptions(folder.File("checkpoint"));
+        Assert.Throws<OperationCanceledException>(() => new ClassifierTrainer(interrupted.Model, data, settings, seed: 1, maskedShare: 0.2).Train(checkpoints, steps, cancellation.Token));
+        using var resumed = new TinyBert().Create(folder, seed: 9);
+        new ClassifierTrainer(resumed.Model, data, settings, seed: 1, maskedShare: 0.2).Train(checkpoints);
+        var expected = straight.Model.named_parameters().ToDictionary(item => item.name, item => Bits.Of(item.parameter));
+        Assert.All(resumed.Model.named_parameters(), item => Bits.Equal(expected[item.name], item.parameter));
     }
 
     [Fact]
