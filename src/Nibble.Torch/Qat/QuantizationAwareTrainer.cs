@@ -186,7 +186,7 @@ public sealed class QuantizationAwareTrainer
 
         try
         {
-            var steps = settings with { Steps = distillation.TeacherSteps, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
+            var steps = settings with { Steps = distillation.TeacherSteps, LearningRate = settings.FloatLearningRate ?? settings.LearningRate, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
             new QuantizationAwareTrainer(model, recipe: null, steps, windows.Text, new CalibrationOptions(), seed)
             {
                 Checkpoints = Checkpoints is { } own ? own with { Path = own.Path + ".teacher" } : null,
