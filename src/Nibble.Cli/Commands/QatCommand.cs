@@ -36,8 +36,7 @@ internal static class QatCommand
             QuantizeOutput.RequireAbsent(folder);
             var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
             CommandHost.StartTorch(parsed.GetValue(threads));
-            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-            loaded.RequireFloat();
+            using var loaded = LoadedModel.OpenToTrain(parsed.GetValue(model)!, rules);
             var settings = rules.Qat with
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,

@@ -55,6 +55,8 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     {
         var x = InputTransform?.Apply(input) ?? input;
         x = InputQuantizer?.Apply(x) ?? x;
-        return F.linear(x, WeightQuantizer?.Apply(weight) ?? weight, bias);
+        return WeightQuantizer is ITransientWeight transient
+            ? TransientWeight.Linear(x, transient, weight, bias)
+            : F.linear(x, WeightQuantizer?.Apply(weight) ?? weight, bias);
     }
 }

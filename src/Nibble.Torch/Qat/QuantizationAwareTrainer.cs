@@ -27,7 +27,9 @@ public sealed class QuantizationAwareTrainer
     private readonly LoadedModel source;
     private readonly QatSettings settings;
     private readonly long seed;
-    private readonly PreparedModel? prepared;
+    private readonly Recipe? recipe;
+    private readonly CalibrationOptions calibration;
+    private PreparedModel? prepared;
     private readonly List<TrainingPoint> losses = [];
 
     /// <summary>Puts fake quantizers into a model.</summary>
@@ -48,6 +50,8 @@ public sealed class QuantizationAwareTrainer
         this.source = source;
         this.settings = settings;
         this.seed = seed;
+        this.recipe = recipe;
+        this.calibration = calibration;
         Text = text;
         text.RequireWindow(settings.SequenceLength);
         if (recipe is null)
@@ -65,15 +69,16 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
-        prepared = new PreparedModel(
-            source.Model,
-            source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)),
-            recipe,
-            settings,
-            new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration) });
+        TrainingModes.Require(recipe, settings);
+        List<string> names = [.. source.Model.Linears.Select(linear => linear.Key)];
         if (recipe.KeyValueCache is null)
         {
-            PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
+            PostTrainingQuantizer.RequireLayers(names.Count(name => recipe.RuleFor(name) is not null), names, source.Name, recipe);
+        }
+
+        if (settings.Mode == TrainingMode.Full)
+        {
+            prepared = TrainingModes.Prepare(source, recipe, settings, text, calibration, seed, progress: null, CancellationToken.None);
         }
 
         foreach (var block in source.Model.Blocks)
@@ -94,9 +99,14 @@ public sealed class QuantizationAwareTrainer
     /// <exception cref="NibbleException">The loss is no longer finite.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
+        if (recipe is not null)
+        {
+            prepared ??= TrainingModes.Prepare(source, recipe, settings, Text, calibration, seed, progress, cancellation);
+        }
+
         var random = SeededRandom.Create(seed);
         using var optimizer = CreateOptimizer();
-        var trained = source.Model.parameters().Concat(ScaleParameters).ToArray();
+        Parameter[] trained = [.. WeightParameters, .. ScaleParameters];
         for (var step = 1; step <= settings.Steps; step++)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -134,31 +144,24 @@ public sealed class QuantizationAwareTrainer
     {
         if (prepared is null)
         {
-            throw new InvalidOperationException("The float control has nothing to convert.");
+            throw new InvalidOperationException(recipe is null ? "The float control has nothing to convert." : "In this mode the model is quantized when training begins; train it before converting it.");
         }
 
         var metrics = losses.Count == 0 ? new Dictionary<string, double>() : new Dictionary<string, double> { ["finalTrainingLoss"] = losses[^1].Loss };
         return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, "qat", seed, metrics);
     }
 
+    private IEnumerable<Parameter> WeightParameters => prepared?.WeightParameters ?? source.Model.parameters();
+
     private IEnumerable<Parameter> ScaleParameters => prepared?.ScaleParameters ?? [];
 
-    private AdamW CreateOptimizer()
-    {
-        AdamW.ParamGroup Group(IEnumerable<Parameter> parameters, double rate, double decay) =>
-            new(parameters, new AdamW.Options { LearningRate = rate, InitialLearningRate = rate, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = decay });
-        var groups = new List<AdamW.ParamGroup>
-        {
-            Group(source.Model.parameters().Where(parameter => parameter.dim() > 1), settings.LearningRate, settings.WeightDecay),
-            Group(source.Model.parameters().Where(parameter => parameter.dim() <= 1), settings.LearningRate, 0),
-        };
-        if (ScaleParameters.Any())
-        {
-            groups.Add(Group(ScaleParameters, settings.ScaleLearningRate, 0));
-        }
-
-        return optim.AdamW(groups, settings.LearningRate);
-    }
+    private AdamW CreateOptimizer() => Optimizers.AdamW(
+        settings,
+        [
+            ([.. WeightParameters.Where(parameter => parameter.dim() > 1)], settings.LearningRate, settings.WeightDecay),
+            ([.. WeightParameters.Where(parameter => parameter.dim() <= 1)], settings.LearningRate, 0),
+            ([.. ScaleParameters], settings.ScaleLearningRate, 0),
+        ]);
 
     /// <summary>The learning rate of a step, from 1, as a share of its peak.</summary>
     internal static double Schedule(QatSettings settings, int step)

@@ -1,0 +1,129 @@
+using Nibble.Artifacts;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
+using Nibble.Torch.Native;
+using Nibble.Torch.Ptq;
+using Nibble.Torch.Ptq.Learned;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat.BlockWise;
+
+/// <summary>Trains the weights and scales of a decoder block against what the float block computes: Block-AP (EfficientQAT, Chen et al. 2024, section 3.2).</summary>
+/// <remarks>
+/// The loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of inputs. The result is kept only
+/// where it lowers the error over all windows.
+/// </remarks>
+/// <param name="settings">How to train.</param>
+/// <param name="seed">Drives the order of the windows.</param>
+/// <param name="progress">Told after each step.</param>
+/// <param name="cancellation">Stops between steps and batches.</param>
+internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+{
+    /// <summary>Trains.</summary>
+    /// <param name="unit">The block, which computes with what <paramref name="layers"/> stand for, and afterwards with what is returned.</param>
+    /// <param name="original">The float block.</param>
+    /// <param name="reconstruction">Compares the two.</param>
+    /// <param name="layers">The quantized layers to start from, at least one.</param>
+    /// <returns>The trained layers, in their order.</returns>
+    /// <exception cref="NibbleException">The loss is no longer finite.</exception>
+    public List<QuantizedLayer> Train(QuantizationUnit unit, QuantizationUnit original, BlockReconstruction reconstruction, List<QuantizedLayer> layers)
+    {
+        var before = reconstruction.Error();
+        if (before == 0)
+        {
+            return layers;
+        }
+
+        var linears = unit.Linears.ToDictionary();
+        var floats = original.Linears.ToDictionary();
+        foreach (var (_, parameter) in unit.Parameters)
+        {
+            parameter.requires_grad_(false);
+        }
+
+        var quantizers = new List<WeightFakeQuantizer>();
+        foreach (var layer in layers)
+        {
+            var linear = linears[layer.Name];
+            Cells.Place(linear.Weight, floats[layer.Name].Weight, layer.Weight);
+            linear.Weight.requires_grad_(true);
+            var quantizer = WeightFakeQuantizer.Create(settings.Estimator, layer.Weight.Scheme, linear.Weight, layer.Weight);
+            linear.WeightQuantizer = quantizer;
+            quantizers.Add(quantizer);
+        }
+
+        Optimize(reconstruction, layers, [.. layers.Select(layer => linears[layer.Name].Weight)], quantizers, before);
+        List<QuantizedLayer> trained = [.. layers.Zip(quantizers, (layer, quantizer) => layer with { Weight = quantizer.Convert(linears[layer.Name].Weight) })];
+        Use(trained);
+        if (reconstruction.Error() < before)
+        {
+            return trained;
+        }
+
+        Use(layers);
+        return layers;
+
+        void Use(List<QuantizedLayer> chosen)
+        {
+            foreach (var layer in chosen)
+            {
+                linears[layer.Name].WeightQuantizer = null;
+                Conversion.CopyInto(linears[layer.Name].Weight, layer.Weight.Dequantize());
+            }
+        }
+    }
+
+    private void Optimize(BlockReconstruction reconstruction, List<QuantizedLayer> layers, TorchSharp.Modules.Parameter[] weights, List<WeightFakeQuantizer> quantizers, double before)
+    {
+        TorchSharp.Modules.Parameter[] scales = [.. quantizers.SelectMany(quantizer => quantizer.Parameters)];
+        using var optimizer = Optimizers.AdamW(settings, [(weights, settings.LearningRate, settings.WeightDecay), (scales, settings.ScaleLearningRate, 0)]);
+        var windows = new WindowOrder(reconstruction.Windows, SeededRandom.Create(seed));
+        var schedule = settings with { Steps = settings.BlockSteps };
+        for (var step = 1; step <= settings.BlockSteps; step++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
+            using var scope = NewDisposeScope();
+            foreach (var group in optimizer.ParamGroups)
+            {
+                group.LearningRate = group.InitialLearningRate * QuantizationAwareTrainer.Schedule(schedule, step);
+            }
+
+            var loss = reconstruction.Error(windows.Next(Math.Min(settings.BatchSize, reconstruction.Windows))) / before;
+            var value = loss.item<float>();
+            if (!float.IsFinite(value))
+            {
+                throw new NibbleException($"{layers[0].Name} and the layers beside it: the loss of block-wise training became {value} at step {step}; lower the learning rate (it is {settings.LearningRate})");
+            }
+
+            optimizer.zero_grad();
+            loss.backward();
+            nn.utils.clip_grad_norm_([.. weights, .. scales], settings.GradientClip);
+            optimizer.step();
+            progress?.Report(new RunProgress("learn", step, settings.BlockSteps));
+        }
+    }
+}
+
+/// <summary>Places float weights so that they round to given codes.</summary>
+internal static class Cells
+{
+    /// <summary>How far a weight may be from its code's value, in steps; under half a step, so that it rounds to that code.</summary>
+    private const double Reach = 0.49;
+
+    /// <summary>Writes each value moved as little as makes it round to its code.</summary>
+    /// <param name="target">Receives the values.</param>
+    /// <param name="values">The values; same shape, may be the target itself.</param>
+    /// <param name="solution">The codes.</param>
+    public static void Place(Tensor target, Tensor values, QuantizedTensor solution)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var center = tensor(solution.Dequantize()).view(target.shape);
+        var parameters = solution.Scheme.Granularity is PerTensor ? 1 : solution.Rows;
+        var groupOf = tensor([.. Enumerable.Range(0, solution.Columns).Select(solution.GroupOf)], dtype: int64);
+        var reach = (tensor(solution.Scales, parameters, solution.GroupsPerRow).index_select(1, groupOf) * Reach).expand(solution.Rows, solution.Columns).reshape(target.shape);
+        target.copy_(maximum(minimum(values, center + reach), center - reach));
+    }
+}

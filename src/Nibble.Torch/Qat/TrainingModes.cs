@@ -1,0 +1,119 @@
+using Nibble.Artifacts;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
+using Nibble.Torch.Qat.BlockWise;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>What the modes of training that do not change the weights end to end need before their first step.</summary>
+internal static class TrainingModes
+{
+    /// <summary>Block-wise training sees each of its windows about so often (EfficientQAT trains two epochs).</summary>
+    private const int Epochs = 2;
+
+    /// <summary>Refuses what a mode cannot do.</summary>
+    /// <exception cref="NibbleException">The settings contradict each other.</exception>
+    public static void Require(Recipe recipe, QatSettings settings)
+    {
+        if (settings.Mode == TrainingMode.Full)
+        {
+            return;
+        }
+
+        var start = settings.Start;
+        var codes = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales;
+        var schedule = settings.Schedule;
+        Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
+        Refuse(schedule.FloatShare > 0 || schedule.Gradual > 0, "has no float weights to train with before all is quantized; leave floatShare and gradual at 0");
+        Refuse(schedule.AnnealFrom > 0, "begins with the scheme's bits; leave annealFrom at 0");
+        Refuse(settings.Dampening > 0, "does not train weights end to end, so that none oscillates between steps; leave dampening at 0");
+        Refuse(start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
+        Refuse(!codes && start.Scaling != ChannelScaling.None, "cannot begin with scaled channels, since its weights are the checkpoint's; leave awq and smoothquant out of start");
+        Refuse(settings.Mode == TrainingMode.AdaptersOnNormalFloat && start != WeightAlgorithms.RoundToNearest, "cannot begin with codes of float weights, which it does not hold; leave start out");
+        Refuse(
+            settings.Mode != TrainingMode.Scales && recipe.Ptq.ActivationOrder == ActivationOrder.Group && start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
+            "cannot train groups of scattered columns; set activationOrder to weight");
+
+        void Refuse(bool wrong, string fault)
+        {
+            if (wrong)
+            {
+                throw new NibbleException($"the recipe '{recipe.Name}' trains in the mode {settings.Mode}, which {fault}");
+            }
+        }
+    }
+
+    /// <summary>Finds what a mode begins with, and puts its quantizers into the model.</summary>
+    /// <param name="source">The float model, whose checkpoint is read a block at a time where codes are needed.</param>
+    /// <param name="recipe">What to do with each layer.</param>
+    /// <param name="settings">How to train.</param>
+    /// <param name="text">Text to find codes and ranges with.</param>
+    /// <param name="calibration">How much of it calibrates static activations.</param>
+    /// <param name="seed">Drives everything random.</param>
+    /// <param name="progress">Told of the way to the codes.</param>
+    /// <param name="cancellation">Stops between layers, steps and batches.</param>
+    public static PreparedModel Prepare(
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var options = new PrepareOptions { Seed = seed };
+        if (settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales)
+        {
+            var solution = Solve(source, recipe, settings, text, seed, progress, cancellation);
+            TakeFloats(source, solution);
+            options = options with
+            {
+                Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight),
+                Inputs = solution.Layers.Where(layer => layer.Input is not null).ToDictionary(layer => layer.Name, layer => layer.Input!),
+            };
+        }
+        else if (settings.Start != WeightAlgorithms.RoundToNearest)
+        {
+            var solution = Solve(source, recipe, settings, text, seed, progress, cancellation);
+            var linears = source.Model.Linears.ToDictionary();
+            foreach (var layer in solution.Layers)
+            {
+                Cells.Place(linears[layer.Name].Weight, linears[layer.Name].Weight, layer.Weight);
+            }
+
+            options = options with { Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight) };
+        }
+
+        if (options.Inputs.Count == 0)
+        {
+            options = options with { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration) };
+        }
+
+        return new PreparedModel(source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (Layers.IQuantizableLayer)linear.Value)), recipe, settings, options);
+    }
+
+    /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
+    private static QuantizedModel Solve(
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var range = settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search : WeightRange.Mse;
+        var blocks = settings.Mode == TrainingMode.BlockWise;
+        var start = recipe with
+        {
+            Rules = [.. recipe.Rules.Select(rule => rule with { Algorithms = settings.Start, Range = rule.Range == WeightRange.MinMax ? range : rule.Range })],
+            Qat = settings,
+            Ptq = blocks
+                ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
+                : recipe.Ptq,
+        };
+        return PostTrainingQuantizer.Run(source, start, text, seed, blocks ? settings : null, progress, cancellation);
+    }
+
+    /// <summary>Takes over what the solution leaves in float, which scaling channels changes.</summary>
+    private static void TakeFloats(LoadedModel source, QuantizedModel solution)
+    {
+        var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
+        foreach (var tensor in solution.FloatTensors)
+        {
+            Conversion.CopyInto(parameters[tensor.Name], tensor.Values);
+        }
+    }
+}
