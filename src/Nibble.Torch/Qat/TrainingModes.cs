@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What the modes of training that do not change the weights end to end need before their first step.</summary>
+/// <summary>What the modes of training need before their first step.</summary>
 internal static class TrainingModes
 {
     /// <summary>Block-wise training sees each of its windows about so often (EfficientQAT trains two epochs).</summary>
@@ -19,18 +19,17 @@ internal static class TrainingModes
     /// <exception cref="NibbleException">The settings contradict each other.</exception>
     public static void Require(Recipe recipe, QatSettings settings)
     {
-        if (settings.Mode == TrainingMode.Full)
-        {
-            return;
-        }
-
         var start = settings.Start;
         var codes = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales;
-        var schedule = settings.Schedule;
-        Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
-        Refuse(schedule.FloatShare > 0 || schedule.Gradual > 0, "has no float weights to train with before all is quantized; leave floatShare and gradual at 0");
-        Refuse(schedule.AnnealFrom > 0, "begins with the scheme's bits; leave annealFrom at 0");
-        Refuse(settings.Dampening > 0, "does not train weights end to end, so that none oscillates between steps; leave dampening at 0");
+        if (settings.Mode != TrainingMode.Full)
+        {
+            var schedule = settings.Schedule;
+            Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
+            Refuse(schedule.FloatShare > 0 || schedule.Gradual > 0, "trains no weights that could be float at first; leave floatShare and gradual at 0");
+            Refuse(schedule.AnnealFrom > 0, "begins with the scheme's bits; leave annealFrom at 0");
+            Refuse(settings.Dampening > 0, "does not train weights end to end, so that none oscillates between steps; leave dampening at 0");
+        }
+
         Refuse(start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
         Refuse(!codes && start.Scaling != ChannelScaling.None, "cannot begin with scaled channels, since its weights are the checkpoint's; leave awq and smoothquant out of start");
         Refuse(settings.Mode == TrainingMode.AdaptersOnNormalFloat && start != WeightAlgorithms.RoundToNearest, "cannot begin with codes of float weights, which it does not hold; leave start out");
@@ -42,7 +41,7 @@ internal static class TrainingModes
         {
             if (wrong)
             {
-                throw new NibbleException($"the recipe '{recipe.Name}' trains in the mode {settings.Mode}, which {fault}");
+                throw new NibbleException($"the recipe '{recipe.Name}' trains in the mode {char.ToLowerInvariant(settings.Mode.ToString()[0])}{settings.Mode.ToString()[1..]}, which {fault}");
             }
         }
     }
