@@ -41,16 +41,15 @@ public static class FakeQuantization
     /// <param name="x">Values.</param>
     /// <param name="scale">Scales that broadcast to <paramref name="x"/>.</param>
     /// <param name="zeroPoint">Zero points that broadcast to <paramref name="x"/>.</param>
-    /// <param name="scheme">The codes to use.</param>
-    public static Tensor Apply(Tensor x, Tensor scale, Tensor zeroPoint, QuantizationScheme scheme)
+    /// <param name="codes">The codes to use.</param>
+    /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
+    public static Tensor Apply(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
-        ArgumentNullException.ThrowIfNull(scheme);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var codes = scheme.Codes;
-        var value = scheme.Stretched
-            ? (x / scale).sub_(scheme.Shift).round_().clamp_(codes.Min, codes.Max).add_(scheme.Shift).mul_(scale)
-            : (x / scale).round_().add_(zeroPoint).clamp_(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale);
+        var value = shift == 0
+            ? (x / scale).round_().add_(zeroPoint).clamp_(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale)
+            : (x / scale).floor_().clamp_(codes.Min, codes.Max).add_(shift).mul_(scale);
         return value.MoveToOuterDisposeScope();
     }
 
@@ -70,18 +69,19 @@ public static class FakeQuantization
     /// <param name="x">Values.</param>
     /// <param name="scale">Scales that broadcast to <paramref name="x"/>, usually with a gradient.</param>
     /// <param name="zeroPoint">Zero points, whole numbers; with a gradient in LSQ+, which takes what is outside the range.</param>
-    /// <param name="scheme">The codes to use.</param>
-    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, QuantizationScheme scheme)
+    /// <param name="codes">The codes to use.</param>
+    /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
+    public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
-        ArgumentNullException.ThrowIfNull(scheme);
-        var codes = scheme.Codes;
-        if (scheme.Stretched)
+        var (lowest, highest) = (codes.Min - zeroPoint, codes.Max - zeroPoint);
+        if (shift == 0)
         {
-            var bounded = (x / scale).clamp(codes.Min, codes.Max + 1);
-            return StraightThrough(bounded, (bounded.detach() - scheme.Shift).round().clamp(codes.Min, codes.Max) + scheme.Shift) * scale;
+            var v = (x / scale).clamp(lowest, highest);
+            return StraightThrough(v, v.round()) * scale;
         }
 
-        var v = (x / scale).clamp(codes.Min - zeroPoint, codes.Max - zeroPoint);
-        return StraightThrough(v, v.round()) * scale;
+        // The highest step reaches one further, and its end belongs to it.
+        var stretched = (x / scale).clamp(lowest, highest + 1);
+        return StraightThrough(stretched, stretched.floor().minimum(highest) + shift) * scale;
     }
 }

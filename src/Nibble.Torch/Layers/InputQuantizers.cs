@@ -10,13 +10,7 @@ namespace Nibble.Torch.Layers;
 public sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQuantizer
 {
     /// <inheritdoc/>
-    public Tensor Apply(Tensor tensor)
-    {
-        using var scope = NewDisposeScope();
-        var x = tensor.detach();
-        var (scale, zeroPoint) = FakeQuantization.Parameters(x.amin([-1], keepdim: true), x.amax([-1], keepdim: true), scheme);
-        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(x, scale, zeroPoint, scheme)).MoveToOuterDisposeScope();
-    }
+    public Tensor Apply(Tensor tensor) => FusedFakeQuantization.Dynamic(tensor, scheme);
 }
 
 /// <summary>Quantizes an input with parameters that calibration or training fixed.</summary>
@@ -29,7 +23,7 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
 
     /// <inheritdoc/>
     /// <remarks>In training, gradients pass inside the range and stop outside.</remarks>
-    public Tensor Apply(Tensor tensor) => FakeQuantization.Learned(tensor, scale, zeroPoint, scheme);
+    public Tensor Apply(Tensor tensor) => FusedFakeQuantization.Learned(tensor, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
 
     /// <inheritdoc/>
     public void Dispose()

@@ -32,7 +32,7 @@ public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
     public Tensor Apply(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(tensor.detach(), scale, zeroPoint, scheme)).MoveToOuterDisposeScope();
+        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(tensor.detach(), scale, zeroPoint, scheme.Codes)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

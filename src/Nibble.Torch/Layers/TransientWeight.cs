@@ -39,9 +39,6 @@ internal static class TransientWeight
     {
         private const string CallKey = "call";
 
-        [ThreadStatic]
-        private static List<Tensor>? returned;
-
         public override string Name => "nibble::transient_linear";
 
         public override Tensor forward(AutogradContext ctx, params object[] vars)
@@ -73,16 +70,7 @@ internal static class TransientWeight
                 ofSources = [.. grad([weight], [.. call.Weight.Sources], [ofWeight])];
             }
 
-            return Hold([ofInput?.MoveToOuterDisposeScope(), null, .. ofSources.Select(gradient => gradient.MoveToOuterDisposeScope())]);
-        }
-
-        // TorchSharp hands libtorch bare pointers to the gradients after the last managed reference is gone, so a collection at that moment would free
-        // them. When the next backward pass begins on the same thread, libtorch has its own references.
-        private static List<Tensor> Hold(List<Tensor?> gradients)
-        {
-            returned?.ForEach(gradient => gradient.Dispose());
-            returned = [.. gradients.OfType<Tensor>()];
-            return gradients!;
+            return ReturnedGradients.Hold([ofInput?.MoveToOuterDisposeScope(), null, .. ofSources.Select(gradient => gradient.MoveToOuterDisposeScope())]);
         }
     }
 }

@@ -12,13 +12,13 @@ internal sealed class WeightGroups
     private readonly int columns;
     private readonly int padding;
 
-    public WeightGroups(int rows, int columns, QuantizationScheme scheme)
+    public WeightGroups(int rows, int columns, Granularity granularity)
     {
         this.rows = rows;
         this.columns = columns;
-        Count = QuantizedTensor.GroupCount(rows, columns, scheme.Granularity);
-        Length = scheme.Granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
-        padding = scheme.Granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
+        Count = QuantizedTensor.GroupCount(rows, columns, granularity);
+        Length = granularity is PerGroup group ? Math.Min(group.Size, columns) : rows * columns / Count;
+        padding = granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
     }
 
     /// <summary>Groups in the matrix.</summary>

@@ -56,9 +56,12 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         return new ActivationQuantization(scheme, Parameters32());
     }
 
+    /// <summary>The nearest values of the grid, whose gradient is that of LSQ.</summary>
+    protected Tensor Put(Tensor x, Tensor scale, Tensor zeroPoint) => FusedFakeQuantization.Learned(x, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
+
     protected abstract void Begin(QuantizationParameters parameters);
 
-    protected abstract Tensor Quantize(Tensor tensor);
+    protected abstract Tensor Quantize(Tensor x);
 
     /// <summary>The parameters in force.</summary>
     protected abstract QuantizationParameters Parameters32();
@@ -85,17 +88,17 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
         range = new ValueRange(parameters.Scale * (Scheme.Codes.Min - parameters.ZeroPoint), parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint));
     }
 
-    protected override Tensor Quantize(Tensor tensor)
+    protected override Tensor Quantize(Tensor x)
     {
         if (!Frozen && is_grad_enabled())
         {
             using var scope = NewDisposeScope();
-            var x = tensor.detach();
-            range = new ValueRange(range.Min + (Momentum * (x.min().item<float>() - range.Min)), range.Max + (Momentum * (x.max().item<float>() - range.Max)));
+            var values = x.detach();
+            range = new ValueRange(range.Min + (Momentum * (values.min().item<float>() - range.Min)), range.Max + (Momentum * (values.max().item<float>() - range.Max)));
             parameters = QuantizationParameters.FromRange(range, Scheme);
         }
 
-        return FakeQuantization.Learned(tensor, full(1, parameters.Scale), full(1, parameters.ZeroPoint), Scheme);
+        return Put(x, tensor(parameters.Scale), tensor((float)parameters.ZeroPoint));
     }
 
     protected override QuantizationParameters Parameters32() => parameters;
@@ -112,10 +115,10 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
 
     protected override void Begin(QuantizationParameters parameters) => start = parameters;
 
-    protected override Tensor Quantize(Tensor tensor)
+    protected override Tensor Quantize(Tensor x)
     {
-        var (scale, zero) = Effective(tensor.numel());
-        return FakeQuantization.Learned(tensor, scale, zero, Scheme);
+        var (scale, zero) = Effective(x.numel());
+        return Put(x, scale, zero);
     }
 
     protected override QuantizationParameters Parameters32()
@@ -131,10 +134,10 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
         var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
         if (offset is null)
         {
-            return (stored, full(1, start.ZeroPoint));
+            return (stored, tensor((float)start.ZeroPoint));
         }
 
-        var exact = (start.ZeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
+        var exact = ((float)start.ZeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
         return (stored, FakeQuantization.StraightThrough(exact, exact.round()));
     }
 }
@@ -150,13 +153,13 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
 
     protected override void Begin(QuantizationParameters parameters) => start = Math.Max(parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint), float.Epsilon);
 
-    protected override Tensor Quantize(Tensor tensor)
+    protected override Tensor Quantize(Tensor x)
     {
         var end = start * logarithm.exp();
         var parameters = Parameters32();
-        var clipped = minimum(tensor, end);
+        var clipped = minimum(x, end);
         clipped = maximum(clipped, Scheme.Symmetric ? -end : zeros_like(end));
-        var quantized = FakeQuantization.Apply(clipped.detach(), full(1, parameters.Scale), full(1, parameters.ZeroPoint), Scheme);
+        var quantized = FakeQuantization.Apply(clipped.detach(), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint), Scheme.Codes);
         return FakeQuantization.StraightThrough(clipped, quantized);
     }
 

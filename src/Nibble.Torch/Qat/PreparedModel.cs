@@ -98,9 +98,70 @@ public sealed class PreparedModel
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
-    /// <summary>The quantized layers, which compute what the trained ones compute.</summary>
+    private QatSchedule Schedule => Recipe.Qat.Schedule;
+
+    /// <summary>Switches quantizers on and off as the recipe's schedule says; call it before each step of a training with a schedule.</summary>
+    /// <param name="step">The step, from 1.</param>
+    /// <param name="steps">How many steps there will be.</param>
+    public void BeginStep(int step, int steps)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(step, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(steps, step);
+        Follow((step - 1d) / steps);
+    }
+
+    /// <summary>Switches all quantizers on, with the recipe's schemes, and freezes observed ranges: the model is as it will be converted.</summary>
+    public void Complete() => Follow(double.PositiveInfinity);
+
+    /// <summary>The penalty of weights that lie off the middle of their step, which damps oscillation between two codes (Nagel et al. 2022, equation 6), summed over all layers.</summary>
+    /// <returns>A scalar with a gradient for the weights alone.</returns>
+    public Tensor Dampening()
+    {
+        using var scope = NewDisposeScope();
+        var sum = zeros(1);
+        foreach (var layer in layers.Where(layer => layer.Layer.WeightQuantizer is not null))
+        {
+            sum = sum + layer.Weight.Dampening(layer.Layer.Weight);
+        }
+
+        return sum.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The quantized layers, which compute what the trained ones compute once the schedule is <see cref="Complete"/>.</summary>
     /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
-    public IReadOnlyList<QuantizedLayer> ConvertLayers() => layers.ConvertAll(layer => layer.Convert());
+    public IReadOnlyList<QuantizedLayer> ConvertLayers()
+    {
+        Complete();
+        return layers.ConvertAll(layer => layer.Convert());
+    }
+
+    private void Follow(double share)
+    {
+        for (var i = 0; i < layers.Count; i++)
+        {
+            var layer = layers[i];
+            var start = Schedule.FloatShare + (Schedule.Gradual * i / layers.Count);
+            layer.Enable(weight: share >= start, input: share >= Math.Max(start, Schedule.ActivationDelay));
+            layer.Weight.ChangeScheme(SchemeAt(layer.Rule.Weights!, share - start), layer.Layer.Weight);
+            if (layer.Input is InputFakeQuantizer input)
+            {
+                input.Frozen = share >= Schedule.ObserverFreeze;
+            }
+        }
+    }
+
+    /// <summary>The scheme in force, a share of the steps after the layer was first quantized.</summary>
+    private QuantizationScheme SchemeAt(QuantizationScheme scheme, double share)
+    {
+        var widths = new List<int>();
+        for (var bits = Schedule.AnnealFrom; bits > scheme.Bits || (scheme.Ternary && bits == scheme.Bits); bits /= 2)
+        {
+            widths.Add(bits);
+        }
+
+        var part = widths.Count * Math.Max(share, 0) / Schedule.AnnealingShare;
+        return !(part < widths.Count) ? scheme : new QuantizationScheme(widths[(int)part], scheme.Symmetric, scheme.Granularity) { ScalePrecision = scheme.ScalePrecision };
+    }
 
     private static WeightFakeQuantizer WeightQuantizer(QuantizationScheme scheme, QatSettings settings, IQuantizableLayer layer, QuantizedTensor? solution, long seed)
     {

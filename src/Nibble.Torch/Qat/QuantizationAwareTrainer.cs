@@ -29,8 +29,8 @@ public sealed class QuantizationAwareTrainer
     private readonly long seed;
     private readonly Recipe? recipe;
     private readonly CalibrationOptions calibration;
-    private PreparedModel? prepared;
     private readonly List<TrainingPoint> losses = [];
+    private PreparedModel? prepared;
 
     /// <summary>Puts fake quantizers into a model.</summary>
     /// <param name="source">The float model, which will be trained in place.</param>
@@ -117,6 +117,7 @@ public sealed class QuantizationAwareTrainer
                 group.LearningRate = group.InitialLearningRate * Schedule(settings, step);
             }
 
+            prepared?.BeginStep(step, settings.Steps);
             var batch = Text.RandomBatch(random, settings.BatchSize, settings.SequenceLength);
             var length = settings.SequenceLength - 1;
             var logits = source.Model.forward(batch.narrow(1, 0, length));
@@ -135,6 +136,7 @@ public sealed class QuantizationAwareTrainer
             progress?.Report(new RunProgress("train", step, settings.Steps, value));
         }
 
+        prepared?.Complete();
         RoundFloatParameters();
     }
 

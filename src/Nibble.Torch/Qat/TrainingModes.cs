@@ -1,11 +1,9 @@
-using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
+using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
-using Nibble.Torch.Qat.BlockWise;
-using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
@@ -19,22 +17,18 @@ internal static class TrainingModes
     /// <exception cref="NibbleException">The settings contradict each other.</exception>
     public static void Require(Recipe recipe, QatSettings settings)
     {
-        var start = settings.Start;
         var codes = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales;
-        if (settings.Mode != TrainingMode.Full)
-        {
-            var schedule = settings.Schedule;
-            Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
-            Refuse(schedule.FloatShare > 0 || schedule.Gradual > 0, "trains no weights that could be float at first; leave floatShare and gradual at 0");
-            Refuse(schedule.AnnealFrom > 0, "begins with the scheme's bits; leave annealFrom at 0");
-            Refuse(settings.Dampening > 0, "does not train weights end to end, so that none oscillates between steps; leave dampening at 0");
-        }
-
-        Refuse(start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
-        Refuse(!codes && start.Scaling != ChannelScaling.None, "cannot begin with scaled channels, since its weights are the checkpoint's; leave awq and smoothquant out of start");
-        Refuse(settings.Mode == TrainingMode.AdaptersOnNormalFloat && start != WeightAlgorithms.RoundToNearest, "cannot begin with codes of float weights, which it does not hold; leave start out");
+        var schedule = settings.Schedule;
+        Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
+        Refuse(settings.Mode != TrainingMode.Full && (schedule.FloatShare > 0 || schedule.Gradual > 0), "trains no weights that could be float at first; leave floatShare and gradual at 0");
+        Refuse(codes && schedule.AnnealFrom > 0, "begins with codes of the scheme's bits; leave annealFrom at 0");
+        Refuse(codes && settings.Dampening > 0, "trains no weights end to end that could oscillate between codes; leave dampening at 0");
+        Refuse(settings.Start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
         Refuse(
-            settings.Mode != TrainingMode.Scales && recipe.Ptq.ActivationOrder == ActivationOrder.Group && start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
+            settings.Mode == TrainingMode.AdaptersOnNormalFloat && settings.Start != WeightAlgorithms.RoundToNearest,
+            "cannot begin with codes of float weights, which it does not hold; leave start out");
+        Refuse(
+            settings.Mode == TrainingMode.BlockWise && recipe.Ptq.ActivationOrder == ActivationOrder.Group && settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
             "cannot train groups of scattered columns; set activationOrder to weight");
 
         void Refuse(bool wrong, string fault)
@@ -58,61 +52,41 @@ internal static class TrainingModes
     public static PreparedModel Prepare(
         LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        var options = new PrepareOptions { Seed = seed };
-        if (settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales)
-        {
-            var solution = Solve(source, recipe, settings, text, seed, progress, cancellation);
-            TakeFloats(source, solution);
-            options = options with
-            {
-                Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight),
-                Inputs = solution.Layers.Where(layer => layer.Input is not null).ToDictionary(layer => layer.Name, layer => layer.Input!),
-            };
-        }
-        else if (settings.Start != WeightAlgorithms.RoundToNearest)
-        {
-            var solution = Solve(source, recipe, settings, text, seed, progress, cancellation);
-            var linears = source.Model.Linears.ToDictionary();
-            foreach (var layer in solution.Layers)
-            {
-                Cells.Place(linears[layer.Name].Weight, linears[layer.Name].Weight, layer.Weight);
-            }
-
-            options = options with { Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight) };
-        }
-
-        if (options.Inputs.Count == 0)
-        {
-            options = options with { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration) };
-        }
-
-        return new PreparedModel(source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (Layers.IQuantizableLayer)linear.Value)), recipe, settings, options);
+        var options = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales
+            ? Codes(source, recipe, settings, text, seed, progress, cancellation)
+            : StartingPoint.Find(source, recipe, settings, text, calibration, seed);
+        return new PreparedModel(
+            source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)), recipe, settings, options with { Seed = seed });
     }
 
     /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
-    private static QuantizedModel Solve(
+    private static PrepareOptions Codes(
         LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        var range = settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search : WeightRange.Mse;
         var blocks = settings.Mode == TrainingMode.BlockWise;
+        var rules = recipe.Rules.Select(rule => rule.Weights is null
+            ? rule
+            : rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range) });
         var start = recipe with
         {
-            Rules = [.. recipe.Rules.Select(rule => rule with { Algorithms = settings.Start, Range = rule.Range == WeightRange.MinMax ? range : rule.Range })],
-            Qat = settings,
+            Rules = [.. rules],
             Ptq = blocks
                 ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
                 : recipe.Ptq,
         };
-        return PostTrainingQuantizer.Run(source, start, text, seed, blocks ? settings : null, progress, cancellation);
-    }
+        var solution = PostTrainingQuantizer.Run(source, start, text, seed, blocks ? settings : null, progress, cancellation);
 
-    /// <summary>Takes over what the solution leaves in float, which scaling channels changes.</summary>
-    private static void TakeFloats(LoadedModel source, QuantizedModel solution)
-    {
+        // Scaling channels changes norms.
         var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
         foreach (var tensor in solution.FloatTensors)
         {
             Conversion.CopyInto(parameters[tensor.Name], tensor.Values);
         }
+
+        return new PrepareOptions
+        {
+            Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight),
+            Inputs = solution.Layers.Where(layer => layer.Input is not null).ToDictionary(layer => layer.Name, layer => layer.Input!),
+        };
     }
 }

@@ -14,7 +14,7 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
     /// <summary>The scheme in force: the recipe's, or a wider one while widths are annealed.</summary>
     protected QuantizationScheme Scheme { get; private set; } = scheme;
 
-    protected WeightGroups Groups { get; } = new(rows, columns, scheme);
+    protected WeightGroups Groups { get; } = new(rows, columns, scheme.Granularity);
 
     protected int Rows => rows;
 
@@ -25,11 +25,22 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
 
     public abstract Tensor Apply(Tensor tensor);
 
+    /// <summary>The summed square of what lies between the weights, clipped to the range of their codes, and the values of these codes.</summary>
+    /// <returns>A scalar whose gradient reaches the weight alone.</returns>
+    public Tensor Dampening(Tensor weight)
+    {
+        using var scope = NewDisposeScope();
+        return (Clip(weight) - Apply(weight).detach()).square().sum().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The weight, clipped to the values of the outermost codes, which take no gradient here.</summary>
+    public abstract Tensor Clip(Tensor weight);
+
     /// <summary>The codes and parameters that <see cref="Apply"/> computes with.</summary>
     public abstract QuantizedTensor Convert(Tensor weight);
 
     /// <summary>Goes over to another scheme of the same granularity, starting anew from the weight as it stands.</summary>
-    public void ChangeScheme(QuantizationScheme next, Tensor weight)
+    public virtual void ChangeScheme(QuantizationScheme next, Tensor weight)
     {
         if (next != Scheme)
         {
@@ -68,11 +79,28 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
 
     public override Tensor Apply(Tensor tensor)
     {
-        var values = Groups.Split(tensor.detach());
-        var (scale, zeroPoint) = Scheme.Ternary
-            ? (MeanMagnitude(values), zeros(1))
-            : FakeQuantization.Parameters(values.amin([1], keepdim: true), values.amax([1], keepdim: true), Scheme);
-        return FakeQuantization.StraightThrough(tensor, Groups.Join(FakeQuantization.Apply(values, scale, zeroPoint, Scheme)).view(tensor.shape));
+        if (!Scheme.Ternary)
+        {
+            return FusedFakeQuantization.MinMax(tensor.reshape(Rows, Columns), Scheme).view(tensor.shape);
+        }
+
+        using var scope = NewDisposeScope();
+        var matrix = tensor.detach().reshape(Rows, Columns);
+        var quantized = FusedFakeQuantization.Learned(matrix, MeanMagnitude(Groups.Split(matrix)), null, Scheme.Codes, Scheme.Granularity);
+        return FakeQuantization.StraightThrough(tensor, quantized.view(tensor.shape)).MoveToOuterDisposeScope();
+    }
+
+    // The range reaches to the outermost weights, except for ternary ones.
+    public override Tensor Clip(Tensor weight)
+    {
+        if (!Scheme.Ternary)
+        {
+            return weight;
+        }
+
+        var values = Groups.Split(weight);
+        var scale = MeanMagnitude(values.detach());
+        return Groups.Join(maximum(minimum(values, scale), -scale)).view(weight.shape);
     }
 
     public override QuantizedTensor Convert(Tensor weight)
@@ -120,8 +148,10 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
 
     public override Tensor Apply(Tensor tensor)
     {
+        using var scope = NewDisposeScope();
         var (scale, zero) = Effective();
-        return Groups.Join(FakeQuantization.Learned(Groups.Split(tensor), scale, zero, Scheme)).view(tensor.shape);
+        var quantized = FusedFakeQuantization.Learned(tensor.reshape(Rows, Columns), scale, Scheme.Symmetric ? null : zero, Scheme.Codes, Scheme.Granularity, Scheme.Shift);
+        return quantized.view(tensor.shape).MoveToOuterDisposeScope();
     }
 
     public override QuantizedTensor Convert(Tensor weight)
@@ -131,6 +161,13 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         var (scale, zero) = Effective();
         sbyte[] zeroPoints = Scheme.Symmetric ? [] : Array.ConvertAll(Conversion.ValuesOf(zero), point => (sbyte)point);
         return RoundToNearest.QuantizeWith(Conversion.ValuesOf(weight), Rows, Columns, Scheme, Conversion.ValuesOf(scale), zeroPoints);
+    }
+
+    public override Tensor Clip(Tensor weight)
+    {
+        var (scale, zero) = Effective();
+        var (low, high) = (Scheme.Codes.Min - zero.detach() + Scheme.Shift, Scheme.Codes.Max - zero.detach() + Scheme.Shift);
+        return Groups.Join(maximum(minimum(Groups.Split(weight), high * scale.detach()), low * scale.detach())).view(weight.shape);
     }
 
     private static Parameter NewParameter(QuantizationScheme scheme, int rows, int columns) =>

@@ -107,6 +107,57 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         ScalarKernel.Instance.FakeQuantize(values[done..], parameters, codes, destination[done..]);
     }
 
+    public void FakeQuantize(ReadOnlySpan<float> values, TrainingGrid grid, Span<float> destination)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values);
+        ref var target = ref MemoryMarshal.GetReference(destination);
+        var rounder = new GridRounder(grid);
+        var done = 0;
+        for (; done <= values.Length - Width; done += Width)
+        {
+            rounder.FakeQuantize(Vector256.LoadUnsafe(ref source, (nuint)done)).StoreUnsafe(ref target, (nuint)done);
+        }
+
+        ScalarKernel.Instance.FakeQuantize(values[done..], grid, destination[done..]);
+    }
+
+    public GridGradient Backward(ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, TrainingGrid grid, Span<float> destination)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values);
+        ref var given = ref MemoryMarshal.GetReference(gradients);
+        ref var target = ref MemoryMarshal.GetReference(destination);
+        var rounder = new GridRounder(grid);
+        var writes = !destination.IsEmpty;
+        var (scaleLow, scaleHigh) = (Vector256<double>.Zero, Vector256<double>.Zero);
+        var (outsideLow, outsideHigh) = (Vector256<double>.Zero, Vector256<double>.Zero);
+        var done = 0;
+        for (; done <= values.Length - Width; done += Width)
+        {
+            var gradient = Vector256.LoadUnsafe(ref given, (nuint)done);
+            var (inside, residual) = rounder.Backward(Vector256.LoadUnsafe(ref source, (nuint)done));
+            if (writes)
+            {
+                Avx.And(inside, gradient).StoreUnsafe(ref target, (nuint)done);
+            }
+
+            var outside = Avx.AndNot(inside, gradient);
+            outsideLow += Avx.ConvertToVector256Double(outside.GetLower());
+            outsideHigh += Avx.ConvertToVector256Double(outside.GetUpper());
+            scaleLow = Fma.MultiplyAdd(Avx.ConvertToVector256Double(gradient.GetLower()), Avx.ConvertToVector256Double(residual.GetLower()), scaleLow);
+            scaleHigh = Fma.MultiplyAdd(Avx.ConvertToVector256Double(gradient.GetUpper()), Avx.ConvertToVector256Double(residual.GetUpper()), scaleHigh);
+        }
+
+        var sums = default(GridGradientSums);
+        Span<double> lanes = sums.Scale;
+        scaleLow.CopyTo(lanes);
+        scaleHigh.CopyTo(lanes[(LaneSums.Count / 2)..]);
+        lanes = sums.Outside;
+        outsideLow.CopyTo(lanes);
+        outsideHigh.CopyTo(lanes[(LaneSums.Count / 2)..]);
+        sums.AddRest(values, gradients, done, grid, destination);
+        return sums.Total();
+    }
+
     public double SquaredError(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes)
     {
         ref var source = ref MemoryMarshal.GetReference(values);
@@ -281,5 +332,35 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         // Through integers, so that zero has no sign, as in the specification.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector256<float> FakeQuantize(Vector256<float> values) => scale * Avx.ConvertToVector256Single(Steps(values));
+    }
+
+    /// <summary><see cref="TrainingGrid"/>, eight values at a time.</summary>
+    private readonly ref struct GridRounder(TrainingGrid grid)
+    {
+        private readonly Vector256<float> scale = Vector256.Create(grid.Scale);
+        private readonly Vector256<float> lowest = Vector256.Create(grid.Lowest);
+        private readonly Vector256<float> highest = Vector256.Create(grid.Highest);
+        private readonly Vector256<float> above = Vector256.Create(grid.Above);
+        private readonly Vector256<float> shift = Vector256.Create(grid.Shift);
+        private readonly bool stretched = grid.Shift != 0;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector256<float> FakeQuantize(Vector256<float> values) => scale * Step(values / scale);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public (Vector256<float> Inside, Vector256<float> Residual) Backward(Vector256<float> values)
+        {
+            var steps = values / scale;
+            var inside = Avx.And(Avx.CompareGreaterThanOrEqual(steps, lowest), Avx.CompareLessThanOrEqual(steps, above));
+            return (inside, Step(steps) - Avx.And(inside, steps));
+        }
+
+        // Of two operands of which one is NaN, minimum and maximum return the second.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private Vector256<float> Step(Vector256<float> steps)
+        {
+            var step = stretched ? Avx.Floor(steps) : Avx.RoundToNearestInteger(steps);
+            return Avx.Min(highest, Avx.Max(lowest, step)) + shift;
+        }
     }
 }

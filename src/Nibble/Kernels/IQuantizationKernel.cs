@@ -25,6 +25,16 @@ internal interface IQuantizationKernel
     /// <summary><see cref="ScalarQuantizer.FakeQuantize"/> of each value.</summary>
     void FakeQuantize(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes, Span<float> destination);
 
+    /// <summary><see cref="TrainingGrid.FakeQuantize"/> of each value.</summary>
+    void FakeQuantize(ReadOnlySpan<float> values, TrainingGrid grid, Span<float> destination);
+
+    /// <summary><see cref="TrainingGrid.Backward"/> of each value, and the sums; <see cref="LaneSums"/> fixes the order of summation.</summary>
+    /// <param name="values">What was fake-quantized.</param>
+    /// <param name="gradients">The gradient of each value that came out.</param>
+    /// <param name="grid">The grid.</param>
+    /// <param name="destination">Receives the gradients of the values; may be <paramref name="gradients"/>. Empty where the sums alone are wanted.</param>
+    GridGradient Backward(ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, TrainingGrid grid, Span<float> destination);
+
     /// <summary>The summed square of what fake quantization changes; <see cref="LaneSums"/> fixes the order of summation.</summary>
     double SquaredError(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes);
 

@@ -53,6 +53,21 @@ internal sealed class ScalarKernel : IQuantizationKernel
         }
     }
 
+    public void FakeQuantize(ReadOnlySpan<float> values, TrainingGrid grid, Span<float> destination)
+    {
+        for (var i = 0; i < values.Length; i++)
+        {
+            destination[i] = grid.FakeQuantize(values[i]);
+        }
+    }
+
+    public GridGradient Backward(ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, TrainingGrid grid, Span<float> destination)
+    {
+        var sums = default(GridGradientSums);
+        sums.AddRest(values, gradients, 0, grid, destination);
+        return sums.Total();
+    }
+
     public double SquaredError(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes)
     {
         var sums = default(LaneSums);

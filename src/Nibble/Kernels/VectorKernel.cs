@@ -101,6 +101,61 @@ internal sealed class VectorKernel : IQuantizationKernel
         ScalarKernel.Instance.FakeQuantize(values[done..], parameters, codes, destination[done..]);
     }
 
+    public void FakeQuantize(ReadOnlySpan<float> values, TrainingGrid grid, Span<float> destination)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values);
+        ref var target = ref MemoryMarshal.GetReference(destination);
+        var rounder = new GridRounder(grid);
+        var width = Vector<float>.Count;
+        var done = 0;
+        for (; done <= values.Length - width; done += width)
+        {
+            rounder.FakeQuantize(Vector.LoadUnsafe(ref source, (nuint)done)).StoreUnsafe(ref target, (nuint)done);
+        }
+
+        ScalarKernel.Instance.FakeQuantize(values[done..], grid, destination[done..]);
+    }
+
+    public GridGradient Backward(ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, TrainingGrid grid, Span<float> destination)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values);
+        ref var given = ref MemoryMarshal.GetReference(gradients);
+        ref var target = ref MemoryMarshal.GetReference(destination);
+        var rounder = new GridRounder(grid);
+        var width = Vector<float>.Count;
+        var writes = !destination.IsEmpty;
+        var sums = default(GridGradientSums);
+        ref var scaleLane = ref MemoryMarshal.GetReference<double>(sums.Scale);
+        ref var outsideLane = ref MemoryMarshal.GetReference<double>(sums.Outside);
+        var block = Math.Max(width, LaneSums.Count);
+        var done = 0;
+        for (; done <= values.Length - block; done += block)
+        {
+            for (var i = 0; i < block; i += width)
+            {
+                var gradient = Vector.LoadUnsafe(ref given, (nuint)(done + i));
+                var (inside, residual) = rounder.Backward(Vector.LoadUnsafe(ref source, (nuint)(done + i)));
+                if (writes)
+                {
+                    Vector.ConditionalSelect(inside, gradient, Vector<float>.Zero).StoreUnsafe(ref target, (nuint)(done + i));
+                }
+
+                Vector.Widen(gradient, out var low, out var high);
+                Vector.Widen(residual, out var lowResidual, out var highResidual);
+                Vector.Widen(Vector.ConditionalSelect(inside, Vector<float>.Zero, gradient), out var lowOutside, out var highOutside);
+                var lowLane = (nuint)(i % LaneSums.Count);
+                (Vector.LoadUnsafe(ref scaleLane, lowLane) + (low * lowResidual)).StoreUnsafe(ref scaleLane, lowLane);
+                (Vector.LoadUnsafe(ref outsideLane, lowLane) + lowOutside).StoreUnsafe(ref outsideLane, lowLane);
+                var highLane = (nuint)((i + (width / 2)) % LaneSums.Count);
+                (Vector.LoadUnsafe(ref scaleLane, highLane) + (high * highResidual)).StoreUnsafe(ref scaleLane, highLane);
+                (Vector.LoadUnsafe(ref outsideLane, highLane) + highOutside).StoreUnsafe(ref outsideLane, highLane);
+            }
+        }
+
+        sums.AddRest(values, gradients, done, grid, destination);
+        return sums.Total();
+    }
+
     public double SquaredError(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes)
     {
         ref var source = ref MemoryMarshal.GetReference(values);
@@ -181,5 +236,36 @@ internal sealed class VectorKernel : IQuantizationKernel
         // Through integers, so that zero has no sign, as in the specification.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector<float> FakeQuantize(Vector<float> values) => scale * Vector.ConvertToSingle(Steps(values));
+    }
+
+    /// <summary><see cref="TrainingGrid"/>, a vector at a time.</summary>
+    private readonly ref struct GridRounder(TrainingGrid grid)
+    {
+        private readonly Vector<float> scale = new(grid.Scale);
+        private readonly Vector<float> lowest = new(grid.Lowest);
+        private readonly Vector<float> highest = new(grid.Highest);
+        private readonly Vector<float> above = new(grid.Above);
+        private readonly Vector<float> shift = new(grid.Shift);
+        private readonly bool stretched = grid.Shift != 0;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector<float> FakeQuantize(Vector<float> values) => scale * Step(values / scale);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public (Vector<int> Inside, Vector<float> Residual) Backward(Vector<float> values)
+        {
+            var steps = values / scale;
+            var inside = Vector.GreaterThanOrEqual(steps, lowest) & Vector.LessThanOrEqual(steps, above);
+            return (inside, Step(steps) - Vector.ConditionalSelect(inside, steps, Vector<float>.Zero));
+        }
+
+        // By comparison, which is false for NaN: minimum and maximum treat it differently on different machines.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private Vector<float> Step(Vector<float> steps)
+        {
+            var step = stretched ? Vector.Floor(steps) : Vector.Round(steps, MidpointRounding.ToEven);
+            step = Vector.ConditionalSelect(Vector.LessThan(step, lowest), lowest, step);
+            return Vector.ConditionalSelect(Vector.GreaterThan(step, highest), highest, step) + shift;
+        }
     }
 }

@@ -29,17 +29,23 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
             throw new ArgumentException($"A range must be finite and ordered, found [{range.Min}, {range.Max}].", nameof(range));
         }
 
-        var min = Math.Min(range.Min, 0d);
-        var max = Math.Max(range.Max, 0d);
-        var codes = scheme.Codes;
+        var scale = RoundScale(ExactScale(range, scheme), scheme.ScalePrecision);
         if (scheme.Symmetric)
         {
-            return new QuantizationParameters(RoundScale(Math.Max(-min, max) / (codes.Steps / 2d), scheme.ScalePrecision), 0);
+            return new QuantizationParameters(scale, 0);
         }
 
-        var scale = RoundScale((max - min) / codes.Steps, scheme.ScalePrecision);
-        var zeroPoint = Math.Round(codes.Min - (min / scale), MidpointRounding.ToEven);
+        var codes = scheme.Codes;
+        var zeroPoint = Math.Round(codes.Min - (Math.Min(range.Min, 0d) / scale), MidpointRounding.ToEven);
         return new QuantizationParameters(scale, (int)Math.Clamp(zeroPoint, codes.Min, codes.Max));
+    }
+
+    /// <summary><see cref="FromRange"/>, unless the scale is above what the scheme's precision can hold.</summary>
+    internal static bool TryFromRange(ValueRange range, QuantizationScheme scheme, out QuantizationParameters parameters)
+    {
+        var storable = float.IsFinite(Stored(ExactScale(range, scheme), scheme.ScalePrecision));
+        parameters = storable ? FromRange(range, scheme) : default;
+        return storable;
     }
 
     /// <summary>The smallest scale that is used: the smallest normal binary32, below which dividing by it could overflow, or the smallest subnormal binary16.</summary>
@@ -54,12 +60,7 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
             return 1;
         }
 
-        var stored = precision switch
-        {
-            ScalePrecision.Float16 => (float)(Half)(float)scale,
-            ScalePrecision.PowerOfTwo => (float)Math.ScaleB(1, (int)Math.Round(Math.Log2((float)scale))),
-            _ => (float)scale,
-        };
+        var stored = Stored(scale, precision);
         return float.IsFinite(stored)
             ? Math.Max(stored, MinScale(precision))
             : throw new OverflowException($"The scale {scale} is above what {precision} can hold; store scales as {ScalePrecision.Float32}.");
@@ -71,5 +72,20 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         var storable = scale > 0 && scale <= (precision == ScalePrecision.Float16 ? (double)Half.MaxValue : float.MaxValue);
         rounded = storable ? RoundScale(scale, precision) : 1;
         return storable;
+    }
+
+    private static float Stored(double scale, ScalePrecision precision) => precision switch
+    {
+        ScalePrecision.Float16 => (float)(Half)(float)scale,
+        ScalePrecision.PowerOfTwo => (float)Math.ScaleB(1, (int)Math.Round(Math.Log2((float)scale))),
+        _ => (float)scale,
+    };
+
+    /// <summary>The scale before it is rounded to the precision it is stored in.</summary>
+    private static double ExactScale(ValueRange range, QuantizationScheme scheme)
+    {
+        var min = Math.Min(range.Min, 0d);
+        var max = Math.Max(range.Max, 0d);
+        return scheme.Symmetric ? Math.Max(-min, max) / (scheme.Codes.Steps / 2d) : (max - min) / scheme.Codes.Steps;
     }
 }

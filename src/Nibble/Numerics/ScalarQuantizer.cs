@@ -26,9 +26,9 @@ public static class ScalarQuantizer
     public static float FakeQuantize(float value, QuantizationParameters parameters, CodeRange codes) =>
         Dequantize(Quantize(value, parameters, codes), parameters);
 
-    /// <summary>The code of a value on a stretched grid: <c>clamp(round(value / scale - 1/2))</c>, rounding half to even; NaN becomes code 0.</summary>
+    /// <summary>The code of a value on a stretched grid: <c>clamp(floor(value / scale))</c>; NaN becomes code 0.</summary>
     public static sbyte QuantizeStretched(float value, float scale, CodeRange codes) =>
-        float.IsNaN(value) ? (sbyte)0 : (sbyte)Math.Clamp(MathF.Round((value / scale) - 0.5f, MidpointRounding.ToEven), codes.Min, codes.Max);
+        float.IsNaN(value) ? (sbyte)0 : (sbyte)Math.Clamp(MathF.Floor(value / scale), codes.Min, codes.Max);
 
     /// <summary>The value of a code on a stretched grid: <c>scale * (code + 1/2)</c>.</summary>
     public static float DequantizeStretched(sbyte code, float scale) => scale * (code + 0.5f);

@@ -58,7 +58,14 @@ public sealed record ActivationRule(QuantizationScheme Scheme, ObserverKind Obse
 public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, ActivationRule? Activations = null, WeightRange Range = WeightRange.MinMax)
 {
     /// <summary>What post-training quantization does to the weights.</summary>
-    public WeightAlgorithms Algorithms { get; init; } = WeightAlgorithms.RoundToNearest;
+    /// <exception cref="NibbleException">The weights are stretched, and the algorithms are not round to nearest.</exception>
+    public WeightAlgorithms Algorithms
+    {
+        get;
+        init => field = value == WeightAlgorithms.RoundToNearest || Weights is not { Stretched: true }
+            ? value
+            : throw new NibbleException($"the rule for {Pattern} has {Weights} weights and the algorithms {string.Join(", ", value.Names)}, which need a grid that holds zero; stretched weights are rounded to nearest or trained");
+    } = WeightAlgorithms.RoundToNearest;
 
     /// <summary>Whether a layer's name matches the pattern.</summary>
     public bool Matches(string layer) => FileSystemName.MatchesSimpleExpression(Pattern, layer, ignoreCase: false);

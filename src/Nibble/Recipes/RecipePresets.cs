@@ -11,6 +11,8 @@ namespace Nibble.Recipes;
 /// symmetric per token, unless options say otherwise:
 /// <list type="bullet">
 /// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary ones stay symmetric); <c>-sym</c> after it: symmetric.</item>
+/// <item><c>-stretched</c>: weights on the symmetric grid without zero (see <see cref="QuantizationScheme.Stretched"/>), which suits training at 2 bits.</item>
+/// <item><c>-po2</c>: scales of weights and of static activations are powers of two.</item>
 /// <item><c>-mse</c>: weight ranges with the least squared error instead of min-max.</item>
 /// <item><c>-rotated</c>: the model is rotated by Hadamard matrices first.</item>
 /// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With awq
@@ -19,14 +21,14 @@ namespace Nibble.Recipes;
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
 /// </list>
-/// Scales of weights are stored as binary16. <c>w16a16-kv8</c> quantizes the cache and nothing else.
+/// Scales of weights are stored as binary16, unless they are powers of two. <c>w16a16-kv8</c> quantizes the cache and nothing else.
 /// </remarks>
 public static partial class RecipePresets
 {
     private const string FloatModel = "w16a16";
 
     private const string Grammar =
-        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -mse (weight ranges), -rotated, "
+        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -stretched (a grid without zero), -po2 (scales that are powers of two), -mse (weight ranges), -rotated, "
         + "the algorithms -smoothquant or -awq, -importance, -hqq, -gptq or -gptaq, -adaround or -signround, -debias, "
         + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
         + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average); or w16a16-kv{2..8}, which quantizes the cache alone.";
@@ -59,7 +61,7 @@ public static partial class RecipePresets
         }
 
         int? group = null;
-        var (symmetric, mse) = (false, false);
+        var (symmetric, mse, stretched, powerOfTwo) = (false, false, false, false);
         ObserverKind? observer = null;
         var rotation = Rotation.None;
         KeyValueCacheRule? cache = null;
@@ -70,6 +72,12 @@ public static partial class RecipePresets
             {
                 case "sym" when !symmetric:
                     symmetric = true;
+                    break;
+                case "stretched" when !stretched:
+                    stretched = true;
+                    break;
+                case "po2" when !powerOfTwo:
+                    powerOfTwo = true;
                     break;
                 case "mse" when !mse:
                     mse = true;
@@ -113,19 +121,32 @@ public static partial class RecipePresets
             throw Unknown(name, " Weights are symmetric without -sym, unless they have groups and are not ternary.");
         }
 
+        if (stretched && (symmetric || ternary))
+        {
+            throw Unknown(name, " Stretched weights are symmetric by themselves and not ternary.");
+        }
+
         var granularity = group is { } length ? Granularity.Group(length) : Granularity.Channel;
-        var weights = ternary
-            ? QuantizationScheme.CreateTernary(granularity)
+        var weights = ternary ? QuantizationScheme.CreateTernary(granularity)
+            : stretched ? QuantizationScheme.CreateStretched(int.Parse(weightBits, CultureInfo.InvariantCulture), granularity)
             : new QuantizationScheme(int.Parse(weightBits, CultureInfo.InvariantCulture), symmetric || group is null, granularity);
         var activations = Activations(name, int.Parse(bits.Groups["activations"].Value, CultureInfo.InvariantCulture), observer);
+        if (powerOfTwo && activations is { Scheme.Granularity: PerTensor })
+        {
+            activations = activations with { Scheme = activations.Scheme with { ScalePrecision = ScalePrecision.PowerOfTwo } };
+        }
+
         var stack = Algorithms(name, algorithms);
-        var range = stack.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
-            : mse || stack.Scaling == ChannelScaling.Awq || stack.Learning != RoundingLearning.None ? WeightRange.Mse
-            : WeightRange.MinMax;
+        if (stretched && stack != WeightAlgorithms.RoundToNearest)
+        {
+            throw Unknown(name, " Stretched weights are rounded to nearest or trained; the algorithms need a grid that holds zero.");
+        }
+
+        var range = stack.UsualRange ?? (mse ? WeightRange.Mse : WeightRange.MinMax);
         return new Recipe(name,
         [
             new RecipeRule("lm_head", Weights: null),
-            new RecipeRule("*", weights with { ScalePrecision = ScalePrecision.Float16 }, activations, range) { Algorithms = stack },
+            new RecipeRule("*", weights with { ScalePrecision = powerOfTwo ? ScalePrecision.PowerOfTwo : ScalePrecision.Float16 }, activations, range) { Algorithms = stack },
         ])
         {
             Rotation = rotation,

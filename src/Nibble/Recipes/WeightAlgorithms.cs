@@ -93,6 +93,11 @@ public sealed record WeightAlgorithms(
     /// <summary>Whether the float model has to compute beside the quantized one.</summary>
     public bool NeedsFloat => Rounding == WeightRounding.Gptaq || Learning != RoundingLearning.None || BiasCorrection;
 
+    /// <summary>The weight range that goes with these algorithms: searched for GPTQ and GPTAQ, of the least squared error for AWQ and learned rounding; null where any does.</summary>
+    public WeightRange? UsualRange => Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
+        : Scaling == ChannelScaling.Awq || Learning != RoundingLearning.None ? WeightRange.Mse
+        : null;
+
     /// <summary>Reads a list of names.</summary>
     /// <exception cref="NibbleException">A name is unknown, or stands where it makes no sense.</exception>
     public static WeightAlgorithms Parse(IEnumerable<string> names)

@@ -10,6 +10,8 @@ public class InstructionSetTests
     [Theory]
     [InlineData(typeof(KernelTests), "DOTNET_EnableAVX2", "0")]
     [InlineData(typeof(KernelTests), "DOTNET_EnableHWIntrinsic", "0")]
+    [InlineData(typeof(TrainingGridTests), "DOTNET_EnableAVX2", "0")]
+    [InlineData(typeof(TrainingGridTests), "DOTNET_EnableHWIntrinsic", "0")]
     [InlineData(typeof(GptqKernelTests), "DOTNET_EnableAVX2", "0")]
     [InlineData(typeof(GptqKernelTests), "DOTNET_EnableHWIntrinsic", "0")]
     [InlineData(typeof(GptqKernelTests), QuantizationKernels.Variable, "scalar")]

@@ -39,7 +39,7 @@ internal static class AnyRecipe
         from algorithms in Algorithms
         select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range)
         {
-            Algorithms = weights is null ? WeightAlgorithms.RoundToNearest : algorithms,
+            Algorithms = weights is null or { Stretched: true } ? WeightAlgorithms.RoundToNearest : algorithms,
         };
 
     public static Gen<PtqSettings> Ptq { get; } =

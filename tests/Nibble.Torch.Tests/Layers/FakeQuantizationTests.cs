@@ -74,8 +74,8 @@ public sealed class FakeQuantizationTests
             parameters = parameters with { ZeroPoint = scheme.Symmetric ? 0 : Math.Clamp(parameters.ZeroPoint, codes.Min, codes.Max) };
             var expected = values.Select(value => ScalarQuantizer.FakeQuantize(value, parameters, codes)).ToArray();
             var (x, scale, zeroPoint) = (tensor(values), tensor(parameters.Scale), tensor((float)parameters.ZeroPoint));
-            Bits.Equal(expected, FakeQuantization.Apply(x, scale, zeroPoint, scheme));
-            Bits.Equal(expected, FakeQuantization.Learned(x, scale, zeroPoint, scheme));
+            Bits.Equal(expected, FakeQuantization.Apply(x, scale, zeroPoint, codes));
+            Bits.Equal(expected, FakeQuantization.Learned(x, scale, zeroPoint, codes));
         });
 
     [Fact]
@@ -83,8 +83,8 @@ public sealed class FakeQuantizationTests
     {
         using var scope = NewDisposeScope();
         var (x, one, zero) = (tensor(new[] { float.NaN, 1 }), tensor(1f), tensor(0f));
-        Assert.Equal([float.NaN, 1], Bits.Of(FakeQuantization.Apply(x, one, zero, new QuantizationScheme(4, symmetric: false, Granularity.Tensor))));
-        Assert.Equal([float.NaN, 1], Bits.Of(FakeQuantization.Learned(x, one, zero, new QuantizationScheme(4, symmetric: false, Granularity.Tensor))));
+        Assert.Equal([float.NaN, 1], Bits.Of(FakeQuantization.Apply(x, one, zero, new CodeRange(-8, 7))));
+        Assert.Equal([float.NaN, 1], Bits.Of(FakeQuantization.Learned(x, one, zero, new CodeRange(-8, 7))));
     }
 
     [Fact]
@@ -93,7 +93,7 @@ public sealed class FakeQuantizationTests
         using var scope = NewDisposeScope();
         float[] values = [0.4f, 0.6f];
         var x = tensor(values).requires_grad_();
-        var result = FakeQuantization.Apply(x, tensor(1f), tensor(0f), new QuantizationScheme(4, symmetric: false, Granularity.Tensor));
+        var result = FakeQuantization.Apply(x, tensor(1f), tensor(0f), new CodeRange(-8, 7));
         Assert.False(result.requires_grad);
         Assert.Equal(values, Bits.Of(x));
     }
@@ -118,7 +118,7 @@ public sealed class FakeQuantizationTests
         using var scope = NewDisposeScope();
         var x = tensor(new[] { -3f, -0.6f, 0.3f, 0.8f, 5f }).requires_grad_();
         var scale = tensor(0.5f).requires_grad_();
-        var y = FakeQuantization.Learned(x, scale, tensor(0f), new QuantizationScheme(3, symmetric: true, Granularity.Tensor));
+        var y = FakeQuantization.Learned(x, scale, tensor(0f), new CodeRange(-4, 3));
         Assert.Equal([-2f, -0.5f, 0.5f, 1f, 1.5f], Bits.Of(y));
         (y * tensor(new[] { 1f, 2, 3, 4, 5 })).sum().backward();
         Assert.Equal([0f, 2, 3, 4, 0], Bits.Of(x.grad!));
@@ -132,7 +132,7 @@ public sealed class FakeQuantizationTests
         using var scope = NewDisposeScope();
         var x = tensor(new[] { -2f, 1.5f }).requires_grad_();
         var scale = tensor(0.5f).requires_grad_();
-        FakeQuantization.Learned(x, scale, tensor(0f), new QuantizationScheme(3, symmetric: true, Granularity.Tensor)).sum().backward();
+        FakeQuantization.Learned(x, scale, tensor(0f), new CodeRange(-4, 3)).sum().backward();
         Assert.Equal([1f, 1], Bits.Of(x.grad!));
         Assert.Equal(0f, scale.grad!.item<float>());
     }
@@ -142,13 +142,13 @@ public sealed class FakeQuantizationTests
     {
         // The value of what is cut off is scale * (end - zeroPoint): smooth in the scale, so finite differences see the true slope.
         using var guard = NewDisposeScope();
-        var codes = new QuantizationScheme(4, symmetric: false, Granularity.Tensor);
+        var codes = new CodeRange(-8, 7);
         var x = tensor(new[] { -40f, 33f, 90f }, dtype: float64);
         var weights = tensor(new[] { 1.5, -2, 0.25 }, dtype: float64);
         var zeroPoint = tensor(2d, dtype: float64);
         double At(double value) => (FakeQuantization.Learned(x, tensor(value, dtype: float64), zeroPoint, codes) * weights).sum().item<double>();
         var scale = tensor(0.37, dtype: float64).requires_grad_();
-        (FakeQuantization.Learned(x, scale, zeroPoint, scheme) * weights).sum().backward();
+        (FakeQuantization.Learned(x, scale, zeroPoint, codes) * weights).sum().backward();
         Assert.Equal((At(0.37 + 1e-4) - At(0.37 - 1e-4)) / 2e-4, scale.grad!.item<double>(), 1e-6);
         Assert.Equal((1.5 * -10) + (-2 * 5) + (0.25 * 5), scale.grad!.item<double>(), 1e-9);
     }
@@ -162,7 +162,7 @@ public sealed class FakeQuantizationTests
         var x = tensor(new[,] { { -2.3f, -0.71f, -0.26f, 0f, 0.13f, 0.4f, 0.9f, 3.1f }, { -1.4f, -0.33f, -0.05f, 0.02f, 0.37f, 0.58f, 1.27f, 2.2f } }).requires_grad_();
         var scale = tensor(new[,] { { 0.3f }, { 0.17f } }).requires_grad_();
         var g = tensor(new[,] { { 1f, -2, 3, -4, 5, -6, 7, -8 }, { 0.5f, 1.5f, -2.5f, 3.5f, -4.5f, 5.5f, -6.5f, 7.5f } });
-        var y = FakeQuantization.Learned(x, scale, tensor(new[,] { { 1f }, { -2f } }), new QuantizationScheme(4, symmetric: false, Granularity.Tensor));
+        var y = FakeQuantization.Learned(x, scale, tensor(new[,] { { 1f }, { -2f } }), new CodeRange(-8, 7));
         (y * g).sum().backward();
         Near(
             [

@@ -15,7 +15,7 @@ public sealed class WeightGroupsTests
         {
             using var scope = NewDisposeScope();
             var scheme = new QuantizationScheme(4, symmetric: true, granularity);
-            var groups = new WeightGroups(rows, columns, scheme);
+            var groups = new WeightGroups(rows, columns, granularity);
             var values = Enumerable.Range(1, rows * columns).Select(value => (float)value).ToArray();
             var split = groups.Split(tensor(values).view(rows, columns));
 
@@ -47,7 +47,7 @@ public sealed class WeightGroupsTests
     public void Split_AndJoin_CarryTheGradientOfEachValue()
     {
         using var scope = NewDisposeScope();
-        var groups = new WeightGroups(2, 5, new QuantizationScheme(4, true, Granularity.Group(3)));
+        var groups = new WeightGroups(2, 5, Granularity.Group(3));
         var weight = zeros(2, 5).requires_grad_();
         var factors = arange(10, dtype: float32).view(2, 5);
         (groups.Join(groups.Split(weight) * 2) * factors).sum().backward();

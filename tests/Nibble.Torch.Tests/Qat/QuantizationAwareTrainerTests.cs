@@ -48,6 +48,39 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         RequireConversionKeeps(model, RecipePresets.Parse(preset), estimator);
     }
 
+    public static TheoryData<string, QatSettings> Variants => new()
+    {
+        { "w2a16-g8-stretched", Short },
+        { "w4a16-g8-po2", Short },
+        { "w4a8-static", Short with { Activations = ActivationEstimator.StraightThrough } },
+        { "w4a8-static", Short with { Activations = ActivationEstimator.LearnedScaleAndOffset, Estimator = GradientEstimator.LearnedScaleAndOffset } },
+        { "w4a8-static", Short with { Activations = ActivationEstimator.ClippedActivation } },
+        { "w3a16-g8", Short with { Start = WeightAlgorithms.Parse(["gptaq"]) } },
+        { "w2a8-g8", Short with { Start = WeightAlgorithms.Parse(["awq", "rtn"]) } },
+        { "w2a16-g8", Short with { Schedule = new QatSchedule { AnnealFrom = 8, Gradual = 0.5, FloatShare = 0.2 }, Dampening = 1e-2 } },
+        { "wta16-g8", Short with { Schedule = new QatSchedule { AnnealFrom = 4, ActivationDelay = 1 } } },
+    };
+
+    [Theory]
+    [MemberData(nameof(Variants))]
+    public void Convert_ChangesNothing_WhateverTheSettings(string preset, QatSettings settings)
+    {
+        using var model = new TinyLlama().Open(folder);
+        RequireConversionKeeps(model, RecipePresets.Parse(preset), settings);
+    }
+
+    [Fact]
+    public void Start_BeginsWithTheSolutionOfItsAlgorithms()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var text = Texts.Random(200);
+        var settings = Short with { Start = WeightAlgorithms.Parse(["gptq"]) };
+        var expected = PostTrainingQuantizer.Run(model, RecipePresets.Parse("w3a16-g8-gptq"), text, 1).Layers;
+        var started = new QuantizationAwareTrainer(model, RecipePresets.Parse("w3a16-g8"), settings, text, Calibration, 1).Convert().Layers;
+        Assert.Equal(expected.Select(layer => layer.Weight.Codes), started.Select(layer => layer.Weight.Codes));
+        Assert.Equal(expected.Select(layer => layer.Weight.Scales), started.Select(layer => layer.Weight.Scales));
+    }
+
     [Theory]
     [InlineData(GradientEstimator.StraightThrough)]
     [InlineData(GradientEstimator.LearnedScale)]
@@ -226,10 +259,12 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
             StringComparison.Ordinal);
     }
 
-    private void RequireConversionKeeps(LoadedModel model, Recipe recipe, GradientEstimator estimator)
+    private void RequireConversionKeeps(LoadedModel model, Recipe recipe, GradientEstimator estimator) => RequireConversionKeeps(model, recipe, Short with { Estimator = estimator });
+
+    private void RequireConversionKeeps(LoadedModel model, Recipe recipe, QatSettings settings)
     {
         var text = Texts.Random(200);
-        var trainer = new QuantizationAwareTrainer(model, recipe, Short with { Estimator = estimator }, text, Calibration, 1);
+        var trainer = new QuantizationAwareTrainer(model, recipe, settings, text, Calibration, 1);
         trainer.Train();
         QuantizedModelFile.Save(trainer.Convert(), folder.File("artifact"));
         using var converted = LoadedModel.Open(folder.File("artifact"));

@@ -177,11 +177,10 @@ public sealed class TrainingModesTests : IDisposable
     public static TheoryData<QatSettings, ActivationOrder, string> Refusals => new()
     {
         { Short with { Mode = TrainingMode.Scales, Estimator = GradientEstimator.StraightThrough }, ActivationOrder.None, "trains in the mode scales, which learns scales, but the estimator straightThrough learns none; use learnedScale" },
-        { Short with { Mode = TrainingMode.BlockWise, Schedule = new() { AnnealFrom = 8 } }, ActivationOrder.None, "trains in the mode blockWise, which begins with the scheme's bits; leave annealFrom at 0" },
+        { Short with { Mode = TrainingMode.BlockWise, Schedule = new() { AnnealFrom = 8 } }, ActivationOrder.None, "trains in the mode blockWise, which begins with codes of the scheme's bits; leave annealFrom at 0" },
         { Short with { Mode = TrainingMode.Adapters, Schedule = new() { FloatShare = 0.1 } }, ActivationOrder.None, "trains no weights that could be float at first" },
-        { Short with { Mode = TrainingMode.Adapters, Dampening = 1 }, ActivationOrder.None, "leave dampening at 0" },
+        { Short with { Mode = TrainingMode.Scales, Dampening = 1 }, ActivationOrder.None, "leave dampening at 0" },
         { Short with { Mode = TrainingMode.Full, Start = WeightAlgorithms.Parse(["debias"]) }, ActivationOrder.None, "cannot begin with debias" },
-        { Short with { Mode = TrainingMode.Adapters, Start = WeightAlgorithms.Parse(["awq"]) }, ActivationOrder.None, "cannot begin with scaled channels" },
         { Short with { Mode = TrainingMode.AdaptersOnNormalFloat, Start = WeightAlgorithms.Parse(["gptq"]) }, ActivationOrder.None, "cannot begin with codes of float weights" },
         { Short with { Mode = TrainingMode.BlockWise, Start = WeightAlgorithms.Parse(["gptq"]) }, ActivationOrder.Group, "cannot train groups of scattered columns; set activationOrder to weight" },
     };

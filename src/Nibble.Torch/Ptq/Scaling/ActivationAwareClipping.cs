@@ -31,7 +31,7 @@ internal static class ActivationAwareClipping
 
         // Refuses what cannot be quantized, with the row at fault.
         var plain = RoundToNearest.Quantize(values, rows, columns, scheme);
-        var groups = new WeightGroups(rows, columns, scheme);
+        var groups = new WeightGroups(rows, columns, scheme.Granularity);
         var blocks = Blocks(hessian, plain.GroupsPerRow, plain.GroupLength);
         var split = groups.Split(weight.detach());
         var (low, high) = (split.amin([1], keepdim: true), split.amax([1], keepdim: true));
@@ -57,7 +57,7 @@ internal static class ActivationAwareClipping
         Tensor Errors(Tensor scales, Tensor zeroPoints)
         {
             using var inner = NewDisposeScope();
-            var difference = (FakeQuantization.Apply(split, scales, zeroPoints, scheme) - split).view(rows, plain.GroupsPerRow, -1).transpose(0, 1);
+            var difference = (FakeQuantization.Apply(split, scales, zeroPoints, scheme.Codes) - split).view(rows, plain.GroupsPerRow, -1).transpose(0, 1);
             var errors = (difference.matmul(blocks) * difference).sum(-1).t();
             return (scheme.Granularity is PerTensor ? errors.sum() : errors).reshape(-1, 1).MoveToOuterDisposeScope();
         }

@@ -1,4 +1,5 @@
 using Nibble.Numerics;
+using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -34,19 +35,28 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
     /// <param name="settings">The estimator, the rank, and whether the weight is held in NormalFloat.</param>
     /// <param name="scheme">What the sum is quantized to.</param>
     /// <param name="layer">The layer, whose weight is frozen, and freed where it is held in NormalFloat.</param>
-    /// <param name="solution">A solution to begin with, in whose cells the weight must lie; null begins with the least squared error.</param>
+    /// <param name="solution">A solution to begin with, whose values the layer holds; null begins with the least squared error.</param>
     /// <param name="generator">Draws A.</param>
-    public static AdaptedWeight Create(Recipes.QatSettings settings, QuantizationScheme scheme, IQuantizableLayer layer, QuantizedTensor? solution, Generator generator)
+    public static AdaptedWeight Create(QatSettings settings, QuantizationScheme scheme, IQuantizableLayer layer, QuantizedTensor? solution, Generator generator)
     {
         using var scope = NewDisposeScope();
         var (rows, columns) = ((int)layer.Weight.shape[0], (int)(layer.Weight.numel() / layer.Weight.shape[0]));
         layer.Weight.requires_grad_(false);
-        var held = settings.Mode == Recipes.TrainingMode.AdaptersOnNormalFloat ? NormalFloatWeight.Hold(layer) : null;
+        var held = settings.Mode == TrainingMode.AdaptersOnNormalFloat ? NormalFloatWeight.Hold(layer) : null;
         var inner = Create(settings.Estimator, scheme, held?.Apply(layer.Weight) ?? layer.Weight, solution);
         return held is null
             ? new Kept(inner, scheme, rows, columns, settings.AdapterRank, generator)
             : new Held(held, inner, scheme, rows, columns, settings.AdapterRank, generator);
     }
+
+    public override void ChangeScheme(QuantizationScheme next, Tensor weight)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        inner.ChangeScheme(next, Merge(weight));
+    }
+
+    public override Tensor Clip(Tensor weight) => inner.Clip(Merge(weight));
 
     public override void Restart(Tensor weight, QuantizedTensor? solution) => inner.Restart(Merge(weight), solution);
 

@@ -1,17 +1,17 @@
 using Nibble.Artifacts;
-using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Learned;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat.BlockWise;
 
 /// <summary>Trains the weights and scales of a decoder block against what the float block computes: Block-AP (EfficientQAT, Chen et al. 2024, section 3.2).</summary>
 /// <remarks>
-/// The loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of inputs. The result is kept only
+/// Training begins with the float weights where they were rounded to nearest, and otherwise with the values of the codes that were found. The loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of inputs. The result is kept only
 /// where it lowers the error over all windows.
 /// </remarks>
 /// <param name="settings">How to train.</param>
@@ -46,7 +46,11 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
         foreach (var layer in layers)
         {
             var linear = linears[layer.Name];
-            Cells.Place(linear.Weight, floats[layer.Name].Weight, layer.Weight);
+            if (settings.Start == WeightAlgorithms.RoundToNearest)
+            {
+                Conversion.CopyInto(linear.Weight, Conversion.ValuesOf(floats[layer.Name].Weight));
+            }
+
             linear.Weight.requires_grad_(true);
             var quantizer = WeightFakeQuantizer.Create(settings.Estimator, layer.Weight.Scheme, linear.Weight, layer.Weight);
             linear.WeightQuantizer = quantizer;
@@ -74,9 +78,9 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
         }
     }
 
-    private void Optimize(BlockReconstruction reconstruction, List<QuantizedLayer> layers, TorchSharp.Modules.Parameter[] weights, List<WeightFakeQuantizer> quantizers, double before)
+    private void Optimize(BlockReconstruction reconstruction, List<QuantizedLayer> layers, Parameter[] weights, List<WeightFakeQuantizer> quantizers, double before)
     {
-        TorchSharp.Modules.Parameter[] scales = [.. quantizers.SelectMany(quantizer => quantizer.Parameters)];
+        Parameter[] scales = [.. quantizers.SelectMany(quantizer => quantizer.Parameters)];
         using var optimizer = Optimizers.AdamW(settings, [(weights, settings.LearningRate, settings.WeightDecay), (scales, settings.ScaleLearningRate, 0)]);
         var windows = new WindowOrder(reconstruction.Windows, SeededRandom.Create(seed));
         var schedule = settings with { Steps = settings.BlockSteps };
@@ -103,27 +107,5 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
             optimizer.step();
             progress?.Report(new RunProgress("learn", step, settings.BlockSteps));
         }
-    }
-}
-
-/// <summary>Places float weights so that they round to given codes.</summary>
-internal static class Cells
-{
-    /// <summary>How far a weight may be from its code's value, in steps; under half a step, so that it rounds to that code.</summary>
-    private const double Reach = 0.49;
-
-    /// <summary>Writes each value moved as little as makes it round to its code.</summary>
-    /// <param name="target">Receives the values.</param>
-    /// <param name="values">The values; same shape, may be the target itself.</param>
-    /// <param name="solution">The codes.</param>
-    public static void Place(Tensor target, Tensor values, QuantizedTensor solution)
-    {
-        using var guard = no_grad();
-        using var scope = NewDisposeScope();
-        var center = tensor(solution.Dequantize()).view(target.shape);
-        var parameters = solution.Scheme.Granularity is PerTensor ? 1 : solution.Rows;
-        var groupOf = tensor([.. Enumerable.Range(0, solution.Columns).Select(solution.GroupOf)], dtype: int64);
-        var reach = (tensor(solution.Scales, parameters, solution.GroupsPerRow).index_select(1, groupOf) * Reach).expand(solution.Rows, solution.Columns).reshape(target.shape);
-        target.copy_(maximum(minimum(values, center + reach), center - reach));
     }
 }

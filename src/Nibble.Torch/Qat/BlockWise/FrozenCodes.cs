@@ -67,6 +67,8 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
         return new QuantizedTensor(Rows, Columns, Scheme, MemoryMarshal.Cast<byte, sbyte>(codes.bytes).ToArray(), Conversion.ValuesOf(Scale()), zeroPoints, groupIndex);
     }
 
+    public override Tensor Clip(Tensor weight) => Apply(weight).detach();
+
     private Tensor Scale()
     {
         var scale = start * logarithm.exp();

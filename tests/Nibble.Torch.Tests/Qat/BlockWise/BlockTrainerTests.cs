@@ -108,25 +108,6 @@ public sealed class BlockTrainerTests : IDisposable
         "^model.layers.0.self_attn.q_proj and the layers beside it: the loss of block-wise training became .* at step 2; lower the learning rate \\(it is 1E\\+30\\)$",
         Assert.Throws<NibbleException>(() => Trainer(Settings with { LearningRate = 1e30, WarmUp = 0 }, 1).Train(unit, original, reconstruction, Layers(2))).Message);
 
-    [Theory]
-    [InlineData(2, false)]
-    [InlineData(3, true)]
-    public void Place_MovesEachWeightToWhereItRoundsToItsCode(int bits, bool symmetric)
-    {
-        using var scope = NewDisposeScope();
-        var generator = new Generator(4);
-        var scheme = new QuantizationScheme(bits, symmetric, Granularity.Group(8));
-        var (values, others) = (randn(5, 20, generator: generator), randn(5, 20, generator: generator));
-        var solution = RoundToNearest.Quantize(Bits.Of(others), 5, 20, scheme, WeightRange.Mse);
-        var placed = empty(5, 20);
-        Cells.Place(placed, values, solution);
-        Assert.Equal(solution.Codes, RoundToNearest.QuantizeWith(Bits.Of(placed), 5, 20, scheme, solution.Scales, solution.ZeroPoints).Codes);
-
-        // What lies in its cell already stays.
-        Cells.Place(values, placed, solution);
-        Bits.Equal(Bits.Of(placed), values);
-    }
-
     private static BlockTrainer Trainer(QatSettings settings, long seed, Told? told = null) => new(settings, seed, told, CancellationToken.None);
 
     /// <summary>Rounds the block to nearest, to start from.</summary>

@@ -1,0 +1,25 @@
+using System.Globalization;
+using Nibble.Torch.Benchmarks;
+using Nibble.Torch.Native;
+
+TorchRuntime.EnsureLoaded();
+switch (args)
+{
+    case ["kernels", var threads, .. var rest]:
+        FakeQuantizationTimes.Run(Number(threads), rest is [var repeats] ? Number(repeats) : 15);
+        return 0;
+    case ["steps", var threads, .. var rest]:
+        TrainingSteps.Compare(Number(threads), rest is [var rounds] ? Number(rounds) : 15);
+        return 0;
+    case ["memory", var threads, var shape, var recipe, var road]:
+        TrainingSteps.Peak(Number(threads), shape, recipe, road);
+        return 0;
+    case ["profile", var threads, var shape, var recipe, var road]:
+        TrainingSteps.Profile(Number(threads), shape, recipe, road);
+        return 0;
+    default:
+        Console.Error.WriteLine("kernels THREADS [REPEATS] | steps THREADS [ROUNDS] | memory THREADS SHAPE RECIPE ROAD | profile THREADS SHAPE RECIPE ROAD");
+        return 2;
+}
+
+static int Number(string argument) => int.Parse(argument, CultureInfo.InvariantCulture);

@@ -1,0 +1,198 @@
+using System.Diagnostics;
+using System.Globalization;
+using Nibble.Recipes;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
+using Nibble.Torch.Qat;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Benchmarks;
+
+/// <summary>Training steps of one model along three roads: in float, fake-quantized by the fused kernels, and by composed tensor operators.</summary>
+internal static class TrainingSteps
+{
+    private const string FloatRoad = "float";
+    private const string FusedRoad = "fused";
+    private const string ComposedRoad = "composed";
+    private const int Batch = 8;
+    private const int Length = 256;
+    private const int WarmUp = 3;
+
+    private static readonly string[] Roads = [FloatRoad, FusedRoad, ComposedRoad];
+
+    private static readonly string[] Recipes = ["w4a16-g32", "w4a4-g32"];
+
+    private static readonly Dictionary<string, string> Shapes = new()
+    {
+        ["stories260K"] = Config(hidden: 64, intermediate: 172, layers: 5, heads: 8, keyValueHeads: 4, vocabulary: 512),
+        ["256-wide"] = Config(hidden: 256, intermediate: 688, layers: 4, heads: 8, keyValueHeads: 8, vocabulary: 4096),
+    };
+
+    /// <summary>Prints a table of times; in each round every road takes one step, so that whatever else the machine does meets all of them.</summary>
+    public static void Compare(int threads, int rounds)
+    {
+        set_num_threads(threads);
+        Console.WriteLine($"A training step of {Batch} x {Length} tokens, {threads} thread(s), median of {rounds} rounds; ratios are medians of each round's.");
+        Console.WriteLine();
+        Console.WriteLine("| shape | recipe | float ms | fused ms | fused / float | composed ms | composed / float |");
+        Console.WriteLine("|---|---|---|---|---|---|---|");
+        foreach (var shape in Shapes.Keys)
+        {
+            foreach (var recipe in Recipes)
+            {
+                var roads = Roads.Select(road => new Road(shape, recipe, road)).ToArray();
+                var times = Roads.Select(_ => new List<double>()).ToArray();
+                for (var round = 0; round < WarmUp + rounds; round++)
+                {
+                    for (var i = 0; i < roads.Length; i++)
+                    {
+                        var watch = Stopwatch.StartNew();
+                        roads[i].Step();
+                        if (round >= WarmUp)
+                        {
+                            times[i].Add(watch.Elapsed.TotalMilliseconds);
+                        }
+                    }
+                }
+
+                double Ratio(int road) => Median(times[road].Zip(times[0], (time, one) => time / one));
+                Console.WriteLine(string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"| {shape} | {recipe} | {Median(times[0]):F1} | {Median(times[1]):F1} | {Ratio(1):F2} | {Median(times[2]):F1} | {Ratio(2):F2} |"));
+                Array.ForEach(roads, road => road.Dispose());
+            }
+        }
+    }
+
+    /// <summary>Prints the peak resident memory of a process that takes steps along one road.</summary>
+    public static void Peak(int threads, string shape, string recipe, string road)
+    {
+        set_num_threads(threads);
+        using var steps = new Road(shape, recipe, road);
+        for (var step = 0; step < 2 * WarmUp; step++)
+        {
+            steps.Step();
+        }
+
+        using var process = Process.GetCurrentProcess();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{process.PeakWorkingSet64 / 1048576d:F1}"));
+    }
+
+    /// <summary>Prints where the time of a step goes.</summary>
+    public static void Profile(int threads, string shape, string recipe, string road)
+    {
+        set_num_threads(threads);
+        using var steps = new Road(shape, recipe, road);
+        var phases = new List<double[]>();
+        for (var step = 0; step < WarmUp + 10; step++)
+        {
+            var phase = steps.Step();
+            if (step >= WarmUp)
+            {
+                phases.Add(phase);
+            }
+        }
+
+        var names = new[] { "forward", "backward", "clip", "optimizer", "end of scope" };
+        Console.WriteLine(string.Join(", ", names.Select((name, i) => string.Create(CultureInfo.InvariantCulture, $"{name} {Median(phases.Select(phase => phase[i])):F1} ms"))));
+    }
+
+    private static double Median(IEnumerable<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
+    }
+
+    private static string Config(int hidden, int intermediate, int layers, int heads, int keyValueHeads, int vocabulary) => string.Create(
+        CultureInfo.InvariantCulture,
+        $$"""
+        {"model_type": "llama", "vocab_size": {{vocabulary}}, "hidden_size": {{hidden}}, "intermediate_size": {{intermediate}}, "num_hidden_layers": {{layers}},
+         "num_attention_heads": {{heads}}, "num_key_value_heads": {{keyValueHeads}}, "max_position_embeddings": 512, "rms_norm_eps": 1e-05,
+         "hidden_act": "silu", "tie_word_embeddings": true}
+        """);
+
+    /// <summary>A model of random weights with its optimizer, and the same batch at every step.</summary>
+    private sealed class Road : IDisposable
+    {
+        private readonly LlamaModel model;
+        private readonly Tensor batch;
+        private readonly AdamW optimizer;
+        private readonly Parameter[] trained;
+
+        public Road(string shape, string recipeName, string road)
+        {
+            using var scope = NewDisposeScope();
+            using var generator = new Generator(1);
+            model = new LlamaModel(LlamaConfig.Parse(Shapes[shape], shape));
+            model.Initialize(generator);
+            batch = randint(model.Config.VocabularySize, [Batch, Length + 1], dtype: int64, generator: generator).DetachFromDisposeScope();
+            var recipe = RecipePresets.Parse(recipeName);
+            var scales = new List<Parameter>();
+            foreach (var (name, layer) in model.Linears)
+            {
+                if (road == FloatRoad || recipe.RuleFor(name) is not { } rule)
+                {
+                    continue;
+                }
+
+                var learned = WeightFakeQuantizer.Create(GradientEstimator.LearnedScale, rule, layer.Weight);
+                if (road == FusedRoad)
+                {
+                    layer.WeightQuantizer = learned;
+                    layer.InputQuantizer = rule.Activations is { } input ? new DynamicInputQuantizer(input.Scheme) : null;
+                    scales.AddRange(learned.Parameters);
+                }
+                else
+                {
+                    var composed = new ComposedWeightQuantizer(learned.Convert(layer.Weight));
+                    layer.WeightQuantizer = composed;
+                    layer.InputQuantizer = rule.Activations is { } input ? new ComposedInputQuantizer(input.Scheme) : null;
+                    scales.Add(composed.Logarithm);
+                }
+            }
+
+            trained = [.. model.parameters(), .. scales];
+            optimizer = optim.AdamW(trained, 1e-3);
+        }
+
+        /// <summary>Takes one step as the trainer does, and returns the milliseconds of its parts.</summary>
+        public double[] Step()
+        {
+            var watch = Stopwatch.StartNew();
+            var times = new List<double>();
+            void Lap()
+            {
+                times.Add(watch.Elapsed.TotalMilliseconds);
+                watch.Restart();
+            }
+
+            using (CollectorPause.Begin())
+            using (NewDisposeScope())
+            {
+                var logits = model.forward(batch.narrow(1, 0, Length));
+                var loss = nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, Length).reshape(-1));
+                _ = loss.item<float>();
+                Lap();
+                optimizer.zero_grad();
+                loss.backward();
+                Lap();
+                nn.utils.clip_grad_norm_(trained, 1);
+                Lap();
+                optimizer.step();
+                Lap();
+            }
+
+            Lap();
+            return [.. times];
+        }
+
+        public void Dispose()
+        {
+            optimizer.Dispose();
+            batch.Dispose();
+            model.Dispose();
+        }
+    }
+}
