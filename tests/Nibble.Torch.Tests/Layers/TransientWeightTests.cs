@@ -89,7 +89,7 @@ public sealed class TransientWeightTests
     {
         public Squared(bool transient)
         {
-            Source = nn.Parameter(arange(20, dtype: float32).view(5, 4) / 7);
+            Source = nn.Parameter(arange(1, 21, dtype: float32).view(5, 4) / 7);
             Quantizer = transient ? new Transient(Source) : new Plain(Source);
         }
 

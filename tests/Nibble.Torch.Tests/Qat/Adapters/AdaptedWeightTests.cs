@@ -98,8 +98,8 @@ public sealed class AdaptedWeightTests
 
     private static QuantizableLinear Layer()
     {
-        using var scope = NewDisposeScope();
         var layer = new QuantizableLinear(20, 6, bias: false);
+        using var scope = NewDisposeScope();
         Conversion.CopyInto(layer.Weight, Bits.Of(randn(6, 20, generator: new Generator(7))));
         return layer;
     }

@@ -56,7 +56,7 @@ public sealed class BlockTrainerTests : IDisposable
         var layers = Layers(bits);
         var before = reconstruction.Error();
         var told = new Told();
-        var result = Trainer(Settings with { Estimator = estimator }, 1, told).Train(unit, original, reconstruction, layers);
+        var result = Trainer(Settings with { Estimator = estimator, ScaleLearningRate = estimator == GradientEstimator.LearnedScale ? 5e-3 : 5e-2 }, 1, told).Train(unit, original, reconstruction, layers);
 
         Assert.InRange(reconstruction.Error(), 0, share * before);
         Assert.Equal(Enumerable.Range(1, 40).Select(step => new RunProgress("learn", step, 40)), told.All);
@@ -106,7 +106,7 @@ public sealed class BlockTrainerTests : IDisposable
     [Fact]
     public void Train_NamesTheLayers_WhenTheLossIsNoLongerFinite() => Assert.Matches(
         "^model.layers.0.self_attn.q_proj and the layers beside it: the loss of block-wise training became .* at step 2; lower the learning rate \\(it is 1E\\+30\\)$",
-        Assert.Throws<NibbleException>(() => Trainer(Settings with { LearningRate = 1e30, WarmUp = 0 }, 1).Train(unit, original, reconstruction, Layers(2))).Message);
+        Assert.Throws<NibbleException>(() => Trainer(Settings with { LearningRate = 1e30, ScaleLearningRate = 1e30, WarmUp = 0 }, 1).Train(unit, original, reconstruction, Layers(2))).Message);
 
     private static BlockTrainer Trainer(QatSettings settings, long seed, Told? told = null) => new(settings, seed, told, CancellationToken.None);
 
