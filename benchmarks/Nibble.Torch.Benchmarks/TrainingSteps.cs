@@ -123,11 +123,11 @@ internal static class TrainingSteps
 
         public Road(string shape, string recipeName, string road)
         {
-            using var scope = NewDisposeScope();
+            // No scope here: it would end with the model's parameters.
             using var generator = new Generator(1);
             model = new LlamaModel(LlamaConfig.Parse(Shapes[shape], shape));
             model.Initialize(generator);
-            batch = randint(model.Config.VocabularySize, [Batch, Length + 1], dtype: int64, generator: generator).DetachFromDisposeScope();
+            batch = randint(model.Config.VocabularySize, [Batch, Length + 1], dtype: int64, generator: generator);
             var recipe = RecipePresets.Parse(recipeName);
             var scales = new List<Parameter>();
             foreach (var (name, layer) in model.Linears)
@@ -137,7 +137,7 @@ internal static class TrainingSteps
                     continue;
                 }
 
-                var learned = WeightFakeQuantizer.Create(GradientEstimator.LearnedScale, rule, layer.Weight);
+                var learned = WeightFakeQuantizer.Create(GradientEstimator.LearnedScale, rule.Weights!, layer.Weight);
                 if (road == FusedRoad)
                 {
                     layer.WeightQuantizer = learned;

@@ -5,4 +5,11 @@ namespace Nibble.Torch;
 /// <param name="Done">Units finished.</param>
 /// <param name="Total">Units in the stage.</param>
 /// <param name="Loss">The latest training loss in nats per token; null outside training.</param>
-public readonly record struct RunProgress(string Stage, long Done, long Total, double? Loss = null);
+public readonly record struct RunProgress(string Stage, long Done, long Total, double? Loss = null)
+{
+    /// <summary>Tokens in a unit; 0 where they are not counted.</summary>
+    public int Tokens { get; init; }
+
+    /// <summary>The latest loss on held-out text in nats per token; null where none was looked at.</summary>
+    public double? HeldOutLoss { get; init; }
+}

@@ -20,6 +20,8 @@ internal static class CommonOptions
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON document on stdout instead of text." };
 
+    public static Option<bool> Restart() => new("--restart") { Description = "Throw away what an interrupted run has left, instead of going on with it." };
+
     public static Option<long> Seed() => new("--seed") { Description = "Drives everything random.", DefaultValueFactory = _ => 1 };
 
     public static Option<int?> Threads() => AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");

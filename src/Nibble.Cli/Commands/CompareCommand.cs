@@ -62,6 +62,11 @@ internal static class CompareCommand
             var builtIn = parsed.GetValue(model) is null;
             var settings = builtIn ? BuiltInQat : new QatSettings();
             var recipes = (parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths).Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
+            if (builtIn)
+            {
+                recipes = recipes.ConvertAll(recipe => recipe with { Qat = BuiltInQat });
+            }
+
             var ptqRecipes = recipes.ConvertAll(recipe => RecipePresets.Parse($"{recipe.Name}-{parsed.GetValue(algorithms)}"));
             CommandHost.StartTorch(parsed.GetValue(threads));
 

@@ -25,7 +25,7 @@ internal static class PtqCommand
         var windows = CommonOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
         var length = CommonOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
         var memory = CommonOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
-        var restart = new Option<bool>("--restart") { Description = "Throw away what an interrupted run has left, instead of going on with it." };
+        var restart = CommonOptions.Restart();
         var dryRun = new Option<bool>("--dry-run") { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();

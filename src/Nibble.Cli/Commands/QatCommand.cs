@@ -1,11 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
-using Nibble.Artifacts;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 
 namespace Nibble.Cli.Commands;
@@ -22,18 +19,20 @@ internal static class QatCommand
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = new Option<double?>("--learning-rate") { Description = $"Peak learning rate of the weights; the recipe's ({new QatSettings().LearningRate} in presets) when not given. Large models want less." }
             .Within(value => value > 0 && double.IsFinite(value), "above 0");
+        var every = CommonOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
+        var restart = CommonOptions.Restart();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it.")
+        var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to go on where it was stopped.")
         {
-            model, recipe, data, output, steps, rate, seed, threads, json,
+            model, recipe, data, output, steps, rate, every, restart, seed, threads, json,
         };
         command.SetAction(parsed =>
         {
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
-            QuantizeOutput.RequireAbsent(folder);
+            QuantizeOutput.RequireAbsentOrUnfinished(folder);
             var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
             CommandHost.StartTorch(parsed.GetValue(threads));
             using var loaded = LoadedModel.OpenToTrain(parsed.GetValue(model)!, rules);
@@ -43,17 +42,23 @@ internal static class QatCommand
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
                 SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
             };
-            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
-            var trainer = new QuantizationAwareTrainer(loaded, rules, settings, text, CalibrationOptions.For(loaded.Model.Config), parsed.GetValue(seed));
-            var quantized = host.WithProgress(progress =>
+            var options = new QatOptions(loaded, rules, settings, TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer), folder)
             {
-                trainer.Train(progress, host.Cancellation);
-                return trainer.Convert();
-            });
-            QuantizedModelFile.Save(quantized, folder);
-            var result = new QuantizationResult(loaded.Name, quantized.Layers.Count, loaded.Bytes, QuantizedModelFile.TensorBytes(folder));
-            QuantizeOutput.Report(host, parsed.GetValue(json), result, rules.Name, quantized.Provenance.Method, folder, started, trainer.Losses[^1].Loss);
-            return ExitCode.Done;
+                Seed = parsed.GetValue(seed),
+                CheckpointEvery = parsed.GetValue(every),
+                Restart = parsed.GetValue(restart),
+            };
+            try
+            {
+                var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
+                QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, "qat", folder, started, result.FinalLoss);
+                return ExitCode.Done;
+            }
+            catch (OperationCanceledException)
+            {
+                host.Warn("cancelled; the steps that are done are kept, and the same command goes on from there (--restart starts over)");
+                return ExitCode.Cancelled;
+            }
         });
         return command;
     }

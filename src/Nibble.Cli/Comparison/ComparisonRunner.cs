@@ -19,7 +19,7 @@ namespace Nibble.Cli.Comparison;
 /// <param name="EvaluationText">Scores every variant.</param>
 /// <param name="Recipes">One a width.</param>
 /// <param name="PtqRecipes">The same with what PTQ does to the weights, in the same order.</param>
-/// <param name="Qat">How QAT and the control train.</param>
+/// <param name="Qat">How the control trains, and how long QAT does, whose rates are those of each recipe.</param>
 /// <param name="Context">Tokens in an evaluation window; null for 512 or what the model takes.</param>
 /// <param name="Windows">Evaluation windows at most.</param>
 /// <param name="Prompt">What every variant is asked to continue.</param>
@@ -130,7 +130,8 @@ internal sealed class ComparisonRunner : IDisposable
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         using var trained = LoadedModel.Open(options.Model);
-        var trainer = new QuantizationAwareTrainer(trained, recipe, settings, training, calibration, options.Seed);
+        var own = recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength };
+        var trainer = new QuantizationAwareTrainer(trained, recipe, own, training, calibration, options.Seed);
         trainer.Train(progress, cancellation);
         return Measure(name, RunMethod.Qat, recipe, trainer.Convert(), started, memory, Losses(trainer));
     }

@@ -31,9 +31,21 @@ internal static class ProgressDisplay
             .Start(context => work(new Bars(context)));
     }
 
-    private static string Describe(string run, RunProgress value, double rate) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{(run.Length > 0 ? run + ": " : string.Empty)}{value.Stage} {value.Done}/{value.Total}{(value.Loss is { } loss ? $" loss {loss:F3}" : string.Empty)} {rate:F1}/s");
+    private static string Describe(string run, RunProgress value, double rate)
+    {
+        var line = new StringBuilder(run.Length > 0 ? run + ": " : string.Empty).Append(CultureInfo.InvariantCulture, $"{value.Stage} {value.Done}/{value.Total}");
+        if (value.Loss is { } loss)
+        {
+            line.Append(CultureInfo.InvariantCulture, $" loss {loss:F3} perplexity {Math.Exp(loss):F2}");
+        }
+
+        if (value.HeldOutLoss is { } heldOut)
+        {
+            line.Append(CultureInfo.InvariantCulture, $", held out {heldOut:F3}");
+        }
+
+        return (value.Tokens > 0 ? line.Append(CultureInfo.InvariantCulture, $", {rate * value.Tokens:F0} tokens/s") : line.Append(CultureInfo.InvariantCulture, $" {rate:F1}/s")).ToString();
+    }
 
     /// <summary>Units a second of the running stage.</summary>
     private struct Rate

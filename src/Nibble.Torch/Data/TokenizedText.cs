@@ -53,13 +53,19 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
     {
         ArgumentNullException.ThrowIfNull(random);
         RequireWindow(length);
-        var rows = new long[batch * length];
-        for (var row = 0; row < batch; row++)
+        return Batch([.. Enumerable.Range(0, batch).Select(_ => random.Next(Ids.Length - length + 1))], length);
+    }
+
+    /// <summary>The windows that begin at some places, as an int64 tensor [batch, length].</summary>
+    public Tensor Batch(ReadOnlySpan<int> starts, int length)
+    {
+        var rows = new long[starts.Length * length];
+        for (var row = 0; row < starts.Length; row++)
         {
-            Window(random.Next(Ids.Length - length + 1), length).CopyTo(rows, row * length);
+            Window(starts[row], length).CopyTo(rows, row * length);
         }
 
-        return tensor(rows, batch, length);
+        return tensor(rows, starts.Length, length);
     }
 
     /// <summary>Refuses a text shorter than one window.</summary>

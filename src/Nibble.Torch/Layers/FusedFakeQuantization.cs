@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Nibble.Numerics;
+using Nibble.Torch.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;

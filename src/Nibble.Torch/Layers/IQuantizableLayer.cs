@@ -1,4 +1,5 @@
 using TorchSharp.Modules;
+using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
@@ -7,6 +8,9 @@ public interface IQuantizableLayer
 {
     /// <summary>The weight; its first axis holds the output channels, all others together the input channels.</summary>
     Parameter Weight { get; }
+
+    /// <summary>What the weight's quantizer is given: the weight, multiplied by what follows the layer where that is folded into it.</summary>
+    Tensor FoldedWeight => Weight;
 
     /// <summary>What happens to the weight before it is used; null uses it as it is.</summary>
     ITensorQuantizer? WeightQuantizer { get; set; }

@@ -20,12 +20,21 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
 
     /// <summary>Creates a layer with an uninitialised weight of shape [<paramref name="outFeatures"/>, <paramref name="inFeatures"/>].</summary>
     public QuantizableLinear(int inFeatures, int outFeatures, bool bias)
+        : this(nn.Parameter(empty(outFeatures, inFeatures)), bias ? nn.Parameter(zeros(outFeatures)) : null)
+    {
+    }
+
+    /// <summary>Creates a layer around parameters, which it keeps and does not copy.</summary>
+    /// <param name="weight">[out, in].</param>
+    /// <param name="bias">[out]; null for none.</param>
+    public QuantizableLinear(Parameter weight, Parameter? bias)
         : base(nameof(QuantizableLinear))
     {
-        InFeatures = inFeatures;
-        OutFeatures = outFeatures;
-        weight = nn.Parameter(empty(outFeatures, inFeatures));
-        this.bias = bias ? nn.Parameter(zeros(outFeatures)) : null;
+        ArgumentNullException.ThrowIfNull(weight);
+        InFeatures = (int)weight.shape[1];
+        OutFeatures = (int)weight.shape[0];
+        this.weight = weight;
+        this.bias = bias;
         RegisterComponents();
     }
 

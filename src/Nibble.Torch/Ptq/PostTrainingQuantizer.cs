@@ -66,8 +66,19 @@ public static class PostTrainingQuantizer
         }
     }
 
+    /// <summary>Loads what a run before has made, or runs, going on where one was interrupted.</summary>
+    internal static QuantizedModel RunOrLoad(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        if (!Directory.Exists(options.Output) || IsUnfinished(options.Output))
+        {
+            Run(options, progress, cancellation);
+        }
+
+        return QuantizedModelFile.Load(options.Output);
+    }
+
     /// <summary>Whether an output that stands was put there by a run that was killed just after, and that the same run would finish.</summary>
-    public static bool IsUnfinished(string output) => PtqJob.IsJoined(output);
+    public static bool IsUnfinished(string output) => OutputJob.IsJoined(output);
 
     /// <summary>Refuses a recipe that would quantize nothing.</summary>
     internal static void RequireLayers(int matched, IReadOnlyList<string> names, string model, Recipe recipe)

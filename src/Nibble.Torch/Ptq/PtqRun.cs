@@ -50,7 +50,7 @@ internal sealed class PtqRun : IDisposable
         recipe = options.Recipe;
         recipe.Ptq.Validate();
         device = TorchRuntime.Device(options.Device);
-        if (Path.Exists(options.Output) && (options.Restart || !PtqJob.IsJoined(options.Output)))
+        if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
         {
             throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
         }
@@ -76,7 +76,7 @@ internal sealed class PtqRun : IDisposable
                 : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
             var hashes = checkpoint.Hashes();
             frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = calibration }, string.Empty);
-            job = PtqJob.Begin(options.Output, Identity(hashes), options.Restart);
+            job = new PtqJob(options.Output, Identity(hashes), options.Restart);
         }
         catch
         {
@@ -348,6 +348,7 @@ internal sealed class PtqRun : IDisposable
     private Dictionary<string, string> Identity(IReadOnlyDictionary<string, string> hashes) => new()
     {
         ["version of Nibble"] = Conversion.Version,
+        ["method"] = "ptq",
         ["recipe"] = RecipeFile.ToJson(recipe),
         ["model"] = string.Join(' ', hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
         ["data"] = streams.Length == 0 ? string.Empty : Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(options.Text!.Ids.AsSpan(0, windows * length)))),

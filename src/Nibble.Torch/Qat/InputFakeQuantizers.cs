@@ -9,7 +9,7 @@ namespace Nibble.Torch.Qat;
 
 /// <summary>Fake-quantizes a layer's input per tensor in training, with a range that training finds, and yields the parameters it was trained with.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
-internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQuantizer
+internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQuantizer, ITrainingState
 {
     /// <summary>Share of the newest batch in a moving range.</summary>
     protected const float Momentum = 0.1f;
@@ -56,6 +56,24 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         return new ActivationQuantization(scheme, Parameters32());
     }
 
+    public float[] Save() => [started ? 1 : 0, .. SaveRange()];
+
+    public void Load(float[] values)
+    {
+        if (values.Length != 1 + SaveRange().Length)
+        {
+            throw new NibbleException($"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: start over with --restart");
+        }
+
+        started = values[0] != 0;
+        LoadRange(values.AsSpan(1));
+    }
+
+    /// <summary>What training changes besides <see cref="Parameters"/>.</summary>
+    protected abstract float[] SaveRange();
+
+    protected abstract void LoadRange(ReadOnlySpan<float> values);
+
     /// <summary>The nearest values of the grid, whose gradient is that of LSQ.</summary>
     protected Tensor Put(Tensor x, Tensor scale, Tensor zeroPoint) => FusedFakeQuantization.Learned(x, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
 
@@ -90,7 +108,7 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
 
     protected override Tensor Quantize(Tensor x)
     {
-        if (!Frozen && is_grad_enabled())
+        if (!Frozen && Recomputation.IsFirstPass)
         {
             using var scope = NewDisposeScope();
             var values = x.detach();
@@ -102,6 +120,11 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
     }
 
     protected override QuantizationParameters Parameters32() => parameters;
+
+    protected override float[] SaveRange() => [range.Min, range.Max, parameters.Scale, parameters.ZeroPoint];
+
+    protected override void LoadRange(ReadOnlySpan<float> values) =>
+        (range, parameters) = (new ValueRange(values[0], values[1]), new QuantizationParameters(values[2], (int)values[3]));
 }
 
 /// <summary>The scale is learned (LSQ, Esser et al. 2020), and the zero point with it (LSQ+, Bhalgat et al. 2020).</summary>
@@ -114,6 +137,10 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
     public override IEnumerable<Parameter> Parameters => offset is null ? [logarithm] : [logarithm, offset];
 
     protected override void Begin(QuantizationParameters parameters) => start = parameters;
+
+    protected override float[] SaveRange() => [start.Scale, start.ZeroPoint];
+
+    protected override void LoadRange(ReadOnlySpan<float> values) => start = new QuantizationParameters(values[0], (int)values[1]);
 
     protected override Tensor Quantize(Tensor x)
     {
@@ -152,6 +179,10 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
     public override IEnumerable<Parameter> Parameters => [logarithm];
 
     protected override void Begin(QuantizationParameters parameters) => start = Math.Max(parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint), float.Epsilon);
+
+    protected override float[] SaveRange() => [start];
+
+    protected override void LoadRange(ReadOnlySpan<float> values) => start = values[0];
 
     protected override Tensor Quantize(Tensor x)
     {

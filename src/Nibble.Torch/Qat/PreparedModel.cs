@@ -26,12 +26,20 @@ internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, Recip
         Layer.InputQuantizer = input ? Input : null;
     }
 
-    public QuantizedLayer Convert() => new(Name, Weight.Convert(Layer.Weight), Input switch
+    public QuantizedLayer Convert()
     {
-        null => null,
-        InputFakeQuantizer input => input.Convert(),
-        _ => new ActivationQuantization(Rule.Activations!.Scheme, Static: null),
-    });
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        return new QuantizedLayer(Name, Weight.Convert(Layer.FoldedWeight), Input switch
+        {
+            null => null,
+            InputFakeQuantizer input => input.Convert(),
+            _ => new ActivationQuantization(Rule.Activations!.Scheme, Static: null),
+        })
+        {
+            Shape = Layer.Weight.dim() == 2 ? null : [.. Layer.Weight.shape.Select(size => (int)size)],
+        };
+    }
 }
 
 /// <summary>What quantization-aware training begins with, where something is known beforehand.</summary>
@@ -45,6 +53,12 @@ public sealed record PrepareOptions
 
     /// <summary>Calibrated parameters of static inputs by layer; a layer that is missing begins with the range of the first input it sees.</summary>
     public IReadOnlyDictionary<string, ActivationQuantization> Inputs { get; init; } = new Dictionary<string, ActivationQuantization>();
+
+    /// <summary>Which batch normalization (value) is folded into which convolution (key), beside those that <see cref="FoldBatchNorms"/> finds.</summary>
+    public IReadOnlyDictionary<string, string> BatchNorms { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Whether a batch normalization is folded into a convolution where it comes next in a Sequential, or has its name with <c>bn</c> for <c>conv</c> beside it.</summary>
+    public bool FoldBatchNorms { get; init; } = true;
 }
 
 /// <summary>A module whose layers compute through fake quantizers, so that training adapts it to its grid.</summary>
@@ -68,8 +82,9 @@ public sealed class PreparedModel
 
         foreach (var (name, layer) in candidates)
         {
-            if (recipe.RuleFor(name) is { } rule)
+            if (RuleFor(recipe, name, layer) is { } rule)
             {
+                using var scope = NewDisposeScope();
                 var weight = WeightQuantizer(rule.Weights!, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count);
                 var prepared = new PreparedLayer(name, layer, rule, weight, InputQuantizer(rule, settings, options.Inputs.GetValueOrDefault(name)));
                 prepared.Enable(weight: true, input: true);
@@ -98,6 +113,12 @@ public sealed class PreparedModel
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
+    /// <summary>What training changes besides <see cref="Parameters"/>, which a checkpoint has to hold.</summary>
+    internal IEnumerable<ITrainingState> States => layers.SelectMany(layer => new[] { layer.Weight, layer.Input as ITrainingState }).OfType<ITrainingState>();
+
+    /// <summary>The batch normalization that is folded into each convolution.</summary>
+    internal IReadOnlyDictionary<string, string> BatchNorms { get; init; } = new Dictionary<string, string>();
+
     private QatSchedule Schedule => Recipe.Qat.Schedule;
 
     /// <summary>Switches quantizers on and off as the recipe's schedule says; call it before each step of a training with a schedule.</summary>
@@ -121,7 +142,7 @@ public sealed class PreparedModel
         var sum = zeros(1);
         foreach (var layer in layers.Where(layer => layer.Layer.WeightQuantizer is not null))
         {
-            sum = sum + layer.Weight.Dampening(layer.Layer.Weight);
+            sum = sum + layer.Weight.Dampening(layer.Layer.FoldedWeight);
         }
 
         return sum.MoveToOuterDisposeScope();
@@ -135,6 +156,13 @@ public sealed class PreparedModel
         return layers.ConvertAll(layer => layer.Convert());
     }
 
+    /// <summary>The quantized model of any module, which computes what the trained module computes in evaluation; see <see cref="QuantizationAware.Load"/>.</summary>
+    /// <param name="seed">The seed of the training, noted in the model.</param>
+    /// <param name="metrics">What was measured in training, by name, noted in the model.</param>
+    /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
+    /// <exception cref="NibbleException">The module holds a buffer that is not of a floating-point type.</exception>
+    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) => ModuleConversion.Convert(this, "qat", seed, metrics ?? new Dictionary<string, double>());
+
     private void Follow(double share)
     {
         for (var i = 0; i < layers.Count; i++)
@@ -142,7 +170,16 @@ public sealed class PreparedModel
             var layer = layers[i];
             var start = Schedule.FloatShare + (Schedule.Gradual * i / layers.Count);
             layer.Enable(weight: share >= start, input: share >= Math.Max(start, Schedule.ActivationDelay));
-            layer.Weight.ChangeScheme(SchemeAt(layer.Rule.Weights!, share - start), layer.Layer.Weight);
+            using (NewDisposeScope())
+            {
+                layer.Weight.ChangeScheme(SchemeAt(layer.Rule.Weights!, share - start), layer.Layer.FoldedWeight);
+            }
+
+            if (layer.Layer is QuantizableConv2d { BatchNorm: { } norm })
+            {
+                norm.Frozen = share >= Schedule.BatchNormFreeze;
+            }
+
             if (layer.Input is InputFakeQuantizer input)
             {
                 input.Frozen = share >= Schedule.ObserverFreeze;
@@ -168,7 +205,7 @@ public sealed class PreparedModel
         switch (settings.Mode)
         {
             case TrainingMode.Full:
-                return WeightFakeQuantizer.Create(settings.Estimator, scheme, layer.Weight, solution);
+                return WeightFakeQuantizer.Create(settings.Estimator, scheme, layer.FoldedWeight, solution);
             case TrainingMode.BlockWise or TrainingMode.Scales:
                 TransientWeight.Release(layer);
                 return new FrozenCodes(solution!);
@@ -182,6 +219,10 @@ public sealed class PreparedModel
                 throw new ArgumentOutOfRangeException(nameof(settings), settings.Mode, null);
         }
     }
+
+    /// <summary>The rule of a layer. Embeddings look up and have no input that could be quantized.</summary>
+    private static RecipeRule? RuleFor(Recipe recipe, string name, IQuantizableLayer layer) =>
+        recipe.RuleFor(name) is { } rule ? layer is QuantizableEmbedding ? rule with { Activations = null } : rule : null;
 
     private static ITensorQuantizer? InputQuantizer(RecipeRule rule, QatSettings settings, ActivationQuantization? calibrated)
     {

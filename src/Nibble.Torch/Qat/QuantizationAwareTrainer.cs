@@ -4,6 +4,7 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using TorchSharp.Modules;
@@ -11,26 +12,38 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>The training loss of a step.</summary>
-/// <param name="Step">The step, from 1.</param>
-/// <param name="Loss">Nats per token on the step's batch.</param>
-public readonly record struct TrainingPoint(int Step, double Loss);
-
 /// <summary>The second road: trains a model through its fake quantizers, so that it adapts to its grid, then converts it.</summary>
 /// <remarks>
 /// A trainer works on the model in place: <see cref="Train"/>, then <see cref="Convert"/>. In between, the model holds its fake
 /// quantizers and evaluates as it was trained; converting changes nothing that it computes. Without a recipe it trains the float
-/// model for the same steps on the same batches: the control that tells better quantization from more training.
+/// model for the same steps on the same batches: the control that tells better quantization from more training. The control learns from the
+/// text alone: it has no better teacher than itself.
 /// </remarks>
 public sealed class QuantizationAwareTrainer
 {
+    /// <summary>The metric of an artifact that holds the training loss of the last step.</summary>
+    internal const string FinalLossMetric = "finalTrainingLoss";
+
+    /// <summary>Share of the text that is held out of training where the settings ask for looks at it.</summary>
+    private const double HeldOutShare = 0.05;
+
+    /// <summary>Sequences held out at most: a look should cost little beside the steps between two.</summary>
+    private const int HeldOutWindows = 64;
+
     private readonly LoadedModel source;
     private readonly QatSettings settings;
     private readonly long seed;
     private readonly Recipe? recipe;
     private readonly CalibrationOptions calibration;
-    private readonly List<TrainingPoint> losses = [];
+    private readonly TokenizedText? heldOut;
+    private readonly RandomWindows windows;
     private PreparedModel? prepared;
+
+    /// <summary>Null until the model is prepared.</summary>
+    private TrainingLoop? loop;
+
+    /// <summary>The float model, while training learns from it.</summary>
+    private LlamaModel? teacher;
 
     /// <summary>Puts fake quantizers into a model.</summary>
     /// <param name="source">The float model, which will be trained in place.</param>
@@ -54,11 +67,26 @@ public sealed class QuantizationAwareTrainer
         this.calibration = calibration;
         Text = text;
         text.RequireWindow(settings.SequenceLength);
-        if (recipe is null)
+        var training = text;
+        if (settings.EvaluateEvery > 0)
         {
-            return;
+            (training, heldOut) = Split(text, settings.SequenceLength);
         }
 
+        windows = new RandomWindows(training, settings.SequenceLength, settings.BatchSize, seed);
+        if (recipe is not null)
+        {
+            Require(recipe);
+        }
+
+        if (settings.Mode == TrainingMode.Full)
+        {
+            Prepare(progress: null, CancellationToken.None);
+        }
+    }
+
+    private void Require(Recipe recipe)
+    {
         if (recipe.KeyValueCache is { HasStaticKeys: true })
         {
             throw new NibbleException($"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would leave behind; train with keys per token, or use post-training quantization");
@@ -76,64 +104,56 @@ public sealed class QuantizationAwareTrainer
             PostTrainingQuantizer.RequireLayers(names.Count(name => recipe.RuleFor(name) is not null), names, source.Name, recipe);
         }
 
-        if (settings.Mode == TrainingMode.Full)
+    }
+
+    private void Prepare(IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        if (recipe is not null)
         {
-            prepared = TrainingModes.Prepare(source, recipe, settings, text, calibration, seed, progress: null, CancellationToken.None);
+            prepared = TrainingModes.Prepare(source, recipe, settings, windows.Text, calibration, seed, Checkpoints is { } own ? own.Path + ".codes" : null, progress, cancellation);
+            foreach (var block in source.Model.Blocks)
+            {
+                KeyValueQuantizers.Set(block, recipe.KeyValueCache, keys: null);
+            }
         }
 
-        foreach (var block in source.Model.Blocks)
-        {
-            KeyValueQuantizers.Set(block, recipe.KeyValueCache, keys: null);
-        }
+        loop = new TrainingLoop(CreateTask(), settings);
     }
 
     /// <summary>The text trained on.</summary>
     public TokenizedText Text { get; }
 
     /// <summary>The training loss of every step so far.</summary>
-    public IReadOnlyList<TrainingPoint> Losses => losses;
+    public IReadOnlyList<TrainingPoint> Losses => loop?.Losses ?? [];
 
-    /// <summary>Trains: AdamW (Loshchilov and Hutter 2019), linear warm-up, cosine decay, gradients clipped by norm.</summary>
+    /// <summary>The losses on held-out text so far: the last part of <see cref="Text"/>, where <see cref="QatSettings.EvaluateEvery"/> asks for it.</summary>
+    public IReadOnlyList<TrainingPoint> HeldOutLosses => loop?.HeldOutLosses ?? [];
+
+    /// <summary>Where the training saves itself, and goes on from if a trainer that was created alike was interrupted; null keeps nothing.</summary>
+    public CheckpointOptions? Checkpoints { get; init; }
+
+    /// <summary>Trains; <see cref="TrainingLoop"/> says how.</summary>
     /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps.</param>
-    /// <exception cref="NibbleException">The loss is no longer finite.</exception>
+    /// <param name="cancellation">Stops between steps; a checkpoint is written first, where <see cref="Checkpoints"/> are.</param>
+    /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
-        if (recipe is not null)
+        if (loop is null)
         {
-            prepared ??= TrainingModes.Prepare(source, recipe, settings, Text, calibration, seed, progress, cancellation);
+            Prepare(progress, cancellation);
         }
 
-        var random = SeededRandom.Create(seed);
-        using var optimizer = CreateOptimizer();
-        Parameter[] trained = [.. WeightParameters, .. ScaleParameters];
-        for (var step = 1; step <= settings.Steps; step++)
+        using var original = prepared is not null && settings.Distillation is not null ? Teacher(settings.Distillation, progress, cancellation) : null;
+        teacher = original?.Model;
+        source.Model.Recompute = settings.Recompute;
+        try
         {
-            cancellation.ThrowIfCancellationRequested();
-            using var pause = CollectorPause.Begin();
-            using var scope = NewDisposeScope();
-            foreach (var group in optimizer.ParamGroups)
-            {
-                group.LearningRate = group.InitialLearningRate * Schedule(settings, step);
-            }
-
-            prepared?.BeginStep(step, settings.Steps);
-            var batch = Text.RandomBatch(random, settings.BatchSize, settings.SequenceLength);
-            var length = settings.SequenceLength - 1;
-            var logits = source.Model.forward(batch.narrow(1, 0, length));
-            var loss = nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, length).reshape(-1));
-            var value = loss.item<float>();
-            if (!float.IsFinite(value))
-            {
-                throw new NibbleException($"the training loss became {value} at step {step}; lower the learning rate (it is {settings.LearningRate}) or lengthen the warm-up");
-            }
-
-            optimizer.zero_grad();
-            loss.backward();
-            nn.utils.clip_grad_norm_(trained, settings.GradientClip);
-            optimizer.step();
-            losses.Add(new TrainingPoint(step, value));
-            progress?.Report(new RunProgress("train", step, settings.Steps, value));
+            loop!.Run(Checkpoints, progress, cancellation);
+        }
+        finally
+        {
+            teacher = null;
+            source.Model.Recompute = false;
         }
 
         prepared?.Complete();
@@ -149,33 +169,133 @@ public sealed class QuantizationAwareTrainer
             throw new InvalidOperationException(recipe is null ? "The float control has nothing to convert." : "In this mode the model is quantized when training begins; train it before converting it.");
         }
 
-        var metrics = losses.Count == 0 ? new Dictionary<string, double>() : new Dictionary<string, double> { ["finalTrainingLoss"] = losses[^1].Loss };
+        var metrics = new Dictionary<string, double>();
+        if (Losses.Count > 0)
+        {
+            metrics[FinalLossMetric] = Losses[^1].Loss;
+        }
+
+        if (HeldOutLosses.Count > 0)
+        {
+            metrics["finalHeldOutLoss"] = HeldOutLosses[^1].Loss;
+        }
+
         return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, "qat", seed, metrics);
     }
 
-    private IEnumerable<Parameter> WeightParameters => prepared?.WeightParameters ?? source.Model.parameters();
+    /// <summary>The float model, trained on the text if the settings say so.</summary>
+    private LoadedModel Teacher(DistillationSettings distillation, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var model = LoadedModel.Open(source.Folder);
+        if (distillation.TeacherSteps == 0)
+        {
+            return model;
+        }
+
+        try
+        {
+            var steps = settings with { Steps = distillation.TeacherSteps, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
+            new QuantizationAwareTrainer(model, recipe: null, steps, windows.Text, new CalibrationOptions(), seed)
+            {
+                Checkpoints = Checkpoints is { } own ? own with { Path = own.Path + ".teacher" } : null,
+            }.Train(progress, cancellation);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
 
     private IEnumerable<Parameter> ScaleParameters => prepared?.ScaleParameters ?? [];
 
-    private AdamW CreateOptimizer() => Optimizers.AdamW(
-        settings,
-        [
-            ([.. WeightParameters.Where(parameter => parameter.dim() > 1)], settings.LearningRate, settings.WeightDecay),
-            ([.. WeightParameters.Where(parameter => parameter.dim() <= 1)], settings.LearningRate, 0),
-            ([.. ScaleParameters], settings.ScaleLearningRate, 0),
-        ]);
-
-    /// <summary>The learning rate of a step, from 1, as a share of its peak.</summary>
-    internal static double Schedule(QatSettings settings, int step)
+    private TrainingTask CreateTask()
     {
-        var warm = settings.WarmUp * settings.Steps;
-        if (step < warm)
+        var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
+        var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
+        ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. source.Model.parameters().Where(belongs)], rate, decay);
+        ParameterGroup[] weights = prepared is null || settings.Mode == TrainingMode.Full
+            ?
+            [
+                Group("weights", parameter => quantized.Contains(parameter.Handle), settings.LearningRate, settings.WeightDecay),
+                Group("matrices", parameter => parameter.dim() > 1 && !quantized.Contains(parameter.Handle), floatRate, settings.WeightDecay),
+                Group("vectors", parameter => parameter.dim() <= 1, floatRate, 0),
+            ]
+            : [new ParameterGroup("adapters", [.. prepared.WeightParameters], settings.LearningRate, settings.WeightDecay)];
+        return new TrainingTask(
+            [.. weights, new ParameterGroup("scales", [.. ScaleParameters], settings.ScaleLearningRate, 0) { Averaged = false }],
+            Loss)
         {
-            return step / warm;
+            States = [.. prepared?.States ?? []],
+            BeginStep = step => prepared?.BeginStep(step, settings.Steps),
+            HeldOutLoss = heldOut is null ? null : HeldOutLoss,
+            SettledStep = prepared is null ? 1 : SettledStep(settings),
+            TokensPerStep = settings.BatchSize * settings.SequenceLength,
+        };
+    }
+
+    /// <summary>The first step at which everything is quantized as it will be in the end.</summary>
+    private static int SettledStep(QatSettings settings)
+    {
+        var schedule = settings.Schedule;
+        var share = Math.Max(schedule.FloatShare + schedule.Gradual + (schedule.AnnealFrom > 0 ? schedule.AnnealingShare : 0), schedule.ActivationDelay);
+        return 1 + (int)Math.Ceiling(settings.Steps * share);
+    }
+
+    private Tensor Loss(int step, int part)
+    {
+        var rows = settings.BatchSize / settings.Accumulation;
+        var batch = windows.Text.Batch(windows.Starts(step).AsSpan(part * rows, rows), settings.SequenceLength);
+        var loss = teacher is null ? CrossEntropy(batch) : Distilled(batch, teacher, settings.Distillation!);
+        return prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(step) * prepared.Dampening());
+    }
+
+    private Tensor Distilled(Tensor batch, LlamaModel teacher, DistillationSettings distillation)
+    {
+        var tokens = batch.narrow(1, 0, settings.SequenceLength - 1);
+        Prediction expected;
+        using (no_grad())
+        {
+            expected = Prediction.Of(teacher, tokens, blocks: distillation.Hidden > 0);
         }
 
-        var share = settings.Steps > warm ? (step - warm) / (settings.Steps - warm) : 1;
-        return settings.FinalLearningRate + ((1 - settings.FinalLearningRate) * (1 + Math.Cos(Math.PI * share)) / 2);
+        var student = Prediction.Of(source.Model, tokens, blocks: distillation.Hidden > 0);
+        return DistillationLoss.Of(student, expected, () => CrossEntropy(student.Logits, batch), distillation);
+    }
+
+    /// <summary>The weight of the dampening penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
+    private double DampeningWeight(int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
+
+    private Tensor CrossEntropy(Tensor batch) => CrossEntropy(source.Model.forward(batch.narrow(1, 0, settings.SequenceLength - 1)), batch);
+
+    private static Tensor CrossEntropy(Tensor logits, Tensor batch) =>
+        nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, logits.shape[1]).reshape(-1));
+
+    private double HeldOutLoss()
+    {
+        var rows = settings.BatchSize / settings.Accumulation;
+        var starts = Enumerable.Range(0, heldOut!.WindowCount(settings.SequenceLength)).Select(window => window * settings.SequenceLength).ToArray();
+        var sum = 0d;
+        foreach (var chunk in starts.Chunk(rows))
+        {
+            using var scope = NewDisposeScope();
+            sum += chunk.Length * CrossEntropy(heldOut.Batch(chunk, settings.SequenceLength)).item<float>();
+        }
+
+        return sum / starts.Length;
+    }
+
+    /// <summary>Cuts the end of a text off, in whole sequences.</summary>
+    private static (TokenizedText Training, TokenizedText HeldOut) Split(TokenizedText text, int length)
+    {
+        var count = Math.Clamp((int)(text.WindowCount(length) * HeldOutShare), 1, HeldOutWindows) * length;
+        if (text.Ids.Length - count < length)
+        {
+            throw new NibbleException($"{text.Name}: the text has {text.Ids.Length} tokens, expected at least two windows of {length}, one of them to hold out; give a longer text, or set evaluateEvery to 0");
+        }
+
+        return (text with { Ids = text.Ids[..^count] }, text with { Ids = text.Ids[^count..] });
     }
 
     /// <summary>What stays float is stored in the checkpoint's type, so the trained model must already compute with that.</summary>

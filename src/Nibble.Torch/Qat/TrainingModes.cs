@@ -47,13 +47,14 @@ internal static class TrainingModes
     /// <param name="text">Text to find codes and ranges with.</param>
     /// <param name="calibration">How much of it calibrates static activations.</param>
     /// <param name="seed">Drives everything random.</param>
+    /// <param name="folder">Where codes that have to be found are kept for a run that goes on, and the work on them; null keeps nothing.</param>
     /// <param name="progress">Told of the way to the codes.</param>
     /// <param name="cancellation">Stops between layers, steps and batches.</param>
     public static PreparedModel Prepare(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var options = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales
-            ? Codes(source, recipe, settings, text, seed, progress, cancellation)
+            ? Codes(source, recipe, settings, text, seed, folder, progress, cancellation)
             : StartingPoint.Find(source, recipe, settings, text, calibration, seed);
         return new PreparedModel(
             source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)), recipe, settings, options with { Seed = seed });
@@ -61,7 +62,7 @@ internal static class TrainingModes
 
     /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
     private static PrepareOptions Codes(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var blocks = settings.Mode == TrainingMode.BlockWise;
         var rules = recipe.Rules.Select(rule => rule.Weights is null
@@ -74,7 +75,10 @@ internal static class TrainingModes
                 ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
                 : recipe.Ptq,
         };
-        var solution = PostTrainingQuantizer.Run(source, start, text, seed, blocks ? settings : null, progress, cancellation);
+        var training = blocks ? settings : null;
+        var solution = folder is null
+            ? PostTrainingQuantizer.Run(source, start, text, seed, training, progress, cancellation)
+            : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, start, folder) { Text = text, Seed = seed, Training = training }, progress, cancellation);
 
         // Scaling channels changes norms.
         var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Qat;
 
 /// <summary>Fake-quantizes a weight in training and converts it afterwards to the codes it was trained with.</summary>
-internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows, int columns) : ITensorQuantizer
+internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows, int columns) : ITensorQuantizer, ITrainingState
 {
     /// <summary>The scheme in force: the recipe's, or a wider one while widths are annealed.</summary>
     protected QuantizationScheme Scheme { get; private set; } = scheme;
@@ -49,8 +49,14 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
         }
     }
 
-    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error.</summary>
+    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error (<see cref="WeightRange.Search"/>).</summary>
     public abstract void Restart(Tensor weight, QuantizedTensor? solution);
+
+    /// <inheritdoc/>
+    public abstract float[] Save();
+
+    /// <inheritdoc/>
+    public abstract void Load(float[] values);
 
     public static WeightFakeQuantizer Create(GradientEstimator estimator, QuantizationScheme scheme, Tensor weight, QuantizedTensor? solution = null)
     {
@@ -75,6 +81,13 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
     public override void Restart(Tensor weight, QuantizedTensor? solution)
     {
         // Nothing is kept between two steps.
+    }
+
+    public override float[] Save() => [];
+
+    public override void Load(float[] values)
+    {
+        // As above.
     }
 
     public override Tensor Apply(Tensor tensor)
@@ -137,13 +150,27 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        var initial = solution ?? RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Mse);
+        var initial = solution ?? RoundToNearest.Quantize(Conversion.ValuesOf(weight), Rows, Columns, Scheme, WeightRange.Search);
         start.Dispose();
         zeroPoint.Dispose();
         start = tensor(initial.Scales).unsqueeze(1).DetachFromDisposeScope();
         zeroPoint = (Scheme.Symmetric ? zeros_like(start) : tensor(Array.ConvertAll(initial.ZeroPoints, point => (float)point)).unsqueeze(1)).DetachFromDisposeScope();
         logarithm.zero_();
         offset?.zero_();
+    }
+
+    public override float[] Save() => [.. Conversion.ValuesOf(start), .. Conversion.ValuesOf(zeroPoint)];
+
+    public override void Load(float[] values)
+    {
+        var count = (int)start.numel();
+        if (values.Length != 2 * count)
+        {
+            throw new NibbleException($"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: start over with --restart");
+        }
+
+        Conversion.CopyInto(start, values[..count]);
+        Conversion.CopyInto(zeroPoint, values[count..]);
     }
 
     public override Tensor Apply(Tensor tensor)

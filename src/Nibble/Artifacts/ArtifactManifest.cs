@@ -12,7 +12,8 @@ namespace Nibble.Artifacts;
 /// <param name="Scheme">Its schemes; the pattern is the name of its group in <c>quantization_config</c>.</param>
 /// <param name="HasGroupIndex">Whether its groups hold scattered columns.</param>
 /// <param name="Transform">What its input goes through first.</param>
-internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform);
+/// <param name="Shape">Its weight's shape where that has more than two axes.</param>
+internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform, IReadOnlyList<int>? Shape = null);
 
 /// <summary><c>nibble.json</c>: what a compressed-tensors checkpoint does not say about a quantized model.</summary>
 /// <param name="Format">How codes are stored.</param>
@@ -35,6 +36,7 @@ internal sealed record ArtifactManifest(
 
     private const int SchemaVersion = 1;
     private const string TransformKey = "inputTransform";
+    private const string ShapeKey = "shape";
     private const string Hadamard = "hadamard";
 
     /// <summary>The manifest of a model.</summary>
@@ -47,7 +49,8 @@ internal sealed record ArtifactManifest(
             layer.Name,
             new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null),
             layer.Weight.GroupIndex is not null,
-            layer.InputTransform))),
+            layer.InputTransform,
+            layer.Shape))),
         [.. model.FloatTensors.Select(tensor => tensor.Name)],
         [.. model.StaticKeys.Select(keys => keys.Name)]);
 
@@ -88,7 +91,7 @@ internal sealed record ArtifactManifest(
         writer.WritePropertyName("schemes");
         RecipeFile.WriteRules(writer, Groups().Select(group => group.Scheme));
         writer.WriteStartArray("layers");
-        foreach (var (name, scheme, hasGroupIndex, transform) in Layers)
+        foreach (var (name, scheme, hasGroupIndex, transform, shape) in Layers)
         {
             writer.WriteStartObject();
             writer.WriteString("name", name);
@@ -101,6 +104,17 @@ internal sealed record ArtifactManifest(
             if (transform == InputTransform.Hadamard)
             {
                 writer.WriteString(TransformKey, Hadamard);
+            }
+
+            if (shape is not null)
+            {
+                writer.WriteStartArray(ShapeKey);
+                foreach (var size in shape)
+                {
+                    writer.WriteNumberValue(size);
+                }
+
+                writer.WriteEndArray();
             }
 
             writer.WriteEndObject();
@@ -151,7 +165,11 @@ internal sealed record ArtifactManifest(
             ReadProvenance(root.GetProperty("provenance")),
             Text(root, "config"),
             [.. root.GetProperty("layers").EnumerateArray().Select(layer => new ManifestLayer(
-                Text(layer, "name"), Scheme(layer), layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean(), Transform(layer)))],
+                Text(layer, "name"),
+                Scheme(layer),
+                layer.TryGetProperty("groupIndex", out var groupIndex) && groupIndex.GetBoolean(),
+                Transform(layer),
+                layer.TryGetProperty(ShapeKey, out var shape) ? [.. shape.EnumerateArray().Select(size => size.GetInt32())] : null))],
             ReadNames(root.GetProperty("floatTensors")),
 
             // Artifacts from before caches were quantized do not have it.

@@ -19,14 +19,17 @@ public enum InputTransform
     Hadamard,
 }
 
-/// <summary>A quantized linear layer.</summary>
+/// <summary>A quantized layer: linear, a convolution or an embedding.</summary>
 /// <param name="Name">The module's name in the checkpoint, such as <c>model.layers.0.mlp.down_proj</c>.</param>
-/// <param name="Weight">The weight, [out, in].</param>
+/// <param name="Weight">The weight, [out, in]; all axes behind the first are one.</param>
 /// <param name="Input">How the layer's input is quantized; null when it stays float.</param>
 public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, ActivationQuantization? Input)
 {
     /// <summary>What happens to the input first. Other engines do not compute it, and refuse an artifact that has such a layer.</summary>
     public InputTransform InputTransform { get; init; }
+
+    /// <summary>The weight's shape where it has more than two axes, such as [out, in, height, width]; null where it is a matrix.</summary>
+    public IReadOnlyList<int>? Shape { get; init; }
 }
 
 /// <summary>The fixed parameters of a block's keys: one scale and zero point for each key-value head and channel.</summary>
@@ -70,7 +73,7 @@ public sealed record Provenance(
 /// <param name="FloatTensors">All other tensors, in the model's order.</param>
 /// <param name="Recipe">The recipe that was followed.</param>
 /// <param name="Provenance">Where the model comes from.</param>
-/// <param name="TokenizerFolder">The folder that holds the tokenizer's files, which are copied into the artifact.</param>
+/// <param name="TokenizerFolder">The folder that holds the tokenizer's files, which are copied into the artifact; empty for a model that reads no text.</param>
 public sealed record QuantizedModel(
     string ConfigJson,
     IReadOnlyList<QuantizedLayer> Layers,

@@ -147,8 +147,7 @@ public static class QuantizedModelFile
         RequireSameConfig(Path.Combine(folder, Checkpoint.ConfigName), manifest.ConfigJson);
         using var file = SafetensorsFile.Open(Path.Combine(folder, Checkpoint.WeightsName));
         var source = new TensorSource(file);
-        QuantizedLayer[] layers = [.. manifest.Layers.Select(layer =>
-            CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with { InputTransform = layer.Transform })];
+        QuantizedLayer[] layers = [.. manifest.Layers.Select(layer => ReadLayer(manifest, layer, source))];
         FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
         KeyQuantization[] keys = [.. ReadStaticKeys(manifest, source, folder)];
         source.RequireAllRead();
@@ -204,6 +203,18 @@ public static class QuantizedModelFile
             : throw new NibbleException($"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys names {manifest.StaticKeys.Count} blocks, but the recipe has {(rule is { HasStaticKeys: true } ? "keys per channel, whose parameters are fixed" : "no keys per channel")}.");
     }
 
+    private static QuantizedLayer ReadLayer(ArtifactManifest manifest, ManifestLayer layer, TensorSource source)
+    {
+        var read = CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with { InputTransform = layer.Transform, Shape = layer.Shape };
+        return HasShapeOfWeight(read)
+            ? read
+            : throw source.Fault(layer.Name, $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which is not that of {read.Weight.Rows} x {read.Weight.Columns} codes");
+    }
+
+    private static bool HasShapeOfWeight(QuantizedLayer layer) => layer.Shape is null
+        || (layer.Shape.Count > 2 && layer.Shape.All(size => size > 0) && layer.Shape[0] == layer.Weight.Rows
+            && layer.Shape.Skip(1).Aggregate((Int128)1, (product, size) => product > int.MaxValue ? product : product * size) == layer.Weight.Columns);
+
     private static FloatTensor ReadFloats(TensorSource source, string name)
     {
         var entry = source.Entry(name);
@@ -246,6 +257,7 @@ public static class QuantizedModelFile
             Require(layer.Weight.Codes.AsSpan().IndexOfAnyExceptInRange((sbyte)layer.Weight.Scheme.Codes.Min, (sbyte)layer.Weight.Scheme.Codes.Max) < 0, layer.Name, "has codes outside its scheme");
             Require(layer.Weight.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)layer.Weight.Scheme.Codes.Min, (sbyte)layer.Weight.Scheme.Codes.Max) < 0, layer.Name, "has zero points outside its scheme");
             RequireScales(layer.Name, layer.Weight.Scheme, layer.Weight.Scales);
+            Require(HasShapeOfWeight(layer), layer.Name, "has a shape that is not that of its codes");
             if (layer.Input is { Scheme: var input, Static: var parameters })
             {
                 Require(input is { Granularity: PerToken, Ternary: false } ? parameters is null : input is { Granularity: PerTensor, Ternary: false } && parameters is not null, layer.Name, "has an input that is neither per token and dynamic nor per tensor and static");

@@ -69,6 +69,10 @@ public sealed record DistillationSettings
 
     /// <summary>Weight of the mean squared error between the blocks' outputs of both models, relative to the teacher's mean square; 0 leaves it out.</summary>
     public double Hidden { get; init; }
+
+    /// <summary>Steps that the float model is itself trained on the text first, with the student's rates, batches and schedule; 0 takes it as it is.</summary>
+    /// <remarks>Training gains from the text as well as it loses to quantization; a teacher that has not seen the text would hold the student back.</remarks>
+    public int TeacherSteps { get; init; }
 }
 
 /// <summary>When what of the quantization is switched on or off in training. Shares are of all steps, 0 to 1.</summary>
@@ -115,10 +119,10 @@ public sealed record QatSettings
     public int Steps { get; init; } = 300;
 
     /// <summary>Sequences in a step, at least 1.</summary>
-    public int BatchSize { get; init; } = 8;
+    public int BatchSize { get; init; } = 4;
 
     /// <summary>Tokens in a sequence, at least 2.</summary>
-    public int SequenceLength { get; init; } = 256;
+    public int SequenceLength { get; init; } = 512;
 
     /// <summary>Parts that a step's batch is worked on in, whose gradients are added up: less memory, the same step. Divides the batch size.</summary>
     public int Accumulation { get; init; } = 1;
@@ -134,6 +138,9 @@ public sealed record QatSettings
 
     /// <summary>AdamW's peak learning rate of learned scales, relative to each scale's starting value.</summary>
     public double ScaleLearningRate { get; init; } = 1e-3;
+
+    /// <summary>AdamW's peak learning rate of what stays float: embeddings, norms, biases; null takes <see cref="LearningRate"/>.</summary>
+    public double? FloatLearningRate { get; init; }
 
     /// <summary>AdamW's decoupled weight decay of the matrices.</summary>
     public double WeightDecay { get; init; }
@@ -171,6 +178,15 @@ public sealed record QatSettings
     /// <summary>Block-wise training: steps a block, at least 1; <see cref="Steps"/> is then the number of end-to-end steps of the scales.</summary>
     public int BlockSteps { get; init; } = 200;
 
+    /// <summary>The settings that presets have for a number of weight bits: the fewer, the faster scales and weights have to move.</summary>
+    /// <param name="bits">Bits of a weight, 2 to 8.</param>
+    public static QatSettings ForWidth(int bits) => bits switch
+    {
+        <= 2 => new QatSettings { LearningRate = 2e-3, FloatLearningRate = 1e-3, ScaleLearningRate = 1e-2 },
+        3 => new QatSettings { ScaleLearningRate = 5e-3 },
+        _ => new QatSettings(),
+    };
+
     /// <summary>Refuses settings that no training could follow.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>
     public void Validate()
@@ -187,6 +203,7 @@ public sealed record QatSettings
         Require(Patience == 0 || EvaluateEvery > 0, Patience, nameof(Patience), $"0 unless {nameof(EvaluateEvery)} is above 0");
         RequireWithin(LearningRate, double.MaxValue, nameof(LearningRate));
         RequireWithin(ScaleLearningRate, double.MaxValue, nameof(ScaleLearningRate));
+        RequireWithin(FloatLearningRate ?? 0, double.MaxValue, nameof(FloatLearningRate));
         RequireWithin(WeightDecay, double.MaxValue, nameof(WeightDecay));
         RequireWithin(WarmUp, 1, nameof(WarmUp));
         RequireWithin(FinalLearningRate, 1, nameof(FinalLearningRate));
@@ -198,6 +215,7 @@ public sealed record QatSettings
             RequireWithin(teacher.Weight, 1, nameof(DistillationSettings.Weight));
             Require(teacher.Temperature > 0 && double.IsFinite(teacher.Temperature), teacher.Temperature, nameof(DistillationSettings.Temperature), "above 0");
             RequireWithin(teacher.Hidden, double.MaxValue, nameof(DistillationSettings.Hidden));
+            ArgumentOutOfRangeException.ThrowIfLessThan(teacher.TeacherSteps, 0);
         }
 
         RequireWithin(Schedule.FloatShare, 1, nameof(QatSchedule.FloatShare));

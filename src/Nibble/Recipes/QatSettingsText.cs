@@ -7,7 +7,7 @@ internal static class QatSettingsText
 {
     private const string None = "none";
 
-    private static readonly string[] DistillationKeys = ["weight", "temperature", "hidden"];
+    private static readonly string[] DistillationKeys = ["weight", "temperature", "hidden", "teacherSteps"];
     private static readonly string[] ScheduleKeys = ["floatShare", "activationDelay", "observerFreeze", "batchNormFreeze", "gradual", "annealFrom", "annealingShare"];
 
     private static readonly Dictionary<string, GradientEstimator> Estimators = new()
@@ -43,7 +43,7 @@ internal static class QatSettingsText
     /// <summary>What <see cref="Parse"/> knows.</summary>
     public static string[] Keys { get; } =
     [
-        "estimator", "activations", "mode", "start", "steps", "batchSize", "sequenceLength", "accumulation", "recompute", "precision", "learningRate", "scaleLearningRate",
+        "estimator", "activations", "mode", "start", "steps", "batchSize", "sequenceLength", "accumulation", "recompute", "precision", "learningRate", "scaleLearningRate", "floatLearningRate",
         "weightDecay", "warmUp", "finalLearningRate", "gradientClip", "averageDecay", "dampening", "distillation", "schedule", "evaluateEvery", "patience", "adapterRank", "blockSteps",
     ];
 
@@ -64,6 +64,7 @@ internal static class QatSettingsText
             Precision = map.Choice("precision", usual.Precision, Precisions),
             LearningRate = map.Number("learningRate", usual.LearningRate, min: 0),
             ScaleLearningRate = map.Number("scaleLearningRate", usual.ScaleLearningRate, min: 0),
+            FloatLearningRate = map.Has("floatLearningRate") ? map.Number("floatLearningRate", 0, min: 0) : usual.FloatLearningRate,
             WeightDecay = map.Number("weightDecay", usual.WeightDecay, min: 0),
             WarmUp = map.Number("warmUp", usual.WarmUp, min: 0, max: 1),
             FinalLearningRate = map.Number("finalLearningRate", usual.FinalLearningRate, min: 0, max: 1),
@@ -104,6 +105,11 @@ internal static class QatSettingsText
         writer.WriteString("precision", RecipeFile.Word(Precisions, qat.Precision));
         writer.WriteNumber("learningRate", qat.LearningRate);
         writer.WriteNumber("scaleLearningRate", qat.ScaleLearningRate);
+        if (qat.FloatLearningRate is { } rate)
+        {
+            writer.WriteNumber("floatLearningRate", rate);
+        }
+
         writer.WriteNumber("weightDecay", qat.WeightDecay);
         writer.WriteNumber("warmUp", qat.WarmUp);
         writer.WriteNumber("finalLearningRate", qat.FinalLearningRate);
@@ -136,6 +142,7 @@ internal static class QatSettingsText
         Weight = teacher.Number("weight", usual.Weight, min: 0, max: 1),
         Temperature = teacher.Number("temperature", usual.Temperature, min: double.Epsilon),
         Hidden = teacher.Number("hidden", usual.Hidden, min: 0),
+        TeacherSteps = teacher.Integer("teacherSteps", usual.TeacherSteps, min: 0),
     };
 
     private static QatSchedule Schedule(YamlMap map, QatSchedule usual) => new()
@@ -161,6 +168,7 @@ internal static class QatSettingsText
         writer.WriteNumber("weight", teacher.Weight);
         writer.WriteNumber("temperature", teacher.Temperature);
         writer.WriteNumber("hidden", teacher.Hidden);
+        writer.WriteNumber("teacherSteps", teacher.TeacherSteps);
         writer.WriteEndObject();
     }
 

@@ -151,6 +151,7 @@ public static partial class RecipePresets
         {
             Rotation = rotation,
             KeyValueCache = cache,
+            Qat = QatSettings.ForWidth(weights.Bits),
         };
     }
 

@@ -12,9 +12,10 @@ internal static class AnyRecipe
         from symmetric in Gen.Bool
         from scale in Gen.Enum<ScalePrecision>()
         from stretched in Gen.Bool
-        select (bits == 1 ? QuantizationScheme.CreateTernary(granularity)
+        let scheme = bits == 1 ? QuantizationScheme.CreateTernary(granularity)
             : stretched ? QuantizationScheme.CreateStretched(bits, granularity)
-            : new QuantizationScheme(bits, symmetric, granularity)) with { ScalePrecision = scale };
+            : new QuantizationScheme(bits, symmetric, granularity)
+        select scheme with { ScalePrecision = scale };
 
     public static Gen<ActivationRule> Activations { get; } =
         from granularity in Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Token))
@@ -75,7 +76,8 @@ internal static class AnyRecipe
         from present in Gen.Bool
         from weight in Gen.Double.Unit
         from positive in Gen.Double[1e-300, 1e300].Array[2]
-        select present ? new DistillationSettings { Weight = weight, Temperature = positive[0], Hidden = positive[1] } : null;
+        from steps in Gen.Int[0, int.MaxValue]
+        select present ? new DistillationSettings { Weight = weight, Temperature = positive[0], Hidden = positive[1], TeacherSteps = steps } : null;
 
     public static Gen<QatSchedule> Schedule { get; } =
         from shares in Gen.Double.Unit.Array[6]
@@ -102,6 +104,7 @@ internal static class AnyRecipe
         from accumulation in Gen.OneOf(Gen.Const(1), Gen.Const(counts[1]))
         from positive in Gen.Double[1e-300, 1e300].Array[5]
         from shares in Gen.Double.Unit.Array[3]
+        from rated in Gen.Bool
         from distillation in Distillation
         from schedule in Schedule
         select new QatSettings
@@ -122,6 +125,7 @@ internal static class AnyRecipe
             BlockSteps = counts[6],
             LearningRate = positive[0],
             ScaleLearningRate = positive[1],
+            FloatLearningRate = rated ? positive[1] : null,
             WeightDecay = positive[2],
             GradientClip = positive[3],
             Dampening = positive[4],

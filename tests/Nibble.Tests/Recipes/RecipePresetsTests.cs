@@ -33,7 +33,7 @@ public class RecipePresetsTests
     {
         var recipe = RecipePresets.Parse(name);
         Assert.Equal(name, recipe.Name);
-        Assert.Equal(new QatSettings(), recipe.Qat);
+        Assert.Equal(QatSettings.ForWidth(recipe.Rules[^1].Weights!.Bits), recipe.Qat);
         Assert.Equal(new RecipeRule("*", weights, activations, range), recipe.RuleFor("model.layers.0.mlp.down_proj"));
         Assert.Null(recipe.RuleFor("lm_head"));
     }

@@ -73,7 +73,7 @@ public sealed class PtqJobTests : IDisposable
     public void Begin_RefusesAnotherJob_AndNamesWhatDiffers()
     {
         Begin().Dispose();
-        var message = Assert.Throws<NibbleException>(() => PtqJob.Begin(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
+        var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
         Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat the command that began it to go on, or start over with --restart", message);
 
         File.WriteAllText(Path.Combine(Output + ".job", "job.json"), "{");
@@ -93,7 +93,7 @@ public sealed class PtqJobTests : IDisposable
             Assert.True(Directory.Exists(job.Part(0)));
         }
 
-        using (PtqJob.Begin(Output, new Dictionary<string, string> { ["recipe"] = "b" }, restart: true))
+        using (new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b" }, restart: true))
         {
             Assert.Equal(["job.json", "lock"], Entries());
         }
@@ -126,7 +126,7 @@ public sealed class PtqJobTests : IDisposable
         AddPart(job, 0);
         AddStreams(job, 0);
         Directory.CreateDirectory(Path.Combine(Output + ".job", "artifact"));
-        Assert.False(PtqJob.IsJoined(Output));
+        Assert.False(OutputJob.IsJoined(Output));
         job.Join(Write);
         Assert.True(job.Joined);
         job.Finish(Output);
@@ -150,8 +150,8 @@ public sealed class PtqJobTests : IDisposable
             Directory.Move(Path.Combine(Output + ".job", "artifact"), Output);
         }
 
-        Assert.True(PtqJob.IsJoined(Output));
-        Assert.Throws<NibbleException>(() => PtqJob.Begin(Output, new Dictionary<string, string> { ["recipe"] = "b" }, restart: false));
+        Assert.True(OutputJob.IsJoined(Output));
+        Assert.Throws<NibbleException>(() => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b" }, restart: false));
         using (var job = Begin())
         {
             Assert.True(job.Joined);
@@ -173,7 +173,7 @@ public sealed class PtqJobTests : IDisposable
 
     private static void AddStreams(PtqJob job, int part) => Array.ForEach(Streams, name => File.WriteAllText(job.Stream(name, part), "x"));
 
-    private PtqJob Begin() => PtqJob.Begin(Output, Identity, restart: false);
+    private PtqJob Begin() => new PtqJob(Output, Identity, restart: false);
 
     private IEnumerable<string?> Entries() => Directory.EnumerateFileSystemEntries(Output + ".job").Select(Path.GetFileName).Order(StringComparer.Ordinal);
 }

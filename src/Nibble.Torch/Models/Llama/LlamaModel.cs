@@ -52,7 +52,13 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
     /// <param name="tokens">Token ids, int64 [batch, length].</param>
     /// <param name="cache">Keys and values of the tokens before these, to which theirs are added; null to start at position 0 without keeping any.</param>
     /// <returns>[batch, length, vocabulary].</returns>
-    public Tensor Logits(Tensor tokens, KeyValueCache? cache)
+    public Tensor Logits(Tensor tokens, KeyValueCache? cache) => Logits(tokens, cache, null);
+
+    /// <summary>Whether a block's activations are computed again in the backward pass instead of kept.</summary>
+    public bool Recompute { get; set; }
+
+    /// <summary>As <see cref="Logits(Tensor, KeyValueCache?)"/>, and hands out what each block puts out, [batch, length, hidden].</summary>
+    internal Tensor Logits(Tensor tokens, KeyValueCache? cache, IList<Tensor>? blocks)
     {
         var start = cache?.Length ?? 0;
         var end = start + (int)tokens.shape[1];
@@ -61,7 +67,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
             throw new NibbleException($"a sequence of {end} tokens is longer than this model's sliding window of {window}; use a shorter context");
         }
 
-        var x = model.Forward(tokens, start, cache);
+        var x = model.Forward(tokens, start, cache, Recompute, blocks);
         return lm_head is null ? F.linear(x, model.Embedding) : lm_head.forward(x);
     }
 
@@ -119,12 +125,14 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
 
         public ModuleList<LlamaBlock> Blocks => layers;
 
-        public Tensor Forward(Tensor tokens, int start, KeyValueCache? cache)
+        public Tensor Forward(Tensor tokens, int start, KeyValueCache? cache, bool recompute, IList<Tensor>? blocks)
         {
             var x = Embedding.index_select(0, tokens.reshape(-1)).view(tokens.shape[0], tokens.shape[1], -1);
             for (var i = 0; i < layers.Count; i++)
             {
-                x = layers[i].Run(x, start, cache, i);
+                var (block, number) = (layers[i], i);
+                x = recompute && cache is null ? Recomputation.Run(x, input => block.Run(input, start, null, number)) : block.Run(x, start, cache, number);
+                blocks?.Add(x);
             }
 
             return norm.forward(x);

@@ -58,6 +58,10 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
 
     public override Tensor Clip(Tensor weight) => inner.Clip(Merge(weight));
 
+    public override float[] Save() => inner.Save();
+
+    public override void Load(float[] values) => inner.Load(values);
+
     public override void Restart(Tensor weight, QuantizedTensor? solution) => inner.Restart(Merge(weight), solution);
 
     public override Tensor Apply(Tensor tensor) => inner.Apply(Merge(tensor));

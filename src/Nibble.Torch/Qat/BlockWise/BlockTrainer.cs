@@ -1,7 +1,6 @@
 using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Learned;
 using TorchSharp.Modules;
@@ -26,7 +25,7 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
     /// <param name="reconstruction">Compares the two.</param>
     /// <param name="layers">The quantized layers to start from, at least one.</param>
     /// <returns>The trained layers, in their order.</returns>
-    /// <exception cref="NibbleException">The loss is no longer finite.</exception>
+    /// <exception cref="NibbleException">The loss is no longer finite or has exploded.</exception>
     public List<QuantizedLayer> Train(QuantizationUnit unit, QuantizationUnit original, BlockReconstruction reconstruction, List<QuantizedLayer> layers)
     {
         var before = reconstruction.Error();
@@ -80,32 +79,27 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
 
     private void Optimize(BlockReconstruction reconstruction, List<QuantizedLayer> layers, Parameter[] weights, List<WeightFakeQuantizer> quantizers, double before)
     {
-        Parameter[] scales = [.. quantizers.SelectMany(quantizer => quantizer.Parameters)];
-        using var optimizer = Optimizers.AdamW(settings, [(weights, settings.LearningRate, settings.WeightDecay), (scales, settings.ScaleLearningRate, 0)]);
         var windows = new WindowOrder(reconstruction.Windows, SeededRandom.Create(seed));
-        var schedule = settings with { Steps = settings.BlockSteps };
-        for (var step = 1; step <= settings.BlockSteps; step++)
+        var task = new TrainingTask(
+            [
+                new ParameterGroup("weights", weights, settings.LearningRate, settings.WeightDecay),
+                new ParameterGroup("scales", [.. quantizers.SelectMany(quantizer => quantizer.Parameters)], settings.ScaleLearningRate, 0) { Averaged = false },
+            ],
+            (_, _) => reconstruction.Error(windows.Next(Math.Min(settings.BatchSize / settings.Accumulation, reconstruction.Windows))) / before);
+        var steps = settings with { Steps = settings.BlockSteps, EvaluateEvery = 0, Patience = 0 };
+        try
         {
-            cancellation.ThrowIfCancellationRequested();
-            using var pause = CollectorPause.Begin();
-            using var scope = NewDisposeScope();
-            foreach (var group in optimizer.ParamGroups)
-            {
-                group.LearningRate = group.InitialLearningRate * QuantizationAwareTrainer.Schedule(schedule, step);
-            }
-
-            var loss = reconstruction.Error(windows.Next(Math.Min(settings.BatchSize, reconstruction.Windows))) / before;
-            var value = loss.item<float>();
-            if (!float.IsFinite(value))
-            {
-                throw new NibbleException($"{layers[0].Name} and the layers beside it: the loss of block-wise training became {value} at step {step}; lower the learning rate (it is {settings.LearningRate})");
-            }
-
-            optimizer.zero_grad();
-            loss.backward();
-            nn.utils.clip_grad_norm_([.. weights, .. scales], settings.GradientClip);
-            optimizer.step();
-            progress?.Report(new RunProgress("learn", step, settings.BlockSteps));
+            new TrainingLoop(task, steps).Run(checkpoints: null, progress is null ? null : new Learning(progress), cancellation);
         }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{layers[0].Name} and the layers beside it: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Tells block-wise training, which begins anew with each block, from that of the whole model.</summary>
+    private sealed class Learning(IProgress<RunProgress> progress) : IProgress<RunProgress>
+    {
+        public void Report(RunProgress value) => progress.Report(new RunProgress("learn", value.Done, value.Total));
     }
 }

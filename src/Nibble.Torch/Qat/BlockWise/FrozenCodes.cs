@@ -69,6 +69,13 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
 
     public override Tensor Clip(Tensor weight) => Apply(weight).detach();
 
+    public override float[] Save() => [];
+
+    public override void Load(float[] values)
+    {
+        // Codes are what they were.
+    }
+
     private Tensor Scale()
     {
         var scale = start * logarithm.exp();

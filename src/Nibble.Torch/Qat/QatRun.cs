@@ -1,0 +1,127 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>A run of quantization-aware training from a checkpoint to an artifact.</summary>
+/// <param name="Source">The float model, which will be trained in place.</param>
+/// <param name="Recipe">What to do with each layer.</param>
+/// <param name="Settings">How to train.</param>
+/// <param name="Text">Text to train on, and to calibrate static activations with; null lets the float model write it (LLM-QAT, Liu et al. 2023).</param>
+/// <param name="Output">The folder to write.</param>
+public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings Settings, TokenizedText? Text, string Output)
+{
+    /// <summary>Windows that the model writes at most, where their number is not given.</summary>
+    public const int UsualWindows = 512;
+
+    /// <summary>Windows that the model writes where there is no text, at least 1.</summary>
+    public int Windows { get; init; } = (int)Math.Min((long)Settings.Steps * Settings.BatchSize, UsualWindows);
+
+    /// <summary>Drives everything random.</summary>
+    public long Seed { get; init; } = 1;
+
+    /// <summary>Steps between two checkpoints; null saves after about each minute.</summary>
+    public int? CheckpointEvery { get; init; }
+
+    /// <summary>Whether what an interrupted run has left is thrown away.</summary>
+    public bool Restart { get; init; }
+}
+
+/// <summary>What a run has made.</summary>
+/// <param name="Artifact">The artifact.</param>
+/// <param name="FinalLoss">The training loss of the last step.</param>
+/// <param name="Losses">The training loss of every step; empty where the run before was killed at its very end.</param>
+/// <param name="HeldOutLosses">The losses on held-out text.</param>
+public sealed record QatResult(QuantizationResult Artifact, double FinalLoss, IReadOnlyList<TrainingPoint> Losses, IReadOnlyList<TrainingPoint> HeldOutLosses);
+
+/// <summary>Trains a model into an artifact, going on where a run before was interrupted.</summary>
+/// <remarks>The training saves itself beside the output. On the same number of threads, however often it is killed, the artifact has the same bytes.</remarks>
+public static class QatRun
+{
+    private const string CheckpointName = "checkpoint.safetensors";
+    private const string TextName = "text.bin";
+
+    /// <summary>Runs.</summary>
+    /// <param name="options">What to do.</param>
+    /// <param name="progress">Told after each step.</param>
+    /// <param name="cancellation">Stops between steps; what is done is kept for the next run.</param>
+    /// <exception cref="NibbleException">The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another job.</exception>
+    public static QatResult Run(QatOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
+        {
+            throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
+        }
+
+        using var job = new OutputJob(options.Output, Identity(options), options.Restart);
+        var checkpoint = job.At(CheckpointName);
+        IReadOnlyList<TrainingPoint> losses = [], heldOut = [];
+        var calibration = options.Text is null ? $"{options.Windows} windows of {options.Settings.SequenceLength} tokens of text that the float model wrote itself" : null;
+        if (!job.Joined)
+        {
+            try
+            {
+                var text = options.Text ?? Sample(options, job.At(TextName), progress, cancellation);
+                var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, text, CalibrationOptions.For(options.Source.Model.Config), options.Seed)
+                {
+                    Checkpoints = new CheckpointOptions(checkpoint, options.CheckpointEvery),
+                };
+                trainer.Train(progress, cancellation);
+                var model = trainer.Convert();
+                job.Join(folder => QuantizedModelFile.Save(model with { Provenance = model.Provenance with { Calibration = calibration } }, folder));
+                (losses, heldOut) = (trainer.Losses, trainer.HeldOutLosses);
+            }
+            catch (NibbleException) when (!File.Exists(checkpoint))
+            {
+                // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
+                job.Abandon();
+                throw;
+            }
+        }
+
+        job.Finish(options.Output);
+        var written = QuantizedModelFile.Load(options.Output);
+        var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, QuantizedModelFile.TensorBytes(options.Output), written.Provenance.Calibration);
+        return new QatResult(artifact, written.Provenance.Metrics[QuantizationAwareTrainer.FinalLossMetric], losses, heldOut);
+    }
+
+    /// <summary>The text that the float model writes, or has written in the run before.</summary>
+    private static TokenizedText Sample(QatOptions options, string path, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var (tokenizer, length) = (options.Source.Tokenizer, options.Settings.SequenceLength);
+        if (!File.Exists(path))
+        {
+            // Some modes do not hold the float model.
+            using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null : LoadedModel.Open(options.Source.Folder);
+            var text = SelfText.Sample((writer ?? options.Source).Model, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
+            AtomicFile.Write(path, stream => stream.Write(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
+        }
+
+        var ids = MemoryMarshal.Cast<byte, int>(File.ReadAllBytes(path)).ToArray();
+        return ids.Length == options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
+            ? new TokenizedText(SelfText.Name, ids, tokenizer.BosId)
+            : throw new NibbleException($"{path}: found {ids.Length} tokens or ids beyond the vocabulary, expected {options.Windows * length} below {tokenizer.VocabularySize}; the job's folder was tampered with: start over with --restart");
+    }
+
+    /// <summary>All that the result's bytes depend on.</summary>
+    private static Dictionary<string, string> Identity(QatOptions options) => new()
+    {
+        ["version of Nibble"] = Conversion.Version,
+        ["method"] = "qat",
+        ["recipe"] = RecipeFile.ToJson(options.Recipe with { Qat = options.Settings }),
+        ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
+        ["data"] = options.Text is { } text ? System.Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))) : $"{SelfText.Name} {options.Windows}",
+        ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
+        ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
+    };
+}

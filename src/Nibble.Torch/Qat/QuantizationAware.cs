@@ -1,0 +1,149 @@
+using Nibble.Artifacts;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Layers;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>Quantization-aware training of any TorchSharp module, with the caller's own loop.</summary>
+/// <remarks>
+/// <c>Prepare</c> puts fake-quantized layers in the place of Linear, Conv2d and Embedding; then train <see cref="PreparedModel.Parameters"/>
+/// as ever, and <see cref="PreparedModel.Convert"/> yields the quantized model. Linear, Conv2d, BatchNorm2d and Embedding are sealed classes of TorchSharp, so that
+/// a field that is declared as one of them cannot hold anything else: declare it as <c>nn.Module&lt;Tensor, Tensor&gt;</c>.
+/// </remarks>
+public static class QuantizationAware
+{
+    /// <summary>Replaces a module's layers, where the recipe has a rule for them, by fake-quantized ones that share their parameters.</summary>
+    /// <remarks>
+    /// Names of parameters and buffers stay as they are, and parameters are the same objects, so that an optimizer made before goes on working; that of
+    /// learned scales needs <see cref="PreparedModel.ScaleParameters"/> too. Layers that are <see cref="IQuantizableLayer"/> already are used as they stand.
+    /// An embedding's <c>padding_idx</c> and <c>max_norm</c>, which TorchSharp does not tell, are left behind.
+    /// </remarks>
+    /// <param name="module">The float module, which is changed.</param>
+    /// <param name="recipe">What to do with each layer, and in <see cref="Recipe.Qat"/> with which estimators and schedule.</param>
+    /// <param name="options">What is known beforehand.</param>
+    /// <exception cref="NibbleException">The recipe matches no layer or asks for what a layer cannot do, or a layer stands where no other can.</exception>
+    public static PreparedModel Prepare(nn.Module module, Recipe recipe, PrepareOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(recipe);
+        options ??= new PrepareOptions();
+        RequireSupported(module, recipe);
+        var nodes = ModuleTree.Nodes(module);
+        var layers = nodes.Where(node => IsLayer(node.Module)).ToList();
+        if (!layers.Exists(layer => recipe.RuleFor(layer.Path) is not null))
+        {
+            throw new NibbleException(layers.Count == 0
+                ? $"{module.GetType().Name} holds no Linear, Conv2d or Embedding, so there is nothing to quantize"
+                : $"the recipe '{recipe.Name}' matches none of the {layers.Count} layers of {module.GetType().Name}; their names look like '{layers[0].Path}'");
+        }
+
+        var chosen = layers.Where(layer => recipe.RuleFor(layer.Path) is not null).ToList();
+        RequireOwnWeights(module, chosen);
+        foreach (var layer in chosen.Where(layer => layer.Module is Conv2d or QuantizableConv2d && recipe.RuleFor(layer.Path)!.Activations?.Scheme.Granularity is PerToken))
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' quantizes the input of the convolution '{layer.Path}' per token, but images have no tokens; use a static scheme per tensor, such as w8a8-static");
+        }
+
+        var norms = BatchNormPairs.Find(nodes, chosen.Where(layer => layer.Module is Conv2d).Select(layer => layer.Path).ToHashSet(), options);
+        var replacements = new List<(ModuleNode Node, nn.Module Module)>();
+        foreach (var layer in chosen.Where(layer => layer.Module is not IQuantizableLayer))
+        {
+            var twin = Twin(layer.Module);
+            if (norms.TryGetValue(layer.Path, out var norm))
+            {
+                var folded = new FoldedBatchNorm((BatchNorm2d)norm.Module, norm.Path, layer.Path);
+                ((QuantizableConv2d)twin).BatchNorm = folded;
+                replacements.Add((norm, folded));
+            }
+
+            replacements.Add((layer, twin));
+        }
+
+        Replace(replacements);
+        var twins = replacements.ToDictionary(replacement => replacement.Node.Path, replacement => replacement.Module);
+        return new PreparedModel(
+            module,
+            chosen.Select(layer => KeyValuePair.Create(layer.Path, (IQuantizableLayer)twins.GetValueOrDefault(layer.Path, layer.Module))),
+            recipe,
+            recipe.Qat,
+            options)
+        {
+            BatchNorms = norms.ToDictionary(pair => pair.Key, pair => pair.Value.Path),
+        };
+    }
+
+    /// <summary>Makes a float module compute what a quantized model computes.</summary>
+    /// <remarks>
+    /// Layers take the values of their codes, those with quantized inputs become fake-quantized ones, and batch normalizations that were folded into
+    /// convolutions become identities.
+    /// </remarks>
+    /// <param name="module">A module of the same class as the one that was converted, which is changed; its own values do not matter.</param>
+    /// <param name="model">What <see cref="PreparedModel.Convert"/> yielded, at once or read back from disk.</param>
+    /// <exception cref="NibbleException">The model's tensors are not those of the module.</exception>
+    public static void Load(nn.Module module, QuantizedModel model)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(model);
+        ModuleConversion.Load(module, model);
+    }
+
+    /// <summary>The layer that computes what a float layer computes and can be quantized.</summary>
+    internal static nn.Module Twin(nn.Module layer)
+    {
+        return layer switch
+        {
+            Linear linear => new QuantizableLinear(linear.weight!, linear.bias),
+            Conv2d convolution => new QuantizableConv2d(convolution),
+            Embedding embedding => new QuantizableEmbedding(embedding.weight!),
+            _ => throw new ArgumentException($"A {layer.GetType().Name} has no fake-quantized counterpart.", nameof(layer)),
+        };
+    }
+
+    /// <summary>Replaces modules, which then are in training or evaluation as those before them.</summary>
+    internal static void Replace(IReadOnlyList<(ModuleNode Node, nn.Module Module)> replacements)
+    {
+        ModuleTree.Replace(replacements);
+        foreach (var (node, module) in replacements)
+        {
+            module.train(node.Module.training);
+        }
+    }
+
+    /// <summary>Whether a module can be quantized, as it stands or by its twin.</summary>
+    internal static bool IsLayer(nn.Module module) => module is Linear or Conv2d or Embedding or IQuantizableLayer;
+
+    private static void RequireSupported(nn.Module module, Recipe recipe)
+    {
+        if (IsLayer(module))
+        {
+            throw new NibbleException($"the module itself is a {module.GetType().Name}, which cannot be exchanged from inside; put it into a Sequential or a module of your own");
+        }
+
+        if (recipe.KeyValueCache is not null)
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' quantizes a key-value cache, which only Nibble's own decoders have");
+        }
+
+        if (recipe.Rotation != Rotation.None)
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization of Nibble's own decoders does");
+        }
+    }
+
+    /// <summary>A weight that is used elsewhere too would be two things at once: values of codes here, and something else there.</summary>
+    private static void RequireOwnWeights(nn.Module module, IReadOnlyList<ModuleNode> layers)
+    {
+        var names = module.state_dict().Where(item => item.Value.numel() > 0).ToLookup(item => item.Value.storage<byte>().data_ptr(), item => item.Key);
+        foreach (var layer in layers)
+        {
+            var weight = $"{layer.Path}.weight";
+            if (names.FirstOrDefault(group => group.Contains(weight)) is { } group && group.Count() > 1)
+            {
+                throw new NibbleException($"the weight of '{layer.Path}' is also {string.Join(" and ", group.Where(name => name != weight).Select(name => $"'{name}'"))}, so it cannot be quantized by itself; keep both in float by a rule without weights, or give each a weight of its own");
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using System.Diagnostics;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>Runs of <c>qat</c> that are killed, stopped or begun again differently.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class InterruptedQatTests : IDisposable
+{
+    private const int Steps = 60;
+
+    private readonly TinyFolder folder = new(layers: 2);
+    private readonly string recipe;
+
+    public InterruptedQatTests()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
+
+        // Everything that a checkpoint holds besides weights: moving ranges, averages, looks at held-out text, widths that change.
+        recipe = folder.Write("recipe.yaml", """
+            preset: w2a8-g8-static
+            qat:
+              activations: straightThrough
+              batchSize: 4
+              sequenceLength: 32
+              accumulation: 2
+              averageDecay: 0.9
+              evaluateEvery: 5
+              patience: 100
+              schedule: { annealFrom: 8, annealingShare: 0.5, activationDelay: 0.2 }
+            """);
+    }
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Killed_again_and_again_a_run_ends_with_the_same_bytes()
+    {
+        await Succeeds("whole");
+        var started = Stopwatch.GetTimestamp();
+        await Succeeds("again");
+        var duration = Stopwatch.GetElapsedTime(started);
+        var expected = TinyFolder.ContentOf(folder.At("whole"));
+        Assert.Equal(expected, TinyFolder.ContentOf(folder.At("again")));
+
+        const int Moments = 6;
+        var random = new Random(20);
+        var killed = 0;
+        for (var i = 0; i < Moments && !Directory.Exists(folder.At("out")); i++)
+        {
+            using var child = ChildProcess.Start(folder.Root, Command("out"));
+            await Task.Delay(duration * (0.3 + (0.7 * random.NextDouble())), TestContext.Current.CancellationToken);
+            child.SignalIfRunning(ChildProcess.Kill);
+            await child.Finish();
+            killed += child.ExitCode == 128 + ChildProcess.Kill ? 1 : 0;
+        }
+
+        if (Directory.Exists(Job("out")))
+        {
+            await Succeeds("out");
+        }
+
+        // The delays are those of this machine as it was a moment ago.
+        Assert.InRange(killed, 1, Moments);
+        Assert.Equal(expected, TinyFolder.ContentOf(folder.At("out")));
+        Assert.False(Directory.Exists(Job("out")));
+    }
+
+    [Fact]
+    public async Task An_interrupt_saves_the_steps_and_the_same_command_goes_on()
+    {
+        await Stop("out");
+        Assert.False(Directory.Exists(folder.At("out")));
+        Assert.True(File.Exists(Path.Combine(Job("out"), "checkpoint.safetensors")));
+
+        var run = await ChildProcess.Run(folder.Root, Command("out"));
+        Assert.True(run.ExitCode == ExitCode.Done, run.Error);
+        Assert.DoesNotContain("train 1/", run.Error, StringComparison.Ordinal);
+        await Succeeds("whole");
+        Assert.Equal(TinyFolder.ContentOf(folder.At("whole")), TinyFolder.ContentOf(folder.At("out")));
+    }
+
+    [Fact]
+    public async Task Another_job_is_refused_until_restart_starts_over()
+    {
+        await Stop("out");
+        await Refuses("recipe", [.. Command("out"), "--learning-rate", "0.01"]);
+        await Refuses("seed", [.. Command("out"), "--seed", "2"]);
+        await Refuses("data", Command("out", data: folder.EvaluationText));
+        await Refuses("method, recipe, data, device", ["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--threads", "1"]);
+        await Succeeds("out", "--restart");
+        await Succeeds("whole");
+        Assert.Equal(TinyFolder.ContentOf(folder.At("whole")), TinyFolder.ContentOf(folder.At("out")));
+
+        async Task Refuses(string difference, string[] command)
+        {
+            var run = await CommandRun.Of(command);
+            Assert.Equal(ExitCode.BadInput, run.ExitCode);
+            Assert.EndsWith($"it differs in {difference}. Repeat the command that began it to go on, or start over with --restart", run.Error.TrimEnd(), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task A_training_that_diverges_keeps_its_last_good_checkpoint_and_one_that_never_began_keeps_nothing()
+    {
+        var run = await CommandRun.Of([.. Command("out"), "--learning-rate", "1e30"]);
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("lower the learning rate (it is 1E+30)", run.Error, StringComparison.Ordinal);
+        Assert.Contains("the checkpoint of step 1 is kept in ", run.Error, StringComparison.Ordinal);
+        Assert.True(File.Exists(Path.Combine(Job("out"), "checkpoint.safetensors")));
+
+        folder.RuinAWeight();
+        Assert.Equal(ExitCode.BadInput, (await CommandRun.Of(Command("ruined"))).ExitCode);
+        Assert.False(Directory.Exists(Job("ruined")));
+    }
+
+    private string Job(string name) => folder.At(name + ".job");
+
+    private string[] Command(string name, string? data = null) =>
+        ["qat", folder.Model, "-r", recipe, "-d", data ?? folder.TrainingText, "-o", folder.At(name), "--steps", $"{Steps}", "--checkpoint-every", "1", "--threads", "1"];
+
+    private async Task Succeeds(string name, params string[] more)
+    {
+        var run = await ChildProcess.Run(folder.Root, [.. Command(name), .. more]);
+        Assert.True(run.ExitCode == ExitCode.Done, run.Error);
+    }
+
+    /// <summary>Begins a run and interrupts it at its first step.</summary>
+    private async Task Stop(string name)
+    {
+        using var child = ChildProcess.Start(folder.Root, Command(name));
+        await child.ReadErrorUntil("train 1/");
+        child.Signal(ChildProcess.Interrupt);
+        var (output, error) = await child.Finish();
+        Assert.Equal(ExitCode.Cancelled, child.ExitCode);
+        Assert.Empty(output);
+        Assert.EndsWith("nibble: cancelled; the steps that are done are kept, and the same command goes on from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+    }
+}
