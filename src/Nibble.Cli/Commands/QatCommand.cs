@@ -47,8 +47,7 @@ internal static class QatCommand
                 throw new NibbleException($"qat cannot train on {parsed.GetValue(device)} yet: its quantizers are on the CPU; leave --device away");
             }
 
-            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-            loaded.RequireFloat();
+            using var loaded = LoadedModel.OpenToTrain(parsed.GetValue(model)!, rules);
             var settings = rules.Qat with
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,

@@ -68,6 +68,11 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     {
         var x = InputTransform?.Apply(input) ?? input;
         x = InputQuantizer?.Apply(x) ?? x;
+        if (WeightQuantizer is ITransientWeight transient)
+        {
+            return TransientWeight.Linear(x, transient, weight, bias);
+        }
+
         var w = WeightQuantizer?.Apply(weight) ?? weight;
         return Precision == TrainingPrecision.Float32 ? F.linear(x, w, bias) : F.linear(x.to(bfloat16), w.to(bfloat16), bias?.to(bfloat16)).to(float32);
     }

@@ -1,9 +1,11 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq.Rotations;
+using Nibble.Torch.Qat.Adapters;
 
 namespace Nibble.Torch.Models;
 
@@ -33,7 +35,22 @@ public sealed record LoadedModel(
     /// <summary>Opens a float checkpoint or an artifact of Nibble.</summary>
     /// <param name="folder">A Hugging Face folder.</param>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded.</exception>
-    public static LoadedModel Open(string folder) => QuantizedModelFile.IsArtifact(folder) ? OpenArtifact(folder) : OpenCheckpoint(folder);
+    public static LoadedModel Open(string folder) => QuantizedModelFile.IsArtifact(folder) ? OpenArtifact(folder) : OpenCheckpoint(folder, training: null);
+
+    /// <summary>Opens a float checkpoint for training, without holding in float what the recipe's mode of training does not.</summary>
+    /// <remarks>
+    /// Layers that are quantized are packed one by one where training goes over NormalFloat weights, and not read at all where it begins with
+    /// codes that are found from the checkpoint a block at a time; their weights are zeros then.
+    /// </remarks>
+    /// <param name="folder">A Hugging Face folder.</param>
+    /// <param name="recipe">What the model will be trained with.</param>
+    /// <exception cref="NibbleException">The folder holds no model that can be loaded, or a quantized one.</exception>
+    public static LoadedModel OpenToTrain(string folder, Recipe recipe)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        RequireFloat(folder);
+        return OpenCheckpoint(folder, recipe);
+    }
 
     /// <summary>Refuses a model that is quantized already.</summary>
     /// <exception cref="NibbleException">The model is an artifact.</exception>
@@ -59,17 +76,29 @@ public sealed record LoadedModel(
     /// <inheritdoc/>
     public void Dispose() => Model.Dispose();
 
-    private static LoadedModel OpenCheckpoint(string folder)
+    private static LoadedModel OpenCheckpoint(string folder, Recipe? training)
     {
         using var checkpoint = LlamaCheckpoint.Open(folder);
         var model = new LlamaModel(checkpoint.Config);
         try
         {
             var storedAs = new Dictionary<string, ElementType>();
+            var quantized = model.Linears.Where(linear => training?.RuleFor(linear.Key) is not null).ToDictionary(linear => linear.Key + ".weight", linear => linear.Value);
             foreach (var (name, parameter) in model.named_parameters())
             {
-                checkpoint.Load(name, parameter);
                 storedAs[name] = checkpoint.StoredAs(name);
+                var linear = quantized.GetValueOrDefault(name);
+                if (linear is not null && training!.Qat.Mode is TrainingMode.BlockWise or TrainingMode.Scales)
+                {
+                    TransientWeight.Release(linear);
+                    continue;
+                }
+
+                checkpoint.Load(name, parameter);
+                if (linear is not null && training!.Qat.Mode == TrainingMode.AdaptersOnNormalFloat)
+                {
+                    NormalFloatWeight.Hold(linear);
+                }
             }
 
             return new LoadedModel(folder, checkpoint.ConfigJson, model, checkpoint.Tokenizer, storedAs, checkpoint.Bytes, checkpoint.Hashes());

@@ -44,7 +44,12 @@ public static class PostTrainingQuantizer
     /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
     public static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
+        Run(source, recipe, text, seed, training: null, progress, cancellation);
+
+    /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block where settings for that are given.</summary>
+    internal static QuantizedModel Run(
+        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, QatSettings? training, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(source);
         source.RequireFloat();
@@ -52,13 +57,24 @@ public static class PostTrainingQuantizer
         try
         {
             var output = Path.Combine(work, "artifact");
-            Run(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed }, progress, cancellation);
+            Run(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed, Training = training }, progress, cancellation);
             return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder };
         }
         finally
         {
             Directory.Delete(work, recursive: true);
         }
+    }
+
+    /// <summary>Loads what a run before has made, or runs, going on where one was interrupted.</summary>
+    internal static QuantizedModel RunOrLoad(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        if (!Directory.Exists(options.Output) || IsUnfinished(options.Output))
+        {
+            Run(options, progress, cancellation);
+        }
+
+        return QuantizedModelFile.Load(options.Output);
     }
 
     /// <summary>Whether an output that stands was put there by a run that was killed just after, and that the same run would finish.</summary>

@@ -27,6 +27,9 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     /// <summary>Whether what an interrupted run has left is thrown away.</summary>
     public bool Restart { get; init; }
 
+    /// <summary>How each block is trained once its codes are chosen; null leaves it at that.</summary>
+    internal QatSettings? Training { get; init; }
+
     /// <summary>Told what the user should know although the run goes on.</summary>
     public Action<string>? Warn { get; init; }
 }

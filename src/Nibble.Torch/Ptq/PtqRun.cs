@@ -201,7 +201,7 @@ internal sealed class PtqRun : IDisposable
     {
         using var unit = source.Load(number, device);
         Scale(unit, number, inputs);
-        var quantizer = new UnitQuantizer(recipe, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
+        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         IReadOnlyList<QuantizedLayer> layers;
@@ -327,7 +327,7 @@ internal sealed class PtqRun : IDisposable
     private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
 
     private string[] Streams(List<RecipeRule> rules) =>
-        rules.Any(rule => rule.Algorithms.NeedsFloat) ? [InputStream, FloatStream]
+        options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [InputStream, FloatStream]
         : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
         : [];
 
@@ -355,5 +355,6 @@ internal sealed class PtqRun : IDisposable
         ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
         ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
         ["device"] = options.Device,
+        ["training"] = options.Training is null ? string.Empty : TrainingMode.BlockWise.ToString(),
     };
 }

@@ -11,12 +11,14 @@ using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Learned;
 using Nibble.Torch.Ptq.Scaling;
+using Nibble.Torch.Qat.BlockWise;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
 /// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, learns the rounding of the whole unit, corrects biases.</summary>
 /// <param name="recipe">What to do with each layer.</param>
+/// <param name="training">How a block is trained in the end; null leaves it as it was quantized.</param>
 /// <param name="seed">Drives everything random in this unit.</param>
 /// <param name="device">Where tensors are.</param>
 /// <param name="finished">Told of each layer that is done.</param>
@@ -24,7 +26,7 @@ namespace Nibble.Torch.Ptq;
 /// <param name="warn">Told what the user should know.</param>
 /// <param name="cancellation">Stops between layers and batches.</param>
 internal sealed class UnitQuantizer(
-    Recipe recipe, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
+    Recipe recipe, QatSettings? training, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
 {
     /// <summary>Weights of a stage above which the memory of rounding them is worth giving back before the next stage needs as much.</summary>
     private const long LargeStage = 1 << 22;
@@ -41,7 +43,7 @@ internal sealed class UnitQuantizer(
     {
         var ranges = ActivationCalibration.Observe(unit.Linears, recipe, () => inputs!.ForEach(device, (_, x) => unit.Forward(x), cancellation));
         var early = recipe.Ptq.Sequential ? [] : unit.Stages.Select(stage => Collect(stage, Needs(stage), inputs, original)).ToList();
-        var layers = new List<QuantizedLayer>();
+        List<QuantizedLayer> layers = [];
         for (var i = 0; i < unit.Stages.Count; i++)
         {
             var stage = unit.Stages[i];
@@ -68,7 +70,10 @@ internal sealed class UnitQuantizer(
             }
         }
 
-        return Learn(unit, inputs, original, layers);
+        layers = Learn(unit, inputs, original, layers);
+        return training is null || unit.Block is null || layers.Count == 0
+            ? layers
+            : new BlockTrainer(training, seed, progress, cancellation).Train(unit, original!.Value.Unit, new BlockReconstruction(unit, inputs!, original.Value.Unit, original.Value.Inputs, device, cancellation), layers);
     }
 
     /// <summary>Learns the rounding of the layers whose rules say so.</summary>

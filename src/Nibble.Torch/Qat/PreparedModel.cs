@@ -3,6 +3,8 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Qat.Adapters;
+using Nibble.Torch.Qat.BlockWise;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -47,6 +49,9 @@ public sealed record PrepareOptions
     /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error.</summary>
     public IReadOnlyDictionary<string, QuantizedTensor> Weights { get; init; } = new Dictionary<string, QuantizedTensor>();
 
+    /// <summary>Drives what is drawn: the adapters.</summary>
+    public long Seed { get; init; } = 1;
+
     /// <summary>Calibrated parameters of static inputs by layer; a layer that is missing begins with the range of the first input it sees.</summary>
     public IReadOnlyDictionary<string, ActivationQuantization> Inputs { get; init; } = new Dictionary<string, ActivationQuantization>();
 
@@ -68,12 +73,20 @@ public sealed class PreparedModel
         settings.Validate();
         Module = module;
         Recipe = recipe with { Qat = settings };
+        if (settings.Mode != TrainingMode.Full)
+        {
+            foreach (var parameter in module.parameters())
+            {
+                parameter.requires_grad_(false);
+            }
+        }
+
         foreach (var (name, layer) in candidates)
         {
             if (RuleFor(recipe, name, layer) is { } rule)
             {
                 using var scope = NewDisposeScope();
-                var weight = WeightFakeQuantizer.Create(settings.Estimator, rule.Weights!, layer.FoldedWeight, options.Weights.GetValueOrDefault(name));
+                var weight = WeightQuantizer(rule.Weights!, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count);
                 var prepared = new PreparedLayer(name, layer, rule, weight, InputQuantizer(rule, settings, options.Inputs.GetValueOrDefault(name)));
                 prepared.Enable(weight: true, input: true);
                 layers.Add(prepared);
@@ -93,8 +106,11 @@ public sealed class PreparedModel
     /// <summary>The learned scales and zero points, which want a learning rate of their own and no weight decay.</summary>
     public IEnumerable<Parameter> ScaleParameters => layers.SelectMany(layer => layer.ScaleParameters);
 
-    /// <summary>All that training changes: the module's parameters and <see cref="ScaleParameters"/>.</summary>
-    public IEnumerable<Parameter> Parameters => Module.parameters().Concat(ScaleParameters);
+    /// <summary>What is trained beside the scales: the module's parameters, adapters, or nothing, as the mode says.</summary>
+    public IEnumerable<Parameter> WeightParameters => Recipe.Qat.Mode == TrainingMode.Full ? Module.parameters() : layers.SelectMany(layer => (layer.Weight as AdaptedWeight)?.Adapters ?? []);
+
+    /// <summary>All that training changes.</summary>
+    public IEnumerable<Parameter> Parameters => WeightParameters.Concat(ScaleParameters);
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
@@ -205,6 +221,26 @@ public sealed class PreparedModel
 
         var part = widths.Count * Math.Max(share, 0) / Schedule.AnnealingShare;
         return !(part < widths.Count) ? scheme : new QuantizationScheme(widths[(int)part], scheme.Symmetric, scheme.Granularity) { ScalePrecision = scheme.ScalePrecision };
+    }
+
+    private static WeightFakeQuantizer WeightQuantizer(QuantizationScheme scheme, QatSettings settings, IQuantizableLayer layer, QuantizedTensor? solution, long seed)
+    {
+        switch (settings.Mode)
+        {
+            case TrainingMode.Full:
+                return WeightFakeQuantizer.Create(settings.Estimator, scheme, layer.FoldedWeight, solution);
+            case TrainingMode.BlockWise or TrainingMode.Scales:
+                TransientWeight.Release(layer);
+                return new FrozenCodes(solution!);
+            case TrainingMode.Adapters or TrainingMode.AdaptersOnNormalFloat:
+                using (var generator = new Generator((ulong)seed))
+                {
+                    return AdaptedWeight.Create(settings, scheme, layer, solution, generator);
+                }
+
+            default:
+                throw new ArgumentOutOfRangeException(nameof(settings), settings.Mode, null);
+        }
     }
 
     /// <summary>The rule of a layer. Embeddings look up and have no input that could be quantized.</summary>

@@ -105,7 +105,9 @@ public static class QatRun
         var (tokenizer, length) = (options.Source.Tokenizer, options.Settings.SequenceLength);
         if (!File.Exists(path))
         {
-            var text = SelfText.Sample(options.Source.Model, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
+            // Some modes do not hold the float model.
+            using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null : LoadedModel.Open(options.Source.Folder);
+            var text = SelfText.Sample((writer ?? options.Source).Model, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
             AtomicFile.Write(path, stream => stream.Write(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
         }
 

@@ -32,10 +32,14 @@ public sealed class QuantizationAwareTrainer
     private readonly LoadedModel source;
     private readonly QatSettings settings;
     private readonly long seed;
-    private readonly PreparedModel? prepared;
+    private readonly Recipe? recipe;
+    private readonly CalibrationOptions calibration;
     private readonly TokenizedText? heldOut;
     private readonly RandomWindows windows;
-    private readonly TrainingLoop loop;
+    private PreparedModel? prepared;
+
+    /// <summary>Null until the model is prepared.</summary>
+    private TrainingLoop? loop;
 
     /// <summary>The float model, while training learns from it.</summary>
     private LlamaModel? teacher;
@@ -59,6 +63,8 @@ public sealed class QuantizationAwareTrainer
         this.source = source;
         this.settings = settings;
         this.seed = seed;
+        this.recipe = recipe;
+        this.calibration = calibration;
         Text = text;
         if (settings.Precision == TrainingPrecision.BFloat16 && source.Model.Blocks[0].Attention.Key.Weight.device_type == TorchSharp.DeviceType.CPU)
         {
@@ -78,11 +84,18 @@ public sealed class QuantizationAwareTrainer
         }
 
         windows = new RandomWindows(training, settings.SequenceLength, settings.BatchSize, seed);
-        prepared = recipe is null ? null : Prepare(recipe, calibration);
-        loop = new TrainingLoop(CreateTask(), settings);
+        if (recipe is not null)
+        {
+            Require(recipe);
+        }
+
+        if (settings.Mode == TrainingMode.Full)
+        {
+            Prepare(progress: null, CancellationToken.None);
+        }
     }
 
-    private PreparedModel Prepare(Recipe recipe, CalibrationOptions calibration)
+    private void Require(Recipe recipe)
     {
         if (recipe.KeyValueCache is { HasStaticKeys: true })
         {
@@ -94,33 +107,37 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
-        var prepared = new PreparedModel(
-            source.Model,
-            source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)),
-            recipe,
-            settings,
-            StartingPoint.Find(source, recipe, settings, windows.Text, calibration, seed));
+        TrainingModes.Require(recipe, settings);
+        List<string> names = [.. source.Model.Linears.Select(linear => linear.Key)];
         if (recipe.KeyValueCache is null)
         {
-            PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. source.Model.Linears.Select(linear => linear.Key)], source.Name, recipe);
+            PostTrainingQuantizer.RequireLayers(names.Count(name => recipe.RuleFor(name) is not null), names, source.Name, recipe);
         }
 
-        foreach (var block in source.Model.Blocks)
+    }
+
+    private void Prepare(IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        if (recipe is not null)
         {
-            KeyValueQuantizers.Set(block, recipe.KeyValueCache, keys: null);
+            prepared = TrainingModes.Prepare(source, recipe, settings, windows.Text, calibration, seed, Checkpoints is { } own ? own.Path + ".codes" : null, progress, cancellation);
+            foreach (var block in source.Model.Blocks)
+            {
+                KeyValueQuantizers.Set(block, recipe.KeyValueCache, keys: null);
+            }
         }
 
-        return prepared;
+        loop = new TrainingLoop(CreateTask(), settings);
     }
 
     /// <summary>The text trained on.</summary>
     public TokenizedText Text { get; }
 
     /// <summary>The training loss of every step so far.</summary>
-    public IReadOnlyList<TrainingPoint> Losses => loop.Losses;
+    public IReadOnlyList<TrainingPoint> Losses => loop?.Losses ?? [];
 
     /// <summary>The losses on held-out text so far: the last part of <see cref="Text"/>, where <see cref="QatSettings.EvaluateEvery"/> asks for it.</summary>
-    public IReadOnlyList<TrainingPoint> HeldOutLosses => loop.HeldOutLosses;
+    public IReadOnlyList<TrainingPoint> HeldOutLosses => loop?.HeldOutLosses ?? [];
 
     /// <summary>Where the training saves itself, and goes on from if a trainer that was created alike was interrupted; null keeps nothing.</summary>
     public CheckpointOptions? Checkpoints { get; init; }
@@ -134,13 +151,18 @@ public sealed class QuantizationAwareTrainer
     /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
+        if (loop is null)
+        {
+            Prepare(progress, cancellation);
+        }
+
         using var original = prepared is not null && settings.Distillation is not null ? Teacher(settings.Distillation, progress, cancellation) : null;
         teacher = original?.Model;
         cache = original is not null && TeacherCache is { } options ? new TeacherCache(options, original, windows.Text, settings.SequenceLength, settings.Distillation!.Temperature) : null;
         source.Model.Recompute = settings.Recompute;
         try
         {
-            loop.Run(Checkpoints, progress, cancellation);
+            loop!.Run(Checkpoints, progress, cancellation);
         }
         finally
         {
@@ -158,7 +180,7 @@ public sealed class QuantizationAwareTrainer
     {
         if (prepared is null)
         {
-            throw new InvalidOperationException("The float control has nothing to convert.");
+            throw new InvalidOperationException(recipe is null ? "The float control has nothing to convert." : "In this mode the model is quantized when training begins; train it before converting it.");
         }
 
         var metrics = new Dictionary<string, double>();
@@ -207,13 +229,16 @@ public sealed class QuantizationAwareTrainer
         var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
         var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
         ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. source.Model.parameters().Where(belongs)], rate, decay);
-        return new TrainingTask(
+        ParameterGroup[] weights = prepared is null || settings.Mode == TrainingMode.Full
+            ?
             [
                 Group("weights", parameter => quantized.Contains(parameter.Handle), settings.LearningRate, settings.WeightDecay),
                 Group("matrices", parameter => parameter.dim() > 1 && !quantized.Contains(parameter.Handle), floatRate, settings.WeightDecay),
                 Group("vectors", parameter => parameter.dim() <= 1, floatRate, 0),
-                new ParameterGroup("scales", [.. ScaleParameters], settings.ScaleLearningRate, 0) { Averaged = false },
-            ],
+            ]
+            : [new ParameterGroup("adapters", [.. prepared.WeightParameters], settings.LearningRate, settings.WeightDecay)];
+        return new TrainingTask(
+            [.. weights, new ParameterGroup("scales", [.. ScaleParameters], settings.ScaleLearningRate, 0) { Averaged = false }],
             Loss)
         {
             States = [.. prepared?.States ?? []],

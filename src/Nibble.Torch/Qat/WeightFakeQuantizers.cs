@@ -34,13 +34,13 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
     }
 
     /// <summary>The weight, clipped to the values of the outermost codes, which take no gradient here.</summary>
-    protected abstract Tensor Clip(Tensor weight);
+    public abstract Tensor Clip(Tensor weight);
 
     /// <summary>The codes and parameters that <see cref="Apply"/> computes with.</summary>
     public abstract QuantizedTensor Convert(Tensor weight);
 
     /// <summary>Goes over to another scheme of the same granularity, starting anew from the weight as it stands.</summary>
-    public void ChangeScheme(QuantizationScheme next, Tensor weight)
+    public virtual void ChangeScheme(QuantizationScheme next, Tensor weight)
     {
         if (next != Scheme)
         {
@@ -104,7 +104,7 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
     }
 
     // The range reaches to the outermost weights, except for ternary ones.
-    protected override Tensor Clip(Tensor weight)
+    public override Tensor Clip(Tensor weight)
     {
         if (!Scheme.Ternary)
         {
@@ -190,7 +190,7 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         return RoundToNearest.QuantizeWith(Conversion.ValuesOf(weight), Rows, Columns, Scheme, Conversion.ValuesOf(scale), zeroPoints);
     }
 
-    protected override Tensor Clip(Tensor weight)
+    public override Tensor Clip(Tensor weight)
     {
         var (scale, zero) = Effective();
         var (low, high) = (Scheme.Codes.Min - zero.detach() + Scheme.Shift, Scheme.Codes.Max - zero.detach() + Scheme.Shift);

@@ -19,8 +19,7 @@ internal sealed record LearningLayer(string Name, QuantizableLinear Linear, Tens
 
 /// <summary>Learns how the weights of a unit are rounded, all together, from what the float unit computes.</summary>
 /// <remarks>
-/// The loss is the mean squared difference between what the unit computes on the output of the quantized units before it and what the
-/// float unit computes on that of the float ones (BRECQ's block reconstruction, Li et al. 2021), relative to what it was at first. Adam
+/// The loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Adam
 /// (Kingma and Ba 2015) minimises it, its rate falling linearly to zero. The result is kept only where it lowers the error over
 /// all calibration windows.
 /// </remarks>
@@ -50,17 +49,18 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
     /// <exception cref="NibbleException">The loss is no longer finite.</exception>
     public IReadOnlyList<QuantizedTensor> Learn(QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers)
     {
-        var before = Error(unit, inputs, original, floats);
+        var reconstruction = new BlockReconstruction(unit, inputs, original, floats, device, cancellation);
+        var before = reconstruction.Error();
         if (before == 0)
         {
             return [.. layers.Select(layer => layer.Start)];
         }
 
         var started = Stopwatch.GetTimestamp();
-        var learned = Train(unit, inputs, original, floats, layers, before);
+        var learned = Train(unit, reconstruction, layers, before);
         TrainingTime = Stopwatch.GetElapsedTime(started);
         Use(layers, learned);
-        if (Error(unit, inputs, original, floats) < before)
+        if (reconstruction.Error() < before)
         {
             return learned;
         }
@@ -70,8 +70,7 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
         return start;
     }
 
-    private QuantizedTensor[] Train(
-        QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers, double before)
+    private QuantizedTensor[] Train(QuantizationUnit unit, BlockReconstruction reconstruction, IReadOnlyList<LearningLayer> layers, double before)
     {
         LearnedWeight[] weights = [.. layers.Select(layer => LearnedWeight.Create(layer.Learning, layer.Weight, layer.Start))];
         try
@@ -89,7 +88,7 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
 
             using var optimizer = CreateOptimizer(weights);
             var count = layers.Sum(layer => (double)layer.Start.Codes.Length);
-            var windows = new WindowOrder(inputs.Windows, SeededRandom.Create(seed));
+            var windows = new WindowOrder(reconstruction.Windows, SeededRandom.Create(seed));
             for (var step = 0; step < settings.LearningSteps; step++)
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -109,8 +108,7 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
                     group.LearningRate = group.InitialLearningRate * (1 - done);
                 }
 
-                var batch = windows.Next(Math.Min(settings.LearningBatch, inputs.Windows));
-                var error = (unit.Forward(Read(inputs, batch)) - Target(original, Read(floats, batch))).square().mean() / before;
+                var error = reconstruction.Error(windows.Next(Math.Min(settings.LearningBatch, reconstruction.Windows))) / before;
                 var loss = weights.Aggregate(error, (sum, weight) => weight.Penalty(done) is { } penalty ? sum + (penalty * (PenaltyWeight / count)) : sum);
                 var value = loss.item<float>();
                 if (!float.IsFinite(value))
@@ -147,54 +145,11 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
             settings.LearningRate);
     }
 
-    /// <summary>The mean squared error over all windows.</summary>
-    private double Error(QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats)
-    {
-        var (sum, count) = (0d, 0L);
-        inputs.ForEach(
-            device,
-            (first, x) =>
-            {
-                var difference = unit.Forward(x) - original.Forward(floats.Read(first, (int)x.shape[0], device));
-                sum += difference.square().sum(float64).item<double>();
-                count += difference.NumberOfElements;
-            },
-            cancellation);
-        return sum / count;
-    }
-
-    private Tensor Read(ActivationStream stream, int[] windows) => cat([.. windows.Select(window => stream.Read(window, 1, device))]);
-
-    private static Tensor Target(QuantizationUnit original, Tensor x)
-    {
-        using var guard = no_grad();
-        return original.Forward(x);
-    }
-
     private static void Use(IReadOnlyList<LearningLayer> layers, QuantizedTensor[] weights)
     {
         foreach (var (layer, weight) in layers.Zip(weights))
         {
             Conversion.CopyInto(layer.Linear.Weight, weight.Dequantize());
-        }
-    }
-
-    /// <summary>Windows in random order, each once before any comes again.</summary>
-    private sealed class WindowOrder(int count, Random random)
-    {
-        private readonly int[] order = [.. Enumerable.Range(0, count)];
-        private int next = int.MaxValue;
-
-        public int[] Next(int windows)
-        {
-            if (next > order.Length - windows)
-            {
-                random.Shuffle(order);
-                next = 0;
-            }
-
-            next += windows;
-            return order[(next - windows)..next];
         }
     }
 }

@@ -1,0 +1,63 @@
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq.Learned;
+
+/// <summary>How far what a unit computes on the output of the quantized units before it is from what the float unit computes on that of the float ones (BRECQ's block reconstruction, Li et al. 2021).</summary>
+/// <param name="unit">The unit.</param>
+/// <param name="inputs">What goes into it behind quantized units.</param>
+/// <param name="original">The float unit.</param>
+/// <param name="floats">What goes into it in the float model.</param>
+/// <param name="device">Where tensors are.</param>
+/// <param name="cancellation">Stops between batches.</param>
+internal sealed class BlockReconstruction(
+    QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, Device device, CancellationToken cancellation)
+{
+    /// <summary>Windows there are.</summary>
+    public int Windows => inputs.Windows;
+
+    /// <summary>The mean squared error over all windows.</summary>
+    public double Error()
+    {
+        var (sum, count) = (0d, 0L);
+        inputs.ForEach(
+            device,
+            (first, x) =>
+            {
+                var difference = unit.Forward(x) - original.Forward(floats.Read(first, (int)x.shape[0], device));
+                sum += difference.square().sum(float64).item<double>();
+                count += difference.NumberOfElements;
+            },
+            cancellation);
+        return sum / count;
+    }
+
+    /// <summary>The mean squared error over some windows, with gradients into the unit.</summary>
+    public Tensor Error(int[] windows) => (unit.Forward(Read(inputs, windows)) - Target(Read(floats, windows))).square().mean();
+
+    private Tensor Target(Tensor x)
+    {
+        using var guard = no_grad();
+        return original.Forward(x);
+    }
+
+    private Tensor Read(ActivationStream stream, int[] windows) => cat([.. windows.Select(window => stream.Read(window, 1, device))]);
+}
+
+/// <summary>Windows in random order, each once before any comes again.</summary>
+internal sealed class WindowOrder(int count, Random random)
+{
+    private readonly int[] order = [.. Enumerable.Range(0, count)];
+    private int next = int.MaxValue;
+
+    public int[] Next(int windows)
+    {
+        if (next > order.Length - windows)
+        {
+            random.Shuffle(order);
+            next = 0;
+        }
+
+        next += windows;
+        return order[(next - windows)..next];
+    }
+}

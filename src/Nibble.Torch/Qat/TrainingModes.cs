@@ -1,0 +1,96 @@
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>What the modes of training need before their first step.</summary>
+internal static class TrainingModes
+{
+    /// <summary>Block-wise training sees each of its windows about so often (EfficientQAT trains two epochs).</summary>
+    private const int Epochs = 2;
+
+    /// <summary>Refuses what a mode cannot do.</summary>
+    /// <exception cref="NibbleException">The settings contradict each other.</exception>
+    public static void Require(Recipe recipe, QatSettings settings)
+    {
+        var codes = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales;
+        var schedule = settings.Schedule;
+        Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
+        Refuse(settings.Mode != TrainingMode.Full && (schedule.FloatShare > 0 || schedule.Gradual > 0), "trains no weights that could be float at first; leave floatShare and gradual at 0");
+        Refuse(codes && schedule.AnnealFrom > 0, "begins with codes of the scheme's bits; leave annealFrom at 0");
+        Refuse(codes && settings.Dampening > 0, "trains no weights end to end that could oscillate between codes; leave dampening at 0");
+        Refuse(settings.Start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
+        Refuse(
+            settings.Mode == TrainingMode.AdaptersOnNormalFloat && settings.Start != WeightAlgorithms.RoundToNearest,
+            "cannot begin with codes of float weights, which it does not hold; leave start out");
+        Refuse(
+            settings.Mode == TrainingMode.BlockWise && recipe.Ptq.ActivationOrder == ActivationOrder.Group && settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
+            "cannot train groups of scattered columns; set activationOrder to weight");
+
+        void Refuse(bool wrong, string fault)
+        {
+            if (wrong)
+            {
+                throw new NibbleException($"the recipe '{recipe.Name}' trains in the mode {char.ToLowerInvariant(settings.Mode.ToString()[0])}{settings.Mode.ToString()[1..]}, which {fault}");
+            }
+        }
+    }
+
+    /// <summary>Finds what a mode begins with, and puts its quantizers into the model.</summary>
+    /// <param name="source">The float model, whose checkpoint is read a block at a time where codes are needed.</param>
+    /// <param name="recipe">What to do with each layer.</param>
+    /// <param name="settings">How to train.</param>
+    /// <param name="text">Text to find codes and ranges with.</param>
+    /// <param name="calibration">How much of it calibrates static activations.</param>
+    /// <param name="seed">Drives everything random.</param>
+    /// <param name="folder">Where codes that have to be found are kept for a run that goes on, and the work on them; null keeps nothing.</param>
+    /// <param name="progress">Told of the way to the codes.</param>
+    /// <param name="cancellation">Stops between layers, steps and batches.</param>
+    public static PreparedModel Prepare(
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var options = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales
+            ? Codes(source, recipe, settings, text, seed, folder, progress, cancellation)
+            : StartingPoint.Find(source, recipe, settings, text, calibration, seed);
+        return new PreparedModel(
+            source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)), recipe, settings, options with { Seed = seed });
+    }
+
+    /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
+    private static PrepareOptions Codes(
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var blocks = settings.Mode == TrainingMode.BlockWise;
+        var rules = recipe.Rules.Select(rule => rule.Weights is null
+            ? rule
+            : rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range) });
+        var start = recipe with
+        {
+            Rules = [.. rules],
+            Ptq = blocks
+                ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
+                : recipe.Ptq,
+        };
+        var training = blocks ? settings : null;
+        var solution = folder is null
+            ? PostTrainingQuantizer.Run(source, start, text, seed, training, progress, cancellation)
+            : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, start, folder) { Text = text, Seed = seed, Training = training }, progress, cancellation);
+
+        // Scaling channels changes norms.
+        var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
+        foreach (var tensor in solution.FloatTensors)
+        {
+            Conversion.CopyInto(parameters[tensor.Name], tensor.Values);
+        }
+
+        return new PrepareOptions
+        {
+            Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight),
+            Inputs = solution.Layers.Where(layer => layer.Input is not null).ToDictionary(layer => layer.Name, layer => layer.Input!),
+        };
+    }
+}
