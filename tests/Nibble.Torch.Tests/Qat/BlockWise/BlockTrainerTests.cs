@@ -105,7 +105,7 @@ public sealed class BlockTrainerTests : IDisposable
 
     [Fact]
     public void Train_NamesTheLayers_WhenTheLossIsNoLongerFinite() => Assert.Matches(
-        "^model.layers.0.self_attn.q_proj and the layers beside it: .*",
+        "^model.layers.0.self_attn.q_proj and the layers beside it: the training loss became .* at step 2; ",
         Assert.Throws<NibbleException>(() => Trainer(Settings with { LearningRate = 1e30, ScaleLearningRate = 1e30, WarmUp = 0 }, 1).Train(unit, original, reconstruction, Layers(2))).Message);
 
     private static BlockTrainer Trainer(QatSettings settings, long seed, Told? told = null) => new(settings, seed, told, CancellationToken.None);
