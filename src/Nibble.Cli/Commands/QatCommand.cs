@@ -42,10 +42,13 @@ internal static class QatCommand
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
             var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
             CommandHost.StartTorch(parsed.GetValue(threads));
-            var place = TorchRuntime.Device(parsed.GetValue(device)!);
+            if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
+            {
+                throw new NibbleException($"qat cannot train on {parsed.GetValue(device)} yet: its quantizers are on the CPU; leave --device away");
+            }
+
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             loaded.RequireFloat();
-            loaded.Model.to(place);
             var settings = rules.Qat with
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
