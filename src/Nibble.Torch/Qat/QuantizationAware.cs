@@ -18,7 +18,7 @@ namespace Nibble.Torch.Qat;
 /// </remarks>
 public static class QuantizationAware
 {
-    /// <summary>Keeps replaced modules as long as those in their place: the finalizer of a module disposes its tensors, which are the new module's now.</summary>
+    // The finalizer of a module disposes its tensors, which the module in its place goes on using; so both live equally long.
     private static readonly ConditionalWeakTable<nn.Module, nn.Module> Replaced = [];
 
     /// <summary>Replaces a module's layers, where the recipe has a rule for them, by fake-quantized ones that share their parameters.</summary>
