@@ -176,14 +176,17 @@ public sealed partial class DocumentTests : IDisposable
     public void Recipes_of_the_benchmarks_parse()
     {
         var files = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "recipes"));
-        var rows = File.ReadAllLines(Path.Combine(Document.Root, "benchmarks", "ptq-table.sh")).Where(line => line.TrimStart().StartsWith("row ", StringComparison.Ordinal))
-            .Select(line => line.Trim().Split(' ')[1]).ToList();
-        var recipes = rows.SelectMany(row => row.StartsWith("$w", StringComparison.Ordinal) ? Enumerable.Range(2, 3).Select(bits => $"w{bits}a16-g32{row[2..]}") : [row]).ToList();
+        var ptq = Rows("ptq-table.sh", 1).SelectMany(row => row.StartsWith("$w", StringComparison.Ordinal) ? Enumerable.Range(2, 3).Select(bits => $"w{bits}a16-g32{row[2..]}") : [row]);
+        var recipes = ptq.Concat(Rows("qat-table.sh", 2)).ToList();
 
         Assert.Equal(files.Select(Path.GetFileName).Order(StringComparer.Ordinal), recipes.Where(recipe => recipe.EndsWith(".yaml", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
         Assert.All(recipes, recipe => Assert.Equal(
             Path.GetFileNameWithoutExtension(recipe),
             RecipeFile.Load(recipe.EndsWith(".yaml", StringComparison.Ordinal) ? Path.Combine(Document.Root, "benchmarks", "recipes", recipe) : recipe).Name));
+
+        static IEnumerable<string> Rows(string script, int word) => File.ReadAllLines(Path.Combine(Document.Root, "benchmarks", script))
+            .Where(line => line.TrimStart().StartsWith("row ", StringComparison.Ordinal))
+            .Select(line => line.Trim().Split(' ')[word]);
     }
 
     [Theory]
@@ -191,6 +194,8 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData("rules: [{ pattern: a, weights: { KEY: 1 } }]", null)]
     [InlineData("rules: [{ pattern: a, weights: float, activations: { KEY: 1 } }]", null)]
     [InlineData("preset: w4a16\nqat: { KEY: 1 }", null)]
+    [InlineData("preset: w4a16\nqat: { schedule: { KEY: 1 } }", null)]
+    [InlineData("preset: w4a16\nqat: { distillation: { KEY: 1 } }", "distillation.")]
     [InlineData("KEY: 1", null)]
     public void Every_key_of_a_recipe_file_is_documented(string yaml, string? prefix)
     {
