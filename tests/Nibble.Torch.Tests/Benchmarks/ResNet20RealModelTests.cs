@@ -5,7 +5,6 @@ using Nibble.Torch.Benchmarks;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 using Nibble.Torch.Tests.Shared;
-using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Benchmarks;
 
