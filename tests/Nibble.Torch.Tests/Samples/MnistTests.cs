@@ -37,7 +37,7 @@ public sealed partial class MnistRealModelTests : IDisposable
         Console.SetOut(written);
         try
         {
-            Assembly.Load("Mnist").EntryPoint!.Invoke(null, [(string[])[data, folder.Path, "3000"]]);
+            Assembly.Load("Mnist").EntryPoint!.Invoke(null, [(string[])[data, folder.Path, "6000"]]);
         }
         finally
         {
