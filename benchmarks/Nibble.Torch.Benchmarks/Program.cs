@@ -17,8 +17,11 @@ switch (args)
     case ["profile", var threads, var shape, var recipe, var road]:
         TrainingSteps.Profile(Number(threads), shape, recipe, road);
         return 0;
+    case ["resnet20", var folder, var threads, var road, var widths, var seed, var epochs, .. var rest]:
+        ResNetRuns.Run(folder, Number(threads), road, widths, Number(seed), Number(epochs), rest is [var images] ? Number(images) : int.MaxValue);
+        return 0;
     default:
-        Console.Error.WriteLine("kernels THREADS [REPEATS] | steps THREADS [ROUNDS] | memory THREADS SHAPE RECIPE ROAD | profile THREADS SHAPE RECIPE ROAD");
+        Console.Error.WriteLine("kernels THREADS [REPEATS] | steps THREADS [ROUNDS] | memory THREADS SHAPE RECIPE ROAD | profile THREADS SHAPE RECIPE ROAD | resnet20 FOLDER THREADS float|control|ptq|qat WIDTHS SEED EPOCHS [IMAGES]");
         return 2;
 }
 

@@ -10,6 +10,9 @@ public readonly record struct RunProgress(string Stage, long Done, long Total, d
     /// <summary>Tokens in a unit; 0 where they are not counted.</summary>
     public int Tokens { get; init; }
 
+    /// <summary>Perplexity of the text of the latest step, or of held-out text where the training loss is another; null where neither is known.</summary>
+    public double? Perplexity { get; init; }
+
     /// <summary>The latest loss on held-out text in nats per token; null where none was looked at.</summary>
     public double? HeldOutLoss { get; init; }
 }

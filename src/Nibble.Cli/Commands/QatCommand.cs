@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Diagnostics;
+using Nibble.Cli.Report;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Qat;
 
 namespace Nibble.Cli.Commands;
@@ -14,19 +16,24 @@ internal static class QatCommand
     {
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
-        var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents. Or the word self to let the float model write it.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = new Option<double?>("--learning-rate") { Description = $"Peak learning rate of the weights; the recipe's ({new QatSettings().LearningRate} in presets) when not given. Large models want less." }
             .Within(value => value > 0 && double.IsFinite(value), "above 0");
         var every = CommonOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
+        var windows = CommonOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");
+        var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };
+        var cache = new Option<string?>("--teacher-cache") { Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the same windows." };
+        var likeliest = CommonOptions.AtLeast("--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not given.");
+        var device = CommonOptions.Device();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to go on where it was stopped.")
         {
-            model, recipe, data, output, steps, rate, every, restart, seed, threads, json,
+            model, recipe, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
         };
         command.SetAction(parsed =>
         {
@@ -35,6 +42,11 @@ internal static class QatCommand
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
             var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
             CommandHost.StartTorch(parsed.GetValue(threads));
+            if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
+            {
+                throw new NibbleException($"qat cannot train on {parsed.GetValue(device)} yet: its quantizers are on the CPU; leave --device away");
+            }
+
             using var loaded = LoadedModel.OpenToTrain(parsed.GetValue(model)!, rules);
             var settings = rules.Qat with
             {
@@ -42,15 +54,20 @@ internal static class QatCommand
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
                 SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
             };
-            var options = new QatOptions(loaded, rules, settings, TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer), folder)
+            var path = parsed.GetValue(data)!;
+            var text = path == SelfText.Name ? null : TokenizedText.Read(path, loaded.Tokenizer);
+            var options = new QatOptions(loaded, rules, settings, text, folder)
             {
                 Seed = parsed.GetValue(seed),
                 CheckpointEvery = parsed.GetValue(every),
                 Restart = parsed.GetValue(restart),
+                TeacherCache = parsed.GetValue(cache) is { } predictions ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
             };
+            options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };
             try
             {
                 var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
+                WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result);
                 QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, "qat", folder, started, result.FinalLoss);
                 return ExitCode.Done;
             }
@@ -61,5 +78,17 @@ internal static class QatCommand
             }
         });
         return command;
+    }
+
+    private static void WriteReport(CommandHost host, string? path, Recipe recipe, string text, QatResult result)
+    {
+        if (path is not null && result.Losses.Count == 0)
+        {
+            host.Warn("there is no report: the run before had finished the training, and its losses are gone");
+        }
+        else if (path is not null)
+        {
+            HtmlPage.Write(path, TrainingReport.Render(recipe, text, result));
+        }
     }
 }

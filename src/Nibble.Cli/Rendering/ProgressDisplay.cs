@@ -36,7 +36,12 @@ internal static class ProgressDisplay
         var line = new StringBuilder(run.Length > 0 ? run + ": " : string.Empty).Append(CultureInfo.InvariantCulture, $"{value.Stage} {value.Done}/{value.Total}");
         if (value.Loss is { } loss)
         {
-            line.Append(CultureInfo.InvariantCulture, $" loss {loss:F3} perplexity {Math.Exp(loss):F2}");
+            line.Append(CultureInfo.InvariantCulture, $" loss {loss:F3}");
+        }
+
+        if (value.Perplexity is { } perplexity)
+        {
+            line.Append(CultureInfo.InvariantCulture, $", perplexity {perplexity:F2}");
         }
 
         if (value.HeldOutLoss is { } heldOut)

@@ -1,7 +1,5 @@
 using System.Globalization;
-using System.Text;
 using System.Xml.Linq;
-using Nibble.Formats;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
@@ -9,31 +7,14 @@ namespace Nibble.Cli.Report;
 /// <summary>The report of a comparison: one HTML file that loads nothing, runs nothing and prints well.</summary>
 internal static class HtmlReport
 {
-    private static readonly Lazy<string> StyleSheet = new(() =>
-    {
-        using var stream = typeof(HtmlReport).Assembly.GetManifestResourceStream("report.css")!;
-        using var reader = new StreamReader(stream, Encoding.UTF8);
-        return reader.ReadToEnd();
-    });
-
     /// <summary>The report's HTML.</summary>
     public static string Render(ComparisonResult result)
     {
         ArgumentNullException.ThrowIfNull(result);
         var advice = Advice.For(result);
-        return Html.Write(E(
-            "html", A("lang", "en"),
-            E(
-                "head",
-                E("meta", A("charset", "utf-8")),
-                E("meta", A("name", "viewport"), A("content", "width=device-width, initial-scale=1")),
-                // Whatever a model's name or sample says, the page asks no other machine for anything.
-                E("meta", A("http-equiv", "Content-Security-Policy"), A("content", "default-src 'none'; style-src 'unsafe-inline'")),
-                E("meta", A("name", "color-scheme"), A("content", "light dark")),
-                E("title", $"{result.Model.Name}: PTQ and QAT compared by Nibble"),
-                E("style", StyleSheet.Value)),
-            E(
-                "body",
+        return HtmlPage.Render(
+            $"{result.Model.Name}: PTQ and QAT compared by Nibble",
+            [
                 Conclusion(result, advice),
                 E(
                     "main",
@@ -44,23 +25,13 @@ internal static class HtmlReport
                     Section("What the variants write", null, Samples(result)),
                     WhatWasRun(result),
                     HowToRead()),
-                E("footer", E("p", $"Written by Nibble {result.Versions.Nibble} on {Date(result)}.")))));
+                E("footer", E("p", $"Written by Nibble {result.Versions.Nibble} on {Date(result)}.")),
+            ]);
     }
 
     /// <summary>Writes the report to a file; an older one is replaced in one step or left as it was.</summary>
     /// <exception cref="NibbleException">The file cannot be written.</exception>
-    public static void Write(ComparisonResult result, string path)
-    {
-        var content = Encoding.UTF8.GetBytes(Render(result));
-        try
-        {
-            AtomicFile.Write(path, stream => stream.Write(content));
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NibbleException($"Cannot write the report to {path}: {error.Message} Name a file in a folder that exists and can be written to.", error);
-        }
-    }
+    public static void Write(ComparisonResult result, string path) => HtmlPage.Write(path, Render(result));
 
     private static XElement Conclusion(ComparisonResult result, Advice advice) => E(
         "header",

@@ -143,7 +143,8 @@ internal static class ReportCharts
 
     private static int StretchOf(int steps) => (steps + CurvePoints - 1) / CurvePoints;
 
-    private static List<ChartPoint> Averaged(IReadOnlyList<TrainingLoss> losses)
+    /// <summary>A training curve, averaged in equal stretches where it has many steps.</summary>
+    public static List<ChartPoint> Averaged(IReadOnlyList<TrainingLoss> losses)
     {
         var finite = losses.Where(loss => double.IsFinite(loss.Loss) && loss.Loss > 0).ToList();
         return finite.Count == 0

@@ -49,6 +49,21 @@ public static class ActivationCalibration
         return Observe(model.Linears, recipe, () => Feed(model, text ?? throw MissingText(recipe), options, progress, cancellation));
     }
 
+    /// <summary>Decides the activation quantization of every <see cref="QuantizableLinear"/> of a module for which a recipe asks it.</summary>
+    /// <param name="module">The float module; unchanged afterwards.</param>
+    /// <param name="recipe">Says which layers.</param>
+    /// <param name="feed">Runs calibration data through the module, without gradients; called once, and only when a layer is static.</param>
+    /// <returns>By layer name.</returns>
+    /// <exception cref="NibbleException">The input of a static layer is not finite.</exception>
+    public static IReadOnlyDictionary<string, ActivationQuantization> Run(nn.Module module, Recipe recipe, Action feed)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(recipe);
+        ArgumentNullException.ThrowIfNull(feed);
+        var linears = module.named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
+        return Observe(linears, recipe, feed);
+    }
+
     /// <summary>Decides the activation quantization of some layers.</summary>
     /// <param name="linears">The layers by name; unchanged afterwards.</param>
     /// <param name="recipe">Says how.</param>

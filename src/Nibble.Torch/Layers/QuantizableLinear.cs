@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -59,13 +60,20 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     /// <inheritdoc/>
     public ITensorQuantizer? InputQuantizer { get; set; }
 
+    /// <summary>The arithmetic of the product; parameters, inputs and outputs are float32 in any case.</summary>
+    public TrainingPrecision Precision { get; set; }
+
     /// <inheritdoc/>
     public override Tensor forward(Tensor input)
     {
         var x = InputTransform?.Apply(input) ?? input;
         x = InputQuantizer?.Apply(x) ?? x;
-        return WeightQuantizer is ITransientWeight transient
-            ? TransientWeight.Linear(x, transient, weight, bias)
-            : F.linear(x, WeightQuantizer?.Apply(weight) ?? weight, bias);
+        if (WeightQuantizer is ITransientWeight transient && Precision == TrainingPrecision.Float32)
+        {
+            return TransientWeight.Linear(x, transient, weight, bias);
+        }
+
+        var w = WeightQuantizer?.Apply(weight) ?? weight;
+        return Precision == TrainingPrecision.Float32 ? F.linear(x, w, bias) : F.linear(x.to(bfloat16), w.to(bfloat16), bias?.to(bfloat16)).to(float32);
     }
 }

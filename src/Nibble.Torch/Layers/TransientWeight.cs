@@ -1,4 +1,4 @@
-using TorchSharp;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 using F = TorchSharp.torch.nn.functional;

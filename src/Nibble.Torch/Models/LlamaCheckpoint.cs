@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models.Llama;
@@ -108,7 +107,7 @@ public sealed class LlamaCheckpoint : IDisposable
     }
 
     /// <summary>Reads a tensor into a parameter of the same shape.</summary>
-    internal void Load(string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, MemoryMarshal.Cast<byte, float>(parameter.bytes));
+    internal void Load(string name, Tensor parameter) => CheckpointTensors.Read(checkpoint, name, parameter);
 
     /// <summary>Embeds tokens, [batch, length] to [batch, length, hidden], reading only their rows.</summary>
     internal Tensor Embed(long[] tokens, int batch)
@@ -158,29 +157,6 @@ public sealed class LlamaCheckpoint : IDisposable
             .SelectMany(index => shapes.Select(item => (Name: BlockPrefix(index) + item.Name, item.Shape)))
             .Concat(OuterTensors(config))
             .ToDictionary(item => item.Item1, item => item.Item2, StringComparer.Ordinal);
-        foreach (var (name, shape) in expected)
-        {
-            if (!checkpoint.Contains(name))
-            {
-                throw new NibbleException($"{checkpoint.Folder}: the checkpoint lacks the tensor '{name}', which a model of type '{config.ModelType}' has");
-            }
-
-            var entry = checkpoint.Entry(name);
-            if (!entry.Shape.SequenceEqual(shape))
-            {
-                throw new NibbleException($"{checkpoint.Folder}: tensor '{name}' has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
-            }
-
-            if (!entry.ElementType.IsFloatingPoint())
-            {
-                throw new NibbleException($"{checkpoint.Folder}: tensor '{name}' is {entry.ElementType}, expected F32, F16 or BF16");
-            }
-        }
-
-        var unknown = checkpoint.TensorNames.FirstOrDefault(name => !expected.ContainsKey(name) && !name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) && name != HeadWeightName);
-        if (unknown is not null)
-        {
-            throw new NibbleException($"{checkpoint.Folder}: the checkpoint holds the tensor '{unknown}', which a model of type '{config.ModelType}' with this config.json does not use");
-        }
+        CheckpointTensors.Require(checkpoint, expected, config.ModelType, name => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || name == HeadWeightName);
     }
 }

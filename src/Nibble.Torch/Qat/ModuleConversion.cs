@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Formats;
+using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using TorchSharp.Modules;
@@ -23,7 +24,7 @@ internal static class ModuleConversion
     private const string BiasSuffix = ".bias";
     private const string BatchCounter = "num_batches_tracked";
 
-    public static QuantizedModel Convert(PreparedModel prepared, string method, long seed, IReadOnlyDictionary<string, double> metrics)
+    public static QuantizedModel Convert(PreparedModel prepared, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
@@ -38,7 +39,7 @@ internal static class ModuleConversion
             .Concat(biases)
             .Select(item => Conversion.Stored(item.Key, item.Value, StoredAs(item.Key, item.Value)))
             .ToList();
-        return new QuantizedModel(Configuration(prepared), layers, floats, prepared.Recipe, new Provenance(Conversion.Version, method, seed, new Dictionary<string, string>(), metrics), string.Empty);
+        return new QuantizedModel(Configuration(prepared), layers, floats, recipe, new Provenance(Conversion.Version, method, seed, new Dictionary<string, string>(), metrics), string.Empty);
     }
 
     public static void Load(nn.Module module, QuantizedModel model)
@@ -78,7 +79,7 @@ internal static class ModuleConversion
                 }
 
                 expected.Remove(layer.Name + BiasSuffix);
-                twin = new QuantizableConv2d(convolution, convolution.weight!, nn.Parameter(tensor(bias.Values).to(convolution.weight!.device)));
+                twin = new QuantizableConv2d(convolution, convolution.weight!, (Parameter)nn.Parameter(tensor(bias.Values).to(convolution.weight!.device)).DetachFromDisposeScope());
             }
             else if (layer.Input is not null && twin is not IQuantizableLayer)
             {

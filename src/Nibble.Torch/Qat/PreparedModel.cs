@@ -1,6 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Qat.Adapters;
 using Nibble.Torch.Qat.BlockWise;
@@ -156,12 +157,34 @@ public sealed class PreparedModel
         return layers.ConvertAll(layer => layer.Convert());
     }
 
+    /// <summary>Lets static inputs begin with the ranges that the observers of their rules find on calibration data.</summary>
+    /// <param name="feed">Runs calibration data through the module, which is in evaluation and in float meanwhile; called once, and only where an input is static.</param>
+    /// <exception cref="NibbleException">The data never reaches a static input, or it is not finite there.</exception>
+    public void Calibrate(Action feed) => ModuleCalibration.Run(this, feed);
+
+    /// <summary>Lets static inputs begin with the ranges that the observers of their rules find on batches of inputs.</summary>
+    /// <param name="batches">Inputs of the module, read once, and only where an input of a layer is static. Each is disposed.</param>
+    /// <exception cref="NibbleException">The module takes more than a tensor, or an input is not finite.</exception>
+    public void Calibrate(IEnumerable<Tensor> batches) => Calibrate(() =>
+    {
+        ArgumentNullException.ThrowIfNull(batches);
+        var module = Module as nn.Module<Tensor, Tensor> ?? throw new NibbleException($"{Module.GetType().Name} does not take and yield one tensor; give {nameof(Calibrate)} a function that runs it");
+        foreach (var batch in batches)
+        {
+            using var scope = NewDisposeScope();
+            using (batch)
+            {
+                module.forward(batch);
+            }
+        }
+    });
+
     /// <summary>The quantized model of any module, which computes what the trained module computes in evaluation; see <see cref="QuantizationAware.Load"/>.</summary>
     /// <param name="seed">The seed of the training, noted in the model.</param>
     /// <param name="metrics">What was measured in training, by name, noted in the model.</param>
     /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
     /// <exception cref="NibbleException">The module holds a buffer that is not of a floating-point type.</exception>
-    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) => ModuleConversion.Convert(this, "qat", seed, metrics ?? new Dictionary<string, double>());
+    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) => ModuleConversion.Convert(this, Recipe, "qat", seed, metrics ?? new Dictionary<string, double>());
 
     private void Follow(double share)
     {

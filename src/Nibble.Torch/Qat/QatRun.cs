@@ -32,6 +32,9 @@ public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings S
     /// <summary>Steps between two checkpoints; null saves after about each minute.</summary>
     public int? CheckpointEvery { get; init; }
 
+    /// <summary>Where the teacher's predictions are kept for other runs; null computes them each time.</summary>
+    public TeacherCacheOptions? TeacherCache { get; init; }
+
     /// <summary>Whether what an interrupted run has left is thrown away.</summary>
     public bool Restart { get; init; }
 }
@@ -75,6 +78,7 @@ public static class QatRun
                 var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, text, CalibrationOptions.For(options.Source.Model.Config), options.Seed)
                 {
                     Checkpoints = new CheckpointOptions(checkpoint, options.CheckpointEvery),
+                    TeacherCache = options.TeacherCache,
                 };
                 trainer.Train(progress, cancellation);
                 var model = trainer.Convert();
@@ -122,6 +126,7 @@ public static class QatRun
         ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
         ["data"] = options.Text is { } text ? System.Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))) : $"{SelfText.Name} {options.Windows}",
         ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
+        ["teacher cache"] = options.TeacherCache?.Likeliest.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
         ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
     };
 }

@@ -1,7 +1,10 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -41,7 +44,7 @@ public static class QuantizationAware
         }
 
         var chosen = layers.Where(layer => recipe.RuleFor(layer.Path) is not null).ToList();
-        RequireOwnWeights(module, chosen);
+        RequireOwnWeights(module, nodes, chosen);
         foreach (var layer in chosen.Where(layer => layer.Module is Conv2d or QuantizableConv2d && recipe.RuleFor(layer.Path)!.Activations?.Scheme.Granularity is PerToken))
         {
             throw new NibbleException($"the recipe '{recipe.Name}' quantizes the input of the convolution '{layer.Path}' per token, but images have no tokens; use a static scheme per tensor, such as w8a8-static");
@@ -109,6 +112,9 @@ public static class QuantizationAware
         foreach (var (node, module) in replacements)
         {
             module.train(node.Module.training);
+
+            // The finalizer of a module disposes its tensors, which are the new module's now.
+            GC.SuppressFinalize(node.Module);
         }
     }
 
@@ -134,16 +140,27 @@ public static class QuantizationAware
     }
 
     /// <summary>A weight that is used elsewhere too would be two things at once: values of codes here, and something else there.</summary>
-    private static void RequireOwnWeights(nn.Module module, IReadOnlyList<ModuleNode> layers)
+    private static void RequireOwnWeights(nn.Module module, IReadOnlyList<ModuleNode> nodes, IReadOnlyList<ModuleNode> layers)
     {
-        var names = module.state_dict().Where(item => item.Value.numel() > 0).ToLookup(item => item.Value.storage<byte>().data_ptr(), item => item.Key);
+        // state_dict leaves a module or parameter out that it has seen already.
+        var parameters = nodes
+            .SelectMany(node => node.Module.named_parameters(false).Select(item => (Name: $"{node.Path}.{item.name}", Value: item.parameter)))
+            .Concat(module.named_parameters(false).Select(item => (Name: item.name, Value: item.parameter)))
+            .ToList();
         foreach (var layer in layers)
         {
             var weight = $"{layer.Path}.weight";
-            if (names.FirstOrDefault(group => group.Contains(weight)) is { } group && group.Count() > 1)
+            var own = parameters.Find(parameter => parameter.Name == weight).Value;
+            var others = parameters.Where(parameter => parameter.Name != weight && own is not null && IsSame(own, parameter.Value)).ToList();
+            if (others.Count > 0)
             {
-                throw new NibbleException($"the weight of '{layer.Path}' is also {string.Join(" and ", group.Where(name => name != weight).Select(name => $"'{name}'"))}, so it cannot be quantized by itself; keep both in float by a rule without weights, or give each a weight of its own");
+                throw new NibbleException($"the weight of '{layer.Path}' is also {string.Join(" and ", others.Select(parameter => $"'{parameter.Name}'"))}, so it cannot be quantized by itself; keep both in float by a rule without weights, or give each a weight of its own");
             }
         }
     }
+
+    // An Embedding hands out a new object for the same tensor each time.
+    private static bool IsSame(Tensor left, Tensor right) => left.Handle == right.Handle
+        || (left.device_type == DeviceType.CPU && right.device_type == DeviceType.CPU && left.is_contiguous() && right.is_contiguous()
+            && Unsafe.AreSame(ref MemoryMarshal.GetReference(left.bytes), ref MemoryMarshal.GetReference(right.bytes)));
 }

@@ -5,7 +5,6 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
-using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -44,6 +43,7 @@ public sealed class QuantizationAwareTrainer
 
     /// <summary>The float model, while training learns from it.</summary>
     private LlamaModel? teacher;
+    private TeacherCache? cache;
 
     /// <summary>Puts fake quantizers into a model.</summary>
     /// <param name="source">The float model, which will be trained in place.</param>
@@ -66,6 +66,16 @@ public sealed class QuantizationAwareTrainer
         this.recipe = recipe;
         this.calibration = calibration;
         Text = text;
+        if (settings.Precision == TrainingPrecision.BFloat16 && source.Model.Blocks[0].Attention.Key.Weight.device_type == TorchSharp.DeviceType.CPU)
+        {
+            throw new NibbleException("the precision bfloat16 needs a device with bfloat16 products; a CPU computes them about 100 times slower than float32: use precision: float32, or --device cuda where there is one");
+        }
+
+        foreach (var (_, linear) in source.Model.Linears)
+        {
+            linear.Precision = settings.Precision;
+        }
+
         text.RequireWindow(settings.SequenceLength);
         var training = text;
         if (settings.EvaluateEvery > 0)
@@ -132,6 +142,9 @@ public sealed class QuantizationAwareTrainer
     /// <summary>Where the training saves itself, and goes on from if a trainer that was created alike was interrupted; null keeps nothing.</summary>
     public CheckpointOptions? Checkpoints { get; init; }
 
+    /// <summary>Where the teacher's predictions are kept for other trainings; null computes them each time.</summary>
+    public TeacherCacheOptions? TeacherCache { get; init; }
+
     /// <summary>Trains; <see cref="TrainingLoop"/> says how.</summary>
     /// <param name="progress">Told after each step.</param>
     /// <param name="cancellation">Stops between steps; a checkpoint is written first, where <see cref="Checkpoints"/> are.</param>
@@ -145,6 +158,7 @@ public sealed class QuantizationAwareTrainer
 
         using var original = prepared is not null && settings.Distillation is not null ? Teacher(settings.Distillation, progress, cancellation) : null;
         teacher = original?.Model;
+        cache = original is not null && TeacherCache is { } options ? new TeacherCache(options, original, windows.Text, settings.SequenceLength, settings.Distillation!.Temperature) : null;
         source.Model.Recompute = settings.Recompute;
         try
         {
@@ -152,7 +166,7 @@ public sealed class QuantizationAwareTrainer
         }
         finally
         {
-            teacher = null;
+            (teacher, cache) = (null, null);
             source.Model.Recompute = false;
         }
 
@@ -194,7 +208,7 @@ public sealed class QuantizationAwareTrainer
 
         try
         {
-            var steps = settings with { Steps = distillation.TeacherSteps, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
+            var steps = settings with { Steps = distillation.TeacherSteps, LearningRate = settings.FloatLearningRate ?? settings.LearningRate, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
             new QuantizationAwareTrainer(model, recipe: null, steps, windows.Text, new CalibrationOptions(), seed)
             {
                 Checkpoints = Checkpoints is { } own ? own with { Path = own.Path + ".teacher" } : null,
@@ -231,6 +245,7 @@ public sealed class QuantizationAwareTrainer
             BeginStep = step => prepared?.BeginStep(step, settings.Steps),
             HeldOutLoss = heldOut is null ? null : HeldOutLoss,
             SettledStep = prepared is null ? 1 : SettledStep(settings),
+            IsLogLikelihood = prepared is null || settings.Distillation is null,
             TokensPerStep = settings.BatchSize * settings.SequenceLength,
         };
     }
@@ -246,28 +261,37 @@ public sealed class QuantizationAwareTrainer
     private Tensor Loss(int step, int part)
     {
         var rows = settings.BatchSize / settings.Accumulation;
-        var batch = windows.Text.Batch(windows.Starts(step).AsSpan(part * rows, rows), settings.SequenceLength);
-        var loss = teacher is null ? CrossEntropy(batch) : Distilled(batch, teacher, settings.Distillation!);
+        var starts = windows.Starts(step).AsSpan(part * rows, rows);
+        var loss = teacher is null ? CrossEntropy(windows.Text.Batch(starts, settings.SequenceLength)) : Distilled(starts, teacher, settings.Distillation!);
         return prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(step) * prepared.Dampening());
     }
 
-    private Tensor Distilled(Tensor batch, LlamaModel teacher, DistillationSettings distillation)
+    private Tensor Distilled(ReadOnlySpan<int> starts, LlamaModel teacher, DistillationSettings distillation)
     {
-        var tokens = batch.narrow(1, 0, settings.SequenceLength - 1);
-        Prediction expected;
+        var batch = windows.Text.Batch(starts, settings.SequenceLength);
+        var tokens = TokensOf(batch);
+        var student = Prediction.Of(source.Model, tokens, blocks: distillation.Hidden > 0);
+        Prediction? expected = null;
+        TeacherPrediction? known = null;
         using (no_grad())
         {
-            expected = Prediction.Of(teacher, tokens, blocks: distillation.Hidden > 0);
+            // The blocks' outputs are too many to be kept.
+            expected = cache is null || distillation.Hidden > 0 ? Prediction.Of(teacher, tokens, blocks: distillation.Hidden > 0) : null;
+            known = cache?.Get(starts, missing => teacher.forward(TokensOf(windows.Text.Batch(missing, settings.SequenceLength))));
         }
 
-        var student = Prediction.Of(source.Model, tokens, blocks: distillation.Hidden > 0);
-        return DistillationLoss.Of(student, expected, () => CrossEntropy(student.Logits, batch), distillation);
+        var divergence = known is null
+            ? DistillationLoss.Divergence(student.Logits, expected!.Logits, distillation.Temperature)
+            : DistillationLoss.Divergence(student.Logits, known, distillation.Temperature);
+        return DistillationLoss.Of(divergence, () => CrossEntropy(student.Logits, batch), () => DistillationLoss.BlockError(student.Blocks, expected!.Blocks), distillation);
     }
+
+    private static Tensor TokensOf(Tensor batch) => batch.narrow(1, 0, batch.shape[1] - 1);
 
     /// <summary>The weight of the dampening penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
     private double DampeningWeight(int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
 
-    private Tensor CrossEntropy(Tensor batch) => CrossEntropy(source.Model.forward(batch.narrow(1, 0, settings.SequenceLength - 1)), batch);
+    private Tensor CrossEntropy(Tensor batch) => CrossEntropy(source.Model.forward(TokensOf(batch)), batch);
 
     private static Tensor CrossEntropy(Tensor logits, Tensor batch) =>
         nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, logits.shape[1]).reshape(-1));

@@ -99,7 +99,7 @@ public sealed class TrainingLoop
                 }
 
                 Advance(optimizer, Step + 1);
-                progress?.Report(new RunProgress("train", Step, settings.Steps, losses[^1].Loss) { Tokens = task.TokensPerStep, HeldOutLoss = heldOut.Count > 0 ? heldOut[^1].Loss : null });
+                progress?.Report(Progress());
                 if (checkpoints?.Every is { } every ? Step % every == 0 : Stopwatch.GetElapsedTime(lastSave) > CheckpointOptions.Interval)
                 {
                     Save();
@@ -127,6 +127,17 @@ public sealed class TrainingLoop
                 lastSave = Stopwatch.GetTimestamp();
             }
         }
+    }
+
+    private RunProgress Progress()
+    {
+        var look = heldOut.Count > 0 ? heldOut[^1].Loss : (double?)null;
+        return new RunProgress("train", Step, settings.Steps, losses[^1].Loss)
+        {
+            Tokens = task.TokensPerStep,
+            Perplexity = task.IsLogLikelihood ? Math.Exp(losses[^1].Loss) : look is { } loss ? Math.Exp(loss) : null,
+            HeldOutLoss = look,
+        };
     }
 
     private void Advance(AdamW optimizer, int step)
@@ -184,7 +195,7 @@ public sealed class TrainingLoop
         {
             if (loss < bestLoss)
             {
-                best?.Dispose();
+                best?.Release();
                 best = new Snapshot([.. parameters.Select(Copy)], [.. task.States.Select(state => state.Save())]);
                 (bestLoss, worseLooks) = (loss, 0);
             }
@@ -238,7 +249,7 @@ public sealed class TrainingLoop
             state.Load(value);
         }
 
-        best.Dispose();
+        best.Release();
         best = null;
     }
 
@@ -358,9 +369,9 @@ public sealed class TrainingLoop
     }
 
     /// <summary>The parameters and states of a step.</summary>
-    private sealed record Snapshot(Tensor[] Parameters, float[][] States) : IDisposable
+    private sealed record Snapshot(Tensor[] Parameters, float[][] States)
     {
-        public void Dispose() => Array.ForEach(Parameters, value => value.Dispose());
+        public void Release() => Array.ForEach(Parameters, value => value.Dispose());
     }
 
     /// <summary>What stands in a checkpoint under which name.</summary>

@@ -45,6 +45,9 @@ public sealed record TrainingTask(IReadOnlyList<ParameterGroup> Groups, Func<int
     /// <summary>The first step of the final form of the quantization: losses before it say nothing about those after it.</summary>
     public int SettledStep { get; init; } = 1;
 
+    /// <summary>Whether the loss is the negative log-likelihood of tokens, so that its exponential is a perplexity.</summary>
+    public bool IsLogLikelihood { get; init; }
+
     /// <summary>Tokens, or other units, in a step; 0 where nothing counts them.</summary>
     public int TokensPerStep { get; init; }
 }

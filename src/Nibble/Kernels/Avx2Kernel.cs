@@ -340,27 +340,26 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         private readonly Vector256<float> scale = Vector256.Create(grid.Scale);
         private readonly Vector256<float> lowest = Vector256.Create(grid.Lowest);
         private readonly Vector256<float> highest = Vector256.Create(grid.Highest);
-        private readonly Vector256<float> above = Vector256.Create(grid.Above);
         private readonly Vector256<float> shift = Vector256.Create(grid.Shift);
         private readonly bool stretched = grid.Shift != 0;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Vector256<float> FakeQuantize(Vector256<float> values) => scale * Step(values / scale);
+        public Vector256<float> FakeQuantize(Vector256<float> values) => scale * (Clamp(Round(values / scale)) + shift);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public (Vector256<float> Inside, Vector256<float> Residual) Backward(Vector256<float> values)
         {
             var steps = values / scale;
-            var inside = Avx.And(Avx.CompareGreaterThanOrEqual(steps, lowest), Avx.CompareLessThanOrEqual(steps, above));
-            return (inside, Step(steps) - Avx.And(inside, steps));
+            var step = Round(steps);
+            var inside = Avx.And(Avx.CompareGreaterThanOrEqual(step, lowest), Avx.CompareLessThanOrEqual(step, highest));
+            return (inside, Clamp(step) + shift - Avx.And(inside, steps));
         }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private Vector256<float> Round(Vector256<float> steps) => stretched ? Avx.Floor(steps) : Avx.RoundToNearestInteger(steps);
 
         // Of two operands of which one is NaN, minimum and maximum return the second.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private Vector256<float> Step(Vector256<float> steps)
-        {
-            var step = stretched ? Avx.Floor(steps) : Avx.RoundToNearestInteger(steps);
-            return Avx.Min(highest, Avx.Max(lowest, step)) + shift;
-        }
+        private Vector256<float> Clamp(Vector256<float> step) => Avx.Min(highest, Avx.Max(lowest, step));
     }
 }

@@ -7,27 +7,24 @@ namespace Nibble.Kernels;
 /// <param name="Shift">0, or 1/2 for a stretched grid, which lies evenly around zero (ParetoQ, Liu et al. 2025).</param>
 internal readonly record struct TrainingGrid(float Scale, float Lowest, float Highest, float Shift)
 {
-    /// <summary>Where gradients cease to pass, in steps: a stretched grid's highest step reaches from Highest to Highest + 1.</summary>
-    public float Above => Highest + (2 * Shift);
-
     /// <summary>The value on the grid; NaN stays NaN.</summary>
-    public float FakeQuantize(float value) => Scale * Step(value / Scale);
+    public float FakeQuantize(float value) => Scale * (Clamp(Round(value / Scale)) + Shift);
 
     /// <summary>The gradients of one value, given the gradient of what it became: its own, its part of the scale's, and what counts for the zero point.</summary>
+    /// <remarks>A value is inside where the step that it rounds to is one of the grid's, as in PyTorch's learnable fake quantizer; LSQ's equation 3 ends half a step earlier.</remarks>
     public (float Value, double Scale, double Outside) Backward(float value, float gradient)
     {
         var steps = value / Scale;
-        var inside = steps >= Lowest && steps <= Above;
-        var residual = Step(steps) - (inside ? steps : 0);
+        var step = Round(steps);
+        var inside = step >= Lowest && step <= Highest;
+        var residual = Clamp(step) + Shift - (inside ? steps : 0);
         return (inside ? gradient : 0, (double)gradient * residual, inside ? 0 : gradient);
     }
 
-    // Adding the shift, even 0, takes the sign from a negative zero.
-    private float Step(float steps)
-    {
-        var step = Shift == 0 ? MathF.Round(steps, MidpointRounding.ToEven) : MathF.Floor(steps);
-        return (step < Lowest ? Lowest : step > Highest ? Highest : step) + Shift;
-    }
+    private float Round(float steps) => Shift == 0 ? MathF.Round(steps, MidpointRounding.ToEven) : MathF.Floor(steps);
+
+    // NaN stays; adding the shift afterwards, even 0, takes the sign from a negative zero.
+    private float Clamp(float step) => step < Lowest ? Lowest : step > Highest ? Highest : step;
 }
 
 /// <summary>The gradients that a run of values gives to the scale and zero point that they share.</summary>

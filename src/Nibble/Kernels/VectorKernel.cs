@@ -244,28 +244,30 @@ internal sealed class VectorKernel : IQuantizationKernel
         private readonly Vector<float> scale = new(grid.Scale);
         private readonly Vector<float> lowest = new(grid.Lowest);
         private readonly Vector<float> highest = new(grid.Highest);
-        private readonly Vector<float> above = new(grid.Above);
         private readonly Vector<float> shift = new(grid.Shift);
         private readonly bool stretched = grid.Shift != 0;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Vector<float> FakeQuantize(Vector<float> values) => scale * Step(values / scale);
+        public Vector<float> FakeQuantize(Vector<float> values) => scale * (Clamp(Round(values / scale)) + shift);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public (Vector<int> Inside, Vector<float> Residual) Backward(Vector<float> values)
         {
             var steps = values / scale;
-            var inside = Vector.GreaterThanOrEqual(steps, lowest) & Vector.LessThanOrEqual(steps, above);
-            return (inside, Step(steps) - Vector.ConditionalSelect(inside, steps, Vector<float>.Zero));
+            var step = Round(steps);
+            var inside = Vector.GreaterThanOrEqual(step, lowest) & Vector.LessThanOrEqual(step, highest);
+            return (inside, Clamp(step) + shift - Vector.ConditionalSelect(inside, steps, Vector<float>.Zero));
         }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private Vector<float> Round(Vector<float> steps) => stretched ? Vector.Floor(steps) : Vector.Round(steps, MidpointRounding.ToEven);
 
         // By comparison, which is false for NaN: minimum and maximum treat it differently on different machines.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private Vector<float> Step(Vector<float> steps)
+        private Vector<float> Clamp(Vector<float> step)
         {
-            var step = stretched ? Vector.Floor(steps) : Vector.Round(steps, MidpointRounding.ToEven);
             step = Vector.ConditionalSelect(Vector.LessThan(step, lowest), lowest, step);
-            return Vector.ConditionalSelect(Vector.GreaterThan(step, highest), highest, step) + shift;
+            return Vector.ConditionalSelect(Vector.GreaterThan(step, highest), highest, step);
         }
     }
 }

@@ -113,6 +113,15 @@ public sealed class InterruptedQatTests : IDisposable
         Assert.False(Directory.Exists(Job("ruined")));
     }
 
+    [Fact]
+    public async Task A_device_that_this_machine_lacks_is_refused()
+    {
+        var run = await CommandRun.Of([.. Command("out"), "--device", "cuda:3"]);
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.StartsWith("nibble: the device cuda:3 ", run.Error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(Job("out")));
+    }
+
     private string Job(string name) => folder.At(name + ".job");
 
     private string[] Command(string name, string? data = null) =>

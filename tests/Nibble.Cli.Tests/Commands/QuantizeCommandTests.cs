@@ -57,6 +57,26 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Qat_without_data_trains_on_what_the_model_writes_and_draws_its_curves()
+    {
+        var recipe = folder.Write("recipe.yaml", "preset: w2a16-g32\nqat: { sequenceLength: 16, batchSize: 2, evaluateEvery: 2, distillation: { weight: 0.5, hidden: 1 }, recompute: true }");
+        string[] arguments = ["qat", folder.Model, "-r", recipe, "-d", "self", "--steps", "4", "--windows", "5"];
+        var run = await CommandRun.Succeeds([.. arguments, "-o", folder.At("out"), "--report", folder.At("report.html"), "--json"]);
+        await CommandRun.Succeeds([.. arguments, "-o", folder.At("again"), "--report", folder.At("again.html")]);
+
+        Assert.Equal("5 windows of 16 tokens of text that the float model wrote itself", run.Json.GetProperty("calibration").GetString());
+        Assert.Contains("sample 80/80", run.Error, StringComparison.Ordinal);
+        Assert.Contains("train 4/4 loss", run.Error, StringComparison.Ordinal);
+        Assert.Contains("held out", run.Error, StringComparison.Ordinal);
+        Assert.Contains("tokens/s", run.Error, StringComparison.Ordinal);
+        var report = await File.ReadAllTextAsync(folder.At("report.html"), TestContext.Current.CancellationToken);
+        Assert.Contains(">held out</text>", report, StringComparison.Ordinal);
+        Assert.Contains(">training</text>", report, StringComparison.Ordinal);
+        Assert.Equal(report, await File.ReadAllTextAsync(folder.At("again.html"), TestContext.Current.CancellationToken));
+        Assert.Equal(TinyFolder.ContentOf(folder.At("out")), TinyFolder.ContentOf(folder.At("again")));
+    }
+
+    [Fact]
     public async Task Qat_lowers_the_loss_that_ptq_leaves()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w2a16-g32", "-o", folder.At("ptq"));

@@ -42,17 +42,19 @@ public class TrainingGridTests
         Assert.Equal(expected * 0.25f, new TrainingGrid(0.25f, -2, 1, 0.5f).FakeQuantize(steps * 0.25f));
 
     [Theory]
-    // Inside, both ends included: the gradient passes, the scale gets round(v) - v.
+    // Inside, where the nearest step is one of the grid's: the gradient passes, the scale gets round(v) - v.
     [InlineData(0f, 0.6f, 2, 2 * 0.4, 0)]
     [InlineData(0f, -2f, 2, 0, 0)]
     [InlineData(0f, 1f, 2, 0, 0)]
     // Outside: it stops, the scale gets the end.
-    [InlineData(0f, 1.25f, 0, 2 * 1, 2)]
-    [InlineData(0f, -2.5f, 0, 2 * -2, 2)]
+    [InlineData(0f, 1.25f, 2, 2 * -0.25, 0)]
+    [InlineData(0f, 1.75f, 0, 2 * 1, 2)]
+    [InlineData(0f, -2.5f, 2, 2 * 0.5, 0)]
+    [InlineData(0f, -2.75f, 0, 2 * -2, 2)]
     // Stretched by half a step, the highest step reaches to 2.
     [InlineData(0.5f, 0.6f, 2, 2 * -0.1, 0)]
     [InlineData(0.5f, 1.75f, 2, 2 * -0.25, 0)]
-    [InlineData(0.5f, 2f, 2, 2 * -0.5, 0)]
+    [InlineData(0.5f, 2f, 0, 2 * 1.5, 2)]
     [InlineData(0.5f, 2.5f, 0, 2 * 1.5, 2)]
     [InlineData(0.5f, -2.5f, 0, 2 * -1.5, 2)]
     public void GradientsAreThoseOfLsq(float shift, float steps, float value, double scale, double outside)

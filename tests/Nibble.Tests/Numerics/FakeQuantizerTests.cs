@@ -48,7 +48,7 @@ public class FakeQuantizerTests
                 var zeroPoint = scheme.Symmetric ? 0 : zeroPoints[group];
                 var (low, high) = (scheme.Codes.Min - zeroPoint, scheme.Codes.Max - zeroPoint);
                 var steps = values[i] / scales[group];
-                var inside = steps >= low && steps <= high;
+                var inside = MathF.Round(steps) >= low && MathF.Round(steps) <= high;
                 expected[i] = inside ? gradients[i] : 0;
                 scaleSums[group] += gradients[i] * (inside ? (double)(MathF.Round(steps) - steps) : steps < low ? low : high);
                 outsideSums[group] += inside ? 0 : gradients[i] * -(double)scales[group];

@@ -5,6 +5,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 using Nibble.Torch.Tests.Shared;
@@ -107,7 +108,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         var before = tiny.Tensors();
         Assert.All(model.Model.named_parameters(), item => Assert.NotEqual(before[item.name].Values, Bits.Of(item.parameter)));
         Assert.Equal(Enumerable.Range(1, 5), trainer.Losses.Select(point => point.Step));
-        Assert.Equal(trainer.Losses.Select(point => new RunProgress("train", point.Step, 5, point.Loss) { Tokens = 32 }), told.All);
+        Assert.Equal(trainer.Losses.Select(point => new RunProgress("train", point.Step, 5, point.Loss) { Tokens = 32, Perplexity = Math.Exp(point.Loss) }), told.All);
         Assert.Equal(trainer.Losses[^1].Loss, trainer.Convert().Provenance.Metrics["finalTrainingLoss"]);
     }
 
@@ -214,6 +215,134 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     public void Schedule_RisesAndFallsAlongACosine(double warmUp, int step, double expected) =>
         Assert.Equal(expected, TrainingLoop.Schedule(new QatSettings { Steps = 100, WarmUp = warmUp, FinalLearningRate = 0.01 }, step), 1e-12);
 
+    [Theory]
+    [InlineData("w4a16-g8")]
+    [InlineData("w4a8-static")]
+    public void Recompute_ChangesNothing(string preset)
+    {
+        foreach (var activations in new[] { ActivationEstimator.LearnedScale, ActivationEstimator.StraightThrough })
+        {
+            var (plain, again) = (LossesAndFiles(preset, Short with { Activations = activations }), LossesAndFiles(preset, Short with { Activations = activations, Recompute = true }));
+            Assert.Equal(plain.Losses, again.Losses);
+            Assert.Equal(plain.Files, again.Files);
+        }
+    }
+
+    [Fact]
+    public void Recompute_KeepsOnlyWhatGoesIntoTheBlocks()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var text = Texts.Random(100);
+        long Kept(bool recompute)
+        {
+            model.Model.Recompute = recompute;
+            using var scope = NewDisposeScope();
+            using var pause = CollectorPause.Begin();
+            var before = scope.DisposablesCount;
+            model.Model.forward(text.Batch([0], 16));
+            return scope.DisposablesCount - before;
+        }
+
+        // Without recomputation the tensors of both blocks are still there when the backward pass begins.
+        Assert.InRange(Kept(recompute: true), 1, Kept(recompute: false) / 2);
+    }
+
+    [Fact]
+    public void Dampening_IsPartOfTheLoss()
+    {
+        var (without, with) = (LossesAndFiles("w2a16-g8", Short), LossesAndFiles("w2a16-g8", Short with { Dampening = 0.1 }));
+        Assert.True(with.Losses[^1].Loss > without.Losses[^1].Loss + 0.1);
+    }
+
+    [Theory]
+    [InlineData(1, 0)]
+    [InlineData(1, 0.5)]
+    public void Distillation_BringsTheModelNearerToItsTeacher(double weight, double hidden)
+    {
+        var settings = Short with { Steps = 30, LearningRate = 3e-3, Distillation = new DistillationSettings { Weight = weight, Temperature = 2, Hidden = hidden } };
+        var losses = LossesAndFiles("w3a16-g8", settings).Losses;
+        Assert.True(losses[^1].Loss < (0.9 * losses[0].Loss));
+    }
+
+    [Fact]
+    public void Distillation_AtFullPrecisionHasNothingToLearn()
+    {
+        var settings = Short with { Steps = 1, Distillation = new DistillationSettings { Hidden = 1 } };
+        Assert.InRange(LossesAndFiles("w8a16-g8", settings).Losses[0].Loss, 1e-9, 0.01);
+    }
+
+    [Theory]
+    [InlineData(1, 1000, 1e-3)]
+    [InlineData(1, 200, 2e-2)]
+    [InlineData(0, 1000, 1e-3)]
+    public void TeacherCache_GivesTheSameLosses_WhetherOrNotItIsFilled(double hidden, int tokens, double tolerance)
+    {
+        var settings = Short with { LearningRate = 1e-3, Accumulation = 2, Distillation = new DistillationSettings { Weight = 0.8, Temperature = 2, Hidden = hidden } };
+        IReadOnlyList<TrainingPoint> Train(TeacherCacheOptions? cache, int seed = 1)
+        {
+            using var model = new TinyLlama().Open(folder);
+            var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w3a16-g8"), settings, Texts.Random(100), Calibration, seed) { TeacherCache = cache };
+            trainer.Train();
+            return trainer.Losses;
+        }
+
+        var (plain, cache) = (Train(null), new TeacherCacheOptions(folder.File("cache"), tokens));
+        var first = Train(cache);
+        var written = Directory.EnumerateFiles(cache.Folder, "*.bin", SearchOption.AllDirectories).ToDictionary(path => path, File.GetLastWriteTimeUtc);
+        Assert.InRange(written.Count, 5, 10);
+        Assert.Equal(first, Train(cache));
+        Assert.All(written, file => Assert.Equal(file.Value, File.GetLastWriteTimeUtc(file.Key)));
+        Assert.All(plain.Zip(first), pair => Assert.Equal(pair.First.Loss, pair.Second.Loss, tolerance * pair.First.Loss));
+
+        File.WriteAllBytes(written.Keys.First(), new byte[3]);
+        Assert.Contains("found 3 bytes, expected", Assert.Throws<NibbleException>(() => Train(cache)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void BFloat16_IsRefusedOnTheCpu_WhereItIsFarSlower()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var refused = Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, null, Short with { Precision = TrainingPrecision.BFloat16 }, Texts.Random(100), Calibration, 1));
+        Assert.StartsWith("the precision bfloat16 needs a device with bfloat16 products", refused.Message, StringComparison.Ordinal);
+
+        using var scope = NewDisposeScope();
+        var linear = model.Model.Linears[0].Value;
+        var x = ones(1, linear.InFeatures);
+        var single = Bits.Of(linear.forward(x));
+        linear.Precision = TrainingPrecision.BFloat16;
+        var y = linear.forward(x);
+        Assert.Equal(float32, y.dtype);
+        Assert.All(single.Zip(Bits.Of(y)), pair => Assert.Equal(pair.First, pair.Second, 0.03));
+        Assert.NotEqual(single, Bits.Of(y));
+    }
+
+    [Fact]
+    public void HeldOutText_IsTheEndOfTheText_AndNeverTrainedOn()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var text = Texts.Random(100);
+        var settings = Short with { EvaluateEvery = 2 };
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-g8"), settings, text, Calibration, 1);
+        trainer.Train();
+        Assert.Equal([2, 4, 5], trainer.HeldOutLosses.Select(point => point.Step));
+        Assert.Equal(trainer.HeldOutLosses[^1].Loss, trainer.Convert().Provenance.Metrics["finalHeldOutLoss"]);
+
+        using (NewDisposeScope())
+        {
+            var window = text.Batch([84], 16);
+            var logits = model.Model.forward(window.narrow(1, 0, 15));
+            Assert.Equal(nn.functional.cross_entropy(logits[0], window[0].narrow(0, 1, 15)).item<float>(), trainer.HeldOutLosses[^1].Loss, 1e-5);
+        }
+
+        using var other = new TinyLlama().Open(folder);
+        var changed = text with { Ids = [.. text.Ids[..84], .. Enumerable.Repeat(7, 16)] };
+        var again = new QuantizationAwareTrainer(other, RecipePresets.Parse("w4a16-g8"), settings, changed, Calibration, 1);
+        again.Train();
+        Assert.Equal(trainer.Losses, again.Losses);
+        Assert.NotEqual(trainer.HeldOutLosses, again.HeldOutLosses);
+        Assert.Contains("expected at least two windows of 16", Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(other, null, settings, Texts.Random(31), Calibration, 1)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Train_StopsBetweenSteps()
     {
@@ -259,7 +388,35 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
             StringComparison.Ordinal);
     }
 
+    private (IReadOnlyList<TrainingPoint> Losses, SortedDictionary<string, byte[]> Files) LossesAndFiles(string preset, QatSettings settings)
+    {
+        using var model = new TinyLlama().Open(folder);
+
+        // The recipe's settings are stored: what computes the same is compared under the same ones.
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse(preset), settings, Texts.Random(100), Calibration, 1);
+        trainer.Train();
+        var path = folder.File(Guid.NewGuid().ToString());
+        QuantizedModelFile.Save(trainer.Convert(), path);
+        var files = TemporaryFolder.Contents(path);
+        files.Remove("nibble.json");
+        return (trainer.Losses, files);
+    }
+
     private void RequireConversionKeeps(LoadedModel model, Recipe recipe, GradientEstimator estimator) => RequireConversionKeeps(model, recipe, Short with { Estimator = estimator });
+
+    private (IReadOnlyList<TrainingPoint> Losses, SortedDictionary<string, byte[]> Files) Trained(string preset, QatSettings settings)
+    {
+        using var model = new TinyLlama().Open(folder);
+
+        // The recipe's settings are stored: what computes the same is compared under the same ones.
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse(preset), settings, Texts.Random(100), Calibration, 1);
+        trainer.Train();
+        var path = folder.File(Guid.NewGuid().ToString());
+        QuantizedModelFile.Save(trainer.Convert(), path);
+        var files = TemporaryFolder.Contents(path);
+        files.Remove("nibble.json");
+        return (trainer.Losses, files);
+    }
 
     private void RequireConversionKeeps(LoadedModel model, Recipe recipe, QatSettings settings)
     {

@@ -76,70 +76,54 @@ public sealed record LlamaConfig
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>
     /// <exception cref="NibbleException">The text is not a configuration of a supported model.</exception>
-    public static LlamaConfig Parse(string json, string source)
-    {
-        try
-        {
-            using var document = JsonDocument.Parse(json);
-            return new Reader(document.RootElement, source).Read();
-        }
-        catch (JsonException e)
-        {
-            throw new NibbleException($"{source}: not valid JSON ({e.Message})", e);
-        }
-    }
+    public static LlamaConfig Parse(string json, string source) => ConfigReader.Parse(json, source, config => new Reader(config).Read());
 
-    private readonly struct Reader(JsonElement root, string source)
+    private readonly struct Reader(ConfigReader config)
     {
         public LlamaConfig Read()
         {
-            if (root.ValueKind != JsonValueKind.Object)
-            {
-                throw new NibbleException($"{source}: found {root.ValueKind}, expected an object");
-            }
-
-            var type = Text("model_type", string.Empty);
+            var type = config.Text("model_type", string.Empty);
             RequireDense(type);
             if (!SupportedTypes.Contains(type))
             {
-                throw new NibbleException($"{source}: model_type is '{type}', which is not supported; supported: {string.Join(", ", SupportedTypes)} (SmolLM checkpoints are of type llama)");
+                throw new NibbleException($"{config.Source}: model_type is '{type}', which is not supported; supported: {string.Join(", ", SupportedTypes)} (SmolLM checkpoints are of type llama)");
             }
 
-            var activation = Text("hidden_act", "silu");
+            var activation = config.Text("hidden_act", "silu");
             if (activation != "silu")
             {
-                throw new NibbleException($"{source}: hidden_act is '{activation}', expected 'silu'");
+                throw new NibbleException($"{config.Source}: hidden_act is '{activation}', expected 'silu'");
             }
 
-            var hidden = Positive("hidden_size");
-            var heads = Positive("num_attention_heads");
-            var keyValueHeads = Positive("num_key_value_heads", heads);
-            var headSize = Positive("head_dim", Math.Max(1, hidden / heads));
+            var hidden = config.Positive("hidden_size");
+            var heads = config.Positive("num_attention_heads");
+            var keyValueHeads = config.Positive("num_key_value_heads", heads);
+            var headSize = config.Positive("head_dim", Math.Max(1, hidden / heads));
             if (heads % keyValueHeads != 0 || headSize % 2 != 0)
             {
-                throw new NibbleException($"{source}: {heads} attention heads, {keyValueHeads} key-value heads, heads of {headSize}; expected the heads to be a multiple of the key-value heads, and an even head size");
+                throw new NibbleException($"{config.Source}: {heads} attention heads, {keyValueHeads} key-value heads, heads of {headSize}; expected the heads to be a multiple of the key-value heads, and an even head size");
             }
 
-            var attentionBias = Flag("attention_bias", type == "qwen2");
-            var rotary = Rotary("rope_parameters") ?? Rotary("rope_scaling");
+            var attentionBias = config.Flag("attention_bias", type == "qwen2");
+            var rotary = config.Object("rope_parameters") ?? config.Object("rope_scaling");
             return new LlamaConfig
             {
                 ModelType = type,
-                VocabularySize = Positive("vocab_size"),
+                VocabularySize = config.Positive("vocab_size"),
                 HiddenSize = hidden,
-                IntermediateSize = Positive("intermediate_size"),
-                Layers = Positive("num_hidden_layers"),
+                IntermediateSize = config.Positive("intermediate_size"),
+                Layers = config.Positive("num_hidden_layers"),
                 Heads = heads,
                 KeyValueHeads = keyValueHeads,
                 HeadSize = headSize,
-                MaxPositions = Positive("max_position_embeddings", 2048),
-                NormEpsilon = Number("rms_norm_eps", 1e-6),
-                RotaryBase = rotary is { } r && r.Get("rope_theta") is not null ? r.Number("rope_theta", 0) : Number("rope_theta", 10000),
-                RotaryScaling = rotary?.Scaling(),
-                TiedHead = Flag("tie_word_embeddings", false),
+                MaxPositions = config.Positive("max_position_embeddings", 2048),
+                NormEpsilon = config.Number("rms_norm_eps", 1e-6),
+                RotaryBase = rotary is { } r && r.Get("rope_theta") is not null ? r.Number("rope_theta", 0) : config.Number("rope_theta", 10000),
+                RotaryScaling = rotary is { } scaled ? Scaling(scaled) : null,
+                TiedHead = config.Flag("tie_word_embeddings", false),
                 QueryKeyValueBias = attentionBias,
                 OutputBias = attentionBias && type != "qwen2",
-                FeedForwardBias = Flag("mlp_bias", false),
+                FeedForwardBias = config.Flag("mlp_bias", false),
                 QueryKeyNorm = type == "qwen3",
                 SlidingWindow = Window(type),
             };
@@ -150,7 +134,7 @@ public sealed record LlamaConfig
         {
             foreach (var key in (string[])["num_local_experts", "num_experts", "n_routed_experts"])
             {
-                if (Get(key) is { ValueKind: JsonValueKind.Number } count && count.TryGetInt64(out var experts) && experts > 1)
+                if (config.Get(key) is { ValueKind: JsonValueKind.Number } count && count.TryGetInt64(out var experts) && experts > 1)
                 {
                     throw Mixture($"{key} is {experts}");
                 }
@@ -163,55 +147,21 @@ public sealed record LlamaConfig
         }
 
         private NibbleException Mixture(string sign) =>
-            new($"{source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types {string.Join(", ", SupportedTypes)}");
+            new($"{config.Source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types {string.Join(", ", SupportedTypes)}");
 
         private int? Window(string type) =>
-            (type == "mistral" || Flag("use_sliding_window", false)) && Get("sliding_window") is not null ? Positive("sliding_window") : null;
+            (type == "mistral" || config.Flag("use_sliding_window", false)) && config.Get("sliding_window") is not null ? config.Positive("sliding_window") : null;
 
-        private Reader? Rotary(string name) => Get(name) is { } value
-            ? value.ValueKind == JsonValueKind.Object ? new Reader(value, $"{source}: {name}") : throw Wrong(name, value, "an object")
-            : null;
-
-        private RotaryScaling? Scaling()
+        private static RotaryScaling? Scaling(ConfigReader config)
         {
-            var kind = Text("rope_type", Text("type", "default"));
+            var kind = config.Text("rope_type", config.Text("type", "default"));
             return kind switch
             {
                 "default" => null,
-                "linear" => new RotaryScaling(Number("factor"), 1, 1, 0),
-                "llama3" => new RotaryScaling(Number("factor"), Number("low_freq_factor"), Number("high_freq_factor"), Positive("original_max_position_embeddings")),
-                _ => throw new NibbleException($"{source}: rotary scaling of type '{kind}' is not supported; supported: default, linear, llama3"),
+                "linear" => new RotaryScaling(config.Number("factor"), 1, 1, 0),
+                "llama3" => new RotaryScaling(config.Number("factor"), config.Number("low_freq_factor"), config.Number("high_freq_factor"), config.Positive("original_max_position_embeddings")),
+                _ => throw new NibbleException($"{config.Source}: rotary scaling of type '{kind}' is not supported; supported: default, linear, llama3"),
             };
         }
-
-        private JsonElement? Get(string name) =>
-            root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
-
-        private string Text(string name, string absent) => Get(name) is { } value
-            ? value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Wrong(name, value, "a text")
-            : absent;
-
-        private bool Flag(string name, bool absent) => Get(name) is { } value
-            ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
-            : absent;
-
-        private double Number(string name, double? absent = null) => Get(name) is { } value
-            ? value.ValueKind == JsonValueKind.Number ? value.GetDouble() : throw Wrong(name, value, "a number")
-            : absent ?? throw new NibbleException($"{source}: '{name}' is missing, expected a number");
-
-        private int Positive(string name, int absent = 0)
-        {
-            if (Get(name) is not { } value)
-            {
-                return absent > 0 ? absent : throw new NibbleException($"{source}: '{name}' is missing, expected a positive integer");
-            }
-
-            return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number is > 0 and <= 1 << 24
-                ? number
-                : throw Wrong(name, value, "a positive integer of at most 2^24");
-        }
-
-        private NibbleException Wrong(string name, JsonElement found, string expected) =>
-            new($"{source}: '{name}' is {found.GetRawText()}, expected {expected}");
     }
 }

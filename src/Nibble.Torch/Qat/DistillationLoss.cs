@@ -21,15 +21,18 @@ internal sealed record Prediction(Tensor Logits, IReadOnlyList<Tensor> Blocks)
 /// <summary>The losses of a student that learns from a teacher's predictions (Hinton et al. 2015) and from what its blocks put out.</summary>
 internal static class DistillationLoss
 {
+    /// <summary>A probability that float32 differences from 1 cannot tell from 0.</summary>
+    private const float Negligible = 1e-6f;
+
     /// <summary>The loss of a batch: a share of the divergence from the teacher, the rest cross-entropy, and the error of the blocks.</summary>
-    /// <param name="student">What the student computes.</param>
-    /// <param name="teacher">What the teacher computes, without a gradient.</param>
+    /// <param name="divergence">The divergence from the teacher's predictions.</param>
     /// <param name="crossEntropy">The student's cross-entropy with the text; asked for where it counts.</param>
+    /// <param name="blockError">The error of the blocks' outputs; asked for where it counts.</param>
     /// <param name="settings">The weights of the parts.</param>
-    public static Tensor Of(Prediction student, Prediction teacher, Func<Tensor> crossEntropy, DistillationSettings settings)
+    public static Tensor Of(Tensor divergence, Func<Tensor> crossEntropy, Func<Tensor> blockError, DistillationSettings settings)
     {
         using var scope = NewDisposeScope();
-        var loss = settings.Weight * Divergence(student.Logits, teacher.Logits, settings.Temperature);
+        var loss = settings.Weight * divergence;
         if (settings.Weight < 1)
         {
             loss = loss + ((1 - settings.Weight) * crossEntropy());
@@ -37,7 +40,7 @@ internal static class DistillationLoss
 
         if (settings.Hidden > 0)
         {
-            loss = loss + (settings.Hidden * BlockError(student.Blocks, teacher.Blocks));
+            loss = loss + (settings.Hidden * blockError());
         }
 
         return loss.MoveToOuterDisposeScope();
@@ -51,6 +54,26 @@ internal static class DistillationLoss
         var expected = (teacher / temperature).reshape(-1, vocabulary).log_softmax(1);
         var actual = (student / temperature).reshape(-1, vocabulary).log_softmax(1);
         return (F.kl_div(actual, expected, log_target: true, reduction: nn.Reduction.Sum) * (temperature * temperature / expected.shape[0])).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>As above, from what a cache holds of the teacher's predictions: the tokens that it lacks count as one, whose probability is the rest.</summary>
+    public static Tensor Divergence(Tensor student, TeacherPrediction teacher, double temperature)
+    {
+        using var scope = NewDisposeScope();
+        var actual = (student / temperature).reshape(-1, student.shape[^1]).log_softmax(1);
+        var factor = temperature * temperature / actual.shape[0];
+        if (teacher.Tokens is null)
+        {
+            // Rounding has left probabilities that do not quite add up to 1.
+            return (F.kl_div(actual, teacher.LogProbabilities.log_softmax(1), log_target: true, reduction: nn.Reduction.Sum) * factor).MoveToOuterDisposeScope();
+        }
+
+        var likeliest = actual.gather(1, teacher.Tokens);
+        var probabilities = teacher.LogProbabilities.exp();
+        var rest = (1 - probabilities.sum(1)).clamp_min(Negligible);
+        var actualRest = (1 - likeliest.exp().sum(1)).clamp_min(Negligible);
+        var sum = (probabilities * (teacher.LogProbabilities - likeliest)).sum() + (rest * (rest.log() - actualRest.log())).sum();
+        return (sum * factor).MoveToOuterDisposeScope();
     }
 
     /// <summary>The mean squared error of each block's output relative to the teacher's mean square, summed over the blocks.</summary>

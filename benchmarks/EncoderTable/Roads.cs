@@ -1,0 +1,140 @@
+using Nibble.Algorithms.RoundToNearest;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
+using Nibble.Torch.Evaluation;
+using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Qat;
+using static TorchSharp.torch;
+
+namespace Nibble.Benchmarks.EncoderTable;
+
+/// <summary>Accuracies of a model, in percent.</summary>
+/// <param name="Dev">On the sentences that choices are made by.</param>
+/// <param name="Test">On those that are reported.</param>
+internal readonly record struct Score(double Dev, double Test);
+
+/// <summary>One seed's float model and the roads from it: after training, in training, and the control.</summary>
+internal sealed class Roads : IDisposable
+{
+    private const int CalibrationBatches = 8;
+
+    private readonly string work = Directory.CreateTempSubdirectory("nibble-encoder-").FullName;
+    private readonly string data;
+    private readonly SmallBert shape;
+    private readonly QatSettings settings;
+    private readonly int seed;
+    private readonly IProgress<RunProgress> progress;
+    private readonly CancellationToken cancellation;
+
+    /// <param name="data">A folder with <c>sst2/</c> and <c>bert-vocab/</c>.</param>
+    /// <param name="shape">The float model.</param>
+    /// <param name="settings">How QAT and its control train.</param>
+    /// <param name="seed">Drives everything.</param>
+    /// <param name="progress">Told of every step.</param>
+    /// <param name="cancellation">Stops between steps.</param>
+    public Roads(string data, SmallBert shape, QatSettings settings, int seed, IProgress<RunProgress> progress, CancellationToken cancellation)
+    {
+        this.data = data;
+        this.shape = shape;
+        this.settings = settings;
+        this.seed = seed;
+        this.progress = progress;
+        this.cancellation = cancellation;
+    }
+
+    private string Folder => Path.Combine(work, "float");
+
+    /// <summary>Trains the float model, from which the other roads start.</summary>
+    public Score TrainFloat()
+    {
+        using var loaded = shape.Create(data, work, seed);
+        var train = Read(loaded, "train");
+        var steps = shape.Epochs * new ShuffledBatches(train, shape.Training.BatchSize, seed).PerEpoch;
+        new ClassifierTrainer(loaded.Model, train, shape.Training with { Steps = steps }, seed, shape.MaskedShare).Train(progress: progress, cancellation: cancellation);
+        loaded.Save(Folder);
+        return Evaluate(loaded);
+    }
+
+    /// <summary>The float model, trained as much as QAT trains.</summary>
+    public Score TrainControl()
+    {
+        using var loaded = LoadedClassifier.Open(Folder);
+        using var teacher = Teacher();
+        Trainer(loaded, teacher, null).Train(progress: progress, cancellation: cancellation);
+        return Evaluate(loaded);
+    }
+
+    /// <summary>Quantizes the float model after training with a recipe: ranges of weights by themselves, ranges of inputs from calibration.</summary>
+    public Score Quantize(Recipe recipe)
+    {
+        using var loaded = LoadedClassifier.Open(Folder);
+        Prepare(loaded, recipe);
+        return Evaluate(loaded);
+    }
+
+    /// <summary>Trains the float model through its fake quantizers, converts it and scores what a fresh model computes with the result.</summary>
+    public Score TrainQuantized(Recipe recipe)
+    {
+        using var loaded = LoadedClassifier.Open(Folder);
+        using var teacher = Teacher();
+        var prepared = Prepare(loaded, recipe);
+        Trainer(loaded, teacher, prepared).Train(progress: progress, cancellation: cancellation);
+        var trained = Evaluate(loaded);
+        using var converted = LoadedClassifier.Open(Folder);
+        QuantizationAware.Load(converted.Model, prepared.Convert(seed));
+        var score = Evaluate(converted);
+        return score == trained
+            ? score
+            : throw new NibbleException($"the trained model scores {trained} and the converted one {score}, expected the same");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Directory.Delete(work, recursive: true);
+
+    private LoadedClassifier? Teacher() => settings.Distillation is null ? null : LoadedClassifier.Open(Folder);
+
+    private ClassifierTrainer Trainer(LoadedClassifier loaded, LoadedClassifier? teacher, PreparedModel? prepared) =>
+        new(loaded.Model, Read(loaded, "train"), settings, seed, shape.MaskedShare) { Prepared = prepared, Teacher = teacher?.Model };
+
+    private PreparedModel Prepare(LoadedClassifier loaded, Recipe recipe)
+    {
+        var train = Read(loaded, "train");
+        var calibration = new ShuffledBatches(train, shape.Training.BatchSize, seed);
+        var inputs = ActivationCalibration.Run(loaded.Model, recipe, () =>
+        {
+            using var guard = no_grad();
+            for (var i = 0; i < CalibrationBatches; i++)
+            {
+                using var scope = NewDisposeScope();
+                var batch = calibration.At(i);
+                loaded.Model.call(batch.Ids, batch.Mask);
+            }
+        });
+        return QuantizationAware.Prepare(loaded.Model, recipe, new PrepareOptions { Weights = RoundWeights(loaded.Model, recipe), Inputs = inputs });
+    }
+
+    private static Dictionary<string, QuantizedTensor> RoundWeights(BertClassifier model, Recipe recipe)
+    {
+        const string Suffix = ".weight";
+        var rounded = new Dictionary<string, QuantizedTensor>();
+        foreach (var (name, parameter) in model.named_parameters().Where(item => item.name.EndsWith(Suffix, StringComparison.Ordinal) && item.parameter.dim() == 2))
+        {
+            var layer = name[..^Suffix.Length];
+            if (recipe.RuleFor(layer) is { Weights: { } scheme } rule)
+            {
+                rounded[layer] = RoundToNearest.Quantize(parameter.data<float>().ToArray(), (int)parameter.shape[0], (int)parameter.shape[1], scheme, rule.Range);
+            }
+        }
+
+        return rounded;
+    }
+
+    private Score Evaluate(LoadedClassifier loaded) => new(Accuracy(loaded, "dev"), Accuracy(loaded, "test"));
+
+    private double Accuracy(LoadedClassifier loaded, string part) => 100 * ClassificationEvaluator.Evaluate(loaded.Model, Read(loaded, part), cancellation: cancellation).Accuracy;
+
+    private ClassificationData Read(LoadedClassifier loaded, string part) => ClassificationData.Read(Path.Combine(data, "sst2", $"{part}.tsv"), loaded);
+}

@@ -1,0 +1,68 @@
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Benchmarks.EncoderTable;
+
+/// <summary>A row of the table: how wide the weights and the inputs of the encoder's linear layers are.</summary>
+/// <remarks>
+/// Weights have a scale per output channel, inputs one per tensor. As is usual for tables of this kind, the first layer and the last are 8 bits wide in
+/// every row: the table of words (per word) and the classifier. Tables of positions and types, norms, softmax and the products inside attention stay float.
+/// </remarks>
+/// <param name="Name">What the row is called.</param>
+/// <param name="WeightBits">Bits of the weights.</param>
+/// <param name="ActivationBits">Bits of the inputs.</param>
+/// <param name="PublishedPtq">What PTQ usually loses, as published.</param>
+/// <param name="PublishedQat">What QAT usually loses, as published.</param>
+internal sealed record Width(string Name, int WeightBits, int ActivationBits, string PublishedPtq, string PublishedQat)
+{
+    public static IReadOnlyList<Width> All { get; } =
+    [
+        new("INT8", 8, 8, "0.5-1", "0.1-0.3"),
+        new("INT4", 4, 4, "2-5", "0.5-2"),
+        new("INT4", 4, 8, "2-5", "0.5-2"),
+        new("INT2", 2, 8, "10-20", "3-8"),
+        new("INT2", 2, 4, "10-20", "3-8"),
+    ];
+
+    public string Label => $"w{WeightBits}a{ActivationBits}";
+
+    /// <summary>What PTQ chooses from: how weights lie on the grid, how their ranges are found and who watches the inputs.</summary>
+    public IEnumerable<Recipe> Candidates()
+    {
+        foreach (var observer in new[] { ObserverKind.MinMax, ObserverKind.Percentile, ObserverKind.Mse, ObserverKind.Entropy })
+        {
+            foreach (var range in new[] { WeightRange.MinMax, WeightRange.Mse, WeightRange.Search })
+            {
+                yield return Create(new QuantizationScheme(WeightBits, symmetric: WeightBits > 2, Granularity.Channel), range, observer);
+            }
+
+            if (WeightBits == 2)
+            {
+                yield return Create(QuantizationScheme.CreateStretched(2, Granularity.Channel), WeightRange.Mse, observer);
+            }
+        }
+    }
+
+    /// <summary>What QAT trains: learned scales and offsets of inputs; at 2 bits a grid that is balanced around zero.</summary>
+    /// <param name="settings">How to train.</param>
+    public Recipe Trained(QatSettings settings) =>
+        Create(WeightBits == 2 ? QuantizationScheme.CreateStretched(2, Granularity.Channel) : new QuantizationScheme(WeightBits, symmetric: true, Granularity.Channel), WeightRange.Mse, ObserverKind.Percentile) with
+        {
+            Qat = settings,
+        };
+
+    private Recipe Create(QuantizationScheme weights, WeightRange range, ObserverKind observer)
+    {
+        var eight = new QuantizationScheme(8, symmetric: true, Granularity.Channel);
+        ActivationRule Inputs(int bits) => new(new QuantizationScheme(bits, symmetric: false, Granularity.Tensor), observer);
+        var grid = weights.Stretched ? "stretched" : weights.Symmetric ? "symmetric" : "asymmetric";
+        return new Recipe(
+            $"{Label}, {grid} {range}, {observer}",
+            [
+                new("*.word_embeddings", eight),
+                new("*_embeddings", null),
+                new("classifier", eight, Inputs(8)),
+                new("*", weights, Inputs(ActivationBits), range),
+            ]);
+    }
+}

@@ -1,0 +1,45 @@
+using System.Text;
+using System.Xml.Linq;
+using Nibble.Formats;
+using static Nibble.Cli.Report.Html;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>A report as one HTML file that loads nothing, runs nothing and prints well.</summary>
+internal static class HtmlPage
+{
+    private static readonly Lazy<string> StyleSheet = new(() =>
+    {
+        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream("report.css")!;
+        using var reader = new StreamReader(stream, Encoding.UTF8);
+        return reader.ReadToEnd();
+    });
+
+    /// <summary>The HTML of a page.</summary>
+    public static string Render(string title, IEnumerable<XElement> body) => Html.Write(E(
+        "html", A("lang", "en"),
+        E(
+            "head",
+            E("meta", A("charset", "utf-8")),
+            E("meta", A("name", "viewport"), A("content", "width=device-width, initial-scale=1")),
+            // Whatever a model's name or sample says, the page asks no other machine for anything.
+            E("meta", A("http-equiv", "Content-Security-Policy"), A("content", "default-src 'none'; style-src 'unsafe-inline'")),
+            E("meta", A("name", "color-scheme"), A("content", "light dark")),
+            E("title", title),
+            E("style", StyleSheet.Value)),
+        E("body", body)));
+
+    /// <summary>Writes a page to a file; an older one is replaced in one step or left as it was.</summary>
+    /// <exception cref="NibbleException">The file cannot be written.</exception>
+    public static void Write(string path, string page)
+    {
+        try
+        {
+            AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(page)));
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NibbleException($"Cannot write the report to {path}: {error.Message} Name a file in a folder that exists and can be written to.", error);
+        }
+    }
+}

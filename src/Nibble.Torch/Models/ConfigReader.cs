@@ -1,0 +1,70 @@
+using System.Text.Json;
+
+namespace Nibble.Torch.Models;
+
+/// <summary>Reads the properties of a <c>config.json</c>, or of an object inside it, and refuses what is not of the expected kind.</summary>
+internal readonly struct ConfigReader
+{
+    private readonly JsonElement root;
+
+    private ConfigReader(JsonElement root, string source)
+    {
+        this.root = root;
+        Source = source;
+    }
+
+    /// <summary>Where the object comes from, for messages.</summary>
+    public string Source { get; }
+
+    /// <summary>Reads a text that must be a JSON object.</summary>
+    /// <exception cref="NibbleException">The text is no JSON object, or <paramref name="read"/> refuses it.</exception>
+    public static T Parse<T>(string json, string source, Func<ConfigReader, T> read)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            return document.RootElement.ValueKind == JsonValueKind.Object
+                ? read(new ConfigReader(document.RootElement, source))
+                : throw new NibbleException($"{source}: found {document.RootElement.ValueKind}, expected an object");
+        }
+        catch (JsonException e)
+        {
+            throw new NibbleException($"{source}: not valid JSON ({e.Message})", e);
+        }
+    }
+
+    /// <summary>A property; null where it is absent or null.</summary>
+    public JsonElement? Get(string name) =>
+        root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
+    public ConfigReader? Object(string name) => Get(name) is { } value
+        ? value.ValueKind == JsonValueKind.Object ? new ConfigReader(value, $"{Source}: {name}") : throw Wrong(name, value, "an object")
+        : null;
+
+    public string Text(string name, string absent) => Get(name) is { } value
+        ? value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Wrong(name, value, "a text")
+        : absent;
+
+    public bool Flag(string name, bool absent) => Get(name) is { } value
+        ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
+        : absent;
+
+    public double Number(string name, double? absent = null) => Get(name) is { } value
+        ? value.ValueKind == JsonValueKind.Number ? value.GetDouble() : throw Wrong(name, value, "a number")
+        : absent ?? throw new NibbleException($"{Source}: '{name}' is missing, expected a number");
+
+    public int Positive(string name, int absent = 0)
+    {
+        if (Get(name) is not { } value)
+        {
+            return absent > 0 ? absent : throw new NibbleException($"{Source}: '{name}' is missing, expected a positive integer");
+        }
+
+        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number is > 0 and <= 1 << 24
+            ? number
+            : throw Wrong(name, value, "a positive integer of at most 2^24");
+    }
+
+    public NibbleException Wrong(string name, JsonElement found, string expected) =>
+        new($"{Source}: '{name}' is {found.GetRawText()}, expected {expected}");
+}

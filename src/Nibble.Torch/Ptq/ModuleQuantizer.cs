@@ -1,0 +1,46 @@
+using Nibble.Algorithms.RoundToNearest;
+using Nibble.Artifacts;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
+using Nibble.Torch.Qat;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Ptq;
+
+/// <summary>The first road for any TorchSharp module: weights rounded to nearest with the ranges of their rules, inputs calibrated, batch normalizations folded.</summary>
+/// <remarks>Algorithms other than rounding to nearest need a model whose blocks Nibble knows; see <see cref="PostTrainingQuantizer"/>.</remarks>
+public static class ModuleQuantizer
+{
+    /// <summary>Quantizes a module.</summary>
+    /// <param name="module">The trained float module; afterwards it is prepared, and computes what the result does.</param>
+    /// <param name="recipe">What to do with each layer.</param>
+    /// <param name="batches">Inputs to calibrate static activations with; read once, and only where the recipe has such. Each is disposed.</param>
+    /// <param name="seed">The seed by which <paramref name="batches"/> were drawn, noted in the result.</param>
+    /// <param name="options">What is known beforehand, such as which batch normalization belongs to which convolution.</param>
+    /// <exception cref="NibbleException">The recipe names another algorithm than rounding to nearest, or the module or the data cannot be quantized so.</exception>
+    public static QuantizedModel Run(nn.Module<Tensor, Tensor> module, Recipe recipe, IEnumerable<Tensor> batches, long seed, PrepareOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(recipe);
+        ArgumentNullException.ThrowIfNull(batches);
+        if (recipe.Rules.FirstOrDefault(rule => rule is { Weights: not null } && rule.Algorithms != WeightAlgorithms.RoundToNearest) is { } other)
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only rounded to nearest (rtn)");
+        }
+
+        // Learned scales stand where they begin as long as nothing trains them.
+        var prepared = QuantizationAware.Prepare(module, recipe with { Qat = recipe.Qat with { Estimator = GradientEstimator.LearnedScale, Activations = ActivationEstimator.LearnedScale, Schedule = new QatSchedule() } }, options);
+        foreach (var layer in prepared.Prepared)
+        {
+            using var scope = NewDisposeScope();
+            using var guard = no_grad();
+            var weight = layer.Layer.FoldedWeight;
+            var rows = (int)weight.shape[0];
+            layer.Weight.Restart(weight, RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, (int)(weight.numel() / rows), layer.Rule.Weights!, layer.Rule.Range));
+        }
+
+        prepared.Calibrate(batches);
+        module.eval();
+        return ModuleConversion.Convert(prepared, recipe, "ptq", seed, new Dictionary<string, double>());
+    }
+}

@@ -1,0 +1,101 @@
+using Nibble.Formats.Safetensors;
+using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Models.Bert;
+
+public sealed class LoadedClassifierTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("bert")]
+    [InlineData("roberta")]
+    [InlineData("distilbert")]
+    public void Open_ReadsEveryTensorByItsName(string type)
+    {
+        using var loaded = new TinyBert(type).Open(folder);
+        var expected = new TinyBert(type).Tensors();
+        var parameters = loaded.Model.named_parameters().ToArray();
+        Assert.Equal(expected.Keys, parameters.Select(item => item.name).Order(StringComparer.Ordinal));
+        Assert.All(parameters, item => Bits.Equal(expected[item.name].Values, item.parameter));
+        Assert.Equal(expected.Values.Sum(tensor => tensor.Values.Length), loaded.Model.ParameterCount);
+        Assert.Equal((2, 3, TinyBert.Vocabulary), (loaded.Tokenizer.BosId, loaded.Tokenizer.EosId, loaded.Tokenizer.VocabularySize));
+    }
+
+    [Theory]
+    [InlineData("bert")]
+    [InlineData("roberta")]
+    [InlineData("distilbert")]
+    public void Save_WritesWhatOpenReads_TheSameBytesEachTime(string type)
+    {
+        using var loaded = new TinyBert(type).Open(folder);
+        loaded.Save(folder.File("saved"));
+        using (var again = LoadedClassifier.Open(folder.File("saved")))
+        {
+            again.Save(folder.File("again"));
+        }
+
+        var saved = TemporaryFolder.Contents(folder.File("saved"));
+        Assert.Equal(["config.json", "model.safetensors", "vocab.txt"], saved.Keys);
+        Assert.Equal(saved, TemporaryFolder.Contents(folder.File("again")));
+        using var file = SafetensorsFile.Open(Path.Combine(folder.File("saved"), "model.safetensors"));
+        Assert.All(new TinyBert(type).Tensors(), tensor => Assert.Equal(tensor.Value.Values, file.ReadFloats(tensor.Key)));
+    }
+
+    [Fact]
+    public void Open_IgnoresTheTablesOfNumbersThatOldCheckpointsCarryAlong()
+    {
+        var path = new TinyBert().Write(folder.File("old"), tensors =>
+        {
+            tensors["bert.embeddings.position_ids"] = ([1, 4], [0, 1, 2, 3]);
+            tensors["bert.embeddings.token_type_ids"] = ([1, 4], new float[4]);
+        });
+        using var loaded = LoadedClassifier.Open(path);
+        Assert.DoesNotContain(loaded.Model.named_parameters(), item => item.name.EndsWith("_ids", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Open_RefusesACheckpointThatIsNotWhatItsConfigSays()
+    {
+        Assert.EndsWith(
+            "the checkpoint lacks the tensor 'classifier.weight', which a model of type 'bert' has",
+            Refusal(new TinyBert(), tensors => tensors.Remove("classifier.weight")),
+            StringComparison.Ordinal);
+        Assert.EndsWith(
+            "tensor 'roberta.encoder.layer.1.output.dense.weight' has shape [24, 16], expected [16, 24] from config.json",
+            Refusal(new TinyBert("roberta"), tensors => tensors["roberta.encoder.layer.1.output.dense.weight"] = ([24, 16], new float[384])),
+            StringComparison.Ordinal);
+        Assert.EndsWith(
+            "holds the tensor 'distilbert.transformer.layer.2.ffn.lin1.bias', which a model of type 'distilbert' with this config.json does not use",
+            Refusal(new TinyBert("distilbert"), tensors => tensors["distilbert.transformer.layer.2.ffn.lin1.bias"] = ([1], new float[1])),
+            StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("vocab_size", "40", "16777216", "config.json describes a model of at least 268,")]
+    [InlineData("num_hidden_layers", "2", "16777216", "they belong to different models")]
+    [InlineData("vocab_size", "40", "39", "the tokenizer has 40 tokens, expected at most the 39 of config.json's vocab_size")]
+    [InlineData("model_type", "\"bert\"", "\"llama\"", "model_type is 'llama', which is no encoder supported here; supported: bert, roberta, distilbert")]
+    public void Open_RefusesAConfigThatIsNotTheWeights_BeforeItMakesAModel(string key, string value, string other, string complaint)
+    {
+        var path = new TinyBert().Write(folder.File("other"));
+        var json = new TinyBert().ConfigJson.Replace($"\"{key}\":{value}", $"\"{key}\":{other}", StringComparison.Ordinal);
+        Assert.NotEqual(new TinyBert().ConfigJson, json);
+        File.WriteAllText(Path.Combine(path, "config.json"), json);
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => LoadedClassifier.Open(path)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Open_RefusesATokenizerWithoutMarks()
+    {
+        var path = new TinyBert().Write(folder.File("unmarked"));
+        File.WriteAllLines(Path.Combine(path, "vocab.txt"), TinyBert.Words.Where(word => word != "[SEP]"));
+        Assert.Contains("the tokenizer names no tokens for the beginning and the end of a sequence", Assert.Throws<NibbleException>(() => LoadedClassifier.Open(path)).Message, StringComparison.Ordinal);
+    }
+
+    private string Refusal(TinyBert tiny, Action<SortedDictionary<string, (long[] Shape, float[] Values)>> change) =>
+        Assert.Throws<NibbleException>(() => LoadedClassifier.Open(tiny.Write(folder.File(Guid.NewGuid().ToString()), change))).Message;
+}
