@@ -11,10 +11,11 @@ using static TorchSharp.torch;
 
 namespace Nibble.Benchmarks.EncoderTable;
 
-/// <summary>Accuracies of a model, in percent.</summary>
-/// <param name="Dev">On the sentences that choices are made by.</param>
-/// <param name="Test">On those that are reported.</param>
-internal readonly record struct Score(double Dev, double Test);
+/// <summary>What a road gave and took.</summary>
+/// <param name="Dev">Accuracy, in percent, on the sentences that choices are made by.</param>
+/// <param name="Test">Accuracy, in percent, on those that are reported.</param>
+/// <param name="Cost">What the road took, without the scoring.</param>
+internal readonly record struct Outcome(double Dev, double Test, Cost Cost);
 
 /// <summary>One seed's float model and the roads from it: after training, in training, and the control.</summary>
 internal sealed class Roads : IDisposable
@@ -28,6 +29,7 @@ internal sealed class Roads : IDisposable
     private readonly int seed;
     private readonly IProgress<RunProgress> progress;
     private readonly CancellationToken cancellation;
+    private readonly Dictionary<string, ClassificationData> read = [];
 
     /// <param name="data">A folder with <c>sst2/</c> and <c>bert-vocab/</c>.</param>
     /// <param name="shape">The float model.</param>
@@ -48,47 +50,56 @@ internal sealed class Roads : IDisposable
     private string Folder => Path.Combine(work, "float");
 
     /// <summary>Trains the float model, from which the other roads start.</summary>
-    public Score TrainFloat()
+    public Outcome TrainFloat()
     {
         using var loaded = shape.Create(data, work, seed);
         var train = Read(loaded, "train");
         var steps = shape.Epochs * new ShuffledBatches(train, shape.Training.BatchSize, seed).PerEpoch;
-        new ClassifierTrainer(loaded.Model, train, shape.Training with { Steps = steps }, seed, shape.MaskedShare).Train(progress: progress, cancellation: cancellation);
+        var trainer = new ClassifierTrainer(loaded.Model, train, shape.Training with { Steps = steps }, seed, shape.MaskedShare);
+        var cost = Cost.Of(() => trainer.Train(progress: progress, cancellation: cancellation));
         loaded.Save(Folder);
-        return Evaluate(loaded);
+        return Score(loaded, cost);
     }
 
     /// <summary>The float model, trained as much as QAT trains.</summary>
-    public Score TrainControl()
+    public Outcome TrainControl()
     {
         using var loaded = LoadedClassifier.Open(Folder);
         using var teacher = Teacher();
-        Trainer(loaded, teacher, null).Train(progress: progress, cancellation: cancellation);
-        return Evaluate(loaded);
+        return Score(loaded, Cost.Of(() => Trainer(loaded, teacher, null).Train(progress: progress, cancellation: cancellation)));
     }
 
-    /// <summary>Quantizes the float model after training with a recipe: ranges of weights by themselves, ranges of inputs from calibration.</summary>
-    public Score Quantize(Recipe recipe)
+    /// <summary>Quantizes the float model after training, ranges of weights by themselves and ranges of inputs from calibration, with the recipe that is best on dev.</summary>
+    public (Outcome Outcome, Recipe Recipe) Quantize(IEnumerable<Recipe> candidates)
     {
+        var best = candidates.Select(recipe => (Recipe: recipe, Dev: Dev(recipe))).MaxBy(item => item.Dev).Recipe;
         using var loaded = LoadedClassifier.Open(Folder);
-        Prepare(loaded, recipe);
-        return Evaluate(loaded);
+        return (Score(loaded, Cost.Of(() => Prepare(loaded, best))), best);
+
+        double Dev(Recipe recipe)
+        {
+            using var loaded = LoadedClassifier.Open(Folder);
+            Prepare(loaded, recipe);
+            return Accuracy(loaded, "dev");
+        }
     }
 
     /// <summary>Trains the float model through its fake quantizers, converts it and scores what a fresh model computes with the result.</summary>
-    public Score TrainQuantized(Recipe recipe)
+    public Outcome TrainQuantized(Recipe recipe)
     {
         using var loaded = LoadedClassifier.Open(Folder);
         using var teacher = Teacher();
-        var prepared = Prepare(loaded, recipe);
-        Trainer(loaded, teacher, prepared).Train(progress: progress, cancellation: cancellation);
-        var trained = Evaluate(loaded);
         using var converted = LoadedClassifier.Open(Folder);
-        QuantizationAware.Load(converted.Model, prepared.Convert(seed));
-        var score = Evaluate(converted);
-        return score == trained
-            ? score
-            : throw new NibbleException($"the trained model scores {trained} and the converted one {score}, expected the same");
+        var cost = Cost.Of(() =>
+        {
+            var prepared = Prepare(loaded, recipe);
+            Trainer(loaded, teacher, prepared).Train(progress: progress, cancellation: cancellation);
+            QuantizationAware.Load(converted.Model, prepared.Convert(seed));
+        });
+        var (trained, outcome) = (Score(loaded, cost), Score(converted, cost));
+        return outcome == trained
+            ? outcome
+            : throw new NibbleException($"the trained model scores {trained} and the converted one {outcome}, expected the same");
     }
 
     /// <inheritdoc/>
@@ -132,9 +143,18 @@ internal sealed class Roads : IDisposable
         return rounded;
     }
 
-    private Score Evaluate(LoadedClassifier loaded) => new(Accuracy(loaded, "dev"), Accuracy(loaded, "test"));
+    private Outcome Score(LoadedClassifier loaded, Cost cost) => new(Accuracy(loaded, "dev"), Accuracy(loaded, "test"), cost);
 
     private double Accuracy(LoadedClassifier loaded, string part) => 100 * ClassificationEvaluator.Evaluate(loaded.Model, Read(loaded, part), cancellation: cancellation).Accuracy;
 
-    private ClassificationData Read(LoadedClassifier loaded, string part) => ClassificationData.Read(Path.Combine(data, "sst2", $"{part}.tsv"), loaded);
+    /// <summary>The sentences of a part, tokenized once: all models of a seed have one tokenizer.</summary>
+    private ClassificationData Read(LoadedClassifier loaded, string part)
+    {
+        if (!read.TryGetValue(part, out var sentences))
+        {
+            read.Add(part, sentences = ClassificationData.Read(Path.Combine(data, "sst2", $"{part}.tsv"), loaded));
+        }
+
+        return sentences;
+    }
 }

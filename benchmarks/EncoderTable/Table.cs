@@ -11,10 +11,10 @@ internal sealed class Results
 
     public List<double> Accuracies { get; } = [];
 
-    public void Add(Score score, Cost cost)
+    public void Add(Outcome outcome)
     {
-        Accuracies.Add(score.Test);
-        costs.Add(cost);
+        Accuracies.Add(outcome.Test);
+        costs.Add(outcome.Cost);
     }
 
     public string Minutes => Table.Number(costs.Average(cost => cost.Seconds) / 60, "F2");
@@ -70,7 +70,7 @@ internal sealed class Table(QatSettings settings, int threads)
         }
 
         text.AppendLine()
-            .AppendLine(CultureInfo.InvariantCulture, $"What each road takes with {threads} thread{(threads == 1 ? string.Empty : "s")} (mean over the seeds; most memory of the whole process). A recipe of PTQ is one of those that the best was chosen from, scoring on dev and test included.")
+            .AppendLine(CultureInfo.InvariantCulture, $"What each road takes with {threads} thread{(threads == 1 ? string.Empty : "s")} (mean over the seeds, without scoring; most memory of the whole process). PTQ is the best recipe alone, not the search for it.")
             .AppendLine()
             .AppendLine("| road | minutes | MiB |")
             .AppendLine("|---|---:|---:|")
@@ -79,7 +79,7 @@ internal sealed class Table(QatSettings settings, int threads)
         foreach (var width in widths)
         {
             var row = Of(width);
-            text.AppendLine(CultureInfo.InvariantCulture, $"| PTQ `{width.Label}`, a recipe | {row.Ptq.Minutes} | {row.Ptq.Peak} |")
+            text.AppendLine(CultureInfo.InvariantCulture, $"| PTQ `{width.Label}` | {row.Ptq.Minutes} | {row.Ptq.Peak} |")
                 .AppendLine(CultureInfo.InvariantCulture, $"| QAT `{width.Label}` | {row.Qat.Minutes} | {row.Qat.Peak} |");
         }
 

@@ -26,11 +26,12 @@ internal static class TableCommand
         var data = new Argument<DirectoryInfo>("data") { Description = "a folder with sst2/ and bert-vocab/" };
         var seeds = new Option<int>("--seeds") { Description = "how many seeds, from 1", DefaultValueFactory = _ => 3 };
         var threads = new Option<int>("--threads") { DefaultValueFactory = _ => 1 };
+        var epochs = new Option<int>("--epochs") { Description = "epochs of the float model", DefaultValueFactory = _ => new SmallBert().Epochs };
         var steps = new Option<int>("--steps") { Description = "steps of QAT and of its control", DefaultValueFactory = _ => 434 };
         var rate = new Option<double>("--rate") { Description = "learning rate of QAT and of its control", DefaultValueFactory = _ => Training.LearningRate };
         var scales = new Option<double>("--scale-rate") { Description = "learning rate of scales", DefaultValueFactory = _ => Training.ScaleLearningRate };
         var only = new Option<string?>("--only") { Description = "one row alone, such as w4a4" };
-        var command = new Command("table", "Accuracy lost by PTQ and by QAT, over seeds") { data, seeds, threads, steps, rate, scales, only };
+        var command = new Command("table", "Accuracy lost by PTQ and by QAT, over seeds") { data, seeds, threads, epochs, steps, rate, scales, only };
         command.SetAction((parsed, cancellation) =>
         {
             TorchRuntime.EnsureLoaded();
@@ -40,7 +41,7 @@ internal static class TableCommand
             var table = new Table(settings, parsed.GetValue(threads));
             for (var seed = 1; seed <= parsed.GetValue(seeds); seed++)
             {
-                using var roads = new Roads(parsed.GetRequiredValue(data).FullName, new SmallBert(), settings, seed, new StepLines(), cancellation);
+                using var roads = new Roads(parsed.GetRequiredValue(data).FullName, new SmallBert { Epochs = parsed.GetValue(epochs) }, settings, seed, new StepLines(), cancellation);
                 Run(table, roads, widths, seed);
             }
 
@@ -52,35 +53,21 @@ internal static class TableCommand
 
     private static void Run(Table table, Roads roads, IReadOnlyList<Width> widths, int seed)
     {
-        void Say(string what, Score score) => Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: {what}: dev {score.Dev:F2} %, test {score.Test:F2} %"));
-        var (score, cost) = Cost.Of(roads.TrainFloat);
-        Say("float", score);
-        table.Float.Add(score, cost);
-        (score, cost) = Cost.Of(roads.TrainControl);
-        Say("control", score);
-        table.Control.Add(score, cost);
+        table.Float.Add(Say("float", roads.TrainFloat()));
+        table.Control.Add(Say("control", roads.TrainControl()));
         foreach (var width in widths)
         {
-            var (best, recipe) = (new Score(-1, -1), string.Empty);
-            var seconds = new List<double>();
-            var peak = 0L;
-            foreach (var candidate in width.Candidates())
-            {
-                (score, cost) = Cost.Of(() => roads.Quantize(candidate));
-                seconds.Add(cost.Seconds);
-                peak = Math.Max(peak, cost.PeakBytes);
-                if (score.Dev > best.Dev)
-                {
-                    (best, recipe) = (score, candidate.Name);
-                }
-            }
+            var row = table.Of(width);
+            var (outcome, recipe) = roads.Quantize(width.Candidates());
+            row.Ptq.Add(Say($"PTQ {recipe.Name}", outcome));
+            row.PtqRecipes.Add(recipe.Name);
+            row.Qat.Add(Say($"QAT {width.Label}", roads.TrainQuantized(width.Trained(table.Settings))));
+        }
 
-            Say($"PTQ {recipe}", best);
-            table.Of(width).Ptq.Add(best, new Cost(seconds.Average(), peak));
-            table.Of(width).PtqRecipes.Add(recipe);
-            (score, cost) = Cost.Of(() => roads.TrainQuantized(width.Trained(table.Settings)));
-            Say($"QAT {width.Label}", score);
-            table.Of(width).Qat.Add(score, cost);
+        Outcome Say(string what, Outcome outcome)
+        {
+            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: {what}: dev {outcome.Dev:F2} %, test {outcome.Test:F2} %, {outcome.Cost.Seconds:F0} s"));
+            return outcome;
         }
     }
 }

@@ -49,8 +49,8 @@ internal static class TrainCommand
     private static void Train(SmallBert shape, string data, int seed, CancellationToken cancellation)
     {
         using var roads = new Roads(data, shape, new QatSettings(), seed, new StepLines(), cancellation);
-        var (score, cost) = Cost.Of(roads.TrainFloat);
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: dev {score.Dev:F2} %, test {score.Test:F2} %, {cost.Seconds:F0} s, {cost.PeakBytes / 1048576} MiB"));
+        var outcome = roads.TrainFloat();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: dev {outcome.Dev:F2} %, test {outcome.Test:F2} %, {outcome.Cost.Seconds:F0} s, {outcome.Cost.PeakBytes / 1048576} MiB"));
     }
 }
 

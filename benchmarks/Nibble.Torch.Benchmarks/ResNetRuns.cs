@@ -13,7 +13,7 @@ namespace Nibble.Torch.Benchmarks;
 internal static class ResNetRuns
 {
     private const int BatchSize = 64;
-    private const int CalibrationImages = 512;
+    private const int CalibrationImages = 256;
 
     /// <summary>Goes one road and prints a line: road, widths, seed, top-1 of jpeg-test-2000 and of lossless-100 in per cent, seconds, most memory in MiB.</summary>
     /// <param name="folder">The folder of the weights and images.</param>

@@ -68,7 +68,7 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     {
         var x = InputTransform?.Apply(input) ?? input;
         x = InputQuantizer?.Apply(x) ?? x;
-        if (WeightQuantizer is ITransientWeight transient && Precision == TrainingPrecision.Float32)
+        if (WeightQuantizer is ITransientWeight transient)
         {
             return TransientWeight.Linear(x, transient, weight, bias);
         }

@@ -12,10 +12,11 @@ internal static class ReturnedGradients
     [ThreadStatic]
     private static List<Tensor>? last;
 
-    public static List<Tensor> Hold(params Tensor?[] gradients)
+    public static List<Tensor> Hold(params IEnumerable<Tensor?> gradients)
     {
+        List<Tensor?> returned = [.. gradients];
         last?.ForEach(gradient => gradient.Dispose());
-        last = [.. gradients.OfType<Tensor>()];
-        return new List<Tensor>(gradients!);
+        last = [.. returned.OfType<Tensor>()];
+        return returned!;
     }
 }

@@ -18,6 +18,9 @@ namespace Nibble.Torch.Qat;
 /// </remarks>
 public static class QuantizationAware
 {
+    // The finalizer of a module disposes its tensors, which the module in its place goes on using; so both live equally long.
+    private static readonly ConditionalWeakTable<nn.Module, nn.Module> Replaced = [];
+
     /// <summary>Replaces a module's layers, where the recipe has a rule for them, by fake-quantized ones that share their parameters.</summary>
     /// <remarks>
     /// Names of parameters and buffers stay as they are, and parameters are the same objects, so that an optimizer made before goes on working; that of
@@ -113,8 +116,7 @@ public static class QuantizationAware
         {
             module.train(node.Module.training);
 
-            // The finalizer of a module disposes its tensors, which are the new module's now.
-            GC.SuppressFinalize(node.Module);
+            Replaced.Add(module, node.Module);
         }
     }
 

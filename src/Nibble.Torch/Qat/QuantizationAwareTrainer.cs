@@ -158,7 +158,7 @@ public sealed class QuantizationAwareTrainer
 
         using var original = prepared is not null && settings.Distillation is not null ? Teacher(settings.Distillation, progress, cancellation) : null;
         teacher = original?.Model;
-        cache = original is not null && TeacherCache is { } options ? new TeacherCache(options, original, windows.Text, settings.SequenceLength, settings.Distillation!.Temperature) : null;
+        cache = original is not null && TeacherCache is { } options ? new TeacherCache(options, original.Model, windows.Text, settings.SequenceLength, settings.Distillation!.Temperature) : null;
         source.Model.Recompute = settings.Recompute;
         try
         {

@@ -5,6 +5,7 @@ using System.Text;
 using Nibble.Formats;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
@@ -42,22 +43,34 @@ internal sealed class TeacherCache
     /// <param name="text">The text that windows begin in.</param>
     /// <param name="length">Tokens in a window.</param>
     /// <param name="temperature">Divides the logits.</param>
-    public TeacherCache(TeacherCacheOptions options, LoadedModel teacher, TokenizedText text, int length, double temperature)
+    public TeacherCache(TeacherCacheOptions options, LlamaModel teacher, TokenizedText text, int length, double temperature)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Likeliest, 1, nameof(options));
         this.temperature = temperature;
         positions = length - 1;
-        vocabulary = teacher.Model.Config.VocabularySize;
+        vocabulary = teacher.Config.VocabularySize;
         kept = Math.Min(options.Likeliest, vocabulary);
         var key = string.Join(
             '\n',
             [
-                .. teacher.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}"),
+                HashOf(teacher),
                 Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))),
                 string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept}"),
             ]);
         folder = Path.Combine(options.Folder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..16]);
         Directory.CreateDirectory(folder);
+    }
+
+    /// <summary>A hash of all parameters: a teacher may have been trained since it was read.</summary>
+    private static string HashOf(LlamaModel model)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var (_, parameter) in model.named_parameters())
+        {
+            hash.AppendData(MemoryMarshal.AsBytes(Conversion.ValuesOf(parameter).AsSpan()));
+        }
+
+        return Convert.ToHexString(hash.GetHashAndReset());
     }
 
     private bool HasAll => kept == vocabulary;

@@ -4,7 +4,7 @@ namespace Nibble.Tests.Numerics;
 
 public class NormalFloatTests
 {
-    private static readonly Gen<float[]> Values = Gen.Select(Gen.Float[-3, 3].Array[1, 600], Gen.OneOfConst(1e-6f, 1f, 1e4f), (values, scale) => Array.ConvertAll(values, value => value * scale));
+    private static readonly Gen<float[]> Values = Gen.Select(Gen.Float[-3, 3].Array[1, 600], Gen.OneOf(Gen.Const(1e-6f), Gen.Const(1f), Gen.Const(1e4f)), (values, scale) => Array.ConvertAll(values, value => value * scale));
 
     /// <summary>The constants of the paper, appendix E.</summary>
     [Fact]

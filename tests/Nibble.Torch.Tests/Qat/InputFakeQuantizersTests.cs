@@ -10,6 +10,8 @@ public class InputFakeQuantizersTests
 {
     private static readonly QuantizationScheme Scheme = new(4, symmetric: false, Granularity.Tensor);
 
+    private static readonly float[] Highest = [0, 3];
+
     public static TheoryData<ActivationEstimator, bool> All
     {
         get
@@ -57,7 +59,7 @@ public class InputFakeQuantizersTests
         using var scope = NewDisposeScope();
         var quantizer = InputFakeQuantizer.Create(ActivationEstimator.StraightThrough, Scheme);
         quantizer.Start(new QuantizationParameters(0.1f, Scheme.Codes.Min));
-        var x = tensor(new[] { 0f, 3f });
+        var x = tensor(Highest);
         quantizer.Apply(x);
         var moved = quantizer.Convert().Static!.Value.Scale;
         Assert.Equal((1.5f + (0.1f * 1.5f)) / 15, moved, 1e-6f);

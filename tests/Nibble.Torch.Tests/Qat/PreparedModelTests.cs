@@ -1,4 +1,3 @@
-using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Qat;
@@ -9,6 +8,10 @@ namespace Nibble.Torch.Tests.Qat;
 public class PreparedModelTests
 {
     private const int Steps = 100;
+
+    private static readonly int[] Gradually = [1, 22, 42, 62, 100];
+
+    private static readonly int[] Widths = [1, 26, 51];
 
     [Fact]
     public void Schedule_DelaysWeightsAndActivations()
@@ -30,7 +33,7 @@ public class PreparedModelTests
     public void Schedule_QuantizesOneLayerAfterAnother()
     {
         var (model, layers) = Prepare("w4a16-g8", new QatSchedule { Gradual = 0.8 });
-        int[] counts = [.. new[] { 1, 22, 42, 62, 100 }.Select(step =>
+        int[] counts = [.. Gradually.Select(step =>
         {
             model.BeginStep(step, Steps);
             return layers.Count(layer => layer.WeightQuantizer is not null);
@@ -47,7 +50,7 @@ public class PreparedModelTests
     {
         using var scope = NewDisposeScope();
         var (model, layers) = Prepare(preset, new QatSchedule { AnnealFrom = from, AnnealingShare = 0.5 });
-        var seen = new[] { 1, 26, 51 }.Select(step =>
+        var seen = Widths.Select(step =>
         {
             model.BeginStep(step, Steps);
             return layers[0].WeightQuantizer!.Apply(linspace(-1, 1, 8 * 512).view(8, 512).index_select(1, arange(0, 512, 64))).unique().output.numel();

@@ -1,6 +1,5 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
-using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;
@@ -8,7 +7,6 @@ using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
-using Nibble.Torch.Qat.BlockWise;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
@@ -20,7 +18,14 @@ public sealed class TrainingModesTests : IDisposable
 
     private static readonly QatSettings Short = new()
     {
-        Steps = 4, BlockSteps = 4, BatchSize = 2, SequenceLength = 16, LearningRate = 1e-2, ScaleLearningRate = 1e-2, WarmUp = 0, AdapterRank = 4,
+        Steps = 4,
+        BlockSteps = 4,
+        BatchSize = 2,
+        SequenceLength = 16,
+        LearningRate = 1e-2,
+        ScaleLearningRate = 1e-2,
+        WarmUp = 0,
+        AdapterRank = 4,
     };
 
     private readonly TemporaryFolder folder = new();

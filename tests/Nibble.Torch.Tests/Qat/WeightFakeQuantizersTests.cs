@@ -13,12 +13,13 @@ public class WeightFakeQuantizersTests
         from kind in Gen.Int[0, 3]
         from bits in Gen.Int[2, 8]
         from precision in Gen.Enum<ScalePrecision>()
-        select kind switch
+        let scheme = kind switch
         {
             0 => QuantizationScheme.CreateTernary(granularity),
             1 => QuantizationScheme.CreateStretched(bits, granularity),
             _ => new QuantizationScheme(bits, symmetric: kind == 2, granularity),
-        } with { ScalePrecision = precision };
+        }
+        select scheme with { ScalePrecision = precision };
 
     [Fact]
     public void Convert_GivesTheValuesThatTrainingComputedWith() =>

@@ -8,13 +8,13 @@ namespace Nibble.Benchmarks.EncoderTable;
 internal readonly record struct Cost(double Seconds, long PeakBytes)
 {
     /// <summary>Runs and measures.</summary>
-    public static (T Result, Cost Cost) Of<T>(Func<T> road)
+    public static Cost Of(Action road)
     {
         ResetPeak();
         var start = Stopwatch.GetTimestamp();
-        var result = road();
+        road();
         using var process = Process.GetCurrentProcess();
-        return (result, new Cost(Stopwatch.GetElapsedTime(start).TotalSeconds, process.PeakWorkingSet64));
+        return new Cost(Stopwatch.GetElapsedTime(start).TotalSeconds, process.PeakWorkingSet64);
     }
 
     // Linux forgets the process's peak when 5 is written here (man 5 proc); elsewhere the peak is that of all roads so far.

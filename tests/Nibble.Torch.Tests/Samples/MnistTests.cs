@@ -1,0 +1,55 @@
+using System.Globalization;
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Nibble.Tests.Shared;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Samples;
+
+public sealed class MnistTests
+{
+    [Fact]
+    public void Program_HasFewerThanSixtyLines()
+    {
+        var folder = new DirectoryInfo(AppContext.BaseDirectory);
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Nibble.slnx")))
+        {
+            folder = folder.Parent;
+        }
+
+        Assert.NotNull(folder);
+        Assert.InRange(File.ReadLines(Path.Combine(folder.FullName, "samples", "mnist", "Program.cs")).Count(), 20, 59);
+    }
+}
+
+public sealed partial class MnistRealModelTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public void Program_TrainsToEightFourAndTwoBits()
+    {
+        var data = SharedData.Require("mnist");
+        var output = Console.Out;
+        using var written = new StringWriter(CultureInfo.InvariantCulture);
+        Console.SetOut(written);
+        try
+        {
+            Assembly.Load("Mnist").EntryPoint!.Invoke(null, [(string[])[data, folder.Path, "3000"]]);
+        }
+        finally
+        {
+            Console.SetOut(output);
+        }
+
+        var accuracies = Percentage().Matches(written.ToString()).Select(match => double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture)).ToList();
+        Assert.Equal(4, accuracies.Count);
+        Assert.All(accuracies, accuracy => Assert.InRange(accuracy, 75, 100));
+        Assert.Equal(["INT2", "INT4", "INT8"], Directory.EnumerateDirectories(folder.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+    }
+
+    [GeneratedRegex(@"([\d.]+) ?%")]
+    private static partial Regex Percentage();
+}
