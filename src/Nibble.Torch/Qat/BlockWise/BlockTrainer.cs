@@ -9,8 +9,9 @@ namespace Nibble.Torch.Qat.BlockWise;
 
 /// <summary>Trains the weights and scales of a decoder block against what the float block computes: Block-AP (EfficientQAT, Chen et al. 2024, section 3.2).</summary>
 /// <remarks>
-/// Training begins with the float weights where they were rounded to nearest, and otherwise with the values of the codes that were found. The loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of inputs. The result is kept only
-/// where it lowers the error over all windows.
+/// Training begins with the float weights where they were rounded to nearest, and otherwise with the values of the codes that were found. The
+/// loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of
+/// inputs. The result is kept only where it lowers the error over all windows.
 /// </remarks>
 /// <param name="settings">How to train.</param>
 /// <param name="seed">Drives the order of the windows.</param>
