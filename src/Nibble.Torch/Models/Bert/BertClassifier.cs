@@ -202,7 +202,8 @@ internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         // RoBERTa gives padding a position of its own. It need not: nothing looks at padding.
-        var positions = arange(config.FirstPosition, config.FirstPosition + input.shape[1], device: input.device);
+        // Made from an array: arange takes numbers, which are only safe while nothing collects (see CollectorPause).
+        var positions = tensor(Enumerable.Range(config.FirstPosition, (int)input.shape[1]).Select(position => (long)position).ToArray(), device: input.device);
         var x = word_embeddings.call(input) + position_embeddings.call(positions);
         if (token_type_embeddings is { } types)
         {
