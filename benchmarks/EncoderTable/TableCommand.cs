@@ -30,14 +30,15 @@ internal static class TableCommand
         var steps = new Option<int>("--steps") { Description = "steps of QAT and of its control", DefaultValueFactory = _ => 434 };
         var rate = new Option<double>("--rate") { Description = "learning rate of QAT and of its control", DefaultValueFactory = _ => Training.LearningRate };
         var scales = new Option<double>("--scale-rate") { Description = "learning rate of scales", DefaultValueFactory = _ => Training.ScaleLearningRate };
+        var words = new Option<bool>("--words8") { Description = "the table of words with 8 bits in every row" };
         var only = new Option<string?>("--only") { Description = "one row alone, such as w4a4" };
-        var command = new Command("table", "Accuracy lost by PTQ and by QAT, over seeds") { data, seeds, threads, epochs, steps, rate, scales, only };
+        var command = new Command("table", "Accuracy lost by PTQ and by QAT, over seeds") { data, seeds, threads, epochs, steps, rate, scales, words, only };
         command.SetAction((parsed, cancellation) =>
         {
             TorchRuntime.EnsureLoaded();
             torch.set_num_threads(parsed.GetValue(threads));
             var settings = Training with { Steps = parsed.GetValue(steps), LearningRate = parsed.GetValue(rate), ScaleLearningRate = parsed.GetValue(scales) };
-            var widths = Width.All.Where(width => parsed.GetValue(only) is not { } label || width.Label == label).ToList();
+            var widths = Width.All.Where(width => parsed.GetValue(only) is not { } label || width.Label == label).Select(width => parsed.GetValue(words) ? width with { WordBits = 8 } : width).ToList();
             var table = new Table(settings, parsed.GetValue(threads));
             for (var seed = 1; seed <= parsed.GetValue(seeds); seed++)
             {

@@ -5,8 +5,8 @@ namespace Nibble.Benchmarks.EncoderTable;
 
 /// <summary>A row of the table: how wide the weights and the inputs of the encoder's linear layers are.</summary>
 /// <remarks>
-/// Weights have a scale per output channel, inputs one per tensor. As is usual for tables of this kind, the first layer and the last are 8 bits wide in
-/// every row: the table of words (per word) and the classifier. Tables of positions and types, norms, softmax and the products inside attention stay float.
+/// Weights have a scale per output channel, words one each, inputs one per tensor. The classifier is 8 bits wide in every row, as the last layer usually
+/// is in tables of this kind. Tables of positions and types, norms, softmax and the products inside attention stay float.
 /// </remarks>
 /// <param name="Name">What the row is called.</param>
 /// <param name="WeightBits">Bits of the weights.</param>
@@ -23,6 +23,9 @@ internal sealed record Width(string Name, int WeightBits, int ActivationBits, st
         new("INT2", 2, 8, "10-20", "3-8"),
         new("INT2", 2, 4, "10-20", "3-8"),
     ];
+
+    /// <summary>Bits of the table of words: those of the weights, unless the first layer is to be 8 bits wide like the last.</summary>
+    public int WordBits { get; init; } = WeightBits;
 
     public string Label => $"w{WeightBits}a{ActivationBits}";
 
@@ -59,7 +62,7 @@ internal sealed record Width(string Name, int WeightBits, int ActivationBits, st
         return new Recipe(
             $"{Label}, {grid} {range}, {observer}",
             [
-                new("*.word_embeddings", eight),
+                new("*.word_embeddings", WordBits == WeightBits ? weights : eight, Range: range),
                 new("*_embeddings", null),
                 new("classifier", eight, Inputs(8)),
                 new("*", weights, Inputs(ActivationBits), range),
