@@ -6,6 +6,7 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Native;
 using Nibble.Torch.Qat;
 using static TorchSharp.torch;
 
@@ -119,6 +120,7 @@ internal sealed class Roads : IDisposable
             using var guard = no_grad();
             for (var i = 0; i < CalibrationBatches; i++)
             {
+                using var pause = CollectorPause.Begin();
                 using var scope = NewDisposeScope();
                 var batch = calibration.At(i);
                 loaded.Model.call(batch.Ids, batch.Mask);

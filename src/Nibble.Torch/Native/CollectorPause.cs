@@ -7,9 +7,10 @@ namespace Nibble.Torch.Native;
 /// TorchSharp turns a number in <c>tensor * 2</c> into a <c>Scalar</c> with a finalizer that nothing holds once its handle is read. A
 /// collection at that moment frees it under libtorch's hands: rare, but it ends the process. Tensors are held by dispose
 /// scopes; numbers can only be protected by not collecting during a step. A pause is best effort: where a step allocates
-/// more than the budget, or other code collects, it ends early.
+/// more than the budget, or other code collects, it ends early. Training and evaluation here pause by themselves; a loop of your own over a module
+/// does well to hold one for each step.
 /// </remarks>
-internal readonly struct CollectorPause : IDisposable
+public readonly struct CollectorPause : IDisposable
 {
     /// <summary>Managed allocations of a training step are a few MB: wrappers, not tensors.</summary>
     private const long Budget = 32 << 20;
@@ -39,6 +40,7 @@ internal readonly struct CollectorPause : IDisposable
         }
     }
 
+    /// <summary>Ends the pause, if this one began it.</summary>
     public void Dispose()
     {
         if (!began || GCSettings.LatencyMode != GCLatencyMode.NoGCRegion)

@@ -113,7 +113,6 @@ public sealed class QuantizationAwareTrainer
         {
             PostTrainingQuantizer.RequireLayers(names.Count(name => recipe.RuleFor(name) is not null), names, source.Name, recipe);
         }
-
     }
 
     private void Prepare(IProgress<RunProgress>? progress, CancellationToken cancellation)
