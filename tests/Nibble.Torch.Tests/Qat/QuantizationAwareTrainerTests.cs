@@ -453,4 +453,35 @@ public sealed class QuantizationAwareTrainerRealModelTests
         var trainedPerplexity = Evaluator.Evaluate(trained, valid, 512, 5).Perplexity;
         Assert.InRange(trainedPerplexity, 3, roundedPerplexity / 5);
     }
+
+    [Theory]
+    [InlineData("w4a16-g32")]
+    [InlineData("w2a8-g32")]
+    public void Stories_TrainedAndConverted_AgreeOnEveryTokenOfTheText(string preset)
+    {
+        const int Length = 512;
+        using var folder = new TemporaryFolder();
+        using var model = Texts.Stories();
+        var (train, valid) = (Texts.TinyStories("train.txt", model), Texts.TinyStories("valid.txt", model));
+        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse(preset), new QatSettings { Steps = 5, BatchSize = 2, SequenceLength = 64 }, train, new CalibrationOptions(), 1);
+        trainer.Train();
+        QuantizedModelFile.Save(trainer.Convert(), folder.File("artifact"));
+        using var converted = LoadedModel.Open(folder.File("artifact"));
+
+        var losses = new double[2];
+        using var guard = no_grad();
+        for (var window = 0; window < valid.WindowCount(Length); window++)
+        {
+            using var scope = NewDisposeScope();
+            var tokens = tensor(valid.Window(window * Length, Length), 1, Length);
+            var (trained, read) = (model.Model.forward(tokens), converted.Model.forward(tokens));
+            Assert.Equal(trained.argmax(-1).data<long>().ToArray(), read.argmax(-1).data<long>().ToArray());
+            losses[0] += Loss(trained, tokens);
+            losses[1] += Loss(read, tokens);
+        }
+
+        Assert.Equal(Math.Exp(losses[0] / valid.WindowCount(Length)), Math.Exp(losses[1] / valid.WindowCount(Length)), 1e-4 * Math.Exp(losses[0] / valid.WindowCount(Length)));
+
+        static double Loss(Tensor logits, Tensor tokens) => nn.functional.cross_entropy(logits[0, ..^1], tokens[0, 1..]).item<float>();
+    }
 }
