@@ -48,14 +48,6 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
         return window;
     }
 
-    /// <summary>Windows drawn at random places, as an int64 tensor [batch, length].</summary>
-    public Tensor RandomBatch(Random random, int batch, int length)
-    {
-        ArgumentNullException.ThrowIfNull(random);
-        RequireWindow(length);
-        return Batch([.. Enumerable.Range(0, batch).Select(_ => random.Next(Ids.Length - length + 1))], length);
-    }
-
     /// <summary>The windows that begin at some places, as an int64 tensor [batch, length].</summary>
     public Tensor Batch(ReadOnlySpan<int> starts, int length)
     {

@@ -53,32 +53,6 @@ public sealed class TokenizedTextTests : IDisposable
             "numbers: the text has 11 tokens, expected at least one window of 12; give a longer text or a shorter context",
             Assert.Throws<NibbleException>(() => text.RequireWindow(12)).Message);
     }
-
-    [Fact]
-    public void RandomBatch_DrawsWindowsFromTheWholeText()
-    {
-        var text = new TokenizedText("numbers", [.. Enumerable.Range(0, 11)], 99);
-        var starts = new HashSet<long>();
-        var random = new Random(5);
-        for (var i = 0; i < 40; i++)
-        {
-            using var batch = text.RandomBatch(random, 2, 8);
-            Assert.Equal([2, 8], batch.shape);
-            var values = batch.data<long>().ToArray();
-            foreach (var row in values.Chunk(8))
-            {
-                starts.Add(row[1] - 1);
-                Assert.Equal(99, row[0]);
-                Assert.Equal(Enumerable.Range(0, 7).Select(step => row[1] + step), row[1..]);
-            }
-        }
-
-        Assert.Equal([0, 1, 2, 3], starts.Order());
-        using var again = text.RandomBatch(new Random(5), 2, 8);
-        using var once = text.RandomBatch(new Random(5), 2, 8);
-        Assert.Equal(once.data<long>().ToArray(), again.data<long>().ToArray());
-        Assert.Throws<NibbleException>(() => text.RandomBatch(random, 1, 12));
-    }
 }
 
 public sealed class TokenizedTextRealModelTests

@@ -3,6 +3,7 @@ using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
+using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;
@@ -181,7 +182,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         using (no_grad())
         {
             using var scope = NewDisposeScope();
-            var batch = text.RandomBatch(new Random(3), 2, 16);
+            var batch = text.Batch(new RandomWindows(text, 16, 2, 3).Starts(1), 16);
             var logits = untouched.Model.forward(batch[.., ..15]);
             var loss = nn.functional.cross_entropy(logits.reshape(-1, TinyLlama.Vocabulary), batch[.., 1..].reshape(-1)).item<float>();
             Assert.Equal(loss, control.Losses[0].Loss, 1e-5);
