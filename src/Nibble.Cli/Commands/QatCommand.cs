@@ -19,7 +19,7 @@ internal static class QatCommand
         var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents. Or the word self to let the float model write it.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
-        var rate = new Option<double?>("--learning-rate") { Description = $"Peak learning rate of the weights; the recipe's ({new QatSettings().LearningRate} in presets) when not given. Large models want less." }
+        var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less." }
             .Within(value => value > 0 && double.IsFinite(value), "above 0");
         var every = CommonOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
@@ -52,6 +52,7 @@ internal static class QatCommand
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
+                FloatLearningRate = parsed.GetValue(rate) is null ? rules.Qat.FloatLearningRate : null,
                 SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
             };
             var path = parsed.GetValue(data)!;

@@ -86,7 +86,7 @@ public sealed class InterruptedQatTests : IDisposable
         await Refuses("recipe", [.. Command("out"), "--learning-rate", "0.01"]);
         await Refuses("seed", [.. Command("out"), "--seed", "2"]);
         await Refuses("data", Command("out", data: folder.EvaluationText));
-        await Refuses("method, recipe, data, device", ["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--threads", "1"]);
+        await Refuses("method, recipe, data, device, training", ["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--threads", "1"]);
         await Succeeds("out", "--restart");
         await Succeeds("whole");
         Assert.Equal(TinyFolder.ContentOf(folder.At("whole")), TinyFolder.ContentOf(folder.At("out")));

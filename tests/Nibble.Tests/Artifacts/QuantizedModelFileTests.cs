@@ -250,7 +250,7 @@ public sealed class QuantizedModelFileTests : IDisposable
         AssertRefusal("\"schema\": 1", "\"schema\": 2", "schema version 2; this version of Nibble reads 1");
         AssertRefusal("pack-quantized", "other", "format other is unknown");
         AssertRefusal("pack-quantized", "int-quantized", "no tensor a.weight");
-        AssertRefusal("\"float32\"", "\"float16\"", "a.weight_scale: expected F16 [1, 1], found F32 [1, 1]");
+        AssertRefusal("\"scale\": \"float32\"", "\"scale\": \"float16\"", "a.weight_scale: expected F16 [1, 1], found F32 [1, 1]");
         AssertRefusal("\"scheme\": \"group_0\"", "\"scheme\": \"group_1\"", "which is not among group_0");
         AssertRefusal("\"bits\": 4", "\"bits\": 40", "bits must be an integer from 2 to 8");
         AssertRefusal("\"f\"", "\"g\"", "no tensor g");
