@@ -62,12 +62,6 @@ internal static class FusedFakeQuantization
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary><see cref="MinMax"/> of each token, each with a grid of its own.</summary>
-    /// <param name="x">Values, [..., columns]; all but the last axis are tokens.</param>
-    /// <param name="scheme">A scheme per token.</param>
-    /// <returns>A tensor of the shape of <paramref name="x"/>.</returns>
-    public static Tensor Dynamic(Tensor x, QuantizationScheme scheme) => MinMax(x, scheme);
-
     /// <summary><see cref="Learned"/> composed of tensor operators, on any device and in any floating type.</summary>
     public static Tensor ComposedLearned(Tensor x, Tensor scale, Tensor? zeroPoint, CodeRange codes, Granularity granularity, float shift = 0)
     {

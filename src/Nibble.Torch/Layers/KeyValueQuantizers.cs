@@ -9,7 +9,7 @@ namespace Nibble.Torch.Layers;
 /// <summary>Quantizes keys with a scale and zero point for each key-value head and channel, which calibration fixed.</summary>
 public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
 {
-    private readonly QuantizationScheme scheme;
+    private readonly CodeRange codes;
     private readonly Tensor scale;
     private readonly Tensor zeroPoint;
 
@@ -21,7 +21,7 @@ public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
     {
         ArgumentNullException.ThrowIfNull(scheme);
         ArgumentNullException.ThrowIfNull(keys);
-        this.scheme = scheme;
+        codes = scheme.Codes;
         long[] shape = [keys.Heads, 1, keys.HeadSize];
         scale = tensor(keys.Scales, shape, device: device).DetachFromDisposeScope();
         zeroPoint = (scheme.Symmetric ? zeros(shape, device: device) : tensor(Array.ConvertAll(keys.ZeroPoints, code => (float)code), shape, device: device)).DetachFromDisposeScope();
@@ -32,7 +32,7 @@ public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
     public Tensor Apply(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(tensor.detach(), scale, zeroPoint, scheme.Codes)).MoveToOuterDisposeScope();
+        return FakeQuantization.StraightThrough(tensor, FakeQuantization.Apply(tensor.detach(), scale, zeroPoint, codes)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

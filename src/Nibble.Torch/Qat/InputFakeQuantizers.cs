@@ -154,19 +154,7 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
         return new QuantizationParameters(scale.item<float>(), (int)zero.item<float>());
     }
 
-    private (Tensor Scale, Tensor ZeroPoint) Effective(long count)
-    {
-        var factor = 1 / Math.Sqrt((double)count * Math.Max(1, Scheme.Codes.Max));
-        var scale = start.Scale * FakeQuantization.ScaleGradient(logarithm, factor).exp();
-        var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
-        if (offset is null)
-        {
-            return (stored, tensor((float)start.ZeroPoint));
-        }
-
-        var exact = ((float)start.ZeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
-        return (stored, FakeQuantization.StraightThrough(exact, exact.round()));
-    }
+    private (Tensor Scale, Tensor ZeroPoint) Effective(long count) => LearnedGrid.Of(tensor(start.Scale), tensor((float)start.ZeroPoint), logarithm, offset, count, Scheme);
 }
 
 /// <summary>The range goes from zero (symmetric schemes: from its negative) to a learned end: PACT (Choi et al. 2018).</summary>

@@ -1,9 +1,9 @@
+using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
-using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
@@ -36,13 +36,19 @@ internal static class StartingPoint
             throw new NibbleException($"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; use activationOrder: weight or none");
         }
 
-        using var guard = no_grad();
-        var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
+        var weights = source.Model.Linears.ToDictionary(linear => linear.Key, linear => linear.Value.Weight);
         foreach (var layer in solution.Layers)
         {
-            Conversion.CopyInto(parameters[layer.Name + ".weight"], layer.Weight.Dequantize());
+            Conversion.CopyInto(weights[layer.Name], layer.Weight.Dequantize());
         }
 
+        return Take(source, solution);
+    }
+
+    /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>
+    public static PrepareOptions Take(LoadedModel source, QuantizedModel solution)
+    {
+        var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
         foreach (var tensor in solution.FloatTensors)
         {
             Conversion.CopyInto(parameters[tensor.Name], tensor.Values);

@@ -80,17 +80,6 @@ internal static class TrainingModes
             ? PostTrainingQuantizer.Run(source, start, text, seed, training, progress, cancellation)
             : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, start, folder) { Text = text, Seed = seed, Training = training }, progress, cancellation);
 
-        // Scaling channels changes norms.
-        var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
-        foreach (var tensor in solution.FloatTensors)
-        {
-            Conversion.CopyInto(parameters[tensor.Name], tensor.Values);
-        }
-
-        return new PrepareOptions
-        {
-            Weights = solution.Layers.ToDictionary(layer => layer.Name, layer => layer.Weight),
-            Inputs = solution.Layers.Where(layer => layer.Input is not null).ToDictionary(layer => layer.Name, layer => layer.Input!),
-        };
+        return StartingPoint.Take(source, solution);
     }
 }

@@ -200,17 +200,5 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
     private static Parameter NewParameter(QuantizationScheme scheme, int rows, int columns) =>
         (Parameter)TorchSharp.torch.nn.Parameter(zeros(QuantizedTensor.GroupCount(rows, columns, scheme.Granularity), 1)).DetachFromDisposeScope();
 
-    private (Tensor Scale, Tensor ZeroPoint) Effective()
-    {
-        var factor = 1 / Math.Sqrt((double)Groups.Length * Math.Max(1, Scheme.Codes.Max));
-        var scale = start * FakeQuantization.ScaleGradient(logarithm, factor).exp();
-        var stored = FakeQuantization.StraightThrough(scale, FakeQuantization.RoundScale(scale, Scheme.ScalePrecision));
-        if (offset is null)
-        {
-            return (stored, zeroPoint);
-        }
-
-        var exact = (zeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(Scheme.Codes.Min, Scheme.Codes.Max);
-        return (stored, FakeQuantization.StraightThrough(exact, exact.round()));
-    }
+    private (Tensor Scale, Tensor ZeroPoint) Effective() => LearnedGrid.Of(start, zeroPoint, logarithm, offset, Groups.Length, Scheme);
 }

@@ -152,7 +152,7 @@ public sealed class FusedFakeQuantizationTests
         var x = tensor(new[,] { { 1, value }, { 1, 2 } });
         var expected = Bits.Of(FusedFakeQuantization.ComposedMinMax(x, scheme));
         Assert.Equal([true, true, false, false], expected.Select(float.IsNaN));
-        Assert.Equal(expected, Bits.Of(FusedFakeQuantization.Dynamic(x, scheme)));
+        Assert.Equal(expected, Bits.Of(FusedFakeQuantization.MinMax(x, scheme)));
     }
 
     [Fact]
