@@ -1,4 +1,5 @@
 using Nibble.Formats.Safetensors;
+using Nibble.Torch.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -129,6 +130,7 @@ internal sealed class CifarImages
         var right = 0L;
         for (var start = 0; start < Count; start += Size)
         {
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             var (images, labels) = Batch(start, Math.Min(Size, Count - start));
             right += network.forward(images).argmax(1).eq(labels).sum().item<long>();

@@ -3,6 +3,7 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 using static TorchSharp.torch;
@@ -123,6 +124,7 @@ internal static class ResNetRuns
                 group.LearningRate = ScaleRate * share;
             }
 
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             prepared?.BeginStep(step + 1, steps);
             var (images, labels) = training.Batch(order.AsSpan(step % perEpoch * BatchSize, BatchSize).ToArray(), random);

@@ -38,7 +38,7 @@ void Train(Sequential module, IEnumerable<Parameter> parameters, double rate, Ac
     module.train();
     for (var step = 1; step <= steps; step++)
     {
-        using var scope = NewDisposeScope();
+        using IDisposable pause = CollectorPause.Begin(), scope = NewDisposeScope();
         begin?.Invoke(step, steps);
         var batch = randint(steps * 100, 100);
         optimizer.zero_grad();

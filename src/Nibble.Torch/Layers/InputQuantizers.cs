@@ -9,8 +9,13 @@ namespace Nibble.Torch.Layers;
 /// <param name="scheme">A scheme per token.</param>
 public sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQuantizer
 {
+    private readonly QuantizationScheme scheme = scheme;
+
     /// <inheritdoc/>
-    public Tensor Apply(Tensor tensor) => FusedFakeQuantization.Dynamic(tensor, scheme);
+    public Tensor Apply(Tensor tensor) => FusedFakeQuantization.MinMax(tensor, scheme);
+
+    /// <inheritdoc/>
+    public bool IsLike(ITensorQuantizer other) => other is DynamicInputQuantizer dynamic && dynamic.scheme == scheme;
 }
 
 /// <summary>Quantizes an input with parameters that calibration or training fixed.</summary>

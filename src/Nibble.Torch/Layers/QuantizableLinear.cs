@@ -10,6 +10,9 @@ public interface ITensorQuantizer
 {
     /// <summary>What the layer computes with in the place of <paramref name="tensor"/>; same shape.</summary>
     Tensor Apply(Tensor tensor);
+
+    /// <summary>Whether <paramref name="other"/> makes the same of every tensor, now and later, so that one result serves both.</summary>
+    bool IsLike(ITensorQuantizer other) => false;
 }
 
 /// <summary>A linear layer, <c>y = x W^T + b</c>, whose weight and input can be quantized without replacing the module.</summary>
@@ -64,10 +67,31 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     public TrainingPrecision Precision { get; set; }
 
     /// <inheritdoc/>
-    public override Tensor forward(Tensor input)
+    public override Tensor forward(Tensor input) => Product(Quantized(input));
+
+    /// <summary>What layers side by side make of one input. Where all of them quantize it alike, it is quantized and kept for the gradient once.</summary>
+    /// <param name="input">[..., columns].</param>
+    /// <param name="layers">At least one.</param>
+    /// <returns>A tensor per layer, in their order.</returns>
+    internal static Tensor[] Project(Tensor input, params QuantizableLinear[] layers)
+    {
+        if (layers[0].InputQuantizer is not { } first || !layers.All(layer => layer is { InputTransform: null, InputQuantizer: { } other } && first.IsLike(other)))
+        {
+            return Array.ConvertAll(layers, layer => layer.forward(input));
+        }
+
+        var x = first.Apply(input);
+        return Array.ConvertAll(layers, layer => layer.Product(x));
+    }
+
+    private Tensor Quantized(Tensor input)
     {
         var x = InputTransform?.Apply(input) ?? input;
-        x = InputQuantizer?.Apply(x) ?? x;
+        return InputQuantizer?.Apply(x) ?? x;
+    }
+
+    private Tensor Product(Tensor x)
+    {
         if (WeightQuantizer is ITransientWeight transient)
         {
             return TransientWeight.Linear(x, transient, weight, bias);

@@ -30,14 +30,12 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
     /// <returns>[batch, length, hidden].</returns>
     public override Tensor forward(Tensor input, Tensor mask)
     {
-        var mixed = F.scaled_dot_product_attention(Heads(Query, input), Heads(Key, input), Heads(Value, input), mask, training ? config.AttentionDropout : 0);
+        var heads = Array.ConvertAll(QuantizableLinear.Project(input, Query, Key, Value), x => x.view(x.shape[0], x.shape[1], config.Heads, -1).transpose(1, 2));
+        var mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], mask, training ? config.AttentionDropout : 0);
         var attention = AttentionOutput.call(mixed.transpose(1, 2).reshape(input.shape));
         var x = AttentionNorm.call(input + F.dropout(attention, config.HiddenDropout, training));
         return OutputNorm.call(x + F.dropout(Down.call(F.gelu(Up.call(x))), config.HiddenDropout, training));
     }
-
-    private Tensor Heads(QuantizableLinear projection, Tensor x) =>
-        projection.call(x).view(x.shape[0], x.shape[1], config.Heads, -1).transpose(1, 2);
 }
 
 /// <summary>A layer with the tensor names of BERT and RoBERTa.</summary>

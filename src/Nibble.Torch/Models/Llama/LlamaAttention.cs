@@ -63,9 +63,10 @@ internal sealed class LlamaAttention : nn.Module
     public Tensor Mix(Tensor x, int start, KeyValueCache? cache, int layer)
     {
         var (batch, length) = (x.shape[0], x.shape[1]);
-        var q = Rotate(Heads(q_proj.forward(x), q_norm), start);
-        var k = Rotate(UnrotatedKeys(x), start);
-        var v = Heads(v_proj.forward(x), null);
+        var projected = QuantizableLinear.Project(x, q_proj, k_proj, v_proj);
+        var q = Rotate(Heads(projected[0], q_norm), start);
+        var k = Rotate(Heads(projected[1], k_norm), start);
+        var v = Heads(projected[2], null);
         if (HeadRotation is { } turn)
         {
             (q, k) = (turn.Apply(q), turn.Apply(k));

@@ -119,5 +119,9 @@ internal sealed class LlamaFeedForward : nn.Module
     public QuantizableLinear Down => down_proj;
 
     /// <summary>What the down projection reads.</summary>
-    public Tensor Product(Tensor x) => F.silu(gate_proj.forward(x)) * up_proj.forward(x);
+    public Tensor Product(Tensor x)
+    {
+        var projected = QuantizableLinear.Project(x, gate_proj, up_proj);
+        return F.silu(projected[0]) * projected[1];
+    }
 }
