@@ -23,6 +23,7 @@ public static class ModuleQuantizer
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(batches);
+        recipe.RequirePtq();
         if (recipe.Rules.FirstOrDefault(rule => rule is { Weights: not null } && rule.Algorithms != WeightAlgorithms.RoundToNearest) is { } other)
         {
             throw new NibbleException($"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only rounded to nearest (rtn)");
