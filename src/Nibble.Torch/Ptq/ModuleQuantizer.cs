@@ -30,7 +30,12 @@ public static class ModuleQuantizer
         }
 
         // Learned scales stand where they begin as long as nothing trains them.
-        var prepared = QuantizationAware.Prepare(module, recipe with { Qat = recipe.Qat with { Estimator = GradientEstimator.LearnedScale, Activations = ActivationEstimator.LearnedScale, Schedule = new QatSchedule() } }, options);
+        var learned = recipe with
+        {
+            Rules = [.. recipe.Rules.Select(rule => rule with { WeightMethod = null, ActivationMethod = null })],
+            Qat = recipe.Qat with { Estimator = GradientEstimator.LearnedScale, Activations = ActivationEstimator.LearnedScale, Schedule = new QatSchedule() },
+        };
+        var prepared = QuantizationAware.Prepare(module, learned, options);
         foreach (var layer in prepared.Prepared)
         {
             using var scope = NewDisposeScope();

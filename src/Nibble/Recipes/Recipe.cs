@@ -104,6 +104,9 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
     /// <summary>How attention's keys and values are quantized; null keeps them float.</summary>
     public KeyValueCacheRule? KeyValueCache { get; init; }
 
+    /// <summary>Whether a run of training leaves a side of a layer to post-training quantization.</summary>
+    public bool IsHybrid => Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq } or { Weights: not null, Activations: not null, ActivationMethod: Method.Ptq });
+
     /// <summary>Refuses a recipe that names training for a side of a layer.</summary>
     /// <exception cref="NibbleException">A rule's weights or activations have the method qat.</exception>
     public void RequirePtq()

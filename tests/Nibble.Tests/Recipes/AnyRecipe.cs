@@ -148,7 +148,7 @@ internal static class AnyRecipe
         from cache in Cache
         select new Recipe(name, rules) { Qat = qat, Ptq = ptq, Rotation = rotation, KeyValueCache = cache };
 
-    private static Gen<Method?> Method => Gen.Int[0, 2].Select(choice => choice == 0 ? (Method?)null : (Method)(choice - 1));
+    public static Gen<Method?> Method => Gen.Int[0, 2].Select(choice => choice == 0 ? (Method?)null : (Method)(choice - 1));
 
     private static Gen<string> Text => Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
         .Array[1, 12]
