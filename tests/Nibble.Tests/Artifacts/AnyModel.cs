@@ -57,7 +57,7 @@ internal static class AnyModel
         from metric in Gen.Double
         select new QuantizedModel(
             """{ "model_type": "llama", "rms_norm_eps": 1e-05, "quantization_config": null, "nested": { "π": [1, 2.50] } }""",
-            [.. weights.Select((weight, index) => new QuantizedLayer($"model.layers.{index}.proj", weight, inputs[index]) 
+            [.. weights.Select((weight, index) => new QuantizedLayer($"model.layers.{index}.proj", weight, inputs[index])
             {
                 InputTransform = transforms[index],
                 WeightMethod = methods[index],

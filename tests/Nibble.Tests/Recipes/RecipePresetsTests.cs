@@ -150,7 +150,7 @@ public class RecipePresetsTests
     [InlineData("w4a16-hybrid", "The option 'hybrid' is unknown")]
     [InlineData("hybrid-heads-qat", "no preset 'hybrid-heads-qat'")]
     [InlineData("w9a16-hybrid-mlp-qat", "no preset 'w9a16")]
-    [InlineData("-hybrid-mlp-qat", "no preset ''")]
+    [InlineData("-hybrid-mlp-qat", "no preset")]
     [InlineData("w16a16", "leaves weights and activations float; -kv8 or its like")]
     [InlineData("w16a16-g32", "leaves weights and activations float")]
     [InlineData("w16a16-mse-kv8", "all that can follow")]
