@@ -52,7 +52,7 @@ internal static class QatCommand
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
-                FloatLearningRate = parsed.GetValue(rate) is null ? rules.Qat.FloatLearningRate : null,
+                FloatLearningRate = rules.Qat.FloatLearningRate is null ? null : parsed.GetValue(rate) ?? rules.Qat.FloatLearningRate,
                 SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
             };
             var path = parsed.GetValue(data)!;
@@ -69,7 +69,7 @@ internal static class QatCommand
             {
                 var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
                 WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result);
-                QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, "qat", folder, started, result.FinalLoss);
+                QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, rules.IsHybrid ? "hybrid" : "qat", folder, started, result.FinalLoss);
                 return ExitCode.Done;
             }
             catch (OperationCanceledException)

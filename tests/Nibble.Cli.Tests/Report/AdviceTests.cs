@@ -26,6 +26,29 @@ public class AdviceTests
         Assert.Contains("101× as long as PTQ's 0.64 s, for a model of the same size", width.Text);
     }
 
+    [Theory]
+    [InlineData(0.15, 10, nameof(Road.Hybrid), "better than what the pure roads give")]
+    [InlineData(0.21, 10, nameof(Road.Hybrid), "as good as QAT in at most half of its time")]
+    [InlineData(0.21, 60, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
+    [InlineData(0.3, 10, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
+    [InlineData(double.NaN, 10, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
+    public void Hybrid_pays_when_it_is_better_or_as_good_in_half_the_time(double loss, double seconds, string road, string reason)
+    {
+        var width = Single(Control(0), Run(RunMethod.Ptq, 3, 0.25), Run(RunMethod.Qat, 3, 0.2), Run(RunMethod.Hybrid, 3, loss) with { Seconds = seconds });
+
+        Assert.Equal(road, width.Road.ToString());
+        Assert.Contains(reason, width.Text);
+    }
+
+    [Fact]
+    public void Hybrid_is_not_worth_it_where_ptq_loses_little_and_saves_what_both_lose()
+    {
+        Assert.Equal(Road.Ptq, Single(Control(0), Run(RunMethod.Ptq, 8, 0.001), Run(RunMethod.Qat, 8, 0), Run(RunMethod.Hybrid, 8, -0.05)).Road);
+        Assert.Equal(Road.Hybrid, Single(Control(0), Run(RunMethod.Ptq, 2, 3), Run(RunMethod.Qat, 2, 0.5), Run(RunMethod.Hybrid, 2, 0.2)).Road);
+        Assert.Equal(Road.Hybrid, Single(Run(RunMethod.Hybrid, 4, 0.05)).Road);
+        Assert.Equal(Road.Neither, Single(Run(RunMethod.Hybrid, 2, 0.5)).Road);
+    }
+
     [Fact]
     public void Gain_that_the_control_has_too_is_training_and_not_quantization()
     {
