@@ -62,6 +62,7 @@ internal static class TableCommand
             var (outcome, recipe) = roads.Quantize(width.Candidates());
             row.Ptq.Add(Say($"PTQ {recipe.Name}", outcome));
             row.PtqRecipes.Add(recipe.Name);
+            row.Hybrid.Add(Say($"hybrid {width.Label}", roads.TrainQuantized(Width.Hybrid(recipe, table.Settings))));
             row.Qat.Add(Say($"QAT {width.Label}", roads.TrainQuantized(width.Trained(table.Settings))));
         }
 

@@ -55,6 +55,15 @@ internal sealed record Width(string Name, int WeightBits, int ActivationBits, st
             Qat = settings,
         };
 
+    /// <summary>The weights of a PTQ recipe, frozen, and trained ranges of the inputs; biases, norms and what else stays float adapt. A quarter of the steps.</summary>
+    /// <param name="ptq">The best of <see cref="Candidates"/>.</param>
+    /// <param name="settings">How QAT trains.</param>
+    public static Recipe Hybrid(Recipe ptq, QatSettings settings) => ptq with
+    {
+        Rules = [.. ptq.Rules.Select(rule => rule.Weights is null ? rule : rule with { WeightMethod = Method.Ptq, ActivationMethod = rule.Activations is null ? null : Method.Qat })],
+        Qat = settings with { Steps = settings.Steps / 4, FloatLearningRate = settings.LearningRate },
+    };
+
     private Recipe Create(QuantizationScheme weights, WeightRange range, ObserverKind observer)
     {
         var eight = new QuantizationScheme(8, symmetric: true, Granularity.Channel);
