@@ -200,7 +200,8 @@ public sealed class LayerStudy : IDisposable
         }
     }
 
-    private static Recipe AllFloat { get; } = new("float", [new RecipeRule("*", Weights: null)]);
+    /// <summary>Leaves every layer float, and calibrates as the studied recipes do.</summary>
+    private Recipe AllFloat => new("float", [new RecipeRule("*", Weights: null)]) { Ptq = options.Recipes[0].Ptq };
 
     private static Distance WithWeight(QuantizableLinear linear, QuantizedTensor weight, Func<Distance> measure)
     {

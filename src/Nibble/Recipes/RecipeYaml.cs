@@ -24,7 +24,7 @@ public static partial class RecipeYaml
         foreach (var property in document.RootElement.EnumerateObject())
         {
             text.Append(property.Name).Append(':');
-            if (property.Value.ValueKind != JsonValueKind.Array)
+            if (property.Value.ValueKind != JsonValueKind.Array || property.Value.GetArrayLength() == 0)
             {
                 text.Append(' ').Append(Flow(property.Value)).Append('\n');
                 continue;

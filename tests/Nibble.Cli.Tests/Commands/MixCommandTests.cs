@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Recipes;
 
