@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
+using Nibble.Planning;
 using Nibble.Torch.Native;
 
 namespace Nibble.Cli;
@@ -50,6 +51,11 @@ internal static class NibbleProgram
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
             return ExitCode.NativeLibrary;
         }
+        catch (NoSolutionException e)
+        {
+            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
+            return ExitCode.NoSolution;
+        }
         catch (Exception e) when (e is NibbleException or IOException or UnauthorizedAccessException)
         {
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
@@ -71,7 +77,7 @@ internal static class NibbleProgram
         quantization-aware training (qat), or by showing which of the two a model needs (compare).
 
         Start with:  nibble compare
-        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 5 libtorch not loadable, 130 cancelled
+        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget, 5 libtorch not loadable, 130 cancelled
         """)
     {
         CompareCommand.Create(host),
@@ -80,6 +86,8 @@ internal static class NibbleProgram
         QatCommand.Create(host),
         EvalCommand.Create(host),
         GenerateCommand.Create(host),
+        SensitivityCommand.Create(host),
+        MixCommand.Create(host),
         new HelpOption(),
         new VersionOption(),
     };

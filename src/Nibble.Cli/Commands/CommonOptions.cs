@@ -45,6 +45,28 @@ internal static class CommonOptions
 
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 
+    /// <summary>Some widths, with commas between them.</summary>
+    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => new(name, aliases)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            var widths = new List<int>();
+            foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
+            {
+                if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
+                {
+                    result.AddError($"{name}: '{part}' is not a width from 2 to 8 that is named once; write for example {name} {example}.");
+                    return [];
+                }
+
+                widths.Add(width);
+            }
+
+            return [.. widths];
+        },
+    };
+
     /// <summary>A whole number with a lower bound, checked when the command line is parsed.</summary>
     public static Option<int?> AtLeast(string name, int minimum, string description) =>
         new Option<int?>(name) { Description = description }.Within(value => value >= minimum, $"{minimum} or more");

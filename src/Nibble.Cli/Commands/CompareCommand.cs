@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
-using System.Globalization;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
 using Nibble.Recipes;
@@ -26,7 +24,7 @@ internal static class CompareCommand
         var model = new Argument<string?>("MODEL") { Description = "A Hugging Face folder; the small built-in model when not given.", Arity = ArgumentArity.ZeroOrOne };
         var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
-        var bits = new Option<int[]>("--bits", "-b") { Description = "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", CustomParser = ParseBits };
+        var bits = CommonOptions.Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
         var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
         var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
         activations.AcceptOnlyFromAmong("16", "8", "4");
@@ -152,21 +150,4 @@ internal static class CompareCommand
     private static Recipe LoadHybrid(string nameOrPath) => RecipeFile.Load(nameOrPath) is { IsHybrid: true } recipe
         ? recipe
         : throw new NibbleException($"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a file whose rules name methods");
-
-    private static int[] ParseBits(ArgumentResult result)
-    {
-        var widths = new List<int>();
-        foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
-        {
-            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
-            {
-                result.AddError($"--bits: '{part}' is not a width from 2 to 8 that is named once; write for example --bits 8,4,2.");
-                return [];
-            }
-
-            widths.Add(width);
-        }
-
-        return [.. widths];
-    }
 }
