@@ -46,7 +46,10 @@ internal static class CommonOptions
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 
     /// <summary>Some widths, with commas between them.</summary>
-    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => new(name, aliases)
+    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => WholeNumbers(name, 2, 8, "a width from 2 to 8", description, example, aliases);
+
+    /// <summary>Whole numbers within bounds, with commas between them, each once.</summary>
+    public static Option<int[]> WholeNumbers(string name, int least, int most, string expected, string description, string example, params string[] aliases) => new(name, aliases)
     {
         Description = description,
         CustomParser = result =>
@@ -54,9 +57,9 @@ internal static class CommonOptions
             var widths = new List<int>();
             foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
             {
-                if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
+                if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width < least || width > most || widths.Contains(width))
                 {
-                    result.AddError($"{name}: '{part}' is not a width from 2 to 8 that is named once; write for example {name} {example}.");
+                    result.AddError($"{name}: '{part}' is not {expected} that is named once; write for example {name} {example}.");
                     return [];
                 }
 

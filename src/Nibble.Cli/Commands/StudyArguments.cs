@@ -17,7 +17,9 @@ internal sealed class StudyArguments
     private readonly Option<string> data = new("--data", "-d") { Description = "Text: its first windows calibrate, its last ones are held out to measure on.", Required = true };
     private readonly Option<int[]> bits;
     private readonly Option<string> algorithm = new("--algorithm") { Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.", DefaultValueFactory = _ => "gptaq" };
-    private readonly Option<int?> group = CommonOptions.AtLeast("--group-size", 1, $"Weights that share a scale; {UsualGroupSize} when not given.");
+    private readonly Option<int[]> groups = CommonOptions.WholeNumbers(
+        "--group-size", 1, int.MaxValue, "a number of weights, 1 or more,", $"Weights that share a scale; several with commas between them; {UsualGroupSize} when not given.", "32,64");
+
     private readonly Option<int?> windows = CommonOptions.AtLeast("--windows", 1, $"Held-out windows to measure on at most, and no more than half of the text; {UsualWindows} when not given.");
     private readonly Option<int?> context = CommonOptions.AtLeast("--context", 4, "Tokens in such a window; 512 when not given, or what the model can take.");
     private readonly Option<string?> cache = new("--cache") { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
@@ -35,7 +37,7 @@ internal sealed class StudyArguments
     public void AddTo(Command command)
     {
         command.Add(model);
-        foreach (var option in (Option[])[data, bits, algorithm, group, windows, context, cache, seed, threads])
+        foreach (var option in (Option[])[data, bits, algorithm, groups, windows, context, cache, seed, threads])
         {
             command.Add(option);
         }
@@ -48,8 +50,11 @@ internal sealed class StudyArguments
     public int Run(CommandHost host, ParseResult parsed, Func<LayerStudy, int> work)
     {
         var widths = parsed.GetValue(bits) is { Length: > 0 } asked ? asked : usualWidths;
-        var recipes = parsed.GetValue(algorithm)!.Split(',')
-            .SelectMany(name => widths.Order().Select(width => RecipePresets.Parse($"w{width}a16-g{parsed.GetValue(group) ?? UsualGroupSize}-{name}"))).ToList();
+        var sizes = parsed.GetValue(groups) is { Length: > 0 } given ? given : [UsualGroupSize];
+        var recipes = (from name in parsed.GetValue(algorithm)!.Split(',')
+                       from size in sizes.OrderDescending()
+                       from width in widths.Order()
+                       select RecipePresets.Parse($"w{width}a16-g{size}-{name}")).ToList();
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
         var folder = parsed.GetValue(cache) ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");

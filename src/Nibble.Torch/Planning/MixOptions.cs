@@ -10,7 +10,7 @@ public sealed record MixOptions(Budget Budget)
     /// <summary>Whether layers that read the same input and that engines fuse (q, k and v; gate and up) are treated alike.</summary>
     public bool Tied { get; init; }
 
-    /// <summary>How many further recipes of nearly the same predicted loss are measured at the budget, of which the best is taken; at least 0.</summary>
+    /// <summary>How many further recipes are measured at the budget, each learning from those before it, of which the best is taken; at least 0.</summary>
     public int Rounds { get; init; } = 12;
 
     /// <summary>Points of the front between the narrowest and the widest recipe, at least 0.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Numerics;
 using Nibble.Planning;
 using Nibble.Recipes;
 
@@ -8,13 +9,11 @@ namespace Nibble.Torch.Planning;
 /// <remarks>
 /// What layers cost alone, as Kullback-Leibler divergence from the float model, adds up to what a recipe is predicted to cost; the choice is an integer program (as in
 /// HAWQ-V3, Yao et al. 2021). The sum neglects how layers act on each other, so the recipes of one width and the recipes of the front are quantized and measured in
-/// earnest, and what they lose calibrates the prediction (<see cref="LossModel"/>). The sum cannot tell recipes of nearly the same cost apart, so at the budget several such are measured, and the best is taken.
+/// earnest, and what they lose calibrates the prediction (<see cref="LossModel"/>). At the budget several recipes are measured, each the best under what
+/// those before it taught of the costs (<see cref="CostBelief"/>), and the best of them is taken.
 /// </remarks>
 public sealed class MixPlanner
 {
-    /// <summary>How far off a layer's cost may be, as a logarithm: by about a fifth the sum misses what is measured.</summary>
-    private const double Jitter = 0.2;
-
     private readonly LayerStudy study;
     private readonly MixOptions options;
     private readonly LayerChoices choices;
@@ -45,10 +44,16 @@ public sealed class MixPlanner
     /// <param name="progress">Told after each layer and measurement.</param>
     /// <param name="cancellation">Stops between measurements, which are kept.</param>
     /// <exception cref="NoSolutionException">Nothing meets the budget.</exception>
+    /// <exception cref="NibbleException">The budget limits bits of codes, and the recipes' groups differ in size.</exception>
     public static MixResult Run(LayerStudy study, MixOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(study);
         ArgumentNullException.ThrowIfNull(options);
+        if (options.Budget.Kind == BudgetKind.AverageBits && study.Options.Recipes.SelectMany(recipe => recipe.Rules).Select(rule => rule.Weights?.Granularity).OfType<Granularity>().Distinct().Count() > 1)
+        {
+            throw new NibbleException($"the budget of {options.Budget} counts bits of codes, which are the same in groups of any size; give the artifact's bytes, such as 200KB, or choose among groups of one size");
+        }
+
         return new MixPlanner(study, options, progress, cancellation).Run();
     }
 
@@ -72,19 +77,18 @@ public sealed class MixPlanner
     {
         var limit = Limit();
         var best = Solve(problem, limit);
+        var belief = new CostBelief(problem);
+        belief.Add(best.Selection, best.Measured.Distance.Divergence);
         var random = SeededRandom.Create(study.Options.Seed);
         for (var round = 0; round < options.Rounds; round++)
         {
-            var next = Solve(Jittered(random), limit);
+            var next = Solve(belief.Draw(random), limit);
+            belief.Add(next.Selection, next.Measured.Distance.Divergence);
             best = next.Measured.Distance.Divergence < best.Measured.Distance.Divergence ? next : best;
         }
 
         return best;
     }
-
-    /// <summary>The problem with costs as they could be as well, as far as the sum of costs tells.</summary>
-    private ChoiceProblem Jittered(Random random) => new(
-        [.. problem.Items.Select(item => (IReadOnlyList<Choice>)[.. item.Select(choice => choice with { Cost = choice.Cost * Math.Exp(Jitter * ((2 * random.NextDouble()) - 1)) })])]);
 
     private (int[] Selection, RecipeDistance Measured) Solve(ChoiceProblem problem, double limit)
     {

@@ -69,6 +69,22 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Group_sizes_are_chosen_under_a_budget_of_bytes_alone()
+    {
+        var mixed = await CommandRun.Succeeds(Study("mix", "--budget", "100KB", "--bits", "2,3", "--group-size", "8,16", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml"), "--json"));
+        var refused = await CommandRun.Of(Study("mix", "--budget", "3bits", "--group-size", "8,16", "-o", folder.At("other.yaml")));
+        var wrong = await CommandRun.Of(Study("mix", "--budget", "3bits", "--group-size", "8,0", "-o", folder.At("other.yaml")));
+
+        Assert.Equal(
+            ["w2a16-g16-rtn", "w3a16-g16-rtn", "w2a16-g8-rtn", "w3a16-g8-rtn"],
+            mixed.Json.GetProperty("uniform").EnumerateArray().Select(item => item.GetProperty("recipe").GetString()));
+        Assert.Equal(ExitCode.BadInput, refused.ExitCode);
+        Assert.Contains("groups of any size", refused.Error, StringComparison.Ordinal);
+        Assert.Contains("'0' is not a number of weights, 1 or more, that is named once", wrong.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.At("other.yaml")));
+    }
+
+    [Fact]
     public async Task A_recipe_that_exists_is_kept()
     {
         var run = await CommandRun.Of(Study("mix", "--budget", "3bits", "-o", folder.Write("mixed.yaml", "mine")));

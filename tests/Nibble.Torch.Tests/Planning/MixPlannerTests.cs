@@ -75,6 +75,26 @@ public sealed class MixPlannerTests : IDisposable
     public void WhatNothingMeets_NamesTheNearest(string budget, string nearest) =>
         Assert.Contains(nearest, Assert.Throws<NoSolutionException>(() => Plan(budget, new MixOptions(default) { Rounds = 0, FrontPoints = 0 })).Message, StringComparison.Ordinal);
 
+    [Fact]
+    public void BitsOfCodes_DoNotChooseAmongGroupSizes()
+    {
+        using var groups = new LayerStudy(study.Options with { Recipes = [.. ((string[])["w2a16-g8", "w2a16-g16"]).Select(PlanningRecipes.Parse)] });
+
+        Assert.Contains("groups of any size", Assert.Throws<NibbleException>(() => MixPlanner.Run(groups, new MixOptions(Budget.Parse("3bits")))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Bytes_AreSharedOutAmongGroupSizesToo()
+    {
+        using var groups = new LayerStudy(study.Options with { Recipes = [.. ((string[])["w3a16-g16", "w4a16-g16", "w3a16-g8", "w4a16-g8"]).Select(PlanningRecipes.Parse)] });
+        var uniform = groups.Measure(groups.Options.Recipes[2]);
+        var result = MixPlanner.Run(groups, new MixOptions(new Budget(BudgetKind.Bytes, uniform.Bytes)) { Rounds = 2, FrontPoints = 0 });
+
+        Assert.True(result.Chosen.Measured.Bytes <= uniform.Bytes);
+        Assert.True(result.Chosen.Measured.Distance.Divergence < uniform.Distance.Divergence);
+        Assert.True(result.Chosen.Recipe.Rules.Select(rule => rule.Weights?.Granularity).Distinct().Count() > 1);
+    }
+
     private MixResult Plan(string budget, MixOptions options) => MixPlanner.Run(study, options with { Budget = Budget.Parse(budget) });
 
     private double BitsOf(MixPoint point)
