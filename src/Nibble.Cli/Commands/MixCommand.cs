@@ -45,12 +45,14 @@ internal static class MixCommand
         });
         var report = new Option<string?>("--report") { Description = "An HTML file for the front and the layers; named after the recipe when not given." };
         var tie = new Option<bool>("--tie") { Description = "Treat layers alike that engines fuse: q, k and v; gate and up." };
+        var minutes = new Option<double?>("--qat-minutes") { Description = "Minutes of training that nibble qat may spend: finds which layers to train in them, around those that PTQ solves." }
+            .Within(value => value is > 0 and <= 1e5, "a number of minutes above 0");
         var rounds = CommonOptions.AtLeast("--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not given.");
         var points = CommonOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
         var json = CommonOptions.Json();
         var command = new Command("mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to go on where it was stopped.");
         study.AddTo(command);
-        foreach (var option in (Option[])[budget, output, report, tie, rounds, points, json])
+        foreach (var option in (Option[])[budget, output, minutes, report, tie, rounds, points, json])
         {
             command.Add(option);
         }
@@ -69,6 +71,7 @@ internal static class MixCommand
                 var options = new MixOptions(asked)
                 {
                     Tied = parsed.GetValue(tie),
+                    QatMinutes = parsed.GetValue(minutes),
                     Rounds = parsed.GetValue(rounds) ?? usual.Rounds,
                     FrontPoints = parsed.GetValue(points) ?? usual.FrontPoints,
                 };
@@ -76,7 +79,7 @@ internal static class MixCommand
                 result = result with { Chosen = result.Chosen with { Recipe = result.Chosen.Recipe with { Name = Path.GetFileNameWithoutExtension(path) } } };
                 var document = Describe(work, asked, path, result);
                 HtmlPage.Write(parsed.GetValue(report) ?? Path.ChangeExtension(path, ".html"), MixReport.Render(document, result));
-                WriteRecipe(path, result.Chosen.Recipe, document);
+                WriteRecipe(path, result.Recipe, document);
                 if (parsed.GetValue(json))
                 {
                     host.WriteJson(document, CliJson.Default.MixDocument);
@@ -93,7 +96,11 @@ internal static class MixCommand
     }
 
     private static MixDocument Describe(LayerStudy study, Budget budget, string path, MixResult result) => new(
-        MixDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, budget.ToString(), path, Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage);
+        MixDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, budget.ToString(), path, Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage)
+    {
+        Methods = [.. result.Methods.Select(trial => new MethodEntry(
+            trial.Trained, trial.Layers, trial.TriedSteps == 0 ? 0 : trial.Recipe.Qat.Steps, trial.StepSeconds, trial.TriedSteps, trial.Distance.Loss, trial.Distance.LossError))],
+    };
 
     private static MixEntry Entry(MixPoint point) => new(
         point.Recipe.Name, point.AverageBits, point.Measured.Bytes, point.Predicted.Loss, point.Predicted.Low, point.Predicted.High,
@@ -129,6 +136,32 @@ internal static class MixCommand
         host.Console.Write(table);
         host.Output.WriteLine("losses are over float, in nats a token on held-out text; bits are those of codes");
         host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their interval");
+        if (document.Methods is [var best, ..])
+        {
+            RenderMethods(host, document.Methods);
+            host.Output.WriteLine(best.TriedSteps == 0
+                ? "training gains nothing in these minutes: take the recipe to nibble ptq"
+                : $"take the recipe to nibble qat, which trains {best.Layers} layers ({best.Trained}) for {best.Steps} steps");
+        }
+
         host.Output.WriteLine($"recipe: {document.Recipe}");
+    }
+
+    private static void RenderMethods(CommandHost host, IReadOnlyList<MethodEntry> methods)
+    {
+        var table = new Table().Border(TableBorder.Simple).AddColumn("trained");
+        foreach (var title in (string[])["layers", "steps", "seconds a step", "steps tried", "loss then", "std. error"])
+        {
+            table.AddColumn(new TableColumn(title).RightAligned());
+        }
+
+        foreach (var method in methods)
+        {
+            table.AddRow(
+                method.Trained, Numbers.Count(method.Layers), Numbers.Count(method.Steps), method.StepSeconds.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Count(method.TriedSteps),
+                Numbers.Loss(method.Loss), Numbers.Divergence(method.LossError));
+        }
+
+        host.Console.Write(table);
     }
 }

@@ -64,11 +64,17 @@ internal sealed record SensitivityCorrelation(string Change, double Fisher, doub
 /// <summary>What <c>mix --json</c> prints.</summary>
 internal sealed record MixDocument(string Schema, string Model, string Data, string Budget, string Recipe, MixEntry Chosen, IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
 {
+    /// <summary>Ways to divide the layers between the methods, by rising loss; empty without <c>--qat-minutes</c>.</summary>
+    public IReadOnlyList<MethodEntry> Methods { get; init; } = [];
+
     public const string CurrentSchema = "nibble.mix/1";
 }
 
 /// <summary>A recipe that was predicted and measured.</summary>
 internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, double Predicted, double Low, double High, double Loss, double LossError, double Kl);
+
+/// <summary>A way to divide a model's layers between PTQ and QAT: which are trained, for how many steps, and the loss after the part of them that was tried.</summary>
+internal sealed record MethodEntry(string Trained, int Layers, int Steps, double StepSeconds, int TriedSteps, double Loss, double LossError);
 
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]

@@ -22,8 +22,9 @@ internal static class MixReport
             E(
                 "main",
                 E("section", E("h2", "The front"), E("div", Class("charts"), Chart(document)), Table(document)),
+                document.Methods.Count == 0 ? null : E("section", E("h2", "Which layers to train"), Methods(document.Methods)),
                 E("section", E("h2", "Layers"), SensitivityReport.Map([.. result.Layers.Select(item => (item.Layer, item.Change, item.Distance.Divergence))])),
-                E("section", E("h2", "The recipe"), E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeYaml.Write(result.Chosen.Recipe))))),
+                E("section", E("h2", "The recipe"), E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeYaml.Write(result.Recipe))))),
         ]);
 
     private static XElement Chart(MixDocument document)
@@ -54,6 +55,17 @@ internal static class MixReport
 
         static ChartPoint Place(MixEntry entry) => new(entry.Bytes / 1e3, entry.Loss);
     }
+
+    private static XElement Methods(IReadOnlyList<MethodEntry> methods) => E(
+        "div", Class("scroll"), A("tabindex", "0"),
+        E(
+            "table", Class("results"),
+            E("thead", E("tr", ((string[])["trained", "layers", "steps in the minutes given", "steps tried", "loss after those", "standard error"]).Select(title => E("th", A("scope", "col"), title)))),
+            E("tbody", methods.Select(method => E(
+                "tr",
+                E("th", A("scope", "row"), method.Trained),
+                ((string[])[Numbers.Count(method.Layers), Numbers.Count(method.Steps), Numbers.Count(method.TriedSteps), Numbers.Loss(method.Loss), Numbers.Divergence(method.LossError)])
+                    .Select(cell => E("td", Class("number"), Typeset(cell))))))));
 
     private static XElement Table(MixDocument document) => E(
         "div", Class("scroll"), A("tabindex", "0"),

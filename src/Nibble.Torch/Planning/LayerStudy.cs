@@ -3,11 +3,13 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
+using Nibble.Torch.Qat;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
@@ -22,6 +24,12 @@ public sealed record LayerDistance(string Layer, string Change, Distance Distanc
 /// <param name="Distance">How far the model is from the float model then.</param>
 /// <param name="Bytes">Bytes of the artifact's tensors.</param>
 public sealed record RecipeDistance(Distance Distance, long Bytes);
+
+/// <summary>What it does to the model when it is trained as a recipe says.</summary>
+/// <param name="Distance">How far the model is from the float model then.</param>
+/// <param name="SetupSeconds">Seconds before the second step, less those of one step.</param>
+/// <param name="StepSeconds">Seconds of a step, the mean of all but the first.</param>
+public sealed record TrainedDistance(Distance Distance, double SetupSeconds, double StepSeconds);
 
 /// <summary>Measures what quantizing does to a model: one layer at a time, or all as a recipe says.</summary>
 /// <remarks>Each result is kept in a file that all it depends on names, so that a study that was stopped goes on, and the same study again measures nothing.</remarks>
@@ -99,6 +107,33 @@ public sealed class LayerStudy : IDisposable
         {
             Directory.Delete(work, recursive: true);
         }
+    }
+
+    /// <summary>Trains the model as a recipe says, on the text that is not held out, and compares; null where training diverges.</summary>
+    public TrainedDistance? MeasureTrained(Recipe recipe, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        var key = KeyOf(("trained", RecipeFile.ToJson(recipe with { Name = string.Empty })));
+        if (cache.Find<TrainedDistance>(key) is { } known)
+        {
+            return known;
+        }
+
+        using var model = LoadedModel.Open(options.Source.Folder);
+        var trainer = new QuantizationAwareTrainer(model, recipe, recipe.Qat, calibration, CalibrationOptions.For(model.Model.Config), options.Seed);
+        var clock = new StepClock(progress);
+        try
+        {
+            trainer.Train(clock, cancellation);
+        }
+        catch (NibbleException)
+        {
+            return null;
+        }
+
+        var measured = new TrainedDistance(comparison.Measure(model.Model, cancellation), clock.SetupSeconds, clock.StepSeconds);
+        cache.Add(key, measured);
+        return measured;
     }
 
     /// <summary>Measures each layer under each recipe while the rest of the model stays float.</summary>

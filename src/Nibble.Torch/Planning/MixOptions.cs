@@ -13,6 +13,9 @@ public sealed record MixOptions(Budget Budget)
     /// <summary>How many further recipes are measured at the budget, each learning from those before it, of which the best is taken; at least 0.</summary>
     public int Rounds { get; init; } = 12;
 
+    /// <summary>Minutes that training with the recipe may take, above 0: the layers that gain most by it are then trained, and the codes of the others stay as PTQ chose them; null trains nothing.</summary>
+    public double? QatMinutes { get; init; }
+
     /// <summary>Points of the front between the narrowest and the widest recipe, at least 0.</summary>
     public int FrontPoints { get; init; } = 7;
 }
@@ -31,6 +34,12 @@ public sealed record MixPoint(Recipe Recipe, double AverageBits, LossPrediction 
 /// <param name="Layers">What each layer costs alone.</param>
 public sealed record MixResult(MixPoint Chosen, IReadOnlyList<MixPoint> Front, IReadOnlyList<MixPoint> Uniform, IReadOnlyList<LayerDistance> Layers)
 {
+    /// <summary>Ways to divide <see cref="Chosen"/>'s layers between PTQ and QAT, by rising loss; empty where <see cref="MixOptions.QatMinutes"/> asks for none.</summary>
+    public IReadOnlyList<MethodTrial> Methods { get; init; } = [];
+
+    /// <summary>The recipe to use: that of the best division, or the one that was chosen for PTQ alone.</summary>
+    public Recipe Recipe => Methods is [var best, ..] ? best.Recipe with { Name = Chosen.Recipe.Name } : Chosen.Recipe;
+
     /// <summary>Share of the front's points whose measured loss is within the interval, 0 to 1.</summary>
     public double Coverage => Front.Count == 0 ? 1 : (double)Front.Count(point => point.Predicted.Contains(point.Measured.Distance.Loss)) / Front.Count;
 }

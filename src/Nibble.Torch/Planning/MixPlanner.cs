@@ -66,7 +66,10 @@ public sealed class MixPlanner
             Point(chosen.Selection, chosen.Measured),
             [.. front.Select(point => Point(point.Selection, point.Measured))],
             [.. uniform.Select((point, recipe) => Point(point.Selection, point.Measured) with { Recipe = recipes[recipe] })],
-            layers);
+            layers)
+        {
+            Methods = options.QatMinutes is { } minutes ? MethodPlanner.Run(study, (Named(chosen.Selection), chosen.Measured.Distance), 60 * minutes, CostsOf(Named(chosen.Selection)), progress, cancellation) : [],
+        };
 
         MixPoint Point(int[] selection, RecipeDistance measured) =>
             new(Named(selection), choices.AverageBits(selection), model.Predict(problem.CostOf(selection)), measured);
@@ -93,7 +96,7 @@ public sealed class MixPlanner
     private (int[] Selection, RecipeDistance Measured) Solve(ChoiceProblem problem, double limit)
     {
         // Names and shapes in the file's header differ by some bytes between recipes.
-        for (var slack = 0L; ; slack += 8)
+        for (var slack = 0L; ;)
         {
             var selection = ChoiceSolver.LeastCost(problem, (long)Math.Floor(limit) - slack) ?? throw TooSmall();
             var measured = Observe(selection, Named(selection));
@@ -101,6 +104,8 @@ public sealed class MixPlanner
             {
                 return (selection, measured);
             }
+
+            slack += measured.Bytes - (long)options.Budget.Amount;
         }
     }
 
@@ -170,6 +175,16 @@ public sealed class MixPlanner
     private Recipe Named(int[] selection) => choices.Recipe(selection, string.Create(CultureInfo.InvariantCulture, $"mixed-{choices.AverageBits(selection):0.00}bits"));
 
     private ChoiceProblem Problem(Func<string, int, double> cost) => choices.Problem(cost, options.Budget.Kind == BudgetKind.Bytes ? choices.Bytes : choices.CodeBits);
+
+    /// <summary>What each layer costs alone as a recipe treats it.</summary>
+    private Dictionary<string, double> CostsOf(Recipe recipe) => study.Layers.ToDictionary(
+        layer => layer,
+        layer =>
+        {
+            var rule = recipe.RuleFor(layer)!;
+            var change = recipes.First(one => one.RuleFor(layer) is { } its && (its.Weights, its.Algorithms, its.Range) == (rule.Weights, rule.Algorithms, rule.Range)).Name;
+            return layers.First(item => item.Layer == layer && item.Change == change).Distance.Divergence;
+        });
 
     private Func<string, int, double> Costs(IReadOnlyList<LayerDistance> measured)
     {

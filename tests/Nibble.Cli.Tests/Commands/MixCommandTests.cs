@@ -85,6 +85,21 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Minutes_of_training_yield_a_recipe_for_qat()
+    {
+        var run = await CommandRun.Succeeds(Study("mix", "--budget", "2.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "--qat-minutes", "0.15", "-o", folder.At("mixed.yaml"), "--json"));
+        await CommandRun.Succeeds("qat", folder.Model, "-r", folder.At("mixed.yaml"), "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "2");
+
+        // Divisions that a slow machine has no time for are left out.
+        var methods = run.Json.GetProperty("methods").EnumerateArray().ToList();
+        Assert.InRange(methods.Count, 2, 5);
+        var (recipe, trained) = (RecipeFile.Load(folder.At("mixed.yaml")), methods[0].GetProperty("layers").GetInt32());
+        Assert.Equal(trained > 0 ? methods[0].GetProperty("steps").GetInt32() : recipe.Qat.Steps, recipe.Qat.Steps);
+        Assert.Equal(trained > 0 ? trained : 7, QuantizedModelFile.Load(folder.At("out")).Layers.Count(layer => layer.WeightMethod == Method.Qat));
+        Assert.Contains("Which layers to train", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_recipe_that_exists_is_kept()
     {
         var run = await CommandRun.Of(Study("mix", "--budget", "3bits", "-o", folder.Write("mixed.yaml", "mine")));

@@ -1,4 +1,5 @@
 using Nibble.Planning;
+using Nibble.Recipes;
 using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
 using Nibble.Torch.Tests.Shared;
@@ -93,6 +94,32 @@ public sealed class MixPlannerTests : IDisposable
         Assert.True(result.Chosen.Measured.Bytes <= uniform.Bytes);
         Assert.True(result.Chosen.Measured.Distance.Divergence < uniform.Distance.Divergence);
         Assert.True(result.Chosen.Recipe.Rules.Select(rule => rule.Weights?.Granularity).Distinct().Count() > 1);
+    }
+
+    [Fact]
+    public void MinutesOfTraining_AreSpentOnTheLayersThatGainMost()
+    {
+        var result = Plan("2.5bits", new MixOptions(default) { Rounds = 0, FrontPoints = 0, QatMinutes = 0.1 });
+
+        Assert.Equal(["all", "attention", "costliest", "feed-forward", "none"], result.Methods.Select(trial => trial.Trained).Order());
+        Assert.Equal(result.Methods.OrderBy(trial => trial.Distance.Loss), result.Methods);
+        Assert.All(result.Methods.Where(trial => trial.Trained != "none"), trial =>
+        {
+            Assert.Equal(trial.Layers, study.Layers.Count(layer => trial.Recipe.RuleFor(layer)!.WeightMethod == Method.Qat));
+            Assert.All(study.Layers, layer => Assert.Equal(result.Chosen.Recipe.RuleFor(layer)!.Weights, trial.Recipe.RuleFor(layer)!.Weights));
+            Assert.InRange(trial.Recipe.Qat.Steps, 8, 6 / trial.StepSeconds);
+            Assert.InRange(trial.TriedSteps, 8, trial.Recipe.Qat.Steps);
+        });
+        var methods = result.Methods.ToDictionary(trial => trial.Trained);
+        Assert.Equal(study.Layers.Count, methods["all"].Layers);
+        Assert.Equal(study.Layers.Count, methods["attention"].Layers + methods["feed-forward"].Layers);
+        Assert.InRange(methods["costliest"].Layers, 1, study.Layers.Count / 2);
+        Assert.Same(result.Methods[0].Recipe.Rules, result.Recipe.Rules);
+
+        // A study that is run again finds all that was measured, times included.
+        var made = study.Made;
+        Assert.Equal(result.Recipe.Qat, Plan("2.5bits", new MixOptions(default) { Rounds = 0, FrontPoints = 0, QatMinutes = 0.1 }).Recipe.Qat);
+        Assert.Equal(made, study.Made);
     }
 
     private MixResult Plan(string budget, MixOptions options) => MixPlanner.Run(study, options with { Budget = Budget.Parse(budget) });
