@@ -135,7 +135,11 @@ internal static class MixCommand
 
         host.Console.Write(table);
         host.Output.WriteLine("losses are over float, in nats a token on held-out text; bits are those of codes");
-        host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their interval");
+        if (document.Front.Count > 0)
+        {
+            host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their interval");
+        }
+
         if (document.Methods is [var best, ..])
         {
             RenderMethods(host, document.Methods);

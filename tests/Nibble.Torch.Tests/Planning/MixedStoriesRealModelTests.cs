@@ -1,5 +1,7 @@
+using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
+using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Shared;
@@ -14,24 +16,45 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     public void Dispose() => source.Dispose();
 
     [Fact]
-    public void ThreeBitsOnAverage_LoseATenthLessThanThreeBitsEverywhere()
+    public void WidthsOfThreeBitsOnAverage_LoseATenthLessThanThreeBitsEverywhere()
     {
-        var mixed = RecipeFile.Load(Path.Combine(Root(), "benchmarks", "recipes", "mixed", "stories260K-3bits.yaml"));
-        var layers = source.Model.Linears.Where(linear => mixed.RuleFor(linear.Key) is not null).ToList();
-        Assert.Equal(35, layers.Count);
-        Assert.InRange(layers.Sum(linear => (double)linear.Value.Weight.numel() * mixed.RuleFor(linear.Key)!.Weights!.Bits) / layers.Sum(linear => linear.Value.Weight.numel()), 2.9, 3);
+        var mixed = Mixed("3bits");
+        Assert.Equal(35, Quantized(mixed).Count);
+        Assert.InRange(Quantized(mixed).Sum(item => (double)item.Linear.Weight.numel() * item.Scheme.Bits) / Quantized(mixed).Sum(item => item.Linear.Weight.numel()), 2.9, 3);
 
-        var (train, valid) = (Texts.TinyStories("train.txt", source), Texts.TinyStories("valid.txt", source));
-        var lossOfFloat = Evaluator.Evaluate(source.Model, valid, 512, 20).Loss;
         var (mix, uniform) = (Loss(mixed), Loss(RecipePresets.Parse("w3a16-g32-gptaq")));
         TestContext.Current.TestOutputHelper?.WriteLine($"mixed {mix:F4}, uniform {uniform:F4} nats over float");
         Assert.InRange(mix, 0, 0.9 * uniform);
+    }
 
-        double Loss(Recipe recipe)
-        {
-            using var model = LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, train, seed: 1), recipe.Name);
-            return Evaluator.Evaluate(model, valid, 512, 20).Loss - lossOfFloat;
-        }
+    [Fact]
+    public void WidthsAndGroupsInTheBytesOfThreeAndTwoAndAHalfBits_LoseAQuarterLess()
+    {
+        var (two, three) = (RecipePresets.Parse("w2a16-g32-gptaq"), RecipePresets.Parse("w3a16-g32-gptaq"));
+        var (whole, half) = (Mixed("254064B"), Mixed("239056B"));
+        Assert.InRange(Bytes(whole), 0, Bytes(three));
+        Assert.InRange(Bytes(half), 0, (Bytes(two) + Bytes(three)) / 2);
+
+        var (lossOfTwo, lossOfThree) = (Loss(two), Loss(three));
+        var (lossOfWhole, lossOfHalf) = (Loss(whole), Loss(half));
+        TestContext.Current.TestOutputHelper?.WriteLine($"3 bits {lossOfThree:F4}, its bytes {lossOfWhole:F4}, 2 bits {lossOfTwo:F4}, the bytes between {lossOfHalf:F4} nats over float");
+        Assert.InRange(lossOfWhole, 0, 0.75 * lossOfThree);
+        Assert.InRange(lossOfHalf, 0, 0.75 * (lossOfTwo + lossOfThree) / 2);
+    }
+
+    private static Recipe Mixed(string budget) => RecipeFile.Load(Path.Combine(Root(), "benchmarks", "recipes", "mixed", $"stories260K-{budget}.yaml"));
+
+    private List<(QuantizableLinear Linear, QuantizationScheme Scheme)> Quantized(Recipe recipe) =>
+        [.. source.Model.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).Select(linear => (linear.Value, recipe.RuleFor(linear.Key)!.Weights!))];
+
+    private long Bytes(Recipe recipe) => Quantized(recipe).Sum(item => QuantizedTensor.CountStoredBytes(item.Linear.OutFeatures, item.Linear.InFeatures, item.Scheme));
+
+    /// <summary>Nats over float on the first 20 windows.</summary>
+    private double Loss(Recipe recipe)
+    {
+        var valid = Texts.TinyStories("valid.txt", source);
+        using var model = LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, Texts.TinyStories("train.txt", source), seed: 1), recipe.Name);
+        return Evaluator.Evaluate(model, valid, 512, 20).Loss - Evaluator.Evaluate(source.Model, valid, 512, 20).Loss;
     }
 
     private static string Root()
