@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Globalization;
 
 namespace Nibble.Cli.Commands;
@@ -45,6 +46,21 @@ internal static class CommonOptions
 
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 
+    public static Option<int[]> Bits(string description) => new("--bits", "-b") { Description = description, CustomParser = ParseBits };
+
+    public static Option<int?> GroupSize() => AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
+
+    public static Option<int> Activations()
+    {
+        var option = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
+        option.AcceptOnlyFromAmong("16", "8", "4");
+        return option;
+    }
+
+    /// <summary>A command of this program as it would be typed.</summary>
+    public static string CommandLine(IEnumerable<string> words) =>
+        $"nibble {string.Join(' ', words.Select(word => word.Contains(' ', StringComparison.Ordinal) ? $"\"{word}\"" : word))}";
+
     /// <summary>A whole number with a lower bound, checked when the command line is parsed.</summary>
     public static Option<int?> AtLeast(string name, int minimum, string description) =>
         new Option<int?>(name) { Description = description }.Within(value => value >= minimum, $"{minimum} or more");
@@ -62,5 +78,22 @@ internal static class CommonOptions
             }
         });
         return option;
+    }
+
+    private static int[] ParseBits(ArgumentResult result)
+    {
+        var widths = new List<int>();
+        foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
+        {
+            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
+            {
+                result.AddError($"--bits: '{part}' is not a width from 2 to 8 that is named once; write for example --bits 8,4,2.");
+                return [];
+            }
+
+            widths.Add(width);
+        }
+
+        return [.. widths];
     }
 }

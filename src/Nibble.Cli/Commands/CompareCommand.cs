@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
-using System.Globalization;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
 using Nibble.Recipes;
@@ -26,10 +24,9 @@ internal static class CompareCommand
         var model = new Argument<string?>("MODEL") { Description = "A Hugging Face folder; the small built-in model when not given.", Arity = ArgumentArity.ZeroOrOne };
         var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
-        var bits = new Option<int[]>("--bits", "-b") { Description = "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", CustomParser = ParseBits };
-        var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
-        var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
-        activations.AcceptOnlyFromAmong("16", "8", "4");
+        var bits = CommonOptions.Bits("Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.");
+        var group = CommonOptions.GroupSize();
+        var activations = CommonOptions.Activations();
         var algorithms = new Option<string>("--algorithms") { Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.", DefaultValueFactory = _ => DefaultAlgorithms };
         var steps = CommonOptions.Steps($"{BuiltInQat.Steps} for the built-in model and {new QatSettings().Steps} for others");
         var context = CommonOptions.Context();
@@ -86,7 +83,7 @@ internal static class CompareCommand
                     parsed.GetValue(prompt)!,
                     parsed.GetValue(seed),
                     work,
-                    $"nibble {string.Join(' ', parsed.Tokens.Select(token => token.Value.Contains(' ', StringComparison.Ordinal) ? $"\"{token.Value}\"" : token.Value))}");
+                    CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
                 var result = host.WithProgress(progress =>
                 {
                     using var runner = new ComparisonRunner(options, progress, host.Cancellation);
@@ -135,22 +132,5 @@ internal static class CompareCommand
         host.Output.WriteLine();
         host.Output.WriteLine(Advice.For(result).Headline);
         host.Output.WriteLine($"report: {Path.GetFullPath(report)}");
-    }
-
-    private static int[] ParseBits(ArgumentResult result)
-    {
-        var widths = new List<int>();
-        foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
-        {
-            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
-            {
-                result.AddError($"--bits: '{part}' is not a width from 2 to 8 that is named once; write for example --bits 8,4,2.");
-                return [];
-            }
-
-            widths.Add(width);
-        }
-
-        return [.. widths];
     }
 }

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Nibble.Cli.Report;
+using Nibble.Planning;
 
 namespace Nibble.Cli.Rendering;
 
@@ -37,7 +38,9 @@ internal sealed record InspectDocument(string Schema, string Model, string Type,
 internal sealed record InspectedLayer(string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare);
 
 /// <summary>How the documents are written.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
+[JsonSerializable(typeof(AdviceDocument))]
+[JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(EvalDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
 [JsonSerializable(typeof(EstimateDocument))]

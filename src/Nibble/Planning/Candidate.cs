@@ -1,0 +1,44 @@
+using System.Globalization;
+using Nibble.Recipes;
+
+namespace Nibble.Planning;
+
+/// <summary>A kind of option that the advisor weighs: a road with a recipe.</summary>
+/// <param name="Road">The road.</param>
+/// <param name="Recipe">What happens to each layer, and how it is trained or calibrated.</param>
+public sealed record Candidate(Road Road, Recipe Recipe)
+{
+    /// <summary>Whether weights are trained.</summary>
+    public bool Trains => Road is Road.Qat or Road.Hybrid;
+
+    /// <summary>The width it belongs to: the fewest bits that a layer's weights have.</summary>
+    public int Bits => Recipe.Rules.Min(rule => rule.Weights?.Bits ?? int.MaxValue);
+
+    /// <summary>Whether making it looks at text.</summary>
+    public bool NeedsData => Trains || Recipe.Rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: not Numerics.PerToken });
+
+    /// <summary>What to call it.</summary>
+    public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";
+
+    /// <summary>The options at one width, the quickest first.</summary>
+    /// <param name="bits">Bits of a weight, 2 to 8.</param>
+    /// <param name="activations">Bits of the layers' inputs: 16 for float, 8 or 4.</param>
+    /// <param name="groupSize">Weights that share a scale.</param>
+    /// <param name="engine">What runs the result: llama.cpp's blocks of 8 bits are symmetric.</param>
+    public static IReadOnlyList<Candidate> For(int bits, int activations, int groupSize, Engine engine)
+    {
+        var symmetric = engine == Engine.LlamaCpp && bits == 8 ? "-sym" : string.Empty;
+        var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}-g{groupSize}{symmetric}");
+        List<string> algorithms = ["", "-mse", "-gptq", "-gptaq"];
+        if (activations < 8)
+        {
+            algorithms.Add("-rotated-gptaq");
+        }
+
+        return
+        [
+            .. algorithms.Select(algorithm => new Candidate(Road.Ptq, RecipePresets.Parse(width + algorithm))),
+            new(Road.Qat, RecipePresets.Parse(width)),
+        ];
+    }
+}
