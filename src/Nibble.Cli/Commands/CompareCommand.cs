@@ -28,6 +28,11 @@ internal static class CompareCommand
         var group = CommonOptions.GroupSize();
         var activations = CommonOptions.Activations();
         var algorithms = new Option<string>("--algorithms") { Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.", DefaultValueFactory = _ => DefaultAlgorithms };
+        var hybrids = new Option<string[]>("--hybrids")
+        {
+            Description = "Recipes that name both methods, presets or files with commas between them, to compare with PTQ and QAT.",
+            CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
+        };
         var steps = CommonOptions.Steps($"{BuiltInQat.Steps} for the built-in model and {new QatSettings().Steps} for others");
         var context = CommonOptions.Context();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
@@ -38,7 +43,7 @@ internal static class CompareCommand
         var json = CommonOptions.Json();
         var command = new Command("compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs.")
         {
-            model, data, evalData, bits, group, activations, algorithms, steps, context, windows, prompt, output, seed, threads, json,
+            model, data, evalData, bits, group, activations, algorithms, hybrids, steps, context, windows, prompt, output, seed, threads, json,
         };
         command.Validators.Add(result =>
         {
@@ -65,6 +70,12 @@ internal static class CompareCommand
             }
 
             var ptqRecipes = recipes.ConvertAll(recipe => RecipePresets.Parse($"{recipe.Name}-{parsed.GetValue(algorithms)}"));
+            var mixed = (parsed.GetValue(hybrids) ?? []).Select(LoadHybrid).Select(recipe => recipe with { Qat = recipe.Qat with { Steps = parsed.GetValue(steps) ?? recipe.Qat.Steps } }).ToList();
+            if (mixed.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            {
+                throw new NibbleException($"--hybrids: two recipes have the name {twice.Key}; give each file a name of its own (name: ...)");
+            }
+
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.
@@ -77,6 +88,7 @@ internal static class CompareCommand
                     parsed.GetValue(evalData) ?? BuiltInModel.EvaluationText,
                     recipes,
                     ptqRecipes,
+                    mixed,
                     settings with { Steps = parsed.GetValue(steps) ?? settings.Steps },
                     parsed.GetValue(context),
                     parsed.GetValue(windows) ?? DefaultWindows,
@@ -133,4 +145,8 @@ internal static class CompareCommand
         host.Output.WriteLine(Advice.For(result).Headline);
         host.Output.WriteLine($"report: {Path.GetFullPath(report)}");
     }
+
+    private static Recipe LoadHybrid(string nameOrPath) => RecipeFile.Load(nameOrPath) is { IsHybrid: true } recipe
+        ? recipe
+        : throw new NibbleException($"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a file whose rules name methods");
 }

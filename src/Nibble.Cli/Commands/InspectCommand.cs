@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Artifacts;
 using Nibble.Cli.Rendering;
 using Nibble.Formats;
 using Nibble.Numerics;
+using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Spectre.Console;
@@ -42,7 +44,8 @@ internal static class InspectCommand
 
     private static InspectDocument Inspect(LoadedModel loaded)
     {
-        var layers = loaded.Model.Linears.Select(linear => Describe(linear.Key, linear.Value)).ToList();
+        var quantized = (loaded.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name);
+        var layers = loaded.Model.Linears.Select(linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), loaded.Quantized?.Provenance.Method)).ToList();
         var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
         var all = loaded.Model.ParameterCount;
         var sizes = Widths.ToDictionary(
@@ -83,22 +86,50 @@ internal static class InspectCommand
         return new InspectedLayer(name, layer.OutFeatures, layer.InFeatures, min, max, deviation, largest, (double)outliers / values.Length);
     }
 
+    /// <summary>Adds what an artifact says of a layer: its schemes and which method found its codes.</summary>
+    private static InspectedLayer AsQuantized(InspectedLayer layer, QuantizedLayer? quantized, string? method) => quantized is null ? layer : layer with
+    {
+        Weights = quantized.Weight.Scheme.ToString(),
+        WeightMethod = Name(quantized.WeightMethod) ?? method,
+        Input = quantized.Input?.Scheme.ToString(),
+        InputMethod = quantized.Input?.Static is null ? null : Name(quantized.InputMethod) ?? method,
+    };
+
+    private static string? Name(Method? method) => method?.ToString().ToLowerInvariant();
+
+    private static string Side(string? scheme, string? method) => scheme is null ? "float" : method is null ? scheme : $"{scheme}, {method}";
+
     private static void Render(IAnsiConsole console, InspectDocument document)
     {
         var table = new Table().Border(TableBorder.Simple)
             .AddColumn("layer").AddColumn(new TableColumn("shape").RightAligned()).AddColumn(new TableColumn("min").RightAligned())
             .AddColumn(new TableColumn("max").RightAligned()).AddColumn(new TableColumn("deviation").RightAligned())
             .AddColumn(new TableColumn("largest").RightAligned()).AddColumn(new TableColumn("outliers").RightAligned());
+        var artifact = document.Layers.Any(layer => layer.Weights is not null);
+        if (artifact)
+        {
+            table.AddColumn("weights").AddColumn("inputs");
+        }
+
         foreach (var layer in document.Layers)
         {
-            table.AddRow(
+            List<string> cells =
+            [
                 Markup.Escape(layer.Name),
                 $"{layer.Rows} x {layer.Columns}",
                 layer.Min.ToString("F4", CultureInfo.InvariantCulture),
                 layer.Max.ToString("F4", CultureInfo.InvariantCulture),
                 layer.Deviation.ToString("F4", CultureInfo.InvariantCulture),
                 string.Create(CultureInfo.InvariantCulture, $"{layer.LargestInDeviations:F1} sd"),
-                layer.OutlierShare.ToString("P3", CultureInfo.InvariantCulture));
+                layer.OutlierShare.ToString("P3", CultureInfo.InvariantCulture),
+            ];
+            if (artifact)
+            {
+                cells.Add(Side(layer.Weights, layer.WeightMethod));
+                cells.Add(Side(layer.Input, layer.InputMethod));
+            }
+
+            table.AddRow([.. cells]);
         }
 
         console.Write(table);

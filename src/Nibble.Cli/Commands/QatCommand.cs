@@ -69,7 +69,7 @@ internal static class QatCommand
             {
                 var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
                 WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result);
-                QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, "qat", folder, started, result.FinalLoss);
+                QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, rules.IsHybrid ? "hybrid" : "qat", folder, started, result.FinalLoss);
                 return ExitCode.Done;
             }
             catch (OperationCanceledException)

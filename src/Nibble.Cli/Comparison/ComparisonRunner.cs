@@ -20,6 +20,7 @@ namespace Nibble.Cli.Comparison;
 /// <param name="EvaluationText">Scores every variant.</param>
 /// <param name="Recipes">One a width.</param>
 /// <param name="PtqRecipes">The same with what PTQ does to the weights, in the same order.</param>
+/// <param name="Hybrids">Recipes that name both methods, each trained as it says itself.</param>
 /// <param name="Qat">How the control trains, and how long QAT does, whose rates are those of each recipe.</param>
 /// <param name="Context">Tokens in an evaluation window; null for 512 or what the model takes.</param>
 /// <param name="Windows">Evaluation windows at most.</param>
@@ -33,6 +34,7 @@ internal sealed record ComparisonOptions(
     string EvaluationText,
     IReadOnlyList<Recipe> Recipes,
     IReadOnlyList<Recipe> PtqRecipes,
+    IReadOnlyList<Recipe> Hybrids,
     QatSettings Qat,
     int? Context,
     int Windows,
@@ -79,7 +81,9 @@ internal sealed class ComparisonRunner : IDisposable
         var runs = new List<ComparisonRun>();
         runs.AddRange(options.Recipes.Zip(options.PtqRecipes, PostTraining));
         runs.Add(Control());
-        runs.AddRange(options.Recipes.Select(Training));
+        runs.AddRange(options.Recipes.Select(recipe => Training($"qat {recipe.Name}", RunMethod.Qat, recipe, recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength })));
+        runs.AddRange(options.Hybrids.Select(recipe => Training(
+            recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}", RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) })));
         var model = original.Model;
         var quantized = model.Linears.Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
         return new ComparisonResult
@@ -124,17 +128,15 @@ internal sealed class ComparisonRunner : IDisposable
         return Measure(name, RunMethod.Ptq, width, quantized, started, memory, []);
     }
 
-    private ComparisonRun Training(Recipe recipe)
+    private ComparisonRun Training(string name, RunMethod method, Recipe recipe, QatSettings own)
     {
-        var name = $"qat {recipe.Name}";
         progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
-        using var trained = LoadedModel.Open(options.Model);
-        var own = recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength };
+        using var trained = LoadedModel.OpenToTrain(options.Model, recipe);
         var trainer = new QuantizationAwareTrainer(trained, recipe, own, training, calibration, options.Seed);
         trainer.Train(progress, cancellation);
-        return Measure(name, RunMethod.Qat, recipe, trainer.Convert(), started, memory, Losses(trainer));
+        return Measure(name, method, recipe, trainer.Convert(), started, memory, Losses(trainer));
     }
 
     private ComparisonRun Control()
@@ -161,7 +163,7 @@ internal sealed class ComparisonRunner : IDisposable
         {
             Name = name,
             Method = method,
-            Recipe = recipe.Name,
+            Recipe = WidthOf(rule) ?? recipe.Name,
             WeightBits = rule.Weights!.Bits,
             ActivationBits = rule.Activations?.Scheme.Bits ?? 16,
             BitsPerWeight = WeightComparison.BitsPerWeight(quantized),
@@ -173,6 +175,10 @@ internal sealed class ComparisonRunner : IDisposable
             WeightHistograms = WeightComparison.Histograms(original, quantized),
         };
     }
+
+    /// <summary>The name of the width that a run belongs to: that of the recipe with as many bits, whatever else its own recipe says.</summary>
+    private string? WidthOf(RecipeRule rule) => options.Recipes
+        .FirstOrDefault(recipe => recipe.Rules[^1] is var other && other.Weights!.Bits == rule.Weights!.Bits && other.Activations?.Scheme.Bits == rule.Activations?.Scheme.Bits)?.Name;
 
     /// <summary>The part of a run that its predictions give; the rest is filled in by who made it.</summary>
     private ComparisonRun Score(LoadedModel model)

@@ -35,7 +35,20 @@ internal sealed record InspectDocument(string Schema, string Model, string Type,
 }
 
 /// <summary>A linear layer as <c>inspect</c> sees it.</summary>
-internal sealed record InspectedLayer(string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare);
+internal sealed record InspectedLayer(string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare)
+{
+    /// <summary>Its weights' scheme; null where they are float.</summary>
+    public string? Weights { get; init; }
+
+    /// <summary><c>ptq</c> or <c>qat</c>: how the weights came to their codes; null where they are float.</summary>
+    public string? WeightMethod { get; init; }
+
+    /// <summary>Its input's scheme; null where it stays float.</summary>
+    public string? Input { get; init; }
+
+    /// <summary><c>ptq</c> or <c>qat</c>: how the input came to its range; null where it has no fixed one.</summary>
+    public string? InputMethod { get; init; }
+}
 
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]

@@ -6,7 +6,7 @@ namespace Nibble.Cli.Report;
 /// <param name="Recipe">The recipe's name.</param>
 /// <param name="Label">The width's name in sentences, such as <c>4 bits</c>.</param>
 /// <param name="Road">The road to take.</param>
-/// <param name="Run">The run to use; null when neither road is good enough.</param>
+/// <param name="Run">The run to use; null when no road is good enough.</param>
 /// <param name="Text">The reasons, in sentences.</param>
 internal sealed record WidthAdvice(string Recipe, string Label, Road Road, string? Run, string Text);
 
@@ -48,6 +48,7 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             {
                 Road.Ptq => $"quantize after training (PTQ) at {labels}",
                 Road.Qat => $"train with quantization (QAT) at {labels}",
+                Road.Hybrid => $"take the hybrid of both at {labels}",
                 _ => $"use neither at {labels}",
             };
         });
@@ -70,7 +71,14 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         /// <summary>What training alone gains over the float model, in nats; 0 where it gains nothing.</summary>
         private double TrainingGain => control is { } run && double.IsFinite(run.LossDifference) ? Math.Max(0, -run.LossDifference) : 0;
 
-        public WidthAdvice Advise(Width width) => (width.Ptq, width.Qat) switch
+        public WidthAdvice Advise(Width width) => (width.Hybrid, width.Ptq ?? width.Qat) switch
+        {
+            (null, _) => AdvisePure(width),
+            ({ } hybrid, null) => JudgeAlone(width, hybrid, Road.Hybrid, "Neither PTQ nor QAT was run, so whether this width needs a hybrid is not known."),
+            ({ } hybrid, _) => Weigh(width, AdvisePure(width), hybrid),
+        };
+
+        private WidthAdvice AdvisePure(Width width) => (width.Ptq, width.Qat) switch
         {
             ({ } ptq, { } qat) => Compare(width, ptq, qat),
             ({ } ptq, null) => JudgeAlone(width, ptq, Road.Ptq, "QAT was not run, so what training could win back is not known."),
@@ -128,6 +136,19 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
                     width.Recipe, width.Label, Road.Ptq, ptq.Name, $"{Result(ptq)}. {Saving(ptq)} {AboutQat(ptq, qat, gain)}");
         }
 
+        /// <summary>Takes the hybrid where it is worth its training against what the pure roads gave: better by enough, or as good as QAT in half of its time.</summary>
+        private WidthAdvice Weigh(Width width, WidthAdvice pure, ComparisonRun hybrid)
+        {
+            var chosen = width.Runs.FirstOrDefault(run => run.Name == pure.Run);
+            var gain = chosen is null ? Thresholds.UsableLoss - Loss(hybrid) : Loss(chosen) - Loss(hybrid);
+            var better = chosen is null ? gain >= 0 : gain > Thresholds.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= Thresholds.SmallLoss);
+            var cheaper = pure.Road == Road.Qat && gain >= -Thresholds.WorthTraining && hybrid.Seconds <= chosen!.Seconds / 2;
+            var result = $"{Result(hybrid)}{AgainstControl(hybrid)} in {Numbers.Duration(hybrid.Seconds)}";
+            return better || cheaper
+                ? pure with { Road = Road.Hybrid, Run = hybrid.Name, Text = $"{result}: {(better ? "better than what the pure roads give" : "as good as QAT in at most half of its time")}. {pure.Text}" }
+                : pure with { Text = $"{pure.Text} {result}." };
+        }
+
         private WidthAdvice JudgeAlone(Width width, ComparisonRun run, Road road, string caveat) => Loss(run) switch
         {
             var loss when loss <= Thresholds.SmallLoss =>
@@ -140,21 +161,23 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         /// <summary>What quantization costs a run, in nats, with the gain of training alone taken out; infinite where it was not measured.</summary>
         private double Loss(ComparisonRun run) =>
-            !double.IsFinite(run.LossDifference) ? double.PositiveInfinity : run.LossDifference + (run.Method == RunMethod.Qat ? TrainingGain : 0);
+            !double.IsFinite(run.LossDifference) ? double.PositiveInfinity : run.LossDifference + (IsTrained(run) ? TrainingGain : 0);
 
-        private string Reference(ComparisonRun run) => run.Method == RunMethod.Qat && TrainingGain > 0 ? "the float control" : "the float model";
+        private static bool IsTrained(ComparisonRun run) => run.Method is RunMethod.Qat or RunMethod.Hybrid;
+
+        private string Reference(ComparisonRun run) => IsTrained(run) && TrainingGain > 0 ? "the float control" : "the float model";
 
         private static string WayOut =>
             "use more bits or smaller groups, keep the layers with the largest errors at a higher width, or train longer.";
 
-        private static string Method(ComparisonRun run) => run.Method == RunMethod.Qat ? "QAT" : "PTQ";
+        private static string Method(ComparisonRun run) => run.Method switch { RunMethod.Qat => "QAT", RunMethod.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
 
         private string Result(ComparisonRun run) => double.IsFinite(run.LossDifference)
             ? $"{Method(run)} gives perplexity {Numbers.Perplexity(run.Perplexity)} against {Numbers.Perplexity(result.Baseline.Perplexity)} for float ({Numbers.Change(run.LossDifference)})"
             : $"{Method(run)} gives no finite perplexity";
 
         private string AgainstControl(ComparisonRun run) =>
-            run.Method == RunMethod.Qat && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {Numbers.Change(Loss(run))} against the float control" : "";
+            IsTrained(run) && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {Numbers.Change(Loss(run))} against the float control" : "";
 
         private string Saving(ComparisonRun run) =>
             $"The model goes from {Numbers.Bytes(result.Baseline.Bytes)} to {Numbers.Bytes(run.Bytes)} ({Numbers.Ratio((double)result.Baseline.Bytes / run.Bytes)} smaller) in {Numbers.Duration(run.Seconds)}.";

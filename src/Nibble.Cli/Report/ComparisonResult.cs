@@ -14,6 +14,9 @@ internal enum RunMethod
 
     /// <summary>Quantization-aware training.</summary>
     Qat,
+
+    /// <summary>Post-training quantization of some sides of layers, training of the others.</summary>
+    Hybrid,
 }
 
 /// <summary>One model, quantized by PTQ and by QAT at several widths, and what was measured.</summary>
@@ -110,7 +113,7 @@ internal sealed record ComparisonRun
     /// <summary>What made it.</summary>
     public required RunMethod Method { get; init; }
 
-    /// <summary>The recipe's name, which PTQ and QAT runs of one width share; null for the float control.</summary>
+    /// <summary>The recipe's name, which PTQ, QAT and hybrid runs of one width share; null for the float control.</summary>
     public string? Recipe { get; init; }
 
     /// <summary>Bits of a weight's code (of its element type in float).</summary>

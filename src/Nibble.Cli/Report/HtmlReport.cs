@@ -83,7 +83,7 @@ internal static class HtmlReport
 
     private static string LayerErrorIntroduction(ComparisonResult result) =>
         "How far the weights of each layer end up from the original ones. The stronger the colour, the larger the error, on a logarithmic scale."
-        + (result.Runs.Any(run => run.Method == RunMethod.Qat)
+        + (result.Runs.Any(run => run.Method is RunMethod.Qat or RunMethod.Hybrid)
             ? " QAT moves weights on purpose, so a large distance there is not a defect: the table of results says whether the model got better or worse."
             : "");
 

@@ -41,7 +41,7 @@ internal static class ReportCharts
         return Figure(
             "Loss over width",
             "What quantization costs at each width. " + ScaleNote(losses) + NotDrawn(result),
-            chart.Render("Loss against float over bits per weight, one line for PTQ and one for QAT. The numbers are in the table of results."));
+            chart.Render("Loss against float over bits per weight, one line for each method. The numbers are in the table of results."));
     }
 
     /// <summary>Loss against float over time, both roads; null where nothing finite was measured.</summary>
@@ -114,7 +114,7 @@ internal static class ReportCharts
     public static string Style(ComparisonRun run) => run.Method.ToString().ToLowerInvariant();
 
     /// <summary>A method's name in sentences.</summary>
-    public static string MethodName(RunMethod method) => method == RunMethod.Float ? "float" : method.ToString().ToUpperInvariant();
+    public static string MethodName(RunMethod method) => method is RunMethod.Float or RunMethod.Hybrid ? method.ToString().ToLowerInvariant() : method.ToString().ToUpperInvariant();
 
     private static string ScaleNote(ChartScale losses) =>
         (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0; lower") + " is better, and below 0 is better than float.";

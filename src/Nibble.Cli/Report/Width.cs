@@ -12,6 +12,9 @@ internal sealed record Width(string Recipe, string Label, IReadOnlyList<Comparis
     /// <summary>The best QAT run; null where there is none.</summary>
     public ComparisonRun? Qat => BestOf(RunMethod.Qat);
 
+    /// <summary>The best hybrid run; null where there is none.</summary>
+    public ComparisonRun? Hybrid => BestOf(RunMethod.Hybrid);
+
     /// <summary>The run with the lowest perplexity; null where there is nothing to choose between.</summary>
     public ComparisonRun? Best =>
         Runs.Count < 2 ? null : Runs.Where(run => double.IsFinite(run.Perplexity)).MinBy(run => run.Perplexity);

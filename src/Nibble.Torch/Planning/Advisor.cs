@@ -10,7 +10,7 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>Answers which road a model needs, by trying the roads for a bounded time and foretelling the rest.</summary>
 /// <remarks>
-/// First the float model is scored, then the post-training options, quick ones first, for at most <see cref="PtqShare"/> of the time; what is left goes to short
+/// First the float model is scored, then the post-training options, those that need no text first, for at most <see cref="PtqShare"/> of the time; what is left goes to short
 /// trainings at several lengths, of each trained option and of the float control. All are scored on the same held-out windows, so that differences are paired.
 /// </remarks>
 public sealed class Advisor
@@ -54,7 +54,7 @@ public sealed class Advisor
     {
         var machine = MachineSpeed.Measure();
         var scored = ScoreFloat();
-        foreach (var candidate in options.Candidates.Where(candidate => !candidate.Trains).OrderBy(candidate => PtqCost(candidate).Seconds(machine)))
+        foreach (var candidate in options.Candidates.Where(candidate => !candidate.Trains).OrderBy(candidate => candidate.NeedsData))
         {
             Quantize(candidate, machine);
         }

@@ -56,7 +56,7 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
         var (loss, quantization, evidence) = Losses(candidate, steps);
         return Option(candidate, steps, loss, quantization, evidence) with
         {
-            Seconds = steps * (measured?.Step ?? training.ControlStep ?? (cost.Seconds(machine) / steps)),
+            Seconds = (measured?.Setup ?? 0) + (steps * (measured?.Step ?? training.ControlStep ?? (cost.Seconds(machine) / steps))),
             PeakBytes = measured?.PeakBytes ?? (Environment.WorkingSet + (long)cost.PeakBytes),
             Tokens = cost.Tokens,
         };

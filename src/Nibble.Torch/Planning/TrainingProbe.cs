@@ -45,9 +45,9 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
     public Estimate? Measured(Candidate candidate, int steps) =>
         runs.TryGetValue(candidate, out var own) && own.TryGetValue(steps, out var run) ? Estimate.OfMean(run.Differences) : null;
 
-    /// <summary>Seconds of a step, and the most memory the process held; null where the option was not tried.</summary>
-    public (double Step, long PeakBytes)? Cost(Candidate candidate) =>
-        runs.TryGetValue(candidate, out var own) ? (own.Values[^1].Seconds / own.Keys[^1], own.Values.Max(run => run.PeakBytes)) : null;
+    /// <summary>Seconds before the first step, where a hybrid solves, seconds of a step, and the most memory the process held; null where the option was not tried.</summary>
+    public (double Setup, double Step, long PeakBytes)? Cost(Candidate candidate) =>
+        runs.TryGetValue(candidate, out var own) ? (own.Values[^1].Setup, own.Values[^1].Seconds / own.Keys[^1], own.Values.Max(run => run.PeakBytes)) : null;
 
     /// <summary>How an option trains on this model.</summary>
     public static QatSettings Settings(Candidate candidate, LoadedModel source) =>
@@ -64,7 +64,7 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
 
         // The control trains as the widest option does, whose rates differ least from those of float training.
         var reference = Settings(candidates.MaxBy(candidate => candidate.Bits)!, options.Source);
-        if (Train(null, reference with { Steps = Math.Min(TimedSteps, reference.Steps) }, budget.Remaining / 4) is not { } timed)
+        if (Train(null, reference with { Steps = Math.Min(TimedSteps, reference.Steps) }, budget.Remaining) is not { } timed)
         {
             return;
         }
@@ -105,15 +105,17 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
     private ShortRun? Train(Candidate? candidate, QatSettings settings, double seconds)
     {
         double[]? losses = null;
-        var taken = 0d;
+        var (setup, taken) = (0d, 0d);
         using var memory = PeakMemory.Watch();
         var ended = budget.Try(
             seconds,
             (progress, stop) =>
             {
+                var opened = options.Clock();
                 using var trained = LoadedModel.Open(options.Source.Folder);
                 var trainer = new QuantizationAwareTrainer(trained, candidate?.Recipe, settings, options.Text!, CalibrationOptions.For(trained.Model.Config), options.Seed);
                 var began = options.Clock();
+                setup = began - opened;
                 try
                 {
                     trainer.Train(progress, stop);
@@ -127,7 +129,7 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
                 }
             },
             out _);
-        return ended ? new ShortRun(losses!, taken, memory.Bytes) : null;
+        return ended ? new ShortRun(losses!, setup, taken, memory.Bytes) : null;
     }
 
     private static IReadOnlyList<LengthPoint> Points(SortedList<int, ShortRun> runs) => [.. runs.Select(item => Point(item.Key, item.Value.Differences))];
@@ -138,5 +140,5 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
         return new LengthPoint(steps, mean.Value, mean.StandardError);
     }
 
-    private sealed record ShortRun(double[] Differences, double Seconds, long PeakBytes);
+    private sealed record ShortRun(double[] Differences, double Setup, double Seconds, long PeakBytes);
 }

@@ -23,13 +23,19 @@ public static class ModuleQuantizer
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(batches);
+        recipe.RequirePtq();
         if (recipe.Rules.FirstOrDefault(rule => rule is { Weights: not null } && rule.Algorithms != WeightAlgorithms.RoundToNearest) is { } other)
         {
             throw new NibbleException($"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only rounded to nearest (rtn)");
         }
 
         // Learned scales stand where they begin as long as nothing trains them.
-        var prepared = QuantizationAware.Prepare(module, recipe with { Qat = recipe.Qat with { Estimator = GradientEstimator.LearnedScale, Activations = ActivationEstimator.LearnedScale, Schedule = new QatSchedule() } }, options);
+        var learned = recipe with
+        {
+            Rules = [.. recipe.Rules.Select(rule => rule with { WeightMethod = null, ActivationMethod = null })],
+            Qat = recipe.Qat with { Estimator = GradientEstimator.LearnedScale, Activations = ActivationEstimator.LearnedScale, Schedule = new QatSchedule() },
+        };
+        var prepared = QuantizationAware.Prepare(module, learned, options);
         foreach (var layer in prepared.Prepared)
         {
             using var scope = NewDisposeScope();

@@ -49,6 +49,7 @@ internal sealed class PtqRun : IDisposable
         this.cancellation = cancellation;
         recipe = options.Recipe;
         recipe.Ptq.Validate();
+        recipe.RequirePtq();
         device = TorchRuntime.Device(options.Device);
         if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
         {

@@ -86,7 +86,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
 
     public static InputFakeQuantizer Create(ActivationEstimator estimator, QuantizationScheme scheme) => estimator switch
     {
-        ActivationEstimator.StraightThrough => new ObservedInputQuantizer(scheme),
+        ActivationEstimator.StraightThrough => new ObservedInputQuantizer(scheme, follows: true),
         ActivationEstimator.LearnedScale => new LearnedInputQuantizer(scheme, learnsOffset: false),
         ActivationEstimator.LearnedScaleAndOffset => new LearnedInputQuantizer(scheme, learnsOffset: !scheme.Symmetric),
         ActivationEstimator.ClippedActivation => new ClippedInputQuantizer(scheme),
@@ -95,7 +95,9 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
 }
 
 /// <summary>The range follows the inputs in a moving average until it is frozen; gradients pass inside it (Jacob et al. 2018).</summary>
-internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputFakeQuantizer(scheme)
+/// <param name="scheme">A scheme per tensor.</param>
+/// <param name="follows">False: the range stays where it began, as calibration found it.</param>
+internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool follows) : InputFakeQuantizer(scheme)
 {
     private QuantizationParameters parameters;
     private ValueRange range;
@@ -108,7 +110,7 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme) : InputF
 
     protected override Tensor Quantize(Tensor x)
     {
-        if (!Frozen && Recomputation.IsFirstPass)
+        if (follows && !Frozen && Recomputation.IsFirstPass)
         {
             using var scope = NewDisposeScope();
             var values = x.detach();

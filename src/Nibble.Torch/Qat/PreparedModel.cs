@@ -1,8 +1,10 @@
+using Nibble.Algorithms.RoundToNearest;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
 using Nibble.Torch.Qat.Adapters;
 using Nibble.Torch.Qat.BlockWise;
 using TorchSharp.Modules;
@@ -18,6 +20,9 @@ namespace Nibble.Torch.Qat;
 /// <param name="Input">Its input's; null where the input stays float.</param>
 internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, RecipeRule Rule, WeightFakeQuantizer Weight, ITensorQuantizer? Input)
 {
+    /// <summary>Whether training changes the weight, or it stays on the grid that post-training quantization has put it on.</summary>
+    public bool TrainsWeight => Weight is not FrozenWeight;
+
     public IEnumerable<Parameter> ScaleParameters => Weight.Parameters.Concat((Input as InputFakeQuantizer)?.Parameters ?? []);
 
     /// <summary>Puts the fake quantizers in or takes them out.</summary>
@@ -46,7 +51,7 @@ internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, Recip
 /// <summary>What quantization-aware training begins with, where something is known beforehand.</summary>
 public sealed record PrepareOptions
 {
-    /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error.</summary>
+    /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error. A layer whose weights have the method ptq keeps all of it, and is rounded to nearest where it is missing.</summary>
     public IReadOnlyDictionary<string, QuantizedTensor> Weights { get; init; } = new Dictionary<string, QuantizedTensor>();
 
     /// <summary>Drives what is drawn: the adapters.</summary>
@@ -73,23 +78,24 @@ public sealed class PreparedModel
         settings.Validate();
         Module = module;
         Recipe = recipe with { Qat = settings };
-        if (settings.Mode != TrainingMode.Full)
-        {
-            foreach (var parameter in module.parameters())
-            {
-                parameter.requires_grad_(false);
-            }
-        }
-
         foreach (var (name, layer) in candidates)
         {
             if (RuleFor(recipe, name, layer) is { } rule)
             {
                 using var scope = NewDisposeScope();
-                var weight = WeightQuantizer(rule.Weights!, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count);
+                var weight = WeightQuantizer(name, rule, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count);
                 var prepared = new PreparedLayer(name, layer, rule, weight, InputQuantizer(rule, settings, options.Inputs.GetValueOrDefault(name)));
                 prepared.Enable(weight: true, input: true);
                 layers.Add(prepared);
+            }
+        }
+
+        // What stays float adapts to weights that move; beside frozen ones it stays what they were solved for, unless it is given a rate of its own.
+        if (settings.Mode != TrainingMode.Full || !(layers.Exists(layer => layer.TrainsWeight) || settings.FloatLearningRate > 0))
+        {
+            foreach (var parameter in module.parameters())
+            {
+                parameter.requires_grad_(false);
             }
         }
     }
@@ -106,13 +112,16 @@ public sealed class PreparedModel
     /// <summary>The learned scales and zero points, which want a learning rate of their own and no weight decay.</summary>
     public IEnumerable<Parameter> ScaleParameters => layers.SelectMany(layer => layer.ScaleParameters);
 
-    /// <summary>What is trained beside the scales: the module's parameters, adapters, or nothing, as the mode says.</summary>
-    public IEnumerable<Parameter> WeightParameters => Recipe.Qat.Mode == TrainingMode.Full ? Module.parameters() : layers.SelectMany(layer => (layer.Weight as AdaptedWeight)?.Adapters ?? []);
+    /// <summary>What is trained beside the scales: the module's parameters but for weights that post-training quantization chose, adapters, or nothing, as mode and methods say.</summary>
+    public IEnumerable<Parameter> WeightParameters => Recipe.Qat.Mode == TrainingMode.Full ? Module.parameters().Where(parameter => parameter.requires_grad) : layers.SelectMany(layer => (layer.Weight as AdaptedWeight)?.Adapters ?? []);
 
     /// <summary>All that training changes.</summary>
     public IEnumerable<Parameter> Parameters => WeightParameters.Concat(ScaleParameters);
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
+
+    /// <summary>What an artifact's provenance calls the method: a hybrid leaves some sides of layers to post-training quantization.</summary>
+    internal string MethodName => Recipe.IsHybrid ? "hybrid" : "qat";
 
     /// <summary>What training changes besides <see cref="Parameters"/>, which a checkpoint has to hold.</summary>
     internal IEnumerable<ITrainingState> States => layers.SelectMany(layer => new[] { layer.Weight, layer.Input as ITrainingState }).OfType<ITrainingState>();
@@ -154,7 +163,11 @@ public sealed class PreparedModel
     public IReadOnlyList<QuantizedLayer> ConvertLayers()
     {
         Complete();
-        return layers.ConvertAll(layer => layer.Convert());
+        return layers.ConvertAll(layer => !Recipe.IsHybrid ? layer.Convert() : layer.Convert() with
+        {
+            WeightMethod = layer.Rule.WeightMethod ?? Method.Qat,
+            InputMethod = layer.Input is InputFakeQuantizer ? layer.Rule.ActivationMethod ?? Method.Qat : null,
+        });
     }
 
     /// <summary>Lets static inputs begin with the ranges that the observers of their rules find on calibration data.</summary>
@@ -184,7 +197,7 @@ public sealed class PreparedModel
     /// <param name="metrics">What was measured in training, by name, noted in the model.</param>
     /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
     /// <exception cref="NibbleException">The module holds a buffer that is not of a floating-point type.</exception>
-    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) => ModuleConversion.Convert(this, Recipe, "qat", seed, metrics ?? new Dictionary<string, double>());
+    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) => ModuleConversion.Convert(this, Recipe, MethodName, seed, metrics ?? new Dictionary<string, double>());
 
     private void Follow(double share)
     {
@@ -200,7 +213,7 @@ public sealed class PreparedModel
 
             if (layer.Layer is QuantizableConv2d { BatchNorm: { } norm })
             {
-                norm.Frozen = share >= Schedule.BatchNormFreeze;
+                norm.Frozen = !layer.TrainsWeight || share >= Schedule.BatchNormFreeze;
             }
 
             if (layer.Input is InputFakeQuantizer input)
@@ -223,8 +236,14 @@ public sealed class PreparedModel
         return !(part < widths.Count) ? scheme : new QuantizationScheme(widths[(int)part], scheme.Symmetric, scheme.Granularity) { ScalePrecision = scheme.ScalePrecision };
     }
 
-    private static WeightFakeQuantizer WeightQuantizer(QuantizationScheme scheme, QatSettings settings, IQuantizableLayer layer, QuantizedTensor? solution, long seed)
+    private static WeightFakeQuantizer WeightQuantizer(string name, RecipeRule rule, QatSettings settings, IQuantizableLayer layer, QuantizedTensor? solution, long seed)
     {
+        if (rule.WeightMethod == Method.Ptq)
+        {
+            return new FrozenWeight(layer, solution ?? Round(name, rule, layer));
+        }
+
+        var scheme = rule.Weights!;
         switch (settings.Mode)
         {
             case TrainingMode.Full:
@@ -243,6 +262,20 @@ public sealed class PreparedModel
         }
     }
 
+    private static QuantizedTensor Round(string name, RecipeRule rule, IQuantizableLayer layer)
+    {
+        if (rule.Algorithms != WeightAlgorithms.RoundToNearest)
+        {
+            throw new NibbleException($"the rule for {rule.Pattern} chooses the weights of '{name}' by {string.Join(", ", rule.Algorithms.Names)}, which needs a model whose blocks Nibble knows; give their solution in {nameof(PrepareOptions)}.{nameof(PrepareOptions.Weights)}, or use rtn");
+        }
+
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        var weight = layer.FoldedWeight;
+        var rows = (int)weight.shape[0];
+        return RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, (int)(weight.numel() / rows), rule.Weights!, rule.Range);
+    }
+
     /// <summary>The rule of a layer. Embeddings look up and have no input that could be quantized.</summary>
     private static RecipeRule? RuleFor(Recipe recipe, string name, IQuantizableLayer layer) =>
         recipe.RuleFor(name) is { } rule ? layer is QuantizableEmbedding ? rule with { Activations = null } : rule : null;
@@ -259,7 +292,7 @@ public sealed class PreparedModel
             return new DynamicInputQuantizer(scheme);
         }
 
-        var quantizer = InputFakeQuantizer.Create(settings.Activations, scheme);
+        var quantizer = rule.ActivationMethod == Method.Ptq ? new ObservedInputQuantizer(scheme, follows: false) : InputFakeQuantizer.Create(settings.Activations, scheme);
         if (calibrated?.Static is { } start)
         {
             quantizer.Start(start);

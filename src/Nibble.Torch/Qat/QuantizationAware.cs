@@ -46,6 +46,7 @@ public static class QuantizationAware
                 : $"the recipe '{recipe.Name}' matches none of the {layers.Count} layers of {module.GetType().Name}; their names look like '{layers[0].Path}'");
         }
 
+        TrainingModes.RequireMethods(recipe, recipe.Qat, layers.Select(layer => layer.Path));
         var chosen = layers.Where(layer => recipe.RuleFor(layer.Path) is not null).ToList();
         RequireOwnWeights(module, nodes, chosen);
         foreach (var layer in chosen.Where(layer => layer.Module is Conv2d or QuantizableConv2d && recipe.RuleFor(layer.Path)!.Activations?.Scheme.Granularity is PerToken))

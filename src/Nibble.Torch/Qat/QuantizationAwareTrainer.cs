@@ -89,7 +89,7 @@ public sealed class QuantizationAwareTrainer
             Require(recipe);
         }
 
-        if (settings.Mode == TrainingMode.Full)
+        if (settings.Mode == TrainingMode.Full && (recipe is null || !StartingPoint.FreezesWeights(recipe)))
         {
             Prepare(progress: null, CancellationToken.None);
         }
@@ -107,8 +107,9 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
-        TrainingModes.Require(recipe, settings);
         List<string> names = [.. source.Model.Linears.Select(linear => linear.Key)];
+        TrainingModes.Require(recipe, settings);
+        TrainingModes.RequireMethods(recipe, settings, names);
         if (recipe.KeyValueCache is null)
         {
             PostTrainingQuantizer.RequireLayers(names.Count(name => recipe.RuleFor(name) is not null), names, source.Name, recipe);
@@ -179,7 +180,7 @@ public sealed class QuantizationAwareTrainer
     {
         if (prepared is null)
         {
-            throw new InvalidOperationException(recipe is null ? "The float control has nothing to convert." : "In this mode the model is quantized when training begins; train it before converting it.");
+            throw new InvalidOperationException(recipe is null ? "The float control has nothing to convert." : "In this mode, or where post-training quantization chooses weights first, the model is quantized when training begins; train it before converting it.");
         }
 
         var metrics = new Dictionary<string, double>();
@@ -193,7 +194,7 @@ public sealed class QuantizationAwareTrainer
             metrics["finalHeldOutLoss"] = HeldOutLosses[^1].Loss;
         }
 
-        return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, "qat", seed, metrics);
+        return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, prepared.MethodName, seed, metrics);
     }
 
     /// <summary>The float model, trained on the text if the settings say so.</summary>
@@ -226,8 +227,9 @@ public sealed class QuantizationAwareTrainer
     private TrainingTask CreateTask()
     {
         var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
+        var trained = prepared?.WeightParameters ?? source.Model.parameters();
         var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
-        ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. source.Model.parameters().Where(belongs)], rate, decay);
+        ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. trained.Where(belongs)], rate, decay);
         ParameterGroup[] weights = prepared is null || settings.Mode == TrainingMode.Full
             ?
             [

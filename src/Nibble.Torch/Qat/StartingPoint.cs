@@ -7,13 +7,17 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What training begins with: calibrated inputs and, where the recipe names algorithms to start with, their solution.</summary>
+/// <summary>What training begins with: calibrated inputs, the weights that post-training quantization chooses for good and, where the recipe names algorithms to start with, their solution.</summary>
 internal static class StartingPoint
 {
+    /// <summary>Whether post-training quantization chooses weights for good, which training works around.</summary>
+    public static bool FreezesWeights(Recipe recipe) => recipe.Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq });
+
     /// <summary>Finds what is known before training.</summary>
     /// <remarks>
     /// Post-training algorithms leave the model with their solution's values in the place of its weights: a weight on its grid is where its code
     /// is least likely to change, so that training begins with the solution's loss and moves away from it only as far as it pays.
+    /// Weights of the method ptq are solved in the same pass, by the algorithms of their rules; weights that are trained from their float values are float in it.
     /// </remarks>
     /// <param name="source">The float model, whose weights are overwritten by a solution's.</param>
     /// <param name="recipe">The recipe that will be trained.</param>
@@ -21,17 +25,21 @@ internal static class StartingPoint
     /// <param name="text">Text to calibrate on.</param>
     /// <param name="calibration">How much of it.</param>
     /// <param name="seed">Drives what is random in the algorithms.</param>
+    /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
+    /// <param name="progress">Told of the way to the solution.</param>
+    /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The algorithms cannot be applied to this model, or put columns into groups that are no neighbours.</exception>
-    public static PrepareOptions Find(LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed)
+    public static PrepareOptions Find(
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        if (settings.Start == WeightAlgorithms.RoundToNearest)
+        var fromFloat = settings.Start == WeightAlgorithms.RoundToNearest;
+        if (fromFloat && !FreezesWeights(recipe))
         {
-            return new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration) };
+            return new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration, progress, cancellation) };
         }
 
-        var rules = recipe.Rules.Select(rule => rule.Weights is null ? rule : rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? rule.Range });
-        var solution = PostTrainingQuantizer.Run(source, recipe with { Rules = [.. rules] }, text, seed);
-        if (solution.Layers.FirstOrDefault(layer => layer.Weight.GroupIndex is not null) is { } scattered)
+        var solution = Solve(source, recipe with { Rules = [.. recipe.Rules.Select(Solved)] }, text, seed, training: null, folder, progress, cancellation);
+        if (solution.Layers.FirstOrDefault(layer => layer.Weight.GroupIndex is not null && recipe.RuleFor(layer.Name)!.WeightMethod != Method.Ptq) is { } scattered)
         {
             throw new NibbleException($"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; use activationOrder: weight or none");
         }
@@ -42,8 +50,37 @@ internal static class StartingPoint
             Conversion.CopyInto(weights[layer.Name], layer.Weight.Dequantize());
         }
 
-        return Take(source, solution);
+        var known = Take(source, solution);
+        if (!fromFloat)
+        {
+            return known;
+        }
+
+        var rest = ActivationCalibration.Run(source.Model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule.WeightMethod == Method.Ptq ? rule with { Activations = null } : rule)] }, text, calibration, progress, cancellation);
+        return known with { Inputs = known.Inputs.Concat(rest).ToDictionary() };
+
+        RecipeRule Solved(RecipeRule rule) => rule switch
+        {
+            { Weights: null } => rule,
+            { WeightMethod: Method.Ptq } => rule with { ActivationMethod = null },
+            _ when fromFloat => rule with { Weights = null },
+            _ => rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? rule.Range, WeightMethod = null, ActivationMethod = null },
+        };
     }
+
+    /// <summary>Runs post-training quantization, or loads what a run before has left.</summary>
+    /// <param name="source">The float model.</param>
+    /// <param name="recipe">What to do with each layer.</param>
+    /// <param name="text">Text to calibrate on.</param>
+    /// <param name="seed">Drives what is random.</param>
+    /// <param name="training">How each block is trained; null leaves it as it was quantized.</param>
+    /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
+    /// <param name="progress">Told after each layer and step.</param>
+    /// <param name="cancellation">Stops between layers, steps and batches.</param>
+    public static QuantizedModel Solve(
+        LoadedModel source, Recipe recipe, TokenizedText text, long seed, QatSettings? training, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
+        ? PostTrainingQuantizer.Run(source, recipe, text, seed, training, progress, cancellation)
+        : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, recipe, folder) { Text = text, Seed = seed, Training = training }, progress, cancellation);
 
     /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>
     public static PrepareOptions Take(LoadedModel source, QuantizedModel solution)

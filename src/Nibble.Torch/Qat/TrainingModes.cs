@@ -1,9 +1,9 @@
+using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Ptq;
 
 namespace Nibble.Torch.Qat;
 
@@ -35,10 +35,43 @@ internal static class TrainingModes
         {
             if (wrong)
             {
-                throw new NibbleException($"the recipe '{recipe.Name}' trains in the mode {char.ToLowerInvariant(settings.Mode.ToString()[0])}{settings.Mode.ToString()[1..]}, which {fault}");
+                throw new NibbleException($"the recipe '{recipe.Name}' trains in the mode {NameOf(settings.Mode)}, which {fault}");
             }
         }
     }
+
+    /// <summary>Refuses what training cannot do with the methods of the layers' rules.</summary>
+    /// <param name="recipe">The recipe.</param>
+    /// <param name="settings">How it is trained.</param>
+    /// <param name="layers">The names of all layers that could be quantized.</param>
+    /// <exception cref="NibbleException">The methods leave nothing to train, or contradict the settings.</exception>
+    public static void RequireMethods(Recipe recipe, QatSettings settings, IEnumerable<string> layers)
+    {
+        var rules = layers.Select(recipe.RuleFor).OfType<RecipeRule>().Distinct().ToList();
+        if (rules.Find(rule => rule.WeightMethod == Method.Ptq) is not { } solved)
+        {
+            return;
+        }
+
+        var (schedule, ranges) = (settings.Schedule, settings.Activations != ActivationEstimator.StraightThrough);
+        var all = rules.TrueForAll(rule => rule.WeightMethod == Method.Ptq) && settings.FloatLearningRate is null or 0;
+        Refuse(settings.Mode != TrainingMode.Full, $"cannot stay as they are in the mode {NameOf(settings.Mode)}; use mode: full");
+        Refuse(rules.Exists(rule => rule is { WeightMethod: Method.Ptq, Algorithms.BiasCorrection: true }), "cannot have the algorithm debias, which gives layers biases that the model lacks; leave it out");
+        Refuse(
+            all && !(ranges && rules.Exists(rule => rule is { Activations.Scheme.Granularity: PerTensor, ActivationMethod: not Method.Ptq })),
+            "leave nothing to train, as those of all other layers do: no activations have the method qat, granularity: tensor and an estimator that learns ranges, and what stays float has no floatLearningRate; use nibble ptq, or name what is to be trained");
+        Refuse(all && (schedule.FloatShare > 0 || schedule.ActivationDelay > 0), "leave nothing to train as long as activations are float; leave floatShare and activationDelay at 0");
+
+        void Refuse(bool wrong, string fault)
+        {
+            if (wrong)
+            {
+                throw new NibbleException($"the recipe '{recipe.Name}' has weights of the method ptq for {solved.Pattern}, which {fault}");
+            }
+        }
+    }
+
+    private static string NameOf(TrainingMode mode) => char.ToLowerInvariant(mode.ToString()[0]) + mode.ToString()[1..];
 
     /// <summary>Finds what a mode begins with, and puts its quantizers into the model.</summary>
     /// <param name="source">The float model, whose checkpoint is read a block at a time where codes are needed.</param>
@@ -55,7 +88,7 @@ internal static class TrainingModes
     {
         var options = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales
             ? Codes(source, recipe, settings, text, seed, folder, progress, cancellation)
-            : StartingPoint.Find(source, recipe, settings, text, calibration, seed);
+            : StartingPoint.Find(source, recipe, settings, text, calibration, seed, folder, progress, cancellation);
         return new PreparedModel(
             source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)), recipe, settings, options with { Seed = seed });
     }
@@ -67,7 +100,7 @@ internal static class TrainingModes
         var blocks = settings.Mode == TrainingMode.BlockWise;
         var rules = recipe.Rules.Select(rule => rule.Weights is null
             ? rule
-            : rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range) });
+            : rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range), WeightMethod = null, ActivationMethod = null });
         var start = recipe with
         {
             Rules = [.. rules],
@@ -75,11 +108,6 @@ internal static class TrainingModes
                 ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
                 : recipe.Ptq,
         };
-        var training = blocks ? settings : null;
-        var solution = folder is null
-            ? PostTrainingQuantizer.Run(source, start, text, seed, training, progress, cancellation)
-            : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, start, folder) { Text = text, Seed = seed, Training = training }, progress, cancellation);
-
-        return StartingPoint.Take(source, solution);
+        return StartingPoint.Take(source, StartingPoint.Solve(source, start, text, seed, blocks ? settings : null, folder, progress, cancellation));
     }
 }

@@ -9,7 +9,7 @@ namespace Nibble.Artifacts;
 
 /// <summary>What the manifest says of a quantized layer.</summary>
 /// <param name="Name">The layer's name.</param>
-/// <param name="Scheme">Its schemes; the pattern is the name of its group in <c>quantization_config</c>.</param>
+/// <param name="Scheme">Its schemes and how it came to them; the pattern is the name of its group in <c>quantization_config</c>.</param>
 /// <param name="HasGroupIndex">Whether its groups hold scattered columns.</param>
 /// <param name="Transform">What its input goes through first.</param>
 /// <param name="Shape">Its weight's shape where that has more than two axes.</param>
@@ -47,7 +47,11 @@ internal sealed record ArtifactManifest(
         model.ConfigJson,
         NameSchemes(model.Layers.Select(layer => new ManifestLayer(
             layer.Name,
-            new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null),
+            new RecipeRule(string.Empty, layer.Weight.Scheme, layer.Input is { } input ? new ActivationRule(input.Scheme) : null)
+            {
+                WeightMethod = layer.WeightMethod,
+                ActivationMethod = layer.InputMethod,
+            },
             layer.Weight.GroupIndex is not null,
             layer.InputTransform,
             layer.Shape))),

@@ -28,6 +28,12 @@ public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, Activat
     /// <summary>What happens to the input first. Other engines do not compute it, and refuse an artifact that has such a layer.</summary>
     public InputTransform InputTransform { get; init; }
 
+    /// <summary>How the weight came to its codes; null where <see cref="Provenance.Method"/> says it of all layers.</summary>
+    public Method? WeightMethod { get; init; }
+
+    /// <summary>How the input came to its fixed range; null where it has none, or <see cref="Provenance.Method"/> says it of all layers.</summary>
+    public Method? InputMethod { get; init; }
+
     /// <summary>The weight's shape where it has more than two axes, such as [out, in, height, width]; null where it is a matrix.</summary>
     public IReadOnlyList<int>? Shape { get; init; }
 }
@@ -52,7 +58,7 @@ public sealed record FloatTensor(string Name, IReadOnlyList<int> Shape, float[] 
 
 /// <summary>Where a quantized model comes from; kept inside the artifact.</summary>
 /// <param name="Version">The version of Nibble that made it.</param>
-/// <param name="Method"><c>ptq</c> or <c>qat</c>.</param>
+/// <param name="Method"><c>ptq</c>, <c>qat</c> or, where layers tell their own, <c>hybrid</c>.</param>
 /// <param name="Seed">The seed that drove everything random.</param>
 /// <param name="SourceHashes">SHA-256 of the files it was made from, by file name.</param>
 /// <param name="Metrics">What was measured while it was made, by name; no times, so that equal runs write equal bytes.</param>

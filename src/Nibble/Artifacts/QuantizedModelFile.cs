@@ -205,7 +205,13 @@ public static class QuantizedModelFile
 
     private static QuantizedLayer ReadLayer(ArtifactManifest manifest, ManifestLayer layer, TensorSource source)
     {
-        var read = CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with { InputTransform = layer.Transform, Shape = layer.Shape };
+        var read = CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with
+        {
+            InputTransform = layer.Transform,
+            Shape = layer.Shape,
+            WeightMethod = layer.Scheme.WeightMethod,
+            InputMethod = layer.Scheme.ActivationMethod,
+        };
         return HasShapeOfWeight(read)
             ? read
             : throw source.Fault(layer.Name, $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which is not that of {read.Weight.Rows} x {read.Weight.Columns} codes");

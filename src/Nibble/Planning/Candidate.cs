@@ -20,7 +20,7 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     /// <summary>What to call it.</summary>
     public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";
 
-    /// <summary>The options at one width, the quickest first.</summary>
+    /// <summary>The options at one width, the likeliest to be good first among those that need text.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
     /// <param name="activations">Bits of the layers' inputs: 16 for float, 8 or 4.</param>
     /// <param name="groupSize">Weights that share a scale.</param>
@@ -29,16 +29,19 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     {
         var symmetric = engine == Engine.LlamaCpp && bits == 8 ? "-sym" : string.Empty;
         var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}-g{groupSize}{symmetric}");
-        List<string> algorithms = ["", "-mse", "-gptq", "-gptaq"];
+        List<string> algorithms = ["", "-mse", "-gptaq", "-gptq"];
         if (activations < 8)
         {
-            algorithms.Add("-rotated-gptaq");
+            algorithms.Insert(2, "-rotated-gptaq");
         }
 
         return
         [
             .. algorithms.Select(algorithm => new Candidate(Road.Ptq, RecipePresets.Parse(width + algorithm))),
             new(Road.Qat, RecipePresets.Parse(width)),
+
+            // Weights that PTQ chose leave the inputs' ranges to train, where inputs are quantized.
+            .. activations < 16 ? new[] { new Candidate(Road.Hybrid, RecipePresets.Parse(width + "-hybrid-weights-ptq-activations-qat")) } : [],
         ];
     }
 }

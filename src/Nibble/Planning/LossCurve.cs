@@ -18,13 +18,13 @@ public static class LossCurve
 {
     /// <summary>What another seed changes, in nats, and as a share of the loss.</summary>
     private const double SeedNoise = 0.008;
-    private const double SeedShare = 0.03;
+    private const double SeedShare = 0.08;
 
     /// <summary>How much less a shorter training says of the control's slope, in nats for each e-fold.</summary>
     private const double Curvature = 0.02;
 
-    private const double UsualExponent = 0.3;
-    private const double ExponentSpread = 0.2;
+    private const double UsualExponent = 0.2;
+    private const double ExponentSpread = 0.12;
     private const double SlopeSpread = 0.2;
 
     /// <summary>The gap between a quantized model and the control after a number of steps.</summary>

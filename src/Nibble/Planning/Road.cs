@@ -9,7 +9,7 @@ public enum Road
     /// <summary>Train with quantization.</summary>
     Qat,
 
-    /// <summary>Both: some layers or sides are solved, the rest is trained.</summary>
+    /// <summary>Quantize some sides of layers after training, and train the others.</summary>
     Hybrid,
 
     /// <summary>Not with what was measured: every variant loses too much.</summary>

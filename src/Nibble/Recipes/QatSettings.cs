@@ -139,7 +139,7 @@ public sealed record QatSettings
     /// <summary>AdamW's peak learning rate of learned scales, relative to each scale's starting value.</summary>
     public double ScaleLearningRate { get; init; } = 1e-3;
 
-    /// <summary>AdamW's peak learning rate of what stays float: embeddings, norms, biases; null takes <see cref="LearningRate"/>.</summary>
+    /// <summary>AdamW's peak learning rate of what stays float: embeddings, norms, biases; null takes <see cref="LearningRate"/>, or trains nothing of it where post-training quantization chooses all weights.</summary>
     public double? FloatLearningRate { get; init; }
 
     /// <summary>AdamW's decoupled weight decay of the matrices.</summary>
@@ -186,6 +186,9 @@ public sealed record QatSettings
         3 => new QatSettings { ScaleLearningRate = 5e-3 },
         _ => new QatSettings(),
     };
+
+    /// <summary>The settings that presets have where only the ranges of activations are trained: few numbers, which settle in few steps and take a high rate.</summary>
+    public static QatSettings ForRanges { get; } = new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 60, FloatLearningRate = 1e-3, ScaleLearningRate = 1e-2 };
 
     /// <summary>Refuses settings that no training could follow.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>

@@ -45,6 +45,16 @@ public enum Rotation
     Hadamard,
 }
 
+/// <summary>How one side of a layer, its weights or its inputs, comes to its codes.</summary>
+public enum Method
+{
+    /// <summary>Post-training: weights get their codes from the rule's algorithms and inputs their range from calibration, and both stay.</summary>
+    Ptq,
+
+    /// <summary>Quantization-aware training: weights and their grid, or the fixed range of the inputs, are trained.</summary>
+    Qat,
+}
+
 /// <summary>How the inputs of the matched layers are quantized.</summary>
 /// <param name="Scheme">Per token (dynamic) or per tensor (static).</param>
 /// <param name="Observer">Yields the static range; unused when dynamic.</param>
@@ -67,6 +77,12 @@ public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, Act
             : throw new NibbleException($"the rule for {Pattern} has {Weights} weights and the algorithms {string.Join(", ", value.Names)}, which need a grid that holds zero; stretched weights are rounded to nearest or trained");
     } = WeightAlgorithms.RoundToNearest;
 
+    /// <summary>How the weights come to their codes; null is the method of the run that the recipe is used in.</summary>
+    public Method? WeightMethod { get; init; }
+
+    /// <summary>How the inputs come to their range; null is the method of the run. Inputs per token have no range to train, whatever it says.</summary>
+    public Method? ActivationMethod { get; init; }
+
     /// <summary>Whether a layer's name matches the pattern.</summary>
     public bool Matches(string layer) => FileSystemName.MatchesSimpleExpression(Pattern, layer, ignoreCase: false);
 }
@@ -87,6 +103,23 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
 
     /// <summary>How attention's keys and values are quantized; null keeps them float.</summary>
     public KeyValueCacheRule? KeyValueCache { get; init; }
+
+    /// <summary>Whether a run of training leaves a side of a layer to post-training quantization.</summary>
+    public bool IsHybrid => Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq } or { Weights: not null, Activations: not null, ActivationMethod: Method.Ptq });
+
+    /// <summary>Refuses a recipe that names training for a side of a layer.</summary>
+    /// <exception cref="NibbleException">A rule's weights or activations have the method qat.</exception>
+    public void RequirePtq()
+    {
+        foreach (var rule in Rules.Where(rule => rule.Weights is not null))
+        {
+            var trained = rule.WeightMethod == Method.Qat ? "weights" : rule is { Activations: not null, ActivationMethod: Method.Qat } ? "activations" : null;
+            if (trained is not null)
+            {
+                throw new NibbleException($"the rule for {rule.Pattern} of the recipe '{Name}' has {trained} of the method qat, which post-training quantization does not do; use nibble qat, or take the method out of the rule");
+            }
+        }
+    }
 
     /// <summary>The rule that decides about a layer; null when it stays float.</summary>
     public RecipeRule? RuleFor(string layer) => Rules.FirstOrDefault(rule => rule.Matches(layer)) is { Weights: not null } rule ? rule : null;

@@ -16,6 +16,7 @@ namespace Nibble.Recipes;
 ///     weights: { bits: 8, symmetric: true, granularity: group, groupSize: 32, scale: float16, range: minmax }  # or: float
 ///     activations: { bits: 8, symmetric: true, granularity: token }                                            # or: float
 ///     algorithms: [smoothquant, gptq]                                                                          # rtn when absent
+///     method: ptq                                                                                              # or: qat; that of the run when absent
 /// rotation: none             # or: hadamard
 /// keyValueCache:             # or: float
 ///   keys: { bits: 8, symmetric: false, granularity: token }   # or: float
@@ -28,18 +29,21 @@ namespace Nibble.Recipes;
 /// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
 /// percentile, mse or entropy; <c>scale</c> float32 (default), float16 or powerOfTwo. Keys are like activations, except that their
 /// <c>granularity</c> is token (default) or channel, to which <c>observer</c> belongs; values are per token. <c>algorithms</c> are
-/// those of <see cref="WeightAlgorithms.KnownNames"/>. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
+/// those of <see cref="WeightAlgorithms.KnownNames"/>. <c>method</c> ptq or qat may also stand in <c>weights</c> and in <c>activations</c>, where it comes before
+/// that of the rule; it is written there alone. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
 /// preset) and <see cref="QatSettings"/> (or the preset).
 /// </remarks>
 public static class RecipeFile
 {
     private const string Float = "float";
     private const string Cache = "keyValueCache";
+    private const string MethodKey = "method";
 
     private static readonly string[] RecipeKeys = ["name", "preset", "rules", "rotation", "keyValueCache", "ptq", "qat"];
-    private static readonly string[] RuleKeys = ["pattern", "weights", "activations", "algorithms"];
-    private static readonly string[] WeightKeys = ["bits", "ternary", "stretched", "symmetric", "granularity", "groupSize", "scale", "range"];
-    private static readonly string[] ActivationKeys = ["bits", "symmetric", "granularity", "scale", "observer"];
+    private static readonly string[] RuleKeys = ["pattern", "weights", "activations", "algorithms", MethodKey];
+    private static readonly string[] WeightKeys = ["bits", "ternary", "stretched", "symmetric", "granularity", "groupSize", "scale", "range", MethodKey];
+    private static readonly string[] StaticKeys = ["bits", "symmetric", "granularity", "scale", "observer"];
+    private static readonly string[] ActivationKeys = [.. StaticKeys, MethodKey];
 
     private static readonly string[] CacheKeys = ["keys", "values"];
     private static readonly string[] ValueKeys = ["bits", "symmetric", "scale"];
@@ -64,6 +68,7 @@ public static class RecipeFile
         ["entropy"] = ObserverKind.Entropy,
     };
 
+    private static readonly Dictionary<string, Method?> Methods = new() { ["ptq"] = Method.Ptq, ["qat"] = Method.Qat };
     private static readonly Dictionary<string, Rotation> Rotations = new() { ["none"] = Rotation.None, ["hadamard"] = Rotation.Hadamard };
 
     private static readonly Dictionary<string, ActivationOrder> Orders = new()
@@ -186,6 +191,12 @@ public static class RecipeFile
 
         var weights = map.MapUnless("weights", Float, WeightKeys);
         var activations = map.MapUnless("activations", Float, ActivationKeys);
+        if (weights is null && map.Has(MethodKey))
+        {
+            throw map.Fault(MethodKey, "a layer that stays float has no method");
+        }
+
+        var method = map.Choice(MethodKey, absent: null, Methods);
         return new RecipeRule(
             pattern,
             weights is null ? null : Weights(weights),
@@ -193,6 +204,8 @@ public static class RecipeFile
             weights?.Choice("range", WeightRange.MinMax, Ranges) ?? WeightRange.MinMax)
         {
             Algorithms = map.Has("algorithms") ? Algorithms(map, weights is not null) : WeightAlgorithms.RoundToNearest,
+            WeightMethod = weights?.Choice(MethodKey, method, Methods),
+            ActivationMethod = activations?.Choice(MethodKey, method, Methods),
         };
     }
 
@@ -258,7 +271,7 @@ public static class RecipeFile
             return null;
         }
 
-        var keys = cache.MapUnless("keys", Float, ActivationKeys);
+        var keys = cache.MapUnless("keys", Float, StaticKeys);
         var values = cache.MapUnless("values", Float, ValueKeys);
         if (keys is null && values is null)
         {
@@ -338,6 +351,7 @@ public static class RecipeFile
 
         writer.WriteString("scale", Word(Scales, scheme.ScalePrecision));
         writer.WriteString("range", Word(Ranges, rule.Range));
+        WriteMethod(writer, rule.WeightMethod);
         writer.WriteEndObject();
     }
 
@@ -361,7 +375,17 @@ public static class RecipeFile
         writer.WriteString("granularity", Word(ActivationGranularities, scheme.Granularity));
         writer.WriteString("scale", Word(Scales, scheme.ScalePrecision));
         writer.WriteString("observer", Word(Observers, activations.Observer));
+        WriteMethod(writer, rule.ActivationMethod);
         writer.WriteEndObject();
+    }
+
+    /// <summary>Writes nothing where the run decides, so that recipes from before there were methods keep their text.</summary>
+    private static void WriteMethod(Utf8JsonWriter writer, Method? method)
+    {
+        if (method is not null)
+        {
+            writer.WriteString(MethodKey, Word(Methods, method));
+        }
     }
 
     private static void WriteAlgorithms(Utf8JsonWriter writer, RecipeRule rule)

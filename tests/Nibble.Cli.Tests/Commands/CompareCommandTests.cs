@@ -73,6 +73,35 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Hybrids_stand_beside_the_pure_roads_of_their_width()
+    {
+        var file = folder.Write("mine.yaml", "preset: w4a16-g32\nrules: [{ pattern: '*.mlp.*', weights: { bits: 8 }, method: ptq }]");
+
+        var run = await CommandRun.Succeeds([.. Arguments("--bits", "4"), "--hybrids", $"w4a16-g16-hybrid-attention-qat,{file}", "--json", "-o", folder.At("out")]);
+
+        var runs = run.Json.GetProperty("runs").EnumerateArray().ToList();
+        Assert.Equal(
+            ["ptq w4a16-g32-gptaq", "float control", "qat w4a16-g32", "hybrid w4a16-g16-hybrid-attention-qat", "hybrid w4a16-g32"],
+            runs.Select(item => item.GetProperty("name").GetString()));
+        Assert.All(runs[3..], item =>
+        {
+            Assert.Equal(("hybrid", "w4a16-g32"), (item.GetProperty("method").GetString(), item.GetProperty("recipe").GetString()));
+            Assert.True(item.GetProperty("perplexity").GetDouble() > 1);
+        });
+        Assert.Contains("hybrid w4a16-g32: train 2/2 loss", run.Error, StringComparison.Ordinal);
+        Assert.Contains("| hybrid w4a16-g32 |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_pure_recipe_is_refused_among_hybrids()
+    {
+        var run = await CommandRun.Of([.. Arguments("--bits", "4"), "--hybrids", "w4a16-g32"]);
+
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("--hybrids: the recipe w4a16-g32 leaves nothing to the method ptq, so it is no hybrid", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Says_the_command_that_repeats_it()
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8"), "--json", "-o", folder.At("out")]);

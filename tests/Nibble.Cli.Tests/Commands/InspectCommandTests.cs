@@ -51,6 +51,28 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Shows_which_method_made_each_side_of_each_layer()
+    {
+        var recipe = folder.Write("mine.yaml", """
+            rules:
+              - { pattern: "*.mlp.*", weights: { bits: 4, method: ptq }, activations: { bits: 8, granularity: tensor, method: qat } }
+              - { pattern: "*.o_proj", weights: { bits: 3 }, activations: { bits: 4 } }
+            qat: { steps: 1, batchSize: 1, sequenceLength: 16 }
+            """);
+        await CommandRun.Succeeds("qat", folder.Model, "-r", recipe, "-d", folder.TrainingText, "-o", folder.At("out"));
+
+        var layers = (await CommandRun.Succeeds("inspect", folder.At("out"), "--json")).Json.GetProperty("layers").EnumerateArray().ToDictionary(layer => layer.GetProperty("name").GetString()!);
+        Assert.Equal(("int4 symmetric per channel", "ptq", "int8 symmetric per tensor", "qat"), Sides("mlp.up_proj"));
+        Assert.Equal(("int3 symmetric per channel", "qat", "int4 symmetric per token", null), Sides("self_attn.o_proj"));
+        Assert.Equal((null, null, null, null), Sides("self_attn.q_proj"));
+        Assert.Contains("int4 symmetric per channel, ptq", (await CommandRun.Succeeds("inspect", folder.At("out"))).Output.ReplaceLineEndings(" "), StringComparison.Ordinal);
+
+        (string?, string?, string?, string?) Sides(string layer) => (Text(layer, "weights"), Text(layer, "weightMethod"), Text(layer, "input"), Text(layer, "inputMethod"));
+
+        string? Text(string layer, string key) => layers["model.layers.0." + layer].GetProperty(key).GetString();
+    }
+
+    [Fact]
     public async Task Prints_a_table_for_people()
     {
         var run = await CommandRun.Succeeds("inspect", folder.Model);

@@ -1,6 +1,8 @@
 using Nibble.Cli.Report;
 using static Nibble.Cli.Tests.Report.FakeComparison;
 
+using Nibble.Planning;
+
 namespace Nibble.Cli.Tests.Report;
 
 public class AdviceTests
@@ -24,6 +26,29 @@ public class AdviceTests
         Assert.Equal((Road.Qat, "qat w3a16-g32"), (width.Road, width.Run));
         Assert.Contains("QAT gives perplexity 4.350 against 4.120 for float (+5.6%), +6.9% against the float control", width.Text);
         Assert.Contains("101× as long as PTQ's 0.64 s, for a model of the same size", width.Text);
+    }
+
+    [Theory]
+    [InlineData(0.15, 10, Road.Hybrid, "better than what the pure roads give")]
+    [InlineData(0.21, 10, Road.Hybrid, "as good as QAT in at most half of its time")]
+    [InlineData(0.21, 60, Road.Qat, "The hybrid (hybrid w3a16-g32) gives perplexity")]
+    [InlineData(0.3, 10, Road.Qat, "The hybrid (hybrid w3a16-g32) gives perplexity")]
+    [InlineData(double.NaN, 10, Road.Qat, "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
+    public void Hybrid_pays_when_it_is_better_or_as_good_in_half_the_time(double loss, double seconds, Road road, string reason)
+    {
+        var width = Single(Control(0), Run(RunMethod.Ptq, 3, 0.25), Run(RunMethod.Qat, 3, 0.2), Run(RunMethod.Hybrid, 3, loss) with { Seconds = seconds });
+
+        Assert.Equal(road, width.Road);
+        Assert.Contains(reason, width.Text);
+    }
+
+    [Fact]
+    public void Hybrid_is_not_worth_it_where_ptq_loses_little_and_saves_what_both_lose()
+    {
+        Assert.Equal(Road.Ptq, Single(Control(0), Run(RunMethod.Ptq, 8, 0.001), Run(RunMethod.Qat, 8, 0), Run(RunMethod.Hybrid, 8, -0.05)).Road);
+        Assert.Equal(Road.Hybrid, Single(Control(0), Run(RunMethod.Ptq, 2, 3), Run(RunMethod.Qat, 2, 0.5), Run(RunMethod.Hybrid, 2, 0.2)).Road);
+        Assert.Equal(Road.Hybrid, Single(Run(RunMethod.Hybrid, 4, 0.05)).Road);
+        Assert.Equal(Road.Neither, Single(Run(RunMethod.Hybrid, 2, 0.5)).Road);
     }
 
     [Fact]

@@ -49,6 +49,7 @@ internal static class AnyModel
         from weights in Weight.Array[0, 4]
         from inputs in Input.Array[4]
         from transforms in Gen.Enum<InputTransform>().Array[4]
+        from methods in AnyRecipe.Method.Array[8]
         from floats in Float.Array[0, 3]
         from recipe in AnyRecipe.Recipe
         from keys in Keys(recipe.KeyValueCache)
@@ -56,7 +57,12 @@ internal static class AnyModel
         from metric in Gen.Double
         select new QuantizedModel(
             """{ "model_type": "llama", "rms_norm_eps": 1e-05, "quantization_config": null, "nested": { "π": [1, 2.50] } }""",
-            [.. weights.Select((weight, index) => new QuantizedLayer($"model.layers.{index}.proj", weight, inputs[index]) { InputTransform = transforms[index] })],
+            [.. weights.Select((weight, index) => new QuantizedLayer($"model.layers.{index}.proj", weight, inputs[index])
+            {
+                InputTransform = transforms[index],
+                WeightMethod = methods[index],
+                InputMethod = inputs[index] is null ? null : methods[4 + index],
+            })],
             [.. floats.Select((tensor, index) => tensor with { Name = $"model.{(char)('z' - index)}.weight" })],
             recipe,
             new Provenance("0.1.0", "ptq", seed, new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }, new Dictionary<string, double> { ["perplexity"] = metric, ["error"] = 0.1 }),

@@ -38,9 +38,12 @@ internal static class AnyRecipe
         from activations in Gen.OneOf(Gen.Const<ActivationRule?>(() => null), Activations.Select(rule => (ActivationRule?)rule))
         from range in Gen.Enum<WeightRange>()
         from algorithms in Algorithms
+        from methods in Method.Array[2]
         select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range)
         {
             Algorithms = weights is null or { Stretched: true } ? WeightAlgorithms.RoundToNearest : algorithms,
+            WeightMethod = weights is null ? null : methods[0],
+            ActivationMethod = activations is null ? null : methods[1],
         };
 
     public static Gen<PtqSettings> Ptq { get; } =
@@ -144,6 +147,8 @@ internal static class AnyRecipe
         from rotation in Gen.Enum<Rotation>()
         from cache in Cache
         select new Recipe(name, rules) { Qat = qat, Ptq = ptq, Rotation = rotation, KeyValueCache = cache };
+
+    public static Gen<Method?> Method => Gen.Int[0, 2].Select(choice => choice == 0 ? (Method?)null : (Method)(choice - 1));
 
     private static Gen<string> Text => Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
         .Array[1, 12]

@@ -68,6 +68,35 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Theory]
+    [InlineData("weights: { bits: 4 }, activations: { bits: 4 }", null, null)]
+    [InlineData("weights: { bits: 4, method: ptq }, activations: { bits: 4, method: qat }", Method.Ptq, Method.Qat)]
+    [InlineData("weights: { bits: 4, method: ptq }, activations: { bits: 4 }", Method.Ptq, null)]
+    [InlineData("method: qat, weights: { bits: 4 }, activations: { bits: 4 }", Method.Qat, Method.Qat)]
+    [InlineData("method: qat, weights: { bits: 4 }, activations: { bits: 4, method: ptq }", Method.Qat, Method.Ptq)]
+    [InlineData("method: ptq, weights: { bits: 4 }, activations: float", Method.Ptq, null)]
+    public void ParseYaml_ReadsTheMethodOfEachSide(string rule, Method? weights, Method? activations)
+    {
+        var read = RecipeFile.ParseYaml($"rules: [{{ pattern: a, {rule} }}]", "r").Rules[0];
+
+        Assert.Equal((weights, activations), (read.WeightMethod, read.ActivationMethod));
+    }
+
+    [Fact]
+    public void ToJson_OfARecipeThatNamesNoMethod_HasNone() => Assert.DoesNotContain("method", RecipeFile.ToJson(RecipePresets.Parse("w8a8")), StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("method: ptq, weights: { bits: 4 }, activations: { bits: 4 }", null)]
+    [InlineData("weights: { bits: 4, method: qat }", "weights")]
+    [InlineData("weights: { bits: 4 }, activations: { bits: 4, method: qat }", "activations")]
+    public void RequirePtq_RefusesTraining(string rule, string? trained)
+    {
+        var recipe = RecipeFile.ParseYaml($"rules: [{{ pattern: 'a*', {rule} }}]", "mine.yaml");
+
+        var fault = Record.Exception(recipe.RequirePtq)?.Message;
+        Assert.Equal(trained is null ? null : $"the rule for a* of the recipe 'mine' has {trained} of the method qat, which post-training quantization does not do; use nibble qat, or take the method out of the rule", fault);
+    }
+
+    [Theory]
     [InlineData("", "int8 asymmetric per token", "int8 asymmetric per token", ObserverKind.MinMax)]
     [InlineData("keyValueCache: { keys: { bits: 4 } }", "int4 symmetric per token", null, ObserverKind.MinMax)]
     [InlineData("keyValueCache: { keys: float, values: { bits: 3, symmetric: false } }", null, "int3 asymmetric per token", ObserverKind.MinMax)]
@@ -117,6 +146,10 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("rules: [{ pattern: a, weights: int4 }]", "weights must be float or a mapping with the keys bits")]
     [InlineData("rules: [{ pattern: a, weights: [] }]", "must be a mapping")]
     [InlineData("rules: [{ pattern: a }]", "the rule for a needs weights")]
+    [InlineData("rules: [{ pattern: a, weights: { bits: 4, method: qta } }]", "method must be one of ptq, qat, found 'qta'.")]
+    [InlineData("rules: [{ pattern: a, method: both, weights: { bits: 4 } }]", "method must be one of ptq, qat, found 'both'")]
+    [InlineData("rules: [{ pattern: a, method: qat, weights: float }]", "a layer that stays float has no method")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, method: ptq } }", "unknown key 'method'")]
     [InlineData("rules: [{ weights: float }]", "a rule needs a pattern")]
     [InlineData("rules: [{ pattern: '', weights: float }]", "pattern must be a text that is not empty")]
     [InlineData("rules: [7]", "each of rules must be a mapping")]

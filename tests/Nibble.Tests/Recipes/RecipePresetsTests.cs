@@ -70,6 +70,54 @@ public class RecipePresetsTests
         Assert.Equal(name.StartsWith("w16", StringComparison.Ordinal), recipe.RuleFor("model.layers.0.mlp.down_proj") is null);
     }
 
+    [Theory]
+    [InlineData("hybrid-weights-ptq-activations-qat", "w4a4-g32-gptaq-static-mse")]
+    [InlineData("w4a4-g32-hybrid-weights-ptq-activations-qat", "w4a4-g32-gptaq-static-mse")]
+    [InlineData("w3a8-g64-awq-static-percentile-hybrid-weights-ptq-activations-qat", "w3a8-g64-awq-static-percentile")]
+    public void Parse_OfRangesByQat_TrainsThemAroundTheBasis(string name, string basis)
+    {
+        var (recipe, expected) = (RecipePresets.Parse(name), RecipePresets.Parse(basis));
+
+        Assert.Equal(name, recipe.Name);
+        Assert.True(recipe.IsHybrid);
+        Assert.Equal(QatSettings.ForRanges, recipe.Qat);
+        Assert.Equal([expected.Rules[0], expected.Rules[1] with { WeightMethod = Method.Ptq, ActivationMethod = Method.Qat }], recipe.Rules);
+    }
+
+    [Theory]
+    [InlineData("hybrid-attention-qat", "w4a16-g32-gptaq", Method.Qat, Method.Ptq)]
+    [InlineData("hybrid-mlp-qat", "w4a16-g32-gptaq", Method.Ptq, Method.Qat)]
+    [InlineData("w3a16-g32-hybrid-attention-qat", "w3a16-g32-gptaq", Method.Qat, Method.Ptq)]
+    [InlineData("w2a16-g32-stretched-hybrid-mlp-qat", "w2a16-g32-stretched", Method.Ptq, Method.Qat)]
+    [InlineData("wta8-g32-static-hybrid-mlp-qat", "wta8-g32-static", Method.Ptq, Method.Qat)]
+    public void Parse_OfAPartByQat_DividesTheBasis(string name, string basis, Method attention, Method others)
+    {
+        var (recipe, expected) = (RecipePresets.Parse(name), RecipePresets.Parse(basis));
+
+        Assert.Equal((name, true, expected.Qat), (recipe.Name, recipe.IsHybrid, recipe.Qat));
+        Assert.Null(recipe.RuleFor("lm_head"));
+        RequireMethod(attention, "model.layers.0.self_attn.q_proj");
+        RequireMethod(attention, "encoder.layer.1.attention.output.dense");
+        RequireMethod(others, "model.layers.0.mlp.down_proj");
+        RequireMethod(others, "encoder.layer.1.output.dense");
+
+        void RequireMethod(Method method, string layer) =>
+            Assert.Equal(expected.Rules[^1] with { WeightMethod = method, ActivationMethod = expected.Rules[^1].Activations is null ? null : method }, recipe.RuleFor(layer)! with { Pattern = "*" });
+    }
+
+    [Fact]
+    public void IsHybrid_WhereASideIsLeftToPtq()
+    {
+        var rule = RecipePresets.Parse("w4a4-g32").Rules[^1];
+
+        Assert.False(Of(rule));
+        Assert.False(Of(rule with { WeightMethod = Method.Qat, ActivationMethod = Method.Qat }));
+        Assert.True(Of(rule with { WeightMethod = Method.Ptq }));
+        Assert.True(Of(rule with { ActivationMethod = Method.Ptq }));
+
+        static bool Of(RecipeRule rule) => new Recipe("any", [rule]).IsHybrid;
+    }
+
     [Fact]
     public void Names_AreAllPresets() => Assert.All(RecipePresets.Names, name => Assert.Equal(name, RecipePresets.Parse(name).Name));
 
@@ -98,6 +146,11 @@ public class RecipePresetsTests
     [InlineData("w4a16-kv", "The option 'kv'")]
     [InlineData("w4a16-kv8x", "The option 'kv8x'")]
     [InlineData("w4a16-kv4-kv4", "given twice")]
+    [InlineData("w4a16-g32-hybrid-weights-ptq-activations-qat", "those of w4a16-g32 stay float; write for example w4a4-g32")]
+    [InlineData("w4a16-hybrid", "The option 'hybrid' is unknown")]
+    [InlineData("hybrid-heads-qat", "no preset 'hybrid-heads-qat'")]
+    [InlineData("w9a16-hybrid-mlp-qat", "no preset 'w9a16")]
+    [InlineData("-hybrid-mlp-qat", "no preset")]
     [InlineData("w16a16", "leaves weights and activations float; -kv8 or its like")]
     [InlineData("w16a16-g32", "leaves weights and activations float")]
     [InlineData("w16a16-mse-kv8", "all that can follow")]

@@ -70,10 +70,11 @@ public sealed class ClassifierTrainer
     /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
     public void Train(CheckpointOptions? checkpoints = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
+        var trained = Prepared?.WeightParameters ?? model.parameters();
         var task = new TrainingTask(
             [
-                new ParameterGroup("weights", [.. model.parameters().Where(parameter => parameter.dim() > 1)], settings.LearningRate, settings.WeightDecay),
-                new ParameterGroup("vectors", [.. model.parameters().Where(parameter => parameter.dim() <= 1)], settings.LearningRate, 0),
+                new ParameterGroup("weights", [.. trained.Where(parameter => parameter.dim() > 1)], settings.LearningRate, settings.WeightDecay),
+                new ParameterGroup("vectors", [.. trained.Where(parameter => parameter.dim() <= 1)], settings.LearningRate, 0),
                 new ParameterGroup("scales", [.. Prepared?.ScaleParameters ?? []], settings.ScaleLearningRate, 0) { Averaged = false },
             ],
             (step, _) => Loss(step))

@@ -1,0 +1,48 @@
+using Nibble.Numerics;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>A weight that post-training quantization has put on its grid and that training leaves there: a step computes neither its gradient nor its codes.</summary>
+internal sealed class FrozenWeight : WeightFakeQuantizer
+{
+    private readonly QuantizedTensor weight;
+    private readonly Tensor values;
+
+    /// <summary>Freezes a layer's weight.</summary>
+    /// <param name="layer">The layer, whose weight takes the values of the codes, unless a batch normalization is folded into it: then it has them beside.</param>
+    /// <param name="weight">The codes.</param>
+    public FrozenWeight(IQuantizableLayer layer, QuantizedTensor weight)
+        : base(weight.Scheme, weight.Rows, weight.Columns)
+    {
+        using var guard = no_grad();
+        this.weight = weight;
+        layer.Weight.requires_grad_(false);
+        values = layer.FoldedWeight;
+        Conversion.CopyInto(values, weight.Dequantize());
+        values.DetachFromDisposeScope();
+    }
+
+    public override Tensor Apply(Tensor tensor) => values;
+
+    public override Tensor Clip(Tensor weight) => values;
+
+    public override QuantizedTensor Convert(Tensor weight) => this.weight;
+
+    public override void ChangeScheme(QuantizationScheme next, Tensor weight)
+    {
+        // The codes are final.
+    }
+
+    /// <exception cref="NotSupportedException">Always: the codes are final.</exception>
+    public override void Restart(Tensor weight, QuantizedTensor? solution) => throw new NotSupportedException("A frozen weight cannot begin anew.");
+
+    public override float[] Save() => [];
+
+    public override void Load(float[] values)
+    {
+        // There is nothing that training changes.
+    }
+}
