@@ -1,7 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Globalization;
-using Nibble.Planning;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using Nibble.Torch.Planning;

@@ -12,7 +12,7 @@ internal static class TruthCommand
     /// <summary>The whole road and the shorter ones that the advisor offers where time is short; the rest are for the study of the curves.</summary>
     public static readonly IReadOnlyList<int> Steps = [10, 20, 40, 66, 200];
 
-    private static readonly IReadOnlyList<int> Widths = [4, 3, 2];
+    public static readonly IReadOnlyList<int> Widths = [4, 3, 2];
 
     public static Argument<string> Data() => new("data") { Description = "the folder with stories260K, tinystories and wikitext-2" };
 

@@ -1,5 +1,4 @@
 using Nibble.Planning;
-using Nibble.Recipes;
 
 namespace Nibble.Torch.Planning;
 
@@ -79,18 +78,19 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
 
         var gap = gaps.Any(point => !double.IsFinite(point.Loss)) ? new Estimate(double.PositiveInfinity, 0, double.PositiveInfinity) : LossCurve.Gap(gaps, steps);
         var loss = gap + control;
-        return (loss, control.Value < 0 ? gap : loss, Evidence.Extrapolated);
+
+        // Few steps at the full rate leave the control worse than float; that more of them do is to be shown first.
+        return (loss, control.Low < 0 ? gap : loss, Evidence.Extrapolated);
     }
 
     private Estimate ControlAt(int steps) => training.Control.FirstOrDefault(point => point.Steps == steps) is { Steps: > 0 } exact
         ? Estimate.Around(exact.Loss, Estimate.Errors * exact.Error)
         : LossCurve.Control(training.Control, steps);
 
-    /// <summary>What an option that could not be tried usually loses, from the cheapest that was tried at its width.</summary>
+    /// <summary>What an option that could not be tried usually loses, from plain round to nearest at its width.</summary>
     private Estimate Typical(Candidate candidate)
     {
-        var known = trials.Where(trial => trial.Key.Bits == candidate.Bits && trial.Key.Recipe.RuleFor(layers[0].Key)?.Algorithms == WeightAlgorithms.RoundToNearest)
-            .Select(trial => (double?)trial.Value.Loss.Value).Min();
+        var known = trials.Where(trial => trial.Key.Bits == candidate.Bits && !trial.Key.NeedsData).Select(trial => (double?)trial.Value.Loss.Value).Max();
         return known is { } nearest ? UsualLosses.Of(candidate, nearest) : new Estimate(double.NaN, double.NegativeInfinity, double.PositiveInfinity);
     }
 

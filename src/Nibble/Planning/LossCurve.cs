@@ -21,11 +21,12 @@ public static class LossCurve
     private const double SeedShare = 0.08;
 
     /// <summary>How much less a shorter training says of the control's slope, in nats for each e-fold.</summary>
-    private const double Curvature = 0.02;
+    private const double Curvature = 0.01;
 
     private const double UsualExponent = 0.2;
     private const double ExponentSpread = 0.12;
-    private const double SlopeSpread = 0.2;
+    private const double UsualSlope = -0.03;
+    private const double SlopeSpread = 0.1;
 
     /// <summary>The gap between a quantized model and the control after a number of steps.</summary>
     /// <param name="points">Short trainings, at least one.</param>
@@ -37,7 +38,7 @@ public static class LossCurve
     /// <param name="points">Short trainings, at least one.</param>
     /// <param name="steps">Steps of the long one, at least 1.</param>
     public static Estimate Control(IReadOnlyList<LengthPoint> points, int steps) => Average(
-        points, steps, Grid(-1, 0.2), slope => Square(slope / SlopeSpread), (slope, n) => (slope * Math.Log(n), 1), Curvature);
+        points, steps, Grid(-1, 0.2), slope => Square((slope - UsualSlope) / SlopeSpread), (slope, n) => (slope * Math.Log(n), 1), Curvature);
 
     private static double[] Grid(double from, double to) => [.. Enumerable.Range(0, 101).Select(i => from + ((to - from) * i / 100))];
 

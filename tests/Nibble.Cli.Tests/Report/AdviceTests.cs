@@ -1,7 +1,6 @@
 using Nibble.Cli.Report;
-using static Nibble.Cli.Tests.Report.FakeComparison;
-
 using Nibble.Planning;
+using static Nibble.Cli.Tests.Report.FakeComparison;
 
 namespace Nibble.Cli.Tests.Report;
 
