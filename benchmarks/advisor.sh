@@ -8,4 +8,5 @@ export OMP_NUM_THREADS=1
 dotnet build -c Release -v quiet benchmarks/Advisor
 advisor=benchmarks/Advisor/bin/Release/net10.0/Advisor
 "$advisor" truth "$data"
+"$advisor" curves
 "$advisor" check "$data" --seconds "$seconds"

@@ -83,8 +83,9 @@ internal static class AdviceText
         var reason = width.Verdict switch
         {
             Verdict.PtqIsEnough => $"{width.Ptq!.Name} loses no more than is tolerated",
-            Verdict.TrainingWinsLittle => $"training ({width.Trained!.Name}) would win {gain} nats over {width.Ptq!.Name}, which is too little or within the interval",
+            Verdict.TrainingWinsLittle => $"training ({width.Trained!.Name}) would win {gain} nats over {width.Ptq!.Name}, which is too little or no more than the prediction is uncertain by",
             Verdict.GainIsTraining => $"training ({width.Trained!.Name}) would give a better model, but no more so than training the float model first; of what quantization costs it wins {gain} nats over {width.Ptq!.Name}",
+            Verdict.TextIsNew => $"the float model does not fit this text, and training alone gains most of what {width.Trained!.Name} gains over {width.Ptq!.Name}; a float model trained on it first and then quantized by PTQ would do about as well",
             Verdict.TrainingPays => $"{width.Trained!.Name} wins {gain} nats over {width.Ptq!.Name}, beyond what training alone gains",
             Verdict.OnlyPtq => "no option that trains is allowed",
             _ => "every allowed option trains",

@@ -13,6 +13,7 @@ public class DecisionTests
     [InlineData(0.03, -0.03, -0.06, Road.Ptq, Verdict.GainIsTraining)]
     [InlineData(0.2, 0.0, -0.06, Road.Qat, Verdict.TrainingPays)]
     [InlineData(0.2, 0.05, 0.03, Road.Qat, Verdict.TrainingPays)]
+    [InlineData(0.03, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
     [InlineData(double.NaN, 0.5, 0, Road.Qat, Verdict.TrainingPays)]
     public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, Road road, Verdict verdict)
     {
@@ -24,8 +25,8 @@ public class DecisionTests
     }
 
     [Fact]
-    public void AGainInsideTheIntervalDoesNotPay() =>
-        Assert.Equal(Road.Ptq, Decide(Options.Ptq(0.2), Options.Qat(0.15, half: 0.06)).Recommended!.Road);
+    public void AGainWithinItsErrorDoesNotPay() =>
+        Assert.Equal(Road.Ptq, Decide(Options.Ptq(0.2), Options.Qat(0.15, half: 0.1)).Recommended!.Road);
 
     [Fact]
     public void TheSmallestWidthWithinTheToleranceWins()

@@ -1,0 +1,114 @@
+using System.Text.Json;
+using Nibble.Tests.Shared;
+
+namespace Nibble.Cli.Tests.Commands;
+
+[Collection(OneAtATime.Name)]
+public sealed class AdviseCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Answers_with_a_recommendation_its_command_and_the_rest()
+    {
+        var run = await CommandRun.Succeeds(Arguments("--bits", "8,4", "--steps", "20", "--json", "-o", folder.At("out")));
+
+        var document = run.Json;
+        Assert.Equal("nibble.advise/1", document.GetProperty("schema").GetString());
+        var recommendation = document.GetProperty("recommendation");
+        Assert.Contains(recommendation.GetProperty("method").GetString(), (string[])["ptq", "qat", "hybrid"]);
+        Assert.StartsWith($"nibble {recommendation.GetProperty("method").GetString()} {folder.Model} --recipe {recommendation.GetProperty("recipe").GetString()}", recommendation.GetProperty("command").GetString(), StringComparison.Ordinal);
+        var options = document.GetProperty("options").EnumerateArray().ToList();
+        Assert.Equal(10, options.Count);
+        Assert.Equal(recommendation.GetProperty("name").GetString(), options[0].GetProperty("name").GetString());
+        Assert.All(options, option =>
+        {
+            var loss = option.GetProperty("loss");
+            Assert.InRange(loss.GetProperty("value").GetDouble(), loss.GetProperty("low").GetDouble(), loss.GetProperty("high").GetDouble());
+            Assert.True(option.GetProperty("seconds").GetDouble() > 0);
+            Assert.True(option.GetProperty("bytes").GetInt64() < document.GetProperty("bytes").GetInt64());
+        });
+        Assert.Equal(JsonValueKind.Null, document.GetProperty("nearest").ValueKind);
+        Assert.Equal(2, document.GetProperty("widths").GetArrayLength());
+        Assert.Equal(run.Output.Trim(), (await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "advise.json"), TestContext.Current.CancellationToken)).Trim());
+        Assert.Contains("Loss over size", await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_recommended_command_runs()
+    {
+        var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--no-training-data", "--json"));
+
+        var words = run.Json.GetProperty("recommendation").GetProperty("command").GetString()!.Split(' ');
+        words[^1] = folder.At("artifact");
+        await CommandRun.Succeeds([.. words.Skip(1)]);
+    }
+
+    [Fact]
+    public async Task Constraints_that_nothing_satisfies_name_the_nearest_option()
+    {
+        var run = await CommandRun.Of(Arguments("--bits", "4", "--memory", "1", "--no-training-data", "--json"));
+
+        Assert.Equal(ExitCode.Unsatisfied, run.ExitCode);
+        Assert.Equal(JsonValueKind.Null, run.Json.GetProperty("recommendation").ValueKind);
+        var nearest = run.Json.GetProperty("nearest");
+        Assert.Equal("ptq", nearest.GetProperty("method").GetString());
+        Assert.Contains("memory", nearest.GetProperty("reasons")[0].GetString(), StringComparison.Ordinal);
+        Assert.Contains("nearest", run.Json.GetProperty("headline").GetString(), StringComparison.Ordinal);
+        Assert.All(run.Json.GetProperty("options").EnumerateArray(), option => Assert.False(option.GetProperty("allowed").GetBoolean()));
+    }
+
+    [Fact]
+    public async Task Without_text_to_calibrate_on_only_what_needs_none_is_allowed()
+    {
+        var run = await CommandRun.Succeeds("advise", folder.Model, "--eval-data", folder.EvaluationText, "--bits", "4", "--windows", "2", "--json");
+
+        var allowed = run.Json.GetProperty("options").EnumerateArray().Where(option => option.GetProperty("allowed").GetBoolean()).Select(option => option.GetProperty("name").GetString());
+        Assert.Equal(["ptq w4a16-g32", "ptq w4a16-g32-mse"], allowed.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task Speaks_to_people_too()
+    {
+        var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--no-training-data"));
+
+        Assert.Contains("4 bits: no option that trains is allowed.", run.Output, StringComparison.Ordinal);
+        Assert.Contains("ruled out: qat w4a16-g32 there is no text to train on", run.Output, StringComparison.Ordinal);
+        Assert.Contains("may use train.txt", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Costs_of_known_sizes_follow_the_figures_given()
+    {
+        var (fast, slow) = (await Seconds("100"), await Seconds("50"));
+
+        Assert.Equal(["ptq, 4 bits, round to nearest", "ptq, 4 bits, gptq", "ptq, 4 bits, gptaq", "qat, 300 steps"], fast.Keys);
+        Assert.True(fast["qat, 300 steps"] < slow["qat, 300 steps"]);
+        Assert.Equal(fast["ptq, 4 bits, round to nearest"], slow["ptq, 4 bits, round to nearest"]);
+
+        static async Task<Dictionary<string, double>> Seconds(string flops)
+        {
+            var run = await CommandRun.Succeeds("advise", "--cost-of", "8B", "--flops", flops, "--bandwidth", "1000", "--json");
+            Assert.Equal("nibble.cost/1", run.Json.GetProperty("schema").GetString());
+            return run.Json.GetProperty("rows").EnumerateArray().ToDictionary(row => row.GetProperty("road").GetString()!, row => row.GetProperty("seconds").GetDouble());
+        }
+    }
+
+    [Fact]
+    public async Task Stories_at_2_bits_are_not_usable_without_training()
+    {
+        var run = await CommandRun.Succeeds(
+            "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data", SharedData.Require("tinystories/valid.txt"), "--bits", "2", "--probe-minutes", "0.4", "--threads", "1", "--json");
+
+        var width = run.Json.GetProperty("widths")[0];
+        Assert.True(width.GetProperty("unusableWithoutTraining").GetBoolean());
+        Assert.Contains("Not usable at 2 bits without training", width.GetProperty("text").GetString(), StringComparison.Ordinal);
+        var plain = run.Json.GetProperty("options").EnumerateArray().Single(option => option.GetProperty("name").GetString() == "ptq w2a16-g32").GetProperty("loss");
+        Assert.InRange(plain.GetProperty("value").GetDouble(), 4, 5.2);
+    }
+
+    private string[] Arguments(params string[] more) =>
+        ["advise", folder.Model, "--data", folder.TrainingText, "--eval-data", folder.EvaluationText, "--windows", "4", "--probe-minutes", "0.2", .. more];
+}
