@@ -37,10 +37,14 @@ dotnet build -c Release -v quiet Nibble.Torch.Benchmarks >&2
 bench=Nibble.Torch.Benchmarks/bin/Release/net10.0/Nibble.Torch.Benchmarks
 export OMP_NUM_THREADS="$threads"
 lines=$(mktemp)
-trap 'rm -f "$lines"' EXIT
+errors=$(mktemp)
+trap 'rm -f "$lines" "$errors"' EXIT
 
 run() {
-    "$bench" resnet20 "$folder" "$threads" "$1" "$2" "$3" "$epochs" "$images" 2>/dev/null | tee -a "$lines" >&2
+    "$bench" resnet20 "$folder" "$threads" "$1" "$2" "$3" "$epochs" "$images" 2>"$errors" | tee -a "$lines" >&2 || {
+        cat "$errors" >&2
+        exit 1
+    }
 }
 
 run float float 0

@@ -67,7 +67,7 @@ internal sealed class Roads : IDisposable
     {
         using var loaded = LoadedClassifier.Open(Folder);
         using var teacher = Teacher();
-        return Score(loaded, Cost.Of(() => Trainer(loaded, teacher, null).Train(progress: progress, cancellation: cancellation)));
+        return Score(loaded, Cost.Of(() => Trainer(loaded, teacher, settings, null).Train(progress: progress, cancellation: cancellation)));
     }
 
     /// <summary>Quantizes the float model after training, ranges of weights by themselves and ranges of inputs from calibration, with the recipe that is best on dev.</summary>
@@ -94,7 +94,7 @@ internal sealed class Roads : IDisposable
         var cost = Cost.Of(() =>
         {
             var prepared = Prepare(loaded, recipe);
-            Trainer(loaded, teacher, prepared).Train(progress: progress, cancellation: cancellation);
+            Trainer(loaded, teacher, recipe.Qat, prepared).Train(progress: progress, cancellation: cancellation);
             QuantizationAware.Load(converted.Model, prepared.Convert(seed));
         });
         var (trained, outcome) = (Score(loaded, cost), Score(converted, cost));
@@ -108,8 +108,8 @@ internal sealed class Roads : IDisposable
 
     private LoadedClassifier? Teacher() => settings.Distillation is null ? null : LoadedClassifier.Open(Folder);
 
-    private ClassifierTrainer Trainer(LoadedClassifier loaded, LoadedClassifier? teacher, PreparedModel? prepared) =>
-        new(loaded.Model, Read(loaded, "train"), settings, seed, shape.MaskedShare) { Prepared = prepared, Teacher = teacher?.Model };
+    private ClassifierTrainer Trainer(LoadedClassifier loaded, LoadedClassifier? teacher, QatSettings how, PreparedModel? prepared) =>
+        new(loaded.Model, Read(loaded, "train"), how, seed, shape.MaskedShare) { Prepared = prepared, Teacher = teacher?.Model };
 
     private PreparedModel Prepare(LoadedClassifier loaded, Recipe recipe)
     {

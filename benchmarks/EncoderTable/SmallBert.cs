@@ -10,11 +10,11 @@ internal sealed record SmallBert
     /// <summary>How often a token must occur in the training texts to be in the vocabulary.</summary>
     public int LeastOccurrences { get; init; } = 2;
 
-    public int Hidden { get; init; } = 128;
+    public int Hidden { get; init; } = 24;
 
-    public int Intermediate { get; init; } = 256;
+    public int Intermediate { get; init; } = 48;
 
-    public int Layers { get; init; } = 2;
+    public int Layers { get; init; } = 4;
 
     public int Heads { get; init; } = 4;
 

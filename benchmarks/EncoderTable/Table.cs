@@ -22,10 +22,12 @@ internal sealed class Results
     public string Peak => Table.Number(costs.Max(cost => cost.PeakBytes) / 1048576.0, "F0");
 }
 
-/// <summary>A width's two roads.</summary>
+/// <summary>A width's roads.</summary>
 internal sealed class Row
 {
     public Results Ptq { get; } = new();
+
+    public Results Hybrid { get; } = new();
 
     public Results Qat { get; } = new();
 
@@ -61,12 +63,12 @@ internal sealed class Table(QatSettings settings, int threads)
             .AppendLine()
             .AppendLine(CultureInfo.InvariantCulture, $"Float: {Mean(Float.Accuracies)}. Float control, trained for the same {settings.Steps} further steps without quantization: {Mean(Control.Accuracies)}, lost {Lost(Control)}.")
             .AppendLine()
-            .AppendLine("| | bits | PTQ | lost | published | QAT | lost | lost to the control | published |")
-            .AppendLine("|---|---|---:|---:|---:|---:|---:|---:|---:|");
+            .AppendLine("| | bits | PTQ | lost | published | hybrid | lost | QAT | lost | lost to the control | published |")
+            .AppendLine("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         foreach (var width in widths)
         {
             var row = Of(width);
-            text.AppendLine(CultureInfo.InvariantCulture, $"| {width.Name} | `{width.Label}` | {Mean(row.Ptq.Accuracies)} | {Lost(row.Ptq)} | {width.PublishedPtq} | {Mean(row.Qat.Accuracies)} | {Lost(row.Qat)} | {Mean(Differences(Control, row.Qat))} | {width.PublishedQat} |");
+            text.AppendLine(CultureInfo.InvariantCulture, $"| {width.Name} | `{width.Label}` | {Mean(row.Ptq.Accuracies)} | {Lost(row.Ptq)} | {width.PublishedPtq} | {Mean(row.Hybrid.Accuracies)} | {Lost(row.Hybrid)} | {Mean(row.Qat.Accuracies)} | {Lost(row.Qat)} | {Mean(Differences(Control, row.Qat))} | {width.PublishedQat} |");
         }
 
         text.AppendLine()
@@ -80,6 +82,7 @@ internal sealed class Table(QatSettings settings, int threads)
         {
             var row = Of(width);
             text.AppendLine(CultureInfo.InvariantCulture, $"| PTQ `{width.Label}` | {row.Ptq.Minutes} | {row.Ptq.Peak} |")
+                .AppendLine(CultureInfo.InvariantCulture, $"| hybrid `{width.Label}` | {row.Hybrid.Minutes} | {row.Hybrid.Peak} |")
                 .AppendLine(CultureInfo.InvariantCulture, $"| QAT `{width.Label}` | {row.Qat.Minutes} | {row.Qat.Peak} |");
         }
 

@@ -9,12 +9,12 @@ namespace Nibble.Benchmarks.EncoderTable;
 /// <summary><c>table</c>: the table of this field, as Markdown.</summary>
 internal static class TableCommand
 {
-    /// <summary>How QAT and its control train: half the float model's epochs, at a fifth of its rate.</summary>
+    /// <summary>How QAT and its control train: as long as the float model, at its rate.</summary>
     private static readonly QatSettings Training = new()
     {
         BatchSize = 32,
-        LearningRate = 2e-4,
-        ScaleLearningRate = 1e-3,
+        LearningRate = 1e-3,
+        ScaleLearningRate = 5e-3,
         WeightDecay = 0.01,
         WarmUp = 0.1,
         Activations = ActivationEstimator.LearnedScaleAndOffset,
@@ -27,7 +27,7 @@ internal static class TableCommand
         var seeds = new Option<int>("--seeds") { Description = "how many seeds, from 1", DefaultValueFactory = _ => 3 };
         var threads = new Option<int>("--threads") { DefaultValueFactory = _ => 1 };
         var epochs = new Option<int>("--epochs") { Description = "epochs of the float model", DefaultValueFactory = _ => new SmallBert().Epochs };
-        var steps = new Option<int>("--steps") { Description = "steps of QAT and of its control", DefaultValueFactory = _ => 434 };
+        var steps = new Option<int>("--steps") { Description = "steps of QAT and of its control", DefaultValueFactory = _ => 868 };
         var rate = new Option<double>("--rate") { Description = "learning rate of QAT and of its control", DefaultValueFactory = _ => Training.LearningRate };
         var scales = new Option<double>("--scale-rate") { Description = "learning rate of scales", DefaultValueFactory = _ => Training.ScaleLearningRate };
         var words = new Option<bool>("--words8") { Description = "the table of words with 8 bits in every row" };
@@ -62,6 +62,7 @@ internal static class TableCommand
             var (outcome, recipe) = roads.Quantize(width.Candidates());
             row.Ptq.Add(Say($"PTQ {recipe.Name}", outcome));
             row.PtqRecipes.Add(recipe.Name);
+            row.Hybrid.Add(Say($"hybrid {width.Label}", roads.TrainQuantized(Width.Hybrid(recipe, table.Settings))));
             row.Qat.Add(Say($"QAT {width.Label}", roads.TrainQuantized(width.Trained(table.Settings))));
         }
 

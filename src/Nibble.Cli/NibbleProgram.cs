@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
+using Nibble.Planning;
 using Nibble.Torch.Native;
 
 namespace Nibble.Cli;
@@ -50,6 +51,11 @@ internal static class NibbleProgram
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
             return ExitCode.NativeLibrary;
         }
+        catch (NoSolutionException e)
+        {
+            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
+            return ExitCode.NoSolution;
+        }
         catch (Exception e) when (e is NibbleException or IOException or UnauthorizedAccessException)
         {
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
@@ -72,7 +78,7 @@ internal static class NibbleProgram
         probe (advise) or by going both roads to their ends (compare).
 
         Start with:  nibble compare
-        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing satisfies the constraints,
+        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget or constraints,
                      5 libtorch not loadable, 130 cancelled
         """)
     {
@@ -83,6 +89,8 @@ internal static class NibbleProgram
         QatCommand.Create(host),
         EvalCommand.Create(host),
         GenerateCommand.Create(host),
+        SensitivityCommand.Create(host),
+        MixCommand.Create(host),
         new HelpOption(),
         new VersionOption(),
     };

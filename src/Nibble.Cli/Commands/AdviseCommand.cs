@@ -84,7 +84,7 @@ internal static class AdviseCommand
             Write(host, result, request, folder);
         }
 
-        return result.Decision.Recommended is null ? ExitCode.Unsatisfied : ExitCode.Done;
+        return result.Decision.Recommended is null ? ExitCode.NoSolution : ExitCode.Done;
     }
 
     private static AdvisorOptions Ask(AdviseOptions options, ParseResult parsed, LoadedModel model, TokenizedText? text, TokenizedText heldOut)
@@ -93,6 +93,7 @@ internal static class AdviseCommand
         var steps = parsed.GetValue(options.Steps);
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
             .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize) ?? 32, engine))
+            .Concat((parsed.GetValue(options.Recipes) ?? []).Select(Candidate.Load))
             .Select(candidate => candidate with { Recipe = candidate.Recipe with { Qat = candidate.Recipe.Qat with { Steps = steps ?? candidate.Recipe.Qat.Steps } } })
             .ToList();
         var loss = parsed.GetValue(options.MaxLoss);
@@ -120,7 +121,7 @@ internal static class AdviseCommand
     /// <summary>The command that makes an option.</summary>
     private static string CommandOf(Candidate candidate, int steps, string source, string? data, string name)
     {
-        List<string> words = [candidate.Trains ? "qat" : "ptq", source, "--recipe", candidate.Recipe.Name];
+        List<string> words = [candidate.Trains ? "qat" : "ptq", source, "--recipe", candidate.Source];
         if (candidate.NeedsData)
         {
             words.AddRange(["--data", data ?? SelfText.Name]);

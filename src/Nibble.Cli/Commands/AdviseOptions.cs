@@ -16,11 +16,17 @@ internal sealed class AdviseOptions
 
     public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out text to score on; the last tenth of --data when not given." };
 
-    public Option<int[]> Bits { get; } = CommonOptions.Bits("Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.");
+    public Option<int[]> Bits { get; } = CommonOptions.Widths("--bits", "Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.", "4,3", "-b");
 
     public Option<int> Activations { get; } = CommonOptions.Activations();
 
     public Option<int?> GroupSize { get; } = CommonOptions.GroupSize();
+
+    public Option<string[]> Recipes { get; } = new("--recipes")
+    {
+        Description = "Further recipes to weigh, presets or files such as what mix wrote, with commas between them.",
+        CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
+    };
 
     public Option<int?> Steps { get; } = CommonOptions.Steps("the recipe's number");
 
@@ -59,7 +65,7 @@ internal sealed class AdviseOptions
     public void AddTo(Command command)
     {
         command.Add(Model);
-        foreach (Option option in (Option[])[Data, EvalData, Bits, Activations, GroupSize, Steps, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, CostOf, Flops, Bandwidth, Output, Seed, Threads, Json])
+        foreach (Option option in (Option[])[Data, EvalData, Bits, Activations, GroupSize, Recipes, Steps, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, CostOf, Flops, Bandwidth, Output, Seed, Threads, Json])
         {
             command.Add(option);
         }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using System.Globalization;
 
 namespace Nibble.Cli.Commands;
@@ -46,8 +45,6 @@ internal static class CommonOptions
 
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 
-    public static Option<int[]> Bits(string description) => new("--bits", "-b") { Description = description, CustomParser = ParseBits };
-
     public static Option<int?> GroupSize() => AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
 
     public static Option<int> Activations()
@@ -60,6 +57,28 @@ internal static class CommonOptions
     /// <summary>A command of this program as it would be typed.</summary>
     public static string CommandLine(IEnumerable<string> words) =>
         $"nibble {string.Join(' ', words.Select(word => word.Contains(' ', StringComparison.Ordinal) ? $"\"{word}\"" : word))}";
+
+    /// <summary>Some widths, with commas between them.</summary>
+    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => new(name, aliases)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            var widths = new List<int>();
+            foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
+            {
+                if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
+                {
+                    result.AddError($"{name}: '{part}' is not a width from 2 to 8 that is named once; write for example {name} {example}.");
+                    return [];
+                }
+
+                widths.Add(width);
+            }
+
+            return [.. widths];
+        },
+    };
 
     /// <summary>A whole number with a lower bound, checked when the command line is parsed.</summary>
     public static Option<int?> AtLeast(string name, int minimum, string description) =>
@@ -78,22 +97,5 @@ internal static class CommonOptions
             }
         });
         return option;
-    }
-
-    private static int[] ParseBits(ArgumentResult result)
-    {
-        var widths = new List<int>();
-        foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
-        {
-            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width is < 2 or > 8 || widths.Contains(width))
-            {
-                result.AddError($"--bits: '{part}' is not a width from 2 to 8 that is named once; write for example --bits 8,4,2.");
-                return [];
-            }
-
-            widths.Add(width);
-        }
-
-        return [.. widths];
     }
 }

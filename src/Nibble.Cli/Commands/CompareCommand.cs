@@ -24,7 +24,7 @@ internal static class CompareCommand
         var model = new Argument<string?>("MODEL") { Description = "A Hugging Face folder; the small built-in model when not given.", Arity = ArgumentArity.ZeroOrOne };
         var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
-        var bits = CommonOptions.Bits("Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.");
+        var bits = CommonOptions.Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
         var group = CommonOptions.GroupSize();
         var activations = CommonOptions.Activations();
         var algorithms = new Option<string>("--algorithms") { Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.", DefaultValueFactory = _ => DefaultAlgorithms };

@@ -97,7 +97,8 @@ internal static class InspectCommand
 
     private static string? Name(Method? method) => method?.ToString().ToLowerInvariant();
 
-    private static string Side(string? scheme, string? method) => scheme is null ? "float" : method is null ? scheme : $"{scheme}, {method}";
+    /// <summary>A side in a narrow column: the kind of its codes and how it came to them.</summary>
+    private static string Side(string? scheme, string? method) => scheme is null ? "float" : $"{scheme.Split(' ')[0]} {method}".TrimEnd();
 
     private static void Render(IAnsiConsole console, InspectDocument document)
     {
@@ -108,7 +109,7 @@ internal static class InspectCommand
         var artifact = document.Layers.Any(layer => layer.Weights is not null);
         if (artifact)
         {
-            table.AddColumn("weights").AddColumn("inputs");
+            table.AddColumn(new TableColumn("weights").NoWrap()).AddColumn(new TableColumn("inputs").NoWrap());
         }
 
         foreach (var layer in document.Layers)

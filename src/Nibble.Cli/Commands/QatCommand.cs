@@ -52,7 +52,7 @@ internal static class QatCommand
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
-                FloatLearningRate = parsed.GetValue(rate) is null ? rules.Qat.FloatLearningRate : null,
+                FloatLearningRate = rules.Qat.FloatLearningRate is null ? null : parsed.GetValue(rate) ?? rules.Qat.FloatLearningRate,
                 SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
             };
             var path = parsed.GetValue(data)!;

@@ -50,6 +50,27 @@ internal sealed record InspectedLayer(string Name, int Rows, int Columns, double
     public string? InputMethod { get; init; }
 }
 
+/// <summary>What <c>sensitivity --json</c> prints.</summary>
+internal sealed record SensitivityDocument(string Schema, string Model, string Data, int Context, int Windows, IReadOnlyList<SensitivityEntry> Layers, IReadOnlyList<SensitivityCorrelation> Correlations)
+{
+    public const string CurrentSchema = "nibble.sensitivity/1";
+}
+
+/// <summary>What quantizing one layer alone does: measured, and estimated where weights are quantized.</summary>
+internal sealed record SensitivityEntry(string Layer, string Change, double Loss, double LossError, double Kl, double KlError, double? Fisher, double? HessianTrace);
+
+/// <summary>Spearman's rank correlation of estimates with the measured divergence, over all layers.</summary>
+internal sealed record SensitivityCorrelation(string Change, double Fisher, double HessianTrace);
+
+/// <summary>What <c>mix --json</c> prints.</summary>
+internal sealed record MixDocument(string Schema, string Model, string Data, string Budget, string Recipe, MixEntry Chosen, IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
+{
+    public const string CurrentSchema = "nibble.mix/1";
+}
+
+/// <summary>A recipe that was predicted and measured.</summary>
+internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, double Predicted, double Low, double High, double Loss, double LossError, double Kl);
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
 [JsonSerializable(typeof(AdviceDocument))]
@@ -59,4 +80,6 @@ internal sealed record InspectedLayer(string Name, int Rows, int Columns, double
 [JsonSerializable(typeof(EstimateDocument))]
 [JsonSerializable(typeof(GenerateDocument))]
 [JsonSerializable(typeof(InspectDocument))]
+[JsonSerializable(typeof(SensitivityDocument))]
+[JsonSerializable(typeof(MixDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

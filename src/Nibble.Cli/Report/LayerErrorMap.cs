@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Xml.Linq;
-using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
@@ -43,59 +42,17 @@ internal static class LayerErrorMap
         }
     }
 
-    private static XElement Map(List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic, bool folded)
-    {
-        var values = columns.Select(column => column.Run.LayerErrors.GroupBy(error => error.Layer).ToDictionary(group => group.Key, group => select(group.First()))).ToList();
-        List<string> layers = [.. columns.SelectMany(column => column.Run.LayerErrors.Select(error => error.Layer)).Distinct()];
-        var shown = values.SelectMany(column => column.Values).OfType<double>().Where(value => double.IsFinite(value) && (!logarithmic || value > 0)).DefaultIfEmpty(1).ToList();
-        var (least, most) = (shown.Min(), shown.Max());
-        var prefix = CommonPrefix(layers);
-
-        var head = E("thead", E(
-            "tr",
-            E("th", A("scope", "col"), "layer"),
-            columns.Select(column => E("th", A("scope", "col"), Class(ReportCharts.Style(column.Run)), ReportCharts.MethodName(column.Run.Method), E("br"), column.Label))));
-        var body = E("tbody", layers.Select(layer => E(
-            "tr",
-            E("th", A("scope", "row"), layer[prefix.Length..]),
-            columns.Zip(values, (column, errors) => Cell(column, errors.GetValueOrDefault(layer))))));
-        var table = E("div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", caption), E("table", Class("heat"), head, body));
-        var legend = E(
-            "p", Class("legend"),
-            columns.Select(column => column.Run.Method).Distinct().Select(method => E(
-                "span", Class("key"),
-                ReportCharts.MethodName(method) + " ",
-                format(logarithmic ? least : most),
-                E("span", Class("ramp " + method.ToString().ToLowerInvariant())),
-                format(logarithmic ? most : least))));
-        var title = caption + (prefix.Length > 0 ? $" (names without “{prefix}”)." : ".");
-        return E("figure", E("figcaption", title), legend, folded ? E("details", E("summary", $"Show {layers.Count} layers"), table) : table);
-
-        XElement Cell(Column column, double? value)
-        {
-            if (value is not { } error)
-            {
-                return E("td", Numbers.Missing);
-            }
-
-            var share = !double.IsFinite(error) ? 1
-                : logarithmic ? (error <= 0 ? 0 : Position(Math.Log(error), Math.Log(least), Math.Log(most)))
-                : 1 - Position(error, least, most);
-            return E(
-                "td", Class(ReportCharts.Style(column.Run)),
-                A("style", $"--share:{share.ToString("0.##", CultureInfo.InvariantCulture)}"),
-                format(error));
-        }
-    }
-
-    private static double Position(double value, double least, double most) => most > least ? (value - least) / (most - least) : 0.5;
-
-    /// <summary>What all names start with, up to a dot.</summary>
-    private static string CommonPrefix(List<string> names)
-    {
-        var length = names.Count < 2 ? 0 : names.Aggregate((a, b) => a[..a.Zip(b).TakeWhile(pair => pair.First == pair.Second).Count()]).Length;
-        return names.Count == 0 ? "" : names[0][..(names[0][..length].LastIndexOf('.') + 1)];
-    }
+    private static XElement Map(List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic, bool folded) => HeatMap.Render(
+        [.. columns.Select(column => new HeatColumn(
+            ReportCharts.Style(column.Run),
+            ReportCharts.MethodName(column.Run.Method),
+            column.Label,
+            column.Run.LayerErrors.GroupBy(error => error.Layer).ToDictionary(group => group.Key, group => select(group.First()))))],
+        [.. columns.SelectMany(column => column.Run.LayerErrors.Select(error => error.Layer)).Distinct()],
+        caption,
+        format,
+        logarithmic,
+        folded);
 
     private sealed record Column(ComparisonRun Run, string Label);
 }

@@ -45,11 +45,20 @@ public static class PostTrainingQuantizer
     /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
     public static QuantizedModel Run(
         LoadedModel source, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
-        Run(source, recipe, text, seed, training: null, progress, cancellation);
+        Run(source, options => options, recipe, text, seed, progress, cancellation);
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block where settings for that are given.</summary>
     internal static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, QatSettings? training, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, QatSettings? training, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        Run(source, options => options with { Training = training }, recipe, text, seed, progress, cancellation);
+
+    /// <summary>Quantizes the checkpoint that a model was loaded from, and rounds each layer on trial with what is known of its inputs meanwhile.</summary>
+    internal static QuantizedModel Run(
+        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, TrialRounding trials, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        Run(source, options => options with { Trials = trials }, recipe, text, seed, progress, cancellation);
+
+    private static QuantizedModel Run(
+        LoadedModel source, Func<PtqOptions, PtqOptions> extend, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(source);
         source.RequireFloat();
@@ -57,7 +66,7 @@ public static class PostTrainingQuantizer
         try
         {
             var output = Path.Combine(work, "artifact");
-            Run(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed, Training = training }, progress, cancellation);
+            Run(extend(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed }), progress, cancellation);
             return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder };
         }
         finally

@@ -30,6 +30,9 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     /// <summary>How each block is trained once its codes are chosen; null leaves it at that.</summary>
     internal QatSettings? Training { get; init; }
 
+    /// <summary>What the weights are rounded to on trial; null for nothing.</summary>
+    internal TrialRounding? Trials { get; init; }
+
     /// <summary>Told what the user should know although the run goes on.</summary>
     public Action<string>? Warn { get; init; }
 }

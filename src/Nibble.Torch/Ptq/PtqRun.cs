@@ -63,14 +63,14 @@ internal sealed class PtqRun : IDisposable
             var names = LayerNames();
             var rules = names.Select(recipe.RuleFor).OfType<RecipeRule>().ToList();
             layerCount = rules.Count;
-            if (recipe.KeyValueCache is null)
+            if (recipe.KeyValueCache is null && options.Trials is null)
             {
                 PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
             }
 
             headLayers = names.Contains(LlamaCheckpoint.HeadName) && recipe.RuleFor(LlamaCheckpoint.HeadName) is not null ? 1 : 0;
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
-            streams = Streams(rules);
+            streams = Streams([.. rules, .. names.SelectMany(name => options.Trials?.RulesFor(name) ?? [])]);
             length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
             windows = CountWindows(recipe.Ptq);
             calibration = streams.Length == 0 ? null
@@ -202,7 +202,7 @@ internal sealed class PtqRun : IDisposable
     {
         using var unit = source.Load(number, device);
         Scale(unit, number, inputs);
-        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation);
+        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation, options.Trials);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         IReadOnlyList<QuantizedLayer> layers;

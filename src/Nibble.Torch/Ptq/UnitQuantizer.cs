@@ -25,8 +25,17 @@ namespace Nibble.Torch.Ptq;
 /// <param name="progress">Told after each step of learning.</param>
 /// <param name="warn">Told what the user should know.</param>
 /// <param name="cancellation">Stops between layers and batches.</param>
+/// <param name="trials">What else each layer's weights are rounded to, beside what becomes of them; null for nothing.</param>
 internal sealed class UnitQuantizer(
-    Recipe recipe, QatSettings? training, long seed, Device device, Action finished, IProgress<RunProgress>? progress, Action<string> warn, CancellationToken cancellation)
+    Recipe recipe,
+    QatSettings? training,
+    long seed,
+    Device device,
+    Action finished,
+    IProgress<RunProgress>? progress,
+    Action<string> warn,
+    CancellationToken cancellation,
+    TrialRounding? trials = null)
 {
     /// <summary>Weights of a stage above which the memory of rounding them is worth giving back before the next stage needs as much.</summary>
     private const long LargeStage = 1 << 22;
@@ -51,12 +60,13 @@ internal sealed class UnitQuantizer(
             var factor = Factor(stage, statistics);
             foreach (var (name, linear) in stage.Linears)
             {
+                cancellation.ThrowIfCancellationRequested();
+                trials?.Run(name, trial => Round(name, linear, trial, statistics, factor));
                 if (recipe.RuleFor(name) is not { } rule)
                 {
                     continue;
                 }
 
-                cancellation.ThrowIfCancellationRequested();
                 var weight = Round(name, linear, rule, statistics, factor);
                 var layer = new QuantizedLayer(name, weight, ranges.GetValueOrDefault(name)) { InputTransform = linear.InputTransform is null ? InputTransform.None : InputTransform.Hadamard };
                 Replace(name, linear, layer, rule, statistics);
@@ -116,9 +126,12 @@ internal sealed class UnitQuantizer(
         return [.. layers.Select(layer => weights.TryGetValue(layer.Name, out var weight) ? layer with { Weight = weight } : layer)];
     }
 
+    /// <summary>What is done to the weights of a layer, in earnest and on trial.</summary>
+    private IEnumerable<WeightAlgorithms> Algorithms(string layer) =>
+        new[] { recipe.RuleFor(layer) }.Concat(trials?.RulesFor(layer) ?? []).OfType<RecipeRule>().Select(rule => rule.Algorithms);
+
     private StageNeeds Needs(UnitStage stage) => stage.Linears
-        .Select(linear => recipe.RuleFor(linear.Key)?.Algorithms)
-        .OfType<WeightAlgorithms>()
+        .SelectMany(linear => Algorithms(linear.Key))
         .Aggregate(StageNeeds.None, (needs, algorithms) => needs
             | (algorithms is { BiasCorrection: true, Learning: RoundingLearning.None } ? StageNeeds.Mean : StageNeeds.None)
             | (algorithms.Scaling == ChannelScaling.Awq ? StageNeeds.Hessian : StageNeeds.None)
@@ -171,7 +184,7 @@ internal sealed class UnitQuantizer(
     /// <summary>What GPTQ needs for the layers of a stage; null where none of them is rounded by it.</summary>
     private HessianFactor? Factor(UnitStage stage, StageStatistics statistics)
     {
-        var roundings = stage.Linears.Select(linear => recipe.RuleFor(linear.Key)?.Algorithms.Rounding).OfType<WeightRounding>().ToList();
+        var roundings = stage.Linears.SelectMany(linear => Algorithms(linear.Key)).Select(algorithms => algorithms.Rounding).ToList();
         if (!roundings.Any(rounding => rounding is WeightRounding.Gptq or WeightRounding.Gptaq))
         {
             return null;

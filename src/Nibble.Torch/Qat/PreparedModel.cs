@@ -91,7 +91,8 @@ public sealed class PreparedModel
         }
 
         // What stays float adapts to weights that move; beside frozen ones it stays what they were solved for, unless it is given a rate of its own.
-        if (settings.Mode != TrainingMode.Full || !(layers.Exists(layer => layer.TrainsWeight) || settings.FloatLearningRate > 0))
+        var frozen = layers.Count > 0 && !layers.Exists(layer => layer.TrainsWeight);
+        if (settings.Mode != TrainingMode.Full || (frozen && settings.FloatLearningRate is null or 0))
         {
             foreach (var parameter in module.parameters())
             {

@@ -8,6 +8,9 @@ namespace Nibble.Planning;
 /// <param name="Recipe">What happens to each layer, and how it is trained or calibrated.</param>
 public sealed record Candidate(Road Road, Recipe Recipe)
 {
+    /// <summary>The recipe as a command takes it: a preset's name or a file's path.</summary>
+    public string Source { get; init; } = Recipe.Name;
+
     /// <summary>Whether weights are trained.</summary>
     public bool Trains => Road is Road.Qat or Road.Hybrid;
 
@@ -19,6 +22,11 @@ public sealed record Candidate(Road Road, Recipe Recipe)
 
     /// <summary>What to call it.</summary>
     public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";
+
+    /// <summary>The option that a recipe by itself is: a hybrid where it leaves some sides to PTQ and trains others, else post-training quantization.</summary>
+    /// <param name="source">A preset's name or a file's path, such as what <c>nibble mix</c> wrote.</param>
+    public static Candidate Load(string source) =>
+        RecipeFile.Load(source) is var recipe && recipe.IsHybrid ? new(Road.Hybrid, recipe) { Source = source } : new(Road.Ptq, recipe) { Source = source };
 
     /// <summary>The options at one width, the likeliest to be good first among those that need text.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>

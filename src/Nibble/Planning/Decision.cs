@@ -12,7 +12,7 @@ public enum Verdict
     /// <summary>Training would give a better model, but no more so than training the float model: PTQ is enough for the quantization.</summary>
     GainIsTraining,
 
-    /// <summary>The float model does not fit the text: training alone gains more than <see cref="Thresholds.UsableLoss"/>, and training with quantization gains that too.</summary>
+    /// <summary>The float model does not fit the text: training alone gains more than <see cref="Thresholds.UsableLoss"/>, which PTQ would forgo.</summary>
     TextIsNew,
 
     /// <summary>Training wins more than training the float model would, and more than is uncertain.</summary>
@@ -89,23 +89,23 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
 
     private static WidthDecision Weigh(PlannedOption ptq, PlannedOption trained, double tolerance)
     {
+        var gain = Loss(ptq) - Loss(trained);
+        var plain = ptq.Loss.Value - trained.Loss.Value;
+        if (plain - gain > Thresholds.UsableLoss)
+        {
+            return new(ptq.Bits, trained, Verdict.TextIsNew, ptq, trained);
+        }
+
         if (ptq.Loss.Value <= tolerance)
         {
             return new(ptq.Bits, ptq, Verdict.PtqIsEnough, ptq, trained);
         }
 
         // Both were scored on the same windows, so that their difference is about as uncertain as the prediction of the one that was not tried.
-        var gain = Loss(ptq) - Loss(trained);
         var enough = Math.Max(Thresholds.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
         if (gain > enough || !double.IsFinite(Loss(ptq)))
         {
             return new(ptq.Bits, trained, Verdict.TrainingPays, ptq, trained);
-        }
-
-        var plain = ptq.Loss.Value - trained.Loss.Value;
-        if (plain > Thresholds.UsableLoss)
-        {
-            return new(ptq.Bits, trained, Verdict.TextIsNew, ptq, trained);
         }
 
         return new(ptq.Bits, ptq, plain > enough ? Verdict.GainIsTraining : Verdict.TrainingWinsLittle, ptq, trained);

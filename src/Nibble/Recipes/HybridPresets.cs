@@ -58,12 +58,12 @@ internal static class HybridPresets
         ActivationMethod = rule.Activations is null ? null : activations,
     };
 
-    /// <summary>Adds what the basis leaves open: GPTAQ for the weights and, where ranges are trained, activations that have one.</summary>
+    /// <summary>Adds what the basis leaves open: GPTAQ for the weights and, where ranges are trained, activations that have one, smoothed first.</summary>
     private static string Complete(string basis, string kind)
     {
         var options = basis.Split('-');
         var open = !options.Any(option => option is "stretched" or ['w', 't', ..] || WeightAlgorithms.KnownNames.Contains(option));
         var dynamic = kind == WeightsByPtq && !options.Contains("static") && !options[0].EndsWith("a16", StringComparison.Ordinal);
-        return basis + (open ? "-gptaq" : "") + (dynamic ? "-static-mse" : "");
+        return basis + (open ? kind == WeightsByPtq ? "-smoothquant-gptaq" : "-gptaq" : "") + (dynamic ? "-static-mse" : "");
     }
 }

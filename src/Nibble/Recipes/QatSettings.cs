@@ -187,8 +187,8 @@ public sealed record QatSettings
         _ => new QatSettings(),
     };
 
-    /// <summary>The settings that presets have where only the ranges of activations are trained: few numbers, which settle in few steps and take a high rate.</summary>
-    public static QatSettings ForRanges { get; } = new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 60, FloatLearningRate = 1e-3, ScaleLearningRate = 1e-2 };
+    /// <summary>The settings that presets have where weights are frozen, and ranges of activations and what stays float are trained: few numbers, which take few steps and high rates.</summary>
+    public static QatSettings ForRanges { get; } = new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 90, FloatLearningRate = 5e-3, ScaleLearningRate = 3e-2 };
 
     /// <summary>Refuses settings that no training could follow.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>

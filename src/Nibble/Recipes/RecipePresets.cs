@@ -21,7 +21,7 @@ namespace Nibble.Recipes;
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
 /// <item><c>-hybrid-weights-ptq-activations-qat</c>, at the end: weights by PTQ, ranges of the activations by QAT; <c>-hybrid-attention-qat</c>: attention by
-/// QAT, the rest by PTQ; <c>-hybrid-mlp-qat</c>: the reverse. PTQ is GPTAQ and trained activations are static with the observer <c>mse</c> where nothing else is said; without
+/// QAT, the rest by PTQ; <c>-hybrid-mlp-qat</c>: the reverse. PTQ is GPTAQ (behind SmoothQuant for the first) and trained activations are static with the observer <c>mse</c> where nothing else is said; without
 /// anything before it, <c>hybrid-weights-ptq-activations-qat</c> is of <c>w4a4-g32</c> and the others are of <c>w4a16-g32</c>.</item>
 /// </list>
 /// Scales of weights are stored as binary16, unless they are powers of two. <c>w16a16-kv8</c> quantizes the cache and nothing else.

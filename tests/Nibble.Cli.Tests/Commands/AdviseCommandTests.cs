@@ -51,7 +51,7 @@ public sealed class AdviseCommandTests : IDisposable
     {
         var run = await CommandRun.Of(Arguments("--bits", "4", "--memory", "1", "--no-training-data", "--json"));
 
-        Assert.Equal(ExitCode.Unsatisfied, run.ExitCode);
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Equal(JsonValueKind.Null, run.Json.GetProperty("recommendation").ValueKind);
         var nearest = run.Json.GetProperty("nearest");
         Assert.Equal("ptq", nearest.GetProperty("method").GetString());
@@ -67,6 +67,24 @@ public sealed class AdviseCommandTests : IDisposable
 
         var allowed = run.Json.GetProperty("options").EnumerateArray().Where(option => option.GetProperty("allowed").GetBoolean()).Select(option => option.GetProperty("name").GetString());
         Assert.Equal(["ptq w4a16-g32", "ptq w4a16-g32-mse"], allowed.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_mixed_recipe_of_a_file_is_an_option()
+    {
+        var recipe = folder.Write("mixed.yaml", """
+            name: mixed
+            rules:
+              - { pattern: lm_head, weights: float }
+              - { pattern: "*.down_proj", weights: { bits: 8, symmetric: false, granularity: group, groupSize: 32 } }
+              - { pattern: "*", weights: { bits: 3, symmetric: false, granularity: group, groupSize: 32 } }
+            """);
+
+        var run = await CommandRun.Succeeds(Arguments("--bits", "8", "--no-training-data", "--recipes", recipe, "--json"));
+
+        var mixed = run.Json.GetProperty("options").EnumerateArray().Single(option => option.GetProperty("recipe").GetString() == "mixed");
+        Assert.Equal(("ptq", "measured", 3), (mixed.GetProperty("method").GetString(), mixed.GetProperty("evidence").GetString(), mixed.GetProperty("bits").GetInt32()));
+        Assert.Contains($"--recipe {recipe}", mixed.GetProperty("command").GetString(), StringComparison.Ordinal);
     }
 
     [Fact]

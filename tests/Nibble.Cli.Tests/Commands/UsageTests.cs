@@ -38,6 +38,10 @@ public sealed class UsageTests
     [InlineData("compare --activations 7", "'7'", "nibble compare --help")]
     [InlineData("compare model", "compare MODEL needs two texts", "nibble compare --help")]
     [InlineData("compare model --data text", "compare MODEL needs two texts", "nibble compare --help")]
+    [InlineData("mix model -d text -o out.yaml", "'--budget' is required", "nibble mix --help")]
+    [InlineData("mix model -d text --budget 3 -o out.yaml", "--budget: '3' is not a budget", "nibble mix --help")]
+    [InlineData("mix model -d text --budget 3bits -o out", "--output is out, expected a name that ends in .yaml", "nibble mix --help")]
+    [InlineData("sensitivity model -d text --bits 9", "--bits: '9' is not a width from 2 to 8", "nibble sensitivity --help")]
     public async Task Wrong_usage_is_refused_with_a_hint(string line, string expected, string hint)
     {
         var run = await CommandRun.Of(line.Split(' '));
@@ -55,7 +59,7 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 

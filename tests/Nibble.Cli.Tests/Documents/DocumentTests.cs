@@ -212,6 +212,8 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(EstimateDocument.CurrentSchema, typeof(EstimateDocument))]
     [InlineData(GenerateDocument.CurrentSchema, typeof(GenerateDocument))]
     [InlineData(InspectDocument.CurrentSchema, typeof(InspectDocument))]
+    [InlineData(SensitivityDocument.CurrentSchema, typeof(SensitivityDocument))]
+    [InlineData(MixDocument.CurrentSchema, typeof(MixDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {
         var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");

@@ -14,6 +14,7 @@ public class DecisionTests
     [InlineData(0.2, 0.0, -0.06, Road.Qat, Verdict.TrainingPays)]
     [InlineData(0.2, 0.05, 0.03, Road.Qat, Verdict.TrainingPays)]
     [InlineData(0.03, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
+    [InlineData(0.001, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
     [InlineData(double.NaN, 0.5, 0, Road.Qat, Verdict.TrainingPays)]
     public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, Road road, Verdict verdict)
     {

@@ -71,8 +71,8 @@ public class RecipePresetsTests
     }
 
     [Theory]
-    [InlineData("hybrid-weights-ptq-activations-qat", "w4a4-g32-gptaq-static-mse")]
-    [InlineData("w4a4-g32-hybrid-weights-ptq-activations-qat", "w4a4-g32-gptaq-static-mse")]
+    [InlineData("hybrid-weights-ptq-activations-qat", "w4a4-g32-smoothquant-gptaq-static-mse")]
+    [InlineData("w4a4-g32-hybrid-weights-ptq-activations-qat", "w4a4-g32-smoothquant-gptaq-static-mse")]
     [InlineData("w3a8-g64-awq-static-percentile-hybrid-weights-ptq-activations-qat", "w3a8-g64-awq-static-percentile")]
     public void Parse_OfRangesByQat_TrainsThemAroundTheBasis(string name, string basis)
     {

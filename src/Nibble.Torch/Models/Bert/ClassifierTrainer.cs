@@ -71,10 +71,13 @@ public sealed class ClassifierTrainer
     public void Train(CheckpointOptions? checkpoints = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         var trained = Prepared?.WeightParameters ?? model.parameters();
+        var quantized = (Prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
+        var floatRate = Prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
         var task = new TrainingTask(
             [
-                new ParameterGroup("weights", [.. trained.Where(parameter => parameter.dim() > 1)], settings.LearningRate, settings.WeightDecay),
-                new ParameterGroup("vectors", [.. trained.Where(parameter => parameter.dim() <= 1)], settings.LearningRate, 0),
+                new ParameterGroup("weights", [.. trained.Where(parameter => quantized.Contains(parameter.Handle))], settings.LearningRate, settings.WeightDecay),
+                new ParameterGroup("matrices", [.. trained.Where(parameter => parameter.dim() > 1 && !quantized.Contains(parameter.Handle))], floatRate, settings.WeightDecay),
+                new ParameterGroup("vectors", [.. trained.Where(parameter => parameter.dim() <= 1)], floatRate, 0),
                 new ParameterGroup("scales", [.. Prepared?.ScaleParameters ?? []], settings.ScaleLearningRate, 0) { Averaged = false },
             ],
             (step, _) => Loss(step))

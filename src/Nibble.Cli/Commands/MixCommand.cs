@@ -1,0 +1,134 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using Nibble.Cli.Rendering;
+using Nibble.Cli.Report;
+using Nibble.Formats;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Planning;
+using Spectre.Console;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble mix</c>: the best widths of a model's layers under a budget, as a recipe.</summary>
+internal static class MixCommand
+{
+    public static Command Create(CommandHost host)
+    {
+        var study = new StudyArguments([2, 3, 4, 5, 6, 8]);
+        var usual = new MixOptions(default);
+        var budget = new Option<Budget>("--budget")
+        {
+            Description = "What the recipe may take: average bits of a weight's code (3bits, 2.5bits), the artifact's bytes (200KB), or the loss over float in nats (loss=0.1).",
+            Required = true,
+            CustomParser = result =>
+            {
+                try
+                {
+                    return Budget.Parse(result.Tokens[0].Value);
+                }
+                catch (NibbleException exception)
+                {
+                    result.AddError($"--budget: {exception.Message}.");
+                    return default;
+                }
+            },
+        };
+        var output = new Option<string>("--output", "-o") { Description = "The recipe to write, .yaml, .yml or .json; it must not exist yet.", Required = true };
+        output.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: var path }] && Path.GetExtension(path) is not (".yaml" or ".yml" or ".json"))
+            {
+                result.AddError($"--output is {path}, expected a name that ends in .yaml, .yml or .json.");
+            }
+        });
+        var report = new Option<string?>("--report") { Description = "An HTML file for the front and the layers; named after the recipe when not given." };
+        var tie = new Option<bool>("--tie") { Description = "Treat layers alike that engines fuse: q, k and v; gate and up." };
+        var rounds = CommonOptions.AtLeast("--rounds", 0, $"Further recipes of nearly the same predicted loss to measure, of which the best is taken; {usual.Rounds} when not given.");
+        var points = CommonOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
+        var json = CommonOptions.Json();
+        var command = new Command("mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to go on where it was stopped.");
+        study.AddTo(command);
+        foreach (var option in (Option[])[budget, output, report, tie, rounds, points, json])
+        {
+            command.Add(option);
+        }
+
+        command.SetAction(parsed =>
+        {
+            var path = parsed.GetValue(output)!;
+            if (Path.Exists(path))
+            {
+                throw new NibbleException($"{path}: the recipe exists already; give another name, or delete it first");
+            }
+
+            return study.Run(host, parsed, work =>
+            {
+                var asked = parsed.GetValue(budget);
+                var options = new MixOptions(asked)
+                {
+                    Tied = parsed.GetValue(tie),
+                    Rounds = parsed.GetValue(rounds) ?? usual.Rounds,
+                    FrontPoints = parsed.GetValue(points) ?? usual.FrontPoints,
+                };
+                var result = host.WithProgress(progress => MixPlanner.Run(work, options, progress, host.Cancellation));
+                result = result with { Chosen = result.Chosen with { Recipe = result.Chosen.Recipe with { Name = Path.GetFileNameWithoutExtension(path) } } };
+                var document = Describe(work, asked, path, result);
+                HtmlPage.Write(parsed.GetValue(report) ?? Path.ChangeExtension(path, ".html"), MixReport.Render(document, result));
+                WriteRecipe(path, result.Chosen.Recipe, document);
+                if (parsed.GetValue(json))
+                {
+                    host.WriteJson(document, CliJson.Default.MixDocument);
+                }
+                else
+                {
+                    Render(host, document);
+                }
+
+                return ExitCode.Done;
+            });
+        });
+        return command;
+    }
+
+    private static MixDocument Describe(LayerStudy study, Budget budget, string path, MixResult result) => new(
+        MixDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, budget.ToString(), path, Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage);
+
+    private static MixEntry Entry(MixPoint point) => new(
+        point.Recipe.Name, point.AverageBits, point.Measured.Bytes, point.Predicted.Loss, point.Predicted.Low, point.Predicted.High,
+        point.Measured.Distance.Loss, point.Measured.Distance.LossError, point.Measured.Distance.Divergence);
+
+    private static void WriteRecipe(string path, Recipe recipe, MixDocument document)
+    {
+        var chosen = document.Chosen;
+        var text = Path.GetExtension(path) == ".json"
+            ? RecipeFile.ToJson(recipe) + "\n"
+            : RecipeYaml.Write(
+                recipe,
+                string.Create(CultureInfo.InvariantCulture, $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
+                string.Create(CultureInfo.InvariantCulture, $"a loss of {chosen.Loss:0.####} nats over float on held-out text (standard error {chosen.LossError:0.####})."));
+        AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+    }
+
+    private static void Render(CommandHost host, MixDocument document)
+    {
+        var table = new Table().Border(TableBorder.Simple).AddColumn("recipe");
+        foreach (var title in (string[])["bits", "bytes", "predicted", "90 % between", "measured", "std. error"])
+        {
+            table.AddColumn(new TableColumn(title).RightAligned());
+        }
+
+        foreach (var point in document.Uniform.Concat(document.Front).Append(document.Chosen))
+        {
+            table.AddRow(
+                Markup.Escape(point.Recipe), point.AverageBits.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Count(point.Bytes), Numbers.Loss(point.Predicted),
+                $"{Numbers.Loss(point.Low)} .. {Numbers.Loss(point.High)}", Numbers.Loss(point.Loss), Numbers.Divergence(point.LossError));
+        }
+
+        host.Console.Write(table);
+        host.Output.WriteLine("losses are over float, in nats a token on held-out text; bits are those of codes");
+        host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their interval");
+        host.Output.WriteLine($"recipe: {document.Recipe}");
+    }
+}

@@ -1,0 +1,114 @@
+using System.CommandLine;
+using System.Text;
+using System.Text.Json;
+using Nibble.Cli.Rendering;
+using Nibble.Cli.Report;
+using Nibble.Planning;
+using Nibble.Torch.Planning;
+using Spectre.Console;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble sensitivity</c>: what quantizing each layer alone does to the model.</summary>
+internal static class SensitivityCommand
+{
+    private const string ReportName = "report.html";
+    private const string DocumentName = "sensitivity.json";
+
+    public static Command Create(CommandHost host)
+    {
+        var study = new StudyArguments([2, 3, 4, 8]);
+        var activations = CommonOptions.Widths("--activations", "Widths of inputs to try too, 2 to 8, symmetric per token; none when not given.", "8,4");
+        var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName} and {DocumentName}." };
+        var json = CommonOptions.Json();
+        var command = new Command("sensitivity", "Measure what quantizing one layer alone does to the model, at each width; run it again to go on where it was stopped.");
+        study.AddTo(command);
+        command.Add(activations);
+        command.Add(output);
+        command.Add(json);
+        command.SetAction(parsed =>
+        {
+            var folder = parsed.GetValue(output);
+            if (folder is not null)
+            {
+                QuantizeOutput.RequireAbsent(folder);
+            }
+
+            return study.Run(host, parsed, work =>
+            {
+                var document = host.WithProgress(progress => Describe(
+                    work,
+                    [.. work.MeasureWeights(progress, host.Cancellation), .. work.MeasureActivations(parsed.GetValue(activations) ?? [], progress, host.Cancellation)],
+                    work.EstimateWeights(progress, host.Cancellation)));
+                if (folder is not null)
+                {
+                    Write(folder, document);
+                }
+
+                if (parsed.GetValue(json))
+                {
+                    host.WriteJson(document, CliJson.Default.SensitivityDocument);
+                }
+                else
+                {
+                    Render(host.Console, document);
+                }
+
+                return ExitCode.Done;
+            });
+        });
+        return command;
+    }
+
+    private static SensitivityDocument Describe(LayerStudy study, IReadOnlyList<LayerDistance> measured, IReadOnlyList<CurvatureEstimate> estimates)
+    {
+        var known = estimates.ToDictionary(estimate => (estimate.Layer, estimate.Change));
+        List<SensitivityEntry> entries = [.. measured.Select(item =>
+        {
+            var estimate = known.GetValueOrDefault((item.Layer, item.Change));
+            return new SensitivityEntry(item.Layer, item.Change, item.Distance.Loss, item.Distance.LossError, item.Distance.Divergence, item.Distance.DivergenceError, estimate?.Fisher, estimate?.HessianTrace);
+        })];
+        var correlations = entries.Where(entry => entry.Fisher is not null).GroupBy(entry => entry.Change)
+            .Select(group => new SensitivityCorrelation(group.Key, Correlate(group, entry => entry.Fisher!.Value), Correlate(group, entry => entry.HessianTrace!.Value)));
+        return new SensitivityDocument(SensitivityDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, study.Options.Context, study.HeldOut.WindowCount(study.Options.Context), entries, [.. correlations]);
+    }
+
+    private static double Correlate(IEnumerable<SensitivityEntry> entries, Func<SensitivityEntry, double> estimate) =>
+        RankCorrelation.Spearman([.. entries.Select(entry => entry.Kl)], [.. entries.Select(estimate)]);
+
+    /// <summary>Makes the folder beside its place and moves it there whole.</summary>
+    private static void Write(string folder, SensitivityDocument document)
+    {
+        var work = $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
+        Directory.CreateDirectory(work);
+        HtmlPage.Write(Path.Combine(work, ReportName), SensitivityReport.Render(document));
+        File.WriteAllText(Path.Combine(work, DocumentName), JsonSerializer.Serialize(document, CliJson.Default.SensitivityDocument) + "\n", new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
+        Directory.Move(work, folder);
+    }
+
+    private static void Render(IAnsiConsole console, SensitivityDocument document)
+    {
+        var changes = document.Layers.Select(entry => entry.Change).Distinct().ToList();
+        var (least, most) = (document.Layers.Select(entry => entry.Kl).Where(kl => kl > 0).DefaultIfEmpty(1).Min(), document.Layers.Max(entry => entry.Kl));
+        var table = new Table().Border(TableBorder.Simple).AddColumn("layer");
+        changes.ForEach(change => table.AddColumn(new TableColumn(change).RightAligned()));
+        foreach (var layer in document.Layers.GroupBy(entry => entry.Layer))
+        {
+            var cells = layer.ToDictionary(entry => entry.Change, entry => $"[{Colour(entry.Kl)}]{Numbers.Divergence(entry.Kl)}[/]");
+            table.AddRow([Markup.Escape(layer.Key), .. changes.Select(change => cells.GetValueOrDefault(change, string.Empty))]);
+        }
+
+        console.Write(table);
+        console.WriteLine($"KL divergence from the float model in nats a token when this alone is quantized; {document.Windows} held-out windows of {document.Context} tokens of {document.Data}");
+        foreach (var correlation in document.Correlations)
+        {
+            console.WriteLine($"{correlation.Change}: rank correlation with the measured KL {Numbers.Plain(Math.Round(correlation.Fisher, 3))} by Fisher, {Numbers.Plain(Math.Round(correlation.HessianTrace, 3))} by Hessian trace");
+        }
+
+        string Colour(double kl)
+        {
+            var share = Math.Log(Math.Max(kl, least) / least) / Math.Max(1e-9, Math.Log(most / least));
+            return share switch { < 0.5 => "green", < 0.8 => "yellow", _ => "red" };
+        }
+    }
+}

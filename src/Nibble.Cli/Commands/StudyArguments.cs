@@ -1,0 +1,76 @@
+using System.CommandLine;
+using Nibble.Recipes;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Planning;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary>What <c>sensitivity</c> and <c>mix</c> are told alike: what to try on the layers, and how to measure.</summary>
+internal sealed class StudyArguments
+{
+    private const int UsualGroupSize = 32;
+    private const int UsualWindows = 32;
+
+    private readonly int[] usualWidths;
+    private readonly Argument<string> model = CommonOptions.Model();
+    private readonly Option<string> data = new("--data", "-d") { Description = "Text: its first windows calibrate, its last ones are held out to measure on.", Required = true };
+    private readonly Option<int[]> bits;
+    private readonly Option<string> algorithm = new("--algorithm") { Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.", DefaultValueFactory = _ => "gptaq" };
+    private readonly Option<int?> group = CommonOptions.AtLeast("--group-size", 1, $"Weights that share a scale; {UsualGroupSize} when not given.");
+    private readonly Option<int?> windows = CommonOptions.AtLeast("--windows", 1, $"Held-out windows to measure on at most, and no more than half of the text; {UsualWindows} when not given.");
+    private readonly Option<int?> context = CommonOptions.AtLeast("--context", 4, "Tokens in such a window; 512 when not given, or what the model can take.");
+    private readonly Option<string?> cache = new("--cache") { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
+    private readonly Option<long> seed = CommonOptions.Seed();
+    private readonly Option<int?> threads = CommonOptions.Threads();
+
+    public StudyArguments(int[] usualWidths)
+    {
+        this.usualWidths = usualWidths;
+        var usual = string.Join(',', usualWidths);
+        bits = CommonOptions.Widths("--bits", $"Widths of weights to try, 2 to 8, with commas between them; {usual} when not given.", usual, "-b");
+    }
+
+    /// <summary>Adds what is shared to a command.</summary>
+    public void AddTo(Command command)
+    {
+        command.Add(model);
+        foreach (var option in (Option[])[data, bits, algorithm, group, windows, context, cache, seed, threads])
+        {
+            command.Add(option);
+        }
+    }
+
+    /// <summary>Loads model and text and works on the study of them. What a cancelled study has measured is kept.</summary>
+    /// <param name="host">Where to show progress.</param>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="work">Measures, and returns the exit code.</param>
+    public int Run(CommandHost host, ParseResult parsed, Func<LayerStudy, int> work)
+    {
+        var widths = parsed.GetValue(bits) is { Length: > 0 } asked ? asked : usualWidths;
+        var recipes = parsed.GetValue(algorithm)!.Split(',')
+            .SelectMany(name => widths.Order().Select(width => RecipePresets.Parse($"w{width}a16-g{parsed.GetValue(group) ?? UsualGroupSize}-{name}"))).ToList();
+        CommandHost.StartTorch(parsed.GetValue(threads));
+        using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
+        var folder = parsed.GetValue(cache) ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
+        using var study = new LayerStudy(new StudyOptions(loaded, TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer), recipes, folder)
+        {
+            Windows = parsed.GetValue(windows) ?? UsualWindows,
+            Context = EvalCommand.WindowLength(parsed.GetValue(context), loaded),
+            Seed = parsed.GetValue(seed),
+        });
+        try
+        {
+            return work(study);
+        }
+        catch (OperationCanceledException)
+        {
+            host.Warn("cancelled; what is measured is kept, and the same command goes on from there");
+            return ExitCode.Cancelled;
+        }
+        finally
+        {
+            host.Warn($"{study.Made} new measurements, kept in {folder}");
+        }
+    }
+}

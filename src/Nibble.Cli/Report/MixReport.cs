@@ -1,0 +1,71 @@
+using System.Globalization;
+using System.Xml.Linq;
+using Nibble.Cli.Rendering;
+using Nibble.Recipes;
+using Nibble.Torch.Planning;
+using static Nibble.Cli.Report.Html;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>The report of a mixed recipe: the front it was chosen from, and what layers cost alone. It holds no times.</summary>
+internal static class MixReport
+{
+    /// <summary>The report's HTML.</summary>
+    public static string Render(MixDocument document, MixResult result) => HtmlPage.Render(
+        $"{document.Model}: mixed precision within {document.Budget}, by Nibble",
+        [
+            E(
+                "header",
+                E("p", Class("kicker"), "Mixed precision · ", E("bdi", document.Model)),
+                E("h1", Typeset($"{document.Chosen.AverageBits.ToString("0.00", CultureInfo.InvariantCulture)} bits on average: {Numbers.Loss(document.Chosen.Loss)} nats over float in {Numbers.Bytes(document.Chosen.Bytes)}")),
+                E("p", Class("summary"), Typeset($"The budget was {document.Budget}. Bits are those of codes; bytes count scales, zero points and what stays float. Losses were measured on held-out windows of {document.Data}."))),
+            E(
+                "main",
+                E("section", E("h2", "The front"), E("div", Class("charts"), Chart(document)), Table(document)),
+                E("section", E("h2", "Layers"), SensitivityReport.Map([.. result.Layers.Select(item => (item.Layer, item.Change, item.Distance.Divergence))])),
+                E("section", E("h2", "The recipe"), E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeYaml.Write(result.Chosen.Recipe))))),
+        ]);
+
+    private static XElement Chart(MixDocument document)
+    {
+        List<MixEntry> all = [.. document.Uniform, .. document.Front, document.Chosen];
+        var losses = ChartScale.Loss([0, .. all.Select(point => point.Loss)]);
+        var chart = new SvgChart(ChartScale.Linear(all.Select(point => point.Bytes / 1e3), room: 0.12), losses, "size of the artifact, kB", "loss against float, nats", SvgChart.RoomFor([]));
+        chart.Rule("float", 0);
+        Series("float", "one width", document.Uniform);
+        Series("ptq", "mixed", document.Front);
+        chart.Dot("qat", Place(document.Chosen));
+        chart.Label("qat", "chosen", Place(document.Chosen));
+        return E(
+            "figure",
+            E("figcaption", E("strong", "Loss over size."), " Every point was quantized and measured; lower and to the left is better."),
+            chart.Render("Loss against float over the artifact's size: recipes of one width, and the front of mixed recipes. The numbers are in the table."));
+
+        void Series(string style, string label, IReadOnlyList<MixEntry> entries)
+        {
+            List<ChartPoint> points = [.. entries.OrderBy(point => point.Bytes).Select(Place)];
+            if (points.Count > 0)
+            {
+                chart.Line(style, points);
+                points.ForEach(point => chart.Dot(style, point));
+                chart.Label(style, label, points);
+            }
+        }
+
+        static ChartPoint Place(MixEntry entry) => new(entry.Bytes / 1e3, entry.Loss);
+    }
+
+    private static XElement Table(MixDocument document) => E(
+        "div", Class("scroll"), A("tabindex", "0"),
+        E(
+            "table", Class("results"),
+            E("thead", E("tr", ((string[])["recipe", "bits", "size", "predicted", "90 % between", "measured", "standard error"]).Select(title => E("th", A("scope", "col"), title)))),
+            E("tbody", document.Uniform.Concat(document.Front).Append(document.Chosen).Select(point => E(
+                "tr",
+                E("th", A("scope", "row"), point.Recipe),
+                ((string[])
+                [
+                    point.AverageBits.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Bytes(point.Bytes), Numbers.Loss(point.Predicted), $"{Numbers.Loss(point.Low)} to {Numbers.Loss(point.High)}",
+                    Numbers.Loss(point.Loss), Numbers.Divergence(point.LossError),
+                ]).Select(cell => E("td", Class("number"), Typeset(cell))))))));
+}

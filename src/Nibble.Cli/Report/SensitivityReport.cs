@@ -1,0 +1,43 @@
+using System.Xml.Linq;
+using Nibble.Cli.Rendering;
+using static Nibble.Cli.Report.Html;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>The report of what layers cost alone. It holds no times, so that equal studies give equal bytes.</summary>
+internal static class SensitivityReport
+{
+    /// <summary>The report's HTML.</summary>
+    public static string Render(SensitivityDocument document)
+    {
+        var worst = document.Layers.MaxBy(entry => entry.Kl)!;
+        return HtmlPage.Render(
+            $"{document.Model}: sensitivity of its layers, by Nibble",
+            [
+                E(
+                    "header",
+                    E("p", Class("kicker"), "Sensitivity · ", E("bdi", document.Model)),
+                    E("h1", $"Most sensitive: {worst.Layer} at {worst.Change}"),
+                    E("p", Class("summary"), Typeset($"One layer at a time was quantized, and the model compared with the float model on {document.Windows} held-out windows of {document.Context} tokens of {document.Data}."))),
+                E(
+                    "main",
+                    E("section", E("h2", "Layers"), Map([.. document.Layers.Select(entry => (entry.Layer, entry.Change, entry.Kl))])),
+                    E(
+                        "section",
+                        E("h2", "Cheap estimates"),
+                        E("p", "Spearman's rank correlation with the measured divergence, over the layers at one width."),
+                        E("dl", Class("facts"), document.Correlations.Select(item => E(
+                            "div", E("dt", item.Change), E("dd", Typeset($"Fisher information {item.Fisher:0.000}, Hessian trace {item.HessianTrace:0.000}"))))))),
+            ]);
+    }
+
+    /// <summary>The heat map: layers by what is done to them.</summary>
+    public static XElement Map(IReadOnlyList<(string Layer, string Change, double Divergence)> layers) => HeatMap.Render(
+        [.. layers.GroupBy(item => item.Change).Select(group => new HeatColumn(
+            "ptq", string.Empty, group.Key, group.ToDictionary(item => item.Layer, item => (double?)item.Divergence)))],
+        [.. layers.Select(item => item.Layer).Distinct()],
+        "KL divergence from the float model, nats per token, when the layer alone is quantized",
+        Numbers.Divergence,
+        logarithmic: true,
+        folded: false);
+}

@@ -1,0 +1,67 @@
+using System.Globalization;
+using Nibble.Numerics;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+
+namespace Nibble.Torch.Planning;
+
+/// <summary>The layers of a model, tied where they have to be, and what can be chosen for each.</summary>
+internal sealed class LayerChoices
+{
+    private readonly LlamaModel model;
+    private readonly IReadOnlyList<Recipe> recipes;
+    private readonly Dictionary<string, long> weights;
+    private readonly List<List<string>> items;
+
+    /// <param name="model">The model.</param>
+    /// <param name="layers">The layers to choose for.</param>
+    /// <param name="recipes">What can be chosen: recipes of one algorithm and width each.</param>
+    /// <param name="tied">Whether layers that read the same input are one item.</param>
+    public LayerChoices(LlamaModel model, IReadOnlyList<string> layers, IReadOnlyList<Recipe> recipes, bool tied)
+    {
+        this.model = model;
+        this.recipes = recipes;
+        weights = model.Linears.Where(linear => layers.Contains(linear.Key)).ToDictionary(linear => linear.Key, linear => linear.Value.Weight.numel());
+        var stages = model.Blocks.SelectMany((block, i) => Enum.GetValues<BlockStage>()
+            .SelectMany(stage => block.Linears(stage).Select(linear => (Layer: LlamaCheckpoint.BlockPrefix(i) + linear.Key, Item: string.Create(CultureInfo.InvariantCulture, $"{i}:{stage}")))))
+            .ToDictionary(item => item.Layer, item => item.Item);
+        items = [.. layers.GroupBy(layer => tied ? stages.GetValueOrDefault(layer, layer) : layer).Select(group => group.ToList())];
+    }
+
+    /// <summary>Weights of all layers to choose for.</summary>
+    public long WeightCount => weights.Values.Sum();
+
+    /// <summary>The integer program: costs by layer and recipe, and sizes of one kind.</summary>
+    /// <param name="cost">What a layer costs under the recipe of a number, in nats.</param>
+    /// <param name="size">What it takes: <see cref="CodeBits"/> or <see cref="Bytes"/>.</param>
+    public ChoiceProblem Problem(Func<string, int, double> cost, Func<string, int, long> size) => new(
+        [.. items.Select(layers => (IReadOnlyList<Choice>)[.. Enumerable.Range(0, recipes.Count).Select(recipe => new Choice(layers.Sum(layer => cost(layer, recipe)), layers.Sum(layer => size(layer, recipe))))])]);
+
+    /// <summary>Bits of a layer's codes.</summary>
+    public long CodeBits(string layer, int recipe) => weights[layer] * Scheme(layer, recipe).Bits;
+
+    /// <summary>Bytes of a layer in an artifact.</summary>
+    public long Bytes(string layer, int recipe)
+    {
+        var linear = model.Linears.First(item => item.Key == layer).Value;
+        return QuantizedTensor.CountStoredBytes(linear.OutFeatures, linear.InFeatures, Scheme(layer, recipe));
+    }
+
+    /// <summary>The selection that treats all layers by one recipe.</summary>
+    public int[] Uniform(int recipe) => [.. Enumerable.Repeat(recipe, items.Count)];
+
+    /// <summary>Code bits of a selection, averaged over its weights.</summary>
+    public double AverageBits(IReadOnlyList<int> selection) => (double)items.Zip(selection, (layers, recipe) => layers.Sum(layer => CodeBits(layer, recipe))).Sum() / WeightCount;
+
+    /// <summary>The recipe of a selection.</summary>
+    public Recipe Recipe(IReadOnlyList<int> selection, string name)
+    {
+        var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers).ToDictionary();
+        var rules = model.Linears.Select(linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
+        return MixedRecipe.Create(name, rules, recipes[0] with { Qat = QatSettings.ForWidth((int)Math.Clamp(Math.Round(AverageBits(selection)), QuantizationScheme.MinBits, QuantizationScheme.MaxBits)) });
+    }
+
+    private QuantizationScheme Scheme(string layer, int recipe) => recipes[recipe].RuleFor(layer)!.Weights!;
+}

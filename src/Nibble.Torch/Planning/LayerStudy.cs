@@ -1,0 +1,235 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Data;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Ptq;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Planning;
+
+/// <summary>What it does to the model when something is quantized.</summary>
+/// <param name="Layer">The layer.</param>
+/// <param name="Change">What is done to it: a recipe's name, or <c>a8</c> for an input of 8 bits.</param>
+/// <param name="Distance">How far the model is from the float model then.</param>
+public sealed record LayerDistance(string Layer, string Change, Distance Distance);
+
+/// <summary>What it does to the model when all is quantized that a recipe names.</summary>
+/// <param name="Distance">How far the model is from the float model then.</param>
+/// <param name="Bytes">Bytes of the artifact's tensors.</param>
+public sealed record RecipeDistance(Distance Distance, long Bytes);
+
+/// <summary>Measures what quantizing does to a model: one layer at a time, or all as a recipe says.</summary>
+/// <remarks>Each result is kept in a file that all it depends on names, so that a study that was stopped goes on, and the same study again measures nothing.</remarks>
+public sealed class LayerStudy : IDisposable
+{
+    private readonly StudyOptions options;
+    private readonly TokenizedText calibration;
+    private readonly FloatComparison comparison;
+    private readonly MeasurementCache cache;
+    private readonly Dictionary<string, string> identity;
+
+    /// <summary>Begins a study.</summary>
+    /// <exception cref="NibbleException">The model is quantized already, the text is too short, or a recipe does more than choosing codes.</exception>
+    public LayerStudy(StudyOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Source.RequireFloat();
+        this.options = options;
+        foreach (var recipe in options.Recipes)
+        {
+            Require(recipe);
+        }
+
+        (calibration, HeldOut) = options.Split();
+        comparison = new FloatComparison(options.Source.Model, HeldOut, options.Context);
+        cache = new MeasurementCache(options.CacheFolder);
+        identity = new Dictionary<string, string>
+        {
+            ["version"] = Conversion.Version,
+            ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
+            ["calibration"] = HashOf(calibration),
+            ["heldOut"] = HashOf(HeldOut),
+            ["context"] = options.Context.ToString(CultureInfo.InvariantCulture),
+            ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
+            ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
+        };
+    }
+
+    /// <summary>Measurements that were made, as against those that were found.</summary>
+    public int Made => cache.Made;
+
+    /// <summary>The layers that a recipe quantizes, in the model's order.</summary>
+    public IReadOnlyList<string> Layers => [.. options.Source.Model.Linears.Select(linear => linear.Key).Where(layer => options.Recipes.Any(recipe => recipe.RuleFor(layer) is not null))];
+
+    /// <summary>What is studied, and how.</summary>
+    public StudyOptions Options => options;
+
+    /// <summary>The float model.</summary>
+    public LoadedModel Source => options.Source;
+
+    /// <summary>The text to measure on.</summary>
+    public TokenizedText HeldOut { get; }
+
+    /// <summary>Measures a recipe: quantizes the whole model by it, reads the artifact back and compares.</summary>
+    public RecipeDistance Measure(Recipe recipe, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        var key = KeyOf(("recipe", TextOf(recipe)));
+        if (cache.Find<RecipeDistance>(key) is { } known)
+        {
+            return known;
+        }
+
+        var work = Directory.CreateTempSubdirectory("nibble-study-").FullName;
+        try
+        {
+            var output = Path.Combine(work, "artifact");
+            var made = PostTrainingQuantizer.Run(new PtqOptions(options.Source.Folder, recipe, output) { Text = calibration, Seed = options.Seed }, progress, cancellation);
+            using var model = LoadedModel.Open(output);
+            var measured = new RecipeDistance(comparison.Measure(model.Model, cancellation), made.Bytes);
+            cache.Add(key, measured);
+            return measured;
+        }
+        finally
+        {
+            Directory.Delete(work, recursive: true);
+        }
+    }
+
+    /// <summary>Measures each layer under each recipe while the rest of the model stays float.</summary>
+    /// <param name="progress">Told after each layer.</param>
+    /// <param name="cancellation">Stops between windows.</param>
+    public IReadOnlyList<LayerDistance> MeasureWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        var wanted = (from layer in Layers
+                      from number in Enumerable.Range(0, options.Recipes.Count)
+                      let rule = options.Recipes[number].RuleFor(layer)
+                      where rule is not null
+                      select (Layer: layer, Number: number, Key: KeyOf(("layer", layer), ("weights", TextOf(options.Recipes[number] with { Rules = [rule] }))))).ToList();
+        var found = wanted.ToDictionary(item => item, item => cache.Find<Distance>(item.Key));
+        var missing = wanted.Where(item => found[item] is null).ToList();
+        if (missing.Count > 0)
+        {
+            var open = missing.Select(item => (item.Layer, item.Number)).ToHashSet();
+            var trials = new TrialRounding(options.Recipes, (layer, number) => open.Contains((layer, number)));
+            PostTrainingQuantizer.Run(options.Source, AllFloat, calibration, options.Seed, trials, progress, cancellation);
+            using var model = FloatCopy();
+            var linears = model.Linears.ToDictionary();
+            foreach (var (item, done) in missing.Select((item, i) => (item, i + 1)))
+            {
+                found[item] = WithWeight(linears[item.Layer], trials.Weights[(item.Layer, item.Number)], () => comparison.Measure(model, cancellation));
+                cache.Add(item.Key, found[item]!);
+                progress?.Report(new RunProgress("measure", done, missing.Count));
+            }
+        }
+
+        return [.. wanted.Select(item => new LayerDistance(item.Layer, options.Recipes[item.Number].Name, found[item]!))];
+    }
+
+    /// <summary>Measures each layer with its input alone quantized, symmetric per token.</summary>
+    /// <param name="bits">Widths, 2 to 8.</param>
+    /// <param name="progress">Told after each layer.</param>
+    /// <param name="cancellation">Stops between windows.</param>
+    public IReadOnlyList<LayerDistance> MeasureActivations(IReadOnlyList<int> bits, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(bits);
+        var layers = Layers;
+        var results = new List<LayerDistance>();
+        using var model = FloatCopy();
+        var linears = model.Linears.ToDictionary();
+        foreach (var layer in layers)
+        {
+            foreach (var width in bits)
+            {
+                var scheme = new QuantizationScheme(width, symmetric: true, Granularity.Token);
+                var key = KeyOf(("layer", layer), ("activations", scheme.ToString()));
+                var distance = cache.Find<Distance>(key);
+                if (distance is null)
+                {
+                    linears[layer].InputQuantizer = new DynamicInputQuantizer(scheme);
+                    distance = comparison.Measure(model, cancellation);
+                    linears[layer].InputQuantizer = null;
+                    cache.Add(key, distance);
+                }
+
+                results.Add(new LayerDistance(layer, string.Create(CultureInfo.InvariantCulture, $"a{width}"), distance));
+                progress?.Report(new RunProgress("measure", results.Count, layers.Count * bits.Count));
+            }
+        }
+
+        return results;
+    }
+
+    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model.</summary>
+    public IReadOnlyList<CurvatureEstimate> EstimateWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        var length = Math.Min(options.Recipes[0].Ptq.SequenceLength, options.Source.Model.Config.MaxSequence);
+        var key = KeyOf(("curvature", string.Join('\n', options.Recipes.Select(recipe => recipe.Name + TextOf(recipe)))));
+        if (cache.Find<List<CurvatureEstimate>>(key) is { } known)
+        {
+            return known;
+        }
+
+        var rounded = new TrialRounding(options.Recipes, (_, _) => true);
+        PostTrainingQuantizer.Run(options.Source, AllFloat, calibration, options.Seed, rounded, progress, cancellation);
+        using var model = FloatCopy();
+        var estimates = new CurvatureStudy(model, Layers, calibration, length, progress, cancellation).Run(Layers, options.Recipes, rounded, options.Seed);
+        cache.Add(key, estimates);
+        return estimates;
+    }
+
+    private LlamaModel FloatCopy() =>
+        LoadedModel.Simulate(Conversion.Assemble(options.Source, [], AllFloat, "ptq", options.Seed, new Dictionary<string, double>()), "study");
+
+    /// <inheritdoc/>
+    public void Dispose() => comparison.Dispose();
+
+    /// <summary>Refuses a recipe that does to a layer what could not be told apart from what it does to others.</summary>
+    private static void Require(Recipe recipe)
+    {
+        if (recipe.Rotation != Rotation.None || recipe.KeyValueCache is not null
+            || recipe.Rules.Any(rule => rule is { Weights: not null } && (rule.Activations is not null || rule.Algorithms != new WeightAlgorithms(Rounding: rule.Algorithms.Rounding))))
+        {
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' cannot be measured a layer at a time: expected weights alone, by one of rtn, importance, hqq, gptq and gptaq; scaling, learned rounding, bias correction and rotation change several layers at once");
+        }
+    }
+
+    /// <summary>Leaves every layer float, and calibrates as the studied recipes do.</summary>
+    private Recipe AllFloat => new("float", [new RecipeRule("*", Weights: null)]) { Ptq = options.Recipes[0].Ptq };
+
+    private static Distance WithWeight(QuantizableLinear linear, QuantizedTensor weight, Func<Distance> measure)
+    {
+        var before = Conversion.ValuesOf(linear.Weight);
+        Conversion.CopyInto(linear.Weight, weight.Dequantize());
+        try
+        {
+            return measure();
+        }
+        finally
+        {
+            Conversion.CopyInto(linear.Weight, before);
+        }
+    }
+
+    /// <summary>What a recipe says, whatever it is called and however it would be trained.</summary>
+    private static string TextOf(Recipe recipe) => RecipeFile.ToJson(recipe with { Name = string.Empty, Qat = new QatSettings() });
+
+    private static string HashOf(TokenizedText text) => Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
+
+    private string KeyOf(params ReadOnlySpan<(string Name, string Value)> measurement)
+    {
+        var all = new Dictionary<string, string>(identity);
+        foreach (var (name, value) in measurement)
+        {
+            all.Add(name, value);
+        }
+
+        return MeasurementCache.Key(all);
+    }
+}

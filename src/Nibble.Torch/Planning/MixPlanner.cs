@@ -1,0 +1,175 @@
+using System.Globalization;
+using Nibble.Planning;
+using Nibble.Recipes;
+
+namespace Nibble.Torch.Planning;
+
+/// <summary>Finds the widths and algorithms of a model's layers that cost the least under a budget.</summary>
+/// <remarks>
+/// What layers cost alone, as Kullback-Leibler divergence from the float model, adds up to what a recipe is predicted to cost; the choice is an integer program (as in
+/// HAWQ-V3, Yao et al. 2021). The sum neglects how layers act on each other, so the recipes of one width and the recipes of the front are quantized and measured in
+/// earnest, and what they lose calibrates the prediction (<see cref="LossModel"/>). The sum cannot tell recipes of nearly the same cost apart, so at the budget several such are measured, and the best is taken.
+/// </remarks>
+public sealed class MixPlanner
+{
+    /// <summary>How far off a layer's cost may be, as a logarithm: by about a fifth the sum misses what is measured.</summary>
+    private const double Jitter = 0.2;
+
+    private readonly LayerStudy study;
+    private readonly MixOptions options;
+    private readonly LayerChoices choices;
+    private readonly IReadOnlyList<Recipe> recipes;
+    private readonly IProgress<RunProgress>? progress;
+    private readonly CancellationToken cancellation;
+    private readonly IReadOnlyList<LayerDistance> layers;
+    private readonly ChoiceProblem problem;
+    private readonly List<(int[] Selection, RecipeDistance Measured)> uniform;
+    private readonly Dictionary<string, Observation> observations = new(StringComparer.Ordinal);
+
+    private MixPlanner(LayerStudy study, MixOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        this.study = study;
+        this.options = options;
+        this.progress = progress;
+        this.cancellation = cancellation;
+        recipes = study.Options.Recipes;
+        choices = new LayerChoices(study.Source.Model, study.Layers, recipes, options.Tied);
+        layers = study.MeasureWeights(progress, cancellation);
+        problem = Problem(Costs(layers));
+        uniform = [.. Enumerable.Range(0, recipes.Count).Select(recipe => (choices.Uniform(recipe), Observe(choices.Uniform(recipe), recipes[recipe])))];
+    }
+
+    /// <summary>Finds a recipe.</summary>
+    /// <param name="study">Measures the model; its recipes are what can be chosen for a layer.</param>
+    /// <param name="options">What the recipe is to be.</param>
+    /// <param name="progress">Told after each layer and measurement.</param>
+    /// <param name="cancellation">Stops between measurements, which are kept.</param>
+    /// <exception cref="NoSolutionException">Nothing meets the budget.</exception>
+    public static MixResult Run(LayerStudy study, MixOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(study);
+        ArgumentNullException.ThrowIfNull(options);
+        return new MixPlanner(study, options, progress, cancellation).Run();
+    }
+
+    private MixResult Run()
+    {
+        var chosen = options.Budget.Kind == BudgetKind.Loss ? WithinLoss(options.Budget.Amount) : WithinSize();
+        var front = Front().Select(selection => (Selection: selection, Measured: Observe(selection, Named(selection)))).ToList();
+        var model = LossModel.Fit([.. observations.Values]);
+        return new MixResult(
+            Point(chosen.Selection, chosen.Measured),
+            [.. front.Select(point => Point(point.Selection, point.Measured))],
+            [.. uniform.Select((point, recipe) => Point(point.Selection, point.Measured) with { Recipe = recipes[recipe] })],
+            layers);
+
+        MixPoint Point(int[] selection, RecipeDistance measured) =>
+            new(Named(selection), choices.AverageBits(selection), model.Predict(problem.CostOf(selection)), measured);
+    }
+
+    /// <summary>The best measured selection that a size allows.</summary>
+    private (int[] Selection, RecipeDistance Measured) WithinSize()
+    {
+        var limit = Limit();
+        var best = Solve(problem, limit);
+        var random = SeededRandom.Create(study.Options.Seed);
+        for (var round = 0; round < options.Rounds; round++)
+        {
+            var next = Solve(Jittered(random), limit);
+            best = next.Measured.Distance.Divergence < best.Measured.Distance.Divergence ? next : best;
+        }
+
+        return best;
+    }
+
+    /// <summary>The problem with costs as they could be as well, as far as the sum of costs tells.</summary>
+    private ChoiceProblem Jittered(Random random) => new(
+        [.. problem.Items.Select(item => (IReadOnlyList<Choice>)[.. item.Select(choice => choice with { Cost = choice.Cost * Math.Exp(Jitter * ((2 * random.NextDouble()) - 1)) })])]);
+
+    private (int[] Selection, RecipeDistance Measured) Solve(ChoiceProblem problem, double limit)
+    {
+        // Names and shapes in the file's header differ by some bytes between recipes.
+        for (var slack = 0L; ; slack += 8)
+        {
+            var selection = ChoiceSolver.LeastCost(problem, (long)Math.Floor(limit) - slack) ?? throw TooSmall();
+            var measured = Observe(selection, Named(selection));
+            if (options.Budget.Kind != BudgetKind.Bytes || measured.Bytes <= options.Budget.Amount)
+            {
+                return (selection, measured);
+            }
+        }
+    }
+
+    /// <summary>What the layers may take, in the unit of the integer program.</summary>
+    private double Limit() => options.Budget.Kind == BudgetKind.Bytes
+        ? options.Budget.Amount - (uniform[0].Measured.Bytes - problem.SizeOf(uniform[0].Selection))
+        : options.Budget.Amount * choices.WeightCount;
+
+    private NoSolutionException TooSmall()
+    {
+        var least = uniform.MinBy(point => options.Budget.Kind == BudgetKind.Bytes ? point.Measured.Bytes : choices.AverageBits(point.Selection));
+        return new NoSolutionException(string.Create(
+            CultureInfo.InvariantCulture,
+            $"no recipe meets the budget of {options.Budget}: the nearest has {choices.AverageBits(least.Selection):0.##} bits on average and {least.Measured.Bytes:N0} bytes, with every layer as {recipes[least.Selection[0]].Name} has it, and loses {least.Measured.Distance.Loss:0.####} nats; raise the budget or allow fewer bits with --bits"));
+    }
+
+    /// <summary>The smallest measured selection that loses no more than asked for.</summary>
+    private (int[] Selection, RecipeDistance Measured) WithinLoss(double loss)
+    {
+        var sum = LossModel.Fit([.. observations.Values]).SumFor(loss);
+        var best = uniform.Where(point => point.Measured.Distance.Loss <= loss).OrderBy(point => problem.SizeOf(point.Selection)).Select(point => ((int[], RecipeDistance)?)point).FirstOrDefault();
+        for (var round = 0; round <= options.Rounds; round++)
+        {
+            if (ChoiceSolver.LeastSize(problem, sum) is not { } selection)
+            {
+                break;
+            }
+
+            var measured = Observe(selection, Named(selection));
+            if (measured.Distance.Loss <= loss && (best is null || problem.SizeOf(selection) < problem.SizeOf(best.Value.Item1)))
+            {
+                best = (selection, measured);
+            }
+
+            // Too much or too little was lost in the same measure as the sum was wrong.
+            sum *= loss / Math.Max(measured.Distance.Loss, loss / 4);
+        }
+
+        if (best is { } found)
+        {
+            return found;
+        }
+
+        var nearest = uniform.MinBy(point => point.Measured.Distance.Loss);
+        throw new NoSolutionException(string.Create(
+            CultureInfo.InvariantCulture,
+            $"no recipe meets the budget of {options.Budget}: the nearest loses {nearest.Measured.Distance.Loss:0.####} nats with every layer as {recipes[nearest.Selection[0]].Name} has it; raise the budget, allow more bits with --bits or give another --algorithm"));
+    }
+
+    /// <summary>The selections of the least cost for sizes between the least and the largest, without those that are there already.</summary>
+    private IEnumerable<int[]> Front()
+    {
+        var (least, most) = (problem.LeastSize, problem.Items.Sum(item => item.Max(choice => choice.Size)));
+        return Enumerable.Range(0, options.FrontPoints)
+            .Select(point => least * Math.Pow((double)most / least, (point + 1d) / (options.FrontPoints + 1)))
+            .Select(size => ChoiceSolver.LeastCost(problem, (long)size)!)
+            .DistinctBy(selection => string.Join(',', selection));
+    }
+
+    private RecipeDistance Observe(int[] selection, Recipe recipe)
+    {
+        var measured = study.Measure(recipe, progress, cancellation);
+        observations[string.Join(',', selection)] = new Observation(problem.CostOf(selection), measured.Distance.Loss);
+        return measured;
+    }
+
+    private Recipe Named(int[] selection) => choices.Recipe(selection, string.Create(CultureInfo.InvariantCulture, $"mixed-{choices.AverageBits(selection):0.00}bits"));
+
+    private ChoiceProblem Problem(Func<string, int, double> cost) => choices.Problem(cost, options.Budget.Kind == BudgetKind.Bytes ? choices.Bytes : choices.CodeBits);
+
+    private Func<string, int, double> Costs(IReadOnlyList<LayerDistance> measured)
+    {
+        var costs = measured.ToDictionary(item => (item.Layer, item.Change), item => item.Distance.Divergence);
+        return (layer, recipe) => costs[(layer, recipes[recipe].Name)];
+    }
+}

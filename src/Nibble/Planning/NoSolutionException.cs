@@ -1,0 +1,22 @@
+namespace Nibble.Planning;
+
+/// <summary>Nothing meets a budget or another constraint; the message names what comes nearest.</summary>
+public sealed class NoSolutionException : NibbleException
+{
+    /// <inheritdoc/>
+    public NoSolutionException()
+    {
+    }
+
+    /// <inheritdoc/>
+    public NoSolutionException(string message)
+        : base(message)
+    {
+    }
+
+    /// <inheritdoc/>
+    public NoSolutionException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}

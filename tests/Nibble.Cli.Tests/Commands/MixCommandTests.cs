@@ -1,0 +1,82 @@
+using Nibble.Artifacts;
+using Nibble.Recipes;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary><c>sensitivity</c> and <c>mix</c>, and what <c>ptq</c> makes of the recipe.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class MixCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Sensitivity_measures_once_and_writes_the_same_again()
+    {
+        var first = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2,4", "--activations", "4", "-o", folder.At("first"), "--json"));
+        var second = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2,4", "--activations", "4", "-o", folder.At("second"), "--json"));
+
+        Assert.Equal(first.Output, second.Output);
+        Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));
+        Assert.Contains("22 new measurements", first.Error, StringComparison.Ordinal);
+        Assert.Contains("0 new measurements", second.Error, StringComparison.Ordinal);
+        var document = first.Json;
+        Assert.Equal(21, document.GetProperty("layers").GetArrayLength());
+        Assert.Equal(["w2a16-g32-gptaq", "w4a16-g32-gptaq"], document.GetProperty("correlations").EnumerateArray().Select(item => item.GetProperty("change").GetString()));
+        var report = await File.ReadAllTextAsync(Path.Combine(folder.At("first"), "report.html"), TestContext.Current.CancellationToken);
+        Assert.Contains("class=\"heat\"", report, StringComparison.Ordinal);
+        Assert.Contains("self_attn.q_proj", report, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Sensitivity_shows_a_table_to_people()
+    {
+        var run = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2", "--algorithm", "rtn"));
+
+        Assert.Contains("w2a16-g32-rtn", run.Output, StringComparison.Ordinal);
+        Assert.Contains("rank correlation with the measured KL", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Mix_writes_a_recipe_that_ptq_obeys_and_a_report()
+    {
+        var run = await CommandRun.Succeeds(Study("mix", "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn,gptq", "--rounds", "1", "--points", "2", "-o", folder.At("mixed.yaml"), "--json"));
+        await CommandRun.Succeeds("ptq", folder.Model, "-r", folder.At("mixed.yaml"), "-d", folder.TrainingText, "-o", folder.At("out"), "--length", "16");
+
+        var chosen = run.Json.GetProperty("chosen");
+        var recipe = RecipeFile.Load(folder.At("mixed.yaml"));
+        var layers = QuantizedModelFile.Load(folder.At("out")).Layers;
+        Assert.Equal(7, layers.Count);
+        Assert.All(layers, layer => Assert.Equal(recipe.RuleFor(layer.Name)!.Weights, layer.Weight.Scheme));
+        Assert.Equal(
+            chosen.GetProperty("averageBits").GetDouble(),
+            layers.Sum(layer => (double)layer.Weight.Codes.Length * layer.Weight.Scheme.Bits) / layers.Sum(layer => layer.Weight.Codes.Length),
+            1e-9);
+        Assert.InRange(chosen.GetProperty("averageBits").GetDouble(), 2, 3);
+        Assert.Equal(6, run.Json.GetProperty("uniform").GetArrayLength());
+        Assert.Contains("The front", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_budget_that_nothing_meets_ends_with_4_and_names_the_nearest()
+    {
+        var run = await CommandRun.Of(Study("mix", "--budget", "1.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
+
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.Contains("no recipe meets the budget of 1.5bits: the nearest has 2 bits on average", run.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.At("mixed.yaml")));
+    }
+
+    [Fact]
+    public async Task A_recipe_that_exists_is_kept()
+    {
+        var run = await CommandRun.Of(Study("mix", "--budget", "3bits", "-o", folder.Write("mixed.yaml", "mine")));
+
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Equal("mine", await File.ReadAllTextAsync(folder.At("mixed.yaml"), TestContext.Current.CancellationToken));
+    }
+
+    private string[] Study(string command, params string[] options) =>
+        [command, folder.Model, "--data", folder.TrainingText, "--context", "16", "--windows", "4", "--cache", folder.At("cache"), .. options];
+}

@@ -1,0 +1,30 @@
+using Nibble.Planning;
+
+namespace Nibble.Tests.Planning;
+
+public sealed class BudgetTests
+{
+    [Theory]
+    [InlineData("3bits", BudgetKind.AverageBits, 3)]
+    [InlineData("2.5bits", BudgetKind.AverageBits, 2.5)]
+    [InlineData("200KB", BudgetKind.Bytes, 200_000)]
+    [InlineData("1.5MiB", BudgetKind.Bytes, 1_572_864)]
+    [InlineData("1234B", BudgetKind.Bytes, 1234)]
+    [InlineData("loss=0.1", BudgetKind.Loss, 0.1)]
+    public void Parse_ReadsEveryKind(string text, BudgetKind kind, double amount)
+    {
+        Assert.Equal(new Budget(kind, amount), Budget.Parse(text));
+        Assert.Equal(new Budget(kind, amount), Budget.Parse(new Budget(kind, amount).ToString()));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("3")]
+    [InlineData("bits")]
+    [InlineData("0bits")]
+    [InlineData("-1bits")]
+    [InlineData("3bytes")]
+    [InlineData("loss=0.1bits")]
+    [InlineData("loss=")]
+    public void Parse_RefusesTheRest(string text) => Assert.Contains("is not a budget", Assert.Throws<NibbleException>(() => Budget.Parse(text)).Message, StringComparison.Ordinal);
+}
