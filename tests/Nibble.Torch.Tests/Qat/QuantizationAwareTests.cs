@@ -140,7 +140,7 @@ public sealed class QuantizationAwareTests : IDisposable
     [Fact]
     public void Prepare_TakesLayersAsTheyStandThatCanBeQuantizedAlready()
     {
-        var layer = new QuantizableLinear(3, 2, bias: true);
+        var layer = new QuantizableLinear(nn.Parameter(ones(2, 3)), nn.Parameter(zeros(2)));
         using var module = nn.Sequential(layer);
         QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)]));
         Assert.NotNull(layer.WeightQuantizer);
