@@ -114,12 +114,12 @@ internal static class AdviseCommand
             Context = EvalCommand.WindowLength(parsed.GetValue(options.Context), model),
             Windows = parsed.GetValue(options.Windows) ?? new AdvisorOptions(model, text, heldOut, candidates).Windows,
             Seed = parsed.GetValue(options.Seed),
-            Command = (candidate, trained) => CommandOf(candidate, trained, source, data, model.Name),
+            Command = (candidate, trained) => CommandOf(candidate, trained, source, data, model.Name, parsed.GetValue(options.CalibrationTokens) is not null),
         };
     }
 
     /// <summary>The command that makes an option.</summary>
-    private static string CommandOf(Candidate candidate, int steps, string source, string? data, string name)
+    private static string CommandOf(Candidate candidate, int steps, string source, string? data, string name, bool limited)
     {
         List<string> words = [candidate.Trains ? "qat" : "ptq", source, "--recipe", candidate.Source];
         if (candidate.NeedsData)
@@ -127,13 +127,20 @@ internal static class AdviseCommand
             words.AddRange(["--data", data ?? SelfText.Name]);
         }
 
+        if (candidate is { Trains: false, NeedsData: true } && limited)
+        {
+            words.AddRange(["--windows", Invariant(candidate.Recipe.Ptq.Windows), "--length", Invariant(candidate.Recipe.Ptq.SequenceLength)]);
+        }
+
         if (candidate.Trains)
         {
-            words.AddRange(["--steps", steps.ToString(CultureInfo.InvariantCulture)]);
+            words.AddRange(["--steps", Invariant(steps)]);
         }
 
         return CommonOptions.CommandLine([.. words, "--output", $"{name}-{candidate.Recipe.Name}{(candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : "")}"]);
     }
+
+    private static string Invariant(int number) => number.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>The text to learn from and the one to score on: the end of the first where no other is given.</summary>
     private static (TokenizedText? Text, TokenizedText HeldOut) Texts(AdviseOptions options, ParseResult parsed, LoadedModel model)

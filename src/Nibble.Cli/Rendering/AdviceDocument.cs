@@ -21,6 +21,7 @@ internal sealed record AdviceDocument(
     AdvisedOption? Nearest,
     IReadOnlyList<AdvisedOption> Options,
     IReadOnlyList<AdvisedWidth> Widths,
+    IReadOnlyList<AdvisedLayer> Sensitivity,
     AdvisedProbe Probe)
 {
     public const string CurrentSchema = "nibble.advise/1";
@@ -44,6 +45,7 @@ internal sealed record AdviceDocument(
             decision.Recommended is null ? AdvisedOption.Of(decision.RuledOut[0].Option, decision.RuledOut[0].Broken) : null,
             [.. decision.Ranked.Select(option => AdvisedOption.Of(option, [])), .. decision.RuledOut.Select(item => AdvisedOption.Of(item.Option, item.Broken))],
             [.. decision.Widths.Select(width => new AdvisedWidth(width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width)))],
+            [.. result.Sensitivity.Select(item => new AdvisedLayer(item.Layer, item.Change, item.Distance.Loss, item.Distance.Divergence))],
             new AdvisedProbe(result.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Bandwidth, result.Curves));
     }
 }
@@ -64,6 +66,9 @@ internal sealed record AdvisedOption(
 
 /// <summary>What a width needs.</summary>
 internal sealed record AdvisedWidth(int Bits, Verdict Verdict, string Option, bool UnusableWithoutTraining, string Text);
+
+/// <summary>What quantizing one layer alone does to the model, nats per token.</summary>
+internal sealed record AdvisedLayer(string Layer, string Change, double Loss, double Kl);
 
 /// <summary>What the probe did: seconds, windows and tokens scored, threads, operations and bytes a second, short trainings.</summary>
 internal sealed record AdvisedProbe(double Seconds, int Windows, long Tokens, int Threads, double Flops, double Bandwidth, IReadOnlyList<ProbeCurve> Curves);

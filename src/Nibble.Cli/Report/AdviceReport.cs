@@ -47,6 +47,7 @@ internal static class AdviceReport
                 E(
                     "main",
                     E("section", E("h2", "Size and loss"), E("div", Class("charts"), Pareto(result), Curves(result))),
+                    Layers(result),
                     E("section", E("h2", "Options"), OptionsTable(result), Excluded(result)),
                     E(
                         "section",
@@ -85,7 +86,7 @@ internal static class AdviceReport
         var chart = new SvgChart(steps, losses, "steps of a training, logarithmic", "loss against float, nats", SvgChart.RoomFor(curves.Select(curve => curve.Name)));
         foreach (var curve in curves)
         {
-            var style = foretold.Find(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float";
+            var style = result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float";
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];
             chart.Line(style, points);
             points.ForEach(point => chart.Dot(style, point));
@@ -103,6 +104,12 @@ internal static class AdviceReport
             E("figcaption", E("strong", "Short trainings."), " Each dot is a training of that length with a whole schedule, scored on held-out text; a thin line leads to what is foretold."),
             chart.Render("Loss against float over the steps of short trainings, and the losses foretold for the full length."));
     }
+
+    private static XElement? Layers(AdvisorResult result) => result.Sensitivity.Count == 0 ? null : E(
+        "section",
+        E("h2", "Where the loss comes from"),
+        E("p", "One layer at a time by round to nearest, a few windows: which layers a mix of widths would give more bits."),
+        SensitivityReport.Map([.. result.Sensitivity.Select(item => (item.Layer, item.Change, item.Distance.Divergence))]));
 
     private static XElement OptionsTable(AdvisorResult result) => Table(
         AdviceTable.Columns,

@@ -18,6 +18,9 @@ internal sealed record AdviceRequest(string Model, long Bytes, string Text, stri
 /// <summary>The advisor's answer in plain words.</summary>
 internal static class AdviceText
 {
+    /// <summary>Layers to name as the most sensitive.</summary>
+    private const int WorstLayers = 3;
+
     /// <summary>The conclusion in one sentence.</summary>
     public static string Headline(AdvisorResult result)
     {
@@ -27,9 +30,15 @@ internal static class AdviceText
         }
 
         var width = WidthOf(result.Decision, option);
+        if (option.Quantization.Value > Thresholds.UsableLoss)
+        {
+            return $"Not usable at {option.Bits} bits{(option.Trains ? ", even with training" : width.Trained is null ? " without training" : "")}: {option.Name} loses least.";
+        }
+
         return width.Verdict switch
         {
             Verdict.PtqIsEnough => $"PTQ is enough: {option.Recipe.Name}.",
+            Verdict.TrainingWinsLittle when width.Trained!.Evidence == Evidence.Typical => $"PTQ with {option.Recipe.Name}, as far as is known: there was no time to try training (--probe-minutes).",
             Verdict.TrainingWinsLittle or Verdict.GainIsTraining => $"PTQ is enough: {option.Recipe.Name}; training would not quantize better.",
             Verdict.OnlyPtq => $"PTQ with {option.Recipe.Name} is the best that is allowed.",
             _ => $"Train: {option.Name}.",
@@ -58,6 +67,11 @@ internal static class AdviceText
         foreach (var width in result.Decision.Widths)
         {
             yield return About(width);
+        }
+
+        if (Sensitive(result) is { } sensitive)
+        {
+            yield return sensitive;
         }
 
         if (result.Control is { } control)
@@ -97,6 +111,23 @@ internal static class AdviceText
     public static string Loss(Estimate loss) => double.IsFinite(loss.Value)
         ? $"{Numbers.Loss(loss.Value)} nats ({Numbers.Change(loss.Value)}; {Numbers.Loss(loss.Low)} to {Numbers.Loss(loss.High)})"
         : "an unknown loss";
+
+    /// <summary>Which layers cost most at the width of the answer, or at the fewest bits that were looked at; null where none were.</summary>
+    private static string? Sensitive(AdvisorResult result)
+    {
+        var bits = (result.Decision.Recommended ?? result.Decision.RuledOut[0].Option).Bits;
+        var widths = result.Sensitivity.GroupBy(item => item.Change).ToList();
+        if ((widths.Find(width => RecipeBits(width.Key) == bits) ?? widths.LastOrDefault())?.OrderByDescending(item => item.Distance.Divergence).ToList() is not { } layers)
+        {
+            return null;
+        }
+
+        var worst = layers.Take(Math.Min(WorstLayers, layers.Count)).ToList();
+        var share = worst.Sum(item => item.Distance.Divergence) / layers.Sum(item => item.Distance.Divergence);
+        return $"Most sensitive at {RecipeBits(layers[0].Change)} bits: {string.Join(", ", worst.Select(item => item.Layer))}, with {Numbers.Share(share)} of what all {layers.Count} layers cost one at a time; nibble mix can give them more bits than the others.";
+
+        int RecipeBits(string recipe) => result.Options.First(option => option.Recipe.Name == recipe).Bits;
+    }
 
     /// <summary>What the advisor may use, in words.</summary>
     public static string MayUse(AdviceRequest request)

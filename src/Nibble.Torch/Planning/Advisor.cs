@@ -1,6 +1,6 @@
 using Nibble.Artifacts;
 using Nibble.Planning;
-using Nibble.Torch.Data;
+using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
@@ -10,13 +10,17 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>Answers which road a model needs, by trying the roads for a bounded time and foretelling the rest.</summary>
 /// <remarks>
-/// First the float model is scored, then the post-training options, those that need no text first, for at most <see cref="PtqShare"/> of the time; what is left goes to short
-/// trainings at several lengths, of each trained option and of the float control. All are scored on the same held-out windows, so that differences are paired.
+/// First the float model is scored, then the post-training options, those that need no text first, for at most <see cref="PtqShare"/> of the time; the first at each width also shows,
+/// a layer at a time, where its loss comes from. What is left goes to short trainings at several lengths, of each trained option and of the float control. All are scored on the same
+/// held-out windows, so that differences are paired.
 /// </remarks>
 public sealed class Advisor
 {
-    /// <summary>Share of the probe's time that post-training options may take.</summary>
-    private const double PtqShare = 0.45;
+    /// <summary>Share of the probe's time that post-training options may take, with the look at layers.</summary>
+    private const double PtqShare = 0.5;
+
+    /// <summary>Share of the probe's time that the look at single layers may take, all widths together.</summary>
+    private const double SensitivityShare = 0.06;
 
     /// <summary>Share of the probe's time that one score may take.</summary>
     private const double ScoreShare = 0.02;
@@ -26,15 +30,17 @@ public sealed class Advisor
     private readonly AdvisorOptions options;
     private readonly CancellationToken cancellation;
     private readonly ProbeBudget budget;
+    private readonly SensitivityProbe sensitivity;
     private readonly ModelShape shape;
     private readonly Dictionary<Candidate, Trial> trials = [];
     private double[] floatLosses = [];
 
     private Advisor(AdvisorOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        this.options = options;
+        this.options = options with { Candidates = [.. options.Candidates.Select(candidate => candidate.Within(options.Constraints.CalibrationTokens))] };
         this.cancellation = cancellation;
         budget = new ProbeBudget(options.Clock, options.ProbeSeconds, progress, cancellation);
+        sensitivity = new SensitivityProbe(options, budget);
         shape = options.Source.Model.Config.ShapeOf(options.Source.Name);
     }
 
@@ -54,12 +60,19 @@ public sealed class Advisor
     {
         var machine = MachineSpeed.Measure();
         var scored = ScoreFloat();
-        foreach (var candidate in options.Candidates.Where(candidate => !candidate.Trains).OrderBy(candidate => candidate.NeedsData))
+        foreach (var candidate in options.Candidates.Where(candidate => candidate is { Trains: false, NeedsData: false }))
         {
             Quantize(candidate, machine);
         }
 
-        var training = new TrainingProbe(options, budget, Differences);
+        // The likeliest at each width before the next at any; where a width needs no better, last.
+        var others = options.Candidates.Where(candidate => candidate is { Trains: false, NeedsData: true }).ToList();
+        foreach (var candidate in others.OrderBy(candidate => IsEnough(candidate.Bits)).ThenBy(candidate => others.Where(other => other.Bits == candidate.Bits).ToList().IndexOf(candidate)).ToList())
+        {
+            Quantize(candidate, machine);
+        }
+
+        var training = new TrainingProbe(options, budget, Differences, IsEnough);
         if (options.Text is not null && options.Constraints.MayTrain)
         {
             training.Run([.. options.Candidates.Where(candidate => candidate.Trains)]);
@@ -68,8 +81,11 @@ public sealed class Advisor
         var planner = new OptionPlanner(options, shape, machine, trials, training);
         var planned = options.Candidates.SelectMany(planner.Plan).ToList();
         return new AdvisorResult(
-            shape, scored.Loss, scored.Windows, scored.Tokens, planner.Control, planned, Decision.Of(planned, options.Constraints, options.Tolerance), training.Curves, budget.Spent, machine, (int)TorchSharp.torch.get_num_threads());
+            shape, scored.Loss, scored.Windows, scored.Tokens, planner.Control, planned, Decision.Of(planned, options.Constraints, options.Tolerance), training.Curves, sensitivity.Measured, budget.Spent, machine, (int)TorchSharp.torch.get_num_threads());
     }
+
+    /// <summary>Whether PTQ at a width was seen to lose no more than is tolerated.</summary>
+    private bool IsEnough(int bits) => trials.Any(trial => trial.Key.Bits == bits && trial.Value.Loss.Value <= options.Tolerance);
 
     /// <summary>Scores the float model: first on a few windows, to see how many there is time for.</summary>
     private EvaluationResult ScoreFloat()
@@ -108,16 +124,18 @@ public sealed class Advisor
 
         QuantizedModel? quantized = null;
         using var memory = PeakMemory.Watch();
-        if (budget.Try(left, (progress, stop) => quantized = PostTrainingQuantizer.Run(options.Source, candidate.Recipe, CalibrationText(), options.Seed, progress, stop), out var seconds))
+        if (budget.Try(candidate.Name, left, (progress, stop) => quantized = PostTrainingQuantizer.Run(options.Source, candidate.Recipe, options.Text, options.Seed, progress, stop), out var seconds))
         {
             using var model = LoadedModel.Simulate(quantized!, candidate.Name);
-            trials.Add(candidate, new Trial(Estimate.OfMean(Differences(model)), seconds, memory.Bytes));
+            var trial = new Trial(Estimate.OfMean(Differences(model)), seconds, memory.Bytes);
+            if (!candidate.NeedsData && candidate.Recipe.Rotation == Rotation.None && trials.Keys.All(known => known.Bits != candidate.Bits))
+            {
+                sensitivity.Run(candidate, quantized!, SensitivityShare * options.ProbeSeconds / options.Candidates.DistinctBy(other => other.Bits).Count());
+            }
+
+            trials.Add(candidate, trial);
         }
     }
-
-    private TokenizedText? CalibrationText() => options is { Text: { } text, Constraints.CalibrationTokens: { } most } && most < text.Ids.Length
-        ? text with { Ids = text.Ids[..(int)most] }
-        : options.Text;
 }
 
 /// <summary>A post-training option that was gone to its end.</summary>

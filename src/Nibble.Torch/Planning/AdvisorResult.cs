@@ -16,6 +16,7 @@ public sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
 /// <param name="Options">All options.</param>
 /// <param name="Decision">What to do.</param>
 /// <param name="Curves">The short trainings.</param>
+/// <param name="Sensitivity">What the layers cost one at a time, by round to nearest, for the widths that there was time for.</param>
 /// <param name="ProbeSeconds">Seconds that the probe took.</param>
 /// <param name="Machine">What the machine does in matrix products and copies, measured.</param>
 /// <param name="Threads">Threads of libtorch meanwhile.</param>
@@ -28,6 +29,7 @@ public sealed record AdvisorResult(
     IReadOnlyList<PlannedOption> Options,
     Decision Decision,
     IReadOnlyList<ProbeCurve> Curves,
+    IReadOnlyList<LayerDistance> Sensitivity,
     double ProbeSeconds,
     Hardware Machine,
     int Threads);

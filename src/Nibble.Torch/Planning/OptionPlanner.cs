@@ -67,7 +67,7 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
         if (gaps.Count == 0)
         {
             var typical = Typical(candidate);
-            return (typical, typical, Evidence.Typical);
+            return training.Control.Count == 0 ? (typical, typical, Evidence.Typical) : Beside(typical, ControlAt(steps), Evidence.Typical);
         }
 
         var control = ControlAt(steps);
@@ -77,10 +77,17 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
         }
 
         var gap = gaps.Any(point => !double.IsFinite(point.Loss)) ? new Estimate(double.PositiveInfinity, 0, double.PositiveInfinity) : LossCurve.Gap(gaps, steps);
-        var loss = gap + control;
+        return Beside(gap, control, Evidence.Extrapolated);
+    }
+
+    /// <summary>What an option loses over float, from the gap to the control and what the control itself loses.</summary>
+    private static (Estimate Loss, Estimate Quantization, Evidence Evidence) Beside(Estimate gap, Estimate control, Evidence evidence)
+    {
+        // The interval of what is usual is a factor to both sides, and keeps its shape.
+        var loss = evidence == Evidence.Typical ? new Estimate(gap.Value + control.Value, gap.Low + control.Low, gap.High + control.High) : gap + control;
 
         // Few steps at the full rate leave the control worse than float; that more of them do is to be shown first.
-        return (loss, control.Low < 0 ? gap : loss, Evidence.Extrapolated);
+        return (loss, control.Low < 0 ? gap : loss, evidence);
     }
 
     private Estimate ControlAt(int steps) => training.Control.FirstOrDefault(point => point.Steps == steps) is { Steps: > 0 } exact

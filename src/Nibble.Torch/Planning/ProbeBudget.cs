@@ -10,19 +10,20 @@ internal sealed class ProbeBudget(Func<double> clock, double seconds, IProgress<
     public double Remaining => seconds - Spent;
 
     /// <summary>Does a piece of work that reports its progress; one that takes longer than allowed is stopped at its next report.</summary>
+    /// <param name="name">What the work is, for progress.</param>
     /// <param name="allowed">Seconds it may take; never more than what remains.</param>
     /// <param name="work">The work; it has to report progress to what it is given.</param>
     /// <param name="taken">Seconds it took.</param>
     /// <returns>Whether it came to its end.</returns>
     /// <exception cref="OperationCanceledException">The user stopped it.</exception>
-    public bool Try(double allowed, Action<IProgress<RunProgress>, CancellationToken> work, out double taken)
+    public bool Try(string name, double allowed, Action<IProgress<RunProgress>, CancellationToken> work, out double taken)
     {
         cancellation.ThrowIfCancellationRequested();
         var began = clock();
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         try
         {
-            work(new Watch(this, began + Math.Min(allowed, Remaining), stop), stop.Token);
+            work(new Watch(this, name, began + Math.Min(allowed, Remaining), stop), stop.Token);
             return true;
         }
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
@@ -35,11 +36,11 @@ internal sealed class ProbeBudget(Func<double> clock, double seconds, IProgress<
         }
     }
 
-    private sealed class Watch(ProbeBudget budget, double end, CancellationTokenSource stop) : IProgress<RunProgress>
+    private sealed class Watch(ProbeBudget budget, string name, double end, CancellationTokenSource stop) : IProgress<RunProgress>
     {
         public void Report(RunProgress value)
         {
-            budget.Report(value);
+            budget.Report(value with { Stage = $"{name}: {value.Stage}" });
             if (budget.Now > end)
             {
                 stop.Cancel();

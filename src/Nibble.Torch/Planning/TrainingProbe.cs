@@ -11,7 +11,8 @@ namespace Nibble.Torch.Planning;
 /// <param name="options">What may be used.</param>
 /// <param name="budget">The time left.</param>
 /// <param name="differences">Scores a model: its losses over the float model's, window by window.</param>
-internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<LlamaModel, double[]> differences)
+/// <param name="isEnough">Whether PTQ at a width loses so little that training there need not be tried.</param>
+internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<LlamaModel, double[]> differences, Func<int, bool> isEnough)
 {
     /// <summary>Steps that tell how long a step takes; what they train is thrown away.</summary>
     private const int TimedSteps = 4;
@@ -70,16 +71,21 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
         }
 
         ControlStep = timed.Seconds / Math.Min(TimedSteps, reference.Steps);
-        foreach (var steps in Lengths(reference.Steps, candidates.Count + 1))
+        var (tried, lengths) = Plan(candidates, reference.Steps, isEnough);
+        if (tried.Count < candidates.Count && lengths.Count > 0 && TrainControl(reference, lengths[0]) && control.Values[^1].Differences.Average() < -Thresholds.UsableLoss)
         {
-            if (Train(null, reference with { Steps = steps }, budget.Remaining) is not { } floating)
+            // The float model does not fit the text, so that PTQ is not enough after all.
+            (tried, lengths) = Plan(candidates, reference.Steps, _ => false);
+        }
+
+        foreach (var steps in lengths)
+        {
+            if (!TrainControl(reference, steps))
             {
                 return;
             }
 
-            control.Add(steps, floating);
-            ControlStep = floating.Seconds / steps;
-            foreach (var candidate in candidates)
+            foreach (var candidate in tried)
             {
                 if (Train(candidate, Settings(candidate, options.Source) with { Steps = steps }, budget.Remaining) is { } run)
                 {
@@ -89,17 +95,45 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
         }
     }
 
-    /// <summary>The lengths that there is time for; the full one alone where that fits.</summary>
-    private IEnumerable<int> Lengths(int full, int trainings)
+    /// <summary>Trains the float control for a number of steps, unless that is done; whether there was time.</summary>
+    private bool TrainControl(QatSettings settings, int steps)
     {
-        var affordable = Planned * budget.Remaining / trainings / ControlStep!.Value;
-        if (affordable >= full)
+        if (!control.ContainsKey(steps) && Train(null, settings with { Steps = steps }, budget.Remaining) is { } floating)
         {
-            return [full];
+            control.Add(steps, floating);
+            ControlStep = floating.Seconds / steps;
         }
 
-        var longest = (int)Math.Min(affordable / 1.75, full / 2);
-        return longest < LeastSteps ? [] : new[] { longest / 4, longest / 2, longest }.Where(steps => steps > 1);
+        return control.ContainsKey(steps);
+    }
+
+    /// <summary>What to train, and how long: all of it in full where that fits, else shortly, without the widths that need no training, and as many of the others as fit, most bits first.</summary>
+    /// <param name="candidates">The options that train.</param>
+    /// <param name="full">Steps of the whole training.</param>
+    /// <param name="needless">Whether a width needs no training.</param>
+    private (IReadOnlyList<Candidate> Tried, IReadOnlyList<int> Lengths) Plan(IReadOnlyList<Candidate> candidates, int full, Func<int, bool> needless)
+    {
+        if (Affordable(candidates.Count) >= full)
+        {
+            return (candidates, [full]);
+        }
+
+        List<Candidate> tried = [.. candidates.Where(candidate => !needless(candidate.Bits)).OrderByDescending(candidate => candidate.Bits)];
+        while (tried.Count > 1 && Affordable(tried.Count) < LeastSteps)
+        {
+            tried.RemoveAt(tried.Count - 1);
+        }
+
+        return (tried, Affordable(tried.Count) >= full ? [full] : Lengths((int)Affordable(tried.Count)));
+
+        double Affordable(int count) => Planned * budget.Remaining / (count + 1) / ControlStep!.Value;
+    }
+
+    /// <summary>Lengths whose sum is at most a number of steps: three where they are long enough, else one, and none where even that tells nothing.</summary>
+    private static IReadOnlyList<int> Lengths(int steps)
+    {
+        var longest = (int)(steps / 1.75);
+        return longest >= LeastSteps ? [longest / 4, longest / 2, longest] : steps >= LeastSteps ? [steps] : [];
     }
 
     private ShortRun? Train(Candidate? candidate, QatSettings settings, double seconds)
@@ -108,6 +142,7 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
         var (setup, taken) = (0d, 0d);
         using var memory = PeakMemory.Watch();
         var ended = budget.Try(
+            $"{candidate?.Name ?? ControlName}, {settings.Steps} steps",
             seconds,
             (progress, stop) =>
             {

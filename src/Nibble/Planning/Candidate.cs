@@ -23,6 +23,20 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     /// <summary>What to call it.</summary>
     public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";
 
+    /// <summary>The option with its calibration cut to a number of tokens: fewer windows, and shorter ones where not even one fits.</summary>
+    /// <param name="tokens">Tokens to calibrate on at most; null for any, and 0 leaves the option as it is, since it is not to be tried at all.</param>
+    public Candidate Within(long? tokens)
+    {
+        var ptq = Recipe.Ptq;
+        if (tokens is not > 0 || tokens >= (long)ptq.Windows * ptq.SequenceLength)
+        {
+            return this;
+        }
+
+        var length = (int)Math.Clamp(tokens.Value, 2, ptq.SequenceLength);
+        return this with { Recipe = Recipe with { Ptq = ptq with { SequenceLength = length, Windows = (int)Math.Max(1, tokens.Value / length) } } };
+    }
+
     /// <summary>The option that a recipe by itself is: a hybrid where it leaves some sides to PTQ and trains others, else post-training quantization.</summary>
     /// <param name="source">A preset's name or a file's path, such as what <c>nibble mix</c> wrote.</param>
     public static Candidate Load(string source) =>

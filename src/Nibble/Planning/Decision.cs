@@ -18,7 +18,7 @@ public enum Verdict
     /// <summary>Training wins more than training the float model would, and more than is uncertain.</summary>
     TrainingPays,
 
-    /// <summary>No allowed option trains.</summary>
+    /// <summary>No allowed option trains, and PTQ loses more than is tolerated.</summary>
     OnlyPtq,
 
     /// <summary>Every allowed option trains.</summary>
@@ -80,7 +80,7 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
         var trained = options.Where(option => option.Trains).MinBy(Loss);
         return (ptq, trained) switch
         {
-            ({ } only, null) => new(only.Bits, only, Verdict.OnlyPtq, only, null),
+            ({ } only, null) => new(only.Bits, only, only.Loss.Value <= tolerance ? Verdict.PtqIsEnough : Verdict.OnlyPtq, only, null),
             (null, { } only) => new(only.Bits, only, Verdict.OnlyTraining, null, only),
             ({ } quick, { } slow) => Weigh(quick, slow, tolerance),
             _ => throw new ArgumentException("A width has no option.", nameof(options)),

@@ -32,18 +32,43 @@ public sealed class AdviseCommandTests : IDisposable
         });
         Assert.Equal(JsonValueKind.Null, document.GetProperty("nearest").ValueKind);
         Assert.Equal(2, document.GetProperty("widths").GetArrayLength());
+        Assert.Equal([7, 7], document.GetProperty("sensitivity").EnumerateArray().CountBy(layer => layer.GetProperty("change").GetString()!).Select(change => change.Value));
         Assert.Equal(run.Output.Trim(), (await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "advise.json"), TestContext.Current.CancellationToken)).Trim());
-        Assert.Contains("Loss over size", await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        var report = await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken);
+        string[] parts = ["<h1>", "<code>nibble ", "Loss over size", "class=\"heat\"", "<h2>Options</h2>", "What each road would cost"];
+        Assert.Equal(parts, parts.OrderBy(part => report.IndexOf(part, StringComparison.Ordinal)));
+        Assert.All(parts, part => Assert.Contains(part, report, StringComparison.Ordinal));
     }
 
     [Fact]
-    public async Task The_recommended_command_runs()
+    public async Task The_commands_of_options_run()
     {
-        var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--no-training-data", "--json"));
+        var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--activations", "8", "--steps", "2", "--calibration-tokens", "100", "--json"));
 
-        var words = run.Json.GetProperty("recommendation").GetProperty("command").GetString()!.Split(' ');
-        words[^1] = folder.At("artifact");
-        await CommandRun.Succeeds([.. words.Skip(1)]);
+        var commands = run.Json.GetProperty("options").EnumerateArray().Select(option => option.GetProperty("command").GetString()!).ToList();
+        Assert.Contains(commands, command => command.Contains("gptaq", StringComparison.Ordinal) && command.Contains("--windows 1 --length 100", StringComparison.Ordinal));
+        foreach (var command in commands)
+        {
+            var words = command.Split(' ');
+            words[^1] = folder.At(words[^1]);
+            await CommandRun.Succeeds([.. words.Skip(1)]);
+        }
+    }
+
+    [Fact]
+    public async Task A_signal_cancels_with_130_and_leaves_nothing_behind()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
+        var before = folder.Content();
+        using var process = ChildProcess.Start(folder.Root, Arguments("--bits", "4", "--steps", "1000000", "-o", folder.At("out")), new() { ["TMPDIR"] = folder.Root });
+        await process.ReadErrorUntil("float control");
+        process.Signal(ChildProcess.Interrupt);
+        var (output, error) = await process.Finish();
+
+        Assert.Equal(ExitCode.Cancelled, process.ExitCode);
+        Assert.Empty(output);
+        Assert.EndsWith("nibble: cancelled; nothing was written", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.Equal(before, folder.Content());
     }
 
     [Fact]
@@ -58,6 +83,29 @@ public sealed class AdviseCommandTests : IDisposable
         Assert.Contains("memory", nearest.GetProperty("reasons")[0].GetString(), StringComparison.Ordinal);
         Assert.Contains("nearest", run.Json.GetProperty("headline").GetString(), StringComparison.Ordinal);
         Assert.All(run.Json.GetProperty("options").EnumerateArray(), option => Assert.False(option.GetProperty("allowed").GetBoolean()));
+    }
+
+    [Fact]
+    public async Task A_text_that_the_float_model_does_not_fit_asks_for_training()
+    {
+        var run = await CommandRun.Succeeds(Arguments("--bits", "8", "--steps", "100000", "--json"));
+
+        var recommendation = run.Json.GetProperty("recommendation");
+        Assert.Equal(("qat", "extrapolated"), (recommendation.GetProperty("method").GetString(), recommendation.GetProperty("evidence").GetString()));
+        var width = run.Json.GetProperty("widths")[0];
+        Assert.Equal("textIsNew", width.GetProperty("verdict").GetString());
+        Assert.Contains("the float model does not fit this text", width.GetProperty("text").GetString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task People_are_told_the_nearest_option_too()
+    {
+        var run = await CommandRun.Of(Arguments("--bits", "4", "--engine", "llama.cpp", "--group-size", "16", "--no-training-data", "-o", folder.At("out")));
+
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.Contains("Nothing satisfies these constraints; the nearest is ptq w4a16-g16", run.Output, StringComparison.Ordinal);
+        Assert.Contains("llama.cpp cannot run it: its exact blocks are 4 and 5 bits", run.Output, StringComparison.Ordinal);
+        Assert.Contains("Nothing satisfies these constraints", await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -92,7 +140,9 @@ public sealed class AdviseCommandTests : IDisposable
     {
         var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--no-training-data"));
 
-        Assert.Contains("4 bits: no option that trains is allowed.", run.Output, StringComparison.Ordinal);
+        Assert.Contains("PTQ is enough: w4a16-g32", run.Output, StringComparison.Ordinal);
+        Assert.Contains("4 bits: ptq w4a16-g32", run.Output, StringComparison.Ordinal);
+        Assert.Contains("Most sensitive at 4 bits: ", run.Output, StringComparison.Ordinal);
         Assert.Contains("ruled out: qat w4a16-g32 there is no text to train on", run.Output, StringComparison.Ordinal);
         Assert.Contains("may use train.txt", run.Error, StringComparison.Ordinal);
     }
@@ -112,6 +162,18 @@ public sealed class AdviseCommandTests : IDisposable
             Assert.Equal("nibble.cost/1", run.Json.GetProperty("schema").GetString());
             return run.Json.GetProperty("rows").EnumerateArray().ToDictionary(row => row.GetProperty("road").GetString()!, row => row.GetProperty("seconds").GetDouble());
         }
+    }
+
+    [Fact]
+    public async Task Stories_at_8_bits_need_no_training()
+    {
+        var run = await CommandRun.Succeeds(
+            "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data", SharedData.Require("tinystories/valid.txt"), "--bits", "8", "--probe-minutes", "0.3", "--threads", "1", "--json");
+
+        Assert.StartsWith("PTQ is enough", run.Json.GetProperty("headline").GetString(), StringComparison.Ordinal);
+        Assert.Equal("ptq", run.Json.GetProperty("recommendation").GetProperty("method").GetString());
+        Assert.Equal("ptqIsEnough", run.Json.GetProperty("widths")[0].GetProperty("verdict").GetString());
+        Assert.True(run.Json.GetProperty("recommendation").GetProperty("loss").GetProperty("value").GetDouble() < 0.005);
     }
 
     [Fact]

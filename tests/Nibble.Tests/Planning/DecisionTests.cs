@@ -25,6 +25,11 @@ public class DecisionTests
         Assert.Equal(2, decision.Ranked.Count);
     }
 
+    [Theory]
+    [InlineData(0.008, Verdict.PtqIsEnough)]
+    [InlineData(0.02, Verdict.OnlyPtq)]
+    public void WithoutTrainingPtqMayBeEnoughAllTheSame(double loss, Verdict verdict) => Assert.Equal(verdict, Decide(Options.Ptq(loss)).Widths.Single().Verdict);
+
     [Fact]
     public void AGainWithinItsErrorDoesNotPay() =>
         Assert.Equal(Road.Ptq, Decide(Options.Ptq(0.2), Options.Qat(0.15, half: 0.1)).Recommended!.Road);

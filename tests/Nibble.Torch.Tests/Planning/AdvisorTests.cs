@@ -32,6 +32,12 @@ public sealed class AdvisorTests : IDisposable
         Assert.All(result.Curves, curve => Assert.Equal([6], curve.Points.Select(point => point.Steps)));
         Assert.Equal(before, model.Model.parameters().Select(parameter => parameter.sum().item<float>()));
         Assert.Equal(4, result.Windows);
+        Assert.Equal(model.Model.Linears.Select(linear => linear.Key).Where(layer => layer != "lm_head"), result.Sensitivity.Select(item => item.Layer));
+        Assert.All(result.Sensitivity, item =>
+        {
+            Assert.Equal("w4a16-g8", item.Change);
+            Assert.InRange(item.Distance.Divergence, 1e-9, 1);
+        });
     }
 
     [Fact]
@@ -44,10 +50,31 @@ public sealed class AdvisorTests : IDisposable
         Assert.Equal(Evidence.Typical, qat.Evidence);
         Assert.Empty(result.Curves);
         Assert.Null(result.Control);
+        Assert.Empty(result.Sensitivity);
+    }
+
+    [Theory]
+    [InlineData(1e-9, Evidence.Typical, "float control")]
+    [InlineData(1e-2, Evidence.Extrapolated, "float control", "qat w4a16-g8")]
+    public void WherePtqIsEnoughTrainingIsTriedOnlyIfTheControlGainsMuch(double rate, Evidence evidence, params string[] curves)
+    {
+        var result = Ask(() => now += 0.05, steps: 400, seconds: 20, tolerance: 100, rate: rate);
+
+        Assert.Equal(curves, result.Curves.Select(curve => curve.Name));
+        Assert.Equal(evidence, result.Options.Single(option => option.Road == Road.Qat).Evidence);
     }
 
     [Fact]
-    public void ShortTrainingsFortellTheWholeOne()
+    public void CalibrationLooksAtNoMoreTokensThanAllowed()
+    {
+        var result = Ask(() => now += 1e-4, constraints: new Constraints { CalibrationTokens = 40, MayTrain = false });
+
+        Assert.All(result.Options.Where(option => option is { Trains: false, NeedsData: true }), option => Assert.Equal(32, option.Tokens));
+        Assert.All(result.Options.Where(option => !option.Trains), option => Assert.Equal(Evidence.Measured, option.Evidence));
+    }
+
+    [Fact]
+    public void ShortTrainingsForetellTheWholeOne()
     {
         var result = Ask(() => now += 0.05, steps: 400, seconds: 60);
 
@@ -74,6 +101,7 @@ public sealed class AdvisorTests : IDisposable
         var reports = 0;
 
         var ended = budget.Try(
+            "it",
             5,
             (progress, stop) =>
             {
@@ -97,16 +125,16 @@ public sealed class AdvisorTests : IDisposable
         using var user = new CancellationTokenSource();
         var budget = new ProbeBudget(() => now, 10, null, user.Token);
 
-        Assert.Throws<OperationCanceledException>(() => budget.Try(5, (_, stop) => { user.Cancel(); stop.ThrowIfCancellationRequested(); }, out _));
+        Assert.Throws<OperationCanceledException>(() => budget.Try("it", 5, (_, stop) => { user.Cancel(); stop.ThrowIfCancellationRequested(); }, out _));
     }
 
-    private AdvisorResult Ask(Func<double> clock, int steps = 6, double seconds = 60, Constraints? constraints = null)
+    private AdvisorResult Ask(Func<double> clock, int steps = 6, double seconds = 60, Constraints? constraints = null, double? tolerance = null, double rate = 1e-3)
     {
         var candidates = Candidate.For(4, 16, 8, Engine.Nibble).Select(candidate => candidate with
         {
             Recipe = candidate.Recipe with
             {
-                Qat = candidate.Recipe.Qat with { Steps = steps, BatchSize = 2, SequenceLength = 16 },
+                Qat = candidate.Recipe.Qat with { Steps = steps, BatchSize = 2, SequenceLength = 16, LearningRate = rate, FloatLearningRate = rate },
                 Ptq = candidate.Recipe.Ptq with { Windows = 4, SequenceLength = 16 },
             },
         });
@@ -117,6 +145,7 @@ public sealed class AdvisorTests : IDisposable
             Context = 16,
             Windows = 4,
             Constraints = constraints ?? new Constraints(),
+            Tolerance = tolerance ?? Thresholds.SmallLoss,
         });
     }
 }
