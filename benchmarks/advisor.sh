@@ -3,7 +3,7 @@
 # usage: benchmarks/advisor.sh DATA [SECONDS]   where DATA holds stories260K, tinystories and wikitext-2
 set -eu
 data=$1
-seconds=${2:-20}
+seconds=${2:-12}
 export OMP_NUM_THREADS=1
 dotnet build -c Release -v quiet benchmarks/Advisor
 advisor=benchmarks/Advisor/bin/Release/net10.0/Advisor

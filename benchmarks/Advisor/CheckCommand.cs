@@ -19,7 +19,7 @@ internal static class CheckCommand
         var table = TruthCommand.Table();
         var work = TruthCommand.Work();
         var output = new Option<string>("--output") { Description = "the Markdown file to write", DefaultValueFactory = _ => "benchmarks/results/advisor.md" };
-        var seconds = new Option<double>("--seconds") { Description = "processor seconds of each probe", DefaultValueFactory = _ => 20 };
+        var seconds = new Option<double>("--seconds") { Description = "processor seconds of each probe", DefaultValueFactory = _ => 12 };
         var only = new Option<int?>("--first") { Description = "the first situations alone" };
         var command = new Command("check", "Ask the advisor in many situations and hold its answers against the table") { data, table, work, output, seconds, only };
         command.SetAction(parsed =>

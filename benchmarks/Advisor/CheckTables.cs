@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using Nibble.Formats;
-using Nibble.Planning;
 
 namespace Nibble.Benchmarks.Advisor;
 
@@ -17,10 +16,10 @@ internal static class CheckTables
         AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text.ToString())));
     }
 
-    /// <summary>Every option that was tried or foretold at its full length, once for each model.</summary>
+    /// <summary>Every option that was allowed, once for each model, as it was foretold the first time.</summary>
     private static void Pairs(StringBuilder text, IReadOnlyList<Answer> answers)
     {
-        var pairs = answers.SelectMany(answer => answer.Options).Where(pair => pair.Option.Evidence != Evidence.Typical).GroupBy(pair => (pair.Model, pair.Option.Name)).Select(group => group.First()).OrderBy(pair => pair.Model, StringComparer.Ordinal).ThenBy(pair => pair.Option.Bits).ThenBy(pair => pair.Option.Name, StringComparer.Ordinal).ToList();
+        var pairs = answers.SelectMany(answer => answer.Options.Where(pair => answer.Result.Decision.Ranked.Contains(pair.Option))).GroupBy(pair => (pair.Model, pair.Option.Name)).Select(group => group.First()).OrderBy(pair => pair.Model, StringComparer.Ordinal).ThenBy(pair => pair.Option.Bits).ThenBy(pair => pair.Option.Name, StringComparer.Ordinal).ToList();
         text.Append("## Predicted against measured\n\n| model | option | evidence | predicted | interval | measured | inside | predicted s | measured s |\n|---|---|---|---:|---:|---:|---|---:|---:|\n");
         foreach (var pair in pairs)
         {
