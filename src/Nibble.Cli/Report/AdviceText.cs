@@ -78,7 +78,7 @@ internal static class AdviceText
         {
             yield return control.Value < 0
                 ? $"Training the float model alone for as long changes its loss by {Loss(control)}: QAT's gain is judged against that, so that more training is not mistaken for better quantization."
-                : $"Training the float model alone for as long does not improve it ({Loss(control)}), so what QAT wins over PTQ comes from training with quantization.";
+                : $"Training the float model alone for as long does not improve it ({Loss(control)}), so nothing that QAT wins over PTQ is owed to more training.";
         }
 
         if (request.Constraints.Engine is Engine.LlamaCpp or Engine.OnnxRuntime)
@@ -93,10 +93,12 @@ internal static class AdviceText
         var unusable = !width.UnusableWithoutTraining ? ""
             : $" Not usable at {width.Bits} bits without training: PTQ {Loss(width.Ptq!.Loss)}."
                 + (width.Trained is { } trained && trained.Loss.Value > Thresholds.UsableLoss ? $" Training {Loss(trained.Loss)}, still more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable." : "");
-        var gain = width is { Ptq: { } ptq, Trained: { } qat } ? Numbers.Loss(ptq.Quantization.Value - qat.Quantization.Value) : "";
+        var gained = width is { Ptq: { } ptq, Trained: { } qat } ? ptq.Quantization.Value - qat.Quantization.Value : 0;
+        var gain = Numbers.Loss(gained);
         var reason = width.Verdict switch
         {
-            Verdict.PtqIsEnough => $"{width.Ptq!.Name} loses no more than is tolerated",
+            Verdict.PtqIsEnough => $"{width.Ptq!.Name} {(width.Ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
+            Verdict.TrainingWinsLittle when gained <= 0 => $"training ({width.Trained!.Name}) would win nothing over {width.Ptq!.Name}",
             Verdict.TrainingWinsLittle => $"training ({width.Trained!.Name}) would win {gain} nats over {width.Ptq!.Name}, which is too little or no more than the prediction is uncertain by",
             Verdict.GainIsTraining => $"training ({width.Trained!.Name}) would give a better model, but no more so than training the float model first; of what quantization costs it wins {gain} nats over {width.Ptq!.Name}",
             Verdict.TextIsNew => $"the float model does not fit this text, and training alone gains most of what {width.Trained!.Name} gains over {width.Ptq!.Name}; a float model trained on it first and then quantized by PTQ would do about as well",

@@ -20,7 +20,7 @@ public sealed class Advisor
     private const double PtqShare = 0.5;
 
     /// <summary>Share of the probe's time that the look at single layers may take, all widths together.</summary>
-    private const double SensitivityShare = 0.06;
+    private const double SensitivityShare = 0.1;
 
     /// <summary>Share of the probe's time that one score may take.</summary>
     private const double ScoreShare = 0.02;

@@ -34,6 +34,10 @@ public class AdviceTextTests
             StringComparison.Ordinal);
 
     [Fact]
+    public void Training_that_would_lose_wins_nothing() =>
+        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", AdviceText.About(Result([Option(Road.Ptq, 4, 0.03), Option(Road.Qat, 4, 0.1)]).Decision.Widths[0]));
+
+    [Fact]
     public void The_most_sensitive_layers_are_named()
     {
         var result = Result([Option(Road.Ptq, 4, 0.005)], ("a", 0.1), ("b", 0.5), ("c", 0.2), ("d", 0.2));
