@@ -74,12 +74,15 @@ internal static class NibbleProgram
         "nibble",
         """
         Nibble makes trained neural networks small: by post-training quantization (ptq), by
-        quantization-aware training (qat), or by showing which of the two a model needs (compare).
+        quantization-aware training (qat), and says which of the two a model needs: by a short
+        probe (advise) or by going both roads to their ends (compare).
 
         Start with:  nibble compare
-        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget, 5 libtorch not loadable, 130 cancelled
+        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget or constraints,
+                     5 libtorch not loadable, 130 cancelled
         """)
     {
+        AdviseCommand.Create(host),
         CompareCommand.Create(host),
         InspectCommand.Create(host),
         PtqCommand.Create(host),

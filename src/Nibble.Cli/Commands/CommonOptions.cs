@@ -45,6 +45,19 @@ internal static class CommonOptions
 
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
 
+    public static Option<int?> GroupSize() => AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
+
+    public static Option<int> Activations()
+    {
+        var option = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
+        option.AcceptOnlyFromAmong("16", "8", "4");
+        return option;
+    }
+
+    /// <summary>A command of this program as it would be typed.</summary>
+    public static string CommandLine(IEnumerable<string> words) =>
+        $"nibble {string.Join(' ', words.Select(word => word.Contains(' ', StringComparison.Ordinal) ? $"\"{word}\"" : word))}";
+
     /// <summary>Some widths, with commas between them.</summary>
     public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => WholeNumbers(name, 2, 8, "a width from 2 to 8", description, example, aliases);
 

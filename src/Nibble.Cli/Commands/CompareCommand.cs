@@ -25,9 +25,8 @@ internal static class CompareCommand
         var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
         var bits = CommonOptions.Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
-        var group = CommonOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
-        var activations = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
-        activations.AcceptOnlyFromAmong("16", "8", "4");
+        var group = CommonOptions.GroupSize();
+        var activations = CommonOptions.Activations();
         var algorithms = new Option<string>("--algorithms") { Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.", DefaultValueFactory = _ => DefaultAlgorithms };
         var hybrids = new Option<string[]>("--hybrids")
         {
@@ -96,7 +95,7 @@ internal static class CompareCommand
                     parsed.GetValue(prompt)!,
                     parsed.GetValue(seed),
                     work,
-                    $"nibble {string.Join(' ', parsed.Tokens.Select(token => token.Value.Contains(' ', StringComparison.Ordinal) ? $"\"{token.Value}\"" : token.Value))}");
+                    CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
                 var result = host.WithProgress(progress =>
                 {
                     using var runner = new ComparisonRunner(options, progress, host.Cancellation);

@@ -4,6 +4,7 @@ using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Formats;
 using Nibble.Recipes;
+using Nibble.Torch;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;

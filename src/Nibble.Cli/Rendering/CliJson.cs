@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Nibble.Cli.Report;
+using Nibble.Planning;
 
 namespace Nibble.Cli.Rendering;
 
@@ -77,7 +78,9 @@ internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, d
 internal sealed record MethodEntry(string Trained, int Layers, int Steps, double StepSeconds, int TriedSteps, double Loss, double LossError);
 
 /// <summary>How the documents are written.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
+[JsonSerializable(typeof(AdviceDocument))]
+[JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(EvalDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
 [JsonSerializable(typeof(EstimateDocument))]

@@ -1,20 +1,6 @@
+using Nibble.Planning;
+
 namespace Nibble.Cli.Report;
-
-/// <summary>How to get to a width.</summary>
-internal enum Road
-{
-    /// <summary>Quantize after training.</summary>
-    Ptq,
-
-    /// <summary>Train with quantization.</summary>
-    Qat,
-
-    /// <summary>Quantize some sides of layers after training, and train the others.</summary>
-    Hybrid,
-
-    /// <summary>Not with what was measured: every variant loses too much.</summary>
-    Neither,
-}
 
 /// <summary>What the measurements say about one width.</summary>
 /// <param name="Recipe">The recipe's name.</param>
@@ -34,15 +20,6 @@ internal sealed record WidthAdvice(string Recipe, string Label, Road Road, strin
 /// <param name="Widths">What to do at each width, most bits first.</param>
 internal sealed record Advice(string Headline, string Summary, IReadOnlyList<WidthAdvice> Widths)
 {
-    /// <summary>The loss, in nats, up to which a variant is as good as float: 1% of perplexity.</summary>
-    public static readonly double SmallLoss = Math.Log(1.01);
-
-    /// <summary>What QAT must win over PTQ, in nats, beyond what training alone gains, to be worth its time: 2% of perplexity.</summary>
-    public static readonly double WorthTraining = Math.Log(1.02);
-
-    /// <summary>The loss, in nats, from which a variant is not usable: 25% of perplexity.</summary>
-    public static readonly double UsableLoss = Math.Log(1.25);
-
     /// <summary>Draws the conclusions from a comparison.</summary>
     public static Advice For(ComparisonResult result)
     {
@@ -113,14 +90,14 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         {
             var runs = widths.SelectMany(width => width.Runs).ToList();
             var chosen = runs.Where(run => advice.Any(width => width.Run == run.Name)).OrderBy(run => run.Bytes).ThenBy(Loss).ToList();
-            var close = chosen.Find(run => Loss(run) <= SmallLoss);
+            var close = chosen.Find(run => Loss(run) <= Thresholds.SmallLoss);
             List<string> sentences = [];
             sentences.Add(close is null
-                ? $"No variant that is advised here stays within {Numbers.Threshold(SmallLoss)} of the float model's perplexity of {Numbers.Perplexity(result.Baseline.Perplexity)}."
-                : $"The smallest variant within {Numbers.Threshold(SmallLoss)} of {Reference(close)} is {Describe(close)}.");
+                ? $"No variant that is advised here stays within {Numbers.Threshold(Thresholds.SmallLoss)} of the float model's perplexity of {Numbers.Perplexity(result.Baseline.Perplexity)}."
+                : $"The smallest variant within {Numbers.Threshold(Thresholds.SmallLoss)} of {Reference(close)} is {Describe(close)}.");
             if (chosen.FirstOrDefault() is { } smallest && smallest != close)
             {
-                sentences.Add($"The smallest that is still usable, losing less than {Numbers.Threshold(UsableLoss)}, is {Describe(smallest)}.");
+                sentences.Add($"The smallest that is still usable, losing less than {Numbers.Threshold(Thresholds.UsableLoss)}, is {Describe(smallest)}.");
             }
 
             if (runs.Exists(run => run.Method == RunMethod.Qat))
@@ -140,19 +117,19 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private WidthAdvice Compare(Width width, ComparisonRun ptq, ComparisonRun qat)
         {
             var gain = Loss(ptq) - Loss(qat);
-            if (Loss(ptq) <= SmallLoss)
+            if (Loss(ptq) <= Thresholds.SmallLoss)
             {
                 return new WidthAdvice(
-                    width.Recipe, width.Label, Road.Ptq, ptq.Name, $"{Result(ptq)}, within the {Numbers.Threshold(SmallLoss)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat, gain)}");
+                    width.Recipe, width.Label, Road.Ptq, ptq.Name, $"{Result(ptq)}, within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat, gain)}");
             }
 
-            if (Math.Min(Loss(ptq), Loss(qat)) > UsableLoss)
+            if (Math.Min(Loss(ptq), Loss(qat)) > Thresholds.UsableLoss)
             {
                 return new WidthAdvice(
-                    width.Recipe, width.Label, Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {Numbers.Threshold(UsableLoss)} that counts as usable here: {WayOut}");
+                    width.Recipe, width.Label, Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here: {WayOut}");
             }
 
-            return gain > WorthTraining
+            return gain > Thresholds.WorthTraining
                 ? new WidthAdvice(
                     width.Recipe, width.Label, Road.Qat, qat.Name, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)}")
                 : new WidthAdvice(
@@ -163,9 +140,9 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private WidthAdvice Weigh(Width width, WidthAdvice pure, ComparisonRun hybrid)
         {
             var chosen = width.Runs.FirstOrDefault(run => run.Name == pure.Run);
-            var gain = chosen is null ? UsableLoss - Loss(hybrid) : Loss(chosen) - Loss(hybrid);
-            var better = chosen is null ? gain >= 0 : gain > WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= SmallLoss);
-            var cheaper = pure.Road == Road.Qat && gain >= -WorthTraining && hybrid.Seconds <= chosen!.Seconds / 2;
+            var gain = chosen is null ? Thresholds.UsableLoss - Loss(hybrid) : Loss(chosen) - Loss(hybrid);
+            var better = chosen is null ? gain >= 0 : gain > Thresholds.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= Thresholds.SmallLoss);
+            var cheaper = pure.Road == Road.Qat && gain >= -Thresholds.WorthTraining && hybrid.Seconds <= chosen!.Seconds / 2;
             var result = $"{Result(hybrid)}{AgainstControl(hybrid)} in {Numbers.Duration(hybrid.Seconds)}";
             return better || cheaper
                 ? pure with { Road = Road.Hybrid, Run = hybrid.Name, Text = $"{result}: {(better ? "better than what the pure roads give" : "as good as QAT in at most half of its time")}. {pure.Text}" }
@@ -174,12 +151,12 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         private WidthAdvice JudgeAlone(Width width, ComparisonRun run, Road road, string caveat) => Loss(run) switch
         {
-            var loss when loss <= SmallLoss =>
-                new WidthAdvice(width.Recipe, width.Label, road, run.Name, $"{Result(run)}{AgainstControl(run)}, within the {Numbers.Threshold(SmallLoss)} that counts as small here. {Saving(run)} {caveat}"),
-            var loss when loss <= UsableLoss =>
+            var loss when loss <= Thresholds.SmallLoss =>
+                new WidthAdvice(width.Recipe, width.Label, road, run.Name, $"{Result(run)}{AgainstControl(run)}, within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here. {Saving(run)} {caveat}"),
+            var loss when loss <= Thresholds.UsableLoss =>
                 new WidthAdvice(width.Recipe, width.Label, road, run.Name, $"{Result(run)}{AgainstControl(run)}. {Saving(run)} {caveat}"),
             _ => new WidthAdvice(
-                width.Recipe, width.Label, Road.Neither, null, $"{Result(run)}{AgainstControl(run)}: more than the {Numbers.Threshold(UsableLoss)} that counts as usable here. {caveat} Otherwise: {WayOut}"),
+                width.Recipe, width.Label, Road.Neither, null, $"{Result(run)}{AgainstControl(run)}: more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here. {caveat} Otherwise: {WayOut}"),
         };
 
         /// <summary>What quantization costs a run, in nats, with the gain of training alone taken out; infinite where it was not measured.</summary>
@@ -222,17 +199,17 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var cost = ptq.Seconds > 0 ? $"for {Numbers.Ratio(qat.Seconds / ptq.Seconds)} the time" : $"after {Numbers.Duration(qat.Seconds)}";
             var reached = $"{cost} QAT reaches {Numbers.Perplexity(qat.Perplexity)}";
             reached = char.ToUpperInvariant(reached[0]) + reached[1..];
-            if (gain > WorthTraining)
+            if (gain > Thresholds.WorthTraining)
             {
                 return $"{reached}, which beats PTQ by more than training alone explains: take it where every bit of quality counts.";
             }
 
-            if (qat.LossDifference < ptq.LossDifference - WorthTraining)
+            if (qat.LossDifference < ptq.LossDifference - Thresholds.WorthTraining)
             {
                 return $"{reached}, but the float control, trained as long without quantization, reaches {Numbers.Perplexity(control!.Perplexity)}: that gain is training, not better quantization.";
             }
 
-            return gain < -WorthTraining
+            return gain < -Thresholds.WorthTraining
                 ? $"{reached}, worse than PTQ{(TrainingGain > 0 ? " once the gain of training alone is taken out" : "")}: its training settings do not suit this model."
                 : $"{reached}, which is not worth it here.";
         }

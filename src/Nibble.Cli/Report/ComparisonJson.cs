@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Nibble.Planning;
 using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Xml.Linq;
+using Nibble.Planning;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
@@ -74,7 +75,7 @@ internal static class HtmlReport
 
     private static XElement? Charts(ComparisonResult result)
     {
-        List<XElement?> charts = [ReportCharts.LossByBits(result), ReportCharts.LossByTime(result), ReportCharts.TrainingCurves(result)];
+        List<XElement?> charts = [ReportCharts.LossBySize(result), ReportCharts.LossByBits(result), ReportCharts.LossByTime(result), ReportCharts.TrainingCurves(result)];
         return charts.TrueForAll(chart => chart is null)
             ? null
             : E("section", E("h2", "Quality, width and time"), E("div", Class("charts"), charts));
@@ -144,7 +145,7 @@ internal static class HtmlReport
             Fact("Bits per weight", "What a quantized weight takes in storage, its share of scales and zero points included."),
             Fact("Seconds, peak memory", "What making the variant took: calibrating and solving for PTQ, training and converting for QAT; scoring is not counted. The peak is that of the whole process."),
             Fact("Float control", "The original model, trained exactly as the QAT variants but without quantization. What it gains, training gains."),
-            Fact("Advice", $"PTQ is enough where it raises the perplexity by at most {Numbers.Threshold(Advice.SmallLoss)}. QAT is advised where it wins more than {Numbers.Threshold(Advice.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than {Numbers.Threshold(Advice.UsableLoss)}.")));
+            Fact("Advice", $"PTQ is enough where it raises the perplexity by at most {Numbers.Threshold(Thresholds.SmallLoss)}. QAT is advised where it wins more than {Numbers.Threshold(Thresholds.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than {Numbers.Threshold(Thresholds.UsableLoss)}.")));
 
     private static XElement? Section(string title, string? introduction, IEnumerable<XElement> content)
     {

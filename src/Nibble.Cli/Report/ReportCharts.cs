@@ -11,6 +11,11 @@ internal static class ReportCharts
 
     private const string ControlLabel = "control";
 
+    /// <summary>Loss against float over size, with the variants that nothing beats in both; null where nothing finite was measured.</summary>
+    public static XElement? LossBySize(ComparisonResult result) => ParetoChart.Render(
+        Width.Of(result).SelectMany(width => width.Runs.Select(run => new ParetoPoint(Style(run), $"{MethodName(run.Method)} {width.Label}", run.Bytes, run.LossDifference))),
+        "What a smaller file costs.");
+
     /// <summary>Loss against float over bits, both roads; null where nothing finite was measured.</summary>
     public static XElement? LossByBits(ComparisonResult result)
     {

@@ -12,7 +12,11 @@ namespace Nibble.Torch.Evaluation;
 /// <param name="Tokens">Tokens scored.</param>
 /// <param name="Divergence">Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, nats; null without a reference.</param>
 /// <param name="Agreement">Share of the scored positions where model and reference hold the same token likeliest, 0 to 1; null without a reference.</param>
-public sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement);
+public sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement)
+{
+    /// <summary>Mean negative log-likelihood of each window, nats per token: two models' on the same windows tell how sure their difference is.</summary>
+    public IReadOnlyList<double> WindowLosses { get; init; } = [];
+}
 
 /// <summary>Scores a language model on a text.</summary>
 /// <remarks>
@@ -47,6 +51,7 @@ public static class Evaluator
         var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
         var first = context / 2;
         double loss = 0, divergence = 0;
+        var losses = new double[count];
         long agreements = 0;
         using var guard = no_grad();
         for (var i = 0; i < count; i++)
@@ -57,7 +62,9 @@ public static class Evaluator
             var ids = tensor(text.Window(i * context, context), 1, context);
             var targets = ids[0].narrow(0, first + 1, context - first - 1).unsqueeze(1);
             var logProbabilities = Score(model, ids, first);
-            loss -= logProbabilities.gather(1, targets).sum(ScalarType.Float64).item<double>();
+            var sum = -logProbabilities.gather(1, targets).sum(ScalarType.Float64).item<double>();
+            loss += sum;
+            losses[i] = sum / (context - first - 1);
             if (reference is not null)
             {
                 var expected = Score(reference, ids, first);
@@ -75,7 +82,10 @@ public static class Evaluator
             count,
             tokens,
             reference is null ? null : divergence / tokens,
-            reference is null ? null : (double)agreements / tokens);
+            reference is null ? null : (double)agreements / tokens)
+        {
+            WindowLosses = losses,
+        };
     }
 
     /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens after positions <paramref name="first"/> and on.</summary>

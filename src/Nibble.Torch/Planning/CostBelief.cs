@@ -24,10 +24,16 @@ internal sealed class CostBelief
     /// <summary>Begins with the costs of a problem.</summary>
     public CostBelief(ChoiceProblem problem) => this.problem = problem;
 
-    /// <summary>Takes a measurement into account.</summary>
+    /// <summary>Takes a measurement into account; the same selection again tells nothing new.</summary>
     /// <param name="selection">The number of a choice for each item.</param>
     /// <param name="cost">What it was measured to cost, in the unit of the problem's costs; above 0.</param>
-    public void Add(int[] selection, double cost) => observations.Add((selection, cost));
+    public void Add(int[] selection, double cost)
+    {
+        if (!observations.Exists(point => point.Selection.AsSpan().SequenceEqual(selection)))
+        {
+            observations.Add((selection, cost));
+        }
+    }
 
     /// <summary>The problem with costs as they may be.</summary>
     public ChoiceProblem Draw(Random random)

@@ -1,5 +1,7 @@
+using Nibble.Numerics;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
+using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
@@ -58,6 +60,26 @@ internal sealed class FloatComparison : IDisposable
         }
 
         return new Distance(losses.Average(), StandardError(losses), divergences.Average(), StandardError(divergences));
+    }
+
+    /// <summary>Measures a model while one layer has other weights, and gives it its own back.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="layer">The name of a layer of it.</param>
+    /// <param name="weight">The other weights.</param>
+    /// <param name="cancellation">Stops between windows.</param>
+    public Distance MeasureWith(LlamaModel model, string layer, QuantizedTensor weight, CancellationToken cancellation)
+    {
+        var parameter = model.Linears.First(linear => linear.Key == layer).Value.Weight;
+        var before = Conversion.ValuesOf(parameter);
+        Conversion.CopyInto(parameter, weight.Dequantize());
+        try
+        {
+            return Measure(model, cancellation);
+        }
+        finally
+        {
+            Conversion.CopyInto(parameter, before);
+        }
     }
 
     /// <inheritdoc/>

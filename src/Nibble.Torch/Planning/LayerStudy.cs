@@ -154,10 +154,9 @@ public sealed class LayerStudy : IDisposable
             var trials = new TrialRounding(options.Recipes, (layer, number) => open.Contains((layer, number)));
             PostTrainingQuantizer.Run(options.Source, AllFloat, calibration, options.Seed, trials, progress, cancellation);
             using var model = FloatCopy();
-            var linears = model.Linears.ToDictionary();
             foreach (var (item, done) in missing.Select((item, i) => (item, i + 1)))
             {
-                found[item] = WithWeight(linears[item.Layer], trials.Weights[(item.Layer, item.Number)], () => comparison.Measure(model, cancellation));
+                found[item] = comparison.MeasureWith(model, item.Layer, trials.Weights[(item.Layer, item.Number)], cancellation);
                 cache.Add(item.Key, found[item]!);
                 progress?.Report(new RunProgress("measure", done, missing.Count));
             }
@@ -237,20 +236,6 @@ public sealed class LayerStudy : IDisposable
 
     /// <summary>Leaves every layer float, and calibrates as the studied recipes do.</summary>
     private Recipe AllFloat => new("float", [new RecipeRule("*", Weights: null)]) { Ptq = options.Recipes[0].Ptq };
-
-    private static Distance WithWeight(QuantizableLinear linear, QuantizedTensor weight, Func<Distance> measure)
-    {
-        var before = Conversion.ValuesOf(linear.Weight);
-        Conversion.CopyInto(linear.Weight, weight.Dequantize());
-        try
-        {
-            return measure();
-        }
-        finally
-        {
-            Conversion.CopyInto(linear.Weight, before);
-        }
-    }
 
     /// <summary>What a recipe says, whatever it is called and however it would be trained.</summary>
     private static string TextOf(Recipe recipe) => RecipeFile.ToJson(recipe with { Name = string.Empty, Qat = new QatSettings() });

@@ -1,5 +1,6 @@
 using Nibble.Artifacts;
 using Nibble.Recipes;
+using Nibble.Tests.Shared;
 
 namespace Nibble.Cli.Tests.Commands;
 
@@ -97,6 +98,51 @@ public sealed class MixCommandTests : IDisposable
         Assert.Equal(trained > 0 ? methods[0].GetProperty("steps").GetInt32() : recipe.Qat.Steps, recipe.Qat.Steps);
         Assert.Equal(trained > 0 ? trained : 7, QuantizedModelFile.Load(folder.At("out")).Layers.Count(layer => layer.WeightMethod == Method.Qat));
         Assert.Contains("Which layers to train", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_budget_of_bytes_names_the_nearest_too()
+    {
+        var run = await CommandRun.Of(Study("mix", "--budget", "1KB", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
+
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.Contains("no recipe meets the budget of 1000B: the nearest has 2 bits on average and ", run.Error, StringComparison.Ordinal);
+        Assert.Contains("with every layer as w2a16-g32-rtn has it", run.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.At("mixed.yaml")) || File.Exists(folder.At("mixed.html")));
+    }
+
+    [Fact]
+    public async Task A_budget_of_loss_names_the_nearest_too()
+    {
+        var run = await CommandRun.Of(
+            "mix", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--budget", "loss=0.1", "--bits", "2", "--algorithm", "rtn", "--context", "128", "--windows", "4",
+            "--rounds", "1", "--points", "0", "--cache", folder.At("cache"), "-o", folder.At("mixed.yaml"));
+
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.Contains("no recipe meets the budget of loss=0.1: the nearest loses ", run.Error, StringComparison.Ordinal);
+        Assert.Contains("nats with every layer as w2a16-g32-rtn has it; raise the budget, allow more bits with --bits or give another --algorithm", run.Error, StringComparison.Ordinal);
+        Assert.Empty(run.Output);
+        Assert.False(File.Exists(folder.At("mixed.yaml")) || File.Exists(folder.At("mixed.html")));
+    }
+
+    [Fact]
+    public async Task A_signal_cancels_with_130_and_leaves_only_the_measurements()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
+        var before = folder.Content().Keys.ToList();
+        string[] asked = Study("mix", "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn,gptq", "-o", folder.At("mixed.yaml"));
+        using var process = ChildProcess.Start(folder.Root, [.. asked, "--rounds", "1000000", "--points", "0"], new() { ["TMPDIR"] = folder.Root });
+        await process.ReadErrorUntil("measure ");
+        process.Signal(ChildProcess.Interrupt);
+        var (output, error) = await process.Finish();
+
+        Assert.Equal(ExitCode.Cancelled, process.ExitCode);
+        Assert.Empty(output);
+        Assert.Contains("cancelled; what is measured is kept, and the same command goes on from there", error, StringComparison.Ordinal);
+        Assert.All(folder.Content().Keys.Except(before), path => Assert.StartsWith("cache", path, StringComparison.Ordinal));
+
+        await CommandRun.Succeeds([.. asked, "--rounds", "0", "--points", "0"]);
+        Assert.True(File.Exists(folder.At("mixed.yaml")));
     }
 
     [Fact]

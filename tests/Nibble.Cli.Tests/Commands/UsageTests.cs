@@ -24,6 +24,13 @@ public sealed class UsageTests
     [InlineData("generate model -p x --temperature NaN", "--temperature is NaN", "nibble generate --help")]
     [InlineData("generate model -p x --temperature hot", "'hot'", "nibble generate --help")]
     [InlineData("generate model -p x --top-p 1.5", "--top-p is 1.5, expected above 0 and at most 1", "nibble generate --help")]
+    [InlineData("advise", "advise needs a MODEL, or --cost-of", "nibble advise --help")]
+    [InlineData("advise model", "advise MODEL needs a text", "nibble advise --help")]
+    [InlineData("advise model -d text --max-loss much", "--max-loss is much, expected a share such as 2%", "nibble advise --help")]
+    [InlineData("advise model -d text --max-loss 0%", "--max-loss is 0%", "nibble advise --help")]
+    [InlineData("advise model -d text --minutes 0", "--minutes is 0, expected above 0", "nibble advise --help")]
+    [InlineData("advise model -d text --engine exllama", "'exllama'", "nibble advise --help")]
+    [InlineData("advise --cost-of 9B", "'9B' is not one of 1B, 8B, 70B", "nibble advise --help")]
     [InlineData("compare --bits 9", "'9' is not a width from 2 to 8", "nibble compare --help")]
     [InlineData("compare --bits 1", "'1' is not a width from 2 to 8", "nibble compare --help")]
     [InlineData("compare --bits 4,4", "'4' is not a width from 2 to 8 that is named once", "nibble compare --help")]
@@ -52,7 +59,7 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 

@@ -205,6 +205,8 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Theory]
+    [InlineData(AdviceDocument.CurrentSchema, typeof(AdviceDocument))]
+    [InlineData(CostDocument.CurrentSchema, typeof(CostDocument))]
     [InlineData(EvalDocument.CurrentSchema, typeof(EvalDocument))]
     [InlineData(QuantizeDocument.CurrentSchema, typeof(QuantizeDocument))]
     [InlineData(EstimateDocument.CurrentSchema, typeof(EstimateDocument))]

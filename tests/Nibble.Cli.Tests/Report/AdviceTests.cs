@@ -1,4 +1,5 @@
 using Nibble.Cli.Report;
+using Nibble.Planning;
 using static Nibble.Cli.Tests.Report.FakeComparison;
 
 namespace Nibble.Cli.Tests.Report;

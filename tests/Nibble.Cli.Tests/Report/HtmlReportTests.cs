@@ -23,7 +23,7 @@ public class HtmlReportTests
         Assert.Equal(
             ["Results", "Quality, width and time", "Where the error sits", "Weights before and after", "What the variants write", "What was run", "How to read the numbers"],
             page.Descendants("h2").Select(heading => heading.Value));
-        Assert.Equal(3, page.Descendants("svg").Count(svg => Is(svg, "chart")));
+        Assert.Equal(4, page.Descendants("svg").Count(svg => Is(svg, "chart")));
         Assert.Equal(16, page.Descendants("svg").Count(svg => Is(svg, "histogram")));
         Assert.Equal(10, page.Descendants("blockquote").Count());
         Assert.All(page.Descendants("svg"), svg => Assert.False(string.IsNullOrEmpty(svg.Attribute("aria-label")?.Value)));

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Nibble.Planning;
 
 namespace Nibble.Torch.Models.Llama;
 
@@ -71,6 +72,10 @@ public sealed record LlamaConfig
 
     /// <summary>The longest sequence that the model takes: its positions, or its sliding window where that is shorter.</summary>
     public int MaxSequence => Math.Min(MaxPositions, SlidingWindow ?? MaxPositions);
+
+    /// <summary>The sizes that costs depend on.</summary>
+    /// <param name="name">What to call the model.</param>
+    public ModelShape ShapeOf(string name) => new(name, Layers, HiddenSize, IntermediateSize, KeyValueHeads * HeadSize, VocabularySize, TiedHead) { Query = Heads * HeadSize };
 
     /// <summary>Reads a <c>config.json</c>.</summary>
     /// <param name="json">Its text.</param>

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 
-namespace Nibble.Cli.Comparison;
+namespace Nibble.Torch;
 
 /// <summary>The most memory that the process holds between two moments, sampled: the system keeps only the peak of the whole process.</summary>
-internal sealed class PeakMemory : IDisposable
+public sealed class PeakMemory : IDisposable
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
     private readonly Timer timer;
@@ -21,8 +21,10 @@ internal sealed class PeakMemory : IDisposable
         }
     }
 
+    /// <summary>Begins to watch.</summary>
     public static PeakMemory Watch() => new();
 
+    /// <inheritdoc/>
     public void Dispose() => timer.Dispose();
 
     private void Sample()

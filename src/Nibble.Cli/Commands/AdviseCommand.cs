@@ -1,0 +1,178 @@
+using System.CommandLine;
+using System.Globalization;
+using Nibble.Cli.Rendering;
+using Nibble.Cli.Report;
+using Nibble.Planning;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Planning;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble advise</c>: says which road a model needs, from a probe of bounded time.</summary>
+internal static class AdviseCommand
+{
+    private const string ReportName = "report.html";
+    private const string DocumentName = "advise.json";
+    private const double ProbeMinutes = 2;
+
+    /// <summary>Share of the training text that is scored on where no other text is given.</summary>
+    private const double HeldOutShare = 0.1;
+
+    private static readonly int[] DefaultWidths = [8, 4, 3, 2];
+
+    public static Command Create(CommandHost host)
+    {
+        var options = new AdviseOptions();
+        var command = new Command("advise", "Say whether a model needs PTQ or QAT, at how many bits, and at what price: by a probe of bounded time.");
+        options.AddTo(command);
+        command.SetAction(parsed => parsed.GetValue(options.CostOf) is { Length: > 0 } ? ShowCosts(host, options, parsed) : Advise(host, options, parsed));
+        return command;
+    }
+
+    private static int ShowCosts(CommandHost host, AdviseOptions options, ParseResult parsed)
+    {
+        var table = CostTable.Of(options.Hardware(parsed), options.Shapes(parsed), options.Widths(parsed) ?? [4], options.TrainingSteps(parsed));
+        if (parsed.GetValue(options.Json))
+        {
+            host.WriteJson(CostDocument.Of(table), CliJson.Default.CostDocument);
+        }
+        else
+        {
+            table.Write(host.Console);
+        }
+
+        return ExitCode.Done;
+    }
+
+    private static int Advise(CommandHost host, AdviseOptions options, ParseResult parsed)
+    {
+        var folder = parsed.GetValue(options.Output);
+        if (folder is not null)
+        {
+            QuantizeOutput.RequireAbsent(folder);
+        }
+
+        CommandHost.StartTorch(parsed.GetValue(options.Threads));
+        using var model = LoadedModel.Open(parsed.GetValue(options.Model)!);
+        var (text, heldOut) = Texts(options, parsed, model);
+        var asked = Ask(options, parsed, model, text, heldOut);
+        var constraints = asked.Constraints;
+        var request = new AdviceRequest(
+            model.Name,
+            model.Bytes,
+            text is null ? "no text" : $"{text.Name} ({Numbers.Count(text.Ids.Length)} tokens)",
+            $"{heldOut.Name}{(parsed.GetValue(options.EvalData) is null ? ", its last tenth" : "")}",
+            constraints,
+            asked.ProbeSeconds,
+            asked.Tolerance,
+            CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
+        host.Warn($"may use {AdviceText.MayUse(request)}; scores on {request.HeldOut}; probes for at most {Numbers.Duration(request.ProbeSeconds)}");
+        var result = host.WithProgress(progress => Advisor.Run(asked, progress, host.Cancellation));
+        var document = AdviceDocument.Of(result, request);
+        if (folder is not null)
+        {
+            AdviceReport.WriteFolder(folder, result, request, document, ReportName, DocumentName);
+        }
+
+        if (parsed.GetValue(options.Json))
+        {
+            host.WriteJson(document, CliJson.Default.AdviceDocument);
+        }
+        else
+        {
+            Write(host, result, request, folder);
+        }
+
+        return result.Decision.Recommended is null ? ExitCode.NoSolution : ExitCode.Done;
+    }
+
+    private static AdvisorOptions Ask(AdviseOptions options, ParseResult parsed, LoadedModel model, TokenizedText? text, TokenizedText heldOut)
+    {
+        var engine = Engines.ByName[parsed.GetValue(options.Engine)!];
+        var steps = parsed.GetValue(options.Steps);
+        var candidates = (options.Widths(parsed) ?? DefaultWidths)
+            .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize) ?? 32, engine))
+            .Concat((parsed.GetValue(options.Recipes) ?? []).Select(Candidate.Load))
+            .Select(candidate => candidate with { Recipe = candidate.Recipe with { Qat = candidate.Recipe.Qat with { Steps = steps ?? candidate.Recipe.Qat.Steps } } })
+            .ToList();
+        var loss = parsed.GetValue(options.MaxLoss);
+        var (source, data) = (parsed.GetValue(options.Model)!, parsed.GetValue(options.Data));
+        return new AdvisorOptions(model, text, heldOut, candidates)
+        {
+            Constraints = new Constraints
+            {
+                Seconds = 60 * parsed.GetValue(options.Minutes),
+                MemoryBytes = parsed.GetValue(options.Memory) is { } megabytes ? (long)(megabytes * 1e6) : null,
+                Loss = loss,
+                CalibrationTokens = text is null ? 0 : parsed.GetValue(options.CalibrationTokens),
+                MayTrain = text is not null && !parsed.GetValue(options.NoTrainingData),
+                Engine = engine,
+            },
+            Tolerance = loss ?? Thresholds.SmallLoss,
+            ProbeSeconds = 60 * (parsed.GetValue(options.ProbeMinutes) ?? ProbeMinutes),
+            Context = EvalCommand.WindowLength(parsed.GetValue(options.Context), model),
+            Windows = parsed.GetValue(options.Windows) ?? new AdvisorOptions(model, text, heldOut, candidates).Windows,
+            Seed = parsed.GetValue(options.Seed),
+            Command = (candidate, trained) => CommandOf(candidate, trained, source, data, model.Name, parsed.GetValue(options.CalibrationTokens) is not null),
+        };
+    }
+
+    /// <summary>The command that makes an option.</summary>
+    private static string CommandOf(Candidate candidate, int steps, string source, string? data, string name, bool limited)
+    {
+        List<string> words = [candidate.Trains ? "qat" : "ptq", source, "--recipe", candidate.Source];
+        if (candidate.NeedsData)
+        {
+            words.AddRange(["--data", data ?? SelfText.Name]);
+        }
+
+        if (candidate is { Trains: false, NeedsData: true } && limited)
+        {
+            words.AddRange(["--windows", Invariant(candidate.Recipe.Ptq.Windows), "--length", Invariant(candidate.Recipe.Ptq.SequenceLength)]);
+        }
+
+        if (candidate.Trains)
+        {
+            words.AddRange(["--steps", Invariant(steps)]);
+        }
+
+        return CommonOptions.CommandLine([.. words, "--output", $"{name}-{candidate.Recipe.Name}{(candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : "")}"]);
+    }
+
+    private static string Invariant(int number) => number.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>The text to learn from and the one to score on: the end of the first where no other is given.</summary>
+    private static (TokenizedText? Text, TokenizedText HeldOut) Texts(AdviseOptions options, ParseResult parsed, LoadedModel model)
+    {
+        var text = parsed.GetValue(options.Data) is { } path ? TokenizedText.Read(path, model.Tokenizer) : null;
+        if (parsed.GetValue(options.EvalData) is { } scored)
+        {
+            return (text, TokenizedText.Read(scored, model.Tokenizer));
+        }
+
+        var cut = (int)(text!.Ids.Length * (1 - HeldOutShare));
+        return (text with { Ids = text.Ids[..cut] }, text with { Ids = text.Ids[cut..] });
+    }
+
+    private static void Write(CommandHost host, AdvisorResult result, AdviceRequest request, string? folder)
+    {
+        AdviceTable.Write(result, host.Console);
+        host.Output.WriteLine();
+        host.Output.WriteLine(AdviceText.Headline(result));
+        foreach (var sentence in AdviceText.Sentences(result, request))
+        {
+            host.Output.WriteLine(sentence);
+        }
+
+        if (result.Decision.Recommended is { } option)
+        {
+            host.Output.WriteLine(option.Command);
+        }
+
+        if (folder is not null)
+        {
+            host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder, ReportName))}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+using System.CommandLine;
+using System.Globalization;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
+using Nibble.Torch.Planning;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary>What <c>nibble advise</c> takes.</summary>
+internal sealed class AdviseOptions
+{
+    public Argument<string?> Model { get; } = new("MODEL") { Description = "A Hugging Face folder; may be left out with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
+
+    public Option<string?> Data { get; } = new("--data", "-d") { Description = "Text to calibrate and train on; without it, only what needs no text is allowed." };
+
+    public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out text to score on; the last tenth of --data when not given." };
+
+    public Option<int[]> Bits { get; } = CommonOptions.Widths("--bits", "Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.", "4,3", "-b");
+
+    public Option<int> Activations { get; } = CommonOptions.Activations();
+
+    public Option<int?> GroupSize { get; } = CommonOptions.GroupSize();
+
+    public Option<string[]> Recipes { get; } = new("--recipes")
+    {
+        Description = "Further recipes to weigh, presets or files such as what mix wrote, with commas between them.",
+        CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
+    };
+
+    public Option<int?> Steps { get; } = CommonOptions.Steps("the recipe's number");
+
+    public Option<double?> Minutes { get; } = new Option<double?>("--minutes") { Description = "Minutes that making the model may take; any when not given." }.Within(value => value > 0, "above 0");
+
+    public Option<double?> Memory { get; } = new Option<double?>("--memory") { Description = "Megabytes of memory that making it may take; any when not given." }.Within(value => value > 0, "above 0");
+
+    public Option<double?> MaxLoss { get; } = new("--max-loss") { Description = "The most that may be lost against float: a share of the perplexity such as 2%, or nats such as 0.02.", CustomParser = ParseLoss };
+
+    public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "The text may be calibrated on, not trained on." };
+
+    public Option<int?> CalibrationTokens { get; } = CommonOptions.AtLeast("--calibration-tokens", 0, "Tokens of the text to calibrate on at most; what recipes take when not given.");
+
+    public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. Engines.ByName.Keys]);
+
+    public Option<double?> ProbeMinutes { get; } = new Option<double?>("--probe-minutes") { Description = "Minutes that the probe takes at most; 2 when not given." }.Within(value => value > 0, "above 0");
+
+    public Option<int?> Context { get; } = CommonOptions.Context();
+
+    public Option<int?> Windows { get; } = CommonOptions.AtLeast("--windows", 2, "Held-out windows at most; 40 when not given.");
+
+    public Option<string?> CostOf { get; } = new("--cost-of") { Description = $"Instead of advice, the cost of each road for models of these sizes, from {string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, with commas between them." };
+
+    public Option<double?> Flops { get; } = new Option<double?>("--flops") { Description = "With --cost-of: TFLOP/s of the machine; this one's, measured, when not given." }.Within(value => value > 0, "above 0");
+
+    public Option<double?> Bandwidth { get; } = new Option<double?>("--bandwidth") { Description = "With --cost-of: GB/s of its memory; this one's, measured, when not given." }.Within(value => value > 0, "above 0");
+
+    public Option<string?> Output { get; } = new("--output", "-o") { Description = "A new folder for report.html and advise.json." };
+
+    public Option<long> Seed { get; } = CommonOptions.Seed();
+
+    public Option<int?> Threads { get; } = CommonOptions.Threads();
+
+    public Option<bool> Json { get; } = CommonOptions.Json();
+
+    public void AddTo(Command command)
+    {
+        command.Add(Model);
+        foreach (Option option in (Option[])[Data, EvalData, Bits, Activations, GroupSize, Recipes, Steps, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, CostOf, Flops, Bandwidth, Output, Seed, Threads, Json])
+        {
+            command.Add(option);
+        }
+
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(CostOf) is { } sizes)
+            {
+                if (sizes.Split(',').FirstOrDefault(size => ModelShape.Known.All(shape => shape.Name != size)) is { } unknown)
+                {
+                    result.AddError($"--cost-of: '{unknown}' is not one of {string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}.");
+                }
+            }
+            else if (result.GetValue(Model) is null)
+            {
+                result.AddError("advise needs a MODEL, or --cost-of.");
+            }
+            else if (result.GetValue(Data) is null && result.GetValue(EvalData) is null)
+            {
+                result.AddError("advise MODEL needs a text: --data to calibrate and train on, --eval-data to score on, or both.");
+            }
+        });
+    }
+
+    /// <summary>The widths asked for; null where none were.</summary>
+    public int[]? Widths(ParseResult parsed) => parsed.GetValue(Bits) is { Length: > 0 } asked ? asked : null;
+
+    /// <summary>The machine that costs are told for.</summary>
+    public Hardware Hardware(ParseResult parsed)
+    {
+        if (parsed.GetValue(Flops) is { } flops && parsed.GetValue(Bandwidth) is { } bandwidth)
+        {
+            return new Hardware(flops * 1e12, bandwidth * 1e9);
+        }
+
+        CommandHost.StartTorch(parsed.GetValue(Threads));
+        var machine = MachineSpeed.Measure();
+        return machine with
+        {
+            Flops = parsed.GetValue(Flops) * 1e12 ?? machine.Flops,
+            Bandwidth = parsed.GetValue(Bandwidth) * 1e9 ?? machine.Bandwidth,
+        };
+    }
+
+    /// <summary>The sizes that costs are told for: those named, and the model's where one is given.</summary>
+    public IReadOnlyList<ModelShape> Shapes(ParseResult parsed)
+    {
+        var named = parsed.GetValue(CostOf)!.Split(',').Select(size => ModelShape.Known.First(shape => shape.Name == size));
+        if (parsed.GetValue(Model) is not { } folder)
+        {
+            return [.. named];
+        }
+
+        using var checkpoint = LlamaCheckpoint.Open(folder);
+        return [checkpoint.Config.ShapeOf(checkpoint.Name), .. named];
+    }
+
+    /// <summary>How training is counted: the preset's settings.</summary>
+    public QatSettings TrainingSteps(ParseResult parsed) => new() { Steps = parsed.GetValue(Steps) ?? new QatSettings().Steps };
+
+    private static double? ParseLoss(System.CommandLine.Parsing.ArgumentResult result)
+    {
+        var word = result.Tokens[0].Value;
+        var percent = word.EndsWith('%');
+        if (double.TryParse(percent ? word[..^1] : word, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value > 0 && double.IsFinite(value))
+        {
+            return percent ? Math.Log(1 + (value / 100)) : value;
+        }
+
+        result.AddError($"--max-loss is {word}, expected a share such as 2% or nats such as 0.02, above 0.");
+        return null;
+    }
+}

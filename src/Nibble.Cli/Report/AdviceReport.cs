@@ -1,0 +1,134 @@
+using System.Text.Json;
+using System.Xml.Linq;
+using Nibble.Cli.Rendering;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Planning;
+using static Nibble.Cli.Report.Html;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>The report of an advice: the decision first, then what stands behind it.</summary>
+internal static class AdviceReport
+{
+    /// <summary>Writes a new folder with the report and its data; it appears whole.</summary>
+    public static void WriteFolder(string folder, AdvisorResult result, AdviceRequest request, AdviceDocument document, string reportName, string documentName)
+    {
+        var work = $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
+        Directory.CreateDirectory(work);
+        try
+        {
+            HtmlPage.Write(Path.Combine(work, reportName), Render(result, request));
+            File.WriteAllText(Path.Combine(work, documentName), JsonSerializer.Serialize(document, CliJson.Default.AdviceDocument) + "\n");
+            Directory.Move(work, folder);
+        }
+        finally
+        {
+            if (Directory.Exists(work))
+            {
+                Directory.Delete(work, recursive: true);
+            }
+        }
+    }
+
+    /// <summary>The report's HTML.</summary>
+    public static string Render(AdvisorResult result, AdviceRequest request)
+    {
+        var costs = CostTable.Of(result.Machine, [result.Shape, .. ModelShape.Known], [4], new QatSettings());
+        return HtmlPage.Render(
+            $"{request.Model}: advice by Nibble",
+            [
+                E(
+                    "header",
+                    E("p", Class("kicker"), "PTQ or QAT? · ", E("bdi", request.Model)),
+                    E("h1", Typeset(AdviceText.Headline(result))),
+                    AdviceText.Sentences(result, request).Select(sentence => E("p", Class("summary"), Typeset(sentence))),
+                    result.Decision.Recommended is { } option ? E("pre", Class("scroll"), A("tabindex", "0"), E("code", option.Command)) : null),
+                E(
+                    "main",
+                    E("section", E("h2", "Size and loss"), E("div", Class("charts"), Pareto(result), Curves(result))),
+                    Layers(result),
+                    E("section", E("h2", "Options"), OptionsTable(result), Excluded(result)),
+                    E(
+                        "section",
+                        E("h2", "What each road would cost larger models on this machine"),
+                        Table(CostTable.Columns, costs.Rows.Select(row => ((string?)null, CostTable.Cells(row))), 2, "Costs"),
+                        E("p", Class("note"), Typeset($"By formula, on {costs.Described}. {CostTable.Formula}"))),
+                    E(
+                        "section",
+                        E("h2", "What was asked and done"),
+                        E(
+                            "dl", Class("facts"),
+                            Fact("May use", AdviceText.MayUse(request)),
+                            Fact("Scored on", $"{request.HeldOut}: {Numbers.Count(result.Tokens)} tokens in {Numbers.Count(result.Windows)} windows; float {Numbers.Perplexity(Math.Exp(result.FloatLoss))} perplexity"),
+                            Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} threads"),
+                            Fact("Intervals", "should hold the true value nine times in ten. Measured: from the spread over windows. Extrapolated: from how well shorter trainings tell longer ones. Typical: not tried, what is usual.")),
+                        E("p", "To repeat it:"),
+                        E("pre", Class("scroll"), A("tabindex", "0"), E("code", request.CommandLine)))),
+            ]);
+    }
+
+    private static XElement? Pareto(AdvisorResult result) => ParetoChart.Render(
+        result.Options.Select(option => new ParetoPoint(option.Road.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
+        "What each option would lose, and how large it would be.");
+
+    private static XElement? Curves(AdvisorResult result)
+    {
+        var curves = result.Curves.Where(curve => curve.Points.All(point => double.IsFinite(point.Loss))).ToList();
+        if (curves.Count == 0)
+        {
+            return null;
+        }
+
+        var foretold = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
+        var losses = ChartScale.Loss([0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
+        var steps = ChartScale.Logarithmic(curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
+        var chart = new SvgChart(steps, losses, "steps of a training, logarithmic", "loss against float, nats", SvgChart.RoomFor(curves.Select(curve => curve.Name)));
+        foreach (var curve in curves)
+        {
+            var style = result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float";
+            List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];
+            chart.Line(style, points);
+            points.ForEach(point => chart.Dot(style, point));
+            if (foretold.Find(option => option.Name == curve.Name) is { } end)
+            {
+                chart.Link(points[^1], new ChartPoint(end.Steps, end.Loss.Value));
+                chart.Dot(style, new ChartPoint(end.Steps, end.Loss.Value));
+            }
+
+            chart.Label(style, curve.Name, points[^1]);
+        }
+
+        return E(
+            "figure",
+            E("figcaption", E("strong", "Short trainings."), " Each dot is a training of that length with a whole schedule, scored on held-out text; a thin line leads to what is foretold."),
+            chart.Render("Loss against float over the steps of short trainings, and the losses foretold for the full length."));
+    }
+
+    private static XElement? Layers(AdvisorResult result) => result.Sensitivity.Count == 0 ? null : E(
+        "section",
+        E("h2", "Where the loss comes from"),
+        E("p", "One layer at a time by round to nearest, a few windows: which layers a mix of widths would give more bits."),
+        SensitivityReport.Map([.. result.Sensitivity.Select(item => (item.Layer, item.Change, item.Distance.Divergence))]));
+
+    private static XElement OptionsTable(AdvisorResult result) => Table(
+        AdviceTable.Columns,
+        result.Decision.Ranked.Select(option => (option == result.Decision.Recommended ? "best" : (string?)null, AdviceTable.Cells(option))),
+        AdviceTable.TextColumns,
+        "Options");
+
+    private static XElement? Excluded(AdvisorResult result) => result.Decision.RuledOut.Count == 0 ? null : E(
+        "dl", Class("facts"), result.Decision.RuledOut.Select(item => Fact(item.Option.Name, string.Join("; ", item.Broken.Select(broken => broken.Reason)))));
+
+    private static XElement Table(IReadOnlyList<string> columns, IEnumerable<(string? Style, IReadOnlyList<string> Cells)> rows, int words, string label) => E(
+        "div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", label),
+        E(
+            "table", Class("results"),
+            E("thead", E("tr", columns.Select((column, i) => E("th", A("scope", "col"), i < words ? null : Class("number"), column)))),
+            E("tbody", rows.Select(row => E(
+                "tr",
+                row.Style is { } style ? Class(style) : null,
+                row.Cells.Select((cell, i) => i == 0 ? E("th", A("scope", "row"), E("bdi", cell)) : E("td", i < words ? null : Class("number"), Typeset(cell))))))));
+
+    private static XElement Fact(string name, string text) => E("div", E("dt", E("bdi", name)), E("dd", Typeset(text)));
+}

@@ -1,0 +1,56 @@
+using Nibble.Planning;
+using Nibble.Torch.Planning;
+using Spectre.Console;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>The options as a table, for the terminal and for the report.</summary>
+internal static class AdviceTable
+{
+    /// <summary>Headings; the first two hold words.</summary>
+    public static IReadOnlyList<string> Columns { get; } = ["option", "evidence", "loss", "from", "to", "perplexity", "time", "memory", "size", "tokens"];
+
+    /// <summary>How many of <see cref="Columns"/> hold words.</summary>
+    public const int TextColumns = 2;
+
+    /// <summary>An option's cells, one for each of <see cref="Columns"/>.</summary>
+    public static IReadOnlyList<string> Cells(PlannedOption option) =>
+    [
+        option.Name,
+        AdviceText.Word(option.Evidence),
+        Numbers.Loss(option.Loss.Value),
+        Numbers.Loss(option.Loss.Low),
+        Numbers.Loss(option.Loss.High),
+        Numbers.Change(option.Loss.Value),
+        Numbers.Duration(option.Seconds),
+        Numbers.Bytes(option.PeakBytes),
+        Numbers.Bytes(option.Bytes),
+        Numbers.Count(option.Tokens),
+    ];
+
+    /// <summary>Writes the allowed options, best first, and what rules the others out.</summary>
+    public static void Write(AdvisorResult result, IAnsiConsole console)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        for (var column = 0; column < Columns.Count; column++)
+        {
+            table.AddColumn(new TableColumn(new Text(Columns[column])) { Alignment = column < TextColumns ? Justify.Left : Justify.Right, NoWrap = column > 0 });
+        }
+
+        foreach (var option in result.Decision.Ranked)
+        {
+            var style = option == result.Decision.Recommended ? new Style(decoration: Decoration.Bold) : Style.Plain;
+            table.AddRow(Cells(option).Select(cell => new Text(cell, style)));
+        }
+
+        if (result.Decision.Ranked.Count > 0)
+        {
+            console.Write(table);
+        }
+
+        foreach (var item in result.Decision.RuledOut)
+        {
+            console.WriteLine($"ruled out: {item.Option.Name} {string.Join("; it ", item.Broken.Select(broken => broken.Reason))}");
+        }
+    }
+}

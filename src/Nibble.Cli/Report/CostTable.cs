@@ -1,0 +1,65 @@
+using System.Globalization;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Spectre.Console;
+
+namespace Nibble.Cli.Report;
+
+/// <summary>A road's cost for a model of some size.</summary>
+internal sealed record CostRow(string Size, long Parameters, string Road, double Flops, double Seconds, double PeakBytes, long Tokens);
+
+/// <summary>What each road costs models of some sizes on a machine, by the formulas of <see cref="RoadCost"/>.</summary>
+internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
+{
+    /// <summary>The formulas in words, as docs/advisor.md has them.</summary>
+    public const string Formula =
+        "seconds = FLOP / (FLOP/s x efficiency) + bytes / (bytes/s). For T tokens, W weights in linear layers and V in the head: a forward pass is T (2 (W + V) + 4 blocks x channels x length) FLOP; "
+        + "training is 3 of them and 28 bytes a parameter and 24 a weight each step; GPTQ is 2 passes (GPTAQ 3) without the head, and for each input of c columns read by r rows 2 T c^2 + c^3 / 3 + r c^2 (GPTAQ's first and last twice).";
+
+    /// <summary>Headings of the rows.</summary>
+    public static IReadOnlyList<string> Columns { get; } = ["model", "road", "PFLOP", "time", "memory", "tokens"];
+
+    public static CostTable Of(Hardware machine, IReadOnlyList<ModelShape> shapes, IReadOnlyList<int> widths, QatSettings training) => new(
+        machine,
+        [
+            .. shapes.SelectMany(shape => widths.SelectMany(bits => Roads(shape, bits)).Append(Training(shape, training))
+                .Select(road => new CostRow(shape.Name, shape.Parameters, road.Name, road.Cost.Flops, road.Cost.Seconds(machine), road.Cost.PeakBytes, road.Cost.Tokens))),
+        ]);
+
+    /// <summary>A row's texts, one for each of <see cref="Columns"/>.</summary>
+    public static IReadOnlyList<string> Cells(CostRow row) =>
+        [row.Size, row.Road, Numbers.Plain(Math.Round(row.Flops / 1e15, 3)), Numbers.Duration(row.Seconds), Numbers.Bytes((long)row.PeakBytes), Numbers.Count(row.Tokens)];
+
+    /// <summary>The machine in words.</summary>
+    public string Described => string.Create(CultureInfo.InvariantCulture, $"{Machine.Flops / 1e12:0.###} TFLOP/s, of which whole runs reach {Machine.Efficiency:0%}; {Machine.Bandwidth / 1e9:0.#} GB/s");
+
+    public void Write(IAnsiConsole console)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        foreach (var column in Columns)
+        {
+            table.AddColumn(new TableColumn(new Text(column)) { Alignment = table.Columns.Count < 2 ? Justify.Left : Justify.Right });
+        }
+
+        foreach (var row in Rows)
+        {
+            table.AddRow(Cells(row).Select(cell => new Text(cell)));
+        }
+
+        console.Write(table);
+        console.WriteLine($"on {Described}");
+        console.WriteLine(Formula);
+    }
+
+    private static IEnumerable<(string Name, RoadCost Cost)> Roads(ModelShape shape, int bits)
+    {
+        var ptq = new PtqSettings();
+        var tokens = (long)ptq.Windows * ptq.SequenceLength;
+        yield return ($"ptq, {bits} bits, round to nearest", RoadCost.RoundToNearest(shape, bits));
+        yield return ($"ptq, {bits} bits, gptq", RoadCost.Gptq(shape, bits, tokens, ptq.SequenceLength, asymmetric: false));
+        yield return ($"ptq, {bits} bits, gptaq", RoadCost.Gptq(shape, bits, tokens, ptq.SequenceLength, asymmetric: true));
+    }
+
+    private static (string Name, RoadCost Cost) Training(ModelShape shape, QatSettings training) =>
+        ($"qat, {training.Steps} steps", RoadCost.Training(shape, training.Steps, training.BatchSize, training.SequenceLength));
+}

@@ -1,0 +1,80 @@
+using Nibble.Artifacts;
+using Nibble.Planning;
+using Nibble.Torch.Models;
+
+namespace Nibble.Torch.Planning;
+
+/// <summary>A quick look at what each layer costs alone, on as many windows as there is time for: where the loss of a width comes from.</summary>
+/// <param name="options">What may be used.</param>
+/// <param name="budget">The time left.</param>
+internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budget)
+{
+    /// <summary>More windows would tell the order of layers no better.</summary>
+    private const int MostWindows = 8;
+
+    /// <summary>How much longer than planned it may take: warming up and a busy machine cost a multiple.</summary>
+    private const double Patience = 3;
+
+    private readonly List<LayerDistance> measured = [];
+    private bool isTooSlow;
+
+    /// <summary>The layers of each width that was looked at, in the order of the calls.</summary>
+    public IReadOnlyList<LayerDistance> Measured => measured;
+
+    /// <summary>Puts the layers of a quantized model into the float model one at a time, window by window. Where there is no time for a window of all layers, nothing is kept, and nothing tried again.</summary>
+    /// <param name="candidate">What the quantized model is, by round to nearest: what other algorithms do to a layer counts on the layers before it.</param>
+    /// <param name="quantized">The quantized model.</param>
+    /// <param name="seconds">Seconds it should take.</param>
+    public void Run(Candidate candidate, QuantizedModel quantized, double seconds)
+    {
+        if (isTooSlow)
+        {
+            return;
+        }
+
+        var passes = new List<Distance[]>();
+        budget.Try(
+            candidate.Name,
+            Patience * seconds,
+            (progress, stop) =>
+            {
+                var began = options.Clock();
+                using var model = LoadedModel.Open(options.Source.Folder);
+                var last = 0d;
+                for (var window = 0; window < Math.Min(MostWindows, options.HeldOut.WindowCount(options.Context)) && (window == 0 || options.Clock() - began + last < seconds); window++)
+                {
+                    var start = options.Clock();
+                    passes.Add(Pass(model, quantized, window, progress, stop));
+                    last = options.Clock() - start;
+                }
+            },
+            out _);
+        isTooSlow = passes.Count == 0;
+        if (!isTooSlow)
+        {
+            measured.AddRange(quantized.Layers.Select((layer, i) => new LayerDistance(layer.Name, candidate.Recipe.Name, Mean([.. passes.Select(pass => pass[i])]))));
+        }
+    }
+
+    /// <summary>Measures all layers on one window.</summary>
+    private Distance[] Pass(LoadedModel model, QuantizedModel quantized, int window, IProgress<RunProgress> progress, CancellationToken stop)
+    {
+        var from = window * options.Context;
+        using var comparison = new FloatComparison(options.Source.Model, options.HeldOut with { Ids = options.HeldOut.Ids[from..(from + options.Context)] }, options.Context);
+        var found = new Distance[quantized.Layers.Count];
+        for (var i = 0; i < found.Length; i++)
+        {
+            var layer = quantized.Layers[i];
+            found[i] = comparison.MeasureWith(model.Model, layer.Name, layer.Weight, stop);
+            progress.Report(new RunProgress("sensitivity", i + 1, found.Length));
+        }
+
+        return found;
+    }
+
+    private static Distance Mean(IReadOnlyList<Distance> windows)
+    {
+        var (loss, divergence) = (Estimate.OfMean([.. windows.Select(window => window.Loss)]), Estimate.OfMean([.. windows.Select(window => window.Divergence)]));
+        return windows.Count == 1 ? windows[0] : new Distance(loss.Value, loss.StandardError, divergence.Value, divergence.StandardError);
+    }
+}

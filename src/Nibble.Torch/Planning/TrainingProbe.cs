@@ -1,0 +1,179 @@
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Qat;
+
+namespace Nibble.Torch.Planning;
+
+/// <summary>Short trainings of the options that train and of the float control, each with a whole schedule, at a quarter, a half and all of the length there is time for.</summary>
+/// <param name="options">What may be used.</param>
+/// <param name="budget">The time left.</param>
+/// <param name="differences">Scores a model: its losses over the float model's, window by window.</param>
+/// <param name="isEnough">Whether PTQ at a width loses so little that training there need not be tried.</param>
+internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<LlamaModel, double[]> differences, Func<int, bool> isEnough)
+{
+    /// <summary>Steps that tell how long a step takes; what they train is thrown away.</summary>
+    private const int TimedSteps = 4;
+
+    /// <summary>A training shorter than this tells nothing.</summary>
+    private const int LeastSteps = 8;
+
+    /// <summary>Share of the time left that is planned for: the rest is for steps that take longer than those before.</summary>
+    private const double Planned = 0.85;
+
+    private const string ControlName = "float control";
+
+    private readonly Dictionary<Candidate, SortedList<int, ShortRun>> runs = [];
+    private readonly SortedList<int, ShortRun> control = [];
+
+    /// <summary>Losses of the control by its length; empty where nothing was trained.</summary>
+    public IReadOnlyList<LengthPoint> Control => Points(control);
+
+    /// <summary>All curves, the control's first.</summary>
+    public IReadOnlyList<ProbeCurve> Curves =>
+        control.Count == 0 ? [] : [new ProbeCurve(ControlName, Control), .. runs.Select(item => new ProbeCurve(item.Key.Name, Points(item.Value)))];
+
+    /// <summary>Seconds of a step of the control, for options that could not be tried; null where nothing was trained.</summary>
+    public double? ControlStep { get; private set; }
+
+    /// <summary>The gaps between an option and the control, by length; empty where it was not tried.</summary>
+    public IReadOnlyList<LengthPoint> Gaps(Candidate candidate) => !runs.TryGetValue(candidate, out var own) ? [] :
+        [.. own.Select(item => Point(item.Key, [.. item.Value.Differences.Zip(control[item.Key].Differences, (loss, reference) => loss - reference)]))];
+
+    /// <summary>Whether a training had as many steps as asked; then it gives its loss, else null.</summary>
+    public Estimate? Measured(Candidate candidate, int steps) =>
+        runs.TryGetValue(candidate, out var own) && own.TryGetValue(steps, out var run) ? Estimate.OfMean(run.Differences) : null;
+
+    /// <summary>Seconds before the first step, where a hybrid solves, seconds of a step, and the most memory the process held; null where the option was not tried.</summary>
+    public (double Setup, double Step, long PeakBytes)? Cost(Candidate candidate) =>
+        runs.TryGetValue(candidate, out var own) ? (own.Values[^1].Setup, own.Values[^1].Seconds / own.Keys[^1], own.Values.Max(run => run.PeakBytes)) : null;
+
+    /// <summary>How an option trains on this model.</summary>
+    public static QatSettings Settings(Candidate candidate, LoadedModel source) =>
+        candidate.Recipe.Qat with { SequenceLength = Math.Min(candidate.Recipe.Qat.SequenceLength, source.Model.Config.MaxSequence) };
+
+    /// <summary>Trains what there is time for.</summary>
+    /// <param name="candidates">The options that train.</param>
+    public void Run(IReadOnlyList<Candidate> candidates)
+    {
+        if (candidates.Count == 0)
+        {
+            return;
+        }
+
+        // The control trains as the widest option does, whose rates differ least from those of float training.
+        var reference = Settings(candidates.MaxBy(candidate => candidate.Bits)!, options.Source);
+        if (Train(null, reference with { Steps = Math.Min(TimedSteps, reference.Steps) }, budget.Remaining) is not { } timed)
+        {
+            return;
+        }
+
+        ControlStep = timed.Seconds / Math.Min(TimedSteps, reference.Steps);
+        var (tried, lengths) = Plan(candidates, reference.Steps, isEnough);
+        if (tried.Count < candidates.Count && lengths.Count > 0 && TrainControl(reference, lengths[0]) && control.Values[^1].Differences.Average() < -Thresholds.UsableLoss)
+        {
+            // The float model does not fit the text, so that PTQ is not enough after all.
+            (tried, lengths) = Plan(candidates, reference.Steps, _ => false);
+        }
+
+        foreach (var steps in lengths)
+        {
+            if (!TrainControl(reference, steps))
+            {
+                return;
+            }
+
+            foreach (var candidate in tried)
+            {
+                if (Train(candidate, Settings(candidate, options.Source) with { Steps = steps }, budget.Remaining) is { } run)
+                {
+                    (runs.TryGetValue(candidate, out var own) ? own : runs[candidate] = []).Add(steps, run);
+                }
+            }
+        }
+    }
+
+    /// <summary>Trains the float control for a number of steps, unless that is done; whether there was time.</summary>
+    private bool TrainControl(QatSettings settings, int steps)
+    {
+        if (!control.ContainsKey(steps) && Train(null, settings with { Steps = steps }, budget.Remaining) is { } floating)
+        {
+            control.Add(steps, floating);
+            ControlStep = floating.Seconds / steps;
+        }
+
+        return control.ContainsKey(steps);
+    }
+
+    /// <summary>What to train, and how long: all of it in full where that fits, else shortly, without the widths that need no training, and as many of the others as fit, most bits first.</summary>
+    /// <param name="candidates">The options that train.</param>
+    /// <param name="full">Steps of the whole training.</param>
+    /// <param name="needless">Whether a width needs no training.</param>
+    private (IReadOnlyList<Candidate> Tried, IReadOnlyList<int> Lengths) Plan(IReadOnlyList<Candidate> candidates, int full, Func<int, bool> needless)
+    {
+        if (Affordable(candidates.Count) >= full)
+        {
+            return (candidates, [full]);
+        }
+
+        List<Candidate> tried = [.. candidates.Where(candidate => !needless(candidate.Bits)).OrderByDescending(candidate => candidate.Bits)];
+        while (tried.Count > 1 && Affordable(tried.Count) < LeastSteps)
+        {
+            tried.RemoveAt(tried.Count - 1);
+        }
+
+        return (tried, Affordable(tried.Count) >= full ? [full] : Lengths((int)Affordable(tried.Count)));
+
+        double Affordable(int count) => Planned * budget.Remaining / (count + 1) / ControlStep!.Value;
+    }
+
+    /// <summary>Lengths whose sum is at most a number of steps: three where they are long enough, else one, and none where even that tells nothing.</summary>
+    private static IReadOnlyList<int> Lengths(int steps)
+    {
+        var longest = (int)(steps / 1.75);
+        return longest >= LeastSteps ? [longest / 4, longest / 2, longest] : steps >= LeastSteps ? [steps] : [];
+    }
+
+    private ShortRun? Train(Candidate? candidate, QatSettings settings, double seconds)
+    {
+        double[]? losses = null;
+        var (setup, taken) = (0d, 0d);
+        using var memory = PeakMemory.Watch();
+        var ended = budget.Try(
+            $"{candidate?.Name ?? ControlName}, {settings.Steps} steps",
+            seconds,
+            (progress, stop) =>
+            {
+                var opened = options.Clock();
+                using var trained = LoadedModel.Open(options.Source.Folder);
+                var trainer = new QuantizationAwareTrainer(trained, candidate?.Recipe, settings, options.Text!, CalibrationOptions.For(trained.Model.Config), options.Seed);
+                var began = options.Clock();
+                setup = began - opened;
+                try
+                {
+                    trainer.Train(progress, stop);
+                    taken = options.Clock() - began;
+                    losses = differences(trained.Model);
+                }
+                catch (NibbleException)
+                {
+                    // It diverged: what this option loses is beyond all bounds.
+                    losses = [double.PositiveInfinity, double.PositiveInfinity];
+                }
+            },
+            out _);
+        return ended ? new ShortRun(losses!, setup, taken, memory.Bytes) : null;
+    }
+
+    private static IReadOnlyList<LengthPoint> Points(SortedList<int, ShortRun> runs) => [.. runs.Select(item => Point(item.Key, item.Value.Differences))];
+
+    private static LengthPoint Point(int steps, double[] differences)
+    {
+        var mean = Estimate.OfMean(differences);
+        return new LengthPoint(steps, mean.Value, mean.StandardError);
+    }
+
+    private sealed record ShortRun(double[] Differences, double Setup, double Seconds, long PeakBytes);
+}

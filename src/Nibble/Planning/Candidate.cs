@@ -1,0 +1,69 @@
+using System.Globalization;
+using Nibble.Recipes;
+
+namespace Nibble.Planning;
+
+/// <summary>A kind of option that the advisor weighs: a road with a recipe.</summary>
+/// <param name="Road">The road.</param>
+/// <param name="Recipe">What happens to each layer, and how it is trained or calibrated.</param>
+public sealed record Candidate(Road Road, Recipe Recipe)
+{
+    /// <summary>The recipe as a command takes it: a preset's name or a file's path.</summary>
+    public string Source { get; init; } = Recipe.Name;
+
+    /// <summary>Whether weights are trained.</summary>
+    public bool Trains => Road is Road.Qat or Road.Hybrid;
+
+    /// <summary>The width it belongs to: the fewest bits that a layer's weights have.</summary>
+    public int Bits => Recipe.Rules.Min(rule => rule.Weights?.Bits ?? int.MaxValue);
+
+    /// <summary>Whether making it looks at text.</summary>
+    public bool NeedsData => Trains || Recipe.Rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: not Numerics.PerToken });
+
+    /// <summary>What to call it.</summary>
+    public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";
+
+    /// <summary>The option with its calibration cut to a number of tokens: fewer windows, and shorter ones where not even one fits.</summary>
+    /// <param name="tokens">Tokens to calibrate on at most; null for any, and 0 leaves the option as it is, since it is not to be tried at all.</param>
+    public Candidate Within(long? tokens)
+    {
+        var ptq = Recipe.Ptq;
+        if (tokens is not > 0 || tokens >= (long)ptq.Windows * ptq.SequenceLength)
+        {
+            return this;
+        }
+
+        var length = (int)Math.Clamp(tokens.Value, 2, ptq.SequenceLength);
+        return this with { Recipe = Recipe with { Ptq = ptq with { SequenceLength = length, Windows = (int)Math.Max(1, tokens.Value / length) } } };
+    }
+
+    /// <summary>The option that a recipe by itself is: a hybrid where it leaves some sides to PTQ and trains others, else post-training quantization.</summary>
+    /// <param name="source">A preset's name or a file's path, such as what <c>nibble mix</c> wrote.</param>
+    public static Candidate Load(string source) =>
+        RecipeFile.Load(source) is var recipe && recipe.IsHybrid ? new(Road.Hybrid, recipe) { Source = source } : new(Road.Ptq, recipe) { Source = source };
+
+    /// <summary>The options at one width, the likeliest to be good first among those that need text.</summary>
+    /// <param name="bits">Bits of a weight, 2 to 8.</param>
+    /// <param name="activations">Bits of the layers' inputs: 16 for float, 8 or 4.</param>
+    /// <param name="groupSize">Weights that share a scale.</param>
+    /// <param name="engine">What runs the result: llama.cpp's blocks of 8 bits are symmetric.</param>
+    public static IReadOnlyList<Candidate> For(int bits, int activations, int groupSize, Engine engine)
+    {
+        var symmetric = engine == Engine.LlamaCpp && bits == 8 ? "-sym" : string.Empty;
+        var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}-g{groupSize}{symmetric}");
+        List<string> algorithms = ["", "-mse", "-gptaq", "-gptq"];
+        if (activations < 8)
+        {
+            algorithms.Insert(2, "-rotated-gptaq");
+        }
+
+        return
+        [
+            .. algorithms.Select(algorithm => new Candidate(Road.Ptq, RecipePresets.Parse(width + algorithm))),
+            new(Road.Qat, RecipePresets.Parse(width)),
+
+            // Weights that PTQ chose leave the inputs' ranges to train, where inputs are quantized.
+            .. activations < 16 ? new[] { new Candidate(Road.Hybrid, RecipePresets.Parse(width + "-hybrid-weights-ptq-activations-qat")) } : [],
+        ];
+    }
+}

@@ -1,0 +1,118 @@
+namespace Nibble.Planning;
+
+/// <summary>Why a road was chosen at a width.</summary>
+public enum Verdict
+{
+    /// <summary>PTQ loses no more than is tolerated.</summary>
+    PtqIsEnough,
+
+    /// <summary>Training would win too little to be worth its time, or less than the prediction's standard error.</summary>
+    TrainingWinsLittle,
+
+    /// <summary>Training would give a better model, but no more so than training the float model: PTQ is enough for the quantization.</summary>
+    GainIsTraining,
+
+    /// <summary>The float model does not fit the text: training alone gains more than <see cref="Thresholds.UsableLoss"/>, which PTQ would forgo.</summary>
+    TextIsNew,
+
+    /// <summary>Training wins more than training the float model would, and more than is uncertain.</summary>
+    TrainingPays,
+
+    /// <summary>No allowed option trains, and PTQ loses more than is tolerated.</summary>
+    OnlyPtq,
+
+    /// <summary>Every allowed option trains.</summary>
+    OnlyTraining,
+}
+
+/// <summary>What to do at one width.</summary>
+/// <param name="Bits">Bits of a weight.</param>
+/// <param name="Option">The option to take.</param>
+/// <param name="Verdict">Why.</param>
+/// <param name="Ptq">The best allowed option that does not train; null where there is none.</param>
+/// <param name="Trained">The best allowed option that trains; null where there is none.</param>
+public sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdict, PlannedOption? Ptq, PlannedOption? Trained)
+{
+    /// <summary>Whether the width needs training to be usable at all: the best PTQ loses more than <see cref="Thresholds.UsableLoss"/>.</summary>
+    public bool UnusableWithoutTraining => Ptq is { } best && !(best.Loss.Value <= Thresholds.UsableLoss);
+}
+
+/// <summary>An option that constraints rule out.</summary>
+/// <param name="Option">The option.</param>
+/// <param name="Broken">The constraints that it breaks.</param>
+public sealed record RuledOut(PlannedOption Option, IReadOnlyList<Violation> Broken);
+
+/// <summary>Which option to take.</summary>
+/// <param name="Recommended">The option; null where constraints rule all out.</param>
+/// <param name="Ranked">All allowed options, the recommended one first, then by loss.</param>
+/// <param name="Widths">What to do at each width, most bits first.</param>
+/// <param name="RuledOut">What constraints rule out, the nearest to being allowed first.</param>
+public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedOption> Ranked, IReadOnlyList<WidthDecision> Widths, IReadOnlyList<RuledOut> RuledOut)
+{
+    /// <summary>Chooses among options.</summary>
+    /// <remarks>
+    /// At each width PTQ is taken where it loses no more than <paramref name="tolerance"/>, or where training wins too little. Among the widths' options the
+    /// smallest that is within the tolerance wins; where none is, the one that loses least.
+    /// </remarks>
+    /// <param name="options">At least one option.</param>
+    /// <param name="constraints">What they may take.</param>
+    /// <param name="tolerance">The loss over float that counts as none, nats per token; above 0.</param>
+    public static Decision Of(IReadOnlyCollection<PlannedOption> options, Constraints constraints, double tolerance)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(constraints);
+        ArgumentOutOfRangeException.ThrowIfZero(options.Count);
+        var judged = options.Select(option => new RuledOut(option, constraints.Broken(option))).ToList();
+        var allowed = judged.Where(item => item.Broken.Count == 0).Select(item => item.Option).ToList();
+        var widths = allowed.GroupBy(option => option.Bits).OrderByDescending(width => width.Key).Select(width => Choose([.. width], tolerance)).ToList();
+        var recommended = widths.Select(width => width.Option).Where(option => option.Quantization.Value <= tolerance).OrderBy(option => option.Bytes).ThenBy(Loss).FirstOrDefault()
+            ?? widths.Select(width => width.Option).MinBy(Loss);
+        return new Decision(
+            recommended,
+            [.. allowed.OrderByDescending(option => option == recommended).ThenBy(Loss)],
+            widths,
+            [.. judged.Where(item => item.Broken.Count > 0).OrderBy(Distance).ThenBy(item => Loss(item.Option))]);
+    }
+
+    private static WidthDecision Choose(IReadOnlyList<PlannedOption> options, double tolerance)
+    {
+        var ptq = options.Where(option => !option.Trains).MinBy(Loss);
+        var trained = options.Where(option => option.Trains).MinBy(Loss);
+        return (ptq, trained) switch
+        {
+            ({ } only, null) => new(only.Bits, only, only.Loss.Value <= tolerance ? Verdict.PtqIsEnough : Verdict.OnlyPtq, only, null),
+            (null, { } only) => new(only.Bits, only, Verdict.OnlyTraining, null, only),
+            ({ } quick, { } slow) => Weigh(quick, slow, tolerance),
+            _ => throw new ArgumentException("A width has no option.", nameof(options)),
+        };
+    }
+
+    private static WidthDecision Weigh(PlannedOption ptq, PlannedOption trained, double tolerance)
+    {
+        var gain = Loss(ptq) - Loss(trained);
+        var plain = ptq.Loss.Value - trained.Loss.Value;
+        if (plain - gain > Thresholds.UsableLoss)
+        {
+            return new(ptq.Bits, trained, Verdict.TextIsNew, ptq, trained);
+        }
+
+        if (ptq.Loss.Value <= tolerance)
+        {
+            return new(ptq.Bits, ptq, Verdict.PtqIsEnough, ptq, trained);
+        }
+
+        // Both were scored on the same windows, so that their difference is about as uncertain as the prediction of the one that was not tried.
+        var enough = Math.Max(Thresholds.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
+        if (gain > enough || !double.IsFinite(Loss(ptq)))
+        {
+            return new(ptq.Bits, trained, Verdict.TrainingPays, ptq, trained);
+        }
+
+        return new(ptq.Bits, ptq, plain > enough ? Verdict.GainIsTraining : Verdict.TrainingWinsLittle, ptq, trained);
+    }
+
+    private static double Loss(PlannedOption option) => double.IsNaN(option.Quantization.Value) ? double.PositiveInfinity : option.Quantization.Value;
+
+    /// <summary>How far an option is from being allowed: first by what no amount would change, then by the amounts.</summary>
+    private static double Distance(RuledOut item) => item.Broken.Sum(broken => double.IsInfinity(broken.Excess) ? 1e6 : Math.Log(Math.Max(1, broken.Excess)));
+}

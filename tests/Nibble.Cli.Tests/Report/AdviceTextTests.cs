@@ -1,0 +1,70 @@
+using Nibble.Cli.Report;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Planning;
+
+namespace Nibble.Cli.Tests.Report;
+
+public class AdviceTextTests
+{
+    [Theory]
+    [InlineData(4, 0.005, 0.004, Evidence.Extrapolated, "PTQ is enough: w4a16-g32.")]
+    [InlineData(4, 0.03, 0.025, Evidence.Extrapolated, "PTQ is enough: w4a16-g32; training would not quantize better.")]
+    [InlineData(4, 0.03, 0.025, Evidence.Typical, "PTQ with w4a16-g32, as far as is known: there was no time to try training (--probe-minutes).")]
+    [InlineData(3, 0.2, 0.05, Evidence.Measured, "Train: Qat.")]
+    [InlineData(2, 0.9, 0.5, Evidence.Measured, "Not usable at 2 bits, even with training: Qat loses least.")]
+    [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least.")]
+    [InlineData(2, 0.9, null, Evidence.Measured, "Not usable at 2 bits without training: Ptq loses least.")]
+    public void The_headline_says_what_to_do(int bits, double ptq, double? qat, Evidence evidence, string headline)
+    {
+        List<PlannedOption> options = [Option(Road.Ptq, bits, ptq)];
+        if (qat is { } loss)
+        {
+            options.Add(Option(Road.Qat, bits, loss) with { Evidence = evidence });
+        }
+
+        Assert.Equal(headline, AdviceText.Headline(Result(options)));
+    }
+
+    [Fact]
+    public void A_width_that_needs_training_is_called_so() =>
+        Assert.EndsWith(
+            "Not usable at 2 bits without training: PTQ +0.9000 nats (2.5×; +0.9000 to +0.9000).",
+            AdviceText.About(Result([Option(Road.Ptq, 2, 0.9), Option(Road.Qat, 2, 0.1)]).Decision.Widths[0]),
+            StringComparison.Ordinal);
+
+    [Fact]
+    public void Training_that_would_lose_wins_nothing() =>
+        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", AdviceText.About(Result([Option(Road.Ptq, 4, 0.03), Option(Road.Qat, 4, 0.1)]).Decision.Widths[0]));
+
+    [Fact]
+    public void The_most_sensitive_layers_are_named()
+    {
+        var result = Result([Option(Road.Ptq, 4, 0.005)], ("a", 0.1), ("b", 0.5), ("c", 0.2), ("d", 0.2));
+
+        Assert.Contains(
+            "Most sensitive at 4 bits: b, c, d, with 90.0% of what all 4 layers cost one at a time; nibble mix can give them more bits than the others.",
+            AdviceText.Sentences(result, new AdviceRequest("model", 1000, "text", "text", new Constraints(), 1, 0.01, "nibble")));
+    }
+
+    private static AdvisorResult Result(List<PlannedOption> options, params (string Layer, double Divergence)[] sensitivity) => new(
+        ModelShape.Known[0], 1.5, 4, 1000, null, options, Decision.Of(options, new Constraints(), 0.01), [],
+        [.. sensitivity.Select(item => new LayerDistance(item.Layer, options[0].Recipe.Name, new Distance(0, 0, item.Divergence, 0)))], 1, new Hardware(1, 1), 1);
+
+    private static PlannedOption Option(Road road, int bits, double loss) => new()
+    {
+        Name = road.ToString(),
+        Road = road,
+        Recipe = RecipePresets.Parse($"w{bits}a16-g32"),
+        Bits = bits,
+        Loss = Estimate.Around(loss, 0),
+        Quantization = Estimate.Around(loss, 0),
+        Evidence = Evidence.Measured,
+        Seconds = 1,
+        PeakBytes = 1,
+        Bytes = 1,
+        Tokens = 0,
+        NeedsData = true,
+        Command = "nibble",
+    };
+}
