@@ -10,6 +10,9 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The name of the model's configuration.</summary>
     public const string ConfigName = "config.json";
 
+    /// <summary>Where the configuration says how the weights are quantized.</summary>
+    public const string QuantizationKey = "quantization_config";
+
     /// <summary>The name of the weights when they are one file.</summary>
     public const string WeightsName = "model.safetensors";
 
@@ -36,6 +39,9 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>The names of all tensors, in ordinal order.</summary>
     public IReadOnlyList<string> TensorNames { get; }
+
+    /// <summary>The names of all tensors as they lie in the files, which is most often the model's order.</summary>
+    public IEnumerable<string> TensorsInOrder => _files.OrderBy(file => file.Key, StringComparer.Ordinal).SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => tensor.Name).Where(Contains);
 
     /// <summary>The bytes of the weight files on disk.</summary>
     public long TensorBytes => _files.Values.Sum(file => new FileInfo(file.Path).Length);
