@@ -13,6 +13,9 @@ internal static class BlockCodecs
         new SignedCodec(GgufType.Q5_0, bits: 5),
         new AffineCodec(GgufType.Q5_1, bits: 5),
         new ByteCodec(),
+        new TernaryCodec(GgufType.TQ1_0),
+        new TernaryCodec(GgufType.TQ2_0),
+        new MicroscalingCodec(),
     ];
 
     /// <summary>The types that have a codec.</summary>
