@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Formats.Gguf;
 
 namespace Nibble.Cli.Commands;
 
@@ -44,6 +45,22 @@ internal static class CommonOptions
     public static Option<int?> Context() => AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
 
     public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
+
+    /// <summary>A type of GGUF's, in any case, out of some.</summary>
+    public static Option<GgufType?> GgufType(string name, string description, IReadOnlyList<GgufType> types) => new(name)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            if (result.Tokens is [{ Value: var text }] && Enum.TryParse<GgufType>(text, ignoreCase: true, out var type) && types.Contains(type) && !char.IsDigit(text[0]))
+            {
+                return type;
+            }
+
+            result.AddError($"{name}: '{string.Join(' ', result.Tokens)}' is not one of {string.Join(", ", types.Select(known => known.ToString().ToLowerInvariant()))}.");
+            return null;
+        },
+    };
 
     /// <summary>Some widths, with commas between them.</summary>
     public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => new(name, aliases)

@@ -70,6 +70,33 @@ internal sealed record MixDocument(string Schema, string Model, string Data, str
 /// <summary>A recipe that was predicted and measured.</summary>
 internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, double Predicted, double Low, double High, double Loss, double LossError, double Kl);
 
+/// <summary>What <c>export --json</c> prints.</summary>
+internal sealed record ExportDocument(string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
+{
+    public const string CurrentSchema = "nibble.export/1";
+}
+
+/// <summary>What <c>verify --json</c> prints.</summary>
+internal sealed record VerifyDocument(
+    string Schema,
+    string Model,
+    string Engine,
+    string Data,
+    string Verdict,
+    double SimulatedPerplexity,
+    double EnginePerplexity,
+    double Kl,
+    double LargestDifference,
+    double Agreement,
+    int GreedyTokens,
+    int SameGreedyTokens,
+    int Windows,
+    long Tokens,
+    IReadOnlyList<string> Notes)
+{
+    public const string CurrentSchema = "nibble.verify/1";
+}
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]
 [JsonSerializable(typeof(EvalDocument))]
@@ -79,4 +106,6 @@ internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, d
 [JsonSerializable(typeof(InspectDocument))]
 [JsonSerializable(typeof(SensitivityDocument))]
 [JsonSerializable(typeof(MixDocument))]
+[JsonSerializable(typeof(ExportDocument))]
+[JsonSerializable(typeof(VerifyDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;
