@@ -92,6 +92,7 @@ internal static class NibbleProgram
         SensitivityCommand.Create(host),
         MixCommand.Create(host),
         ExportCommand.Create(host),
+        ImportCommand.Create(host),
         VerifyCommand.Create(host),
         new HelpOption(),
         new VersionOption(),

@@ -83,6 +83,12 @@ internal sealed record ExportDocument(string Schema, string Model, string Format
     public const string CurrentSchema = "nibble.export/1";
 }
 
+/// <summary>What <c>import --json</c> prints.</summary>
+internal sealed record ImportDocument(string Schema, string Model, string Format, string Output, int Layers, long Bytes, IReadOnlyList<string> Notes)
+{
+    public const string CurrentSchema = "nibble.import/1";
+}
+
 /// <summary>What <c>verify --json</c> prints.</summary>
 internal sealed record VerifyDocument(
     string Schema,
@@ -116,5 +122,6 @@ internal sealed record VerifyDocument(
 [JsonSerializable(typeof(SensitivityDocument))]
 [JsonSerializable(typeof(MixDocument))]
 [JsonSerializable(typeof(ExportDocument))]
+[JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -1,3 +1,4 @@
+using Nibble.Artifacts;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Engines;
 using Nibble.Formats.Gguf;
@@ -44,6 +45,49 @@ public sealed class ExportCommandTests : IDisposable
         var occupied = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
         Assert.Equal(ExitCode.BadInput, occupied.ExitCode);
         Assert.Contains("exists already", occupied.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("gptq")]
+    [InlineData("gptq-v2")]
+    [InlineData("awq")]
+    public async Task Checkpoints_come_back_as_they_were(string format)
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
+        var exported = await CommandRun.Succeeds("export", folder.At("w4"), "--to", format, "-o", folder.At("first"), "--json");
+        var imported = await CommandRun.Succeeds("import", folder.At("first"), "-o", folder.At("artifact"), "--json");
+        await CommandRun.Succeeds("export", folder.At("artifact"), "--to", format, "-o", folder.At("second"));
+
+        Assert.Equal((format, 21), (exported.Json.GetProperty("format").GetString(), exported.Json.GetProperty("types").GetProperty("INT4").GetInt32()));
+        Assert.Equal(("nibble.import/1", format, 21), (imported.Json.GetProperty("schema").GetString(), imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("layers").GetInt32()));
+        Assert.Equal(0, imported.Json.GetProperty("notes").GetArrayLength());
+        Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));
+        var weights = QuantizedModelFile.Load(folder.At("artifact")).Layers.ToDictionary(layer => layer.Name, layer => layer.Weight.Dequantize());
+        Assert.All(QuantizedModelFile.Load(folder.At("w4")).Layers, layer => Assert.Equal(layer.Weight.Dequantize(), weights[layer.Name]));
+        await CommandRun.Succeeds("generate", folder.At("artifact"), "--prompt", "Once", "--max-tokens", "2");
+    }
+
+    [Fact]
+    public async Task Import_says_where_a_label_lies_and_what_is_no_checkpoint()
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
+        await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gptq-v2", "-o", folder.At("lies"));
+        var config = Path.Combine(folder.At("lies"), "config.json");
+        await File.WriteAllTextAsync(config, (await File.ReadAllTextAsync(config, TestContext.Current.CancellationToken)).Replace("\"gptq_v2\"", "\"gptq\"", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+
+        var lying = await CommandRun.Succeeds("import", folder.At("lies"), "-o", folder.At("out"));
+        var floating = await CommandRun.Of("import", BuiltInModel.Folder, "-o", folder.At("none"));
+        var ours = await CommandRun.Of("import", folder.At("w4"), "-o", folder.At("none"));
+        var exported = await CommandRun.Of("export", BuiltInModel.Folder, "--to", "awq", "-o", folder.At("none"));
+        var typed = await CommandRun.Of("export", folder.At("w4"), "--to", "awq", "--type", "q4_0", "-o", folder.At("none"));
+
+        Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), which was believed", lying.Output, StringComparison.Ordinal);
+        Assert.Contains("has no quantization_config, and there is no quantize_config.json", floating.Error, StringComparison.Ordinal);
+        Assert.Contains("quantized by compressed-tensors, expected gptq or awq", ours.Error, StringComparison.Ordinal);
+        Assert.Contains("a float model has no codes to write", exported.Error, StringComparison.Ordinal);
+        Assert.Contains("--type is one of GGUF's, but --to is awq", typed.Error, StringComparison.Ordinal);
+        Assert.Equal((ExitCode.BadInput, ExitCode.BadInput, ExitCode.BadInput, ExitCode.Usage), (floating.ExitCode, ours.ExitCode, exported.ExitCode, typed.ExitCode));
+        Assert.False(Path.Exists(folder.At("none")));
     }
 
     [Fact]

@@ -215,6 +215,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(SensitivityDocument.CurrentSchema, typeof(SensitivityDocument))]
     [InlineData(MixDocument.CurrentSchema, typeof(MixDocument))]
     [InlineData(ExportDocument.CurrentSchema, typeof(ExportDocument))]
+    [InlineData(ImportDocument.CurrentSchema, typeof(ImportDocument))]
     [InlineData(VerifyDocument.CurrentSchema, typeof(VerifyDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {

@@ -43,9 +43,14 @@ internal sealed record GptqConfig(QuantizationScheme Scheme, bool Scattered, Gpt
             return Read(new QuantizationConfigReader(path, config));
         }
 
-        path = Path.Combine(checkpoint.Folder, FileName);
-        using var own = JsonFile.ReadObject(path);
-        return Read(new QuantizationConfigReader(path, own.RootElement));
+        var own = Path.Combine(checkpoint.Folder, FileName);
+        if (!File.Exists(own))
+        {
+            throw new NibbleException($"{path} has no {Checkpoint.QuantizationKey}, and there is no {FileName} beside it; expected a checkpoint whose weights are quantized.");
+        }
+
+        using var document = JsonFile.ReadObject(own);
+        return Read(new QuantizationConfigReader(own, document.RootElement));
     }
 
     /// <summary>Writes the value of <c>quantization_config</c>.</summary>

@@ -33,13 +33,14 @@ public static class GptqFile
     /// <summary>Reads a checkpoint. Where the zero points contradict the label, they are believed, as files exist that are mislabelled.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="version">How the zero points turned out to be stored.</param>
+    /// <param name="label">How the configuration says that they are stored.</param>
     /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint holds something else.</exception>
-    public static QuantizedModel Load(string folder, out GptqVersion version)
+    public static QuantizedModel Load(string folder, out GptqVersion version, out GptqVersion label)
     {
         using var checkpoint = Checkpoint.Open(folder);
         var config = GptqConfig.Read(checkpoint);
         var found = FindVersion(checkpoint, config);
-        version = found;
+        (version, label) = (found, config.Version);
         return WeightOnlyCheckpoint.Read(checkpoint, GptqConfig.Method, name => GptqLayer.Read(checkpoint, name, config, found), GptqLayer.Parts);
     }
 

@@ -40,7 +40,7 @@ public sealed class GptqFileTests : IDisposable
                     Assert.All(model.Layers, layer => Assert.Equal(layer.Weight.Dequantize(), Decode(file, layer.Name, layer.Weight.Scheme.Bits, version)));
                 }
 
-                var loaded = GptqFile.Load(first, out var found);
+                var loaded = GptqFile.Load(first, out var found, out _);
                 WeightOnlyModels.AssertEqual(model, loaded);
 
                 // A layer of one zero point, or none that tells, leaves the label.
@@ -73,13 +73,13 @@ public sealed class GptqFileTests : IDisposable
         }
 
         WeightOnlyModels.Replace(folder.File("v2/config.json"), "\"gptq_v2\"", "\"gptq\"");
-        WeightOnlyModels.AssertEqual(model, GptqFile.Load(folder.File("v2"), out var version));
-        Assert.Equal(GptqVersion.V2, version);
+        WeightOnlyModels.AssertEqual(model, GptqFile.Load(folder.File("v2"), out var version, out var label));
+        Assert.Equal((GptqVersion.V2, GptqVersion.V1), (version, label));
         if (symmetric)
         {
             WeightOnlyModels.Replace(folder.File("v1/config.json"), "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"gptq_v2\"");
-            WeightOnlyModels.AssertEqual(model, GptqFile.Load(folder.File("v1"), out version));
-            Assert.Equal(GptqVersion.V1, version);
+            WeightOnlyModels.AssertEqual(model, GptqFile.Load(folder.File("v1"), out version, out label));
+            Assert.Equal((GptqVersion.V1, GptqVersion.V2), (version, label));
         }
     }
 
@@ -91,7 +91,7 @@ public sealed class GptqFileTests : IDisposable
         File.WriteAllText(folder.File("model/config.json"), WeightOnlyModels.Config);
         File.WriteAllText(folder.File("model/quantize_config.json"), """{ "bits": 4, "group_size": 32, "sym": false, "desc_act": false, "checkpoint_format": "gptq_v2", "dynamic": { "-:.*down.*": {} } }""");
 
-        WeightOnlyModels.AssertEqual(model, GptqFile.Load(folder.File("model"), out _));
+        WeightOnlyModels.AssertEqual(model, GptqFile.Load(folder.File("model"), out _, out _));
     }
 
     [Fact]
@@ -134,7 +134,7 @@ public sealed class GptqFileTests : IDisposable
         GptqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("model"), GptqVersion.V2);
         WeightOnlyModels.Replace(folder.File("model/config.json"), old, with);
 
-        Assert.Contains(message, Assert.Throws<NibbleException>(() => GptqFile.Load(folder.File("model"), out _)).Message, StringComparison.Ordinal);
+        Assert.Contains(message, Assert.Throws<NibbleException>(() => GptqFile.Load(folder.File("model"), out _, out _)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -150,7 +150,7 @@ public sealed class GptqFileTests : IDisposable
                 WeightOnlyModels.Mutate(Path.Combine(broken, name), changes);
                 try
                 {
-                    Assert.Single(GptqFile.Load(broken, out _).Layers);
+                    Assert.Single(GptqFile.Load(broken, out _, out _).Layers);
                 }
                 catch (NibbleException exception)
                 {
