@@ -90,6 +90,7 @@ internal static class NibbleProgram
         MixCommand.Create(host),
         ExportCommand.Create(host),
         VerifyCommand.Create(host),
+        QuantizeCommand.Create(host),
         new HelpOption(),
         new VersionOption(),
     };

@@ -52,7 +52,7 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "verify"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "verify", "quantize"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 
