@@ -110,6 +110,12 @@ internal sealed record VerifyDocument(
     public const string CurrentSchema = "nibble.verify/1";
 }
 
+/// <summary>What <c>quantize --json</c> prints.</summary>
+internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, double Seconds, long PeakBytes)
+{
+    public const string CurrentSchema = "nibble.gguf/1";
+}
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
 [JsonSerializable(typeof(AdviceDocument))]
@@ -124,4 +130,5 @@ internal sealed record VerifyDocument(
 [JsonSerializable(typeof(ExportDocument))]
 [JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
+[JsonSerializable(typeof(GgufDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

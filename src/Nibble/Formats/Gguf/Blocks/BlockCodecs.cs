@@ -13,6 +13,7 @@ internal static class BlockCodecs
         new SignedCodec(GgufType.Q5_0, bits: 5),
         new AffineCodec(GgufType.Q5_1, bits: 5),
         new ByteCodec(),
+        new SixBitCodec(),
         new TernaryCodec(GgufType.TQ1_0),
         new TernaryCodec(GgufType.TQ2_0),
         new MicroscalingCodec(),

@@ -12,6 +12,19 @@ internal sealed class ByteCodec : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
+        if (Avx2Blocks.IsSupported)
+        {
+            Avx2Blocks.QuantizeBytes(values, blocks);
+        }
+        else
+        {
+            QuantizeScalar(values, blocks);
+        }
+    }
+
+    /// <summary>The specification of <see cref="Quantize"/>.</summary>
+    public static void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[BlockBytes..])
         {
             var largest = 0f;

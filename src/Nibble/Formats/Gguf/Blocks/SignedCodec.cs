@@ -15,6 +15,19 @@ internal sealed class SignedCodec(GgufType type, int bits) : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
+        if (Avx2Blocks.IsSupported)
+        {
+            Avx2Blocks.QuantizeSigned(values, bits, blocks);
+        }
+        else
+        {
+            QuantizeScalar(values, blocks);
+        }
+    }
+
+    /// <summary>The specification of <see cref="Quantize"/>.</summary>
+    public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];
         for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
         {

@@ -48,6 +48,41 @@ public class BlockCodecTests
     }, iter: 1000);
 
     [Theory]
+    [InlineData(GgufType.Q4_0)]
+    [InlineData(GgufType.Q4_1)]
+    [InlineData(GgufType.Q5_0)]
+    [InlineData(GgufType.Q5_1)]
+    [InlineData(GgufType.Q8_0)]
+    public void VectorsWriteWhatTheSpecificationWrites(GgufType type) => Gens.Any.Where(float.IsFinite).Array[96].Sample(values =>
+    {
+        var codec = BlockCodecs.For(type);
+        var (expected, found) = (new byte[3 * type.BlockBytes()], new byte[3 * type.BlockBytes()]);
+        switch (codec)
+        {
+            case SignedCodec signed: signed.QuantizeScalar(values, expected); break;
+            case AffineCodec affine: affine.QuantizeScalar(values, expected); break;
+            default: ByteCodec.QuantizeScalar(values, expected); break;
+        }
+
+        codec.Quantize(values, found);
+        Assert.Equal(expected, found);
+    }, iter: 3000);
+
+    [Fact]
+    public void EveryHalfIsWidened()
+    {
+        if (!Avx2Blocks.IsSupported)
+        {
+            Assert.Skip("needs AVX2");
+        }
+
+        var halves = Enumerable.Range(0, 1 << 16).Select(bits => (ushort)bits).ToArray();
+        var values = new float[halves.Length];
+        Assert.Equal(halves.Length, Avx2Blocks.Widen(halves, values));
+        Assert.All(halves, bits => Assert.Equal((float)BitConverter.UInt16BitsToHalf(bits), values[bits]));
+    }
+
+    [Theory]
     [InlineData(4)]
     [InlineData(5)]
     public void PackedCodesComeBack(int bits) => Gen.Byte[0, (byte)((1 << bits) - 1)].Array[32].Sample(codes =>

@@ -25,4 +25,18 @@ internal static unsafe class GgmlQuantizer
 
         return blocks;
     }
+
+    /// <summary>Reads blocks by one of llama.cpp's functions.</summary>
+    public static float[] Dequantize(string function, byte[] blocks, int count)
+    {
+        var dequantize = (delegate* unmanaged<void*, float*, long, void>)NativeLibrary.GetExport(LlamaCpp.RequireBase(), function);
+        var values = new float[count];
+        fixed (byte* source = blocks)
+        fixed (float* target = values)
+        {
+            dequantize(source, target, count);
+        }
+
+        return values;
+    }
 }
