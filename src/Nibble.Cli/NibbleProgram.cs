@@ -79,7 +79,7 @@ internal static class NibbleProgram
 
         Start with:  nibble compare
         Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget or constraints,
-                     5 libtorch not loadable, 130 cancelled
+                     or an engine differs, 5 libtorch not loadable, 130 cancelled
         """)
     {
         AdviseCommand.Create(host),
@@ -91,6 +91,10 @@ internal static class NibbleProgram
         GenerateCommand.Create(host),
         SensitivityCommand.Create(host),
         MixCommand.Create(host),
+        ExportCommand.Create(host),
+        ImportCommand.Create(host),
+        VerifyCommand.Create(host),
+        QuantizeCommand.Create(host),
         new HelpOption(),
         new VersionOption(),
     };

@@ -1,3 +1,6 @@
 using Nibble.Cli;
+using Nibble.Cli.Engines;
 
-return await NibbleProgram.RunAsync(args, Console.Out, Console.Error).ConfigureAwait(false);
+return args is [LlamaCppServer.Verb, .. var rest]
+    ? LlamaCppServer.Run(rest)
+    : await NibbleProgram.RunAsync(args, Console.Out, Console.Error).ConfigureAwait(false);

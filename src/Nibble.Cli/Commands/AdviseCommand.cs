@@ -89,7 +89,7 @@ internal static class AdviseCommand
 
     private static AdvisorOptions Ask(AdviseOptions options, ParseResult parsed, LoadedModel model, TokenizedText? text, TokenizedText heldOut)
     {
-        var engine = Engines.ByName[parsed.GetValue(options.Engine)!];
+        var engine = TargetEngines.ByName[parsed.GetValue(options.Engine)!];
         var steps = parsed.GetValue(options.Steps);
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
             .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize) ?? 32, engine))

@@ -40,7 +40,7 @@ internal sealed class AdviseOptions
 
     public Option<int?> CalibrationTokens { get; } = CommonOptions.AtLeast("--calibration-tokens", 0, "Tokens of the text to calibrate on at most; what recipes take when not given.");
 
-    public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. Engines.ByName.Keys]);
+    public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
 
     public Option<double?> ProbeMinutes { get; } = new Option<double?>("--probe-minutes") { Description = "Minutes that the probe takes at most; 2 when not given." }.Within(value => value > 0, "above 0");
 

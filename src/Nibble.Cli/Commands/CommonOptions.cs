@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Formats.Gguf;
 
 namespace Nibble.Cli.Commands;
 
@@ -57,6 +58,22 @@ internal static class CommonOptions
     /// <summary>A command of this program as it would be typed.</summary>
     public static string CommandLine(IEnumerable<string> words) =>
         $"nibble {string.Join(' ', words.Select(word => word.Contains(' ', StringComparison.Ordinal) ? $"\"{word}\"" : word))}";
+
+    /// <summary>A type of GGUF's, in any case, out of some.</summary>
+    public static Option<GgufType?> GgufType(string name, string description, IReadOnlyList<GgufType> types) => new(name)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            if (result.Tokens is [{ Value: var text }] && Enum.TryParse<GgufType>(text, ignoreCase: true, out var type) && types.Contains(type) && !char.IsDigit(text[0]))
+            {
+                return type;
+            }
+
+            result.AddError($"{name}: '{string.Join(' ', result.Tokens)}' is not one of {string.Join(", ", types.Select(known => known.ToString().ToLowerInvariant()))}.");
+            return null;
+        },
+    };
 
     /// <summary>Some widths, with commas between them.</summary>
     public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => WholeNumbers(name, 2, 8, "a width from 2 to 8", description, example, aliases);

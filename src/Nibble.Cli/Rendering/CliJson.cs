@@ -77,6 +77,45 @@ internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, d
 /// <summary>A way to divide a model's layers between PTQ and QAT: which are trained, for how many steps, and the loss after the part of them that was tried.</summary>
 internal sealed record MethodEntry(string Trained, int Layers, int Steps, double StepSeconds, int TriedSteps, double Loss, double LossError);
 
+/// <summary>What <c>export --json</c> prints.</summary>
+internal sealed record ExportDocument(string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
+{
+    public const string CurrentSchema = "nibble.export/1";
+}
+
+/// <summary>What <c>import --json</c> prints.</summary>
+internal sealed record ImportDocument(string Schema, string Model, string Format, string Output, int Layers, long Bytes, IReadOnlyList<string> Notes)
+{
+    public const string CurrentSchema = "nibble.import/1";
+}
+
+/// <summary>What <c>verify --json</c> prints.</summary>
+internal sealed record VerifyDocument(
+    string Schema,
+    string Model,
+    string Engine,
+    string Data,
+    string Verdict,
+    double SimulatedPerplexity,
+    double EnginePerplexity,
+    double Kl,
+    double LargestDifference,
+    double Agreement,
+    int GreedyTokens,
+    int SameGreedyTokens,
+    int Windows,
+    long Tokens,
+    IReadOnlyList<string> Notes)
+{
+    public const string CurrentSchema = "nibble.verify/1";
+}
+
+/// <summary>What <c>quantize --json</c> prints.</summary>
+internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, double Seconds, long PeakBytes)
+{
+    public const string CurrentSchema = "nibble.gguf/1";
+}
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
 [JsonSerializable(typeof(AdviceDocument))]
@@ -88,4 +127,8 @@ internal sealed record MethodEntry(string Trained, int Layers, int Steps, double
 [JsonSerializable(typeof(InspectDocument))]
 [JsonSerializable(typeof(SensitivityDocument))]
 [JsonSerializable(typeof(MixDocument))]
+[JsonSerializable(typeof(ExportDocument))]
+[JsonSerializable(typeof(ImportDocument))]
+[JsonSerializable(typeof(VerifyDocument))]
+[JsonSerializable(typeof(GgufDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -143,7 +143,7 @@ internal static class AdviceText
             constraints.Seconds is { } seconds ? $"at most {Numbers.Duration(seconds)}" : "any time",
             constraints.MemoryBytes is { } memory ? $"at most {Numbers.Bytes(memory)} of memory" : "any memory",
             constraints.Loss is { } loss ? $"a loss of at most {Numbers.Loss(loss)} nats" : "any loss",
-            $"for {Engines.ByName.First(item => item.Value == constraints.Engine).Key}",
+            $"for {TargetEngines.ByName.First(item => item.Value == constraints.Engine).Key}",
         ];
         return string.Join(", ", parts.Where(part => part.Length > 0));
     }

@@ -157,6 +157,9 @@ public sealed class LlamaCheckpoint : IDisposable
             .SelectMany(index => shapes.Select(item => (Name: BlockPrefix(index) + item.Name, item.Shape)))
             .Concat(OuterTensors(config))
             .ToDictionary(item => item.Item1, item => item.Item2, StringComparer.Ordinal);
-        CheckpointTensors.Require(checkpoint, expected, config.ModelType, name => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || name == HeadWeightName);
+        CheckpointTensors.Require(checkpoint, expected, config.ModelType, IsIgnored);
     }
+
+    /// <summary>Whether checkpoints hold a tensor that the model computes itself, or that repeats the embedding.</summary>
+    internal static bool IsIgnored(string name) => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || name == HeadWeightName;
 }

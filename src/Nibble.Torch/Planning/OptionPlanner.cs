@@ -117,6 +117,6 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
         Tokens = 0,
         NeedsData = candidate.NeedsData,
         Command = options.Command(candidate, steps),
-        EngineRefusal = Engines.Refusal(options.Constraints.Engine, candidate.Recipe, layers),
+        EngineRefusal = TargetEngines.Refusal(options.Constraints.Engine, candidate.Recipe, layers),
     };
 }

@@ -16,8 +16,6 @@ namespace Nibble.Artifacts;
 /// </remarks>
 public static class QuantizedModelFile
 {
-    private static readonly Dictionary<string, string> Metadata = new() { ["format"] = "pt" };
-
     /// <summary>Whether a folder holds a quantized model that <see cref="Save"/> wrote.</summary>
     public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
 
@@ -29,7 +27,7 @@ public static class QuantizedModelFile
     /// <param name="staticKeys">The blocks whose keys have fixed parameters; only how many they are counts.</param>
     /// <param name="keys">The scheme of those keys; null where there are none.</param>
     public static long CountTensorBytes(IEnumerable<SafetensorsTensor> tensors, IEnumerable<KeyQuantization> staticKeys, QuantizationScheme? keys) =>
-        SafetensorsWriter.CountBytes([.. tensors, .. staticKeys.SelectMany(block => CompressedTensorsKeys.Tensors(block, keys!))], Metadata);
+        SafetensorsWriter.CountBytes([.. tensors, .. staticKeys.SelectMany(block => CompressedTensorsKeys.Tensors(block, keys!))], CheckpointFolder.Metadata);
 
     /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
     /// <param name="model">The model.</param>
@@ -53,7 +51,7 @@ public static class QuantizedModelFile
         ArgumentNullException.ThrowIfNull(part);
         RequireConsistent(part);
         var manifest = ArtifactManifest.Of(part, format);
-        Create(folder, part.TokenizerFolder, temporary => Write(manifest, temporary,
+        CheckpointFolder.Create(folder, part.TokenizerFolder, temporary => Write(manifest, temporary,
         [
             .. part.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
             .. part.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, part.Recipe.KeyValueCache!.Keys!)),
@@ -84,50 +82,11 @@ public static class QuantizedModelFile
                 tensors.AddRange(file.Tensors.Select(entry => new SafetensorsTensor(entry.Name, entry.ElementType, entry.Shape, stream => file.CopyTo(entry.Name, stream))));
             }
 
-            Create(folder, tokenizerFolder, temporary => Write(ArtifactManifest.Join(manifests, others), temporary, tensors));
+            CheckpointFolder.Create(folder, tokenizerFolder, temporary => Write(ArtifactManifest.Join(manifests, others), temporary, tensors));
         }
         finally
         {
             files.ForEach(file => file.Dispose());
-        }
-    }
-
-    private static void Create(string folder, string tokenizerFolder, Action<string> write)
-    {
-        ArgumentNullException.ThrowIfNull(folder);
-        var target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
-        if (Path.Exists(target))
-        {
-            throw new NibbleException($"{folder} exists already; choose another output folder or delete it first.");
-        }
-
-        if (tokenizerFolder.Length > 0 && !Directory.Exists(tokenizerFolder))
-        {
-            throw new NibbleException($"The tokenizer's folder {tokenizerFolder} does not exist.");
-        }
-
-        var temporary = $"{target}.tmp-{Environment.ProcessId}";
-        try
-        {
-            Directory.CreateDirectory(temporary);
-            foreach (var path in tokenizerFolder.Length > 0 ? TokenizerFiles.In(tokenizerFolder) : [])
-            {
-                AtomicFile.Write(Path.Combine(temporary, Path.GetFileName(path)), stream =>
-                {
-                    using var tokenizer = File.OpenRead(path);
-                    tokenizer.CopyTo(stream);
-                });
-            }
-
-            write(temporary);
-            Directory.Move(temporary, target);
-        }
-        finally
-        {
-            if (Directory.Exists(temporary))
-            {
-                Directory.Delete(temporary, recursive: true);
-            }
         }
     }
 
@@ -156,29 +115,9 @@ public static class QuantizedModelFile
 
     private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)
     {
-        SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, Metadata);
-        WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer => WriteConfig(writer, manifest, tensors));
-        WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
-    }
-
-    private static void WriteJson(string path, Action<Utf8JsonWriter> write) => AtomicFile.Write(path, stream =>
-    {
-        using var writer = new Utf8JsonWriter(stream, Recipes.RecipeFile.JsonOptions);
-        write(writer);
-    });
-
-    private static void WriteConfig(Utf8JsonWriter writer, ArtifactManifest manifest, IReadOnlyList<SafetensorsTensor> tensors)
-    {
-        using var config = JsonDocument.Parse(manifest.ConfigJson);
-        writer.WriteStartObject();
-        foreach (var property in config.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key))
-        {
-            property.WriteTo(writer);
-        }
-
-        writer.WritePropertyName(CompressedTensorsConfig.Key);
-        CompressedTensorsConfig.Write(writer, manifest, Ignored(manifest, tensors), config.RootElement);
-        writer.WriteEndObject();
+        SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
+        CheckpointFolder.WriteConfig(folder, manifest.ConfigJson, (writer, config) => CompressedTensorsConfig.Write(writer, manifest, Ignored(manifest, tensors), config));
+        CheckpointFolder.WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
     }
 
     /// <summary>The modules that an engine could take for linear layers but that stay float.</summary>
@@ -234,9 +173,9 @@ public static class QuantizedModelFile
         try
         {
             using var source = JsonDocument.Parse(expected);
-            var others = document.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key);
-            var sources = source.RootElement.EnumerateObject().Where(property => property.Name != CompressedTensorsConfig.Key);
-            if (document.RootElement.TryGetProperty(CompressedTensorsConfig.Key, out _)
+            var others = document.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
+            var sources = source.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
+            if (document.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out _)
                 && others.SequenceEqual(sources, EqualityComparer<JsonProperty>.Create((left, right) => left.Name == right.Name && JsonElement.DeepEquals(left.Value, right.Value))))
             {
                 return;

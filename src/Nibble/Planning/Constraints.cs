@@ -45,7 +45,7 @@ public sealed record Constraints
 
         if (option.EngineRefusal is { } refusal)
         {
-            broken.Add(new($"{Engines.ByName.First(item => item.Value == Engine).Key} cannot run it: {refusal}", double.PositiveInfinity));
+            broken.Add(new($"{TargetEngines.ByName.First(item => item.Value == Engine).Key} cannot run it: {refusal}", double.PositiveInfinity));
         }
 
         Limit(option.Seconds, Seconds, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, allowed are {limit / 60:0.##}"));

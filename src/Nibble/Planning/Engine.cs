@@ -21,7 +21,7 @@ public enum Engine
 }
 
 /// <summary>What engines can hold without changing a code.</summary>
-public static class Engines
+public static class TargetEngines
 {
     /// <summary>The engines by the names that people write.</summary>
     public static IReadOnlyDictionary<string, Engine> ByName { get; } = new Dictionary<string, Engine>

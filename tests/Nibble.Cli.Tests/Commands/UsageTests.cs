@@ -59,7 +59,7 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "quantize", "verify"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 

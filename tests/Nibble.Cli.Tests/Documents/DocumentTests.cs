@@ -214,6 +214,10 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(InspectDocument.CurrentSchema, typeof(InspectDocument))]
     [InlineData(SensitivityDocument.CurrentSchema, typeof(SensitivityDocument))]
     [InlineData(MixDocument.CurrentSchema, typeof(MixDocument))]
+    [InlineData(ExportDocument.CurrentSchema, typeof(ExportDocument))]
+    [InlineData(ImportDocument.CurrentSchema, typeof(ImportDocument))]
+    [InlineData(VerifyDocument.CurrentSchema, typeof(VerifyDocument))]
+    [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {
         var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");

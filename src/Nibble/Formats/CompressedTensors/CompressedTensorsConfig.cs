@@ -9,13 +9,10 @@ namespace Nibble.Formats.CompressedTensors;
 /// <remarks>Definition: vllm-project/compressed-tensors, <c>quantization/quant_config.py</c> and <c>quantization/quant_args.py</c>.</remarks>
 internal static class CompressedTensorsConfig
 {
-    /// <summary>The key in <c>config.json</c>.</summary>
-    public const string Key = "quantization_config";
-
     /// <summary>The name of a format.</summary>
     public static string Name(this CompressedTensorsFormat format) => format == CompressedTensorsFormat.IntQuantized ? "int-quantized" : "pack-quantized";
 
-    /// <summary>Writes the value of <see cref="Key"/>.</summary>
+    /// <summary>Writes the value of <c>quantization_config</c>.</summary>
     /// <param name="writer">Where to write.</param>
     /// <param name="manifest">What the model consists of.</param>
     /// <param name="ignored">Modules that stay float.</param>

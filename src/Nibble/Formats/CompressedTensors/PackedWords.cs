@@ -52,7 +52,8 @@ internal static class PackedWords
         return Transpose<sbyte>(UnpackRows(MemoryMarshal.AsBytes(streams.AsSpan()), columns, rows, bits), columns, rows);
     }
 
-    private static T[] Transpose<T>(ReadOnlySpan<T> matrix, int rows, int columns)
+    /// <summary>A matrix, row by row, with rows and columns exchanged.</summary>
+    public static T[] Transpose<T>(ReadOnlySpan<T> matrix, int rows, int columns)
     {
         var transposed = new T[matrix.Length];
         for (var row = 0; row < rows; row++)

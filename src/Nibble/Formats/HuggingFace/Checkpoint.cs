@@ -10,6 +10,9 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The name of the model's configuration.</summary>
     public const string ConfigName = "config.json";
 
+    /// <summary>Where the configuration says how the weights are quantized.</summary>
+    public const string QuantizationKey = "quantization_config";
+
     /// <summary>The name of the weights when they are one file.</summary>
     public const string WeightsName = "model.safetensors";
 
@@ -36,6 +39,9 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>The names of all tensors, in ordinal order.</summary>
     public IReadOnlyList<string> TensorNames { get; }
+
+    /// <summary>The names of all tensors as they lie in the files.</summary>
+    public IEnumerable<string> TensorsInOrder => _files.OrderBy(file => file.Key, StringComparer.Ordinal).SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => tensor.Name).Where(Contains);
 
     /// <summary>The bytes of the weight files on disk.</summary>
     public long TensorBytes => _files.Values.Sum(file => new FileInfo(file.Path).Length);
@@ -85,6 +91,14 @@ public sealed class Checkpoint : IDisposable
             DisposeAll(files);
             throw;
         }
+    }
+
+    /// <summary>The text of a checkpoint's <c>config.json</c>, a JSON object.</summary>
+    /// <exception cref="NibbleException">The file is missing, or no JSON object.</exception>
+    public static string ReadConfig(string path)
+    {
+        using var document = JsonFile.ReadObject(path);
+        return document.RootElement.GetRawText();
     }
 
     /// <summary>Whether the checkpoint holds a tensor.</summary>
@@ -142,12 +156,6 @@ public sealed class Checkpoint : IDisposable
     private SafetensorsFile FileOf(string name) => _byTensor.TryGetValue(name, out var file)
         ? file
         : throw new NibbleException($"The checkpoint {Folder} holds no tensor {name}.");
-
-    private static string ReadConfig(string path)
-    {
-        using var document = JsonFile.ReadObject(path);
-        return document.RootElement.GetRawText();
-    }
 
     private static void OpenShards(string folder, string index, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
     {

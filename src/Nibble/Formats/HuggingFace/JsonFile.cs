@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace Nibble.Formats.HuggingFace;
 
@@ -7,6 +8,8 @@ internal static class JsonFile
 {
     // The largest tokenizer.json in use is some 35 MB.
     private const long MaxBytes = 1L << 28;
+
+    private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     private static readonly JsonDocumentOptions Options = new() { MaxDepth = 64 };
 
@@ -19,15 +22,22 @@ internal static class JsonFile
             throw new NibbleException($"There is no file {path}, which belongs to every checkpoint.");
         }
 
-        using var stream = File.OpenRead(path);
-        if (stream.Length > MaxBytes)
+        var length = new FileInfo(path).Length;
+        if (length > MaxBytes)
         {
-            throw new NibbleException($"{path} has {stream.Length} bytes; expected at most {MaxBytes}.");
+            throw new NibbleException($"{path} has {length} bytes; expected at most {MaxBytes}.");
+        }
+
+        // The parser looks at the bytes of a text only when it is asked for.
+        var bytes = File.ReadAllBytes(path);
+        if (!Utf8.IsValid(bytes))
+        {
+            throw new NibbleException($"{path} is not valid JSON: it holds bytes that are no UTF-8.");
         }
 
         try
         {
-            var document = JsonDocument.Parse(stream, Options);
+            var document = JsonDocument.Parse(bytes.AsMemory(bytes.AsSpan().StartsWith(ByteOrderMark) ? ByteOrderMark.Length : 0), Options);
             if (document.RootElement.ValueKind == JsonValueKind.Object)
             {
                 return document;

@@ -4,11 +4,21 @@ using Microsoft.ML.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;
 
+/// <summary>A token that stands beside a vocabulary.</summary>
+internal sealed record AddedToken(string Text, int Id, bool Special);
+
+/// <summary>What a <c>tokenizer.json</c> of byte-level BPE holds.</summary>
+/// <param name="Pattern">The regular expression that splits a text into words.</param>
+/// <param name="Vocabulary">Ids by token, in the alphabet that stands for bytes.</param>
+/// <param name="Merges">Pairs of tokens with a blank between them, the first merged first.</param>
+/// <param name="Added">The tokens that are found in the text as they are.</param>
+internal sealed record BytePairModel(string Pattern, Dictionary<string, int> Vocabulary, string[] Merges, IReadOnlyList<AddedToken> Added);
+
 /// <summary>Loads <c>tokenizer.json</c>, the format of huggingface/tokenizers.</summary>
 internal static class TokenizerJson
 {
     // GPT-2's pattern (openai/gpt-2, encoder.py), which ByteLevel applies itself when use_regex is set.
-    private const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    internal const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     // A pattern comes from the file: one that backtracks without end must not hang the program.
     private static readonly TimeSpan MatchTimeout = TimeSpan.FromSeconds(10);
@@ -98,30 +108,62 @@ internal static class TokenizerJson
         return Text(step, "type") == "Sequence" ? [.. step.GetProperty("pretokenizers").EnumerateArray()] : [step];
     }
 
-    private static TextTokenizer LoadBytePairs(string path, JsonElement root, JsonElement model, string pattern)
+    /// <summary>Reads a byte-level BPE model for what does not tokenize with it; null where the file holds another kind.</summary>
+    /// <exception cref="NibbleException">The file is broken.</exception>
+    public static BytePairModel? TryReadBytePairs(string path)
     {
-        var vocabulary = Vocabulary(path, model);
-        var special = new Dictionary<string, int>(StringComparer.Ordinal);
-        if (root.TryGetProperty("added_tokens", out var added) && added.ValueKind == JsonValueKind.Array)
+        using var document = JsonFile.ReadObject(path);
+        try
         {
-            foreach (var token in added.EnumerateArray())
+            var model = document.RootElement.GetProperty("model");
+            return (Text(model, "type") ?? (model.TryGetProperty("merges", out _) ? "BPE" : string.Empty)) == "BPE" && Pattern(document.RootElement, model, out _) is { } pattern
+                ? ReadBytePairs(path, document.RootElement, model, pattern)
+                : null;
+        }
+        catch (Exception exception) when (exception is KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new NibbleException($"{path} is not a valid tokenizer: {exception.Message}", exception);
+        }
+    }
+
+    private static BytePairModel ReadBytePairs(string path, JsonElement root, JsonElement model, string pattern)
+    {
+        var added = new List<AddedToken>();
+        if (root.TryGetProperty("added_tokens", out var tokens) && tokens.ValueKind == JsonValueKind.Array)
+        {
+            foreach (var token in tokens.EnumerateArray())
             {
                 var content = token.GetProperty("content").GetString();
-                special[content is { Length: > 0 } ? content : throw new NibbleException($"{path}: an added token has no text.")] = token.GetProperty("id").GetInt32();
+                added.Add(new AddedToken(
+                    content is { Length: > 0 } ? content : throw new NibbleException($"{path}: an added token has no text."),
+                    token.GetProperty("id").GetInt32(),
+                    Flag(token, "special")));
             }
         }
 
         var merges = model.GetProperty("merges").EnumerateArray().Select(merge => merge.ValueKind == JsonValueKind.Array
             ? $"{merge[0].GetString()} {merge[1].GetString()}"
             : merge.GetString()!);
-        var tokenizer = BpeTokenizer.Create(new BpeOptions(vocabulary)
+        return new BytePairModel(pattern, Vocabulary(path, model), [.. merges], added);
+    }
+
+    private static TextTokenizer LoadBytePairs(string path, JsonElement root, JsonElement model, string pattern)
+    {
+        var pairs = ReadBytePairs(path, root, model, pattern);
+        var special = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var token in pairs.Added)
         {
-            Merges = merges.ToArray(),
+            special[token.Text] = token.Id;
+        }
+
+        var tokenizer = BpeTokenizer.Create(new BpeOptions(pairs.Vocabulary)
+        {
+            Merges = pairs.Merges,
             ByteLevel = true,
             SpecialTokens = special,
             PreTokenizer = new RegexPreTokenizer(new Regex(pattern, RegexOptions.CultureInvariant | RegexOptions.Compiled, MatchTimeout), special),
         });
-        return new TextTokenizer(tokenizer, vocabulary.Values.Concat(special.Values).Max() + 1);
+        return new TextTokenizer(tokenizer, pairs.Vocabulary.Values.Concat(special.Values).Max() + 1);
     }
 
     private static TextTokenizer? LoadWordPiece(string path, JsonElement root, JsonElement model, out string? refusal)

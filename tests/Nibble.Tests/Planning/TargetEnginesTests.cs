@@ -3,7 +3,7 @@ using Nibble.Recipes;
 
 namespace Nibble.Tests.Planning;
 
-public class EnginesTests
+public class TargetEnginesTests
 {
     [Theory]
     [InlineData(Engine.Nibble, "w3a4-g32-rotated-gptaq", 172, true)]
@@ -25,11 +25,11 @@ public class EnginesTests
     [InlineData(Engine.OnnxRuntime, "w8a8-static", 64, true)]
     [InlineData(Engine.OnnxRuntime, "wta16-g32", 64, false)]
     public void AnEngineRunsWhatItsFormatsHold(Engine engine, string recipe, int columns, bool runs) =>
-        Assert.Equal(runs, Engines.Refusal(engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
+        Assert.Equal(runs, TargetEngines.Refusal(engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
 
     [Fact]
     public void LayersThatStayFloatRunEverywhere() =>
-        Assert.Null(Engines.Refusal(Engine.Vllm, RecipePresets.Parse("w4a16-g32"), [KeyValuePair.Create("lm_head", 33)]));
+        Assert.Null(TargetEngines.Refusal(Engine.Vllm, RecipePresets.Parse("w4a16-g32"), [KeyValuePair.Create("lm_head", 33)]));
 
     [Theory]
     [InlineData(4, 16, "w4a16-g32", "w4a16-g32-mse", "w4a16-g32-gptaq", "w4a16-g32-gptq", "w4a16-g32")]

@@ -1,0 +1,67 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using Nibble.Cli.Rendering;
+using Nibble.Torch.Export;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble export</c>: a model in a format that an engine runs.</summary>
+internal static class ExportCommand
+{
+    private const string Gguf = "gguf";
+
+    private static readonly Dictionary<string, CheckpointFormat> Checkpoints = new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
+
+    public static Command Create(CommandHost host)
+    {
+        var model = CommonOptions.ModelOrArtifact();
+        var format = new Option<string>("--to") { Description = "The format: gguf, a file that llama.cpp runs; gptq, gptq-v2 or awq, a folder that vLLM and transformers load.", Required = true };
+        format.AcceptOnlyFromAmong([Gguf, .. Checkpoints.Keys]);
+        var output = new Option<string>("--output", "-o") { Description = "The file or folder to write; it must not exist yet.", Required = true };
+        var type = CommonOptions.GgufType(
+            "--type",
+            "gguf: how matrices are stored: f32, f16 or bf16 for all; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for those that have codes, which it must hold. When not given, the smallest type that holds a matrix's codes, and float matrices as they are.",
+            GgufExporter.Types);
+        var json = CommonOptions.Json();
+        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, json };
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(type) is { Implicit: false } && result.GetValue(format) is { } other and not Gguf)
+            {
+                result.AddError($"--type is one of GGUF's, but --to is {other}, which writes codes as they are.");
+            }
+        });
+        command.SetAction(parsed =>
+        {
+            var started = Stopwatch.GetTimestamp();
+            var path = parsed.GetValue(output)!;
+            QuantizeOutput.RequireAbsent(path);
+            var to = parsed.GetValue(format)!;
+            var result = Checkpoints.TryGetValue(to, out var checkpoint)
+                ? CheckpointExporter.Run(parsed.GetValue(model)!, path, checkpoint)
+                : host.WithProgress(progress => GgufExporter.Run(parsed.GetValue(model)!, path, parsed.GetValue(type), progress, host.Cancellation));
+            Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static void Report(CommandHost host, bool json, ExportResult result, string format, string path, double seconds)
+    {
+        if (json)
+        {
+            host.WriteJson(
+                new ExportDocument(ExportDocument.CurrentSchema, result.Model, format, path, result.Bytes, result.Types.ToDictionary(entry => entry.Type, entry => entry.Tensors), result.Notes, seconds),
+                CliJson.Default.ExportDocument);
+            return;
+        }
+
+        var types = string.Join(", ", result.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Tensors} {entry.Type}")));
+        host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{path}: {result.Bytes:N0} bytes, tensors: {types}, {seconds:F1} s"));
+        foreach (var note in result.Notes)
+        {
+            host.Output.WriteLine($"note: {note}");
+        }
+    }
+}

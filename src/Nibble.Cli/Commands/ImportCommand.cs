@@ -1,0 +1,38 @@
+using System.CommandLine;
+using System.Globalization;
+using Nibble.Cli.Rendering;
+using Nibble.Torch.Export;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble import</c>: a checkpoint that other tools quantized, as an artifact.</summary>
+internal static class ImportCommand
+{
+    public static Command Create(CommandHost host)
+    {
+        var checkpoint = new Argument<string>("CHECKPOINT") { Description = "The folder of a GPTQ (version 1 or 2) or AWQ (GEMM) checkpoint." };
+        var output = new Option<string>("--output", "-o") { Description = "The artifact's folder; it must not exist yet.", Required = true };
+        var json = CommonOptions.Json();
+        var command = new Command("import", "Read a GPTQ or AWQ checkpoint as an artifact, code for code, to evaluate it, compare it or export it again.") { checkpoint, output, json };
+        command.SetAction(parsed =>
+        {
+            var folder = parsed.GetValue(output)!;
+            QuantizeOutput.RequireAbsent(folder);
+            var result = CheckpointImporter.Run(parsed.GetValue(checkpoint)!, folder);
+            if (parsed.GetValue(json))
+            {
+                host.WriteJson(new ImportDocument(ImportDocument.CurrentSchema, result.Model, result.Format, folder, result.Layers, result.Bytes, result.Notes), CliJson.Default.ImportDocument);
+                return ExitCode.Done;
+            }
+
+            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{folder}: {result.Layers} layers from {result.Format}, {result.Bytes:N0} bytes"));
+            foreach (var note in result.Notes)
+            {
+                host.Output.WriteLine($"note: {note}");
+            }
+
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,210 @@
+using System.Globalization;
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Formats.Gguf;
+using Nibble.Torch.Models.Llama;
+
+namespace Nibble.Torch.Export;
+
+/// <summary>What an export wrote.</summary>
+/// <param name="Model">What the model is called.</param>
+/// <param name="Bytes">Bytes of the file.</param>
+/// <param name="Types">How many tensors have each type, most bytes first.</param>
+/// <param name="Notes">What differs from the model that was exported, or is computed otherwise by the engine; a sentence each.</param>
+public sealed record ExportResult(string Model, long Bytes, IReadOnlyList<(string Type, int Tensors)> Types, IReadOnlyList<string> Notes);
+
+/// <summary>Writes a model as a GGUF file, which llama.cpp runs.</summary>
+/// <remarks>
+/// The codes of an artifact are written as they are, never rounded again; what no block type can hold is refused. Matrices whose rows are
+/// not whole blocks become F16, as in llama.cpp's own quantizer. Vectors are F32.
+/// </remarks>
+public static class GgufExporter
+{
+    private const int ChunkValues = 1 << 20;
+
+    /// <summary>The types that an export can be asked for.</summary>
+    public static IReadOnlyList<GgufType> Types { get; } =
+        [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q8_0, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0, GgufType.TQ2_0, GgufType.TQ1_0];
+
+    /// <summary>Exports a model.</summary>
+    /// <param name="model">The folder of an artifact or of a float checkpoint.</param>
+    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="type">
+    /// The type of matrices: a float type for all of them; a block type for those that have codes, which it must hold; null for the
+    /// smallest that holds each one's codes, and for float matrices the type they are stored in.
+    /// </param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors.</param>
+    /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that the file cannot hold.</exception>
+    public static ExportResult Run(string model, string path, GgufType? type, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        using var source = ExportSource.Open(model);
+        var notes = new List<string>();
+        if (source.Artifact is { } artifact)
+        {
+            RequireComputable(source, artifact);
+            notes.AddRange(SimulatedElsewhere(artifact));
+        }
+        else if (type is { } wanted && !wanted.IsFloat())
+        {
+            throw new NibbleException($"{model}: a float model has no codes that {wanted} could hold; export it as {nameof(GgufType.F16)} and quantize that file, or quantize the model with nibble ptq or qat first");
+        }
+
+        var plans = GgufNames.Of(source.Config).Select(name => Plan(source, name, type)).ToList();
+        notes.AddRange(Describe(plans));
+        var metadata = GgufMetadata.Of(source.Name, source.Config, Mostly(plans)).Concat(GgufTokenizer.Read(source.Folder, source.Config.VocabularySize)).ToList();
+        var tensors = new List<GgufTensor>();
+        for (var i = 0; i < plans.Count; i++)
+        {
+            var (plan, done) = (plans[i], i + 1);
+            tensors.Add(new GgufTensor(plan.Name.Name, plan.Type, [.. plan.Name.Shape.Reverse()], stream =>
+            {
+                cancellation.ThrowIfCancellationRequested();
+                Write(source, plan, stream);
+                progress?.Report(new RunProgress("export", done, plans.Count));
+            }));
+        }
+
+        if (RotaryFactors(source.Config) is { } factors)
+        {
+            tensors.Add(new GgufTensor("rope_freqs.weight", GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
+        }
+
+        GgufWriter.Write(path, metadata, tensors);
+        var types = plans.GroupBy(plan => plan.Type)
+            .OrderByDescending(group => group.Sum(plan => group.Key.CountBytes([.. plan.Name.Shape.Reverse()])))
+            .Select(group => (group.Key.ToString(), group.Count()));
+        return new ExportResult(source.Name, new FileInfo(path).Length, [.. types], notes);
+    }
+
+    private sealed record TensorPlan(GgufTensorName Name, GgufType Type, ExactBlocks? Blocks, bool Ragged);
+
+    private static TensorPlan Plan(ExportSource source, GgufTensorName name, GgufType? type)
+    {
+        if (name.Shape.Length == 1)
+        {
+            return new TensorPlan(name, GgufType.F32, null, Ragged: false);
+        }
+
+        if (source.Codes(name.Source) is not { } codes)
+        {
+            var stored = source.StoredAs(name.Source) switch { ElementType.F32 => GgufType.F32, ElementType.F16 => GgufType.F16, _ => GgufType.BF16 };
+            return new TensorPlan(name, type is { } wanted && wanted.IsFloat() ? wanted : stored, null, Ragged: false);
+        }
+
+        if (type is { } floating && floating.IsFloat())
+        {
+            return new TensorPlan(name, floating, null, Ragged: false);
+        }
+
+        if (codes.Columns % (type ?? GgufType.Q4_0).BlockSize() != 0)
+        {
+            return new TensorPlan(name, GgufType.F16, null, Ragged: true);
+        }
+
+        var blocks = type is { } block ? ExactBlocks.Create(codes, block) : ExactBlocks.Find(codes);
+        return blocks is not null
+            ? new TensorPlan(name, blocks.Type, blocks, Ragged: false)
+            : throw new NibbleException(
+                $"{source.Folder}: layer '{name.Source}' has the scheme {codes.Scheme}{(codes.GroupIndex is null ? string.Empty : " of scattered columns")} with {codes.Scheme.ScalePrecision} scales, whose codes {(type is null ? "no block type can hold" : $"{type} cannot hold")}. "
+                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", leave --type out")}, or give --type f16, which writes the values that the codes stand for.");
+    }
+
+    private static void Write(ExportSource source, TensorPlan plan, Stream stream)
+    {
+        var (rows, columns) = plan.Name.Shape is [var first, var second] ? (first, second) : (plan.Name.Shape[0], 1);
+        if (plan.Blocks is { } blocks)
+        {
+            var bytes = new byte[blocks.RowBytes];
+            for (var row = 0L; row < rows; row++)
+            {
+                blocks.WriteRow((int)plan.Name.SourceRow(row), bytes);
+                stream.Write(bytes);
+            }
+
+            return;
+        }
+
+        var type = plan.Type switch { GgufType.F32 => ElementType.F32, GgufType.F16 => ElementType.F16, _ => ElementType.BF16 };
+        var chunk = Math.Clamp(ChunkValues / columns, 1, rows);
+        var values = new float[chunk * columns];
+        for (var row = 0L; row < rows; row += chunk)
+        {
+            var count = Math.Min(chunk, rows - row);
+            if (plan.Name.Heads == 0)
+            {
+                source.Read(plan.Name.Source, row * columns, values.AsSpan(0, (int)(count * columns)));
+            }
+            else
+            {
+                for (var i = 0L; i < count; i++)
+                {
+                    source.Read(plan.Name.Source, plan.Name.SourceRow(row + i) * columns, values.AsSpan((int)(i * columns), (int)columns));
+                }
+            }
+
+            stream.Write(type.ToBytes(values.AsSpan(0, (int)(count * columns))));
+        }
+    }
+
+    /// <summary>Refuses what llama.cpp would compute wrongly.</summary>
+    private static void RequireComputable(ExportSource source, QuantizedModel artifact)
+    {
+        if (artifact.Layers.FirstOrDefault(layer => layer.InputTransform != InputTransform.None) is { } turned)
+        {
+            throw new NibbleException($"{source.Folder}: layer '{turned.Name}' turns its input by a Hadamard matrix while the model runs, which llama.cpp does not do; quantize without rotation (recipe '{artifact.Recipe.Name}')");
+        }
+    }
+
+    private static IEnumerable<string> SimulatedElsewhere(QuantizedModel artifact)
+    {
+        if (artifact.Layers.Any(layer => layer.Input is not null))
+        {
+            yield return "the schemes of activations are not written: llama.cpp quantizes the inputs of quantized layers in its own way, to 8 bits in blocks";
+        }
+
+        if (artifact.Recipe.KeyValueCache is not null)
+        {
+            yield return "the scheme of the key-value cache is not written: llama.cpp keeps a cache of the type that it is started with";
+        }
+    }
+
+    private static IEnumerable<string> Describe(List<TensorPlan> plans)
+    {
+        var ragged = plans.Where(plan => plan.Ragged).ToList();
+        if (ragged.Count > 0)
+        {
+            yield return string.Create(
+                CultureInfo.InvariantCulture,
+                $"{ragged.Count} quantized {(ragged.Count == 1 ? "matrix stays" : "matrices stay")} F16, their values rounded to it, since their rows are not whole blocks: {ragged[0].Name.Name} has {ragged[0].Name.Shape[1]} columns");
+        }
+
+        var rounded = plans.Where(plan => plan.Blocks is { RoundedMinimums: > 0 }).ToList();
+        if (rounded.Count > 0)
+        {
+            yield return string.Create(
+                CultureInfo.InvariantCulture,
+                $"in blocks of {string.Join(" and ", rounded.Select(plan => plan.Type).Distinct())} the minimums of {rounded.Sum(plan => plan.Blocks!.RoundedMinimums):N0} groups are rounded to float16, which moves their values by at most {rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (--type q5_0 holds asymmetric 4 bits without that)");
+        }
+    }
+
+    private static GgufType Mostly(List<TensorPlan> plans) => plans
+        .Where(plan => plan.Name.Shape.Length == 2)
+        .GroupBy(plan => plan.Type)
+        .OrderByDescending(group => group.Any(plan => plan.Blocks is not null))
+        .ThenByDescending(group => group.Sum(plan => plan.Name.Shape[0] * plan.Name.Shape[1]))
+        .First().Key;
+
+    /// <summary>By what llama.cpp divides each rotary frequency of a model whose long wavelengths are stretched more than its short ones.</summary>
+    private static float[]? RotaryFactors(LlamaConfig config)
+    {
+        if (config.RotaryScaling is not { OriginalContext: > 0 })
+        {
+            return null;
+        }
+
+        var plain = config with { RotaryScaling = null };
+        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(RotaryTable.Frequency(plain, pair) / RotaryTable.Frequency(config, pair)))];
+    }
+}

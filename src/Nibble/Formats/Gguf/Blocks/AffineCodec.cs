@@ -1,0 +1,69 @@
+namespace Nibble.Formats.Gguf.Blocks;
+
+/// <summary>Q4_1 and Q5_1: a scale, a minimum and codes, <c>value = d * code + m</c>.</summary>
+/// <remarks>Codes come from scale and minimum before they are rounded to binary16.</remarks>
+internal sealed class AffineCodec(GgufType type, int bits) : IBlockCodec
+{
+    private const int ScaleBytes = 2;
+    private const int ParameterBytes = 4;
+    private readonly int _steps = (1 << bits) - 1;
+    private readonly int _blockBytes = type.BlockBytes();
+
+    public GgufType Type => type;
+
+    public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        if (Avx2Blocks.IsSupported)
+        {
+            Avx2Blocks.QuantizeAffine(values, bits, blocks);
+        }
+        else
+        {
+            QuantizeScalar(values, blocks);
+        }
+    }
+
+    /// <summary>The specification of <see cref="Quantize"/>.</summary>
+    public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        Span<byte> codes = stackalloc byte[BlockCodes.Count];
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        {
+            var (min, max) = (float.MaxValue, float.MinValue);
+            foreach (var value in values[..BlockCodes.Count])
+            {
+                min = value < min ? value : min;
+                max = value > max ? value : max;
+            }
+
+            var scale = (max - min) / _steps;
+            var inverse = Rounding.Reciprocal(scale);
+            for (var i = 0; i < BlockCodes.Count; i++)
+            {
+                var code = (sbyte)Rounding.Truncate(((values[i] - min) * inverse) + 0.5f);
+
+                // The reference cuts codes of 4 bits at their end, and does not those of 5.
+                codes[i] = (byte)(bits == 4 ? Math.Min(_steps, code) : code);
+            }
+
+            Rounding.WriteHalf(blocks, scale);
+            Rounding.WriteHalf(blocks[ScaleBytes..], min);
+            BlockCodes.Pack(codes, bits, blocks[ParameterBytes..]);
+        }
+    }
+
+    public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        Span<byte> codes = stackalloc byte[BlockCodes.Count];
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        {
+            var scale = Rounding.ReadHalf(blocks);
+            var min = Rounding.ReadHalf(blocks[ScaleBytes..]);
+            BlockCodes.Unpack(blocks[ParameterBytes..], bits, codes);
+            for (var i = 0; i < BlockCodes.Count; i++)
+            {
+                values[i] = (codes[i] * scale) + min;
+            }
+        }
+    }
+}

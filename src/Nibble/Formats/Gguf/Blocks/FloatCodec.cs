@@ -1,0 +1,11 @@
+namespace Nibble.Formats.Gguf.Blocks;
+
+/// <summary>Values stored one by one as floating-point numbers; half to even.</summary>
+internal sealed class FloatCodec(GgufType type, ElementType element) : IBlockCodec
+{
+    public GgufType Type => type;
+
+    public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks) => element.ToBytes(values).CopyTo(blocks);
+
+    public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values) => element.ToSingles(blocks, values);
+}

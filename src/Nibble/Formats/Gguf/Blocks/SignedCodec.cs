@@ -1,0 +1,68 @@
+namespace Nibble.Formats.Gguf.Blocks;
+
+/// <summary>Q4_0 and Q5_0: a scale and codes that have zero in the middle, <c>value = d * (code - 2^(bits-1))</c>.</summary>
+/// <remarks>
+/// The value that is largest by magnitude gets code 0, the one code that has no counterpart, so the scale has the opposite sign of that
+/// value. Codes come from the scale before it is rounded to binary16.
+/// </remarks>
+internal sealed class SignedCodec(GgufType type, int bits) : IBlockCodec
+{
+    private const int ScaleBytes = 2;
+    private readonly int _zero = 1 << (bits - 1);
+    private readonly int _blockBytes = type.BlockBytes();
+
+    public GgufType Type => type;
+
+    public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        if (Avx2Blocks.IsSupported)
+        {
+            Avx2Blocks.QuantizeSigned(values, bits, blocks);
+        }
+        else
+        {
+            QuantizeScalar(values, blocks);
+        }
+    }
+
+    /// <summary>The specification of <see cref="Quantize"/>.</summary>
+    public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        Span<byte> codes = stackalloc byte[BlockCodes.Count];
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        {
+            var (largest, peak) = (0f, 0f);
+            foreach (var value in values[..BlockCodes.Count])
+            {
+                if (largest < MathF.Abs(value))
+                {
+                    (largest, peak) = (MathF.Abs(value), value);
+                }
+            }
+
+            var scale = peak / -_zero;
+            var inverse = Rounding.Reciprocal(scale);
+            for (var i = 0; i < BlockCodes.Count; i++)
+            {
+                codes[i] = (byte)Math.Min((2 * _zero) - 1, (sbyte)Rounding.Truncate((values[i] * inverse) + (_zero + 0.5f)));
+            }
+
+            Rounding.WriteHalf(blocks, scale);
+            BlockCodes.Pack(codes, bits, blocks[ScaleBytes..]);
+        }
+    }
+
+    public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        Span<byte> codes = stackalloc byte[BlockCodes.Count];
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        {
+            var scale = Rounding.ReadHalf(blocks);
+            BlockCodes.Unpack(blocks[ScaleBytes..], bits, codes);
+            for (var i = 0; i < BlockCodes.Count; i++)
+            {
+                values[i] = (codes[i] - _zero) * scale;
+            }
+        }
+    }
+}

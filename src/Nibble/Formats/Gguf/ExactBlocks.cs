@@ -1,0 +1,181 @@
+using Nibble.Formats.Gguf.Blocks;
+using Nibble.Numerics;
+
+namespace Nibble.Formats.Gguf;
+
+/// <summary>Writes the codes of a quantized matrix into blocks, without choosing any anew.</summary>
+/// <remarks>
+/// A block type holds a matrix when each block lies in one group and <c>real = unit * k</c> has a unit that binary16 can hold and integers
+/// in the type's range; <c>k</c> is <c>code - zeroPoint</c>, and <c>2 * code + 1</c> half steps on stretched grids. Q4_1 and Q5_1 hold
+/// asymmetric codes of 4 and 5 bits as they are, but their minimum <c>-scale * (zeroPoint + 2^(bits-1))</c> is rounded to binary16.
+/// </remarks>
+public sealed class ExactBlocks
+{
+    private const int ScaleBytes = 2;
+
+    // The smallest first: the choice when none is asked for. TQ1_0 holds what TQ2_0 does, and is slower to read.
+    private static readonly GgufType[] Choices = [GgufType.TQ2_0, GgufType.Q4_0, GgufType.Q4_1, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0];
+
+    private readonly QuantizedTensor _tensor;
+
+    private ExactBlocks(QuantizedTensor tensor, GgufType type)
+    {
+        _tensor = tensor;
+        Type = type;
+        RowBytes = tensor.Columns / type.BlockSize() * type.BlockBytes();
+        (RoundedMinimums, LargestShift) = MeasureMinimums();
+    }
+
+    /// <summary>The type of the blocks.</summary>
+    public GgufType Type { get; }
+
+    /// <summary>Bytes of a row.</summary>
+    public int RowBytes { get; }
+
+    /// <summary>Groups whose minimum binary16 cannot hold, so that their values move a little; 0 means that all values are kept to the last bit.</summary>
+    public int RoundedMinimums { get; }
+
+    /// <summary>By how much a value moves at most, in steps of its group.</summary>
+    public double LargestShift { get; }
+
+    /// <summary>What blocks hold, in words.</summary>
+    public static string Rules { get; } =
+        "GGUF blocks hold, with groups of a multiple of 32 (or per channel or tensor) that divide the row and float16 scales: symmetric weights of 2 to 4 bits in Q4_0, of 5 in Q5_0, of 6 to 8 in Q8_0; "
+        + "asymmetric ones of 2 and 3 bits in Q4_0, of 4 in Q5_0 (and in Q4_1, its minimums rounded to float16), of 5 to 7 in Q8_0 (5 also in Q5_1); ternary ones in groups of a multiple of 256 in TQ2_0 and TQ1_0, in others in Q4_0";
+
+    /// <summary>The smallest type that holds a matrix; null where none does.</summary>
+    public static ExactBlocks? Find(QuantizedTensor tensor) => Choices.Select(type => Create(tensor, type)).FirstOrDefault(blocks => blocks is not null);
+
+    /// <summary>A matrix in blocks of a type; null where it does not hold the matrix.</summary>
+    /// <param name="tensor">The matrix.</param>
+    /// <param name="type">Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, TQ1_0 or TQ2_0.</param>
+    public static ExactBlocks? Create(QuantizedTensor tensor, GgufType type)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        var aligned = tensor.GroupIndex is null && tensor.Columns % type.BlockSize() == 0 && (tensor.GroupLength % type.BlockSize() == 0 || tensor.GroupLength >= tensor.Columns);
+        if (!aligned || BlockCodecs.Find(type) is null || !Array.TrueForAll(tensor.Scales, scale => IsHalf(Unit(tensor, scale))))
+        {
+            return null;
+        }
+
+        var bits = tensor.Scheme.Bits;
+        var fits = type switch
+        {
+            GgufType.Q4_1 => !tensor.Scheme.Symmetric && bits <= 4 && MinimumsAreFinite(tensor),
+            GgufType.Q5_1 => !tensor.Scheme.Symmetric && bits <= 5 && MinimumsAreFinite(tensor),
+            GgufType.Q4_0 => Fits(tensor, -8, 7),
+            GgufType.Q5_0 => Fits(tensor, -16, 15),
+            GgufType.Q8_0 => Fits(tensor, sbyte.MinValue, sbyte.MaxValue),
+            GgufType.TQ1_0 or GgufType.TQ2_0 => Fits(tensor, -1, 1),
+            _ => false,
+        };
+        return fits ? new ExactBlocks(tensor, type) : null;
+    }
+
+    /// <summary>Writes a row.</summary>
+    /// <param name="row">Which one.</param>
+    /// <param name="target">Receives <see cref="RowBytes"/> bytes.</param>
+    public void WriteRow(int row, Span<byte> target)
+    {
+        var size = Type.BlockSize();
+        Span<int> integers = stackalloc int[size];
+        for (var column = 0; column < _tensor.Columns; column += size, target = target[Type.BlockBytes()..])
+        {
+            var parameters = _tensor.Parameters(row, _tensor.GroupOf(column));
+            var affine = Type is GgufType.Q4_1 or GgufType.Q5_1;
+            for (var i = 0; i < size; i++)
+            {
+                var code = _tensor.Codes[(row * _tensor.Columns) + column + i];
+                integers[i] = affine ? code - _tensor.Scheme.Codes.Min : Integer(_tensor.Scheme, code, parameters.ZeroPoint);
+            }
+
+            WriteBlock(Unit(_tensor, parameters.Scale), Minimum(_tensor.Scheme, parameters), integers, target);
+        }
+    }
+
+    private void WriteBlock(float unit, float minimum, ReadOnlySpan<int> integers, Span<byte> target)
+    {
+        Span<byte> codes = stackalloc byte[integers.Length];
+        var zero = Type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
+        for (var i = 0; i < integers.Length; i++)
+        {
+            codes[i] = (byte)(integers[i] + zero);
+        }
+
+        switch (Type)
+        {
+            case GgufType.Q8_0:
+                Rounding.WriteHalf(target, unit);
+                codes.CopyTo(target[ScaleBytes..]);
+                break;
+            case GgufType.Q4_0 or GgufType.Q5_0:
+                Rounding.WriteHalf(target, unit);
+                BlockCodes.Pack(codes, Type == GgufType.Q4_0 ? 4 : 5, target[ScaleBytes..]);
+                break;
+            case GgufType.TQ1_0 or GgufType.TQ2_0:
+                TernaryCodes.Pack(codes, Type, target);
+                Rounding.WriteHalf(target[(Type.BlockBytes() - ScaleBytes)..], unit);
+                break;
+            default:
+                Rounding.WriteHalf(target, unit);
+                Rounding.WriteHalf(target[ScaleBytes..], minimum);
+                BlockCodes.Pack(codes, Type == GgufType.Q4_1 ? 4 : 5, target[(2 * ScaleBytes)..]);
+                break;
+        }
+    }
+
+    private (int Rounded, double Largest) MeasureMinimums()
+    {
+        var (rounded, largest) = (0, 0d);
+        if (Type is GgufType.Q4_1 or GgufType.Q5_1)
+        {
+            for (var i = 0; i < _tensor.Scales.Length; i++)
+            {
+                var minimum = Minimum(_tensor.Scheme, new QuantizationParameters(_tensor.Scales[i], _tensor.ZeroPoints[i]));
+                var shift = Math.Abs((float)(Half)minimum - (double)minimum) / _tensor.Scales[i];
+                rounded += shift > 0 ? 1 : 0;
+                largest = Math.Max(largest, shift);
+            }
+        }
+
+        return (rounded, largest);
+    }
+
+    private static bool MinimumsAreFinite(QuantizedTensor tensor)
+    {
+        for (var i = 0; i < tensor.Scales.Length; i++)
+        {
+            if (!Half.IsFinite((Half)Minimum(tensor.Scheme, new QuantizationParameters(tensor.Scales[i], tensor.ZeroPoints[i]))))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static bool Fits(QuantizedTensor tensor, int min, int max)
+    {
+        var scheme = tensor.Scheme;
+        for (var i = 0; i < tensor.Codes.Length; i++)
+        {
+            var column = i % tensor.Columns;
+            var zeroPoint = scheme.Symmetric ? 0 : tensor.Parameters(i / tensor.Columns, tensor.GroupOf(column)).ZeroPoint;
+            var integer = Integer(scheme, tensor.Codes[i], zeroPoint);
+            if (integer < min || integer > max)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static int Integer(QuantizationScheme scheme, int code, int zeroPoint) => scheme.Stretched ? (2 * code) + 1 : code - zeroPoint;
+
+    private static float Unit(QuantizedTensor tensor, float scale) => tensor.Scheme.Stretched ? scale / 2 : scale;
+
+    private static float Minimum(QuantizationScheme scheme, QuantizationParameters parameters) => -parameters.Scale * (parameters.ZeroPoint - scheme.Codes.Min);
+
+    private static bool IsHalf(float value) => (float)(Half)value == value;
+}

@@ -1,0 +1,220 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using Microsoft.Win32.SafeHandles;
+using Nibble.Formats.Gguf.Blocks;
+
+namespace Nibble.Formats.Gguf;
+
+/// <summary>What quantizing a file did.</summary>
+/// <param name="Bytes">Bytes of the new file.</param>
+/// <param name="SourceBytes">Bytes of the file it was made from.</param>
+/// <param name="Types">How many tensors have each type, most bytes first.</param>
+/// <param name="Ragged">Names of matrices that are F16 since their rows are not whole blocks.</param>
+public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged);
+
+/// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
+/// <remarks>
+/// Which matrix gets which type follows ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors stay, and the head (or the
+/// embedding, where it is the head too) gets Q6_K in files of fewer bits than 8. Threads take pieces of tensors: each reads one,
+/// quantizes it while it is in the cache, and writes it to its place.
+/// </remarks>
+public static class GgufQuantizer
+{
+    private const int PieceValues = 1 << 17;
+    private static readonly string[] Architectures = ["llama", "qwen2", "qwen3"];
+    private static readonly string[] SplitKeys = ["split.no", "split.count", "split.tensors.count"];
+
+    /// <summary>The types that a file can be quantized to.</summary>
+    public static IReadOnlyList<GgufType> Types { get; } =
+        [GgufType.Q8_0, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0, GgufType.F16, GgufType.BF16];
+
+    /// <summary>Quantizes a file.</summary>
+    /// <param name="source">A GGUF file of F32, F16 or BF16.</param>
+    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="type">One of <see cref="Types"/>.</param>
+    /// <param name="pure">Whether the head gets the same type as all other matrices.</param>
+    /// <param name="threads">Threads, at least 1.</param>
+    /// <param name="progress">Told the share of the file that is done, 0 to 1.</param>
+    /// <param name="cancellation">Stops between pieces of tensors.</param>
+    /// <exception cref="NibbleException">The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite.</exception>
+    public static GgufQuantization Run(string source, string path, GgufType type, bool pure, int threads, IProgress<double>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
+        using var file = GgufFile.Open(source);
+        RequireSupported(file);
+        var tied = file.FindTensor("output.weight") is null;
+        var types = file.Tensors.Select(tensor => TypeOf(tensor, type, pure, tied)).ToList();
+        for (var i = 0; i < types.Count; i++)
+        {
+            if (types[i] != file.Tensors[i].Type && !file.Tensors[i].Type.IsFloat())
+            {
+                throw new NibbleException($"{source}: tensor {file.Tensors[i].Name} is {file.Tensors[i].Type}, expected F32, F16 or BF16: rounding a second time costs quality; quantize the file that this one was made from");
+            }
+        }
+
+        var layout = GgufLayout.Create(Metadata(file, type), [.. file.Tensors.Select((tensor, i) => (tensor.Name, types[i], tensor.Dimensions))]);
+        var pieces = Pieces(file, layout);
+        AtomicFile.WriteAt(path, layout.Length, handle =>
+        {
+            RandomAccess.Write(handle, layout.Header, 0);
+            var done = 0;
+            try
+            {
+                Parallel.ForEach(InOrder(pieces), new ParallelOptions { MaxDegreeOfParallelism = threads, CancellationToken = cancellation }, piece =>
+                {
+                    Convert(file, piece, handle);
+                    progress?.Report((double)Interlocked.Increment(ref done) / pieces.Count);
+                });
+            }
+            catch (AggregateException exception) when (exception.InnerExceptions is [var inner, ..] && exception.InnerExceptions.All(fault => fault is NibbleException))
+            {
+                throw new NibbleException(inner.Message, exception);
+            }
+        });
+
+        var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && type is not (GgufType.F16 or GgufType.BF16) && IsQuantizable(tensor));
+        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
+        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged.Select(tensor => tensor.Name)]);
+    }
+
+    private static void RequireSupported(GgufFile file)
+    {
+        var architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
+        if (!Architectures.Contains(architecture) || file.Find($"{architecture}.expert_count")?.AsInteger() is > 0)
+        {
+            throw new NibbleException($"{file.Path}: the architecture is '{architecture}'{(Architectures.Contains(architecture) ? " with experts" : string.Empty)}, expected a dense model of {string.Join(", ", Architectures)}: others keep further tensors in float");
+        }
+    }
+
+    /// <summary>The type that a tensor gets.</summary>
+    internal static GgufType TypeOf(GgufEntry tensor, GgufType type, bool pure, bool tied)
+    {
+        if (!IsQuantizable(tensor))
+        {
+            return tensor.Type;
+        }
+
+        var isHead = tensor.Name == "output.weight" || (tied && tensor.Name == "token_embd.weight");
+        if (isHead && !pure && type.BlockSize() > 1 && type != GgufType.Q8_0)
+        {
+            type = tensor.Columns % GgufType.Q6_K.BlockSize() == 0 ? GgufType.Q6_K : GgufType.Q8_0;
+        }
+
+        return tensor.Columns % type.BlockSize() == 0 ? type : GgufType.F16;
+    }
+
+    private static bool IsQuantizable(GgufEntry tensor) =>
+        tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
+
+    /// <summary>The source's metadata; what says how it is quantized goes to the end, as in llama.cpp.</summary>
+    private static KeyValuePair<string, GgufValue>[] Metadata(GgufFile file, GgufType type)
+    {
+        const string Version = "general.quantization_version";
+        return
+        [
+            .. file.Metadata.Where(pair => pair.Key is not (Version or GgufFileType.Key) && !SplitKeys.Contains(pair.Key)),
+            new(Version, GgufValue.Of(2u)),
+            new(GgufFileType.Key, GgufValue.Of(GgufFileType.Of(type))),
+        ];
+    }
+
+    /// <summary>Consecutive values of a tensor, whole blocks of both types.</summary>
+    private readonly record struct Piece(GgufEntry Source, GgufEntry Target, long Start, int Count);
+
+    private static List<Piece> Pieces(GgufFile file, GgufLayout layout)
+    {
+        var pieces = new List<Piece>();
+        for (var i = 0; i < file.Tensors.Count; i++)
+        {
+            var (source, target) = (file.Tensors[i], layout.Tensors[i]);
+            var count = source.Columns * source.Rows;
+            for (var start = 0L; start < count; start += PieceValues)
+            {
+                pieces.Add(new Piece(source, target, start, (int)Math.Min(PieceValues, count - start)));
+            }
+        }
+
+        return pieces;
+    }
+
+    // In the file's order and one at a time, so that both files are walked through from front to back.
+    private static OrderablePartitioner<Piece> InOrder(List<Piece> pieces) =>
+        Partitioner.Create(pieces.AsEnumerable(), EnumerablePartitionerOptions.NoBuffering);
+
+    private static void Convert(GgufFile file, Piece piece, SafeFileHandle handle)
+    {
+        var bytes = Bytes(piece.Source.Type, piece.Count);
+        var source = ArrayPool<byte>.Shared.Rent(bytes);
+        var values = ArrayPool<float>.Shared.Rent(piece.Count);
+        var target = ArrayPool<byte>.Shared.Rent(Bytes(piece.Target.Type, piece.Count));
+        try
+        {
+            var read = source.AsSpan(0, bytes);
+            file.ReadBytes(piece.Source, piece.Start / piece.Source.Type.BlockSize() * piece.Source.Type.BlockBytes(), read);
+            var offset = piece.Target.Offset + (piece.Start / piece.Target.Type.BlockSize() * piece.Target.Type.BlockBytes());
+            if (piece.Source.Type == piece.Target.Type)
+            {
+                RandomAccess.Write(handle, read, offset);
+                return;
+            }
+
+            var floats = values.AsSpan(0, piece.Count);
+            Widen(piece.Source.Type, read, floats);
+            if (IndexOfNonFinite(floats) is >= 0 and var fault)
+            {
+                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number; the model is ruined or the file damaged");
+            }
+
+            var blocks = target.AsSpan(0, Bytes(piece.Target.Type, piece.Count));
+            BlockCodecs.For(piece.Target.Type).Quantize(floats, blocks);
+            RandomAccess.Write(handle, blocks, offset);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(source);
+            ArrayPool<float>.Shared.Return(values);
+            ArrayPool<byte>.Shared.Return(target);
+        }
+    }
+
+    private static int Bytes(GgufType type, int count) => count / type.BlockSize() * type.BlockBytes();
+
+    private static void Widen(GgufType type, ReadOnlySpan<byte> source, Span<float> values)
+    {
+        var done = type == GgufType.F16 && Avx2Blocks.IsSupported ? Avx2Blocks.Widen(MemoryMarshal.Cast<byte, ushort>(source), values) : 0;
+        BlockCodecs.For(type).Dequantize(source[(done * type.BlockBytes())..], values[done..]);
+    }
+
+    /// <summary>The first value that is infinite or not a number; -1 where all are finite.</summary>
+    private static int IndexOfNonFinite(ReadOnlySpan<float> values)
+    {
+        // As integers without their signs, those are the values from infinity's bits on.
+        var largest = Vector256<int>.Zero;
+        var magnitude = Vector256.Create(int.MaxValue);
+        var vectors = MemoryMarshal.Cast<float, Vector256<int>>(values);
+        foreach (var vector in vectors)
+        {
+            largest = Vector256.Max(largest, vector & magnitude);
+        }
+
+        const int Infinity = 0x7F800000;
+        var rest = values[(vectors.Length * Vector256<int>.Count)..];
+        if (!Vector256.GreaterThanOrEqualAny(largest, Vector256.Create(Infinity)) && rest.IndexOfAnyExceptInRange(float.MinValue, float.MaxValue) < 0)
+        {
+            return -1;
+        }
+
+        for (var i = 0; i < values.Length; i++)
+        {
+            if (!float.IsFinite(values[i]))
+            {
+                return i;
+            }
+        }
+
+        return -1;
+    }
+}

@@ -1,0 +1,80 @@
+using System.Text.Json;
+using Nibble.Recipes;
+
+namespace Nibble.Formats.HuggingFace;
+
+/// <summary>Writes the folder of a checkpoint, which appears only once it is whole.</summary>
+internal static class CheckpointFolder
+{
+    /// <summary>What the metadata of a weights file says to whoever loads it with PyTorch.</summary>
+    public static readonly Dictionary<string, string> Metadata = new() { ["format"] = "pt" };
+
+    /// <summary>Creates a folder with a tokenizer's files and what <paramref name="write"/> puts into it.</summary>
+    /// <param name="folder">The folder to create.</param>
+    /// <param name="tokenizerFolder">The folder that holds the tokenizer's files; empty for a model that reads no text.</param>
+    /// <param name="write">Writes the other files into the folder that it is given.</param>
+    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    public static void Create(string folder, string tokenizerFolder, Action<string> write)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        var target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        if (Path.Exists(target))
+        {
+            throw new NibbleException($"{folder} exists already; choose another output folder or delete it first.");
+        }
+
+        if (tokenizerFolder.Length > 0 && !Directory.Exists(tokenizerFolder))
+        {
+            throw new NibbleException($"The tokenizer's folder {tokenizerFolder} does not exist.");
+        }
+
+        var temporary = $"{target}.tmp-{Environment.ProcessId}";
+        try
+        {
+            Directory.CreateDirectory(temporary);
+            foreach (var path in tokenizerFolder.Length > 0 ? TokenizerFiles.In(tokenizerFolder) : [])
+            {
+                AtomicFile.Write(Path.Combine(temporary, Path.GetFileName(path)), stream =>
+                {
+                    using var tokenizer = File.OpenRead(path);
+                    tokenizer.CopyTo(stream);
+                });
+            }
+
+            write(temporary);
+            Directory.Move(temporary, target);
+        }
+        finally
+        {
+            if (Directory.Exists(temporary))
+            {
+                Directory.Delete(temporary, recursive: true);
+            }
+        }
+    }
+
+    /// <summary>Writes a JSON file.</summary>
+    public static void WriteJson(string path, Action<Utf8JsonWriter> write) => AtomicFile.Write(path, stream =>
+    {
+        using var writer = new Utf8JsonWriter(stream, RecipeFile.JsonOptions);
+        write(writer);
+    });
+
+    /// <summary>Writes a <c>config.json</c>: a model's own with another <c>quantization_config</c>.</summary>
+    /// <param name="folder">The checkpoint's folder.</param>
+    /// <param name="configJson">The text of the model's <c>config.json</c>.</param>
+    /// <param name="writeQuantization">Writes the value of <c>quantization_config</c>; also given the model's configuration.</param>
+    public static void WriteConfig(string folder, string configJson, Action<Utf8JsonWriter, JsonElement> writeQuantization) => WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer =>
+    {
+        using var config = JsonDocument.Parse(configJson);
+        writer.WriteStartObject();
+        foreach (var property in config.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey))
+        {
+            property.WriteTo(writer);
+        }
+
+        writer.WritePropertyName(Checkpoint.QuantizationKey);
+        writeQuantization(writer, config.RootElement);
+        writer.WriteEndObject();
+    });
+}

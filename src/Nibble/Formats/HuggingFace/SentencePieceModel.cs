@@ -1,0 +1,117 @@
+using Google.Protobuf;
+
+namespace Nibble.Formats.HuggingFace;
+
+/// <summary>What kind of token a piece is; the numbers are those of the file, and GGUF's.</summary>
+internal enum PieceKind
+{
+    Normal = 1,
+    Unknown = 2,
+    Control = 3,
+    UserDefined = 4,
+    Unused = 5,
+    Byte = 6,
+}
+
+/// <summary>A token of a SentencePiece model.</summary>
+internal sealed record Piece(string Text, float Score, PieceKind Kind);
+
+/// <summary>What a <c>tokenizer.model</c> holds.</summary>
+/// <remarks>Definition: google/sentencepiece, <c>src/sentencepiece_model.proto</c>.</remarks>
+internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool AddsSpace, int UnknownId, int BosId, int EosId)
+{
+    // Field numbers of ModelProto, SentencePiece, TrainerSpec and NormalizerSpec.
+    private const int PiecesField = 1, TrainerField = 2, NormalizerField = 3;
+    private const int TextField = 1, ScoreField = 2, KindField = 3;
+    private const int UnknownIdField = 40, BosIdField = 41, EosIdField = 42;
+    private const int AddDummyPrefixField = 3;
+
+    /// <summary>Reads a file.</summary>
+    /// <exception cref="NibbleException">The file is not a SentencePiece model.</exception>
+    public static SentencePieceModel Read(string path)
+    {
+        try
+        {
+            var model = new SentencePieceModel([], AddsSpace: true, UnknownId: 0, BosId: 1, EosId: 2);
+            var pieces = new List<Piece>();
+            foreach (var (field, value) in Fields(File.ReadAllBytes(path)))
+            {
+                switch (field)
+                {
+                    case PiecesField:
+                        pieces.Add(ReadPiece(value.Bytes));
+                        break;
+                    case TrainerField:
+                        model = ReadTrainer(model, value.Bytes);
+                        break;
+                    case NormalizerField:
+                        model = Fields(value.Bytes).Aggregate(model, (read, item) => item.Field == AddDummyPrefixField ? read with { AddsSpace = item.Value.Number != 0 } : read);
+                        break;
+                }
+            }
+
+            return pieces.Count > 0 ? model with { Pieces = pieces } : throw new NibbleException($"{path} holds no pieces; expected a SentencePiece model.");
+        }
+        catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentException)
+        {
+            throw new NibbleException($"{path} is not a SentencePiece model: {exception.Message}", exception);
+        }
+    }
+
+    private static SentencePieceModel ReadTrainer(SentencePieceModel model, byte[] bytes)
+    {
+        foreach (var (field, value) in Fields(bytes))
+        {
+            model = field switch
+            {
+                UnknownIdField => model with { UnknownId = (int)value.Number },
+                BosIdField => model with { BosId = (int)value.Number },
+                EosIdField => model with { EosId = (int)value.Number },
+                _ => model,
+            };
+        }
+
+        return model;
+    }
+
+    private static Piece ReadPiece(byte[] bytes)
+    {
+        var piece = new Piece(string.Empty, 0, PieceKind.Normal);
+        foreach (var (field, value) in Fields(bytes))
+        {
+            piece = field switch
+            {
+                TextField => piece with { Text = System.Text.Encoding.UTF8.GetString(value.Bytes) },
+                ScoreField => piece with { Score = BitConverter.UInt32BitsToSingle((uint)value.Number) },
+                KindField => piece with { Kind = Enum.IsDefined((PieceKind)value.Number) ? (PieceKind)value.Number : throw new ArgumentException($"a piece is of kind {value.Number}, expected 1 to 6", nameof(bytes)) },
+                _ => piece,
+            };
+        }
+
+        return piece;
+    }
+
+    private static IEnumerable<(int Field, (long Number, byte[] Bytes) Value)> Fields(byte[] message)
+    {
+        using var input = new CodedInputStream(message);
+        while (input.ReadTag() is not 0 and var tag)
+        {
+            var field = WireFormat.GetTagFieldNumber(tag);
+            switch (WireFormat.GetTagWireType(tag))
+            {
+                case WireFormat.WireType.Varint:
+                    yield return (field, (input.ReadInt64(), []));
+                    break;
+                case WireFormat.WireType.Fixed32:
+                    yield return (field, (input.ReadFixed32(), []));
+                    break;
+                case WireFormat.WireType.LengthDelimited:
+                    yield return (field, (0, input.ReadBytes().ToByteArray()));
+                    break;
+                default:
+                    input.SkipLastField();
+                    break;
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+using Nibble.Artifacts;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.HuggingFace;
+using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Formats;
+
+/// <summary>What GPTQ and AWQ checkpoints share: linear layers of one scheme whose inputs stay float, and all other tensors as they are.</summary>
+internal static class WeightOnlyCheckpoint
+{
+    /// <summary>The tensor of a layer that holds its codes, in both formats.</summary>
+    public const string Codes = "qweight";
+
+    /// <summary>The scheme that all layers of a model have.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="format">What the format is called.</param>
+    /// <exception cref="NibbleException">The format cannot hold the model.</exception>
+    public static QuantizationScheme SchemeOf(QuantizedModel model, string format)
+    {
+        if (model.Layers.Count == 0)
+        {
+            throw new NibbleException($"No layer of the model is quantized, expected at least one for {format}; quantize it first.");
+        }
+
+        if (model.Recipe.KeyValueCache is not null)
+        {
+            throw new NibbleException($"The recipe '{model.Recipe.Name}' quantizes the key-value cache, of which {format} says nothing; quantize without -kv.");
+        }
+
+        var scheme = model.Layers[0].Weight.Scheme;
+        foreach (var layer in model.Layers)
+        {
+            Require(layer.Input is null, layer, "quantizes its input, expected float inputs; quantize with a recipe such as w4a16-g128");
+            Require(layer.InputTransform == InputTransform.None, layer, "transforms its input, which only Nibble computes; quantize without rotation");
+            Require(layer.Shape is null, layer, "is a convolution, expected linear layers; keep it float");
+            Require(layer.Weight.Scheme is { Ternary: false, Stretched: false }, layer, $"has {layer.Weight.Scheme} codes, expected integers with a zero point");
+            Require(layer.Weight.Scheme.Granularity is PerChannel or PerGroup, layer, $"has one scale per {layer.Weight.Scheme.Granularity}, expected one per channel or group");
+            Require(layer.Weight.Scheme == scheme, layer, $"has {layer.Weight.Scheme} weights and {model.Layers[0].Name} {scheme}; expected one scheme for all quantized layers");
+            Require(Array.TrueForAll(layer.Weight.Scales, scale => (float)(Half)scale == scale), layer, "has scales that binary16 does not hold; quantize with scale: float16");
+        }
+
+        return scheme;
+
+        void Require(bool holds, QuantizedLayer layer, string fault)
+        {
+            if (!holds)
+            {
+                throw new NibbleException($"{format} cannot hold the layer {layer.Name}: it {fault}.");
+            }
+        }
+    }
+
+    /// <summary>The tensors that stay float.</summary>
+    public static IEnumerable<SafetensorsTensor> FloatTensors(QuantizedModel model) =>
+        model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values));
+
+    /// <summary>The modules with a matrix of weights that stays float, without embeddings and the head.</summary>
+    public static IReadOnlyList<string> FloatModules(QuantizedModel model) =>
+        [.. model.FloatTensors.Where(tensor => tensor.Shape.Count == 2 && tensor.Name.EndsWith(".weight", StringComparison.Ordinal)).Select(tensor => tensor.Name[..^".weight".Length])
+            .Where(name => name != "lm_head" && !name.Contains("embed", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+
+    /// <summary>Puts a model together from a checkpoint's layers and what else it holds.</summary>
+    /// <param name="checkpoint">The checkpoint.</param>
+    /// <param name="method">What made it, such as <c>gptq</c>.</param>
+    /// <param name="read">Reads the layer of a name.</param>
+    /// <param name="parts">The ends of the names of a layer's tensors.</param>
+    /// <exception cref="NibbleException">A tensor is missing or contradicts the configuration.</exception>
+    public static QuantizedModel Read(Checkpoint checkpoint, string method, Func<string, QuantizedTensor> read, IReadOnlySet<string> parts)
+    {
+        var names = checkpoint.TensorsInOrder.Where(name => name.EndsWith("." + Codes, StringComparison.Ordinal)).Select(name => name[..^(Codes.Length + 1)]).ToList();
+        if (names.Count == 0)
+        {
+            throw new NibbleException($"{checkpoint.Folder}: no tensor's name ends in .{Codes}, expected those of a {method} checkpoint.");
+        }
+
+        var own = names.SelectMany(name => parts.Select(part => $"{name}.{part}")).ToHashSet(StringComparer.Ordinal);
+        List<QuantizedLayer> layers = [.. names.Select(name => new QuantizedLayer(name, read(name), Input: null))];
+        List<FloatTensor> floats = [.. checkpoint.TensorsInOrder.Where(name => !own.Contains(name)).Select(name => Float(checkpoint, name))];
+        var head = names.Contains("lm_head") ? null : new RecipeRule("lm_head", Weights: null);
+        var recipe = new Recipe($"imported-{method}", [.. head is null ? Array.Empty<RecipeRule>() : [head], new RecipeRule("*", layers[0].Weight.Scheme)]);
+        return new QuantizedModel(checkpoint.ConfigJson, layers, floats, recipe, new Provenance(method, "ptq", Seed: 0, checkpoint.Hashes(), new Dictionary<string, double>()), checkpoint.Folder);
+    }
+
+    /// <summary>Reads a tensor whose type and shape are known.</summary>
+    public static byte[] Bytes(Checkpoint checkpoint, string name, ElementType type, params ReadOnlySpan<long> shape)
+    {
+        var entry = checkpoint.Entry(name);
+        if (entry.ElementType != type || !shape.SequenceEqual([.. entry.Shape]))
+        {
+            throw new NibbleException($"{checkpoint.Folder}, {name}: expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}].");
+        }
+
+        using var stream = new MemoryStream(checked((int)entry.ByteLength));
+        checkpoint.CopyTo(name, stream);
+        return stream.ToArray();
+    }
+
+    /// <summary>Reads scales, [groups, out] of binary16, as one row an output.</summary>
+    public static float[] Scales(Checkpoint checkpoint, string name, int groups, int outputs)
+    {
+        var entry = checkpoint.Entry(name);
+        if (entry.ElementType is not (ElementType.F16 or ElementType.BF16 or ElementType.F32) || entry.Shape is not [var height, var width] || (height, width) != (groups, outputs))
+        {
+            throw new NibbleException($"{checkpoint.Folder}, {name}: expected F16 [{groups}, {outputs}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}].");
+        }
+
+        var scales = PackedWords.Transpose<float>(checkpoint.ReadFloats(name), groups, outputs);
+        var fault = Array.FindIndex(scales, scale => !(float.IsFinite(scale) && scale > 0 && (float)(Half)scale == scale));
+        return fault < 0 ? scales : throw new NibbleException($"{checkpoint.Folder}, {name}: the scale of output {fault / groups}, group {fault % groups} is {scales[fault]}; expected a positive number that binary16 holds.");
+    }
+
+    private static FloatTensor Float(Checkpoint checkpoint, string name)
+    {
+        var entry = checkpoint.Entry(name);
+        return entry.ElementType.IsFloatingPoint() && entry.Shape.All(size => size <= int.MaxValue)
+            ? new FloatTensor(name, [.. entry.Shape.Select(size => (int)size)], checkpoint.ReadFloats(name), entry.ElementType)
+            : throw new NibbleException($"{checkpoint.Folder}, {name}: {entry.ElementType} [{string.Join(", ", entry.Shape)}] belongs to no quantized layer; expected a tensor of floats.");
+    }
+}

@@ -1,0 +1,171 @@
+using Nibble.Artifacts;
+using Nibble.Cli.Comparison;
+using Nibble.Cli.Engines;
+using Nibble.Formats.Gguf;
+using Nibble.Tests.Shared;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary><c>nibble export</c> and <c>nibble verify</c>; what runs in llama.cpp is skipped where it is not installed.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class ExportCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Export_writes_codes_and_says_what_it_wrote()
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32", "--output", folder.At("w4"));
+        var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("w4.gguf"), "--json");
+
+        Assert.Equal("nibble.export/1", run.Json.GetProperty("schema").GetString());
+        Assert.Equal(21, run.Json.GetProperty("types").GetProperty("Q4_1").GetInt32());
+        Assert.Contains("of a step", run.Json.GetProperty("notes")[0].GetString(), StringComparison.Ordinal);
+        using var file = GgufFile.Open(folder.At("w4.gguf"));
+        Assert.Equal(3, file.Find("general.file_type")!.AsInteger());
+
+        var exact = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("exact.gguf"), "--type", "q5_0");
+        Assert.DoesNotContain("note", exact.Output, StringComparison.Ordinal);
+        Assert.Contains("21 Q5_0", exact.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Export_refuses_what_no_block_holds_and_says_which_scheme_would_be_exact()
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g16", "--output", folder.At("g16"));
+        var run = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("no block type can hold", run.Error, StringComparison.Ordinal);
+        Assert.Contains("symmetric weights of 2 to 4 bits in Q4_0", run.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.At("g16.gguf")));
+        await CommandRun.Succeeds("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"), "--type", "f16");
+
+        var occupied = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
+        Assert.Equal(ExitCode.BadInput, occupied.ExitCode);
+        Assert.Contains("exists already", occupied.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("gptq")]
+    [InlineData("gptq-v2")]
+    [InlineData("awq")]
+    public async Task Checkpoints_come_back_as_they_were(string format)
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
+        var exported = await CommandRun.Succeeds("export", folder.At("w4"), "--to", format, "-o", folder.At("first"), "--json");
+        var imported = await CommandRun.Succeeds("import", folder.At("first"), "-o", folder.At("artifact"), "--json");
+        await CommandRun.Succeeds("export", folder.At("artifact"), "--to", format, "-o", folder.At("second"));
+
+        Assert.Equal((format, 21), (exported.Json.GetProperty("format").GetString(), exported.Json.GetProperty("types").GetProperty("INT4").GetInt32()));
+        Assert.Equal(("nibble.import/1", format, 21), (imported.Json.GetProperty("schema").GetString(), imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("layers").GetInt32()));
+        Assert.Equal(0, imported.Json.GetProperty("notes").GetArrayLength());
+        Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));
+        var weights = QuantizedModelFile.Load(folder.At("artifact")).Layers.ToDictionary(layer => layer.Name, layer => layer.Weight.Dequantize());
+        Assert.All(QuantizedModelFile.Load(folder.At("w4")).Layers, layer => Assert.Equal(layer.Weight.Dequantize(), weights[layer.Name]));
+        await CommandRun.Succeeds("generate", folder.At("artifact"), "--prompt", "Once", "--max-tokens", "2");
+    }
+
+    [Fact]
+    public async Task Import_says_where_a_label_lies_and_what_is_no_checkpoint()
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
+        await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gptq-v2", "-o", folder.At("lies"));
+        var config = Path.Combine(folder.At("lies"), "config.json");
+        await File.WriteAllTextAsync(config, (await File.ReadAllTextAsync(config, TestContext.Current.CancellationToken)).Replace("\"gptq_v2\"", "\"gptq\"", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+
+        var lying = await CommandRun.Succeeds("import", folder.At("lies"), "-o", folder.At("out"));
+        var floating = await CommandRun.Of("import", BuiltInModel.Folder, "-o", folder.At("none"));
+        var ours = await CommandRun.Of("import", folder.At("w4"), "-o", folder.At("none"));
+        var exported = await CommandRun.Of("export", BuiltInModel.Folder, "--to", "awq", "-o", folder.At("none"));
+        var typed = await CommandRun.Of("export", folder.At("w4"), "--to", "awq", "--type", "q4_0", "-o", folder.At("none"));
+
+        Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), which was believed", lying.Output, StringComparison.Ordinal);
+        Assert.Contains("has no quantization_config, and there is no quantize_config.json", floating.Error, StringComparison.Ordinal);
+        Assert.Contains("quantized by compressed-tensors, expected gptq or awq", ours.Error, StringComparison.Ordinal);
+        Assert.Contains("a float model has no codes to write", exported.Error, StringComparison.Ordinal);
+        Assert.Contains("--type is one of GGUF's, but --to is awq", typed.Error, StringComparison.Ordinal);
+        Assert.Equal((ExitCode.BadInput, ExitCode.BadInput, ExitCode.BadInput, ExitCode.Usage), (floating.ExitCode, ours.ExitCode, exported.ExitCode, typed.ExitCode));
+        Assert.False(Path.Exists(folder.At("none")));
+    }
+
+    [Fact]
+    public async Task Export_keeps_ragged_rows_in_half_precision()
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g32", "--output", folder.At("tiny"));
+        var run = await CommandRun.Succeeds("export", folder.At("tiny"), "--to", "gguf", "-o", folder.At("tiny.gguf"));
+        Assert.Contains("7 quantized matrices stay F16", run.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(null, 64)]
+    [InlineData("w8a16-g32-sym", 64)]
+    [InlineData("w4a16-g32-sym", 0)]
+    [InlineData("w4a16-g32", 0)]
+    [InlineData("wta16-g256", 0)]
+    public async Task The_built_in_model_is_the_same_in_llama_cpp(string? recipe, int greedy)
+    {
+        LlamaCpp.RequireFolder();
+        var model = BuiltInModel.Folder;
+        if (recipe is not null)
+        {
+            await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--output", folder.At("quantized"), "--threads", "1");
+            model = folder.At("quantized");
+        }
+
+        var run = await CommandRun.Succeeds("verify", model, "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
+        Assert.InRange(run.Json.GetProperty("sameGreedyTokens").GetInt32(), greedy, 64);
+        Assert.InRange(run.Json.GetProperty("agreement").GetDouble(), 0.97, 1);
+    }
+
+    [Fact]
+    public async Task Verify_ends_with_another_code_where_the_engine_differs()
+    {
+        LlamaCpp.RequireFolder();
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
+        var run = await CommandRun.Of("verify", folder.At("w4"), "--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--tolerance", "0");
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.EndsWith("differs", run.Output.TrimEnd(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Verify_says_where_llama_cpp_is_looked_for()
+    {
+        var run = await CommandRun.Of("verify", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "--engine-path", folder.Root);
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("give the folder of llama.cpp's shared libraries", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_engine_tells_why_it_refuses_a_file()
+    {
+        var libraries = LlamaCpp.RequireFolder();
+        var exception = Assert.Throws<NibbleException>(() => LlamaCppEngine.Start(libraries, folder.Write("no.gguf", "GGUF"), 64, 1).Dispose());
+        Assert.Contains("cannot load", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(null, null, 3.7886, 64)]
+    [InlineData("ptq", "w8a16-g32-sym", null, 64)]
+    [InlineData("ptq", "w4a16-g32", null, 0)]
+    [InlineData("qat", "w4a16-g32-sym", null, 0)]
+    [InlineData("qat", "w4a16-g32", null, 0)]
+    public async Task Stories260K_is_the_same_in_llama_cpp(string? method, string? recipe, double? perplexity, int greedy)
+    {
+        LlamaCpp.RequireFolder();
+        var model = SharedData.Require("stories260K");
+        if (recipe is not null)
+        {
+            string[] training = method == "qat" ? ["--data", SharedData.Require("tinystories/train.txt"), "--steps", "2", "--threads", "1"] : [];
+            await CommandRun.Succeeds([method!, model, "--recipe", recipe, "--output", folder.At("stories"), .. training]);
+            model = folder.At("stories");
+        }
+
+        string[] windows = ["--windows", perplexity is null ? "4" : "20"];
+        var run = await CommandRun.Succeeds(["verify", model, "--data", SharedData.Require("tinystories/valid.txt"), "--threads", "1", "--json", .. windows]);
+        Assert.InRange(run.Json.GetProperty("sameGreedyTokens").GetInt32(), greedy, 64);
+        Assert.Equal(perplexity ?? run.Json.GetProperty("enginePerplexity").GetDouble(), run.Json.GetProperty("enginePerplexity").GetDouble(), 0.0005);
+    }
+}

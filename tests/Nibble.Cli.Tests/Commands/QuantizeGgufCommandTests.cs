@@ -1,0 +1,131 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Nibble.Cli.Comparison;
+using Nibble.Cli.Engines;
+using Nibble.Formats.Gguf;
+using Nibble.Tests.Shared;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary><c>nibble quantize</c>, tensor by tensor against llama.cpp's own quantizer.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class QuantizeGgufCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("q8_0", 7)]
+    [InlineData("q5_1", 9)]
+    [InlineData("q5_0", 8)]
+    [InlineData("q4_1", 3)]
+    [InlineData("q4_0", 2)]
+    [InlineData("bf16", 32)]
+    public async Task A_file_gets_the_types_and_bytes_that_llama_cpp_gives_it(string type, int fileType)
+    {
+        var libraries = LlamaCpp.RequireFolder();
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--threads", "2");
+        QuantizeByLlamaCpp(libraries, folder.At("f16.gguf"), folder.At("theirs.gguf"), fileType);
+
+        using var ours = GgufFile.Open(folder.At("ours.gguf"));
+        using var theirs = GgufFile.Open(folder.At("theirs.gguf"));
+        Assert.Equal(theirs.Tensors.Select(tensor => (tensor.Name, tensor.Type)).Order(), ours.Tensors.Select(tensor => (tensor.Name, tensor.Type)).Order());
+        Assert.Equal(theirs.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))), ours.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))));
+        foreach (var tensor in ours.Tensors.Where(tensor => tensor.Type != GgufType.Q6_K))
+        {
+            Assert.Equal(Bytes(theirs, theirs.FindTensor(tensor.Name)!), Bytes(ours, tensor));
+        }
+
+        Assert.Equal(type is "q8_0" or "bf16" ? 0 : 1, ours.Tensors.Count(tensor => tensor.Type == GgufType.Q6_K));
+    }
+
+    [Fact]
+    public async Task Threads_and_pieces_change_no_byte_and_pure_files_have_one_type()
+    {
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q4_0", "-o", folder.At("one.gguf"), "--threads", "1");
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q4_0", "-o", folder.At("three.gguf"), "--threads", "3");
+        Assert.Equal(File.ReadAllBytes(folder.At("one.gguf")), File.ReadAllBytes(folder.At("three.gguf")));
+
+        var run = await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q4_0", "-o", folder.At("pure.gguf"), "--pure", "--json");
+        Assert.Equal(22, run.Json.GetProperty("types").GetProperty("Q4_0").GetInt32());
+        Assert.Equal(2, run.Json.GetProperty("types").EnumerateObject().Count());
+    }
+
+    [Fact]
+    public async Task Ragged_rows_stay_in_half_precision()
+    {
+        await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "-o", folder.At("tiny.gguf"));
+        var run = await CommandRun.Succeeds("quantize", folder.At("tiny.gguf"), "--type", "q8_0", "-o", folder.At("tiny-q8.gguf"));
+        Assert.Contains("note: 9 stay F16, since their rows are not whole blocks: token_embd.weight", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_cannot_be_quantized_is_refused_and_leaves_nothing()
+    {
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q8_0", "-o", folder.At("q8.gguf"));
+        Assert.Contains("rounding a second time", await Refusal("q8.gguf"), StringComparison.Ordinal);
+        Assert.Contains("no file", await Refusal("absent.gguf"), StringComparison.Ordinal);
+        Assert.Contains("another kind of file", await Refusal(Path.GetFileName(folder.Write("text.gguf", "no model"))), StringComparison.Ordinal);
+
+        var bytes = File.ReadAllBytes(folder.At("f16.gguf"));
+        using (var file = GgufFile.Open(folder.At("f16.gguf")))
+        {
+            BinaryPrimitives.WriteHalfLittleEndian(bytes.AsSpan((int)file.FindTensor("blk.1.ffn_up.weight")!.Offset + 20), Half.NaN);
+        }
+
+        File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
+        Assert.Contains("value 10 of tensor blk.1.ffn_up.weight is NaN", await Refusal("ruined.gguf"), StringComparison.Ordinal);
+
+        using (var file = GgufFile.Open(folder.At("f16.gguf")))
+        {
+            GgufWriter.Write(folder.At("other.gguf"), [new("general.architecture", GgufValue.Of("mamba"))], []);
+        }
+
+        Assert.Contains("the architecture is 'mamba'", await Refusal("other.gguf"), StringComparison.Ordinal);
+
+        async Task<string> Refusal(string name)
+        {
+            var run = await CommandRun.Of("quantize", folder.At(name), "--type", "q4_0", "-o", folder.At("out.gguf"));
+            Assert.Equal(ExitCode.BadInput, run.ExitCode);
+            Assert.Empty(Directory.EnumerateFiles(folder.Root, "out.gguf*"));
+            return run.Error;
+        }
+    }
+
+    private static byte[] Bytes(GgufFile file, GgufEntry tensor)
+    {
+        var bytes = new byte[tensor.ByteLength];
+        file.ReadBytes(tensor, 0, bytes);
+        return bytes;
+    }
+
+    private static unsafe void QuantizeByLlamaCpp(string libraries, string source, string target, int fileType)
+    {
+        var (llama, backends) = LlamaCppLibraries.Load(libraries);
+        ((delegate* unmanaged<nint, void>)NativeLibrary.GetExport(backends, "ggml_backend_load_all_from_path"))(Marshal.StringToCoTaskMemUTF8(libraries));
+        ((delegate* unmanaged<delegate* unmanaged<int, nint, nint, void>, nint, void>)NativeLibrary.GetExport(llama, "llama_log_set"))(&Silent, 0);
+        var parameters = ((delegate* unmanaged<QuantizeParameters>)NativeLibrary.GetExport(llama, "llama_model_quantize_default_params"))();
+        parameters.Threads = 1;
+        parameters.FileType = fileType;
+        var failure = ((delegate* unmanaged<nint, nint, QuantizeParameters*, uint>)NativeLibrary.GetExport(llama, "llama_model_quantize"))(
+            Marshal.StringToCoTaskMemUTF8(source), Marshal.StringToCoTaskMemUTF8(target), &parameters);
+        Assert.Equal(0u, failure);
+    }
+
+    [UnmanagedCallersOnly]
+    private static void Silent(int level, nint text, nint data)
+    {
+    }
+
+    /// <summary><c>llama_model_quantize_params</c>, of which only the beginning is known by place, with room to spare.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 256)]
+    private struct QuantizeParameters
+    {
+        public int Threads;
+        public int FileType;
+    }
+}

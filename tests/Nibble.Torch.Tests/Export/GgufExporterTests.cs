@@ -1,0 +1,90 @@
+using Nibble.Formats.Gguf;
+using Nibble.Torch.Export;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Export;
+
+public sealed class GgufExporterTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("llama", "llama", true)]
+    [InlineData("mistral", "llama", true)]
+    [InlineData("qwen2", "qwen2", false)]
+    [InlineData("qwen3", "qwen3", false)]
+    public void A_float_model_keeps_every_value_under_its_other_name(string type, string architecture, bool reordered)
+    {
+        var llama = new TinyLlama { Type = type };
+        using var file = Export(llama, null, out var result);
+
+        Assert.Equal(architecture, file.Find("general.architecture")!.AsText());
+        Assert.Equal(TinyLlama.KeyValueHeads, file.Find($"{architecture}.attention.head_count_kv")!.AsInteger());
+        Assert.Equal(64, file.Find($"{architecture}.context_length")!.AsInteger());
+        Assert.Equal(TinyLlama.Vocabulary, file.Find("tokenizer.ggml.tokens")!.AsTexts()!.Count);
+        Assert.Equal((long)TinyLlama.Bos, file.Find("tokenizer.ggml.bos_token_id")!.AsInteger());
+        Assert.Empty(result.Notes);
+        var source = llama.Tensors();
+        Assert.Equal(source.Count, file.Tensors.Count);
+        Assert.Equal(source["model.layers.1.mlp.down_proj.weight"].Values, Read(file, "blk.1.ffn_down.weight"));
+        Assert.Equal(source["model.norm.weight"].Values, Read(file, "output_norm.weight"));
+        Assert.Equal(source["lm_head.weight"].Values, Read(file, "output.weight"));
+
+        // Rows 0 and 4 of a head of 8 are a rotary pair; in the file they are neighbours.
+        var (query, written) = (source["model.layers.0.self_attn.q_proj.weight"].Values, Read(file, "blk.0.attn_q.weight"));
+        int[] order = reordered ? [0, 4, 1, 5, 2, 6, 3, 7] : [0, 1, 2, 3, 4, 5, 6, 7];
+        for (var row = 0; row < TinyLlama.Heads * 8; row++)
+        {
+            var from = (row / 8 * 8) + order[row % 8];
+            Assert.Equal(query.AsSpan(from * TinyLlama.Hidden, TinyLlama.Hidden), written.AsSpan(row * TinyLlama.Hidden, TinyLlama.Hidden));
+        }
+    }
+
+    [Fact]
+    public void Stretched_rotary_frequencies_are_written_as_factors()
+    {
+        var scaling = ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}";
+        using var file = Export(new TinyLlama { Further = scaling }, GgufType.F16, out _);
+
+        var factors = Read(file, "rope_freqs.weight");
+        Assert.Equal(4, factors.Length);
+        Assert.Equal(8, factors[^1], 1e-5);
+        Assert.InRange(factors[0], 1, factors[1]);
+    }
+
+    [Fact]
+    public void Equal_models_give_equal_bytes_and_types_are_as_asked()
+    {
+        using (var first = Export(new TinyLlama(), GgufType.BF16, out var result))
+        {
+            Assert.Equal(GgufType.BF16, first.FindTensor("blk.0.ffn_up.weight")!.Type);
+            Assert.Equal(GgufType.F32, first.FindTensor("blk.0.ffn_norm.weight")!.Type);
+            Assert.Equal(new FileInfo(first.Path).Length, result.Bytes);
+        }
+
+        var bytes = File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf"));
+        Export(new TinyLlama(), GgufType.BF16, out _).Dispose();
+        Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf")));
+    }
+
+    [Fact]
+    public void A_float_model_has_no_codes_for_blocks() =>
+        Assert.Contains("has no codes that Q4_0 could hold", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message, StringComparison.Ordinal);
+
+    private GgufFile Export(TinyLlama llama, GgufType? type, out ExportResult result)
+    {
+        var source = Path.Combine(folder.Path, $"source-{llama.GetHashCode()}");
+        if (!Directory.Exists(source))
+        {
+            llama.Write(source);
+        }
+
+        var path = Path.Combine(folder.Path, "model.gguf");
+        result = GgufExporter.Run(source, path, type);
+        return GgufFile.Open(path);
+    }
+
+    private static float[] Read(GgufFile file, string name) => file.ReadFloats(file.FindTensor(name)!);
+}
