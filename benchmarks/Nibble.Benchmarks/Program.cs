@@ -14,4 +14,10 @@ if (args is ["synthetic-llama", .. var where])
     return;
 }
 
+if (args is ["llama.cpp-quantize", .. var quantize])
+{
+    LlamaCppQuantize.Run(quantize);
+    return;
+}
+
 BenchmarkSwitcher.FromAssembly(typeof(KernelBenchmarks).Assembly).Run(args, DefaultConfig.Instance.AddColumn(new ThroughputColumn()));

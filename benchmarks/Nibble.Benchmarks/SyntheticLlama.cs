@@ -5,27 +5,28 @@ using Nibble.Formats.Safetensors;
 
 namespace Nibble.Benchmarks;
 
-/// <summary>Writes a Llama checkpoint of random weights, in the shape of TinyLlama: 1.1 billion parameters, 2.2 GB in BF16.</summary>
+/// <summary>Writes a Llama checkpoint of random weights, in the shape of TinyLlama: 1.1 billion parameters, 2.2 GB in BF16, or fewer blocks.</summary>
 internal static class SyntheticLlama
 {
     private const int Hidden = 2048;
     private const int Intermediate = 5632;
     private const int Vocabulary = 32000;
-    private const int Layers = 22;
+    private const int UsualLayers = 22;
     private const int Heads = 32;
     private const int KeyValueHeads = 4;
     private const int HeadSize = Hidden / Heads;
 
-    /// <summary>Arguments: folder to write, folder with a SentencePiece tokenizer to copy.</summary>
+    /// <summary>Arguments: folder to write, folder with a SentencePiece tokenizer to copy, and the number of blocks, 22 when not given.</summary>
     public static void Run(string[] arguments)
     {
         var (folder, tokenizer) = (arguments[0], arguments[1]);
+        var layers = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : UsualLayers;
         Directory.CreateDirectory(folder);
         File.Copy(Path.Combine(tokenizer, "tokenizer.model"), Path.Combine(folder, "tokenizer.model"), overwrite: true);
         File.WriteAllText(Path.Combine(folder, Checkpoint.ConfigName), string.Create(
             CultureInfo.InvariantCulture,
             $$"""
-            {"model_type": "llama", "vocab_size": {{Vocabulary}}, "hidden_size": {{Hidden}}, "intermediate_size": {{Intermediate}}, "num_hidden_layers": {{Layers}},
+            {"model_type": "llama", "vocab_size": {{Vocabulary}}, "hidden_size": {{Hidden}}, "intermediate_size": {{Intermediate}}, "num_hidden_layers": {{layers}},
              "num_attention_heads": {{Heads}}, "num_key_value_heads": {{KeyValueHeads}}, "max_position_embeddings": 2048, "rms_norm_eps": 1e-05,
              "hidden_act": "silu", "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16"}
             """));
@@ -35,7 +36,7 @@ internal static class SyntheticLlama
             Matrix("lm_head.weight", Vocabulary, Hidden),
             Ones("model.norm.weight"),
         };
-        for (var layer = 0; layer < Layers; layer++)
+        for (var layer = 0; layer < layers; layer++)
         {
             var block = string.Create(CultureInfo.InvariantCulture, $"model.layers.{layer}.");
             tensors.Add(Ones(block + "input_layernorm.weight"));

@@ -80,8 +80,10 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
         Assert.Contains("value 10 of tensor blk.1.ffn_up.weight is NaN", await Refusal("ruined.gguf"), StringComparison.Ordinal);
 
-        using (var file = GgufFile.Open(folder.At("f16.gguf")))
         {
+            var tensor = new GgufTensor("a.weight", GgufType.F32, [32, 2], stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));
+            GgufWriter.Write(folder.At("large.gguf"), [new("general.architecture", GgufValue.Of("llama"))], [tensor]);
+            Assert.Contains("value 63 of tensor a.weight is -1000000, expected a finite number of at most 65504", await Refusal("large.gguf"), StringComparison.Ordinal);
             GgufWriter.Write(folder.At("other.gguf"), [new("general.architecture", GgufValue.Of("mamba"))], []);
         }
 

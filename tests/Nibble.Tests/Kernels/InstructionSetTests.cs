@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Nibble.Kernels;
 using Nibble.Tests.Algorithms.Gptq;
+using Nibble.Tests.Formats.Gguf.Blocks;
 
 namespace Nibble.Tests.Kernels;
 
@@ -16,6 +17,8 @@ public class InstructionSetTests
     [InlineData(typeof(GptqKernelTests), "DOTNET_EnableHWIntrinsic", "0")]
     [InlineData(typeof(GptqKernelTests), QuantizationKernels.Variable, "scalar")]
     [InlineData(typeof(GptqKernelTests), QuantizationKernels.Variable, "vector")]
+    [InlineData(typeof(BlockCodecTests), "DOTNET_EnableAVX2", "0")]
+    [InlineData(typeof(BlockCodecTests), "DOTNET_EnableHWIntrinsic", "0")]
     public async Task KernelsAgreeWithoutAnInstructionSet(Type tests, string variable, string value)
     {
         using var process = Start("-class", tests.FullName!, (variable, value));

@@ -163,9 +163,12 @@ public static class GgufQuantizer
 
             var floats = values.AsSpan(0, piece.Count);
             Widen(piece.Source.Type, read, floats);
-            if (IndexOfNonFinite(floats) is >= 0 and var fault)
+
+            // Scales are binary16 like the values of F16: nothing larger can be stored, and no model of use has such weights.
+            var limit = piece.Target.Type == GgufType.BF16 ? float.MaxValue : (float)Half.MaxValue;
+            if (IndexOfAbove(floats, limit) is >= 0 and var fault)
             {
-                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number; the model is ruined or the file damaged");
+                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number of at most {limit} by magnitude; the model is ruined or the file damaged");
             }
 
             var blocks = target.AsSpan(0, Bytes(piece.Target.Type, piece.Count));
@@ -188,30 +191,24 @@ public static class GgufQuantizer
         BlockCodecs.For(type).Dequantize(source[(done * type.BlockBytes())..], values[done..]);
     }
 
-    /// <summary>The first value that is infinite or not a number; -1 where all are finite.</summary>
-    private static int IndexOfNonFinite(ReadOnlySpan<float> values)
+    /// <summary>The first value whose magnitude is above a limit, or that is not a number; -1 where there is none.</summary>
+    private static int IndexOfAbove(ReadOnlySpan<float> values, float limit)
     {
-        // As integers without their signs, those are the values from infinity's bits on.
-        var largest = Vector256<int>.Zero;
-        var magnitude = Vector256.Create(int.MaxValue);
+        // As integers without their signs, floats keep their order, and what is not a number is above all others.
+        var bits = BitConverter.SingleToInt32Bits(limit);
+        var (largest, magnitude) = (Vector256<int>.Zero, Vector256.Create(int.MaxValue));
         var vectors = MemoryMarshal.Cast<float, Vector256<int>>(values);
         foreach (var vector in vectors)
         {
             largest = Vector256.Max(largest, vector & magnitude);
         }
 
-        const int Infinity = 0x7F800000;
-        var rest = values[(vectors.Length * Vector256<int>.Count)..];
-        if (!Vector256.GreaterThanOrEqualAny(largest, Vector256.Create(Infinity)) && rest.IndexOfAnyExceptInRange(float.MinValue, float.MaxValue) < 0)
+        var done = Vector256.GreaterThanAny(largest, Vector256.Create(bits)) ? 0 : vectors.Length * Vector256<int>.Count;
+        for (; done < values.Length; done++)
         {
-            return -1;
-        }
-
-        for (var i = 0; i < values.Length; i++)
-        {
-            if (!float.IsFinite(values[i]))
+            if ((BitConverter.SingleToInt32Bits(values[done]) & int.MaxValue) > bits)
             {
-                return i;
+                return done;
             }
         }
 

@@ -5,7 +5,7 @@ namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q6_K: 16 sub-blocks of 16 values with scales of 8 bits under one of 16, <c>value = d * scale * (code - 32)</c>.</summary>
 /// <remarks>
-/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q6_K</c>. Each sub-block tries 19 scales around the one that maps its largest
+/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q6_K</c>. Each sub-block tries ten scales around the one that maps its largest
 /// magnitude to code 0, and takes the one whose codes leave the least squared error under the scale that fits them best. Eight
 /// sub-blocks are searched side by side, a lane each; lanes do not touch, so every machine gives the same bits.
 /// </remarks>
@@ -54,10 +54,7 @@ internal sealed class SixBitCodec : IBlockCodec
                 var step = factor != 0 ? (sbyte)Math.Clamp(MathF.Round(scales[sub] / factor), sbyte.MinValue, sbyte.MaxValue) : (sbyte)0;
                 block[ScalesOffset + sub] = (byte)step;
                 var scale = factor * step;
-                for (var i = sub * SubBlock; i < (sub + 1) * SubBlock; i++)
-                {
-                    codes[i] = (byte)(Zero + (scale != 0 ? (int)Math.Clamp(MathF.Round(values[i] / scale), -Zero, Zero - 1) : 0));
-                }
+                Round(values.Slice(sub * SubBlock, SubBlock), scale, codes[(sub * SubBlock)..]);
             }
 
             Pack(codes, block);
@@ -80,13 +77,38 @@ internal sealed class SixBitCodec : IBlockCodec
         }
     }
 
+    /// <summary>The codes of a sub-block, <c>clamp(round(value / scale))</c>, half to even; zeros where the scale is zero.</summary>
+    private static void Round(ReadOnlySpan<float> values, float scale, Span<byte> codes)
+    {
+        if (scale == 0)
+        {
+            codes[..SubBlock].Fill(Zero);
+            return;
+        }
+
+        var (divisor, low, high) = (Vector256.Create(scale), Vector256.Create(-(float)Zero), Vector256.Create(Zero - 1f));
+        Vector128.Narrow(Code(values), Code(values[Lanes..])).AsByte().CopyTo(codes);
+
+        Vector128<short> Code(ReadOnlySpan<float> part)
+        {
+            var code = Vector256.ConvertToInt32(Vector256.Min(Vector256.Max(Vector256.Round(Vector256.Create(part) / divisor), low), high)) + Vector256.Create(Zero);
+            return Vector128.Narrow(code.GetLower(), code.GetUpper());
+        }
+    }
+
     private static void Pack(ReadOnlySpan<byte> codes, Span<byte> block)
     {
-        for (var i = 0; i < Count; i++)
+        const int Run = 32;
+        var (lower, upper) = (Vector256.Create((byte)0xF), Vector256.Create((byte)3));
+        for (var half = 0; half < 2; half++)
         {
-            var (half, inside) = (i / 128, i % 128);
-            block[(half * 64) + (inside % 64)] |= (byte)((codes[i] & 0xF) << (inside / 64 * 4));
-            block[UpperOffset + (half * 32) + (inside % 32)] |= (byte)((codes[i] >> 4) << (inside / 32 * 2));
+            var first = Vector256.Create(codes[(half * 4 * Run)..]);
+            var second = Vector256.Create(codes[(((half * 4) + 1) * Run)..]);
+            var third = Vector256.Create(codes[(((half * 4) + 2) * Run)..]);
+            var fourth = Vector256.Create(codes[(((half * 4) + 3) * Run)..]);
+            ((first & lower) | ((third & lower) << 4)).CopyTo(block[(half * 2 * Run)..]);
+            ((second & lower) | ((fourth & lower) << 4)).CopyTo(block[(((half * 2) + 1) * Run)..]);
+            (((first >> 4) & upper) | (((second >> 4) & upper) << 2) | (((third >> 4) & upper) << 4) | (((fourth >> 4) & upper) << 6)).CopyTo(block[(UpperOffset + (half * Run))..]);
         }
     }
 
@@ -111,7 +133,7 @@ internal sealed class SixBitCodec : IBlockCodec
 
         var (low, high) = (Vector256.Create(-(float)Zero), Vector256.Create(Zero - 1f));
         var (best, found) = (Vector256<float>.Zero, Vector256<float>.Zero);
-        for (var step = -9; step <= 9; step++)
+        for (var step = -9; step <= 9; step += 2)
         {
             var inverse = Vector256.Create(-(Zero + (0.1f * step))) / peak;
             var (products, squares) = (Vector256<float>.Zero, Vector256<float>.Zero);
