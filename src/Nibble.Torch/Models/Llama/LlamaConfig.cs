@@ -72,6 +72,9 @@ public sealed record LlamaConfig
     /// <summary>The longest sequence that the model takes: its positions, or its sliding window where that is shorter.</summary>
     public int MaxSequence => Math.Min(MaxPositions, SlidingWindow ?? MaxPositions);
 
+    /// <summary>Radians by which each pair of a head's channels, (i, i + half), turns from one position to the next; half of <see cref="HeadSize"/>.</summary>
+    public float[] RotaryFrequencies() => [.. Enumerable.Range(0, HeadSize / 2).Select(pair => (float)RotaryTable.Frequency(this, pair))];
+
     /// <summary>Reads a <c>config.json</c>.</summary>
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>

@@ -37,7 +37,7 @@ internal sealed class RotaryTable(LlamaConfig config) : IDisposable
         var angles = new float[positions, config.HeadSize];
         for (var i = 0; i < config.HeadSize; i++)
         {
-            var frequency = (float)Frequency(i % half);
+            var frequency = (float)Frequency(config, i % half);
             for (var position = 0; position < positions; position++)
             {
                 angles[position, i] = position * frequency;
@@ -50,7 +50,8 @@ internal sealed class RotaryTable(LlamaConfig config) : IDisposable
         sine = table.sin().DetachFromDisposeScope();
     }
 
-    private double Frequency(int pair)
+    /// <summary>Radians by which a pair of channels turns from one position to the next.</summary>
+    public static double Frequency(LlamaConfig config, int pair)
     {
         var frequency = Math.Pow(config.RotaryBase, -2d * pair / config.HeadSize);
         if (config.RotaryScaling is not { } scaling)
