@@ -77,7 +77,7 @@ internal static class NibbleProgram
         quantization-aware training (qat), or by showing which of the two a model needs (compare).
 
         Start with:  nibble compare
-        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget, 5 libtorch not loadable, 130 cancelled
+        Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget or an engine differs, 5 libtorch not loadable, 130 cancelled
         """)
     {
         CompareCommand.Create(host),
@@ -88,6 +88,8 @@ internal static class NibbleProgram
         GenerateCommand.Create(host),
         SensitivityCommand.Create(host),
         MixCommand.Create(host),
+        ExportCommand.Create(host),
+        VerifyCommand.Create(host),
         new HelpOption(),
         new VersionOption(),
     };

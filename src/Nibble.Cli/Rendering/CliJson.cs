@@ -76,6 +76,35 @@ internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, d
 /// <summary>A way to divide a model's layers between PTQ and QAT: which are trained, for how many steps, and the loss after the part of them that was tried.</summary>
 internal sealed record MethodEntry(string Trained, int Layers, int Steps, double StepSeconds, int TriedSteps, double Loss, double LossError);
 
+/// <summary>What <c>export --json</c> prints.</summary>
+internal sealed record ExportDocument(string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
+{
+    public const string CurrentSchema = "nibble.export/1";
+}
+
+/// <summary>What <c>verify --json</c> prints.</summary>
+internal sealed record VerifyDocument(
+    string Schema,
+    string Model,
+    string Engine,
+    string Data,
+    string Verdict,
+    double SimulatedPerplexity,
+    double EnginePerplexity,
+    double Kl,
+    double LargestDifference,
+    double Agreement,
+    int GreedyTokens,
+    int SameGreedyTokens,
+    int Windows,
+    long Tokens,
+    IReadOnlyList<string> Notes,
+    double OwnKl,
+    double OwnLargestDifference)
+{
+    public const string CurrentSchema = "nibble.verify/1";
+}
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter)])]
 [JsonSerializable(typeof(EvalDocument))]
@@ -85,4 +114,6 @@ internal sealed record MethodEntry(string Trained, int Layers, int Steps, double
 [JsonSerializable(typeof(InspectDocument))]
 [JsonSerializable(typeof(SensitivityDocument))]
 [JsonSerializable(typeof(MixDocument))]
+[JsonSerializable(typeof(ExportDocument))]
+[JsonSerializable(typeof(VerifyDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -33,14 +33,15 @@ internal sealed class DecoderGraph
 
     /// <summary>Builds the graph of a model.</summary>
     /// <exception cref="NibbleException">The tensors are not those of the shape, or the graph cannot express how they are quantized.</exception>
-    public static GraphBuilder Build(DecoderShape shape, ModelTensors tensors)
+    /// <returns>The graph, and how many linear layers it has in each form.</returns>
+    public static (GraphBuilder Graph, IReadOnlyDictionary<string, int> Forms) Build(DecoderShape shape, ModelTensors tensors)
     {
         var builder = new DecoderGraph(shape, tensors);
         builder.Build();
 
         // Checkpoints of old hold the frequencies, and some a head that repeats the embedding.
         tensors.RequireAllUsed(name => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || (shape.TiedHead && name == "lm_head.weight" && tensors.Artifact is null));
-        return builder.graph;
+        return (builder.graph, builder.linear.Forms);
     }
 
     private void Build()

@@ -16,6 +16,10 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
     private const long Float32Accuracy = 1;
 
     private readonly InputNodes inputs = new(graph);
+    private readonly Dictionary<string, int> forms = new(StringComparer.Ordinal);
+
+    /// <summary>How many layers were written in each form, such as <c>MatMulNBits 4</c>.</summary>
+    public IReadOnlyDictionary<string, int> Forms => forms;
 
     /// <summary>Adds a layer.</summary>
     /// <param name="x">Its input, [..., in].</param>
@@ -40,6 +44,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
 
     private string Float(string x, SourceTensor weight)
     {
+        Count("MatMul");
         var constant = FloatConstant.Transposed(graph, weight);
         return graph.Node("MatMul", [x, constant.Widen(constant.Name)]);
     }
@@ -83,6 +88,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
     /// <summary>Products of bytes, added up as 32-bit integers. Both factors are unsigned, since products of unsigned and signed bytes saturate on some processors.</summary>
     private string IntegerProduct(string x, QuantizedLayer layer, UnsignedWeight weight, QuantizationScheme scheme)
     {
+        Count("MatMulInteger");
         var (codes, scale) = inputs.Tokens(x, scheme);
         var (right, scales, zeroPoints) = Bytes(layer, weight);
         var sums = graph.Node("MatMulInteger", [codes, right, graph.Byte(InputNodes.Offset), zeroPoints]);
@@ -91,6 +97,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
 
     private string Dequantized(string x, QuantizedLayer layer, UnsignedWeight weight)
     {
+        Count("QuantizeLinear");
         var (right, scales, zeroPoints) = Bytes(layer, weight);
         return graph.Node("MatMul", [x, graph.Node("DequantizeLinear", [right, scales, zeroPoints], ("axis", 1L))]);
     }
@@ -99,6 +106,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
 
     private string Blocks(string x, QuantizedLayer layer, UnsignedWeight weight, int block)
     {
+        Count($"MatMulNBits {weight.Bits}");
         var blocks = weight.Blocks(block);
         var codes = Constant(layer, CodesName, OnnxType.UInt8, [weight.Outputs, blocks, block * weight.Bits / 8], () => weight.PackBlocks(block));
         var scales = Constant(layer, ScalesName, OnnxType.Float32, [weight.Outputs, blocks], () => weight.BlockScales(block));
@@ -117,6 +125,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
 
     private string Groups(string x, QuantizedLayer layer, UnsignedWeight weight)
     {
+        Count("DequantizeLinear");
         var groups = weight.Blocks(weight.GroupLength);
         var codes = Constant(layer, CodesName, OnnxType.UInt8, [weight.Inputs, weight.Outputs], weight.BytesTransposed);
         var scales = Constant(layer, ScalesName, OnnxType.Float32, [groups, weight.Outputs], weight.ScalesTransposed);
@@ -135,6 +144,8 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
         var order = graph.Initializer(name + ".columns", OnnxType.Int64, [columns.Length], stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
         return graph.Node("Gather", [x, order], ("axis", -1L));
     }
+
+    private void Count(string form) => forms[form] = forms.GetValueOrDefault(form) + 1;
 
     private string Constant(QuantizedLayer layer, string name, OnnxType type, long[] shape, Func<byte[]> bytes) =>
         graph.Initializer($"{layer.Name}.weight.{name}", type, shape, stream => stream.Write(bytes()));

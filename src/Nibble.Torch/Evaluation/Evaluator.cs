@@ -79,7 +79,7 @@ public static class Evaluator
     }
 
     /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens after positions <paramref name="first"/> and on.</summary>
-    internal static Tensor Score(LlamaModel model, Tensor ids, int first)
+    public static Tensor Score(LlamaModel model, Tensor ids, int first)
     {
         var logits = model.forward(ids)[0];
         return logits.narrow(0, first, logits.shape[0] - first - 1).log_softmax(1);

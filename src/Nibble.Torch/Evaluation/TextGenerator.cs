@@ -71,6 +71,31 @@ public static class TextGenerator
         return whole[Math.Min(whole.Length, tokenizer.Decode(encoded).Length)..];
     }
 
+    /// <summary>Continues tokens by the likeliest, one after the other.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="prompt">The tokens to continue; with <paramref name="count"/>, at most the longest sequence that the model takes.</param>
+    /// <param name="count">New tokens.</param>
+    /// <param name="cancellation">Stops between tokens.</param>
+    public static int[] Continue(LlamaModel model, IReadOnlyList<int> prompt, int count, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(prompt);
+        var written = new int[count];
+        using var guard = no_grad();
+        using var cache = new KeyValueCache(model.Config.Layers);
+        long[] next = [.. prompt.Select(id => (long)id)];
+        for (var i = 0; i < count; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
+            using var scope = NewDisposeScope();
+            written[i] = (int)model.Logits(tensor(next, 1, next.Length), cache)[0][-1].argmax().item<long>();
+            next = [written[i]];
+        }
+
+        return written;
+    }
+
     private static int Pick(Tensor logits, GenerationOptions options, Random random)
     {
         if (options.Temperature <= 0)

@@ -212,6 +212,8 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(InspectDocument.CurrentSchema, typeof(InspectDocument))]
     [InlineData(SensitivityDocument.CurrentSchema, typeof(SensitivityDocument))]
     [InlineData(MixDocument.CurrentSchema, typeof(MixDocument))]
+    [InlineData(ExportDocument.CurrentSchema, typeof(ExportDocument))]
+    [InlineData(VerifyDocument.CurrentSchema, typeof(VerifyDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {
         var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");

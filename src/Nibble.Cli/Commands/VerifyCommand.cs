@@ -1,0 +1,94 @@
+using System.CommandLine;
+using System.Globalization;
+using Nibble.Cli.Engines;
+using Nibble.Cli.Rendering;
+using Nibble.Onnx.Decoders;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble verify</c>: whether an engine computes what Nibble simulates.</summary>
+internal static class VerifyCommand
+{
+    private const string OnnxRuntime = "onnxruntime";
+    private const double UsualTolerance = 0.5;
+    private const double UsualLogitTolerance = 0.001;
+    private const int ContinuedTokens = 64;
+
+    public static Command Create(CommandHost host)
+    {
+        var model = CommonOptions.ModelOrArtifact();
+        var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var engine = new Option<string>("--engine") { Description = "The engine: onnxruntime.", Required = true };
+        engine.AcceptOnlyFromAmong(OnnxRuntime);
+        var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
+        var tolerance = new Option<double>("--tolerance") { Description = "By how many percent the perplexities may differ.", DefaultValueFactory = _ => UsualTolerance }.Within(value => value >= 0, "0 or more");
+        var logits = new Option<double?>("--logit-tolerance")
+        {
+            Description = "By how much two log-probabilities may differ; when not given, 0.001 where the inputs of layers are float, and anything where they are quantized.",
+        }.Within(value => value >= 0, "0 or more");
+        var context = CommonOptions.Context();
+        var windows = CommonOptions.Windows();
+        var threads = CommonOptions.Threads();
+        var json = CommonOptions.Json();
+        var command = new Command("verify", "Run a model in an engine on real text, and compare logits, perplexity and the likeliest tokens with the simulation.")
+        {
+            model, data, engine, file, tolerance, logits, context, windows, threads, json,
+        };
+        command.SetAction(parsed =>
+        {
+            CommandHost.StartTorch(parsed.GetValue(threads));
+            var source = parsed.GetValue(model)!;
+            using var loaded = LoadedModel.Open(source);
+            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+            var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
+            var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
+            try
+            {
+                var path = parsed.GetValue(file) ?? Export(source, temporary.FullName);
+                using var running = new OnnxRuntimeEngine(path, parsed.GetValue(threads) ?? Environment.ProcessorCount);
+                var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
+
+                // A ruined model has no perplexity to compare, and NaN is within no tolerance.
+                var limit = parsed.GetValue(logits) ?? (loaded.Quantized?.Layers.Any(layer => layer.Input is not null) == true ? double.PositiveInfinity : UsualLogitTolerance);
+                var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance) && difference.LargestDifference <= limit;
+                Report(host, parsed.GetValue(json), loaded.Name, text.Name, difference, same);
+                return same ? ExitCode.Done : ExitCode.NoSolution;
+            }
+            finally
+            {
+                temporary.Delete(recursive: true);
+            }
+        });
+        return command;
+    }
+
+    private static string Export(string model, string folder)
+    {
+        var path = Path.Combine(folder, "model.onnx");
+        OnnxExport.Run(model, path, DecoderExporter.MostInlineBytes);
+        return path;
+    }
+
+    private static void Report(CommandHost host, bool json, string model, string data, EngineDifference difference, bool same)
+    {
+        var verdict = same ? "same" : "differs";
+        if (json)
+        {
+            host.WriteJson(
+                new VerifyDocument(
+                    VerifyDocument.CurrentSchema, model, OnnxRuntime, data, verdict, difference.Simulated, difference.Engine, difference.Divergence, difference.LargestDifference,
+                    difference.Agreement, difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, [], difference.OwnDivergence, difference.OwnDifference),
+                CliJson.Default.VerifyDocument);
+            return;
+        }
+
+        var culture = CultureInfo.InvariantCulture;
+        host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {OnnxRuntime} ({difference.PerplexityChange:+0.000%;-0.000%})"));
+        host.Output.WriteLine(string.Create(culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:G3}"));
+        host.Output.WriteLine(string.Create(culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation from itself, one token after the other, over the first windows"));
+        host.Output.WriteLine(string.Create(culture, $"likeliest   the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens written greedily, the first {difference.SameContinuation} are the same"));
+        host.Output.WriteLine($"verdict     {verdict}");
+    }
+}
