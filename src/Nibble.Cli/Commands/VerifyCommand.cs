@@ -85,7 +85,10 @@ internal static class VerifyCommand
         }
 
         var culture = CultureInfo.InvariantCulture;
-        host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {OnnxRuntime} ({difference.PerplexityChange:+0.000%;-0.000%})"));
+
+        // Rounded first: of a negative number that a format rounds to zero, both signs would be shown. Adding 0 takes the sign of a negative zero.
+        var change = Math.Round(difference.PerplexityChange, 5) + 0d;
+        host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {OnnxRuntime} ({change:+0.000%;-0.000%})"));
         host.Output.WriteLine(string.Create(culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:G3}"));
         host.Output.WriteLine(string.Create(culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation from itself, one token after the other, over the first windows"));
         host.Output.WriteLine(string.Create(culture, $"likeliest   the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens written greedily, the first {difference.SameContinuation} are the same"));
