@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Torch.Export;
 
@@ -11,25 +12,42 @@ internal static class ExportCommand
 {
     private const string Gguf = "gguf";
 
+    // What protobuf can hold, less room for the graph.
+    private const int MostInlineMegabytes = 2000;
+
     private static readonly Dictionary<string, CheckpointFormat> Checkpoints = new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
 
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.ModelOrArtifact();
-        var format = new Option<string>("--to") { Description = "The format: gguf, a file that llama.cpp runs; gptq, gptq-v2 or awq, a folder that vLLM and transformers load.", Required = true };
-        format.AcceptOnlyFromAmong([Gguf, .. Checkpoints.Keys]);
+        var format = new Option<string>("--to") { Description = "The format: gguf, a file that llama.cpp runs; onnx, a file that ONNX Runtime runs; gptq, gptq-v2 or awq, a folder that vLLM and transformers load.", Required = true };
+        format.AcceptOnlyFromAmong([Gguf, OnnxExport.Format, .. Checkpoints.Keys]);
         var output = new Option<string>("--output", "-o") { Description = "The file or folder to write; it must not exist yet.", Required = true };
         var type = CommonOptions.GgufType(
             "--type",
             "gguf: how matrices are stored: f32, f16 or bf16 for all; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for those that have codes, which it must hold. When not given, the smallest type that holds a matrix's codes, and float matrices as they are.",
             GgufExporter.Types);
+        var inline = new Option<int?>("--inline-megabytes")
+        {
+            Description = $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not given.",
+        }.Within(value => value is >= 0 and <= MostInlineMegabytes, "0 to 2000");
         var json = CommonOptions.Json();
-        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, json };
+        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, inline, json };
         command.Validators.Add(result =>
         {
-            if (result.GetResult(type) is { Implicit: false } && result.GetValue(format) is { } other and not Gguf)
+            if (result.GetResult(format)?.Tokens is not [{ Value: var to }])
             {
-                result.AddError($"--type is one of GGUF's, but --to is {other}, which writes codes as they are.");
+                return;
+            }
+
+            if (to != Gguf && result.GetResult(type) is { Implicit: false })
+            {
+                result.AddError($"--type is one of GGUF's, but --to is {to}, which writes codes as they are.");
+            }
+
+            if (to != OnnxExport.Format && result.GetResult(inline) is { Implicit: false })
+            {
+                result.AddError($"--inline-megabytes is for ONNX, but --to is {to}.");
             }
         });
         command.SetAction(parsed =>
@@ -38,13 +56,22 @@ internal static class ExportCommand
             var path = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsent(path);
             var to = parsed.GetValue(format)!;
-            var result = Checkpoints.TryGetValue(to, out var checkpoint)
-                ? CheckpointExporter.Run(parsed.GetValue(model)!, path, checkpoint)
-                : host.WithProgress(progress => GgufExporter.Run(parsed.GetValue(model)!, path, parsed.GetValue(type), progress, host.Cancellation));
+            var source = parsed.GetValue(model)!;
+            var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
+                : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes)
+                : host.WithProgress(progress => GgufExporter.Run(source, path, parsed.GetValue(type), progress, host.Cancellation));
             Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
         });
         return command;
+    }
+
+    private static ExportResult Onnx(string model, string path, int inlineMegabytes)
+    {
+        QuantizeOutput.RequireAbsent(path + ".data");
+        var (name, written) = OnnxExport.Run(model, path, inlineMegabytes * 1_000_000L);
+        return new ExportResult(
+            name, written.Bytes, [.. written.Forms.Select(form => (form.Key, form.Value))], written.DataPath is { } data ? [$"the tensors are in {data}, which belongs beside the file"] : []);
     }
 
     private static void Report(CommandHost host, bool json, ExportResult result, string format, string path, double seconds)

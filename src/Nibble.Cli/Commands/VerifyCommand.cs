@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
+using Nibble.Formats.Gguf;
+using Nibble.Onnx.Decoders;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
@@ -12,43 +14,71 @@ namespace Nibble.Cli.Commands;
 internal static class VerifyCommand
 {
     private const string LlamaCpp = "llama.cpp";
+    private const string OnnxRuntime = "onnxruntime";
     private const double UsualTolerance = 0.5;
+    private const double UsualLogitTolerance = 0.001;
     private const int ContinuedTokens = 64;
 
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.ModelOrArtifact();
         var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents.", Required = true };
-        var engine = new Option<string>("--engine") { Description = "The engine: llama.cpp.", DefaultValueFactory = _ => LlamaCpp };
-        engine.AcceptOnlyFromAmong(LlamaCpp);
+        var engine = new Option<string>("--engine") { Description = "The engine: llama.cpp or onnxruntime.", DefaultValueFactory = _ => LlamaCpp };
+        engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
+        var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
         var libraries = new Option<string?>("--engine-path") { Description = $"The folder of llama.cpp's shared libraries; the environment variable {LlamaCppLibraries.Variable}, or npm's package @node-llama-cpp/linux-x64 when not given." };
-        var type = CommonOptions.GgufType("--type", "How matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
+        var type = CommonOptions.GgufType("--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
         var tolerance = new Option<double>("--tolerance") { Description = "By how many percent the perplexities may differ.", DefaultValueFactory = _ => UsualTolerance }.Within(value => value >= 0, "0 or more");
+        var logits = new Option<double?>("--logit-tolerance")
+        {
+            Description = "By how much two log-probabilities may differ; when not given, 0.001 in ONNX Runtime where the inputs of layers are float, and anything elsewhere.",
+        }.Within(value => value >= 0, "0 or more");
         var context = CommonOptions.Context();
         var windows = CommonOptions.Windows();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("verify", "Run a model in an engine on real text, and compare logits, perplexity and the likeliest tokens with the simulation.")
         {
-            model, data, engine, libraries, type, tolerance, context, windows, threads, json,
+            model, data, engine, file, libraries, type, tolerance, logits, context, windows, threads, json,
         };
+        command.Validators.Add(result =>
+        {
+            // The option's own value may be one that the parser refuses.
+            if (result.GetResult(engine)?.Tokens is [{ Value: OnnxRuntime }])
+            {
+                foreach (var option in ((Option[])[libraries, type]).Where(option => result.GetResult(option) is { Implicit: false }))
+                {
+                    result.AddError($"{option.Name} is for llama.cpp, but --engine is {OnnxRuntime}.");
+                }
+            }
+
+            if (result.GetResult(type) is { Implicit: false } && result.GetResult(file) is { Implicit: false })
+            {
+                result.AddError("--type says how to export, but --file is exported already.");
+            }
+        });
         command.SetAction(parsed =>
         {
-            var folder = LlamaCppLibraries.Find(parsed.GetValue(libraries));
+            var name = parsed.GetValue(engine)!;
+            var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             CommandHost.StartTorch(parsed.GetValue(threads));
             var source = parsed.GetValue(model)!;
             using var loaded = LoadedModel.Open(source);
             var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
             var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
+            var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
             var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
             try
             {
-                var file = Path.Combine(temporary.FullName, "model.gguf");
-                var notes = GgufExporter.Run(source, file, parsed.GetValue(type), progress: null, host.Cancellation).Notes;
-                using var running = LlamaCppEngine.Start(folder, file, length, parsed.GetValue(threads) ?? Environment.ProcessorCount);
+                var (path, notes) = parsed.GetValue(file) is { } exported ? (exported, []) : Export(host, name, source, temporary.FullName, parsed.GetValue(type));
+                using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, path, length, cores) : new OnnxRuntimeEngine(path, cores);
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
-                var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance);
-                Report(host, parsed.GetValue(json), loaded.Name, text.Name, difference, same, notes);
+
+                // A ruined model has no perplexity to compare, and NaN is within no tolerance.
+                var computesFloat = name == OnnxRuntime && loaded.Quantized?.Layers.Any(layer => layer.Input is not null) != true;
+                var limit = parsed.GetValue(logits) ?? (computesFloat ? UsualLogitTolerance : double.PositiveInfinity);
+                var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance) && difference.LargestDifference <= limit;
+                Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, notes);
                 return same ? ExitCode.Done : ExitCode.NoSolution;
             }
             finally
@@ -59,22 +89,39 @@ internal static class VerifyCommand
         return command;
     }
 
-    private static void Report(CommandHost host, bool json, string model, string data, EngineDifference difference, bool same, IReadOnlyList<string> notes)
+    private static (string Path, IReadOnlyList<string> Notes) Export(CommandHost host, string engine, string model, string folder, GgufType? type)
+    {
+        if (engine == LlamaCpp)
+        {
+            var gguf = Path.Combine(folder, "model.gguf");
+            return (gguf, GgufExporter.Run(model, gguf, type, progress: null, host.Cancellation).Notes);
+        }
+
+        var onnx = Path.Combine(folder, "model.onnx");
+        OnnxExport.Run(model, onnx, DecoderExporter.MostInlineBytes);
+        return (onnx, []);
+    }
+
+    private static void Report(CommandHost host, bool json, string engine, string model, string data, EngineDifference difference, bool same, IReadOnlyList<string> notes)
     {
         var verdict = same ? "same" : "differs";
         if (json)
         {
             host.WriteJson(
                 new VerifyDocument(
-                    VerifyDocument.CurrentSchema, model, LlamaCpp, data, verdict, difference.Simulated, difference.Engine, difference.Divergence, difference.LargestDifference, difference.Agreement,
-                    difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, notes),
+                    VerifyDocument.CurrentSchema, model, engine, data, verdict, difference.Simulated, difference.Engine, difference.Divergence, difference.LargestDifference, difference.Agreement,
+                    difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, notes, difference.OwnDivergence, difference.OwnDifference),
                 CliJson.Default.VerifyDocument);
             return;
         }
 
         var culture = CultureInfo.InvariantCulture;
-        host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {LlamaCpp} ({difference.PerplexityChange:+0.000%;-0.000%})"));
-        host.Output.WriteLine(string.Create(culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:F4}"));
+
+        // Rounded first: of a negative number that a format rounds to zero, both signs would be shown. Adding 0 takes the sign of a negative zero.
+        var change = Math.Round(difference.PerplexityChange, 5) + 0d;
+        host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {engine} ({change:+0.000%;-0.000%})"));
+        host.Output.WriteLine(string.Create(culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:G3}"));
+        host.Output.WriteLine(string.Create(culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation from itself, one token after the other, over the first windows"));
         host.Output.WriteLine(string.Create(culture, $"likeliest   the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens written greedily, the first {difference.SameContinuation} are the same"));
         foreach (var note in notes)
         {

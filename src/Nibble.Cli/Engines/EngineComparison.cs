@@ -2,6 +2,8 @@ using Nibble.Torch;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Cli.Engines;
@@ -12,11 +14,14 @@ namespace Nibble.Cli.Engines;
 /// <param name="Simulated">Perplexity of the simulation.</param>
 /// <param name="Engine">Perplexity of the engine.</param>
 /// <param name="Divergence">Mean Kullback-Leibler divergence of the engine's predictions from the simulated ones, nats.</param>
-/// <param name="LargestDifference">The largest difference between two logits, each window position's shifted to the same normalization.</param>
+/// <param name="LargestDifference">The largest difference between two log-probabilities.</param>
 /// <param name="Agreement">Share of the positions where both hold the same token likeliest.</param>
 /// <param name="Continued">Tokens that both were asked to write, the likeliest one after the other.</param>
 /// <param name="SameContinuation">How many of them are the same, up to the first that differs.</param>
-internal sealed record EngineDifference(int Windows, long Tokens, double Simulated, double Engine, double Divergence, double LargestDifference, double Agreement, int Continued, int SameContinuation)
+/// <param name="OwnDivergence"><paramref name="Divergence"/> of the simulation from itself over the first windows, one token after the other with a cache, whose sums come in another order: what rounding alone does to this model.</param>
+/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself over the same windows.</param>
+internal sealed record EngineDifference(
+    int Windows, long Tokens, double Simulated, double Engine, double Divergence, double LargestDifference, double Agreement, int Continued, int SameContinuation, double OwnDivergence, double OwnDifference)
 {
     /// <summary>The engine's perplexity over the simulated one, less 1.</summary>
     public double PerplexityChange => (Engine / Simulated) - 1;
@@ -26,6 +31,7 @@ internal sealed record EngineDifference(int Windows, long Tokens, double Simulat
 internal static class EngineComparison
 {
     private const int PromptTokens = 8;
+    private const int OwnWindows = 4;
 
     /// <summary>Compares windows of text and a continuation of its beginning.</summary>
     /// <param name="model">The model as Nibble simulates it.</param>
@@ -37,7 +43,7 @@ internal static class EngineComparison
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
-    public static EngineDifference Run(LoadedModel model, LlamaCppEngine engine, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (engine.VocabularySize != model.Model.Config.VocabularySize)
         {
@@ -48,12 +54,13 @@ internal static class EngineComparison
         var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
         var first = context / 2;
         var scored = context - first - 1;
-        double simulated = 0, computed = 0, divergence = 0, largest = 0;
+        double simulated = 0, computed = 0, divergence = 0, largest = 0, ownDivergence = 0, ownLargest = 0;
         long agreements = 0;
         using var guard = no_grad();
         for (var i = 0; i < count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
+            using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             var window = text.Window(i * context, context);
             var ours = Evaluator.Score(model.Model, tensor(window, 1, context), first);
@@ -63,15 +70,35 @@ internal static class EngineComparison
             computed -= theirs.gather(1, targets).sum(ScalarType.Float64).item<double>();
             divergence += (ours.exp() * (ours - theirs)).sum(ScalarType.Float64).item<double>();
             largest = Math.Max(largest, (ours - theirs).abs().max().item<float>());
+            if (i < OwnWindows)
+            {
+                var again = OneByOne(model.Model, window, first);
+                ownDivergence += (ours.exp() * (ours - again)).sum(ScalarType.Float64).item<double>();
+                ownLargest = Math.Max(ownLargest, (ours - again).abs().max().item<float>());
+            }
+
             agreements += ours.argmax(1).eq(theirs.argmax(1)).sum().item<long>();
             progress?.Report(new RunProgress("compare", i + 1, count));
         }
 
         var tokens = (long)count * scored;
-        int[] prompt = [.. text.Window(0, PromptTokens).Select(id => (int)id)];
-        var length = Math.Min(continued, context - PromptTokens);
+        int[] prompt = [.. text.Window(0, Math.Min(PromptTokens, context / 2)).Select(id => (int)id)];
+        var length = Math.Min(continued, context - prompt.Length);
         var (expected, found) = (TextGenerator.Continue(model.Model, prompt, length, cancellation), engine.Continue(prompt, length));
         var same = expected.Zip(found).TakeWhile(pair => pair.First == pair.Second).Count();
-        return new EngineDifference(count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same);
+        return new EngineDifference(
+            count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same, ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest);
+    }
+
+    /// <summary><see cref="Evaluator.Score"/> one token after the other.</summary>
+    private static Tensor OneByOne(LlamaModel model, long[] window, int first)
+    {
+        using var cache = new KeyValueCache(model.Config.Layers);
+        var logits = Array.ConvertAll(window, id =>
+        {
+            using var scope = NewDisposeScope();
+            return model.Logits(tensor(new[] { id }, 1, 1), cache)[0].MoveToOuterDisposeScope();
+        });
+        return cat(logits).narrow(0, first, window.Length - first - 1).log_softmax(1);
     }
 }

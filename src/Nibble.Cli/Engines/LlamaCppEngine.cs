@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 namespace Nibble.Cli.Engines;
 
 /// <summary>A GGUF file that llama.cpp computes in a child process.</summary>
-internal sealed class LlamaCppEngine : IDisposable
+internal sealed class LlamaCppEngine : IDecoderEngine
 {
     private readonly Process _process;
     private readonly Task<string> _errors;
@@ -19,7 +19,7 @@ internal sealed class LlamaCppEngine : IDisposable
         VocabularySize = size[0];
     }
 
-    /// <summary>Tokens of the model's vocabulary, as the engine sees it.</summary>
+    /// <inheritdoc/>
     public int VocabularySize { get; }
 
     /// <summary>Loads a file.</summary>
@@ -52,8 +52,7 @@ internal sealed class LlamaCppEngine : IDisposable
         }
     }
 
-    /// <summary>The logits of a window's positions from one on, without those of the last.</summary>
-    /// <returns>[positions, vocabulary], row by row.</returns>
+    /// <inheritdoc/>
     public float[] Score(ReadOnlySpan<int> tokens, int first)
     {
         Request(LlamaCppServer.Score, first, tokens);
@@ -62,7 +61,7 @@ internal sealed class LlamaCppEngine : IDisposable
         return logits;
     }
 
-    /// <summary>Continues a prompt by the likeliest tokens.</summary>
+    /// <inheritdoc/>
     public int[] Continue(ReadOnlySpan<int> prompt, int count)
     {
         Request(LlamaCppServer.Continue, count, prompt);

@@ -105,7 +105,9 @@ internal sealed record VerifyDocument(
     int SameGreedyTokens,
     int Windows,
     long Tokens,
-    IReadOnlyList<string> Notes)
+    IReadOnlyList<string> Notes,
+    double OwnKl,
+    double OwnLargestDifference)
 {
     public const string CurrentSchema = "nibble.verify/1";
 }

@@ -41,6 +41,15 @@ public sealed class UsageTests
     [InlineData("mix model -d text -o out.yaml", "'--budget' is required", "nibble mix --help")]
     [InlineData("mix model -d text --budget 3 -o out.yaml", "--budget: '3' is not a budget", "nibble mix --help")]
     [InlineData("mix model -d text --budget 3bits -o out", "--output is out, expected a name that ends in .yaml", "nibble mix --help")]
+    [InlineData("export model -o out.onnx", "'--to' is required", "nibble export --help")]
+    [InlineData("export model --to onnx", "'--output' is required", "nibble export --help")]
+    [InlineData("export model --to pdf -o out", "'pdf'", "nibble export --help")]
+    [InlineData("export model --to onnx -o out --inline-megabytes 2001", "--inline-megabytes is 2001, expected 0 to 2000", "nibble export --help")]
+    [InlineData("verify model -d text --engine onnxruntime --type q4_0", "--type is for llama.cpp, but --engine is onnxruntime", "nibble verify --help")]
+    [InlineData("verify model -d text --file model.gguf --type q4_0", "--file is exported already", "nibble verify --help")]
+    [InlineData("export model --to awq -o out --inline-megabytes 3", "--inline-megabytes is for ONNX, but --to is awq", "nibble export --help")]
+    [InlineData("verify model -d text --engine steam", "'steam'", "nibble verify --help")]
+    [InlineData("verify model -d text --engine onnxruntime --tolerance -1", "--tolerance is -1, expected 0 or more", "nibble verify --help")]
     [InlineData("sensitivity model -d text --bits 9", "--bits: '9' is not a width from 2 to 8", "nibble sensitivity --help")]
     public async Task Wrong_usage_is_refused_with_a_hint(string line, string expected, string hint)
     {

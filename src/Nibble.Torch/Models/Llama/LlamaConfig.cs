@@ -77,6 +77,9 @@ public sealed record LlamaConfig
     /// <param name="name">What to call the model.</param>
     public ModelShape ShapeOf(string name) => new(name, Layers, HiddenSize, IntermediateSize, KeyValueHeads * HeadSize, VocabularySize, TiedHead) { Query = Heads * HeadSize };
 
+    /// <summary>Radians by which each pair of a head's channels, (i, i + half), turns from one position to the next; half of <see cref="HeadSize"/>.</summary>
+    public float[] RotaryFrequencies() => [.. Enumerable.Range(0, HeadSize / 2).Select(pair => (float)RotaryTable.Frequency(this, pair))];
+
     /// <summary>Reads a <c>config.json</c>.</summary>
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>

@@ -1,0 +1,23 @@
+using Nibble.Onnx;
+using Nibble.Onnx.Decoders;
+
+namespace Nibble.Cli.Engines;
+
+/// <summary>Exports a folder as an ONNX file.</summary>
+internal static class OnnxExport
+{
+    /// <summary>The format's name.</summary>
+    public const string Format = "onnx";
+
+    /// <summary>Writes the model of a folder.</summary>
+    /// <param name="model">The folder of a model or an artifact.</param>
+    /// <param name="path">The file to write.</param>
+    /// <param name="inlineLimit">Tensors of more bytes than this go to a second file.</param>
+    /// <returns>What the model is called, and what was written.</returns>
+    /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that no graph expresses.</exception>
+    public static (string Model, OnnxExportResult Written) Run(string model, string path, long inlineLimit)
+    {
+        using var tensors = ModelTensors.Open(model);
+        return (tensors.Name, DecoderExporter.Run(tensors, OnnxShapes.Of(tensors), path, inlineLimit));
+    }
+}

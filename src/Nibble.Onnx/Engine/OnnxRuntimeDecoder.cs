@@ -1,0 +1,166 @@
+using Microsoft.ML.OnnxRuntime;
+
+namespace Nibble.Onnx.Engine;
+
+/// <summary>A decoder with a key-value cache that ONNX Runtime computes on the processor, in this process.</summary>
+/// <remarks>Batches of one; inputs and outputs are named as <see cref="Decoders.DecoderExporter"/> writes them.</remarks>
+public sealed class OnnxRuntimeDecoder : IDisposable
+{
+    private const string Logits = "logits";
+    private const string PastPrefix = "past_key_values.";
+    private const string PresentPrefix = "present.";
+
+    private readonly InferenceSession session;
+    private readonly RunOptions options = new();
+    private readonly IReadOnlyList<(string Past, string Present, long Heads, long Size)> caches;
+    private readonly string[] outputs;
+
+    private OnnxRuntimeDecoder(string path, InferenceSession session)
+    {
+        this.session = session;
+        foreach (var name in (string[])["input_ids", "attention_mask", "position_ids"])
+        {
+            if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != Microsoft.ML.OnnxRuntime.Tensors.TensorElementType.Int64)
+            {
+                throw new NibbleException($"{path}: the graph has no int64 input '{name}', expected a decoder with a key-value cache as nibble export writes it");
+            }
+        }
+
+        if (!session.OutputMetadata.TryGetValue(Logits, out var logits) || logits.Dimensions is not [_, _, > 0])
+        {
+            throw new NibbleException($"{path}: the graph has no output '{Logits}' of shape [batch, sequence, vocabulary]");
+        }
+
+        VocabularySize = logits.Dimensions[2];
+        caches = [.. session.InputMetadata.Where(input => input.Key.StartsWith(PastPrefix, StringComparison.Ordinal)).Select(input => Cache(path, input.Key, input.Value.Dimensions))];
+        outputs = [Logits, .. caches.Select(cache => cache.Present)];
+    }
+
+    /// <summary>The version of ONNX Runtime.</summary>
+    public static string EngineVersion => OrtEnv.Instance().GetVersionString();
+
+    /// <summary>Tokens of the model's vocabulary.</summary>
+    public int VocabularySize { get; }
+
+    /// <summary>Loads a file.</summary>
+    /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
+    /// <param name="threads">Threads of a node.</param>
+    /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no decoder.</exception>
+    public static OnnxRuntimeDecoder Open(string path, int threads)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        if (!File.Exists(path))
+        {
+            throw new NibbleException($"There is no file {path}.");
+        }
+
+        using var settings = new SessionOptions
+        {
+            IntraOpNumThreads = threads,
+            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL,
+        };
+
+        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes on both sides, which never do.
+        settings.AddSessionConfigEntry("session.x64quantprecision", "1");
+        InferenceSession session;
+        try
+        {
+            session = new InferenceSession(path, settings);
+        }
+        catch (OnnxRuntimeException exception)
+        {
+            throw new NibbleException($"{path}: ONNX Runtime {EngineVersion} refuses the file: {exception.Message}", exception);
+        }
+
+        try
+        {
+            return new OnnxRuntimeDecoder(path, session);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The logits of the next token after every position, computed at once.</summary>
+    /// <param name="tokens">Token ids, at least one.</param>
+    /// <returns>[tokens, vocabulary], row by row.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    public float[] Score(ReadOnlySpan<int> tokens)
+    {
+        using var cache = new DecoderCache();
+        return Advance(tokens, cache);
+    }
+
+    /// <summary>The logits of the next token after every new position, continuing where a cache stands.</summary>
+    /// <param name="tokens">The new tokens, at least one.</param>
+    /// <param name="cache">The tokens before these, to which they are added.</param>
+    /// <returns>[tokens, vocabulary], row by row.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        ArgumentOutOfRangeException.ThrowIfZero(tokens.Length, nameof(tokens));
+        var ids = Array.ConvertAll(tokens.ToArray(), id => (long)id);
+        var total = cache.Length + ids.Length;
+        long[] mask = [.. Enumerable.Repeat(1L, total)];
+        long[] positions = [.. Enumerable.Range(cache.Length, ids.Length).Select(position => (long)position)];
+        using var idsValue = OrtValue.CreateTensorValueFromMemory(ids, [1, ids.Length]);
+        using var maskValue = OrtValue.CreateTensorValueFromMemory(mask, [1, total]);
+        using var positionsValue = OrtValue.CreateTensorValueFromMemory(positions, [1, ids.Length]);
+        cache.Start(() => caches.Select(entry => OrtValue.CreateTensorValueFromMemory(Array.Empty<float>(), [1, entry.Heads, 0, entry.Size])));
+        var inputs = new Dictionary<string, OrtValue> { ["input_ids"] = idsValue, ["attention_mask"] = maskValue, ["position_ids"] = positionsValue };
+        for (var i = 0; i < caches.Count; i++)
+        {
+            inputs.Add(caches[i].Past, cache.Values[i]);
+        }
+
+        try
+        {
+            var results = session.Run(options, inputs, outputs);
+            using var logits = results[0];
+            cache.Replace([.. results.Skip(1)], total);
+            return logits.GetTensorDataAsSpan<float>().ToArray();
+        }
+        catch (OnnxRuntimeException exception)
+        {
+            throw new NibbleException($"ONNX Runtime {EngineVersion} fails: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Continues a prompt by the likeliest tokens, one after the other.</summary>
+    /// <param name="prompt">The tokens to continue, at least one.</param>
+    /// <param name="count">New tokens.</param>
+    /// <param name="cancellation">Stops between tokens.</param>
+    public int[] Continue(ReadOnlySpan<int> prompt, int count, CancellationToken cancellation = default)
+    {
+        using var cache = new DecoderCache();
+        var written = new int[count];
+        var next = prompt.ToArray();
+        for (var i = 0; i < count; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var last = Advance(next, cache).AsSpan()[^VocabularySize..];
+            written[i] = System.Numerics.Tensors.TensorPrimitives.IndexOfMax(last);
+            next = [written[i]];
+        }
+
+        return written;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        options.Dispose();
+        session.Dispose();
+    }
+
+    private (string Past, string Present, long Heads, long Size) Cache(string path, string name, int[] dimensions)
+    {
+        var present = string.Concat(PresentPrefix, name.AsSpan(PastPrefix.Length));
+        return dimensions is [_, > 0 and var heads, _, > 0 and var size] && session.OutputMetadata.ContainsKey(present)
+            ? (name, present, heads, size)
+            : throw new NibbleException($"{path}: the input '{name}' has shape [{string.Join(", ", dimensions)}], expected [batch, key-value heads, past, head size] and an output '{present}'");
+    }
+}

@@ -1,0 +1,149 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Google.Protobuf;
+
+namespace Nibble.Onnx.Graphs;
+
+/// <summary>Collects the nodes, constants, inputs and outputs of a graph; values are known by their names.</summary>
+internal sealed class GraphBuilder
+{
+    /// <summary>Operators that ONNX Runtime adds to the standard ones.</summary>
+    public const string MicrosoftDomain = "com.microsoft";
+
+    // Blocked DequantizeLinear came with 21; ONNX Runtime knows it since 1.18, and IR version 10 belongs to it.
+    private const int OperatorSet = 21;
+    private const int IrVersion = 10;
+
+    private readonly GraphProto graph = new();
+    private readonly List<OnnxInitializer> initializers = [];
+    private readonly HashSet<string> names = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> constants = new(StringComparer.Ordinal);
+
+    /// <summary>What nodes are named after, such as the layer they belong to.</summary>
+    public string Scope { get; set; } = string.Empty;
+
+    /// <summary>The graph's constants, in the order in which they came.</summary>
+    public IReadOnlyList<OnnxInitializer> Initializers => initializers;
+
+    /// <summary>Adds a node with one output.</summary>
+    /// <param name="type">The operator.</param>
+    /// <param name="inputs">The values it reads; an empty name leaves an optional one out.</param>
+    /// <param name="attributes">long, float, string or long[] values by name.</param>
+    /// <returns>The output's name.</returns>
+    public string Node(string type, string[] inputs, params (string Name, object Value)[] attributes) => Add(type, inputs, string.Empty, attributes);
+
+    /// <summary>Adds a node of ONNX Runtime's own operators.</summary>
+    public string MicrosoftNode(string type, string[] inputs, params (string Name, object Value)[] attributes) => Add(type, inputs, MicrosoftDomain, attributes);
+
+    /// <summary>Adds a constant.</summary>
+    /// <returns>Its name.</returns>
+    /// <exception cref="ArgumentException">The name is taken.</exception>
+    public string Initializer(string name, OnnxType type, IReadOnlyList<long> shape, Action<Stream> write)
+    {
+        if (!names.Add(name))
+        {
+            throw new ArgumentException($"The graph has a value '{name}' already.", nameof(name));
+        }
+
+        initializers.Add(new OnnxInitializer(name, type, shape, write));
+        return name;
+    }
+
+    /// <summary>A scalar.</summary>
+    public string Float(float value) => Constant(OnnxType.Float32, [], [value], value.ToString("R", CultureInfo.InvariantCulture));
+
+    /// <summary>A scalar in binary64.</summary>
+    public string Double(double value) => Constant(OnnxType.Float64, [], [value], value.ToString("R", CultureInfo.InvariantCulture));
+
+    /// <summary>A scalar byte.</summary>
+    public string Byte(byte value) => Constant(OnnxType.UInt8, [], [value], value.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>A scalar whole number.</summary>
+    public string Integer(long value) => Constant(OnnxType.Int64, [], [value], value.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>A list of whole numbers, such as a shape or axes.</summary>
+    public string Integers(params long[] values) => Constant(OnnxType.Int64, [values.Length], values, $"[{string.Join(',', values)}]");
+
+    /// <summary>Adds an input; sizes that a caller chooses have names.</summary>
+    /// <returns>Its name.</returns>
+    public string Input(string name, OnnxType type, params object[] shape)
+    {
+        names.Add(name);
+        graph.Input.Add(Value(name, type, shape));
+        return name;
+    }
+
+    /// <summary>Makes a value an output under a name of its own.</summary>
+    public void Output(string value, string name, OnnxType type, params object[] shape)
+    {
+        names.Add(name);
+        graph.Node.Add(new NodeProto { OpType = "Identity", Name = name + "/Identity", Input = { value }, Output = { name } });
+        graph.Output.Add(Value(name, type, shape));
+    }
+
+    /// <summary>The model, without its constants.</summary>
+    /// <param name="name">What the graph is called.</param>
+    /// <param name="metadata">Free-form text by name.</param>
+    public ModelProto Build(string name, IEnumerable<KeyValuePair<string, string>> metadata)
+    {
+        graph.Name = name;
+        var model = new ModelProto { IrVersion = IrVersion, ProducerName = "Nibble", ProducerVersion = OnnxModel.Version, Graph = graph };
+        model.OpsetImport.Add(new OperatorSetIdProto { Version = OperatorSet });
+        if (graph.Node.Any(node => node.Domain == MicrosoftDomain))
+        {
+            model.OpsetImport.Add(new OperatorSetIdProto { Domain = MicrosoftDomain, Version = 1 });
+        }
+
+        model.MetadataProps.AddRange(metadata.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
+        return model;
+    }
+
+    private string Add(string type, string[] inputs, string domain, (string Name, object Value)[] attributes)
+    {
+        var output = Unique(Scope.Length == 0 ? type : $"{Scope}/{type}");
+        var node = new NodeProto { OpType = type, Name = output, Domain = domain, Input = { inputs }, Output = { output } };
+        node.Attribute.AddRange(attributes.Select(attribute => Attribute(attribute.Name, attribute.Value)));
+        graph.Node.Add(node);
+        return output;
+    }
+
+    private string Unique(string name)
+    {
+        var unique = name;
+        for (var i = 1; !names.Add(unique); i++)
+        {
+            unique = string.Create(CultureInfo.InvariantCulture, $"{name}_{i}");
+        }
+
+        return unique;
+    }
+
+    private string Constant<T>(OnnxType type, long[] shape, T[] values, string text)
+        where T : unmanaged
+    {
+        var key = $"constant/{type}/{text}";
+        if (!constants.TryGetValue(key, out var name))
+        {
+            name = Initializer(key, type, shape, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+            constants.Add(key, name);
+        }
+
+        return name;
+    }
+
+    private static ValueInfoProto Value(string name, OnnxType type, object[] shape)
+    {
+        var sizes = new TensorShapeProto();
+        sizes.Dim.AddRange(shape.Select(size => size is string symbol ? new TensorShapeProto.Types.Dimension { DimParam = symbol } : new TensorShapeProto.Types.Dimension { DimValue = Convert.ToInt64(size, CultureInfo.InvariantCulture) }));
+        return new ValueInfoProto { Name = name, Type = new TypeProto { TensorType = new TypeProto.Types.Tensor { ElemType = (int)type, Shape = sizes } } };
+    }
+
+    private static AttributeProto Attribute(string name, object value) => value switch
+    {
+        long number => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.Int, I = number },
+        float number => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.Float, F = number },
+        string text => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.String, S = ByteString.CopyFromUtf8(text) },
+        long[] numbers => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.Ints, Ints = { numbers } },
+        _ => throw new ArgumentException($"The attribute {name} is a {value.GetType()}, expected long, float, string or long[].", nameof(value)),
+    };
+}

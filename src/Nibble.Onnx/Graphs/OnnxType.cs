@@ -1,0 +1,28 @@
+namespace Nibble.Onnx.Graphs;
+
+/// <summary>The element types of ONNX tensors that Nibble writes, with the numbers of <c>TensorProto.DataType</c>.</summary>
+internal enum OnnxType
+{
+    Float32 = 1,
+    UInt8 = 2,
+    Int8 = 3,
+    Int32 = 6,
+    Int64 = 7,
+    Bool = 9,
+    Float16 = 10,
+    Float64 = 11,
+    BFloat16 = 16,
+}
+
+/// <summary>Sizes of element types.</summary>
+internal static class OnnxTypes
+{
+    /// <summary>Bytes of one element.</summary>
+    public static int ByteSize(this OnnxType type) => type switch
+    {
+        OnnxType.UInt8 or OnnxType.Int8 or OnnxType.Bool => 1,
+        OnnxType.Float16 or OnnxType.BFloat16 => 2,
+        OnnxType.Float32 or OnnxType.Int32 => 4,
+        _ => 8,
+    };
+}

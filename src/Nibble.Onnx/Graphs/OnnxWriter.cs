@@ -1,0 +1,86 @@
+using System.Globalization;
+using Google.Protobuf;
+using Nibble.Formats;
+
+namespace Nibble.Onnx.Graphs;
+
+/// <summary>Writes ONNX files: equal graphs give equal bytes.</summary>
+/// <remarks>
+/// A protobuf message cannot hold 2 GB, so a model above a threshold keeps its tensors in a second file beside it, <c>NAME.onnx.data</c>,
+/// as "external data" of https://github.com/onnx/onnx/blob/main/docs/ExternalData.md says: each tensor by its offset and length, aligned
+/// so that engines can map it. Small tensors, such as shapes, stay in the model, where engines look for them while they plan.
+/// </remarks>
+internal static class OnnxWriter
+{
+    /// <summary>The most bytes of tensors that stay in the model's file; protobuf ends at 2^31 - 1, and the graph needs room too.</summary>
+    public const long InlineLimit = 2_000_000_000;
+
+    private const int SmallTensor = 1024;
+
+    // Windows maps at multiples of 64 KiB, all else at 4 KiB.
+    private const int Alignment = 1 << 16;
+
+    /// <summary>The file that holds the tensors of a large model.</summary>
+    public static string DataPath(string path) => path + ".data";
+
+    /// <summary>Writes a model; the file appears only once it is whole, and after its tensors' file.</summary>
+    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="model">The model, whose graph has no initializers yet; they are added.</param>
+    /// <param name="initializers">The graph's constants.</param>
+    /// <param name="inlineLimit">The most bytes of tensors that stay in the model's file.</param>
+    /// <returns>Bytes of all files written.</returns>
+    /// <exception cref="ArgumentException">A tensor writes more or fewer bytes than its shape says.</exception>
+    public static long Write(string path, ModelProto model, IReadOnlyList<OnnxInitializer> initializers, long inlineLimit = InlineLimit)
+    {
+        var external = initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? initializers.Where(tensor => tensor.ByteLength >= SmallTensor).ToList() : [];
+        var offsets = external.Count > 0 ? WriteData(DataPath(path), external) : [];
+        foreach (var tensor in initializers)
+        {
+            var proto = new TensorProto { Name = tensor.Name, DataType = (int)tensor.Type, Dims = { tensor.Shape } };
+            if (offsets.TryGetValue(tensor.Name, out var offset))
+            {
+                proto.DataLocation = TensorProto.Types.DataLocation.External;
+                proto.ExternalData.Add(new StringStringEntryProto { Key = "location", Value = Path.GetFileName(DataPath(path)) });
+                proto.ExternalData.Add(new StringStringEntryProto { Key = "offset", Value = offset.ToString(CultureInfo.InvariantCulture) });
+                proto.ExternalData.Add(new StringStringEntryProto { Key = "length", Value = tensor.ByteLength.ToString(CultureInfo.InvariantCulture) });
+            }
+            else
+            {
+                using var bytes = new MemoryStream(checked((int)tensor.ByteLength));
+                WriteTensor(tensor, bytes);
+                proto.RawData = UnsafeByteOperations.UnsafeWrap(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
+            }
+
+            model.Graph.Initializer.Add(proto);
+        }
+
+        AtomicFile.Write(path, model.WriteTo);
+        return new FileInfo(path).Length + (external.Count > 0 ? new FileInfo(DataPath(path)).Length : 0);
+    }
+
+    private static Dictionary<string, long> WriteData(string path, IReadOnlyList<OnnxInitializer> tensors)
+    {
+        var offsets = new Dictionary<string, long>(StringComparer.Ordinal);
+        AtomicFile.Write(path, stream =>
+        {
+            foreach (var tensor in tensors)
+            {
+                var padding = new byte[(Alignment - (stream.Position % Alignment)) % Alignment];
+                stream.Write(padding);
+                offsets[tensor.Name] = stream.Position;
+                WriteTensor(tensor, stream);
+            }
+        });
+        return offsets;
+    }
+
+    private static void WriteTensor(OnnxInitializer tensor, Stream stream)
+    {
+        var end = stream.Position + tensor.ByteLength;
+        tensor.Write(stream);
+        if (stream.Position != end)
+        {
+            throw new ArgumentException($"Tensor {tensor.Name} wrote {stream.Position - end + tensor.ByteLength} bytes, its shape says {tensor.ByteLength}.");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary><c>nibble export --to onnx</c>, and <c>nibble verify --engine onnxruntime</c> in ONNX Runtime itself.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class OnnxCommandTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public async Task Export_says_how_layers_were_written()
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g32", "--output", folder.At("w4"));
+        var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"), "--json");
+
+        Assert.Equal("nibble.export/1", run.Json.GetProperty("schema").GetString());
+        Assert.Equal("onnx", run.Json.GetProperty("format").GetString());
+        Assert.Equal(7, run.Json.GetProperty("types").GetProperty("MatMulNBits 4").GetInt32());
+        Assert.Equal(1, run.Json.GetProperty("types").GetProperty("MatMul").GetInt32());
+        Assert.Equal(new FileInfo(folder.At("w4.onnx")).Length, run.Json.GetProperty("bytes").GetInt64());
+
+        var again = await CommandRun.Of("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"));
+        Assert.Equal(ExitCode.BadInput, again.ExitCode);
+        Assert.Contains("exists already", again.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Tensors_go_to_a_second_file_beyond_a_limit()
+    {
+        var run = await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("split.onnx"), "--inline-megabytes", "0");
+        Assert.Contains("8 MatMul", run.Output, StringComparison.Ordinal);
+        Assert.Contains($"note: the tensors are in {folder.At("split.onnx.data")}", run.Output, StringComparison.Ordinal);
+        var verdict = (await Verify(folder.Model, "--file", folder.At("split.onnx"))).Output;
+        Assert.Contains("in onnxruntime (+0.000%)", verdict, StringComparison.Ordinal);
+        Assert.Contains("verdict     same", verdict, StringComparison.Ordinal);
+
+        File.Delete(folder.At("split.onnx"));
+        var occupied = await CommandRun.Of("export", folder.Model, "--to", "onnx", "-o", folder.At("split.onnx"));
+        Assert.Equal(ExitCode.BadInput, occupied.ExitCode);
+        Assert.Contains("split.onnx.data", occupied.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("w4a4-g32-rotated", "turns its input by a Hadamard matrix")]
+    [InlineData("w4a16-g32-kv8", "quantizes the key-value cache")]
+    public async Task Export_refuses_what_no_graph_expresses(string recipe, string reason)
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("other"));
+        var run = await CommandRun.Of("export", folder.At("other"), "--to", "onnx", "-o", folder.At("other.onnx"));
+
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains(reason, run.Error, StringComparison.Ordinal);
+        Assert.Contains("; quantize without", run.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.At("other.onnx")));
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("w2a16-g32")]
+    public async Task Verify_finds_the_same(string? recipe)
+    {
+        var model = folder.Model;
+        if (recipe is not null)
+        {
+            await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--output", folder.At("quantized"));
+            model = folder.At("quantized");
+        }
+
+        var run = await Verify(model, "--json");
+        Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
+        Assert.Equal("onnxruntime", run.Json.GetProperty("engine").GetString());
+        Assert.InRange(run.Json.GetProperty("largestDifference").GetDouble(), 0, 1e-4);
+        Assert.InRange(run.Json.GetProperty("ownLargestDifference").GetDouble(), 0, 1e-4);
+        Assert.Equal(run.Json.GetProperty("greedyTokens").GetInt32(), run.Json.GetProperty("sameGreedyTokens").GetInt32());
+    }
+
+    [Fact]
+    public async Task Verify_ends_with_another_code_where_the_file_is_of_another_model()
+    {
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("first.onnx"));
+        folder.WriteWeights(_ => true, seed: 8);
+        var run = await Verify(folder.Model, "--file", folder.At("first.onnx"));
+
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.EndsWith("verdict     differs", run.Output.TrimEnd(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Verify_judges_logits_by_themselves()
+    {
+        var run = await Verify(folder.Model, "--logit-tolerance", "0");
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+    }
+
+    [Fact]
+    public async Task Verify_says_which_file_is_missing()
+    {
+        var run = await Verify(folder.Model, "--file", folder.At("none.onnx"));
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("none.onnx", run.Error, StringComparison.Ordinal);
+    }
+
+    private Task<CommandRun> Verify(string model, params string[] further) =>
+        CommandRun.Of(["verify", model, "--data", folder.EvaluationText, "--engine", "onnxruntime", "--context", "32", "--windows", "3", .. further]);
+}
