@@ -42,6 +42,12 @@ internal static class ElfVersionPatch
 
     private static bool Apply(Span<byte> library)
     {
+        var end = checked((long)BinaryPrimitives.ReadUInt64LittleEndian(library[40..]) + (Read16(library, 60) * Read16(library, 58)));
+        if (end > library.Length)
+        {
+            throw new InvalidDataException($"the section headers end at byte {end}, but the file has {library.Length}: it is cut off");
+        }
+
         var symbols = FindSection(library, DynamicSymbols);
         var strings = SectionAt(library, symbols.Link);
         var symbol = FindSymbol(library, symbols, strings, out var nameOffset);

@@ -62,7 +62,9 @@ public sealed class ElfVersionPatchTests
         Gen.Int[0, original.Length - 1].Sample(
             length => Assert.Throws<InvalidDataException>(() => ElfVersionPatch.TryApply(original.AsSpan(0, length).ToArray())),
             iter: 100);
-        Assert.All(Enumerable.Range(0, 70), length => Assert.Throws<InvalidDataException>(() => ElfVersionPatch.TryApply(original.AsSpan(0, length).ToArray())));
+        Assert.All(
+            [.. Enumerable.Range(0, 70), .. Enumerable.Range(1, 70).Select(cut => original.Length - (30 * cut))],
+            length => Assert.Throws<InvalidDataException>(() => ElfVersionPatch.TryApply(original.AsSpan(0, length).ToArray())));
     }
 
     [Fact]
