@@ -2,7 +2,6 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.Gguf;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Export;
 
@@ -66,9 +65,9 @@ public static class GgufExporter
             }));
         }
 
-        if (RotaryFactors(source.Config) is { } factors)
+        if (GgufMetadata.RotaryFactors(source.Config) is { } factors)
         {
-            tensors.Add(new GgufTensor("rope_freqs.weight", GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
+            tensors.Add(new GgufTensor(GgufNames.RotaryFactors, GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
         }
 
         GgufWriter.Write(path, metadata, tensors);
@@ -195,16 +194,4 @@ public static class GgufExporter
         .OrderByDescending(group => group.Any(plan => plan.Blocks is not null))
         .ThenByDescending(group => group.Sum(plan => plan.Name.Shape[0] * plan.Name.Shape[1]))
         .First().Key;
-
-    /// <summary>By what llama.cpp divides each rotary frequency of a model whose long wavelengths are stretched more than its short ones.</summary>
-    private static float[]? RotaryFactors(LlamaConfig config)
-    {
-        if (config.RotaryScaling is not { OriginalContext: > 0 })
-        {
-            return null;
-        }
-
-        var plain = config with { RotaryScaling = null };
-        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(RotaryTable.Frequency(plain, pair) / RotaryTable.Frequency(config, pair)))];
-    }
 }
