@@ -200,6 +200,35 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Theory]
+    [InlineData("gguf:q8_0", false)]
+    [InlineData("gguf:q5_1", false)]
+    [InlineData("gguf:q5_0", false)]
+    [InlineData("gguf:q4_1", false)]
+    [InlineData("gguf:q4_0", false)]
+    [InlineData("gguf:tq2_0", false)]
+    [InlineData("gguf:q4_0", true)]
+    [InlineData("gguf:tq2_0", true)]
+    public async Task What_was_quantized_or_trained_for_a_target_is_in_its_blocks_and_runs_the_same(string target, bool train)
+    {
+        string[] training = train ? ["--data", BuiltInModel.TrainingText, "--steps", "2"] : [];
+        await CommandRun.Succeeds([train ? "qat" : "ptq", BuiltInModel.Folder, "--target", target, "--output", folder.At("quantized"), "--threads", "1", .. training]);
+        var run = await CommandRun.Succeeds("export", folder.At("quantized"), "--to", "gguf", "-o", folder.At("model.gguf"), "--json");
+        Assert.Equal(21, run.Json.GetProperty("types").GetProperty(target["gguf:".Length..].ToUpperInvariant()).GetInt32());
+
+        LlamaCpp.RequireFolder();
+        var verified = await CommandRun.Succeeds("verify", folder.At("quantized"), "--file", folder.At("model.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
+    }
+
+    [Fact]
+    public async Task Rows_that_a_target_cannot_hold_stay_float()
+    {
+        await CommandRun.Succeeds("ptq", SharedData.Require("stories260K"), "--recipe", "w4a16-g32-gptq", "--data", SharedData.Require("tinystories/train.txt"), "--windows", "4", "--target", "gguf:q4_0", "--output", folder.At("stories"));
+        var run = await CommandRun.Succeeds("export", folder.At("stories"), "--to", "gguf", "-o", folder.At("stories.gguf"), "--json");
+        Assert.Equal((30, 0), (run.Json.GetProperty("types").GetProperty("Q4_0").GetInt32(), run.Json.GetProperty("notes").GetArrayLength()));
+    }
+
+    [Theory]
     [InlineData(null, null, 3.7886, 64)]
     [InlineData("ptq", "w8a16-g32-sym", null, 64)]
     [InlineData("ptq", "w4a16-g32-sym", null, 0)]

@@ -8,7 +8,7 @@ public sealed class UsageTests
     [InlineData("frobnicate", "'frobnicate'", "nibble --help")]
     [InlineData("inspect", "Required argument missing", "nibble inspect --help")]
     [InlineData("inspect model --layers", "'--layers'", "nibble inspect --help")]
-    [InlineData("ptq model -o out", "'--recipe' is required", "nibble ptq --help")]
+    [InlineData("ptq model -o out", "Give a --recipe, a --target, or both.", "nibble ptq --help")]
     [InlineData("ptq model -r w4a16-g32", "'--output' is required", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out", "'--data' is required", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --steps 0", "--steps is 0, expected 1 or more", "nibble qat --help")]
