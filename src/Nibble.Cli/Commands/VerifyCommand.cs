@@ -109,7 +109,7 @@ internal static class VerifyCommand
         if (engine == LlamaCpp)
         {
             var gguf = Path.Combine(folder, "model.gguf");
-            return (gguf, GgufExporter.Run(model, gguf, type, progress: null, host.Cancellation).Notes);
+            return (gguf, GgufExporter.Run(model, gguf, type, embeddings: null, progress: null, host.Cancellation).Notes);
         }
 
         var onnx = Path.Combine(folder, "model.onnx");

@@ -221,6 +221,30 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Embeddings_are_rounded_where_asked()
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--target", "gguf:q4_0", "--output", folder.At("w4"));
+        await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("plain.gguf"));
+        var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("first.gguf"), "--embeddings", "q8_0", "--json");
+        Assert.Equal(1, run.Json.GetProperty("types").GetProperty("Q8_0").GetInt32());
+        Assert.True(new FileInfo(folder.At("first.gguf")).Length < new FileInfo(folder.At("plain.gguf")).Length);
+
+        // What is read from blocks of bytes rounds to the same bytes.
+        await CommandRun.Succeeds("import", folder.At("first.gguf"), "-o", folder.At("imported"));
+        await CommandRun.Succeeds("export", folder.At("imported"), "--to", "gguf", "-o", folder.At("second.gguf"), "--embeddings", "q8_0");
+        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
+
+        var elsewhere = await CommandRun.Of("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"), "--embeddings", "q8_0");
+        Assert.Contains("--embeddings is one of GGUF's, but --to is onnx", elsewhere.Error, StringComparison.Ordinal);
+        var ragged = await CommandRun.Of("export", SharedData.Require("stories260K"), "--to", "gguf", "-o", folder.At("ragged.gguf"), "--embeddings", "q6_k");
+        Assert.Contains("the rows of token_embd.weight have 64 values, which are not whole blocks of Q6_K (256)", ragged.Error, StringComparison.Ordinal);
+
+        LlamaCpp.RequireFolder();
+        var verified = await CommandRun.Succeeds("verify", folder.At("w4"), "--file", folder.At("first.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
+    }
+
+    [Fact]
     public async Task Rows_that_a_target_cannot_hold_stay_float()
     {
         await CommandRun.Succeeds("ptq", SharedData.Require("stories260K"), "--recipe", "w4a16-g32-gptq", "--data", SharedData.Require("tinystories/train.txt"), "--windows", "4", "--target", "gguf:q4_0", "--output", folder.At("stories"));
