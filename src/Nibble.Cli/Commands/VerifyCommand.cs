@@ -3,7 +3,6 @@ using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Formats.Gguf;
-using Nibble.Onnx.Decoders;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
@@ -13,8 +12,8 @@ namespace Nibble.Cli.Commands;
 /// <summary><c>nibble verify</c>: whether an engine computes what Nibble simulates.</summary>
 internal static class VerifyCommand
 {
-    private const string LlamaCpp = "llama.cpp";
-    private const string OnnxRuntime = "onnxruntime";
+    private const string LlamaCpp = LlamaCppEngine.EngineName;
+    private const string OnnxRuntime = OnnxRuntimeEngine.EngineName;
     private const double UsualTolerance = 0.5;
     private const double UsualLogitTolerance = 0.001;
     private const int ContinuedTokens = 64;
@@ -26,7 +25,7 @@ internal static class VerifyCommand
         var engine = new Option<string>("--engine") { Description = "The engine: llama.cpp or onnxruntime.", DefaultValueFactory = _ => LlamaCpp };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
         var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
-        var libraries = new Option<string?>("--engine-path") { Description = $"The folder of llama.cpp's shared libraries; the environment variable {LlamaCppLibraries.Variable}, or npm's package @node-llama-cpp/linux-x64 when not given." };
+        var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType("--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
         var tolerance = new Option<double>("--tolerance") { Description = "By how many percent the perplexities may differ.", DefaultValueFactory = _ => UsualTolerance }.Within(value => value >= 0, "0 or more");
         var logits = new Option<double?>("--logit-tolerance")
@@ -98,7 +97,7 @@ internal static class VerifyCommand
         }
 
         var onnx = Path.Combine(folder, "model.onnx");
-        OnnxExport.Run(model, onnx, DecoderExporter.MostInlineBytes);
+        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
         return (onnx, []);
     }
 

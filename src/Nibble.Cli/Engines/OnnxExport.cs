@@ -9,7 +9,10 @@ internal static class OnnxExport
     /// <summary>The format's name.</summary>
     public const string Format = "onnx";
 
-    /// <summary>Writes the model of a folder.</summary>
+    /// <summary>The most bytes of tensors that one file can hold beside its graph.</summary>
+    public const long MostInlineBytes = DecoderExporter.MostInlineBytes;
+
+    /// <summary>Writes the model of a folder, its tokenizer beside it.</summary>
     /// <param name="model">The folder of a model or an artifact.</param>
     /// <param name="path">The file to write.</param>
     /// <param name="inlineLimit">Tensors of more bytes than this go to a second file.</param>

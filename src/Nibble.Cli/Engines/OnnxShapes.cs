@@ -30,5 +30,6 @@ internal static class OnnxShapes
         FeedForwardBias = config.FeedForwardBias,
         QueryKeyNorm = config.QueryKeyNorm,
         SlidingWindow = config.SlidingWindow,
+        MaxSequence = config.MaxPositions,
     };
 }

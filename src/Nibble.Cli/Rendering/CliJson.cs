@@ -23,7 +23,7 @@ internal sealed record EstimateDocument(string Schema, string Model, string Reci
 }
 
 /// <summary>What <c>generate --json</c> prints.</summary>
-internal sealed record GenerateDocument(string Schema, string Model, string Prompt, string Text)
+internal sealed record GenerateDocument(string Schema, string Model, string Prompt, string Text, string Engine)
 {
     public const string CurrentSchema = "nibble.generate/1";
 }

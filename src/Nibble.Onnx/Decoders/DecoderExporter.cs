@@ -17,9 +17,9 @@ public static class DecoderExporter
     /// <summary>Exports a model; the codes of an artifact are written as they are, never rounded again.</summary>
     /// <param name="tensors">The model's tensors.</param>
     /// <param name="shape">Its shape.</param>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write; one that exists is replaced. The tokenizer's files are written beside it, and the folder is made where it is missing.</param>
     /// <param name="inlineLimit">Tensors of more bytes than this in total go to a second file, the name with <c>.data</c> behind; at most <see cref="MostInlineBytes"/>.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the shape, or no graph expresses how the model is quantized; the message says which scheme would do.</exception>
+    /// <exception cref="NibbleException">The tensors are not those of the shape, or no graph expresses how the model is quantized; the message says which scheme would do. Or another tokenizer lies beside the file.</exception>
     public static OnnxExportResult Run(ModelTensors tensors, DecoderShape shape, string path, long inlineLimit = MostInlineBytes)
     {
         ArgumentNullException.ThrowIfNull(tensors);
@@ -33,11 +33,8 @@ public static class DecoderExporter
         }
 
         var (graph, forms) = DecoderGraph.Build(shape, tensors);
-        var bytes = OnnxWriter.Write(path, graph.Build(tensors.Name, Metadata(tensors)), graph.Initializers, inlineLimit);
+        TokenizerFilesBeside.Write(tensors.Folder, path);
+        var bytes = OnnxWriter.Write(path, graph.Build(tensors.Name, OnnxMetadata.Of(tensors, shape.MaxSequence)), graph.Initializers, inlineLimit);
         return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? OnnxWriter.DataPath(path) : null);
     }
-
-    private static IEnumerable<KeyValuePair<string, string>> Metadata(ModelTensors tensors) => tensors.Artifact is { } artifact
-        ? [new("nibble.recipe", artifact.Recipe.Name), new("nibble.method", artifact.Provenance.Method), .. artifact.Provenance.SourceHashes.OrderBy(entry => entry.Key, StringComparer.Ordinal).Select(entry => new KeyValuePair<string, string>($"nibble.source.{entry.Key}", entry.Value))]
-        : [];
 }

@@ -42,6 +42,12 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <summary>Tokens of the model's vocabulary.</summary>
     public int VocabularySize { get; }
 
+    /// <summary>The most tokens that the model takes, where the file says so.</summary>
+    public int? MaxSequence => OnnxMetadata.Number(Metadata, OnnxMetadata.MaxSequence);
+
+    /// <summary>What the file tells of itself, by name.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => session.ModelMetadata.CustomMetadataMap;
+
     /// <summary>Loads a file.</summary>
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
     /// <param name="threads">Threads of a node.</param>
