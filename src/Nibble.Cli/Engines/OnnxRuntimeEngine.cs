@@ -30,7 +30,7 @@ internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngi
         return decoder.Continue(prompt, count);
     }
 
-    public float[] Advance(ReadOnlySpan<int> tokens) => decoder.Advance(tokens, cache)[^VocabularySize..];
+    public float[] Advance(ReadOnlySpan<int> tokens) => decoder.Next(tokens, cache);
 
     public void Dispose()
     {
@@ -38,7 +38,8 @@ internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngi
         decoder.Dispose();
     }
 
-    private void Forget()
+    /// <summary>Starts anew with an empty cache.</summary>
+    public void Forget()
     {
         cache.Dispose();
         cache = new DecoderCache();

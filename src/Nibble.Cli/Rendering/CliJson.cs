@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Report;
 using Nibble.Planning;
 
@@ -133,4 +134,6 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
 [JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
 [JsonSerializable(typeof(GgufDocument))]
+[JsonSerializable(typeof(BenchDocument))]
+[JsonSerializable(typeof(BenchSample))]
 internal sealed partial class CliJson : JsonSerializerContext;

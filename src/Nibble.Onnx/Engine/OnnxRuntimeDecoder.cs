@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Microsoft.ML.OnnxRuntime;
 
 namespace Nibble.Onnx.Engine;
@@ -104,7 +105,17 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <param name="cache">The tokens before these, to which they are added.</param>
     /// <returns>[tokens, vocabulary], row by row.</returns>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
-    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache)
+    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, 0);
+
+    /// <summary>The logits of the token that follows the last new one, continuing where a cache stands.</summary>
+    /// <param name="tokens">The new tokens, at least one.</param>
+    /// <param name="cache">The tokens before these, to which they are added.</param>
+    /// <returns>One for each token of the vocabulary.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    public float[] Next(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, tokens.Length - 1);
+
+    /// <summary>Computes all new tokens, and gives the logits from one of them on.</summary>
+    private float[] Run(ReadOnlySpan<int> tokens, DecoderCache cache, int first)
     {
         ArgumentNullException.ThrowIfNull(cache);
         ArgumentOutOfRangeException.ThrowIfZero(tokens.Length, nameof(tokens));
@@ -127,7 +138,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
             var results = session.Run(options, inputs, outputs);
             using var logits = results[0];
             cache.Replace([.. results.Skip(1)], total);
-            return logits.GetTensorDataAsSpan<float>().ToArray();
+            return logits.GetTensorDataAsSpan<float>()[(first * VocabularySize)..].ToArray();
         }
         catch (OnnxRuntimeException exception)
         {
@@ -147,8 +158,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         for (var i = 0; i < count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            var last = Advance(next, cache).AsSpan()[^VocabularySize..];
-            written[i] = System.Numerics.Tensors.TensorPrimitives.IndexOfMax(last);
+            written[i] = TensorPrimitives.IndexOfMax<float>(Next(next, cache));
             next = [written[i]];
         }
 
