@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
+using Nibble.Onnx.Engine;
 
 namespace Nibble.Cli.Engines;
 
@@ -64,6 +65,11 @@ internal static class BenchWorker
             var sample = new BenchSample(load, start, process.PeakWorkingSet64, prompt, promptSeconds, generated, generationSeconds);
             Console.Out.WriteLine(JsonSerializer.Serialize(sample, CliJson.Default.BenchSample));
             return ExitCode.Done;
+        }
+        catch (OnnxRuntimeNotLoadableException exception)
+        {
+            Console.Error.WriteLine(exception.Message);
+            return ExitCode.NativeLibrary;
         }
         catch (NibbleException exception)
         {

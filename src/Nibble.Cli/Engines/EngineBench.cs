@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
+using Nibble.Onnx.Engine;
 using Nibble.Torch;
 
 namespace Nibble.Cli.Engines;
@@ -71,8 +72,8 @@ internal static class EngineBench
         process.WaitForExit();
         cancellation.ThrowIfCancellationRequested();
         var message = errors.Result.Trim();
-        return process.ExitCode == ExitCode.Done
-            ? JsonSerializer.Deserialize(output, CliJson.Default.BenchSample)!
+        return process.ExitCode == ExitCode.Done ? JsonSerializer.Deserialize(output, CliJson.Default.BenchSample)!
+            : process.ExitCode == ExitCode.NativeLibrary ? throw new OnnxRuntimeNotLoadableException(message)
             : throw new NibbleException(message.Length > 0 ? message : $"{file.Path}: {file.Engine} ended with code {process.ExitCode}");
     }
 }

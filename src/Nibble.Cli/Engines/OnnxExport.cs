@@ -1,5 +1,7 @@
 using Nibble.Onnx;
 using Nibble.Onnx.Decoders;
+using Nibble.Onnx.Encoders;
+using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Engines;
 
@@ -21,6 +23,8 @@ internal static class OnnxExport
     public static (string Model, OnnxExportResult Written) Run(string model, string path, long inlineLimit)
     {
         using var tensors = ModelTensors.Open(model);
-        return (tensors.Name, DecoderExporter.Run(tensors, OnnxShapes.Of(tensors), path, inlineLimit));
+        return (tensors.Name, LoadedClassifier.IsEncoder(tensors.ConfigJson)
+            ? EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), path, inlineLimit)
+            : DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit));
     }
 }

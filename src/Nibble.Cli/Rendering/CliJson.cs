@@ -133,6 +133,7 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
 [JsonSerializable(typeof(ExportDocument))]
 [JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
+[JsonSerializable(typeof(VerifyClassifierDocument))]
 [JsonSerializable(typeof(GgufDocument))]
 [JsonSerializable(typeof(BenchDocument))]
 [JsonSerializable(typeof(BenchSample))]

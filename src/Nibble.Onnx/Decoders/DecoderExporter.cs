@@ -2,12 +2,6 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Decoders;
 
-/// <summary>What an export wrote.</summary>
-/// <param name="Bytes">Bytes of the file, and of the tensors' file beside it where there is one.</param>
-/// <param name="Forms">How many linear layers are computed by each form of nodes, such as <c>MatMulNBits 4</c>; a head that shares the embedding is not counted.</param>
-/// <param name="DataPath">The tensors' file; null where the model's file holds them.</param>
-public sealed record OnnxExportResult(long Bytes, IReadOnlyDictionary<string, int> Forms, string? DataPath);
-
 /// <summary>Writes a Llama-family decoder as an ONNX graph with a key-value cache.</summary>
 public static class DecoderExporter
 {
@@ -25,16 +19,12 @@ public static class DecoderExporter
         ArgumentNullException.ThrowIfNull(tensors);
         ArgumentNullException.ThrowIfNull(shape);
         ArgumentNullException.ThrowIfNull(path);
-        ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, MostInlineBytes);
         if (tensors.Artifact?.Recipe.KeyValueCache is not null)
         {
             throw new NibbleException($"{tensors.Folder}: the recipe '{tensors.Artifact.Recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
         }
 
         var (graph, forms) = DecoderGraph.Build(shape, tensors);
-        TokenizerFilesBeside.Write(tensors.Folder, path);
-        var bytes = OnnxWriter.Write(path, graph.Build(tensors.Name, OnnxMetadata.Of(tensors, shape.MaxSequence)), graph.Initializers, inlineLimit);
-        return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? OnnxWriter.DataPath(path) : null);
+        return OnnxExportFiles.Write(tensors, graph, forms, path, shape.MaxSequence, inlineLimit);
     }
 }

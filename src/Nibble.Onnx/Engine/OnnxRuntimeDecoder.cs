@@ -53,32 +53,10 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no decoder.</exception>
+    /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
     public static OnnxRuntimeDecoder Open(string path, int threads)
     {
-        ArgumentNullException.ThrowIfNull(path);
-        if (!File.Exists(path))
-        {
-            throw new NibbleException($"There is no file {path}.");
-        }
-
-        using var settings = new SessionOptions
-        {
-            IntraOpNumThreads = threads,
-            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL,
-        };
-
-        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes on both sides, which never do.
-        settings.AddSessionConfigEntry("session.x64quantprecision", "1");
-        InferenceSession session;
-        try
-        {
-            session = new InferenceSession(path, settings);
-        }
-        catch (OnnxRuntimeException exception)
-        {
-            throw new NibbleException($"{path}: ONNX Runtime {EngineVersion} refuses the file: {exception.Message}", exception);
-        }
-
+        var session = OnnxRuntimeSession.Open(path, threads);
         try
         {
             return new OnnxRuntimeDecoder(path, session);
