@@ -31,6 +31,12 @@ internal static class EngineBench
     public static BenchDocument Run(ExportedFile file, ExportedFile? against, BenchOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var (ours, theirs) = (new List<BenchSample>(), new List<BenchSample>());
+        Read(file);
+        if (against is not null)
+        {
+            Read(against);
+        }
+
         var total = options.Repeats * (against is null ? 1 : 2);
         for (var i = 0; i < options.Repeats; i++)
         {
@@ -52,6 +58,16 @@ internal static class EngineBench
             cancellation.ThrowIfCancellationRequested();
             samples.Add(Measure(measured, options, cancellation));
             progress?.Report(new RunProgress("bench", ours.Count + theirs.Count, total));
+        }
+    }
+
+    /// <summary>Reads a file, so that the system has it in memory and the first measurement is like the others.</summary>
+    private static void Read(ExportedFile file)
+    {
+        foreach (var path in file.Files)
+        {
+            using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+            stream.CopyTo(Stream.Null, 1 << 20);
         }
     }
 

@@ -19,8 +19,11 @@ internal sealed record ExportedFile(string Path, string Engine)
     /// <summary>The folder that the file lies in.</summary>
     public string Folder => IoPath.GetDirectoryName(IoPath.GetFullPath(Path))!;
 
-    /// <summary>Bytes of the file and of its tensors' file beside it.</summary>
-    public long Bytes => new FileInfo(Path).Length + (File.Exists(Path + ".data") ? new FileInfo(Path + ".data").Length : 0);
+    /// <summary>The file, and its tensors' file beside it where there is one.</summary>
+    public IReadOnlyList<string> Files => [.. ((string[])[Path, Path + ".data"]).Where(File.Exists)];
+
+    /// <summary>Bytes of all its files.</summary>
+    public long Bytes => Files.Sum(path => new FileInfo(path).Length);
 
     /// <summary>Finds the file that a path means: a GGUF or ONNX file, or a folder with <c>model.onnx</c> that holds no checkpoint.</summary>
     /// <returns>Null where it is the folder of a model or an artifact, or nothing.</returns>

@@ -18,7 +18,6 @@ internal sealed unsafe class LlamaCppModel
     private LlamaCppModel(nint library, string path, int context, int batch, int threads)
     {
         this.library = library;
-        this.batch = Math.Min(batch, context);
         var file = Marshal.StringToCoTaskMemUTF8(path);
         var loaded = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_model_load_from_file"))(file, ((delegate* unmanaged<Parameters>)Export("llama_model_default_params"))());
         Marshal.FreeCoTaskMem(file);
@@ -28,14 +27,15 @@ internal sealed unsafe class LlamaCppModel
         }
 
         MaxSequence = Math.Min(context, ((delegate* unmanaged<nint, int>)Export("llama_model_n_ctx_train"))(loaded));
+        this.batch = Math.Min(batch, MaxSequence);
         var parameters = ((delegate* unmanaged<Parameters>)Export("llama_context_default_params"))();
-        parameters.Words[0] = (uint)context; // n_ctx
+        parameters.Words[0] = (uint)MaxSequence; // n_ctx
         parameters.Words[1] = (uint)this.batch; // n_batch
         parameters.Words[2] = (uint)this.batch; // n_ubatch
         this.context = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_init_from_model"))(loaded, parameters);
         if (this.context == 0)
         {
-            throw new NibbleException($"llama.cpp cannot run {path} with a context of {context} tokens");
+            throw new NibbleException($"llama.cpp cannot run {path} with a context of {MaxSequence} tokens");
         }
 
         ((delegate* unmanaged<nint, int, int, void>)Export("llama_set_n_threads"))(this.context, threads, threads);
@@ -58,7 +58,7 @@ internal sealed unsafe class LlamaCppModel
     /// <summary>Loads llama.cpp and a file. Never unloaded: the process is for this one file.</summary>
     /// <param name="folder">The libraries' folder.</param>
     /// <param name="path">The GGUF file.</param>
-    /// <param name="context">Tokens of the context.</param>
+    /// <param name="context">Tokens of the context, of which there are no more than the model was trained for.</param>
     /// <param name="batch">Tokens that are computed at once, at most.</param>
     /// <param name="threads">Threads of the engine.</param>
     /// <exception cref="NibbleException">llama.cpp refuses the file.</exception>

@@ -41,6 +41,10 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Equal(simulated.Output, (await Generate(folder.At("story.gguf"), "--temperature", "0", "--threads", "1")).Output);
         Assert.Equal(simulated.Output, (await Generate(BuiltInModel.Folder, "--temperature", "0", "--threads", "1", "--engine", "llama.cpp")).Output);
 
+        // As many tokens as can be asked for, of which the context holds few.
+        var whole = await CommandRun.Succeeds("generate", BuiltInModel.Folder, "--engine", "llama.cpp", "-p", Prompt, "--max-tokens", "2000000000", "--temperature", "0", "--threads", "1");
+        Assert.StartsWith(simulated.Output.TrimEnd('\n'), whole.Output, StringComparison.Ordinal);
+
         // The seed drives the same draws in every engine.
         var (one, two) = (await Generate(folder.At("story.gguf"), "--seed", "1", "--threads", "1", "--json"), await Generate(folder.At("story.gguf"), "--seed", "2", "--threads", "1", "--json"));
         Assert.Equal("llama.cpp", one.Json.GetProperty("engine").GetString());

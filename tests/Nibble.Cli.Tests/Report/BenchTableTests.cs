@@ -20,6 +20,16 @@ public sealed class BenchTableTests
     [InlineData(1.02, 0.9, 1.2, "1.02 times float (0.90 to 1.20): no difference beyond the spread")]
     public void A_slower_file_is_called_slower(double median, double low, double high, string expected) => Assert.Equal(expected, BenchTable.Verdict(new Spread(median, low, high)));
 
+    [Theory]
+    [InlineData(1, "one run")]
+    [InlineData(3, "the median of 3 runs (lowest to highest)")]
+    public void The_setting_tells_how_often_was_measured(int repeats, string expected)
+    {
+        var one = new Spread(1, 1, 1);
+        var file = new BenchedFile("w4", "w4.gguf", "llama.cpp", 1, one, one, one, one, one);
+        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 behind it; {expected}", BenchTable.Setting(new BenchDocument(BenchDocument.CurrentSchema, 2, 256, 64, repeats, file, null, null)));
+    }
+
     [Fact]
     public void Rows_hold_what_was_measured_and_how_it_compares()
     {
