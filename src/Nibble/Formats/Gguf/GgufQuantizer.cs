@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Microsoft.Win32.SafeHandles;
@@ -23,6 +24,7 @@ public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyLis
 public static class GgufQuantizer
 {
     private const int PieceValues = 1 << 17;
+    private const int CachedValues = 1 << 12;
     private static readonly string[] Architectures = ["llama", "qwen2", "qwen3"];
     private static readonly string[] SplitKeys = ["split.no", "split.count", "split.tensors.count"];
 
@@ -148,7 +150,6 @@ public static class GgufQuantizer
     {
         var bytes = Bytes(piece.Source.Type, piece.Count);
         var source = ArrayPool<byte>.Shared.Rent(bytes);
-        var values = ArrayPool<float>.Shared.Rent(piece.Count);
         var target = ArrayPool<byte>.Shared.Rent(Bytes(piece.Target.Type, piece.Count));
         try
         {
@@ -161,25 +162,36 @@ public static class GgufQuantizer
                 return;
             }
 
-            var floats = values.AsSpan(0, piece.Count);
-            Widen(piece.Source.Type, read, floats);
-
-            // Scales are binary16 like the values of F16: nothing larger can be stored, and no model of use has such weights.
-            var limit = piece.Target.Type == GgufType.BF16 ? float.MaxValue : (float)Half.MaxValue;
-            if (IndexOfAbove(floats, limit) is >= 0 and var fault)
-            {
-                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number of at most {limit} by magnitude; the model is ruined or the file damaged");
-            }
-
             var blocks = target.AsSpan(0, Bytes(piece.Target.Type, piece.Count));
-            BlockCodecs.For(piece.Target.Type).Quantize(floats, blocks);
+            Quantize(file, piece, read, blocks);
             RandomAccess.Write(handle, blocks, offset);
         }
         finally
         {
             ArrayPool<byte>.Shared.Return(source);
-            ArrayPool<float>.Shared.Return(values);
             ArrayPool<byte>.Shared.Return(target);
+        }
+    }
+
+    /// <summary>Widens, checks and quantizes a few values at a time, which stay in the nearest cache between the three.</summary>
+    private static void Quantize(GgufFile file, Piece piece, ReadOnlySpan<byte> source, Span<byte> blocks)
+    {
+        Span<float> values = stackalloc float[CachedValues];
+        var codec = BlockCodecs.For(piece.Target.Type);
+
+        // Scales are binary16 like the values of F16: nothing larger can be stored, and no model of use has such weights.
+        var limit = piece.Target.Type == GgufType.BF16 ? float.MaxValue : (float)Half.MaxValue;
+        for (var done = 0; done < piece.Count; done += CachedValues)
+        {
+            var floats = values[..Math.Min(CachedValues, piece.Count - done)];
+            var (from, to) = (Bytes(piece.Source.Type, done), Bytes(piece.Target.Type, done));
+            Widen(piece.Source.Type, source.Slice(from, Bytes(piece.Source.Type, floats.Length)), floats);
+            if (IndexOfAbove(floats, limit) is >= 0 and var fault)
+            {
+                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + done + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number of at most {limit} by magnitude; the model is ruined or the file damaged");
+            }
+
+            codec.Quantize(floats, blocks.Slice(to, Bytes(piece.Target.Type, floats.Length)));
         }
     }
 
@@ -192,6 +204,7 @@ public static class GgufQuantizer
     }
 
     /// <summary>The first value whose magnitude is above a limit, or that is not a number; -1 where there is none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static int IndexOfAbove(ReadOnlySpan<float> values, float limit)
     {
         // As integers without their signs, floats keep their order, and what is not a number is above all others.

@@ -13,13 +13,17 @@ internal sealed class AffineCodec(GgufType type, int bits) : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        if (Avx2Blocks.IsSupported)
+        if (!Avx2Blocks.IsSupported)
         {
-            Avx2Blocks.QuantizeAffine(values, bits, blocks);
+            QuantizeScalar(values, blocks);
+        }
+        else if (bits == 4)
+        {
+            Avx2Blocks.QuantizeAffine4(values, blocks);
         }
         else
         {
-            QuantizeScalar(values, blocks);
+            Avx2Blocks.QuantizeAffine5(values, blocks);
         }
     }
 

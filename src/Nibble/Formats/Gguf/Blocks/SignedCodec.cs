@@ -15,13 +15,17 @@ internal sealed class SignedCodec(GgufType type, int bits) : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        if (Avx2Blocks.IsSupported)
+        if (!Avx2Blocks.IsSupported)
         {
-            Avx2Blocks.QuantizeSigned(values, bits, blocks);
+            QuantizeScalar(values, blocks);
+        }
+        else if (bits == 4)
+        {
+            Avx2Blocks.QuantizeSigned4(values, blocks);
         }
         else
         {
-            QuantizeScalar(values, blocks);
+            Avx2Blocks.QuantizeSigned5(values, blocks);
         }
     }
 

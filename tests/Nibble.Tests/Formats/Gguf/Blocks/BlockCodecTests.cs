@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.Gguf.Blocks;
@@ -7,6 +8,8 @@ namespace Nibble.Tests.Formats.Gguf.Blocks;
 
 public class BlockCodecTests
 {
+    private static readonly float[] Tied = [-2, -1, -0f, 0, 1, 2];
+
     public static TheoryData<GgufType> Types { get; } = [.. BlockCodecs.Types];
 
     [Theory]
@@ -54,20 +57,46 @@ public class BlockCodecTests
     [InlineData(GgufType.Q5_0)]
     [InlineData(GgufType.Q5_1)]
     [InlineData(GgufType.Q8_0)]
-    public void VectorsWriteWhatTheSpecificationWrites(GgufType type) => Gens.Any.Where(float.IsFinite).Array[96].Sample(values =>
+    public void VectorsWriteWhatTheSpecificationWrites(GgufType type)
     {
-        var codec = BlockCodecs.For(type);
-        var (expected, found) = (new byte[3 * type.BlockBytes()], new byte[3 * type.BlockBytes()]);
-        switch (codec)
-        {
-            case SignedCodec signed: signed.QuantizeScalar(values, expected); break;
-            case AffineCodec affine: affine.QuantizeScalar(values, expected); break;
-            default: ByteCodec.QuantizeScalar(values, expected); break;
-        }
+        Gens.Any.Where(float.IsFinite).Array[96].Sample(Compare, iter: 3000);
 
-        codec.Quantize(values, found);
-        Assert.Equal(expected, found);
-    }, iter: 3000);
+        // Equal magnitudes of both signs and zeros of both: which of them comes first decides.
+        Gen.Int[0, 5].Select(i => Tied[i]).Array[96].Sample(Compare, iter: 1000);
+
+        void Compare(float[] values)
+        {
+            var codec = BlockCodecs.For(type);
+            var (expected, found) = (new byte[3 * type.BlockBytes()], new byte[3 * type.BlockBytes()]);
+            switch (codec)
+            {
+                case SignedCodec signed: signed.QuantizeScalar(values, expected); break;
+                case AffineCodec affine: affine.QuantizeScalar(values, expected); break;
+                default: ByteCodec.QuantizeScalar(values, expected); break;
+            }
+
+            codec.Quantize(values, found);
+            Assert.Equal(expected, found);
+        }
+    }
+
+    [Fact]
+    public void HalvesAreRoundedAsTheFrameworkRoundsThem()
+    {
+        Span<byte> bytes = stackalloc byte[2];
+
+        // Every half, and what lies just beside the middle between it and the next.
+        for (var bits = 0; bits <= ushort.MaxValue; bits++)
+        {
+            var half = (float)BitConverter.UInt16BitsToHalf((ushort)bits);
+            var middle = (half + (float)BitConverter.UInt16BitsToHalf((ushort)(bits + 1))) / 2;
+            foreach (var value in (ReadOnlySpan<float>)[half, MathF.BitDecrement(middle), middle, MathF.BitIncrement(middle)])
+            {
+                Rounding.WriteHalf(bytes, value);
+                Assert.Equal(BitConverter.HalfToUInt16Bits((Half)value), BinaryPrimitives.ReadUInt16LittleEndian(bytes));
+            }
+        }
+    }
 
     [Fact]
     public void EveryHalfIsWidened()
