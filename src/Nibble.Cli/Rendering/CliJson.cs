@@ -113,7 +113,7 @@ internal sealed record VerifyDocument(
 }
 
 /// <summary>What <c>quantize --json</c> prints.</summary>
-internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, double Seconds, long PeakBytes)
+internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
     public const string CurrentSchema = "nibble.gguf/1";
 }
