@@ -94,6 +94,7 @@ internal static class NibbleProgram
         ExportCommand.Create(host),
         ImportCommand.Create(host),
         VerifyCommand.Create(host),
+        ImatrixCommand.Create(host),
         QuantizeCommand.Create(host),
         new HelpOption(),
         new VersionOption(),

@@ -118,6 +118,12 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
     public const string CurrentSchema = "nibble.gguf/1";
 }
 
+/// <summary>What <c>imatrix --json</c> prints.</summary>
+internal sealed record ImatrixDocument(string Schema, string Model, string Data, string Output, int Matrices, int Windows, int Context, double Seconds)
+{
+    public const string CurrentSchema = "nibble.imatrix/1";
+}
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
 [JsonSerializable(typeof(AdviceDocument))]
@@ -133,4 +139,5 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
 [JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
 [JsonSerializable(typeof(GgufDocument))]
+[JsonSerializable(typeof(ImatrixDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

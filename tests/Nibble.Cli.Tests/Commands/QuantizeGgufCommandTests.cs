@@ -65,6 +65,45 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         }
     }
 
+    /// <summary>With the matrix that <c>nibble imatrix</c> writes, the weighted error falls, and is no higher than llama.cpp's with the same matrix.</summary>
+    [Theory]
+    [InlineData("q2_k", 0.99)]
+    [InlineData("q4_k_m", 0.99)]
+    [InlineData("q4_0", 0.95)]
+    [InlineData("q5_1", 0.95)]
+    public async Task An_importance_matrix_moves_errors_to_where_they_matter_less(string type, double share)
+    {
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
+        var run = await CommandRun.Succeeds("imatrix", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "-o", folder.At("imatrix.gguf"), "--windows", "8", "--threads", "1", "--json");
+        Assert.Equal(("nibble.imatrix/1", 8), (run.Json.GetProperty("schema").GetString(), run.Json.GetProperty("windows").GetInt32()));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("plain.gguf"));
+        var quantized = await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--imatrix", folder.At("imatrix.gguf"));
+        Assert.Contains("note: 1 are not in the importance matrix, so that all their columns count the same: token_embd.weight", quantized.Output, StringComparison.Ordinal);
+
+        var importance = ImportanceMatrix.Read(folder.At("imatrix.gguf"));
+        var weights = importance.Entries.ToDictionary(entry => entry.Key, entry => Array.ConvertAll(entry.Value.Squares, value => value / entry.Value.Counts[0]));
+        LlamaCppQuantizer.Run(folder.At("f16.gguf"), folder.At("theirs.gguf"), GgufMixture.Find(type)!.FileType, weights);
+        var (ours, theirs, plain) = (0d, 0d, 0d);
+        using var source = GgufFile.Open(folder.At("f16.gguf"));
+        foreach (var (name, columns) in weights)
+        {
+            var error = Error("ours.gguf", name, columns);
+            Assert.InRange(error, 0, Error("theirs.gguf", name, columns));
+            (ours, theirs, plain) = (ours + error, theirs + Error("theirs.gguf", name, columns), plain + Error("plain.gguf", name, columns));
+        }
+
+        Assert.InRange(ours, 0, share * plain);
+        using var file = GgufFile.Open(folder.At("ours.gguf"));
+        Assert.Equal((folder.At("imatrix.gguf"), (long?)weights.Count, 8L), (file.Find("quantize.imatrix.file")?.AsText(), file.Find("quantize.imatrix.entries_count")?.AsInteger(), file.Find("quantize.imatrix.chunks_count")?.AsInteger()));
+
+        double Error(string path, string name, float[] columns)
+        {
+            using var other = GgufFile.Open(folder.At(path));
+            var (expected, found) = (source.ReadFloats(source.FindTensor(name)!), other.ReadFloats(other.FindTensor(name)!));
+            return Enumerable.Range(0, expected.Length).Sum(i => columns[i % columns.Length] * Math.Pow(expected[i] - (double)found[i], 2));
+        }
+    }
+
     [Fact]
     public async Task Threads_and_pieces_change_no_byte_and_pure_files_have_one_type()
     {
