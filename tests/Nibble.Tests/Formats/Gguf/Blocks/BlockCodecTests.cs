@@ -115,54 +115,6 @@ public class BlockCodecTests
         Assert.All(halves, bits => Assert.Equal((float)BitConverter.UInt16BitsToHalf(bits), values[bits]));
     }
 
-    /// <summary>Eight sub-blocks side by side get the scales and codes that each gets alone.</summary>
-    [Fact]
-    public void SixBitBlocksAreThoseOfTheirSpecification() => Gens.Any.Where(value => float.IsFinite(value) && MathF.Abs(value) < 1e6f).Array[256].Sample(values =>
-    {
-        var block = new byte[GgufType.Q6_K.BlockBytes()];
-        BlockCodecs.For(GgufType.Q6_K).Quantize(values, block);
-        var scales = Enumerable.Range(0, 16).Select(sub => SixBitScale(values.AsSpan(16 * sub, 16))).ToArray();
-        var peak = scales.Aggregate(0f, (best, scale) => MathF.Abs(scale) > MathF.Abs(best) ? scale : best);
-        var factor = MathF.Abs(peak) < 1e-15f ? 0 : (float)(Half)(peak / -128);
-        var expected = new float[256];
-        for (var i = 0; i < expected.Length; i++)
-        {
-            var step = factor == 0 ? 0 : (sbyte)Math.Clamp(MathF.Round(scales[i / 16] / factor), -128, 127);
-            var scale = factor * step;
-            expected[i] = scale == 0 ? 0 : scale * (int)Math.Clamp(MathF.Round(values[i] / scale), -32, 31);
-        }
-
-        var restored = new float[256];
-        BlockCodecs.For(GgufType.Q6_K).Dequantize(block, restored);
-        Assert.Equal(expected, restored);
-    }, iter: 1000);
-
-    private static float SixBitScale(ReadOnlySpan<float> values)
-    {
-        var (peak, best, found) = (0f, 0f, 0f);
-        foreach (var value in values)
-        {
-            peak = MathF.Abs(value) > MathF.Abs(peak) ? value : peak;
-        }
-
-        for (var step = -9; step <= 9 && MathF.Abs(peak) > 1e-15f; step += 2)
-        {
-            var inverse = -(32 + (0.1f * step)) / peak;
-            var (products, squares) = (0f, 0f);
-            foreach (var value in values)
-            {
-                var code = MathF.Min(MathF.Max(MathF.Round(value * inverse), -32), 31);
-                products += value * code;
-                squares += code * code;
-            }
-
-            var gain = products * products / squares;
-            (best, found) = gain > best ? (gain, products / squares) : (best, found);
-        }
-
-        return found;
-    }
-
     [Theory]
     [InlineData(4)]
     [InlineData(5)]
