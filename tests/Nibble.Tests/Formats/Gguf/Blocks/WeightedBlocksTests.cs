@@ -53,13 +53,17 @@ public class WeightedBlocksTests
         var (last, zero) = ((1 << bits) - 1, 1 << (bits - 1));
         if (type is GgufType.Q4_0 or GgufType.Q5_0)
         {
-            var scale = (float)(Half)SuperBlockSpecification.SymmetricSub(x, w, zero, tries);
-            return Array.ConvertAll(x, value => scale * Code(value, scale, -zero, zero - 1));
+            var fitted = SuperBlockSpecification.SymmetricSub(x, w, zero, tries);
+            var codes = Array.ConvertAll(x, value => Code(value, fitted, -zero, zero - 1));
+            var scale = (float)(Half)(fitted * SuperBlockSpecification.Stretch(x, w, _ => 0, i => codes[i] * fitted));
+            return Array.ConvertAll(codes, code => scale * code);
         }
 
         var fit = SuperBlockSpecification.AffineSub(x, w, last, tries, belowZero: false);
-        var (step, minimum) = ((float)(Half)fit.Scale, (float)(Half)fit.Minimum);
-        return Array.ConvertAll(x, value => (step * Code(value - minimum, step, 0, last)) + minimum);
+        var steps = Array.ConvertAll(x, value => Code(value - fit.Minimum, fit.Scale, 0, last));
+        var stretch = SuperBlockSpecification.Stretch(x, w, _ => 0, i => (steps[i] * fit.Scale) + fit.Minimum);
+        var (step, minimum) = ((float)(Half)(fit.Scale * stretch), (float)(Half)(fit.Minimum * stretch));
+        return Array.ConvertAll(steps, code => (step * code) + minimum);
     }
 
     private static float Code(float value, float scale, int first, int last) => Math.Clamp(MathF.Round(value * (scale == 0 ? 0 : 1 / scale)), first, last);
