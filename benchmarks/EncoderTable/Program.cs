@@ -5,5 +5,6 @@ var root = new RootCommand("What quantization costs a small BERT on SST-2, after
 {
     TrainCommand.Create(),
     TableCommand.Create(),
+    ArtifactsCommand.Create(),
 };
 return await root.Parse(args).InvokeAsync();

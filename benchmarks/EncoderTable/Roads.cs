@@ -1,4 +1,5 @@
 using Nibble.Algorithms.RoundToNearest;
+using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch;
@@ -60,6 +61,20 @@ internal sealed class Roads : IDisposable
         var cost = Cost.Of(() => trainer.Train(progress: progress, cancellation: cancellation));
         loaded.Save(Folder);
         return Score(loaded, cost);
+    }
+
+    /// <summary>Writes the float model.</summary>
+    public void SaveFloat(string folder)
+    {
+        using var loaded = LoadedClassifier.Open(Folder);
+        loaded.Save(folder);
+    }
+
+    /// <summary>Quantizes the float model after training and writes the artifact.</summary>
+    public void Save(Recipe recipe, string folder)
+    {
+        using var loaded = LoadedClassifier.Open(Folder);
+        QuantizedModelFile.Save(loaded.Complete(Prepare(loaded, recipe).Convert(seed)), folder);
     }
 
     /// <summary>The float model, trained as much as QAT trains.</summary>

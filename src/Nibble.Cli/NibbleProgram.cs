@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
+using Nibble.Onnx.Engine;
 using Nibble.Planning;
 using Nibble.Torch.Native;
 
@@ -46,7 +47,7 @@ internal static class NibbleProgram
             await error.WriteLineAsync("nibble: cancelled; nothing was written").ConfigureAwait(false);
             return ExitCode.Cancelled;
         }
-        catch (TorchNotLoadableException e)
+        catch (Exception e) when (e is TorchNotLoadableException or OnnxRuntimeNotLoadableException)
         {
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
             return ExitCode.NativeLibrary;
@@ -79,7 +80,7 @@ internal static class NibbleProgram
 
         Start with:  nibble compare
         Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget or constraints,
-                     or an engine differs, 5 libtorch not loadable, 130 cancelled
+                     or an engine differs, 5 libtorch or ONNX Runtime not loadable, 130 cancelled
         """)
     {
         AdviseCommand.Create(host),
@@ -94,6 +95,7 @@ internal static class NibbleProgram
         ExportCommand.Create(host),
         ImportCommand.Create(host),
         VerifyCommand.Create(host),
+        BenchCommand.Create(host),
         ImatrixCommand.Create(host),
         QuantizeCommand.Create(host),
         new HelpOption(),

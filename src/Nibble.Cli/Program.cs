@@ -1,6 +1,9 @@
 using Nibble.Cli;
 using Nibble.Cli.Engines;
 
-return args is [LlamaCppServer.Verb, .. var rest]
-    ? LlamaCppServer.Run(rest)
-    : await NibbleProgram.RunAsync(args, Console.Out, Console.Error).ConfigureAwait(false);
+return args switch
+{
+    [LlamaCppServer.Verb, .. var rest] => LlamaCppServer.Run(rest),
+    [BenchWorker.Verb, .. var rest] => BenchWorker.Run(rest),
+    _ => await NibbleProgram.RunAsync(args, Console.Out, Console.Error).ConfigureAwait(false),
+};

@@ -1,45 +1,106 @@
 using System.CommandLine;
+using System.Text;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Torch.Evaluation;
-using Nibble.Torch.Models;
+using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble generate</c>: lets a model or an artifact continue a text.</summary>
+/// <summary><c>nibble generate</c>: lets a model, an artifact or an exported file continue a text.</summary>
 internal static class GenerateCommand
 {
+    private const int UsualTokens = 120;
+
     public static Command Create(CommandHost host)
     {
-        var model = CommonOptions.ModelOrArtifact();
+        var model = new Argument<string>("MODEL_OR_FILE") { Description = "The folder of a model or an artifact; or an exported file, a GGUF file or an ONNX file with its tokenizer beside it." };
         var prompt = new Option<string>("--prompt", "-p") { Description = "The text to continue.", Required = true };
-        var tokens = CommonOptions.AtLeast("--max-tokens", 1, "New tokens at most; 120 when not given.");
+        var engine = new Option<string?>("--engine")
+        {
+            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. A folder that is to run in an engine is exported into a temporary file.",
+        };
+        engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
+        var libraries = EngineOptions.LibrariesFolder();
+        var tokenizer = EngineOptions.TokenizerFolder();
+        var tokens = CommonOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {UsualTokens} when not given.");
         var temperature = new Option<double>("--temperature") { Description = "Divides the logits; 0 always takes the likeliest token.", DefaultValueFactory = _ => 0.8 }.Within(value => value >= 0 && double.IsFinite(value), "0 or more");
         var topP = new Option<double>("--top-p") { Description = "Sample from the likeliest tokens that hold this share of the probability.", DefaultValueFactory = _ => 0.95 }.Within(value => value is > 0 and <= 1, "above 0 and at most 1");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("generate", "Let a model continue a text, to see with your own eyes what a width costs.")
+        var command = new Command("generate", "Let a model continue a text, in the simulation or in an engine, to see with your own eyes what a width costs.")
         {
-            model, prompt, tokens, temperature, topP, seed, threads, json,
+            model, prompt, engine, libraries, tokenizer, tokens, temperature, topP, seed, threads, json,
         };
         command.SetAction(parsed =>
         {
-            CommandHost.StartTorch(parsed.GetValue(threads));
-            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             var start = parsed.GetValue(prompt)!;
-            var options = new GenerationOptions(parsed.GetValue(tokens) ?? 120, parsed.GetValue(temperature), parsed.GetValue(topP), parsed.GetValue(seed));
-            var text = TextGenerator.Generate(loaded, start, options, host.Cancellation);
-            if (parsed.GetValue(json))
+            var options = new GenerationOptions(parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(temperature), parsed.GetValue(topP), parsed.GetValue(seed));
+            var temporary = Directory.CreateTempSubdirectory("nibble-generate-");
+            try
             {
-                host.WriteJson(new GenerateDocument(GenerateDocument.CurrentSchema, loaded.Name, start, text), CliJson.Default.GenerateDocument);
+                using var writer = Open(parsed.GetValue(model)!, parsed.GetValue(engine), file => Writer.Open(
+                    file, parsed.GetValue(libraries), parsed.GetValue(tokenizer), Room(start, options), parsed.GetValue(threads) ?? Environment.ProcessorCount));
+                Write(host, writer, start, options, parsed.GetValue(json));
+                return ExitCode.Done;
             }
-            else
+            finally
             {
-                host.Output.WriteLine(start + text);
+                temporary.Delete(recursive: true);
             }
 
-            return ExitCode.Done;
+            Writer Open(string path, string? asked, Func<ExportedFile, Writer> open)
+            {
+                var file = ExportedFile.Find(path);
+                if (file is not null)
+                {
+                    return asked is null || asked == file.Engine ? open(file) : throw new NibbleException($"{path} is a file for {file.Engine}, but --engine is {asked}; give the folder of the model or artifact instead");
+                }
+
+                CommandHost.StartTorch(parsed.GetValue(threads));
+                return asked is null or EngineOptions.Nibble ? Writer.Simulated(path) : open(Export(path, asked, temporary.FullName, host.Cancellation));
+            }
         });
         return command;
+    }
+
+    /// <summary>The most tokens that a prompt and what follows can take: no tokenizer makes more of a text than its bytes and the marks around it.</summary>
+    private static int Room(string prompt, GenerationOptions options) => (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
+
+    private static ExportedFile Export(string model, string engine, string folder, CancellationToken cancellation)
+    {
+        if (engine == LlamaCppEngine.EngineName)
+        {
+            var gguf = Path.Combine(folder, "model.gguf");
+            GgufExporter.Run(model, gguf, type: null, embeddings: null, progress: null, cancellation);
+            return new ExportedFile(gguf, engine);
+        }
+
+        var onnx = Path.Combine(folder, "model.onnx");
+        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
+        return new ExportedFile(onnx, engine);
+    }
+
+    private static void Write(CommandHost host, Writer writer, string prompt, GenerationOptions options, bool json)
+    {
+        var pieces = writer.Continue(prompt, options, host.Cancellation);
+        if (json)
+        {
+            host.WriteJson(new GenerateDocument(GenerateDocument.CurrentSchema, writer.Model, prompt, string.Concat(pieces), writer.Engine), CliJson.Default.GenerateDocument);
+            return;
+        }
+
+        // The first token comes before the prompt is shown, so that a prompt that is refused shows nothing.
+        using var piece = pieces.GetEnumerator();
+        var more = piece.MoveNext();
+        host.Output.Write(prompt);
+        for (; more; more = piece.MoveNext())
+        {
+            host.Output.Write(piece.Current);
+            host.Output.Flush();
+        }
+
+        host.Output.WriteLine();
     }
 }

@@ -3,38 +3,39 @@ using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Formats.Gguf;
-using Nibble.Onnx.Decoders;
+using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Commands;
 
 /// <summary><c>nibble verify</c>: whether an engine computes what Nibble simulates.</summary>
 internal static class VerifyCommand
 {
-    private const string LlamaCpp = "llama.cpp";
-    private const string OnnxRuntime = "onnxruntime";
+    private const string LlamaCpp = LlamaCppEngine.EngineName;
+    private const string OnnxRuntime = OnnxRuntimeEngine.EngineName;
     private const double UsualTolerance = 0.5;
     private const double UsualLogitTolerance = 0.001;
     private const int ContinuedTokens = 64;
 
     public static Command Create(CommandHost host)
     {
-        var model = CommonOptions.ModelOrArtifact();
-        var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file, which is simulated and run as it is." };
+        var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For a classifier, lines 'text TAB class'.", Required = true };
         var engine = new Option<string>("--engine") { Description = "The engine: llama.cpp or onnxruntime.", DefaultValueFactory = _ => LlamaCpp };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
         var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
-        var libraries = new Option<string?>("--engine-path") { Description = $"The folder of llama.cpp's shared libraries; the environment variable {LlamaCppLibraries.Variable}, or npm's package @node-llama-cpp/linux-x64 when not given." };
+        var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType("--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
         var tolerance = new Option<double>("--tolerance") { Description = "By how many percent the perplexities may differ.", DefaultValueFactory = _ => UsualTolerance }.Within(value => value >= 0, "0 or more");
         var logits = new Option<double?>("--logit-tolerance")
         {
             Description = "By how much two log-probabilities may differ; when not given, 0.001 in ONNX Runtime where the inputs of layers are float, and anything elsewhere.",
         }.Within(value => value >= 0, "0 or more");
-        var context = CommonOptions.Context();
-        var windows = CommonOptions.Windows();
+        var context = CommonOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take; of a classifier's texts, 128.");
+        var windows = CommonOptions.AtLeast("--windows", 1, "Compute only the first N windows, or a classifier's first N texts.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("verify", "Run a model in an engine on real text, and compare logits, perplexity and the likeliest tokens with the simulation.")
@@ -52,9 +53,15 @@ internal static class VerifyCommand
                 }
             }
 
-            if (result.GetResult(type) is { Implicit: false } && result.GetResult(file) is { Implicit: false })
+            var given = result.GetResult(model)?.Tokens is [{ Value: var path }] && IsGguf(path);
+            if (result.GetResult(type) is { Implicit: false } && (given || result.GetResult(file) is { Implicit: false }))
             {
-                result.AddError("--type says how to export, but --file is exported already.");
+                result.AddError($"--type says how to export, but {(given ? "a GGUF file" : "--file")} is exported already.");
+            }
+
+            if (given && (result.GetResult(file) is { Implicit: false } || result.GetResult(engine)?.Tokens is [{ Value: OnnxRuntime }]))
+            {
+                result.AddError("A GGUF file is run in llama.cpp as it is: leave --file and --engine out, or give the folder of the model that it was made from.");
             }
         });
         command.SetAction(parsed =>
@@ -62,15 +69,27 @@ internal static class VerifyCommand
             var name = parsed.GetValue(engine)!;
             var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             CommandHost.StartTorch(parsed.GetValue(threads));
-            var source = parsed.GetValue(model)!;
-            using var loaded = LoadedModel.Open(source);
-            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
-            var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
-            var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
+            if (IsEncoder(parsed.GetValue(model)!))
+            {
+                return VerifyEncoder(parsed.GetValue(model)!);
+            }
+
             var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
             try
             {
-                var (path, notes) = parsed.GetValue(file) is { } exported ? (exported, []) : Export(host, name, source, temporary.FullName, parsed.GetValue(type));
+                var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
+                if (IsGguf(source))
+                {
+                    exported = source;
+                    source = Path.Combine(temporary.FullName, Path.GetFileNameWithoutExtension(exported));
+                    CheckpointImporter.Run(exported, source);
+                }
+
+                using var loaded = LoadedModel.Open(source);
+                var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+                var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
+                var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
+                var (path, notes) = exported is not null ? (exported, []) : Export(host, name, source, temporary.FullName, parsed.GetValue(type));
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, path, length, cores) : new OnnxRuntimeEngine(path, cores);
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
@@ -85,8 +104,39 @@ internal static class VerifyCommand
             {
                 temporary.Delete(recursive: true);
             }
+
+            int VerifyEncoder(string source)
+            {
+                if (name != OnnxRuntime)
+                {
+                    throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
+                }
+
+                using var classifier = LoadedClassifier.Open(source);
+                var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
+                try
+                {
+                    var path = parsed.GetValue(file) ?? Export(host, name, source, temporary.FullName, null).Path;
+                    var verification = new ClassifierVerification(
+                        parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance), parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
+                    return verification.Run(host, classifier, UsualLogitTolerance, parsed.GetValue(json));
+                }
+                finally
+                {
+                    temporary.Delete(recursive: true);
+                }
+            }
         });
         return command;
+    }
+
+    private static bool IsGguf(string path) => path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) && !Directory.Exists(path);
+
+    /// <summary>Whether a folder's configuration is an encoder's; what is no folder of a model is refused where it is opened.</summary>
+    private static bool IsEncoder(string folder)
+    {
+        var config = Path.Combine(folder, Checkpoint.ConfigName);
+        return File.Exists(config) && LoadedClassifier.IsEncoder(File.ReadAllText(config));
     }
 
     private static (string Path, IReadOnlyList<string> Notes) Export(CommandHost host, string engine, string model, string folder, GgufType? type)
@@ -94,11 +144,11 @@ internal static class VerifyCommand
         if (engine == LlamaCpp)
         {
             var gguf = Path.Combine(folder, "model.gguf");
-            return (gguf, GgufExporter.Run(model, gguf, type, progress: null, host.Cancellation).Notes);
+            return (gguf, GgufExporter.Run(model, gguf, type, embeddings: null, progress: null, host.Cancellation).Notes);
         }
 
         var onnx = Path.Combine(folder, "model.onnx");
-        OnnxExport.Run(model, onnx, DecoderExporter.MostInlineBytes);
+        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
         return (onnx, []);
     }
 

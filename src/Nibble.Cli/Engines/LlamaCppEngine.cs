@@ -1,53 +1,54 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Text;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>A GGUF file that llama.cpp computes in a child process.</summary>
-internal sealed class LlamaCppEngine : IDecoderEngine
+/// <summary>A GGUF file that llama.cpp computes in a child process, with the tokenizer that the file holds.</summary>
+internal sealed class LlamaCppEngine : IDecoderEngine, ITextCoder
 {
-    private readonly Process _process;
-    private readonly Task<string> _errors;
+    /// <summary>What the engine is called on command lines.</summary>
+    public const string EngineName = "llama.cpp";
+
+    private readonly Process process;
+    private readonly Task<string> errors;
+    private readonly Dictionary<int, (bool Ends, byte[] Bytes)> pieces = [];
+    private readonly Decoder characters = Encoding.UTF8.GetDecoder();
+    private int length;
 
     private LlamaCppEngine(Process process)
     {
-        _process = process;
-        _errors = process.StandardError.ReadToEndAsync();
-        var size = new int[1];
-        Read(MemoryMarshal.AsBytes(size.AsSpan()));
-        VocabularySize = size[0];
+        this.process = process;
+        errors = process.StandardError.ReadToEndAsync();
+        var sizes = ReadNumbers(2);
+        (VocabularySize, MaxSequence) = (sizes[0], sizes[1]);
     }
 
     /// <inheritdoc/>
     public int VocabularySize { get; }
 
+    /// <inheritdoc/>
+    public int MaxSequence { get; }
+
     /// <summary>Loads a file.</summary>
     /// <param name="libraries">The folder of llama.cpp's shared libraries.</param>
     /// <param name="model">The GGUF file.</param>
-    /// <param name="context">Tokens that are computed at once.</param>
+    /// <param name="context">Tokens of the context.</param>
     /// <param name="threads">Threads of the engine.</param>
+    /// <param name="batch">Tokens that are computed at once; <see cref="Score"/> needs as many as it is given.</param>
     /// <exception cref="NibbleException">The engine refuses the file or ends.</exception>
-    public static LlamaCppEngine Start(string libraries, string model, int context, int threads)
+    public static LlamaCppEngine Start(string libraries, string model, int context, int threads, int? batch = null)
     {
-        var program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Nibble.Cli.exe" : "Nibble.Cli");
-        var start = new ProcessStartInfo(program, [LlamaCppServer.Verb, libraries, model, context.ToString(CultureInfo.InvariantCulture), threads.ToString(CultureInfo.InvariantCulture)])
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-
-        // The launcher looks for .NET by itself, and need not find the one that this process runs on.
-        start.Environment["DOTNET_ROOT"] = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", ".."));
-        var process = Process.Start(start) ?? throw new NibbleException($"{program} does not start");
+        string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
+        var process = EngineProcess.Start(LlamaCppServer.Verb, libraries, model, Text(context), Text(batch ?? context), Text(threads));
         try
         {
             return new LlamaCppEngine(process);
         }
         catch
         {
-            End(process);
+            EngineProcess.End(process);
             throw;
         }
     }
@@ -56,39 +57,71 @@ internal sealed class LlamaCppEngine : IDecoderEngine
     public float[] Score(ReadOnlySpan<int> tokens, int first)
     {
         Request(LlamaCppServer.Score, first, tokens);
-        var logits = new float[(tokens.Length - first - 1) * VocabularySize];
-        Read(MemoryMarshal.AsBytes(logits.AsSpan()));
-        return logits;
+        length = 0;
+        return ReadLogits(tokens.Length - first - 1);
     }
 
     /// <inheritdoc/>
     public int[] Continue(ReadOnlySpan<int> prompt, int count)
     {
         Request(LlamaCppServer.Continue, count, prompt);
-        var tokens = new int[count];
-        Read(MemoryMarshal.AsBytes(tokens.AsSpan()));
-        return tokens;
+        length = 0;
+        return ReadNumbers(count);
     }
 
     /// <inheritdoc/>
-    public void Dispose() => End(_process);
-
-    private static void End(Process process)
+    public float[] Advance(ReadOnlySpan<int> tokens)
     {
-        process.StandardInput.Close();
-        if (!process.WaitForExit(TimeSpan.FromSeconds(10)))
+        Request(LlamaCppServer.Advance, length, tokens);
+        length += tokens.Length;
+        return ReadLogits(1);
+    }
+
+    /// <inheritdoc/>
+    public int[] Encode(string prompt)
+    {
+        characters.Reset();
+        Request(LlamaCppServer.Tokenize, 0, Array.ConvertAll(Encoding.UTF8.GetBytes(prompt), value => (int)value));
+        return ReadNumbers(ReadNumbers(1)[0]);
+    }
+
+    /// <inheritdoc/>
+    public bool Ends(int token) => Piece(token).Ends;
+
+    /// <inheritdoc/>
+    public string Append(int token) => Decode(Piece(token).Bytes, flush: false);
+
+    /// <inheritdoc/>
+    public string Rest() => Decode([], flush: true);
+
+    /// <inheritdoc/>
+    public void Dispose() => EngineProcess.End(process);
+
+    private (bool Ends, byte[] Bytes) Piece(int token)
+    {
+        if (!pieces.TryGetValue(token, out var piece))
         {
-            process.Kill();
+            Request(LlamaCppServer.Piece, token, []);
+            var head = ReadNumbers(2);
+            piece = (head[0] == 1, Array.ConvertAll(ReadNumbers(head[1]), value => (byte)value));
+            pieces.Add(token, piece);
         }
 
-        process.Dispose();
+        return piece;
+    }
+
+    private string Decode(byte[] bytes, bool flush)
+    {
+        var text = new char[characters.GetCharCount(bytes, flush)];
+        characters.GetChars(bytes, text, flush);
+        return new string(text);
     }
 
     private void Request(int kind, int number, ReadOnlySpan<int> tokens)
     {
         try
         {
-            var stream = _process.StandardInput.BaseStream;
+            var stream = process.StandardInput.BaseStream;
             stream.Write(MemoryMarshal.AsBytes<int>([kind, tokens.Length, number]));
             stream.Write(MemoryMarshal.AsBytes(tokens));
             stream.Flush();
@@ -99,9 +132,23 @@ internal sealed class LlamaCppEngine : IDecoderEngine
         }
     }
 
+    private float[] ReadLogits(int positions)
+    {
+        var logits = new float[positions * VocabularySize];
+        Read(MemoryMarshal.AsBytes(logits.AsSpan()));
+        return logits;
+    }
+
+    private int[] ReadNumbers(int count)
+    {
+        var numbers = new int[count];
+        Read(MemoryMarshal.AsBytes(numbers.AsSpan()));
+        return numbers;
+    }
+
     private void Read(Span<byte> answer)
     {
-        if (_process.StandardOutput.BaseStream.ReadAtLeast(answer, answer.Length, throwOnEndOfStream: false) < answer.Length)
+        if (process.StandardOutput.BaseStream.ReadAtLeast(answer, answer.Length, throwOnEndOfStream: false) < answer.Length)
         {
             throw Failure(null);
         }
@@ -109,8 +156,8 @@ internal sealed class LlamaCppEngine : IDecoderEngine
 
     private NibbleException Failure(Exception? cause)
     {
-        _process.WaitForExit();
-        var message = _errors.Result.Trim();
-        return new NibbleException($"llama.cpp ended with code {_process.ExitCode}{(message.Length > 0 ? ": " + message : string.Empty)}", cause!);
+        process.WaitForExit();
+        var message = errors.Result.Trim();
+        return new NibbleException($"llama.cpp ended with code {process.ExitCode}{(message.Length > 0 ? ": " + message : string.Empty)}", cause!);
     }
 }

@@ -1,5 +1,7 @@
 using Nibble.Onnx;
 using Nibble.Onnx.Decoders;
+using Nibble.Onnx.Encoders;
+using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Engines;
 
@@ -9,7 +11,10 @@ internal static class OnnxExport
     /// <summary>The format's name.</summary>
     public const string Format = "onnx";
 
-    /// <summary>Writes the model of a folder.</summary>
+    /// <summary>The most bytes of tensors that one file can hold beside its graph.</summary>
+    public const long MostInlineBytes = DecoderExporter.MostInlineBytes;
+
+    /// <summary>Writes the model of a folder, its tokenizer beside it.</summary>
     /// <param name="model">The folder of a model or an artifact.</param>
     /// <param name="path">The file to write.</param>
     /// <param name="inlineLimit">Tensors of more bytes than this go to a second file.</param>
@@ -18,6 +23,8 @@ internal static class OnnxExport
     public static (string Model, OnnxExportResult Written) Run(string model, string path, long inlineLimit)
     {
         using var tensors = ModelTensors.Open(model);
-        return (tensors.Name, DecoderExporter.Run(tensors, OnnxShapes.Of(tensors), path, inlineLimit));
+        return (tensors.Name, LoadedClassifier.IsEncoder(tensors.ConfigJson)
+            ? EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), path, inlineLimit)
+            : DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit));
     }
 }

@@ -5,13 +5,43 @@ namespace Nibble.Cli.Engines;
 /// <summary>An ONNX file that ONNX Runtime computes in this process.</summary>
 internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngine
 {
+    /// <summary>What the engine is called on command lines.</summary>
+    public const string EngineName = "onnxruntime";
+
     private readonly OnnxRuntimeDecoder decoder = OnnxRuntimeDecoder.Open(path, threads);
+    private DecoderCache cache = new();
 
     public int VocabularySize => decoder.VocabularySize;
 
-    public float[] Score(ReadOnlySpan<int> tokens, int first) => decoder.Score(tokens)[(first * VocabularySize)..((tokens.Length - 1) * VocabularySize)];
+    public int MaxSequence => decoder.MaxSequence ?? int.MaxValue;
 
-    public int[] Continue(ReadOnlySpan<int> prompt, int count) => decoder.Continue(prompt, count);
+    /// <summary>What the file tells of itself.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => decoder.Metadata;
 
-    public void Dispose() => decoder.Dispose();
+    public float[] Score(ReadOnlySpan<int> tokens, int first)
+    {
+        Forget();
+        return decoder.Score(tokens)[(first * VocabularySize)..((tokens.Length - 1) * VocabularySize)];
+    }
+
+    public int[] Continue(ReadOnlySpan<int> prompt, int count)
+    {
+        Forget();
+        return decoder.Continue(prompt, count);
+    }
+
+    public float[] Advance(ReadOnlySpan<int> tokens) => decoder.Next(tokens, cache);
+
+    public void Dispose()
+    {
+        cache.Dispose();
+        decoder.Dispose();
+    }
+
+    /// <summary>Starts anew with an empty cache.</summary>
+    public void Forget()
+    {
+        cache.Dispose();
+        cache = new DecoderCache();
+    }
 }

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Report;
 using Nibble.Planning;
 
@@ -23,7 +24,7 @@ internal sealed record EstimateDocument(string Schema, string Model, string Reci
 }
 
 /// <summary>What <c>generate --json</c> prints.</summary>
-internal sealed record GenerateDocument(string Schema, string Model, string Prompt, string Text)
+internal sealed record GenerateDocument(string Schema, string Model, string Prompt, string Text, string Engine)
 {
     public const string CurrentSchema = "nibble.generate/1";
 }
@@ -138,6 +139,9 @@ internal sealed record ImatrixDocument(string Schema, string Model, string Data,
 [JsonSerializable(typeof(ExportDocument))]
 [JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
+[JsonSerializable(typeof(VerifyClassifierDocument))]
 [JsonSerializable(typeof(GgufDocument))]
+[JsonSerializable(typeof(BenchDocument))]
+[JsonSerializable(typeof(BenchSample))]
 [JsonSerializable(typeof(ImatrixDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -2,12 +2,6 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Decoders;
 
-/// <summary>What an export wrote.</summary>
-/// <param name="Bytes">Bytes of the file, and of the tensors' file beside it where there is one.</param>
-/// <param name="Forms">How many linear layers are computed by each form of nodes, such as <c>MatMulNBits 4</c>; a head that shares the embedding is not counted.</param>
-/// <param name="DataPath">The tensors' file; null where the model's file holds them.</param>
-public sealed record OnnxExportResult(long Bytes, IReadOnlyDictionary<string, int> Forms, string? DataPath);
-
 /// <summary>Writes a Llama-family decoder as an ONNX graph with a key-value cache.</summary>
 public static class DecoderExporter
 {
@@ -17,27 +11,20 @@ public static class DecoderExporter
     /// <summary>Exports a model; the codes of an artifact are written as they are, never rounded again.</summary>
     /// <param name="tensors">The model's tensors.</param>
     /// <param name="shape">Its shape.</param>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write; one that exists is replaced. The tokenizer's files are written beside it, and the folder is made where it is missing.</param>
     /// <param name="inlineLimit">Tensors of more bytes than this in total go to a second file, the name with <c>.data</c> behind; at most <see cref="MostInlineBytes"/>.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the shape, or no graph expresses how the model is quantized; the message says which scheme would do.</exception>
+    /// <exception cref="NibbleException">The tensors are not those of the shape, or no graph expresses how the model is quantized; the message says which scheme would do. Or another tokenizer lies beside the file.</exception>
     public static OnnxExportResult Run(ModelTensors tensors, DecoderShape shape, string path, long inlineLimit = MostInlineBytes)
     {
         ArgumentNullException.ThrowIfNull(tensors);
         ArgumentNullException.ThrowIfNull(shape);
         ArgumentNullException.ThrowIfNull(path);
-        ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, MostInlineBytes);
         if (tensors.Artifact?.Recipe.KeyValueCache is not null)
         {
             throw new NibbleException($"{tensors.Folder}: the recipe '{tensors.Artifact.Recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
         }
 
         var (graph, forms) = DecoderGraph.Build(shape, tensors);
-        var bytes = OnnxWriter.Write(path, graph.Build(tensors.Name, Metadata(tensors)), graph.Initializers, inlineLimit);
-        return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? OnnxWriter.DataPath(path) : null);
+        return OnnxExportFiles.Write(tensors, graph, forms, path, shape.MaxSequence, inlineLimit);
     }
-
-    private static IEnumerable<KeyValuePair<string, string>> Metadata(ModelTensors tensors) => tensors.Artifact is { } artifact
-        ? [new("nibble.recipe", artifact.Recipe.Name), new("nibble.method", artifact.Provenance.Method), .. artifact.Provenance.SourceHashes.OrderBy(entry => entry.Key, StringComparer.Ordinal).Select(entry => new KeyValuePair<string, string>($"nibble.source.{entry.Key}", entry.Value))]
-        : [];
 }

@@ -47,4 +47,7 @@ public sealed record DecoderShape
 
     /// <summary>Positions that attention looks back over, the own included (Mistral); null for all.</summary>
     public int? SlidingWindow { get; init; }
+
+    /// <summary>The most tokens that the model was made for; null where nobody says.</summary>
+    public int? MaxSequence { get; init; }
 }

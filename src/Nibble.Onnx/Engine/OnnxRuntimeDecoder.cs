@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Microsoft.ML.OnnxRuntime;
 
 namespace Nibble.Onnx.Engine;
@@ -42,36 +43,20 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <summary>Tokens of the model's vocabulary.</summary>
     public int VocabularySize { get; }
 
+    /// <summary>The most tokens that the model takes, where the file says so.</summary>
+    public int? MaxSequence => OnnxMetadata.Number(Metadata, OnnxMetadata.MaxSequence);
+
+    /// <summary>What the file tells of itself, by name.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => session.ModelMetadata.CustomMetadataMap;
+
     /// <summary>Loads a file.</summary>
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no decoder.</exception>
+    /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
     public static OnnxRuntimeDecoder Open(string path, int threads)
     {
-        ArgumentNullException.ThrowIfNull(path);
-        if (!File.Exists(path))
-        {
-            throw new NibbleException($"There is no file {path}.");
-        }
-
-        using var settings = new SessionOptions
-        {
-            IntraOpNumThreads = threads,
-            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL,
-        };
-
-        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes on both sides, which never do.
-        settings.AddSessionConfigEntry("session.x64quantprecision", "1");
-        InferenceSession session;
-        try
-        {
-            session = new InferenceSession(path, settings);
-        }
-        catch (OnnxRuntimeException exception)
-        {
-            throw new NibbleException($"{path}: ONNX Runtime {EngineVersion} refuses the file: {exception.Message}", exception);
-        }
-
+        var session = OnnxRuntimeSession.Open(path, threads);
         try
         {
             return new OnnxRuntimeDecoder(path, session);
@@ -98,7 +83,17 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <param name="cache">The tokens before these, to which they are added.</param>
     /// <returns>[tokens, vocabulary], row by row.</returns>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
-    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache)
+    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, 0);
+
+    /// <summary>The logits of the token that follows the last new one, continuing where a cache stands.</summary>
+    /// <param name="tokens">The new tokens, at least one.</param>
+    /// <param name="cache">The tokens before these, to which they are added.</param>
+    /// <returns>One for each token of the vocabulary.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    public float[] Next(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, tokens.Length - 1);
+
+    /// <summary>Computes all new tokens, and gives the logits from one of them on.</summary>
+    private float[] Run(ReadOnlySpan<int> tokens, DecoderCache cache, int first)
     {
         ArgumentNullException.ThrowIfNull(cache);
         ArgumentOutOfRangeException.ThrowIfZero(tokens.Length, nameof(tokens));
@@ -121,7 +116,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
             var results = session.Run(options, inputs, outputs);
             using var logits = results[0];
             cache.Replace([.. results.Skip(1)], total);
-            return logits.GetTensorDataAsSpan<float>().ToArray();
+            return logits.GetTensorDataAsSpan<float>()[(first * VocabularySize)..].ToArray();
         }
         catch (OnnxRuntimeException exception)
         {
@@ -141,8 +136,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         for (var i = 0; i < count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            var last = Advance(next, cache).AsSpan()[^VocabularySize..];
-            written[i] = System.Numerics.Tensors.TensorPrimitives.IndexOfMax(last);
+            written[i] = TensorPrimitives.IndexOfMax<float>(Next(next, cache));
             next = [written[i]];
         }
 

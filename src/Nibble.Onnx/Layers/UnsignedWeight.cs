@@ -73,7 +73,10 @@ internal sealed class UnsignedWeight
     }
 
     /// <summary>Codes as bytes, transposed to [in, out], for operators that read no narrower ones.</summary>
-    public byte[] BytesTransposed()
+    public byte[] BytesTransposed() => Matrices.Transpose<byte>(Bytes(), Outputs, Inputs);
+
+    /// <summary>Codes as bytes, [out, in].</summary>
+    public byte[] Bytes()
     {
         var codes = new byte[weight.Codes.Length];
         for (var i = 0; i < codes.Length; i++)
@@ -81,7 +84,7 @@ internal sealed class UnsignedWeight
             codes[i] = (byte)(Raw(i / Inputs, i % Inputs) + 128);
         }
 
-        return Matrices.Transpose<byte>(codes, Outputs, Inputs);
+        return codes;
     }
 
     /// <summary>A scale for each group and row, [groups, out].</summary>

@@ -42,13 +42,18 @@ internal static class ModuleConversion
         return new QuantizedModel(Configuration(prepared), layers, floats, recipe, new Provenance(Conversion.Version, method, seed, new Dictionary<string, string>(), metrics), string.Empty);
     }
 
-    public static void Load(nn.Module module, QuantizedModel model)
+    public static void Load(nn.Module module, QuantizedModel model) => Load(module, model, FoldedBatchNorms(model.ConfigJson));
+
+    /// <summary>Makes a float module compute what a quantized model computes.</summary>
+    /// <param name="module">The module, which is changed.</param>
+    /// <param name="model">The quantized model.</param>
+    /// <param name="folded">The batch normalization that each convolution has taken up, by name.</param>
+    public static void Load(nn.Module module, QuantizedModel model, IReadOnlyDictionary<string, string> folded)
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
         var nodes = ModuleTree.Nodes(module).ToDictionary(node => node.Path);
         var floats = model.FloatTensors.ToDictionary(tensor => tensor.Name);
-        var folded = FoldedBatchNorms(model.ConfigJson);
         var replacements = new List<(ModuleNode Node, nn.Module Module)>();
         var expected = module.state_dict();
         foreach (var norm in folded.Values)

@@ -21,9 +21,10 @@ internal sealed partial class ChildProcess : IDisposable
     /// <param name="folder">The current folder.</param>
     /// <param name="arguments">The command line.</param>
     /// <param name="environment">Variables beside the inherited ones.</param>
-    public static ChildProcess Start(string folder, string[] arguments, Dictionary<string, string>? environment = null)
+    /// <param name="program">A copy of the program; null for the built one.</param>
+    public static ChildProcess Start(string folder, string[] arguments, Dictionary<string, string>? environment = null, string? program = null)
     {
-        string[] line = [Program, .. arguments];
+        string[] line = [program ?? Program, .. arguments];
 
         // A run in the background inherits ignored signals, which a process keeps unless they are reset.
         line = OperatingSystem.IsLinux() ? ["env", "--default-signal=INT,TERM", .. line] : line;

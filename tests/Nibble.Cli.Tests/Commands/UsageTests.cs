@@ -8,7 +8,7 @@ public sealed class UsageTests
     [InlineData("frobnicate", "'frobnicate'", "nibble --help")]
     [InlineData("inspect", "Required argument missing", "nibble inspect --help")]
     [InlineData("inspect model --layers", "'--layers'", "nibble inspect --help")]
-    [InlineData("ptq model -o out", "'--recipe' is required", "nibble ptq --help")]
+    [InlineData("ptq model -o out", "Give a --recipe, a --target, or both.", "nibble ptq --help")]
     [InlineData("ptq model -r w4a16-g32", "'--output' is required", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out", "'--data' is required", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --steps 0", "--steps is 0, expected 1 or more", "nibble qat --help")]
@@ -19,6 +19,9 @@ public sealed class UsageTests
     [InlineData("eval model -d text --windows -1", "--windows is -1, expected 1 or more", "nibble eval --help")]
     [InlineData("eval model -d text --context 3", "--context is 3, expected 4 or more", "nibble eval --help")]
     [InlineData("eval model -d text --threads 0", "--threads is 0, expected 1 or more", "nibble eval --help")]
+    [InlineData("bench", "Required argument missing", "nibble bench --help")]
+    [InlineData("bench model.gguf --repeats 0", "--repeats is 0, expected 1 or more", "nibble bench --help")]
+    [InlineData("generate model -p x --engine steam", "'steam'", "nibble generate --help")]
     [InlineData("generate model", "'--prompt' is required", "nibble generate --help")]
     [InlineData("generate model -p x --temperature -1", "--temperature is -1, expected 0 or more", "nibble generate --help")]
     [InlineData("generate model -p x --temperature NaN", "--temperature is NaN", "nibble generate --help")]
@@ -71,7 +74,7 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "imatrix", "quantize", "verify"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "imatrix", "quantize", "verify", "bench"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 

@@ -217,7 +217,9 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(ExportDocument.CurrentSchema, typeof(ExportDocument))]
     [InlineData(ImportDocument.CurrentSchema, typeof(ImportDocument))]
     [InlineData(VerifyDocument.CurrentSchema, typeof(VerifyDocument))]
+    [InlineData(VerifyClassifierDocument.CurrentSchema, typeof(VerifyClassifierDocument))]
     [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
+    [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
     [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {

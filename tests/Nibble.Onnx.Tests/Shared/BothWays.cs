@@ -43,7 +43,7 @@ internal sealed class BothWays : IDisposable
     public static OnnxExportResult Export(string model, string path, long inlineLimit = 2_000_000_000)
     {
         using var tensors = ModelTensors.Open(model);
-        return DecoderExporter.Run(tensors, OnnxShapes.Of(tensors), path, inlineLimit);
+        return DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit);
     }
 
     /// <summary>The simulation's logits, [tokens, vocabulary].</summary>

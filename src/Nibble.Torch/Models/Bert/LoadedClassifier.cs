@@ -1,31 +1,52 @@
+using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Torch.Native;
+using Nibble.Torch.Qat;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Bert;
 
-/// <summary>A float classifier in memory with what belongs to it: tokenizer, configuration, and where it came from.</summary>
+/// <summary>A classifier in memory with what belongs to it: tokenizer, configuration, and where it came from.</summary>
 /// <param name="Folder">The folder that it, or its tokenizer, was read from.</param>
 /// <param name="ConfigJson">The text of its <c>config.json</c>.</param>
 /// <param name="Model">The model itself.</param>
 /// <param name="Tokenizer">Its tokenizer.</param>
 public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClassifier Model, TextTokenizer Tokenizer) : IDisposable
 {
-    /// <summary>Opens a float checkpoint, a Hugging Face folder of a BERT, RoBERTa or DistilBERT classifier, in evaluation mode.</summary>
-    /// <param name="folder">The folder: <c>config.json</c>, safetensors, and the tokenizer's files.</param>
-    /// <exception cref="NibbleException">The folder holds no float checkpoint of a supported classifier.</exception>
-    public static LoadedClassifier Open(string folder)
+    /// <summary>The quantized model that an artifact folder holds; null for a float checkpoint.</summary>
+    public QuantizedModel? Quantized { get; init; }
+
+    /// <summary>What the classifier is called: the name of its folder.</summary>
+    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+
+    /// <summary>Whether a <c>config.json</c> describes an encoder of this family.</summary>
+    /// <param name="configJson">Its text.</param>
+    public static bool IsEncoder(string configJson)
+    {
+        try
+        {
+            using var config = JsonDocument.Parse(configJson);
+            return config.RootElement.ValueKind == JsonValueKind.Object && config.RootElement.TryGetProperty("model_type", out var type) && type.ValueKind == JsonValueKind.String
+                && BertConfig.SupportedTypes.Contains(type.GetString()!);
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Opens a BERT, RoBERTa or DistilBERT classifier in evaluation mode: a float checkpoint, or an artifact whose quantization is simulated.</summary>
+    /// <param name="folder">A Hugging Face folder: <c>config.json</c>, safetensors, and the tokenizer's files.</param>
+    /// <exception cref="NibbleException">The folder holds no supported classifier.</exception>
+    public static LoadedClassifier Open(string folder) => QuantizedModelFile.IsArtifact(folder) ? OpenArtifact(folder) : OpenCheckpoint(folder);
+
+    private static LoadedClassifier OpenCheckpoint(string folder)
     {
         TorchRuntime.EnsureLoaded();
         using var checkpoint = Checkpoint.Open(folder);
-        if (QuantizedModelFile.IsArtifact(folder))
-        {
-            throw new NibbleException($"{folder}: this is an artifact, expected a float checkpoint; open the model that it was made from");
-        }
-
         var config = BertConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, Checkpoint.ConfigName));
 
         // Every parameter takes at least two bytes on disk; half of them gives a checkpoint that lacks a tensor its own message.
@@ -53,6 +74,34 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
             model.Dispose();
             throw;
         }
+    }
+
+    private static LoadedClassifier OpenArtifact(string folder)
+    {
+        TorchRuntime.EnsureLoaded();
+        var quantized = QuantizedModelFile.Load(folder);
+        var config = BertConfig.Parse(quantized.ConfigJson, Path.Combine(folder, Checkpoint.ConfigName));
+        var tokenizer = LoadTokenizer(folder, config);
+        var model = new BertClassifier(config);
+        try
+        {
+            ModuleConversion.Load(model, quantized, new Dictionary<string, string>());
+            model.eval();
+            return new LoadedClassifier(folder, quantized.ConfigJson, model, tokenizer) { Quantized = quantized };
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Gives what this classifier was converted to its configuration and tokenizer, so that its artifact can be opened as a classifier and exported.</summary>
+    /// <param name="converted">What <see cref="PreparedModel.Convert"/> yielded of <see cref="Model"/>.</param>
+    public QuantizedModel Complete(QuantizedModel converted)
+    {
+        ArgumentNullException.ThrowIfNull(converted);
+        return converted with { ConfigJson = ConfigJson, TokenizerFolder = Folder };
     }
 
     /// <summary>Makes a classifier of random weights, in evaluation mode.</summary>

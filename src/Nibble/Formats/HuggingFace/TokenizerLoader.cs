@@ -52,6 +52,13 @@ public sealed class TextTokenizer
         };
     }
 
+    /// <summary>The paths of all files in a folder that belong to a tokenizer; none where it holds no tokenizer.</summary>
+    public static IReadOnlyList<string> FilesIn(string folder)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        return TokenizerFiles.In(folder);
+    }
+
     /// <summary>The ids of a text, without any that marks its beginning or end.</summary>
     public int[] Encode(string text)
     {

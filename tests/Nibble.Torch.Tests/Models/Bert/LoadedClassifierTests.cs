@@ -1,4 +1,5 @@
 using Nibble.Formats.Safetensors;
+using Nibble.Recipes;
 using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Tests.Shared;
 
@@ -43,6 +44,25 @@ public sealed class LoadedClassifierTests : IDisposable
         Assert.Equal(saved, TemporaryFolder.Contents(folder.File("again")));
         using var file = SafetensorsFile.Open(Path.Combine(folder.File("saved"), "model.safetensors"));
         Assert.All(new TinyBert(type).Tensors(), tensor => Assert.Equal(tensor.Value.Values, file.ReadFloats(tensor.Key)));
+    }
+
+    [Theory]
+    [InlineData("bert", "w8a8")]
+    [InlineData("roberta", "w4a8-g8")]
+    [InlineData("distilbert", "w8a8-static")]
+    public void Open_SimulatesAnArtifact(string type, string recipe)
+    {
+        using var loaded = new TinyBert(type).Open(folder);
+        var artifact = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
+        using var opened = LoadedClassifier.Open(artifact);
+        Assert.Equal(recipe, opened.Quantized!.Recipe.Name);
+        Assert.Equal("artifact", opened.Name);
+        Assert.NotNull(opened.Tokenizer.BosId);
+
+        using var guard = TorchSharp.torch.no_grad();
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        var (ids, mask) = QuantizedBert.Batch(loaded.Model.Config, seed: 2);
+        Bits.Equal(loaded.Model.call(ids, mask).data<float>().ToArray(), opened.Model.call(ids, mask));
     }
 
     [Fact]

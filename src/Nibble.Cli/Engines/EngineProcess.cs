@@ -1,0 +1,46 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace Nibble.Cli.Engines;
+
+/// <summary>Starts this program again, as a process that computes with an engine.</summary>
+internal static class EngineProcess
+{
+    private static readonly string Root = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", ".."));
+
+    /// <summary>Starts the process, its standard streams connected to this one.</summary>
+    /// <exception cref="NibbleException">It does not start.</exception>
+    public static Process Start(params string[] arguments)
+    {
+        var suffix = OperatingSystem.IsWindows() ? ".exe" : string.Empty;
+        var program = Path.Combine(AppContext.BaseDirectory, "Nibble.Cli" + suffix);
+
+        // A tool package brings no launcher of this name.
+        string[] line = File.Exists(program) ? [program] : [Path.Combine(Root, "dotnet" + suffix), Path.Combine(AppContext.BaseDirectory, "Nibble.Cli.dll")];
+        var start = new ProcessStartInfo(line[0], [.. line[1..], .. arguments])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+
+        // The launcher looks for .NET by itself, and need not find the one that this process runs on.
+        start.Environment["DOTNET_ROOT"] = Root;
+        return Process.Start(start) ?? throw new NibbleException($"{line[0]} does not start");
+    }
+
+    /// <summary>Lets a process end, since nothing more comes to its stdin.</summary>
+    public static void End(Process process)
+    {
+        process.StandardInput.Close();
+        if (!process.WaitForExit(TimeSpan.FromSeconds(10)))
+        {
+            process.Kill();
+        }
+
+        process.Dispose();
+    }
+
+    /// <summary>Keeps Ctrl-C, which reaches all processes of a terminal, from ending this one: its starter says when to stop.</summary>
+    public static IDisposable IgnoreInterrupt() => PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
+}

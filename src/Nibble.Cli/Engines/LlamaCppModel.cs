@@ -1,0 +1,194 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Nibble.Cli.Engines;
+
+/// <summary>A GGUF file in llama.cpp, in this process, which ends where the native library fails.</summary>
+/// <remarks>Declarations: ggml-org/llama.cpp, <c>include/llama.h</c>.</remarks>
+internal sealed unsafe class LlamaCppModel
+{
+    private readonly nint library;
+    private readonly nint context;
+    private readonly nint memory;
+    private readonly nint vocabulary;
+    private readonly int batch;
+    private readonly delegate* unmanaged<nint, Batch, int> decode;
+    private readonly delegate* unmanaged<nint, int, float*> logits;
+
+    private LlamaCppModel(nint library, string path, int context, int batch, int threads)
+    {
+        this.library = library;
+        var file = Marshal.StringToCoTaskMemUTF8(path);
+        var loaded = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_model_load_from_file"))(file, ((delegate* unmanaged<Parameters>)Export("llama_model_default_params"))());
+        Marshal.FreeCoTaskMem(file);
+        if (loaded == 0)
+        {
+            throw new NibbleException($"llama.cpp cannot load {path}");
+        }
+
+        MaxSequence = Math.Min(context, ((delegate* unmanaged<nint, int>)Export("llama_model_n_ctx_train"))(loaded));
+        this.batch = Math.Min(batch, MaxSequence);
+        var parameters = ((delegate* unmanaged<Parameters>)Export("llama_context_default_params"))();
+        parameters.Words[0] = (uint)MaxSequence; // n_ctx
+        parameters.Words[1] = (uint)this.batch; // n_batch
+        parameters.Words[2] = (uint)this.batch; // n_ubatch
+        this.context = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_init_from_model"))(loaded, parameters);
+        if (this.context == 0)
+        {
+            throw new NibbleException($"llama.cpp cannot run {path} with a context of {MaxSequence} tokens");
+        }
+
+        ((delegate* unmanaged<nint, int, int, void>)Export("llama_set_n_threads"))(this.context, threads, threads);
+        memory = ((delegate* unmanaged<nint, nint>)Export("llama_get_memory"))(this.context);
+        vocabulary = ((delegate* unmanaged<nint, nint>)Export("llama_model_get_vocab"))(loaded);
+        VocabularySize = ((delegate* unmanaged<nint, int>)Export("llama_vocab_n_tokens"))(vocabulary);
+        decode = (delegate* unmanaged<nint, Batch, int>)Export("llama_decode");
+        logits = (delegate* unmanaged<nint, int, float*>)Export("llama_get_logits_ith");
+    }
+
+    /// <summary>Tokens of the vocabulary.</summary>
+    public int VocabularySize { get; }
+
+    /// <summary>Tokens of the context, at most as many as the model was trained for.</summary>
+    public int MaxSequence { get; }
+
+    /// <summary>Tokens computed since <see cref="Forget"/>.</summary>
+    public int Length { get; private set; }
+
+    /// <summary>Loads llama.cpp and a file. Never unloaded: the process is for this one file.</summary>
+    /// <param name="folder">The libraries' folder.</param>
+    /// <param name="path">The GGUF file.</param>
+    /// <param name="context">Tokens of the context, of which there are no more than the model was trained for.</param>
+    /// <param name="batch">Tokens that are computed at once, at most.</param>
+    /// <param name="threads">Threads of the engine.</param>
+    /// <exception cref="NibbleException">llama.cpp refuses the file.</exception>
+    public static LlamaCppModel Load(string folder, string path, int context, int batch, int threads)
+    {
+        var (library, backends) = LlamaCppLibraries.Load(folder);
+        ((delegate* unmanaged<delegate* unmanaged<int, nint, nint, void>, nint, void>)NativeLibrary.GetExport(library, "llama_log_set"))(&Log, 0);
+        var plugins = Marshal.StringToCoTaskMemUTF8(folder);
+        ((delegate* unmanaged<nint, void>)NativeLibrary.GetExport(backends, "ggml_backend_load_all_from_path"))(plugins);
+        Marshal.FreeCoTaskMem(plugins);
+        ((delegate* unmanaged<void>)NativeLibrary.GetExport(library, "llama_backend_init"))();
+        return new LlamaCppModel(library, path, context, batch, threads);
+    }
+
+    /// <summary>Starts anew with an empty cache.</summary>
+    public void Forget()
+    {
+        ((delegate* unmanaged<nint, byte, void>)Export("llama_memory_clear"))(memory, 1);
+        Length = 0;
+    }
+
+    /// <summary>Computes tokens behind those before; of them, only the last has logits afterwards.</summary>
+    /// <exception cref="NibbleException">llama.cpp fails, such as when the context is full.</exception>
+    public void Advance(ReadOnlySpan<int> tokens)
+    {
+        while (tokens.Length > batch)
+        {
+            Compute(tokens[..batch], batch);
+            tokens = tokens[batch..];
+        }
+
+        Compute(tokens, tokens.Length - 1);
+    }
+
+    /// <summary>Computes tokens behind those before, at once; logits are kept from a position among them on.</summary>
+    /// <exception cref="NibbleException">llama.cpp fails, such as when the context is full.</exception>
+    public void Compute(ReadOnlySpan<int> tokens, int first)
+    {
+        var start = Length;
+        var positions = Enumerable.Range(start, tokens.Length).ToArray();
+        var counts = Enumerable.Repeat(1, tokens.Length).ToArray();
+        var wanted = Enumerable.Range(0, tokens.Length).Select(i => i >= first ? (sbyte)1 : (sbyte)0).ToArray();
+        var sequence = 0;
+        var sequences = new nint[tokens.Length];
+        Array.Fill(sequences, (nint)(&sequence));
+        fixed (int* token = tokens, position = positions, count = counts)
+        fixed (sbyte* wantsLogits = wanted)
+        fixed (nint* sequenceIds = sequences)
+        {
+            var failure = decode(context, new Batch { Count = tokens.Length, Tokens = token, Positions = position, SequenceCounts = count, Sequences = sequenceIds, Logits = wantsLogits });
+            if (failure != 0)
+            {
+                throw new NibbleException($"llama.cpp fails to compute {tokens.Length} tokens from position {start} on: code {failure}");
+            }
+        }
+
+        Length += tokens.Length;
+    }
+
+    /// <summary>The logits behind a token of the last computed; -1 is the last.</summary>
+    public ReadOnlySpan<float> Logits(int token) => new(logits(context, token), VocabularySize);
+
+    /// <summary>The tokens of a text, with those that begin it as the file says.</summary>
+    public int[] Tokenize(ReadOnlySpan<byte> text)
+    {
+        var export = (delegate* unmanaged<nint, byte*, int, int*, int, byte, byte, int>)Export("llama_tokenize");
+        var tokens = new int[text.Length + 8];
+        fixed (byte* bytes = text)
+        fixed (int* destination = tokens)
+        {
+            var count = export(vocabulary, bytes, text.Length, destination, tokens.Length, 1, 1);
+            return count >= 0 ? tokens[..count] : throw new NibbleException($"llama.cpp cannot turn a text of {text.Length} bytes into tokens");
+        }
+    }
+
+    /// <summary>The bytes of a token's text; none for those that mark something.</summary>
+    public byte[] Piece(int token)
+    {
+        var export = (delegate* unmanaged<nint, int, byte*, int, int, byte, int>)Export("llama_token_to_piece");
+        var piece = new byte[256];
+        while (true)
+        {
+            fixed (byte* destination = piece)
+            {
+                var length = export(vocabulary, token, destination, piece.Length, 0, 0);
+                if (length >= 0)
+                {
+                    return piece[..length];
+                }
+
+                piece = new byte[-length];
+            }
+        }
+    }
+
+    /// <summary>Whether a token ends a text.</summary>
+    public bool Ends(int token) => ((delegate* unmanaged<nint, int, byte>)Export("llama_vocab_is_eog"))(vocabulary, token) != 0;
+
+    private nint Export(string name) => NativeLibrary.GetExport(library, name);
+
+    /// <summary>llama.cpp tells much about loading; what matters comes back as a failure.</summary>
+    [UnmanagedCallersOnly]
+    private static void Log(int level, nint text, nint data)
+    {
+    }
+
+    /// <summary>Parameters that llama.cpp fills with defaults; larger than its own, of which only those at the beginning are known by place.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Parameters
+    {
+        public Words Words;
+    }
+
+    [InlineArray(Length)]
+    private struct Words
+    {
+        private const int Length = 128;
+        private uint first;
+    }
+
+    /// <summary><c>llama_batch</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Batch
+    {
+        public int Count;
+        public int* Tokens;
+        public float* Embeddings;
+        public int* Positions;
+        public int* SequenceCounts;
+        public nint* Sequences;
+        public sbyte* Logits;
+    }
+}

@@ -1,0 +1,71 @@
+using Microsoft.ML.OnnxRuntime;
+
+namespace Nibble.Onnx.Engine;
+
+/// <summary>ONNX Runtime's native library cannot be loaded on this machine.</summary>
+public sealed class OnnxRuntimeNotLoadableException : NibbleException
+{
+    /// <inheritdoc/>
+    public OnnxRuntimeNotLoadableException()
+    {
+    }
+
+    /// <inheritdoc/>
+    public OnnxRuntimeNotLoadableException(string message)
+        : base(message)
+    {
+    }
+
+    /// <inheritdoc/>
+    public OnnxRuntimeNotLoadableException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}
+
+/// <summary>Loads files into ONNX Runtime on the processor.</summary>
+internal static class OnnxRuntimeSession
+{
+    /// <summary>Loads a file.</summary>
+    /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
+    /// <param name="threads">Threads of a node.</param>
+    /// <exception cref="NibbleException">The file is missing, or ONNX Runtime refuses it.</exception>
+    /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
+    public static InferenceSession Open(string path, int threads)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        if (!File.Exists(path))
+        {
+            throw new NibbleException($"There is no file {path}.");
+        }
+
+        using var settings = Settings();
+        settings.IntraOpNumThreads = threads;
+        settings.LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL;
+
+        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes on both sides, which never do.
+        settings.AddSessionConfigEntry("session.x64quantprecision", "1");
+        try
+        {
+            return new InferenceSession(path, settings);
+        }
+        catch (OnnxRuntimeException exception)
+        {
+            throw new NibbleException($"{path}: ONNX Runtime {OnnxRuntimeDecoder.EngineVersion} refuses the file: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>The first use of ONNX Runtime in a process, which loads its library.</summary>
+    private static SessionOptions Settings()
+    {
+        try
+        {
+            return new SessionOptions();
+        }
+        catch (Exception exception) when (exception is TypeInitializationException or DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
+        {
+            var cause = exception is TypeInitializationException { InnerException: { } inner } ? inner : exception;
+            throw new OnnxRuntimeNotLoadableException($"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Applications reference the package Microsoft.ML.OnnxRuntime, which brings it.", exception);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+using System.Runtime.InteropServices;
+using Nibble.Artifacts;
+using Nibble.Onnx.Graphs;
+
+namespace Nibble.Onnx.Layers;
+
+/// <summary>Adds the nodes of tables whose rows are looked up, float or quantized; of a quantized one, only the rows that are looked up are dequantized.</summary>
+internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
+{
+    /// <summary>Adds a table.</summary>
+    /// <param name="indices">Which rows, int64 of any shape.</param>
+    /// <param name="name">Its name in the checkpoint.</param>
+    /// <param name="rows">Rows of the table.</param>
+    /// <param name="columns">Values of a row.</param>
+    /// <returns>The rows, [..., columns] in float32.</returns>
+    /// <exception cref="NibbleException">The tensors have other shapes, or no byte holds a code.</exception>
+    public string Apply(string indices, string name, int rows, int columns)
+    {
+        graph.Scope = name;
+        if (tensors.Layer(name, rows, columns) is { } layer)
+        {
+            return Quantized(indices, layer);
+        }
+
+        var table = new FloatConstant(graph, tensors.Float(name + ".weight", rows, columns));
+        return table.Widen(graph.Node("Gather", [table.Name, indices]));
+    }
+
+    private string Quantized(string indices, QuantizedLayer layer)
+    {
+        var weight = UnsignedWeight.Of(layer.Weight) ?? throw new NibbleException(
+            $"{tensors.Folder}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, which the exported graph does not hold; quantize with at most 7 bits stretched, or 8 bits that are not");
+        if (weight.Columns is not null)
+        {
+            throw new NibbleException($"{tensors.Folder}: layer '{layer.Name}' has groups of scattered columns, which the exported graph does not look up; quantize it to nearest");
+        }
+
+        string Rows(string kind, OnnxType type, int width, Func<byte[]> bytes) =>
+            graph.Node("Gather", [graph.Initializer($"{layer.Name}.weight.{kind}", type, [weight.Outputs, width], stream => stream.Write(bytes())), indices]);
+        string Widened(string value) => graph.Node("Cast", [value], ("to", (long)OnnxType.Float32));
+
+        var groups = weight.Blocks(weight.GroupLength);
+        var codes = Rows("codes", OnnxType.UInt8, weight.Inputs, weight.Bytes);
+        var scales = Rows("scales", OnnxType.Float32, groups, () => weight.BlockScales(weight.GroupLength));
+        var zeroPoints = Rows("zero_points", OnnxType.UInt8, groups, () => Matrices.Transpose<byte>(weight.ZeroPointsTransposed(), groups, weight.Outputs));
+        if (groups > 1)
+        {
+            long[] column = [.. Enumerable.Range(0, weight.Inputs).Select(index => (long)(index / weight.GroupLength))];
+            var order = graph.Initializer($"{layer.Name}.weight.groups", OnnxType.Int64, [column.Length], stream => stream.Write(MemoryMarshal.AsBytes(column.AsSpan())));
+            scales = graph.Node("Gather", [scales, order], ("axis", -1L));
+            zeroPoints = graph.Node("Gather", [zeroPoints, order], ("axis", -1L));
+        }
+
+        return graph.Node("Mul", [graph.Node("Sub", [Widened(codes), Widened(zeroPoints)]), scales]);
+    }
+}

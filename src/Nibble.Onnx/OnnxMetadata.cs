@@ -1,0 +1,61 @@
+using System.Globalization;
+using Nibble.Formats.HuggingFace;
+
+namespace Nibble.Onnx;
+
+/// <summary>What files that Nibble writes tell of themselves, by name, so that they can be run without the model's folder.</summary>
+public static class OnnxMetadata
+{
+    /// <summary>The id that stands before a text.</summary>
+    public const string BeginsText = "nibble.bos_token_id";
+
+    /// <summary>The id that ends a text.</summary>
+    public const string EndsText = "nibble.eos_token_id";
+
+    /// <summary>The most tokens that the model takes.</summary>
+    public const string MaxSequence = "nibble.max_sequence";
+
+    /// <summary>Reads a number; null where the file does not tell it.</summary>
+    public static int? Number(IReadOnlyDictionary<string, string> metadata, string name)
+    {
+        ArgumentNullException.ThrowIfNull(metadata);
+        return int.TryParse(metadata.GetValueOrDefault(name), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
+    }
+
+    /// <summary>What is told of a model.</summary>
+    internal static IEnumerable<KeyValuePair<string, string>> Of(ModelTensors tensors, int? maxSequence)
+    {
+        var (begins, ends) = Marks(tensors.Folder);
+        foreach (var (name, number) in ((string, int?)[])[(BeginsText, begins), (EndsText, ends), (MaxSequence, maxSequence)])
+        {
+            if (number is { } value)
+            {
+                yield return new(name, value.ToString(CultureInfo.InvariantCulture));
+            }
+        }
+
+        if (tensors.Artifact is { } artifact)
+        {
+            yield return new("nibble.recipe", artifact.Recipe.Name);
+            yield return new("nibble.method", artifact.Provenance.Method);
+            foreach (var (file, hash) in artifact.Provenance.SourceHashes.OrderBy(entry => entry.Key, StringComparer.Ordinal))
+            {
+                yield return new($"nibble.source.{file}", hash);
+            }
+        }
+    }
+
+    /// <summary>A graph needs no tokenizer, so that one which is missing or of another kind is nobody's fault here.</summary>
+    private static (int? Begins, int? Ends) Marks(string folder)
+    {
+        try
+        {
+            var tokenizer = TextTokenizer.Load(folder);
+            return (tokenizer.BosId, tokenizer.EosId);
+        }
+        catch (NibbleException)
+        {
+            return default;
+        }
+    }
+}

@@ -1,0 +1,33 @@
+using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Native;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Evaluation;
+
+/// <summary>A decoder in libtorch with a key-value cache, float or with its quantization simulated.</summary>
+/// <param name="model">The model, which stays the caller's.</param>
+public sealed class SimulatedPredictor(LlamaModel model) : ITokenPredictor
+{
+    private readonly KeyValueCache cache = new(model.Config.Layers);
+
+    /// <inheritdoc/>
+    public int MaxSequence => model.Config.MaxSequence;
+
+    /// <inheritdoc/>
+    public float[] Advance(ReadOnlySpan<int> tokens)
+    {
+        var ids = new long[tokens.Length];
+        for (var i = 0; i < ids.Length; i++)
+        {
+            ids[i] = tokens[i];
+        }
+
+        using var pause = CollectorPause.Begin();
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        return model.Logits(tensor(ids, 1, ids.Length), cache)[0][-1].contiguous().data<float>().ToArray();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => cache.Dispose();
+}

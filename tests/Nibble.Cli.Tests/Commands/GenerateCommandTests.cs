@@ -1,0 +1,115 @@
+using Nibble.Cli.Comparison;
+using Nibble.Tests.Shared;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary><c>nibble generate</c> of exported files, in the engines themselves, beside the simulation.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class GenerateCommandTests : IDisposable
+{
+    private const string Prompt = "The fox";
+
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("0")]
+    [InlineData("1.5")]
+    public async Task An_ONNX_file_writes_what_the_simulation_writes(string temperature)
+    {
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
+        var simulated = await Generate(folder.Model, "--temperature", temperature);
+        Assert.StartsWith(Prompt, simulated.Output, StringComparison.Ordinal);
+        Assert.Equal(simulated.Output, (await Generate(folder.At("exported/model.onnx"), "--temperature", temperature)).Output);
+        Assert.Equal(simulated.Output, (await Generate(folder.At("exported"), "--temperature", temperature)).Output);
+        Assert.Equal(simulated.Output, (await Generate(folder.Model, "--temperature", temperature, "--engine", "onnxruntime")).Output);
+
+        var document = (await Generate(folder.At("exported"), "--temperature", temperature, "--json")).Json;
+        Assert.Equal("nibble.generate/1", document.GetProperty("schema").GetString());
+        Assert.Equal("exported", document.GetProperty("model").GetString());
+        Assert.Equal("onnxruntime", document.GetProperty("engine").GetString());
+        Assert.Equal(simulated.Output.TrimEnd('\n'), Prompt + document.GetProperty("text").GetString());
+    }
+
+    [Fact]
+    public async Task A_GGUF_file_writes_what_the_simulation_writes()
+    {
+        LlamaCpp.RequireFolder();
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f32", "-o", folder.At("story.gguf"));
+        var simulated = await Generate(BuiltInModel.Folder, "--temperature", "0", "--threads", "1");
+        Assert.Equal(simulated.Output, (await Generate(folder.At("story.gguf"), "--temperature", "0", "--threads", "1")).Output);
+        Assert.Equal(simulated.Output, (await Generate(BuiltInModel.Folder, "--temperature", "0", "--threads", "1", "--engine", "llama.cpp")).Output);
+
+        // As many tokens as can be asked for, of which the context holds few.
+        var whole = await CommandRun.Succeeds("generate", BuiltInModel.Folder, "--engine", "llama.cpp", "-p", Prompt, "--max-tokens", "2000000000", "--temperature", "0", "--threads", "1");
+        Assert.StartsWith(simulated.Output.TrimEnd('\n'), whole.Output, StringComparison.Ordinal);
+
+        // The seed drives the same draws in every engine.
+        var (one, two) = (await Generate(folder.At("story.gguf"), "--seed", "1", "--threads", "1", "--json"), await Generate(folder.At("story.gguf"), "--seed", "2", "--threads", "1", "--json"));
+        Assert.Equal("llama.cpp", one.Json.GetProperty("engine").GetString());
+        Assert.NotEqual(one.Json.GetProperty("text").GetString(), two.Json.GetProperty("text").GetString());
+    }
+
+    [Fact]
+    public async Task Text_appears_token_by_token()
+    {
+        await using var output = new Pieces();
+        Assert.Equal(ExitCode.Done, await NibbleProgram.RunAsync(["generate", folder.Model, "-p", Prompt, "--max-tokens", "8", "--temperature", "0", "--threads", "1"], output, TextWriter.Null));
+        Assert.True(output.Flushes >= 8, $"{output.Flushes} flushes");
+    }
+
+    [Fact]
+    public async Task The_context_of_an_ONNX_file_is_the_model_s()
+    {
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
+        var run = await CommandRun.Of("generate", folder.At("exported"), "-p", new string('x', 80));
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("the model's context of 64", run.Error, StringComparison.Ordinal);
+        Assert.Empty(run.Output);
+    }
+
+    [Fact]
+    public async Task An_ONNX_file_without_a_tokenizer_is_refused_unless_one_is_named()
+    {
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
+        File.Delete(folder.At("exported/tokenizer.json"));
+        var run = await CommandRun.Of("generate", folder.At("exported"), "-p", Prompt);
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("name its folder by --tokenizer", run.Error, StringComparison.Ordinal);
+        Assert.StartsWith(Prompt, (await Generate(folder.At("exported"), "--tokenizer", folder.Model)).Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_export_leaves_another_tokenizer_alone()
+    {
+        var other = folder.Write("tokenizer.json", "{}");
+        var run = await CommandRun.Of("export", folder.Model, "--to", "onnx", "-o", folder.At("beside.onnx"));
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("is of another tokenizer", run.Error, StringComparison.Ordinal);
+        Assert.Equal("{}", File.ReadAllText(other));
+        Assert.False(File.Exists(folder.At("beside.onnx")));
+    }
+
+    [Fact]
+    public async Task An_engine_that_cannot_run_the_file_is_refused()
+    {
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported.onnx"));
+        foreach (var engine in (string[])["nibble", "llama.cpp"])
+        {
+            var run = await CommandRun.Of("generate", folder.At("exported.onnx"), "-p", Prompt, "--engine", engine);
+            Assert.Equal(ExitCode.BadInput, run.ExitCode);
+            Assert.Contains($"exported.onnx is a file for onnxruntime, but --engine is {engine}", run.Error, StringComparison.Ordinal);
+        }
+    }
+
+    private static Task<CommandRun> Generate(string model, params string[] further) => CommandRun.Succeeds(["generate", model, "-p", Prompt, "--max-tokens", "16", .. further]);
+
+    /// <summary>Counts how often what was written is handed on.</summary>
+    private sealed class Pieces : StringWriter
+    {
+        public int Flushes { get; private set; }
+
+        public override void Flush() => Flushes++;
+    }
+}
