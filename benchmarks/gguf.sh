@@ -25,7 +25,7 @@ uptime
 "$bench" synthetic-llama "$work/model" "$tokenizer" 8
 "$nibble" export "$work/model" --to gguf --type f16 -o "$work/f16.gguf" 2> /dev/null
 rm -rf "$work/model"
-for type in q8_0:7 q4_0:2; do
+for type in q8_0:7 q4_0:2 q4_k_m:15; do
     for _ in $(seq "$repeats"); do
         "$bench" llama.cpp-quantize "$libraries" "$work/f16.gguf" "$work/theirs.gguf" "${type#*:}" 2 | sed "s/^/llama.cpp ${type%:*}: /"
         "$nibble" quantize "$work/f16.gguf" --type "${type%:*}" -o "$work/ours.gguf" --threads 2 --json |

@@ -1,13 +1,14 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Nibble.Formats.Gguf;
 
 namespace Nibble.Benchmarks;
 
 /// <summary>Quantizes a GGUF file by llama.cpp's own quantizer, and prints seconds and the most memory it held.</summary>
 internal static unsafe class LlamaCppQuantize
 {
-    /// <summary>Arguments: folder of llama.cpp's libraries, source, target, number of the file's type, threads.</summary>
+    /// <summary>Arguments: folder of llama.cpp's libraries, source, target, number of the file's type, threads, and an importance matrix where there is one.</summary>
     public static void Run(string[] arguments)
     {
         var llama = NativeLibrary.Load(Directory.EnumerateFiles(arguments[0], "libllama.*").First());
@@ -15,6 +16,7 @@ internal static unsafe class LlamaCppQuantize
         parameters.FileType = int.Parse(arguments[3], CultureInfo.InvariantCulture);
         parameters.Threads = int.Parse(arguments[4], CultureInfo.InvariantCulture);
         ((delegate* unmanaged<delegate* unmanaged<int, nint, nint, void>, nint, void>)NativeLibrary.GetExport(llama, "llama_log_set"))(&Silent, 0);
+        parameters.Importance = arguments.Length > 5 ? Entries(ImportanceMatrix.Read(arguments[5])) : null;
         var started = Stopwatch.GetTimestamp();
         var failure = ((delegate* unmanaged<nint, nint, Parameters*, uint>)NativeLibrary.GetExport(llama, "llama_model_quantize"))(
             Marshal.StringToCoTaskMemUTF8(arguments[1]), Marshal.StringToCoTaskMemUTF8(arguments[2]), &parameters);
@@ -25,16 +27,49 @@ internal static unsafe class LlamaCppQuantize
             : $"llama.cpp fails with code {failure}");
     }
 
+    /// <summary>Means of squares in memory that is never given back; the last entry has no name.</summary>
+    private static ImportanceEntry* Entries(ImportanceMatrix matrix)
+    {
+        var entries = (ImportanceEntry*)NativeMemory.AllocZeroed((nuint)(matrix.Entries.Count + 1), (nuint)sizeof(ImportanceEntry));
+        var next = entries;
+        foreach (var (name, (squares, counts)) in matrix.Entries)
+        {
+            var weights = (float*)NativeMemory.Alloc((nuint)squares.Length, sizeof(float));
+            for (var i = 0; i < squares.Length; i++)
+            {
+                weights[i] = squares[i] / counts[0];
+            }
+
+            *next++ = new ImportanceEntry { Name = Marshal.StringToCoTaskMemUTF8(name), Weights = weights, Length = (nuint)squares.Length };
+        }
+
+        return entries;
+    }
+
     [UnmanagedCallersOnly]
     private static void Silent(int level, nint text, nint data)
     {
     }
 
-    /// <summary><c>llama_model_quantize_params</c>, of which only the beginning is known by place, with room to spare.</summary>
-    [StructLayout(LayoutKind.Sequential, Size = 256)]
+    /// <summary><c>llama_model_quantize_params</c>, of which the beginning is known by place, with room to spare.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
     private struct Parameters
     {
+        [FieldOffset(0)]
         public int Threads;
+
+        [FieldOffset(4)]
         public int FileType;
+
+        [FieldOffset(24)]
+        public ImportanceEntry* Importance;
+    }
+
+    /// <summary><c>llama_model_imatrix_data</c>.</summary>
+    private struct ImportanceEntry
+    {
+        public nint Name;
+        public float* Weights;
+        public nuint Length;
     }
 }

@@ -20,4 +20,10 @@ if (args is ["llama.cpp-quantize", .. var quantize])
     return;
 }
 
+if (args is ["gguf-error", .. var compared])
+{
+    GgufError.Run(compared);
+    return;
+}
+
 BenchmarkSwitcher.FromAssembly(typeof(KernelBenchmarks).Assembly).Run(args, DefaultConfig.Instance.AddColumn(new ThroughputColumn()));

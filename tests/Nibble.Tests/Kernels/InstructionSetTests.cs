@@ -19,6 +19,8 @@ public class InstructionSetTests
     [InlineData(typeof(GptqKernelTests), QuantizationKernels.Variable, "vector")]
     [InlineData(typeof(BlockCodecTests), "DOTNET_EnableAVX2", "0")]
     [InlineData(typeof(BlockCodecTests), "DOTNET_EnableHWIntrinsic", "0")]
+    [InlineData(typeof(SearchSpecificationTests), "DOTNET_EnableAVX2", "0")]
+    [InlineData(typeof(SearchSpecificationTests), "DOTNET_EnableHWIntrinsic", "0")]
     public async Task KernelsAgreeWithoutAnInstructionSet(Type tests, string variable, string value)
     {
         using var process = Start("-class", tests.FullName!, (variable, value));

@@ -70,9 +70,10 @@ internal static class AffineSearch
             steps = Refit(x, w, grid, chosen[..groups], chosen[groups..], steps);
         }
 
+        var (squares, products) = (Lane.Zero, Lane.Zero);
         for (var group = 0; group < groups; group++)
         {
-            Write(x.Slice(group * grid.Length, grid.Length), grid, chosen[group] * best.Scale, chosen[groups + group] * best.Minimum);
+            Write(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, chosen[group] * best.Scale, chosen[groups + group] * best.Minimum, ref squares, ref products);
             for (var lane = 0; lane < SubBlocks.Lanes; lane++)
             {
                 scales[(SubBlocks.Lanes * group) + lane] = (byte)chosen[group][lane];
@@ -81,7 +82,8 @@ internal static class AffineSearch
         }
 
         SubBlocks.Join(x, grid.Length, codes);
-        return best;
+        var stretch = SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products));
+        return (SubBlocks.ToHalf(best.Scale * stretch), SubBlocks.ToHalf(best.Minimum * stretch));
     }
 
     /// <summary>The best whole numbers of steps around each sub-block's own scale and minimum.</summary>
@@ -163,13 +165,17 @@ internal static class AffineSearch
         return SubBlocks.FitsHalf(scale) && (mm == 0 || SubBlocks.FitsHalf(fittedMinimum)) ? (SubBlocks.ToHalf(scale), SubBlocks.ToHalf(fittedMinimum)) : steps;
     }
 
-    /// <summary>Puts codes in the place of values.</summary>
-    private static void Write(Span<Lane> x, AffineGrid grid, Lane scale, Lane minimum)
+    /// <summary>Puts codes in the place of values, and adds up the values' squares and their products with what the codes stand for.</summary>
+    private static void Write(Span<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, Lane scale, Lane minimum, ref Lane squares, ref Lane products)
     {
         var (inverse, last) = (SubBlocks.Reciprocal(scale), Vector256.Create((float)grid.LastCode));
-        foreach (ref var value in x)
+        for (var i = 0; i < x.Length; i++)
         {
-            value = SubBlocks.Code(value + minimum, inverse, Lane.Zero, last);
+            var code = SubBlocks.Code(x[i] + minimum, inverse, Lane.Zero, last);
+            var weighted = x[i] * w[i];
+            squares = Vector256.FusedMultiplyAdd(weighted, x[i], squares);
+            products = Vector256.FusedMultiplyAdd(weighted, (code * scale) - minimum, products);
+            x[i] = code;
         }
     }
 }

@@ -12,7 +12,7 @@ internal sealed record SymmetricGrid(int Zero, int ZeroStep, ScaleTries Tries);
 /// <summary>Finds the step, scales and codes of a super-block that leave little weighted squared error.</summary>
 /// <remarks>
 /// As <see cref="AffineSearch"/> without minimums: sub-blocks are fitted apart, the largest scale gives the step, each sub-block takes the best
-/// whole number around its own scale, the step is fitted to those, and the choice is made once more.
+/// whole number around its own scale, the step is fitted to those, the choice is made once more, and the step is stretched.
 /// </remarks>
 internal static class SymmetricSearch
 {
@@ -69,12 +69,18 @@ internal static class SymmetricSearch
         }
 
         var zero = Vector256.Create((float)grid.Zero);
+        var (squares, products) = (Lane.Zero, Lane.Zero);
         for (var group = 0; group < Groups; group++)
         {
-            var inverse = SubBlocks.Reciprocal(chosen[group] * best);
-            foreach (ref var value in x.Slice(group * Length, Length))
+            var scale = chosen[group] * best;
+            var inverse = SubBlocks.Reciprocal(scale);
+            for (var i = group * Length; i < (group + 1) * Length; i++)
             {
-                value = SubBlocks.Code(value, inverse, -zero, zero - Lane.One) + zero;
+                var code = SubBlocks.Code(x[i], inverse, -zero, zero - Lane.One);
+                var weighted = x[i] * w[i];
+                squares = Vector256.FusedMultiplyAdd(weighted, x[i], squares);
+                products = Vector256.FusedMultiplyAdd(weighted, code * scale, products);
+                x[i] = code + zero;
             }
 
             for (var lane = 0; lane < SubBlocks.Lanes; lane++)
@@ -84,7 +90,7 @@ internal static class SymmetricSearch
         }
 
         SubBlocks.Join(x, Length, codes);
-        return best;
+        return SubBlocks.ToHalf(best * SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products)));
     }
 
     /// <summary>The best whole number of steps around each sub-block's own scale.</summary>

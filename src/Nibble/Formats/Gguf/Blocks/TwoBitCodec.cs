@@ -12,7 +12,7 @@ internal sealed class TwoBitCodec : IWeightedCodec
     private const int MinimumOffset = 82;
 
     /// <summary>What a block can hold.</summary>
-    public static AffineGrid Grid { get; } = new(SubBlock, LastCode: 3, LastStep: 15, new ScaleTries(First: -1, Step: 0.2f, Tries: 11));
+    public static AffineGrid Grid { get; } = new(SubBlock, LastCode: 3, LastStep: 15, new ScaleTries(First: -1, Step: 0.15f, Tries: 15));
 
     public GgufType Type => GgufType.Q2_K;
 

@@ -23,13 +23,19 @@ internal static class WeightedBlocks
         for (var start = 0; start < values.Length; start += Group)
         {
             Take(values, weights, start, x, w);
-            var scales = Round(SymmetricFit.Find(x, w, zero, bits == 4 ? FourBits : FiveBits));
-            var inverse = SubBlocks.Reciprocal(scales);
-            foreach (ref var value in x)
+            var fit = SymmetricFit.Find(x, w, zero, bits == 4 ? FourBits : FiveBits);
+            var inverse = SubBlocks.Reciprocal(fit);
+            var (squares, products) = (Lane.Zero, Lane.Zero);
+            for (var i = 0; i < Length; i++)
             {
-                value = SubBlocks.Code(value, inverse, -middle, middle - Lane.One) + middle;
+                var code = SubBlocks.Code(x[i], inverse, -middle, middle - Lane.One);
+                var weighted = x[i] * w[i];
+                squares = Vector256.FusedMultiplyAdd(weighted, x[i], squares);
+                products = Vector256.FusedMultiplyAdd(weighted, code * fit, products);
+                x[i] = code + middle;
             }
 
+            var scales = Round(fit * SubBlocks.Stretch(squares, products));
             SubBlocks.Join(x, Length, codes);
             for (var lane = 0; lane < SubBlocks.Lanes && !blocks.IsEmpty; lane++, blocks = blocks[blockBytes..])
             {
@@ -50,13 +56,19 @@ internal static class WeightedBlocks
         {
             Take(values, weights, start, x, w);
             var fit = AffineFit.Find(x, w, steps, bits == 4 ? FourBits : FiveBits, belowZero: false);
-            var (scales, minimums) = (Round(fit.Scale), Round(fit.Minimum));
-            var inverse = SubBlocks.Reciprocal(scales);
-            foreach (ref var value in x)
+            var inverse = SubBlocks.Reciprocal(fit.Scale);
+            var (squares, products) = (Lane.Zero, Lane.Zero);
+            for (var i = 0; i < Length; i++)
             {
-                value = SubBlocks.Code(value - minimums, inverse, Lane.Zero, Vector256.Create((float)steps));
+                var code = SubBlocks.Code(x[i] - fit.Minimum, inverse, Lane.Zero, Vector256.Create((float)steps));
+                var weighted = x[i] * w[i];
+                squares = Vector256.FusedMultiplyAdd(weighted, x[i], squares);
+                products = Vector256.FusedMultiplyAdd(weighted, (code * fit.Scale) + fit.Minimum, products);
+                x[i] = code;
             }
 
+            var stretch = SubBlocks.Stretch(squares, products);
+            var (scales, minimums) = (Round(fit.Scale * stretch), Round(fit.Minimum * stretch));
             SubBlocks.Join(x, Length, codes);
             for (var lane = 0; lane < SubBlocks.Lanes && !blocks.IsEmpty; lane++, blocks = blocks[blockBytes..])
             {

@@ -45,7 +45,8 @@ internal static class SuperBlockSpecification
             (scales[i / grid.Length], minimums[i / grid.Length]) = ((int)scale, (int)minimum);
         }
 
-        return best;
+        var stretch = Stretch(values, weights, i => i / grid.Length % Lanes, i => (codes[i] * (scales[i / grid.Length] * best.Scale)) - (minimums[i / grid.Length] * best.Minimum));
+        return ((float)(Half)(best.Scale * stretch), (float)(Half)(best.Minimum * stretch));
     }
 
     public static float Symmetric(float[] values, float[] weights, SymmetricGrid grid, int[] scales, int[] codes)
@@ -87,7 +88,20 @@ internal static class SuperBlockSpecification
             scales[i / Length] = (int)scale;
         }
 
-        return best;
+        return (float)(Half)(best * Stretch(values, weights, i => i / Length % Lanes, i => (codes[i] - grid.Zero) * (scales[i / Length] * best)));
+    }
+
+    /// <summary>By what a scale is to be multiplied, so that six tenths of what least squares take off the values' length are given back.</summary>
+    public static float Stretch(float[] x, float[] w, Func<int, int> lane, Func<int, float> decoded)
+    {
+        var (squares, products) = (new float[Lanes], new float[Lanes]);
+        for (var i = 0; i < x.Length; i++)
+        {
+            squares[lane(i)] = MathF.FusedMultiplyAdd(x[i] * w[i], x[i], squares[lane(i)]);
+            products[lane(i)] = MathF.FusedMultiplyAdd(x[i] * w[i], decoded(i), products[lane(i)]);
+        }
+
+        return Sum(products) > 0 ? Math.Clamp(1 + (0.6f * ((Sum(squares) / Sum(products)) - 1)), 1, 1.1f) : 1;
     }
 
     public static (float Scale, float Minimum, float MeanCode) AffineSub(float[] x, float[] w, int lastCode, ScaleTries tries, bool belowZero)
