@@ -96,6 +96,7 @@ internal static class NibbleProgram
         ImportCommand.Create(host),
         VerifyCommand.Create(host),
         BenchCommand.Create(host),
+        ImatrixCommand.Create(host),
         QuantizeCommand.Create(host),
         new HelpOption(),
         new VersionOption(),

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Formats.Gguf;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
 
@@ -11,11 +13,53 @@ internal static class CommonOptions
 
     public static Argument<string> ModelOrArtifact() => new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face folder, or a folder that ptq, qat or compare wrote." };
 
-    public static Option<string> Recipe() => new("--recipe", "-r")
+    public static Option<string?> Recipe() => new("--recipe", "-r")
     {
         Description = "A preset such as w4a16-g32 (weights 4 bit, activations 16 bit, groups of 32), w8a8, w8a8-static, w4a8-g32, or a YAML or JSON file.",
-        Required = true,
     };
+
+    public static Option<RecipeTarget?> Target() => new("--target")
+    {
+        Description = $"The format to quantize for, whose blocks are simulated: {string.Join(", ", RecipeTarget.Names)}. With --recipe, that says how codes are chosen and trained.",
+        CustomParser = result =>
+        {
+            try
+            {
+                return RecipeTarget.Parse(result.Tokens[0].Value);
+            }
+            catch (NibbleException exception)
+            {
+                result.AddError(exception.Message);
+                return null;
+            }
+        },
+    };
+
+    /// <summary>Lets a command go on only where at least one of a recipe and a target is given.</summary>
+    public static void RequireRecipeOrTarget(Command command, Option<string?> recipe, Option<RecipeTarget?> target) => command.Validators.Add(result =>
+    {
+        if (result.GetResult(recipe) is null && result.GetResult(target) is null)
+        {
+            result.AddError("Give a --recipe, a --target, or both.");
+        }
+    });
+
+    /// <summary>The recipe that the two options ask for.</summary>
+    /// <param name="recipe">The value of <see cref="Recipe"/>.</param>
+    /// <param name="target">The value of <see cref="Target"/>.</param>
+    /// <param name="model">The folder of the model that it is for.</param>
+    public static Recipe LoadRecipe(string? recipe, RecipeTarget? target, string model)
+    {
+        var given = recipe is null ? null : RecipeFile.Load(recipe);
+        if (target is null)
+        {
+            return given!;
+        }
+
+        LoadedModel.RequireFloat(model);
+        using var checkpoint = LlamaCheckpoint.Open(model);
+        return target.Apply(given, LlamaCheckpoint.LinearLayers(checkpoint.Config));
+    }
 
     public static Option<string> Output() => new("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
 

@@ -28,6 +28,10 @@ internal static class ExportCommand
             "--type",
             "gguf: how matrices are stored: f32, f16 or bf16 for all; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for those that have codes, which it must hold. When not given, the smallest type that holds a matrix's codes, and float matrices as they are.",
             GgufExporter.Types);
+        var embeddings = CommonOptions.GgufType(
+            "--embeddings",
+            "gguf: what the embedding and the head are rounded to where they have no codes, such as q8_0 or q6_k; as --type says when not given.",
+            GgufExporter.EmbeddingTypes);
         var inline = new Option<int?>("--inline-megabytes")
         {
             Description = $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not given.",
@@ -38,7 +42,7 @@ internal static class ExportCommand
         };
         accuracy.AcceptOnlyFromAmong("1", "4");
         var json = CommonOptions.Json();
-        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, inline, accuracy, json };
+        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, embeddings, inline, accuracy, json };
         command.Validators.Add(result =>
         {
             if (result.GetResult(format)?.Tokens is not [{ Value: var to }])
@@ -46,9 +50,9 @@ internal static class ExportCommand
                 return;
             }
 
-            if (to != Gguf && result.GetResult(type) is { Implicit: false })
+            foreach (var option in ((Option[])[type, embeddings]).Where(option => to != Gguf && result.GetResult(option) is { Implicit: false }))
             {
-                result.AddError($"--type is one of GGUF's, but --to is {to}, which writes codes as they are.");
+                result.AddError($"{option.Name} is one of GGUF's, but --to is {to}, which writes codes as they are.");
             }
 
             foreach (var option in ((Option[])[inline, accuracy]).Where(option => to != OnnxExport.Format && result.GetResult(option) is { Implicit: false }))
@@ -65,7 +69,7 @@ internal static class ExportCommand
             var source = parsed.GetValue(model)!;
             var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
                 : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes, (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32))
-                : host.WithProgress(progress => GgufExporter.Run(source, path, parsed.GetValue(type), progress, host.Cancellation));
+                : host.WithProgress(progress => GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
             Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
         });

@@ -73,7 +73,7 @@ internal static class GenerateCommand
         if (engine == LlamaCppEngine.EngineName)
         {
             var gguf = Path.Combine(folder, "model.gguf");
-            GgufExporter.Run(model, gguf, type: null, progress: null, cancellation);
+            GgufExporter.Run(model, gguf, type: null, embeddings: null, progress: null, cancellation);
             return new ExportedFile(gguf, engine);
         }
 

@@ -10,10 +10,10 @@ internal static class ImportCommand
 {
     public static Command Create(CommandHost host)
     {
-        var checkpoint = new Argument<string>("CHECKPOINT") { Description = "The folder of a GPTQ (version 1 or 2) or AWQ (GEMM) checkpoint." };
-        var output = new Option<string>("--output", "-o") { Description = "The artifact's folder; it must not exist yet.", Required = true };
+        var checkpoint = new Argument<string>("CHECKPOINT") { Description = "The folder of a GPTQ (version 1 or 2) or AWQ (GEMM) checkpoint, or a GGUF file." };
+        var output = new Option<string>("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
         var json = CommonOptions.Json();
-        var command = new Command("import", "Read a GPTQ or AWQ checkpoint as an artifact, code for code, to evaluate it, compare it or export it again.") { checkpoint, output, json };
+        var command = new Command("import", "Read a GPTQ or AWQ checkpoint or a GGUF file as an artifact, code for code, to evaluate it, compare it or export it again.") { checkpoint, output, json };
         command.SetAction(parsed =>
         {
             var folder = parsed.GetValue(output)!;

@@ -20,6 +20,7 @@ internal static class PtqCommand
         var usual = new PtqSettings();
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
+        var target = CommonOptions.Target();
         var data = new Option<string?>("--data", "-d") { Description = "Calibration text, or the word self to let the model write it; needed when the recipe looks at activations." };
         var output = CommonOptions.Output();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
@@ -33,14 +34,18 @@ internal static class PtqCommand
         var json = CommonOptions.Json();
         var command = new Command("ptq", "Quantize a trained model without training it, one block at a time; run it again to go on where it was stopped.")
         {
-            model, recipe, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
+            model, recipe, target, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };
+        CommonOptions.RequireRecipeOrTarget(command, recipe, target);
         command.SetAction(parsed =>
         {
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
-            var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
+            CommandHost.StartTorch(parsed.GetValue(threads));
+            TorchRuntime.Device(parsed.GetValue(device)!);
+            var source = parsed.GetValue(model)!;
+            var rules = CommonOptions.LoadRecipe(parsed.GetValue(recipe), parsed.GetValue(target), source);
             rules = rules with
             {
                 Ptq = rules.Ptq with
@@ -49,9 +54,6 @@ internal static class PtqCommand
                     SequenceLength = parsed.GetValue(length) ?? rules.Ptq.SequenceLength,
                 },
             };
-            CommandHost.StartTorch(parsed.GetValue(threads));
-            TorchRuntime.Device(parsed.GetValue(device)!);
-            var source = parsed.GetValue(model)!;
             LoadedModel.RequireFloat(source);
             var options = new PtqOptions(source, rules, folder)
             {

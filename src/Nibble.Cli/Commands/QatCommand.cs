@@ -16,6 +16,7 @@ internal static class QatCommand
     {
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
+        var target = CommonOptions.Target();
         var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents. Or the word self to let the float model write it.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
@@ -33,21 +34,23 @@ internal static class QatCommand
         var json = CommonOptions.Json();
         var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to go on where it was stopped.")
         {
-            model, recipe, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
+            model, recipe, target, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
         };
+        CommonOptions.RequireRecipeOrTarget(command, recipe, target);
         command.SetAction(parsed =>
         {
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
-            var rules = RecipeFile.Load(parsed.GetValue(recipe)!);
             CommandHost.StartTorch(parsed.GetValue(threads));
             if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
             {
                 throw new NibbleException($"qat cannot train on {parsed.GetValue(device)} yet: its quantizers are on the CPU; leave --device away");
             }
 
-            using var loaded = LoadedModel.OpenToTrain(parsed.GetValue(model)!, rules);
+            var source = parsed.GetValue(model)!;
+            var rules = CommonOptions.LoadRecipe(parsed.GetValue(recipe), parsed.GetValue(target), source);
+            using var loaded = LoadedModel.OpenToTrain(source, rules);
             var settings = rules.Qat with
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,

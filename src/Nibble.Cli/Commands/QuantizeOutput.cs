@@ -8,18 +8,18 @@ namespace Nibble.Cli.Commands;
 /// <summary>What <c>ptq</c> and <c>qat</c> do alike: refuse an existing output early, say what was written.</summary>
 internal static class QuantizeOutput
 {
-    /// <summary>Refuses an output folder that exists, before hours are spent on what could not be written.</summary>
+    /// <summary>Refuses an output that exists, before hours are spent on what could not be written.</summary>
     /// <exception cref="NibbleException">Something stands at the path, or it is empty.</exception>
     public static void RequireAbsent(string folder)
     {
         if (folder.Length == 0)
         {
-            throw new NibbleException("the output folder's name is empty; give one with -o");
+            throw new NibbleException("the output's name is empty; give one with -o");
         }
 
         if (Directory.Exists(folder) || File.Exists(folder))
         {
-            throw new NibbleException($"{folder}: the output folder exists already; give another with -o, or delete it first");
+            throw new NibbleException($"{folder}: the output {(File.Exists(folder) ? "file" : "folder")} exists already; give another with -o, or delete it first");
         }
     }
 

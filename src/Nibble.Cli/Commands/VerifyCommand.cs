@@ -22,7 +22,7 @@ internal static class VerifyCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = CommonOptions.ModelOrArtifact();
+        var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file, which is simulated and run as it is." };
         var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For a classifier, lines 'text TAB class'.", Required = true };
         var engine = new Option<string>("--engine") { Description = "The engine: llama.cpp or onnxruntime.", DefaultValueFactory = _ => LlamaCpp };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
@@ -53,9 +53,15 @@ internal static class VerifyCommand
                 }
             }
 
-            if (result.GetResult(type) is { Implicit: false } && result.GetResult(file) is { Implicit: false })
+            var given = result.GetResult(model)?.Tokens is [{ Value: var path }] && IsGguf(path);
+            if (result.GetResult(type) is { Implicit: false } && (given || result.GetResult(file) is { Implicit: false }))
             {
-                result.AddError("--type says how to export, but --file is exported already.");
+                result.AddError($"--type says how to export, but {(given ? "a GGUF file" : "--file")} is exported already.");
+            }
+
+            if (given && (result.GetResult(file) is { Implicit: false } || result.GetResult(engine)?.Tokens is [{ Value: OnnxRuntime }]))
+            {
+                result.AddError("A GGUF file is run in llama.cpp as it is: leave --file and --engine out, or give the folder of the model that it was made from.");
             }
         });
         command.SetAction(parsed =>
@@ -63,20 +69,27 @@ internal static class VerifyCommand
             var name = parsed.GetValue(engine)!;
             var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             CommandHost.StartTorch(parsed.GetValue(threads));
-            var source = parsed.GetValue(model)!;
-            if (IsEncoder(source))
+            if (IsEncoder(parsed.GetValue(model)!))
             {
-                return VerifyEncoder(source);
+                return VerifyEncoder(parsed.GetValue(model)!);
             }
 
-            using var loaded = LoadedModel.Open(source);
-            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
-            var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
-            var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
             var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
             try
             {
-                var (path, notes) = parsed.GetValue(file) is { } exported ? (exported, []) : Export(host, name, source, temporary.FullName, parsed.GetValue(type));
+                var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
+                if (IsGguf(source))
+                {
+                    exported = source;
+                    source = Path.Combine(temporary.FullName, Path.GetFileNameWithoutExtension(exported));
+                    CheckpointImporter.Run(exported, source);
+                }
+
+                using var loaded = LoadedModel.Open(source);
+                var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+                var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
+                var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
+                var (path, notes) = exported is not null ? (exported, []) : Export(host, name, source, temporary.FullName, parsed.GetValue(type));
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, path, length, cores) : new OnnxRuntimeEngine(path, cores);
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
@@ -117,6 +130,8 @@ internal static class VerifyCommand
         return command;
     }
 
+    private static bool IsGguf(string path) => path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) && !Directory.Exists(path);
+
     /// <summary>Whether a folder's configuration is an encoder's; what is no folder of a model is refused where it is opened.</summary>
     private static bool IsEncoder(string folder)
     {
@@ -129,7 +144,7 @@ internal static class VerifyCommand
         if (engine == LlamaCpp)
         {
             var gguf = Path.Combine(folder, "model.gguf");
-            return (gguf, GgufExporter.Run(model, gguf, type, progress: null, host.Cancellation).Notes);
+            return (gguf, GgufExporter.Run(model, gguf, type, embeddings: null, progress: null, host.Cancellation).Notes);
         }
 
         var onnx = Path.Combine(folder, "model.onnx");

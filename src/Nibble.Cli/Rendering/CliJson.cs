@@ -114,9 +114,15 @@ internal sealed record VerifyDocument(
 }
 
 /// <summary>What <c>quantize --json</c> prints.</summary>
-internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, double Seconds, long PeakBytes)
+internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
     public const string CurrentSchema = "nibble.gguf/1";
+}
+
+/// <summary>What <c>imatrix --json</c> prints.</summary>
+internal sealed record ImatrixDocument(string Schema, string Model, string Data, string Output, int Matrices, int Windows, int Context, double Seconds)
+{
+    public const string CurrentSchema = "nibble.imatrix/1";
 }
 
 /// <summary>How the documents are written.</summary>
@@ -137,4 +143,5 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
 [JsonSerializable(typeof(GgufDocument))]
 [JsonSerializable(typeof(BenchDocument))]
 [JsonSerializable(typeof(BenchSample))]
+[JsonSerializable(typeof(ImatrixDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

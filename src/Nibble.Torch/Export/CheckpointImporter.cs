@@ -9,21 +9,26 @@ namespace Nibble.Torch.Export;
 
 /// <summary>What an import read.</summary>
 /// <param name="Model">What the model is called.</param>
-/// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c> or <c>awq</c>.</param>
-/// <param name="Layers">Quantized layers.</param>
-/// <param name="Bytes">Bytes of the artifact's tensors.</param>
+/// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c> or <c>gguf</c>.</param>
+/// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
+/// <param name="Bytes">Bytes of the tensors that were written.</param>
 /// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>
 public sealed record ImportResult(string Model, string Format, int Layers, long Bytes, IReadOnlyList<string> Notes);
 
-/// <summary>Reads GPTQ and AWQ checkpoints as artifacts, code for code.</summary>
+/// <summary>Reads GPTQ and AWQ checkpoints and GGUF files as artifacts, code for code.</summary>
 public static class CheckpointImporter
 {
     /// <summary>Imports a checkpoint.</summary>
-    /// <param name="checkpoint">The checkpoint's folder.</param>
-    /// <param name="folder">The folder of the artifact to create.</param>
+    /// <param name="checkpoint">The checkpoint's folder, or a GGUF file.</param>
+    /// <param name="folder">The folder of the artifact to create; of a float checkpoint where a GGUF file holds no codes.</param>
     /// <exception cref="NibbleException">The checkpoint is missing, broken or of another format, or the folder exists already.</exception>
     public static ImportResult Run(string checkpoint, string folder)
     {
+        if (File.Exists(checkpoint))
+        {
+            return GgufImporter.Run(checkpoint, folder);
+        }
+
         var (model, format, notes) = Read(checkpoint);
         var imported = model with { Provenance = model.Provenance with { Version = Conversion.Version } };
         QuantizedModelFile.Save(imported, folder);
@@ -50,7 +55,7 @@ public static class CheckpointImporter
     {
         if (!Directory.Exists(checkpoint))
         {
-            throw new NibbleException($"There is no folder {checkpoint}.");
+            throw new NibbleException($"There is no folder or file {checkpoint}.");
         }
 
         var path = Path.Combine(checkpoint, Checkpoint.ConfigName);

@@ -13,14 +13,15 @@ internal abstract class ExportSource : IDisposable
     protected ExportSource(string folder, string configJson)
     {
         Folder = folder;
+        Name = ImportedConfig.NameIn(configJson) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
         Config = LlamaConfig.Parse(configJson, Path.Combine(folder, Checkpoint.ConfigName));
     }
 
     /// <summary>The model's folder, which holds its tokenizer too.</summary>
     public string Folder { get; }
 
-    /// <summary>What the model is called: the name of its folder.</summary>
-    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+    /// <summary>What the model is called: as the file was that it was imported from, otherwise like its folder.</summary>
+    public string Name { get; }
 
     /// <summary>The model's shape.</summary>
     public LlamaConfig Config { get; }

@@ -2,7 +2,7 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.Gguf;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Export;
 
@@ -26,6 +26,10 @@ public static class GgufExporter
     public static IReadOnlyList<GgufType> Types { get; } =
         [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q8_0, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0, GgufType.TQ2_0, GgufType.TQ1_0];
 
+    /// <summary>The types that the embedding and the head can be asked for.</summary>
+    public static IReadOnlyList<GgufType> EmbeddingTypes { get; } =
+        [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q8_0, GgufType.Q6_K, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0];
+
     /// <summary>Exports a model.</summary>
     /// <param name="model">The folder of an artifact or of a float checkpoint.</param>
     /// <param name="path">The file to write; one that exists is replaced.</param>
@@ -33,10 +37,11 @@ public static class GgufExporter
     /// The type of matrices: a float type for all of them; a block type for those that have codes, which it must hold; null for the
     /// smallest that holds each one's codes, and for float matrices the type they are stored in.
     /// </param>
+    /// <param name="embeddings">The type that embedding and head are rounded to where they have no codes; null for what <paramref name="type"/> says.</param>
     /// <param name="progress">Told after each tensor.</param>
     /// <param name="cancellation">Stops between tensors.</param>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that the file cannot hold.</exception>
-    public static ExportResult Run(string model, string path, GgufType? type, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    public static ExportResult Run(string model, string path, GgufType? type, GgufType? embeddings = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(path);
         using var source = ExportSource.Open(model);
@@ -51,7 +56,7 @@ public static class GgufExporter
             throw new NibbleException($"{model}: a float model has no codes that {wanted} could hold; export it as {nameof(GgufType.F16)} and quantize that file, or quantize the model with nibble ptq or qat first");
         }
 
-        var plans = GgufNames.Of(source.Config).Select(name => Plan(source, name, type)).ToList();
+        var plans = GgufNames.Of(source.Config).Select(name => Plan(source, name, type, embeddings)).ToList();
         notes.AddRange(Describe(plans));
         var metadata = GgufMetadata.Of(source.Name, source.Config, Mostly(plans)).Concat(GgufTokenizer.Read(source.Folder, source.Config.VocabularySize)).ToList();
         var tensors = new List<GgufTensor>();
@@ -66,9 +71,9 @@ public static class GgufExporter
             }));
         }
 
-        if (RotaryFactors(source.Config) is { } factors)
+        if (GgufMetadata.RotaryFactors(source.Config) is { } factors)
         {
-            tensors.Add(new GgufTensor("rope_freqs.weight", GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
+            tensors.Add(new GgufTensor(GgufNames.RotaryFactors, GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
         }
 
         GgufWriter.Write(path, metadata, tensors);
@@ -80,7 +85,7 @@ public static class GgufExporter
 
     private sealed record TensorPlan(GgufTensorName Name, GgufType Type, ExactBlocks? Blocks, bool Ragged);
 
-    private static TensorPlan Plan(ExportSource source, GgufTensorName name, GgufType? type)
+    private static TensorPlan Plan(ExportSource source, GgufTensorName name, GgufType? type, GgufType? embeddings)
     {
         if (name.Shape.Length == 1)
         {
@@ -89,6 +94,13 @@ public static class GgufExporter
 
         if (source.Codes(name.Source) is not { } codes)
         {
+            if (embeddings is { } rounded && (name.Source == LlamaCheckpoint.EmbeddingName || name.Source == LlamaCheckpoint.HeadName + ".weight"))
+            {
+                return name.Shape[1] % rounded.BlockSize() == 0
+                    ? new TensorPlan(name, rounded, null, Ragged: false)
+                    : throw new NibbleException($"{source.Folder}: the rows of {name.Name} have {name.Shape[1]} values, which are not whole blocks of {rounded} ({rounded.BlockSize()}); give another type for embeddings");
+            }
+
             var stored = source.StoredAs(name.Source) switch { ElementType.F32 => GgufType.F32, ElementType.F16 => GgufType.F16, _ => GgufType.BF16 };
             return new TensorPlan(name, type is { } wanted && wanted.IsFloat() ? wanted : stored, null, Ragged: false);
         }
@@ -126,7 +138,6 @@ public static class GgufExporter
             return;
         }
 
-        var type = plan.Type switch { GgufType.F32 => ElementType.F32, GgufType.F16 => ElementType.F16, _ => ElementType.BF16 };
         var chunk = Math.Clamp(ChunkValues / columns, 1, rows);
         var values = new float[chunk * columns];
         for (var row = 0L; row < rows; row += chunk)
@@ -144,7 +155,7 @@ public static class GgufExporter
                 }
             }
 
-            stream.Write(type.ToBytes(values.AsSpan(0, (int)(count * columns))));
+            stream.Write(GgufBlocks.Quantize(plan.Type, values.AsSpan(0, (int)(count * columns))));
         }
     }
 
@@ -195,16 +206,4 @@ public static class GgufExporter
         .OrderByDescending(group => group.Any(plan => plan.Blocks is not null))
         .ThenByDescending(group => group.Sum(plan => plan.Name.Shape[0] * plan.Name.Shape[1]))
         .First().Key;
-
-    /// <summary>By what llama.cpp divides each rotary frequency of a model whose long wavelengths are stretched more than its short ones.</summary>
-    private static float[]? RotaryFactors(LlamaConfig config)
-    {
-        if (config.RotaryScaling is not { OriginalContext: > 0 })
-        {
-            return null;
-        }
-
-        var plain = config with { RotaryScaling = null };
-        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(RotaryTable.Frequency(plain, pair) / RotaryTable.Frequency(config, pair)))];
-    }
 }

@@ -44,4 +44,16 @@ internal static class GgufMetadata
             yield return new($"{architecture}.rope.scaling.factor", GgufValue.Of((float)linear.Factor));
         }
     }
+
+    /// <summary>By what llama.cpp divides each rotary frequency of a model whose long wavelengths are stretched more than its short ones.</summary>
+    public static float[]? RotaryFactors(LlamaConfig config)
+    {
+        if (config.RotaryScaling is not { OriginalContext: > 0 })
+        {
+            return null;
+        }
+
+        var plain = config with { RotaryScaling = null };
+        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(RotaryTable.Frequency(plain, pair) / RotaryTable.Frequency(config, pair)))];
+    }
 }

@@ -27,11 +27,27 @@ internal sealed record GgufTensorName(string Source, string Name, long[] Shape, 
         var (head, inside) = Math.DivRem(row, size);
         return (head * size) + (inside % 2 * (size / 2)) + (inside / 2);
     }
+
+    /// <summary>The row of the file that stands in a row of the checkpoint: the reverse of <see cref="SourceRow"/>.</summary>
+    public long FileRow(long row)
+    {
+        if (Heads == 0)
+        {
+            return row;
+        }
+
+        var size = Shape[0] / Heads;
+        var (head, inside) = Math.DivRem(row, size);
+        return (head * size) + (inside % (size / 2) * 2) + (inside / (size / 2));
+    }
 }
 
 /// <summary>The tensors of a decoder in the order in which llama.cpp writes them.</summary>
 internal static class GgufNames
 {
+    /// <summary>By what llama.cpp divides each rotary frequency; only models whose long wavelengths are stretched more than their short ones have it.</summary>
+    public const string RotaryFactors = "rope_freqs.weight";
+
     private static readonly Dictionary<string, string> InBlock = new(StringComparer.Ordinal)
     {
         ["input_layernorm"] = "attn_norm",

@@ -142,6 +142,18 @@ public sealed class LlamaCheckpoint : IDisposable
         }
     }
 
+    /// <summary>The names of a model's linear layers, its head included, and the length of their rows.</summary>
+    public static IReadOnlyList<(string Name, int Columns)> LinearLayers(LlamaConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        var inside = BlockTensors(config).Where(tensor => tensor.Shape.Length == 2).ToList();
+        return
+        [
+            .. Enumerable.Range(0, config.Layers).SelectMany(index => inside.Select(tensor => (BlockPrefix(index) + tensor.Name[..^".weight".Length], (int)tensor.Shape[1]))),
+            (HeadName, config.HiddenSize),
+        ];
+    }
+
     /// <summary>The names of a block's tensors inside it, and their shapes.</summary>
     internal static IReadOnlyList<(string Name, long[] Shape)> BlockTensors(LlamaConfig config)
     {

@@ -150,7 +150,7 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
-    public Task An_output_without_a_name() => Refuses(["ptq", folder.Model, "-r", "w4a16-g32", "-o", string.Empty], "the output folder's name is empty");
+    public Task An_output_without_a_name() => Refuses(["ptq", folder.Model, "-r", "w4a16-g32", "-o", string.Empty], "the output's name is empty");
 
     [Theory]
     [InlineData("ptq")]

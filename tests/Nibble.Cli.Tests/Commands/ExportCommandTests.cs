@@ -67,6 +67,59 @@ public sealed class ExportCommandTests : IDisposable
         await CommandRun.Succeeds("generate", folder.At("artifact"), "--prompt", "Once", "--max-tokens", "2");
     }
 
+    [Theory]
+    [InlineData("w8a16-g32-sym", null)]
+    [InlineData("w5a16-g32", null)]
+    [InlineData("w4a16-g32-sym", null)]
+    [InlineData("w4a16-g32", null)]
+    [InlineData("w4a16-g32", "q5_0")]
+    [InlineData("w4a16-g32-sym", "q8_0")]
+    [InlineData("w3a16-g64", null)]
+    [InlineData("w2a16-g32-stretched", null)]
+    [InlineData("wta16-g256", null)]
+    [InlineData("wta16-g256", "tq1_0")]
+    [InlineData(null, null)]
+    public async Task A_gguf_file_comes_back_as_it_was(string? recipe, string? type)
+    {
+        var model = BuiltInModel.Folder;
+        if (recipe is not null)
+        {
+            await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--output", folder.At("quantized"));
+            model = folder.At("quantized");
+        }
+
+        string[] asked = type is null ? [] : ["--type", type];
+        await CommandRun.Succeeds(["export", model, "--to", "gguf", "-o", folder.At("first.gguf"), .. asked]);
+        var imported = await CommandRun.Succeeds("import", folder.At("first.gguf"), "-o", folder.At("imported"), "--json");
+        await CommandRun.Succeeds(["export", folder.At("imported"), "--to", "gguf", "-o", folder.At("second.gguf"), .. asked]);
+
+        Assert.Equal((recipe is null ? 0 : 21, "gguf"), (imported.Json.GetProperty("layers").GetInt32(), imported.Json.GetProperty("format").GetString()));
+        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
+        string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];
+        var (before, after) = (await CommandRun.Succeeds(["eval", model, .. score]), await CommandRun.Succeeds(["eval", folder.At("imported"), .. score]));
+        Assert.Equal(before.Json.GetProperty("perplexity").GetDouble(), after.Json.GetProperty("perplexity").GetDouble(), 0.002);
+    }
+
+    [Fact]
+    public async Task A_gguf_file_that_another_tool_made_is_read_and_runs_the_same()
+    {
+        // Made by llama.cpp's converter: with names, tokens and metadata that nobody here chose.
+        var run = await CommandRun.Succeeds("import", SharedData.Require("stories260K/stories260K.gguf"), "-o", folder.At("stories"));
+        Assert.Contains("the folder is a float checkpoint", run.Output, StringComparison.Ordinal);
+        var score = await CommandRun.Succeeds("eval", folder.At("stories"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--threads", "1", "--json");
+        Assert.Equal(3.7886, score.Json.GetProperty("perplexity").GetDouble(), 0.0005);
+
+        LlamaCpp.RequireFolder();
+        await CommandRun.Succeeds("quantize", SharedData.Require("stories260K/stories260K.gguf"), "--type", "q4_0", "-o", folder.At("q4.gguf"));
+        var verified = await CommandRun.Succeeds("verify", folder.At("q4.gguf"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal(("same", "q4"), (verified.Json.GetProperty("verdict").GetString(), verified.Json.GetProperty("model").GetString()));
+
+        var typed = await CommandRun.Of("verify", folder.At("q4.gguf"), "--data", "text", "--type", "q4_0");
+        var elsewhere = await CommandRun.Of("verify", folder.At("q4.gguf"), "--data", "text", "--engine", "onnxruntime");
+        Assert.Contains("a GGUF file is exported already", typed.Error, StringComparison.Ordinal);
+        Assert.Contains("A GGUF file is run in llama.cpp as it is", elsewhere.Error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Import_says_where_a_label_lies_and_what_is_no_checkpoint()
     {
@@ -144,6 +197,59 @@ public sealed class ExportCommandTests : IDisposable
         var libraries = LlamaCpp.RequireFolder();
         var exception = Assert.Throws<NibbleException>(() => LlamaCppEngine.Start(libraries, folder.Write("no.gguf", "GGUF"), 64, 1).Dispose());
         Assert.Contains("cannot load", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("gguf:q8_0", false)]
+    [InlineData("gguf:q5_1", false)]
+    [InlineData("gguf:q5_0", false)]
+    [InlineData("gguf:q4_1", false)]
+    [InlineData("gguf:q4_0", false)]
+    [InlineData("gguf:tq2_0", false)]
+    [InlineData("gguf:q4_0", true)]
+    [InlineData("gguf:tq2_0", true)]
+    public async Task What_was_quantized_or_trained_for_a_target_is_in_its_blocks_and_runs_the_same(string target, bool train)
+    {
+        string[] training = train ? ["--data", BuiltInModel.TrainingText, "--steps", "2"] : [];
+        await CommandRun.Succeeds([train ? "qat" : "ptq", BuiltInModel.Folder, "--target", target, "--output", folder.At("quantized"), "--threads", "1", .. training]);
+        var run = await CommandRun.Succeeds("export", folder.At("quantized"), "--to", "gguf", "-o", folder.At("model.gguf"), "--json");
+        Assert.Equal(21, run.Json.GetProperty("types").GetProperty(target["gguf:".Length..].ToUpperInvariant()).GetInt32());
+
+        LlamaCpp.RequireFolder();
+        var verified = await CommandRun.Succeeds("verify", folder.At("quantized"), "--file", folder.At("model.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
+    }
+
+    [Fact]
+    public async Task Embeddings_are_rounded_where_asked()
+    {
+        await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--target", "gguf:q4_0", "--output", folder.At("w4"));
+        await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("plain.gguf"));
+        var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("first.gguf"), "--embeddings", "q8_0", "--json");
+        Assert.Equal(1, run.Json.GetProperty("types").GetProperty("Q8_0").GetInt32());
+        Assert.True(new FileInfo(folder.At("first.gguf")).Length < new FileInfo(folder.At("plain.gguf")).Length);
+
+        // What is read from blocks of bytes rounds to the same bytes.
+        await CommandRun.Succeeds("import", folder.At("first.gguf"), "-o", folder.At("imported"));
+        await CommandRun.Succeeds("export", folder.At("imported"), "--to", "gguf", "-o", folder.At("second.gguf"), "--embeddings", "q8_0");
+        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
+
+        var elsewhere = await CommandRun.Of("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"), "--embeddings", "q8_0");
+        Assert.Contains("--embeddings is one of GGUF's, but --to is onnx", elsewhere.Error, StringComparison.Ordinal);
+        var ragged = await CommandRun.Of("export", SharedData.Require("stories260K"), "--to", "gguf", "-o", folder.At("ragged.gguf"), "--embeddings", "q6_k");
+        Assert.Contains("the rows of token_embd.weight have 64 values, which are not whole blocks of Q6_K (256)", ragged.Error, StringComparison.Ordinal);
+
+        LlamaCpp.RequireFolder();
+        var verified = await CommandRun.Succeeds("verify", folder.At("w4"), "--file", folder.At("first.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
+    }
+
+    [Fact]
+    public async Task Rows_that_a_target_cannot_hold_stay_float()
+    {
+        await CommandRun.Succeeds("ptq", SharedData.Require("stories260K"), "--recipe", "w4a16-g32-gptq", "--data", SharedData.Require("tinystories/train.txt"), "--windows", "4", "--target", "gguf:q4_0", "--output", folder.At("stories"));
+        var run = await CommandRun.Succeeds("export", folder.At("stories"), "--to", "gguf", "-o", folder.At("stories.gguf"), "--json");
+        Assert.Equal((30, 0), (run.Json.GetProperty("types").GetProperty("Q4_0").GetInt32(), run.Json.GetProperty("notes").GetArrayLength()));
     }
 
     [Theory]

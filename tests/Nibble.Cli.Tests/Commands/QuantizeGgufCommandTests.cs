@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Comparison;
-using Nibble.Cli.Engines;
 using Nibble.Formats.Gguf;
 using Nibble.Tests.Shared;
 
@@ -22,12 +21,11 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     [InlineData("q4_1", 3)]
     [InlineData("q4_0", 2)]
     [InlineData("bf16", 32)]
-    public async Task A_file_gets_the_types_and_bytes_that_llama_cpp_gives_it(string type, int fileType)
+    public async Task A_file_gets_the_types_and_bytes_that_llama_cpp_gives_it(string type, uint fileType)
     {
-        var libraries = LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--threads", "2");
-        QuantizeByLlamaCpp(libraries, folder.At("f16.gguf"), folder.At("theirs.gguf"), fileType);
+        LlamaCppQuantizer.Run(folder.At("f16.gguf"), folder.At("theirs.gguf"), fileType);
 
         using var ours = GgufFile.Open(folder.At("ours.gguf"));
         using var theirs = GgufFile.Open(folder.At("theirs.gguf"));
@@ -39,6 +37,71 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         }
 
         Assert.Equal(type is "q8_0" or "bf16" ? 0 : 1, ours.Tensors.Count(tensor => tensor.Type == GgufType.Q6_K));
+    }
+
+    /// <summary>The types are llama.cpp's, the codes are not; each matrix has no higher error.</summary>
+    [Theory]
+    [InlineData("q2_k")]
+    [InlineData("q3_k_m")]
+    [InlineData("q4_k_m")]
+    [InlineData("q5_k_s")]
+    [InlineData("q6_k")]
+    public async Task Super_blocks_have_no_more_error_than_llama_cpps(string type)
+    {
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"));
+        LlamaCppQuantizer.Run(folder.At("f16.gguf"), folder.At("theirs.gguf"), GgufMixture.Find(type)!.FileType);
+
+        using var source = GgufFile.Open(folder.At("f16.gguf"));
+        using var ours = GgufFile.Open(folder.At("ours.gguf"));
+        using var theirs = GgufFile.Open(folder.At("theirs.gguf"));
+        Assert.Equal(theirs.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))), ours.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))));
+        foreach (var tensor in source.Tensors)
+        {
+            Assert.Equal(theirs.FindTensor(tensor.Name)!.Type, ours.FindTensor(tensor.Name)!.Type);
+            Assert.InRange(Error(ours), 0, Error(theirs));
+
+            double Error(GgufFile file) => source.ReadFloats(tensor).Zip(file.ReadFloats(file.FindTensor(tensor.Name)!)).Sum(pair => Math.Pow(pair.First - (double)pair.Second, 2));
+        }
+    }
+
+    /// <summary>With the matrix that <c>nibble imatrix</c> writes, the weighted error falls, and is no higher than llama.cpp's with the same matrix.</summary>
+    [Theory]
+    [InlineData("q2_k", 0.99)]
+    [InlineData("q4_k_m", 0.99)]
+    [InlineData("q4_0", 0.95)]
+    [InlineData("q5_1", 0.95)]
+    public async Task An_importance_matrix_moves_errors_to_where_they_matter_less(string type, double share)
+    {
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
+        var run = await CommandRun.Succeeds("imatrix", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "-o", folder.At("imatrix.gguf"), "--windows", "8", "--threads", "1", "--json");
+        Assert.Equal(("nibble.imatrix/1", 8), (run.Json.GetProperty("schema").GetString(), run.Json.GetProperty("windows").GetInt32()));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("plain.gguf"));
+        var quantized = await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--imatrix", folder.At("imatrix.gguf"));
+        Assert.Contains("note: 1 are not in the importance matrix, so that all their columns count the same: token_embd.weight", quantized.Output, StringComparison.Ordinal);
+
+        var importance = ImportanceMatrix.Read(folder.At("imatrix.gguf"));
+        var weights = importance.Entries.ToDictionary(entry => entry.Key, entry => Array.ConvertAll(entry.Value.Squares, value => value / entry.Value.Counts[0]));
+        LlamaCppQuantizer.Run(folder.At("f16.gguf"), folder.At("theirs.gguf"), GgufMixture.Find(type)!.FileType, weights);
+        var (ours, theirs, plain) = (0d, 0d, 0d);
+        using var source = GgufFile.Open(folder.At("f16.gguf"));
+        foreach (var (name, columns) in weights)
+        {
+            var error = Error("ours.gguf", name, columns);
+            Assert.InRange(error, 0, Error("theirs.gguf", name, columns));
+            (ours, theirs, plain) = (ours + error, theirs + Error("theirs.gguf", name, columns), plain + Error("plain.gguf", name, columns));
+        }
+
+        Assert.InRange(ours, 0, share * plain);
+        using var file = GgufFile.Open(folder.At("ours.gguf"));
+        Assert.Equal((folder.At("imatrix.gguf"), (long?)weights.Count, 8L), (file.Find("quantize.imatrix.file")?.AsText(), file.Find("quantize.imatrix.entries_count")?.AsInteger(), file.Find("quantize.imatrix.chunks_count")?.AsInteger()));
+
+        double Error(string path, string name, float[] columns)
+        {
+            using var other = GgufFile.Open(folder.At(path));
+            var (expected, found) = (source.ReadFloats(source.FindTensor(name)!), other.ReadFloats(other.FindTensor(name)!));
+            return Enumerable.Range(0, expected.Length).Sum(i => columns[i % columns.Length] * Math.Pow(expected[i] - (double)found[i], 2));
+        }
     }
 
     [Fact]
@@ -103,31 +166,5 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         var bytes = new byte[tensor.ByteLength];
         file.ReadBytes(tensor, 0, bytes);
         return bytes;
-    }
-
-    private static unsafe void QuantizeByLlamaCpp(string libraries, string source, string target, int fileType)
-    {
-        var (llama, backends) = LlamaCppLibraries.Load(libraries);
-        ((delegate* unmanaged<nint, void>)NativeLibrary.GetExport(backends, "ggml_backend_load_all_from_path"))(Marshal.StringToCoTaskMemUTF8(libraries));
-        ((delegate* unmanaged<delegate* unmanaged<int, nint, nint, void>, nint, void>)NativeLibrary.GetExport(llama, "llama_log_set"))(&Silent, 0);
-        var parameters = ((delegate* unmanaged<QuantizeParameters>)NativeLibrary.GetExport(llama, "llama_model_quantize_default_params"))();
-        parameters.Threads = 1;
-        parameters.FileType = fileType;
-        var failure = ((delegate* unmanaged<nint, nint, QuantizeParameters*, uint>)NativeLibrary.GetExport(llama, "llama_model_quantize"))(
-            Marshal.StringToCoTaskMemUTF8(source), Marshal.StringToCoTaskMemUTF8(target), &parameters);
-        Assert.Equal(0u, failure);
-    }
-
-    [UnmanagedCallersOnly]
-    private static void Silent(int level, nint text, nint data)
-    {
-    }
-
-    /// <summary><c>llama_model_quantize_params</c>, of which only the beginning is known by place, with room to spare.</summary>
-    [StructLayout(LayoutKind.Sequential, Size = 256)]
-    private struct QuantizeParameters
-    {
-        public int Threads;
-        public int FileType;
     }
 }

@@ -8,7 +8,7 @@ public sealed class UsageTests
     [InlineData("frobnicate", "'frobnicate'", "nibble --help")]
     [InlineData("inspect", "Required argument missing", "nibble inspect --help")]
     [InlineData("inspect model --layers", "'--layers'", "nibble inspect --help")]
-    [InlineData("ptq model -o out", "'--recipe' is required", "nibble ptq --help")]
+    [InlineData("ptq model -o out", "Give a --recipe, a --target, or both.", "nibble ptq --help")]
     [InlineData("ptq model -r w4a16-g32", "'--output' is required", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out", "'--data' is required", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --steps 0", "--steps is 0, expected 1 or more", "nibble qat --help")]
@@ -44,6 +44,9 @@ public sealed class UsageTests
     [InlineData("mix model -d text -o out.yaml", "'--budget' is required", "nibble mix --help")]
     [InlineData("mix model -d text --budget 3 -o out.yaml", "--budget: '3' is not a budget", "nibble mix --help")]
     [InlineData("mix model -d text --budget 3bits -o out", "--output is out, expected a name that ends in .yaml", "nibble mix --help")]
+    [InlineData("imatrix model -o out.gguf", "'--data' is required", "nibble imatrix --help")]
+    [InlineData("quantize model.gguf -o out.gguf", "'--type' is required", "nibble quantize --help")]
+    [InlineData("quantize model.gguf -o out.gguf --type q4_k", "--type: 'q4_k' is not one of bf16, f16, q8_0", "nibble quantize --help")]
     [InlineData("export model -o out.onnx", "'--to' is required", "nibble export --help")]
     [InlineData("export model --to onnx", "'--output' is required", "nibble export --help")]
     [InlineData("export model --to pdf -o out", "'pdf'", "nibble export --help")]
@@ -73,7 +76,7 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "quantize", "verify", "bench"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "imatrix", "quantize", "verify", "bench"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 

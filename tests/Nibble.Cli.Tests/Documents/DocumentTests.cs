@@ -220,6 +220,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(VerifyClassifierDocument.CurrentSchema, typeof(VerifyClassifierDocument))]
     [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
     [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
+    [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {
         var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");

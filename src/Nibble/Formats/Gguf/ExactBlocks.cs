@@ -6,7 +6,8 @@ namespace Nibble.Formats.Gguf;
 /// <summary>Writes the codes of a quantized matrix into blocks, without choosing any anew.</summary>
 /// <remarks>
 /// A block type holds a matrix when each block lies in one group and <c>real = unit * k</c> has a unit that binary16 can hold and integers
-/// in the type's range; <c>k</c> is <c>code - zeroPoint</c>, and <c>2 * code + 1</c> half steps on stretched grids. Q4_1 and Q5_1 hold
+/// in the type's range; <c>k</c> is <c>code - zeroPoint</c>, and <c>2 * code + 1</c> half steps on stretched grids. A block of Q4_0 or Q5_0
+/// whose integers reach one beyond the range above, and not its lower end, has them and the unit negated. Q4_1 and Q5_1 hold
 /// asymmetric codes of 4 and 5 bits as they are, but their minimum <c>-scale * (zeroPoint + 2^(bits-1))</c> is rounded to binary16.
 /// </remarks>
 public sealed class ExactBlocks
@@ -63,10 +64,10 @@ public sealed class ExactBlocks
         {
             GgufType.Q4_1 => !tensor.Scheme.Symmetric && bits <= 4 && MinimumsAreFinite(tensor),
             GgufType.Q5_1 => !tensor.Scheme.Symmetric && bits <= 5 && MinimumsAreFinite(tensor),
-            GgufType.Q4_0 => Fits(tensor, -8, 7),
-            GgufType.Q5_0 => Fits(tensor, -16, 15),
-            GgufType.Q8_0 => Fits(tensor, sbyte.MinValue, sbyte.MaxValue),
-            GgufType.TQ1_0 or GgufType.TQ2_0 => Fits(tensor, -1, 1),
+            GgufType.Q4_0 => Fits(tensor, type, -8, 7),
+            GgufType.Q5_0 => Fits(tensor, type, -16, 15),
+            GgufType.Q8_0 => Fits(tensor, type, sbyte.MinValue, sbyte.MaxValue),
+            GgufType.TQ1_0 or GgufType.TQ2_0 => Fits(tensor, type, -1, 1),
             _ => false,
         };
         return fits ? new ExactBlocks(tensor, type) : null;
@@ -97,9 +98,11 @@ public sealed class ExactBlocks
     {
         Span<byte> codes = stackalloc byte[integers.Length];
         var zero = Type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
+        var sign = Type is GgufType.Q4_0 or GgufType.Q5_0 && integers.Contains(zero) ? -1 : 1;
+        unit *= sign;
         for (var i = 0; i < integers.Length; i++)
         {
-            codes[i] = (byte)(integers[i] + zero);
+            codes[i] = (byte)((sign * integers[i]) + zero);
         }
 
         switch (Type)
@@ -154,15 +157,23 @@ public sealed class ExactBlocks
         return true;
     }
 
-    private static bool Fits(QuantizedTensor tensor, int min, int max)
+    private static bool Fits(QuantizedTensor tensor, GgufType type, int min, int max)
     {
         var scheme = tensor.Scheme;
-        for (var i = 0; i < tensor.Codes.Length; i++)
+        var size = type.BlockSize();
+        for (var block = 0; block < tensor.Codes.Length; block += size)
         {
-            var column = i % tensor.Columns;
-            var zeroPoint = scheme.Symmetric ? 0 : tensor.Parameters(i / tensor.Columns, tensor.GroupOf(column)).ZeroPoint;
-            var integer = Integer(scheme, tensor.Codes[i], zeroPoint);
-            if (integer < min || integer > max)
+            var (lowest, highest) = (0, 0);
+            for (var i = block; i < block + size; i++)
+            {
+                var zeroPoint = scheme.Symmetric ? 0 : tensor.Parameters(i / tensor.Columns, tensor.GroupOf(i % tensor.Columns)).ZeroPoint;
+                var integer = Integer(scheme, tensor.Codes[i], zeroPoint);
+                (lowest, highest) = (Math.Min(lowest, integer), Math.Max(highest, integer));
+            }
+
+            var fits = lowest >= min && highest <= max;
+            var fitsNegated = type is GgufType.Q4_0 or GgufType.Q5_0 && lowest >= -max && highest <= -min;
+            if (!fits && !fitsNegated)
             {
                 return false;
             }

@@ -84,11 +84,6 @@ public sealed class GgufFile : IDisposable
     public float[] ReadFloats(GgufEntry tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        if (BlockCodecs.Find(tensor.Type) is not { } codec)
-        {
-            throw new GgufException(Path, tensor.Offset, $"tensor {tensor.Name} is {tensor.Type}; expected one of {string.Join(", ", BlockCodecs.Types)}");
-        }
-
         var count = tensor.ByteLength / tensor.Type.BlockBytes() * tensor.Type.BlockSize();
         if (count > Array.MaxLength || tensor.ByteLength > Array.MaxLength)
         {
@@ -98,8 +93,24 @@ public sealed class GgufFile : IDisposable
         var bytes = new byte[tensor.ByteLength];
         ReadBytes(tensor, 0, bytes);
         var values = new float[count];
-        codec.Dequantize(bytes, values);
+        Dequantize(tensor, bytes, values);
         return values;
+    }
+
+    /// <summary>The values of a tensor's bytes.</summary>
+    /// <param name="tensor">A tensor of this file.</param>
+    /// <param name="blocks">Whole blocks of it.</param>
+    /// <param name="values">Receives as many values as the blocks hold.</param>
+    /// <exception cref="GgufException">The tensor holds integers.</exception>
+    public void Dequantize(GgufEntry tensor, ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        if (BlockCodecs.Find(tensor.Type) is not { } codec)
+        {
+            throw new GgufException(Path, tensor.Offset, $"tensor {tensor.Name} is {tensor.Type}; expected one of {string.Join(", ", BlockCodecs.Types)}");
+        }
+
+        codec.Dequantize(blocks, values);
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Microsoft.Win32.SafeHandles;
@@ -12,41 +13,40 @@ namespace Nibble.Formats.Gguf;
 /// <param name="SourceBytes">Bytes of the file it was made from.</param>
 /// <param name="Types">How many tensors have each type, most bytes first.</param>
 /// <param name="Ragged">Names of matrices that are F16 since their rows are not whole blocks.</param>
-public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged);
+/// <param name="Unweighted">Names of matrices of which the importance matrix knows nothing; none where there was no importance matrix.</param>
+public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted);
 
 /// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
 /// <remarks>
-/// Which matrix gets which type follows ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors stay, and the head (or the
-/// embedding, where it is the head too) gets Q6_K in files of fewer bits than 8. Threads take pieces of tensors: each reads one,
-/// quantizes it while it is in the cache, and writes it to its place.
+/// Which matrix gets which type follows ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors stay, and <see cref="MixtureRules"/> says what the others
+/// become. Threads take pieces of tensors: each reads one, quantizes it while it is in the cache, and writes it to its place.
 /// </remarks>
 public static class GgufQuantizer
 {
     private const int PieceValues = 1 << 17;
+    private const int CachedValues = 1 << 12;
     private static readonly string[] Architectures = ["llama", "qwen2", "qwen3"];
     private static readonly string[] SplitKeys = ["split.no", "split.count", "split.tensors.count"];
-
-    /// <summary>The types that a file can be quantized to.</summary>
-    public static IReadOnlyList<GgufType> Types { get; } =
-        [GgufType.Q8_0, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0, GgufType.F16, GgufType.BF16];
 
     /// <summary>Quantizes a file.</summary>
     /// <param name="source">A GGUF file of F32, F16 or BF16.</param>
     /// <param name="path">The file to write; one that exists is replaced.</param>
-    /// <param name="type">One of <see cref="Types"/>.</param>
-    /// <param name="pure">Whether the head gets the same type as all other matrices.</param>
+    /// <param name="mixture">What its matrices become.</param>
+    /// <param name="pure">Whether all of them get the mixture's main type.</param>
     /// <param name="threads">Threads, at least 1.</param>
+    /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for it.</param>
     /// <param name="progress">Told the share of the file that is done, 0 to 1.</param>
     /// <param name="cancellation">Stops between pieces of tensors.</param>
-    /// <exception cref="NibbleException">The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite.</exception>
-    public static GgufQuantization Run(string source, string path, GgufType type, bool pure, int threads, IProgress<double>? progress = null, CancellationToken cancellation = default)
+    /// <exception cref="NibbleException">The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; or the importance matrix is that of another model.</exception>
+    public static GgufQuantization Run(
+        string source, string path, GgufMixture mixture, bool pure, int threads, ImportanceMatrix? importance = null, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(mixture);
         ArgumentNullException.ThrowIfNull(path);
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         using var file = GgufFile.Open(source);
         RequireSupported(file);
-        var tied = file.FindTensor("output.weight") is null;
-        var types = file.Tensors.Select(tensor => TypeOf(tensor, type, pure, tied)).ToList();
+        var types = MixtureRules.Apply(file, mixture, pure, importance is not null);
         for (var i = 0; i < types.Count; i++)
         {
             if (types[i] != file.Tensors[i].Type && !file.Tensors[i].Type.IsFloat())
@@ -55,8 +55,8 @@ public static class GgufQuantizer
             }
         }
 
-        var layout = GgufLayout.Create(Metadata(file, type), [.. file.Tensors.Select((tensor, i) => (tensor.Name, types[i], tensor.Dimensions))]);
-        var pieces = Pieces(file, layout);
+        var layout = GgufLayout.Create(Metadata(file, mixture, importance), [.. file.Tensors.Select((tensor, i) => (tensor.Name, types[i], tensor.Dimensions))]);
+        var pieces = Pieces(file, layout, importance);
         AtomicFile.WriteAt(path, layout.Length, handle =>
         {
             RandomAccess.Write(handle, layout.Header, 0);
@@ -75,9 +75,10 @@ public static class GgufQuantizer
             }
         });
 
-        var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && type is not (GgufType.F16 or GgufType.BF16) && IsQuantizable(tensor));
+        var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
+        var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);
         var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
-        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged.Select(tensor => tensor.Name)]);
+        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted]);
     }
 
     private static void RequireSupported(GgufFile file)
@@ -89,51 +90,28 @@ public static class GgufQuantizer
         }
     }
 
-    /// <summary>The type that a tensor gets.</summary>
-    internal static GgufType TypeOf(GgufEntry tensor, GgufType type, bool pure, bool tied)
-    {
-        if (!IsQuantizable(tensor))
-        {
-            return tensor.Type;
-        }
-
-        var isHead = tensor.Name == "output.weight" || (tied && tensor.Name == "token_embd.weight");
-        if (isHead && !pure && type.BlockSize() > 1 && type != GgufType.Q8_0)
-        {
-            type = tensor.Columns % GgufType.Q6_K.BlockSize() == 0 ? GgufType.Q6_K : GgufType.Q8_0;
-        }
-
-        return tensor.Columns % type.BlockSize() == 0 ? type : GgufType.F16;
-    }
-
-    private static bool IsQuantizable(GgufEntry tensor) =>
-        tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
-
     /// <summary>The source's metadata; what says how it is quantized goes to the end, as in llama.cpp.</summary>
-    private static KeyValuePair<string, GgufValue>[] Metadata(GgufFile file, GgufType type)
+    private static KeyValuePair<string, GgufValue>[] Metadata(GgufFile file, GgufMixture mixture, ImportanceMatrix? importance)
     {
         const string Version = "general.quantization_version";
-        return
-        [
-            .. file.Metadata.Where(pair => pair.Key is not (Version or GgufFileType.Key) && !SplitKeys.Contains(pair.Key)),
-            new(Version, GgufValue.Of(2u)),
-            new(GgufFileType.Key, GgufValue.Of(GgufFileType.Of(type))),
-        ];
+        KeyValuePair<string, GgufValue>[] added = [new(Version, GgufValue.Of(2u)), new(GgufFileType.Key, GgufValue.Of(mixture.FileType)), .. importance?.Provenance() ?? []];
+        return [.. file.Metadata.Where(pair => !SplitKeys.Contains(pair.Key) && !added.Any(other => other.Key == pair.Key)), .. added];
     }
 
     /// <summary>Consecutive values of a tensor, whole blocks of both types.</summary>
-    private readonly record struct Piece(GgufEntry Source, GgufEntry Target, long Start, int Count);
+    private readonly record struct Piece(GgufEntry Source, GgufEntry Target, long Start, int Count, float[]? Weights);
 
-    private static List<Piece> Pieces(GgufFile file, GgufLayout layout)
+    private static List<Piece> Pieces(GgufFile file, GgufLayout layout, ImportanceMatrix? importance)
     {
         var pieces = new List<Piece>();
         for (var i = 0; i < file.Tensors.Count; i++)
         {
             var (source, target) = (file.Tensors[i], layout.Tensors[i]);
             var count = source.Columns * source.Rows;
+            var weights = source.Type == target.Type ? null : importance?.Weights(target);
             for (var start = 0L; start < count; start += PieceValues)
             {
-                pieces.Add(new Piece(source, target, start, (int)Math.Min(PieceValues, count - start)));
+                pieces.Add(new Piece(source, target, start, (int)Math.Min(PieceValues, count - start), weights));
             }
         }
 
@@ -148,7 +126,6 @@ public static class GgufQuantizer
     {
         var bytes = Bytes(piece.Source.Type, piece.Count);
         var source = ArrayPool<byte>.Shared.Rent(bytes);
-        var values = ArrayPool<float>.Shared.Rent(piece.Count);
         var target = ArrayPool<byte>.Shared.Rent(Bytes(piece.Target.Type, piece.Count));
         try
         {
@@ -161,25 +138,58 @@ public static class GgufQuantizer
                 return;
             }
 
-            var floats = values.AsSpan(0, piece.Count);
-            Widen(piece.Source.Type, read, floats);
-
-            // Scales are binary16 like the values of F16: nothing larger can be stored, and no model of use has such weights.
-            var limit = piece.Target.Type == GgufType.BF16 ? float.MaxValue : (float)Half.MaxValue;
-            if (IndexOfAbove(floats, limit) is >= 0 and var fault)
-            {
-                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number of at most {limit} by magnitude; the model is ruined or the file damaged");
-            }
-
             var blocks = target.AsSpan(0, Bytes(piece.Target.Type, piece.Count));
-            BlockCodecs.For(piece.Target.Type).Quantize(floats, blocks);
+            Quantize(file, piece, read, blocks);
             RandomAccess.Write(handle, blocks, offset);
         }
         finally
         {
             ArrayPool<byte>.Shared.Return(source);
-            ArrayPool<float>.Shared.Return(values);
             ArrayPool<byte>.Shared.Return(target);
+        }
+    }
+
+    /// <summary>Widens, checks and quantizes a few values at a time, which stay in the nearest cache between the three.</summary>
+    private static void Quantize(GgufFile file, Piece piece, ReadOnlySpan<byte> source, Span<byte> blocks)
+    {
+        Span<float> values = stackalloc float[CachedValues];
+        var codec = BlockCodecs.For(piece.Target.Type);
+        var weighted = piece.Weights is null ? null : codec as IWeightedCodec;
+        Span<float> weights = stackalloc float[weighted is null ? 0 : CachedValues];
+
+        // Scales are binary16 like the values of F16: nothing larger can be stored, and no model of use has such weights.
+        var limit = piece.Target.Type == GgufType.BF16 ? float.MaxValue : (float)Half.MaxValue;
+        for (var done = 0; done < piece.Count; done += CachedValues)
+        {
+            var floats = values[..Math.Min(CachedValues, piece.Count - done)];
+            var (from, to) = (Bytes(piece.Source.Type, done), Bytes(piece.Target.Type, done));
+            Widen(piece.Source.Type, source.Slice(from, Bytes(piece.Source.Type, floats.Length)), floats);
+            if (IndexOfAbove(floats, limit) is >= 0 and var fault)
+            {
+                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + done + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number of at most {limit} by magnitude; the model is ruined or the file damaged");
+            }
+
+            var part = blocks.Slice(to, Bytes(piece.Target.Type, floats.Length));
+            if (weighted is null)
+            {
+                codec.Quantize(floats, part);
+            }
+            else
+            {
+                Repeat(piece.Weights, piece.Start + done, weights[..floats.Length]);
+                weighted.Quantize(floats, weights[..floats.Length], part);
+            }
+        }
+    }
+
+    /// <summary>The weights of consecutive values, which begin anew with each row.</summary>
+    private static void Repeat(ReadOnlySpan<float> columns, long start, Span<float> weights)
+    {
+        for (var column = (int)(start % columns.Length); !weights.IsEmpty; column = 0)
+        {
+            var count = Math.Min(columns.Length - column, weights.Length);
+            columns.Slice(column, count).CopyTo(weights);
+            weights = weights[count..];
         }
     }
 
@@ -192,6 +202,7 @@ public static class GgufQuantizer
     }
 
     /// <summary>The first value whose magnitude is above a limit, or that is not a number; -1 where there is none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static int IndexOfAbove(ReadOnlySpan<float> values, float limit)
     {
         // As integers without their signs, floats keep their order, and what is not a number is above all others.

@@ -8,6 +8,9 @@ namespace Nibble.Formats.Gguf;
 public static class GgufTokenizer
 {
     private const string Prefix = "tokenizer.ggml.";
+    private const string ChatTemplateKey = "tokenizer.chat_template";
+    private const string ChatTemplateFile = "chat_template.jinja";
+    private const string ConfigFile = "tokenizer_config.json";
 
     // A pattern that splits text into words is part of llama.cpp, which knows it by a name.
     private static readonly Dictionary<string, string> PreTokenizers = new(StringComparer.Ordinal)
@@ -36,6 +39,11 @@ public static class GgufTokenizer
         AddId("eos_token_id", tokenizer.EosId);
         special.Add(new(Prefix + "add_bos_token", GgufValue.Of(Flag(folder, "add_bos_token") ?? tokenizer.BosId is not null)));
         special.Add(new(Prefix + "add_eos_token", GgufValue.Of(Flag(folder, "add_eos_token") ?? false)));
+        if (ChatTemplate(folder) is { } template)
+        {
+            special.Add(new(ChatTemplateKey, GgufValue.Of(template)));
+        }
+
         return [.. pairs, .. special];
 
         void AddId(string key, int? id)
@@ -46,6 +54,107 @@ public static class GgufTokenizer
             }
         }
     }
+
+    /// <summary>Writes the tokenizer of a file as that of a checkpoint.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="folder">The folder to write to, which exists.</param>
+    /// <exception cref="GgufException">The metadata holds no tokenizer, one of a kind that is not supported, or one that contradicts itself.</exception>
+    public static void Write(GgufFile file, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        var texts = file.Find(Prefix + "tokens")?.AsTexts() ?? throw Missing(file, "tokens", "a list of texts");
+        var kinds = file.Find(Prefix + "token_type")?.AsIntegers() ?? throw Missing(file, "token_type", "a list of INT32");
+        if (kinds.Length != texts.Count || Array.Exists(kinds, kind => !Enum.IsDefined((PieceKind)kind)))
+        {
+            throw new GgufException(file.Path, 0, $"{Prefix}token_type has {kinds.Length} numbers for {texts.Count} tokens, expected one from 1 to 6 for each");
+        }
+
+        switch (file.Find(Prefix + "model")?.AsText())
+        {
+            case "llama":
+                WriteSentencePiece(file, texts, kinds, Path.Combine(folder, TokenizerFiles.SentencePiece));
+                break;
+            case "gpt2":
+                WriteBytePairs(file, texts, kinds, Path.Combine(folder, TokenizerFiles.Json));
+                break;
+            case var kind:
+                throw new GgufException(file.Path, 0, $"{Prefix}model is '{kind}', expected llama (SentencePiece) or gpt2 (byte-level BPE)");
+        }
+
+        CheckpointFolder.WriteJson(Path.Combine(folder, ConfigFile), writer =>
+        {
+            writer.WriteStartObject();
+            foreach (var key in (string[])["add_bos_token", "add_eos_token"])
+            {
+                if (file.Find(Prefix + key)?.AsBool() is { } flag)
+                {
+                    writer.WriteBoolean(key, flag);
+                }
+            }
+
+            writer.WriteEndObject();
+        });
+        if (file.Find(ChatTemplateKey)?.AsText() is { } template)
+        {
+            AtomicFile.Write(Path.Combine(folder, ChatTemplateFile), stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(template)));
+        }
+    }
+
+    /// <summary>The id that a file names, such as <c>bos_token_id</c>; null where it names none.</summary>
+    /// <exception cref="GgufException">It is no id of the vocabulary.</exception>
+    public static int? SpecialId(GgufFile file, string key)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        if (file.Find(Prefix + key) is not { } value)
+        {
+            return null;
+        }
+
+        var tokens = (file.Find(Prefix + "tokens")?.AsTexts() ?? throw Missing(file, "tokens", "a list of texts")).Count;
+        return value.AsInteger() is >= 0 and var id && id < tokens ? (int)id : throw new GgufException(file.Path, 0, $"{Prefix}{key} is no id of the {tokens} tokens");
+    }
+
+    private static void WriteSentencePiece(GgufFile file, IReadOnlyList<string> texts, int[] kinds, string path)
+    {
+        var scores = file.Find(Prefix + "scores")?.AsFloats();
+        if (scores is null || scores.Length != texts.Count)
+        {
+            throw Missing(file, "scores", $"{texts.Count} numbers of FLOAT32, one for each token");
+        }
+
+        var unknown = SpecialId(file, "unknown_token_id") ?? Array.IndexOf(kinds, (int)PieceKind.Unknown);
+        new SentencePieceModel(
+            [.. texts.Select((text, id) => new Piece(text, scores[id], (PieceKind)kinds[id]))],
+            file.Find(Prefix + "add_space_prefix")?.AsBool() ?? true,
+            unknown,
+            SpecialId(file, "bos_token_id") ?? -1,
+            SpecialId(file, "eos_token_id") ?? -1).Write(path);
+    }
+
+    private static void WriteBytePairs(GgufFile file, IReadOnlyList<string> texts, int[] kinds, string path)
+    {
+        var name = file.Find(Prefix + "pre")?.AsText();
+        var pattern = PreTokenizers.FirstOrDefault(pair => pair.Value == name).Key
+            ?? throw new GgufException(file.Path, 0, $"{Prefix}pre is '{name}', expected a pre-tokenizer that Nibble knows: {string.Join(", ", PreTokenizers.Values)}");
+        var merges = file.Find(Prefix + "merges")?.AsTexts() ?? throw Missing(file, "merges", "a list of texts");
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        var added = new List<AddedToken>();
+        for (var id = 0; id < texts.Count; id++)
+        {
+            if ((PieceKind)kinds[id] is PieceKind.Control or PieceKind.UserDefined)
+            {
+                added.Add(new AddedToken(texts[id], id, (PieceKind)kinds[id] == PieceKind.Control));
+            }
+            else if ((PieceKind)kinds[id] != PieceKind.Unused && !vocabulary.TryAdd(texts[id], id))
+            {
+                throw new GgufException(file.Path, 0, $"the token '{texts[id]}' is there twice in {Prefix}tokens");
+            }
+        }
+
+        TokenizerJson.Write(path, new BytePairModel(pattern, vocabulary, [.. merges], added));
+    }
+
+    private static GgufException Missing(GgufFile file, string key, string expected) => new(file.Path, 0, $"the metadata has no {Prefix}{key}, or one of another kind; expected {expected}");
 
     private static IEnumerable<KeyValuePair<string, GgufValue>> SentencePiece(string path, int vocabularySize)
     {
@@ -104,13 +213,35 @@ public static class GgufTokenizer
 
     private static bool? Flag(string folder, string key)
     {
-        var path = Path.Combine(folder, "tokenizer_config.json");
-        if (!File.Exists(path))
+        using var document = Config(folder);
+        return document is not null && document.RootElement.TryGetProperty(key, out var value) && value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : null;
+    }
+
+    /// <summary>The template by which messages of a chat become a prompt: a file of its own, or a text or the list's default in the configuration.</summary>
+    private static string? ChatTemplate(string folder)
+    {
+        var path = Path.Combine(folder, ChatTemplateFile);
+        if (File.Exists(path))
+        {
+            return File.ReadAllText(path);
+        }
+
+        using var document = Config(folder);
+        if (document is null || !document.RootElement.TryGetProperty("chat_template", out var value))
         {
             return null;
         }
 
-        using var document = JsonFile.ReadObject(path);
-        return document.RootElement.TryGetProperty(key, out var value) && value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : null;
+        var named = value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().FirstOrDefault(item => Text(item, "name") == "default") : default;
+        return value.ValueKind == JsonValueKind.String ? value.GetString() : Text(named, "template");
+
+        static string? Text(JsonElement item, string key) =>
+            item.ValueKind == JsonValueKind.Object && item.TryGetProperty(key, out var text) && text.ValueKind == JsonValueKind.String ? text.GetString() : null;
+    }
+
+    private static JsonDocument? Config(string folder)
+    {
+        var path = Path.Combine(folder, ConfigFile);
+        return File.Exists(path) ? JsonFile.ReadObject(path) : null;
     }
 }

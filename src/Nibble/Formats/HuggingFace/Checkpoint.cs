@@ -93,6 +93,22 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
+    /// <summary>Saves a checkpoint of one file of weights; its folder appears only once it is whole.</summary>
+    /// <param name="folder">The folder to create.</param>
+    /// <param name="configJson">The text of <c>config.json</c>.</param>
+    /// <param name="tensors">The weights.</param>
+    /// <param name="tokenizerFolder">The folder that holds the tokenizer's files, which are copied; empty for a model that reads no text.</param>
+    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    public static void Save(string folder, string configJson, IReadOnlyList<SafetensorsTensor> tensors, string tokenizerFolder)
+    {
+        ArgumentNullException.ThrowIfNull(configJson);
+        CheckpointFolder.Create(folder, tokenizerFolder, temporary =>
+        {
+            SafetensorsWriter.Write(Path.Combine(temporary, WeightsName), tensors, CheckpointFolder.Metadata);
+            AtomicFile.Write(Path.Combine(temporary, ConfigName), stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(configJson)));
+        });
+    }
+
     /// <summary>The text of a checkpoint's <c>config.json</c>, a JSON object.</summary>
     /// <exception cref="NibbleException">The file is missing, or no JSON object.</exception>
     public static string ReadConfig(string path)

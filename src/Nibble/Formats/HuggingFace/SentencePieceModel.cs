@@ -23,8 +23,13 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool Adds
     // Field numbers of ModelProto, SentencePiece, TrainerSpec and NormalizerSpec.
     private const int PiecesField = 1, TrainerField = 2, NormalizerField = 3;
     private const int TextField = 1, ScoreField = 2, KindField = 3;
-    private const int UnknownIdField = 40, BosIdField = 41, EosIdField = 42;
-    private const int AddDummyPrefixField = 3;
+    private const int ModelTypeField = 3, VocabularySizeField = 4, ByteFallbackField = 35;
+    private const int UnknownIdField = 40, BosIdField = 41, EosIdField = 42, PadIdField = 43;
+    private const int UnknownTextField = 45, BosTextField = 46, EosTextField = 47;
+    private const int NormalizerNameField = 1, AddDummyPrefixField = 3, RemoveExtraBlanksField = 4, EscapeBlanksField = 5;
+
+    // TrainerSpec.ModelType.BPE.
+    private const long BytePairEncoding = 2;
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="NibbleException">The file is not a SentencePiece model.</exception>
@@ -56,6 +61,71 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool Adds
         {
             throw new NibbleException($"{path} is not a SentencePiece model: {exception.Message}", exception);
         }
+    }
+
+    /// <summary>Writes a file: a BPE model that changes nothing of a text but its blanks.</summary>
+    public void Write(string path) => AtomicFile.Write(path, stream =>
+    {
+        using var output = new CodedOutputStream(stream, leaveOpen: true);
+        foreach (var piece in Pieces)
+        {
+            WriteMessage(output, PiecesField, message =>
+            {
+                WriteText(message, TextField, piece.Text);
+                message.WriteTag(ScoreField, WireFormat.WireType.Fixed32);
+                message.WriteFloat(piece.Score);
+                WriteNumber(message, KindField, (long)piece.Kind);
+            });
+        }
+
+        WriteMessage(output, TrainerField, message =>
+        {
+            WriteNumber(message, ModelTypeField, BytePairEncoding);
+            WriteNumber(message, VocabularySizeField, Pieces.Count);
+            WriteNumber(message, ByteFallbackField, Pieces.Any(piece => piece.Kind == PieceKind.Byte) ? 1 : 0);
+            WriteNumber(message, UnknownIdField, UnknownId);
+            WriteNumber(message, BosIdField, BosId);
+            WriteNumber(message, EosIdField, EosId);
+            WriteNumber(message, PadIdField, -1);
+            foreach (var (field, id) in ((int, int)[])[(UnknownTextField, UnknownId), (BosTextField, BosId), (EosTextField, EosId)])
+            {
+                if (id >= 0)
+                {
+                    WriteText(message, field, Pieces[id].Text);
+                }
+            }
+        });
+        WriteMessage(output, NormalizerField, message =>
+        {
+            WriteText(message, NormalizerNameField, "identity");
+            WriteNumber(message, AddDummyPrefixField, AddsSpace ? 1 : 0);
+            WriteNumber(message, RemoveExtraBlanksField, 0);
+            WriteNumber(message, EscapeBlanksField, 1);
+        });
+    });
+
+    private static void WriteMessage(CodedOutputStream output, int field, Action<CodedOutputStream> write)
+    {
+        using var bytes = new MemoryStream();
+        using (var message = new CodedOutputStream(bytes, leaveOpen: true))
+        {
+            write(message);
+        }
+
+        output.WriteTag(field, WireFormat.WireType.LengthDelimited);
+        output.WriteBytes(ByteString.CopyFrom(bytes.ToArray()));
+    }
+
+    private static void WriteText(CodedOutputStream output, int field, string text)
+    {
+        output.WriteTag(field, WireFormat.WireType.LengthDelimited);
+        output.WriteString(text);
+    }
+
+    private static void WriteNumber(CodedOutputStream output, int field, long number)
+    {
+        output.WriteTag(field, WireFormat.WireType.Varint);
+        output.WriteInt64(number);
     }
 
     private static SentencePieceModel ReadTrainer(SentencePieceModel model, byte[] bytes)

@@ -147,6 +147,87 @@ internal static class TokenizerJson
         return new BytePairModel(pattern, Vocabulary(path, model), [.. merges], added);
     }
 
+    /// <summary>Writes a byte-level BPE model.</summary>
+    public static void Write(string path, BytePairModel model) => CheckpointFolder.WriteJson(path, writer =>
+    {
+        writer.WriteStartObject();
+        writer.WriteString("version", "1.0");
+        writer.WriteStartArray("added_tokens");
+        foreach (var token in model.Added)
+        {
+            writer.WriteStartObject();
+            writer.WriteNumber("id", token.Id);
+            writer.WriteString("content", token.Text);
+            foreach (var trait in (string[])["single_word", "lstrip", "rstrip", "normalized"])
+            {
+                writer.WriteBoolean(trait, false);
+            }
+
+            writer.WriteBoolean("special", token.Special);
+            writer.WriteEndObject();
+        }
+
+        writer.WriteEndArray();
+        writer.WriteNull("normalizer");
+        writer.WritePropertyName("pre_tokenizer");
+        WritePreTokenizer(writer, model.Pattern);
+        writer.WriteNull("post_processor");
+        writer.WritePropertyName("decoder");
+        WriteByteLevel(writer, splits: true);
+        writer.WriteStartObject("model");
+        writer.WriteString("type", "BPE");
+        writer.WriteStartObject("vocab");
+        foreach (var (token, id) in model.Vocabulary.OrderBy(pair => pair.Value))
+        {
+            writer.WriteNumber(token, id);
+        }
+
+        writer.WriteEndObject();
+        writer.WriteStartArray("merges");
+        foreach (var merge in model.Merges)
+        {
+            writer.WriteStringValue(merge);
+        }
+
+        writer.WriteEndArray();
+        writer.WriteEndObject();
+        writer.WriteEndObject();
+    });
+
+    private static void WritePreTokenizer(Utf8JsonWriter writer, string pattern)
+    {
+        if (pattern == Gpt2Pattern)
+        {
+            WriteByteLevel(writer, splits: true);
+            return;
+        }
+
+        writer.WriteStartObject();
+        writer.WriteString("type", "Sequence");
+        writer.WriteStartArray("pretokenizers");
+        writer.WriteStartObject();
+        writer.WriteString("type", "Split");
+        writer.WriteStartObject("pattern");
+        writer.WriteString("Regex", pattern);
+        writer.WriteEndObject();
+        writer.WriteString("behavior", "Isolated");
+        writer.WriteBoolean("invert", false);
+        writer.WriteEndObject();
+        WriteByteLevel(writer, splits: false);
+        writer.WriteEndArray();
+        writer.WriteEndObject();
+    }
+
+    private static void WriteByteLevel(Utf8JsonWriter writer, bool splits)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("type", "ByteLevel");
+        writer.WriteBoolean("add_prefix_space", false);
+        writer.WriteBoolean("trim_offsets", true);
+        writer.WriteBoolean("use_regex", splits);
+        writer.WriteEndObject();
+    }
+
     private static TextTokenizer LoadBytePairs(string path, JsonElement root, JsonElement model, string pattern)
     {
         var pairs = ReadBytePairs(path, root, model, pattern);

@@ -7,6 +7,22 @@ namespace Nibble.Tests.Formats.Safetensors;
 
 public sealed class SafetensorsFileTests : IDisposable
 {
+    /// <summary>Headers of 16 bytes of tensors that mutations start from.</summary>
+    private static readonly string[] HeaderCorpus =
+    [
+        """{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}""",
+        """{"__metadata__":{"format":"pt","k\u00e9":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[8],"data_offsets":[8,16]}}   """,
+        """{"z":{"shape":[],"dtype":"I64","data_offsets":[8,16]},"empty":{"dtype":"BF16","shape":[0,7],"data_offsets":[8,8]},"a":{"dtype":"F16","shape":[1,4],"data_offsets":[0,8]}}""",
+        """ { "x.weight" : { "dtype" : "U8" , "shape" : [ 1 , 16 ] , "data_offsets" : [ 0 , 16 ] } } """,
+    ];
+
+    /// <summary>What mutations put in: words of the format, and numbers at the ends of their ranges.</summary>
+    private static readonly string[] HeaderPieces =
+    [
+        "0", "1", "-1", "9223372036854775807", "18446744073709551615", "1e3", "4294967296", "2147483648", "[", "]", "{", "}", ",", ":", "\"", "\\ud800", "null", "true",
+        "\"dtype\":\"F32\",", "\"shape\":[4],", "\"data_offsets\":[0,16],", "\"__metadata__\":{},", "\"a\":", "[[[[[[[[[[",
+    ];
+
     private const string TwoTensors =
         """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]}}""";
 
@@ -154,6 +170,62 @@ public sealed class SafetensorsFileTests : IDisposable
             iter: 2_000,
             threads: 1);
         Assert.NotEqual(0, opened);
+    }
+
+    /// <summary>A million mutations of headers: each is read or refused, and what is read covers the file without overlap.</summary>
+    [Fact]
+    public void AMutatedHeaderIsReadOrRefused()
+    {
+        const int DataBytes = 16;
+        byte[][] corpus = [.. HeaderCorpus.Select(header => Encoding.UTF8.GetBytes(header))];
+        byte[][] pieces = [.. HeaderPieces.Select(piece => Encoding.UTF8.GetBytes(piece))];
+        var read = 0;
+        var change = Gen.Select(Gen.Int[0, 3], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte);
+        Gen.Select(Gen.Int[0, corpus.Length - 1], change.Array[1, 4]).Sample(
+            (seed, changes) =>
+            {
+                var json = corpus[seed].ToList();
+                foreach (var (kind, first, second, value) in changes.Where(_ => json.Count > 0))
+                {
+                    var at = first % json.Count;
+                    switch (kind)
+                    {
+                        case 0:
+                            json[at] = value;
+                            break;
+                        case 1:
+                            json.RemoveRange(at, Math.Min(1 + (second % 12), json.Count - at));
+                            break;
+                        case 2:
+                            json.InsertRange(at, pieces[second % pieces.Length]);
+                            break;
+                        default:
+                            json.InsertRange(at, json.GetRange(second % json.Count, Math.Min(1 + (value % 48), json.Count - (second % json.Count))));
+                            break;
+                    }
+                }
+
+                var length = SafetensorsHeader.LengthSize + json.Count + DataBytes;
+                try
+                {
+                    var (tensors, _) = SafetensorsHeader.Read("mutated", [.. json], length);
+                    var end = (long)(SafetensorsHeader.LengthSize + json.Count);
+                    foreach (var tensor in tensors)
+                    {
+                        Assert.Equal(end, tensor.Offset);
+                        end += tensor.ByteLength;
+                    }
+
+                    Assert.Equal(length, end);
+                    Interlocked.Increment(ref read);
+                }
+                catch (SafetensorsException exception)
+                {
+                    Assert.InRange(exception.Offset, 0, length);
+                }
+            },
+            iter: 1_000_000);
+        Assert.InRange(read, 1000, 999_000);
     }
 
     [Fact]

@@ -2,7 +2,7 @@ namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q4_1 and Q5_1: a scale, a minimum and codes, <c>value = d * code + m</c>.</summary>
 /// <remarks>Codes come from scale and minimum before they are rounded to binary16.</remarks>
-internal sealed class AffineCodec(GgufType type, int bits) : IBlockCodec
+internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
 {
     private const int ScaleBytes = 2;
     private const int ParameterBytes = 4;
@@ -13,17 +13,24 @@ internal sealed class AffineCodec(GgufType type, int bits) : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        if (Avx2Blocks.IsSupported)
-        {
-            Avx2Blocks.QuantizeAffine(values, bits, blocks);
-        }
-        else
+        if (!Avx2Blocks.IsSupported)
         {
             QuantizeScalar(values, blocks);
         }
+        else if (bits == 4)
+        {
+            Avx2Blocks.QuantizeAffine4(values, blocks);
+        }
+        else
+        {
+            Avx2Blocks.QuantizeAffine5(values, blocks);
+        }
     }
 
-    /// <summary>The specification of <see cref="Quantize"/>.</summary>
+    public void Quantize(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, Span<byte> blocks) =>
+        WeightedBlocks.QuantizeAffine(values, weights, bits, _blockBytes, blocks);
+
+    /// <summary>The specification of <see cref="Quantize(ReadOnlySpan{float}, Span{byte})"/>.</summary>
     public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
     {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];

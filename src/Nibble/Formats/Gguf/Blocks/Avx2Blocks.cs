@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -16,6 +17,7 @@ internal static class Avx2Blocks
     public static bool IsSupported => Avx2.IsSupported;
 
     /// <summary>Q8_0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void QuantizeBytes(ReadOnlySpan<float> values, Span<byte> blocks)
     {
         // The largest number below a half: added, it carries a half and more over the next integer, and nothing else.
@@ -23,59 +25,91 @@ internal static class Avx2Blocks
         var sign = Vector256.Create(-0f);
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[34..])
         {
-            var block = new Block(values);
-            var scale = Largest(block) / sbyte.MaxValue;
-            BinaryPrimitives.WriteHalfLittleEndian(blocks, (Half)scale);
+            Load(values, out var first, out var second, out var third, out var fourth);
+            var scale = Highest(Avx.Max(Avx.Max(Vector256.Abs(first), Vector256.Abs(second)), Avx.Max(Vector256.Abs(third), Vector256.Abs(fourth)))) / sbyte.MaxValue;
+            Rounding.WriteHalf(blocks, scale);
             var inverse = Vector256.Create(Rounding.Reciprocal(scale));
-            Pack(Round(block.First * inverse), Round(block.Second * inverse), Round(block.Third * inverse), Round(block.Fourth * inverse)).CopyTo(blocks[2..]);
+            first *= inverse;
+            second *= inverse;
+            third *= inverse;
+            fourth *= inverse;
+            Pack(
+                LowByte(Avx.ConvertToVector256Int32WithTruncation(first + ((first & sign) | almostHalf))),
+                LowByte(Avx.ConvertToVector256Int32WithTruncation(second + ((second & sign) | almostHalf))),
+                LowByte(Avx.ConvertToVector256Int32WithTruncation(third + ((third & sign) | almostHalf))),
+                LowByte(Avx.ConvertToVector256Int32WithTruncation(fourth + ((fourth & sign) | almostHalf)))).CopyTo(blocks[2..]);
         }
-
-        Vector256<int> Round(Vector256<float> value) => LowByte(Avx.ConvertToVector256Int32WithTruncation(value + ((value & sign) | almostHalf)));
     }
 
-    /// <summary>Q4_0 and Q5_0.</summary>
-    public static void QuantizeSigned(ReadOnlySpan<float> values, int bits, Span<byte> blocks)
+    /// <summary>Q4_0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void QuantizeSigned4(ReadOnlySpan<float> values, Span<byte> blocks) => QuantizeSigned(values, 4, blocks);
+
+    /// <summary>Q5_0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void QuantizeSigned5(ReadOnlySpan<float> values, Span<byte> blocks) => QuantizeSigned(values, 5, blocks);
+
+    /// <summary>Q4_1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void QuantizeAffine4(ReadOnlySpan<float> values, Span<byte> blocks) => QuantizeAffine(values, 4, blocks);
+
+    /// <summary>Q5_1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void QuantizeAffine5(ReadOnlySpan<float> values, Span<byte> blocks) => QuantizeAffine(values, 5, blocks);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void QuantizeSigned(ReadOnlySpan<float> values, [ConstantExpected] int bits, Span<byte> blocks)
     {
         var zero = 1 << (bits - 1);
         var shift = Vector256.Create(zero + 0.5f);
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[(bits == 4 ? 18 : 22)..])
         {
-            var block = new Block(values);
-            var scale = values[block.FirstOf(Largest(block), magnitudes: true)] / -zero;
-            BinaryPrimitives.WriteHalfLittleEndian(blocks, (Half)scale);
+            Load(values, out var first, out var second, out var third, out var fourth);
+            var lowest = Lowest(Avx.Min(Avx.Min(first, second), Avx.Min(third, fourth)));
+            var highest = Highest(Avx.Max(Avx.Max(first, second), Avx.Max(third, fourth)));
+
+            // Where both ends are as far from zero, the first value counts.
+            var peak = highest > -lowest ? highest
+                : highest < -lowest ? lowest
+                : values[FirstOf(highest, Vector256.Abs(first), Vector256.Abs(second), Vector256.Abs(third), Vector256.Abs(fourth))];
+            var scale = peak / -zero;
+            Rounding.WriteHalf(blocks, scale);
             var inverse = Vector256.Create(Rounding.Reciprocal(scale));
             WriteCodes(
-                Truncate((block.First * inverse) + shift, bits),
-                Truncate((block.Second * inverse) + shift, bits),
-                Truncate((block.Third * inverse) + shift, bits),
-                Truncate((block.Fourth * inverse) + shift, bits),
+                Truncate((first * inverse) + shift, bits),
+                Truncate((second * inverse) + shift, bits),
+                Truncate((third * inverse) + shift, bits),
+                Truncate((fourth * inverse) + shift, bits),
                 bits,
                 blocks[2..]);
         }
     }
 
-    /// <summary>Q4_1 and Q5_1.</summary>
-    public static void QuantizeAffine(ReadOnlySpan<float> values, int bits, Span<byte> blocks)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void QuantizeAffine(ReadOnlySpan<float> values, [ConstantExpected] int bits, Span<byte> blocks)
     {
         var steps = (1 << bits) - 1;
         var half = Vector256.Create(0.5f);
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[(bits == 4 ? 20 : 24)..])
         {
-            var block = new Block(values);
-            var lowest = Lowest(Avx.Min(Avx.Min(block.First, block.Second), Avx.Min(block.Third, block.Fourth)));
-            var highest = -Lowest(-Avx.Max(Avx.Max(block.First, block.Second), Avx.Max(block.Third, block.Fourth)));
+            Load(values, out var first, out var second, out var third, out var fourth);
+            var min = Lowest(Avx.Min(Avx.Min(first, second), Avx.Min(third, fourth)));
+            var max = Highest(Avx.Max(Avx.Max(first, second), Avx.Max(third, fourth)));
+            if (min == 0)
+            {
+                // Of zeros of both signs, the first counts.
+                min = values[FirstOf(0, first, second, third, fourth)];
+            }
 
-            // Of zeros of both signs, the first counts.
-            var min = values[block.FirstOf(lowest, magnitudes: false)];
-            var scale = (values[block.FirstOf(highest, magnitudes: false)] - min) / steps;
-            BinaryPrimitives.WriteHalfLittleEndian(blocks, (Half)scale);
-            BinaryPrimitives.WriteHalfLittleEndian(blocks[2..], (Half)min);
+            var scale = (max - min) / steps;
+            Rounding.WriteHalf(blocks, scale);
+            Rounding.WriteHalf(blocks[2..], min);
             var (inverse, minimum) = (Vector256.Create(Rounding.Reciprocal(scale)), Vector256.Create(min));
             WriteCodes(
-                Truncate(((block.First - minimum) * inverse) + half, bits),
-                Truncate(((block.Second - minimum) * inverse) + half, bits),
-                Truncate(((block.Third - minimum) * inverse) + half, bits),
-                Truncate(((block.Fourth - minimum) * inverse) + half, bits),
+                Truncate(((first - minimum) * inverse) + half, bits),
+                Truncate(((second - minimum) * inverse) + half, bits),
+                Truncate(((third - minimum) * inverse) + half, bits),
+                Truncate(((fourth - minimum) * inverse) + half, bits),
                 bits,
                 blocks[4..]);
         }
@@ -83,6 +117,7 @@ internal static class Avx2Blocks
 
     /// <summary>Widens binary16 numbers.</summary>
     /// <returns>How many were widened; the rest is for the caller.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static int Widen(ReadOnlySpan<ushort> halves, Span<float> values)
     {
         ref var source = ref MemoryMarshal.GetReference(halves);
@@ -105,7 +140,8 @@ internal static class Avx2Blocks
         return done;
     }
 
-    private static void WriteCodes(Vector256<int> first, Vector256<int> second, Vector256<int> third, Vector256<int> fourth, int bits, Span<byte> target)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WriteCodes(Vector256<int> first, Vector256<int> second, Vector256<int> third, Vector256<int> fourth, [ConstantExpected] int bits, Span<byte> target)
     {
         var codes = Pack(first, second, third, fourth);
         if (bits == 5)
@@ -120,7 +156,7 @@ internal static class Avx2Blocks
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Truncate(Vector256<float> value, int bits)
+    private static Vector256<int> Truncate(Vector256<float> value, [ConstantExpected] int bits)
     {
         var last = (1 << bits) - 1;
         return Avx2.Min(LowByte(Avx.ConvertToVector256Int32WithTruncation(value)), Vector256.Create(last)) & Vector256.Create(last);
@@ -138,10 +174,7 @@ internal static class Avx2Blocks
         return Avx2.PermuteVar8x32(packed.AsInt32(), Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7)).AsByte();
     }
 
-    private static float Largest(in Block block) => -Lowest(-Avx.Max(
-        Avx.Max(Vector256.Abs(block.First), Vector256.Abs(block.Second)),
-        Avx.Max(Vector256.Abs(block.Third), Vector256.Abs(block.Fourth))));
-
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Lowest(Vector256<float> values)
     {
         var low = Sse.Min(values.GetLower(), values.GetUpper());
@@ -149,36 +182,32 @@ internal static class Avx2Blocks
         return Sse.MinScalar(low, Sse.Shuffle(low, low, 1)).ToScalar();
     }
 
-    private readonly struct Block
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Highest(Vector256<float> values)
     {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Block(ReadOnlySpan<float> values)
-        {
-            ref var source = ref MemoryMarshal.GetReference(values[..Count]);
-            First = Vector256.LoadUnsafe(ref source);
-            Second = Vector256.LoadUnsafe(ref source, Width);
-            Third = Vector256.LoadUnsafe(ref source, 2 * Width);
-            Fourth = Vector256.LoadUnsafe(ref source, 3 * Width);
-        }
+        var high = Sse.Max(values.GetLower(), values.GetUpper());
+        high = Sse.Max(high, Sse.MoveHighToLow(high, high));
+        return Sse.MaxScalar(high, Sse.Shuffle(high, high, 1)).ToScalar();
+    }
 
-        public Vector256<float> First { get; }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Load(ReadOnlySpan<float> values, out Vector256<float> first, out Vector256<float> second, out Vector256<float> third, out Vector256<float> fourth)
+    {
+        ref var source = ref MemoryMarshal.GetReference(values[..Count]);
+        first = Vector256.LoadUnsafe(ref source);
+        second = Vector256.LoadUnsafe(ref source, Width);
+        third = Vector256.LoadUnsafe(ref source, 2 * Width);
+        fourth = Vector256.LoadUnsafe(ref source, 3 * Width);
+    }
 
-        public Vector256<float> Second { get; }
-
-        public Vector256<float> Third { get; }
-
-        public Vector256<float> Fourth { get; }
-
-        /// <summary>The place of the first value, or magnitude, that equals one which is there.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public int FirstOf(float value, bool magnitudes)
-        {
-            var (wanted, kept) = (Vector256.Create(value), magnitudes ? Vector256.Create(0x7FFFFFFF).AsSingle() : Vector256<float>.AllBitsSet);
-            var places = (uint)Avx.MoveMask(Avx.CompareEqual(First & kept, wanted))
-                | ((uint)Avx.MoveMask(Avx.CompareEqual(Second & kept, wanted)) << 8)
-                | ((uint)Avx.MoveMask(Avx.CompareEqual(Third & kept, wanted)) << 16)
-                | ((uint)Avx.MoveMask(Avx.CompareEqual(Fourth & kept, wanted)) << 24);
-            return BitOperations.TrailingZeroCount(places);
-        }
+    /// <summary>The place of the first value that equals one which is there.</summary>
+    private static int FirstOf(float value, Vector256<float> first, Vector256<float> second, Vector256<float> third, Vector256<float> fourth)
+    {
+        var wanted = Vector256.Create(value);
+        var places = (uint)Avx.MoveMask(Avx.CompareEqual(first, wanted))
+            | ((uint)Avx.MoveMask(Avx.CompareEqual(second, wanted)) << 8)
+            | ((uint)Avx.MoveMask(Avx.CompareEqual(third, wanted)) << 16)
+            | ((uint)Avx.MoveMask(Avx.CompareEqual(fourth, wanted)) << 24);
+        return BitOperations.TrailingZeroCount(places);
     }
 }

@@ -5,7 +5,7 @@ namespace Nibble.Formats.Gguf.Blocks;
 /// The value that is largest by magnitude gets code 0, the one code that has no counterpart, so the scale has the opposite sign of that
 /// value. Codes come from the scale before it is rounded to binary16.
 /// </remarks>
-internal sealed class SignedCodec(GgufType type, int bits) : IBlockCodec
+internal sealed class SignedCodec(GgufType type, int bits) : IWeightedCodec
 {
     private const int ScaleBytes = 2;
     private readonly int _zero = 1 << (bits - 1);
@@ -15,17 +15,24 @@ internal sealed class SignedCodec(GgufType type, int bits) : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        if (Avx2Blocks.IsSupported)
-        {
-            Avx2Blocks.QuantizeSigned(values, bits, blocks);
-        }
-        else
+        if (!Avx2Blocks.IsSupported)
         {
             QuantizeScalar(values, blocks);
         }
+        else if (bits == 4)
+        {
+            Avx2Blocks.QuantizeSigned4(values, blocks);
+        }
+        else
+        {
+            Avx2Blocks.QuantizeSigned5(values, blocks);
+        }
     }
 
-    /// <summary>The specification of <see cref="Quantize"/>.</summary>
+    public void Quantize(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, Span<byte> blocks) =>
+        WeightedBlocks.QuantizeSigned(values, weights, bits, _blockBytes, blocks);
+
+    /// <summary>The specification of <see cref="Quantize(ReadOnlySpan{float}, Span{byte})"/>.</summary>
     public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
     {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];

@@ -1,72 +1,53 @@
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q6_K: 16 sub-blocks of 16 values with scales of 8 bits under one of 16, <c>value = d * scale * (code - 32)</c>.</summary>
 /// <remarks>
-/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q6_K</c>. Each sub-block tries ten scales around the one that maps its largest
-/// magnitude to code 0, and takes the one whose codes leave the least squared error under the scale that fits them best. Eight
-/// sub-blocks are searched side by side, a lane each; lanes do not touch, so every machine gives the same bits.
+/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q6_K</c>. Of each 128 codes, 64 bytes hold the lower four bits and 32 the upper two.
+/// <see cref="SymmetricSearch"/> finds the codes.
 /// </remarks>
-internal sealed class SixBitCodec : IBlockCodec
+internal sealed class SixBitCodec : IWeightedCodec
 {
-    private const int Count = 256;
     private const int SubBlock = 16;
-    private const int SubBlocks = Count / SubBlock;
-    private const int Lanes = 8;
+    private const int Scales = SubBlocks.Count / SubBlock;
     private const int BlockBytes = 210;
     private const int UpperOffset = 128;
     private const int ScalesOffset = 192;
     private const int FactorOffset = 208;
     private const int Zero = 32;
 
-    // Below this a block counts as zero, as in the reference.
-    private const float Least = 1e-15f;
+    /// <summary>What a block can hold.</summary>
+    public static SymmetricGrid Grid { get; } = new(Zero, ZeroStep: 128, new ScaleTries(First: -4, Step: 0.8f, Tries: 6));
 
     public GgufType Type => GgufType.Q6_K;
 
-    public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
+    public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks) => Quantize(values, [], blocks);
+
+    public void Quantize(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, Span<byte> blocks)
     {
-        Span<float> scales = stackalloc float[SubBlocks];
-        Span<byte> codes = stackalloc byte[Count];
-        for (; !values.IsEmpty; values = values[Count..], blocks = blocks[BlockBytes..])
+        Span<sbyte> scales = stackalloc sbyte[Scales];
+        Span<byte> codes = stackalloc byte[SubBlocks.Count];
+        for (var i = 0; i < values.Length; i += SubBlocks.Count, blocks = blocks[BlockBytes..])
         {
-            var block = blocks[..BlockBytes];
-            block.Clear();
-            Search(values, scales);
-            Search(values[(Count / 2)..], scales[Lanes..]);
-            var peak = 0f;
-            foreach (var scale in scales)
+            var factor = SymmetricSearch.Run(values.Slice(i, SubBlocks.Count), weights.IsEmpty ? [] : weights.Slice(i, SubBlocks.Count), Grid, scales, codes);
+            PackLower(codes, blocks);
+            RunCodes.Pack(codes, 4, 2, blocks[UpperOffset..]);
+            for (var sub = 0; sub < Scales; sub++)
             {
-                peak = MathF.Abs(scale) > MathF.Abs(peak) ? scale : peak;
+                blocks[ScalesOffset + sub] = (byte)scales[sub];
             }
 
-            if (MathF.Abs(peak) < Least)
-            {
-                continue;
-            }
-
-            Rounding.WriteHalf(block[FactorOffset..], peak / sbyte.MinValue);
-            var factor = Rounding.ReadHalf(block[FactorOffset..]);
-            for (var sub = 0; sub < SubBlocks; sub++)
-            {
-                var step = factor != 0 ? (sbyte)Math.Clamp(MathF.Round(scales[sub] / factor), sbyte.MinValue, sbyte.MaxValue) : (sbyte)0;
-                block[ScalesOffset + sub] = (byte)step;
-                var scale = factor * step;
-                Round(values.Slice(sub * SubBlock, SubBlock), scale, codes[(sub * SubBlock)..]);
-            }
-
-            Pack(codes, block);
+            Rounding.WriteHalf(blocks[FactorOffset..], factor);
         }
     }
 
     public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values)
     {
-        for (; !values.IsEmpty; values = values[Count..], blocks = blocks[BlockBytes..])
+        for (; !values.IsEmpty; values = values[SubBlocks.Count..], blocks = blocks[BlockBytes..])
         {
             var factor = Rounding.ReadHalf(blocks[FactorOffset..]);
-            for (var i = 0; i < Count; i++)
+            for (var i = 0; i < SubBlocks.Count; i++)
             {
                 // 128 values share 64 bytes of lower and 32 of upper bits.
                 var (half, inside) = (i / 128, i % 128);
@@ -77,80 +58,18 @@ internal sealed class SixBitCodec : IBlockCodec
         }
     }
 
-    /// <summary>The codes of a sub-block, <c>clamp(round(value / scale))</c>, half to even; zeros where the scale is zero.</summary>
-    private static void Round(ReadOnlySpan<float> values, float scale, Span<byte> codes)
-    {
-        if (scale == 0)
-        {
-            codes[..SubBlock].Fill(Zero);
-            return;
-        }
-
-        var (divisor, low, high) = (Vector256.Create(scale), Vector256.Create(-(float)Zero), Vector256.Create(Zero - 1f));
-        Vector128.Narrow(Code(values), Code(values[Lanes..])).AsByte().CopyTo(codes);
-
-        Vector128<short> Code(ReadOnlySpan<float> part)
-        {
-            var code = Vector256.ConvertToInt32(Vector256.Min(Vector256.Max(Vector256.Round(Vector256.Create(part) / divisor), low), high)) + Vector256.Create(Zero);
-            return Vector128.Narrow(code.GetLower(), code.GetUpper());
-        }
-    }
-
-    private static void Pack(ReadOnlySpan<byte> codes, Span<byte> block)
+    private static void PackLower(ReadOnlySpan<byte> codes, Span<byte> target)
     {
         const int Run = 32;
-        var (lower, upper) = (Vector256.Create((byte)0xF), Vector256.Create((byte)3));
+        var mask = Vector256.Create((byte)0xF);
         for (var half = 0; half < 2; half++)
         {
-            var first = Vector256.Create(codes[(half * 4 * Run)..]);
-            var second = Vector256.Create(codes[(((half * 4) + 1) * Run)..]);
-            var third = Vector256.Create(codes[(((half * 4) + 2) * Run)..]);
-            var fourth = Vector256.Create(codes[(((half * 4) + 3) * Run)..]);
-            ((first & lower) | ((third & lower) << 4)).CopyTo(block[(half * 2 * Run)..]);
-            ((second & lower) | ((fourth & lower) << 4)).CopyTo(block[(((half * 2) + 1) * Run)..]);
-            (((first >> 4) & upper) | (((second >> 4) & upper) << 2) | (((third >> 4) & upper) << 4) | (((fourth >> 4) & upper) << 6)).CopyTo(block[(UpperOffset + (half * Run))..]);
-        }
-    }
-
-    /// <summary>Finds the scales of eight sub-blocks; 0 where one is zero.</summary>
-    private static void Search(ReadOnlySpan<float> values, Span<float> scales)
-    {
-        // Transposed: value i of each sub-block side by side.
-        Span<float> lanes = stackalloc float[SubBlock * Lanes];
-        for (var i = 0; i < lanes.Length; i++)
-        {
-            lanes[i] = values[(i % Lanes * SubBlock) + (i / Lanes)];
-        }
-
-        var columns = MemoryMarshal.Cast<float, Vector256<float>>(lanes);
-        var (largest, peak) = (Vector256<float>.Zero, Vector256<float>.Zero);
-        foreach (var value in columns)
-        {
-            var higher = Vector256.GreaterThan(Vector256.Abs(value), largest);
-            largest = Vector256.ConditionalSelect(higher, Vector256.Abs(value), largest);
-            peak = Vector256.ConditionalSelect(higher, value, peak);
-        }
-
-        var (low, high) = (Vector256.Create(-(float)Zero), Vector256.Create(Zero - 1f));
-        var (best, found) = (Vector256<float>.Zero, Vector256<float>.Zero);
-        for (var step = -9; step <= 9; step += 2)
-        {
-            var inverse = Vector256.Create(-(Zero + (0.1f * step))) / peak;
-            var (products, squares) = (Vector256<float>.Zero, Vector256<float>.Zero);
-            foreach (var value in columns)
+            for (var run = 0; run < 2; run++)
             {
-                var code = Vector256.Min(Vector256.Max(Vector256.Round(value * inverse), low), high);
-                products += value * code;
-                squares += code * code;
+                var first = Vector256.Create(codes[(((half * 4) + run) * Run)..]) & mask;
+                var second = Vector256.Create(codes[(((half * 4) + run + 2) * Run)..]) << 4;
+                (first | second).CopyTo(target[(((half * 2) + run) * Run)..]);
             }
-
-            // What the fitted scale takes off the squared error; not a number where the sub-block is zero, and then no better.
-            var gain = products * products / squares;
-            var better = Vector256.GreaterThan(gain, best);
-            best = Vector256.ConditionalSelect(better, gain, best);
-            found = Vector256.ConditionalSelect(better, products / squares, found);
         }
-
-        Vector256.ConditionalSelect(Vector256.GreaterThan(largest, Vector256.Create(Least)), found, Vector256<float>.Zero).CopyTo(scales);
     }
 }

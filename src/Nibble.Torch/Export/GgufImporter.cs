@@ -1,0 +1,158 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Formats.Gguf;
+using Nibble.Formats.HuggingFace;
+using Nibble.Formats.Safetensors;
+using Nibble.Recipes;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+
+namespace Nibble.Torch.Export;
+
+/// <summary>Reads a GGUF file as an artifact, code for code, or as a float checkpoint where none of its matrices has codes.</summary>
+/// <remarks>
+/// Linear layers keep their codes where a scheme can say them (see <see cref="GgufCodes"/>). Other tensors keep their values: in their own
+/// type where that is a float type, as binary32 where they are in blocks. What <see cref="GgufExporter"/> wrote, it then writes again to the byte.
+/// </remarks>
+internal static class GgufImporter
+{
+    private const int ChunkValues = 1 << 20;
+
+    /// <summary>Imports a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The file is broken or of a model that is not supported, or the folder exists already.</exception>
+    public static ImportResult Run(string path, string folder)
+    {
+        using var file = GgufFile.Open(path);
+        var (json, config) = ImportedConfig.Read(file);
+        var tensors = Match(file, config);
+        var codes = tensors.Where(IsLinear)
+            .Select(tensor => (tensor.Name.Source, Codes: GgufCodes.TryRead(file, tensor.Entry, tensor.Name.SourceRow)))
+            .Where(tensor => tensor.Codes is not null)
+            .ToDictionary(tensor => tensor.Source, tensor => tensor.Codes!, StringComparer.Ordinal);
+        var floats = tensors.Where(tensor => !codes.ContainsKey(tensor.Name.Source)).ToList();
+        var tokenizer = Directory.CreateTempSubdirectory("nibble-import-");
+        try
+        {
+            GgufTokenizer.Write(file, tokenizer.FullName);
+            if (codes.Count == 0)
+            {
+                Checkpoint.Save(folder, json, [.. floats.Select(tensor => new SafetensorsTensor(tensor.Name.Source, StoredAs(tensor), tensor.Name.Shape, stream => Copy(file, tensor, stream)))], tokenizer.FullName);
+            }
+            else
+            {
+                var layers = codes.Select(layer => new QuantizedLayer(LayerOf(layer.Key), layer.Value, Input: null)).ToList();
+                var recipe = new Recipe("imported-gguf", Rules(layers, floats.Where(IsLinear)));
+                var provenance = new Provenance(Conversion.Version, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) }, new Dictionary<string, double>());
+                QuantizedModelFile.Save(new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder);
+            }
+        }
+        finally
+        {
+            tokenizer.Delete(recursive: true);
+        }
+
+        return new ImportResult(ImportedConfig.NameIn(json) ?? Path.GetFileNameWithoutExtension(path), "gguf", codes.Count, QuantizedModelFile.TensorBytes(folder), [.. Notes(codes.Count, floats)]);
+    }
+
+    private sealed record Tensor(GgufTensorName Name, GgufEntry Entry);
+
+    /// <summary>The file's tensors under both names; exactly those that the model has.</summary>
+    private static List<Tensor> Match(GgufFile file, LlamaConfig config)
+    {
+        var tensors = new List<Tensor>();
+        foreach (var name in GgufNames.Of(config))
+        {
+            var entry = file.FindTensor(name.Name) ?? throw new NibbleException($"{file.Path}: there is no tensor {name.Name}, which a model of architecture {config.ModelType} with this metadata has");
+            if (!entry.Dimensions.Reverse().SequenceEqual(name.Shape))
+            {
+                throw new GgufException(file.Path, entry.Offset, $"tensor {name.Name} has the dimensions [{string.Join(", ", entry.Dimensions)}], expected [{string.Join(", ", name.Shape.Reverse())}] from the metadata");
+            }
+
+            tensors.Add(new Tensor(name, entry));
+        }
+
+        var known = tensors.Select(tensor => tensor.Name.Name).Append(GgufNames.RotaryFactors).ToHashSet(StringComparer.Ordinal);
+        return file.Tensors.FirstOrDefault(tensor => !known.Contains(tensor.Name)) is { } unknown
+            ? throw new GgufException(file.Path, unknown.Offset, $"tensor {unknown.Name} is none that a model of architecture {config.ModelType} with this metadata uses")
+            : tensors;
+    }
+
+    private static bool IsLinear(Tensor tensor) => tensor.Name.Shape.Length == 2 && tensor.Name.Source != LlamaCheckpoint.EmbeddingName;
+
+    private static string LayerOf(string tensor) => tensor[..^".weight".Length];
+
+    /// <summary>Rules that say of each layer what it is: the most frequent scheme for all, after those of layers that have another or none.</summary>
+    private static List<RecipeRule> Rules(List<QuantizedLayer> layers, IEnumerable<Tensor> floats)
+    {
+        var usual = layers.GroupBy(layer => layer.Weight.Scheme).MaxBy(group => group.Count())!.Key;
+        return
+        [
+            .. floats.Select(tensor => new RecipeRule(LayerOf(tensor.Name.Source), Weights: null)),
+            .. layers.Where(layer => layer.Weight.Scheme != usual).Select(layer => new RecipeRule(layer.Name, layer.Weight.Scheme)),
+            new RecipeRule("*", usual),
+        ];
+    }
+
+    private static ElementType StoredAs(Tensor tensor) => tensor.Entry.Type switch { GgufType.F16 => ElementType.F16, GgufType.BF16 => ElementType.BF16, _ => ElementType.F32 };
+
+    private static FloatTensor Read(GgufFile file, Tensor tensor)
+    {
+        using var stream = new MemoryStream();
+        Copy(file, tensor, stream);
+        var values = new float[tensor.Name.Shape.Aggregate(1L, (product, size) => product * size)];
+        StoredAs(tensor).ToSingles(stream.ToArray(), values);
+        return new FloatTensor(tensor.Name.Source, [.. tensor.Name.Shape.Select(size => (int)size)], values, StoredAs(tensor));
+    }
+
+    /// <summary>Writes a tensor's values as a checkpoint holds them, a part at a time.</summary>
+    private static void Copy(GgufFile file, Tensor tensor, Stream stream)
+    {
+        var (rows, columns) = (tensor.Entry.Rows, tensor.Entry.Columns);
+        var rowBytes = tensor.Entry.ByteLength / rows;
+        var chunk = tensor.Name.Heads == 0 ? Math.Clamp(ChunkValues / columns, 1, rows) : 1;
+        var bytes = new byte[chunk * rowBytes];
+        var values = new float[tensor.Entry.Type.IsFloat() ? 0 : chunk * columns];
+        for (var row = 0L; row < rows; row += chunk)
+        {
+            var count = Math.Min(chunk, rows - row);
+            var read = bytes.AsSpan(0, (int)(count * rowBytes));
+            file.ReadBytes(tensor.Entry, tensor.Name.FileRow(row) * rowBytes, read);
+            if (tensor.Entry.Type.IsFloat())
+            {
+                stream.Write(read);
+            }
+            else
+            {
+                var floats = values.AsSpan(0, (int)(count * columns));
+                file.Dequantize(tensor.Entry, read, floats);
+                stream.Write(ElementType.F32.ToBytes(floats));
+            }
+        }
+    }
+
+    private static string Hash(string path)
+    {
+        using var stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+
+    private static IEnumerable<string> Notes(int layers, List<Tensor> floats)
+    {
+        var widened = floats.Where(tensor => !tensor.Entry.Type.IsFloat()).GroupBy(tensor => tensor.Entry.Type).OrderByDescending(group => group.Count()).ToList();
+        if (widened.Count > 0)
+        {
+            yield return string.Create(
+                CultureInfo.InvariantCulture,
+                $"{string.Join(" and ", widened.Select(group => $"{group.Count()} of {group.Key}"))} {(widened.Sum(group => group.Count()) == 1 ? "is" : "are")} float32 now, with the values that the blocks stand for: embeddings have no codes here, and the other types and minimums that are no multiples of their scales have no scheme");
+        }
+
+        if (layers == 0)
+        {
+            yield return "no layer has codes: the folder is a float checkpoint, to quantize or to evaluate";
+        }
+    }
+}

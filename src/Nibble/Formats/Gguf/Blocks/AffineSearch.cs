@@ -1,0 +1,175 @@
+using System.Runtime.Intrinsics;
+using Lane = System.Runtime.Intrinsics.Vector256<float>;
+
+namespace Nibble.Formats.Gguf.Blocks;
+
+/// <summary>A super-block of sub-blocks with scales and minimums that are whole steps: <c>value = scaleStep * s * code - minimumStep * m</c>.</summary>
+/// <param name="Length">Values of a sub-block.</param>
+/// <param name="LastCode">The largest code.</param>
+/// <param name="LastStep">The largest <c>s</c> and <c>m</c>.</param>
+/// <param name="Tries">The scales to try.</param>
+internal sealed record AffineGrid(int Length, int LastCode, int LastStep, ScaleTries Tries);
+
+/// <summary>Finds the steps, scales, minimums and codes of a super-block that leave little weighted squared error.</summary>
+/// <remarks>
+/// Sub-blocks are fitted apart first; the largest scale and minimum give the steps. Each sub-block then takes, of the whole numbers around
+/// its own scale and minimum, the pair that leaves it the least error. For those, both steps follow from linear regression over the whole super-block,
+/// and the choice is made once more.
+/// </remarks>
+internal static class AffineSearch
+{
+    private const int Rounds = 2;
+
+    /// <summary>Searches a super-block.</summary>
+    /// <param name="values">256 finite values.</param>
+    /// <param name="weights">How much their squared errors count, above 0; all the same when empty.</param>
+    /// <param name="grid">What the block can hold.</param>
+    /// <param name="scales">Receives <c>s</c> of each sub-block.</param>
+    /// <param name="minimums">Receives <c>m</c> of each sub-block.</param>
+    /// <param name="codes">Receives 256 codes.</param>
+    /// <returns>Both steps; binary16 holds them.</returns>
+    public static (float Scale, float Minimum) Run(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, AffineGrid grid, Span<byte> scales, Span<byte> minimums, Span<byte> codes)
+    {
+        Span<Lane> x = stackalloc Lane[SubBlocks.Vectors];
+        Span<Lane> w = stackalloc Lane[SubBlocks.Vectors];
+        SubBlocks.Split(values, grid.Length, x);
+        SubBlocks.Split(weights, grid.Length, w);
+
+        var groups = SubBlocks.Vectors / grid.Length;
+        Span<AffineFit> fits = stackalloc AffineFit[groups];
+        var (largest, deepest) = (0f, 0f);
+        for (var group = 0; group < groups; group++)
+        {
+            fits[group] = AffineFit.Find(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid.LastCode, grid.Tries, belowZero: true);
+            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
+            {
+                largest = MathF.Max(largest, fits[group].Scale[lane]);
+                deepest = MathF.Max(deepest, -fits[group].Minimum[lane]);
+            }
+        }
+
+        var steps = (Scale: SubBlocks.ToHalf(largest / grid.LastStep), Minimum: SubBlocks.ToHalf(deepest / grid.LastStep));
+        var (best, least) = (steps, float.PositiveInfinity);
+        Span<Lane> chosen = stackalloc Lane[2 * groups];
+        Span<Lane> trial = stackalloc Lane[2 * groups];
+        for (var round = 0; round < Rounds; round++)
+        {
+            var error = 0f;
+            for (var group = 0; group < groups; group++)
+            {
+                error += SubBlocks.Sum(Choose(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, fits[group], steps, out trial[group], out trial[groups + group]));
+            }
+
+            if (error >= least)
+            {
+                break;
+            }
+
+            (best, least) = (steps, error);
+            trial.CopyTo(chosen);
+            steps = Refit(x, w, grid, chosen[..groups], chosen[groups..], steps);
+        }
+
+        for (var group = 0; group < groups; group++)
+        {
+            Write(x.Slice(group * grid.Length, grid.Length), grid, chosen[group] * best.Scale, chosen[groups + group] * best.Minimum);
+            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
+            {
+                scales[(SubBlocks.Lanes * group) + lane] = (byte)chosen[group][lane];
+                minimums[(SubBlocks.Lanes * group) + lane] = (byte)chosen[groups + group][lane];
+            }
+        }
+
+        SubBlocks.Join(x, grid.Length, codes);
+        return best;
+    }
+
+    /// <summary>The best whole numbers of steps around each sub-block's own scale and minimum.</summary>
+    /// <returns>The error that they leave.</returns>
+    private static Lane Choose(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, in AffineFit fit, (float Scale, float Minimum) steps, out Lane scales, out Lane minimums)
+    {
+        var last = Vector256.Create((float)grid.LastStep);
+        var center = Vector256.Round(fit.Scale * Rounding.Reciprocal(steps.Scale));
+        var perMinimum = Rounding.Reciprocal(steps.Minimum);
+        var least = Vector256.Create(float.PositiveInfinity);
+        (scales, minimums) = (Lane.Zero, Lane.Zero);
+        for (var offset = -1; offset <= 1; offset++)
+        {
+            var number = Vector256.MinNative(Vector256.MaxNative(center + Vector256.Create((float)offset), Lane.Zero), last);
+            var scale = number * steps.Scale;
+
+            // The codes' mean tells where the best minimum goes with the scale; it falls between two steps.
+            var wanted = ((scale - fit.Scale) * fit.MeanCode) - fit.Minimum;
+            var lower = Vector256.MinNative(Vector256.MaxNative(Vector256.Floor(wanted * perMinimum), Lane.Zero), last);
+            var upper = Vector256.MinNative(lower + Lane.One, last);
+            var (lowerError, upperError) = Errors(x, w, grid, scale, lower * steps.Minimum, upper * steps.Minimum);
+            Take(lowerError, number, lower, ref least, ref scales, ref minimums);
+            Take(upperError, number, upper, ref least, ref scales, ref minimums);
+        }
+
+        return least;
+    }
+
+    private static void Take(Lane error, Lane scale, Lane minimum, ref Lane least, ref Lane scales, ref Lane minimums)
+    {
+        var better = Vector256.LessThan(error, least);
+        least = Vector256.ConditionalSelect(better, error, least);
+        scales = Vector256.ConditionalSelect(better, scale, scales);
+        minimums = Vector256.ConditionalSelect(better, minimum, minimums);
+    }
+
+    /// <summary>What codes under a scale and each of two minimums leave.</summary>
+    private static (Lane First, Lane Second) Errors(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, Lane scale, Lane firstMinimum, Lane secondMinimum)
+    {
+        var (inverse, last) = (SubBlocks.Reciprocal(scale), Vector256.Create((float)grid.LastCode));
+        var (first, second) = (Lane.Zero, Lane.Zero);
+        for (var i = 0; i < x.Length; i++)
+        {
+            var value = x[i] + firstMinimum;
+            var rest = Vector256.FusedMultiplyAdd(-scale, SubBlocks.Code(value, inverse, Lane.Zero, last), value);
+            first = Vector256.FusedMultiplyAdd(rest * w[i], rest, first);
+            value = x[i] + secondMinimum;
+            rest = Vector256.FusedMultiplyAdd(-scale, SubBlocks.Code(value, inverse, Lane.Zero, last), value);
+            second = Vector256.FusedMultiplyAdd(rest * w[i], rest, second);
+        }
+
+        return (first, second);
+    }
+
+    /// <summary>The steps that fit the codes best, where binary16 holds them; otherwise those at hand.</summary>
+    private static (float Scale, float Minimum) Refit(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<Lane> scales, ReadOnlySpan<Lane> minimums, (float Scale, float Minimum) steps)
+    {
+        // With p = s * code, sums over all values of w p^2, w p m, w m^2, w p x and w m x.
+        var (squares, mixed, depths, products, depthProducts) = (Lane.Zero, Lane.Zero, Lane.Zero, Lane.Zero, Lane.Zero);
+        var last = Vector256.Create((float)grid.LastCode);
+        for (var group = 0; group < scales.Length; group++)
+        {
+            var (inverse, minimum) = (SubBlocks.Reciprocal(scales[group] * steps.Scale), minimums[group] * steps.Minimum);
+            for (var i = group * grid.Length; i < (group + 1) * grid.Length; i++)
+            {
+                var multiple = SubBlocks.Code(x[i] + minimum, inverse, Lane.Zero, last) * scales[group];
+                var (weighted, depth) = (multiple * w[i], minimums[group] * w[i]);
+                squares = Vector256.FusedMultiplyAdd(weighted, multiple, squares);
+                mixed = Vector256.FusedMultiplyAdd(weighted, minimums[group], mixed);
+                depths = Vector256.FusedMultiplyAdd(depth, minimums[group], depths);
+                products = Vector256.FusedMultiplyAdd(weighted, x[i], products);
+                depthProducts = Vector256.FusedMultiplyAdd(depth, x[i], depthProducts);
+            }
+        }
+
+        var (pp, pm, mm, px, mx) = (SubBlocks.Sum(squares), SubBlocks.Sum(mixed), SubBlocks.Sum(depths), SubBlocks.Sum(products), SubBlocks.Sum(depthProducts));
+        var determinant = (pp * mm) - (pm * pm);
+        var (scale, fittedMinimum) = mm > 0 ? (((px * mm) - (mx * pm)) / determinant, ((px * pm) - (mx * pp)) / determinant) : (px / pp, steps.Minimum);
+        return SubBlocks.FitsHalf(scale) && (mm == 0 || SubBlocks.FitsHalf(fittedMinimum)) ? (SubBlocks.ToHalf(scale), SubBlocks.ToHalf(fittedMinimum)) : steps;
+    }
+
+    /// <summary>Puts codes in the place of values.</summary>
+    private static void Write(Span<Lane> x, AffineGrid grid, Lane scale, Lane minimum)
+    {
+        var (inverse, last) = (SubBlocks.Reciprocal(scale), Vector256.Create((float)grid.LastCode));
+        foreach (ref var value in x)
+        {
+            value = SubBlocks.Code(value + minimum, inverse, Lane.Zero, last);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+using System.Runtime.Intrinsics;
+using Lane = System.Runtime.Intrinsics.Vector256<float>;
+
+namespace Nibble.Formats.Gguf.Blocks;
+
+/// <summary>The scales of eight sub-blocks with which codes around zero leave the least weighted squared error: <c>value = scale * code</c>.</summary>
+/// <remarks>
+/// Codes go from <c>-zero</c> to <c>zero - 1</c>, so that scales of both signs are tried: those that map the largest magnitude to the end
+/// that has no counterpart, and those that map it to the other. For given codes the scale follows from linear regression.
+/// </remarks>
+internal static class SymmetricFit
+{
+    /// <summary>Fits eight sub-blocks.</summary>
+    /// <param name="values">A lane each, see <see cref="SubBlocks.Split"/>.</param>
+    /// <param name="weights">How much squared errors count, above 0.</param>
+    /// <param name="zero">How many codes are below zero.</param>
+    /// <param name="tries">The scales to try.</param>
+    /// <returns>The scales; 0 where a sub-block is zero.</returns>
+    public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries)
+    {
+        var (low, high) = (values[0], values[0]);
+        foreach (var value in values)
+        {
+            low = Vector256.MinNative(low, value);
+            high = Vector256.MaxNative(high, value);
+        }
+
+        var peak = Vector256.ConditionalSelect(Vector256.GreaterThan(high, -low), high, low);
+        var perPeak = Vector256.ConditionalSelect(Vector256.GreaterThan(Vector256.Abs(peak), Vector256.Create(SubBlocks.Least)), Lane.One / peak, Lane.Zero);
+        var (gain, scale) = (Lane.Zero, Lane.Zero);
+        for (var number = 0; number < tries.Tries; number++)
+        {
+            var distance = tries.First + (tries.Step * number);
+            Try(values, weights, Vector256.Create(-(zero + distance)) * perPeak, zero, ref gain, ref scale);
+            Try(values, weights, Vector256.Create(zero - 1 + distance) * perPeak, zero, ref gain, ref scale);
+        }
+
+        Try(values, weights, SubBlocks.Reciprocal(scale), zero, ref gain, ref scale);
+        return scale;
+    }
+
+    private static void Try(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, int zero, ref Lane gain, ref Lane scale)
+    {
+        var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));
+        var (products, squares) = (Lane.Zero, Lane.Zero);
+        for (var i = 0; i < values.Length; i++)
+        {
+            var code = SubBlocks.Code(values[i], inverse, first, last);
+            var weighted = code * weights[i];
+            products = Vector256.FusedMultiplyAdd(weighted, values[i], products);
+            squares = Vector256.FusedMultiplyAdd(weighted, code, squares);
+        }
+
+        // What the fitted scale takes off the squared error; not a number where all codes are zero, and then no better.
+        var fitted = products / squares;
+        var found = fitted * products;
+        var better = Vector256.GreaterThan(found, gain);
+        gain = Vector256.ConditionalSelect(better, found, gain);
+        scale = Vector256.ConditionalSelect(better, fitted, scale);
+    }
+}

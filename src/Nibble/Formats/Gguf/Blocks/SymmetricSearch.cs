@@ -1,0 +1,139 @@
+using System.Runtime.Intrinsics;
+using Lane = System.Runtime.Intrinsics.Vector256<float>;
+
+namespace Nibble.Formats.Gguf.Blocks;
+
+/// <summary>A super-block of sub-blocks of 16 values with scales that are whole steps: <c>value = step * s * code</c>.</summary>
+/// <param name="Zero">Codes go from minus this to one less than this.</param>
+/// <param name="ZeroStep">So does <c>s</c>.</param>
+/// <param name="Tries">The scales to try.</param>
+internal sealed record SymmetricGrid(int Zero, int ZeroStep, ScaleTries Tries);
+
+/// <summary>Finds the step, scales and codes of a super-block that leave little weighted squared error.</summary>
+/// <remarks>
+/// As <see cref="AffineSearch"/> without minimums: sub-blocks are fitted apart, the largest scale gives the step, each sub-block takes the best
+/// whole number around its own scale, the step is fitted to those, and the choice is made once more.
+/// </remarks>
+internal static class SymmetricSearch
+{
+    private const int Length = 16;
+    private const int Groups = SubBlocks.Vectors / Length;
+    private const int Rounds = 2;
+
+    /// <summary>Searches a super-block.</summary>
+    /// <param name="values">256 finite values.</param>
+    /// <param name="weights">How much their squared errors count, above 0; all the same when empty.</param>
+    /// <param name="grid">What the block can hold.</param>
+    /// <param name="scales">Receives <c>s</c> of each of 16 sub-blocks.</param>
+    /// <param name="codes">Receives 256 codes, counted from 0 on.</param>
+    /// <returns>The step; binary16 holds it.</returns>
+    public static float Run(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, SymmetricGrid grid, Span<sbyte> scales, Span<byte> codes)
+    {
+        Span<Lane> x = stackalloc Lane[SubBlocks.Vectors];
+        Span<Lane> w = stackalloc Lane[SubBlocks.Vectors];
+        SubBlocks.Split(values, Length, x);
+        SubBlocks.Split(weights, Length, w);
+
+        Span<Lane> fits = stackalloc Lane[Groups];
+        var peak = 0f;
+        for (var group = 0; group < Groups; group++)
+        {
+            fits[group] = SymmetricFit.Find(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid.Zero, grid.Tries);
+            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
+            {
+                peak = MathF.Abs(fits[group][lane]) > MathF.Abs(peak) ? fits[group][lane] : peak;
+            }
+        }
+
+        // The largest scale gets the number that has no counterpart.
+        var step = SubBlocks.ToHalf(peak / -grid.ZeroStep);
+        var (best, least) = (step, float.PositiveInfinity);
+        Span<Lane> chosen = stackalloc Lane[Groups];
+        Span<Lane> trial = stackalloc Lane[Groups];
+        for (var round = 0; round < Rounds; round++)
+        {
+            var error = 0f;
+            for (var group = 0; group < Groups; group++)
+            {
+                error += SubBlocks.Sum(Choose(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid, fits[group], step, out trial[group]));
+            }
+
+            if (error >= least)
+            {
+                break;
+            }
+
+            (best, least) = (step, error);
+            trial.CopyTo(chosen);
+            step = Refit(x, w, grid, chosen, step);
+        }
+
+        var zero = Vector256.Create((float)grid.Zero);
+        for (var group = 0; group < Groups; group++)
+        {
+            var inverse = SubBlocks.Reciprocal(chosen[group] * best);
+            foreach (ref var value in x.Slice(group * Length, Length))
+            {
+                value = SubBlocks.Code(value, inverse, -zero, zero - Lane.One) + zero;
+            }
+
+            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
+            {
+                scales[(SubBlocks.Lanes * group) + lane] = (sbyte)chosen[group][lane];
+            }
+        }
+
+        SubBlocks.Join(x, Length, codes);
+        return best;
+    }
+
+    /// <summary>The best whole number of steps around each sub-block's own scale.</summary>
+    /// <returns>The error that it leaves.</returns>
+    private static Lane Choose(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, Lane fit, float step, out Lane scales)
+    {
+        var zero = Vector256.Create((float)grid.Zero);
+        var (first, last) = (Vector256.Create(-(float)grid.ZeroStep), Vector256.Create(grid.ZeroStep - 1f));
+        var center = Vector256.Round(fit * Rounding.Reciprocal(step));
+        var least = Vector256.Create(float.PositiveInfinity);
+        scales = Lane.Zero;
+        for (var offset = -1; offset <= 1; offset++)
+        {
+            var number = Vector256.MinNative(Vector256.MaxNative(center + Vector256.Create((float)offset), first), last);
+            var scale = number * step;
+            var inverse = SubBlocks.Reciprocal(scale);
+            var error = Lane.Zero;
+            for (var i = 0; i < x.Length; i++)
+            {
+                var rest = Vector256.FusedMultiplyAdd(-scale, SubBlocks.Code(x[i], inverse, -zero, zero - Lane.One), x[i]);
+                error = Vector256.FusedMultiplyAdd(rest * w[i], rest, error);
+            }
+
+            var better = Vector256.LessThan(error, least);
+            least = Vector256.ConditionalSelect(better, error, least);
+            scales = Vector256.ConditionalSelect(better, number, scales);
+        }
+
+        return least;
+    }
+
+    /// <summary>The step that fits the codes best, where binary16 holds it; otherwise the one at hand.</summary>
+    private static float Refit(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> scales, float step)
+    {
+        var zero = Vector256.Create((float)grid.Zero);
+        var (products, squares) = (Lane.Zero, Lane.Zero);
+        for (var group = 0; group < Groups; group++)
+        {
+            var inverse = SubBlocks.Reciprocal(scales[group] * step);
+            for (var i = group * Length; i < (group + 1) * Length; i++)
+            {
+                var multiple = SubBlocks.Code(x[i], inverse, -zero, zero - Lane.One) * scales[group];
+                var weighted = multiple * w[i];
+                products = Vector256.FusedMultiplyAdd(weighted, x[i], products);
+                squares = Vector256.FusedMultiplyAdd(weighted, multiple, squares);
+            }
+        }
+
+        var fitted = SubBlocks.Sum(products) / SubBlocks.Sum(squares);
+        return SubBlocks.FitsHalf(MathF.Abs(fitted)) ? SubBlocks.ToHalf(fitted) : step;
+    }
+}

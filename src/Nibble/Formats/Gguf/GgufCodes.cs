@@ -1,0 +1,175 @@
+using Nibble.Formats.Gguf.Blocks;
+using Nibble.Numerics;
+
+namespace Nibble.Formats.Gguf;
+
+/// <summary>Reads the blocks of a matrix as codes, scales and zero points: what <see cref="ExactBlocks"/> writes, and all else that a scheme can say.</summary>
+/// <remarks>
+/// Scales of Q4_0 and Q5_0 may be negative in files of other tools, whose value of the largest magnitude always has the lowest code. Turned
+/// around, codes reach one further than the type's bits, so such a matrix has a scheme of one bit more; its values are the same.
+/// </remarks>
+public static class GgufCodes
+{
+    private const int ScaleBytes = 2;
+
+    /// <summary>Reads a matrix.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="tensor">A tensor of it.</param>
+    /// <param name="rowOf">The row of the result that a row of the file becomes.</param>
+    /// <returns>The codes; null where the type has no scales that are shared evenly, or a minimum is no multiple of its scale.</returns>
+    /// <exception cref="GgufException">A scale is not finite, the matrix has more values than an array can, or the file has become shorter.</exception>
+    public static QuantizedTensor? TryRead(GgufFile file, GgufEntry tensor, Func<long, long> rowOf)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        ArgumentNullException.ThrowIfNull(tensor);
+        ArgumentNullException.ThrowIfNull(rowOf);
+        if (tensor.Type is not (GgufType.Q4_0 or GgufType.Q4_1 or GgufType.Q5_0 or GgufType.Q5_1 or GgufType.Q8_0 or GgufType.TQ1_0 or GgufType.TQ2_0))
+        {
+            return null;
+        }
+
+        if (tensor.Columns * tensor.Rows > Array.MaxLength)
+        {
+            throw new GgufException(file.Path, tensor.Offset, $"tensor {tensor.Name} has {tensor.Columns * tensor.Rows} values; at most {Array.MaxLength} can be read");
+        }
+
+        var reader = new Reader(file, tensor);
+        for (var row = 0L; row < tensor.Rows; row++)
+        {
+            if (!reader.ReadRow(row, (int)rowOf(row)))
+            {
+                return null;
+            }
+        }
+
+        return reader.Finish();
+    }
+
+    private sealed class Reader
+    {
+        private readonly GgufFile _file;
+        private readonly GgufEntry _tensor;
+        private readonly int _size;
+        private readonly int _blocks;
+        private readonly bool _affine;
+        private readonly byte[] _row;
+        private readonly sbyte[] _codes;
+        private readonly float[] _scales;
+        private readonly sbyte[] _zeroPoints;
+        private int _lowest, _highest;
+
+        public Reader(GgufFile file, GgufEntry tensor)
+        {
+            (_file, _tensor) = (file, tensor);
+            _size = tensor.Type.BlockSize();
+            _blocks = (int)(tensor.Columns / _size);
+            _affine = tensor.Type is GgufType.Q4_1 or GgufType.Q5_1;
+            _row = new byte[_blocks * tensor.Type.BlockBytes()];
+            _codes = new sbyte[tensor.Rows * tensor.Columns];
+            _scales = new float[tensor.Rows * _blocks];
+            _zeroPoints = new sbyte[_affine ? _scales.Length : 0];
+        }
+
+        private int Bits => _tensor.Type switch { GgufType.Q4_0 or GgufType.Q4_1 => 4, GgufType.Q5_0 or GgufType.Q5_1 => 5, GgufType.Q8_0 => 8, _ => 2 };
+
+        private int Zero => _tensor.Type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
+
+        /// <summary>Reads a row of the file; false where codes cannot say it.</summary>
+        public bool ReadRow(long row, int target)
+        {
+            _file.ReadBytes(_tensor, row * _row.Length, _row);
+            Span<byte> codes = stackalloc byte[_size];
+            for (var block = 0; block < _blocks; block++)
+            {
+                var bytes = _row.AsSpan(block * _tensor.Type.BlockBytes(), _tensor.Type.BlockBytes());
+                var (scale, minimum) = Unpack(bytes, codes);
+                if (!float.IsFinite(scale) || !float.IsFinite(minimum))
+                {
+                    throw new GgufException(_file.Path, _tensor.Offset + (row * _row.Length) + (block * bytes.Length), $"block {block} of row {row} of tensor {_tensor.Name} has the scale {scale}{(_affine ? $" and the minimum {minimum}" : string.Empty)}, expected finite numbers; the file is damaged");
+                }
+
+                var group = (target * _blocks) + block;
+                var place = _codes.AsSpan((target * (int)_tensor.Columns) + (block * _size), _size);
+                if (!(_affine ? PutAffine(codes, scale, minimum, place, group) : PutSymmetric(codes, scale, place, group)))
+                {
+                    return false;
+                }
+            }
+
+            return true;
+        }
+
+        public QuantizedTensor? Finish()
+        {
+            var granularity = Granularity.Group(_size);
+            var ternary = _tensor.Type is GgufType.TQ1_0 or GgufType.TQ2_0;
+            var reach = ternary ? 1 : 1 << (Bits - 1);
+            var bits = _lowest >= -reach && _highest < reach + (ternary ? 1 : 0) ? Bits : Bits + 1;
+            if (bits > QuantizationScheme.MaxBits || (ternary && bits > Bits))
+            {
+                return null;
+            }
+
+            var scheme = ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric: !_affine, granularity);
+            return new QuantizedTensor((int)_tensor.Rows, (int)_tensor.Columns, scheme with { ScalePrecision = ScalePrecision.Float16 }, _codes, _scales, _zeroPoints);
+        }
+
+        private (float Scale, float Minimum) Unpack(ReadOnlySpan<byte> block, Span<byte> codes)
+        {
+            switch (_tensor.Type)
+            {
+                case GgufType.Q8_0:
+                    block[ScaleBytes..].CopyTo(codes);
+                    return (Rounding.ReadHalf(block), 0);
+                case GgufType.Q4_0 or GgufType.Q5_0:
+                    BlockCodes.Unpack(block[ScaleBytes..], Bits, codes);
+                    return (Rounding.ReadHalf(block), 0);
+                case GgufType.TQ1_0 or GgufType.TQ2_0:
+                    TernaryCodes.Unpack(block, _tensor.Type, codes);
+                    return (Rounding.ReadHalf(block[^ScaleBytes..]), 0);
+                default:
+                    BlockCodes.Unpack(block[(2 * ScaleBytes)..], Bits, codes);
+                    return (Rounding.ReadHalf(block), Rounding.ReadHalf(block[ScaleBytes..]));
+            }
+        }
+
+        private bool PutSymmetric(ReadOnlySpan<byte> codes, float scale, Span<sbyte> place, int group)
+        {
+            // A scale of zero makes all values zero, which codes of zero say of any scale.
+            _scales[group] = scale == 0 ? (float)Half.Epsilon : MathF.Abs(scale);
+            for (var i = 0; i < codes.Length; i++)
+            {
+                var integer = (_tensor.Type == GgufType.Q8_0 ? (sbyte)codes[i] : codes[i] - Zero) * MathF.Sign(scale);
+                if (integer > sbyte.MaxValue)
+                {
+                    return false;
+                }
+
+                place[i] = (sbyte)integer;
+                (_lowest, _highest) = (Math.Min(_lowest, integer), Math.Max(_highest, integer));
+            }
+
+            return true;
+        }
+
+        private bool PutAffine(ReadOnlySpan<byte> codes, float scale, float minimum, Span<sbyte> place, int group)
+        {
+            var (steps, lowest) = ((1 << Bits) - 1, -(1 << (Bits - 1)));
+            var steady = scale == 0 && minimum == 0;
+            _scales[group] = steady ? (float)Half.Epsilon : scale;
+            var zero = steady ? 0 : (int)MathF.Round(Math.Clamp(-minimum / scale, 0, steps));
+            if (!(_scales[group] > 0) || (float)(Half)(-scale * zero) != minimum)
+            {
+                return false;
+            }
+
+            _zeroPoints[group] = (sbyte)(zero + lowest);
+            for (var i = 0; i < codes.Length; i++)
+            {
+                place[i] = (sbyte)((steady ? 0 : codes[i]) + lowest);
+            }
+
+            return true;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+using System.Globalization;
+
+namespace Nibble.Formats.Gguf;
+
+/// <summary>Which matrix of a model gets which type in a mixture.</summary>
+/// <remarks>
+/// The rules are those of ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense models of the
+/// Llama family: heads, values of attention and the way back from the feed-forward layers get more bits, most of all in the first and last blocks.
+/// Of its own is what a mixture named <c>mxfp4</c> is, which llama.cpp has for experts alone.
+/// </remarks>
+internal sealed class MixtureRules
+{
+    private const int BlocksOf70B = 80;
+    private readonly GgufFile _file;
+    private readonly GgufMixture _mixture;
+    private readonly bool _pure;
+    private readonly bool _hasImportance;
+    private readonly bool _tied;
+    private readonly bool _is70B;
+    private readonly long _queriesPerKey;
+    private readonly int _blocks;
+    private readonly List<string> _values;
+
+    private MixtureRules(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
+    {
+        (_file, _mixture, _pure, _hasImportance) = (file, mixture, pure, hasImportance);
+        _tied = file.FindTensor("output.weight") is null;
+        var heads = Number("attention.head_count") ?? 0;
+        var keyHeads = Number("attention.head_count_kv") ?? heads;
+        _queriesPerKey = keyHeads > 0 ? heads / keyHeads : 0;
+        _blocks = (int)Math.Clamp(Number("block_count") ?? 0, 0, int.MaxValue);
+        _is70B = _blocks == BlocksOf70B && (Architecture == "qwen2" || (Architecture == "llama" && heads != keyHeads));
+        _values = [.. file.Tensors.Where(tensor => Is(tensor, "attn_v.weight")).Select(tensor => tensor.Name).OrderBy(Block)];
+    }
+
+    private string Architecture => _file.Find("general.architecture")?.AsText() ?? string.Empty;
+
+    /// <summary>The type of each tensor of a file, in the file's order.</summary>
+    /// <param name="file">A dense model of the Llama family.</param>
+    /// <param name="mixture">What its matrices become.</param>
+    /// <param name="pure">Whether all of them get the mixture's main type.</param>
+    /// <param name="hasImportance">Whether they are quantized with an importance matrix.</param>
+    public static IReadOnlyList<GgufType> Apply(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
+    {
+        var rules = new MixtureRules(file, mixture, pure, hasImportance);
+        return [.. file.Tensors.Select(rules.TypeOf)];
+    }
+
+    /// <summary>Whether a tensor is a matrix that is quantized at all.</summary>
+    public static bool IsQuantizable(GgufEntry tensor) =>
+        tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
+
+    private GgufType TypeOf(GgufEntry tensor)
+    {
+        if (!IsQuantizable(tensor))
+        {
+            return tensor.Type;
+        }
+
+        var type = _mixture.Main;
+        if (type.BlockSize() == 1)
+        {
+            return type;
+        }
+
+        return ThatFits(tensor, _pure ? type : Mixed(tensor, type));
+    }
+
+    private GgufType Mixed(GgufEntry tensor, GgufType main)
+    {
+        if (tensor.Name == "output.weight" || (_tied && tensor.Name == "token_embd.weight"))
+        {
+            return main is GgufType.Q8_0 or GgufType.MXFP4 || tensor.Columns % main.BlockSize() != 0 ? GgufType.Q8_0 : GgufType.Q6_K;
+        }
+
+        if (tensor.Name == "token_embd.weight")
+        {
+            return main switch { GgufType.TQ1_0 or GgufType.TQ2_0 => GgufType.Q4_K, GgufType.MXFP4 => GgufType.Q8_0, _ => main };
+        }
+
+        return Is(tensor, "attn_v.weight") ? OfValues(tensor, main)
+            : Is(tensor, "attn_output.weight") ? OfAttentionOutput(main)
+            : Is(tensor, "ffn_down") ? OfDown(Block(tensor.Name), main)
+            : main;
+    }
+
+    private GgufType OfValues(GgufEntry tensor, GgufType main)
+    {
+        var place = _values.IndexOf(tensor.Name);
+        var type = _mixture.Name switch
+        {
+            "q2_k" => _queriesPerKey >= 4 ? GgufType.Q4_K : GgufType.Q3_K,
+            "q3_k_m" => place < 2 ? GgufType.Q5_K : GgufType.Q4_K,
+            "q3_k_l" => GgufType.Q5_K,
+            "q4_k_s" when place < 4 => GgufType.Q5_K,
+            "q4_k_m" or "q5_k_m" when MattersMore(place, _values.Count) => GgufType.Q6_K,
+            _ => main,
+        };
+
+        // Eight heads share them there, so that they are small.
+        return _is70B && type is GgufType.Q3_K or GgufType.Q4_K ? GgufType.Q5_K : type;
+    }
+
+    private GgufType OfAttentionOutput(GgufType main) => _mixture.Name switch
+    {
+        "q2_k" => GgufType.Q3_K,
+        "q3_k_m" => GgufType.Q4_K,
+        "q3_k_l" => GgufType.Q5_K,
+        _ => main,
+    };
+
+    private GgufType OfDown(int block, GgufType main) => _mixture.Name switch
+    {
+        "q2_k" => GgufType.Q3_K,
+        "q3_k_m" => block < _blocks / 16 ? GgufType.Q5_K : GgufType.Q4_K,
+        "q3_k_l" => GgufType.Q5_K,
+        "q4_k_s" when block < _blocks / 8 => GgufType.Q5_K,
+        "q4_k_m" or "q5_k_m" when MattersMore(block, _blocks) => GgufType.Q6_K,
+
+        // Without a minimum, single large inputs of the first blocks would draw all precision to their columns.
+        "q4_0" when _hasImportance && block < _blocks / 8 => GgufType.Q4_1,
+        "q5_0" when _hasImportance && block < _blocks / 8 => GgufType.Q5_1,
+        _ => main,
+    };
+
+    /// <summary>The first and last eighths, and every third block between them.</summary>
+    private static bool MattersMore(int place, int count) => place < count / 8 || place >= 7 * count / 8 || (place - (count / 8)) % 3 == 2;
+
+    /// <summary>A type whose blocks divide a matrix's rows, with no fewer bits.</summary>
+    private static GgufType ThatFits(GgufEntry tensor, GgufType type)
+    {
+        if (tensor.Columns % type.BlockSize() == 0)
+        {
+            return type;
+        }
+
+        var other = type switch
+        {
+            GgufType.Q2_K or GgufType.Q3_K or GgufType.TQ1_0 or GgufType.TQ2_0 => GgufType.Q4_0,
+            GgufType.Q4_K => GgufType.Q5_0,
+            GgufType.Q5_K => GgufType.Q5_1,
+            GgufType.Q6_K => GgufType.Q8_0,
+            _ => GgufType.F16,
+        };
+        return tensor.Columns % other.BlockSize() == 0 ? other : GgufType.F16;
+    }
+
+    private static bool Is(GgufEntry tensor, string part) => tensor.Name.Contains(part, StringComparison.Ordinal);
+
+    /// <summary>The number in <c>blk.N.</c>; -1 where there is none.</summary>
+    private static int Block(string name) =>
+        name.Split('.') is ["blk", var number, ..] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var block) ? block : -1;
+
+    private long? Number(string key) => _file.Find($"{Architecture}.{key}") is { } value ? value.AsInteger() ?? value.AsIntegers()?.FirstOrDefault() : null;
+}

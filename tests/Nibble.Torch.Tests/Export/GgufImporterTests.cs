@@ -1,0 +1,105 @@
+using Nibble.Formats.Gguf;
+using Nibble.Formats.HuggingFace;
+using Nibble.Torch.Export;
+using Nibble.Torch.Models;
+using Nibble.Torch.Tests.Shared;
+
+namespace Nibble.Torch.Tests.Export;
+
+public sealed class GgufImporterTests : IDisposable
+{
+    private const string Stretched = ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}";
+    private const string Linear = ",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2.5}";
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("llama", "")]
+    [InlineData("llama", Stretched)]
+    [InlineData("llama", Linear)]
+    [InlineData("mistral", "")]
+    [InlineData("qwen2", "")]
+    [InlineData("qwen3", "")]
+    public void A_float_model_comes_back_with_every_value_and_the_same_bytes(string type, string further)
+    {
+        var llama = new TinyLlama { Type = type, Further = further };
+        var source = llama.Write(folder.File("source"));
+        GgufExporter.Run(source, folder.File("first.gguf"), type: null);
+        var result = CheckpointImporter.Run(folder.File("first.gguf"), folder.File("imported"));
+        GgufExporter.Run(folder.File("imported"), folder.File("second.gguf"), type: null);
+
+        Assert.Equal(("source", "gguf", 0), (result.Model, result.Format, result.Layers));
+        Assert.Equal(File.ReadAllBytes(folder.File("first.gguf")), File.ReadAllBytes(folder.File("second.gguf")));
+        using var imported = LlamaCheckpoint.Open(folder.File("imported"));
+        using var original = LlamaCheckpoint.Open(source);
+        Assert.Equal(original.Config with { ModelType = imported.Config.ModelType }, imported.Config with { NormEpsilon = original.Config.NormEpsilon });
+        using var weights = Checkpoint.Open(folder.File("imported"));
+        Assert.All(llama.Tensors(), tensor => Assert.Equal(tensor.Value.Values, weights.ReadFloats(tensor.Key)));
+        Assert.Equal(original.Tokenizer.Encode("Ünï <|eos|> x"), imported.Tokenizer.Encode("Ünï <|eos|> x"));
+        Assert.Equal((original.Tokenizer.BosId, original.Tokenizer.EosId), (imported.Tokenizer.BosId, imported.Tokenizer.EosId));
+    }
+
+    [Fact]
+    public void A_template_of_chats_is_kept()
+    {
+        var source = new TinyLlama().Write(folder.File("source"));
+        File.WriteAllText(Path.Combine(source, "tokenizer_config.json"), """{"add_bos_token":false,"chat_template":[{"name":"tools","template":"a"},{"name":"default","template":"{{ b }}"}]}""");
+        GgufExporter.Run(source, folder.File("chat.gguf"), type: null);
+        CheckpointImporter.Run(folder.File("chat.gguf"), folder.File("imported"));
+
+        using var file = GgufFile.Open(folder.File("chat.gguf"));
+        Assert.Equal("{{ b }}", file.Find("tokenizer.chat_template")!.AsText());
+        Assert.False(file.Find("tokenizer.ggml.add_bos_token")!.AsBool());
+        Assert.Equal("{{ b }}", File.ReadAllText(Path.Combine(folder.File("imported"), "chat_template.jinja")));
+        Assert.Contains("\"add_bos_token\": false", File.ReadAllText(Path.Combine(folder.File("imported"), "tokenizer_config.json")), StringComparison.Ordinal);
+    }
+
+    /// <summary>Metadata that is not there, and metadata that contradicts the tensors or itself.</summary>
+    [Theory]
+    [InlineData("general.architecture", null, "the architecture is '', expected a dense model of llama, qwen2 or qwen3")]
+    [InlineData("general.architecture", "gpt2", "the architecture is 'gpt2'")]
+    [InlineData("llama.block_count", null, "the metadata has no llama.block_count")]
+    [InlineData("llama.block_count", 3u, "there is no tensor blk.2.attn_norm.weight")]
+    [InlineData("llama.block_count", 1u, "tensor blk.1.attn_norm.weight is none that a model of architecture llama")]
+    [InlineData("llama.block_count", "two", "llama.block_count is of type String, expected a whole number above 0")]
+    [InlineData("llama.embedding_length", 64u, "expected [64, ")]
+    [InlineData("llama.attention.head_count_kv", 3u, "key-value heads")]
+    [InlineData("llama.attention.value_length", 4u, "expected one size for all three")]
+    [InlineData("llama.rope.freq_base", "many", "llama.rope.freq_base is no number above 0")]
+    [InlineData("llama.rope.scaling.type", "yarn", "rotary scaling of type 'yarn' is not supported")]
+    [InlineData("llama.expert_count", 8u, "with experts")]
+    [InlineData("tokenizer.ggml.tokens", null, "has no tokenizer.ggml.tokens")]
+    [InlineData("tokenizer.ggml.token_type", null, "has no tokenizer.ggml.token_type")]
+    [InlineData("tokenizer.ggml.model", "bert", "tokenizer.ggml.model is 'bert', expected llama (SentencePiece) or gpt2")]
+    [InlineData("tokenizer.ggml.pre", "other", "tokenizer.ggml.pre is 'other', expected a pre-tokenizer that Nibble knows")]
+    [InlineData("tokenizer.ggml.merges", null, "has no tokenizer.ggml.merges")]
+    [InlineData("tokenizer.ggml.bos_token_id", 100000u, "tokenizer.ggml.bos_token_id is no id of the")]
+    public void What_a_file_lacks_or_contradicts_is_said(string key, object? value, string expected)
+    {
+        GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("whole.gguf"), type: null);
+        using (var whole = GgufFile.Open(folder.File("whole.gguf")))
+        {
+            var changed = value switch { null => null, string text => GgufValue.Of(text), var number => GgufValue.Of((uint)number) };
+            var metadata = whole.Metadata.Where(pair => pair.Key != key).ToList();
+            if (changed is not null)
+            {
+                metadata.Add(new(key, changed));
+            }
+
+            GgufWriter.Write(folder.File("changed.gguf"), metadata, [.. whole.Tensors.Select(tensor => new GgufTensor(tensor.Name, tensor.Type, tensor.Dimensions, stream => Copy(whole, tensor, stream)))]);
+        }
+
+        var exception = Assert.ThrowsAny<NibbleException>(() => CheckpointImporter.Run(folder.File("changed.gguf"), folder.File("imported")));
+        Assert.Contains(expected, exception.Message, StringComparison.Ordinal);
+        Assert.False(Path.Exists(folder.File("imported")));
+    }
+
+    private static void Copy(GgufFile file, GgufEntry tensor, Stream stream)
+    {
+        var bytes = new byte[tensor.ByteLength];
+        file.ReadBytes(tensor, 0, bytes);
+        stream.Write(bytes);
+    }
+}
