@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
+using Nibble.Onnx;
 using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Commands;
@@ -35,8 +36,13 @@ internal static class ExportCommand
         {
             Description = $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not given.",
         }.Within(value => value is >= 0 and <= MostInlineMegabytes, "0 to 2000");
+        var accuracy = new Option<int?>("--accuracy-level")
+        {
+            Description = "onnx: what MatMulNBits computes with: 1, float32, as simulated; 4, inputs rounded to 8 bits in blocks, which is faster and further from the simulation; 1 when not given.",
+        };
+        accuracy.AcceptOnlyFromAmong("1", "4");
         var json = CommonOptions.Json();
-        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, embeddings, inline, json };
+        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, embeddings, inline, accuracy, json };
         command.Validators.Add(result =>
         {
             if (result.GetResult(format)?.Tokens is not [{ Value: var to }])
@@ -49,9 +55,9 @@ internal static class ExportCommand
                 result.AddError($"{option.Name} is one of GGUF's, but --to is {to}, which writes codes as they are.");
             }
 
-            if (to != OnnxExport.Format && result.GetResult(inline) is { Implicit: false })
+            foreach (var option in ((Option[])[inline, accuracy]).Where(option => to != OnnxExport.Format && result.GetResult(option) is { Implicit: false }))
             {
-                result.AddError($"--inline-megabytes is for ONNX, but --to is {to}.");
+                result.AddError($"{option.Name} is for ONNX, but --to is {to}.");
             }
         });
         command.SetAction(parsed =>
@@ -62,7 +68,7 @@ internal static class ExportCommand
             var to = parsed.GetValue(format)!;
             var source = parsed.GetValue(model)!;
             var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
-                : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes)
+                : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes, (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32))
                 : host.WithProgress(progress => GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
             Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
@@ -70,12 +76,22 @@ internal static class ExportCommand
         return command;
     }
 
-    private static ExportResult Onnx(string model, string path, int inlineMegabytes)
+    private static ExportResult Onnx(string model, string path, int inlineMegabytes, MatMulAccuracy accuracy)
     {
         QuantizeOutput.RequireAbsent(path + ".data");
-        var (name, written) = OnnxExport.Run(model, path, inlineMegabytes * 1_000_000L);
-        return new ExportResult(
-            name, written.Bytes, [.. written.Forms.Select(form => (form.Key, form.Value))], written.DataPath is { } data ? [$"the tensors are in {data}, which belongs beside the file"] : []);
+        var (name, written) = OnnxExport.Run(model, path, inlineMegabytes * 1_000_000L, accuracy);
+        var notes = new List<string>();
+        if (written.DataPath is { } data)
+        {
+            notes.Add($"the tensors are in {data}, which belongs beside the file");
+        }
+
+        if (accuracy == MatMulAccuracy.Int8 && written.Forms.Keys.Any(form => form.StartsWith("MatMulNBits", StringComparison.Ordinal)))
+        {
+            notes.Add($"MatMulNBits rounds inputs to 8 bits in blocks, which was not simulated; nibble verify --file {path} tells what that changes");
+        }
+
+        return new ExportResult(name, written.Bytes, [.. written.Forms.Select(form => (form.Key, form.Value))], notes);
     }
 
     private static void Report(CommandHost host, bool json, ExportResult result, string format, string path, double seconds)

@@ -18,7 +18,7 @@ internal static class GenerateCommand
         var prompt = new Option<string>("--prompt", "-p") { Description = "The text to continue.", Required = true };
         var engine = new Option<string?>("--engine")
         {
-            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. A folder that is to run in an engine is exported into a temporary file.",
+            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. Where another is named, a folder is exported, and a GGUF file imported, into a temporary place; an ONNX file is for its engine alone.",
         };
         engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
         var libraries = EngineOptions.LibrariesFolder();
@@ -52,10 +52,14 @@ internal static class GenerateCommand
 
             Writer Open(string path, string? asked, Func<ExportedFile, Writer> open)
             {
-                var file = ExportedFile.Find(path);
-                if (file is not null)
+                if (ExportedFile.Find(path) is { } file)
                 {
-                    return asked is null || asked == file.Engine ? open(file) : throw new NibbleException($"{path} is a file for {file.Engine}, but --engine is {asked}; give the folder of the model or artifact instead");
+                    if (asked is null || asked == file.Engine)
+                    {
+                        return open(file);
+                    }
+
+                    path = Import(file, asked, temporary.FullName);
                 }
 
                 CommandHost.StartTorch(parsed.GetValue(threads));
@@ -67,6 +71,19 @@ internal static class GenerateCommand
 
     /// <summary>The most tokens that a prompt and what follows can take: no tokenizer makes more of a text than its bytes and the marks around it.</summary>
     private static int Room(string prompt, GenerationOptions options) => (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
+
+    /// <summary>Makes a folder of a file, so that something else than its engine can compute it.</summary>
+    private static string Import(ExportedFile file, string engine, string folder)
+    {
+        if (file.Engine != LlamaCppEngine.EngineName)
+        {
+            throw new NibbleException($"{file.Path} is a file for {file.Engine}, but --engine is {engine}; give the folder of the model or artifact instead");
+        }
+
+        var imported = Path.Combine(folder, file.Name);
+        CheckpointImporter.Run(file.Path, imported);
+        return imported;
+    }
 
     private static ExportedFile Export(string model, string engine, string folder, CancellationToken cancellation)
     {

@@ -18,13 +18,14 @@ internal static class OnnxExport
     /// <param name="model">The folder of a model or an artifact.</param>
     /// <param name="path">The file to write.</param>
     /// <param name="inlineLimit">Tensors of more bytes than this go to a second file.</param>
+    /// <param name="accuracy">What products of narrow weights and float inputs are computed with.</param>
     /// <returns>What the model is called, and what was written.</returns>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that no graph expresses.</exception>
-    public static (string Model, OnnxExportResult Written) Run(string model, string path, long inlineLimit)
+    public static (string Model, OnnxExportResult Written) Run(string model, string path, long inlineLimit, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
     {
         using var tensors = ModelTensors.Open(model);
         return (tensors.Name, LoadedClassifier.IsEncoder(tensors.ConfigJson)
-            ? EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), path, inlineLimit)
-            : DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit));
+            ? EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), path, inlineLimit, accuracy)
+            : DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit, accuracy));
     }
 }

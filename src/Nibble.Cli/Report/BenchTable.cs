@@ -29,9 +29,9 @@ internal static class BenchTable
     /// <summary>What was run, in a sentence.</summary>
     public static string Setting(BenchDocument document) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{document.File.Engine}{(document.Against is { } other && other.Engine != document.File.Engine ? $" and {other.Engine}" : string.Empty)}, {document.Threads} {(document.Threads == 1 ? "thread" : "threads")}, a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {(document.Repeats == 1 ? "one run" : $"the median of {document.Repeats} runs (lowest to highest)")}");
+        $"{document.File.Engine}{(document.Against is { } other && other.Engine != document.File.Engine ? $" and {other.Engine}" : string.Empty)}, {document.Threads} {(document.Threads == 1 ? "thread" : "threads")}, a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {(document.Repeats == 1 ? "one run" : $"the median of {document.Repeats} runs (quartiles)")}");
 
-    /// <summary>A ratio of speeds with what it says; where single pairs of runs lie on both sides of 1, it says nothing.</summary>
+    /// <summary>A ratio of speeds with what it says; where the quartiles of pairs of runs lie on both sides of 1, it says nothing.</summary>
     public static string Verdict(Spread times) => string.Create(
         CultureInfo.InvariantCulture,
         $"{Times(times.Median)} times float ({Times(times.Low)} to {Times(times.High)}): {(times.High < 1 ? "slower" : times.Low > 1 ? "faster" : "no difference beyond the spread")}");

@@ -24,19 +24,19 @@ internal sealed class DecoderGraph
     private readonly GraphBuilder graph = new();
     private readonly LinearNodes linear;
 
-    private DecoderGraph(DecoderShape shape, ModelTensors tensors)
+    private DecoderGraph(DecoderShape shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
         this.shape = shape;
         this.tensors = tensors;
-        linear = new LinearNodes(graph, tensors);
+        linear = new LinearNodes(graph, tensors, accuracy);
     }
 
     /// <summary>Builds the graph of a model.</summary>
     /// <exception cref="NibbleException">The tensors are not those of the shape, or the graph cannot express how they are quantized.</exception>
     /// <returns>The graph, and how many linear layers it has in each form.</returns>
-    public static (GraphBuilder Graph, IReadOnlyDictionary<string, int> Forms) Build(DecoderShape shape, ModelTensors tensors)
+    public static (GraphBuilder Graph, IReadOnlyDictionary<string, int> Forms) Build(DecoderShape shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
-        var builder = new DecoderGraph(shape, tensors);
+        var builder = new DecoderGraph(shape, tensors, accuracy);
         builder.Build();
 
         // Checkpoints of old hold the frequencies, and some a head that repeats the embedding.

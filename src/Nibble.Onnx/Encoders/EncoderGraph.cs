@@ -21,21 +21,21 @@ internal sealed class EncoderGraph
     private readonly LinearNodes linear;
     private readonly EmbeddingNodes tables;
 
-    private EncoderGraph(EncoderShape shape, ModelTensors tensors)
+    private EncoderGraph(EncoderShape shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
         this.shape = shape;
         this.tensors = tensors;
         names = new EncoderNames(shape.Family);
-        linear = new LinearNodes(graph, tensors);
+        linear = new LinearNodes(graph, tensors, accuracy);
         tables = new EmbeddingNodes(graph, tensors);
     }
 
     /// <summary>Builds the graph of a model.</summary>
     /// <exception cref="NibbleException">The tensors are not those of the shape, or the graph cannot express how they are quantized.</exception>
     /// <returns>The graph, and how many linear layers it has in each form.</returns>
-    public static (GraphBuilder Graph, IReadOnlyDictionary<string, int> Forms) Build(EncoderShape shape, ModelTensors tensors)
+    public static (GraphBuilder Graph, IReadOnlyDictionary<string, int> Forms) Build(EncoderShape shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
-        var builder = new EncoderGraph(shape, tensors);
+        var builder = new EncoderGraph(shape, tensors, accuracy);
         builder.Build();
         tensors.RequireAllUsed(EncoderNames.IsBuffer);
         return (builder.graph, builder.linear.Forms);

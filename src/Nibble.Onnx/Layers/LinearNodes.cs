@@ -6,14 +6,11 @@ using Nibble.Onnx.Graphs;
 namespace Nibble.Onnx.Layers;
 
 /// <summary>Adds the nodes of linear layers, <c>y = x W^T + b</c>, float or quantized.</summary>
-internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
+internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
 {
     private const string CodesName = "codes";
     private const string ScalesName = "scales";
     private const string ZeroPointsName = "zero_points";
-
-    // MatMulNBits with inputs in float32; level 4 would quantize them to 8 bits in blocks, which no scheme of Nibble's simulates.
-    private const long Float32Accuracy = 1;
 
     private readonly InputNodes inputs = new(graph);
     private readonly Dictionary<string, int> forms = new(StringComparer.Ordinal);
@@ -120,7 +117,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors)
             ("N", (long)weight.Outputs),
             ("bits", (long)weight.Bits),
             ("block_size", (long)block),
-            ("accuracy_level", Float32Accuracy));
+            ("accuracy_level", (long)accuracy));
     }
 
     private string Groups(string x, QuantizedLayer layer, UnsignedWeight weight)

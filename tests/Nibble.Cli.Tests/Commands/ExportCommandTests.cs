@@ -173,6 +173,23 @@ public sealed class ExportCommandTests : IDisposable
         Assert.InRange(run.Json.GetProperty("agreement").GetDouble(), 0.97, 1);
     }
 
+    [Theory]
+    [InlineData("q6_k")]
+    [InlineData("q5_k_m")]
+    [InlineData("q4_k_m")]
+    [InlineData("q3_k_m")]
+    [InlineData("q2_k")]
+    [InlineData("tq2_0")]
+    public async Task A_file_that_was_quantized_is_the_same_in_llama_cpp(string type)
+    {
+        LlamaCpp.RequireFolder();
+        await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
+        await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("small.gguf"));
+        var run = await CommandRun.Succeeds("verify", folder.At("small.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
+        Assert.InRange(run.Json.GetProperty("agreement").GetDouble(), 0.95, 1);
+    }
+
     [Fact]
     public async Task Verify_ends_with_another_code_where_the_engine_differs()
     {

@@ -41,6 +41,9 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Equal(simulated.Output, (await Generate(folder.At("story.gguf"), "--temperature", "0", "--threads", "1")).Output);
         Assert.Equal(simulated.Output, (await Generate(BuiltInModel.Folder, "--temperature", "0", "--threads", "1", "--engine", "llama.cpp")).Output);
 
+        // The file can be simulated too.
+        Assert.Equal(simulated.Output, (await Generate(folder.At("story.gguf"), "--temperature", "0", "--threads", "1", "--engine", "nibble")).Output);
+
         // As many tokens as can be asked for, of which the context holds few.
         var whole = await CommandRun.Succeeds("generate", BuiltInModel.Folder, "--engine", "llama.cpp", "-p", Prompt, "--max-tokens", "2000000000", "--temperature", "0", "--threads", "1");
         Assert.StartsWith(simulated.Output.TrimEnd('\n'), whole.Output, StringComparison.Ordinal);

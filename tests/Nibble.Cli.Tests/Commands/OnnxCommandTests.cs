@@ -26,6 +26,19 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Products_in_bytes_are_asked_for_and_said_to_differ()
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g16", "--output", folder.At("w4"));
+        var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "--accuracy-level", "4", "-o", folder.At("fast.onnx"));
+        Assert.Contains("note: MatMulNBits rounds inputs to 8 bits in blocks", run.Output, StringComparison.Ordinal);
+
+        var strict = await Verify(folder.At("w4"), "--file", folder.At("fast.onnx"));
+        Assert.Equal(ExitCode.NoSolution, strict.ExitCode);
+        var lenient = await Verify(folder.At("w4"), "--file", folder.At("fast.onnx"), "--logit-tolerance", "1", "--tolerance", "2");
+        Assert.Equal(ExitCode.Done, lenient.ExitCode);
+    }
+
+    [Fact]
     public async Task Tensors_go_to_a_second_file_beyond_a_limit()
     {
         var run = await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("split.onnx"), "--inline-megabytes", "0");

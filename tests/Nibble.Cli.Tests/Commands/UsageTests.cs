@@ -54,6 +54,8 @@ public sealed class UsageTests
     [InlineData("verify model -d text --engine onnxruntime --type q4_0", "--type is for llama.cpp, but --engine is onnxruntime", "nibble verify --help")]
     [InlineData("verify model -d text --file model.gguf --type q4_0", "--file is exported already", "nibble verify --help")]
     [InlineData("export model --to awq -o out --inline-megabytes 3", "--inline-megabytes is for ONNX, but --to is awq", "nibble export --help")]
+    [InlineData("export model --to gguf -o out --accuracy-level 4", "--accuracy-level is for ONNX, but --to is gguf", "nibble export --help")]
+    [InlineData("export model --to onnx -o out --accuracy-level 2", "'2'", "nibble export --help")]
     [InlineData("verify model -d text --engine steam", "'steam'", "nibble verify --help")]
     [InlineData("verify model -d text --engine onnxruntime --tolerance -1", "--tolerance is -1, expected 0 or more", "nibble verify --help")]
     [InlineData("sensitivity model -d text --bits 9", "--bits: '9' is not a width from 2 to 8", "nibble sensitivity --help")]

@@ -9,8 +9,8 @@ public sealed class BenchTableTests
     [Fact]
     public void The_median_is_in_the_middle()
     {
-        Assert.Equal(new Spread(2, 1, 9), Spread.Of([9, 1, 2]));
-        Assert.Equal(new Spread(2.5, 1, 9), Spread.Of([9, 1, 2, 3]));
+        Assert.Equal(new Spread(3, 2, 8), Spread.Of([90, 1, 8, 2, 3]));
+        Assert.Equal(new Spread(2.5, 1.75, 4.5), Spread.Of([9, 1, 2, 3]));
         Assert.Equal(new Spread(4, 4, 4), Spread.Of([4]));
     }
 
@@ -22,7 +22,7 @@ public sealed class BenchTableTests
 
     [Theory]
     [InlineData(1, "one run")]
-    [InlineData(3, "the median of 3 runs (lowest to highest)")]
+    [InlineData(3, "the median of 3 runs (quartiles)")]
     public void The_setting_tells_how_often_was_measured(int repeats, string expected)
     {
         var one = new Spread(1, 1, 1);
