@@ -156,6 +156,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("ptq")]
     [InlineData("qat")]
     [InlineData("compare")]
+    [InlineData("imatrix")]
     public async Task An_artifact_cannot_be_quantized_again(string command)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("artifact"));
@@ -177,6 +178,7 @@ public sealed class BadInputTests : IDisposable
         "inspect" => [command, model],
         "generate" => [command, model, "-p", "The fox"],
         "eval" => [command, model, "-d", folder.EvaluationText],
+        "imatrix" => [command, model, "-d", folder.TrainingText, "-o", folder.At("out")],
         "ptq" => [command, model, "-o", folder.At("out"), "-r", "w4a16-g32"],
         "qat" => [command, model, "-d", folder.TrainingText, "--steps", "1", "-o", folder.At("out"), "-r", "w4a16-g32"],
         _ => [command, model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--steps", "1", "-o", folder.At("out")],

@@ -152,9 +152,13 @@ public sealed class QuantizeGgufCommandTests : IDisposable
 
         Assert.Contains("the architecture is 'mamba'", await Refusal("other.gguf"), StringComparison.Ordinal);
 
-        async Task<string> Refusal(string name)
+        new ImportanceMatrix(new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([1, 2], [1]) }, [], 1, 1).Write(folder.At("foreign.gguf"));
+        Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model", await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);
+        Assert.Contains("holds no importance matrix", await Refusal("f16.gguf", "--imatrix", folder.At("f16.gguf")), StringComparison.Ordinal);
+
+        async Task<string> Refusal(string name, params string[] further)
         {
-            var run = await CommandRun.Of("quantize", folder.At(name), "--type", "q4_0", "-o", folder.At("out.gguf"));
+            var run = await CommandRun.Of(["quantize", folder.At(name), "--type", "q4_0", "-o", folder.At("out.gguf"), .. further]);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
             Assert.Empty(Directory.EnumerateFiles(folder.Root, "out.gguf*"));
             return run.Error;
