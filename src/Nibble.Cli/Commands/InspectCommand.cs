@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Artifacts;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Formats;
 using Nibble.Numerics;
@@ -20,11 +21,26 @@ internal static class InspectCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = CommonOptions.ModelOrArtifact();
+        var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF or ONNX file." };
         var json = CommonOptions.Json();
-        var command = new Command("inspect", "Show a model's layers, shapes, weight ranges and outliers, and its size at each width.") { model, json };
+        var command = new Command("inspect", "Show a model's layers, shapes, weight ranges and outliers, and its size at each width; or what a file consists of.") { model, json };
         command.SetAction(parsed =>
         {
+            if (ExportedFile.Find(parsed.GetValue(model)!) is { } file)
+            {
+                var contents = FileInspection.Read(file);
+                if (parsed.GetValue(json))
+                {
+                    host.WriteJson(contents, CliJson.Default.InspectFileDocument);
+                }
+                else
+                {
+                    FileInspection.Render(host.Console, contents);
+                }
+
+                return ExitCode.Done;
+            }
+
             CommandHost.StartTorch(threads: null);
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             var document = Inspect(loaded);

@@ -134,6 +134,7 @@ internal sealed record ImatrixDocument(string Schema, string Model, string Data,
 [JsonSerializable(typeof(EstimateDocument))]
 [JsonSerializable(typeof(GenerateDocument))]
 [JsonSerializable(typeof(InspectDocument))]
+[JsonSerializable(typeof(InspectFileDocument))]
 [JsonSerializable(typeof(SensitivityDocument))]
 [JsonSerializable(typeof(MixDocument))]
 [JsonSerializable(typeof(ExportDocument))]

@@ -40,6 +40,34 @@ public sealed class InspectCommandTests : IDisposable
         Assert.Equal(artifact.GetProperty("bytes").GetInt64(), artifact.GetProperty("sizeByWidth").GetProperty("w4a16-g32").GetInt64());
     }
 
+    [Theory]
+    [InlineData("gguf", "model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight")]
+    [InlineData("onnx", "MatMulNBits", "model.layers.0.mlp.gate_proj.weight.codes")]
+    public async Task Shows_what_a_file_consists_of(string format, string absent, string tensor)
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
+        await CommandRun.Succeeds(["export", folder.At("out"), "--to", format, "-o", folder.At("model." + format), .. format == "gguf" ? (string[])["--type", "f16"] : []]);
+        var run = await CommandRun.Succeeds("inspect", folder.At("model." + format), "--json");
+        Assert.Equal("nibble.inspect-file/1", run.Json.GetProperty("schema").GetString());
+        Assert.Equal(new FileInfo(folder.At("model." + format)).Length, run.Json.GetProperty("bytes").GetInt64());
+        Assert.Contains(run.Json.GetProperty("tensors").EnumerateArray(), entry => entry.GetProperty("name").GetString() == tensor && entry.GetProperty("bytes").GetInt64() > 0);
+        Assert.Equal(format == "onnx", run.Json.GetProperty("inputs").GetArrayLength() > 0);
+
+        var text = await CommandRun.Succeeds("inspect", folder.At("model." + format));
+        Assert.Contains(tensor, text.Output, StringComparison.Ordinal);
+        Assert.Equal(format == "onnx", text.Output.Contains(absent, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Says_how_a_file_is_broken()
+    {
+        var onnx = await CommandRun.Of("inspect", folder.Write("no.onnx", "\u0012no"));
+        Assert.Equal(ExitCode.BadInput, onnx.ExitCode);
+        Assert.Contains("is no ONNX model", onnx.Error, StringComparison.Ordinal);
+        var gguf = await CommandRun.Of("inspect", folder.Write("no.gguf", "GGUF"));
+        Assert.Equal(ExitCode.BadInput, gguf.ExitCode);
+    }
+
     [Fact]
     public async Task Weights_that_are_not_numbers_are_shown_not_hidden()
     {

@@ -212,6 +212,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(EstimateDocument.CurrentSchema, typeof(EstimateDocument))]
     [InlineData(GenerateDocument.CurrentSchema, typeof(GenerateDocument))]
     [InlineData(InspectDocument.CurrentSchema, typeof(InspectDocument))]
+    [InlineData(InspectFileDocument.CurrentSchema, typeof(InspectFileDocument))]
     [InlineData(SensitivityDocument.CurrentSchema, typeof(SensitivityDocument))]
     [InlineData(MixDocument.CurrentSchema, typeof(MixDocument))]
     [InlineData(ExportDocument.CurrentSchema, typeof(ExportDocument))]

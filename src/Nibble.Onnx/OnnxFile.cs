@@ -1,0 +1,168 @@
+using System.Globalization;
+using Google.Protobuf;
+using Nibble.Onnx.Graphs;
+using IoPath = System.IO.Path;
+
+namespace Nibble.Onnx;
+
+/// <summary>A constant of a graph.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Type">Its element type, as ONNX calls it, such as <c>FLOAT</c>.</param>
+/// <param name="Shape">Its sizes; empty for a scalar.</param>
+/// <param name="Bytes">Its bytes; null for texts.</param>
+/// <param name="DataFile">The name of the file beside the model that holds them; null where the model does.</param>
+public sealed record OnnxTensor(string Name, string Type, IReadOnlyList<long> Shape, long? Bytes, string? DataFile);
+
+/// <summary>An input or output of a graph.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Type">Its element type; empty where it is no tensor.</param>
+/// <param name="Shape">Its sizes, numbers or the names of sizes that a caller chooses; empty names where nothing is said.</param>
+public sealed record OnnxValue(string Name, string Type, IReadOnlyList<string> Shape);
+
+/// <summary>What an ONNX file consists of; its tensors are checked against the files that hold them, and not read.</summary>
+/// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Graphs inside nodes are passed over.</remarks>
+public sealed class OnnxFile
+{
+    // Bits of an element, by the numbers of TensorProto.DataType; none for texts.
+    private static readonly (string Name, int Bits)[] Types =
+    [
+        ("UNDEFINED", 0), ("FLOAT", 32), ("UINT8", 8), ("INT8", 8), ("UINT16", 16), ("INT16", 16), ("INT32", 32), ("INT64", 64), ("STRING", 0), ("BOOL", 8), ("FLOAT16", 16), ("DOUBLE", 64),
+        ("UINT32", 32), ("UINT64", 64), ("COMPLEX64", 64), ("COMPLEX128", 128), ("BFLOAT16", 16), ("FLOAT8E4M3FN", 8), ("FLOAT8E4M3FNUZ", 8), ("FLOAT8E5M2", 8), ("FLOAT8E5M2FNUZ", 8), ("UINT4", 4), ("INT4", 4),
+        ("FLOAT4E2M1", 4), ("FLOAT8E8M0", 8), ("UINT2", 2), ("INT2", 2),
+    ];
+
+    private readonly string path;
+
+    private OnnxFile(string path, ModelProto model, Func<string, long?> lengthOf)
+    {
+        this.path = path;
+        var graph = model.Graph ?? throw Fault("it holds no graph");
+        IrVersion = model.IrVersion;
+        Producer = $"{model.ProducerName} {model.ProducerVersion}".Trim();
+        OperatorSets = [.. model.OpsetImport.Select(set => KeyValuePair.Create(set.Domain.Length == 0 ? "ai.onnx" : set.Domain, set.Version))];
+        Metadata = [.. model.MetadataProps.Select(entry => KeyValuePair.Create(entry.Key, entry.Value))];
+        Operators = [.. graph.Node.GroupBy(node => node.Domain is "" or "ai.onnx" ? node.OpType : $"{node.Domain}.{node.OpType}").Select(group => KeyValuePair.Create(group.Key, group.Count())).OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal)];
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        Tensors = [.. graph.Initializer.Select(tensor => names.Add(tensor.Name) ? Tensor(tensor, lengthOf) : throw Fault($"two tensors are called '{tensor.Name}'"))];
+        Inputs = [.. graph.Input.Where(value => !names.Contains(value.Name)).Select(Value)];
+        Outputs = [.. graph.Output.Select(Value)];
+    }
+
+    /// <summary>The version of the format.</summary>
+    public long IrVersion { get; }
+
+    /// <summary>What wrote the file, with its version.</summary>
+    public string Producer { get; }
+
+    /// <summary>The versions of the sets of operators that it uses, by domain.</summary>
+    public IReadOnlyList<KeyValuePair<string, long>> OperatorSets { get; }
+
+    /// <summary>Free-form texts by name, in the file's order.</summary>
+    public IReadOnlyList<KeyValuePair<string, string>> Metadata { get; }
+
+    /// <summary>How many nodes of each operator there are, the most frequent first; those of other domains with the domain before the name.</summary>
+    public IReadOnlyList<KeyValuePair<string, int>> Operators { get; }
+
+    /// <summary>The graph's constants, in the file's order.</summary>
+    public IReadOnlyList<OnnxTensor> Tensors { get; }
+
+    /// <summary>The inputs that are no constants.</summary>
+    public IReadOnlyList<OnnxValue> Inputs { get; }
+
+    /// <summary>The outputs.</summary>
+    public IReadOnlyList<OnnxValue> Outputs { get; }
+
+    /// <summary>Opens a file.</summary>
+    /// <exception cref="NibbleException">There is no such file, or it breaks the format: the message says how.</exception>
+    public static OnnxFile Open(string path)
+    {
+        if (!File.Exists(path))
+        {
+            throw new NibbleException($"There is no file {path}.");
+        }
+
+        var folder = IoPath.GetDirectoryName(IoPath.GetFullPath(path))!;
+        using var stream = File.OpenRead(path);
+        return Read(path, stream, name => new FileInfo(IoPath.Combine(folder, name)) is { Exists: true, Length: var length } ? length : null);
+    }
+
+    /// <summary>Reads a model.</summary>
+    /// <param name="path">The file's path, for messages.</param>
+    /// <param name="stream">The model.</param>
+    /// <param name="lengthOf">The bytes of a file beside the model; null where there is none.</param>
+    internal static OnnxFile Read(string path, Stream stream, Func<string, long?> lengthOf)
+    {
+        try
+        {
+            return new OnnxFile(path, ModelProto.Parser.ParseFrom(stream), lengthOf);
+        }
+        catch (InvalidProtocolBufferException exception)
+        {
+            throw new NibbleException($"{path} is no ONNX model: {exception.Message}", exception);
+        }
+    }
+
+    private static string TypeName(int type) => type >= 0 && type < Types.Length ? Types[type].Name : string.Create(CultureInfo.InvariantCulture, $"type {type}");
+
+    private OnnxTensor Tensor(TensorProto tensor, Func<string, long?> lengthOf)
+    {
+        if (tensor.DataType <= 0 || tensor.DataType >= Types.Length)
+        {
+            throw Fault($"tensor '{tensor.Name}' is of type {tensor.DataType}, expected 1 to {Types.Length - 1}");
+        }
+
+        var values = 1L;
+        foreach (var size in tensor.Dims)
+        {
+            if (size < 0 || Math.BigMul(values, size, out values) != 0 || values is < 0 or > long.MaxValue / 128)
+            {
+                throw Fault($"tensor '{tensor.Name}' has the shape [{string.Join(", ", tensor.Dims)}], which is negative or too large");
+            }
+        }
+
+        var bits = Types[tensor.DataType].Bits;
+        long? bytes = bits > 0 ? ((values * bits) + 7) / 8 : null;
+        var file = tensor.DataLocation == TensorProto.Types.DataLocation.External ? RequireData(tensor, bytes, lengthOf) : null;
+
+        // Values may also stand one by one in lists of numbers, which are passed over.
+        if (file is null && tensor.HasRawData && bytes is not null && tensor.RawData.Length != bytes)
+        {
+            throw Fault($"tensor '{tensor.Name}' holds {tensor.RawData.Length} bytes, its shape says {bytes}");
+        }
+
+        return new OnnxTensor(tensor.Name, TypeName(tensor.DataType), [.. tensor.Dims], bytes, file);
+    }
+
+    /// <summary>The file that holds a tensor: beside the model, and long enough.</summary>
+    private string RequireData(TensorProto tensor, long? bytes, Func<string, long?> lengthOf)
+    {
+        var location = Entry("location");
+        if (string.IsNullOrEmpty(location) || IoPath.IsPathRooted(location) || location.Contains('\0', StringComparison.Ordinal) || location.Split('/', '\\').Contains(".."))
+        {
+            throw Fault($"tensor '{tensor.Name}' lies in '{location}', expected a file beside the model");
+        }
+
+        var total = lengthOf(location) ?? throw Fault($"tensor '{tensor.Name}' lies in '{location}', which is missing; it belongs beside the model");
+        var offset = Number("offset") ?? 0;
+        var length = Number("length") ?? total - offset;
+        if (offset > total || length > total - offset || length != (bytes ?? length))
+        {
+            throw Fault($"tensor '{tensor.Name}' takes {length} bytes from byte {offset} of '{location}', which has {total}; its shape says {bytes}");
+        }
+
+        return location;
+
+        string? Entry(string key) => tensor.ExternalData.LastOrDefault(entry => entry.Key == key)?.Value;
+
+        long? Number(string key) => Entry(key) is not { } text ? null
+            : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
+            : throw Fault($"tensor '{tensor.Name}' has the {key} '{text}', expected a whole number");
+    }
+
+    private static OnnxValue Value(ValueInfoProto value) => new(
+        value.Name,
+        value.Type?.TensorType is { } tensor ? TypeName(tensor.ElemType) : string.Empty,
+        [.. value.Type?.TensorType?.Shape?.Dim.Select(size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue.ToString(CultureInfo.InvariantCulture) : size.DimParam) ?? []]);
+
+    private NibbleException Fault(string fault) => new($"{path} is no valid ONNX model: {fault}");
+}
