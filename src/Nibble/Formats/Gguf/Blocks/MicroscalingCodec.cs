@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>MXFP4: a power of two and 4-bit floats (OCP Microscaling: E8M0 and E2M1).</summary>
@@ -8,6 +10,7 @@ internal sealed class MicroscalingCodec : IBlockCodec
     private const int Half = Count / 2;
     private const int BlockBytes = 1 + Half;
     private const int Bias = 127;
+    private const int SignBit = 8;
 
     // Twice the values of E2M1, to be whole; the scale is halved for it.
     private static readonly sbyte[] Values = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -16,6 +19,7 @@ internal sealed class MicroscalingCodec : IBlockCodec
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks)
     {
+        Span<byte> codes = stackalloc byte[Count];
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[BlockBytes..])
         {
             var largest = 0f;
@@ -25,10 +29,10 @@ internal sealed class MicroscalingCodec : IBlockCodec
             }
 
             blocks[0] = largest > 0 ? (byte)Math.Max(0, MathF.Floor(MathF.Log2(largest)) - 2 + Bias) : (byte)0;
-            var scale = HalvedScale(blocks[0]);
+            Nearest(values[..Count], HalvedScale(blocks[0]), codes);
             for (var i = 0; i < Half; i++)
             {
-                blocks[1 + i] = (byte)(Nearest(values[i], scale) | (Nearest(values[i + Half], scale) << 4));
+                blocks[1 + i] = (byte)(codes[i] | (codes[i + Half] << 4));
             }
         }
     }
@@ -48,19 +52,26 @@ internal sealed class MicroscalingCodec : IBlockCodec
 
     private static float HalvedScale(byte exponent) => MathF.ScaleB(1, exponent - Bias - 1);
 
-    /// <summary>The code of the nearest value, of two equally near the lower code.</summary>
-    private static int Nearest(float value, float scale)
+    /// <summary>The codes of the nearest values, of two equally near the lower code.</summary>
+    private static void Nearest(ReadOnlySpan<float> values, float scale, Span<byte> codes)
     {
-        var (best, least) = (0, MathF.Abs(value));
-        for (var code = 1; code < Values.Length; code++)
+        for (; !values.IsEmpty; values = values[Vector256<float>.Count..], codes = codes[Vector256<float>.Count..])
         {
-            var error = MathF.Abs((Values[code] * scale) - value);
-            if (error < least)
+            // Codes from 8 on are those before with the other sign; a negative zero is never chosen.
+            var value = Vector256.Create(values);
+            var magnitude = Vector256.Abs(value);
+            var (code, least) = (Vector256<int>.Zero, magnitude);
+            for (var candidate = 1; candidate < SignBit; candidate++)
             {
-                (best, least) = (code, error);
+                var error = Vector256.Abs(Vector256.Create(Values[candidate] * scale) - magnitude);
+                var nearer = Vector256.LessThan(error, least);
+                least = Vector256.ConditionalSelect(nearer, error, least);
+                code = Vector256.ConditionalSelect(nearer.AsInt32(), Vector256.Create(candidate), code);
             }
-        }
 
-        return best;
+            var negative = Vector256.LessThan(value, Vector256<float>.Zero).AsInt32() & Vector256.GreaterThan(code, Vector256<int>.Zero);
+            code |= negative & Vector256.Create(SignBit);
+            Vector128.Narrow(Vector128.Narrow(code.GetLower(), code.GetUpper()), Vector128<short>.Zero).AsByte().GetLower().CopyTo(codes);
+        }
     }
 }
