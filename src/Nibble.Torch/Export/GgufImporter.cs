@@ -37,7 +37,7 @@ internal static class GgufImporter
         var tokenizer = Directory.CreateTempSubdirectory("nibble-import-");
         try
         {
-            GgufTokenizer.Write(file, tokenizer.FullName);
+            GgufTokenizerFiles.Write(file, tokenizer.FullName);
             if (codes.Count == 0)
             {
                 Checkpoint.Save(folder, json, [.. floats.Select(tensor => new SafetensorsTensor(tensor.Name.Source, StoredAs(tensor), tensor.Name.Shape, stream => Copy(file, tensor, stream)))], tokenizer.FullName);

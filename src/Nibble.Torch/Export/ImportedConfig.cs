@@ -173,7 +173,7 @@ internal static class ImportedConfig
 
         private void Id(Utf8JsonWriter json, string key)
         {
-            if (GgufTokenizer.SpecialId(file, key) is { } id)
+            if (GgufTokenizerFiles.SpecialId(file, key) is { } id)
             {
                 json.WriteNumber(key, id);
             }

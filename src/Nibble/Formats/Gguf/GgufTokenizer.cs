@@ -7,15 +7,16 @@ namespace Nibble.Formats.Gguf;
 /// <remarks>Keys: ggml-org/ggml, <c>docs/gguf.md</c>; the names of pre-tokenizers: ggml-org/llama.cpp, <c>convert_hf_to_gguf_update.py</c>.</remarks>
 public static class GgufTokenizer
 {
-    private const string Prefix = "tokenizer.ggml.";
-    private const string ChatTemplateKey = "tokenizer.chat_template";
-    private const string ChatTemplateFile = "chat_template.jinja";
-    private const string ConfigFile = "tokenizer_config.json";
+    internal const string Prefix = "tokenizer.ggml.";
+    internal const string ChatTemplateKey = "tokenizer.chat_template";
+    internal const string ChatTemplateFile = "chat_template.jinja";
+    internal const string ConfigFile = "tokenizer_config.json";
 
     // A pattern that splits text into words is part of llama.cpp, which knows it by a name.
-    private static readonly Dictionary<string, string> PreTokenizers = new(StringComparer.Ordinal)
+    internal static readonly Dictionary<string, string> PreTokenizers = new(StringComparer.Ordinal)
     {
         [TokenizerJson.Gpt2Pattern] = "gpt-2",
+        [TokenizerJson.DigitsPattern] = "smollm",
         [@"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"] = "llama-bpe",
         [@"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"] = "qwen2",
     };
@@ -54,107 +55,6 @@ public static class GgufTokenizer
             }
         }
     }
-
-    /// <summary>Writes the tokenizer of a file as that of a checkpoint.</summary>
-    /// <param name="file">The file.</param>
-    /// <param name="folder">The folder to write to, which exists.</param>
-    /// <exception cref="GgufException">The metadata holds no tokenizer, one of a kind that is not supported, or one that contradicts itself.</exception>
-    public static void Write(GgufFile file, string folder)
-    {
-        ArgumentNullException.ThrowIfNull(file);
-        var texts = file.Find(Prefix + "tokens")?.AsTexts() ?? throw Missing(file, "tokens", "a list of texts");
-        var kinds = file.Find(Prefix + "token_type")?.AsIntegers() ?? throw Missing(file, "token_type", "a list of INT32");
-        if (kinds.Length != texts.Count || Array.Exists(kinds, kind => !Enum.IsDefined((PieceKind)kind)))
-        {
-            throw new GgufException(file.Path, 0, $"{Prefix}token_type has {kinds.Length} numbers for {texts.Count} tokens, expected one from 1 to 6 for each");
-        }
-
-        switch (file.Find(Prefix + "model")?.AsText())
-        {
-            case "llama":
-                WriteSentencePiece(file, texts, kinds, Path.Combine(folder, TokenizerFiles.SentencePiece));
-                break;
-            case "gpt2":
-                WriteBytePairs(file, texts, kinds, Path.Combine(folder, TokenizerFiles.Json));
-                break;
-            case var kind:
-                throw new GgufException(file.Path, 0, $"{Prefix}model is '{kind}', expected llama (SentencePiece) or gpt2 (byte-level BPE)");
-        }
-
-        CheckpointFolder.WriteJson(Path.Combine(folder, ConfigFile), writer =>
-        {
-            writer.WriteStartObject();
-            foreach (var key in (string[])["add_bos_token", "add_eos_token"])
-            {
-                if (file.Find(Prefix + key)?.AsBool() is { } flag)
-                {
-                    writer.WriteBoolean(key, flag);
-                }
-            }
-
-            writer.WriteEndObject();
-        });
-        if (file.Find(ChatTemplateKey)?.AsText() is { } template)
-        {
-            AtomicFile.Write(Path.Combine(folder, ChatTemplateFile), stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(template)));
-        }
-    }
-
-    /// <summary>The id that a file names, such as <c>bos_token_id</c>; null where it names none.</summary>
-    /// <exception cref="GgufException">It is no id of the vocabulary.</exception>
-    public static int? SpecialId(GgufFile file, string key)
-    {
-        ArgumentNullException.ThrowIfNull(file);
-        if (file.Find(Prefix + key) is not { } value)
-        {
-            return null;
-        }
-
-        var tokens = (file.Find(Prefix + "tokens")?.AsTexts() ?? throw Missing(file, "tokens", "a list of texts")).Count;
-        return value.AsInteger() is >= 0 and var id && id < tokens ? (int)id : throw new GgufException(file.Path, 0, $"{Prefix}{key} is no id of the {tokens} tokens");
-    }
-
-    private static void WriteSentencePiece(GgufFile file, IReadOnlyList<string> texts, int[] kinds, string path)
-    {
-        var scores = file.Find(Prefix + "scores")?.AsFloats();
-        if (scores is null || scores.Length != texts.Count)
-        {
-            throw Missing(file, "scores", $"{texts.Count} numbers of FLOAT32, one for each token");
-        }
-
-        var unknown = SpecialId(file, "unknown_token_id") ?? Array.IndexOf(kinds, (int)PieceKind.Unknown);
-        new SentencePieceModel(
-            [.. texts.Select((text, id) => new Piece(text, scores[id], (PieceKind)kinds[id]))],
-            file.Find(Prefix + "add_space_prefix")?.AsBool() ?? true,
-            unknown,
-            SpecialId(file, "bos_token_id") ?? -1,
-            SpecialId(file, "eos_token_id") ?? -1).Write(path);
-    }
-
-    private static void WriteBytePairs(GgufFile file, IReadOnlyList<string> texts, int[] kinds, string path)
-    {
-        var name = file.Find(Prefix + "pre")?.AsText();
-        var pattern = PreTokenizers.FirstOrDefault(pair => pair.Value == name).Key
-            ?? throw new GgufException(file.Path, 0, $"{Prefix}pre is '{name}', expected a pre-tokenizer that Nibble knows: {string.Join(", ", PreTokenizers.Values)}");
-        var merges = file.Find(Prefix + "merges")?.AsTexts() ?? throw Missing(file, "merges", "a list of texts");
-        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
-        var added = new List<AddedToken>();
-        for (var id = 0; id < texts.Count; id++)
-        {
-            if ((PieceKind)kinds[id] is PieceKind.Control or PieceKind.UserDefined)
-            {
-                added.Add(new AddedToken(texts[id], id, (PieceKind)kinds[id] == PieceKind.Control));
-            }
-            else if ((PieceKind)kinds[id] != PieceKind.Unused && !vocabulary.TryAdd(texts[id], id))
-            {
-                throw new GgufException(file.Path, 0, $"the token '{texts[id]}' is there twice in {Prefix}tokens");
-            }
-        }
-
-        TokenizerJson.Write(path, new BytePairModel(pattern, vocabulary, [.. merges], added));
-    }
-
-    private static GgufException Missing(GgufFile file, string key, string expected) => new(file.Path, 0, $"the metadata has no {Prefix}{key}, or one of another kind; expected {expected}");
 
     private static IEnumerable<KeyValuePair<string, GgufValue>> SentencePiece(string path, int vocabularySize)
     {

@@ -20,6 +20,9 @@ internal static class TokenizerJson
     // GPT-2's pattern (openai/gpt-2, encoder.py), which ByteLevel applies itself when use_regex is set.
     internal const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+    // The same behind a step that takes each digit out (SmolLM, StarCoder): no word crosses a digit, and blanks before one end there.
+    internal const string DigitsPattern = @"\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+";
+
     // A pattern comes from the file: one that backtracks without end must not hang the program.
     private static readonly TimeSpan MatchTimeout = TimeSpan.FromSeconds(10);
 
@@ -68,7 +71,7 @@ internal static class TokenizerJson
         }
 
         string? pattern = null;
-        var byteLevel = false;
+        var (byteLevel, digits) = (false, false);
         foreach (var step in PreTokenizers(root))
         {
             switch (Text(step, "type"))
@@ -77,9 +80,12 @@ internal static class TokenizerJson
                     byteLevel = true;
 
                     // use_regex is absent in old files, where it was always on.
-                    pattern ??= !step.TryGetProperty("use_regex", out _) || Flag(step, "use_regex") ? Gpt2Pattern : null;
+                    pattern ??= !step.TryGetProperty("use_regex", out _) || Flag(step, "use_regex") ? (digits ? DigitsPattern : Gpt2Pattern) : null;
                     break;
-                case "Split" when pattern is null && Text(step, "behavior") == "Isolated" && !Flag(step, "invert")
+                case "Digits" when !byteLevel && !digits && pattern is null && Flag(step, "individual_digits"):
+                    digits = true;
+                    break;
+                case "Split" when pattern is null && !digits && Text(step, "behavior") == "Isolated" && !Flag(step, "invert")
                     && step.GetProperty("pattern").TryGetProperty("Regex", out var regex):
                     pattern = regex.GetString();
                     break;
@@ -206,14 +212,23 @@ internal static class TokenizerJson
         writer.WriteString("type", "Sequence");
         writer.WriteStartArray("pretokenizers");
         writer.WriteStartObject();
-        writer.WriteString("type", "Split");
-        writer.WriteStartObject("pattern");
-        writer.WriteString("Regex", pattern);
+        if (pattern == DigitsPattern)
+        {
+            writer.WriteString("type", "Digits");
+            writer.WriteBoolean("individual_digits", true);
+        }
+        else
+        {
+            writer.WriteString("type", "Split");
+            writer.WriteStartObject("pattern");
+            writer.WriteString("Regex", pattern);
+            writer.WriteEndObject();
+            writer.WriteString("behavior", "Isolated");
+            writer.WriteBoolean("invert", false);
+        }
+
         writer.WriteEndObject();
-        writer.WriteString("behavior", "Isolated");
-        writer.WriteBoolean("invert", false);
-        writer.WriteEndObject();
-        WriteByteLevel(writer, splits: false);
+        WriteByteLevel(writer, splits: pattern == DigitsPattern);
         writer.WriteEndArray();
         writer.WriteEndObject();
     }

@@ -8,7 +8,7 @@ namespace Nibble.Formats.HuggingFace;
 /// <summary>Turns text into the ids of a checkpoint's vocabulary, and back.</summary>
 /// <remarks>
 /// Supported are <c>tokenizer.model</c> (SentencePiece BPE, as in Llama 2), <c>tokenizer.json</c> of byte-level BPE (GPT-2, Llama 3,
-/// Qwen) or WordPiece (BERT), and <c>vocab.txt</c> (WordPiece). Special tokens that stand in the text, such as
+/// Qwen, SmolLM) or WordPiece (BERT), and <c>vocab.txt</c> (WordPiece). Special tokens that stand in the text, such as
 /// <c>&lt;|endoftext|&gt;</c>, become their ids, except in SentencePiece models, which read them as plain text. Unicode
 /// normalization (NFC) is not applied, so text should come normalized.
 /// </remarks>
@@ -85,7 +85,7 @@ public sealed class TextTokenizer
 internal static class TokenizerLoader
 {
     private const string Supported =
-        "Supported are tokenizer.model (SentencePiece BPE), tokenizer.json of byte-level BPE (GPT-2, Llama 3, Qwen) or WordPiece (BERT), and vocab.txt (WordPiece).";
+        "Supported are tokenizer.model (SentencePiece BPE), tokenizer.json of byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) or WordPiece (BERT), and vocab.txt (WordPiece).";
 
     public static TextTokenizer Load(string folder)
     {

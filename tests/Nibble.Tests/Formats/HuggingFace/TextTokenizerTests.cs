@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Tests.Formats.HuggingFace;
@@ -38,6 +39,19 @@ public sealed class TextTokenizerTests : IDisposable
             var sample = new string(characters);
             Assert.Equal(sample, tokenizer.Decode(tokenizer.Encode(sample)));
         });
+    }
+
+    /// <summary>Digits first, then GPT-2's words in what lies between them: the one pattern finds the same pieces.</summary>
+    [Fact]
+    public void ThePatternOfDigits_SplitsAsItsTwoStepsDo()
+    {
+        var part = Gen.OneOf("1", "23", " ", "  ", "\n", "\t", "a", "Éé", "'s", "'", "!", "½", "日", "_");
+        part.Array[0, 12].Sample(parts =>
+        {
+            var text = string.Concat(parts);
+            var pieces = Regex.Split(text, @"(\p{N})").SelectMany(piece => Regex.Matches(piece, TokenizerJson.Gpt2Pattern).Select(match => match.Value));
+            Assert.Equal(pieces, Regex.Matches(text, TokenizerJson.DigitsPattern).Select(match => match.Value));
+        }, iter: 20_000);
     }
 
     [Fact]
