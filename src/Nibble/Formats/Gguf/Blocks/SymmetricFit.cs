@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
@@ -16,6 +17,7 @@ internal static class SymmetricFit
     /// <param name="zero">How many codes are below zero.</param>
     /// <param name="tries">The scales to try.</param>
     /// <returns>The scales; 0 where a sub-block is zero.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries)
     {
         var (low, high) = (values[0], values[0]);
@@ -39,6 +41,7 @@ internal static class SymmetricFit
         return scale;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Try(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, int zero, ref Lane gain, ref Lane scale)
     {
         var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));

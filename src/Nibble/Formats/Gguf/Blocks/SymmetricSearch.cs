@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
@@ -27,6 +28,7 @@ internal static class SymmetricSearch
     /// <param name="scales">Receives <c>s</c> of each of 16 sub-blocks.</param>
     /// <param name="codes">Receives 256 codes, counted from 0 on.</param>
     /// <returns>The step; binary16 holds it.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static float Run(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, SymmetricGrid grid, Span<sbyte> scales, Span<byte> codes)
     {
         Span<Lane> x = stackalloc Lane[SubBlocks.Vectors];
@@ -95,6 +97,7 @@ internal static class SymmetricSearch
 
     /// <summary>The best whole number of steps around each sub-block's own scale.</summary>
     /// <returns>The error that it leaves.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static Lane Choose(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, Lane fit, float step, out Lane scales)
     {
         var zero = Vector256.Create((float)grid.Zero);
@@ -123,6 +126,7 @@ internal static class SymmetricSearch
     }
 
     /// <summary>The step that fits the codes best, where binary16 holds it; otherwise the one at hand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Refit(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> scales, float step)
     {
         var zero = Vector256.Create((float)grid.Zero);
