@@ -67,7 +67,7 @@ internal static class AffineSearch
 
             (best, least) = (steps, error);
             trial.CopyTo(chosen);
-            steps = Refit(x, w, grid, chosen[..groups], chosen[groups..], steps);
+            steps = round + 1 < Rounds ? Refit(x, w, grid, chosen[..groups], chosen[groups..], steps) : steps;
         }
 
         var (squares, products) = (Lane.Zero, Lane.Zero);

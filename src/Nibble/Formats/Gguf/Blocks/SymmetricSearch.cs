@@ -67,7 +67,7 @@ internal static class SymmetricSearch
 
             (best, least) = (step, error);
             trial.CopyTo(chosen);
-            step = Refit(x, w, grid, chosen, step);
+            step = round + 1 < Rounds ? Refit(x, w, grid, chosen, step) : step;
         }
 
         var zero = Vector256.Create((float)grid.Zero);
