@@ -77,6 +77,7 @@ row qat w4a16-g32-long.yaml 1
 row ptq w3a16-g32-signround "$seeds"
 row qat w3a16-g32 "$seeds"
 row qat w3a16-g32-long.yaml 1
+row qat w3a16-g32-hybrid-long.yaml 1
 row ptq w2a16-g32-signround "$seeds"
 row qat w2a16-g32 "$seeds"
 row qat w2a16-g32-long.yaml 1
