@@ -32,7 +32,7 @@ public sealed class ModelTensors : IDisposable
     public string Folder { get; }
 
     /// <summary>What the model is called: the name of its folder.</summary>
-    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+    public string Name => Checkpoint.NameOf(Folder);
 
     /// <summary>The text of its <c>config.json</c>.</summary>
     public string ConfigJson { get; }

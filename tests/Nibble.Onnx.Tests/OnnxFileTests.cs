@@ -1,6 +1,7 @@
 using System.Text;
 using Google.Protobuf;
 using Nibble.Onnx.Graphs;
+using Nibble.Tests.Shared;
 
 namespace Nibble.Onnx.Tests;
 
@@ -62,33 +63,12 @@ public class OnnxFileTests
             Encoding.ASCII.GetBytes("location"), Encoding.ASCII.GetBytes("offset"), Encoding.ASCII.GetBytes("../"), [0xC3, 0x28], [0x00],
         ];
         var read = 0;
-        Gen.Select(Gen.Int[0, 3], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte).Array[1, 4].Sample(
-            changes =>
+        Mutations.Any.Sample(
+            mutations =>
             {
-                var bytes = valid.ToList();
-                foreach (var (kind, first, second, value) in changes.Where(_ => bytes.Count > 0))
-                {
-                    var at = first % bytes.Count;
-                    switch (kind)
-                    {
-                        case 0:
-                            bytes[at] = value;
-                            break;
-                        case 1:
-                            bytes.RemoveRange(at, Math.Min(1 + (second % 8), bytes.Count - at));
-                            break;
-                        case 2:
-                            bytes.InsertRange(at, pieces[second % pieces.Length]);
-                            break;
-                        default:
-                            bytes.InsertRange(at, bytes.GetRange(second % bytes.Count, Math.Min(1 + (value % 64), bytes.Count - (second % bytes.Count))));
-                            break;
-                    }
-                }
-
                 try
                 {
-                    var file = Read([.. bytes]);
+                    var file = Read(mutations.Of(valid, pieces));
                     Assert.All(file.Tensors, tensor => Assert.True(tensor.Bytes is null or >= 0));
                     Interlocked.Increment(ref read);
                 }

@@ -26,7 +26,7 @@ internal sealed record ClassifierVerification(string Data, string Path, int? Len
         var data = ClassificationData.Read(Data, model, Length ?? UsualLength);
         using var engine = OnnxRuntimeClassifier.Open(Path, Threads);
         var difference = host.WithProgress(progress => ClassifierComparison.Run(model, engine, data, Texts, progress, host.Cancellation));
-        var computesFloat = model.Quantized?.Layers.Any(layer => layer.Input is not null) != true;
+        var computesFloat = model.Quantized?.QuantizesInputs != true;
         var limit = LogitTolerance ?? (computesFloat ? usualLogitTolerance : double.PositiveInfinity);
         var same = difference.IsWithin(Tolerance) && difference.LargestDifference <= limit;
         Report(host, model.Name, data.Name, difference, same ? "same" : "differs", json);

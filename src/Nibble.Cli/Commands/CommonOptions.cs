@@ -44,13 +44,12 @@ internal static class CommonOptions
         }
     });
 
-    /// <summary>The recipe that the two options ask for.</summary>
-    /// <param name="recipe">The value of <see cref="Recipe"/>.</param>
+    /// <summary>The recipe that the two options ask for, which needs libtorch where there is a target.</summary>
     /// <param name="target">The value of <see cref="Target"/>.</param>
+    /// <param name="given">What <see cref="Recipe"/> names, loaded; null only where there is a target.</param>
     /// <param name="model">The folder of the model that it is for.</param>
-    public static Recipe LoadRecipe(string? recipe, RecipeTarget? target, string model)
+    public static Recipe RecipeFor(RecipeTarget? target, Recipe? given, string model)
     {
-        var given = recipe is null ? null : RecipeFile.Load(recipe);
         if (target is null)
         {
             return given!;

@@ -13,8 +13,8 @@ internal static class ExportCommand
 {
     private const string Gguf = "gguf";
 
-    // What protobuf can hold, less room for the graph.
-    private const int MostInlineMegabytes = 2000;
+    private const int Megabyte = 1_000_000;
+    private const int MostInlineMegabytes = (int)(OnnxExport.MostInlineBytes / Megabyte);
 
     private static readonly Dictionary<string, CheckpointFormat> Checkpoints = new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
 
@@ -79,7 +79,7 @@ internal static class ExportCommand
     private static ExportResult Onnx(string model, string path, int inlineMegabytes, MatMulAccuracy accuracy)
     {
         QuantizeOutput.RequireAbsent(path + ".data");
-        var (name, written) = OnnxExport.Run(model, path, inlineMegabytes * 1_000_000L, accuracy);
+        var (name, written) = OnnxExport.Run(model, path, (long)inlineMegabytes * Megabyte, accuracy);
         var notes = new List<string>();
         if (written.DataPath is { } data)
         {

@@ -63,7 +63,7 @@ internal static class GenerateCommand
                 }
 
                 CommandHost.StartTorch(parsed.GetValue(threads));
-                return asked is null or EngineOptions.Nibble ? Writer.Simulated(path) : open(Export(path, asked, temporary.FullName, host.Cancellation));
+                return asked is null or EngineOptions.Nibble ? Writer.Simulated(path) : open(EngineFile.Write(path, asked, temporary.FullName, type: null, host.Cancellation).File);
             }
         });
         return command;
@@ -83,20 +83,6 @@ internal static class GenerateCommand
         var imported = Path.Combine(folder, file.Name);
         CheckpointImporter.Run(file.Path, imported);
         return imported;
-    }
-
-    private static ExportedFile Export(string model, string engine, string folder, CancellationToken cancellation)
-    {
-        if (engine == LlamaCppEngine.EngineName)
-        {
-            var gguf = Path.Combine(folder, "model.gguf");
-            GgufExporter.Run(model, gguf, type: null, embeddings: null, progress: null, cancellation);
-            return new ExportedFile(gguf, engine);
-        }
-
-        var onnx = Path.Combine(folder, "model.onnx");
-        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
-        return new ExportedFile(onnx, engine);
     }
 
     private static void Write(CommandHost host, Writer writer, string prompt, GenerationOptions options, bool json)

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Rendering;
+using Nibble.Formats.HuggingFace;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
@@ -42,10 +43,11 @@ internal static class PtqCommand
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
+            var given = parsed.GetValue(recipe) is { } named ? RecipeFile.Load(named) : null;
             CommandHost.StartTorch(parsed.GetValue(threads));
             TorchRuntime.Device(parsed.GetValue(device)!);
             var source = parsed.GetValue(model)!;
-            var rules = CommonOptions.LoadRecipe(parsed.GetValue(recipe), parsed.GetValue(target), source);
+            var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
             rules = rules with
             {
                 Ptq = rules.Ptq with
@@ -106,7 +108,7 @@ internal static class PtqCommand
         if (json)
         {
             host.WriteJson(
-                new EstimateDocument(EstimateDocument.CurrentSchema, Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model))), options.Recipe.Name, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes),
+                new EstimateDocument(EstimateDocument.CurrentSchema, Checkpoint.NameOf(options.Model), options.Recipe.Name, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes),
                 CliJson.Default.EstimateDocument);
             return;
         }

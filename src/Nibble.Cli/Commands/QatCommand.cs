@@ -42,6 +42,7 @@ internal static class QatCommand
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
+            var given = parsed.GetValue(recipe) is { } named ? RecipeFile.Load(named) : null;
             CommandHost.StartTorch(parsed.GetValue(threads));
             if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
             {
@@ -49,7 +50,7 @@ internal static class QatCommand
             }
 
             var source = parsed.GetValue(model)!;
-            var rules = CommonOptions.LoadRecipe(parsed.GetValue(recipe), parsed.GetValue(target), source);
+            var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
             using var loaded = LoadedModel.OpenToTrain(source, rules);
             var settings = rules.Qat with
             {

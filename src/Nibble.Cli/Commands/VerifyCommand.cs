@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
-using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
@@ -89,12 +88,12 @@ internal static class VerifyCommand
                 var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
                 var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
-                var (path, notes) = exported is not null ? (exported, []) : Export(host, name, source, temporary.FullName, parsed.GetValue(type));
-                using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, path, length, cores) : new OnnxRuntimeEngine(path, cores);
+                var (run, notes) = exported is not null ? (new ExportedFile(exported, name), []) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
+                using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
                 // A ruined model has no perplexity to compare, and NaN is within no tolerance.
-                var computesFloat = name == OnnxRuntime && loaded.Quantized?.Layers.Any(layer => layer.Input is not null) != true;
+                var computesFloat = name == OnnxRuntime && loaded.Quantized?.QuantizesInputs != true;
                 var limit = parsed.GetValue(logits) ?? (computesFloat ? UsualLogitTolerance : double.PositiveInfinity);
                 var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance) && difference.LargestDifference <= limit;
                 Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, notes);
@@ -116,7 +115,7 @@ internal static class VerifyCommand
                 var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
                 try
                 {
-                    var path = parsed.GetValue(file) ?? Export(host, name, source, temporary.FullName, null).Path;
+                    var path = parsed.GetValue(file) ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
                     var verification = new ClassifierVerification(
                         parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance), parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
                     return verification.Run(host, classifier, UsualLogitTolerance, parsed.GetValue(json));
@@ -137,19 +136,6 @@ internal static class VerifyCommand
     {
         var config = Path.Combine(folder, Checkpoint.ConfigName);
         return File.Exists(config) && LoadedClassifier.IsEncoder(File.ReadAllText(config));
-    }
-
-    private static (string Path, IReadOnlyList<string> Notes) Export(CommandHost host, string engine, string model, string folder, GgufType? type)
-    {
-        if (engine == LlamaCpp)
-        {
-            var gguf = Path.Combine(folder, "model.gguf");
-            return (gguf, GgufExporter.Run(model, gguf, type, embeddings: null, progress: null, host.Cancellation).Notes);
-        }
-
-        var onnx = Path.Combine(folder, "model.onnx");
-        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
-        return (onnx, []);
     }
 
     private static void Report(CommandHost host, bool json, string engine, string model, string data, EngineDifference difference, bool same, IReadOnlyList<string> notes)

@@ -2,6 +2,7 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Formats.Awq;
 using Nibble.Formats.Gptq;
+using Nibble.Formats.HuggingFace;
 using Nibble.Numerics;
 
 namespace Nibble.Torch.Export;
@@ -46,7 +47,7 @@ public static class CheckpointExporter
 
         var types = model.FloatTensors.GroupBy(tensor => tensor.StoredAs.ToString()).Select(group => (group.Key, group.Count())).OrderBy(group => group.Key, StringComparer.Ordinal);
         return new ExportResult(
-            Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(artifact))),
+            Checkpoint.NameOf(artifact),
             QuantizedModelFile.TensorBytes(folder),
             [(string.Create(CultureInfo.InvariantCulture, $"INT{model.Layers[0].Weight.Scheme.Bits}"), model.Layers.Count), .. types],
             [.. Ragged(model)]);

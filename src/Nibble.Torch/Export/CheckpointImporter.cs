@@ -32,7 +32,7 @@ public static class CheckpointImporter
         var (model, format, notes) = Read(checkpoint);
         var imported = model with { Provenance = model.Provenance with { Version = Conversion.Version } };
         QuantizedModelFile.Save(imported, folder);
-        return new ImportResult(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(checkpoint))), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes);
+        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes);
     }
 
     private static (QuantizedModel Model, string Format, IReadOnlyList<string> Notes) Read(string checkpoint)

@@ -13,7 +13,7 @@ internal abstract class ExportSource : IDisposable
     protected ExportSource(string folder, string configJson)
     {
         Folder = folder;
-        Name = ImportedConfig.NameIn(configJson) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+        Name = ImportedConfig.NameIn(configJson) ?? Checkpoint.NameOf(folder);
         Config = LlamaConfig.Parse(configJson, Path.Combine(folder, Checkpoint.ConfigName));
     }
 
@@ -119,9 +119,7 @@ internal abstract class ExportSource : IDisposable
             var layer = codes[name];
             for (var i = 0; i < values.Length; i++)
             {
-                var index = (int)start + i;
-                var parameters = layer.Parameters(index / layer.Columns, layer.GroupOf(index % layer.Columns));
-                values[i] = layer.Scheme.Stretched ? ScalarQuantizer.DequantizeStretched(layer.Codes[index], parameters.Scale) : ScalarQuantizer.Dequantize(layer.Codes[index], parameters);
+                values[i] = layer.ValueAt((int)start + i);
             }
         }
 

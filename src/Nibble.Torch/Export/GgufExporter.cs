@@ -170,7 +170,7 @@ public static class GgufExporter
 
     private static IEnumerable<string> SimulatedElsewhere(QuantizedModel artifact)
     {
-        if (artifact.Layers.Any(layer => layer.Input is not null))
+        if (artifact.QuantizesInputs)
         {
             yield return "the schemes of activations are not written: llama.cpp quantizes the inputs of quantized layers in its own way, to 8 bits in blocks";
         }

@@ -29,7 +29,7 @@ public sealed class LlamaCheckpoint : IDisposable
     public string Folder => checkpoint.Folder;
 
     /// <summary>What the model is called: the name of its folder.</summary>
-    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+    public string Name => Checkpoint.NameOf(Folder);
 
     /// <summary>The text of its <c>config.json</c>.</summary>
     public string ConfigJson => checkpoint.ConfigJson;

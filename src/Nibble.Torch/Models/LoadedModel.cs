@@ -30,7 +30,7 @@ public sealed record LoadedModel(
     public QuantizedModel? Quantized { get; init; }
 
     /// <summary>What the model is called: the name of its folder.</summary>
-    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+    public string Name => Checkpoint.NameOf(Folder);
 
     /// <summary>Opens a float checkpoint or an artifact of Nibble.</summary>
     /// <param name="folder">A Hugging Face folder.</param>

@@ -88,6 +88,9 @@ public sealed record QuantizedModel(
     Provenance Provenance,
     string TokenizerFolder)
 {
+    /// <summary>Whether the input of any layer is quantized.</summary>
+    public bool QuantizesInputs => Layers.Any(layer => layer.Input is not null);
+
     /// <summary>The fixed parameters of the keys, block by block; empty unless the recipe's <see cref="Recipe.KeyValueCache"/> has keys per channel.</summary>
     /// <remarks>Whatever else is to know about the cache, the recipe says.</remarks>
     public IReadOnlyList<KeyQuantization> StaticKeys { get; init; } = [];

@@ -160,6 +160,14 @@ public sealed class QuantizedTensor
         return new QuantizationParameters(Scales[index], Scheme.Symmetric ? 0 : ZeroPoints[index]);
     }
 
+    /// <summary>The value of one code.</summary>
+    /// <param name="index">The code's place, counted row by row.</param>
+    public float ValueAt(int index)
+    {
+        var parameters = Parameters(index / Columns, GroupOf(index % Columns));
+        return Scheme.Stretched ? ScalarQuantizer.DequantizeStretched(Codes[index], parameters.Scale) : ScalarQuantizer.Dequantize(Codes[index], parameters);
+    }
+
     /// <summary>The values of the codes, row by row.</summary>
     public float[] Dequantize()
     {
@@ -179,8 +187,7 @@ public sealed class QuantizedTensor
         {
             for (var i = 0; i < Codes.Length; i++)
             {
-                var parameters = Parameters(i / Columns, GroupOf(i % Columns));
-                destination[i] = Scheme.Stretched ? ScalarQuantizer.DequantizeStretched(Codes[i], parameters.Scale) : ScalarQuantizer.Dequantize(Codes[i], parameters);
+                destination[i] = ValueAt(i);
             }
 
             return;

@@ -20,7 +20,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     public QuantizedModel? Quantized { get; init; }
 
     /// <summary>What the classifier is called: the name of its folder.</summary>
-    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder)));
+    public string Name => Checkpoint.NameOf(Folder);
 
     /// <summary>Whether a <c>config.json</c> describes an encoder of this family.</summary>
     /// <param name="configJson">Its text.</param>

@@ -97,7 +97,7 @@ public sealed class ExactBlocks
     private void WriteBlock(float unit, float minimum, ReadOnlySpan<int> integers, Span<byte> target)
     {
         Span<byte> codes = stackalloc byte[integers.Length];
-        var zero = Type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
+        var zero = BlockCodes.ZeroOf(Type);
         var sign = Type is GgufType.Q4_0 or GgufType.Q5_0 && integers.Contains(zero) ? -1 : 1;
         unit *= sign;
         for (var i = 0; i < integers.Length; i++)

@@ -72,8 +72,6 @@ public static class GgufCodes
 
         private int Bits => _tensor.Type switch { GgufType.Q4_0 or GgufType.Q4_1 => 4, GgufType.Q5_0 or GgufType.Q5_1 => 5, GgufType.Q8_0 => 8, _ => 2 };
 
-        private int Zero => _tensor.Type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
-
         /// <summary>Reads a row of the file; false where codes cannot say it.</summary>
         public bool ReadRow(long row, int target)
         {
@@ -137,9 +135,10 @@ public static class GgufCodes
         {
             // A scale of zero makes all values zero, which codes of zero say of any scale.
             _scales[group] = scale == 0 ? (float)Half.Epsilon : MathF.Abs(scale);
+            var zero = BlockCodes.ZeroOf(_tensor.Type);
             for (var i = 0; i < codes.Length; i++)
             {
-                var integer = (_tensor.Type == GgufType.Q8_0 ? (sbyte)codes[i] : codes[i] - Zero) * MathF.Sign(scale);
+                var integer = (_tensor.Type == GgufType.Q8_0 ? (sbyte)codes[i] : codes[i] - zero) * MathF.Sign(scale);
                 if (integer > sbyte.MaxValue)
                 {
                     return false;

@@ -93,6 +93,9 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
+    /// <summary>What the model in a folder is called: the folder's own name.</summary>
+    public static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+
     /// <summary>Saves a checkpoint of one file of weights; its folder appears only once it is whole.</summary>
     /// <param name="folder">The folder to create.</param>
     /// <param name="configJson">The text of <c>config.json</c>.</param>

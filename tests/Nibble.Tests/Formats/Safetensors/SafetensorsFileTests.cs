@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Nibble.Formats;
 using Nibble.Formats.Safetensors;
+using Nibble.Tests.Shared;
 
 namespace Nibble.Tests.Formats.Safetensors;
 
@@ -180,36 +181,15 @@ public sealed class SafetensorsFileTests : IDisposable
         byte[][] corpus = [.. HeaderCorpus.Select(header => Encoding.UTF8.GetBytes(header))];
         byte[][] pieces = [.. HeaderPieces.Select(piece => Encoding.UTF8.GetBytes(piece))];
         var read = 0;
-        var change = Gen.Select(Gen.Int[0, 3], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte);
-        Gen.Select(Gen.Int[0, corpus.Length - 1], change.Array[1, 4]).Sample(
-            (seed, changes) =>
+        Gen.Select(Gen.Int[0, corpus.Length - 1], Mutations.Any).Sample(
+            (seed, mutations) =>
             {
-                var json = corpus[seed].ToList();
-                foreach (var (kind, first, second, value) in changes.Where(_ => json.Count > 0))
-                {
-                    var at = first % json.Count;
-                    switch (kind)
-                    {
-                        case 0:
-                            json[at] = value;
-                            break;
-                        case 1:
-                            json.RemoveRange(at, Math.Min(1 + (second % 12), json.Count - at));
-                            break;
-                        case 2:
-                            json.InsertRange(at, pieces[second % pieces.Length]);
-                            break;
-                        default:
-                            json.InsertRange(at, json.GetRange(second % json.Count, Math.Min(1 + (value % 48), json.Count - (second % json.Count))));
-                            break;
-                    }
-                }
-
-                var length = SafetensorsHeader.LengthSize + json.Count + DataBytes;
+                var json = mutations.Of(corpus[seed], pieces);
+                var length = SafetensorsHeader.LengthSize + json.Length + DataBytes;
                 try
                 {
-                    var (tensors, _) = SafetensorsHeader.Read("mutated", [.. json], length);
-                    var end = (long)(SafetensorsHeader.LengthSize + json.Count);
+                    var (tensors, _) = SafetensorsHeader.Read("mutated", json, length);
+                    var end = (long)(SafetensorsHeader.LengthSize + json.Length);
                     foreach (var tensor in tensors)
                     {
                         Assert.Equal(end, tensor.Offset);

@@ -1,0 +1,28 @@
+using Nibble.Formats.Gguf;
+using Nibble.Torch.Export;
+
+namespace Nibble.Cli.Engines;
+
+/// <summary>Writes a model for an engine, where the command needs the file for itself alone.</summary>
+internal static class EngineFile
+{
+    /// <summary>Exports a model.</summary>
+    /// <param name="model">The folder of a model or an artifact.</param>
+    /// <param name="engine">The engine that is to run it.</param>
+    /// <param name="folder">The folder to write to.</param>
+    /// <param name="type">llama.cpp: how matrices are stored, as <see cref="GgufExporter.Run"/> takes it.</param>
+    /// <param name="cancellation">Stops between tensors.</param>
+    /// <returns>The file, and what differs in it from the model.</returns>
+    public static (ExportedFile File, IReadOnlyList<string> Notes) Write(string model, string engine, string folder, GgufType? type, CancellationToken cancellation)
+    {
+        if (engine == LlamaCppEngine.EngineName)
+        {
+            var gguf = Path.Combine(folder, "model.gguf");
+            return (new ExportedFile(gguf, engine), GgufExporter.Run(model, gguf, type, embeddings: null, progress: null, cancellation).Notes);
+        }
+
+        var onnx = Path.Combine(folder, "model.onnx");
+        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
+        return (new ExportedFile(onnx, engine), []);
+    }
+}
