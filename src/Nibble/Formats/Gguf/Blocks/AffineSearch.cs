@@ -54,12 +54,13 @@ internal static class AffineSearch
         Span<Lane> trial = stackalloc Lane[2 * groups];
         for (var round = 0; round < Rounds; round++)
         {
-            var error = 0f;
+            var errors = Lane.Zero;
             for (var group = 0; group < groups; group++)
             {
-                error += SubBlocks.Sum(Choose(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, fits[group], steps, out trial[group], out trial[groups + group]));
+                errors += Choose(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, fits[group], steps, out trial[group], out trial[groups + group]);
             }
 
+            var error = SubBlocks.Sum(errors);
             if (error >= least)
             {
                 break;

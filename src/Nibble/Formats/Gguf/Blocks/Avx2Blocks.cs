@@ -68,10 +68,14 @@ internal static class Avx2Blocks
             var lowest = Lowest(Avx.Min(Avx.Min(first, second), Avx.Min(third, fourth)));
             var highest = Highest(Avx.Max(Avx.Max(first, second), Avx.Max(third, fourth)));
 
-            // Where both ends are as far from zero, the first value counts.
-            var peak = highest > -lowest ? highest
-                : highest < -lowest ? lowest
-                : values[FirstOf(highest, Vector256.Abs(first), Vector256.Abs(second), Vector256.Abs(third), Vector256.Abs(fourth))];
+            // Which end is farther from zero is anybody's guess, a branch would be wrong half of the time. Where both are as far, the first value counts.
+            var (low, high) = (Vector128.CreateScalarUnsafe(lowest), Vector128.CreateScalarUnsafe(highest));
+            var peak = Vector128.ConditionalSelect(Vector128.GreaterThan(high, -low), high, low).ToScalar();
+            if (highest == -lowest)
+            {
+                peak = values[FirstOf(highest, Vector256.Abs(first), Vector256.Abs(second), Vector256.Abs(third), Vector256.Abs(fourth))];
+            }
+
             var scale = peak / -zero;
             Rounding.WriteHalf(blocks, scale);
             var inverse = Vector256.Create(Rounding.Reciprocal(scale));

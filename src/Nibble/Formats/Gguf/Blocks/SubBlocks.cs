@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -137,17 +138,31 @@ internal static class SubBlocks
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lane Reciprocal(Lane scale) => Vector256.ConditionalSelect(Vector256.Equals(scale, Lane.Zero), Lane.Zero, Lane.One / scale);
 
-    /// <summary>The sum of the lanes, from the first to the last.</summary>
+    /// <summary>The sum of the lanes, in one order on every machine.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Lane lanes)
     {
-        var sum = 0f;
-        for (var i = 0; i < Lanes; i++)
-        {
-            sum += lanes[i];
-        }
+        var half = lanes.GetLower() + lanes.GetUpper();
+        return (half[0] + half[2]) + (half[1] + half[3]);
+    }
 
-        return sum;
+    /// <summary>The first lane of the largest magnitude.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Peak(Lane lanes)
+    {
+        var magnitudes = Vector256.Abs(lanes);
+        var half = Vector128.MaxNative(magnitudes.GetLower(), magnitudes.GetUpper());
+        var largest = MathF.Max(MathF.Max(half[0], half[2]), MathF.Max(half[1], half[3]));
+        return lanes[BitOperations.TrailingZeroCount(Vector256.Equals(magnitudes, Vector256.Create(largest)).ExtractMostSignificantBits())];
+    }
+
+    /// <summary>Whole numbers that bytes hold, as bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector64<sbyte> Narrow(Lane lanes)
+    {
+        var integers = Vector256.ConvertToInt32(lanes);
+        var words = Vector128.Narrow(integers.GetLower(), integers.GetUpper());
+        return Vector128.Narrow(words, words).GetLower();
     }
 
     /// <summary>By what a scale that leaves the least squared error is to be multiplied.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Lane = System.Runtime.Intrinsics.Vector256<float>;
@@ -11,14 +12,21 @@ namespace Nibble.Formats.Gguf.Blocks;
 /// </remarks>
 internal static class SymmetricFit
 {
+    // The distance from the end at which no code reaches the end, whatever is lost in rounding.
+    private const float Inside = -0.75f;
+
     /// <summary>Fits eight sub-blocks.</summary>
     /// <param name="values">A lane each, see <see cref="SubBlocks.Split"/>.</param>
-    /// <param name="weights">How much squared errors count, above 0.</param>
+    /// <param name="weights">How much squared errors count, above 0; all the same when empty.</param>
     /// <param name="zero">How many codes are below zero.</param>
     /// <param name="tries">The scales to try.</param>
     /// <returns>The scales; 0 where a sub-block is zero.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries)
+    public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries) =>
+        weights.IsEmpty ? Find(values, weights, zero, tries, weighted: false) : Find(values, weights, zero, tries, weighted: true);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries, [ConstantExpected] bool weighted)
     {
         var (low, high) = (values[0], values[0]);
         foreach (var value in values)
@@ -33,27 +41,50 @@ internal static class SymmetricFit
         for (var number = 0; number < tries.Tries; number++)
         {
             var distance = tries.First + (tries.Step * number);
-            Try(values, weights, Vector256.Create(-(zero + distance)) * perPeak, zero, ref gain, ref scale);
-            Try(values, weights, Vector256.Create(zero - 1 + distance) * perPeak, zero, ref gain, ref scale);
+            var (inverse, other) = (Vector256.Create(-(zero + distance)) * perPeak, Vector256.Create(zero - 1 + distance) * perPeak);
+            if (distance < Inside)
+            {
+                Try(values, weights, inverse, other, zero, weighted, limited: false, ref gain, ref scale);
+            }
+            else
+            {
+                Try(values, weights, inverse, other, zero, weighted, limited: true, ref gain, ref scale);
+            }
         }
 
-        Try(values, weights, SubBlocks.Reciprocal(scale), zero, ref gain, ref scale);
+        var again = SubBlocks.Reciprocal(scale);
+        Try(values, weights, again, again, zero, weighted, limited: true, ref gain, ref scale);
         return scale;
     }
 
+    /// <summary>Tries two scales side by side, so that neither's sums wait for themselves.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Try(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, int zero, ref Lane gain, ref Lane scale)
+    private static void Try(
+        ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, Lane other, int zero, [ConstantExpected] bool weighted, [ConstantExpected] bool limited, ref Lane gain, ref Lane scale)
     {
         var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));
         var (products, squares) = (Lane.Zero, Lane.Zero);
+        var (otherProducts, otherSquares) = (Lane.Zero, Lane.Zero);
         for (var i = 0; i < values.Length; i++)
         {
-            var code = SubBlocks.Code(values[i], inverse, first, last);
-            var weighted = code * weights[i];
-            products = Vector256.FusedMultiplyAdd(weighted, values[i], products);
-            squares = Vector256.FusedMultiplyAdd(weighted, code, squares);
+            var value = values[i];
+            var code = limited ? SubBlocks.Code(value, inverse, first, last) : Vector256.Round(value * inverse);
+            var product = weighted ? code * weights[i] : code;
+            products = Vector256.FusedMultiplyAdd(product, value, products);
+            squares = Vector256.FusedMultiplyAdd(product, code, squares);
+            code = limited ? SubBlocks.Code(value, other, first, last) : Vector256.Round(value * other);
+            product = weighted ? code * weights[i] : code;
+            otherProducts = Vector256.FusedMultiplyAdd(product, value, otherProducts);
+            otherSquares = Vector256.FusedMultiplyAdd(product, code, otherSquares);
         }
 
+        Take(products, squares, ref gain, ref scale);
+        Take(otherProducts, otherSquares, ref gain, ref scale);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Take(Lane products, Lane squares, ref Lane gain, ref Lane scale)
+    {
         // What the fitted scale takes off the squared error; not a number where all codes are zero, and then no better.
         var fitted = products / squares;
         var found = fitted * products;

@@ -37,29 +37,28 @@ internal static class SymmetricSearch
         SubBlocks.Split(weights, Length, w);
 
         Span<Lane> fits = stackalloc Lane[Groups];
-        var peak = 0f;
+        var peaks = Lane.Zero;
         for (var group = 0; group < Groups; group++)
         {
-            fits[group] = SymmetricFit.Find(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid.Zero, grid.Tries);
-            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
-            {
-                peak = MathF.Abs(fits[group][lane]) > MathF.Abs(peak) ? fits[group][lane] : peak;
-            }
+            var fit = SymmetricFit.Find(x.Slice(group * Length, Length), weights.IsEmpty ? [] : w.Slice(group * Length, Length), grid.Zero, grid.Tries);
+            peaks = Vector256.ConditionalSelect(Vector256.GreaterThan(Vector256.Abs(fit), Vector256.Abs(peaks)), fit, peaks);
+            fits[group] = fit;
         }
 
         // The largest scale gets the number that has no counterpart.
-        var step = SubBlocks.ToHalf(peak / -grid.ZeroStep);
+        var step = SubBlocks.ToHalf(SubBlocks.Peak(peaks) / -grid.ZeroStep);
         var (best, least) = (step, float.PositiveInfinity);
         Span<Lane> chosen = stackalloc Lane[Groups];
         Span<Lane> trial = stackalloc Lane[Groups];
         for (var round = 0; round < Rounds; round++)
         {
-            var error = 0f;
+            var errors = Lane.Zero;
             for (var group = 0; group < Groups; group++)
             {
-                error += SubBlocks.Sum(Choose(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid, fits[group], step, out trial[group]));
+                errors += Choose(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid, fits[group], step, out trial[group]);
             }
 
+            var error = SubBlocks.Sum(errors);
             if (error >= least)
             {
                 break;
@@ -70,29 +69,36 @@ internal static class SymmetricSearch
             step = round + 1 < Rounds ? Refit(x, w, grid, chosen, step) : step;
         }
 
-        var zero = Vector256.Create((float)grid.Zero);
         var (squares, products) = (Lane.Zero, Lane.Zero);
         for (var group = 0; group < Groups; group++)
         {
-            var scale = chosen[group] * best;
-            var inverse = SubBlocks.Reciprocal(scale);
-            for (var i = group * Length; i < (group + 1) * Length; i++)
-            {
-                var code = SubBlocks.Code(x[i], inverse, -zero, zero - Lane.One);
-                var weighted = x[i] * w[i];
-                squares = Vector256.FusedMultiplyAdd(weighted, x[i], squares);
-                products = Vector256.FusedMultiplyAdd(weighted, code * scale, products);
-                x[i] = code + zero;
-            }
-
-            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
-            {
-                scales[(SubBlocks.Lanes * group) + lane] = (sbyte)chosen[group][lane];
-            }
+            Encode(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid.Zero, chosen[group] * best, ref squares, ref products);
+            SubBlocks.Narrow(chosen[group]).CopyTo(scales[(SubBlocks.Lanes * group)..]);
         }
 
         SubBlocks.Join(x, Length, codes);
         return SubBlocks.ToHalf(best * SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products)));
+    }
+
+    /// <summary>Turns values into codes, counted from 0 on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Encode(Span<Lane> x, ReadOnlySpan<Lane> w, int zeroCode, Lane scale, ref Lane squares, ref Lane products)
+    {
+        var zero = Vector256.Create((float)zeroCode);
+        var (first, last) = (-zero, zero - Lane.One);
+        var inverse = SubBlocks.Reciprocal(scale);
+        var (ownSquares, ownProducts) = (squares, products);
+        for (var i = 0; i < x.Length; i++)
+        {
+            var value = x[i];
+            var code = SubBlocks.Code(value, inverse, first, last);
+            var weighted = value * w[i];
+            ownSquares = Vector256.FusedMultiplyAdd(weighted, value, ownSquares);
+            ownProducts = Vector256.FusedMultiplyAdd(weighted, code * scale, ownProducts);
+            x[i] = code + zero;
+        }
+
+        (squares, products) = (ownSquares, ownProducts);
     }
 
     /// <summary>The best whole number of steps around each sub-block's own scale.</summary>
@@ -100,29 +106,37 @@ internal static class SymmetricSearch
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static Lane Choose(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, Lane fit, float step, out Lane scales)
     {
-        var zero = Vector256.Create((float)grid.Zero);
+        var (lowest, highest) = (Vector256.Create(-(float)grid.Zero), Vector256.Create(grid.Zero - 1f));
         var (first, last) = (Vector256.Create(-(float)grid.ZeroStep), Vector256.Create(grid.ZeroStep - 1f));
         var center = Vector256.Round(fit * Rounding.Reciprocal(step));
-        var least = Vector256.Create(float.PositiveInfinity);
-        scales = Lane.Zero;
-        for (var offset = -1; offset <= 1; offset++)
-        {
-            var number = Vector256.MinNative(Vector256.MaxNative(center + Vector256.Create((float)offset), first), last);
-            var scale = number * step;
-            var inverse = SubBlocks.Reciprocal(scale);
-            var error = Lane.Zero;
-            for (var i = 0; i < x.Length; i++)
-            {
-                var rest = Vector256.FusedMultiplyAdd(-scale, SubBlocks.Code(x[i], inverse, -zero, zero - Lane.One), x[i]);
-                error = Vector256.FusedMultiplyAdd(rest * w[i], rest, error);
-            }
 
-            var better = Vector256.LessThan(error, least);
-            least = Vector256.ConditionalSelect(better, error, least);
-            scales = Vector256.ConditionalSelect(better, number, scales);
+        // Side by side, so that no sum waits for itself.
+        var below = Vector256.MinNative(Vector256.MaxNative(center - Lane.One, first), last);
+        var at = Vector256.MinNative(Vector256.MaxNative(center, first), last);
+        var above = Vector256.MinNative(Vector256.MaxNative(center + Lane.One, first), last);
+        var (scaleBelow, scaleAt, scaleAbove) = (below * step, at * step, above * step);
+        var (inverseBelow, inverseAt, inverseAbove) = (SubBlocks.Reciprocal(scaleBelow), SubBlocks.Reciprocal(scaleAt), SubBlocks.Reciprocal(scaleAbove));
+        var (errorBelow, errorAt, errorAbove) = (Lane.Zero, Lane.Zero, Lane.Zero);
+        for (var i = 0; i < x.Length; i++)
+        {
+            errorBelow = Add(x[i], w[i], scaleBelow, inverseBelow, lowest, highest, errorBelow);
+            errorAt = Add(x[i], w[i], scaleAt, inverseAt, lowest, highest, errorAt);
+            errorAbove = Add(x[i], w[i], scaleAbove, inverseAbove, lowest, highest, errorAbove);
         }
 
-        return least;
+        var better = Vector256.LessThan(errorAt, errorBelow);
+        var least = Vector256.ConditionalSelect(better, errorAt, errorBelow);
+        scales = Vector256.ConditionalSelect(better, at, below);
+        better = Vector256.LessThan(errorAbove, least);
+        scales = Vector256.ConditionalSelect(better, above, scales);
+        return Vector256.ConditionalSelect(better, errorAbove, least);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static Lane Add(Lane value, Lane weight, Lane scale, Lane inverse, Lane lowest, Lane highest, Lane error)
+        {
+            var rest = Vector256.FusedMultiplyAdd(-scale, SubBlocks.Code(value, inverse, lowest, highest), value);
+            return Vector256.FusedMultiplyAdd(rest * weight, rest, error);
+        }
     }
 
     /// <summary>The step that fits the codes best, where binary16 holds it; otherwise the one at hand.</summary>

@@ -86,6 +86,11 @@ public class SearchSpecificationTests
         var block = new byte[type.BlockBytes()];
         ((IWeightedCodec)BlockCodecs.For(type)).Quantize(values, weights, block);
         Assert.Equal(expected, Restore(type, block));
+        if (weights.All(weight => weight == 1))
+        {
+            BlockCodecs.For(type).Quantize(values, block);
+            Assert.Equal(expected, Restore(type, block));
+        }
     }
 
     private static float[] Restore(GgufType type, byte[] blocks)

@@ -17,18 +17,7 @@ internal static class SuperBlockSpecification
         for (var round = 0; round < 2; round++)
         {
             var trial = subs.Select((sub, i) => ChooseAffine(sub.X, sub.W, grid, fits[i], steps)).ToArray();
-            var error = 0f;
-            for (var group = 0; group < subs.Length; group += Lanes)
-            {
-                var sum = 0f;
-                for (var lane = 0; lane < Lanes; lane++)
-                {
-                    sum += trial[group + lane].Error;
-                }
-
-                error += sum;
-            }
-
+            var error = Total(trial.Select(sub => sub.Error));
             if (error >= least)
             {
                 break;
@@ -54,14 +43,14 @@ internal static class SuperBlockSpecification
         const int Length = 16;
         var subs = Enumerable.Range(0, values.Length / Length).Select(i => (X: values[(i * Length)..((i + 1) * Length)], W: weights[(i * Length)..((i + 1) * Length)])).ToArray();
         var fits = Array.ConvertAll(subs, sub => SymmetricSub(sub.X, sub.W, grid.Zero, grid.Tries));
-        var peak = fits.Aggregate(0f, (peak, fit) => MathF.Abs(fit) > MathF.Abs(peak) ? fit : peak);
+        var peak = fits.Select((fit, i) => (Fit: fit, Lane: i % Lanes)).OrderBy(entry => entry.Lane).Select(entry => entry.Fit).Aggregate(0f, (peak, fit) => MathF.Abs(fit) > MathF.Abs(peak) ? fit : peak);
         var step = (float)(Half)(peak / -grid.ZeroStep);
         var (best, least) = (step, float.PositiveInfinity);
         var chosen = new (float Error, float Scale)[subs.Length];
         for (var round = 0; round < 2; round++)
         {
             var trial = subs.Select((sub, i) => ChooseSymmetric(sub.X, sub.W, grid, fits[i], step)).ToArray();
-            var error = Sum(trial[..Lanes].Select(sub => sub.Error)) + Sum(trial[Lanes..].Select(sub => sub.Error));
+            var error = Total(trial.Select(sub => sub.Error));
             if (error >= least)
             {
                 break;
@@ -248,7 +237,7 @@ internal static class SuperBlockSpecification
                 error = MathF.FusedMultiplyAdd(rest * w[i], rest, error);
             }
 
-            best = error < best.Error ? (error, number) : best;
+            best = offset < 0 || error < best.Error ? (error, number) : best;
         }
 
         return best;
@@ -258,14 +247,9 @@ internal static class SuperBlockSpecification
 
     private static float Reciprocal(float scale) => scale == 0 ? 0 : 1 / scale;
 
-    private static float Sum(IEnumerable<float> values)
-    {
-        var sum = 0f;
-        foreach (var value in values)
-        {
-            sum += value;
-        }
+    /// <summary>Sums of every eighth number, and then their sum.</summary>
+    private static float Total(IEnumerable<float> values) =>
+        Sum([.. values.Index().GroupBy(entry => entry.Index % Lanes).Select(lane => lane.Aggregate(0f, (sum, entry) => sum + entry.Item))]);
 
-        return sum;
-    }
+    private static float Sum(float[] lanes) => (lanes[0] + lanes[4] + (lanes[2] + lanes[6])) + (lanes[1] + lanes[5] + (lanes[3] + lanes[7]));
 }
