@@ -1,6 +1,6 @@
 namespace Nibble.Tests.Shared;
 
-/// <summary>One to four changes of bytes: one set, some taken out, a piece put in, or some of them repeated elsewhere.</summary>
+/// <summary>One to four changes of bytes: one set, some taken out, a piece put in or over others, or some of them repeated elsewhere.</summary>
 internal sealed class Mutations
 {
     private readonly (int Kind, int First, int Second, byte Value)[] _changes;
@@ -8,7 +8,7 @@ internal sealed class Mutations
     private Mutations((int Kind, int First, int Second, byte Value)[] changes) => _changes = changes;
 
     /// <summary>Any of them.</summary>
-    public static Gen<Mutations> Any { get; } = Gen.Select(Gen.Int[0, 3], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte).Array[1, 4].Select(changes => new Mutations(changes));
+    public static Gen<Mutations> Any { get; } = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte).Array[1, 4].Select(changes => new Mutations(changes));
 
     /// <summary>Changes bytes.</summary>
     /// <param name="valid">What to start from, which is left as it is.</param>
@@ -29,6 +29,11 @@ internal sealed class Mutations
                     break;
                 case 2:
                     bytes.InsertRange(at, pieces[second % pieces.Length]);
+                    break;
+                case 3:
+                    var piece = pieces[second % pieces.Length];
+                    bytes.RemoveRange(at, Math.Min(piece.Length, bytes.Count - at));
+                    bytes.InsertRange(at, piece);
                     break;
                 default:
                     bytes.InsertRange(at, bytes.GetRange(second % bytes.Count, Math.Min(1 + (value % 64), bytes.Count - (second % bytes.Count))));

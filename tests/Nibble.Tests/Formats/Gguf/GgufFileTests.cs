@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Nibble.Formats.Gguf;
+using Nibble.Tests.Shared;
 
 namespace Nibble.Tests.Formats.Gguf;
 
@@ -160,39 +161,45 @@ public sealed class GgufFileTests : IDisposable
         Assert.Contains("not whole blocks", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor with { Type = GgufType.Q8_0 }])).Message, StringComparison.Ordinal);
     }
 
-    /// <summary>A million mutations: each is read or refused, and what is read lies inside the file.</summary>
+    public static TheoryData<string> ValidFiles { get; } = Corpus.Names("gguf").Valid;
+
+    public static TheoryData<string> BrokenFiles { get; } = Corpus.Names("gguf").Broken;
+
+    [Theory]
+    [MemberData(nameof(ValidFiles))]
+    public void Open_ReadsTheCorpus(string name)
+    {
+        using var file = GgufFile.Open(Corpus.PathOf("gguf", name));
+        foreach (var tensor in file.Tensors)
+        {
+            file.ReadBytes(tensor, 0, new byte[tensor.ByteLength]);
+        }
+
+        _ = file.Metadata.Select(Everything).ToArray();
+    }
+
+    [Theory]
+    [MemberData(nameof(BrokenFiles))]
+    public void Open_RefusesTheCorpus(string name) => Assert.Throws<GgufException>(() => GgufFile.Open(Corpus.PathOf("gguf", name)));
+
+    /// <summary>A million mutations of the corpus: each is read or refused, and what is read lies inside the file.</summary>
     [Fact]
     public void AMutatedHeaderIsReadOrRefused()
     {
-        var valid = AnyGguf.Bytes;
-        var lengths = new[] { 0L, 1, 32, 1 << 16, 1L << 32, long.MaxValue - 31, long.MaxValue, -1 };
-        var change = Gen.Select(Gen.Int[0, valid.Length - 1], Gen.Frequency((3, Gen.Byte.Select(value => (long)value)), (1, Gen.Int[0, lengths.Length - 1].Select(i => lengths[i]))), Gen.Bool);
+        byte[][] corpus = [AnyGguf.Bytes, .. Corpus.Read("gguf")];
+        long[] lengths = [0, 1, 32, 1 << 16, 1L << 32, 1L << 61, long.MaxValue - 31, long.MaxValue, -1];
+        byte[][] pieces = [.. lengths.Select(BitConverter.GetBytes), .. Enumerable.Range(0, 14).Select(i => new byte[] { (byte)i, 0, 0, 0 }), "general.alignment"u8.ToArray(), [9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], [0xC3, 0x28]];
         var read = 0;
-        change.Array[1, 5].Select(Gen.Frequency((3, Gen.Const(0)), (1, Gen.Int[0, valid.Length]))).Sample(
-            (changes, cut) =>
+        Gen.Select(Gen.Int[0, corpus.Length - 1], Mutations.Any, Gen.Frequency((3, Gen.Const(0)), (1, Gen.Int[0, 1 << 12]))).Sample(
+            (seed, mutations, cut) =>
             {
-                var bytes = valid[..^cut];
-                foreach (var (position, value, wide) in changes)
-                {
-                    if (position + sizeof(long) <= bytes.Length && (wide || value is < 0 or > byte.MaxValue))
-                    {
-                        Put(bytes, position, value);
-                    }
-                    else if (position < bytes.Length)
-                    {
-                        bytes[position] = (byte)value;
-                    }
-                }
-
+                var mutated = mutations.Of(corpus[seed], pieces);
+                var bytes = mutated[..^Math.Min(cut, mutated.Length)];
                 try
                 {
                     var (metadata, tensors, alignment) = GgufHeader.Read("mutated", bytes, bytes.Length);
                     Assert.All(tensors, tensor => Assert.True(tensor.Offset % alignment == 0 && tensor.ByteLength > 0 && tensor.Offset + tensor.ByteLength <= bytes.Length));
-                    foreach (var (_, value) in metadata)
-                    {
-                        _ = (value.AsInteger(), value.AsNumber(), value.AsBool(), value.AsText(), value.AsTexts(), value.AsFloats(), value.AsIntegers());
-                    }
-
+                    _ = metadata.Select(Everything).ToArray();
                     Interlocked.Increment(ref read);
                 }
                 catch (GgufException exception)
@@ -202,6 +209,12 @@ public sealed class GgufFileTests : IDisposable
             },
             iter: 1_000_000);
         Assert.InRange(read, 1000, 999_000);
+    }
+
+    private static object Everything(KeyValuePair<string, GgufValue> entry)
+    {
+        var value = entry.Value;
+        return (value.AsInteger(), value.AsNumber(), value.AsBool(), value.AsText(), value.AsTexts(), value.AsFloats(), value.AsIntegers());
     }
 
     private static int Behind(byte[] bytes, string text) => bytes.AsSpan().IndexOf(Encoding.UTF8.GetBytes(text)) + text.Length;

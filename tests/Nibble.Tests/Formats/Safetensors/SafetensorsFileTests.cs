@@ -9,14 +9,6 @@ namespace Nibble.Tests.Formats.Safetensors;
 public sealed class SafetensorsFileTests : IDisposable
 {
     /// <summary>Headers of 16 bytes of tensors that mutations start from.</summary>
-    private static readonly string[] HeaderCorpus =
-    [
-        """{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}""",
-        """{"__metadata__":{"format":"pt","k\u00e9":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[8],"data_offsets":[8,16]}}   """,
-        """{"z":{"shape":[],"dtype":"I64","data_offsets":[8,16]},"empty":{"dtype":"BF16","shape":[0,7],"data_offsets":[8,8]},"a":{"dtype":"F16","shape":[1,4],"data_offsets":[0,8]}}""",
-        """ { "x.weight" : { "dtype" : "U8" , "shape" : [ 1 , 16 ] , "data_offsets" : [ 0 , 16 ] } } """,
-    ];
-
     /// <summary>What mutations put in: words of the format, and numbers at the ends of their ranges.</summary>
     private static readonly string[] HeaderPieces =
     [
@@ -28,6 +20,10 @@ public sealed class SafetensorsFileTests : IDisposable
         """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]}}""";
 
     private readonly TemporaryFolder _folder = new();
+
+    public static TheoryData<string> ValidFiles { get; } = Corpus.Names("safetensors").Valid;
+
+    public static TheoryData<string> BrokenFiles { get; } = Corpus.Names("safetensors").Broken;
 
     public static TheoryData<string, int, string> HostileHeaders => new()
     {
@@ -173,12 +169,24 @@ public sealed class SafetensorsFileTests : IDisposable
         Assert.NotEqual(0, opened);
     }
 
-    /// <summary>A million mutations of headers: each is read or refused, and what is read covers the file without overlap.</summary>
+    [Theory]
+    [MemberData(nameof(ValidFiles))]
+    public void Open_ReadsTheCorpus(string name)
+    {
+        using var file = SafetensorsFile.Open(Corpus.PathOf("safetensors", name));
+        Assert.Equal(Enumerable.Range(1, 16).Select(i => (byte)i), file.Tensors.OrderBy(tensor => tensor.Offset).SelectMany(tensor => file.ReadBytes(tensor.Name)));
+    }
+
+    [Theory]
+    [MemberData(nameof(BrokenFiles))]
+    public void Open_RefusesTheCorpus(string name) => Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(Corpus.PathOf("safetensors", name)));
+
+    /// <summary>A million mutations of the corpus' headers: each is read or refused, and what is read covers the file without overlap.</summary>
     [Fact]
     public void AMutatedHeaderIsReadOrRefused()
     {
         const int DataBytes = 16;
-        byte[][] corpus = [.. HeaderCorpus.Select(header => Encoding.UTF8.GetBytes(header))];
+        byte[][] corpus = [.. Corpus.Read("safetensors").Where(file => file.Length >= SafetensorsHeader.LengthSize + DataBytes).Select(file => file[SafetensorsHeader.LengthSize..^DataBytes])];
         byte[][] pieces = [.. HeaderPieces.Select(piece => Encoding.UTF8.GetBytes(piece))];
         var read = 0;
         Gen.Select(Gen.Int[0, corpus.Length - 1], Mutations.Any).Sample(
