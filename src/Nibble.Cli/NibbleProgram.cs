@@ -2,9 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
-using Nibble.Onnx.Engine;
 using Nibble.Planning;
-using Nibble.Torch.Native;
 
 namespace Nibble.Cli;
 
@@ -47,7 +45,7 @@ internal static class NibbleProgram
             await error.WriteLineAsync("nibble: cancelled; nothing was written").ConfigureAwait(false);
             return ExitCode.Cancelled;
         }
-        catch (Exception e) when (e is TorchNotLoadableException or OnnxRuntimeNotLoadableException)
+        catch (NativeLibraryException e)
         {
             await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
             return ExitCode.NativeLibrary;
@@ -80,7 +78,7 @@ internal static class NibbleProgram
 
         Start with:  nibble compare
         Exit codes:  0 done, 1 internal error, 2 wrong usage, 3 bad input, 4 nothing meets the budget or constraints,
-                     or an engine differs, 5 libtorch or ONNX Runtime not loadable, 130 cancelled
+                     or an engine differs, 5 libtorch or an engine not loadable, 130 cancelled
         """)
     {
         AdviseCommand.Create(host),

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
-using Nibble.Onnx.Engine;
 
 namespace Nibble.Cli.Engines;
 
@@ -66,7 +65,7 @@ internal static class BenchWorker
             Console.Out.WriteLine(JsonSerializer.Serialize(sample, CliJson.Default.BenchSample));
             return ExitCode.Done;
         }
-        catch (OnnxRuntimeNotLoadableException exception)
+        catch (NativeLibraryException exception)
         {
             Console.Error.WriteLine(exception.Message);
             return ExitCode.NativeLibrary;

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
-using Nibble.Onnx.Engine;
 using Nibble.Torch;
 
 namespace Nibble.Cli.Engines;
@@ -89,7 +88,7 @@ internal static class EngineBench
         cancellation.ThrowIfCancellationRequested();
         var message = errors.Result.Trim();
         return process.ExitCode == ExitCode.Done ? JsonSerializer.Deserialize(output, CliJson.Default.BenchSample)!
-            : process.ExitCode == ExitCode.NativeLibrary ? throw new OnnxRuntimeNotLoadableException(message)
+            : process.ExitCode == ExitCode.NativeLibrary ? throw new NativeLibraryException(message)
             : throw new NibbleException(message.Length > 0 ? message : $"{file.Path}: {file.Engine} ended with code {process.ExitCode}");
     }
 }

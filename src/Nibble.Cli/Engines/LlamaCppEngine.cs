@@ -158,6 +158,7 @@ internal sealed class LlamaCppEngine : IDecoderEngine, ITextCoder
     {
         process.WaitForExit();
         var message = errors.Result.Trim();
-        return new NibbleException($"llama.cpp ended with code {process.ExitCode}{(message.Length > 0 ? ": " + message : string.Empty)}", cause!);
+        return process.ExitCode == ExitCode.NativeLibrary ? new NativeLibraryException(message, cause!)
+            : new NibbleException($"llama.cpp ended with code {process.ExitCode}{(message.Length > 0 ? ": " + message : string.Empty)}", cause!);
     }
 }

@@ -14,13 +14,13 @@ internal static class LlamaCppLibraries
 
     /// <summary>The folder of the libraries.</summary>
     /// <param name="asked">The folder that the user names; null to look for it.</param>
-    /// <exception cref="NibbleException">No folder holds them.</exception>
+    /// <exception cref="NativeLibraryException">No folder holds them.</exception>
     public static string Find(string? asked)
     {
         var named = asked ?? Environment.GetEnvironmentVariable(Variable);
         if (!string.IsNullOrEmpty(named))
         {
-            return Holds(named) ? named : throw new NibbleException($"{named} holds no {FileName("llama")}; give the folder of llama.cpp's shared libraries");
+            return Holds(named) ? named : throw new NativeLibraryException($"{named} holds no {FileName("llama")}; give the folder of llama.cpp's shared libraries");
         }
 
         foreach (var start in (string[])[Directory.GetCurrentDirectory(), AppContext.BaseDirectory])
@@ -37,16 +37,27 @@ internal static class LlamaCppLibraries
             }
         }
 
-        throw new NibbleException($"llama.cpp's shared libraries are not here; on Linux x64 install them with npm install --ignore-scripts @node-llama-cpp/linux-x64, or name their folder by --engine-path or {Variable}");
+        throw new NativeLibraryException($"llama.cpp's shared libraries are not here; on Linux x64 install them with npm install --ignore-scripts @node-llama-cpp/linux-x64, or name their folder by --engine-path or {Variable}");
     }
 
     /// <summary>Loads the libraries of a folder.</summary>
     /// <returns>Handles of llama.cpp and of the library that loads its backends.</returns>
-    public static (nint Llama, nint Backends) Load(string folder) => (NativeLibrary.Load(One(folder, "llama")), NativeLibrary.Load(One(folder, "ggml")));
+    /// <exception cref="NativeLibraryException">They are missing or not for this machine.</exception>
+    public static (nint Llama, nint Backends) Load(string folder)
+    {
+        try
+        {
+            return (NativeLibrary.Load(One(folder, "llama")), NativeLibrary.Load(One(folder, "ggml")));
+        }
+        catch (Exception exception) when (exception is DllNotFoundException or BadImageFormatException)
+        {
+            throw new NativeLibraryException($"llama.cpp's shared libraries in {folder} cannot be loaded: {exception.Message}", exception);
+        }
+    }
 
     private static bool Holds(string folder) => Directory.Exists(folder) && Matches(folder, "llama").Any();
 
-    private static string One(string folder, string name) => Matches(folder, name).FirstOrDefault() ?? throw new NibbleException($"{folder} holds no {FileName(name)}");
+    private static string One(string folder, string name) => Matches(folder, name).FirstOrDefault() ?? throw new NativeLibraryException($"{folder} holds no {FileName(name)}");
 
     // A version may stand in the name, before or behind its end: libllama.v0.5.0.so, libllama.so.1.
     private static IEnumerable<string> Matches(string folder, string name) => Directory.EnumerateFiles(folder, OperatingSystem.IsWindows() ? $"{name}.dll" : $"lib{name}.*")

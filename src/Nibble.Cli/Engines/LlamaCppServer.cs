@@ -53,10 +53,15 @@ internal sealed class LlamaCppServer
             server.Answer(input, output);
             return ExitCode.Done;
         }
-        catch (Exception exception) when (exception is NibbleException or DllNotFoundException or EntryPointNotFoundException)
+        catch (NibbleException exception)
         {
             Console.Error.WriteLine(exception.Message);
-            return ExitCode.BadInput;
+            return exception is NativeLibraryException ? ExitCode.NativeLibrary : ExitCode.BadInput;
+        }
+        catch (EntryPointNotFoundException exception)
+        {
+            Console.Error.WriteLine($"{exception.Message} This llama.cpp is older or newer than those that Nibble was tried with; the npm package @node-llama-cpp/linux-x64 holds one that fits.");
+            return ExitCode.NativeLibrary;
         }
     }
 

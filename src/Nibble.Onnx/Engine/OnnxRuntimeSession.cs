@@ -3,7 +3,7 @@ using Microsoft.ML.OnnxRuntime;
 namespace Nibble.Onnx.Engine;
 
 /// <summary>ONNX Runtime's native library cannot be loaded on this machine.</summary>
-public sealed class OnnxRuntimeNotLoadableException : NibbleException
+public sealed class OnnxRuntimeNotLoadableException : NativeLibraryException
 {
     /// <inheritdoc/>
     public OnnxRuntimeNotLoadableException()

@@ -8,7 +8,7 @@ using TorchSharp;
 namespace Nibble.Torch.Native;
 
 /// <summary>libtorch or the library that binds it cannot be loaded on this machine.</summary>
-public sealed class TorchNotLoadableException : NibbleException
+public sealed class TorchNotLoadableException : NativeLibraryException
 {
     /// <inheritdoc/>
     public TorchNotLoadableException()

@@ -204,8 +204,18 @@ public sealed class ExportCommandTests : IDisposable
     public async Task Verify_says_where_llama_cpp_is_looked_for()
     {
         var run = await CommandRun.Of("verify", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "--engine-path", folder.Root);
-        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Equal(ExitCode.NativeLibrary, run.ExitCode);
         Assert.Contains("give the folder of llama.cpp's shared libraries", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Verify_says_that_llama_cpp_cannot_be_loaded()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "the libraries' names are Linux's");
+        folder.Write("libllama.so", "no library");
+        var run = await CommandRun.Of("verify", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "--engine-path", folder.Root);
+        Assert.Equal(ExitCode.NativeLibrary, run.ExitCode);
+        Assert.Contains("cannot be loaded", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]

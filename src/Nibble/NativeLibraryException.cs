@@ -1,0 +1,22 @@
+namespace Nibble;
+
+/// <summary>A native library that the work needs is missing on this machine, or does not load.</summary>
+public class NativeLibraryException : NibbleException
+{
+    /// <inheritdoc/>
+    public NativeLibraryException()
+    {
+    }
+
+    /// <inheritdoc/>
+    public NativeLibraryException(string message)
+        : base(message)
+    {
+    }
+
+    /// <inheritdoc/>
+    public NativeLibraryException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}
