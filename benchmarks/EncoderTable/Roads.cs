@@ -1,6 +1,4 @@
-using Nibble.Algorithms.RoundToNearest;
 using Nibble.Artifacts;
-using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch;
 using Nibble.Torch.Calibration;
@@ -8,6 +6,7 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Native;
+using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 using static TorchSharp.torch;
 
@@ -141,23 +140,7 @@ internal sealed class Roads : IDisposable
                 loaded.Model.call(batch.Ids, batch.Mask);
             }
         });
-        return QuantizationAware.Prepare(loaded.Model, recipe, new PrepareOptions { Weights = RoundWeights(loaded.Model, recipe), Inputs = inputs });
-    }
-
-    private static Dictionary<string, QuantizedTensor> RoundWeights(BertClassifier model, Recipe recipe)
-    {
-        const string Suffix = ".weight";
-        var rounded = new Dictionary<string, QuantizedTensor>();
-        foreach (var (name, parameter) in model.named_parameters().Where(item => item.name.EndsWith(Suffix, StringComparison.Ordinal) && item.parameter.dim() == 2))
-        {
-            var layer = name[..^Suffix.Length];
-            if (recipe.RuleFor(layer) is { Weights: { } scheme } rule)
-            {
-                rounded[layer] = RoundToNearest.Quantize(parameter.data<float>().ToArray(), (int)parameter.shape[0], (int)parameter.shape[1], scheme, rule.Range);
-            }
-        }
-
-        return rounded;
+        return QuantizationAware.Prepare(loaded.Model, recipe, new PrepareOptions { Weights = ClassifierQuantizer.RoundWeights(loaded.Model, recipe), Inputs = inputs });
     }
 
     private Outcome Score(LoadedClassifier loaded, Cost cost) => new(Accuracy(loaded, "dev"), Accuracy(loaded, "test"), cost);

@@ -4,6 +4,7 @@ using Nibble.Cli.Rendering;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Commands;
 
@@ -13,19 +14,24 @@ internal static class EvalCommand
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.ModelOrArtifact();
-        var data = new Option<string>("--data", "-d") { Description = "The text to score: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var data = new Option<string>("--data", "-d") { Description = "The text to score: UTF-8, a line <|endoftext|> between two documents. For a classifier, lines 'text TAB class'.", Required = true };
         var context = CommonOptions.Context();
         var windows = CommonOptions.Windows();
         var reference = new Option<string?>("--reference") { Description = "A float model to compare with: adds top-1 agreement and mean KL divergence." };
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("eval", "Score a model on a text: perplexity over the second half of each window, as llama.cpp's perplexity tool does it.")
+        var command = new Command("eval", "Score a model on a text: perplexity over the second half of each window, as llama.cpp's perplexity tool does it. A classifier: accuracy on labelled texts.")
         {
             model, data, context, windows, reference, threads, json,
         };
         command.SetAction(parsed =>
         {
             CommandHost.StartTorch(parsed.GetValue(threads));
+            if (LoadedClassifier.IsEncoderFolder(parsed.GetValue(model)!))
+            {
+                return Classify(parsed.GetValue(model)!);
+            }
+
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             using var compared = parsed.GetValue(reference) is { } folder ? LoadedModel.Open(folder) : null;
             if (compared is not null && compared.Model.Config.VocabularySize != loaded.Model.Config.VocabularySize)
@@ -54,6 +60,28 @@ internal static class EvalCommand
 
             host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"scored      {result.Tokens} tokens of {text.Name} in {result.Windows} windows of {length}"));
             return ExitCode.Done;
+
+            int Classify(string folder)
+            {
+                Option[] ofDecoders = [windows, reference];
+                if (ofDecoders.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } foreign)
+                {
+                    throw new NibbleException($"{folder}: {foreign.Name} is for decoders, and this is a classifier; leave it out");
+                }
+
+                using var classifier = LoadedClassifier.Open(folder);
+                var texts = ClassificationData.Read(parsed.GetValue(data)!, classifier, parsed.GetValue(context) ?? ClassificationData.UsualLength);
+                var result = host.WithProgress(progress => ClassificationEvaluator.Evaluate(classifier.Model, texts, progress, host.Cancellation));
+                if (parsed.GetValue(json))
+                {
+                    host.WriteJson(new EvalClassifierDocument(EvalClassifierDocument.CurrentSchema, classifier.Name, texts.Name, result.Accuracy, result.Loss, result.Count), CliJson.Default.EvalClassifierDocument);
+                    return ExitCode.Done;
+                }
+
+                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"accuracy    {result.Accuracy:P2}   of {result.Count} texts of {texts.Name}"));
+                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"loss        {result.Loss:F5} nats a text"));
+                return ExitCode.Done;
+            }
         });
         return command;
     }

@@ -6,6 +6,7 @@ using Nibble.Formats.HuggingFace;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 
@@ -22,7 +23,7 @@ internal static class PtqCommand
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
-        var data = new Option<string?>("--data", "-d") { Description = "Calibration text, or the word self to let the model write it; needed when the recipe looks at activations." };
+        var data = new Option<string?>("--data", "-d") { Description = "Calibration text, or the word self to let the model write it; needed when the recipe looks at activations. For a classifier, lines 'text TAB class'." };
         var output = CommonOptions.Output();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
         var length = CommonOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
@@ -38,6 +39,7 @@ internal static class PtqCommand
             model, recipe, target, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };
         CommonOptions.RequireRecipeOrTarget(command, recipe, target);
+        Option[] ofDecoders = [target, memory, restart, dryRun, device];
         command.SetAction(parsed =>
         {
             var started = Stopwatch.GetTimestamp();
@@ -47,6 +49,12 @@ internal static class PtqCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
             TorchRuntime.Device(parsed.GetValue(device)!);
             var source = parsed.GetValue(model)!;
+            var isClassifier = LoadedClassifier.IsEncoderFolder(source);
+            if (isClassifier && ofDecoders.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } foreign)
+            {
+                throw new NibbleException($"{source}: {foreign.Name} is for decoders, and this is a classifier; leave it out");
+            }
+
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
             rules = rules with
             {
@@ -56,6 +64,11 @@ internal static class PtqCommand
                     SequenceLength = parsed.GetValue(length) ?? rules.Ptq.SequenceLength,
                 },
             };
+            if (isClassifier)
+            {
+                return new ClassifierQuantization(source, rules, parsed.GetValue(data), folder, parsed.GetValue(seed)).Run(host, parsed.GetValue(json), started);
+            }
+
             LoadedModel.RequireFloat(source);
             var options = new PtqOptions(source, rules, folder)
             {

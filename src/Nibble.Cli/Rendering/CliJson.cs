@@ -130,6 +130,7 @@ internal sealed record ImatrixDocument(string Schema, string Model, string Data,
 [JsonSerializable(typeof(AdviceDocument))]
 [JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(EvalDocument))]
+[JsonSerializable(typeof(EvalClassifierDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
 [JsonSerializable(typeof(EstimateDocument))]
 [JsonSerializable(typeof(GenerateDocument))]

@@ -23,6 +23,9 @@ public sealed record ClassificationBatch(Tensor Ids, Tensor Mask, Tensor Labels)
 /// <summary>Texts with their classes, tokenized once.</summary>
 public sealed class ClassificationData
 {
+    /// <summary>Tokens to which texts are cut where nothing else is asked for.</summary>
+    public const int UsualLength = 128;
+
     private ClassificationData(string name, IReadOnlyList<int[]> sequences, IReadOnlyList<int> labels, int paddingId, int? maskId)
     {
         Name = name;
@@ -55,7 +58,7 @@ public sealed class ClassificationData
     /// <param name="classifier">Whose tokenizer and classes to use.</param>
     /// <param name="maxLength">Longer sequences are cut to this many tokens, their marks included; at least 3.</param>
     /// <exception cref="NibbleException">The file is missing or empty, or a line is not of that form.</exception>
-    public static ClassificationData Read(string path, LoadedClassifier classifier, int maxLength = 128)
+    public static ClassificationData Read(string path, LoadedClassifier classifier, int maxLength = UsualLength)
     {
         ArgumentNullException.ThrowIfNull(classifier);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 3);

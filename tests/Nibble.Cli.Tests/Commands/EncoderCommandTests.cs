@@ -54,6 +54,40 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.EndsWith("verdict     same", run.Output.TrimEnd(), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("w4a16-g16", null)]
+    [InlineData("w8a8-static", "calibrated on 1 batches of at most 16 texts of texts.tsv")]
+    public async Task A_classifier_is_quantized_scored_and_run(string recipe, string? calibration)
+    {
+        var model = new TinyBert().Write(folder.File("model"));
+        var ptq = await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--data", texts, "-o", folder.File("artifact"), "--threads", "1");
+        Assert.Contains("14 layers by ptq " + recipe, ptq.Output, StringComparison.Ordinal);
+        Assert.Equal(calibration is not null, ptq.Output.Contains("calibrated", StringComparison.Ordinal));
+        Assert.Contains(calibration ?? string.Empty, ptq.Output, StringComparison.Ordinal);
+
+        var score = await CommandRun.Succeeds("eval", folder.File("artifact"), "--data", texts, "--threads", "1", "--json");
+        Assert.Equal(5, score.Json.GetProperty("texts").GetInt32());
+        var run = await Verify(folder.File("artifact"), "--json");
+        Assert.True(run.ExitCode == ExitCode.Done, run.Output + run.Error);
+        Assert.Equal(score.Json.GetProperty("accuracy").GetDouble(), run.Json.GetProperty("simulatedAccuracy").GetDouble());
+        Assert.Equal(score.Json.GetProperty("loss").GetDouble(), run.Json.GetProperty("simulatedLoss").GetDouble(), 1e-6);
+    }
+
+    [Fact]
+    public async Task A_classifier_s_artifact_is_the_same_for_the_same_seed()
+    {
+        var model = new TinyBert().Write(folder.File("model"));
+        foreach (var name in (string[])["first", "second"])
+        {
+            await CommandRun.Succeeds("ptq", model, "--recipe", "w8a8-static", "--data", texts, "-o", folder.File(name), "--threads", "1");
+        }
+
+        foreach (var path in Directory.GetFiles(folder.File("first")))
+        {
+            Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(folder.File("second/" + Path.GetFileName(path))));
+        }
+    }
+
     [Fact]
     public async Task Another_model_s_file_differs()
     {
@@ -74,6 +108,11 @@ public sealed class EncoderCommandTests : IDisposable
         await Refuses("model_type", "export", model, "--to", "gguf", "-o", folder.File("model.gguf"));
         await Refuses("expected a decoder", "generate", folder.File("exported"), "-p", "good");
         await Refuses("expected a decoder", "bench", folder.File("exported"), "--threads", "1");
+        await Refuses("classifiers are rounded to nearest", "ptq", model, "--recipe", "w4a16-g16-gptq", "--data", texts, "-o", folder.File("artifact"));
+        await Refuses("needs calibration text", "ptq", model, "--recipe", "w8a8-static", "-o", folder.File("artifact"));
+        await Refuses("--dry-run is for decoders", "ptq", model, "--recipe", "w8a8-static", "--data", texts, "-o", folder.File("artifact"), "--dry-run");
+        await Refuses("--windows is for decoders", "eval", model, "--data", texts, "--windows", "3");
+        Assert.False(Directory.Exists(folder.File("artifact")));
         await Refuses("expected 'text TAB class'", "verify", model, "--engine", "onnxruntime", "--data", Path.Combine(model, "vocab.txt"));
 
         static async Task Refuses(string reason, params string[] line)

@@ -38,6 +38,14 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
         }
     }
 
+    /// <summary>Whether a folder's <c>config.json</c> describes an encoder of this family; what is no folder of a model is refused where it is opened.</summary>
+    /// <param name="folder">Any path.</param>
+    public static bool IsEncoderFolder(string folder)
+    {
+        var config = Path.Combine(folder, Checkpoint.ConfigName);
+        return File.Exists(config) && IsEncoder(File.ReadAllText(config));
+    }
+
     /// <summary>Opens a BERT, RoBERTa or DistilBERT classifier in evaluation mode: a float checkpoint, or an artifact whose quantization is simulated.</summary>
     /// <param name="folder">A Hugging Face folder: <c>config.json</c>, safetensors, and the tokenizer's files.</param>
     /// <exception cref="NibbleException">The folder holds no supported classifier.</exception>
