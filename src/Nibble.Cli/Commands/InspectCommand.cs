@@ -7,7 +7,6 @@ using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models;
 using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
@@ -42,8 +41,8 @@ internal static class InspectCommand
             }
 
             CommandHost.StartTorch(threads: null);
-            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-            var document = Inspect(loaded);
+            using var inspected = InspectedModel.Open(parsed.GetValue(model)!);
+            var document = Inspect(inspected);
             if (parsed.GetValue(json))
             {
                 host.WriteJson(document, CliJson.Default.InspectDocument);
@@ -58,27 +57,26 @@ internal static class InspectCommand
         return command;
     }
 
-    private static InspectDocument Inspect(LoadedModel loaded)
+    private static InspectDocument Inspect(InspectedModel model)
     {
-        var quantized = (loaded.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name);
-        var layers = loaded.Model.Linears.Select(linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), loaded.Quantized?.Provenance.Method)).ToList();
+        var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name);
+        var layers = model.Linears.Select(linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), model.Quantized?.Provenance.Method)).ToList();
         var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
-        var all = loaded.Model.ParameterCount;
         var sizes = Widths.ToDictionary(
             bits => $"w{bits}a16-g{GroupSize}",
-            bits => loaded.Bytes - LinearBytes(loaded) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
-        return new InspectDocument(InspectDocument.CurrentSchema, loaded.Name, loaded.Model.Config.ModelType, all, linears, loaded.Bytes, layers, sizes);
+            bits => model.Bytes - LinearBytes(model) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
+        return new InspectDocument(InspectDocument.CurrentSchema, model.Name, model.Type, model.Parameters, linears, model.Bytes, layers, sizes);
     }
 
     /// <summary>Bytes that the layers which presets quantize take on disk, in float or quantized already.</summary>
-    private static long LinearBytes(LoadedModel loaded)
+    private static long LinearBytes(InspectedModel model)
     {
-        var quantized = (loaded.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name, layer => layer.Weight.StoredBytes);
-        return loaded.Model.Linears
+        var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name, layer => layer.Weight.StoredBytes);
+        return model.Linears
             .Where(linear => linear.Key != "lm_head")
             .Sum(linear => quantized.TryGetValue(linear.Key, out var bytes)
                 ? bytes
-                : (long)linear.Value.InFeatures * linear.Value.OutFeatures * loaded.StoredAs[linear.Key + ".weight"].ByteSize());
+                : (long)linear.Value.InFeatures * linear.Value.OutFeatures * model.StoredAs[linear.Key + ".weight"].ByteSize());
     }
 
     private static long QuantizedBytes(InspectedLayer layer, int bits) =>

@@ -65,6 +65,9 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.Equal(calibration is not null, ptq.Output.Contains("calibrated", StringComparison.Ordinal));
         Assert.Contains(calibration ?? string.Empty, ptq.Output, StringComparison.Ordinal);
 
+        var inspected = await CommandRun.Succeeds("inspect", folder.File("artifact"), "--json");
+        Assert.Equal("bert", inspected.Json.GetProperty("type").GetString());
+        Assert.Equal(14, inspected.Json.GetProperty("layers").EnumerateArray().Count(layer => layer.GetProperty("weights").GetString() is not null));
         var score = await CommandRun.Succeeds("eval", folder.File("artifact"), "--data", texts, "--threads", "1", "--json");
         Assert.Equal(5, score.Json.GetProperty("texts").GetInt32());
         var run = await Verify(folder.File("artifact"), "--json");
