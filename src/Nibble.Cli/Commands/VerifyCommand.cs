@@ -69,6 +69,11 @@ internal static class VerifyCommand
         {
             var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
             var name = parsed.GetValue(engine) ?? EngineOf(source) ?? LlamaCpp;
+            if (name != OnnxRuntime && IsEncoder(source))
+            {
+                throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
+            }
+
             var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             CommandHost.StartTorch(parsed.GetValue(threads));
             var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
@@ -110,11 +115,6 @@ internal static class VerifyCommand
 
             int VerifyEncoder()
             {
-                if (name != OnnxRuntime)
-                {
-                    throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
-                }
-
                 using var classifier = LoadedClassifier.Open(source);
                 var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
                 var verification = new ClassifierVerification(
