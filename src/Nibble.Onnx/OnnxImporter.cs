@@ -17,7 +17,7 @@ public sealed record OnnxImportResult(int Layers, IReadOnlyList<string> Notes);
 /// <summary>Reads an ONNX file that Nibble wrote as the folder that it was made from: an artifact, code for code, or a float checkpoint.</summary>
 /// <remarks>
 /// The graph is built once more, with the file as where its tensors come from, so that each form of nodes reads what it writes. Then
-/// everything that was read is written again and compared: what an import accepts, an export gives back to the byte.
+/// everything that was read is written again and compared: every tensor that an import accepts, an export gives back to the byte.
 /// </remarks>
 public static class OnnxImporter
 {

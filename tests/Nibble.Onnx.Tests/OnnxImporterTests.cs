@@ -87,6 +87,25 @@ public sealed class OnnxImporterTests : IDisposable
     }
 
     [Fact]
+    public void What_no_graph_uses_does_not_come_back()
+    {
+        const string Frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq";
+        var artifact = QuantizedModelFile.Load(Quantize(new TinyLlama(), "w4a16-g16"));
+        QuantizedModelFile.Save(artifact with { FloatTensors = [.. artifact.FloatTensors, new FloatTensor(Frequencies, [4], [1, 2, 3, 4], ElementType.F32)] }, folder.File("with"));
+        OnnxExport.Run(folder.File("with"), folder.File("first/model.onnx"), 2_000_000_000);
+        OnnxExport.Run(folder.File("artifact"), folder.File("second/model.onnx"), 2_000_000_000);
+        Assert.Equal(File.ReadAllBytes(folder.File("first/model.onnx")), File.ReadAllBytes(folder.File("second/model.onnx")));
+
+        // A head that repeats the embedding.
+        var tied = new TinyLlama { Tied = true };
+        var model = tied.Write(folder.File("tied"), tensors => tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]);
+        OnnxExport.Run(model, folder.File("third/model.onnx"), 2_000_000_000);
+        FileImport.Run(folder.File("third/model.onnx"), folder.File("imported"));
+        OnnxExport.Run(folder.File("imported"), folder.File("fourth/model.onnx"), 2_000_000_000);
+        Assert.Equal(File.ReadAllBytes(folder.File("third/model.onnx")), File.ReadAllBytes(folder.File("fourth/model.onnx")));
+    }
+
+    [Fact]
     public void Without_a_tokenizer_the_folder_has_none()
     {
         var model = Quantize(new TinyLlama(), "w4a16-g16");
