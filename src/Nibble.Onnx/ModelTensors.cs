@@ -1,58 +1,63 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Onnx.Sources;
 
 namespace Nibble.Onnx;
 
-/// <summary>The tensors of a model on disk, a float checkpoint or an artifact, and which of them a graph has used.</summary>
+/// <summary>The tensors of a model on disk, a float checkpoint, an artifact or an ONNX file of either, and which of them a graph has used.</summary>
 public sealed class ModelTensors : IDisposable
 {
-    private readonly Checkpoint? checkpoint;
-    private readonly Dictionary<string, QuantizedLayer> layers = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, FloatTensor> floats = new(StringComparer.Ordinal);
+    private readonly IModelSource source;
     private readonly HashSet<string> used = new(StringComparer.Ordinal);
 
-    private ModelTensors(string folder, Checkpoint checkpoint)
-    {
-        Folder = folder;
-        ConfigJson = checkpoint.ConfigJson;
-        this.checkpoint = checkpoint;
-    }
+    private ModelTensors(IModelSource source) => this.source = source;
 
-    private ModelTensors(string folder, QuantizedModel artifact)
-    {
-        Folder = folder;
-        ConfigJson = artifact.ConfigJson;
-        Artifact = artifact;
-        layers = artifact.Layers.ToDictionary(layer => layer.Name, StringComparer.Ordinal);
-        floats = artifact.FloatTensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
-    }
-
-    /// <summary>The folder.</summary>
-    public string Folder { get; }
+    /// <summary>The folder, which holds the tokenizer too.</summary>
+    public string Folder => source.Folder;
 
     /// <summary>What the model is called: the name of its folder.</summary>
     public string Name => Checkpoint.NameOf(Folder);
 
     /// <summary>The text of its <c>config.json</c>.</summary>
-    public string ConfigJson { get; }
+    public string ConfigJson => source.ConfigJson;
 
-    /// <summary>The artifact; null for a float checkpoint.</summary>
-    public QuantizedModel? Artifact { get; }
+    /// <summary>Where that text stands, for messages.</summary>
+    public string ConfigPlace => source.ConfigPlace;
+
+    /// <summary>The folder or file, for messages.</summary>
+    internal string Place => source.Place;
+
+    /// <summary>What an artifact says of itself, without tensors that no graph uses; null for a float model.</summary>
+    internal ArtifactManifest? Manifest => source.Manifest is { } manifest ? manifest with { FloatTensors = [.. manifest.FloatTensors.Where(used.Contains)] } : null;
+
+    /// <summary>The ONNX file that the tensors are read from; null for a folder.</summary>
+    internal OnnxSource? Exported => source as OnnxSource;
 
     /// <summary>Opens a Hugging Face folder or an artifact of Nibble.</summary>
     /// <exception cref="NibbleException">The folder holds neither.</exception>
     public static ModelTensors Open(string folder) =>
-        QuantizedModelFile.IsArtifact(folder) ? new ModelTensors(folder, QuantizedModelFile.Load(folder)) : new ModelTensors(folder, Checkpoint.Open(folder));
+        new(QuantizedModelFile.IsArtifact(folder) ? new ArtifactSource(folder, QuantizedModelFile.Load(folder)) : new CheckpointSource(Checkpoint.Open(folder)));
+
+    /// <summary>Opens an ONNX file that Nibble wrote; its tensors are read as they were in the folder that it was made from.</summary>
+    /// <exception cref="NibbleException">There is no such file, it is broken, or it does not tell of the folder.</exception>
+    public static ModelTensors OpenExported(string path) => new(new OnnxSource(OnnxFile.Open(path)));
+
+    /// <summary>Opens an ONNX file that Nibble wrote.</summary>
+    internal static ModelTensors Of(OnnxFile file) => new(new OnnxSource(file));
 
     /// <inheritdoc/>
-    public void Dispose() => checkpoint?.Dispose();
+    public void Dispose() => source.Dispose();
 
     /// <summary>A quantized layer; null where the layer's weight is float.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="outFeatures">Rows of its weight.</param>
+    /// <param name="inFeatures">Columns of its weight.</param>
+    /// <param name="reader">How a file that was exported holds it.</param>
     /// <exception cref="NibbleException">The layer's weight has another shape.</exception>
-    internal QuantizedLayer? Layer(string name, int outFeatures, int inFeatures)
+    internal QuantizedLayer? Layer(string name, int outFeatures, int inFeatures, LayerReader reader)
     {
-        if (!layers.TryGetValue(name, out var layer))
+        if (source.Layer(name, outFeatures, inFeatures, reader) is not { } layer)
         {
             return null;
         }
@@ -60,7 +65,7 @@ public sealed class ModelTensors : IDisposable
         used.Add(name);
         return layer.Weight.Rows == outFeatures && layer.Weight.Columns == inFeatures
             ? layer
-            : throw new NibbleException($"{Folder}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{outFeatures}, {inFeatures}] from config.json");
+            : throw new NibbleException($"{Place}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{outFeatures}, {inFeatures}] from config.json");
     }
 
     /// <summary>A float tensor.</summary>
@@ -68,20 +73,10 @@ public sealed class ModelTensors : IDisposable
     internal SourceTensor Float(string name, params int[] shape)
     {
         used.Add(name);
-        if (floats.TryGetValue(name, out var tensor))
-        {
-            return new SourceTensor(name, Shaped(name, [.. tensor.Shape.Select(size => (long)size)], shape), tensor.StoredAs, () => tensor.Values);
-        }
-
-        if (checkpoint is null || !checkpoint.Contains(name))
-        {
-            throw new NibbleException($"{Folder}: tensor '{name}' is missing, which a model with this config.json has");
-        }
-
-        var entry = checkpoint.Entry(name);
-        return entry.ElementType.IsFloatingPoint()
-            ? new SourceTensor(name, Shaped(name, [.. entry.Shape], shape), entry.ElementType, () => checkpoint.ReadFloats(name))
-            : throw new NibbleException($"{Folder}: tensor '{name}' is stored as {entry.ElementType}, expected F32, F16 or BF16");
+        var tensor = source.Float(name) ?? throw new NibbleException($"{Place}: tensor '{name}' is missing, which a model with this config.json has");
+        return tensor.Shape.SequenceEqual(shape.Select(size => (long)size))
+            ? tensor
+            : throw new NibbleException($"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
     }
 
     /// <summary>Refuses a model with tensors that no one has asked for: it computes something else.</summary>
@@ -89,16 +84,11 @@ public sealed class ModelTensors : IDisposable
     /// <exception cref="NibbleException">A tensor is left over.</exception>
     internal void RequireAllUsed(Predicate<string> isKnown)
     {
-        var all = layers.Keys.Concat(floats.Keys).Concat(checkpoint?.TensorNames ?? []);
-        if (all.FirstOrDefault(name => !used.Contains(name) && !isKnown(name)) is { } unknown)
+        if (source.Names.FirstOrDefault(name => !used.Contains(name) && !isKnown(name)) is { } unknown)
         {
-            throw new NibbleException($"{Folder}: it holds '{unknown}', which a model with this config.json does not use");
+            throw new NibbleException($"{Place}: it holds '{unknown}', which a model with this config.json does not use");
         }
     }
-
-    private long[] Shaped(string name, long[] found, int[] expected) => found.SequenceEqual(expected.Select(size => (long)size))
-        ? found
-        : throw new NibbleException($"{Folder}: tensor '{name}' has shape [{string.Join(", ", found)}], expected [{string.Join(", ", expected)}] from config.json");
 }
 
 /// <summary>A float tensor of a model.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Google.Protobuf;
 using Nibble.Onnx.Graphs;
 using IoPath = System.IO.Path;
@@ -19,7 +20,7 @@ public sealed record OnnxTensor(string Name, string Type, IReadOnlyList<long> Sh
 /// <param name="Shape">Its sizes, numbers or the names of sizes that a caller chooses; empty names where nothing is said.</param>
 public sealed record OnnxValue(string Name, string Type, IReadOnlyList<string> Shape);
 
-/// <summary>What an ONNX file consists of; its tensors are checked against the files that hold them, and not read.</summary>
+/// <summary>What an ONNX file consists of; its tensors are checked against the files that hold them, and read when they are asked for.</summary>
 /// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Graphs inside nodes are passed over.</remarks>
 public sealed class OnnxFile
 {
@@ -31,22 +32,36 @@ public sealed class OnnxFile
         ("FLOAT4E2M1", 4), ("FLOAT8E8M0", 8), ("UINT2", 2), ("INT2", 2),
     ];
 
-    private readonly string path;
+    private readonly Dictionary<string, (OnnxTensor Tensor, TensorProto Proto)> tensors = new(StringComparer.Ordinal);
+    private readonly HashSet<string> read = new(StringComparer.Ordinal);
+    private Dictionary<string, NodeProto>? producers;
+    private Dictionary<string, NodeProto>? consumers;
 
     private OnnxFile(string path, ModelProto model, Func<string, long?> lengthOf)
     {
-        this.path = path;
+        Path = path;
+        Model = model;
         var graph = model.Graph ?? throw Fault("it holds no graph");
         IrVersion = model.IrVersion;
         Producer = $"{model.ProducerName} {model.ProducerVersion}".Trim();
         OperatorSets = [.. model.OpsetImport.Select(set => KeyValuePair.Create(set.Domain.Length == 0 ? "ai.onnx" : set.Domain, set.Version))];
         Metadata = [.. model.MetadataProps.Select(entry => KeyValuePair.Create(entry.Key, entry.Value))];
         Operators = [.. graph.Node.GroupBy(node => node.Domain is "" or "ai.onnx" ? node.OpType : $"{node.Domain}.{node.OpType}").Select(group => KeyValuePair.Create(group.Key, group.Count())).OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal)];
-        var names = new HashSet<string>(StringComparer.Ordinal);
-        Tensors = [.. graph.Initializer.Select(tensor => names.Add(tensor.Name) ? Tensor(tensor, lengthOf) : throw Fault($"two tensors are called '{tensor.Name}'"))];
-        Inputs = [.. graph.Input.Where(value => !names.Contains(value.Name)).Select(Value)];
+        foreach (var tensor in graph.Initializer)
+        {
+            if (!tensors.TryAdd(tensor.Name, (Tensor(tensor, lengthOf), tensor)))
+            {
+                throw Fault($"two tensors are called '{tensor.Name}'");
+            }
+        }
+
+        Tensors = [.. graph.Initializer.Select(tensor => tensors[tensor.Name].Tensor)];
+        Inputs = [.. graph.Input.Where(value => !tensors.ContainsKey(value.Name)).Select(Value)];
         Outputs = [.. graph.Output.Select(Value)];
     }
+
+    /// <summary>The file.</summary>
+    public string Path { get; }
 
     /// <summary>The version of the format.</summary>
     public long IrVersion { get; }
@@ -72,6 +87,9 @@ public sealed class OnnxFile
     /// <summary>The outputs.</summary>
     public IReadOnlyList<OnnxValue> Outputs { get; }
 
+    /// <summary>The model as it stands in the file.</summary>
+    internal ModelProto Model { get; }
+
     /// <summary>Opens a file.</summary>
     /// <exception cref="NibbleException">There is no such file, or it breaks the format: the message says how.</exception>
     public static OnnxFile Open(string path)
@@ -81,7 +99,7 @@ public sealed class OnnxFile
             throw new NibbleException($"There is no file {path}.");
         }
 
-        var folder = IoPath.GetDirectoryName(IoPath.GetFullPath(path))!;
+        var folder = Folder(path);
         using var stream = File.OpenRead(path);
         return Read(path, stream, name => new FileInfo(IoPath.Combine(folder, name)) is { Exists: true, Length: var length } ? length : null);
     }
@@ -102,7 +120,80 @@ public sealed class OnnxFile
         }
     }
 
-    private static string TypeName(int type) => type >= 0 && type < Types.Length ? Types[type].Name : string.Create(CultureInfo.InvariantCulture, $"type {type}");
+    /// <summary>The constant of a name; null where there is none.</summary>
+    internal OnnxTensor? Find(string name) => tensors.TryGetValue(name, out var found) ? found.Tensor : null;
+
+    /// <summary>Bytes that there really are of a constant, whatever its shape says; null where there is none.</summary>
+    internal long? HeldBytes(string name) => tensors.TryGetValue(name, out var found) ? found.Tensor.DataFile is null ? found.Proto.RawData.Length : found.Tensor.Bytes ?? 0 : null;
+
+    /// <summary>Whether a constant's bytes were read.</summary>
+    internal bool WasRead(string name) => read.Contains(name);
+
+    /// <summary>Reads a constant.</summary>
+    /// <exception cref="NibbleException">There is none of this name, or it is of another type or shape, or its values do not stand as bytes.</exception>
+    internal ReadOnlyMemory<byte> Bytes(string name, OnnxType type, params ReadOnlySpan<long> shape)
+    {
+        var (tensor, proto) = tensors.TryGetValue(name, out var found) ? found : throw Refused($"there is no tensor '{name}', expected {Described(type.Name(), shape)}");
+        if (proto.DataType != (int)type || !shape.SequenceEqual([.. tensor.Shape]))
+        {
+            throw Refused($"tensor '{name}' is {Described(tensor.Type, [.. tensor.Shape])}, expected {Described(type.Name(), shape)}");
+        }
+
+        read.Add(name);
+        return Bytes(tensor, proto);
+    }
+
+    /// <summary>Reads a constant's numbers.</summary>
+    /// <exception cref="NibbleException">There is none of this name, or it is of another type or shape, or its values do not stand as bytes.</exception>
+    internal T[] Values<T>(string name, OnnxType type, params ReadOnlySpan<long> shape)
+        where T : unmanaged => MemoryMarshal.Cast<byte, T>(Bytes(name, type, shape).Span).ToArray();
+
+    /// <summary>The node that gives a value.</summary>
+    /// <exception cref="NibbleException">There is none.</exception>
+    internal NodeProto NodeGiving(string value) => (producers ??= Index(node => node.Output)).GetValueOrDefault(value) ?? throw Refused($"no node gives '{value}'");
+
+    /// <summary>The first node that takes a value.</summary>
+    /// <exception cref="NibbleException">There is none.</exception>
+    internal NodeProto NodeTaking(string value) => (consumers ??= Index(node => node.Input)).GetValueOrDefault(value) ?? throw Refused($"no node takes '{value}'");
+
+    /// <summary>What is said where a file keeps to the format and holds something else than is needed.</summary>
+    internal NibbleException Refused(string reason) => new($"{Path}: {reason}");
+
+    private Dictionary<string, NodeProto> Index(Func<NodeProto, IEnumerable<string>> values)
+    {
+        var index = new Dictionary<string, NodeProto>(StringComparer.Ordinal);
+        foreach (var node in Model.Graph.Node)
+        {
+            foreach (var value in values(node))
+            {
+                index.TryAdd(value, node);
+            }
+        }
+
+        return index;
+    }
+
+    private ReadOnlyMemory<byte> Bytes(OnnxTensor tensor, TensorProto proto)
+    {
+        var length = tensor.Bytes is { } bytes && bytes <= Array.MaxLength ? (int)bytes : throw Refused($"tensor '{tensor.Name}' has {tensor.Bytes} bytes, expected at most {Array.MaxLength}");
+        if (tensor.DataFile is null)
+        {
+            return proto.RawData.Length == length ? proto.RawData.Memory : throw Refused($"tensor '{tensor.Name}' holds {proto.RawData.Length} bytes of raw data, expected the {length} of its shape");
+        }
+
+        var offset = proto.ExternalData.LastOrDefault(entry => entry.Key == "offset")?.Value is { } text ? long.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture) : 0;
+        var data = new byte[length];
+        using var stream = File.OpenRead(IoPath.Combine(Folder(Path), tensor.DataFile));
+        stream.Seek(offset, SeekOrigin.Begin);
+        stream.ReadExactly(data);
+        return data;
+    }
+
+    private static string Folder(string path) => IoPath.GetDirectoryName(IoPath.GetFullPath(path))!;
+
+    private static string Described(string type, ReadOnlySpan<long> shape) => $"{type} [{string.Join(", ", shape.ToArray())}]";
+
+    internal static string TypeName(int type) => type >= 0 && type < Types.Length ? Types[type].Name : string.Create(CultureInfo.InvariantCulture, $"type {type}");
 
     private OnnxTensor Tensor(TensorProto tensor, Func<string, long?> lengthOf)
     {
@@ -164,5 +255,5 @@ public sealed class OnnxFile
         value.Type?.TensorType is { } tensor ? TypeName(tensor.ElemType) : string.Empty,
         [.. value.Type?.TensorType?.Shape?.Dim.Select(size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue.ToString(CultureInfo.InvariantCulture) : size.DimParam) ?? []]);
 
-    private NibbleException Fault(string fault) => new($"{path} is no valid ONNX model: {fault}");
+    private NibbleException Fault(string fault) => new($"{Path} is no valid ONNX model: {fault}");
 }

@@ -15,6 +15,12 @@ public static class OnnxMetadata
     /// <summary>The most tokens that the model takes.</summary>
     public const string MaxSequence = "nibble.max_sequence";
 
+    /// <summary>The text of a float model's <c>config.json</c>.</summary>
+    public const string Config = "nibble.config";
+
+    /// <summary>The text of an artifact's <c>nibble.json</c>, which holds that of <c>config.json</c>.</summary>
+    public const string Artifact = "nibble.artifact";
+
     /// <summary>Reads a number; null where the file does not tell it.</summary>
     public static int? Number(IReadOnlyDictionary<string, string> metadata, string name)
     {
@@ -34,14 +40,20 @@ public static class OnnxMetadata
             }
         }
 
-        if (tensors.Artifact is { } artifact)
+        if (tensors.Manifest is not { } manifest)
         {
-            yield return new("nibble.recipe", artifact.Recipe.Name);
-            yield return new("nibble.method", artifact.Provenance.Method);
-            foreach (var (file, hash) in artifact.Provenance.SourceHashes.OrderBy(entry => entry.Key, StringComparer.Ordinal))
+            yield return new(Config, tensors.ConfigJson);
+        }
+        else
+        {
+            yield return new("nibble.recipe", manifest.Recipe.Name);
+            yield return new("nibble.method", manifest.Provenance.Method);
+            foreach (var (file, hash) in manifest.Provenance.SourceHashes.OrderBy(entry => entry.Key, StringComparer.Ordinal))
             {
                 yield return new($"nibble.source.{file}", hash);
             }
+
+            yield return new(Artifact, manifest.ToJson());
         }
     }
 

@@ -3,7 +3,6 @@ using System.Text;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Torch.Evaluation;
-using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Commands;
 
@@ -18,7 +17,7 @@ internal static class GenerateCommand
         var prompt = new Option<string>("--prompt", "-p") { Description = "The text to continue.", Required = true };
         var engine = new Option<string?>("--engine")
         {
-            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. Where another is named, a folder is exported, and a GGUF file imported, into a temporary place; an ONNX file is for its engine alone.",
+            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. Where another is named, a folder is exported, and a file imported, into a temporary place.",
         };
         engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
         var libraries = EngineOptions.LibrariesFolder();
@@ -59,7 +58,7 @@ internal static class GenerateCommand
                         return open(file);
                     }
 
-                    path = Import(file, asked, temporary.FullName);
+                    path = Import(file, temporary.FullName);
                 }
 
                 CommandHost.StartTorch(parsed.GetValue(threads));
@@ -73,15 +72,10 @@ internal static class GenerateCommand
     private static int Room(string prompt, GenerationOptions options) => (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
 
     /// <summary>Makes a folder of a file, so that something else than its engine can compute it.</summary>
-    private static string Import(ExportedFile file, string engine, string folder)
+    private static string Import(ExportedFile file, string folder)
     {
-        if (file.Engine != LlamaCppEngine.EngineName)
-        {
-            throw new NibbleException($"{file.Path} is a file for {file.Engine}, but --engine is {engine}; give the folder of the model or artifact instead");
-        }
-
         var imported = Path.Combine(folder, file.Name);
-        CheckpointImporter.Run(file.Path, imported);
+        FileImport.Run(file.Path, imported);
         return imported;
     }
 

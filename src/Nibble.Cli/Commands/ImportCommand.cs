@@ -1,24 +1,24 @@
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
-using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble import</c>: a checkpoint that other tools quantized, as an artifact.</summary>
+/// <summary><c>nibble import</c>: a checkpoint or file in another format, as an artifact.</summary>
 internal static class ImportCommand
 {
     public static Command Create(CommandHost host)
     {
-        var checkpoint = new Argument<string>("CHECKPOINT") { Description = "The folder of a GPTQ (version 1 or 2) or AWQ (GEMM) checkpoint, or a GGUF file." };
+        var checkpoint = new Argument<string>("CHECKPOINT_OR_FILE") { Description = "The folder of a GPTQ (version 1 or 2) or AWQ (GEMM) checkpoint, a GGUF file, or an ONNX file that nibble export wrote." };
         var output = new Option<string>("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
         var json = CommonOptions.Json();
-        var command = new Command("import", "Read a GPTQ or AWQ checkpoint or a GGUF file as an artifact, code for code, to evaluate it, compare it or export it again.") { checkpoint, output, json };
+        var command = new Command("import", "Read a GPTQ or AWQ checkpoint, a GGUF file or an ONNX file of nibble as an artifact, code for code, to evaluate it, compare it or export it again.") { checkpoint, output, json };
         command.SetAction(parsed =>
         {
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsent(folder);
-            var result = CheckpointImporter.Run(parsed.GetValue(checkpoint)!, folder);
+            var result = FileImport.Run(parsed.GetValue(checkpoint)!, folder);
             if (parsed.GetValue(json))
             {
                 host.WriteJson(new ImportDocument(ImportDocument.CurrentSchema, result.Model, result.Format, folder, result.Layers, result.Bytes, result.Notes), CliJson.Default.ImportDocument);

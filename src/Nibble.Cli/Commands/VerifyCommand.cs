@@ -21,9 +21,9 @@ internal static class VerifyCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file, which is simulated and run as it is." };
+        var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file or an ONNX file of nibble export, which is simulated and run as it is." };
         var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For a classifier, lines 'text TAB class'.", Required = true };
-        var engine = new Option<string>("--engine") { Description = "The engine: llama.cpp or onnxruntime.", DefaultValueFactory = _ => LlamaCpp };
+        var engine = new Option<string?>("--engine") { Description = "The engine: llama.cpp or onnxruntime; when not given, onnxruntime for an ONNX file, otherwise llama.cpp." };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
         var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
         var libraries = EngineOptions.LibrariesFolder();
@@ -43,52 +43,61 @@ internal static class VerifyCommand
         };
         command.Validators.Add(result =>
         {
-            // The option's own value may be one that the parser refuses.
-            if (result.GetResult(engine)?.Tokens is [{ Value: OnnxRuntime }])
+            // Values may be ones that the parser refuses.
+            var path = result.GetResult(model)?.Tokens is [{ Value: var first }] ? first : string.Empty;
+            var asked = result.GetResult(engine)?.Tokens is [{ Value: var second }] ? second : null;
+            var given = EngineOf(path);
+            if ((asked ?? given) == OnnxRuntime)
             {
                 foreach (var option in ((Option[])[libraries, type]).Where(option => result.GetResult(option) is { Implicit: false }))
                 {
-                    result.AddError($"{option.Name} is for llama.cpp, but --engine is {OnnxRuntime}.");
+                    result.AddError($"{option.Name} is for llama.cpp, but {(asked is null ? "an ONNX file is run in" : "--engine is")} {OnnxRuntime}.");
                 }
             }
 
-            var given = result.GetResult(model)?.Tokens is [{ Value: var path }] && IsGguf(path);
-            if (result.GetResult(type) is { Implicit: false } && (given || result.GetResult(file) is { Implicit: false }))
+            if (result.GetResult(type) is { Implicit: false } && (given == LlamaCpp || result.GetResult(file) is { Implicit: false }))
             {
-                result.AddError($"--type says how to export, but {(given ? "a GGUF file" : "--file")} is exported already.");
+                result.AddError($"--type says how to export, but {(given is null ? "--file" : "a GGUF file")} is exported already.");
             }
 
-            if (given && (result.GetResult(file) is { Implicit: false } || result.GetResult(engine)?.Tokens is [{ Value: OnnxRuntime }]))
+            if (given is not null && (result.GetResult(file) is { Implicit: false } || (asked is not null && asked != given)))
             {
-                result.AddError("A GGUF file is run in llama.cpp as it is: leave --file and --engine out, or give the folder of the model that it was made from.");
+                result.AddError($"{(given == LlamaCpp ? "A GGUF file is run in llama.cpp" : "An ONNX file is run in ONNX Runtime")} as it is: leave --file and --engine out, or give the folder of the model that it was made from.");
             }
         });
         command.SetAction(parsed =>
         {
-            var name = parsed.GetValue(engine)!;
-            var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
-            CommandHost.StartTorch(parsed.GetValue(threads));
-            if (IsEncoder(parsed.GetValue(model)!))
+            var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
+            var name = parsed.GetValue(engine) ?? EngineOf(source) ?? LlamaCpp;
+            if (name != OnnxRuntime && IsEncoder(source))
             {
-                return VerifyEncoder(parsed.GetValue(model)!);
+                throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
             }
 
+            var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
+            CommandHost.StartTorch(parsed.GetValue(threads));
             var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
             try
             {
-                var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
-                if (IsGguf(source))
+                IReadOnlyList<string> imported = [];
+                if (EngineOf(source) is { } own)
                 {
                     exported = source;
-                    source = Path.Combine(temporary.FullName, Path.GetFileNameWithoutExtension(exported));
-                    CheckpointImporter.Run(exported, source);
+                    source = Path.Combine(temporary.FullName, new ExportedFile(exported, own).Name);
+                    var result = FileImport.Run(exported, source);
+                    imported = own == OnnxRuntime ? result.Notes : [];
+                }
+
+                if (IsEncoder(source))
+                {
+                    return VerifyEncoder();
                 }
 
                 using var loaded = LoadedModel.Open(source);
                 var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
                 var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
-                var (run, notes) = exported is not null ? (new ExportedFile(exported, name), []) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
+                var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
@@ -104,32 +113,24 @@ internal static class VerifyCommand
                 temporary.Delete(recursive: true);
             }
 
-            int VerifyEncoder(string source)
+            int VerifyEncoder()
             {
-                if (name != OnnxRuntime)
-                {
-                    throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
-                }
-
                 using var classifier = LoadedClassifier.Open(source);
-                var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
-                try
-                {
-                    var path = parsed.GetValue(file) ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
-                    var verification = new ClassifierVerification(
-                        parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance), parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
-                    return verification.Run(host, classifier, UsualLogitTolerance, parsed.GetValue(json));
-                }
-                finally
-                {
-                    temporary.Delete(recursive: true);
-                }
+                var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
+                var verification = new ClassifierVerification(
+                    parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance), parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
+                return verification.Run(host, classifier, UsualLogitTolerance, parsed.GetValue(json));
             }
         });
         return command;
     }
 
-    private static bool IsGguf(string path) => path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) && !Directory.Exists(path);
+    /// <summary>The engine that runs a path as it is; null where the path is none of a file that was exported.</summary>
+    private static string? EngineOf(string path) =>
+        Directory.Exists(path) ? null
+        : path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? LlamaCpp
+        : path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) ? OnnxRuntime
+        : null;
 
     /// <summary>Whether a folder's configuration is an encoder's; what is no folder of a model is refused where it is opened.</summary>
     private static bool IsEncoder(string folder)

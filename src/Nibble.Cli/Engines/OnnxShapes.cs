@@ -1,4 +1,3 @@
-using Nibble.Formats.HuggingFace;
 using Nibble.Onnx;
 using Nibble.Onnx.Decoders;
 using Nibble.Onnx.Encoders;
@@ -12,11 +11,11 @@ internal static class OnnxShapes
 {
     /// <summary>The shape that a decoder's <c>config.json</c> gives it.</summary>
     /// <exception cref="NibbleException">The model is not of a supported type.</exception>
-    public static DecoderShape OfDecoder(ModelTensors tensors) => Of(LlamaConfig.Parse(tensors.ConfigJson, Path.Combine(tensors.Folder, Checkpoint.ConfigName)));
+    public static DecoderShape OfDecoder(ModelTensors tensors) => Of(LlamaConfig.Parse(tensors.ConfigJson, tensors.ConfigPlace));
 
     /// <summary>The shape that an encoder's <c>config.json</c> gives it.</summary>
     /// <exception cref="NibbleException">The model is not of a supported type.</exception>
-    public static EncoderShape OfEncoder(ModelTensors tensors) => Of(BertConfig.Parse(tensors.ConfigJson, Path.Combine(tensors.Folder, Checkpoint.ConfigName)));
+    public static EncoderShape OfEncoder(ModelTensors tensors) => Of(BertConfig.Parse(tensors.ConfigJson, tensors.ConfigPlace));
 
     /// <summary>The shape of an encoder's configuration.</summary>
     public static EncoderShape Of(BertConfig config) => new()

@@ -20,12 +20,7 @@ public static class DecoderExporter
         ArgumentNullException.ThrowIfNull(tensors);
         ArgumentNullException.ThrowIfNull(shape);
         ArgumentNullException.ThrowIfNull(path);
-        if (tensors.Artifact?.Recipe.KeyValueCache is not null)
-        {
-            throw new NibbleException($"{tensors.Folder}: the recipe '{tensors.Artifact.Recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
-        }
-
         var (graph, forms) = DecoderGraph.Build(shape, tensors, accuracy);
-        return OnnxExportFiles.Write(tensors, graph, forms, path, shape.MaxSequence, inlineLimit);
+        return OnnxExportFiles.Write(tensors, graph, "decoder", forms, path, shape.MaxSequence, inlineLimit);
     }
 }

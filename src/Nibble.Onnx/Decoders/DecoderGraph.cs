@@ -36,11 +36,16 @@ internal sealed class DecoderGraph
     /// <returns>The graph, and how many linear layers it has in each form.</returns>
     public static (GraphBuilder Graph, IReadOnlyDictionary<string, int> Forms) Build(DecoderShape shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
+        if (tensors.Manifest is { Recipe: { KeyValueCache: not null } recipe })
+        {
+            throw new NibbleException($"{tensors.Place}: the recipe '{recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
+        }
+
         var builder = new DecoderGraph(shape, tensors, accuracy);
         builder.Build();
 
         // Checkpoints of old hold the frequencies, and some a head that repeats the embedding.
-        tensors.RequireAllUsed(name => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || (shape.TiedHead && name == "lm_head.weight" && tensors.Artifact is null));
+        tensors.RequireAllUsed(name => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || (shape.TiedHead && name == "lm_head.weight" && tensors.Manifest is null));
         return (builder.graph, builder.linear.Forms);
     }
 

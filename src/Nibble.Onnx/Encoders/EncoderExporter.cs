@@ -18,6 +18,6 @@ public static class EncoderExporter
         ArgumentNullException.ThrowIfNull(shape);
         ArgumentNullException.ThrowIfNull(path);
         var (graph, forms) = EncoderGraph.Build(shape, tensors, accuracy);
-        return OnnxExportFiles.Write(tensors, graph, forms, path, shape.MaxPositions - shape.FirstPosition, inlineLimit);
+        return OnnxExportFiles.Write(tensors, graph, "classifier", forms, path, shape.MaxPositions - shape.FirstPosition, inlineLimit);
     }
 }

@@ -14,9 +14,12 @@ internal enum OnnxType
     BFloat16 = 16,
 }
 
-/// <summary>Sizes of element types.</summary>
+/// <summary>Sizes and names of element types.</summary>
 internal static class OnnxTypes
 {
+    /// <summary>What ONNX calls the type.</summary>
+    public static string Name(this OnnxType type) => OnnxFile.TypeName((int)type);
+
     /// <summary>Bytes of one element.</summary>
     public static int ByteSize(this OnnxType type) => type switch
     {

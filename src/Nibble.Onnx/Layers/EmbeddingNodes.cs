@@ -17,7 +17,7 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
     public string Apply(string indices, string name, int rows, int columns)
     {
         graph.Scope = name;
-        if (tensors.Layer(name, rows, columns) is { } layer)
+        if (tensors.Layer(name, rows, columns, Read) is { } layer)
         {
             return Quantized(indices, layer);
         }
@@ -26,13 +26,26 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
         return table.Widen(graph.Node("Gather", [table.Name, indices]));
     }
 
+    /// <summary>Reads a quantized table back from what <see cref="Apply"/> made of it.</summary>
+    /// <exception cref="NibbleException">A tensor is missing, or has another type or shape.</exception>
+    private static QuantizedLayer Read(OnnxFile file, ManifestLayer layer, int rows, int columns)
+    {
+        var weight = UnsignedWeight.Blank(file, layer, rows, columns);
+        ReadOnlySpan<byte> Constant(string part, OnnxType type, int width) => file.Bytes($"{layer.Name}.weight.{part}", type, rows, width).Span;
+        var groups = weight.Blocks(weight.GroupLength);
+        weight.ReadBytes(Constant(UnsignedWeight.CodesName, OnnxType.UInt8, columns));
+        weight.ReadBlockScales(weight.GroupLength, Constant(UnsignedWeight.ScalesName, OnnxType.Float32, groups));
+        weight.ReadZeroPointsTransposed(Matrices.Transpose(Constant(UnsignedWeight.ZeroPointsName, OnnxType.UInt8, groups), rows, groups));
+        return new QuantizedLayer(layer.Name, weight.Weight, Input: null);
+    }
+
     private string Quantized(string indices, QuantizedLayer layer)
     {
         var weight = UnsignedWeight.Of(layer.Weight) ?? throw new NibbleException(
-            $"{tensors.Folder}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, which the exported graph does not hold; quantize with at most 7 bits stretched, or 8 bits that are not");
+            $"{tensors.Place}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, which the exported graph does not hold; quantize with at most 7 bits stretched, or 8 bits that are not");
         if (weight.Columns is not null)
         {
-            throw new NibbleException($"{tensors.Folder}: layer '{layer.Name}' has groups of scattered columns, which the exported graph does not look up; quantize it to nearest");
+            throw new NibbleException($"{tensors.Place}: layer '{layer.Name}' has groups of scattered columns, which the exported graph does not look up; quantize it to nearest");
         }
 
         string Rows(string kind, OnnxType type, int width, Func<byte[]> bytes) =>
@@ -40,9 +53,9 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
         string Widened(string value) => graph.Node("Cast", [value], ("to", (long)OnnxType.Float32));
 
         var groups = weight.Blocks(weight.GroupLength);
-        var codes = Rows("codes", OnnxType.UInt8, weight.Inputs, weight.Bytes);
-        var scales = Rows("scales", OnnxType.Float32, groups, () => weight.BlockScales(weight.GroupLength));
-        var zeroPoints = Rows("zero_points", OnnxType.UInt8, groups, () => Matrices.Transpose<byte>(weight.ZeroPointsTransposed(), groups, weight.Outputs));
+        var codes = Rows(UnsignedWeight.CodesName, OnnxType.UInt8, weight.Inputs, weight.Bytes);
+        var scales = Rows(UnsignedWeight.ScalesName, OnnxType.Float32, groups, () => weight.BlockScales(weight.GroupLength));
+        var zeroPoints = Rows(UnsignedWeight.ZeroPointsName, OnnxType.UInt8, groups, () => Matrices.Transpose<byte>(weight.ZeroPointsTransposed(), groups, weight.Outputs));
         if (groups > 1)
         {
             long[] column = [.. Enumerable.Range(0, weight.Inputs).Select(index => (long)(index / weight.GroupLength))];

@@ -6,6 +6,11 @@ namespace Nibble.Onnx.Layers;
 /// <summary>A float tensor of a model as a constant of its graph, in the type that it is stored in.</summary>
 internal sealed class FloatConstant
 {
+    private const string TransposedName = ".transposed";
+
+    // Engines hold floats in these types, and so do checkpoints.
+    private static readonly (ElementType Stored, OnnxType Type)[] Types = [(ElementType.F32, OnnxType.Float32), (ElementType.F16, OnnxType.Float16), (ElementType.BF16, OnnxType.BFloat16)];
+
     private readonly GraphBuilder graph;
     private readonly OnnxType type;
 
@@ -18,7 +23,7 @@ internal sealed class FloatConstant
     private FloatConstant(GraphBuilder graph, string name, SourceTensor tensor, long[] shape, Func<float[], float[]> arrange)
     {
         this.graph = graph;
-        type = tensor.StoredAs switch { ElementType.F16 => OnnxType.Float16, ElementType.BF16 => OnnxType.BFloat16, _ => OnnxType.Float32 };
+        type = Types.First(entry => entry.Stored == tensor.StoredAs).Type;
         Name = graph.Initializer(name, type, shape, stream => stream.Write(tensor.StoredAs.ToBytes(arrange(tensor.Read()))));
     }
 
@@ -27,7 +32,41 @@ internal sealed class FloatConstant
 
     /// <summary>A matrix [out, in] as the right factor of a product, [in, out].</summary>
     public static FloatConstant Transposed(GraphBuilder graph, SourceTensor tensor) => new(
-        graph, tensor.Name + ".transposed", tensor, [tensor.Shape[1], tensor.Shape[0]], values => Matrices.Transpose<float>(values, (int)tensor.Shape[0], (int)tensor.Shape[1]));
+        graph, tensor.Name + TransposedName, tensor, [tensor.Shape[1], tensor.Shape[0]], values => Matrices.Transpose<float>(values, (int)tensor.Shape[0], (int)tensor.Shape[1]));
+
+    /// <summary>Reads a tensor back from its constant; null where there is none.</summary>
+    /// <exception cref="NibbleException">The constant is of no type that floats have, or a transposed one is no matrix.</exception>
+    public static SourceTensor? Read(OnnxFile file, string name)
+    {
+        var transposed = file.Find(name) is null;
+        if (file.Find(transposed ? name + TransposedName : name) is not { } constant)
+        {
+            return null;
+        }
+
+        var stored = Types.FirstOrDefault(entry => constant.Type.Equals(entry.Type.Name(), StringComparison.Ordinal));
+        if (stored.Type == default)
+        {
+            throw file.Refused($"tensor '{constant.Name}' is of type {constant.Type}, expected {string.Join(", ", Types.Select(entry => entry.Type.Name()))}");
+        }
+
+        if (!transposed)
+        {
+            return new SourceTensor(name, [.. constant.Shape], stored.Stored, () => Values());
+        }
+
+        return constant.Shape is [var columns, var rows]
+            ? new SourceTensor(name, [rows, columns], stored.Stored, () => Matrices.Transpose<float>(Values(), (int)columns, (int)rows))
+            : throw file.Refused($"tensor '{constant.Name}' has {constant.Shape.Count} axes, expected 2");
+
+        float[] Values()
+        {
+            var bytes = file.Bytes(constant.Name, stored.Type, [.. constant.Shape]).Span;
+            var values = new float[bytes.Length / stored.Stored.ByteSize()];
+            stored.Stored.ToSingles(bytes, values);
+            return values;
+        }
+    }
 
     /// <summary>Values that come from the constant in float32, which is what graphs compute in.</summary>
     public string Widen(string value) => type == OnnxType.Float32 ? value : graph.Node("Cast", [value], ("to", (long)OnnxType.Float32));

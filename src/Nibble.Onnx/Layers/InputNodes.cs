@@ -30,6 +30,26 @@ internal sealed class InputNodes(GraphBuilder graph)
         return result;
     }
 
+    /// <summary>The fixed parameters of an input, from the nodes that <see cref="Values"/> wrote.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="value">What <see cref="Values"/> gave.</param>
+    /// <exception cref="NibbleException">The nodes are others.</exception>
+    public static QuantizationParameters ReadFixed(OnnxFile file, string value)
+    {
+        var node = file.NodeGiving(value);
+        if (node is { OpType: "DequantizeLinear", Input: [_, var scale, var code] })
+        {
+            return new QuantizationParameters(file.Values<float>(scale, OnnxType.Float32)[0], file.Values<byte>(code, OnnxType.UInt8)[0] - Offset);
+        }
+
+        if (node is { OpType: "Mul", Input: [var shifted, var step] } && file.NodeGiving(shifted) is { OpType: "Sub", Input: [_, var zero] } && file.Values<float>(zero, OnnxType.Float32)[0] is var zeroPoint && zeroPoint == (sbyte)zeroPoint)
+        {
+            return new QuantizationParameters(file.Values<float>(step, OnnxType.Float32)[0], (sbyte)zeroPoint);
+        }
+
+        throw file.Refused($"the input '{value}' comes from a {node.OpType}, expected a quantized one, as the metadata say: DequantizeLinear, or Mul behind Sub of a whole zero point");
+    }
+
     /// <summary>Codes plus 128 in bytes, and a scale for each token, of a symmetric scheme.</summary>
     public (string Codes, string Scale) Tokens(string x, QuantizationScheme scheme)
     {

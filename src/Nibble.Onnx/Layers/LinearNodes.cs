@@ -8,10 +8,6 @@ namespace Nibble.Onnx.Layers;
 /// <summary>Adds the nodes of linear layers, <c>y = x W^T + b</c>, float or quantized.</summary>
 internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
 {
-    private const string CodesName = "codes";
-    private const string ScalesName = "scales";
-    private const string ZeroPointsName = "zero_points";
-
     private readonly InputNodes inputs = new(graph);
     private readonly Dictionary<string, int> forms = new(StringComparer.Ordinal);
 
@@ -29,7 +25,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     public string Apply(string x, string name, int outFeatures, int inFeatures, bool bias)
     {
         graph.Scope = name;
-        var y = tensors.Layer(name, outFeatures, inFeatures) is { } layer ? Quantized(x, layer) : Float(x, tensors.Float(name + ".weight", outFeatures, inFeatures));
+        var y = tensors.Layer(name, outFeatures, inFeatures, Read) is { } layer ? Quantized(x, layer) : Float(x, tensors.Float(name + ".weight", outFeatures, inFeatures));
         if (!bias)
         {
             return y;
@@ -38,6 +34,51 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
         var constant = new FloatConstant(graph, tensors.Float(name + ".bias", outFeatures));
         return graph.Node("Add", [y, constant.Widen(constant.Name)]);
     }
+
+    /// <summary>Reads a quantized layer back from what <see cref="Apply"/> made of it.</summary>
+    /// <exception cref="NibbleException">A tensor is missing or has another type or shape, or the nodes around them are others.</exception>
+    private static QuantizedLayer Read(OnnxFile file, ManifestLayer layer, int rows, int columns)
+    {
+        var weight = UnsignedWeight.Blank(file, layer, rows, columns);
+        string Name(string part) => $"{layer.Name}.weight.{part}";
+        var input = layer.Scheme.Activations?.Scheme;
+        if (input is not null && HasBytes(weight, input))
+        {
+            weight.ReadBytesTransposed(file.Bytes(Name(UnsignedWeight.CodesName), OnnxType.UInt8, columns, rows).Span);
+            weight.ReadScalesTransposed(file.Bytes(Name(UnsignedWeight.ScalesName), OnnxType.Float32, rows).Span);
+            weight.ReadZeroPointsTransposed(file.Bytes(Name(UnsignedWeight.ZeroPointsName), OnnxType.UInt8, rows).Span);
+        }
+        else if (weight.Block is { } block)
+        {
+            var blocks = weight.Blocks(block);
+            weight.ReadBlocks(block, file.Bytes(Name(UnsignedWeight.CodesName), OnnxType.UInt8, rows, blocks, block * weight.Bits / 8).Span);
+            weight.ReadBlockScales(block, file.Bytes(Name(UnsignedWeight.ScalesName), OnnxType.Float32, rows, blocks).Span);
+            if (!weight.Symmetric)
+            {
+                weight.ReadZeroPoints(block, file.Bytes(Name(UnsignedWeight.ZeroPointsName), OnnxType.UInt8, rows, ((blocks * weight.Bits) + 7) / 8).Span);
+            }
+        }
+        else
+        {
+            var groups = weight.Blocks(weight.GroupLength);
+            weight.ReadBytesTransposed(file.Bytes(Name(UnsignedWeight.CodesName), OnnxType.UInt8, columns, rows).Span);
+            weight.ReadScalesTransposed(file.Bytes(Name(UnsignedWeight.ScalesName), OnnxType.Float32, groups, rows).Span);
+            weight.ReadZeroPointsTransposed(file.Bytes(Name(UnsignedWeight.ZeroPointsName), OnnxType.UInt8, groups, rows).Span);
+        }
+
+        return new QuantizedLayer(layer.Name, weight.Weight, input is null ? null : new ActivationQuantization(input, input.Granularity is PerToken ? null : InputNodes.ReadFixed(file, InputOf(file, layer.Name))));
+    }
+
+    /// <summary>The value that a layer's product takes, of a layer whose codes have that product, or the node that dequantizes them, behind them.</summary>
+    private static string InputOf(OnnxFile file, string layer)
+    {
+        var product = file.NodeTaking($"{layer}.weight.{UnsignedWeight.CodesName}");
+        product = product is { OpType: "DequantizeLinear", Output: [var right, ..] } ? file.NodeTaking(right) : product;
+        return product is { OpType: "MatMul" or "MatMulNBits", Input: [var x, ..] } ? x : throw file.Refused($"the codes of the layer '{layer}' go into a {product.OpType}, expected a MatMul or MatMulNBits");
+    }
+
+    /// <summary>Whether a layer's codes are bytes for a product with an input of bytes.</summary>
+    private static bool HasBytes(UnsignedWeight weight, QuantizationScheme input) => weight.HasWholeRows && (input.Granularity is PerTensor || input.Symmetric);
 
     private string Float(string x, SourceTensor weight)
     {
@@ -56,8 +97,8 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
 
         return layer.Input switch
         {
-            { Static: null, Scheme.Symmetric: true } input when weight.HasWholeRows => IntegerProduct(x, layer, weight, input.Scheme),
-            { Static: not null } input when weight.HasWholeRows => Dequantized(inputs.Values(x, input, fusible: true), layer, weight),
+            { Static: null } input when HasBytes(weight, input.Scheme) => IntegerProduct(x, layer, weight, input.Scheme),
+            { } input when HasBytes(weight, input.Scheme) => Dequantized(inputs.Values(x, input, fusible: true), layer, weight),
 
             // ONNX Runtime 1.31 fuses a quantized input with dequantized groups into a product of bytes that knows no groups, and then fails.
             { } input => FloatProduct(inputs.Values(x, input, fusible: weight.Block is not null), layer, weight),
@@ -68,7 +109,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     /// <summary>The layer's codes, unless no graph computes what the layer does.</summary>
     private UnsignedWeight Require(QuantizedLayer layer)
     {
-        NibbleException Refused(string reason, string advice) => new($"{tensors.Folder}: layer '{layer.Name}' {reason}, which the exported graph does not do; {advice}");
+        NibbleException Refused(string reason, string advice) => new($"{tensors.Place}: layer '{layer.Name}' {reason}, which the exported graph does not do; {advice}");
         if (layer.InputTransform != InputTransform.None)
         {
             throw Refused("turns its input by a Hadamard matrix while the model runs", "quantize without rotation");
@@ -105,11 +146,11 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     {
         Count($"MatMulNBits {weight.Bits}");
         var blocks = weight.Blocks(block);
-        var codes = Constant(layer, CodesName, OnnxType.UInt8, [weight.Outputs, blocks, block * weight.Bits / 8], () => weight.PackBlocks(block));
-        var scales = Constant(layer, ScalesName, OnnxType.Float32, [weight.Outputs, blocks], () => weight.BlockScales(block));
+        var codes = Constant(layer, UnsignedWeight.CodesName, OnnxType.UInt8, [weight.Outputs, blocks, block * weight.Bits / 8], () => weight.PackBlocks(block));
+        var scales = Constant(layer, UnsignedWeight.ScalesName, OnnxType.Float32, [weight.Outputs, blocks], () => weight.BlockScales(block));
         string[] zeroPoints = weight.Symmetric
             ? []
-            : [Constant(layer, ZeroPointsName, OnnxType.UInt8, [weight.Outputs, ((blocks * weight.Bits) + 7) / 8], () => weight.PackZeroPoints(block))];
+            : [Constant(layer, UnsignedWeight.ZeroPointsName, OnnxType.UInt8, [weight.Outputs, ((blocks * weight.Bits) + 7) / 8], () => weight.PackZeroPoints(block))];
         return graph.MicrosoftNode(
             "MatMulNBits",
             [x, codes, scales, .. zeroPoints],
@@ -124,21 +165,21 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     {
         Count("DequantizeLinear");
         var groups = weight.Blocks(weight.GroupLength);
-        var codes = Constant(layer, CodesName, OnnxType.UInt8, [weight.Inputs, weight.Outputs], weight.BytesTransposed);
-        var scales = Constant(layer, ScalesName, OnnxType.Float32, [groups, weight.Outputs], weight.ScalesTransposed);
-        var zeroPoints = Constant(layer, ZeroPointsName, OnnxType.UInt8, [groups, weight.Outputs], weight.ZeroPointsTransposed);
+        var codes = Constant(layer, UnsignedWeight.CodesName, OnnxType.UInt8, [weight.Inputs, weight.Outputs], weight.BytesTransposed);
+        var scales = Constant(layer, UnsignedWeight.ScalesName, OnnxType.Float32, [groups, weight.Outputs], weight.ScalesTransposed);
+        var zeroPoints = Constant(layer, UnsignedWeight.ZeroPointsName, OnnxType.UInt8, [groups, weight.Outputs], weight.ZeroPointsTransposed);
         return graph.Node("MatMul", [x, graph.Node("DequantizeLinear", [codes, scales, zeroPoints], ("axis", 0L), ("block_size", (long)weight.GroupLength))]);
     }
 
     /// <summary>Codes [in, out] and a scale and zero point for each output.</summary>
     private (string Codes, string Scales, string ZeroPoints) Bytes(QuantizedLayer layer, UnsignedWeight weight) => (
-        Constant(layer, CodesName, OnnxType.UInt8, [weight.Inputs, weight.Outputs], weight.BytesTransposed),
-        Constant(layer, ScalesName, OnnxType.Float32, [weight.Outputs], weight.ScalesTransposed),
-        Constant(layer, ZeroPointsName, OnnxType.UInt8, [weight.Outputs], weight.ZeroPointsTransposed));
+        Constant(layer, UnsignedWeight.CodesName, OnnxType.UInt8, [weight.Inputs, weight.Outputs], weight.BytesTransposed),
+        Constant(layer, UnsignedWeight.ScalesName, OnnxType.Float32, [weight.Outputs], weight.ScalesTransposed),
+        Constant(layer, UnsignedWeight.ZeroPointsName, OnnxType.UInt8, [weight.Outputs], weight.ZeroPointsTransposed));
 
     private string Reorder(string x, string name, int[] columns)
     {
-        var order = graph.Initializer(name + ".columns", OnnxType.Int64, [columns.Length], stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
+        var order = graph.Initializer(UnsignedWeight.ColumnsName(name), OnnxType.Int64, [columns.Length], stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
         return graph.Node("Gather", [x, order], ("axis", -1L));
     }
 

@@ -9,7 +9,7 @@ namespace Nibble.Torch.Export;
 
 /// <summary>What an import read.</summary>
 /// <param name="Model">What the model is called.</param>
-/// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c> or <c>gguf</c>.</param>
+/// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c>, <c>gguf</c> or <c>onnx</c>.</param>
 /// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
 /// <param name="Bytes">Bytes of the tensors that were written.</param>
 /// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>

@@ -27,8 +27,9 @@ internal readonly struct ConfigReader
                 ? read(new ConfigReader(document.RootElement, source))
                 : throw new NibbleException($"{source}: found {document.RootElement.ValueKind}, expected an object");
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
+            // Texts that are half a character show only when they are read.
             throw new NibbleException($"{source}: not valid JSON ({e.Message})", e);
         }
     }

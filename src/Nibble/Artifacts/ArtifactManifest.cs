@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
@@ -13,7 +14,7 @@ namespace Nibble.Artifacts;
 /// <param name="HasGroupIndex">Whether its groups hold scattered columns.</param>
 /// <param name="Transform">What its input goes through first.</param>
 /// <param name="Shape">Its weight's shape where that has more than two axes.</param>
-internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform, IReadOnlyList<int>? Shape = null);
+public sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform, IReadOnlyList<int>? Shape = null);
 
 /// <summary><c>nibble.json</c>: what a compressed-tensors checkpoint does not say about a quantized model.</summary>
 /// <param name="Format">How codes are stored.</param>
@@ -23,7 +24,7 @@ internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGro
 /// <param name="Layers">The quantized layers, in the model's order.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
 /// <param name="StaticKeys">The names of the attention modules whose keys have fixed parameters, in the model's order.</param>
-internal sealed record ArtifactManifest(
+public sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,
@@ -32,6 +33,7 @@ internal sealed record ArtifactManifest(
     IReadOnlyList<string> FloatTensors,
     IReadOnlyList<string> StaticKeys)
 {
+    /// <summary>The file's name.</summary>
     public const string FileName = "nibble.json";
 
     private const int SchemaVersion = 1;
@@ -39,8 +41,15 @@ internal sealed record ArtifactManifest(
     private const string ShapeKey = "shape";
     private const string Hadamard = "hadamard";
 
-    /// <summary>The manifest of a model.</summary>
-    public static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format) => new(
+    /// <summary>The manifest of a whole model.</summary>
+    public static ArtifactManifest Of(QuantizedModel model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        return Of(model, CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme))));
+    }
+
+    /// <summary>The manifest of a model, or of a part of one.</summary>
+    internal static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format) => new(
         format,
         model.Recipe,
         model.Provenance,
@@ -62,7 +71,7 @@ internal sealed record ArtifactManifest(
     /// <param name="parts">The parts' manifests, in the model's order.</param>
     /// <param name="others">Float tensors that stand in no part.</param>
     /// <exception cref="NibbleException">The parts store codes in different ways.</exception>
-    public static ArtifactManifest Join(IReadOnlyList<ArtifactManifest> parts, IEnumerable<SafetensorsTensor> others)
+    internal static ArtifactManifest Join(IReadOnlyList<ArtifactManifest> parts, IEnumerable<SafetensorsTensor> others)
     {
         if (parts.Any(part => part.Format != parts[0].Format))
         {
@@ -79,11 +88,23 @@ internal sealed record ArtifactManifest(
     }
 
     /// <summary>The layers of each scheme.</summary>
-    public IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> Groups() =>
+    internal IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> Groups() =>
         [.. Layers.GroupBy(layer => (layer.Scheme, layer.HasGroupIndex)).Select(group => (group.Key.Scheme, group.Key.HasGroupIndex, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
 
+    /// <summary>The file's text; equal manifests give equal texts.</summary>
+    public string ToJson()
+    {
+        using var text = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(text, RecipeFile.JsonOptions))
+        {
+            Write(writer);
+        }
+
+        return Encoding.UTF8.GetString(text.GetBuffer(), 0, (int)text.Length);
+    }
+
     /// <summary>Writes the file's content.</summary>
-    public void Write(Utf8JsonWriter writer)
+    internal void Write(Utf8JsonWriter writer)
     {
         writer.WriteStartObject();
         writer.WriteNumber("schema", SchemaVersion);
@@ -130,11 +151,27 @@ internal sealed record ArtifactManifest(
         writer.WriteEndObject();
     }
 
+    /// <summary>Reads the file's text.</summary>
+    /// <param name="json">The text.</param>
+    /// <param name="source">Where it comes from, for messages.</param>
+    /// <exception cref="NibbleException">The text is not a valid manifest.</exception>
+    public static ArtifactManifest Parse(string json, string source)
+    {
+        ArgumentNullException.ThrowIfNull(json);
+        using var document = JsonFile.ParseObject(Encoding.UTF8.GetBytes(json), source);
+        return Parse(document, source);
+    }
+
     /// <summary>Reads the file.</summary>
     /// <exception cref="NibbleException">The file is missing or not a valid manifest.</exception>
-    public static ArtifactManifest Read(string path)
+    internal static ArtifactManifest Read(string path)
     {
         using var document = JsonFile.ReadObject(path);
+        return Parse(document, path);
+    }
+
+    private static ArtifactManifest Parse(JsonDocument document, string path)
+    {
         try
         {
             return Read(path, document.RootElement);

@@ -36,6 +36,36 @@ public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, Activat
 
     /// <summary>The weight's shape where it has more than two axes, such as [out, in, height, width]; null where it is a matrix.</summary>
     public IReadOnlyList<int>? Shape { get; init; }
+
+    /// <summary>What contradicts the layer's schemes, as the end of a message, such as <c>has codes outside its scheme</c>; null where nothing does.</summary>
+    public string? FindFault()
+    {
+        var codes = Weight.Scheme.Codes;
+        bool Outside(sbyte[] values) => values.AsSpan().IndexOfAnyExceptInRange((sbyte)codes.Min, (sbyte)codes.Max) >= 0;
+        return Weight.Scheme.Granularity is PerToken ? "has weights per token"
+            : Outside(Weight.Codes) ? "has codes outside its scheme"
+            : Outside(Weight.ZeroPoints) ? "has zero points outside its scheme"
+            : FindScaleFault(Weight.Scheme, Weight.Scales) ?? (Input is null ? null : FindInputFault(Input));
+    }
+
+    /// <summary>What is wrong with the scales of a scheme; null where nothing is.</summary>
+    internal static string? FindScaleFault(QuantizationScheme scheme, float[] scales) =>
+        Array.TrueForAll(scales, scale => QuantizationParameters.IsStorable(scale, scheme.ScalePrecision))
+            ? null
+            : $"has scales that are not positive numbers of {scheme.ScalePrecision}";
+
+    private static string? FindInputFault(ActivationQuantization input)
+    {
+        var (scheme, parameters) = (input.Scheme, input.Static);
+        if (scheme is not { Granularity: PerToken or PerTensor, Ternary: false } || scheme.Granularity is PerToken != parameters is null)
+        {
+            return "has an input that is neither per token and dynamic nor per tensor and static";
+        }
+
+        return parameters is not { } known ? null
+            : FindScaleFault(scheme, [known.Scale])
+            ?? ((scheme.Symmetric ? known.ZeroPoint == 0 : known.ZeroPoint >= scheme.Codes.Min && known.ZeroPoint <= scheme.Codes.Max) ? null : "has an input zero point outside its scheme");
+    }
 }
 
 /// <summary>The fixed parameters of a block's keys: one scale and zero point for each key-value head and channel.</summary>

@@ -198,20 +198,8 @@ public static class QuantizedModelFile
 
         foreach (var layer in model.Layers)
         {
-            Require(layer.Weight.Scheme.Granularity is not PerToken, layer.Name, "has weights per token");
-            Require(layer.Weight.Codes.AsSpan().IndexOfAnyExceptInRange((sbyte)layer.Weight.Scheme.Codes.Min, (sbyte)layer.Weight.Scheme.Codes.Max) < 0, layer.Name, "has codes outside its scheme");
-            Require(layer.Weight.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)layer.Weight.Scheme.Codes.Min, (sbyte)layer.Weight.Scheme.Codes.Max) < 0, layer.Name, "has zero points outside its scheme");
-            RequireScales(layer.Name, layer.Weight.Scheme, layer.Weight.Scales);
+            RequireNone(layer.FindFault(), layer.Name);
             Require(HasShapeOfWeight(layer), layer.Name, "has a shape that is not that of its codes");
-            if (layer.Input is { Scheme: var input, Static: var parameters })
-            {
-                Require(input is { Granularity: PerToken, Ternary: false } ? parameters is null : input is { Granularity: PerTensor, Ternary: false } && parameters is not null, layer.Name, "has an input that is neither per token and dynamic nor per tensor and static");
-                if (parameters is { } fixedParameters)
-                {
-                    RequireScales(layer.Name, input, [fixedParameters.Scale]);
-                    Require(input.Symmetric ? fixedParameters.ZeroPoint == 0 : fixedParameters.ZeroPoint >= input.Codes.Min && fixedParameters.ZeroPoint <= input.Codes.Max, layer.Name, "has an input zero point outside its scheme");
-                }
-            }
         }
 
         Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name, "and the model disagree about whether keys have fixed parameters");
@@ -221,7 +209,7 @@ public static class QuantizedModelFile
             Require(keys.Heads >= 1 && keys.Scales.Length >= keys.Heads && keys.Scales.Length % keys.Heads == 0, keys.Name, "has scales that are not as many for each head");
             Require(keys.ZeroPoints.Length == (scheme.Symmetric ? 0 : keys.Scales.Length), keys.Name, "has another number of zero points than its scheme says");
             Require(keys.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) < 0, keys.Name, "has zero points outside its scheme");
-            RequireScales(keys.Name, scheme, keys.Scales);
+            RequireNone(QuantizedLayer.FindScaleFault(scheme, keys.Scales), keys.Name);
         }
 
         foreach (var tensor in model.FloatTensors)
@@ -231,10 +219,7 @@ public static class QuantizedModelFile
         }
     }
 
-    private static void RequireScales(string layer, QuantizationScheme scheme, float[] scales) => Require(
-        Array.TrueForAll(scales, scale => float.IsFinite(scale) && scale > 0 && QuantizationParameters.RoundScale(scale, scheme.ScalePrecision) == scale),
-        layer,
-        $"has scales that are not positive numbers of {scheme.ScalePrecision}");
+    private static void RequireNone(string? fault, string name) => Require(fault is null, name, fault ?? string.Empty);
 
     private static void Require(bool condition, string name, string fault)
     {

@@ -74,6 +74,9 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         return storable;
     }
 
+    /// <summary>Whether a scale is one that <see cref="RoundScale"/> gives.</summary>
+    internal static bool IsStorable(float scale, ScalePrecision precision) => float.IsFinite(scale) && scale >= MinScale(precision) && Stored(scale, precision) == scale;
+
     private static float Stored(double scale, ScalePrecision precision) => precision switch
     {
         ScalePrecision.Float16 => (float)(Half)(float)scale,

@@ -91,6 +91,27 @@ public sealed class EncoderCommandTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(null)]
+    [InlineData("w4a16-g16")]
+    public async Task A_file_alone_is_verified_and_imported(string? recipe)
+    {
+        var model = new TinyBert().Write(folder.File("model"));
+        if (recipe is not null)
+        {
+            using var loaded = LoadedClassifier.Open(model);
+            model = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
+        }
+
+        await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"));
+        var run = await CommandRun.Succeeds("verify", folder.File("exported/model.onnx"), "--data", texts, "--threads", "1", "--json");
+        Assert.Equal(("same", "exported"), (run.Json.GetProperty("verdict").GetString(), run.Json.GetProperty("model").GetString()));
+
+        var imported = await CommandRun.Succeeds("import", folder.File("exported/model.onnx"), "-o", folder.File("imported"));
+        Assert.Contains(recipe is null ? "0 layers from onnx" : "17 layers from onnx", imported.Output, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Done, (await Verify(folder.File("imported"))).ExitCode);
+    }
+
     [Fact]
     public async Task Another_model_s_file_differs()
     {

@@ -114,6 +114,60 @@ public sealed class OnnxCommandTests : IDisposable
         Assert.Contains("none.onnx", run.Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(null, 0)]
+    [InlineData("w4a16-g32", 7)]
+    [InlineData("w8a8-static", 7)]
+    public async Task A_file_alone_is_verified_imported_and_exported_again(string? recipe, int layers)
+    {
+        var model = folder.Model;
+        if (recipe is not null)
+        {
+            await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
+            model = folder.At("quantized");
+        }
+
+        await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.At("first/model.onnx"));
+        var verified = await CommandRun.Succeeds("verify", folder.At("first/model.onnx"), "--data", folder.EvaluationText, "--context", "32", "--windows", "3", "--json");
+        string Text(string name) => verified.Json.GetProperty(name).GetString()!;
+        Assert.Equal(("same", "onnxruntime", "first"), (Text("verdict"), Text("engine"), Text("model")));
+
+        var imported = await CommandRun.Succeeds("import", folder.At("first/model.onnx"), "-o", folder.At("imported"), "--json");
+        Assert.Equal(("onnx", "first", layers), (imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("model").GetString(), imported.Json.GetProperty("layers").GetInt32()));
+        Assert.Empty(imported.Json.GetProperty("notes").EnumerateArray());
+        await CommandRun.Succeeds("export", folder.At("imported"), "--to", "onnx", "-o", folder.At("second/model.onnx"));
+        Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));
+        if (recipe is not null)
+        {
+            Assert.Equal(TinyFolder.ContentOf(model), TinyFolder.ContentOf(folder.At("imported")));
+        }
+
+        string[] score = ["--data", folder.EvaluationText, "--context", "32", "--threads", "1", "--json"];
+        var (before, after) = (await CommandRun.Succeeds(["eval", model, .. score]), await CommandRun.Succeeds(["eval", folder.At("imported"), .. score]));
+        Assert.Equal(before.Json.GetProperty("perplexity").GetDouble(), after.Json.GetProperty("perplexity").GetDouble());
+    }
+
+    [Fact]
+    public async Task What_is_noted_of_a_file_is_said_where_it_is_verified()
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g16", "--output", folder.At("w4"));
+        await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "--accuracy-level", "4", "-o", folder.At("fast/model.onnx"));
+        var run = await CommandRun.Of("verify", folder.At("fast/model.onnx"), "--data", folder.EvaluationText, "--context", "32", "--windows", "3");
+        Assert.Equal(ExitCode.NoSolution, run.ExitCode);
+        Assert.Contains("note: the file's MatMulNBits round their inputs to 8 bits in blocks", run.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("import", "-o")]
+    [InlineData("verify", "--data")]
+    public async Task A_file_that_is_none_of_ours_is_refused(string command, string option)
+    {
+        var run = await CommandRun.Of(command, folder.Write("foreign.onnx", "foreign"), option, folder.At("other"));
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Contains("foreign.onnx is no", run.Error, StringComparison.Ordinal);
+        Assert.False(Path.Exists(folder.At("other")));
+    }
+
     private Task<CommandRun> Verify(string model, params string[] further) =>
         CommandRun.Of(["verify", model, "--data", folder.EvaluationText, "--engine", "onnxruntime", "--context", "32", "--windows", "3", .. further]);
 }

@@ -13,7 +13,7 @@ public sealed class LinearNodesEngineTests
 {
     private const int Tokens = 5;
 
-    private static readonly Gen<QuantizationScheme> WeightSchemes =
+    internal static readonly Gen<QuantizationScheme> WeightSchemes =
         from granularity in Gen.OneOf(Gen.OneOf(Granularity.Channel, Granularity.Tensor), Gen.OneOf(8, 16, 20, 32, 48, 64, 100, 128, 256).Select(Granularity.Group))
         from bits in Gen.Int[2, 8]
         from kind in Gen.Int[0, 5]
@@ -24,7 +24,7 @@ public sealed class LinearNodesEngineTests
             _ => new QuantizationScheme(bits, symmetric: kind is 2 or 3, granularity),
         };
 
-    private static readonly Gen<ActivationQuantization?> Inputs =
+    internal static readonly Gen<ActivationQuantization?> Inputs =
         from bits in Gen.OneOf(8, 8, 6, 4)
         from kind in Gen.Int[0, 5]
         from zeroPoint in Gen.Int[-(1 << (bits - 1)), (1 << (bits - 1)) - 1]
@@ -131,7 +131,7 @@ public sealed class LinearNodesEngineTests
         return results[0].GetTensorDataAsSpan<float>().ToArray();
     }
 
-    private static QuantizedTensor Weight(QuantizationScheme scheme, int rows, int columns, bool scattered, Random random)
+    internal static QuantizedTensor Weight(QuantizationScheme scheme, int rows, int columns, bool scattered, Random random)
     {
         var groups = QuantizedTensor.GroupCount(rows, columns, scheme.Granularity);
         sbyte Code() => (sbyte)random.Next(scheme.Codes.Min, scheme.Codes.Max + 1);

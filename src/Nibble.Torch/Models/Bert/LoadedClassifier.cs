@@ -32,7 +32,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
             return config.RootElement.ValueKind == JsonValueKind.Object && config.RootElement.TryGetProperty("model_type", out var type) && type.ValueKind == JsonValueKind.String
                 && BertConfig.SupportedTypes.Contains(type.GetString()!);
         }
-        catch (JsonException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             return false;
         }

@@ -28,8 +28,16 @@ internal static class JsonFile
             throw new NibbleException($"{path} has {length} bytes; expected at most {MaxBytes}.");
         }
 
+        return ParseObject(File.ReadAllBytes(path), path);
+    }
+
+    /// <summary>Reads bytes that must be a JSON object.</summary>
+    /// <param name="bytes">The bytes.</param>
+    /// <param name="path">Where they come from, for messages.</param>
+    /// <exception cref="NibbleException">They are not JSON or not an object.</exception>
+    public static JsonDocument ParseObject(byte[] bytes, string path)
+    {
         // The parser looks at the bytes of a text only when it is asked for.
-        var bytes = File.ReadAllBytes(path);
         if (!Utf8.IsValid(bytes))
         {
             throw new NibbleException($"{path} is not valid JSON: it holds bytes that are no UTF-8.");

@@ -1,0 +1,26 @@
+using Nibble.Artifacts;
+using Nibble.Onnx;
+using Nibble.Torch.Export;
+using Nibble.Torch.Models.Bert;
+
+namespace Nibble.Cli.Engines;
+
+/// <summary>Imports files that were exported, of whatever engine.</summary>
+internal static class FileImport
+{
+    /// <summary>Reads a checkpoint of other tools, a GGUF file or an ONNX file as a folder.</summary>
+    /// <param name="path">The file, or the checkpoint's folder.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The file or checkpoint is missing, broken or of another format, or the folder exists already.</exception>
+    public static ImportResult Run(string path, string folder) =>
+        ExportedFile.Find(path) is { Engine: OnnxRuntimeEngine.EngineName } file ? Onnx(file, folder) : CheckpointImporter.Run(path, folder);
+
+    private static ImportResult Onnx(ExportedFile file, string folder)
+    {
+        using var tensors = ModelTensors.OpenExported(file.Path);
+        var read = LoadedClassifier.IsEncoder(tensors.ConfigJson)
+            ? OnnxImporter.Run(tensors, OnnxShapes.OfEncoder(tensors), folder)
+            : OnnxImporter.Run(tensors, OnnxShapes.OfDecoder(tensors), folder);
+        return new ImportResult(file.Name, OnnxExport.Format, read.Layers, QuantizedModelFile.TensorBytes(folder), read.Notes);
+    }
+}

@@ -1,0 +1,151 @@
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Formats.HuggingFace;
+using Nibble.Formats.Safetensors;
+using Nibble.Onnx.Decoders;
+using Nibble.Onnx.Encoders;
+using Nibble.Onnx.Graphs;
+using Nibble.Onnx.Sources;
+
+namespace Nibble.Onnx;
+
+/// <summary>What an import of an ONNX file read.</summary>
+/// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
+/// <param name="Notes">What the folder does not tell of the file; a sentence each.</param>
+public sealed record OnnxImportResult(int Layers, IReadOnlyList<string> Notes);
+
+/// <summary>Reads an ONNX file that Nibble wrote as the folder that it was made from: an artifact, code for code, or a float checkpoint.</summary>
+/// <remarks>
+/// The graph is built once more, with the file as where its tensors come from, so that each form of nodes reads what it writes. Then
+/// everything that was read is written again and compared: every tensor that an import accepts, an export gives back to the byte.
+/// </remarks>
+public static class OnnxImporter
+{
+    /// <summary>Imports a decoder.</summary>
+    /// <param name="tensors">The file, opened by <see cref="ModelTensors.OpenExported"/>.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The tensors are not those of the shape or not such as Nibble writes, or the folder exists already.</exception>
+    public static OnnxImportResult Run(ModelTensors tensors, DecoderShape shape, string folder)
+    {
+        var notes = Read(tensors, shape);
+        return Write(tensors, notes, folder);
+    }
+
+    /// <summary>Imports an encoder.</summary>
+    /// <param name="tensors">The file, opened by <see cref="ModelTensors.OpenExported"/>.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The tensors are not those of the shape or not such as Nibble writes, or the folder exists already.</exception>
+    public static OnnxImportResult Run(ModelTensors tensors, EncoderShape shape, string folder)
+    {
+        var notes = Read(tensors, shape);
+        return Write(tensors, notes, folder);
+    }
+
+    /// <summary>Reads a decoder's tensors and compares them with what an export gives.</summary>
+    /// <returns>Notes.</returns>
+    internal static IReadOnlyList<string> Read(ModelTensors tensors, DecoderShape shape)
+    {
+        var file = Exported(tensors).File;
+        return Compare(file, DecoderGraph.Build(shape, tensors, AccuracyOf(file)).Graph);
+    }
+
+    /// <summary>Reads an encoder's tensors and compares them with what an export gives.</summary>
+    /// <returns>Notes.</returns>
+    internal static IReadOnlyList<string> Read(ModelTensors tensors, EncoderShape shape)
+    {
+        var file = Exported(tensors).File;
+        return Compare(file, EncoderGraph.Build(shape, tensors, AccuracyOf(file)).Graph);
+    }
+
+    /// <summary>The model that was read; null where it is float.</summary>
+    internal static QuantizedModel? Model(OnnxSource source) => source.Manifest is not { } manifest ? null : new QuantizedModel(
+        manifest.ConfigJson,
+        [.. source.Layers],
+        [.. source.Floats.Select(tensor => new FloatTensor(tensor.Name, [.. tensor.Shape.Select(size => (int)size)], tensor.Read(), tensor.StoredAs))],
+        manifest.Recipe,
+        manifest.Provenance,
+        source.Folder);
+
+    private static OnnxImportResult Write(ModelTensors tensors, IEnumerable<string> notes, string folder)
+    {
+        var source = Exported(tensors);
+        if (Model(source) is not { } model)
+        {
+            Checkpoint.Save(
+                folder,
+                source.ConfigJson,
+                [.. source.Floats.Select(tensor => new SafetensorsTensor(tensor.Name, tensor.StoredAs, tensor.Shape, stream => stream.Write(tensor.StoredAs.ToBytes(tensor.Read()))))],
+                source.Folder);
+            return new OnnxImportResult(0, [.. notes, .. NotesOn(source)]);
+        }
+
+        try
+        {
+            QuantizedModelFile.Save(model, folder);
+        }
+        catch (Exception exception) when (exception is ArgumentException or InvalidOperationException)
+        {
+            // The model is as the metadata say, so that it is they who contradict themselves.
+            throw new NibbleException($"{source.ConfigPlace}: {exception.Message}", exception);
+        }
+
+        return new OnnxImportResult(model.Layers.Count, [.. notes, .. NotesOn(source)]);
+    }
+
+    private static OnnxSource Exported(ModelTensors tensors)
+    {
+        ArgumentNullException.ThrowIfNull(tensors);
+        return tensors.Exported ?? throw new ArgumentException($"{tensors.Folder} is a folder, expected an ONNX file.", nameof(tensors));
+    }
+
+    /// <summary>Writes the file's constants and nodes again.</summary>
+    /// <returns>A note where something beside the model's tensors differs.</returns>
+    /// <exception cref="NibbleException">A tensor of the model differs.</exception>
+    private static IReadOnlyList<string> Compare(OnnxFile file, GraphBuilder graph)
+    {
+        var (found, expected) = (file.Model, graph.Build(string.Empty, []));
+        string? other = null;
+        foreach (var tensor in graph.Initializers)
+        {
+            using var written = new MemoryStream((int)tensor.ByteLength);
+            tensor.Write(written);
+            var isOfModel = file.WasRead(tensor.Name);
+            var isSame = file.Find(tensor.Name) is { } known && known.Type == tensor.Type.Name() && known.Shape.SequenceEqual(tensor.Shape)
+                && file.Bytes(tensor.Name, tensor.Type, [.. tensor.Shape]).Span.SequenceEqual(written.GetBuffer().AsSpan(0, (int)written.Length));
+            if (!isSame && isOfModel)
+            {
+                throw file.Refused($"tensor '{tensor.Name}' holds values that no layer of its scheme gives, so the file was edited; export the model again");
+            }
+
+            other ??= isSame ? null : $"the constant '{tensor.Name}'";
+        }
+
+        var nodes = expected.Graph.Node.Zip(found.Graph.Node).FirstOrDefault(pair => !pair.First.Equals(pair.Second));
+        other ??= nodes.First is { } node ? $"the node '{node.Name}'"
+            : !expected.Graph.Node.Equals(found.Graph.Node) ? "the number of nodes"
+            : !expected.Graph.Input.Equals(found.Graph.Input) || !expected.Graph.Output.Equals(found.Graph.Output) ? "the inputs and outputs"
+            : expected.IrVersion != found.IrVersion || !expected.OpsetImport.Equals(found.OpsetImport) ? "the version of the operators"
+            : null;
+        return other is null ? [] : [$"the graph is not the one that this version of Nibble writes for the model (first difference: {other}), so the file may compute something else than the folder; nibble verify tells"];
+    }
+
+    private static MatMulAccuracy AccuracyOf(OnnxFile file) => file.Model.Graph.Node.Any(node =>
+        node.OpType == "MatMulNBits" && node.Attribute.Any(attribute => attribute.Name == "accuracy_level" && attribute.I == (long)MatMulAccuracy.Int8))
+        ? MatMulAccuracy.Int8
+        : MatMulAccuracy.Float32;
+
+    private static IEnumerable<string> NotesOn(OnnxSource source)
+    {
+        if (AccuracyOf(source.File) == MatMulAccuracy.Int8)
+        {
+            yield return "the file's MatMulNBits round their inputs to 8 bits in blocks, which the folder does not say: nothing simulates that, and an export needs --accuracy-level 4 again";
+        }
+
+        if (TextTokenizer.FilesIn(source.Folder).Count == 0)
+        {
+            yield return $"no tokenizer lies beside {Path.GetFileName(source.File.Path)}, so the folder has none and reads no text";
+        }
+    }
+}

@@ -1,0 +1,38 @@
+using Nibble.Artifacts;
+using Nibble.Formats;
+using Nibble.Formats.HuggingFace;
+
+namespace Nibble.Onnx.Sources;
+
+/// <summary>The tensors of a float checkpoint.</summary>
+internal sealed class CheckpointSource(Checkpoint checkpoint) : IModelSource
+{
+    public string Folder => checkpoint.Folder;
+
+    public string Place => Folder;
+
+    public string ConfigPlace => Path.Combine(Folder, Checkpoint.ConfigName);
+
+    public string ConfigJson => checkpoint.ConfigJson;
+
+    public ArtifactManifest? Manifest => null;
+
+    public IEnumerable<string> Names => checkpoint.TensorNames;
+
+    public void Dispose() => checkpoint.Dispose();
+
+    public QuantizedLayer? Layer(string name, int rows, int columns, LayerReader reader) => null;
+
+    public SourceTensor? Float(string name)
+    {
+        if (!checkpoint.Contains(name))
+        {
+            return null;
+        }
+
+        var entry = checkpoint.Entry(name);
+        return entry.ElementType.IsFloatingPoint()
+            ? new SourceTensor(name, [.. entry.Shape], entry.ElementType, () => checkpoint.ReadFloats(name))
+            : throw new NibbleException($"{Folder}: tensor '{name}' is stored as {entry.ElementType}, expected F32, F16 or BF16");
+    }
+}
