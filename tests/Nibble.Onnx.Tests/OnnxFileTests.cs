@@ -52,23 +52,35 @@ public class OnnxFileTests
         Assert.Contains(expected, Assert.Throws<NibbleException>(() => Read(model.ToByteArray())).Message, StringComparison.Ordinal);
     }
 
-    /// <summary>A million mutations: each is read or refused.</summary>
+    public static TheoryData<string> ValidFiles { get; } = Corpus.Names("onnx").Valid;
+
+    public static TheoryData<string> BrokenFiles { get; } = Corpus.Names("onnx").Broken;
+
+    [Theory]
+    [MemberData(nameof(ValidFiles))]
+    public void The_corpus_is_read(string name) => Assert.NotEmpty(OnnxFile.Open(Corpus.PathOf("onnx", name)).Outputs);
+
+    [Theory]
+    [MemberData(nameof(BrokenFiles))]
+    public void The_corpus_is_refused(string name) => Assert.Throws<NibbleException>(() => OnnxFile.Open(Corpus.PathOf("onnx", name)));
+
+    /// <summary>A million mutations of the corpus: each is read or refused.</summary>
     [Fact]
     public void A_mutated_model_is_read_or_refused()
     {
-        var valid = Small().ToByteArray();
+        byte[][] corpus = [Small().ToByteArray(), .. Corpus.Read("onnx")];
         byte[][] pieces =
         [
             [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0xFF, 0xFF, 0xFF, 0xFF, 0x07], [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01], [0x3A], [0x2A, 0x00], [0x0B], [0x3B, 0x3B, 0x3B, 0x3B], [0x0C],
             Encoding.ASCII.GetBytes("location"), Encoding.ASCII.GetBytes("offset"), Encoding.ASCII.GetBytes("../"), [0xC3, 0x28], [0x00],
         ];
         var read = 0;
-        Mutations.Any.Sample(
-            mutations =>
+        Gen.Select(Gen.Int[0, corpus.Length - 1], Mutations.Any).Sample(
+            (seed, mutations) =>
             {
                 try
                 {
-                    var file = Read(mutations.Of(valid, pieces));
+                    var file = Read(mutations.Of(corpus[seed], pieces));
                     Assert.All(file.Tensors, tensor => Assert.True(tensor.Bytes is null or >= 0));
                     Interlocked.Increment(ref read);
                 }

@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
-using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
@@ -69,7 +68,7 @@ internal static class VerifyCommand
         {
             var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
             var name = parsed.GetValue(engine) ?? EngineOf(source) ?? LlamaCpp;
-            if (name != OnnxRuntime && IsEncoder(source))
+            if (name != OnnxRuntime && LoadedClassifier.IsEncoderFolder(source))
             {
                 throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
             }
@@ -88,7 +87,7 @@ internal static class VerifyCommand
                     imported = own == OnnxRuntime ? result.Notes : [];
                 }
 
-                if (IsEncoder(source))
+                if (LoadedClassifier.IsEncoderFolder(source))
                 {
                     return VerifyEncoder();
                 }
@@ -131,13 +130,6 @@ internal static class VerifyCommand
         : path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? LlamaCpp
         : path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) ? OnnxRuntime
         : null;
-
-    /// <summary>Whether a folder's configuration is an encoder's; what is no folder of a model is refused where it is opened.</summary>
-    private static bool IsEncoder(string folder)
-    {
-        var config = Path.Combine(folder, Checkpoint.ConfigName);
-        return File.Exists(config) && LoadedClassifier.IsEncoder(File.ReadAllText(config));
-    }
 
     private static void Report(CommandHost host, bool json, string engine, string model, string data, EngineDifference difference, bool same, IReadOnlyList<string> notes)
     {
