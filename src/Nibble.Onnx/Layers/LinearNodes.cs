@@ -8,7 +8,12 @@ namespace Nibble.Onnx.Layers;
 /// <summary>Adds the nodes of linear layers, <c>y = x W^T + b</c>, float or quantized.</summary>
 internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
 {
-    private const string CodesName = "codes";
+    /// <summary>What the constant of a layer's codes is called, behind the layer's name and <c>.weight.</c>.</summary>
+    public const string CodesName = "codes";
+
+    /// <summary>What is behind a layer's name where its input's columns are put in another order.</summary>
+    public const string ColumnsSuffix = ".columns";
+
     private const string ScalesName = "scales";
     private const string ZeroPointsName = "zero_points";
 
@@ -138,7 +143,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
 
     private string Reorder(string x, string name, int[] columns)
     {
-        var order = graph.Initializer(name + ".columns", OnnxType.Int64, [columns.Length], stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
+        var order = graph.Initializer(name + ColumnsSuffix, OnnxType.Int64, [columns.Length], stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
         return graph.Node("Gather", [x, order], ("axis", -1L));
     }
 

@@ -1,0 +1,26 @@
+using System.Globalization;
+using Nibble.Cli.Engines;
+using Nibble.Torch.Evaluation;
+
+namespace Nibble.Cli.Rendering;
+
+/// <summary>Says in words what <c>verify</c> found about ties between codes.</summary>
+internal static class TieReport
+{
+    /// <summary>Writes one line, and another where the engine's own codes cannot be trusted; nothing where there is nothing to say.</summary>
+    public static void Write(TextWriter output, TieDifference? ties)
+    {
+        if (ties is null)
+        {
+            return;
+        }
+
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"ties        {ties.Ties} of {ties.Codes} codes of inputs lie within {EngineDecisions.Tolerance} of a step of a tie, the farthest at {ties.Farthest:G2}, and are the other code in the engine; decided as there, {ties.Mismatches} codes differ, and logits by {ties.LargestDifference:G3} at most"));
+        if (!ties.SameLogits)
+        {
+            output.WriteLine("note: the file's logits are others when it puts out its codes as well, so that ties cannot be decided as it does by itself");
+        }
+    }
+}
