@@ -90,7 +90,7 @@ internal static class VerifyCommand
                 var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), []) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
-                using var ties = TieComparison.Start(loaded, run, cores);
+                using var ties = DecoderTies.Open(loaded, run, cores);
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, ties, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
                 // A ruined model has no perplexity to compare, and NaN is within no tolerance.

@@ -47,7 +47,7 @@ internal static class EngineComparison
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
-    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, TieComparison? ties, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, DecoderTies? ties, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (engine.VocabularySize != model.Model.Config.VocabularySize)
         {

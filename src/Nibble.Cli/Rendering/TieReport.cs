@@ -17,7 +17,7 @@ internal static class TieReport
 
         output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"ties        {ties.Ties} of {ties.Codes} codes of inputs lie within {EngineDecisions.Tolerance} of a step of a tie, the farthest at {ties.Farthest:G2}, and are the other code in the engine; decided as there, {ties.Mismatches} codes differ, and logits by {ties.LargestDifference:G3} at most"));
+            $"ties        {ties.Ties} of {ties.Codes} codes of inputs are the other one in the engine, at most {ties.Farthest:G2} of a step beside the tie ({EngineDecisions.Tolerance} allowed); decided as there, {ties.Mismatches} codes differ, and logits by {ties.LargestDifference:G3}"));
         if (!ties.SameLogits)
         {
             output.WriteLine("note: the file's logits are others when it puts out its codes as well, so that ties cannot be decided as it does by itself");
