@@ -113,18 +113,19 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
             var sameScale = theirScale.ge(own.Lowest).logical_and(theirScale.le(own.Highest));
             var scale = where(sameScale, theirScale, own.Scale);
 
-            // A zero point per token is rounded as a code is, and lies at a tie as one does.
+            // A zero point per token is rounded as a code is, and lies at a tie as one does. It follows from the scale, which may be the next one of float16.
             var (theirZero, theirCodes) = (OfTokens(engine.ZeroPoints), tensor(engine.Codes).to(float32).view(x.shape));
             var exactZero = input is { Static: null, Scheme.Symmetric: false } ? range.Min - (x.amin([1], keepdim: true).clamp_max(0).to(float64) / scale.to(float64)) : own.ZeroPoint;
-            var zeroTies = Ties(exactZero, own.ZeroPoint, theirZero);
-            var zero = where(zeroTies, theirZero, own.ZeroPoint);
+            var ownZero = exactZero.round().clamp(range.Min, range.Max).to(float32);
+            var zeroTies = Ties(exactZero, ownZero, theirZero);
+            var zero = where(zeroTies, theirZero, ownZero);
             var steps = x / scale;
             var codes = (steps.round() + zero).clamp(range.Min, range.Max);
 
             // Codes of another scale or zero point stand for something else, whatever their number.
             var sameRow = sameScale.logical_and(zero.eq(theirZero));
             var ties = Ties(steps + zero, codes, theirCodes).logical_and(sameRow);
-            var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, own.ZeroPoint, theirZero)[zeroTies].to(float64), zeros(1, float64)]).max();
+            var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64), zeros(1, float64)]).max();
             codes = where(ties, theirCodes, codes);
             var mismatches = codes.ne(theirCodes).logical_or(sameRow.logical_not()).sum().item<long>();
             return ((codes - zero) * scale, new CodeComparison(x.numel(), ties.sum().item<long>() + zeroTies.sum().item<long>(), mismatches, farthest.item<double>()));

@@ -90,6 +90,24 @@ public sealed class EngineDecisionsTests
     }
 
     [Fact]
+    public void AZeroPoint_FollowsFromTheEnginesScale()
+    {
+        // The scale lies between two of float16. With 2 the zero point is -128 + 101.48, with the one below -128 + 101.53: -27 and -26, and neither at a tie.
+        var input = Dynamic with { Scheme = new QuantizationScheme(8, symmetric: false, Granularity.Token) { ScalePrecision = ScalePrecision.Float16 } };
+        var below = (float)Half.BitDecrement((Half)2f);
+        float middle = (2 + below) / 2;
+        float[] values = [-202.96f, (255 * middle) - 202.96f, 0, 0];
+        var own = QuantizationParameters.FromRange(new ValueRange(values[0], values[1]), input.Scheme);
+        var other = own.Scale == 2 ? below : 2;
+        var zeroPoint = (float)Math.Round(-128 + (202.96 / other), MidpointRounding.ToEven);
+        sbyte[] codes = [.. values.Select(value => ScalarQuantizer.Quantize(value, new QuantizationParameters(other, (int)zeroPoint), input.Scheme.Codes))];
+        var (output, compared) = Run(input, values, new TokenCodes(codes, [other], [zeroPoint]));
+        Assert.NotEqual(own.ZeroPoint, zeroPoint);
+        Assert.Equal(0, compared.Mismatches);
+        Assert.Equal((codes[0] - zeroPoint) * other, output[0]);
+    }
+
+    [Fact]
     public void CodesThatAreMissing_AllMismatch()
     {
         Assert.Equal(new CodeComparison(4, 0, 4, 0), Run(Static, Values, null).Compared);
