@@ -32,8 +32,8 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
 {
     /// <summary>By how much of a step a value may lie beside the middle between two codes to be at a tie.</summary>
     /// <remarks>
-    /// Inputs of stories260K differ from the engine's by up to 1.1e-5 of the largest value of their token, behind the softmax: 1.2e-3 of a step of 8 bits, and the farthest tie lies there. Larger models add up
-    /// more, so this is eight times that. An engine whose inputs are all off by more has one in fifty of its codes at no tie and different, or more.
+    /// Inputs of stories260K differ from the engine's by up to 1.2e-5 of the largest value of their token, behind the softmax: 1.5e-3 of a step of 8 bits, where the farthest tie lies. Larger models add up
+    /// more, so this is about seven times that. Of an engine whose inputs are all off by two hundredths, one code in a hundred would differ at no tie.
     /// </remarks>
     public const double Tolerance = 0.01;
 
