@@ -111,17 +111,15 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("w8a8-static")]
-    [InlineData("w8a8")]
-    public async Task Verify_finds_a_scale_that_is_off_by_a_thousandth(string recipe)
+    [InlineData("w8a8-static", "a fixed scale of the input, by a thousandth")]
+    [InlineData("w8a8", "the weights' scales, to the next of float16")]
+    [InlineData("w4a8-g8", "one code of the weights, by one")]
+    public async Task Verify_finds_what_a_layer_of_the_file_has_otherwise(string recipe, string what)
     {
         const string Layer = "model.layers.0.self_attn.v_proj";
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
         var quantized = QuantizedModelFile.Load(folder.At("quantized"));
-        var altered = quantized.Layers.Select(layer => layer.Name != Layer ? layer
-            : layer.Input is { Static: { } parameters } input ? layer with { Input = input with { Static = new QuantizationParameters(parameters.Scale * 1.001f, parameters.ZeroPoint) } }
-            : layer with { Weight = Stretched(layer.Weight) });
-        QuantizedModelFile.Save(quantized with { Layers = [.. altered] }, folder.At("altered"));
+        QuantizedModelFile.Save(quantized with { Layers = [.. quantized.Layers.Select(layer => layer.Name == Layer ? Altered(layer) : layer)] }, folder.At("altered"));
         await CommandRun.Succeeds("export", folder.At("altered"), "--to", "onnx", "-o", folder.At("altered.onnx"));
 
         var run = await Verify(folder.At("quantized"), "--file", folder.At("altered.onnx"), "--json");
@@ -132,9 +130,17 @@ public sealed class OnnxCommandTests : IDisposable
         // Perplexities alone would be within the tolerance.
         Assert.InRange(Number("enginePerplexity") / Number("simulatedPerplexity"), 0.995, 1.005);
 
-        // The next scale of float16.
-        static QuantizedTensor Stretched(QuantizedTensor weight) =>
-            new(weight.Rows, weight.Columns, weight.Scheme, weight.Codes, [.. weight.Scales.Select(scale => (float)Half.BitIncrement((Half)scale))], weight.ZeroPoints, weight.GroupIndex);
+        QuantizedLayer Altered(QuantizedLayer layer)
+        {
+            var (weight, input) = (layer.Weight, layer.Input!);
+            QuantizedTensor With(sbyte[] codes, float[] scales) => new(weight.Rows, weight.Columns, weight.Scheme, codes, scales, weight.ZeroPoints, weight.GroupIndex);
+            return what[0] switch
+            {
+                'a' => layer with { Input = input with { Static = new QuantizationParameters(input.Static!.Value.Scale * 1.001f, input.Static.Value.ZeroPoint) } },
+                't' => layer with { Weight = With(weight.Codes, [.. weight.Scales.Select(scale => (float)Half.BitIncrement((Half)scale))]) },
+                _ => layer with { Weight = With([(sbyte)(weight.Codes[0] > 0 ? weight.Codes[0] - 1 : weight.Codes[0] + 1), .. weight.Codes[1..]], weight.Scales) },
+            };
+        }
     }
 
     [Fact]
