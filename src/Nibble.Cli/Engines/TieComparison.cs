@@ -12,10 +12,11 @@ namespace Nibble.Cli.Engines;
 /// <param name="Codes">Codes of the inputs of layers that were compared.</param>
 /// <param name="Ties">Those at a tie that the engine decided otherwise.</param>
 /// <param name="Mismatches">Those that differ without being at a tie.</param>
+/// <param name="FirstMismatch">The first layer, in the first run with any, whose input has such codes; null where there are none.</param>
 /// <param name="Farthest">How far from its tie the farthest of the ties lies, in steps.</param>
 /// <param name="LargestDifference">The largest difference between two log-probabilities, or between a classifier's logits, with ties decided as in the engine.</param>
 /// <param name="SameLogits">Whether the file computes the same bits when it puts out its codes as well, without which its ties cannot be known.</param>
-internal sealed record TieDifference(long Codes, long Ties, long Mismatches, double Farthest, double LargestDifference, bool SameLogits)
+internal sealed record TieDifference(long Codes, long Ties, long Mismatches, string? FirstMismatch, double Farthest, double LargestDifference, bool SameLogits)
 {
     /// <summary>By how much logits may differ, with ties decided alike, when nobody says.</summary>
     public const double UsualLogitTolerance = 0.01;
@@ -30,11 +31,12 @@ internal sealed record TieDifference(long Codes, long Ties, long Mismatches, dou
 internal sealed class TieComparison(EngineDecisions decisions)
 {
     private CodeComparison codes;
+    private string? firstMismatch;
     private double largest;
     private bool sameLogits = true;
 
     /// <summary>What was found so far.</summary>
-    public TieDifference Difference => new(codes.Codes, codes.Ties, codes.Mismatches, codes.Farthest, largest, sameLogits);
+    public TieDifference Difference => new(codes.Codes, codes.Ties, codes.Mismatches, firstMismatch, codes.Farthest, largest, sameLogits);
 
     /// <summary>Compares one run.</summary>
     /// <param name="theirs">What the file computes.</param>
@@ -44,8 +46,12 @@ internal sealed class TieComparison(EngineDecisions decisions)
     public void Add(Tensor theirs, Tensor probed, IReadOnlyDictionary<string, TokenCodes> inputs, Func<Tensor> simulate)
     {
         sameLogits &= probed.eq(theirs).all().item<bool>();
-        var (ours, compared) = decisions.Run(inputs, simulate);
-        codes += compared;
+        var (ours, layers) = decisions.Run(inputs, simulate);
+        foreach (var (name, compared) in layers)
+        {
+            codes += compared;
+            firstMismatch ??= compared.Mismatches > 0 ? name : null;
+        }
 
         // NaN is within no tolerance.
         var difference = (ours - theirs).abs().max().item<float>();

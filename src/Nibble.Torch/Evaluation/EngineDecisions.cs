@@ -46,13 +46,13 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
     /// <summary>Runs the model, without a gradient.</summary>
     /// <param name="engine">The codes of the inputs of the same run in the engine, by layer. A layer that is missing here mismatches in all codes.</param>
     /// <param name="forward">Runs the model on the same inputs.</param>
-    /// <returns>What <paramref name="forward"/> returns, and how the codes compare. What layers share is counted for each.</returns>
-    public (Tensor Output, CodeComparison Codes) Run(IReadOnlyDictionary<string, TokenCodes> engine, Func<Tensor> forward)
+    /// <returns>What <paramref name="forward"/> returns, and how the codes of each layer compare, in the model's order. What layers share is counted for each.</returns>
+    public (Tensor Output, IReadOnlyList<KeyValuePair<string, CodeComparison>> Layers) Run(IReadOnlyDictionary<string, TokenCodes> engine, Func<Tensor> forward)
     {
         ArgumentNullException.ThrowIfNull(engine);
         ArgumentNullException.ThrowIfNull(forward);
         var own = new List<(QuantizableLinear Layer, ITensorQuantizer? Quantizer)>();
-        var deciding = new List<DecidedQuantizer>();
+        var deciding = new List<(string Layer, DecidedQuantizer Quantizer)>();
         using var guard = no_grad();
         try
         {
@@ -61,12 +61,12 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
                 if (inputs.TryGetValue(name, out var input))
                 {
                     own.Add((layer, layer.InputQuantizer));
-                    deciding.Add(new DecidedQuantizer(input, engine.GetValueOrDefault(name)));
-                    layer.InputQuantizer = deciding[^1];
+                    deciding.Add((name, new DecidedQuantizer(input, engine.GetValueOrDefault(name))));
+                    layer.InputQuantizer = deciding[^1].Quantizer;
                 }
             }
 
-            return (forward(), deciding.Aggregate(default(CodeComparison), (sum, quantizer) => sum + quantizer.Comparison));
+            return (forward(), [.. deciding.Select(item => KeyValuePair.Create(item.Layer, item.Quantizer.Comparison))]);
         }
         finally
         {

@@ -126,6 +126,7 @@ public sealed class OnnxCommandTests : IDisposable
         double Number(string name) => run.Json.GetProperty(name).GetDouble();
         Assert.Equal("differs", run.Json.GetProperty("verdict").GetString());
         Assert.InRange(run.Json.GetProperty("ties").GetProperty("mismatches").GetInt64(), 1, long.MaxValue);
+        Assert.Equal(what[0] == 'a' ? Layer : "model.layers.0.self_attn.o_proj", run.Json.GetProperty("ties").GetProperty("firstMismatch").GetString());
 
         // Perplexities alone would be within the tolerance.
         Assert.InRange(Number("enginePerplexity") / Number("simulatedPerplexity"), 0.995, 1.005);

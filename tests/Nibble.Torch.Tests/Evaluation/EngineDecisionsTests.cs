@@ -124,8 +124,9 @@ public sealed class EngineDecisionsTests
         var model = new QuantizedModel("{}", [new QuantizedLayer(Name, weight, input)], [], new Recipe("test", []), new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty);
         var decisions = new EngineDecisions([KeyValuePair.Create(Name, linear)], model);
         var engines = engine is null ? new Dictionary<string, TokenCodes>() : new Dictionary<string, TokenCodes> { [Name] = engine };
-        var (output, compared) = decisions.Run(engines, () => linear.forward(tensor(values).view(1, -1, width)));
+        var (output, layers) = decisions.Run(engines, () => linear.forward(tensor(values).view(1, -1, width)));
         Assert.Same(own, linear.InputQuantizer);
-        return (output.data<float>().ToArray(), compared);
+        Assert.Equal(Name, Assert.Single(layers).Key);
+        return (output.data<float>().ToArray(), layers[0].Value);
     }
 }
