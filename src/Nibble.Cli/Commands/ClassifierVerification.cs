@@ -13,7 +13,7 @@ namespace Nibble.Cli.Commands;
 /// <param name="Length">Tokens to which texts are cut; null for the usual number.</param>
 /// <param name="Texts">Texts at most; null for all.</param>
 /// <param name="Tolerance">By how many percent accuracies and losses may differ.</param>
-/// <param name="LogitTolerance">By how much two logits may differ; null leaves that to the model's inputs.</param>
+/// <param name="LogitTolerance">By how much two logits may differ; null leaves that to whether the model's inputs are quantized.</param>
 /// <param name="Threads">Threads of the engine.</param>
 internal sealed record ClassifierVerification(string Data, string Path, int? Length, int? Texts, double Tolerance, double? LogitTolerance, int Threads)
 {
@@ -25,10 +25,10 @@ internal sealed record ClassifierVerification(string Data, string Path, int? Len
     {
         var data = ClassificationData.Read(Data, model, Length ?? UsualLength);
         using var engine = OnnxRuntimeClassifier.Open(Path, Threads);
-        var difference = host.WithProgress(progress => ClassifierComparison.Run(model, engine, data, Texts, progress, host.Cancellation));
-        var computesFloat = model.Quantized?.QuantizesInputs != true;
-        var limit = LogitTolerance ?? (computesFloat ? usualLogitTolerance : double.PositiveInfinity);
-        var same = difference.IsWithin(Tolerance) && difference.LargestDifference <= limit;
+        using var ties = ClassifierTies.Open(model, Path, Threads);
+        var difference = host.WithProgress(progress => ClassifierComparison.Run(model, engine, ties, data, Texts, progress, host.Cancellation));
+        var same = difference.IsWithin(Tolerance)
+            && (difference.Ties?.IsWithin(LogitTolerance ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (LogitTolerance ?? usualLogitTolerance));
         Report(host, model.Name, data.Name, difference, same ? "same" : "differs", json);
         return same ? ExitCode.Done : ExitCode.NoSolution;
     }
@@ -40,7 +40,7 @@ internal sealed record ClassifierVerification(string Data, string Path, int? Len
             host.WriteJson(
                 new VerifyClassifierDocument(
                     VerifyClassifierDocument.CurrentSchema, model, OnnxRuntimeEngine.EngineName, data, verdict, difference.SimulatedAccuracy, difference.EngineAccuracy, difference.SimulatedLoss, difference.EngineLoss,
-                    difference.LargestDifference, difference.Agreement, difference.Texts, difference.OwnDifference),
+                    difference.LargestDifference, difference.Agreement, difference.Texts, difference.OwnDifference, difference.Ties),
                 CliJson.Default.VerifyClassifierDocument);
             return;
         }
@@ -49,6 +49,7 @@ internal sealed record ClassifierVerification(string Data, string Path, int? Len
         host.Output.WriteLine(string.Create(culture, $"accuracy    {difference.SimulatedAccuracy:P2} simulated, {difference.EngineAccuracy:P2} in {OnnxRuntimeEngine.EngineName}, of {difference.Texts} texts"));
         host.Output.WriteLine(string.Create(culture, $"loss        {difference.SimulatedLoss:F5} simulated, {difference.EngineLoss:F5} in {OnnxRuntimeEngine.EngineName}, nats a text"));
         host.Output.WriteLine(string.Create(culture, $"logits      largest difference {difference.LargestDifference:G3}; of the simulation from itself, each of the first texts by itself, {difference.OwnDifference:G3}"));
+        TieReport.Write(host.Output, difference.Ties);
         host.Output.WriteLine(string.Create(culture, $"likeliest   the same class for {difference.Agreement:P2} of the texts"));
         host.Output.WriteLine($"verdict     {verdict}");
     }

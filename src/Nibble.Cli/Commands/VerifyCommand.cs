@@ -30,7 +30,7 @@ internal static class VerifyCommand
         var tolerance = new Option<double>("--tolerance") { Description = "By how many percent the perplexities may differ.", DefaultValueFactory = _ => UsualTolerance }.Within(value => value >= 0, "0 or more");
         var logits = new Option<double?>("--logit-tolerance")
         {
-            Description = "By how much two log-probabilities may differ; when not given, 0.001 in ONNX Runtime where the inputs of layers are float, and anything elsewhere.",
+            Description = "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, 0.001 there where the inputs of layers are float, 0.01 where they are quantized, and anything in llama.cpp.",
         }.Within(value => value >= 0, "0 or more");
         var context = CommonOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take; of a classifier's texts, 128.");
         var windows = CommonOptions.AtLeast("--windows", 1, "Compute only the first N windows, or a classifier's first N texts.");
@@ -98,12 +98,13 @@ internal static class VerifyCommand
                 var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
-                var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
+                using var ties = DecoderTies.Open(loaded, run, cores);
+                var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, ties, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
                 // A ruined model has no perplexity to compare, and NaN is within no tolerance.
-                var computesFloat = name == OnnxRuntime && loaded.Quantized?.QuantizesInputs != true;
-                var limit = parsed.GetValue(logits) ?? (computesFloat ? UsualLogitTolerance : double.PositiveInfinity);
-                var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance) && difference.LargestDifference <= limit;
+                var limit = parsed.GetValue(logits);
+                var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance)
+                    && (difference.Ties?.IsWithin(limit ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (limit ?? (name == OnnxRuntime ? UsualLogitTolerance : double.PositiveInfinity)));
                 Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, notes);
                 return same ? ExitCode.Done : ExitCode.NoSolution;
             }
@@ -139,7 +140,7 @@ internal static class VerifyCommand
             host.WriteJson(
                 new VerifyDocument(
                     VerifyDocument.CurrentSchema, model, engine, data, verdict, difference.Simulated, difference.Engine, difference.Divergence, difference.LargestDifference, difference.Agreement,
-                    difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, notes, difference.OwnDivergence, difference.OwnDifference),
+                    difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, notes, difference.OwnDivergence, difference.OwnDifference, difference.Ties),
                 CliJson.Default.VerifyDocument);
             return;
         }
@@ -151,6 +152,7 @@ internal static class VerifyCommand
         host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {engine} ({change:+0.000%;-0.000%})"));
         host.Output.WriteLine(string.Create(culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:G3}"));
         host.Output.WriteLine(string.Create(culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation from itself, one token after the other, over the first windows"));
+        TieReport.Write(host.Output, difference.Ties);
         host.Output.WriteLine(string.Create(culture, $"likeliest   the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens written greedily, the first {difference.SameContinuation} are the same"));
         foreach (var note in notes)
         {

@@ -19,6 +19,9 @@ namespace Nibble.Cli.Engines;
 internal sealed record ClassifierDifference(
     int Texts, double SimulatedAccuracy, double EngineAccuracy, double SimulatedLoss, double EngineLoss, double LargestDifference, double Agreement, double OwnDifference)
 {
+    /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized.</summary>
+    public TieDifference? Ties { get; init; }
+
     /// <summary>Whether accuracy, in percent of the texts, and loss, in percent of the simulated one, differ by at most so much.</summary>
     public bool IsWithin(double percent) =>
         Math.Abs(EngineAccuracy - SimulatedAccuracy) * 100 <= percent && Math.Abs((EngineLoss / SimulatedLoss) - 1) * 100 <= percent;
@@ -33,12 +36,13 @@ internal static class ClassifierComparison
     /// <summary>Compares labelled texts.</summary>
     /// <param name="model">The model as Nibble simulates it.</param>
     /// <param name="engine">The same model in the engine.</param>
+    /// <param name="ties">Decides ties as in the engine; null for no such comparison.</param>
     /// <param name="data">The texts.</param>
     /// <param name="texts">Texts to classify at most; null for all.</param>
     /// <param name="progress">Told after each batch.</param>
     /// <param name="cancellation">Stops between batches.</param>
     /// <exception cref="NibbleException">The engine sees other classes.</exception>
-    public static ClassifierDifference Run(LoadedClassifier model, OnnxRuntimeClassifier engine, ClassificationData data, int? texts, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static ClassifierDifference Run(LoadedClassifier model, OnnxRuntimeClassifier engine, ClassifierTies? ties, ClassificationData data, int? texts, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (engine.Labels != model.Model.Config.Labels)
         {
@@ -64,13 +68,17 @@ internal static class ClassifierComparison
             engineRight += Same(theirs.argmax(1), batch.Labels);
             agreements += Same(ours.argmax(1), theirs.argmax(1));
             largest = Math.Max(largest, Difference(ours, theirs));
+            ties?.Add(batch.Ids, batch.Mask, theirs);
             own = batches++ < OwnBatches ? Math.Max(own, Difference(ours, OneByOne(model.Model, data, indices))) : own;
             done += indices.Length;
             progress?.Report(new RunProgress("compare", done, count));
         }
 
         return new ClassifierDifference(
-            count, (double)simulatedRight / count, (double)engineRight / count, simulatedLoss / count, engineLoss / count, largest, (double)agreements / count, own);
+            count, (double)simulatedRight / count, (double)engineRight / count, simulatedLoss / count, engineLoss / count, largest, (double)agreements / count, own)
+        {
+            Ties = ties?.Difference,
+        };
     }
 
     private static Tensor OneByOne(BertClassifier model, ClassificationData data, int[] indices) => cat([.. indices.Select(index =>

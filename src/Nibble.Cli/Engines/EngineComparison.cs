@@ -23,6 +23,9 @@ namespace Nibble.Cli.Engines;
 internal sealed record EngineDifference(
     int Windows, long Tokens, double Simulated, double Engine, double Divergence, double LargestDifference, double Agreement, int Continued, int SameContinuation, double OwnDivergence, double OwnDifference)
 {
+    /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized, or the engine does not tell its codes.</summary>
+    public TieDifference? Ties { get; init; }
+
     /// <summary>The engine's perplexity over the simulated one, less 1.</summary>
     public double PerplexityChange => (Engine / Simulated) - 1;
 }
@@ -36,6 +39,7 @@ internal static class EngineComparison
     /// <summary>Compares windows of text and a continuation of its beginning.</summary>
     /// <param name="model">The model as Nibble simulates it.</param>
     /// <param name="engine">The same model in the engine.</param>
+    /// <param name="ties">Decides ties as in the engine; null for no such comparison.</param>
     /// <param name="text">The text.</param>
     /// <param name="context">Tokens of a window.</param>
     /// <param name="windows">Windows to score at most; null for all.</param>
@@ -43,7 +47,7 @@ internal static class EngineComparison
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
-    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, DecoderTies? ties, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (engine.VocabularySize != model.Model.Config.VocabularySize)
         {
@@ -77,6 +81,7 @@ internal static class EngineComparison
                 ownLargest = Math.Max(ownLargest, (ours - again).abs().max().item<float>());
             }
 
+            ties?.Add(window, first, theirs);
             agreements += ours.argmax(1).eq(theirs.argmax(1)).sum().item<long>();
             progress?.Report(new RunProgress("compare", i + 1, count));
         }
@@ -87,7 +92,10 @@ internal static class EngineComparison
         var (expected, found) = (TextGenerator.Continue(model.Model, prompt, length, cancellation), engine.Continue(prompt, length));
         var same = expected.Zip(found).TakeWhile(pair => pair.First == pair.Second).Count();
         return new EngineDifference(
-            count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same, ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest);
+            count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same, ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest)
+        {
+            Ties = ties?.Difference,
+        };
     }
 
     /// <summary><see cref="Evaluator.Score"/> one token after the other.</summary>

@@ -108,7 +108,8 @@ internal sealed record VerifyDocument(
     long Tokens,
     IReadOnlyList<string> Notes,
     double OwnKl,
-    double OwnLargestDifference)
+    double OwnLargestDifference,
+    TieDifference? Ties)
 {
     public const string CurrentSchema = "nibble.verify/1";
 }

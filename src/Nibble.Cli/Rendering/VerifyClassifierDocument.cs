@@ -1,3 +1,5 @@
+using Nibble.Cli.Engines;
+
 namespace Nibble.Cli.Rendering;
 
 /// <summary>What <c>verify --json</c> prints of a classifier.</summary>
@@ -14,7 +16,8 @@ internal sealed record VerifyClassifierDocument(
     double LargestDifference,
     double Agreement,
     int Texts,
-    double OwnLargestDifference)
+    double OwnLargestDifference,
+    TieDifference? Ties)
 {
     public const string CurrentSchema = "nibble.verify-classifier/1";
 }

@@ -1,5 +1,6 @@
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
+using Nibble.Numerics;
 
 namespace Nibble.Onnx.Engine;
 
@@ -12,10 +13,12 @@ public sealed class OnnxRuntimeClassifier : IDisposable
 
     private readonly InferenceSession session;
     private readonly RunOptions options = new();
+    private readonly InputProbe? probe;
 
-    private OnnxRuntimeClassifier(string path, InferenceSession session)
+    private OnnxRuntimeClassifier(string path, InferenceSession session, InputProbe? probe)
     {
         this.session = session;
+        this.probe = probe;
         foreach (var name in (string[])["input_ids", "attention_mask"])
         {
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != TensorElementType.Int64)
@@ -42,18 +45,14 @@ public sealed class OnnxRuntimeClassifier : IDisposable
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no classifier.</exception>
     /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
-    public static OnnxRuntimeClassifier Open(string path, int threads)
+    public static OnnxRuntimeClassifier Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
+
+    /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
+    /// <inheritdoc cref="Open(string, int)"/>
+    public static OnnxRuntimeClassifier OpenProbed(string path, int threads)
     {
-        var session = OnnxRuntimeSession.Open(path, threads);
-        try
-        {
-            return new OnnxRuntimeClassifier(path, session);
-        }
-        catch
-        {
-            session.Dispose();
-            throw;
-        }
+        var (session, probe) = OnnxRuntimeSession.OpenProbed(path, threads);
+        return Open(path, session, probe);
     }
 
     /// <summary>The logits of the classes of each sequence; token types are all 0.</summary>
@@ -62,7 +61,19 @@ public sealed class OnnxRuntimeClassifier : IDisposable
     /// <param name="length">Tokens of a row.</param>
     /// <returns>[sequences, classes], row by row.</returns>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
-    public float[] Classify(long[] ids, long[] mask, int length)
+    public float[] Classify(long[] ids, long[] mask, int length) => Run(ids, mask, length, [], _ => 0).Logits;
+
+    /// <summary><see cref="Classify"/>, and the codes that linear layers with quantized inputs computed with, those of padding too.</summary>
+    /// <param name="ids">Token ids, [sequences, length] row by row, each sequence from its first token on and padded at its end.</param>
+    /// <param name="mask">1 where a token is and 0 where padding is, in the same order.</param>
+    /// <param name="length">Tokens of a row.</param>
+    /// <returns>The logits, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
+    /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
+    public (float[] Logits, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(long[] ids, long[] mask, int length) =>
+        probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(ids, mask, length, probe.Outputs, probe.Read);
+
+    private (float[] Logits, T Further) Run<T>(long[] ids, long[] mask, int length, IEnumerable<string> further, Func<IEnumerable<OrtValue>, T> read)
     {
         ArgumentNullException.ThrowIfNull(ids);
         ArgumentNullException.ThrowIfNull(mask);
@@ -80,8 +91,8 @@ public sealed class OnnxRuntimeClassifier : IDisposable
 
         try
         {
-            using var results = session.Run(options, inputs, [Logits]);
-            return results[0].GetTensorDataAsSpan<float>().ToArray();
+            using var results = session.Run(options, inputs, [Logits, .. further]);
+            return (results[0].GetTensorDataAsSpan<float>().ToArray(), read(results.Skip(1)));
         }
         catch (OnnxRuntimeException exception)
         {
@@ -94,5 +105,18 @@ public sealed class OnnxRuntimeClassifier : IDisposable
     {
         options.Dispose();
         session.Dispose();
+    }
+
+    private static OnnxRuntimeClassifier Open(string path, InferenceSession session, InputProbe? probe)
+    {
+        try
+        {
+            return new OnnxRuntimeClassifier(path, session, probe);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
     }
 }

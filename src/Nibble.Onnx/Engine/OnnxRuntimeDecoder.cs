@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using Microsoft.ML.OnnxRuntime;
+using Nibble.Numerics;
 
 namespace Nibble.Onnx.Engine;
 
@@ -15,10 +16,12 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     private readonly RunOptions options = new();
     private readonly IReadOnlyList<(string Past, string Present, long Heads, long Size)> caches;
     private readonly string[] outputs;
+    private readonly InputProbe? probe;
 
-    private OnnxRuntimeDecoder(string path, InferenceSession session)
+    private OnnxRuntimeDecoder(string path, InferenceSession session, InputProbe? probe)
     {
         this.session = session;
+        this.probe = probe;
         foreach (var name in (string[])["input_ids", "attention_mask", "position_ids"])
         {
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != Microsoft.ML.OnnxRuntime.Tensors.TensorElementType.Int64)
@@ -34,7 +37,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
 
         VocabularySize = logits.Dimensions[2];
         caches = [.. session.InputMetadata.Where(input => input.Key.StartsWith(PastPrefix, StringComparison.Ordinal)).Select(input => Cache(path, input.Key, input.Value.Dimensions))];
-        outputs = [Logits, .. caches.Select(cache => cache.Present)];
+        outputs = [Logits, .. caches.Select(cache => cache.Present), .. probe?.Outputs ?? []];
     }
 
     /// <summary>The version of ONNX Runtime.</summary>
@@ -54,18 +57,14 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no decoder.</exception>
     /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
-    public static OnnxRuntimeDecoder Open(string path, int threads)
+    public static OnnxRuntimeDecoder Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
+
+    /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
+    /// <inheritdoc cref="Open(string, int)"/>
+    public static OnnxRuntimeDecoder OpenProbed(string path, int threads)
     {
-        var session = OnnxRuntimeSession.Open(path, threads);
-        try
-        {
-            return new OnnxRuntimeDecoder(path, session);
-        }
-        catch
-        {
-            session.Dispose();
-            throw;
-        }
+        var (session, probe) = OnnxRuntimeSession.OpenProbed(path, threads);
+        return Open(path, session, probe);
     }
 
     /// <summary>The logits of the next token after every position, computed at once.</summary>
@@ -78,22 +77,33 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         return Advance(tokens, cache);
     }
 
+    /// <summary><see cref="Score"/>, and the codes that linear layers with quantized inputs computed with.</summary>
+    /// <param name="tokens">Token ids, at least one.</param>
+    /// <returns>The logits, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
+    /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    public (float[] Logits, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(ReadOnlySpan<int> tokens)
+    {
+        using var cache = new DecoderCache();
+        return probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(tokens, cache, 0, probe.Read);
+    }
+
     /// <summary>The logits of the next token after every new position, continuing where a cache stands.</summary>
     /// <param name="tokens">The new tokens, at least one.</param>
     /// <param name="cache">The tokens before these, to which they are added.</param>
     /// <returns>[tokens, vocabulary], row by row.</returns>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
-    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, 0);
+    public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, 0, _ => 0).Logits;
 
     /// <summary>The logits of the token that follows the last new one, continuing where a cache stands.</summary>
     /// <param name="tokens">The new tokens, at least one.</param>
     /// <param name="cache">The tokens before these, to which they are added.</param>
     /// <returns>One for each token of the vocabulary.</returns>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
-    public float[] Next(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, tokens.Length - 1);
+    public float[] Next(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, tokens.Length - 1, _ => 0).Logits;
 
-    /// <summary>Computes all new tokens, and gives the logits from one of them on.</summary>
-    private float[] Run(ReadOnlySpan<int> tokens, DecoderCache cache, int first)
+    /// <summary>Computes all new tokens, and gives the logits from one of them on, and what is read of further outputs.</summary>
+    private (float[] Logits, T Further) Run<T>(ReadOnlySpan<int> tokens, DecoderCache cache, int first, Func<IEnumerable<OrtValue>, T> read)
     {
         ArgumentNullException.ThrowIfNull(cache);
         ArgumentOutOfRangeException.ThrowIfZero(tokens.Length, nameof(tokens));
@@ -116,7 +126,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
             var results = session.Run(options, inputs, outputs);
             using var logits = results[0];
             cache.Replace([.. results.Skip(1)], total);
-            return logits.GetTensorDataAsSpan<float>()[(first * VocabularySize)..].ToArray();
+            return (logits.GetTensorDataAsSpan<float>()[(first * VocabularySize)..].ToArray(), read(results.Skip(1 + caches.Count)));
         }
         catch (OnnxRuntimeException exception)
         {
@@ -148,6 +158,19 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     {
         options.Dispose();
         session.Dispose();
+    }
+
+    private static OnnxRuntimeDecoder Open(string path, InferenceSession session, InputProbe? probe)
+    {
+        try
+        {
+            return new OnnxRuntimeDecoder(path, session, probe);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
     }
 
     private (string Past, string Present, long Heads, long Size) Cache(string path, string name, int[] dimensions)

@@ -31,7 +31,23 @@ internal static class OnnxRuntimeSession
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, or ONNX Runtime refuses it.</exception>
     /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
-    public static InferenceSession Open(string path, int threads)
+    public static InferenceSession Open(string path, int threads) => Open(path, threads, settings => new InferenceSession(path, settings));
+
+    /// <summary>Loads a file with the codes of its layers' inputs as further outputs.</summary>
+    /// <inheritdoc cref="Open(string, int)"/>
+    public static (InferenceSession Session, InputProbe Probe) OpenProbed(string path, int threads)
+    {
+        InputProbe? probe = null;
+        var session = Open(path, threads, settings =>
+        {
+            settings.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", Path.GetDirectoryName(Path.GetFullPath(path))!);
+            (probe, var model) = InputProbe.Of(path);
+            return new InferenceSession(model, settings);
+        });
+        return (session, probe!);
+    }
+
+    private static InferenceSession Open(string path, int threads, Func<SessionOptions, InferenceSession> create)
     {
         ArgumentNullException.ThrowIfNull(path);
         if (!File.Exists(path))
@@ -47,7 +63,7 @@ internal static class OnnxRuntimeSession
         settings.AddSessionConfigEntry("session.x64quantprecision", "1");
         try
         {
-            return new InferenceSession(path, settings);
+            return create(settings);
         }
         catch (OnnxRuntimeException exception)
         {

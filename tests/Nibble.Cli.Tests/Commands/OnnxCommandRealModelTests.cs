@@ -37,7 +37,13 @@ public sealed class OnnxCommandRealModelTests : IDisposable
         }
         else
         {
-            // Ties between codes: no farther from the simulation than it is from itself, give or take what few windows show.
+            var ties = run.Json.GetProperty("ties");
+            Assert.True(ties.GetProperty("sameLogits").GetBoolean());
+            Assert.True(ties.GetProperty("codes").GetInt64() > 1_000_000);
+            Assert.Equal(0, ties.GetProperty("mismatches").GetInt64());
+            Assert.InRange(ties.GetProperty("largestDifference").GetDouble(), 0, 1e-2);
+
+            // With ties decided as either likes: no farther from the simulation than it is from itself, give or take what few windows show.
             Assert.InRange(Number("kl"), 0, Math.Max(10 * Number("ownKl"), 0.01));
             Assert.InRange(Number("agreement"), 0.95, 1);
         }

@@ -1,3 +1,6 @@
+using Nibble.Artifacts;
+using Nibble.Numerics;
+
 namespace Nibble.Cli.Tests.Commands;
 
 /// <summary><c>nibble export --to onnx</c>, and <c>nibble verify --engine onnxruntime</c> in ONNX Runtime itself.</summary>
@@ -86,6 +89,71 @@ public sealed class OnnxCommandTests : IDisposable
         Assert.InRange(run.Json.GetProperty("largestDifference").GetDouble(), 0, 1e-4);
         Assert.InRange(run.Json.GetProperty("ownLargestDifference").GetDouble(), 0, 1e-4);
         Assert.Equal(run.Json.GetProperty("greedyTokens").GetInt32(), run.Json.GetProperty("sameGreedyTokens").GetInt32());
+    }
+
+    [Theory]
+    [InlineData("w8a8-static", "2000")]
+    [InlineData("w8a8", "2000")]
+    [InlineData("w4a8-g8", "0")]
+    public async Task Verify_decides_ties_between_codes_as_the_file_does(string recipe, string inlineMegabytes)
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
+        await CommandRun.Succeeds("export", folder.At("quantized"), "--to", "onnx", "-o", folder.At("file.onnx"), "--inline-megabytes", inlineMegabytes);
+        var run = await Verify(folder.At("quantized"), "--file", folder.At("file.onnx"), "--json");
+
+        var ties = run.Json.GetProperty("ties");
+        Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
+        Assert.Equal(3 * 32 * ((6 * 16) + 40), ties.GetProperty("codes").GetInt64());
+        Assert.Equal(0, ties.GetProperty("mismatches").GetInt64());
+        Assert.InRange(ties.GetProperty("largestDifference").GetDouble(), 0, 1e-4);
+        Assert.True(ties.GetProperty("sameLogits").GetBoolean());
+        Assert.Contains("of a step beside the tie (0.01 allowed); decided as there, 0 codes differ, and logits by ", (await Verify(folder.At("quantized"), "--file", folder.At("file.onnx"))).Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("w8a8-static", "a fixed scale of the input, by a thousandth")]
+    [InlineData("w8a8", "the weights' scales, to the next of float16")]
+    [InlineData("w4a8-g8", "one code of the weights, by one")]
+    public async Task Verify_finds_what_a_layer_of_the_file_has_otherwise(string recipe, string what)
+    {
+        const string Layer = "model.layers.0.self_attn.v_proj";
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
+        var quantized = QuantizedModelFile.Load(folder.At("quantized"));
+        QuantizedModelFile.Save(quantized with { Layers = [.. quantized.Layers.Select(layer => layer.Name == Layer ? Altered(layer) : layer)] }, folder.At("altered"));
+        await CommandRun.Succeeds("export", folder.At("altered"), "--to", "onnx", "-o", folder.At("altered.onnx"));
+
+        var run = await Verify(folder.At("quantized"), "--file", folder.At("altered.onnx"), "--json");
+        double Number(string name) => run.Json.GetProperty(name).GetDouble();
+        Assert.Equal("differs", run.Json.GetProperty("verdict").GetString());
+        Assert.InRange(run.Json.GetProperty("ties").GetProperty("mismatches").GetInt64(), 1, long.MaxValue);
+        Assert.Equal(what[0] == 'a' ? Layer : "model.layers.0.self_attn.o_proj", run.Json.GetProperty("ties").GetProperty("firstMismatch").GetString());
+
+        // Perplexities alone would be within the tolerance.
+        Assert.InRange(Number("enginePerplexity") / Number("simulatedPerplexity"), 0.995, 1.005);
+
+        QuantizedLayer Altered(QuantizedLayer layer)
+        {
+            var (weight, input) = (layer.Weight, layer.Input!);
+            QuantizedTensor With(sbyte[] codes, float[] scales) => new(weight.Rows, weight.Columns, weight.Scheme, codes, scales, weight.ZeroPoints, weight.GroupIndex);
+            return what[0] switch
+            {
+                'a' => layer with { Input = input with { Static = new QuantizationParameters(input.Static!.Value.Scale * 1.001f, input.Static.Value.ZeroPoint) } },
+                't' => layer with { Weight = With(weight.Codes, [.. weight.Scales.Select(scale => (float)Half.BitIncrement((Half)scale))]) },
+                _ => layer with { Weight = With([(sbyte)(weight.Codes[0] > 0 ? weight.Codes[0] - 1 : weight.Codes[0] + 1), .. weight.Codes[1..]], weight.Scales) },
+            };
+        }
+    }
+
+    [Fact]
+    public async Task Verify_finds_every_code_missing_in_a_file_with_float_inputs()
+    {
+        await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a8", "--output", folder.At("quantized"));
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("float.onnx"));
+        var run = await Verify(folder.At("quantized"), "--file", folder.At("float.onnx"), "--json");
+
+        var ties = run.Json.GetProperty("ties");
+        Assert.Equal("differs", run.Json.GetProperty("verdict").GetString());
+        Assert.Equal(ties.GetProperty("codes").GetInt64(), ties.GetProperty("mismatches").GetInt64());
     }
 
     [Fact]

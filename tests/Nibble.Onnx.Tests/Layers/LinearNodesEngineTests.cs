@@ -1,6 +1,7 @@
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Artifacts;
 using Nibble.Numerics;
+using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Layers;
 using Nibble.Recipes;
@@ -44,7 +45,9 @@ public sealed class LinearNodesEngineTests
         {
             var random = new Random(seed);
             var layer = new QuantizedLayer("layer", Weight(scheme, rows, columns, scattered && scheme.Granularity is PerGroup, random), input);
-            RequireEqual(layer, Values(random, Tokens * columns));
+            var x = Values(random, Tokens * columns);
+            RequireEqual(layer, x);
+            RequireCodes(layer, x);
         },
         iter: 200,
         threads: 1);
@@ -110,9 +113,56 @@ public sealed class LinearNodesEngineTests
         }
     }
 
+    /// <summary>A probe finds the codes of the specification, in the order of the input, and changes nothing.</summary>
+    private static void RequireCodes(QuantizedLayer layer, float[] x)
+    {
+        using var folder = new TemporaryFolder();
+        var path = Write(layer, folder);
+        using var plain = OnnxRuntimeSession.Open(path, threads: 1);
+        var (probed, probe) = OnnxRuntimeSession.OpenProbed(path, threads: 1);
+        using (probed)
+        {
+            var expected = Run(plain, x, ["y"], results => results[0].GetTensorDataAsSpan<float>().ToArray());
+            var (found, inputs) = Run(probed, x, ["y", .. probe.Outputs], results => (results[0].GetTensorDataAsSpan<float>().ToArray(), probe.Read(results.Skip(1))));
+            Assert.Equal(expected, found);
+            Assert.Equal(layer.Input is null ? [] : [layer.Name], inputs.Keys);
+            if (layer.Input is { } input)
+            {
+                var codes = inputs[layer.Name];
+                for (var i = 0; i < x.Length; i++)
+                {
+                    var token = i / layer.Weight.Columns;
+                    var row = x.AsSpan(token * layer.Weight.Columns, layer.Weight.Columns).ToArray();
+                    var parameters = input.Static ?? QuantizationParameters.FromRange(new ValueRange(row.Min(), row.Max()), input.Scheme);
+                    Assert.Equal(parameters.Scale, codes.Scales[codes.Scales.Length == 1 ? 0 : token]);
+                    Assert.Equal(parameters.ZeroPoint, codes.ZeroPoints[codes.ZeroPoints.Length == 1 ? 0 : token]);
+                    Assert.Equal(ScalarQuantizer.Quantize(x[i], parameters, input.Scheme.Codes), codes.Codes[i]);
+                }
+            }
+        }
+    }
+
     private static float[] Run(QuantizedLayer layer, float[] x)
     {
         using var folder = new TemporaryFolder();
+
+        // Default options: a file has to be right without settings of ours.
+        using var options = new SessionOptions { IntraOpNumThreads = 1 };
+        using var session = new InferenceSession(Write(layer, folder), options);
+        return Run(session, x, ["y"], results => results[0].GetTensorDataAsSpan<float>().ToArray());
+    }
+
+    private static T Run<T>(InferenceSession session, float[] x, string[] outputs, Func<IReadOnlyList<OrtValue>, T> read)
+    {
+        using var value = OrtValue.CreateTensorValueFromMemory(x, [Tokens, x.Length / Tokens]);
+        using var run = new RunOptions();
+        using var results = session.Run(run, new Dictionary<string, OrtValue> { ["x"] = value }, outputs);
+        return read([.. results]);
+    }
+
+    /// <summary>Writes a graph of one layer.</summary>
+    private static string Write(QuantizedLayer layer, TemporaryFolder folder)
+    {
         QuantizedModelFile.Save(
             new QuantizedModel("{}", [layer], [], new Recipe("test", []), new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty),
             folder.File("artifact"));
@@ -121,14 +171,7 @@ public sealed class LinearNodesEngineTests
         var input = graph.Input("x", OnnxType.Float32, Tokens, layer.Weight.Columns);
         graph.Output(new LinearNodes(graph, tensors).Apply(input, layer.Name, layer.Weight.Rows, layer.Weight.Columns, bias: false), "y", OnnxType.Float32, Tokens, layer.Weight.Rows);
         OnnxWriter.Write(folder.File("layer.onnx"), graph.Build("layer", []), graph.Initializers);
-
-        // Default options: a file has to be right without settings of ours.
-        using var options = new SessionOptions { IntraOpNumThreads = 1 };
-        using var session = new InferenceSession(folder.File("layer.onnx"), options);
-        using var value = OrtValue.CreateTensorValueFromMemory(x, [Tokens, layer.Weight.Columns]);
-        using var run = new RunOptions();
-        using var results = session.Run(run, new Dictionary<string, OrtValue> { ["x"] = value }, ["y"]);
-        return results[0].GetTensorDataAsSpan<float>().ToArray();
+        return folder.File("layer.onnx");
     }
 
     internal static QuantizedTensor Weight(QuantizationScheme scheme, int rows, int columns, bool scattered, Random random)
