@@ -1,7 +1,7 @@
 namespace Nibble;
 
 /// <summary>A native library that the work needs is missing on this machine, or does not load.</summary>
-public class NativeLibraryException : NibbleException
+public sealed class NativeLibraryException : NibbleException
 {
     /// <inheritdoc/>
     public NativeLibraryException()

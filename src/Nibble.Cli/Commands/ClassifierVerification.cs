@@ -17,13 +17,11 @@ namespace Nibble.Cli.Commands;
 /// <param name="Threads">Threads of the engine.</param>
 internal sealed record ClassifierVerification(string Data, string Path, int? Length, int? Texts, double Tolerance, double? LogitTolerance, int Threads)
 {
-    private const int UsualLength = 128;
-
     /// <summary>Compares, and writes what came out.</summary>
     /// <returns>The exit code.</returns>
     public int Run(CommandHost host, LoadedClassifier model, double usualLogitTolerance, bool json)
     {
-        var data = ClassificationData.Read(Data, model, Length ?? UsualLength);
+        var data = ClassificationData.Read(Data, model, Length ?? ClassificationData.UsualLength);
         using var engine = OnnxRuntimeClassifier.Open(Path, Threads);
         using var ties = ClassifierTies.Open(model, Path, Threads);
         var difference = host.WithProgress(progress => ClassifierComparison.Run(model, engine, ties, data, Texts, progress, host.Cancellation));

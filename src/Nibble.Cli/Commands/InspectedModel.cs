@@ -38,9 +38,8 @@ internal sealed record InspectedModel(
 
         var classifier = LoadedClassifier.Open(folder);
         using var checkpoint = Checkpoint.Open(folder);
-        var linears = classifier.Model.named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
         var storedAs = checkpoint.TensorNames.ToDictionary(name => name, name => checkpoint.Entry(name).ElementType);
-        return new InspectedModel(classifier.Name, classifier.Model.Config.ModelType, classifier.Model.ParameterCount, checkpoint.TensorBytes, [.. linears], storedAs, classifier.Quantized, classifier);
+        return new InspectedModel(classifier.Name, classifier.Model.Config.ModelType, classifier.Model.ParameterCount, checkpoint.TensorBytes, classifier.Model.Linears, storedAs, classifier.Quantized, classifier);
     }
 
     /// <inheritdoc/>

@@ -56,7 +56,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no decoder.</exception>
-    /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
+    /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static OnnxRuntimeDecoder Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
 
     /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>

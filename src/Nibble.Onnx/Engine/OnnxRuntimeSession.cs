@@ -2,27 +2,6 @@ using Microsoft.ML.OnnxRuntime;
 
 namespace Nibble.Onnx.Engine;
 
-/// <summary>ONNX Runtime's native library cannot be loaded on this machine.</summary>
-public sealed class OnnxRuntimeNotLoadableException : NativeLibraryException
-{
-    /// <inheritdoc/>
-    public OnnxRuntimeNotLoadableException()
-    {
-    }
-
-    /// <inheritdoc/>
-    public OnnxRuntimeNotLoadableException(string message)
-        : base(message)
-    {
-    }
-
-    /// <inheritdoc/>
-    public OnnxRuntimeNotLoadableException(string message, Exception innerException)
-        : base(message, innerException)
-    {
-    }
-}
-
 /// <summary>Loads files into ONNX Runtime on the processor.</summary>
 internal static class OnnxRuntimeSession
 {
@@ -30,7 +9,7 @@ internal static class OnnxRuntimeSession
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
     /// <param name="threads">Threads of a node.</param>
     /// <exception cref="NibbleException">The file is missing, or ONNX Runtime refuses it.</exception>
-    /// <exception cref="OnnxRuntimeNotLoadableException">ONNX Runtime itself cannot be loaded.</exception>
+    /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static InferenceSession Open(string path, int threads) => Open(path, threads, settings => new InferenceSession(path, settings));
 
     /// <summary>Loads a file with the codes of its layers' inputs as further outputs.</summary>
@@ -81,7 +60,7 @@ internal static class OnnxRuntimeSession
         catch (Exception exception) when (exception is TypeInitializationException or DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
         {
             var cause = exception is TypeInitializationException { InnerException: { } inner } ? inner : exception;
-            throw new OnnxRuntimeNotLoadableException($"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Applications reference the package Microsoft.ML.OnnxRuntime, which brings it.", exception);
+            throw new NativeLibraryException($"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Applications reference the package Microsoft.ML.OnnxRuntime, which brings it.", exception);
         }
     }
 }

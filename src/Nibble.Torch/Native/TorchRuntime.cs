@@ -7,27 +7,6 @@ using TorchSharp;
 
 namespace Nibble.Torch.Native;
 
-/// <summary>libtorch or the library that binds it cannot be loaded on this machine.</summary>
-public sealed class TorchNotLoadableException : NativeLibraryException
-{
-    /// <inheritdoc/>
-    public TorchNotLoadableException()
-    {
-    }
-
-    /// <inheritdoc/>
-    public TorchNotLoadableException(string message)
-        : base(message)
-    {
-    }
-
-    /// <inheritdoc/>
-    public TorchNotLoadableException(string message, Exception innerException)
-        : base(message, innerException)
-    {
-    }
-}
-
 /// <summary>Loads libtorch, also on systems whose libstdc++ is older than the one TorchSharp was built for.</summary>
 public static class TorchRuntime
 {
@@ -40,7 +19,7 @@ public static class TorchRuntime
     /// which that one reference is rewritten is kept in the user's application data folder, under a name made of the original's
     /// hash, and loaded instead. Elsewhere nothing is written.
     /// </remarks>
-    /// <exception cref="TorchNotLoadableException">The native libraries are missing or do not load.</exception>
+    /// <exception cref="NativeLibraryException">The native libraries are missing or do not load.</exception>
     public static void EnsureLoaded() => _ = Loaded.Value;
 
     /// <summary>The device of a name, if this machine has it.</summary>
@@ -82,9 +61,9 @@ public static class TorchRuntime
             torch.InitializeDeviceType(DeviceType.CPU);
             return true;
         }
-        catch (Exception e) when (e is not TorchNotLoadableException)
+        catch (Exception e) when (e is not NativeLibraryException)
         {
-            throw new TorchNotLoadableException(
+            throw new NativeLibraryException(
                 $"libtorch could not be loaded on {RuntimeInformation.OSDescription} ({RuntimeInformation.RuntimeIdentifier}): {e.GetBaseException().Message} "
                 + "Reference TorchSharp-cpu (or a CUDA package of the same version) from the application, on linux-x64, win-x64 or osx-arm64.",
                 e);
@@ -121,7 +100,7 @@ public static class TorchRuntime
         var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.Create);
         return data.Length > 0
             ? Path.Combine(data, "nibble", "native")
-            : throw new TorchNotLoadableException("A rewritten copy of TorchSharp's native library must be kept in the user's application data folder, and this user has none: set HOME or XDG_DATA_HOME to a writable folder.");
+            : throw new NativeLibraryException("A rewritten copy of TorchSharp's native library must be kept in the user's application data folder, and this user has none: set HOME or XDG_DATA_HOME to a writable folder.");
     }
 
     /// <summary>The path of the rewritten copy of a library, written if it is not there yet; the library itself where it needs none.</summary>

@@ -227,15 +227,17 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("gguf:q8_0", false)]
-    [InlineData("gguf:q5_1", false)]
-    [InlineData("gguf:q5_0", false)]
-    [InlineData("gguf:q4_1", false)]
-    [InlineData("gguf:q4_0", false)]
-    [InlineData("gguf:tq2_0", false)]
-    [InlineData("gguf:q4_0", true)]
-    [InlineData("gguf:tq2_0", true)]
-    public async Task What_was_quantized_or_trained_for_a_target_is_in_its_blocks_and_runs_the_same(string target, bool train)
+    [InlineData("gguf:q8_0", false, 64)]
+    [InlineData("gguf:q5_1", false, 0)]
+    [InlineData("gguf:q5_0", false, 0)]
+    [InlineData("gguf:q4_1", false, 0)]
+    [InlineData("gguf:q4_0", false, 0)]
+    [InlineData("gguf:tq2_0", false, 0)]
+    [InlineData("gguf:q8_0", true, 64)]
+    [InlineData("gguf:q4_1", true, 0)]
+    [InlineData("gguf:q4_0", true, 0)]
+    [InlineData("gguf:tq2_0", true, 0)]
+    public async Task What_was_quantized_or_trained_for_a_target_is_in_its_blocks_and_runs_the_same(string target, bool train, int greedy)
     {
         string[] training = train ? ["--data", BuiltInModel.TrainingText, "--steps", "2"] : [];
         await CommandRun.Succeeds([train ? "qat" : "ptq", BuiltInModel.Folder, "--target", target, "--output", folder.At("quantized"), "--threads", "1", .. training]);
@@ -245,6 +247,7 @@ public sealed class ExportCommandTests : IDisposable
         LlamaCpp.RequireFolder();
         var verified = await CommandRun.Succeeds("verify", folder.At("quantized"), "--file", folder.At("model.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
         Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
+        Assert.InRange(verified.Json.GetProperty("sameGreedyTokens").GetInt32(), greedy, 64);
     }
 
     [Fact]
