@@ -21,6 +21,12 @@ internal static unsafe class LlamaCppQuantize
         var failure = ((delegate* unmanaged<nint, nint, Parameters*, uint>)NativeLibrary.GetExport(llama, "llama_model_quantize"))(
             Marshal.StringToCoTaskMemUTF8(arguments[1]), Marshal.StringToCoTaskMemUTF8(arguments[2]), &parameters);
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+        if (failure != 0)
+        {
+            Console.WriteLine($"llama.cpp fails with code {failure}");
+            return;
+        }
+
         using (var written = File.OpenHandle(arguments[2], FileMode.Open, FileAccess.ReadWrite))
         {
             RandomAccess.FlushToDisk(written);
@@ -28,9 +34,7 @@ internal static unsafe class LlamaCppQuantize
 
         var flushed = Stopwatch.GetElapsedTime(started).TotalSeconds;
         using var process = Process.GetCurrentProcess();
-        Console.WriteLine(failure == 0
-            ? string.Create(CultureInfo.InvariantCulture, $"{flushed:F2} s ({seconds:F2} s without the flush), at most {process.PeakWorkingSet64 >> 20} MiB")
-            : $"llama.cpp fails with code {failure}");
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{flushed:F2} s ({seconds:F2} s without the flush), at most {process.PeakWorkingSet64 >> 20} MiB"));
     }
 
     /// <summary>Means of squares in memory that is never given back; the last entry has no name.</summary>

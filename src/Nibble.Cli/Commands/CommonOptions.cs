@@ -60,6 +60,19 @@ internal static class CommonOptions
         return target.Apply(given, LlamaCheckpoint.LinearLayers(checkpoint.Config));
     }
 
+    /// <summary>Refuses options that mean nothing for a classifier.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="folder">The classifier's folder.</param>
+    /// <param name="options">The options that are for decoders.</param>
+    /// <exception cref="NibbleException">One of them is given.</exception>
+    public static void RefuseForClassifier(ParseResult parsed, string folder, params Option[] options)
+    {
+        if (options.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } foreign)
+        {
+            throw new NibbleException($"{folder}: {foreign.Name} is for decoders, and this is a classifier; leave it out");
+        }
+    }
+
     public static Option<string> Output() => new("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON document on stdout instead of text." };

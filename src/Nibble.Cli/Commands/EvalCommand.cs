@@ -63,12 +63,7 @@ internal static class EvalCommand
 
             int Classify(string folder)
             {
-                Option[] ofDecoders = [windows, reference];
-                if (ofDecoders.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } foreign)
-                {
-                    throw new NibbleException($"{folder}: {foreign.Name} is for decoders, and this is a classifier; leave it out");
-                }
-
+                CommonOptions.RefuseForClassifier(parsed, folder, windows, reference);
                 using var classifier = LoadedClassifier.Open(folder);
                 var texts = ClassificationData.Read(parsed.GetValue(data)!, classifier, parsed.GetValue(context) ?? ClassificationData.UsualLength);
                 var result = host.WithProgress(progress => ClassificationEvaluator.Evaluate(classifier.Model, texts, progress, host.Cancellation));

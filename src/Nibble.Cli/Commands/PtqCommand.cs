@@ -39,7 +39,6 @@ internal static class PtqCommand
             model, recipe, target, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };
         CommonOptions.RequireRecipeOrTarget(command, recipe, target);
-        Option[] ofDecoders = [target, memory, restart, dryRun, device];
         command.SetAction(parsed =>
         {
             var started = Stopwatch.GetTimestamp();
@@ -50,9 +49,9 @@ internal static class PtqCommand
             TorchRuntime.Device(parsed.GetValue(device)!);
             var source = parsed.GetValue(model)!;
             var isClassifier = LoadedClassifier.IsEncoderFolder(source);
-            if (isClassifier && ofDecoders.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } foreign)
+            if (isClassifier)
             {
-                throw new NibbleException($"{source}: {foreign.Name} is for decoders, and this is a classifier; leave it out");
+                CommonOptions.RefuseForClassifier(parsed, source, target, memory, restart, dryRun, device);
             }
 
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);

@@ -75,11 +75,8 @@ internal static class AffineSearch
         for (var group = 0; group < groups; group++)
         {
             Write(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, chosen[group] * best.Scale, chosen[groups + group] * best.Minimum, ref squares, ref products);
-            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
-            {
-                scales[(SubBlocks.Lanes * group) + lane] = (byte)chosen[group][lane];
-                minimums[(SubBlocks.Lanes * group) + lane] = (byte)chosen[groups + group][lane];
-            }
+            SubBlocks.Narrow(chosen[group]).AsByte().CopyTo(scales[(SubBlocks.Lanes * group)..]);
+            SubBlocks.Narrow(chosen[groups + group]).AsByte().CopyTo(minimums[(SubBlocks.Lanes * group)..]);
         }
 
         SubBlocks.Join(x, grid.Length, codes);

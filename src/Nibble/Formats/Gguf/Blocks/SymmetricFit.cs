@@ -52,8 +52,16 @@ internal static class SymmetricFit
             }
         }
 
+        // Once more around the best of them.
         var again = SubBlocks.Reciprocal(scale);
-        Try(values, weights, again, again, zero, weighted, limited: true, ref gain, ref scale);
+        var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));
+        var (products, squares) = (Lane.Zero, Lane.Zero);
+        for (var i = 0; i < values.Length; i++)
+        {
+            Add(values[i], weighted ? weights[i] : Lane.One, again, first, last, weighted, limited: true, ref products, ref squares);
+        }
+
+        Take(products, squares, ref gain, ref scale);
         return scale;
     }
 
@@ -67,19 +75,23 @@ internal static class SymmetricFit
         var (otherProducts, otherSquares) = (Lane.Zero, Lane.Zero);
         for (var i = 0; i < values.Length; i++)
         {
-            var value = values[i];
-            var code = limited ? SubBlocks.Code(value, inverse, first, last) : Vector256.Round(value * inverse);
-            var product = weighted ? code * weights[i] : code;
-            products = Vector256.FusedMultiplyAdd(product, value, products);
-            squares = Vector256.FusedMultiplyAdd(product, code, squares);
-            code = limited ? SubBlocks.Code(value, other, first, last) : Vector256.Round(value * other);
-            product = weighted ? code * weights[i] : code;
-            otherProducts = Vector256.FusedMultiplyAdd(product, value, otherProducts);
-            otherSquares = Vector256.FusedMultiplyAdd(product, code, otherSquares);
+            var (value, weight) = (values[i], weighted ? weights[i] : Lane.One);
+            Add(value, weight, inverse, first, last, weighted, limited, ref products, ref squares);
+            Add(value, weight, other, first, last, weighted, limited, ref otherProducts, ref otherSquares);
         }
 
         Take(products, squares, ref gain, ref scale);
         Take(otherProducts, otherSquares, ref gain, ref scale);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add(
+        Lane value, Lane weight, Lane inverse, Lane first, Lane last, [ConstantExpected] bool weighted, [ConstantExpected] bool limited, ref Lane products, ref Lane squares)
+    {
+        var code = limited ? SubBlocks.Code(value, inverse, first, last) : Vector256.Round(value * inverse);
+        var product = weighted ? code * weight : code;
+        products = Vector256.FusedMultiplyAdd(product, value, products);
+        squares = Vector256.FusedMultiplyAdd(product, code, squares);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
