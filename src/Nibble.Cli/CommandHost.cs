@@ -40,6 +40,35 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     /// <summary>Tells the user on stderr what does not stop the work, or why it stopped.</summary>
     public void Warn(string message) => error.WriteLine($"nibble: {message}");
 
+    /// <summary>Whether failures are told on stdout in JSON too, since the result would be.</summary>
+    public bool FailsInJson { get; set; }
+
+    /// <summary>Tells why the command failed.</summary>
+    /// <param name="failures">What is wrong, all of one exit code.</param>
+    /// <param name="hint">Where to read on; null for nothing.</param>
+    /// <returns>The exit code.</returns>
+    public int Fail(IReadOnlyList<Failure> failures, string? hint = null)
+    {
+        foreach (var failure in failures)
+        {
+            Warn(failure.Message);
+        }
+
+        if (hint is not null)
+        {
+            error.WriteLine(hint);
+        }
+
+        if (FailsInJson)
+        {
+            WriteJson(
+                new ErrorDocument(ErrorDocument.CurrentSchema, failures[0].Kind, failures[0].ExitCode, string.Join('\n', failures.Select(failure => failure.Message))),
+                CliJson.Default.ErrorDocument);
+        }
+
+        return failures[0].ExitCode;
+    }
+
     /// <summary>Runs work while its progress is shown on stderr.</summary>
     public T WithProgress<T>(Func<IProgressLine, T> work) => ProgressDisplay.Run(error, work);
 

@@ -2,13 +2,15 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
-using Nibble.Planning;
+using Nibble.Recipes;
 
 namespace Nibble.Cli;
 
 /// <summary>The command line: parses, runs one command, and turns failures into messages and exit codes.</summary>
 internal static class NibbleProgram
 {
+    private const string JsonOption = "--json";
+
     /// <summary>How command lines are read: an argument that starts with @ is itself, not a file of arguments.</summary>
     private static readonly ParserConfiguration Parsing = new() { ResponseFileTokenReplacer = null };
 
@@ -16,16 +18,10 @@ internal static class NibbleProgram
     {
         using var host = new CommandHost(output, error);
         var parsed = CreateRoot(host).Parse(args.Length == 0 ? ["--help"] : args, Parsing);
+        host.FailsInJson = parsed.Tokens.Any(token => token.Value == JsonOption);
         if (parsed.Errors.Count > 0)
         {
-            foreach (var problem in parsed.Errors)
-            {
-                await error.WriteLineAsync($"nibble: {problem.Message}").ConfigureAwait(false);
-            }
-
-            var command = parsed.CommandResult.Command;
-            await error.WriteLineAsync($"Try 'nibble {(command.Parents.Any() ? $"{command.Name} " : string.Empty)}--help'.").ConfigureAwait(false);
-            return ExitCode.Usage;
+            return host.Fail([.. Problems(parsed).Select(Failure.Usage)], Hint(parsed));
         }
 
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.Cancel);
@@ -40,31 +36,30 @@ internal static class NibbleProgram
                 ProcessTerminationTimeout = null,
             }).ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
+        catch (Exception exception)
         {
-            await error.WriteLineAsync("nibble: cancelled; nothing was written").ConfigureAwait(false);
-            return ExitCode.Cancelled;
+            return host.Fail([Failure.Of(exception)], exception is UsageException ? Hint(parsed) : null);
         }
-        catch (NativeLibraryException e)
-        {
-            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
-            return ExitCode.NativeLibrary;
-        }
-        catch (NoSolutionException e)
-        {
-            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
-            return ExitCode.NoSolution;
-        }
-        catch (Exception e) when (e is NibbleException or IOException or UnauthorizedAccessException)
-        {
-            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
-            return ExitCode.BadInput;
-        }
-        catch (Exception e)
-        {
-            await error.WriteLineAsync($"nibble: internal error; please report it with the lines below\n{e}").ConfigureAwait(false);
-            return ExitCode.InternalError;
-        }
+    }
+
+    /// <summary>Where to read how the command is used.</summary>
+    private static string Hint(ParseResult parsed)
+    {
+        var command = parsed.CommandResult.Command;
+        return $"Try 'nibble {(command.Parents.Any() ? $"{command.Name} " : string.Empty)}--help'.";
+    }
+
+    /// <summary>What is wrong with a command line, with a guess what an unknown word was meant to be.</summary>
+    private static IEnumerable<string> Problems(ParseResult parsed)
+    {
+        var command = parsed.CommandResult.Command;
+        string[] known = [.. command.Subcommands.Select(known => known.Name), .. command.Options.SelectMany(known => (string[])[known.Name, .. known.Aliases])];
+
+        // Where the command itself is unknown, nothing can be said of the words behind it.
+        return parsed.UnmatchedTokens is [var first, ..] && command.Subcommands.Count > 0
+            ? [$"There is no command '{first}'.{Suggestion.For(first, known)}"]
+            : parsed.Errors.Select(problem => problem.Message
+                + (parsed.UnmatchedTokens.FirstOrDefault(word => problem.Message.Contains($"'{word}'", StringComparison.Ordinal)) is { } word ? Suggestion.For(word, known) : string.Empty));
     }
 
     /// <summary>The command <c>nibble</c> with all its subcommands.</summary>

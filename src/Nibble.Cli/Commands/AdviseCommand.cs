@@ -93,7 +93,7 @@ internal static class AdviseCommand
         var steps = parsed.GetValue(options.Steps);
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
             .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize) ?? 32, engine))
-            .Concat((parsed.GetValue(options.Recipes) ?? []).Select(Candidate.Load))
+            .Concat((parsed.GetValue(options.Recipes) ?? []).Select(name => UsageException.Of(() => Candidate.Load(name))))
             .Select(candidate => candidate with { Recipe = candidate.Recipe with { Qat = candidate.Recipe.Qat with { Steps = steps ?? candidate.Recipe.Qat.Steps } } })
             .ToList();
         var loss = parsed.GetValue(options.MaxLoss);

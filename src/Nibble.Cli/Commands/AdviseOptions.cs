@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
@@ -30,29 +29,29 @@ internal sealed class AdviseOptions
 
     public Option<int?> Steps { get; } = CommonOptions.Steps("the recipe's number");
 
-    public Option<double?> Minutes { get; } = new Option<double?>("--minutes") { Description = "Minutes that making the model may take; any when not given." }.Within(value => value > 0, "above 0");
+    public Option<double?> Minutes { get; } = NumberOptions.Number("--minutes", value => value > 0, "above 0", "Minutes that making the model may take; any when not given.");
 
-    public Option<double?> Memory { get; } = new Option<double?>("--memory") { Description = "Megabytes of memory that making it may take; any when not given." }.Within(value => value > 0, "above 0");
+    public Option<double?> Memory { get; } = NumberOptions.Number("--memory", value => value > 0, "above 0", "Megabytes of memory that making it may take; any when not given.");
 
     public Option<double?> MaxLoss { get; } = new("--max-loss") { Description = "The most that may be lost against float: a share of the perplexity such as 2%, or nats such as 0.02.", CustomParser = ParseLoss };
 
     public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "The text may be calibrated on, not trained on." };
 
-    public Option<int?> CalibrationTokens { get; } = CommonOptions.AtLeast("--calibration-tokens", 0, "Tokens of the text to calibrate on at most; what recipes take when not given.");
+    public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast("--calibration-tokens", 0, "Tokens of the text to calibrate on at most; what recipes take when not given.");
 
     public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
 
-    public Option<double?> ProbeMinutes { get; } = new Option<double?>("--probe-minutes") { Description = "Minutes that the probe takes at most; 2 when not given." }.Within(value => value > 0, "above 0");
+    public Option<double?> ProbeMinutes { get; } = NumberOptions.Number("--probe-minutes", value => value > 0, "above 0", "Minutes that the probe takes at most; 2 when not given.");
 
     public Option<int?> Context { get; } = CommonOptions.Context();
 
-    public Option<int?> Windows { get; } = CommonOptions.AtLeast("--windows", 2, "Held-out windows at most; 40 when not given.");
+    public Option<int?> Windows { get; } = NumberOptions.AtLeast("--windows", 2, "Held-out windows at most; 40 when not given.");
 
     public Option<string?> CostOf { get; } = new("--cost-of") { Description = $"Instead of advice, the cost of each road for models of these sizes, from {string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, with commas between them." };
 
-    public Option<double?> Flops { get; } = new Option<double?>("--flops") { Description = "With --cost-of: TFLOP/s of the machine; this one's, measured, when not given." }.Within(value => value > 0, "above 0");
+    public Option<double?> Flops { get; } = NumberOptions.Number("--flops", value => value > 0, "above 0", "With --cost-of: TFLOP/s of the machine; this one's, measured, when not given.");
 
-    public Option<double?> Bandwidth { get; } = new Option<double?>("--bandwidth") { Description = "With --cost-of: GB/s of its memory; this one's, measured, when not given." }.Within(value => value > 0, "above 0");
+    public Option<double?> Bandwidth { get; } = NumberOptions.Number("--bandwidth", value => value > 0, "above 0", "With --cost-of: GB/s of its memory; this one's, measured, when not given.");
 
     public Option<string?> Output { get; } = new("--output", "-o") { Description = "A new folder for report.html and advise.json." };
 
@@ -72,6 +71,23 @@ internal sealed class AdviseOptions
 
         command.Validators.Add(result =>
         {
+            var costs = result.GetResult(CostOf) is { Implicit: false };
+            Option[] idle = costs
+                ? [Data, EvalData, Activations, GroupSize, Recipes, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, Output, Seed]
+                : [Flops, Bandwidth];
+            foreach (var option in idle.Where(option => result.GetResult(option) is { Implicit: false }))
+            {
+                result.AddError($"{option.Name} has no effect {(costs ? "with" : "without")} {CostOf.Name}; leave it out.");
+            }
+
+            if (!costs && result.GetResult(Data) is null)
+            {
+                foreach (var option in ((Option[])[NoTrainingData, CalibrationTokens]).Where(option => result.GetResult(option) is { Implicit: false }))
+                {
+                    result.AddError($"{option.Name} has no effect without {Data.Name}; leave it out.");
+                }
+            }
+
             if (result.GetValue(CostOf) is { } sizes)
             {
                 if (sizes.Split(',').FirstOrDefault(size => ModelShape.Known.All(shape => shape.Name != size)) is { } unknown)
@@ -130,12 +146,13 @@ internal sealed class AdviseOptions
     {
         var word = result.Tokens[0].Value;
         var percent = word.EndsWith('%');
-        if (double.TryParse(percent ? word[..^1] : word, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value > 0 && double.IsFinite(value))
+        var number = percent ? word[..^1] : word;
+        if (NumberText.TryParse(number, out double value) && value > 0)
         {
             return percent ? Math.Log(1 + (value / 100)) : value;
         }
 
-        result.AddError($"--max-loss is {word}, expected a share such as 2% or nats such as 0.02, above 0.");
+        result.AddError($"--max-loss is {word}, expected a share such as 2% or nats such as 0.02, above 0{(NumberText.DecimalHint(number) is { Length: > 0 } hint ? hint + (percent ? "%" : "") : "")}.");
         return null;
     }
 }

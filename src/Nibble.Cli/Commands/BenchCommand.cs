@@ -18,11 +18,11 @@ internal static class BenchCommand
     {
         var file = new Argument<string>("FILE") { Description = "An exported file: a GGUF file, which llama.cpp runs, or an ONNX file or its folder, which ONNX Runtime runs." };
         var against = new Option<string?>("--against") { Description = "The float model's exported file, to say how many times faster or slower FILE is." };
-        var prompt = CommonOptions.AtLeast("--prompt-tokens", 1, $"Tokens of the prompt, computed at once; {UsualPrompt} when not given.");
-        var tokens = CommonOptions.AtLeast("--tokens", 1, $"Tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
-        var repeats = CommonOptions.AtLeast("--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
+        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"Tokens of the prompt, computed at once; {UsualPrompt} when not given.");
+        var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
+        var repeats = NumberOptions.AtLeast("--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
         var libraries = EngineOptions.LibrariesFolder();
-        var threads = CommonOptions.AtLeast("--threads", 1, "Threads of the engine; all cores when not given.");
+        var threads = NumberOptions.AtLeast("--threads", 1, "Threads of the engine; all cores when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the figures to as well." };
         var json = CommonOptions.Json();
         var command = new Command("bench", "Measure an exported file in its engine: load time, memory, tokens a second of prompt and generation, and how many times float that is.")
@@ -34,6 +34,11 @@ internal static class BenchCommand
             var measured = ExportedFile.Require(parsed.GetValue(file)!);
             var compared = parsed.GetValue(against) is { } other ? ExportedFile.Require(other) : null;
             var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
+            if (folder.Length == 0)
+            {
+                CommonOptions.RefuseWithoutEffect(parsed, "it is for llama.cpp, and no GGUF file is measured", libraries);
+            }
+
             var options = new BenchOptions(
                 parsed.GetValue(prompt) ?? UsualPrompt, parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(repeats) ?? UsualRepeats, parsed.GetValue(threads) ?? Environment.ProcessorCount, folder);
             var document = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));

@@ -21,7 +21,7 @@ internal sealed record ClassifierVerification(string Data, string Path, int? Len
     /// <returns>The exit code.</returns>
     public int Run(CommandHost host, LoadedClassifier model, double usualLogitTolerance, bool json)
     {
-        var data = ClassificationData.Read(Data, model, Length ?? ClassificationData.UsualLength);
+        var data = ClassificationData.Read(Data, model, EvalCommand.TextLength(Length, model));
         using var engine = OnnxRuntimeClassifier.Open(Path, Threads);
         using var ties = ClassifierTies.Open(model, Path, Threads);
         var difference = host.WithProgress(progress => ClassifierComparison.Run(model, engine, ties, data, Texts, progress, host.Cancellation));

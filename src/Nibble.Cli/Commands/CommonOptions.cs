@@ -64,14 +64,49 @@ internal static class CommonOptions
     /// <param name="parsed">The command line.</param>
     /// <param name="folder">The classifier's folder.</param>
     /// <param name="options">The options that are for decoders.</param>
-    /// <exception cref="NibbleException">One of them is given.</exception>
-    public static void RefuseForClassifier(ParseResult parsed, string folder, params Option[] options)
+    /// <exception cref="UsageException">One of them is given.</exception>
+    public static void RefuseForClassifier(ParseResult parsed, string folder, params Option[] options) =>
+        RefuseWithoutEffect(parsed, $"it is for decoders, and {folder} is a classifier", options);
+
+    /// <summary>Says which options are ignored, where that depends on the recipe: one command line is repeated with several.</summary>
+    /// <param name="host">Where to say it.</param>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="reason">Why they have no effect.</param>
+    /// <param name="options">The options.</param>
+    public static void WarnWithoutEffect(CommandHost host, ParseResult parsed, string reason, params Option[] options)
     {
-        if (options.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } foreign)
+        if (options.Where(option => IsGiven(parsed, option)).Select(option => option.Name).ToList() is { Count: > 0 } idle)
         {
-            throw new NibbleException($"{folder}: {foreign.Name} is for decoders, and this is a classifier; leave it out");
+            host.Warn($"{string.Join(", ", idle)} {(idle.Count == 1 ? "has" : "have")} no effect: {reason}");
         }
     }
+
+    /// <summary>Refuses options that are ignored whatever the model and the recipe: whoever gives one expects that it does something.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="reason">Why they have no effect.</param>
+    /// <param name="options">The options.</param>
+    /// <exception cref="UsageException">One of them is given.</exception>
+    public static void RefuseWithoutEffect(ParseResult parsed, string reason, params Option[] options)
+    {
+        if (options.FirstOrDefault(option => IsGiven(parsed, option)) is { } idle)
+        {
+            throw new UsageException($"{idle.Name} has no effect here: {reason}; leave it out");
+        }
+    }
+
+    /// <summary>Whether an option stands on the command line.</summary>
+    public static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
+
+    /// <summary>The tokens of a sequence that are asked for, or some, or less where the model cannot take those.</summary>
+    /// <param name="name">The option's name.</param>
+    /// <param name="asked">Its value.</param>
+    /// <param name="byDefault">Tokens where it is not given.</param>
+    /// <param name="limit">The longest sequence that the model takes.</param>
+    /// <param name="model">What the model is called.</param>
+    /// <exception cref="UsageException">More are asked for than the model takes.</exception>
+    public static int SequenceLength(string name, int? asked, int byDefault, int limit, string model) => asked > limit
+        ? throw new UsageException($"{name} is {asked}, expected at most {limit}, the longest sequence that {model} takes")
+        : asked ?? Math.Min(byDefault, limit);
 
     public static Option<string> Output() => new("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
 
@@ -79,9 +114,9 @@ internal static class CommonOptions
 
     public static Option<bool> Restart() => new("--restart") { Description = "Throw away what an interrupted run has left, instead of going on with it." };
 
-    public static Option<long> Seed() => new("--seed") { Description = "Drives everything random.", DefaultValueFactory = _ => 1 };
+    public static Option<long> Seed() => NumberOptions.Whole("--seed", 1, "Drives everything random.");
 
-    public static Option<int?> Threads() => AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
+    public static Option<int?> Threads() => NumberOptions.AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
 
     public static Option<string> Device()
     {
@@ -96,13 +131,13 @@ internal static class CommonOptions
         return option;
     }
 
-    public static Option<int?> Steps(string otherwise) => AtLeast("--steps", 1, $"Optimizer steps of training; {otherwise} when not given.");
+    public static Option<int?> Steps(string otherwise) => NumberOptions.AtLeast("--steps", 1, $"Optimizer steps of training; {otherwise} when not given.");
 
-    public static Option<int?> Context() => AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
+    public static Option<int?> Context() => NumberOptions.AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
 
-    public static Option<int?> Windows() => AtLeast("--windows", 1, "Score only the first N windows.");
+    public static Option<int?> Windows() => NumberOptions.AtLeast("--windows", 1, "Score only the first N windows.");
 
-    public static Option<int?> GroupSize() => AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
+    public static Option<int?> GroupSize() => NumberOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
 
     public static Option<int> Activations()
     {
@@ -132,46 +167,5 @@ internal static class CommonOptions
     };
 
     /// <summary>Some widths, with commas between them.</summary>
-    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => WholeNumbers(name, 2, 8, "a width from 2 to 8", description, example, aliases);
-
-    /// <summary>Whole numbers within bounds, with commas between them, each once.</summary>
-    public static Option<int[]> WholeNumbers(string name, int least, int most, string expected, string description, string example, params string[] aliases) => new(name, aliases)
-    {
-        Description = description,
-        CustomParser = result =>
-        {
-            var widths = new List<int>();
-            foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
-            {
-                if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var width) || width < least || width > most || widths.Contains(width))
-                {
-                    result.AddError($"{name}: '{part}' is not {expected} that is named once; write for example {name} {example}.");
-                    return [];
-                }
-
-                widths.Add(width);
-            }
-
-            return [.. widths];
-        },
-    };
-
-    /// <summary>A whole number with a lower bound, checked when the command line is parsed.</summary>
-    public static Option<int?> AtLeast(string name, int minimum, string description) =>
-        new Option<int?>(name) { Description = description }.Within(value => value >= minimum, $"{minimum} or more");
-
-    /// <summary>Lets an option take only some numbers; a value that is no number is the parser's to refuse.</summary>
-    public static Option<T> Within<T>(this Option<T> option, Predicate<double> accepts, string expected)
-    {
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens.Count == 1
-                && double.TryParse(result.Tokens[0].Value, NumberStyles.Float | NumberStyles.AllowThousands, CultureInfo.InvariantCulture, out var value)
-                && !accepts(value))
-            {
-                result.AddError($"{option.Name} is {result.Tokens[0].Value}, expected {expected}.");
-            }
-        });
-        return option;
-    }
+    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => NumberOptions.Wholes(name, 2, 8, "a width from 2 to 8", description, example, aliases);
 }

@@ -35,7 +35,7 @@ internal static class CompareCommand
         };
         var steps = CommonOptions.Steps($"{BuiltInQat.Steps} for the built-in model and {new QatSettings().Steps} for others");
         var context = CommonOptions.Context();
-        var windows = CommonOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
+        var windows = NumberOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
         var prompt = new Option<string>("--prompt", "-p") { Description = "What every variant is asked to continue.", DefaultValueFactory = _ => DefaultPrompt };
         var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName}, {DocumentName}, {TableName} and every artifact; without it, only {ReportName} is written, here." };
         var seed = CommonOptions.Seed();
@@ -69,11 +69,11 @@ internal static class CompareCommand
                 recipes = recipes.ConvertAll(recipe => recipe with { Qat = BuiltInQat });
             }
 
-            var ptqRecipes = recipes.ConvertAll(recipe => RecipePresets.Parse($"{recipe.Name}-{parsed.GetValue(algorithms)}"));
+            var ptqRecipes = recipes.ConvertAll(recipe => UsageException.Of(() => RecipePresets.Parse($"{recipe.Name}-{parsed.GetValue(algorithms)}")));
             var mixed = (parsed.GetValue(hybrids) ?? []).Select(LoadHybrid).Select(recipe => recipe with { Qat = recipe.Qat with { Steps = parsed.GetValue(steps) ?? recipe.Qat.Steps } }).ToList();
             if (mixed.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
             {
-                throw new NibbleException($"--hybrids: two recipes have the name {twice.Key}; give each file a name of its own (name: ...)");
+                throw new UsageException($"--hybrids: two recipes have the name {twice.Key}; give each file a name of its own (name: ...)");
             }
 
             CommandHost.StartTorch(parsed.GetValue(threads));
@@ -146,7 +146,7 @@ internal static class CompareCommand
         host.Output.WriteLine($"report: {Path.GetFullPath(report)}");
     }
 
-    private static Recipe LoadHybrid(string nameOrPath) => RecipeFile.Load(nameOrPath) is { IsHybrid: true } recipe
+    private static Recipe LoadHybrid(string nameOrPath) => UsageException.Of(() => RecipeFile.Load(nameOrPath)) is { IsHybrid: true } recipe
         ? recipe
-        : throw new NibbleException($"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a file whose rules name methods");
+        : throw new UsageException($"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a file whose rules name methods");
 }

@@ -65,7 +65,7 @@ internal static class EvalCommand
             {
                 CommonOptions.RefuseForClassifier(parsed, folder, windows, reference);
                 using var classifier = LoadedClassifier.Open(folder);
-                var texts = ClassificationData.Read(parsed.GetValue(data)!, classifier, parsed.GetValue(context) ?? ClassificationData.UsualLength);
+                var texts = ClassificationData.Read(parsed.GetValue(data)!, classifier, TextLength(parsed.GetValue(context), classifier));
                 var result = host.WithProgress(progress => ClassificationEvaluator.Evaluate(classifier.Model, texts, progress, host.Cancellation));
                 if (parsed.GetValue(json))
                 {
@@ -82,11 +82,9 @@ internal static class EvalCommand
     }
 
     /// <summary>The window asked for, or 512, or less where the model cannot take that.</summary>
-    public static int WindowLength(int? asked, LoadedModel model)
-    {
-        var limit = model.Model.Config.MaxSequence;
-        return asked > limit
-            ? throw new NibbleException($"--context is {asked}, expected at most {limit}, the longest sequence that {model.Name} takes")
-            : asked ?? Math.Min(512, limit);
-    }
+    public static int WindowLength(int? asked, LoadedModel model) => CommonOptions.SequenceLength("--context", asked, 512, model.Model.Config.MaxSequence, model.Name);
+
+    /// <summary>The tokens to which a classifier's texts are cut: those asked for, or 128, or less where the classifier cannot take that.</summary>
+    public static int TextLength(int? asked, LoadedClassifier model) =>
+        CommonOptions.SequenceLength("--context", asked, ClassificationData.UsualLength, model.Model.Config.MaxLength, model.Name);
 }

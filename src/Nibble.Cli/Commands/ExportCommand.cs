@@ -32,10 +32,9 @@ internal static class ExportCommand
             "--embeddings",
             "gguf: what the embedding and the head are rounded to where they have no codes, such as q8_0 or q6_k; as --type says when not given.",
             GgufExporter.EmbeddingTypes);
-        var inline = new Option<int?>("--inline-megabytes")
-        {
-            Description = $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not given.",
-        }.Within(value => value is >= 0 and <= MostInlineMegabytes, "0 to 2000");
+        var inline = NumberOptions.Whole(
+            "--inline-megabytes", 0, MostInlineMegabytes,
+            $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not given.");
         var accuracy = new Option<int?>("--accuracy-level")
         {
             Description = "onnx: what MatMulNBits computes with: 1, float32, as simulated; 4, inputs rounded to 8 bits in blocks, which is faster and further from the simulation; 1 when not given.",

@@ -22,9 +22,9 @@ internal static class GenerateCommand
         engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
         var libraries = EngineOptions.LibrariesFolder();
         var tokenizer = EngineOptions.TokenizerFolder();
-        var tokens = CommonOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {UsualTokens} when not given.");
-        var temperature = new Option<double>("--temperature") { Description = "Divides the logits; 0 always takes the likeliest token.", DefaultValueFactory = _ => 0.8 }.Within(value => value >= 0 && double.IsFinite(value), "0 or more");
-        var topP = new Option<double>("--top-p") { Description = "Sample from the likeliest tokens that hold this share of the probability.", DefaultValueFactory = _ => 0.95 }.Within(value => value is > 0 and <= 1, "above 0 and at most 1");
+        var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {UsualTokens} when not given.");
+        var temperature = NumberOptions.Number("--temperature", 0.8, value => value >= 0, "0 or more", "Divides the logits; 0 always takes the likeliest token.");
+        var topP = NumberOptions.Number("--top-p", 0.95, value => value is > 0 and <= 1, "above 0 and at most 1", "Sample from the likeliest tokens that hold this share of the probability.");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
@@ -34,12 +34,28 @@ internal static class GenerateCommand
         };
         command.SetAction(parsed =>
         {
-            var start = parsed.GetValue(prompt)!;
+            var (source, start) = (parsed.GetValue(model)!, parsed.GetValue(prompt)!);
+            var computing = parsed.GetValue(engine) ?? ExportedFile.Find(source)?.Engine ?? EngineOptions.Nibble;
+            if (computing != LlamaCppEngine.EngineName)
+            {
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for llama.cpp, and the text is written by {computing}", libraries);
+            }
+
+            if (computing != OnnxRuntimeEngine.EngineName)
+            {
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for ONNX Runtime, and the text is written by {computing}", tokenizer);
+            }
+
+            if (parsed.GetValue(temperature) == 0)
+            {
+                CommonOptions.RefuseWithoutEffect(parsed, "--temperature 0 always takes the likeliest token", topP);
+            }
+
             var options = new GenerationOptions(parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(temperature), parsed.GetValue(topP), parsed.GetValue(seed));
             var temporary = Directory.CreateTempSubdirectory("nibble-generate-");
             try
             {
-                using var writer = Open(parsed.GetValue(model)!, parsed.GetValue(engine), file => Writer.Open(
+                using var writer = Open(source, parsed.GetValue(engine), file => Writer.Open(
                     file, parsed.GetValue(libraries), parsed.GetValue(tokenizer), Room(start, options), parsed.GetValue(threads) ?? Environment.ProcessorCount));
                 Write(host, writer, start, options, parsed.GetValue(json));
                 return ExitCode.Done;

@@ -17,7 +17,7 @@ internal static class ImatrixCommand
         var data = new Option<string>("--data", "-d") { Description = "The text to run through the model: UTF-8, a line <|endoftext|> between two documents.", Required = true };
         var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
         var context = CommonOptions.Context();
-        var windows = CommonOptions.AtLeast("--windows", 1, "Look at only the first N windows.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Look at only the first N windows.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("imatrix", "Write an importance matrix, in llama.cpp's format: the squares of what each linear layer reads, summed over a text.") { model, data, output, context, windows, threads, json };

@@ -45,10 +45,9 @@ internal static class MixCommand
         });
         var report = new Option<string?>("--report") { Description = "An HTML file for the front and the layers; named after the recipe when not given." };
         var tie = new Option<bool>("--tie") { Description = "Treat layers alike that engines fuse: q, k and v; gate and up." };
-        var minutes = new Option<double?>("--qat-minutes") { Description = "Minutes of training that nibble qat may spend: finds which layers to train in them, around those that PTQ solves." }
-            .Within(value => value is > 0 and <= 1e5, "a number of minutes above 0");
-        var rounds = CommonOptions.AtLeast("--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not given.");
-        var points = CommonOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
+        var minutes = NumberOptions.Number("--qat-minutes", value => value is > 0 and <= 1e5, "a number of minutes above 0", "Minutes of training that nibble qat may spend: finds which layers to train in them, around those that PTQ solves.");
+        var rounds = NumberOptions.AtLeast("--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not given.");
+        var points = NumberOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
         var json = CommonOptions.Json();
         var command = new Command("mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to go on where it was stopped.");
         study.AddTo(command);

@@ -25,9 +25,9 @@ internal static class PtqCommand
         var target = CommonOptions.Target();
         var data = new Option<string?>("--data", "-d") { Description = "Calibration text, or the word self to let the model write it; needed when the recipe looks at activations. For a classifier, lines 'text TAB class'." };
         var output = CommonOptions.Output();
-        var windows = CommonOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
-        var length = CommonOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
-        var memory = CommonOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
+        var windows = NumberOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
+        var length = NumberOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
+        var memory = NumberOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
         var restart = CommonOptions.Restart();
         var dryRun = new Option<bool>("--dry-run") { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
         var seed = CommonOptions.Seed();
@@ -44,7 +44,7 @@ internal static class PtqCommand
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
-            var given = parsed.GetValue(recipe) is { } named ? RecipeFile.Load(named) : null;
+            var given = parsed.GetValue(recipe) is { } named ? UsageException.Of(() => RecipeFile.Load(named)) : null;
             CommandHost.StartTorch(parsed.GetValue(threads));
             TorchRuntime.Device(parsed.GetValue(device)!);
             var source = parsed.GetValue(model)!;
@@ -55,6 +55,11 @@ internal static class PtqCommand
             }
 
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
+            if (!rules.NeedsCalibration)
+            {
+                CommonOptions.WarnWithoutEffect(host, parsed, $"the recipe {rules.Name} looks at no text", data, windows, length, memory);
+            }
+
             rules = rules with
             {
                 Ptq = rules.Ptq with
@@ -69,6 +74,11 @@ internal static class PtqCommand
             }
 
             LoadedModel.RequireFloat(source);
+            using (var checkpoint = LlamaCheckpoint.Open(source))
+            {
+                CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), rules.Ptq.SequenceLength, checkpoint.Config.MaxSequence, checkpoint.Name);
+            }
+
             var options = new PtqOptions(source, rules, folder)
             {
                 Text = parsed.GetValue(data) is { } path ? ReadText(host, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
@@ -94,8 +104,7 @@ internal static class PtqCommand
             }
             catch (OperationCanceledException)
             {
-                host.Warn("cancelled; the finished blocks are kept, and the same command goes on from there (--restart starts over)");
-                return ExitCode.Cancelled;
+                return host.Fail([Failure.Cancelled("cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;

@@ -20,14 +20,13 @@ internal static class QatCommand
         var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents. Or the word self to let the float model write it.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
-        var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less." }
-            .Within(value => value > 0 && double.IsFinite(value), "above 0");
-        var every = CommonOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
+        var rate = NumberOptions.Number("--learning-rate", value => value > 0, "above 0", "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less.");
+        var every = NumberOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
-        var windows = CommonOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");
+        var windows = NumberOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };
         var cache = new Option<string?>("--teacher-cache") { Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the same windows." };
-        var likeliest = CommonOptions.AtLeast("--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not given.");
+        var likeliest = NumberOptions.AtLeast("--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not given.");
         var device = CommonOptions.Device();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
@@ -42,7 +41,7 @@ internal static class QatCommand
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
             QuantizeOutput.RequireAbsentOrUnfinished(folder);
-            var given = parsed.GetValue(recipe) is { } named ? RecipeFile.Load(named) : null;
+            var given = parsed.GetValue(recipe) is { } named ? UsageException.Of(() => RecipeFile.Load(named)) : null;
             CommandHost.StartTorch(parsed.GetValue(threads));
             if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
             {
@@ -51,6 +50,7 @@ internal static class QatCommand
 
             var source = parsed.GetValue(model)!;
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
+            RequireEffect(host, parsed, rules, data, windows, cache, likeliest);
             using var loaded = LoadedModel.OpenToTrain(source, rules);
             var settings = rules.Qat with
             {
@@ -78,11 +78,29 @@ internal static class QatCommand
             }
             catch (OperationCanceledException)
             {
-                host.Warn("cancelled; the steps that are done are kept, and the same command goes on from there (--restart starts over)");
-                return ExitCode.Cancelled;
+                return host.Fail([Failure.Cancelled("cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;
+    }
+
+    /// <summary>Refuses options that have no effect beside the others, and names those that have none with this recipe.</summary>
+    private static void RequireEffect(CommandHost host, ParseResult parsed, Recipe recipe, Option<string> data, Option<int?> windows, Option<string?> cache, Option<int?> likeliest)
+    {
+        if (parsed.GetValue(data) != SelfText.Name)
+        {
+            CommonOptions.RefuseWithoutEffect(parsed, "it is for --data self; a text is trained on as a whole", windows);
+        }
+
+        if (recipe.Qat.Distillation is null)
+        {
+            CommonOptions.WarnWithoutEffect(host, parsed, $"the recipe {recipe.Name} has no distillation, and so no teacher", cache, likeliest);
+        }
+
+        if (parsed.GetValue(cache) is null)
+        {
+            CommonOptions.RefuseWithoutEffect(parsed, "it is for --teacher-cache, which is not given", likeliest);
+        }
     }
 
     private static void WriteReport(CommandHost host, string? path, Recipe recipe, string text, QatResult result)

@@ -17,11 +17,11 @@ internal sealed class StudyArguments
     private readonly Option<string> data = new("--data", "-d") { Description = "Text: its first windows calibrate, its last ones are held out to measure on.", Required = true };
     private readonly Option<int[]> bits;
     private readonly Option<string> algorithm = new("--algorithm") { Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.", DefaultValueFactory = _ => "gptaq" };
-    private readonly Option<int[]> groups = CommonOptions.WholeNumbers(
+    private readonly Option<int[]> groups = NumberOptions.Wholes(
         "--group-size", 1, int.MaxValue, "a number of weights, 1 or more,", $"Weights that share a scale; several with commas between them; {UsualGroupSize} when not given.", "32,64");
 
-    private readonly Option<int?> windows = CommonOptions.AtLeast("--windows", 1, $"Held-out windows to measure on at most, and no more than half of the text; {UsualWindows} when not given.");
-    private readonly Option<int?> context = CommonOptions.AtLeast("--context", 4, "Tokens in such a window; 512 when not given, or what the model can take.");
+    private readonly Option<int?> windows = NumberOptions.AtLeast("--windows", 1, $"Held-out windows to measure on at most, and no more than half of the text; {UsualWindows} when not given.");
+    private readonly Option<int?> context = NumberOptions.AtLeast("--context", 4, "Tokens in such a window; 512 when not given, or what the model can take.");
     private readonly Option<string?> cache = new("--cache") { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();
@@ -54,7 +54,7 @@ internal sealed class StudyArguments
         var recipes = (from name in parsed.GetValue(algorithm)!.Split(',')
                        from size in sizes.OrderDescending()
                        from width in widths.Order()
-                       select RecipePresets.Parse($"w{width}a16-g{size}-{name}")).ToList();
+                       select UsageException.Of(() => RecipePresets.Parse($"w{width}a16-g{size}-{name}"))).ToList();
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
         var folder = parsed.GetValue(cache) ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
@@ -70,8 +70,7 @@ internal sealed class StudyArguments
         }
         catch (OperationCanceledException)
         {
-            host.Warn("cancelled; what is measured is kept, and the same command goes on from there");
-            return ExitCode.Cancelled;
+            return host.Fail([Failure.Cancelled("cancelled; what is measured is kept, and the same command resumes from there")]);
         }
         finally
         {

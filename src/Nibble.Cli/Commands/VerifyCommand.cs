@@ -27,13 +27,12 @@ internal static class VerifyCommand
         var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
         var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType("--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
-        var tolerance = new Option<double>("--tolerance") { Description = "By how many percent the perplexities may differ.", DefaultValueFactory = _ => UsualTolerance }.Within(value => value >= 0, "0 or more");
-        var logits = new Option<double?>("--logit-tolerance")
-        {
-            Description = "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, 0.001 there where the inputs of layers are float, 0.01 where they are quantized, and anything in llama.cpp.",
-        }.Within(value => value >= 0, "0 or more");
-        var context = CommonOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take; of a classifier's texts, 128.");
-        var windows = CommonOptions.AtLeast("--windows", 1, "Compute only the first N windows, or a classifier's first N texts.");
+        var tolerance = NumberOptions.Number("--tolerance", UsualTolerance, value => value >= 0, "0 or more", "By how many percent the perplexities may differ.");
+        var logits = NumberOptions.Number(
+            "--logit-tolerance", value => value >= 0, "0 or more",
+            "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, 0.001 there where the inputs of layers are float, 0.01 where they are quantized, and anything in llama.cpp.");
+        var context = NumberOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take; of a classifier's texts, 128.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Compute only the first N windows, or a classifier's first N texts.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("verify", "Run a model in an engine on real text, and compare logits, perplexity and the likeliest tokens with the simulation.")

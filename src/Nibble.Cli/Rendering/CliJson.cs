@@ -126,10 +126,17 @@ internal sealed record ImatrixDocument(string Schema, string Model, string Data,
     public const string CurrentSchema = "nibble.imatrix/1";
 }
 
+/// <summary>What any command prints with <c>--json</c> when it fails.</summary>
+internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, string Message)
+{
+    public const string CurrentSchema = "nibble.error/1";
+}
+
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
 [JsonSerializable(typeof(AdviceDocument))]
 [JsonSerializable(typeof(CostDocument))]
+[JsonSerializable(typeof(ErrorDocument))]
 [JsonSerializable(typeof(EvalDocument))]
 [JsonSerializable(typeof(EvalClassifierDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]

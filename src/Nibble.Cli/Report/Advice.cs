@@ -64,8 +64,11 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
     };
 
     /// <summary>Applies the rules to one comparison.</summary>
+    /// <remarks>Whether a variant is usable is asked against the float model as it came; what quantization costs, against the control where that one is better.</remarks>
     private sealed class Judge(ComparisonResult result)
     {
+        private const string WayOut = "use more bits or smaller groups, keep the layers with the largest errors at a higher width, or train longer.";
+
         private readonly ComparisonRun? control = result.Runs.FirstOrDefault(run => run.Method == RunMethod.Float);
 
         /// <summary>What training alone gains over the float model, in nats; 0 where it gains nothing.</summary>
@@ -78,14 +81,6 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             ({ } hybrid, _) => Weigh(width, AdvisePure(width), hybrid),
         };
 
-        private WidthAdvice AdvisePure(Width width) => (width.Ptq, width.Qat) switch
-        {
-            ({ } ptq, { } qat) => Compare(width, ptq, qat),
-            ({ } ptq, null) => JudgeAlone(width, ptq, Road.Ptq, "QAT was not run, so what training could win back is not known."),
-            (null, { } qat) => JudgeAlone(width, qat, Road.Qat, "PTQ was not run, so whether this width needs training is not known."),
-            _ => throw new ArgumentException($"Width {width.Recipe} has no run.", nameof(width)),
-        };
-
         public string Summarize(IReadOnlyList<Width> widths, IReadOnlyList<WidthAdvice> advice)
         {
             var runs = widths.SelectMany(width => width.Runs).ToList();
@@ -94,15 +89,15 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             List<string> sentences = [];
             sentences.Add(close is null
                 ? $"No variant that is advised here stays within {Numbers.Threshold(Thresholds.SmallLoss)} of the float model's perplexity of {Numbers.Perplexity(result.Baseline.Perplexity)}."
-                : $"The smallest variant within {Numbers.Threshold(Thresholds.SmallLoss)} of {Reference(close)} is {Describe(close)}.");
+                : $"The smallest of the advised variants within {Numbers.Threshold(Thresholds.SmallLoss)} of {Reference(close)} is {Describe(close)}.");
             if (chosen.FirstOrDefault() is { } smallest && smallest != close)
             {
-                sentences.Add($"The smallest that is still usable, losing less than {Numbers.Threshold(Thresholds.UsableLoss)}, is {Describe(smallest)}.");
+                sentences.Add($"The smallest that is still usable, losing at most {Numbers.Threshold(Thresholds.UsableLoss)}, is {Describe(smallest)}.");
             }
 
             if (runs.Exists(run => run.Method == RunMethod.Qat))
             {
-                sentences.Add(AboutControl());
+                sentences.Add(AboutControl(widths));
             }
 
             var slowdowns = widths.Where(width => width is { Ptq.Seconds: > 0, Qat: not null }).Select(width => width.Qat!.Seconds / width.Ptq!.Seconds).Order().ToList();
@@ -114,61 +109,80 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             return string.Join(' ', sentences);
         }
 
+        private WidthAdvice AdvisePure(Width width) => (width.Ptq, width.Qat) switch
+        {
+            ({ } ptq, { } qat) => Compare(width, ptq, qat),
+            ({ } ptq, null) => JudgeAlone(width, ptq, Road.Ptq, "QAT was not run, so what training could win back is not known."),
+            (null, { } qat) => JudgeAlone(width, qat, Road.Qat, "PTQ was not run, so whether this width needs training is not known."),
+            _ => throw new ArgumentException($"Width {width.Recipe} has no run.", nameof(width)),
+        };
+
         private WidthAdvice Compare(Width width, ComparisonRun ptq, ComparisonRun qat)
         {
-            var gain = Loss(ptq) - Loss(qat);
             if (Loss(ptq) <= Thresholds.SmallLoss)
             {
-                return new WidthAdvice(
-                    width.Recipe, width.Label, Road.Ptq, ptq.Name, $"{Result(ptq)}, within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat, gain)}");
+                return Take(Road.Ptq, ptq, $"{Result(ptq)}, within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat)}");
             }
 
-            if (Math.Min(Loss(ptq), Loss(qat)) > Thresholds.UsableLoss)
+            if (!IsUsable(ptq) && !IsUsable(qat))
             {
-                return new WidthAdvice(
-                    width.Recipe, width.Label, Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here: {WayOut}");
+                return Take(
+                    Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here: {WayOut}");
             }
 
-            return gain > Thresholds.WorthTraining
-                ? new WidthAdvice(
-                    width.Recipe, width.Label, Road.Qat, qat.Name, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)}")
-                : new WidthAdvice(
-                    width.Recipe, width.Label, Road.Ptq, ptq.Name, $"{Result(ptq)}. {Saving(ptq)} {AboutQat(ptq, qat, gain)}");
+            if (Gain(ptq, qat) > Thresholds.WorthTraining)
+            {
+                return Take(Road.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)}");
+            }
+
+            return IsUsable(ptq)
+                ? Take(Road.Ptq, ptq, $"{Result(ptq)}. {Saving(ptq)} {AboutQat(ptq, qat)}")
+                : Take(Road.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)} {AboutNarrowWin(ptq, qat)}");
+
+            WidthAdvice Take(Road road, ComparisonRun? run, string text) => new(width.Recipe, width.Label, road, run?.Name, text);
         }
 
-        /// <summary>Takes the hybrid where it is worth its training against what the pure roads gave: better by enough, or as good as QAT in half of its time.</summary>
+        /// <summary>Takes the hybrid where it is worth its training against what the pure methods gave: better by enough, or close to QAT in half of its time.</summary>
         private WidthAdvice Weigh(Width width, WidthAdvice pure, ComparisonRun hybrid)
         {
             var chosen = width.Runs.FirstOrDefault(run => run.Name == pure.Run);
-            var gain = chosen is null ? Thresholds.UsableLoss - Loss(hybrid) : Loss(chosen) - Loss(hybrid);
-            var better = chosen is null ? gain >= 0 : gain > Thresholds.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= Thresholds.SmallLoss);
-            var cheaper = pure.Road == Road.Qat && gain >= -Thresholds.WorthTraining && hybrid.Seconds <= chosen!.Seconds / 2;
+            var better = chosen is null
+                ? IsUsable(hybrid)
+                : Gain(chosen, hybrid) > Thresholds.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= Thresholds.SmallLoss);
+            var cheaper = pure.Road == Road.Qat && Gain(chosen!, hybrid) >= -Thresholds.WorthTraining && IsUsable(hybrid) && hybrid.Seconds <= chosen!.Seconds / 2;
             var result = $"{Result(hybrid)}{AgainstControl(hybrid)} in {Numbers.Duration(hybrid.Seconds)}";
             return better || cheaper
-                ? pure with { Road = Road.Hybrid, Run = hybrid.Name, Text = $"{result}: {(better ? "better than what the pure roads give" : "as good as QAT in at most half of its time")}. {pure.Text}" }
+                ? pure with
+                {
+                    Road = Road.Hybrid,
+                    Run = hybrid.Name,
+                    Text = $"{result}: {(better ? "better than PTQ and QAT alone" : $"within {Numbers.Threshold(Thresholds.WorthTraining)} of QAT in at most half of its time")}. {pure.Text}",
+                }
                 : pure with { Text = $"{pure.Text} {result}." };
         }
 
-        private WidthAdvice JudgeAlone(Width width, ComparisonRun run, Road road, string caveat) => Loss(run) switch
+        private WidthAdvice JudgeAlone(Width width, ComparisonRun run, Road road, string caveat)
         {
-            var loss when loss <= Thresholds.SmallLoss =>
-                new WidthAdvice(width.Recipe, width.Label, road, run.Name, $"{Result(run)}{AgainstControl(run)}, within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here. {Saving(run)} {caveat}"),
-            var loss when loss <= Thresholds.UsableLoss =>
-                new WidthAdvice(width.Recipe, width.Label, road, run.Name, $"{Result(run)}{AgainstControl(run)}. {Saving(run)} {caveat}"),
-            _ => new WidthAdvice(
-                width.Recipe, width.Label, Road.Neither, null, $"{Result(run)}{AgainstControl(run)}: more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here. {caveat} Otherwise: {WayOut}"),
-        };
+            var start = $"{Result(run)}{AgainstControl(run)}";
+            return !IsUsable(run)
+                ? new WidthAdvice(width.Recipe, width.Label, Road.Neither, null, $"{start}: more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here. {caveat} Otherwise: {WayOut}")
+                : new WidthAdvice(
+                    width.Recipe, width.Label, road, run.Name,
+                    $"{start}{(Loss(run) <= Thresholds.SmallLoss ? $", within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here" : string.Empty)}. {Saving(run)} {caveat}");
+        }
 
         /// <summary>What quantization costs a run, in nats, with the gain of training alone taken out; infinite where it was not measured.</summary>
         private double Loss(ComparisonRun run) =>
             !double.IsFinite(run.LossDifference) ? double.PositiveInfinity : run.LossDifference + (IsTrained(run) ? TrainingGain : 0);
 
+        /// <summary>How much less quantization costs one run than another, in nats; NaN where neither was measured.</summary>
+        private double Gain(ComparisonRun from, ComparisonRun to) => Loss(from) - Loss(to);
+
+        private static bool IsUsable(ComparisonRun run) => double.IsFinite(run.LossDifference) && run.LossDifference <= Thresholds.UsableLoss;
+
         private static bool IsTrained(ComparisonRun run) => run.Method is RunMethod.Qat or RunMethod.Hybrid;
 
         private string Reference(ComparisonRun run) => IsTrained(run) && TrainingGain > 0 ? "the float control" : "the float model";
-
-        private static string WayOut =>
-            "use more bits or smaller groups, keep the layers with the largest errors at a higher width, or train longer.";
 
         private static string Method(ComparisonRun run) => run.Method switch { RunMethod.Qat => "QAT", RunMethod.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
 
@@ -180,45 +194,54 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             IsTrained(run) && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {Numbers.Change(Loss(run))} against the float control" : "";
 
         private string Saving(ComparisonRun run) =>
-            $"The model goes from {Numbers.Bytes(result.Baseline.Bytes)} to {Numbers.Bytes(run.Bytes)} ({Numbers.Ratio((double)result.Baseline.Bytes / run.Bytes)} smaller) in {Numbers.Duration(run.Seconds)}.";
+            $"The model goes from {Numbers.Bytes(result.Baseline.Bytes)} to {Numbers.Bytes(run.Bytes)} ({Numbers.SizeChange(result.Baseline.Bytes, run.Bytes)}) in {Numbers.Duration(run.Seconds)}.";
 
         private string Describe(ComparisonRun run) =>
             $"{run.Name}: perplexity {Numbers.Perplexity(run.Perplexity)} ({Numbers.Change(run.LossDifference)} against float), {Numbers.Bytes(run.Bytes)} instead of {Numbers.Bytes(result.Baseline.Bytes)}, made in {Numbers.Duration(run.Seconds)}";
 
         private static string Price(ComparisonRun ptq, ComparisonRun qat) => ptq.Seconds > 0 && double.IsFinite(qat.Seconds)
-            ? $"That is {Numbers.Ratio(qat.Seconds / ptq.Seconds)} as long as PTQ's {Numbers.Duration(ptq.Seconds)}, for a model of {(qat.Bytes == ptq.Bytes ? "the same" : "about the same")} size."
+            ? $"That is {Numbers.Ratio(qat.Seconds / ptq.Seconds)} as long as PTQ's {Numbers.Duration(ptq.Seconds)}{(qat.Bytes == ptq.Bytes ? ", for a model of the same size" : string.Empty)}."
             : "";
 
-        private string AboutQat(ComparisonRun ptq, ComparisonRun qat, double gain)
+        /// <summary>Why QAT is taken where only it is usable, although quantization costs PTQ hardly more.</summary>
+        private string AboutNarrowWin(ComparisonRun ptq, ComparisonRun qat) => TrainingGain > Gain(ptq, qat)
+            ? $"Most of what it wins over PTQ is training: the float control reaches {Numbers.Perplexity(control!.Perplexity)}, so a float model that is trained on this text first and then quantized by PTQ may do as well."
+            : $"The two are close: PTQ is just beyond the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here, QAT just within.";
+
+        /// <summary>What QAT gave where PTQ is taken.</summary>
+        private string AboutQat(ComparisonRun ptq, ComparisonRun qat)
         {
             if (!double.IsFinite(qat.LossDifference))
             {
                 return "QAT gives no finite perplexity: its training diverged.";
             }
 
-            var cost = ptq.Seconds > 0 ? $"for {Numbers.Ratio(qat.Seconds / ptq.Seconds)} the time" : $"after {Numbers.Duration(qat.Seconds)}";
-            var reached = $"{cost} QAT reaches {Numbers.Perplexity(qat.Perplexity)}";
-            reached = char.ToUpperInvariant(reached[0]) + reached[1..];
-            if (gain > Thresholds.WorthTraining)
+            var faster = qat.Seconds < ptq.Seconds;
+            var reached = ptq.Seconds > 0 ? $"For {Numbers.Ratio(qat.Seconds / ptq.Seconds)} the time QAT reaches {Numbers.Perplexity(qat.Perplexity)}"
+                : $"After {Numbers.Duration(qat.Seconds)} QAT reaches {Numbers.Perplexity(qat.Perplexity)}";
+            var (gain, plain) = (Gain(ptq, qat), ptq.LossDifference - qat.LossDifference);
+            var (worth, enough) = (Numbers.Threshold(Thresholds.WorthTraining), Thresholds.WorthTraining);
+            return (gain, plain) switch
             {
-                return $"{reached}, which beats PTQ by more than training alone explains: take it where every bit of quality counts.";
-            }
-
-            if (qat.LossDifference < ptq.LossDifference - Thresholds.WorthTraining)
-            {
-                return $"{reached}, but the float control, trained as long without quantization, reaches {Numbers.Perplexity(control!.Perplexity)}: that gain is training, not better quantization.";
-            }
-
-            return gain < -Thresholds.WorthTraining
-                ? $"{reached}, worse than PTQ{(TrainingGain > 0 ? " once the gain of training alone is taken out" : "")}: its training settings do not suit this model."
-                : $"{reached}, which is not worth it here.";
+                _ when gain > enough && control is null => $"{reached}, which beats PTQ: take it where every bit of quality counts. Without a float control it is not known how much of that is plain further training.",
+                _ when gain > enough => $"{reached}, which beats PTQ by more than training alone explains: take it where every bit of quality counts.",
+                _ when plain > enough =>
+                    $"{reached}, but the float control, trained as long without quantization, reaches {Numbers.Perplexity(control!.Perplexity)}: that gain is training, not better quantization.",
+                _ when gain < -enough && plain > 0 => $"{reached}, better than PTQ, but by less than the float control gains: part of the training went into making up for the quantization.",
+                _ when gain < -enough => $"{reached}, worse than PTQ{(plain < -enough ? string.Empty : " once the gain of training alone is taken out")}: its training settings do not seem to suit this model.",
+                _ when faster => $"{reached}, within {worth} of PTQ: either will do here.",
+                _ => $"{reached}, within {worth} of PTQ, which is not worth it here.",
+            };
         }
 
-        private string AboutControl()
+        private string AboutControl(IReadOnlyList<Width> widths)
         {
+            List<string> won = [.. widths.Where(width => width is { Ptq: { } ptq, Qat: { } qat } && qat.LossDifference < ptq.LossDifference).Select(width => width.Label)];
             if (control is null)
             {
-                return "There is no float control, so part of what QAT wins may be plain further training.";
+                return won.Count > 0
+                    ? "There is no float control, so part of what QAT wins may be plain further training."
+                    : "There is no float control, so what further training alone would change is not known.";
             }
 
             var steps = result.Qat is { } qat ? $"the same {Numbers.Count(qat.Steps)} steps" : "as long";
@@ -227,7 +250,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             {
                 var loss when !double.IsFinite(loss) => $"{trained}gives no finite perplexity, so QAT is judged against the original: lower the learning rate.",
                 < 0 and var loss => $"{trained}goes from perplexity {Numbers.Perplexity(result.Baseline.Perplexity)} to {Numbers.Perplexity(control.Perplexity)} ({Numbers.Change(loss)}); QAT is therefore judged against the control, so that more training is not mistaken for better quantization.",
-                var loss => $"{trained}does not improve on the original ({Numbers.Change(loss)}), so what QAT wins over PTQ comes from training with quantization, not from more training.",
+                var loss when won.Count > 0 => $"{trained}does not improve on the original ({Numbers.Change(loss)}), so what QAT wins over PTQ at {Enumerate(won)} comes from training with quantization, not from more training.",
+                var loss => $"{trained}does not improve on the original ({Numbers.Change(loss)}).",
             };
         }
     }

@@ -21,6 +21,9 @@ internal static class AdviceText
     /// <summary>Layers to name as the most sensitive.</summary>
     private const int WorstLayers = 3;
 
+    /// <summary>The least difference that four decimals show.</summary>
+    private const double Shown = 0.00005;
+
     /// <summary>The conclusion in one sentence.</summary>
     public static string Headline(AdvisorResult result)
     {
@@ -30,16 +33,18 @@ internal static class AdviceText
         }
 
         var width = WidthOf(result.Decision, option);
-        if (option.Quantization.Value > Thresholds.UsableLoss)
+        if (option.Loss.Value > Thresholds.UsableLoss)
         {
-            return $"Not usable at {option.Bits} bits{(option.Trains ? ", even with training" : width.Trained is null ? " without training" : "")}: {option.Name} loses least.";
+            return $"Not usable at {option.Bits} bits{(option.Trains ? ", even with training" : width.Trained is null ? " without training" : "")}: {option.Name} {Nearest(result.Decision, option)}.";
         }
 
         return width.Verdict switch
         {
+            Verdict.PtqIsEnough when option.Evidence == Evidence.Typical => $"PTQ is probably enough: {option.Recipe.Name}, for which there was no time to try it (--probe-minutes).",
             Verdict.PtqIsEnough => $"PTQ is enough: {option.Recipe.Name}.",
             Verdict.TrainingWinsLittle when width.Trained!.Evidence == Evidence.Typical => $"PTQ with {option.Recipe.Name}, as far as is known: there was no time to try training (--probe-minutes).",
-            Verdict.TrainingWinsLittle or Verdict.GainIsTraining => $"PTQ is enough: {option.Recipe.Name}; training would not quantize better.",
+            Verdict.TrainingWinsLittle => $"PTQ with {option.Recipe.Name}: training would win too little.",
+            Verdict.GainIsTraining => $"PTQ with {option.Recipe.Name}: what training would win, it would win without quantization too.",
             Verdict.OnlyPtq => $"PTQ with {option.Recipe.Name} is the best that is allowed.",
             _ => $"Train: {option.Name}.",
         };
@@ -51,9 +56,9 @@ internal static class AdviceText
         if (result.Decision.Recommended is { } option)
         {
             yield return $"{option.Name} {Verb(option)} {Loss(option.Loss)} against float, {Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory; {Numbers.Bytes(option.Bytes)} instead of {Numbers.Bytes(request.Bytes)}.";
-            if (option.Quantization.Value > request.Tolerance)
+            if (option.Loss.Value > request.Tolerance)
             {
-                yield return $"No allowed option stays within {Numbers.Threshold(request.Tolerance)} of float; this is the one that loses least.";
+                yield return AboutTolerance(result.Decision, option, Numbers.Threshold(request.Tolerance), request.Tolerance);
             }
         }
         else
@@ -76,14 +81,10 @@ internal static class AdviceText
 
         if (result.Control is { } control)
         {
+            var wins = result.Decision.Widths.Any(width => width is { Ptq: { } ptq, Trained: { } trained } && trained.Loss.Value < ptq.Loss.Value);
             yield return control.Value < 0
                 ? $"Training the float model alone for as long changes its loss by {Loss(control)}: QAT's gain is judged against that, so that more training is not mistaken for better quantization."
-                : $"Training the float model alone for as long does not improve it ({Loss(control)}), so nothing that QAT wins over PTQ is owed to more training.";
-        }
-
-        if (request.Constraints.Engine is Engine.LlamaCpp or Engine.OnnxRuntime)
-        {
-            yield return "Nibble does not write this engine's files yet: the check says what the engine's formats could hold exactly.";
+                : $"Training the float model alone for as long does not improve it ({Loss(control)}){(wins ? ", so nothing that QAT wins over PTQ is owed to more training" : string.Empty)}.";
         }
     }
 
@@ -93,21 +94,65 @@ internal static class AdviceText
         var unusable = !width.UnusableWithoutTraining ? ""
             : $" Not usable at {width.Bits} bits without training: PTQ {Loss(width.Ptq!.Loss)}."
                 + (width.Trained is { } trained && trained.Loss.Value > Thresholds.UsableLoss ? $" Training {Loss(trained.Loss)}, still more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable." : "");
-        var gained = width is { Ptq: { } ptq, Trained: { } qat } ? ptq.Quantization.Value - qat.Quantization.Value : 0;
-        var gain = Numbers.Loss(gained);
-        var reason = width.Verdict switch
+        var reason = width switch
         {
-            Verdict.PtqIsEnough => $"{width.Ptq!.Name} {(width.Ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
-            Verdict.TrainingWinsLittle when gained <= 0 => $"training ({width.Trained!.Name}) would win nothing over {width.Ptq!.Name}",
-            Verdict.TrainingWinsLittle => $"training ({width.Trained!.Name}) would win {gain} nats over {width.Ptq!.Name}, which is too little or no more than the prediction is uncertain by",
-            Verdict.GainIsTraining => $"training ({width.Trained!.Name}) would give a better model, but no more so than training the float model first; of what quantization costs it wins {gain} nats over {width.Ptq!.Name}",
-            Verdict.TextIsNew => $"the float model does not fit this text, and training alone gains most of what {width.Trained!.Name} gains over {width.Ptq!.Name}; a float model trained on it first and then quantized by PTQ would do about as well",
-            Verdict.TrainingPays => $"{width.Trained!.Name} wins {gain} nats over {width.Ptq!.Name}, beyond what training alone gains",
-            Verdict.OnlyPtq => "no option that trains is allowed",
+            { Verdict: Verdict.PtqIsEnough, Ptq: { } ptq } => $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
+            { Verdict: Verdict.OnlyPtq } => "no option that trains is allowed",
+            { Ptq: { } ptq, Trained: { } better } => AboutTraining(width.Verdict, ptq, better),
             _ => "every allowed option trains",
         };
         return $"{width.Bits} bits: {reason}.{unusable}";
     }
+
+    /// <summary>What training wins over PTQ: by the losses of the table, and how much of that is owed to more training.</summary>
+    private static string AboutTraining(Verdict verdict, PlannedOption ptq, PlannedOption trained)
+    {
+        if (!double.IsFinite(ptq.Loss.Value) || !double.IsFinite(trained.Loss.Value))
+        {
+            return double.IsFinite(trained.Loss.Value) ? $"{ptq.Name} has {Loss(ptq.Loss)}, {trained.Name} {Loss(trained.Loss)}" : $"training ({trained.Name}) has {Loss(trained.Loss)}, so nothing speaks for it";
+        }
+
+        var (plain, gain) = (ptq.Loss.Value - trained.Loss.Value, ptq.Quantization.Value - trained.Quantization.Value);
+        if (plain <= 0)
+        {
+            return $"training ({trained.Name}) would win nothing over {ptq.Name}";
+        }
+
+        var owed = plain - gain;
+        var lowers = $"training ({trained.Name}) {(trained.Evidence == Evidence.Measured ? "lowers" : "would lower")} the loss of {ptq.Name} by {Nats(plain)}";
+        var share = owed < Shown ? "" : gain < Shown ? ", and training the float model alone gains as much" : $", {Nats(owed)} of which training the float model alone gains too";
+        return verdict switch
+        {
+            Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Nats(gain)} of which are beyond what training the float model alone gains")}",
+            Verdict.TextIsNew => $"{lowers}{share}: the float model does not fit this text well, and one that is trained on it first and then quantized by PTQ would do about as well",
+            Verdict.OnlyTrainingIsUsable => $"{lowers}{share}: little, but only that is usable",
+            _ when gain < Shown => lowers + share,
+            _ => $"{lowers}{share}: {(gain <= Thresholds.WorthTraining ? "too little to be worth it" : "no more than the prediction is uncertain by")}",
+        };
+    }
+
+    private static string AboutTolerance(Decision decision, PlannedOption option, string tolerance, double limit)
+    {
+        if (decision.Ranked.FirstOrDefault(other => other.Loss.Value <= limit) is not { } other)
+        {
+            return $"No allowed option stays within {tolerance} of float; this one {Nearest(decision, option)}.";
+        }
+
+        return other.Evidence == Evidence.Typical
+            ? $"{other.Name} may stay within {tolerance} of float, but was not tried (--probe-minutes)."
+            : $"{other.Name} stays within {tolerance} of float, but what it wins beyond more training is too little, or too uncertain, to be worth its time.";
+    }
+
+    /// <summary>What speaks for an option where none is good.</summary>
+    private static string Nearest(Decision decision, PlannedOption option)
+    {
+        var better = decision.Ranked.Where(other => other.Loss.Value < option.Loss.Value).ToList();
+        return better.Count == 0 ? "loses least"
+            : !option.Trains && better.TrueForAll(other => other.Trains && other.Bits == option.Bits) ? "loses least without training, which would win too little"
+            : "loses least of those worth their time";
+    }
+
+    private static string Nats(double nats) => $"{nats.ToString("0.0000", CultureInfo.InvariantCulture)} nats";
 
     /// <summary>A predicted loss with its interval, such as <c>+0.0129 nats (+1.3%; -0.0010 to +0.0270)</c>.</summary>
     public static string Loss(Estimate loss) => double.IsFinite(loss.Value)
@@ -157,7 +202,7 @@ internal static class AdviceText
     private static string Verb(PlannedOption option) => option.Evidence switch
     {
         Evidence.Measured => "was measured:",
-        Evidence.Extrapolated => "is foretold from shorter trainings:",
-        _ => "was not tried; usual are",
+        Evidence.Extrapolated => "is predicted from shorter trainings:",
+        _ => "was not tried; typical are",
     };
 }

@@ -49,6 +49,10 @@ internal static class Numbers
     /// <summary>How many times one amount is another.</summary>
     public static string Ratio(double value) => Finite(value, v => Format(v, v < 10 ? "0.0" : "0") + "×");
 
+    /// <summary>How a size changes, such as <c>4.3× smaller</c>, or <c>1.2× larger</c>.</summary>
+    public static string SizeChange(long before, long after) =>
+        after > before ? $"{Ratio((double)after / before)} larger" : after < before ? $"{Ratio((double)before / after)} smaller" : "the same size";
+
     /// <summary>A size in decimal units, with three significant digits.</summary>
     public static string Bytes(long value)
     {

@@ -40,13 +40,15 @@ public readonly partial record struct Budget(BudgetKind Kind, double Amount)
         var match = Pattern.Match(text);
         if (!match.Success || !double.TryParse(match.Groups["amount"].ValueSpan, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount) || amount <= 0)
         {
-            throw new NibbleException($"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) or a loss over float in nats (loss=0.1)");
+            throw new NibbleException($"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) or a loss over float in nats (loss=0.1){Hint(text)}");
         }
 
         return match.Groups["loss"].Success ? new Budget(BudgetKind.Loss, amount)
             : Units.TryGetValue(match.Groups["unit"].Value, out var unit) ? new Budget(BudgetKind.Bytes, amount * unit)
             : new Budget(BudgetKind.AverageBits, amount);
     }
+
+    private static string Hint(string text) => text.Replace(',', '.') is var point && point != text && Pattern.IsMatch(point) ? $"; write {point}" : string.Empty;
 
     /// <inheritdoc/>
     public override string ToString() => Kind switch

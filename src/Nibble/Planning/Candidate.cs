@@ -18,7 +18,7 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     public int Bits => Recipe.Rules.Min(rule => rule.Weights?.Bits ?? int.MaxValue);
 
     /// <summary>Whether making it looks at text.</summary>
-    public bool NeedsData => Trains || Recipe.Rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: not Numerics.PerToken });
+    public bool NeedsData => Trains || Recipe.NeedsCalibration;
 
     /// <summary>What to call it.</summary>
     public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";

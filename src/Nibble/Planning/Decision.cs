@@ -18,6 +18,9 @@ public enum Verdict
     /// <summary>Training wins more than training the float model would, and more than is uncertain.</summary>
     TrainingPays,
 
+    /// <summary>Training wins little, but only with it is the loss below <see cref="Thresholds.UsableLoss"/>.</summary>
+    OnlyTrainingIsUsable,
+
     /// <summary>No allowed option trains, and PTQ loses more than is tolerated.</summary>
     OnlyPtq,
 
@@ -34,7 +37,7 @@ public enum Verdict
 public sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdict, PlannedOption? Ptq, PlannedOption? Trained)
 {
     /// <summary>Whether the width needs training to be usable at all: the best PTQ loses more than <see cref="Thresholds.UsableLoss"/>.</summary>
-    public bool UnusableWithoutTraining => Ptq is { } best && !(best.Loss.Value <= Thresholds.UsableLoss);
+    public bool UnusableWithoutTraining => Ptq is { } best && best.Loss.Value > Thresholds.UsableLoss;
 }
 
 /// <summary>An option that constraints rule out.</summary>
@@ -51,7 +54,8 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
 {
     /// <summary>Chooses among options.</summary>
     /// <remarks>
-    /// At each width PTQ is taken where it loses no more than <paramref name="tolerance"/>, or where training wins too little. Among the widths' options the
+    /// At each width PTQ is taken where it loses no more than <paramref name="tolerance"/>, or where it is usable and training wins too little. What was tried comes
+    /// before what was not, unless the prediction is lower by more than its standard error. Among the widths' options the
     /// smallest that is within the tolerance wins; where none is, the one that loses least.
     /// </remarks>
     /// <param name="options">At least one option.</param>
@@ -76,8 +80,8 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
 
     private static WidthDecision Choose(IReadOnlyList<PlannedOption> options, double tolerance)
     {
-        var ptq = options.Where(option => !option.Trains).MinBy(Loss);
-        var trained = options.Where(option => option.Trains).MinBy(Loss);
+        var ptq = Best(options.Where(option => !option.Trains), tolerance);
+        var trained = Best(options.Where(option => option.Trains), tolerance);
         return (ptq, trained) switch
         {
             ({ } only, null) => new(only.Bits, only, only.Loss.Value <= tolerance ? Verdict.PtqIsEnough : Verdict.OnlyPtq, only, null),
@@ -87,13 +91,27 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
         };
     }
 
+    /// <summary>The option that loses least: one that was not tried only where none that was is good enough, and the prediction is surely lower.</summary>
+    private static PlannedOption? Best(IEnumerable<PlannedOption> options, double tolerance)
+    {
+        var known = options.ToLookup(option => option.Evidence != Evidence.Typical);
+        return (known[true].MinBy(Loss), known[false].MinBy(Loss)) switch
+        {
+            ({ } tried, { } untried) => Loss(tried) > tolerance && untried.Quantization.Value + untried.Quantization.StandardError < Loss(tried) ? untried : tried,
+            var (tried, untried) => tried ?? untried,
+        };
+    }
+
     private static WidthDecision Weigh(PlannedOption ptq, PlannedOption trained, double tolerance)
     {
         var gain = Loss(ptq) - Loss(trained);
         var plain = ptq.Loss.Value - trained.Loss.Value;
-        if (plain - gain > Thresholds.UsableLoss)
+
+        // Both were scored on the same windows, so that their difference is about as uncertain as the prediction of the one that was not tried.
+        var enough = Math.Max(Thresholds.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
+        if (plain - gain > Thresholds.UsableLoss && plain > Thresholds.WorthTraining)
         {
-            return new(ptq.Bits, trained, Verdict.TextIsNew, ptq, trained);
+            return new(ptq.Bits, trained, gain > enough ? Verdict.TrainingPays : Verdict.TextIsNew, ptq, trained);
         }
 
         if (ptq.Loss.Value <= tolerance)
@@ -101,11 +119,14 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
             return new(ptq.Bits, ptq, Verdict.PtqIsEnough, ptq, trained);
         }
 
-        // Both were scored on the same windows, so that their difference is about as uncertain as the prediction of the one that was not tried.
-        var enough = Math.Max(Thresholds.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
         if (gain > enough || !double.IsFinite(Loss(ptq)))
         {
             return new(ptq.Bits, trained, Verdict.TrainingPays, ptq, trained);
+        }
+
+        if (ptq.Loss.Value > Thresholds.UsableLoss && trained.Loss.Value <= Thresholds.UsableLoss)
+        {
+            return new(ptq.Bits, trained, plain - gain > gain ? Verdict.TextIsNew : Verdict.OnlyTrainingIsUsable, ptq, trained);
         }
 
         return new(ptq.Bits, ptq, plain > enough ? Verdict.GainIsTraining : Verdict.TrainingWinsLittle, ptq, trained);

@@ -107,6 +107,11 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
     /// <summary>Whether a run of training leaves a side of a layer to post-training quantization.</summary>
     public bool IsHybrid => Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq } or { Weights: not null, Activations: not null, ActivationMethod: Method.Ptq });
 
+    /// <summary>Whether post-training quantization by this recipe looks at text: an algorithm or a fixed range needs to see activations.</summary>
+    public bool NeedsCalibration =>
+        KeyValueCache is { HasStaticKeys: true }
+        || Rules.Any(rule => rule.Weights is not null && (rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }));
+
     /// <summary>Refuses a recipe that names training for a side of a layer.</summary>
     /// <exception cref="NibbleException">A rule's weights or activations have the method qat.</exception>
     public void RequirePtq()

@@ -19,13 +19,16 @@ internal sealed class YamlMap
     {
         _source = source;
         _node = node;
+        (string Name, YamlNode Value)? last = null;
         foreach (var (key, value) in node.Children)
         {
             var name = (key as YamlScalarNode)?.Value ?? key.ToString();
             if (!keys.Contains(name, StringComparer.Ordinal))
             {
-                throw Fault(key, $"unknown key '{name}'.{Suggestion.For(name, keys)} The keys here are {string.Join(", ", keys)}");
+                throw Fault(key, SplitNumber(last, name, value) ?? $"unknown key '{name}'.{Suggestion.For(name, keys)} The keys here are {string.Join(", ", keys)}");
             }
+
+            last = (name, value);
 
             _values.Add(name, value);
         }
@@ -90,8 +93,8 @@ internal sealed class YamlMap
     {
         var range = max == int.MaxValue ? $"an integer of at least {min}" : $"an integer from {min} to {max}";
         return Plain(key, range) is not { } text ? absent
-            : int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value) && value >= min && value <= max ? value
-            : throw Fault(key, $"{key} must be {range}, found '{text}'");
+            : NumberText.TryParse(text, out long value) && value >= min && value <= max ? (int)value
+            : throw Fault(key, $"{key} must be {range}, found '{text}'{NumberText.WholeHint(text)}");
     }
 
     /// <summary>The finite number at a key.</summary>
@@ -99,8 +102,8 @@ internal sealed class YamlMap
     {
         var range = max == double.MaxValue ? $"a number of at least {min.ToString(CultureInfo.InvariantCulture)}" : string.Create(CultureInfo.InvariantCulture, $"a number from {min} to {max}");
         return Plain(key, range) is not { } text ? absent
-            : double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value >= min && value <= max ? value
-            : throw Fault(key, $"{key} must be {range}, found '{text}'");
+            : NumberText.TryParse(text, out double value) && value >= min && value <= max ? value
+            : throw Fault(key, $"{key} must be {range}, found '{text}'{NumberText.DecimalHint(text)}");
     }
 
     /// <summary>The value that stands for the word at a key.</summary>
@@ -143,6 +146,12 @@ internal sealed class YamlMap
     private string? Plain(string key, string expected, bool quoted = false) => _values.TryGetValue(key, out var node)
         ? node is YamlScalarNode { Value: { } text } scalar && (quoted || scalar.Style == ScalarStyle.Plain) ? text : throw Fault(node, $"{key} must be {expected}")
         : null;
+
+    /// <summary>What happened where a decimal comma ended a value inside of braces, so that its digits stand as a key of their own.</summary>
+    private static string? SplitNumber((string Name, YamlNode Value)? last, string name, YamlNode value) =>
+        last is { Value: YamlScalarNode { Value: { } whole } } before && value is YamlScalarNode { Value: null or "" } && NumberText.DecimalHint($"{whole},{name}") is { Length: > 0 } hint
+            ? $"the comma in '{whole},{name}' ends the value of {before.Name}{hint}"
+            : null;
 
     /// <summary>Refuses what could exhaust the stack or the memory, before the recursive reader sees it.</summary>
     private static void RequireTame(string text, string source)

@@ -14,7 +14,7 @@ public class AdviceTests
         Assert.Equal((Road.Ptq, "ptq w4a16-g32"), (width.Road, width.Run));
         Assert.Contains("perplexity 4.157 against 4.120 for float (+0.9%), within the 1% that counts as small here", width.Text);
         Assert.Contains("from 1.06 MB to 245 kB (4.3× smaller) in 0.75 s", width.Text);
-        Assert.Contains("For 87× the time QAT reaches 4.133, which is not worth it here.", width.Text);
+        Assert.Contains("For 87× the time QAT reaches 4.133, within 2% of PTQ, which is not worth it here.", width.Text);
     }
 
     [Fact]
@@ -28,8 +28,8 @@ public class AdviceTests
     }
 
     [Theory]
-    [InlineData(0.15, 10, nameof(Road.Hybrid), "better than what the pure roads give")]
-    [InlineData(0.21, 10, nameof(Road.Hybrid), "as good as QAT in at most half of its time")]
+    [InlineData(0.15, 10, nameof(Road.Hybrid), "better than PTQ and QAT alone")]
+    [InlineData(0.21, 10, nameof(Road.Hybrid), "within 2% of QAT in at most half of its time")]
     [InlineData(0.21, 60, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(0.3, 10, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(double.NaN, 10, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
@@ -93,10 +93,10 @@ public class AdviceTests
     public void Qat_that_is_worse_than_ptq_blames_its_settings()
     {
         Assert.Contains(
-            "worse than PTQ: its training settings do not suit this model.",
+            "worse than PTQ: its training settings do not seem to suit this model.",
             Single(Control(0.001), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.15)).Text);
         Assert.Contains(
-            "worse than PTQ once the gain of training alone is taken out",
+            "better than PTQ, but by less than the float control gains",
             Single(Control(-0.1), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.04)).Text);
     }
 
@@ -172,8 +172,8 @@ public class AdviceTests
         var advice = Advice.For(Typical());
 
         Assert.Equal("Quantize after training (PTQ) at 8 bits and 4 bits, train with quantization (QAT) at 3 bits, and use neither at 2 bits.", advice.Headline);
-        Assert.Contains("The smallest variant within 1% of the float model is ptq w4a16-g32: perplexity 4.157", advice.Summary);
-        Assert.Contains("The smallest that is still usable, losing less than 25%, is qat w3a16-g32", advice.Summary);
+        Assert.Contains("The smallest of the advised variants within 1% of the float model is ptq w4a16-g32: perplexity 4.157", advice.Summary);
+        Assert.Contains("The smallest that is still usable, losing at most 25%, is qat w3a16-g32", advice.Summary);
         Assert.Contains("trained for the same 300 steps without quantization, goes from perplexity 4.120 to 4.071 (-1.2%); QAT is therefore judged against the control", advice.Summary);
         Assert.Contains("QAT took 101× as long as PTQ", advice.Summary);
     }

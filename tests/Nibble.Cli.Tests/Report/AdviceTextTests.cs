@@ -9,11 +9,11 @@ public class AdviceTextTests
 {
     [Theory]
     [InlineData(4, 0.005, 0.004, Evidence.Extrapolated, "PTQ is enough: w4a16-g32.")]
-    [InlineData(4, 0.03, 0.025, Evidence.Extrapolated, "PTQ is enough: w4a16-g32; training would not quantize better.")]
+    [InlineData(4, 0.03, 0.025, Evidence.Extrapolated, "PTQ with w4a16-g32: training would win too little.")]
     [InlineData(4, 0.03, 0.025, Evidence.Typical, "PTQ with w4a16-g32, as far as is known: there was no time to try training (--probe-minutes).")]
     [InlineData(3, 0.2, 0.05, Evidence.Measured, "Train: Qat.")]
     [InlineData(2, 0.9, 0.5, Evidence.Measured, "Not usable at 2 bits, even with training: Qat loses least.")]
-    [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least.")]
+    [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least without training, which would win too little.")]
     [InlineData(2, 0.9, null, Evidence.Measured, "Not usable at 2 bits without training: Ptq loses least.")]
     public void The_headline_says_what_to_do(int bits, double ptq, double? qat, Evidence evidence, string headline)
     {
@@ -36,6 +36,14 @@ public class AdviceTextTests
     [Fact]
     public void Training_that_would_lose_wins_nothing() =>
         Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", AdviceText.About(Result([Option(Road.Ptq, 4, 0.03), Option(Road.Qat, 4, 0.1)]).Decision.Widths[0]));
+
+    [Fact]
+    public void A_width_that_another_beats_by_more_training_alone_does_not_lose_least()
+    {
+        var result = Result([Option(Road.Ptq, 8, 0.3), Option(Road.Qat, 4, 0.28) with { Quantization = Estimate.Around(0.35, 0) }]);
+
+        Assert.Equal("Not usable at 8 bits without training: Ptq loses least of those worth their time.", AdviceText.Headline(result));
+    }
 
     [Fact]
     public void The_most_sensitive_layers_are_named()

@@ -15,6 +15,9 @@ public class DecisionTests
     [InlineData(0.2, 0.05, 0.03, Road.Qat, Verdict.TrainingPays)]
     [InlineData(0.03, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
     [InlineData(0.001, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
+    [InlineData(0.005, 0.25, -0.4, Road.Ptq, Verdict.PtqIsEnough)]
+    [InlineData(0.3, 0.2, -0.09, Road.Qat, Verdict.TextIsNew)]
+    [InlineData(0.225, 0.22, 0, Road.Qat, Verdict.OnlyTrainingIsUsable)]
     [InlineData(double.NaN, 0.5, 0, Road.Qat, Verdict.TrainingPays)]
     public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, Road road, Verdict verdict)
     {
@@ -33,6 +36,17 @@ public class DecisionTests
     [Fact]
     public void AGainWithinItsErrorDoesNotPay() =>
         Assert.Equal(Road.Ptq, Decide(Options.Ptq(0.2), Options.Qat(0.15, half: 0.1)).Recommended!.Road);
+
+    [Theory]
+    [InlineData(0.005, 0.001, 0, true)]
+    [InlineData(0.05, 0.04, 0.03, true)]
+    [InlineData(0.05, 0.01, 0.03, false)]
+    public void WhatWasTriedComesBeforeAPredictionThatIsNotSurelyBetter(double tried, double untried, double half, bool takesTried)
+    {
+        var (known, predicted) = (Options.Ptq(tried), Options.Ptq(untried) with { Evidence = Evidence.Typical, Quantization = Estimate.Around(untried, half) });
+
+        Assert.Equal(takesTried ? known : predicted, Decide(known, predicted).Recommended);
+    }
 
     [Fact]
     public void TheSmallestWidthWithinTheToleranceWins()

@@ -1,0 +1,29 @@
+using System.Globalization;
+
+namespace Nibble.Recipes;
+
+/// <summary>Numbers as people write them: digits, a decimal point, no separators between thousands.</summary>
+internal static class NumberText
+{
+    private const NumberStyles Style = NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
+
+    /// <summary>Reads a finite number.</summary>
+    public static bool TryParse(string text, out double value) => double.TryParse(text, Style, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
+
+    /// <summary>Reads a whole number.</summary>
+    public static bool TryParse(string text, out long value) => long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out value);
+
+    /// <summary>How a number with a decimal comma is to be written, to stand behind a fault; nothing where the fault is another.</summary>
+    public static string DecimalHint(string text)
+    {
+        var point = text.Replace(',', '.');
+        return point != text && TryParse(point, out double _) ? $"; write {point}" : string.Empty;
+    }
+
+    /// <summary>How a whole number with separators between thousands is to be written, to stand behind a fault; nothing where the fault is another.</summary>
+    public static string WholeHint(string text)
+    {
+        var digits = string.Concat(text.Split(',', '.', '_', '\'', ' '));
+        return digits != text && !TryParse(text, out double _) && TryParse(digits, out long _) ? $"; write {digits}" : string.Empty;
+    }
+}
