@@ -84,9 +84,9 @@ internal static class AdviceReport
         var losses = ChartScale.Loss([0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
         var steps = ChartScale.Logarithmic(curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
         var chart = new SvgChart(steps, losses, "steps of a training, logarithmic", "loss against float, nats", SvgChart.RoomFor(curves.Select(curve => curve.Name)));
-        foreach (var curve in curves)
+        var styles = SvgChart.ToldApart(curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float"));
+        foreach (var (curve, style) in curves.Zip(styles))
         {
-            var style = result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float";
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];
             chart.Line(style, points);
             points.ForEach(point => chart.Dot(style, point));

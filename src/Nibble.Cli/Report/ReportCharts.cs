@@ -30,12 +30,13 @@ internal static class ReportCharts
             ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), losses, "bits per weight, scales included", "loss against float, nats", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         var severalActivations = runs.Select(run => run.ActivationBits).Distinct().Count() > 1;
-        foreach (var series in runs.GroupBy(run => (run.Method, run.ActivationBits)))
+        var lines = runs.GroupBy(run => (run.Method, run.ActivationBits)).ToList();
+        foreach (var (series, style) in lines.Zip(SvgChart.ToldApart(lines.Select(series => Style(series.First())))))
         {
             List<ChartPoint> points = [.. series.OrderBy(run => run.BitsPerWeight).Select(run => new ChartPoint(run.BitsPerWeight, run.LossDifference))];
-            chart.Line(Style(series.First()), points);
-            points.ForEach(point => chart.Dot(Style(series.First()), point));
-            chart.Label(Style(series.First()), MethodName(series.Key.Method) + (severalActivations ? $" a{series.Key.ActivationBits}" : ""), points);
+            chart.Line(style, points);
+            points.ForEach(point => chart.Dot(style, point));
+            chart.Label(style, MethodName(series.Key.Method) + (severalActivations ? $" a{series.Key.ActivationBits}" : ""), points);
         }
 
         return Figure(
@@ -97,6 +98,7 @@ internal static class ReportCharts
             return null;
         }
 
+        curves = [.. curves.Zip(SvgChart.ToldApart(curves.Select(curve => curve.Style)), (curve, style) => curve with { Style = style })];
         var points = curves.SelectMany(curve => curve.Points).ToList();
         var chart = new SvgChart(
             ChartScale.Linear([1, result.Runs.SelectMany(run => run.TrainingLosses).Max(loss => loss.Step)], room: 0), ChartScale.Logarithmic(points.Select(point => point.Y)), "training step", "loss of the batch, nats, logarithmic", SvgChart.RoomFor(curves.Select(curve => curve.Label)));

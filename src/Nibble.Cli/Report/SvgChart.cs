@@ -25,6 +25,9 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
     private const double Radius = 4.5;
     private const int LongestLabel = 22;
 
+    /// <summary>Further series of a style that the style sheet tells apart.</summary>
+    private const int MostSeries = 4;
+
     private readonly double left = 14 + y.Ticks.Select(tick => TextWidth(ChartScale.Label(tick))).DefaultIfEmpty(0).Max();
     private readonly List<XElement> marks = [];
     private readonly List<Box> occupied = [];
@@ -122,6 +125,18 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         return E(
             "svg", Class("chart"), A("viewBox", $"0 0 {N(Width)} {N(Height)}"), A("role", "img"), A("aria-label", description),
             axes, E("g", marks), E("g", PlaceLabels()));
+    }
+
+    /// <summary>Style classes that tell series of one method apart, by hue and by dashes: each further series of a style has a number added.</summary>
+    /// <param name="styles">The style of each series, in order.</param>
+    public static IReadOnlyList<string> ToldApart(IEnumerable<string> styles)
+    {
+        var counts = new Dictionary<string, int>();
+        return [.. styles.Select(style =>
+        {
+            var number = counts[style] = counts.GetValueOrDefault(style) + 1;
+            return number == 1 ? style : $"{style} nth-{2 + ((number - 2) % MostSeries)}";
+        })];
     }
 
     /// <summary>Room to the right of the axes that holds these labels.</summary>

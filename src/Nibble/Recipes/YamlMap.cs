@@ -144,7 +144,9 @@ internal sealed class YamlMap
         : throw Fault(node, $"{what} must be a mapping with the keys {string.Join(", ", keys)}");
 
     private string? Plain(string key, string expected, bool quoted = false) => _values.TryGetValue(key, out var node)
-        ? node is YamlScalarNode { Value: { } text } scalar && (quoted || scalar.Style == ScalarStyle.Plain) ? text : throw Fault(node, $"{key} must be {expected}")
+        ? node is not YamlScalarNode { Value: { } text } scalar ? throw Fault(node, $"{key} must be {expected}")
+            : quoted || scalar.Style == ScalarStyle.Plain ? text
+            : throw Fault(node, $"{key} must be {expected}, found the text '{text}'; write it without quotes{NumberText.DecimalHint(text).Replace("; write", " and as", StringComparison.Ordinal)}")
         : null;
 
     /// <summary>What happened where a decimal comma ended a value inside of braces, so that its digits stand as a key of their own.</summary>

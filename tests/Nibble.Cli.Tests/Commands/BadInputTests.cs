@@ -106,16 +106,16 @@ public sealed class BadInputTests : IDisposable
     {
         var recipe = folder.Write("mine.yaml", "rules:\n  - pattern: \"*\"\n    weights: { bits: 4, groupsize: 32 }\n");
 
-        return Refuses([.. CommandOn(command, folder.Model)[..^1], recipe], $"{recipe}", "groupsize", "groupSize");
+        return RefusesAsUsage([.. CommandOn(command, folder.Model)[..^1], recipe], $"{recipe}", "groupsize", "groupSize");
     }
 
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
-    public Task An_unknown_preset(string command) => Refuses([.. CommandOn(command, folder.Model)[..^1], "w4a16-g23x"], "There is no preset 'w4a16-g23x'", "w4a16-g32");
+    public Task An_unknown_preset(string command) => RefusesAsUsage([.. CommandOn(command, folder.Model)[..^1], "w4a16-g23x"], "There is no preset 'w4a16-g23x'", "w4a16-g32");
 
     [Fact]
-    public Task A_missing_recipe_file() => Refuses([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
+    public Task A_missing_recipe_file() => RefusesAsUsage([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
 
     [Fact]
     public Task A_weight_that_is_not_a_number()
@@ -166,7 +166,15 @@ public sealed class BadInputTests : IDisposable
 
     [Fact]
     public Task A_context_that_the_model_cannot_take() =>
-        Refuses([.. CommandOn("eval", folder.Model), "--context", "65"], "--context is 65, expected at most 64");
+        RefusesAsUsage([.. CommandOn("eval", folder.Model), "--context", "65"], "--context is 65, expected at most 64");
+
+    [Fact]
+    public Task A_calibration_window_that_the_model_cannot_take() =>
+        RefusesAsUsage(["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--length", "65"], "--length is 65, expected at most 64");
+
+    [Fact]
+    public Task Windows_of_a_text_that_is_trained_on_as_a_whole() =>
+        RefusesAsUsage([.. CommandOn("qat", folder.Model), "--windows", "3"], "--windows has no effect here: it is for --data self");
 
     [Fact]
     public Task A_prompt_that_fills_the_context() =>
@@ -184,15 +192,20 @@ public sealed class BadInputTests : IDisposable
         _ => [command, model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--steps", "1", "-o", folder.At("out")],
     };
 
-    private async Task Refuses(string[] arguments, params string[] expected)
+    private Task Refuses(string[] arguments, params string[] expected) => Refuses(ExitCode.BadInput, arguments, expected);
+
+    /// <summary>What the command line itself names is at fault.</summary>
+    private Task RefusesAsUsage(string[] arguments, params string[] expected) => Refuses(ExitCode.Usage, arguments, [.. expected, $"Try 'nibble {arguments[0]} --help'."]);
+
+    private async Task Refuses(int exitCode, string[] arguments, string[] expected)
     {
         var before = folder.Content();
 
         var run = await CommandRun.Of(arguments);
 
-        Assert.True(run.ExitCode == ExitCode.BadInput, run.Error);
+        Assert.True(run.ExitCode == exitCode, run.Error);
         Assert.Empty(run.Output);
-        Assert.StartsWith("nibble: ", run.Error.Split('\n')[^2], StringComparison.Ordinal);
+        Assert.Contains(run.Error.Split('\n'), line => line.StartsWith("nibble: ", StringComparison.Ordinal));
         Assert.All(expected, text => Assert.Contains(text, run.Error, StringComparison.Ordinal));
         Assert.DoesNotContain("   at ", run.Error, StringComparison.Ordinal);
         Assert.Equal(before, folder.Content());

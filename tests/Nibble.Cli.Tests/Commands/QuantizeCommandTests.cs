@@ -86,6 +86,16 @@ public sealed class QuantizeCommandTests : IDisposable
         Assert.True(after.GetProperty("loss").GetDouble() < before.GetProperty("loss").GetDouble() - 0.5);
     }
 
+    [Fact]
+    public async Task Options_that_the_recipe_leaves_without_effect_are_named()
+    {
+        var ptq = await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"), "-d", folder.TrainingText, "--windows", "3", "--length", "16");
+        var qat = await CommandRun.Succeeds("qat", folder.Model, "-r", "w4a16-g32", "-o", folder.At("trained"), "-d", folder.TrainingText, "--steps", "1", "--teacher-cache", folder.At("cache"));
+
+        Assert.Contains("nibble: --data, --windows, --length have no effect: the recipe w4a16-g32 looks at no text", ptq.Error, StringComparison.Ordinal);
+        Assert.Contains("nibble: --teacher-cache has no effect: the recipe w4a16-g32 has no distillation", qat.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]

@@ -5,16 +5,41 @@ namespace Nibble.Cli.Tests.Commands;
 public sealed class UsageTests
 {
     [Theory]
-    [InlineData("frobnicate", "'frobnicate'", "nibble --help")]
+    [InlineData("frobnicate", "There is no command 'frobnicate'.", "nibble --help")]
+    [InlineData("quantise model.gguf", "There is no command 'quantise'. Did you mean quantize?", "nibble --help")]
+    [InlineData("ptq model --recipie w4a16-g32 -o out", "'--recipie'. Did you mean --recipe?", "nibble ptq --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0,001", "--learning-rate is '0,001', which is not a number; expected above 0; write 0.001.", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --steps 1,000", "--steps is '1,000', which is not a whole number; expected 1 or more; write 1000.", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --seed 1_000", "--seed is '1_000', which is not a whole number; expected one of 64 bits; write 1000.", "nibble qat --help")]
+    [InlineData("verify model -d text --tolerance 0,1", "--tolerance is '0,1', which is not a number; expected 0 or more; write 0.1.", "nibble verify --help")]
+    [InlineData("verify model -d text --logit-tolerance 1.000,5", "--logit-tolerance is '1.000,5', which is not a number; expected 0 or more.", "nibble verify --help")]
+    [InlineData("verify model -d text --tolerance ∞", "--tolerance is '∞', which is not a number", "nibble verify --help")]
+    [InlineData("generate model -p x --temperature 0,7", "write 0.7.", "nibble generate --help")]
+    [InlineData("generate model -p x --top-p 0,9", "write 0.9.", "nibble generate --help")]
+    [InlineData("generate model -p x --temperature 0 --top-p 0.9", "--top-p has no effect here", "nibble generate --help")]
+    [InlineData("generate model -p x --tokenizer folder", "--tokenizer has no effect here: it is for ONNX Runtime", "nibble generate --help")]
+    [InlineData("generate model -p x --engine-path folder", "--engine-path has no effect here: it is for llama.cpp", "nibble generate --help")]
+    [InlineData("mix model -d text --budget 2,5bits -o out.yaml", "write 2.5bits.", "nibble mix --help")]
+    [InlineData("mix model -d text --budget 2.5bits --qat-minutes 1,5 -o out.yaml", "write 1.5.", "nibble mix --help")]
+    [InlineData("advise model -d text --max-loss 0,02", "write 0.02.", "nibble advise --help")]
+    [InlineData("advise model -d text --max-loss 2,5%", "write 2.5%.", "nibble advise --help")]
+    [InlineData("advise model -d text --minutes 0,5", "write 0.5.", "nibble advise --help")]
+    [InlineData("advise model -d text --flops 10", "--flops has no effect without --cost-of", "nibble advise --help")]
+    [InlineData("advise model -e text --calibration-tokens 10", "--calibration-tokens has no effect without --data", "nibble advise --help")]
+    [InlineData("advise --cost-of 8B --minutes 3", "--minutes has no effect with --cost-of", "nibble advise --help")]
+    [InlineData("ptq model -r w4a99 -o out", "There is no preset 'w4a99'", "nibble ptq --help")]
+    [InlineData("qat model -r missing.yaml -o out -d text", "There is no recipe file missing.yaml", "nibble qat --help")]
+    [InlineData("compare --algorithms magic", "'magic'", "nibble compare --help")]
+    [InlineData("compare --hybrids w4a16-g32", "is no hybrid", "nibble compare --help")]
     [InlineData("inspect", "Required argument missing", "nibble inspect --help")]
     [InlineData("inspect model --layers", "'--layers'", "nibble inspect --help")]
     [InlineData("ptq model -o out", "Give a --recipe, a --target, or both.", "nibble ptq --help")]
     [InlineData("ptq model -r w4a16-g32", "'--output' is required", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out", "'--data' is required", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --steps 0", "--steps is 0, expected 1 or more", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --steps many", "'many'", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --steps many", "--steps is 'many', which is not a whole number; expected 1 or more.", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0", "--learning-rate is 0, expected above 0", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate fast", "'fast'", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate fast", "--learning-rate is 'fast', which is not a number; expected above 0.", "nibble qat --help")]
     [InlineData("eval model", "'--data' is required", "nibble eval --help")]
     [InlineData("eval model -d text --windows -1", "--windows is -1, expected 1 or more", "nibble eval --help")]
     [InlineData("eval model -d text --context 3", "--context is 3, expected 4 or more", "nibble eval --help")]
@@ -24,7 +49,7 @@ public sealed class UsageTests
     [InlineData("generate model -p x --engine steam", "'steam'", "nibble generate --help")]
     [InlineData("generate model", "'--prompt' is required", "nibble generate --help")]
     [InlineData("generate model -p x --temperature -1", "--temperature is -1, expected 0 or more", "nibble generate --help")]
-    [InlineData("generate model -p x --temperature NaN", "--temperature is NaN", "nibble generate --help")]
+    [InlineData("generate model -p x --temperature NaN", "--temperature is 'NaN', which is not a number", "nibble generate --help")]
     [InlineData("generate model -p x --temperature hot", "'hot'", "nibble generate --help")]
     [InlineData("generate model -p x --top-p 1.5", "--top-p is 1.5, expected above 0 and at most 1", "nibble generate --help")]
     [InlineData("advise", "advise needs a MODEL, or --cost-of", "nibble advise --help")]
@@ -71,6 +96,23 @@ public sealed class UsageTests
         Assert.Empty(run.Output);
         Assert.Contains(expected, run.Error, StringComparison.Ordinal);
         Assert.EndsWith($"Try '{hint}'.", run.Error.TrimEnd(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("frobnicate --json", "usage", ExitCode.Usage)]
+    [InlineData("ptq missing -r w4a16-g32 -o out --json", "badInput", ExitCode.BadInput)]
+    [InlineData("verify missing.onnx -d text --json", "badInput", ExitCode.BadInput)]
+    [InlineData("quantize missing.gguf --type q8_0 -o out.gguf --json", "badInput", ExitCode.BadInput)]
+    [InlineData("qat missing -r w4a99 -o out -d text --json", "usage", ExitCode.Usage)]
+    public async Task With_json_failures_are_a_document_too(string line, string kind, int exitCode)
+    {
+        var run = await CommandRun.Of(line.Split(' '));
+
+        Assert.Equal(exitCode, run.ExitCode);
+        Assert.Equal("nibble.error/1", run.Json.GetProperty("schema").GetString());
+        Assert.Equal(kind, run.Json.GetProperty("error").GetString());
+        Assert.Equal(exitCode, run.Json.GetProperty("exitCode").GetInt32());
+        Assert.Contains(run.Json.GetProperty("message").GetString()!.Split('\n')[0], run.Error, StringComparison.Ordinal);
     }
 
     [Fact]

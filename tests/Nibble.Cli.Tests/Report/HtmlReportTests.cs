@@ -44,6 +44,16 @@ public class HtmlReportTests
     }
 
     [Fact]
+    public void Training_curves_of_one_method_are_told_apart()
+    {
+        var curves = Parse(HtmlReport.Render(Typical())).Descendants("svg").Where(svg => Is(svg, "chart")).Last();
+        var styles = curves.Descendants("path").Where(path => Is(path, "line")).Select(path => path.Attribute("class")!.Value).ToList();
+
+        Assert.Equal(["line qat", "line qat nth-2", "line qat nth-3", "line qat nth-4", "line float"], styles);
+        Assert.All(styles[1..4], style => Assert.Contains($".{style.Split(' ')[^1]} {{", HtmlReport.Render(Typical()), StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void Page_loads_and_runs_nothing()
     {
         var html = HtmlReport.Render(Typical());
