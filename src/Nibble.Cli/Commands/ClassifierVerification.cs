@@ -19,14 +19,14 @@ internal sealed record ClassifierVerification(string Data, string Path, int? Len
 {
     /// <summary>Compares, and writes what came out.</summary>
     /// <returns>The exit code.</returns>
-    public int Run(CommandHost host, LoadedClassifier model, double usualLogitTolerance, bool json)
+    public int Run(CommandHost host, LoadedClassifier model, bool json)
     {
         var data = ClassificationData.Read(Data, model, EvalCommand.TextLength(Length, model));
         using var engine = OnnxRuntimeClassifier.Open(Path, Threads);
         using var ties = ClassifierTies.Open(model, Path, Threads);
         var difference = host.WithProgress(progress => ClassifierComparison.Run(model, engine, ties, data, Texts, progress, host.Cancellation));
         var same = difference.IsWithin(Tolerance)
-            && (difference.Ties?.IsWithin(LogitTolerance ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (LogitTolerance ?? usualLogitTolerance));
+            && (difference.Ties?.IsWithin(LogitTolerance ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (LogitTolerance ?? difference.RoundingLimit));
         Report(host, model.Name, data.Name, difference, same ? "same" : "differs", json);
         return same ? ExitCode.Done : ExitCode.NoSolution;
     }

@@ -3,6 +3,7 @@ using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Torch.Data;
+using Nibble.Torch.Evaluation;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Bert;
@@ -15,7 +16,6 @@ internal static class VerifyCommand
     private const string LlamaCpp = LlamaCppEngine.EngineName;
     private const string OnnxRuntime = OnnxRuntimeEngine.EngineName;
     private const double UsualTolerance = 0.5;
-    private const double UsualLogitTolerance = 0.001;
     private const int ContinuedTokens = 64;
 
     public static Command Create(CommandHost host)
@@ -27,10 +27,10 @@ internal static class VerifyCommand
         var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
         var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType("--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
-        var tolerance = NumberOptions.Number("--tolerance", UsualTolerance, value => value >= 0, "0 or more", "By how many percent the perplexities may differ.");
+        var tolerance = NumberOptions.Number("--tolerance", value => value >= 0, "0 or more", "By how many percent the perplexities may differ; when not given, by what the engine's rounding explains. For a classifier 0.5.");
         var logits = NumberOptions.Number(
             "--logit-tolerance", value => value >= 0, "0 or more",
-            "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, 0.001 there where the inputs of layers are float, 0.01 where they are quantized, and anything in llama.cpp.");
+            "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, by what rounding explains.");
         var context = NumberOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take; of a classifier's texts, 128.");
         var windows = NumberOptions.AtLeast("--windows", 1, "Compute only the first N windows, or a classifier's first N texts.");
         var threads = CommonOptions.Threads();
@@ -98,12 +98,10 @@ internal static class VerifyCommand
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
                 using var ties = DecoderTies.Open(loaded, run, cores);
-                var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, ties, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
+                var rounding = name == LlamaCpp ? new EngineRounding(loaded.Model, run.Path) : null;
+                var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, ties, rounding, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
-                // A ruined model has no perplexity to compare, and NaN is within no tolerance.
-                var limit = parsed.GetValue(logits);
-                var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance)
-                    && (difference.Ties?.IsWithin(limit ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (limit ?? (name == OnnxRuntime ? UsualLogitTolerance : double.PositiveInfinity)));
+                var same = IsSame(difference, parsed.GetValue(tolerance), parsed.GetValue(logits));
                 Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, notes);
                 return same ? ExitCode.Done : ExitCode.NoSolution;
             }
@@ -117,8 +115,8 @@ internal static class VerifyCommand
                 using var classifier = LoadedClassifier.Open(source);
                 var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
                 var verification = new ClassifierVerification(
-                    parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance), parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
-                return verification.Run(host, classifier, UsualLogitTolerance, parsed.GetValue(json));
+                    parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance) ?? UsualTolerance, parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
+                return verification.Run(host, classifier, parsed.GetValue(json));
             }
         });
         return command;
@@ -131,6 +129,12 @@ internal static class VerifyCommand
         : path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) ? OnnxRuntime
         : null;
 
+    /// <summary>Whether the engine computes what was simulated: within the tolerances that are given, and where none is, up to what rounding explains. NaN is within none.</summary>
+    private static bool IsSame(EngineDifference difference, double? tolerance, double? logitTolerance) =>
+        (tolerance is null || Math.Abs(difference.PerplexityChange) * 100 <= tolerance)
+        && (logitTolerance is not { } limit || (difference.Ties?.IsWithin(limit) ?? difference.LargestDifference <= limit))
+        && (tolerance is not null || logitTolerance is not null || difference.IsExplained);
+
     private static void Report(CommandHost host, bool json, string engine, string model, string data, EngineDifference difference, bool same, IReadOnlyList<string> notes)
     {
         var verdict = same ? "same" : "differs";
@@ -139,7 +143,10 @@ internal static class VerifyCommand
             host.WriteJson(
                 new VerifyDocument(
                     VerifyDocument.CurrentSchema, model, engine, data, verdict, difference.Simulated, difference.Engine, difference.Divergence, difference.LargestDifference, difference.Agreement,
-                    difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, notes, difference.OwnDivergence, difference.OwnDifference, difference.Ties),
+                    difference.Continued, difference.SameContinuation, difference.Windows, difference.Tokens, notes, difference.OwnDivergence, difference.OwnDifference, difference.Ties)
+                {
+                    Explained = difference.Explained,
+                },
                 CliJson.Default.VerifyDocument);
             return;
         }
@@ -151,6 +158,12 @@ internal static class VerifyCommand
         host.Output.WriteLine(string.Create(culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {engine} ({change:+0.000%;-0.000%})"));
         host.Output.WriteLine(string.Create(culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:G3}"));
         host.Output.WriteLine(string.Create(culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation from itself, one token after the other, over the first windows"));
+        if (difference.Explained is { } explained)
+        {
+            host.Output.WriteLine(string.Create(
+                culture, $"explained   KL {explained.Explained:E2} by the engine's rounding of inputs, keys and values, which is not simulated; beside it KL {explained.Left:E2} is left ({explained.Limit:E2} allowed)"));
+        }
+
         TieReport.Write(host.Output, difference.Ties);
         host.Output.WriteLine(string.Create(culture, $"likeliest   the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens written greedily, the first {difference.SameContinuation} are the same"));
         foreach (var note in notes)

@@ -22,6 +22,9 @@ internal sealed record ClassifierDifference(
     /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized.</summary>
     public TieDifference? Ties { get; init; }
 
+    /// <summary>The largest difference of logits that summing in another order explains.</summary>
+    public double RoundingLimit => EngineDifference.LimitOfSums(OwnDifference);
+
     /// <summary>Whether accuracy, in percent of the texts, and loss, in percent of the simulated one, differ by at most so much.</summary>
     public bool IsWithin(double percent) =>
         Math.Abs(EngineAccuracy - SimulatedAccuracy) * 100 <= percent && Math.Abs((EngineLoss / SimulatedLoss) - 1) * 100 <= percent;

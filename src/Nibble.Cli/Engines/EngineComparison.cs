@@ -26,8 +26,46 @@ internal sealed record EngineDifference(
     /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized, or the engine does not tell its codes.</summary>
     public TieDifference? Ties { get; init; }
 
+    /// <summary>What the engine's own rounding explains; null where it computes in float32 as the simulation does.</summary>
+    public ExplainedDifference? Explained { get; init; }
+
     /// <summary>The engine's perplexity over the simulated one, less 1.</summary>
     public double PerplexityChange => (Engine / Simulated) - 1;
+
+    /// <summary>The largest difference of log-probabilities that summing in another order explains, from what it does to the simulation itself.</summary>
+    public double RoundingLimit => LimitOfSums(OwnDifference);
+
+    /// <summary>Whether nothing differs but what rounding explains: that of the engine, ties between codes, or sums in another order. NaN is within no limit.</summary>
+    public bool IsExplained =>
+        Ties is { } ties ? ties.IsWithin(TieDifference.UsualLogitTolerance)
+        : Explained is { } explained ? explained.Left <= explained.Limit
+        : LargestDifference <= RoundingLimit;
+
+    /// <summary>The largest difference that summing in another order explains.</summary>
+    /// <param name="own">What it does to the simulation itself.</param>
+    public static double LimitOfSums(double own) => LeastRounding + (OrdersOfSums * own);
+
+    /// <summary>How much further apart two orders of sums may be than the two that were computed, since those of an engine are others again.</summary>
+    private const double OrdersOfSums = 10;
+
+    /// <summary>What float32 itself rounds of a log-probability.</summary>
+    private const double LeastRounding = 1e-5;
+}
+
+/// <summary>How much of a difference the engine's rounding explains, as mean Kullback-Leibler divergences in nats a token.</summary>
+/// <param name="Explained">Of the simulation with the engine's rounding from the simulation without.</param>
+/// <param name="Left">Of the engine from the simulation with its rounding.</param>
+/// <param name="IsExact">Whether the rounding is of a kind that both do alike; otherwise inputs between two codes fall either way.</param>
+internal sealed record ExplainedDifference(double Explained, double Left, bool IsExact)
+{
+    /// <summary>What sums in another order make of a divergence of 0.</summary>
+    private const double Least = 1e-9;
+
+    /// <summary>
+    /// The most that may be left. Where roundings fall alike, next to nothing is. Where all of them fall either way, the engine and the simulation are two draws of the same noise, which in
+    /// the mean are twice as far from each other as each is from the simulation without it.
+    /// </summary>
+    public double Limit => Least + (Explained * (IsExact ? 0.25 : 2));
 }
 
 /// <summary>Computes the same text by an engine and by the simulation.</summary>
@@ -40,6 +78,7 @@ internal static class EngineComparison
     /// <param name="model">The model as Nibble simulates it.</param>
     /// <param name="engine">The same model in the engine.</param>
     /// <param name="ties">Decides ties as in the engine; null for no such comparison.</param>
+    /// <param name="rounding">Rounds as the engine does; null where it computes in float32.</param>
     /// <param name="text">The text.</param>
     /// <param name="context">Tokens of a window.</param>
     /// <param name="windows">Windows to score at most; null for all.</param>
@@ -47,7 +86,7 @@ internal static class EngineComparison
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
-    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, DecoderTies? ties, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, DecoderTies? ties, EngineRounding? rounding, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (engine.VocabularySize != model.Model.Config.VocabularySize)
         {
@@ -58,7 +97,7 @@ internal static class EngineComparison
         var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
         var first = context / 2;
         var scored = context - first - 1;
-        double simulated = 0, computed = 0, divergence = 0, largest = 0, ownDivergence = 0, ownLargest = 0;
+        double simulated = 0, computed = 0, divergence = 0, largest = 0, ownDivergence = 0, ownLargest = 0, explained = 0, left = 0;
         long agreements = 0;
         using var guard = no_grad();
         for (var i = 0; i < count; i++)
@@ -72,13 +111,20 @@ internal static class EngineComparison
             var targets = tensor(window)[(first + 1)..].unsqueeze(1);
             simulated -= ours.gather(1, targets).sum(ScalarType.Float64).item<double>();
             computed -= theirs.gather(1, targets).sum(ScalarType.Float64).item<double>();
-            divergence += (ours.exp() * (ours - theirs)).sum(ScalarType.Float64).item<double>();
+            divergence += Divergence(ours, theirs);
             largest = Math.Max(largest, (ours - theirs).abs().max().item<float>());
             if (i < OwnWindows)
             {
                 var again = OneByOne(model.Model, window, first);
-                ownDivergence += (ours.exp() * (ours - again)).sum(ScalarType.Float64).item<double>();
+                ownDivergence += Divergence(ours, again);
                 ownLargest = Math.Max(ownLargest, (ours - again).abs().max().item<float>());
+            }
+
+            if (rounding is not null)
+            {
+                var rounded = rounding.Run(() => Evaluator.Score(model.Model, tensor(window, 1, context), first));
+                explained += Divergence(ours, rounded);
+                left += Divergence(rounded, theirs);
             }
 
             ties?.Add(window, first, theirs);
@@ -95,7 +141,16 @@ internal static class EngineComparison
             count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same, ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest)
         {
             Ties = ties?.Difference,
+            Explained = rounding is null ? null : new ExplainedDifference(explained / tokens, left / tokens, rounding.IsExact),
         };
+    }
+
+    /// <summary>Summed over positions, nats. In float64, and normalized there: what float32 leaves of a sum of probabilities is more than the least of these divergences.</summary>
+    private static double Divergence(Tensor from, Tensor to)
+    {
+        using var scope = NewDisposeScope();
+        var (expected, found) = (from.to(float64).log_softmax(1), to.to(float64).log_softmax(1));
+        return (expected.exp() * (expected - found)).sum().item<double>();
     }
 
     /// <summary><see cref="Evaluator.Score"/> one token after the other.</summary>

@@ -112,6 +112,9 @@ internal sealed record VerifyDocument(
     TieDifference? Ties)
 {
     public const string CurrentSchema = "nibble.verify/1";
+
+    /// <summary>What the engine's rounding explains; null in ONNX Runtime.</summary>
+    public ExplainedDifference? Explained { get; init; }
 }
 
 /// <summary>What <c>quantize --json</c> prints.</summary>

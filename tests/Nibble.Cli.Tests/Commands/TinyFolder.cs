@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Nibble.Formats;
 using Nibble.Formats.Safetensors;
@@ -9,16 +10,21 @@ namespace Nibble.Cli.Tests.Commands;
 internal sealed class TinyFolder : IDisposable
 {
     private const int Vocabulary = 270;
-    private const int Hidden = 16;
-    private const int Inner = 40;
 
     private const string Story = "The fox ran to the river. The river was cold, and the fox sat down to rest in the sun. ";
 
     private readonly int layers;
+    private readonly int hidden;
+    private readonly int inner;
+    private readonly double spread;
 
-    public TinyFolder(int layers = 1)
+    /// <param name="layers">Decoder blocks.</param>
+    /// <param name="hidden">Channels.</param>
+    /// <param name="inner">Channels inside of the feed-forward.</param>
+    /// <param name="spread">Multiplies the weights, whose deviation is a quarter at 1: more of it, and the model amplifies whatever is rounded.</param>
+    public TinyFolder(int layers = 1, int hidden = 16, int inner = 40, double spread = 1)
     {
-        this.layers = layers;
+        (this.layers, this.hidden, this.inner, this.spread) = (layers, hidden, inner, spread);
         Directory.CreateDirectory(Model);
         WriteConfig("llama");
         File.WriteAllText(Path.Combine(Model, "tokenizer.json"), BytePairTrainer.Train([Story], Vocabulary).ToJson());
@@ -45,12 +51,12 @@ internal sealed class TinyFolder : IDisposable
         return At(name);
     }
 
-    public void WriteConfig(string type) => File.WriteAllText(
+    public void WriteConfig(string type, double epsilon = 1e-5) => File.WriteAllText(
         Path.Combine(Model, "config.json"),
         $$"""
         {
-          "model_type": "{{type}}", "vocab_size": {{Vocabulary}}, "hidden_size": {{Hidden}}, "intermediate_size": {{Inner}}, "num_hidden_layers": {{layers}},
-          "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-5
+          "model_type": "{{type}}", "vocab_size": {{Vocabulary}}, "hidden_size": {{hidden}}, "intermediate_size": {{inner}}, "num_hidden_layers": {{layers}},
+          "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": {{epsilon.ToString(CultureInfo.InvariantCulture)}}
         }
         """);
 
@@ -58,7 +64,7 @@ internal sealed class TinyFolder : IDisposable
     public void WriteWeights(Func<string, bool> wanted, int seed = 7)
     {
         var random = new Random(seed);
-        List<SafetensorsTensor> tensors = [Normal("model.embed_tokens.weight", Vocabulary, Hidden)];
+        List<SafetensorsTensor> tensors = [Normal("model.embed_tokens.weight", Vocabulary, hidden)];
         for (var layer = 0; layer < layers; layer++)
         {
             var block = $"model.layers.{layer}.";
@@ -66,28 +72,28 @@ internal sealed class TinyFolder : IDisposable
             [
                 Ones(block + "input_layernorm.weight"),
                 Ones(block + "post_attention_layernorm.weight"),
-                Normal(block + "self_attn.q_proj.weight", Hidden, Hidden),
-                Normal(block + "self_attn.k_proj.weight", Hidden / 2, Hidden),
-                Normal(block + "self_attn.v_proj.weight", Hidden / 2, Hidden),
-                Normal(block + "self_attn.o_proj.weight", Hidden, Hidden),
-                Normal(block + "mlp.gate_proj.weight", Inner, Hidden),
-                Normal(block + "mlp.up_proj.weight", Inner, Hidden),
-                Normal(block + "mlp.down_proj.weight", Hidden, Inner),
+                Normal(block + "self_attn.q_proj.weight", hidden, hidden),
+                Normal(block + "self_attn.k_proj.weight", hidden / 2, hidden),
+                Normal(block + "self_attn.v_proj.weight", hidden / 2, hidden),
+                Normal(block + "self_attn.o_proj.weight", hidden, hidden),
+                Normal(block + "mlp.gate_proj.weight", inner, hidden),
+                Normal(block + "mlp.up_proj.weight", inner, hidden),
+                Normal(block + "mlp.down_proj.weight", hidden, inner),
             ]);
         }
 
         tensors.Add(Ones("model.norm.weight"));
-        tensors.Add(Normal("lm_head.weight", Vocabulary, Hidden));
+        tensors.Add(Normal("lm_head.weight", Vocabulary, hidden));
         SafetensorsWriter.Write(Weights, [.. tensors.Where(tensor => wanted(tensor.Name))]);
 
-        SafetensorsTensor Ones(string name) => SafetensorsTensor.FromFloats(name, ElementType.F32, [Hidden], Enumerable.Repeat(1f, Hidden).ToArray());
+        SafetensorsTensor Ones(string name) => SafetensorsTensor.FromFloats(name, ElementType.F32, [hidden], Enumerable.Repeat(1f, hidden).ToArray());
 
         SafetensorsTensor Normal(string name, int rows, int columns)
         {
             var values = new float[rows * columns];
             for (var i = 0; i < values.Length; i++)
             {
-                values[i] = (float)((random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) / 2);
+                values[i] = (float)(spread * (random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) / 2);
             }
 
             return SafetensorsTensor.FromFloats(name, ElementType.F32, [rows, columns], values);

@@ -54,6 +54,12 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
     /// <returns>[batch, length, vocabulary].</returns>
     public Tensor Logits(Tensor tokens, KeyValueCache? cache) => Logits(tokens, cache, null);
 
+    /// <summary>The table of the tokens, [vocabulary, hidden]; the head too where there is none of its own.</summary>
+    internal Parameter Embedding => model.Embedding;
+
+    /// <summary>What happens to the input of a head that is the table of the tokens; null leaves it as it is.</summary>
+    internal ITensorQuantizer? TiedHeadInput { get; set; }
+
     /// <summary>Whether a block's activations are computed again in the backward pass instead of kept.</summary>
     public bool Recompute { get; set; }
 
@@ -68,7 +74,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
         }
 
         var x = model.Forward(tokens, start, cache, Recompute, blocks);
-        return lm_head is null ? F.linear(x, model.Embedding) : lm_head.forward(x);
+        return lm_head is not null ? lm_head.forward(x) : F.linear(TiedHeadInput?.Apply(x) ?? x, model.Embedding);
     }
 
     /// <summary>Draws all weights anew: normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases 0.</summary>

@@ -1,0 +1,133 @@
+using Nibble.Formats.Gguf;
+using Nibble.Torch.Export;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Evaluation;
+
+/// <summary>Computes a model with the rounding that llama.cpp adds to what is simulated, to see how much of a difference that explains.</summary>
+/// <remarks>
+/// llama.cpp rounds the inputs of a matrix to a type that goes with the matrix's own, and keeps keys and values in binary16 (ggml-org/llama.cpp, <c>ggml-cpu.c</c>:
+/// <c>vec_dot_type</c>; <c>llama_context_default_params</c>). A file can also hold float matrices in a narrower type than the model has.
+/// </remarks>
+public sealed class EngineRounding
+{
+    private readonly LlamaModel model;
+    private readonly Dictionary<QuantizableLinear, GgufType> layers = [];
+    private readonly GgufType head;
+    private readonly List<(Parameter Parameter, ScalarType Type)> narrowed = [];
+
+    /// <summary>Reads from a file how llama.cpp rounds.</summary>
+    /// <param name="model">The model that the file holds; unchanged but while <see cref="Run"/> works.</param>
+    /// <param name="path">The GGUF file.</param>
+    /// <exception cref="NibbleException">The file is not valid.</exception>
+    public EngineRounding(LlamaModel model, string path)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        this.model = model;
+        using var file = GgufFile.Open(path);
+        var types = GgufNames.Of(model.Config).ToDictionary(tensor => tensor.Source, tensor => file.FindTensor(tensor.Name)?.Type ?? GgufType.F32, StringComparer.Ordinal);
+        head = types[LlamaCheckpoint.EmbeddingName];
+        Narrow(model.Embedding, head);
+        foreach (var (name, layer) in model.Linears)
+        {
+            var type = layers[layer] = types[name + ".weight"];
+            if (layer.WeightQuantizer is null)
+            {
+                Narrow(layer.Weight, type);
+            }
+        }
+    }
+
+    /// <summary>Whether every matrix is float32, so that only keys and values are rounded, in a way that hardly depends on the last bits before it.</summary>
+    public bool IsExact => head == GgufType.F32 && layers.Values.All(type => type == GgufType.F32);
+
+    /// <summary>Runs the model. Inputs are rounded as in llama.cpp instead of as in an artifact, whose quantization of inputs llama.cpp does not know.</summary>
+    /// <param name="forward">Runs it.</param>
+    /// <returns>What <paramref name="forward"/> returns.</returns>
+    public Tensor Run(Func<Tensor> forward)
+    {
+        ArgumentNullException.ThrowIfNull(forward);
+        var inputs = model.Linears.Select(item => (Layer: item.Value, item.Value.InputQuantizer)).ToList();
+        var caches = model.Blocks.Select(block => (block.Attention, block.Attention.KeyQuantizer, block.Attention.ValueQuantizer)).ToList();
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var originals = narrowed.ConvertAll(item => item.Parameter.clone());
+        try
+        {
+            narrowed.ForEach(item => item.Parameter.copy_(item.Parameter.to(item.Type)));
+            model.TiedHeadInput = Rounding(head);
+            foreach (var (layer, _) in inputs)
+            {
+                layer.InputQuantizer = Rounding(layers[layer]);
+            }
+
+            foreach (var (attention, _, _) in caches)
+            {
+                (attention.KeyQuantizer, attention.ValueQuantizer) = (new Narrowing(float16), new Narrowing(float16));
+            }
+
+            return forward().MoveToOuterDisposeScope();
+        }
+        finally
+        {
+            model.TiedHeadInput = null;
+            inputs.ForEach(item => item.Layer.InputQuantizer = item.InputQuantizer);
+            caches.ForEach(item => (item.Attention.KeyQuantizer, item.Attention.ValueQuantizer) = (item.KeyQuantizer, item.ValueQuantizer));
+            for (var i = 0; i < narrowed.Count; i++)
+            {
+                narrowed[i].Parameter.copy_(originals[i]);
+            }
+        }
+    }
+
+    /// <summary>Notes a float tensor that the file holds in a narrower type, where that changes it.</summary>
+    private void Narrow(Parameter parameter, GgufType type)
+    {
+        ScalarType? narrow = type switch { GgufType.F16 => float16, GgufType.BF16 => bfloat16, _ => null };
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        if (narrow is { } stored && !parameter.to(stored).to(float32).eq(parameter).all().item<bool>())
+        {
+            narrowed.Add((parameter, stored));
+        }
+    }
+
+    /// <summary>What happens to the inputs of a matrix of some type.</summary>
+    private static ITensorQuantizer? Rounding(GgufType type) => type switch
+    {
+        GgufType.F32 => null,
+        GgufType.F16 => new Narrowing(float16),
+        GgufType.BF16 => new Narrowing(bfloat16),
+        GgufType.Q8_0 or GgufType.Q4_0 or GgufType.Q4_1 or GgufType.Q5_0 or GgufType.Q5_1 or GgufType.MXFP4 => new BlockRounding(32, narrowScale: true),
+        _ => new BlockRounding(256, narrowScale: false),
+    };
+
+    /// <summary>Rounds to a narrower float type.</summary>
+    private sealed class Narrowing(ScalarType type) : ITensorQuantizer
+    {
+        public Tensor Apply(Tensor tensor)
+        {
+            using var scope = NewDisposeScope();
+            return tensor.to(type).to(float32).MoveToOuterDisposeScope();
+        }
+    }
+
+    /// <summary>Rounds to 8-bit codes in blocks: ggml's <c>Q8_0</c>, whose scale is binary16, and <c>Q8_K</c>.</summary>
+    private sealed class BlockRounding(int size, bool narrowScale) : ITensorQuantizer
+    {
+        private const float Largest = 127;
+
+        public Tensor Apply(Tensor tensor)
+        {
+            using var scope = NewDisposeScope();
+            var blocks = tensor.reshape(-1, size);
+            var scale = blocks.abs().amax([1], keepdim: true) / Largest;
+            var codes = (blocks / scale.clamp_min(float.Epsilon)).round();
+            return (codes * (narrowScale ? scale.to(float16).to(float32) : scale)).view(tensor.shape).MoveToOuterDisposeScope();
+        }
+    }
+}
