@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
@@ -20,9 +21,6 @@ namespace Nibble.Torch.Ptq;
 /// <summary>One run from a checkpoint to an artifact: a decoder block at a time, each written before the next is read.</summary>
 internal sealed class PtqRun : IDisposable
 {
-    private const string InputStream = "inputs";
-    private const string FloatStream = "floats";
-
     private readonly PtqOptions options;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
@@ -106,13 +104,14 @@ internal sealed class PtqRun : IDisposable
     {
         if (!job.Joined)
         {
+            job.RequireSpace(CountBytes(), OuterBytes(), Units, streams.Length * StreamBytes(windows));
             try
             {
                 Quantize();
                 cancellation.ThrowIfCancellationRequested();
-                job.Join(folder => QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder));
+                job.Join(Join);
             }
-            catch (NibbleException)
+            catch (NibbleException exception) when (exception is not DamagedFileException)
             {
                 // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
                 job.Abandon();
@@ -168,6 +167,11 @@ internal sealed class PtqRun : IDisposable
         return QuantizedModelFile.CountTensorBytes(tensors, keys, recipe.KeyValueCache?.Keys);
     }
 
+    /// <summary>Bytes of the artifact's tensors that stand in no part.</summary>
+    private long OuterBytes() => LlamaCheckpoint.OuterTensors(source.Config)
+        .Where(tensor => headLayers == 0 || tensor.Name == LlamaCheckpoint.EmbeddingName)
+        .Sum(tensor => tensor.Shape.Aggregate(1L, (product, size) => product * size) * source.StoredAs(tensor.Name).ByteSize());
+
     private KeyQuantization EmptyKeys(int block)
     {
         var count = checkpoint.Config.KeyValueHeads * checkpoint.Config.HeadSize;
@@ -177,10 +181,21 @@ internal sealed class PtqRun : IDisposable
     private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
         && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: Numerics.PerGroup };
 
+    /// <summary>Puts the parts together.</summary>
+    private void Join(string folder)
+    {
+        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder);
+        if (options.Checksummed)
+        {
+            FolderChecksums.Write(folder);
+        }
+    }
+
     private void Quantize()
     {
         // Without a quantized head nothing reads what the last block puts out.
         var next = job.FirstUnfinished(streams, Units);
+        job.RequireIntact(next);
         job.Discard(streams, next);
         layersDone = Enumerable.Range(0, next).Sum(CountLayers);
         var current = OpenStreams(next);
@@ -328,8 +343,8 @@ internal sealed class PtqRun : IDisposable
     private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
 
     private string[] Streams(List<RecipeRule> rules) =>
-        options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [InputStream, FloatStream]
-        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
+        options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [PtqJob.InputStream, PtqJob.FloatStream]
+        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [PtqJob.InputStream]
         : [];
 
     /// <summary>Windows that a run with some settings looks at.</summary>

@@ -26,11 +26,14 @@ internal sealed record TeacherPrediction(Tensor LogProbabilities, Tensor? Tokens
 
 /// <summary>A teacher's predictions on disk, a file per window.</summary>
 /// <remarks>
-/// A record holds the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits where k is below the vocabulary's size.
+/// A record holds, before its checksum, the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits where k is below the vocabulary's size.
 /// What is not there is computed, written and used as it will be read, so that the result does not depend on what was there.
 /// </remarks>
 internal sealed class TeacherCache
 {
+    private const string RecordFormat = "checksummed";
+    private const string Remedy = "delete the file, and it is computed again";
+
     private readonly string folder;
     private readonly int positions;
     private readonly int vocabulary;
@@ -55,7 +58,7 @@ internal sealed class TeacherCache
             [
                 HashOf(teacher),
                 Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))),
-                string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept}"),
+                string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept} {RecordFormat}"),
             ]);
         folder = Path.Combine(options.Folder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..16]);
         Directory.CreateDirectory(folder);
@@ -118,7 +121,7 @@ internal sealed class TeacherCache
         {
             var values = logProbabilities[i].to(float16).contiguous().data<Half>().ToArray();
             var ids = tokens?[i].to(int32).contiguous().data<int>().ToArray() ?? [];
-            AtomicFile.Write(RecordPath(starts[i]), stream =>
+            ChecksummedFile.Write(RecordPath(starts[i]), stream =>
             {
                 stream.Write(MemoryMarshal.AsBytes(values.AsSpan()));
                 stream.Write(MemoryMarshal.AsBytes(ids.AsSpan()));
@@ -128,10 +131,10 @@ internal sealed class TeacherCache
 
     private void Read(string path, Span<Half> values, Span<long> tokens)
     {
-        var bytes = File.ReadAllBytes(path);
+        var bytes = ChecksummedFile.Read(path, Remedy);
         if (bytes.Length != RecordBytes)
         {
-            throw new NibbleException($"{path}: found {bytes.Length} bytes, expected {RecordBytes} of a teacher's predictions; delete the file");
+            throw new DamagedFileException(path, $"found {bytes.Length} bytes, expected {RecordBytes} of a teacher's predictions", Remedy);
         }
 
         var size = values.Length * 2;
@@ -139,7 +142,7 @@ internal sealed class TeacherCache
         var ids = MemoryMarshal.Cast<byte, int>(bytes.AsSpan(size));
         for (var i = 0; i < ids.Length; i++)
         {
-            tokens[i] = (uint)ids[i] < (uint)vocabulary ? ids[i] : throw new NibbleException($"{path}: found the token {ids[i]}, expected 0 to {vocabulary - 1}; delete the file");
+            tokens[i] = (uint)ids[i] < (uint)vocabulary ? ids[i] : throw new DamagedFileException(path, $"found the token {ids[i]}, expected 0 to {vocabulary - 1}", Remedy);
         }
     }
 }

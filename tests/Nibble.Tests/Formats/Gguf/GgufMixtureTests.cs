@@ -65,6 +65,7 @@ public sealed class GgufMixtureTests : IDisposable
             GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: true, threads: 2, cancellation: TestContext.Current.CancellationToken);
             using var file = GgufFile.Open(_folder.File("ours.gguf"));
             Assert.All(file.Tensors.Where(tensor => tensor.Rows > 1), tensor => Assert.Equal(mixture.Main, tensor.Type));
+            File.Delete(_folder.File("ours.gguf"));
         }
     }
 
