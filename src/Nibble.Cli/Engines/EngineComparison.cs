@@ -54,6 +54,12 @@ internal static class EngineComparison
             throw new NibbleException($"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Model.Config.VocabularySize}");
         }
 
+        if ((long)context * engine.VocabularySize > Array.MaxLength)
+        {
+            throw new NibbleException(
+                $"windows of {context} tokens have {(long)context * engine.VocabularySize} logits, of which an engine gives at most {Array.MaxLength} at once; compare windows of at most {Array.MaxLength / engine.VocabularySize} tokens");
+        }
+
         text.RequireWindow(context);
         var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
         var first = context / 2;

@@ -14,6 +14,9 @@ namespace Nibble.Torch.Ptq;
 /// </remarks>
 internal sealed class ActivationStream : IDisposable
 {
+    /// <summary>Values that go through the file at once: the bytes of more than 2^29 are beyond a span.</summary>
+    private const int PieceValues = 1 << 20;
+
     private readonly FileStream file;
     private readonly float[]? values;
     private readonly string path;
@@ -76,7 +79,7 @@ internal sealed class ActivationStream : IDisposable
 
         if (stream.values is { } values)
         {
-            file.ReadExactly(MemoryMarshal.AsBytes(values.AsSpan()));
+            ReadFloats(file, values);
         }
 
         return stream;
@@ -87,9 +90,13 @@ internal sealed class ActivationStream : IDisposable
     {
         using var scope = NewDisposeScope();
         var added = batch.detach().cpu().contiguous().data<float>().ToArray();
-        var bytes = MemoryMarshal.AsBytes(added.AsSpan());
-        hash.Append(bytes);
-        file.Write(bytes);
+        for (var rest = added.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])
+        {
+            var bytes = MemoryMarshal.AsBytes(rest[..Math.Min(PieceValues, rest.Length)]);
+            hash.Append(bytes);
+            file.Write(bytes);
+        }
+
         if (values is not null)
         {
             added.CopyTo(values, written * windowValues);
@@ -124,7 +131,7 @@ internal sealed class ActivationStream : IDisposable
         {
             read = new float[count * windowValues];
             file.Position = (long)first * windowValues * sizeof(float);
-            file.ReadExactly(MemoryMarshal.AsBytes(read.AsSpan()));
+            ReadFloats(file, read);
         }
 
         return tensor(read, count, Length, Width, device: device).MoveToOuterDisposeScope();
@@ -161,6 +168,14 @@ internal sealed class ActivationStream : IDisposable
     {
         Dispose();
         File.Delete(path);
+    }
+
+    private static void ReadFloats(FileStream file, Span<float> values)
+    {
+        for (; !values.IsEmpty; values = values[Math.Min(PieceValues, values.Length)..])
+        {
+            file.ReadExactly(MemoryMarshal.AsBytes(values[..Math.Min(PieceValues, values.Length)]));
+        }
     }
 
     private static string Unfinished(string path) => path + ".tmp";

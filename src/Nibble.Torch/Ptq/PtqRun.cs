@@ -6,6 +6,7 @@ using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
@@ -66,11 +67,17 @@ internal sealed class PtqRun : IDisposable
                 PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
             }
 
+            foreach (var (name, rows, columns) in LinearShapes().Where(layer => recipe.RuleFor(layer.Name) is not null || options.Trials?.RulesFor(layer.Name).Any() == true))
+            {
+                QuantizedTensor.RequireSize($"{checkpoint.Name}: the weight of {name}", rows, columns);
+            }
+
             headLayers = names.Contains(LlamaCheckpoint.HeadName) && recipe.RuleFor(LlamaCheckpoint.HeadName) is not null ? 1 : 0;
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
             streams = Streams([.. rules, .. names.SelectMany(name => options.Trials?.RulesFor(name) ?? [])]);
             length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
             windows = CountWindows(recipe.Ptq);
+            RequireWindowSize();
             calibration = streams.Length == 0 ? null
                 : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
             var hashes = checkpoint.Hashes();
@@ -179,7 +186,7 @@ internal sealed class PtqRun : IDisposable
     }
 
     private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
-        && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: Numerics.PerGroup };
+        && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: PerGroup };
 
     /// <summary>Puts the parts together.</summary>
     private void Join(string folder)
@@ -337,6 +344,20 @@ internal sealed class PtqRun : IDisposable
 
     private int CountLayers(int unit) => unit == Blocks ? headLayers : LayerNames(unit).Count(name => recipe.RuleFor(name) is not null);
 
+    private IEnumerable<(string Name, long Rows, long Columns)> LinearShapes()
+    {
+        var shapes = LlamaCheckpoint.BlockTensors(source.Config).ToDictionary(tensor => tensor.Name, tensor => tensor.Shape, StringComparer.Ordinal);
+        var head = (LlamaCheckpoint.HeadName, (long)source.Config.VocabularySize, (long)source.Config.HiddenSize);
+        return
+        [
+            .. from block in Enumerable.Range(0, Blocks)
+               from name in LlamaBlock.LayerNames
+               let shape = shapes[name + ".weight"]
+               select (LlamaCheckpoint.BlockPrefix(block) + name, shape[0], shape[1]),
+            .. source.Config.TiedHead ? Array.Empty<(string, long, long)>() : [head],
+        ];
+    }
+
     private List<string> LayerNames() =>
         [.. Enumerable.Range(0, Blocks).SelectMany(LayerNames), .. source.Config.TiedHead ? Array.Empty<string>() : [LlamaCheckpoint.HeadName]];
 
@@ -344,7 +365,7 @@ internal sealed class PtqRun : IDisposable
 
     private string[] Streams(List<RecipeRule> rules) =>
         options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [PtqJob.InputStream, PtqJob.FloatStream]
-        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [PtqJob.InputStream]
+        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: PerTensor }) ? [PtqJob.InputStream]
         : [];
 
     /// <summary>Windows that a run with some settings looks at.</summary>
@@ -358,6 +379,16 @@ internal sealed class PtqRun : IDisposable
         var text = options.Text ?? throw ActivationCalibration.MissingText(recipe);
         text.RequireWindow(length);
         return Math.Min(settings.Windows, text.WindowCount(length));
+    }
+
+    /// <summary>Refuses windows whose activations could not be held at once.</summary>
+    private void RequireWindowSize()
+    {
+        var hidden = checkpoint.Config.HiddenSize;
+        if (streams.Length > 0 && (long)ActivationStream.BatchSize(length) * length * hidden > Array.MaxLength)
+        {
+            throw new NibbleException($"{checkpoint.Name}: windows of {length} tokens have {(long)length * hidden} values between two blocks, and at most {Array.MaxLength} are worked on at once; calibrate on windows of at most {Array.MaxLength / hidden} tokens");
+        }
     }
 
     /// <summary>All that the result's bytes depend on.</summary>

@@ -31,6 +31,9 @@ internal sealed record TeacherPrediction(Tensor LogProbabilities, Tensor? Tokens
 /// </remarks>
 internal sealed class TeacherCache
 {
+    /// <summary>Values that are hashed at once: the bytes of more than 2^29 are beyond a span.</summary>
+    private const int PieceValues = 1 << 20;
+
     private const string RecordFormat = "checksummed";
     private const string Remedy = "delete the file, and it is computed again";
 
@@ -53,6 +56,11 @@ internal sealed class TeacherCache
         positions = length - 1;
         vocabulary = teacher.Config.VocabularySize;
         kept = Math.Min(options.Likeliest, vocabulary);
+        if (RecordBytes > Array.MaxLength - ChecksummedFile.ChecksumLength)
+        {
+            throw new NibbleException($"the teacher's predictions of a window of {length} tokens take {RecordBytes} bytes with {kept} tokens each, and at most {Array.MaxLength} can be kept; keep fewer tokens of each");
+        }
+
         var key = string.Join(
             '\n',
             [
@@ -70,7 +78,11 @@ internal sealed class TeacherCache
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         foreach (var (_, parameter) in model.named_parameters())
         {
-            hash.AppendData(MemoryMarshal.AsBytes(Conversion.ValuesOf(parameter).AsSpan()));
+            var values = Conversion.ValuesOf(parameter);
+            for (var rest = values.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])
+            {
+                hash.AppendData(MemoryMarshal.AsBytes(rest[..Math.Min(PieceValues, rest.Length)]));
+            }
         }
 
         return Convert.ToHexString(hash.GetHashAndReset());
@@ -78,7 +90,7 @@ internal sealed class TeacherCache
 
     private bool HasAll => kept == vocabulary;
 
-    private int RecordBytes => positions * kept * (HasAll ? 2 : 2 + sizeof(int));
+    private long RecordBytes => (long)positions * kept * (HasAll ? 2 : 2 + sizeof(int));
 
     /// <summary>The predictions for windows, one after the other.</summary>
     /// <param name="starts">Where the windows begin.</param>
@@ -93,17 +105,11 @@ internal sealed class TeacherCache
             Write(missing, compute(missing));
         }
 
-        var values = new Half[starts.Length * positions * kept];
-        var tokens = new long[HasAll ? 0 : values.Length];
-        for (var i = 0; i < starts.Length; i++)
-        {
-            Read(RecordPath(starts[i]), values.AsSpan(i * positions * kept, positions * kept), HasAll ? [] : tokens.AsSpan(i * positions * kept, positions * kept));
-        }
-
-        var rows = starts.Length * positions;
+        // A window at a time: those of a batch have more values than an array can hold where large vocabularies are kept whole.
+        var records = starts.ToArray().Select(Read).ToList();
         return new TeacherPrediction(
-            tensor(values, rows, kept).to(float32).MoveToOuterDisposeScope(),
-            HasAll ? null : tensor(tokens, rows, kept).MoveToOuterDisposeScope());
+            cat([.. records.Select(record => record.LogProbabilities)]).MoveToOuterDisposeScope(),
+            HasAll ? null : cat([.. records.Select(record => record.Tokens!)]).MoveToOuterDisposeScope());
     }
 
     private string RecordPath(int start) => Path.Combine(folder, start.ToString(CultureInfo.InvariantCulture) + ".bin");
@@ -129,20 +135,25 @@ internal sealed class TeacherCache
         }
     }
 
-    private void Read(string path, Span<Half> values, Span<long> tokens)
+    /// <summary>The predictions for one window.</summary>
+    private TeacherPrediction Read(int start)
     {
+        var path = RecordPath(start);
         var bytes = ChecksummedFile.Read(path, Remedy);
         if (bytes.Length != RecordBytes)
         {
             throw new DamagedFileException(path, $"found {bytes.Length} bytes, expected {RecordBytes} of a teacher's predictions", Remedy);
         }
 
-        var size = values.Length * 2;
-        MemoryMarshal.Cast<byte, Half>(bytes.AsSpan(0, size)).CopyTo(values);
+        var size = positions * kept * 2;
+        var values = MemoryMarshal.Cast<byte, Half>(bytes.AsSpan(0, size)).ToArray();
         var ids = MemoryMarshal.Cast<byte, int>(bytes.AsSpan(size));
+        var tokens = new long[ids.Length];
         for (var i = 0; i < ids.Length; i++)
         {
             tokens[i] = (uint)ids[i] < (uint)vocabulary ? ids[i] : throw new DamagedFileException(path, $"found the token {ids[i]}, expected 0 to {vocabulary - 1}", Remedy);
         }
+
+        return new TeacherPrediction(tensor(values, positions, kept).to(float32), HasAll ? null : tensor(tokens, positions, kept));
     }
 }

@@ -15,7 +15,7 @@ internal sealed class TrainingCheckpoint
     private readonly List<SafetensorsTensor> tensors = [];
 
     public void Add(string name, Tensor values) =>
-        tensors.Add(new SafetensorsTensor(name, ElementType.F32, values.shape, stream => stream.Write(MemoryMarshal.AsBytes(Conversion.ValuesOf(values).AsSpan()))));
+        tensors.Add(new SafetensorsTensor(name, ElementType.F32, values.shape, stream => ElementType.F32.Write(Conversion.ValuesOf(values), stream)));
 
     public void Add(string name, float[] values) => tensors.Add(SafetensorsTensor.FromFloats(name, ElementType.F32, [values.Length], values));
 

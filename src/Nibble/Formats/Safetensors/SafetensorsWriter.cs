@@ -22,7 +22,7 @@ public sealed record SafetensorsTensor(string Name, ElementType ElementType, IRe
     /// <param name="shape">Its shape.</param>
     /// <param name="values">Its values, row by row.</param>
     public static SafetensorsTensor FromFloats(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<float> values) =>
-        new(name, type, shape, stream => stream.Write(type.ToBytes(values.Span)));
+        new(name, type, shape, stream => type.Write(values.Span, stream));
 }
 
 /// <summary>Writes safetensors files: equal tensors give equal bytes, in whatever order they come.</summary>
