@@ -44,7 +44,8 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     /// <summary>Runs work while its progress is shown on stderr.</summary>
     public T WithProgress<T>(Func<IProgressLine, T> work) => ProgressDisplay.Run(error, work);
 
-    /// <summary>Takes all steps of handing over a result, even where one of them fails: what hours have worked out is printed though a file of it cannot be written.</summary>
+    /// <summary>Takes all steps of handing over a result, even where one of them fails.</summary>
+    /// <remarks>What hours have worked out is printed though a file of it cannot be written. The first failure is thrown in the end.</remarks>
     /// <param name="steps">Writing its files, and printing it.</param>
     public static void Deliver(params Action[] steps)
     {

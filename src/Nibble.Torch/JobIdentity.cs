@@ -31,9 +31,12 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
     {
         try
         {
+            // What has no length may be a pipe, which would not end.
             var path = Path.Combine(folder, FileName);
-            var stored = File.Exists(path) ? JsonSerializer.Deserialize<Stored>(File.ReadAllBytes(path)) : null;
-            return stored is { Format: FormatName, Values: { } values } && Enum.TryParse<JobState>(stored.State, out var state) && Enum.IsDefined(state) && values.Values.All(value => value is not null)
+            var stored = new FileInfo(path) is { Exists: true, Length: > 0 } ? JsonSerializer.Deserialize<Stored>(File.ReadAllBytes(path)) : null;
+            return stored is { Format: FormatName, Values: { } values }
+                && Enum.TryParse<JobState>(stored.State, out var state) && Enum.IsDefined(state)
+                && values.Values.All(value => value is not null)
                 ? new JobIdentity(state, values)
                 : null;
         }
@@ -44,9 +47,11 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
     }
 
     /// <summary>Writes the identity into a folder, in the place of the one before.</summary>
-    public void Write(string folder) => AtomicFile.Write(
-        Path.Combine(folder, FileName),
-        stream => JsonSerializer.Serialize(stream, new Stored(FormatName, State.ToString(), new SortedDictionary<string, string>(Values.ToDictionary(), StringComparer.Ordinal))));
+    public void Write(string folder)
+    {
+        var stored = new Stored(FormatName, State.ToString(), new SortedDictionary<string, string>(Values.ToDictionary(), StringComparer.Ordinal));
+        AtomicFile.Write(Path.Combine(folder, FileName), stream => JsonSerializer.Serialize(stream, stored));
+    }
 
     private sealed record Stored(string? Format, string? State, SortedDictionary<string, string>? Values);
 }

@@ -29,7 +29,7 @@ internal class OutputJob : IDisposable
         this.identity = new JobIdentity(JobState.Unfinished, identity);
         if (!AtomicFile.Exists(Folder))
         {
-            AtomicFile.MakeFolder(Folder, this.identity.Write);
+            Begin();
         }
 
         RequireOwn(Folder);
@@ -156,7 +156,24 @@ internal class OutputJob : IDisposable
         }
 
         throw new NibbleException(
-            $"{folder} is where unfinished work would be kept, but it is not Nibble's: it holds no valid {JobIdentity.FileName}. Nothing in it was touched; move it away, or give the output another name");
+            $"{folder} is where unfinished work would be kept, but it is not Nibble's: it holds no valid {JobIdentity.FileName}. "
+            + "Nothing in it was touched; move it away, or give the output another name");
+    }
+
+    /// <summary>Makes the folder together with its identity, unless another run does so at this moment.</summary>
+    private void Begin()
+    {
+        var made = AtomicFile.TemporaryName(Folder);
+        Directory.CreateDirectory(made);
+        identity.Write(made);
+        try
+        {
+            Directory.Move(made, Folder);
+        }
+        catch (IOException) when (AtomicFile.Exists(Folder))
+        {
+            Directory.Delete(made, recursive: true);
+        }
     }
 
     private void Become(JobState state)
@@ -213,7 +230,8 @@ internal class OutputJob : IDisposable
         if (changed.Count > 0)
         {
             throw new NibbleException(
-                $"{Folder} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. Repeat the command that began it to go on, or start over with --restart");
+                $"{Folder} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. "
+                + "Repeat the command that began it to go on, or start over with --restart");
         }
     }
 }

@@ -6,8 +6,9 @@ namespace Nibble.Cli.Commands;
 
 /// <summary>The places that a command is asked to write to, each of them tried before the work begins.</summary>
 /// <remarks>
-/// One rule for all of them: what stands there is neither replaced nor deleted unless Nibble made it for the same purpose. Files and folders must be new; a report may
-/// take the place of one that Nibble wrote; a folder of unfinished work is told by what it says of itself; caches only ever gain files.
+/// One rule for all of them: what stands there is neither replaced nor deleted unless Nibble made it for the same purpose. Files and folders
+/// must be new; a report may take the place of one that Nibble wrote; a folder of unfinished work is told by what it says of itself; caches
+/// only ever gain files.
 /// </remarks>
 internal static class OutputPlace
 {
@@ -35,7 +36,7 @@ internal static class OutputPlace
         Try(path);
     }
 
-    /// <summary>Tries a folder that must be new, or that an interrupted run has made and not yet cleaned up behind; and the place of its unfinished work.</summary>
+    /// <summary>Tries a folder that must be new, or that an interrupted run has made without cleaning up; and the place of its unfinished work.</summary>
     /// <param name="path">The folder.</param>
     /// <exception cref="NibbleException">Something stands at one of the places, or nothing can be written there.</exception>
     public static void RequireNewOrUnfinished(string path)
@@ -106,7 +107,8 @@ internal static class OutputPlace
 
         if (AtomicFile.Exists(path))
         {
-            throw new NibbleException($"{path}: the output {(Directory.Exists(path) ? "folder" : "file")} exists already; give another with -o, or delete it first");
+            var kind = Directory.Exists(path) ? "folder" : "file";
+            throw new NibbleException($"{path}: the output {kind} exists already; give another with -o, or delete it first");
         }
     }
 

@@ -74,9 +74,10 @@ internal static class QatCommand
             try
             {
                 var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
+                var method = rules.IsHybrid ? "hybrid" : "qat";
                 CommandHost.Deliver(
                     () => WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result),
-                    () => QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, rules.IsHybrid ? "hybrid" : "qat", folder, started, result.FinalLoss));
+                    () => QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, method, folder, started, result.FinalLoss));
                 return ExitCode.Done;
             }
             catch (OperationCanceledException)

@@ -71,8 +71,8 @@ internal static class SensitivityCommand
             AtomicFile.MakeFolder(folder, work =>
             {
                 HtmlPage.Write(Path.Combine(work, ReportName), SensitivityReport.Render(document));
-                File.WriteAllText(
-                    Path.Combine(work, DocumentName), JsonSerializer.Serialize(document, CliJson.Default.SensitivityDocument) + "\n", new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
+                var json = JsonSerializer.Serialize(document, CliJson.Default.SensitivityDocument) + "\n";
+                File.WriteAllText(Path.Combine(work, DocumentName), json, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
             });
         }
     }

@@ -55,7 +55,8 @@ internal sealed class StudyArguments
                        from size in sizes.OrderDescending()
                        from width in widths.Order()
                        select RecipePresets.Parse($"w{width}a16-g{size}-{name}")).ToList();
-        var folder = parsed.GetValue(cache) ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
+        var folder = parsed.GetValue(cache) ?? Path.Combine(
+            Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
         OutputPlace.RequireCache(folder, cache.Name);
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = LoadedModel.Open(parsed.GetValue(model)!);

@@ -54,10 +54,12 @@ internal static class EngineComparison
             throw new NibbleException($"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Model.Config.VocabularySize}");
         }
 
-        if ((long)context * engine.VocabularySize > Array.MaxLength)
+        var most = Array.MaxLength / engine.VocabularySize;
+        if (context > most)
         {
             throw new NibbleException(
-                $"windows of {context} tokens have {(long)context * engine.VocabularySize} logits, of which an engine gives at most {Array.MaxLength} at once; compare windows of at most {Array.MaxLength / engine.VocabularySize} tokens");
+                $"windows of {context} tokens with {engine.VocabularySize} logits each are more than an engine gives at once; "
+                + $"compare windows of at most {most} tokens");
         }
 
         text.RequireWindow(context);

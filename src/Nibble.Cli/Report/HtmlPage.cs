@@ -42,7 +42,8 @@ internal static class HtmlPage
     {
         if (AtomicFile.Exists(path) && !IsOwn(path))
         {
-            throw new NibbleException($"{path} is there already, and it is not a report that Nibble wrote, so it stays; move it away, or write the report elsewhere");
+            throw new NibbleException(
+                $"{path} is there already, and it is not a report that Nibble wrote, so it stays; move it away, or write the report elsewhere");
         }
     }
 
@@ -63,7 +64,8 @@ internal static class HtmlPage
 
     private static bool IsOwn(string path)
     {
-        if (!File.Exists(path))
+        // What has no length may be a pipe, which would not end.
+        if (new FileInfo(path) is not { Exists: true, Length: > 0 })
         {
             return false;
         }

@@ -56,7 +56,9 @@ public static class SelfText
         var writer = new Writer(tokenizer, SeededRandom.Create(seed));
         if ((long)windows * length > Array.MaxLength)
         {
-            throw new NibbleException($"{windows} windows of {length} tokens are {(long)windows * length} tokens, and at most {Array.MaxLength} can be written; ask for fewer windows");
+            throw new NibbleException(
+                $"{windows} windows of {length} tokens are {(long)windows * length} tokens, and at most {Array.MaxLength} can be written; "
+                + "ask for fewer windows");
         }
 
         var ids = new int[windows * length];

@@ -104,7 +104,8 @@ internal static class GgufImporter
         var count = tensor.Name.Shape.Aggregate(1L, (product, size) => product * size);
         if (count > Array.MaxLength)
         {
-            throw new GgufException(file.Path, tensor.Entry.Offset, $"tensor {tensor.Name.Name} has {count} values; at most {Array.MaxLength} of one can be read");
+            throw new GgufException(
+                file.Path, tensor.Entry.Offset, $"tensor {tensor.Name.Name} has {count} values; at most {Array.MaxLength} of one can be read");
         }
 
         // Straight into their place: as bytes they may be more than an array can hold.

@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Native;
 
-/// <summary>The memory of tensors as spans of numbers: TorchSharp shows it as bytes, of which a span holds no more than 2 GiB, and layers of large models are larger.</summary>
+/// <summary>The memory of tensors as spans of numbers.</summary>
+/// <remarks>TorchSharp shows it as bytes, of which a span holds no more than 2 GiB, and tensors of large models have more.</remarks>
 internal static class TensorMemory
 {
     private const int MostOfBytes = int.MaxValue / sizeof(float);
@@ -27,7 +28,8 @@ internal static class TensorMemory
 
         return count <= int.MaxValue
             ? new Span<float>((void*)Start(tensor), (int)count)
-            : throw new NibbleException($"a tensor of [{string.Join(", ", tensor.shape)}] has {count} values, and at most {int.MaxValue} of one can be worked on");
+            : throw new NibbleException(
+                $"a tensor of [{string.Join(", ", tensor.shape)}] has {count} values, and at most {int.MaxValue} of one can be worked on");
     }
 
     /// <summary>Where a contiguous tensor on the processor begins; 0 for one without values.</summary>

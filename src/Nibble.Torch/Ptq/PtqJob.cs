@@ -73,9 +73,12 @@ internal sealed partial class PtqJob(string output, IReadOnlyDictionary<string, 
             File.Delete(file);
         }
 
-        foreach (var folder in Directory.EnumerateDirectories(Folder).Where(path => PartName().Match(Path.GetFileName(path)) is { Success: true } match && !IsKept(match, fromPart)))
+        foreach (var folder in Directory.EnumerateDirectories(Folder))
         {
-            Directory.Delete(folder, recursive: true);
+            if (PartName().Match(Path.GetFileName(folder)) is { Success: true } part && !IsKept(part, fromPart))
+            {
+                Directory.Delete(folder, recursive: true);
+            }
         }
     }
 
@@ -83,7 +86,9 @@ internal sealed partial class PtqJob(string output, IReadOnlyDictionary<string, 
     protected override bool Owns(string name) => base.Owns(name) || StreamName().IsMatch(name) || PartName().IsMatch(name);
 
     private static bool IsKept(Match part, int fromPart) =>
-        !part.Groups["temporary"].Success && int.TryParse(part.Groups["number"].Value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number < fromPart;
+        !part.Groups["temporary"].Success
+        && int.TryParse(part.Groups["number"].Value, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+        && number < fromPart;
 
     [GeneratedRegex($@"^({InputStream}|{FloatStream})-\d{{3,}}\.bin(\.tmp)?$", RegexOptions.ExplicitCapture)]
     private static partial Regex StreamName();

@@ -67,7 +67,7 @@ internal sealed class PtqRun : IDisposable
                 PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
             }
 
-            foreach (var (name, rows, columns) in LinearShapes().Where(layer => recipe.RuleFor(layer.Name) is not null || options.Trials?.RulesFor(layer.Name).Any() == true))
+            foreach (var (name, rows, columns) in LinearShapes().Where(layer => IsQuantized(layer.Name)))
             {
                 QuantizedTensor.RequireSize($"{checkpoint.Name}: the weight of {name}", rows, columns);
             }
@@ -344,6 +344,8 @@ internal sealed class PtqRun : IDisposable
 
     private int CountLayers(int unit) => unit == Blocks ? headLayers : LayerNames(unit).Count(name => recipe.RuleFor(name) is not null);
 
+    private bool IsQuantized(string layer) => recipe.RuleFor(layer) is not null || options.Trials?.RulesFor(layer).Any() == true;
+
     private IEnumerable<(string Name, long Rows, long Columns)> LinearShapes()
     {
         var shapes = LlamaCheckpoint.BlockTensors(source.Config).ToDictionary(tensor => tensor.Name, tensor => tensor.Shape, StringComparer.Ordinal);
@@ -387,7 +389,9 @@ internal sealed class PtqRun : IDisposable
         var hidden = checkpoint.Config.HiddenSize;
         if (streams.Length > 0 && (long)ActivationStream.BatchSize(length) * length * hidden > Array.MaxLength)
         {
-            throw new NibbleException($"{checkpoint.Name}: windows of {length} tokens have {(long)length * hidden} values between two blocks, and at most {Array.MaxLength} are worked on at once; calibrate on windows of at most {Array.MaxLength / hidden} tokens");
+            throw new NibbleException(
+                $"{checkpoint.Name}: windows of {length} tokens have {(long)length * hidden} values between two blocks, "
+                + $"and at most {Array.MaxLength} are worked on at once; calibrate on windows of at most {Array.MaxLength / hidden} tokens");
         }
     }
 

@@ -5,8 +5,9 @@ namespace Nibble.Torch.Ptq;
 
 /// <summary>Solves <c>A X = B</c> for a symmetric positive definite A, also where A has more elements than LAPACK can count.</summary>
 /// <remarks>
-/// libtorch's LAPACK counts in 32 bits, so that a matrix of more than 46,340 rows is beyond it. Such a matrix is factored here a few thousand columns at a time, by the
-/// Cholesky factorization of blocks on the diagonal and matrix products of the rest, none of which is larger than LAPACK can count.
+/// libtorch's LAPACK counts in 32 bits, so that a matrix of more than 46,340 rows is beyond it. Such a matrix is factored here a few thousand
+/// columns at a time, by the Cholesky factorization of blocks on the diagonal and matrix products of the rest, none of which is larger than
+/// LAPACK can count.
 /// </remarks>
 internal static class SymmetricSolver
 {
@@ -74,7 +75,8 @@ internal static class SymmetricSolver
             }
             catch (ExternalException exception)
             {
-                throw new NibbleException($"The second moments of {size} inputs are not positive definite; use more dampening or other calibration data.", exception);
+                throw new NibbleException(
+                    $"The second moments of {size} inputs are not positive definite; use more dampening or other calibration data.", exception);
             }
 
             var below = size - start - count;

@@ -112,7 +112,9 @@ public static class QatRun
         return ids.Length == (long)options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
             ? new TokenizedText(SelfText.Name, ids, tokenizer.BosId)
             : throw new DamagedFileException(
-                path, $"found {ids.Length} tokens or ids beyond the vocabulary, expected {(long)options.Windows * length} below {tokenizer.VocabularySize}", OutputJob.Remedy);
+                path,
+                $"found {ids.Length} tokens or ids beyond the vocabulary, expected {(long)options.Windows * length} below {tokenizer.VocabularySize}",
+                OutputJob.Remedy);
     }
 
     /// <summary>All that the result's bytes depend on.</summary>

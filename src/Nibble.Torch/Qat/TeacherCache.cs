@@ -26,7 +26,8 @@ internal sealed record TeacherPrediction(Tensor LogProbabilities, Tensor? Tokens
 
 /// <summary>A teacher's predictions on disk, a file per window.</summary>
 /// <remarks>
-/// A record holds, before its checksum, the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits where k is below the vocabulary's size.
+/// A record holds, before its checksum, the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits
+/// where k is below the vocabulary's size.
 /// What is not there is computed, written and used as it will be read, so that the result does not depend on what was there.
 /// </remarks>
 internal sealed class TeacherCache
@@ -58,7 +59,9 @@ internal sealed class TeacherCache
         kept = Math.Min(options.Likeliest, vocabulary);
         if (RecordBytes > Array.MaxLength - ChecksummedFile.ChecksumLength)
         {
-            throw new NibbleException($"the teacher's predictions of a window of {length} tokens take {RecordBytes} bytes with {kept} tokens each, and at most {Array.MaxLength} can be kept; keep fewer tokens of each");
+            throw new NibbleException(
+                $"the teacher's predictions of a window of {length} tokens take {RecordBytes} bytes with {kept} tokens each, "
+                + $"and at most {Array.MaxLength} can be kept; keep fewer tokens of each");
         }
 
         var key = string.Join(
@@ -151,7 +154,9 @@ internal sealed class TeacherCache
         var tokens = new long[ids.Length];
         for (var i = 0; i < ids.Length; i++)
         {
-            tokens[i] = (uint)ids[i] < (uint)vocabulary ? ids[i] : throw new DamagedFileException(path, $"found the token {ids[i]}, expected 0 to {vocabulary - 1}", Remedy);
+            tokens[i] = (uint)ids[i] < (uint)vocabulary
+                ? ids[i]
+                : throw new DamagedFileException(path, $"found the token {ids[i]}, expected 0 to {vocabulary - 1}", Remedy);
         }
 
         return new TeacherPrediction(tensor(values, positions, kept).to(float32), HasAll ? null : tensor(tokens, positions, kept));

@@ -140,7 +140,8 @@ public sealed class TrainingLoop
     {
         var copies = settings.Patience > 0 ? 4 : 3;
         var bytes = sizeof(float) * ((copies * parameters.Sum(parameter => parameter.numel())) + averages.Sum(average => average.numel()));
-        DiskSpace.Require(path, (2 * bytes) - (File.Exists(path) ? new FileInfo(path).Length : 0), "the training's checkpoint, beside the one that it replaces,");
+        var taken = File.Exists(path) ? new FileInfo(path).Length : 0;
+        DiskSpace.Require(path, (2 * bytes) - taken, "the training's checkpoint, beside the one that it replaces,");
     }
 
     private RunProgress Progress()

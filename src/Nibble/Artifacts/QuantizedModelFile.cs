@@ -37,10 +37,11 @@ public static class QuantizedModelFile
     public static void Save(QuantizedModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);
-        SaveFolder(model, CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme))), folder, checksummed: false);
+        var format = CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme)));
+        SaveFolder(model, format, folder, checksummed: false);
     }
 
-    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time, with checksums; <see cref="Join"/> puts the parts together.</summary>
+    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time, which <see cref="Join"/> puts together; with checksums.</summary>
     /// <param name="part">The layers and tensors at hand, with the recipe, provenance and configuration of the whole.</param>
     /// <param name="format">How the whole model stores codes: <see cref="CompressedTensorsLayer.FormatFor"/> of all its layers.</param>
     /// <param name="folder">The folder to create.</param>
@@ -122,7 +123,8 @@ public static class QuantizedModelFile
             [
                 .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
                 .. model.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, model.Recipe.KeyValueCache!.Keys!)),
-                .. model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
+                .. model.FloatTensors.Select(tensor =>
+                    SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
             ]);
             if (checksummed)
             {

@@ -115,8 +115,10 @@ public static class AtomicFile
         return name.StartsWith(entry + TemporaryMark, StringComparison.Ordinal);
     }
 
-    /// <summary>A name for what will be called <paramref name="path"/> once it is whole, which nobody else takes: process ids repeat where containers share a folder.</summary>
-    public static string TemporaryName(string path) => $"{Path.TrimEndingDirectorySeparator(path)}{TemporaryMark}{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}";
+    /// <summary>A name for what will be called <paramref name="path"/> once it is whole, which nobody else takes.</summary>
+    /// <remarks>It is drawn at random: process ids repeat where containers share a folder.</remarks>
+    public static string TemporaryName(string path) =>
+        $"{Path.TrimEndingDirectorySeparator(path)}{TemporaryMark}{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}";
 
     private static void Write(string path, bool replace, Action<string> write)
     {

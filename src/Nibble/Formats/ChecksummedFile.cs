@@ -32,12 +32,10 @@ public static class ChecksummedFile
     public static byte[] Read(string path, string remedy)
     {
         var bytes = File.ReadAllBytes(path);
-        if (bytes.Length < ChecksumLength || !XxHash128.Hash(bytes.AsSpan(0, bytes.Length - ChecksumLength)).AsSpan().SequenceEqual(bytes.AsSpan(bytes.Length - ChecksumLength)))
-        {
-            throw Damaged(path, remedy);
-        }
-
-        return bytes[..^ChecksumLength];
+        var length = bytes.Length - ChecksumLength;
+        return length >= 0 && XxHash128.Hash(bytes.AsSpan(0, length)).AsSpan().SequenceEqual(bytes.AsSpan(length))
+            ? bytes[..length]
+            : throw Damaged(path, remedy);
     }
 
     /// <summary>Refuses a file whose contents are not what was written.</summary>

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Nibble.Formats;
 
 /// <summary>Finds out before the work begins whether a disk can take what the work will write.</summary>
@@ -12,8 +14,9 @@ public static class DiskSpace
     {
         if (Free(path) is { } free && free < bytes)
         {
-            throw new IOException(
-                string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{path}: {what} takes {bytes:N0} bytes, and the disk has {free:N0} free; free some, or write to another disk"));
+            throw new IOException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{path}: {what} takes {bytes:N0} bytes, and the disk has {free:N0} free; free some, or write to another disk"));
         }
     }
 
@@ -30,7 +33,9 @@ public static class DiskSpace
     }
 
     /// <summary>Bytes that a folder's files take; 0 where there is none.</summary>
-    public static long Taken(string folder) => Directory.Exists(folder) ? new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length) : 0;
+    public static long Taken(string folder) => Directory.Exists(folder)
+        ? new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length)
+        : 0;
 
     /// <summary>Bytes that the disk behind a path has free; null where the system does not tell.</summary>
     private static long? Free(string path)

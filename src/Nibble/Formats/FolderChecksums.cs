@@ -27,12 +27,16 @@ public static class FolderChecksums
         var found = Text(folder).Split('\n');
         if (expected.Except(found).Concat(found.Except(expected)).FirstOrDefault() is { } wrong)
         {
-            throw new DamagedFileException(Path.Combine(folder, wrong[(wrong.IndexOf(' ', StringComparison.Ordinal) + 1)..]), $"its checksum is not that in {FileName} beside it", remedy);
+            var name = wrong[(wrong.IndexOf(' ', StringComparison.Ordinal) + 1)..];
+            throw new DamagedFileException(Path.Combine(folder, name), $"its checksum is not that in {FileName} beside it", remedy);
         }
     }
 
-    private static string Text(string folder) => string.Concat(
-        Directory.EnumerateFiles(folder).Where(path => Path.GetFileName(path) != FileName).Order(StringComparer.Ordinal).Select(path => $"{Of(path)} {Path.GetFileName(path)}\n"));
+    private static string Text(string folder)
+    {
+        var files = Directory.EnumerateFiles(folder).Where(path => Path.GetFileName(path) != FileName).Order(StringComparer.Ordinal);
+        return string.Concat(files.Select(path => $"{Of(path)} {Path.GetFileName(path)}\n"));
+    }
 
     private static string Of(string path)
     {

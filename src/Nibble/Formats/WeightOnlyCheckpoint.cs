@@ -94,7 +94,8 @@ internal static class WeightOnlyCheckpoint
 
         if (entry.ByteLength > Array.MaxLength)
         {
-            throw new NibbleException($"{checkpoint.Folder}, {name}: the tensor has {entry.ByteLength} bytes; codes of at most {Array.MaxLength} bytes can be read.");
+            throw new NibbleException(
+                $"{checkpoint.Folder}, {name}: the tensor has {entry.ByteLength} bytes; codes of at most {Array.MaxLength} bytes can be read.");
         }
 
         var bytes = new byte[(int)entry.ByteLength];

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Nibble.Kernels;
 
 namespace Nibble.Numerics;
@@ -95,8 +96,9 @@ public sealed class QuantizedTensor
     {
         if ((Int128)rows * columns > MostValues)
         {
-            throw new NibbleException(
-                string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{name} has {rows:N0} x {columns:N0} values, and at most {MostValues:N0} of one matrix can be quantized; leave it in float"));
+            throw new NibbleException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{name} has {rows:N0} x {columns:N0} values, and at most {MostValues:N0} of one matrix can be quantized; leave it in float"));
         }
     }
 

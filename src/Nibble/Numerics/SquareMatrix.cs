@@ -1,6 +1,7 @@
 namespace Nibble.Numerics;
 
-/// <summary>A square matrix of binary32, row by row, which may have more elements than one array can hold: 46,340 rows and columns are the most of one, and layers of 53,248 inputs exist.</summary>
+/// <summary>A square matrix of binary32, row by row, which may have more elements than one array can hold.</summary>
+/// <remarks>An array ends at 46,340 rows and columns, and layers of 53,248 inputs exist.</remarks>
 public sealed class SquareMatrix
 {
     /// <summary>Elements of a block where there is more than one: 1 GiB.</summary>

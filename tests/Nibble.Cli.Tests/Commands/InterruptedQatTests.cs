@@ -124,7 +124,11 @@ public sealed class InterruptedQatTests : IDisposable
             qat: { mode: {{mode}}, blockSteps: 2, batchSize: 4, sequenceLength: 32 }
             """);
         var file = Path.Combine(Job("out"), name);
-        string[] command = ["qat", folder.Model, "-r", recipe, "-d", text == "self" ? text : folder.TrainingText, "-o", folder.At("out"), "--threads", "1", "--windows", "4", "--checkpoint-every", "1"];
+        string[] command =
+        [
+            "qat", folder.Model, "-r", recipe, "-d", text == "self" ? text : folder.TrainingText, "-o", folder.At("out"),
+            "--threads", "1", "--windows", "4", "--checkpoint-every", "1",
+        ];
         using (var child = ChildProcess.Start(folder.Root, [.. command, "--steps", "100000"]))
         {
             await child.WaitForFile(file);

@@ -62,7 +62,9 @@ public sealed class OutputPlaceTests : IDisposable
     [InlineData("imatrix no-model -d no-text -o PLACE.gguf")]
     [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf")]
     public Task A_file_in_a_folder_that_is_missing_is_refused_before_the_work(string command) =>
-        Refuses(command.Replace("PLACE", "no/such/out", StringComparison.Ordinal), $"there is no folder {folder.At("no/such")}; make it first, or give another name");
+        Refuses(
+            command.Replace("PLACE", "no/such/out", StringComparison.Ordinal),
+            $"there is no folder {folder.At("no/such")}; make it first, or give another name");
 
     [Theory]
     [InlineData("mix no-model --budget 3bits -d no-text -o PLACE.yaml", "yaml")]
@@ -95,7 +97,7 @@ public sealed class OutputPlaceTests : IDisposable
     public async Task Comparing_without_an_output_replaces_its_own_report_and_no_other()
     {
         var report = folder.Write("report.html", Theirs);
-        string[] command = ["compare", folder.Model, "-d", folder.TrainingText, "-e", folder.EvaluationText, "--bits", "4", "--steps", "1", "--windows", "1", "--threads", "1"];
+        var command = Words("compare MODEL -d TEXT -e TEXT --bits 4 --steps 1 --windows 1 --threads 1");
         var refused = await ChildProcess.Run(folder.Root, command);
         Assert.Equal(ExitCode.BadInput, refused.ExitCode);
         Assert.Contains("report.html is there already, and it is not a report that Nibble wrote, so it stays", refused.Error, StringComparison.Ordinal);
@@ -115,7 +117,8 @@ public sealed class OutputPlaceTests : IDisposable
     public async Task A_report_may_go_into_the_folder_that_the_command_makes()
     {
         await CommandRun.Succeeds(Words("qat MODEL -r w4a16-g32 -d TEXT --steps 1 -o out --report out/report.html"));
-        Assert.StartsWith("<!DOCTYPE html>", await File.ReadAllTextAsync(folder.At("out/report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        var report = await File.ReadAllTextAsync(folder.At("out/report.html"), TestContext.Current.CancellationToken);
+        Assert.StartsWith("<!DOCTYPE html>", report, StringComparison.Ordinal);
     }
 
     [Fact]

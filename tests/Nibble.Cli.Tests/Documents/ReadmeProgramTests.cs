@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using System.Text.RegularExpressions;
+using System.Xml.Linq;
 using Nibble.Cli.Tests.Commands;
 
 namespace Nibble.Cli.Tests.Documents;
@@ -34,21 +34,26 @@ public sealed class ReadmeProgramTests : IDisposable
               </ItemGroup>
             </Project>
             """);
-        var (usings, code) = Regex.Match(Document.Read("README.md").Block("csharp"), @"^(?<usings>(using [\w.]+;\n)+)(?<code>.*)$", RegexOptions.Singleline | RegexOptions.ExplicitCapture) is { Success: true } block
-            ? (block.Groups["usings"].Value, block.Groups["code"].Value)
-            : throw new InvalidOperationException("the README's C# does not begin with using directives");
-        folder.Write("Program.cs", $"{usings}\nvar (folder, textFile, output) = (args[0], args[1], args[2]);\n{code}");
+        var lines = Document.Read("README.md").Block("csharp").Split('\n');
+        var usings = lines.TakeWhile(line => line.StartsWith("using ", StringComparison.Ordinal)).ToList();
+        folder.Write("Program.cs", string.Join('\n', [.. usings, "var (folder, textFile, output) = (args[0], args[1], args[2]);", .. lines[usings.Count..]]));
 
         await Run("dotnet", "restore", "app.csproj", "-warnaserror");
-        await Run("dotnet", "build", "app.csproj", "--no-restore", "-c", configuration, "-warnaserror", "-nodeReuse:false", "-p:UseSharedCompilation=false", "-p:BuildProjectReferences=false");
-        var output = await Run("dotnet", folder.At($"bin/{configuration}/net{Environment.Version.Major}.0/app.dll"), folder.Model, folder.TrainingText, folder.At("out"));
+        await Run(
+            "dotnet", "build", "app.csproj", "--no-restore", "-c", configuration, "-warnaserror", "-nodeReuse:false",
+            "-p:UseSharedCompilation=false", "-p:BuildProjectReferences=false");
+        var program = folder.At($"bin/{configuration}/net{Environment.Version.Major}.0/app.dll");
+        var output = await Run("dotnet", program, folder.Model, folder.TrainingText, folder.At("out"));
 
         Assert.Matches(@"^perplexity [\d.]+, KL [\d.]+ nats, same token [\d.]+ ?%\s*$", output);
         Assert.True(File.Exists(folder.At("out/nibble.json")));
     }
 
-    private static string VersionOf(string package) =>
-        Regex.Match(File.ReadAllText(Path.Combine(Document.Root, "Directory.Packages.props")), $"Include=\"{package}\" Version=\"(?<version>[^\"]+)\"", RegexOptions.ExplicitCapture).Groups["version"].Value;
+    private static string VersionOf(string package)
+    {
+        var versions = XDocument.Load(Path.Combine(Document.Root, "Directory.Packages.props")).Descendants("PackageVersion");
+        return versions.Single(version => version.Attribute("Include")!.Value == package).Attribute("Version")!.Value;
+    }
 
     private async Task<string> Run(string program, params string[] arguments)
     {

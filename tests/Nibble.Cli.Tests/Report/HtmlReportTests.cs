@@ -214,7 +214,8 @@ public class HtmlReportTests
             var path = Path.Combine(folder.FullName, "report.html");
             File.WriteAllText(path, content);
 
-            Assert.Contains("it is not a report that Nibble wrote, so it stays", Assert.Throws<NibbleException>(() => HtmlReport.Write(Typical(), path)).Message, StringComparison.Ordinal);
+            var message = Assert.Throws<NibbleException>(() => HtmlReport.Write(Typical(), path)).Message;
+            Assert.Contains("it is not a report that Nibble wrote, so it stays", message, StringComparison.Ordinal);
 
             Assert.Equal(content, File.ReadAllText(path));
             Assert.Equal([path], Directory.GetFiles(folder.FullName));

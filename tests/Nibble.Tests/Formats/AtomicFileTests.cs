@@ -102,7 +102,8 @@ public sealed class AtomicFileTests : IDisposable
     public void DiskSpace_IsRequired()
     {
         DiskSpace.Require(_folder.File("missing/file"), 1, "the file");
-        var message = Assert.Throws<IOException>(() => AtomicFile.WriteAt(_folder.File("file"), long.MaxValue, _ => Assert.Fail("nothing is to be made"))).Message;
+        var message = Assert.Throws<IOException>(() =>
+            AtomicFile.WriteAt(_folder.File("file"), long.MaxValue, _ => Assert.Fail("nothing is to be made"))).Message;
         Assert.StartsWith($"{_folder.File("file")}: the file takes 9,223,372,036,854,775,807 bytes, and the disk has ", message, StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateFileSystemEntries(_folder.Path));
     }

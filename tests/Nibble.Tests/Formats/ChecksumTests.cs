@@ -51,7 +51,10 @@ public sealed class ChecksumTests : IDisposable
     {
         SafetensorsWriter.WriteChecksummed(
             _folder.File("file"),
-            [SafetensorsTensor.FromFloats("b", ElementType.F16, [2], new float[] { 1, 2 }), SafetensorsTensor.FromFloats("z", ElementType.F32, [1], new float[] { 3 })],
+            [
+                SafetensorsTensor.FromFloats("b", ElementType.F16, [2], new float[] { 1, 2 }),
+                SafetensorsTensor.FromFloats("z", ElementType.F32, [1], new float[] { 3 }),
+            ],
             new Dictionary<string, string> { ["format"] = "ours" });
         ChecksummedFile.Require(_folder.File("file"), Remedy);
         using (var file = SafetensorsFile.Open(_folder.File("file")))
@@ -63,7 +66,8 @@ public sealed class ChecksumTests : IDisposable
         var whole = File.ReadAllBytes(_folder.File("file"));
         whole[20] ^= 1;
         RequireDamaged(whole);
-        Assert.Throws<ArgumentException>(() => SafetensorsWriter.WriteChecksummed(_folder.File("file"), [SafetensorsTensor.FromBytes("i", ElementType.I8, [1], new byte[1])]));
+        var bytes = SafetensorsTensor.FromBytes("i", ElementType.I8, [1], new byte[1]);
+        Assert.Throws<ArgumentException>(() => SafetensorsWriter.WriteChecksummed(_folder.File("file"), [bytes]));
     }
 
     [Fact]
@@ -96,7 +100,9 @@ public sealed class ChecksumTests : IDisposable
     private void RequireDamaged(byte[] bytes)
     {
         var path = _folder.Write("damaged", bytes);
-        Assert.Equal($"{path} is damaged: its checksum is not that of its contents; make it again", Assert.Throws<DamagedFileException>(() => ChecksummedFile.Read(path, Remedy)).Message);
+        Assert.Equal(
+            $"{path} is damaged: its checksum is not that of its contents; make it again",
+            Assert.Throws<DamagedFileException>(() => ChecksummedFile.Read(path, Remedy)).Message);
         Assert.Throws<DamagedFileException>(() => ChecksummedFile.Require(path, Remedy));
     }
 

@@ -52,7 +52,9 @@ public sealed class LargeTensorTests : IDisposable
         // A file of holes, but for its last value.
         const long Rows = 152_064;
         const long Columns = 16_384;
-        var header = Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $$$"""{"t":{"dtype":"BF16","shape":[{{{Rows}}},{{{Columns}}}],"data_offsets":[0,{{{Rows * Columns * 2}}}]}}"""));
+        var header = Encoding.UTF8.GetBytes(string.Create(
+            CultureInfo.InvariantCulture,
+            $$$"""{"t":{"dtype":"BF16","shape":[{{{Rows}}},{{{Columns}}}],"data_offsets":[0,{{{Rows * Columns * 2}}}]}}"""));
         var path = _folder.File("large.safetensors");
         using (var file = File.Create(path))
         {
@@ -67,7 +69,8 @@ public sealed class LargeTensorTests : IDisposable
         var values = new float[3];
         opened.ReadFloats("t", (Rows * Columns) - 3, values);
         Assert.Equal([0, 0, 3], values);
-        Assert.Contains("at most 2147483591 can be read into an array", Assert.Throws<SafetensorsException>(() => opened.ReadFloats("t")).Message, StringComparison.Ordinal);
+        var message = Assert.Throws<SafetensorsException>(() => opened.ReadFloats("t")).Message;
+        Assert.Contains("at most 2147483591 can be read into an array", message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -77,7 +80,9 @@ public sealed class LargeTensorTests : IDisposable
         const int Rows = 152_064;
         const int Columns = 16_384;
         var groups = (long)Rows * Columns / 32;
-        Assert.Equal(((long)Rows * Columns / 2) + (groups * 4) + (groups / 2), QuantizedTensor.CountStoredBytes(Rows, Columns, scheme with { ScalePrecision = ScalePrecision.Float32 }));
+        Assert.Equal(
+            ((long)Rows * Columns / 2) + (groups * 4) + (groups / 2),
+            QuantizedTensor.CountStoredBytes(Rows, Columns, scheme with { ScalePrecision = ScalePrecision.Float32 }));
         const string Message = "the matrix has 152,064 x 16,384 values, and at most 2,147,483,591 of one matrix can be quantized; leave it in float";
         Assert.Equal(Message, Assert.Throws<NibbleException>(() => new QuantizedTensor(Rows, Columns, scheme, [], [], [])).Message);
         Assert.Throws<NibbleException>(() => QuantizedTensor.RequireSize("w", long.MaxValue, long.MaxValue));

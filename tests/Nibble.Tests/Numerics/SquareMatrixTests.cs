@@ -21,7 +21,9 @@ public class SquareMatrixTests
             }
         }
 
-        Assert.Equal(Enumerable.Range(0, size * size).Select(value => (float)value), Enumerable.Range(0, matrix.BlockCount).SelectMany(block => matrix.Block(block).ToArray()));
+        Assert.Equal(
+            Enumerable.Range(0, size * size).Select(value => (float)value),
+            Enumerable.Range(0, matrix.BlockCount).SelectMany(block => matrix.Block(block).ToArray()));
         Assert.All(Enumerable.Range(0, size), row => Assert.Equal(Enumerable.Range(row * size, size).Select(value => (float)value), matrix.Row(row).ToArray()));
         Assert.All(Enumerable.Range(0, matrix.BlockCount), block => Assert.InRange(matrix.Block(block).Length, 1, Math.Max(blockElements, size)));
     }

@@ -65,7 +65,8 @@ public sealed class GgufExporterTests : IDisposable
         }
 
         var bytes = File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf"));
-        Assert.Contains("model.gguf exists already", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.F16, out _)).Message, StringComparison.Ordinal);
+        var message = Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.F16, out _)).Message;
+        Assert.Contains("model.gguf exists already", message, StringComparison.Ordinal);
         Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf")));
         File.Delete(Path.Combine(folder.Path, "model.gguf"));
         Export(new TinyLlama(), GgufType.BF16, out _).Dispose();

@@ -86,7 +86,8 @@ public sealed class ActivationStreamTests : IDisposable
     }
 
     [Fact]
-    public void FileOfAnotherShape_IsRefused() => Refuses(Written(), Width + 1, $"found {Everything + 16} bytes, expected {(Everything / Width * (Width + 1)) + 16}");
+    public void FileOfAnotherShape_IsRefused() =>
+        Refuses(Written(), Width + 1, $"found {Everything + 16} bytes, expected {(Everything / Width * (Width + 1)) + 16}");
 
     private string Written()
     {

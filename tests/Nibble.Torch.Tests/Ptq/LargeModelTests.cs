@@ -40,7 +40,8 @@ public sealed class LargeModelTests : IDisposable
         var recipe = RecipePresets.Parse("w4a16-g32-gptq");
         recipe = recipe with { Ptq = recipe.Ptq with { SequenceLength = 131_073, Windows = 1 } };
         Assert.Equal(
-            "large: windows of 131073 tokens have 2147500032 values between two blocks, and at most 2147483591 are worked on at once; calibrate on windows of at most 131071 tokens",
+            "large: windows of 131073 tokens have 2147500032 values between two blocks, and at most 2147483591 are worked on at once; "
+            + "calibrate on windows of at most 131071 tokens",
             Refused(new PtqOptions(folder.File("large"), recipe, folder.File("out")) { Text = new TokenizedText("zeros", new int[131_073], 1) }, dryRun));
     }
 
@@ -89,23 +90,24 @@ public sealed class LargeModelTests : IDisposable
         File.Move(Path.Combine(folder.File("small"), "tokenizer.json"), Path.Combine(model, "tokenizer.json"));
         Directory.Delete(folder.File("small"), recursive: true);
         File.WriteAllText(Path.Combine(model, "config.json"), $$"""
-            {"model_type":"llama","vocab_size":{{Vocabulary}},"hidden_size":{{Hidden}},"intermediate_size":8,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,
-             "head_dim":8,"max_position_embeddings":{{MaxPositions}},"rms_norm_eps":1e-05,"tie_word_embeddings":false,"bos_token_id":1,"eos_token_id":2}
+            {"model_type":"llama","vocab_size":{{Vocabulary}},"hidden_size":{{Hidden}},"intermediate_size":8,"num_hidden_layers":1,
+             "num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,
+             "max_position_embeddings":{{MaxPositions}},"rms_norm_eps":1e-05,"tie_word_embeddings":false,"bos_token_id":1,"eos_token_id":2}
             """);
         var header = new StringBuilder("{");
         var end = 0L;
         foreach (var (name, shape) in (ReadOnlySpan<(string, long[])>)
         [
-            ("model.embed_tokens.weight", [Vocabulary, Hidden]), ("lm_head.weight", [Vocabulary, Hidden]), ("model.norm.weight", [Hidden]),
-            ("model.layers.0.input_layernorm.weight", [Hidden]), ("model.layers.0.post_attention_layernorm.weight", [Hidden]),
-            ("model.layers.0.self_attn.q_proj.weight", [16, Hidden]), ("model.layers.0.self_attn.k_proj.weight", [8, Hidden]), ("model.layers.0.self_attn.v_proj.weight", [8, Hidden]),
-            ("model.layers.0.self_attn.o_proj.weight", [Hidden, 16]), ("model.layers.0.mlp.gate_proj.weight", [8, Hidden]), ("model.layers.0.mlp.up_proj.weight", [8, Hidden]),
-            ("model.layers.0.mlp.down_proj.weight", [Hidden, 8]),
+            ("embed_tokens", [Vocabulary, Hidden]), ("norm", [Hidden]), ("layers.0.input_layernorm", [Hidden]), ("layers.0.post_attention_layernorm", [Hidden]),
+            ("layers.0.self_attn.q_proj", [16, Hidden]), ("layers.0.self_attn.k_proj", [8, Hidden]), ("layers.0.self_attn.v_proj", [8, Hidden]),
+            ("layers.0.self_attn.o_proj", [Hidden, 16]), ("layers.0.mlp.gate_proj", [8, Hidden]), ("layers.0.mlp.up_proj", [8, Hidden]),
+            ("layers.0.mlp.down_proj", [Hidden, 8]), (string.Empty, [Vocabulary, Hidden]),
         ])
         {
-            var bytes = shape.Aggregate(2L, (product, size) => product * size);
-            header.Append(
-                CultureInfo.InvariantCulture, $$"""{{(end == 0 ? "" : ",")}}"{{name}}":{"dtype":"F16","shape":[{{string.Join(',', shape)}}],"data_offsets":[{{end}},{{end + bytes}}]}""");
+            var (tensor, bytes) = (name.Length == 0 ? "lm_head.weight" : $"model.{name}.weight", shape.Aggregate(2L, (product, size) => product * size));
+            header.Append(end == 0 ? string.Empty : ",").Append(
+                CultureInfo.InvariantCulture,
+                $$"""{{'"'}}{{tensor}}":{"dtype":"F16","shape":[{{string.Join(',', shape)}}],"data_offsets":[{{end}},{{end + bytes}}]}""");
             end += bytes;
         }
 

@@ -99,7 +99,9 @@ public sealed class PtqJobTests : IDisposable
         {
             var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, Identity, restart)).Message;
             Assert.Equal(
-                $"{Output}.job is where unfinished work would be kept, but it is not Nibble's: it holds no valid job.json. Nothing in it was touched; move it away, or give the output another name", message);
+                $"{Output}.job is where unfinished work would be kept, but it is not Nibble's: it holds no valid job.json. "
+                + "Nothing in it was touched; move it away, or give the output another name",
+                message);
         }
 
         Assert.Throws<NibbleException>(() => OutputJob.RequirePlace(Output));

@@ -32,7 +32,8 @@ public class SymmetricSolverTests
     public void WhatIsNotPositiveDefiniteIsRefused()
     {
         using var scope = NewDisposeScope();
-        Assert.Contains(
-            "use more dampening", Assert.Throws<NibbleException>(() => SymmetricSolver.SolveInBlocks(tensor(new float[] { 1, 2, 2, 1 }, 2, 2), ones(2, 1), 1)).Message, StringComparison.Ordinal);
+        var indefinite = tensor(new float[] { 1, 2, 2, 1 }, 2, 2);
+        var message = Assert.Throws<NibbleException>(() => SymmetricSolver.SolveInBlocks(indefinite, ones(2, 1), 1)).Message;
+        Assert.Contains("use more dampening", message, StringComparison.Ordinal);
     }
 }

@@ -37,7 +37,10 @@ public static class GgufQuantizer
     /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for it.</param>
     /// <param name="progress">Told the share of the file that is done, 0 to 1.</param>
     /// <param name="cancellation">Stops between pieces of tensors.</param>
-    /// <exception cref="NibbleException">The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; the importance matrix is that of another model; or the file to write exists.</exception>
+    /// <exception cref="NibbleException">
+    /// The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; the importance matrix
+    /// is that of another model; or the file to write exists.
+    /// </exception>
     /// <exception cref="IOException">The disk has no room for the file.</exception>
     public static GgufQuantization Run(
         string source, string path, GgufMixture mixture, bool pure, int threads, ImportanceMatrix? importance = null, IProgress<double>? progress = null, CancellationToken cancellation = default)

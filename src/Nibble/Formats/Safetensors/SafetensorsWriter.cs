@@ -50,7 +50,8 @@ public static class SafetensorsWriter
         WriteFile(path, ordered, Header(ordered, metadata), checksummed: false);
     }
 
-    /// <summary>Writes a file whose last tensor is the checksum of all before it, so that <see cref="ChecksummedFile.Require"/> can tell whether it is what was written.</summary>
+    /// <summary>Writes a file whose last tensor is the checksum of all before it.</summary>
+    /// <remarks><see cref="ChecksummedFile.Require"/> tells whether such a file is what was written.</remarks>
     /// <param name="path">The file to write; one that exists is replaced.</param>
     /// <param name="tensors">The tensors, none of them I8.</param>
     /// <param name="metadata">Free-form metadata.</param>
@@ -66,7 +67,9 @@ public static class SafetensorsWriter
         }
 
         // Tensors stand in the order of falling element size, so this one is the last.
-        var ordered = Order([.. tensors, new SafetensorsTensor(ChecksumName, ElementType.I8, [ChecksummedFile.ChecksumLength], stream => ((HashingStream)stream).WriteChecksum())]);
+        var checksum = new SafetensorsTensor(
+            ChecksumName, ElementType.I8, [ChecksummedFile.ChecksumLength], stream => ((HashingStream)stream).WriteChecksum());
+        var ordered = Order([.. tensors, checksum]);
         WriteFile(path, ordered, Header(ordered, metadata), checksummed: true);
     }
 
@@ -103,7 +106,8 @@ public static class SafetensorsWriter
         return CountBytes(tensors, Header(Order(tensors), metadata));
     }
 
-    private static long CountBytes(IReadOnlyList<SafetensorsTensor> tensors, byte[] header) => SafetensorsHeader.LengthSize + header.Length + tensors.Sum(ByteLength);
+    private static long CountBytes(IReadOnlyList<SafetensorsTensor> tensors, byte[] header) =>
+        SafetensorsHeader.LengthSize + header.Length + tensors.Sum(ByteLength);
 
     private static SafetensorsTensor[] Order(IReadOnlyList<SafetensorsTensor> tensors) =>
         [.. tensors.OrderByDescending(tensor => tensor.ElementType.ByteSize()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];

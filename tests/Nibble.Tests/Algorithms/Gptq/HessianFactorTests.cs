@@ -38,7 +38,7 @@ public class HessianFactorTests
         }
     }
 
-    /// <summary>A matrix of 53,248 columns, those of Llama 405B, is beyond an array and lies in blocks: what is computed from it is the same as from one array, bit for bit.</summary>
+    /// <summary>A matrix of 53,248 columns, those of Llama 405B, is beyond an array and lies in blocks: its factor is that of one array, bit for bit.</summary>
     [Theory]
     [InlineData(1, false)]
     [InlineData(7 * 250, false)]
