@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -71,6 +72,27 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
 
     /// <summary>Runs work while its progress is shown on stderr.</summary>
     public T WithProgress<T>(Func<IProgressLine, T> work) => ProgressDisplay.Run(error, work);
+
+    /// <summary>Takes all steps of handing over a result, even where one of them fails.</summary>
+    /// <remarks>What hours have worked out is printed though a file of it cannot be written. The first failure is thrown in the end.</remarks>
+    /// <param name="steps">Writing its files, and printing it.</param>
+    public static void Deliver(params Action[] steps)
+    {
+        ExceptionDispatchInfo? failure = null;
+        foreach (var step in steps)
+        {
+            try
+            {
+                step();
+            }
+            catch (Exception exception)
+            {
+                failure ??= ExceptionDispatchInfo.Capture(exception);
+            }
+        }
+
+        failure?.Throw();
+    }
 
     /// <summary>Writes one JSON document to stdout.</summary>
     public void WriteJson<T>(T document, JsonTypeInfo<T> type) => output.WriteLine(JsonSerializer.Serialize(document, type));

@@ -109,6 +109,11 @@ public static class OnnxImporter
         string? other = null;
         foreach (var tensor in graph.Initializers)
         {
+            if (tensor.ByteLength > Array.MaxLength)
+            {
+                throw file.Refused($"tensor '{tensor.Name}' has {tensor.ByteLength} bytes, expected at most {Array.MaxLength}");
+            }
+
             using var written = new MemoryStream((int)tensor.ByteLength);
             tensor.Write(written);
             var isOfModel = file.WasRead(tensor.Name);

@@ -1,48 +1,54 @@
-using System.Text.Json;
 using Nibble.Formats;
 
 namespace Nibble.Torch;
 
 /// <summary>The unfinished work of a run, in a folder beside its output: what it is, and what it goes on from.</summary>
-/// <remarks>The folder is locked while a run works in it. Everything in it appears whole under its final name or not at all.</remarks>
+/// <remarks>
+/// The folder is locked while a run works in it. Everything in it appears whole under its final name or not at all, and it is never there without the
+/// identity that tells it from a folder of the user's, in which nothing is touched. Of what lies in it, only what a job calls its own is ever deleted.
+/// </remarks>
 internal class OutputJob : IDisposable
 {
     private const string LockName = "lock";
     private const string ArtifactName = "artifact";
-    private const string IdentityName = "job.json";
 
-    /// <summary>What the identity is called once the output is made.</summary>
-    private const string JoinedName = "joined.json";
+    /// <summary>What to do where a file of the folder is damaged, for messages.</summary>
+    public const string Remedy = "the work cannot be resumed from it: start over with --restart";
 
     private readonly FileStream guard;
+    private JobIdentity identity;
 
     /// <summary>Begins a job, or goes on with the one that was interrupted.</summary>
     /// <param name="output">The folder that the run is to write.</param>
     /// <param name="identity">All that the result depends on, by name.</param>
     /// <param name="restart">Whether what an interrupted run has left is thrown away.</param>
-    /// <exception cref="NibbleException">The folder holds another job, or a run works in it now.</exception>
+    /// <exception cref="NibbleException">The folder holds another job or is no job's, or a run works in it now.</exception>
     public OutputJob(string output, IReadOnlyDictionary<string, string> identity, bool restart)
     {
         Folder = FolderOf(output);
-        Directory.CreateDirectory(Folder);
+        this.identity = new JobIdentity(JobState.Unfinished, identity);
+        if (!AtomicFile.Exists(Folder))
+        {
+            Begin();
+        }
+
+        RequireOwn(Folder);
         guard = Lock(Folder);
         try
         {
-            if (restart)
+            // Only now nobody else changes it.
+            var found = RequireOwn(Folder);
+            if (restart || found is null or { State: JobState.Cleared })
             {
+                // From the first deletion on, what is left must not be taken for finished work.
+                (this.identity with { State = JobState.Cleared }).Write(Folder);
                 Clear();
-            }
-
-            var path = Path.Combine(Folder, IsJoined(output) ? JoinedName : IdentityName);
-            if (File.Exists(path))
-            {
-                RequireSame(path, identity);
+                this.identity.Write(Folder);
             }
             else
             {
-                // Whatever stands here without an identity was left by a run that had barely begun, or was being deleted.
-                Clear();
-                AtomicFile.Write(path, stream => JsonSerializer.Serialize(stream, new SortedDictionary<string, string>(identity.ToDictionary(), StringComparer.Ordinal)));
+                RequireSame(found);
+                this.identity = found;
             }
         }
         catch
@@ -53,10 +59,21 @@ internal class OutputJob : IDisposable
     }
 
     /// <summary>Whether the run of an output has made it, so that an output that stands is its own.</summary>
-    public static bool IsJoined(string output) => File.Exists(Path.Combine(FolderOf(output), JoinedName));
+    public static bool IsJoined(string output) => JobIdentity.Find(FolderOf(output)) is { State: JobState.Joined };
+
+    /// <summary>Refuses an output beside which the folder of the job is somebody else's.</summary>
+    /// <exception cref="NibbleException">It is.</exception>
+    public static void RequirePlace(string output)
+    {
+        var folder = FolderOf(output);
+        if (AtomicFile.Exists(folder))
+        {
+            RequireOwn(folder);
+        }
+    }
 
     /// <summary>Whether the output is made and only has to be moved to its place.</summary>
-    public bool Joined => File.Exists(Path.Combine(Folder, JoinedName));
+    public bool Joined => identity.State == JobState.Joined;
 
     /// <summary>Where the unfinished work is.</summary>
     protected string Folder { get; }
@@ -76,7 +93,7 @@ internal class OutputJob : IDisposable
         }
 
         write(artifact);
-        File.Move(At(IdentityName), At(JoinedName));
+        Become(JobState.Joined);
     }
 
     /// <summary>Moves the output to its place and deletes the job.</summary>
@@ -89,20 +106,26 @@ internal class OutputJob : IDisposable
         }
 
         // What tells the output from a stranger's goes last: a run that is killed here is finished by the next.
-        Clear(keepJoined: true);
-        Abandon();
+        Clear();
+        Leave();
     }
 
     /// <summary>Deletes the job.</summary>
     public void Abandon()
     {
+        Become(JobState.Cleared);
         Clear();
-        guard.Dispose();
-        Directory.Delete(Folder, recursive: true);
+        Leave();
     }
 
     /// <inheritdoc/>
     public void Dispose() => guard.Dispose();
+
+    /// <summary>Whether an entry of the folder is one that the job writes, whole or under a temporary name.</summary>
+    protected virtual bool Owns(string name) => IsEntry(name, ArtifactName) || AtomicFile.IsTemporaryName(name, JobIdentity.FileName);
+
+    /// <summary>Whether a name is that of an entry, or a temporary one of it.</summary>
+    protected static bool IsEntry(string name, string entry) => name == entry || AtomicFile.IsTemporaryName(name, entry);
 
     private static string FolderOf(string output) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(output)) + ".job";
 
@@ -118,45 +141,97 @@ internal class OutputJob : IDisposable
         }
     }
 
-    private void Clear(bool keepJoined = false)
+    /// <summary>The identity of a job's folder; null where only the lock is left of a job that was being deleted.</summary>
+    /// <exception cref="NibbleException">The folder is no job's.</exception>
+    private static JobIdentity? RequireOwn(string folder)
     {
-        // The identity goes first: without it the rest is known to be rubbish.
-        File.Delete(At(IdentityName));
-        if (!keepJoined)
+        if (JobIdentity.Find(folder) is { } found)
         {
-            File.Delete(At(JoinedName));
+            return found;
         }
 
-        foreach (var entry in new DirectoryInfo(Folder).GetFileSystemInfos())
+        if (Directory.Exists(folder) && new DirectoryInfo(folder).EnumerateFileSystemInfos().All(entry => entry is FileInfo { Name: LockName, Length: 0 }))
         {
-            if (entry is DirectoryInfo directory)
+            return null;
+        }
+
+        throw new NibbleException(
+            $"{folder} is where unfinished work would be kept, but it is not Nibble's: it holds no valid {JobIdentity.FileName}. "
+            + "Nothing in it was touched; move it away, or give the output another name");
+    }
+
+    /// <summary>Makes the folder together with its identity, unless another run does so at this moment.</summary>
+    private void Begin()
+    {
+        var made = AtomicFile.TemporaryName(Folder);
+        Directory.CreateDirectory(made);
+        identity.Write(made);
+        try
+        {
+            Directory.Move(made, Folder);
+        }
+        catch (IOException) when (AtomicFile.Exists(Folder))
+        {
+            Directory.Delete(made, recursive: true);
+        }
+    }
+
+    private void Become(JobState state)
+    {
+        identity = identity with { State = state };
+        identity.Write(Folder);
+    }
+
+    /// <summary>Deletes what the job has written, but for its identity and its lock.</summary>
+    private void Clear()
+    {
+        foreach (var entry in new DirectoryInfo(Folder).GetFileSystemInfos().Where(entry => Owns(entry.Name)))
+        {
+            if (entry is DirectoryInfo directory && entry.LinkTarget is null)
             {
                 directory.Delete(recursive: true);
             }
-            else if (entry.Name is not (LockName or JoinedName))
+            else
             {
                 entry.Delete();
             }
         }
     }
 
-    private static void RequireSame(string path, IReadOnlyDictionary<string, string> identity)
+    /// <summary>Deletes the identity, the lock and the folder, which stays where somebody else has put something into it.</summary>
+    private void Leave()
     {
-        Dictionary<string, string>? found;
-        try
+        File.Delete(At(JobIdentity.FileName));
+        if (OperatingSystem.IsWindows())
         {
-            found = JsonSerializer.Deserialize<Dictionary<string, string>>(File.ReadAllText(path));
+            // An open file cannot be deleted there.
+            guard.Dispose();
+            File.Delete(At(LockName));
         }
-        catch (JsonException exception)
+        else
         {
-            throw new NibbleException($"{path} is not the description of a job: {exception.Message}; start over with --restart", exception);
+            // While it is held, so that what is deleted is not the lock of a run that begins now.
+            File.Delete(At(LockName));
+            guard.Dispose();
         }
 
-        var changed = identity.Where(item => found?.GetValueOrDefault(item.Key) != item.Value).Select(item => item.Key).ToList();
+        try
+        {
+            Directory.Delete(Folder);
+        }
+        catch (IOException) when (Directory.Exists(Folder))
+        {
+        }
+    }
+
+    private void RequireSame(JobIdentity found)
+    {
+        var changed = identity.Values.Where(item => found.Values.GetValueOrDefault(item.Key) != item.Value).Select(item => item.Key).ToList();
         if (changed.Count > 0)
         {
             throw new NibbleException(
-                $"{Path.GetDirectoryName(path)} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. Repeat the command that began it to go on, or start over with --restart");
+                $"{Folder} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. "
+                + "Repeat the command that began it to go on, or start over with --restart");
         }
     }
 }

@@ -50,7 +50,7 @@ internal static class AdviseCommand
         var folder = parsed.GetValue(options.Output);
         if (folder is not null)
         {
-            QuantizeOutput.RequireAbsent(folder);
+            OutputPlace.RequireNewFolder(folder);
         }
 
         CommandHost.StartTorch(parsed.GetValue(options.Threads));
@@ -70,18 +70,12 @@ internal static class AdviseCommand
         host.Warn($"may use {AdviceText.MayUse(request)}; scores on {request.HeldOut}; probes for at most {Numbers.Duration(request.ProbeSeconds)}");
         var result = host.WithProgress(progress => Advisor.Run(asked, progress, host.Cancellation));
         var document = AdviceDocument.Of(result, request);
-        if (folder is not null)
+        CommandHost.Deliver(
+            () => AdviceReport.WriteFolder(folder, result, request, document, ReportName, DocumentName),
+            () => Print(host, parsed.GetValue(options.Json), result, request, document));
+        if (folder is not null && !parsed.GetValue(options.Json))
         {
-            AdviceReport.WriteFolder(folder, result, request, document, ReportName, DocumentName);
-        }
-
-        if (parsed.GetValue(options.Json))
-        {
-            host.WriteJson(document, CliJson.Default.AdviceDocument);
-        }
-        else
-        {
-            Write(host, result, request, folder);
+            host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder, ReportName))}");
         }
 
         return result.Decision.Recommended is null ? ExitCode.NoSolution : ExitCode.Done;
@@ -155,7 +149,19 @@ internal static class AdviseCommand
         return (text with { Ids = text.Ids[..cut] }, text with { Ids = text.Ids[cut..] });
     }
 
-    private static void Write(CommandHost host, AdvisorResult result, AdviceRequest request, string? folder)
+    private static void Print(CommandHost host, bool json, AdvisorResult result, AdviceRequest request, AdviceDocument document)
+    {
+        if (json)
+        {
+            host.WriteJson(document, CliJson.Default.AdviceDocument);
+        }
+        else
+        {
+            Write(host, result, request);
+        }
+    }
+
+    private static void Write(CommandHost host, AdvisorResult result, AdviceRequest request)
     {
         AdviceTable.Write(result, host.Console);
         host.Output.WriteLine();
@@ -168,11 +174,6 @@ internal static class AdviseCommand
         if (result.Decision.Recommended is { } option)
         {
             host.Output.WriteLine(option.Command);
-        }
-
-        if (folder is not null)
-        {
-            host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder, ReportName))}");
         }
     }
 }

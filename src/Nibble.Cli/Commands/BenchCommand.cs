@@ -31,6 +31,7 @@ internal static class BenchCommand
         };
         command.SetAction(parsed =>
         {
+            OutputPlace.RequireReport(parsed.GetValue(report));
             var measured = ExportedFile.Require(parsed.GetValue(file)!);
             var compared = parsed.GetValue(against) is { } other ? ExportedFile.Require(other) : null;
             var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
@@ -42,23 +43,32 @@ internal static class BenchCommand
             var options = new BenchOptions(
                 parsed.GetValue(prompt) ?? UsualPrompt, parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(repeats) ?? UsualRepeats, parsed.GetValue(threads) ?? Environment.ProcessorCount, folder);
             var document = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
-            if (parsed.GetValue(report) is { } path)
-            {
-                HtmlPage.Write(path, BenchReport.Render(document, Environs.Machine(), CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value))));
-            }
-
-            if (parsed.GetValue(json))
-            {
-                host.WriteJson(document, CliJson.Default.BenchDocument);
-            }
-            else
-            {
-                Write(host, document);
-            }
-
+            CommandHost.Deliver(
+                () => WriteReport(parsed.GetValue(report), document, CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value))),
+                () => Print(host, parsed.GetValue(json), document));
             return ExitCode.Done;
         });
         return command;
+    }
+
+    private static void WriteReport(string? path, BenchDocument document, string commandLine)
+    {
+        if (path is not null)
+        {
+            HtmlPage.Write(path, BenchReport.Render(document, Environs.Machine(), commandLine));
+        }
+    }
+
+    private static void Print(CommandHost host, bool json, BenchDocument document)
+    {
+        if (json)
+        {
+            host.WriteJson(document, CliJson.Default.BenchDocument);
+        }
+        else
+        {
+            Write(host, document);
+        }
     }
 
     private static void Write(CommandHost host, BenchDocument document)

@@ -19,7 +19,7 @@ internal sealed record ClassifierQuantization(string Folder, Recipe Recipe, stri
     /// <exception cref="NibbleException">The classifier, the recipe or the texts cannot be used.</exception>
     public int Run(CommandHost host, bool json, long started)
     {
-        QuantizeOutput.RequireAbsent(Output);
+        OutputPlace.RequireNewFolder(Output);
         using var classifier = LoadedClassifier.Open(Folder);
         var texts = Data is null ? null : ClassificationData.Read(Data, classifier, Math.Max(3, Recipe.Ptq.SequenceLength));
         var quantized = host.WithProgress(progress => ClassifierQuantizer.Run(classifier, Recipe, texts, Seed, progress, host.Cancellation));

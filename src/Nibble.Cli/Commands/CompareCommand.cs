@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
+using Nibble.Formats;
 using Nibble.Recipes;
 
 namespace Nibble.Cli.Commands;
@@ -58,7 +59,11 @@ internal static class CompareCommand
             var folder = parsed.GetValue(output);
             if (folder is not null)
             {
-                QuantizeOutput.RequireAbsent(folder);
+                OutputPlace.RequireNewFolder(folder);
+            }
+            else
+            {
+                OutputPlace.RequireReport(ReportName);
             }
 
             var builtIn = parsed.GetValue(model) is null;
@@ -79,7 +84,8 @@ internal static class CompareCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.
-            var work = folder is null ? Directory.CreateTempSubdirectory("nibble-").FullName : $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
+            var work = folder is null ? Directory.CreateTempSubdirectory("nibble-").FullName : AtomicFile.TemporaryName(folder);
+            var kept = false;
             try
             {
                 var options = new ComparisonOptions(
@@ -102,11 +108,13 @@ internal static class CompareCommand
                     Directory.CreateDirectory(work);
                     return runner.Run();
                 });
+                kept = folder is not null;
                 Publish(host, result, folder, work, parsed.GetValue(json));
+                kept = false;
             }
             finally
             {
-                if (Directory.Exists(work))
+                if (!kept && Directory.Exists(work))
                 {
                     Directory.Delete(work, recursive: true);
                 }
@@ -120,20 +128,42 @@ internal static class CompareCommand
     private static void Publish(CommandHost host, ComparisonResult result, string? folder, string work, bool json)
     {
         var document = ComparisonJson.Serialize(result);
-        var report = ReportName;
-        if (folder is null)
+        CommandHost.Deliver(
+            () =>
+            {
+                if (folder is null)
+                {
+                    HtmlReport.Write(result, ReportName);
+                }
+                else
+                {
+                    Publish(result, document, work, folder);
+                }
+            },
+            () => Print(host, json, result, document));
+        if (!json)
         {
-            HtmlReport.Write(result, report);
+            host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder ?? string.Empty, ReportName))}");
         }
-        else
+    }
+
+    private static void Publish(ComparisonResult result, string document, string work, string folder)
+    {
+        try
         {
             HtmlReport.Write(result, Path.Combine(work, ReportName));
             File.WriteAllText(Path.Combine(work, DocumentName), document + "\n");
             File.WriteAllText(Path.Combine(work, TableName), ComparisonTable.ToMarkdown(result));
             Directory.Move(work, folder);
-            report = Path.Combine(folder, ReportName);
         }
+        catch (Exception exception) when (exception is NibbleException or IOException or UnauthorizedAccessException)
+        {
+            throw new NibbleException($"{exception.Message.TrimEnd('.')}; the artifacts are kept in {work}", exception);
+        }
+    }
 
+    private static void Print(CommandHost host, bool json, ComparisonResult result, string document)
+    {
         if (json)
         {
             host.Output.WriteLine(document);
@@ -143,7 +173,6 @@ internal static class CompareCommand
         ComparisonTable.Write(result, host.Console);
         host.Output.WriteLine();
         host.Output.WriteLine(Advice.For(result).Headline);
-        host.Output.WriteLine($"report: {Path.GetFullPath(report)}");
     }
 
     private static Recipe LoadHybrid(string nameOrPath) => UsageException.Of(() => RecipeFile.Load(nameOrPath)) is { IsHybrid: true } recipe

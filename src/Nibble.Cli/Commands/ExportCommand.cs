@@ -63,8 +63,8 @@ internal static class ExportCommand
         {
             var started = Stopwatch.GetTimestamp();
             var path = parsed.GetValue(output)!;
-            QuantizeOutput.RequireAbsent(path);
             var to = parsed.GetValue(format)!;
+            RequirePlace(to, path);
             var source = parsed.GetValue(model)!;
             var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
                 : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes, (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32))
@@ -75,9 +75,23 @@ internal static class ExportCommand
         return command;
     }
 
+    private static void RequirePlace(string format, string path)
+    {
+        if (Checkpoints.ContainsKey(format))
+        {
+            OutputPlace.RequireNewFolder(path);
+            return;
+        }
+
+        OutputPlace.RequireNewFile(path, makesFolder: format == OnnxExport.Format);
+        if (format == OnnxExport.Format)
+        {
+            OutputPlace.RequireNewFile(OnnxExport.DataPath(path), makesFolder: true);
+        }
+    }
+
     private static ExportResult Onnx(string model, string path, int inlineMegabytes, MatMulAccuracy accuracy)
     {
-        QuantizeOutput.RequireAbsent(path + ".data");
         var (name, written) = OnnxExport.Run(model, path, (long)inlineMegabytes * Megabyte, accuracy);
         var notes = new List<string>();
         if (written.DataPath is { } data)

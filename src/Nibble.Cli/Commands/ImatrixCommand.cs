@@ -24,7 +24,7 @@ internal static class ImatrixCommand
         command.SetAction(parsed =>
         {
             var (started, path) = (Stopwatch.GetTimestamp(), parsed.GetValue(output)!);
-            QuantizeOutput.RequireAbsent(path);
+            OutputPlace.RequireNewFile(path);
             CommandHost.StartTorch(parsed.GetValue(threads));
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             loaded.RequireFloat();

@@ -17,7 +17,7 @@ internal static class ImportCommand
         command.SetAction(parsed =>
         {
             var folder = parsed.GetValue(output)!;
-            QuantizeOutput.RequireAbsent(folder);
+            OutputPlace.RequireNewFolder(folder);
             var result = FileImport.Run(parsed.GetValue(checkpoint)!, folder);
             if (parsed.GetValue(json))
             {

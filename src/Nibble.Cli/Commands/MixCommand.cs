@@ -59,11 +59,9 @@ internal static class MixCommand
         command.SetAction(parsed =>
         {
             var path = parsed.GetValue(output)!;
-            if (Path.Exists(path))
-            {
-                throw new NibbleException($"{path}: the recipe exists already; give another name, or delete it first");
-            }
-
+            var page = parsed.GetValue(report) ?? Path.ChangeExtension(path, ".html");
+            OutputPlace.RequireNewFile(path);
+            OutputPlace.RequireReport(page, path);
             return study.Run(host, parsed, work =>
             {
                 var asked = parsed.GetValue(budget);
@@ -77,15 +75,13 @@ internal static class MixCommand
                 var result = host.WithProgress(progress => MixPlanner.Run(work, options, progress, host.Cancellation));
                 result = result with { Chosen = result.Chosen with { Recipe = result.Chosen.Recipe with { Name = Path.GetFileNameWithoutExtension(path) } } };
                 var document = Describe(work, asked, path, result);
-                HtmlPage.Write(parsed.GetValue(report) ?? Path.ChangeExtension(path, ".html"), MixReport.Render(document, result));
-                WriteRecipe(path, result.Recipe, document);
-                if (parsed.GetValue(json))
+                CommandHost.Deliver(
+                    () => WriteRecipe(path, result.Recipe, document),
+                    () => HtmlPage.Write(page, MixReport.Render(document, result)),
+                    () => Print(host, parsed.GetValue(json), document));
+                if (!parsed.GetValue(json))
                 {
-                    host.WriteJson(document, CliJson.Default.MixDocument);
-                }
-                else
-                {
-                    Render(host, document);
+                    host.Output.WriteLine($"recipe: {document.Recipe}");
                 }
 
                 return ExitCode.Done;
@@ -114,7 +110,19 @@ internal static class MixCommand
                 recipe,
                 string.Create(CultureInfo.InvariantCulture, $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
                 string.Create(CultureInfo.InvariantCulture, $"a loss of {chosen.Loss:0.####} nats over float on held-out text (standard error {chosen.LossError:0.####})."));
-        AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+        AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)), replace: false);
+    }
+
+    private static void Print(CommandHost host, bool json, MixDocument document)
+    {
+        if (json)
+        {
+            host.WriteJson(document, CliJson.Default.MixDocument);
+        }
+        else
+        {
+            Render(host, document);
+        }
     }
 
     private static void Render(CommandHost host, MixDocument document)
@@ -146,8 +154,6 @@ internal static class MixCommand
                 ? "training gains nothing in these minutes: take the recipe to nibble ptq"
                 : $"take the recipe to nibble qat, which trains {best.Layers} layers ({best.Trained}) for {best.Steps} steps");
         }
-
-        host.Output.WriteLine($"recipe: {document.Recipe}");
     }
 
     private static void RenderMethods(CommandHost host, IReadOnlyList<MethodEntry> methods)

@@ -43,7 +43,7 @@ internal static class PtqCommand
         {
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
-            QuantizeOutput.RequireAbsentOrUnfinished(folder);
+            OutputPlace.RequireNewOrUnfinished(folder);
             var given = parsed.GetValue(recipe) is { } named ? UsageException.Of(() => RecipeFile.Load(named)) : null;
             CommandHost.StartTorch(parsed.GetValue(threads));
             TorchRuntime.Device(parsed.GetValue(device)!);

@@ -40,7 +40,9 @@ internal static class QatCommand
         {
             var started = Stopwatch.GetTimestamp();
             var folder = parsed.GetValue(output)!;
-            QuantizeOutput.RequireAbsentOrUnfinished(folder);
+            OutputPlace.RequireNewOrUnfinished(folder);
+            OutputPlace.RequireReport(parsed.GetValue(report), folder);
+            OutputPlace.RequireCache(parsed.GetValue(cache), cache.Name);
             var given = parsed.GetValue(recipe) is { } named ? UsageException.Of(() => RecipeFile.Load(named)) : null;
             CommandHost.StartTorch(parsed.GetValue(threads));
             if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
@@ -72,8 +74,10 @@ internal static class QatCommand
             try
             {
                 var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
-                WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result);
-                QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, rules.IsHybrid ? "hybrid" : "qat", folder, started, result.FinalLoss);
+                var method = rules.IsHybrid ? "hybrid" : "qat";
+                CommandHost.Deliver(
+                    () => WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result),
+                    () => QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, method, folder, started, result.FinalLoss));
                 return ExitCode.Done;
             }
             catch (OperationCanceledException)

@@ -23,7 +23,7 @@ internal static class QuantizeCommand
         {
             var started = Stopwatch.GetTimestamp();
             var path = parsed.GetValue(output)!;
-            QuantizeOutput.RequireAbsent(path);
+            OutputPlace.RequireNewFile(path);
             var result = GgufQuantizer.Run(
                 parsed.GetValue(source)!,
                 path,

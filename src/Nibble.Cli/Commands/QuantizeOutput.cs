@@ -5,34 +5,9 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What <c>ptq</c> and <c>qat</c> do alike: refuse an existing output early, say what was written.</summary>
+/// <summary>How <c>ptq</c> and <c>qat</c> say what was written.</summary>
 internal static class QuantizeOutput
 {
-    /// <summary>Refuses an output that exists, before hours are spent on what could not be written.</summary>
-    /// <exception cref="NibbleException">Something stands at the path, or it is empty.</exception>
-    public static void RequireAbsent(string folder)
-    {
-        if (folder.Length == 0)
-        {
-            throw new NibbleException("the output's name is empty; give one with -o");
-        }
-
-        if (Directory.Exists(folder) || File.Exists(folder))
-        {
-            throw new NibbleException($"{folder}: the output {(File.Exists(folder) ? "file" : "folder")} exists already; give another with -o, or delete it first");
-        }
-    }
-
-    /// <summary>Refuses an output folder that exists, unless an interrupted run left its work beside it.</summary>
-    /// <exception cref="NibbleException">Something stands at the path, or it is empty.</exception>
-    public static void RequireAbsentOrUnfinished(string folder)
-    {
-        if (folder.Length == 0 || !PostTrainingQuantizer.IsUnfinished(folder))
-        {
-            RequireAbsent(folder);
-        }
-    }
-
     /// <summary>Says what was written.</summary>
     public static void Report(CommandHost host, bool json, QuantizationResult result, string recipe, string method, string folder, long started, double? loss)
     {

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
+using Nibble.Formats;
 using Nibble.Planning;
 using Nibble.Torch.Planning;
 using Spectre.Console;
@@ -31,7 +32,7 @@ internal static class SensitivityCommand
             var folder = parsed.GetValue(output);
             if (folder is not null)
             {
-                QuantizeOutput.RequireAbsent(folder);
+                OutputPlace.RequireNewFolder(folder);
             }
 
             return study.Run(host, parsed, work =>
@@ -40,20 +41,7 @@ internal static class SensitivityCommand
                     work,
                     [.. work.MeasureWeights(progress, host.Cancellation), .. work.MeasureActivations(parsed.GetValue(activations) ?? [], progress, host.Cancellation)],
                     work.EstimateWeights(progress, host.Cancellation)));
-                if (folder is not null)
-                {
-                    Write(folder, document);
-                }
-
-                if (parsed.GetValue(json))
-                {
-                    host.WriteJson(document, CliJson.Default.SensitivityDocument);
-                }
-                else
-                {
-                    Render(host.Console, document);
-                }
-
+                CommandHost.Deliver(() => Write(folder, document), () => Print(host, parsed.GetValue(json), document));
                 return ExitCode.Done;
             });
         });
@@ -76,14 +64,29 @@ internal static class SensitivityCommand
     private static double Correlate(IEnumerable<SensitivityEntry> entries, Func<SensitivityEntry, double> estimate) =>
         RankCorrelation.Spearman([.. entries.Select(entry => entry.Kl)], [.. entries.Select(estimate)]);
 
-    /// <summary>Makes the folder beside its place and moves it there whole.</summary>
-    private static void Write(string folder, SensitivityDocument document)
+    private static void Write(string? folder, SensitivityDocument document)
     {
-        var work = $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
-        Directory.CreateDirectory(work);
-        HtmlPage.Write(Path.Combine(work, ReportName), SensitivityReport.Render(document));
-        File.WriteAllText(Path.Combine(work, DocumentName), JsonSerializer.Serialize(document, CliJson.Default.SensitivityDocument) + "\n", new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
-        Directory.Move(work, folder);
+        if (folder is not null)
+        {
+            AtomicFile.MakeFolder(folder, work =>
+            {
+                HtmlPage.Write(Path.Combine(work, ReportName), SensitivityReport.Render(document));
+                var json = JsonSerializer.Serialize(document, CliJson.Default.SensitivityDocument) + "\n";
+                File.WriteAllText(Path.Combine(work, DocumentName), json, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
+            });
+        }
+    }
+
+    private static void Print(CommandHost host, bool json, SensitivityDocument document)
+    {
+        if (json)
+        {
+            host.WriteJson(document, CliJson.Default.SensitivityDocument);
+        }
+        else
+        {
+            Render(host.Console, document);
+        }
     }
 
     private static void Render(IAnsiConsole console, SensitivityDocument document)

@@ -55,9 +55,11 @@ internal sealed class StudyArguments
                        from size in sizes.OrderDescending()
                        from width in widths.Order()
                        select UsageException.Of(() => RecipePresets.Parse($"w{width}a16-g{size}-{name}"))).ToList();
+        var folder = parsed.GetValue(cache) ?? Path.Combine(
+            Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
+        OutputPlace.RequireCache(folder, cache.Name);
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-        var folder = parsed.GetValue(cache) ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
         using var study = new LayerStudy(new StudyOptions(loaded, TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer), recipes, folder)
         {
             Windows = parsed.GetValue(windows) ?? UsualWindows,

@@ -73,6 +73,8 @@ internal sealed class ComparisonRunner : IDisposable
         settings = options.Qat with { SequenceLength = Math.Min(options.Qat.SequenceLength, config.MaxSequence) };
         evaluation.RequireWindow(context);
         training.RequireWindow(Math.Max(settings.SequenceLength, calibration.Length));
+        var variants = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids);
+        DiskSpace.Require(options.ArtifactFolder, variants.Sum(original.CountArtifactBytes), "the artifacts of all variants");
     }
 
     public ComparisonResult Run()

@@ -93,6 +93,14 @@ internal static class EngineComparison
             throw new NibbleException($"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Model.Config.VocabularySize}");
         }
 
+        var most = Array.MaxLength / engine.VocabularySize;
+        if (context > most)
+        {
+            throw new NibbleException(
+                $"windows of {context} tokens with {engine.VocabularySize} logits each are more than an engine gives at once; "
+                + $"compare windows of at most {most} tokens");
+        }
+
         text.RequireWindow(context);
         var count = Math.Min(text.WindowCount(context), windows ?? int.MaxValue);
         var first = context / 2;

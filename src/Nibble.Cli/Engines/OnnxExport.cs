@@ -14,6 +14,9 @@ internal static class OnnxExport
     /// <summary>The most bytes of tensors that one file can hold beside its graph.</summary>
     public const long MostInlineBytes = DecoderExporter.MostInlineBytes;
 
+    /// <summary>The second file of a model, which holds its tensors where they are too large for the first.</summary>
+    public static string DataPath(string path) => path + ".data";
+
     /// <summary>Writes the model of a folder, its tokenizer beside it.</summary>
     /// <param name="model">The folder of a model or an artifact.</param>
     /// <param name="path">The file to write.</param>

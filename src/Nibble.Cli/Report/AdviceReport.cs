@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Xml.Linq;
 using Nibble.Cli.Rendering;
+using Nibble.Formats;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Planning;
@@ -12,22 +13,15 @@ namespace Nibble.Cli.Report;
 internal static class AdviceReport
 {
     /// <summary>Writes a new folder with the report and its data; it appears whole.</summary>
-    public static void WriteFolder(string folder, AdvisorResult result, AdviceRequest request, AdviceDocument document, string reportName, string documentName)
+    public static void WriteFolder(string? folder, AdvisorResult result, AdviceRequest request, AdviceDocument document, string reportName, string documentName)
     {
-        var work = $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
-        Directory.CreateDirectory(work);
-        try
+        if (folder is not null)
         {
-            HtmlPage.Write(Path.Combine(work, reportName), Render(result, request));
-            File.WriteAllText(Path.Combine(work, documentName), JsonSerializer.Serialize(document, CliJson.Default.AdviceDocument) + "\n");
-            Directory.Move(work, folder);
-        }
-        finally
-        {
-            if (Directory.Exists(work))
+            AtomicFile.MakeFolder(folder, work =>
             {
-                Directory.Delete(work, recursive: true);
-            }
+                HtmlPage.Write(Path.Combine(work, reportName), Render(result, request));
+                File.WriteAllText(Path.Combine(work, documentName), JsonSerializer.Serialize(document, CliJson.Default.AdviceDocument) + "\n");
+            });
         }
     }
 

@@ -8,6 +8,12 @@ namespace Nibble.Cli.Report;
 /// <summary>A report as one HTML file that loads nothing, runs nothing and prints well.</summary>
 internal static class HtmlPage
 {
+    /// <summary>The first bytes of a page in which it says who made it.</summary>
+    private const int HeadLength = 2048;
+
+    /// <summary>What tells a page that Nibble wrote from all others.</summary>
+    private const string Generator = "<meta name=\"generator\" content=\"Nibble\"";
+
     private static readonly Lazy<string> StyleSheet = new(() =>
     {
         using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream("report.css")!;
@@ -25,21 +31,47 @@ internal static class HtmlPage
             // Whatever a model's name or sample says, the page asks no other machine for anything.
             E("meta", A("http-equiv", "Content-Security-Policy"), A("content", "default-src 'none'; style-src 'unsafe-inline'")),
             E("meta", A("name", "color-scheme"), A("content", "light dark")),
+            E("meta", A("name", "generator"), A("content", "Nibble")),
             E("title", title),
             E("style", StyleSheet.Value)),
         E("body", body)));
 
+    /// <summary>Refuses a place where something stands that is no page of Nibble's.</summary>
+    /// <exception cref="NibbleException">It is not.</exception>
+    public static void RequireReplaceable(string path)
+    {
+        if (AtomicFile.Exists(path) && !IsOwn(path))
+        {
+            throw new NibbleException(
+                $"{path} is there already, and it is not a report that Nibble wrote, so it stays; move it away, or write the report elsewhere");
+        }
+    }
+
     /// <summary>Writes a page to a file; an older one is replaced in one step or left as it was.</summary>
-    /// <exception cref="NibbleException">The file cannot be written.</exception>
+    /// <exception cref="NibbleException">The file cannot be written, or is no page of Nibble's.</exception>
     public static void Write(string path, string page)
     {
         try
         {
+            RequireReplaceable(path);
             AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(page)));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new NibbleException($"Cannot write the report to {path}: {error.Message} Name a file in a folder that exists and can be written to.", error);
         }
+    }
+
+    private static bool IsOwn(string path)
+    {
+        // What has no length may be a pipe, which would not end.
+        if (new FileInfo(path) is not { Exists: true, Length: > 0 })
+        {
+            return false;
+        }
+
+        using var stream = File.OpenRead(path);
+        var head = new byte[HeadLength];
+        return Encoding.UTF8.GetString(head, 0, stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)).Contains(Generator, StringComparison.Ordinal);
     }
 }

@@ -24,14 +24,17 @@ internal static class OnnxWriter
     public static string DataPath(string path) => path + ".data";
 
     /// <summary>Writes a model; the file appears only once it is whole, and after its tensors' file.</summary>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write; neither it nor its tensors' file may exist.</param>
     /// <param name="model">The model, whose graph has no initializers yet; they are added.</param>
     /// <param name="initializers">The graph's constants.</param>
     /// <param name="inlineLimit">The most bytes of tensors that stay in the model's file.</param>
     /// <returns>Bytes of all files written.</returns>
     /// <exception cref="ArgumentException">A tensor writes more or fewer bytes than its shape says.</exception>
+    /// <exception cref="IOException">The disk has no room for the files.</exception>
+    /// <exception cref="NibbleException">A file exists.</exception>
     public static long Write(string path, ModelProto model, IReadOnlyList<OnnxInitializer> initializers, long inlineLimit = InlineLimit)
     {
+        DiskSpace.Require(path, initializers.Sum(tensor => tensor.ByteLength), "the model");
         var external = initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? initializers.Where(tensor => tensor.ByteLength >= SmallTensor).ToList() : [];
         var offsets = external.Count > 0 ? WriteData(DataPath(path), external) : [];
         foreach (var tensor in initializers)
@@ -54,7 +57,7 @@ internal static class OnnxWriter
             model.Graph.Initializer.Add(proto);
         }
 
-        AtomicFile.Write(path, model.WriteTo);
+        AtomicFile.Write(path, model.WriteTo, replace: false);
         return new FileInfo(path).Length + (external.Count > 0 ? new FileInfo(DataPath(path)).Length : 0);
     }
 
@@ -70,7 +73,7 @@ internal static class OnnxWriter
                 offsets[tensor.Name] = stream.Position;
                 WriteTensor(tensor, stream);
             }
-        });
+        }, replace: false);
         return offsets;
     }
 

@@ -24,7 +24,7 @@ internal sealed class FloatConstant
     {
         this.graph = graph;
         type = Types.First(entry => entry.Stored == tensor.StoredAs).Type;
-        Name = graph.Initializer(name, type, shape, stream => stream.Write(tensor.StoredAs.ToBytes(arrange(tensor.Read()))));
+        Name = graph.Initializer(name, type, shape, stream => tensor.StoredAs.Write(arrange(tensor.Read()), stream));
     }
 
     /// <summary>The constant's name.</summary>

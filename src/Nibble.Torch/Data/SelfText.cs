@@ -54,7 +54,14 @@ public static class SelfText
         }
 
         var writer = new Writer(tokenizer, SeededRandom.Create(seed));
-        var ids = new int[checked(windows * length)];
+        if ((long)windows * length > Array.MaxLength)
+        {
+            throw new NibbleException(
+                $"{windows} windows of {length} tokens are {(long)windows * length} tokens, and at most {Array.MaxLength} can be written; "
+                + "ask for fewer windows");
+        }
+
+        var ids = new int[windows * length];
         var together = (int)Math.Clamp(CacheLimit / WindowBytes(model.Config, length), 1, windows);
         using var guard = no_grad();
         for (var first = 0; first < windows; first += together)

@@ -32,7 +32,7 @@ public static class GgufExporter
 
     /// <summary>Exports a model.</summary>
     /// <param name="model">The folder of an artifact or of a float checkpoint.</param>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write, which must not exist.</param>
     /// <param name="type">
     /// The type of matrices: a float type for all of them; a block type for those that have codes, which it must hold; null for the
     /// smallest that holds each one's codes, and for float matrices the type they are stored in.
@@ -40,7 +40,7 @@ public static class GgufExporter
     /// <param name="embeddings">The type that embedding and head are rounded to where they have no codes; null for what <paramref name="type"/> says.</param>
     /// <param name="progress">Told after each tensor.</param>
     /// <param name="cancellation">Stops between tensors.</param>
-    /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that the file cannot hold.</exception>
+    /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that the file cannot hold; or the file exists.</exception>
     public static ExportResult Run(string model, string path, GgufType? type, GgufType? embeddings = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -76,7 +76,7 @@ public static class GgufExporter
             tensors.Add(new GgufTensor(GgufNames.RotaryFactors, GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
         }
 
-        GgufWriter.Write(path, metadata, tensors);
+        GgufWriter.Write(path, metadata, tensors, replace: false);
         var types = plans.GroupBy(plan => plan.Type)
             .OrderByDescending(group => group.Sum(plan => group.Key.CountBytes([.. plan.Name.Shape.Reverse()])))
             .Select(group => (group.Key.ToString(), group.Count()));

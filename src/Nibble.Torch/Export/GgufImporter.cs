@@ -101,10 +101,17 @@ internal static class GgufImporter
 
     private static FloatTensor Read(GgufFile file, Tensor tensor)
     {
-        using var stream = new MemoryStream();
+        var count = tensor.Name.Shape.Aggregate(1L, (product, size) => product * size);
+        if (count > Array.MaxLength)
+        {
+            throw new GgufException(
+                file.Path, tensor.Entry.Offset, $"tensor {tensor.Name.Name} has {count} values; at most {Array.MaxLength} of one can be read");
+        }
+
+        // Straight into their place: as bytes they may be more than an array can hold.
+        var values = new float[(int)count];
+        using var stream = new FloatSink(StoredAs(tensor), values);
         Copy(file, tensor, stream);
-        var values = new float[tensor.Name.Shape.Aggregate(1L, (product, size) => product * size)];
-        StoredAs(tensor).ToSingles(stream.ToArray(), values);
         return new FloatTensor(tensor.Name.Source, [.. tensor.Name.Shape.Select(size => (int)size)], values, StoredAs(tensor));
     }
 

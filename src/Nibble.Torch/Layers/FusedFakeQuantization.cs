@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Nibble.Numerics;
 using Nibble.Torch.Native;
 using TorchSharp;
@@ -94,7 +93,7 @@ internal static class FusedFakeQuantization
 
     private static bool Fits(Tensor tensor) => tensor.device_type == DeviceType.CPU && tensor.dtype == float32 && !tensor.is_sparse && tensor.numel() is > 0 and <= MostValues;
 
-    private static Span<float> ValuesOf(Tensor? tensor) => tensor is null ? [] : MemoryMarshal.Cast<byte, float>(tensor.bytes);
+    private static Span<float> ValuesOf(Tensor? tensor) => tensor is null ? [] : TensorMemory.Floats(tensor);
 
     /// <summary>What both passes need beside tensors.</summary>
     private sealed record Layout(int Columns, Granularity Granularity, CodeRange Codes, float Shift)

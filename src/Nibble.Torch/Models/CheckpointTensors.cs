@@ -1,6 +1,6 @@
-using System.Runtime.InteropServices;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
@@ -43,5 +43,5 @@ internal static class CheckpointTensors
     }
 
     /// <summary>Reads a tensor into a parameter of the same shape.</summary>
-    public static void Read(Checkpoint checkpoint, string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, MemoryMarshal.Cast<byte, float>(parameter.bytes));
+    public static void Read(Checkpoint checkpoint, string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, TensorMemory.Floats(parameter));
 }

@@ -2,6 +2,7 @@ using System.Reflection;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Recipes;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
@@ -51,7 +52,8 @@ internal static class Conversion
     public static float[] ValuesOf(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        return tensor.detach().cpu().contiguous().data<float>().ToArray();
+        var held = tensor.detach().cpu().contiguous();
+        return TensorMemory.Floats(held).ToArray();
     }
 
     /// <summary>A tensor as it is stored.</summary>

@@ -1,6 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
@@ -50,6 +51,17 @@ public sealed record LoadedModel(
         ArgumentNullException.ThrowIfNull(recipe);
         RequireFloat(folder);
         return OpenCheckpoint(folder, recipe);
+    }
+
+    /// <summary>Bytes that the tensors of an artifact take, without names and shapes in the file's header.</summary>
+    /// <param name="recipe">What the artifact is made by.</param>
+    public long CountArtifactBytes(Recipe recipe)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        var layers = Model.Linears.ToDictionary(linear => linear.Key + ".weight", linear => (linear.Value, Rule: recipe.RuleFor(linear.Key)));
+        return Model.named_parameters().Sum(item => layers.TryGetValue(item.name, out var layer) && layer.Rule is { Weights: { } scheme }
+            ? QuantizedTensor.CountStoredBytes(layer.Value.OutFeatures, layer.Value.InFeatures, scheme)
+            : StoredAs.TryGetValue(item.name, out var type) ? item.parameter.numel() * type.ByteSize() : 0);
     }
 
     /// <summary>Refuses a model that is quantized already.</summary>

@@ -8,37 +8,53 @@ namespace Nibble.Torch.Planning;
 /// <param name="folder">Where the files are; made when the first is written.</param>
 internal sealed class MeasurementCache(string folder)
 {
+    private const string FormatName = "nibble.measurement/2";
+    private const string Remedy = "delete the file, and it is measured again";
+
     /// <summary>Measurements that were made and not found.</summary>
     public int Made { get; private set; }
 
     /// <summary>The name of a measurement.</summary>
     /// <param name="identity">All that it depends on, by name.</param>
     public static string Key(IReadOnlyDictionary<string, string> identity) =>
-        Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(new SortedDictionary<string, string>(identity.ToDictionary(), StringComparer.Ordinal))));
+        Hash(new SortedDictionary<string, string>(identity.ToDictionary(), StringComparer.Ordinal) { ["format"] = FormatName });
 
     /// <summary>Reads a measurement; null where it is still to be made.</summary>
-    /// <exception cref="NibbleException">The file is not one that <see cref="Add"/> wrote.</exception>
+    /// <exception cref="DamagedFileException">The file is not what <see cref="Add"/> wrote.</exception>
     public T? Find<T>(string key)
         where T : class
     {
         var path = PathOf(key);
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
         try
         {
-            return File.Exists(path) ? JsonSerializer.Deserialize<T>(File.ReadAllBytes(path)) : null;
+            var stored = JsonSerializer.Deserialize<Stored<T>>(File.ReadAllBytes(path));
+            return stored is { Measurement: { } measurement } && stored.Checksum == Hash(measurement)
+                ? measurement
+                : throw new DamagedFileException(path, "its checksum is not that of its contents", Remedy);
         }
         catch (JsonException exception)
         {
-            throw new NibbleException($"{path} is not a measurement: {exception.Message}; delete the file, and it is measured again", exception);
+            throw new DamagedFileException(path, exception.Message, Remedy);
         }
     }
 
     /// <summary>Writes a measurement, which survives whatever happens next.</summary>
     public void Add<T>(string key, T measurement)
+        where T : class
     {
         Directory.CreateDirectory(folder);
-        AtomicFile.Write(PathOf(key), stream => JsonSerializer.Serialize(stream, measurement));
+        AtomicFile.Write(PathOf(key), stream => JsonSerializer.Serialize(stream, new Stored<T>(Hash(measurement), measurement)));
         Made++;
     }
 
+    private static string Hash<T>(T value) => Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(value)));
+
     private string PathOf(string key) => Path.Combine(folder, key + ".json");
+
+    private sealed record Stored<T>(string? Checksum, T? Measurement);
 }

@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.IO.Hashing;
 using System.Runtime.InteropServices;
+using Nibble.Formats;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -8,14 +10,18 @@ namespace Nibble.Torch.Ptq;
 /// <summary>What the calibration windows are between two blocks: [windows, length, width] values in a file, and in memory where they are few.</summary>
 /// <remarks>
 /// The file is what a killed run resumes from, so it is always written; it appears under its name only once it is whole. Values are
-/// binary32 in the machine's byte order: the file never leaves it.
+/// binary32 in the machine's byte order: the file never leaves it. A checksum follows them (<see cref="ChecksummedFile"/>).
 /// </remarks>
 internal sealed class ActivationStream : IDisposable
 {
+    /// <summary>Values that go through the file at once: the bytes of more than 2^29 are beyond a span.</summary>
+    private const int PieceValues = 1 << 20;
+
     private readonly FileStream file;
     private readonly float[]? values;
     private readonly string path;
     private readonly int windowValues;
+    private readonly XxHash128 hash = new();
     private int written;
 
     private ActivationStream(string path, FileStream file, int windows, int length, int width, long memoryLimit, int written)
@@ -53,7 +59,7 @@ internal sealed class ActivationStream : IDisposable
         new(path, new FileStream(Unfinished(path), FileMode.Create, FileAccess.ReadWrite, FileShare.None, bufferSize: 1), windows, length, width, memoryLimit, written: 0);
 
     /// <summary>Opens a stream that a run before has completed; null where there is none.</summary>
-    /// <exception cref="NibbleException">The file has another size.</exception>
+    /// <exception cref="DamagedFileException">The file is not what was written.</exception>
     public static ActivationStream? TryOpen(string path, int windows, int length, int width, long memoryLimit)
     {
         if (!File.Exists(path))
@@ -61,18 +67,19 @@ internal sealed class ActivationStream : IDisposable
             return null;
         }
 
+        ChecksummedFile.Require(path, OutputJob.Remedy);
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
         var stream = new ActivationStream(path, file, windows, length, width, memoryLimit, windows);
-        var (found, expected) = (file.Length, (long)windows * stream.windowValues * sizeof(float));
+        var (found, expected) = (file.Length, ((long)windows * stream.windowValues * sizeof(float)) + ChecksummedFile.ChecksumLength);
         if (found != expected)
         {
             stream.Dispose();
-            throw new NibbleException($"{path}: found {found} bytes, expected {expected}; the job's folder was tampered with: start over with --restart");
+            throw new DamagedFileException(path, $"found {found} bytes, expected {expected}", OutputJob.Remedy);
         }
 
         if (stream.values is { } values)
         {
-            file.ReadExactly(MemoryMarshal.AsBytes(values.AsSpan()));
+            ReadFloats(file, values);
         }
 
         return stream;
@@ -83,7 +90,13 @@ internal sealed class ActivationStream : IDisposable
     {
         using var scope = NewDisposeScope();
         var added = batch.detach().cpu().contiguous().data<float>().ToArray();
-        file.Write(MemoryMarshal.AsBytes(added.AsSpan()));
+        for (var rest = added.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])
+        {
+            var bytes = MemoryMarshal.AsBytes(rest[..Math.Min(PieceValues, rest.Length)]);
+            hash.Append(bytes);
+            file.Write(bytes);
+        }
+
         if (values is not null)
         {
             added.CopyTo(values, written * windowValues);
@@ -100,6 +113,7 @@ internal sealed class ActivationStream : IDisposable
             throw new InvalidOperationException($"{written} of {Windows} windows were written.");
         }
 
+        file.Write(hash.GetCurrentHash());
         file.Flush(flushToDisk: true);
         File.Move(Unfinished(path), path, overwrite: true);
     }
@@ -117,7 +131,7 @@ internal sealed class ActivationStream : IDisposable
         {
             read = new float[count * windowValues];
             file.Position = (long)first * windowValues * sizeof(float);
-            file.ReadExactly(MemoryMarshal.AsBytes(read.AsSpan()));
+            ReadFloats(file, read);
         }
 
         return tensor(read, count, Length, Width, device: device).MoveToOuterDisposeScope();
@@ -154,6 +168,14 @@ internal sealed class ActivationStream : IDisposable
     {
         Dispose();
         File.Delete(path);
+    }
+
+    private static void ReadFloats(FileStream file, Span<float> values)
+    {
+        for (; !values.IsEmpty; values = values[Math.Min(PieceValues, values.Length)..])
+        {
+            file.ReadExactly(MemoryMarshal.AsBytes(values[..Math.Min(PieceValues, values.Length)]));
+        }
     }
 
     private static string Unfinished(string path) => path + ".tmp";

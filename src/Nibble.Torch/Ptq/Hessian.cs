@@ -1,4 +1,6 @@
 using Nibble.Algorithms.Gptq;
+using Nibble.Numerics;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
@@ -46,28 +48,35 @@ public sealed class Hessian : IDisposable
         Tokens += tokens.shape[0];
     }
 
-    /// <summary>The Hessian, row by row, as <see cref="HessianFactor.Create"/> takes it.</summary>
+    /// <summary>The Hessian, as <see cref="HessianFactor.Create(SquareMatrix, bool, double, int?)"/> takes it.</summary>
     /// <exception cref="NibbleException">There were no inputs.</exception>
-    public float[] Values()
+    public SquareMatrix Matrix()
     {
         if (Tokens == 0)
         {
             throw new NibbleException("No inputs of the layer were seen, so its Hessian is not known; calibrate on text that reaches the layer.");
         }
 
-        var values = new float[(long)Columns * Columns];
-        using (NewDisposeScope())
-        {
-            sum.cpu().data<float>().CopyTo(values);
-        }
+        var matrix = new SquareMatrix(Columns);
+        CopyTo(matrix);
+        return matrix;
+    }
 
+    /// <summary>Copies the Hessian, a block of the matrix at a time.</summary>
+    internal void CopyTo(SquareMatrix matrix)
+    {
         var scale = 2f / Tokens;
-        for (var i = 0; i < values.Length; i++)
+        for (var block = 0; block < matrix.BlockCount; block++)
         {
-            values[i] *= scale;
+            using var scope = NewDisposeScope();
+            var values = matrix.Block(block);
+            var rows = sum.narrow(0, (long)block * matrix.BlockRows, values.Length / Columns).cpu();
+            TensorMemory.Floats(rows).CopyTo(values);
+            foreach (ref var value in values)
+            {
+                value *= scale;
+            }
         }
-
-        return values;
     }
 
     /// <summary>Gives the memory back.</summary>

@@ -1,4 +1,5 @@
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
@@ -75,19 +76,24 @@ public static class PostTrainingQuantizer
         }
     }
 
-    /// <summary>Loads what a run before has made, or runs, going on where one was interrupted.</summary>
+    /// <summary>Loads what a run before has made as unfinished work of another, or runs, going on where one was interrupted.</summary>
     internal static QuantizedModel RunOrLoad(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (!Directory.Exists(options.Output) || IsUnfinished(options.Output))
         {
-            Run(options, progress, cancellation);
+            Run(options with { Checksummed = true }, progress, cancellation);
         }
 
+        FolderChecksums.Require(options.Output, OutputJob.Remedy);
         return QuantizedModelFile.Load(options.Output);
     }
 
     /// <summary>Whether an output that stands was put there by a run that was killed just after, and that the same run would finish.</summary>
     public static bool IsUnfinished(string output) => OutputJob.IsJoined(output);
+
+    /// <summary>Refuses an output beside which something stands where the unfinished work would be, <c>OUTPUT.job</c>, that is no work of Nibble's.</summary>
+    /// <exception cref="NibbleException">It does.</exception>
+    public static void RequireJobPlace(string output) => OutputJob.RequirePlace(output);
 
     /// <summary>Refuses a recipe that would quantize nothing.</summary>
     internal static void RequireLayers(int matched, IReadOnlyList<string> names, string model, Recipe recipe)

@@ -33,6 +33,9 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     /// <summary>What the weights are rounded to on trial; null for nothing.</summary>
     internal TrialRounding? Trials { get; init; }
 
+    /// <summary>Whether the artifact gets checksums, as unfinished work of another run that resumes from it.</summary>
+    internal bool Checksummed { get; init; }
+
     /// <summary>Told what the user should know although the run goes on.</summary>
     public Action<string>? Warn { get; init; }
 }

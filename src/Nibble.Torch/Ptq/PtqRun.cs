@@ -3,8 +3,10 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
@@ -20,9 +22,6 @@ namespace Nibble.Torch.Ptq;
 /// <summary>One run from a checkpoint to an artifact: a decoder block at a time, each written before the next is read.</summary>
 internal sealed class PtqRun : IDisposable
 {
-    private const string InputStream = "inputs";
-    private const string FloatStream = "floats";
-
     private readonly PtqOptions options;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
@@ -68,11 +67,17 @@ internal sealed class PtqRun : IDisposable
                 PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
             }
 
+            foreach (var (name, rows, columns) in LinearShapes().Where(layer => IsQuantized(layer.Name)))
+            {
+                QuantizedTensor.RequireSize($"{checkpoint.Name}: the weight of {name}", rows, columns);
+            }
+
             headLayers = names.Contains(LlamaCheckpoint.HeadName) && recipe.RuleFor(LlamaCheckpoint.HeadName) is not null ? 1 : 0;
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
             streams = Streams([.. rules, .. names.SelectMany(name => options.Trials?.RulesFor(name) ?? [])]);
             length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
             windows = CountWindows(recipe.Ptq);
+            RequireWindowSize();
             calibration = streams.Length == 0 ? null
                 : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
             var hashes = checkpoint.Hashes();
@@ -106,13 +111,14 @@ internal sealed class PtqRun : IDisposable
     {
         if (!job.Joined)
         {
+            job.RequireSpace(CountBytes(), OuterBytes(), Units, streams.Length * StreamBytes(windows));
             try
             {
                 Quantize();
                 cancellation.ThrowIfCancellationRequested();
-                job.Join(folder => QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder));
+                job.Join(Join);
             }
-            catch (NibbleException)
+            catch (NibbleException exception) when (exception is not DamagedFileException)
             {
                 // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
                 job.Abandon();
@@ -168,6 +174,11 @@ internal sealed class PtqRun : IDisposable
         return QuantizedModelFile.CountTensorBytes(tensors, keys, recipe.KeyValueCache?.Keys);
     }
 
+    /// <summary>Bytes of the artifact's tensors that stand in no part.</summary>
+    private long OuterBytes() => LlamaCheckpoint.OuterTensors(source.Config)
+        .Where(tensor => headLayers == 0 || tensor.Name == LlamaCheckpoint.EmbeddingName)
+        .Sum(tensor => tensor.Shape.Aggregate(1L, (product, size) => product * size) * source.StoredAs(tensor.Name).ByteSize());
+
     private KeyQuantization EmptyKeys(int block)
     {
         var count = checkpoint.Config.KeyValueHeads * checkpoint.Config.HeadSize;
@@ -175,12 +186,23 @@ internal sealed class PtqRun : IDisposable
     }
 
     private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
-        && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: Numerics.PerGroup };
+        && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: PerGroup };
+
+    /// <summary>Puts the parts together.</summary>
+    private void Join(string folder)
+    {
+        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder);
+        if (options.Checksummed)
+        {
+            FolderChecksums.Write(folder);
+        }
+    }
 
     private void Quantize()
     {
         // Without a quantized head nothing reads what the last block puts out.
         var next = job.FirstUnfinished(streams, Units);
+        job.RequireIntact(next);
         job.Discard(streams, next);
         layersDone = Enumerable.Range(0, next).Sum(CountLayers);
         var current = OpenStreams(next);
@@ -322,14 +344,30 @@ internal sealed class PtqRun : IDisposable
 
     private int CountLayers(int unit) => unit == Blocks ? headLayers : LayerNames(unit).Count(name => recipe.RuleFor(name) is not null);
 
+    private bool IsQuantized(string layer) => recipe.RuleFor(layer) is not null || options.Trials?.RulesFor(layer).Any() == true;
+
+    private IEnumerable<(string Name, long Rows, long Columns)> LinearShapes()
+    {
+        var shapes = LlamaCheckpoint.BlockTensors(source.Config).ToDictionary(tensor => tensor.Name, tensor => tensor.Shape, StringComparer.Ordinal);
+        var head = (LlamaCheckpoint.HeadName, (long)source.Config.VocabularySize, (long)source.Config.HiddenSize);
+        return
+        [
+            .. from block in Enumerable.Range(0, Blocks)
+               from name in LlamaBlock.LayerNames
+               let shape = shapes[name + ".weight"]
+               select (LlamaCheckpoint.BlockPrefix(block) + name, shape[0], shape[1]),
+            .. source.Config.TiedHead ? Array.Empty<(string, long, long)>() : [head],
+        ];
+    }
+
     private List<string> LayerNames() =>
         [.. Enumerable.Range(0, Blocks).SelectMany(LayerNames), .. source.Config.TiedHead ? Array.Empty<string>() : [LlamaCheckpoint.HeadName]];
 
     private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
 
     private string[] Streams(List<RecipeRule> rules) =>
-        options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [InputStream, FloatStream]
-        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: Numerics.PerTensor }) ? [InputStream]
+        options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [PtqJob.InputStream, PtqJob.FloatStream]
+        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: PerTensor }) ? [PtqJob.InputStream]
         : [];
 
     /// <summary>Windows that a run with some settings looks at.</summary>
@@ -343,6 +381,18 @@ internal sealed class PtqRun : IDisposable
         var text = options.Text ?? throw ActivationCalibration.MissingText(recipe);
         text.RequireWindow(length);
         return Math.Min(settings.Windows, text.WindowCount(length));
+    }
+
+    /// <summary>Refuses windows whose activations could not be held at once.</summary>
+    private void RequireWindowSize()
+    {
+        var hidden = checkpoint.Config.HiddenSize;
+        if (streams.Length > 0 && (long)ActivationStream.BatchSize(length) * length * hidden > Array.MaxLength)
+        {
+            throw new NibbleException(
+                $"{checkpoint.Name}: windows of {length} tokens have {(long)length * hidden} values between two blocks, "
+                + $"and at most {Array.MaxLength} are worked on at once; calibrate on windows of at most {Array.MaxLength / hidden} tokens");
+        }
     }
 
     /// <summary>All that the result's bytes depend on.</summary>

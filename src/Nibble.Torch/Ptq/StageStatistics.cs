@@ -86,14 +86,14 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     /// <param name="last">Whether nothing else needs the sums, which are as large as what the factorization works on, and are given back before it.</param>
     public HessianFactor Factor(PtqSettings settings, bool last)
     {
-        var (values, columns) = (hessian!.Values(), hessian.Columns);
+        var matrix = hessian!.Matrix();
         if (last)
         {
             hessian.Dispose();
             hessian = null;
         }
 
-        return HessianFactor.Create(values, columns, settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
+        return HessianFactor.Create(matrix, settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
     }
 
     /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>
@@ -118,7 +118,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
             gradient = gradient + (residuals / (double)tokens);
         }
 
-        var step = linalg.solve(moments, gradient.t()).t();
+        var step = SymmetricSolver.Solve(moments, gradient.t()).t();
         return (weight + (settings.Asymmetry * step)).MoveToOuterDisposeScope();
     }
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Nibble.Algorithms.Gptq;
 using Nibble.Algorithms.Hqq;
 using Nibble.Algorithms.ImportanceWeighted;
@@ -206,7 +205,8 @@ internal sealed class UnitQuantizer(
         var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight.detach();
 
         // Read where they are: a copy of the largest layer would count at the peak.
-        var weights = MemoryMarshal.Cast<byte, float>(target.cpu().contiguous().bytes);
+        var held = target.cpu().contiguous();
+        var weights = TensorMemory.Floats(held);
         try
         {
             return rule.Algorithms.Rounding switch
@@ -237,7 +237,7 @@ internal sealed class UnitQuantizer(
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var dequantized = empty(linear.Weight.shape);
-        layer.Weight.Dequantize(MemoryMarshal.Cast<byte, float>(dequantized.bytes));
+        layer.Weight.Dequantize(TensorMemory.Floats(dequantized));
         if (rule.Algorithms is { BiasCorrection: true, Learning: RoundingLearning.None })
         {
             CorrectBias(name, linear, linear.Weight, dequantized.to(device), statistics);

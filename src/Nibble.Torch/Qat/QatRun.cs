@@ -50,9 +50,6 @@ public sealed record QatResult(QuantizationResult Artifact, double FinalLoss, IR
 /// <remarks>The training saves itself beside the output. On the same number of threads, however often it is killed, the artifact has the same bytes.</remarks>
 public static class QatRun
 {
-    private const string CheckpointName = "checkpoint.safetensors";
-    private const string TextName = "text.bin";
-
     /// <summary>Runs.</summary>
     /// <param name="options">What to do.</param>
     /// <param name="progress">Told after each step.</param>
@@ -66,18 +63,18 @@ public static class QatRun
             throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
         }
 
-        using var job = new OutputJob(options.Output, Identity(options), options.Restart);
-        var checkpoint = job.At(CheckpointName);
+        using var job = new QatJob(options.Output, Identity(options), options.Restart);
         IReadOnlyList<TrainingPoint> losses = [], heldOut = [];
         var calibration = options.Text is null ? $"{options.Windows} windows of {options.Settings.SequenceLength} tokens of text that the float model wrote itself" : null;
         if (!job.Joined)
         {
+            DiskSpace.Require(job.At("artifact"), options.Source.CountArtifactBytes(options.Recipe), "the artifact");
             try
             {
-                var text = options.Text ?? Sample(options, job.At(TextName), progress, cancellation);
+                var text = options.Text ?? Sample(options, job.Text, progress, cancellation);
                 var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, text, CalibrationOptions.For(options.Source.Model.Config), options.Seed)
                 {
-                    Checkpoints = new CheckpointOptions(checkpoint, options.CheckpointEvery),
+                    Checkpoints = new CheckpointOptions(job.Checkpoint, options.CheckpointEvery),
                     TeacherCache = options.TeacherCache,
                 };
                 trainer.Train(progress, cancellation);
@@ -85,7 +82,7 @@ public static class QatRun
                 job.Join(folder => QuantizedModelFile.Save(model with { Provenance = model.Provenance with { Calibration = calibration } }, folder));
                 (losses, heldOut) = (trainer.Losses, trainer.HeldOutLosses);
             }
-            catch (NibbleException) when (!File.Exists(checkpoint))
+            catch (NibbleException exception) when (exception is not DamagedFileException && !File.Exists(job.Checkpoint))
             {
                 // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
                 job.Abandon();
@@ -108,13 +105,16 @@ public static class QatRun
             // Some modes do not hold the float model.
             using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null : LoadedModel.Open(options.Source.Folder);
             var text = SelfText.Sample((writer ?? options.Source).Model, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
-            AtomicFile.Write(path, stream => stream.Write(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
+            ChecksummedFile.Write(path, stream => stream.Write(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
         }
 
-        var ids = MemoryMarshal.Cast<byte, int>(File.ReadAllBytes(path)).ToArray();
-        return ids.Length == options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
+        var ids = MemoryMarshal.Cast<byte, int>(ChecksummedFile.Read(path, OutputJob.Remedy)).ToArray();
+        return ids.Length == (long)options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
             ? new TokenizedText(SelfText.Name, ids, tokenizer.BosId)
-            : throw new NibbleException($"{path}: found {ids.Length} tokens or ids beyond the vocabulary, expected {options.Windows * length} below {tokenizer.VocabularySize}; the job's folder was tampered with: start over with --restart");
+            : throw new DamagedFileException(
+                path,
+                $"found {ids.Length} tokens or ids beyond the vocabulary, expected {(long)options.Windows * length} below {tokenizer.VocabularySize}",
+                OutputJob.Remedy);
     }
 
     /// <summary>All that the result's bytes depend on.</summary>

@@ -1,9 +1,9 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -165,5 +165,5 @@ public static class QuantizationAware
     // An Embedding hands out a new object for the same tensor each time.
     private static bool IsSame(Tensor left, Tensor right) => left.Handle == right.Handle
         || (left.device_type == DeviceType.CPU && right.device_type == DeviceType.CPU && left.is_contiguous() && right.is_contiguous()
-            && Unsafe.AreSame(ref MemoryMarshal.GetReference(left.bytes), ref MemoryMarshal.GetReference(right.bytes)));
+            && left.numel() > 0 && TensorMemory.Start(left) == TensorMemory.Start(right));
 }

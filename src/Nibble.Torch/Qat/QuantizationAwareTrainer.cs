@@ -1,4 +1,5 @@
 using Nibble.Artifacts;
+using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
@@ -108,6 +109,11 @@ public sealed class QuantizationAwareTrainer
         }
 
         List<string> names = [.. source.Model.Linears.Select(linear => linear.Key)];
+        foreach (var (name, linear) in source.Model.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null))
+        {
+            QuantizedTensor.RequireSize($"{source.Name}: the weight of {name}", linear.OutFeatures, linear.InFeatures);
+        }
+
         TrainingModes.Require(recipe, settings);
         TrainingModes.RequireMethods(recipe, settings, names);
         if (recipe.KeyValueCache is null)

@@ -26,11 +26,18 @@ internal sealed record TeacherPrediction(Tensor LogProbabilities, Tensor? Tokens
 
 /// <summary>A teacher's predictions on disk, a file per window.</summary>
 /// <remarks>
-/// A record holds the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits where k is below the vocabulary's size.
+/// A record holds, before its checksum, the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits
+/// where k is below the vocabulary's size.
 /// What is not there is computed, written and used as it will be read, so that the result does not depend on what was there.
 /// </remarks>
 internal sealed class TeacherCache
 {
+    /// <summary>Values that are hashed at once: the bytes of more than 2^29 are beyond a span.</summary>
+    private const int PieceValues = 1 << 20;
+
+    private const string RecordFormat = "checksummed";
+    private const string Remedy = "delete the file, and it is computed again";
+
     private readonly string folder;
     private readonly int positions;
     private readonly int vocabulary;
@@ -50,12 +57,19 @@ internal sealed class TeacherCache
         positions = length - 1;
         vocabulary = teacher.Config.VocabularySize;
         kept = Math.Min(options.Likeliest, vocabulary);
+        if (RecordBytes > Array.MaxLength - ChecksummedFile.ChecksumLength)
+        {
+            throw new NibbleException(
+                $"the teacher's predictions of a window of {length} tokens take {RecordBytes} bytes with {kept} tokens each, "
+                + $"and at most {Array.MaxLength} can be kept; keep fewer tokens of each");
+        }
+
         var key = string.Join(
             '\n',
             [
                 HashOf(teacher),
                 Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))),
-                string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept}"),
+                string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept} {RecordFormat}"),
             ]);
         folder = Path.Combine(options.Folder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..16]);
         Directory.CreateDirectory(folder);
@@ -67,7 +81,11 @@ internal sealed class TeacherCache
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         foreach (var (_, parameter) in model.named_parameters())
         {
-            hash.AppendData(MemoryMarshal.AsBytes(Conversion.ValuesOf(parameter).AsSpan()));
+            var values = Conversion.ValuesOf(parameter);
+            for (var rest = values.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])
+            {
+                hash.AppendData(MemoryMarshal.AsBytes(rest[..Math.Min(PieceValues, rest.Length)]));
+            }
         }
 
         return Convert.ToHexString(hash.GetHashAndReset());
@@ -75,7 +93,7 @@ internal sealed class TeacherCache
 
     private bool HasAll => kept == vocabulary;
 
-    private int RecordBytes => positions * kept * (HasAll ? 2 : 2 + sizeof(int));
+    private long RecordBytes => (long)positions * kept * (HasAll ? 2 : 2 + sizeof(int));
 
     /// <summary>The predictions for windows, one after the other.</summary>
     /// <param name="starts">Where the windows begin.</param>
@@ -90,17 +108,11 @@ internal sealed class TeacherCache
             Write(missing, compute(missing));
         }
 
-        var values = new Half[starts.Length * positions * kept];
-        var tokens = new long[HasAll ? 0 : values.Length];
-        for (var i = 0; i < starts.Length; i++)
-        {
-            Read(RecordPath(starts[i]), values.AsSpan(i * positions * kept, positions * kept), HasAll ? [] : tokens.AsSpan(i * positions * kept, positions * kept));
-        }
-
-        var rows = starts.Length * positions;
+        // A window at a time: those of a batch have more values than an array can hold where large vocabularies are kept whole.
+        var records = starts.ToArray().Select(Read).ToList();
         return new TeacherPrediction(
-            tensor(values, rows, kept).to(float32).MoveToOuterDisposeScope(),
-            HasAll ? null : tensor(tokens, rows, kept).MoveToOuterDisposeScope());
+            cat([.. records.Select(record => record.LogProbabilities)]).MoveToOuterDisposeScope(),
+            HasAll ? null : cat([.. records.Select(record => record.Tokens!)]).MoveToOuterDisposeScope());
     }
 
     private string RecordPath(int start) => Path.Combine(folder, start.ToString(CultureInfo.InvariantCulture) + ".bin");
@@ -118,7 +130,7 @@ internal sealed class TeacherCache
         {
             var values = logProbabilities[i].to(float16).contiguous().data<Half>().ToArray();
             var ids = tokens?[i].to(int32).contiguous().data<int>().ToArray() ?? [];
-            AtomicFile.Write(RecordPath(starts[i]), stream =>
+            ChecksummedFile.Write(RecordPath(starts[i]), stream =>
             {
                 stream.Write(MemoryMarshal.AsBytes(values.AsSpan()));
                 stream.Write(MemoryMarshal.AsBytes(ids.AsSpan()));
@@ -126,20 +138,27 @@ internal sealed class TeacherCache
         }
     }
 
-    private void Read(string path, Span<Half> values, Span<long> tokens)
+    /// <summary>The predictions for one window.</summary>
+    private TeacherPrediction Read(int start)
     {
-        var bytes = File.ReadAllBytes(path);
+        var path = RecordPath(start);
+        var bytes = ChecksummedFile.Read(path, Remedy);
         if (bytes.Length != RecordBytes)
         {
-            throw new NibbleException($"{path}: found {bytes.Length} bytes, expected {RecordBytes} of a teacher's predictions; delete the file");
+            throw new DamagedFileException(path, $"found {bytes.Length} bytes, expected {RecordBytes} of a teacher's predictions", Remedy);
         }
 
-        var size = values.Length * 2;
-        MemoryMarshal.Cast<byte, Half>(bytes.AsSpan(0, size)).CopyTo(values);
+        var size = positions * kept * 2;
+        var values = MemoryMarshal.Cast<byte, Half>(bytes.AsSpan(0, size)).ToArray();
         var ids = MemoryMarshal.Cast<byte, int>(bytes.AsSpan(size));
+        var tokens = new long[ids.Length];
         for (var i = 0; i < ids.Length; i++)
         {
-            tokens[i] = (uint)ids[i] < (uint)vocabulary ? ids[i] : throw new NibbleException($"{path}: found the token {ids[i]}, expected 0 to {vocabulary - 1}; delete the file");
+            tokens[i] = (uint)ids[i] < (uint)vocabulary
+                ? ids[i]
+                : throw new DamagedFileException(path, $"found the token {ids[i]}, expected 0 to {vocabulary - 1}", Remedy);
         }
+
+        return new TeacherPrediction(tensor(values, positions, kept).to(float32), HasAll ? null : tensor(tokens, positions, kept));
     }
 }

@@ -10,12 +10,12 @@ namespace Nibble.Torch.Qat;
 internal sealed class TrainingCheckpoint
 {
     private const string FormatKey = "format";
-    private const string FormatName = "nibble.training/1";
+    private const string FormatName = "nibble.training/2";
 
     private readonly List<SafetensorsTensor> tensors = [];
 
     public void Add(string name, Tensor values) =>
-        tensors.Add(new SafetensorsTensor(name, ElementType.F32, values.shape, stream => stream.Write(MemoryMarshal.AsBytes(Conversion.ValuesOf(values).AsSpan()))));
+        tensors.Add(new SafetensorsTensor(name, ElementType.F32, values.shape, stream => ElementType.F32.Write(Conversion.ValuesOf(values), stream)));
 
     public void Add(string name, float[] values) => tensors.Add(SafetensorsTensor.FromFloats(name, ElementType.F32, [values.Length], values));
 
@@ -23,7 +23,7 @@ internal sealed class TrainingCheckpoint
     public void Add(string name, double[] values) =>
         tensors.Add(SafetensorsTensor.FromBytes(name, ElementType.I64, [values.Length], MemoryMarshal.AsBytes(values.AsSpan()).ToArray()));
 
-    public void Write(string path) => SafetensorsWriter.Write(path, tensors, new Dictionary<string, string> { [FormatKey] = FormatName });
+    public void Write(string path) => SafetensorsWriter.WriteChecksummed(path, tensors, new Dictionary<string, string> { [FormatKey] = FormatName });
 
     /// <summary>Reads a checkpoint; nothing in it is believed before it is checked against what stands in memory.</summary>
     internal sealed class Reader : IDisposable
@@ -32,8 +32,10 @@ internal sealed class TrainingCheckpoint
 
         /// <summary>Opens a file.</summary>
         /// <exception cref="NibbleException">The file is no checkpoint of a training.</exception>
+        /// <exception cref="DamagedFileException">The file is not what was written.</exception>
         public Reader(string path)
         {
+            ChecksummedFile.Require(path, OutputJob.Remedy);
             file = SafetensorsFile.Open(path);
             if (file.Metadata.GetValueOrDefault(FormatKey) != FormatName)
             {

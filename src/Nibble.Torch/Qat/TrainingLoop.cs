@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Native;
 using TorchSharp.Modules;
@@ -79,6 +80,11 @@ public sealed class TrainingLoop
     public void Run(CheckpointOptions? checkpoints = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         averages = Array.ConvertAll(averaged, Copy);
+        if (checkpoints is not null)
+        {
+            RequireSpace(checkpoints.Path);
+        }
+
         using var optimizer = CreateOptimizer();
         var saved = 0;
         if (checkpoints is not null && File.Exists(checkpoints.Path))
@@ -127,6 +133,15 @@ public sealed class TrainingLoop
                 lastSave = Stopwatch.GetTimestamp();
             }
         }
+    }
+
+    /// <summary>Refuses to begin what could not save itself: a checkpoint stands beside the one that it replaces.</summary>
+    private void RequireSpace(string path)
+    {
+        var copies = settings.Patience > 0 ? 4 : 3;
+        var bytes = sizeof(float) * ((copies * parameters.Sum(parameter => parameter.numel())) + averages.Sum(average => average.numel()));
+        var taken = File.Exists(path) ? new FileInfo(path).Length : 0;
+        DiskSpace.Require(path, (2 * bytes) - taken, "the training's checkpoint, beside the one that it replaces,");
     }
 
     private RunProgress Progress()

@@ -37,10 +37,11 @@ public static class QuantizedModelFile
     public static void Save(QuantizedModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);
-        SavePart(model, CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme))), folder);
+        var format = CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme)));
+        SaveFolder(model, format, folder, checksummed: false);
     }
 
-    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time; <see cref="Join"/> puts the parts together.</summary>
+    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time, which <see cref="Join"/> puts together; with checksums.</summary>
     /// <param name="part">The layers and tensors at hand, with the recipe, provenance and configuration of the whole.</param>
     /// <param name="format">How the whole model stores codes: <see cref="CompressedTensorsLayer.FormatFor"/> of all its layers.</param>
     /// <param name="folder">The folder to create.</param>
@@ -49,14 +50,7 @@ public static class QuantizedModelFile
     public static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
     {
         ArgumentNullException.ThrowIfNull(part);
-        RequireConsistent(part);
-        var manifest = ArtifactManifest.Of(part, format);
-        CheckpointFolder.Create(folder, part.TokenizerFolder, temporary => Write(manifest, temporary,
-        [
-            .. part.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
-            .. part.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, part.Recipe.KeyValueCache!.Keys!)),
-            .. part.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
-        ]));
+        SaveFolder(part, format, folder, checksummed: true);
     }
 
     /// <summary>Puts saved parts together into one artifact, copying a tensor at a time.</summary>
@@ -65,11 +59,17 @@ public static class QuantizedModelFile
     /// <param name="tokenizerFolder">The folder that holds the tokenizer's files.</param>
     /// <param name="folder">The folder to create.</param>
     /// <exception cref="NibbleException">A part is missing or broken, or the folder exists already.</exception>
+    /// <exception cref="DamagedFileException">A part is not what was written.</exception>
     public static void Join(IReadOnlyList<string> parts, IReadOnlyList<SafetensorsTensor> others, string tokenizerFolder, string folder)
     {
         ArgumentNullException.ThrowIfNull(parts);
         ArgumentNullException.ThrowIfNull(others);
         ArgumentOutOfRangeException.ThrowIfZero(parts.Count, nameof(parts));
+        foreach (var part in parts)
+        {
+            FolderChecksums.Require(part, "the work cannot be resumed from it: start over");
+        }
+
         var manifests = parts.Select(part => ArtifactManifest.Read(Path.Combine(part, ArtifactManifest.FileName))).ToList();
         var files = new List<SafetensorsFile>();
         try
@@ -111,6 +111,26 @@ public static class QuantizedModelFile
         KeyQuantization[] keys = [.. ReadStaticKeys(manifest, source, folder)];
         source.RequireAllRead();
         return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder) { StaticKeys = keys };
+    }
+
+    private static void SaveFolder(QuantizedModel model, CompressedTensorsFormat format, string folder, bool checksummed)
+    {
+        RequireConsistent(model);
+        var manifest = ArtifactManifest.Of(model, format);
+        CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
+        {
+            Write(manifest, temporary,
+            [
+                .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
+                .. model.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, model.Recipe.KeyValueCache!.Keys!)),
+                .. model.FloatTensors.Select(tensor =>
+                    SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
+            ]);
+            if (checksummed)
+            {
+                FolderChecksums.Write(temporary);
+            }
+        });
     }
 
     private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)

@@ -93,6 +93,23 @@ public static class ElementTypes
         return bytes;
     }
 
+    /// <summary>Stores values in a stream, a part at a time: the bytes of all may be more than an array can hold.</summary>
+    /// <param name="type">F32, F16 or BF16.</param>
+    /// <param name="values">The values.</param>
+    /// <param name="stream">Receives their bytes, <see cref="ByteSize"/> for each value.</param>
+    /// <exception cref="ArgumentException">The type is not floating-point.</exception>
+    public static void Write(this ElementType type, ReadOnlySpan<float> values, Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        const int Part = 1 << 20;
+        for (; values.Length > Part; values = values[Part..])
+        {
+            stream.Write(type.ToBytes(values[..Part]));
+        }
+
+        stream.Write(type.ToBytes(values));
+    }
+
     /// <summary>The nearest value that the type can hold.</summary>
     /// <param name="type">F32, F16 or BF16.</param>
     /// <param name="value">The value to round.</param>

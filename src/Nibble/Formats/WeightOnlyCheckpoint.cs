@@ -92,9 +92,16 @@ internal static class WeightOnlyCheckpoint
             throw new NibbleException($"{checkpoint.Folder}, {name}: expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}].");
         }
 
-        using var stream = new MemoryStream(checked((int)entry.ByteLength));
+        if (entry.ByteLength > Array.MaxLength)
+        {
+            throw new NibbleException(
+                $"{checkpoint.Folder}, {name}: the tensor has {entry.ByteLength} bytes; codes of at most {Array.MaxLength} bytes can be read.");
+        }
+
+        var bytes = new byte[(int)entry.ByteLength];
+        using var stream = new MemoryStream(bytes);
         checkpoint.CopyTo(name, stream);
-        return stream.ToArray();
+        return bytes;
     }
 
     /// <summary>Reads scales, [groups, out] of binary16, as one row an output.</summary>

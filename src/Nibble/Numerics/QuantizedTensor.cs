@@ -1,3 +1,4 @@
+using System.Globalization;
 using Nibble.Kernels;
 
 namespace Nibble.Numerics;
@@ -19,6 +20,7 @@ public sealed class QuantizedTensor
     /// <param name="zeroPoints">One zero point per group, row by row; empty in symmetric schemes.</param>
     /// <param name="groupIndex">The group of each column, for groups of scattered columns; null where groups hold neighbouring columns.</param>
     /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme, or the group index breaks the rule of <see cref="GroupIndex"/>.</exception>
+    /// <exception cref="NibbleException">The matrix has more than <see cref="MostValues"/> values.</exception>
     public QuantizedTensor(int rows, int columns, QuantizationScheme scheme, sbyte[] codes, float[] scales, sbyte[] zeroPoints, int[]? groupIndex = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
@@ -27,13 +29,14 @@ public sealed class QuantizedTensor
         ArgumentNullException.ThrowIfNull(codes);
         ArgumentNullException.ThrowIfNull(scales);
         ArgumentNullException.ThrowIfNull(zeroPoints);
+        RequireSize("the matrix", rows, columns);
         Rows = rows;
         Columns = columns;
         Scheme = scheme;
         GroupLength = scheme.Granularity.GroupLength(columns);
         GroupsPerRow = (columns + GroupLength - 1) / GroupLength;
         var groups = GroupCount(rows, columns, scheme.Granularity);
-        RequireLength(nameof(codes), codes.Length, checked(rows * columns));
+        RequireLength(nameof(codes), codes.Length, rows * columns);
         RequireLength(nameof(scales), scales.Length, groups);
         RequireLength(nameof(zeroPoints), zeroPoints.Length, scheme.Symmetric ? 0 : groups);
         if (groupIndex is not null && FindGroupIndexFault(groupIndex, columns, scheme.Granularity) is { } fault)
@@ -46,6 +49,9 @@ public sealed class QuantizedTensor
         ZeroPoints = zeroPoints;
         GroupIndex = groupIndex;
     }
+
+    /// <summary>The most values of a matrix: its codes are one array.</summary>
+    public static int MostValues => Array.MaxLength;
 
     /// <summary>Rows (output channels of a weight).</summary>
     public int Rows { get; }
@@ -81,6 +87,21 @@ public sealed class QuantizedTensor
     /// <summary>Bytes that the matrix takes in an artifact: <see cref="CountStoredBytes"/> of its shape, scheme and group index.</summary>
     public long StoredBytes => CountStoredBytes(Rows, Columns, Scheme, GroupIndex is not null);
 
+    /// <summary>Refuses a matrix that has more values than <see cref="MostValues"/>, before anything is done with it.</summary>
+    /// <param name="name">What it is called, for the message.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="columns">Columns.</param>
+    /// <exception cref="NibbleException">It has more.</exception>
+    public static void RequireSize(string name, long rows, long columns)
+    {
+        if ((Int128)rows * columns > MostValues)
+        {
+            throw new NibbleException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{name} has {rows:N0} x {columns:N0} values, and at most {MostValues:N0} of one matrix can be quantized; leave it in float"));
+        }
+    }
+
     /// <summary>Bytes that a matrix takes in a compressed-tensors <c>pack-quantized</c> file, without names and shapes.</summary>
     /// <remarks>
     /// Codes: each row is a dense bit stream, filled up to whole 32-bit words. Scales: 4 or 2 bytes each, by
@@ -90,16 +111,17 @@ public sealed class QuantizedTensor
     public static long CountStoredBytes(int rows, int columns, QuantizationScheme scheme, bool hasGroupIndex = false)
     {
         ArgumentNullException.ThrowIfNull(scheme);
-        var groups = GroupCount(rows, columns, scheme.Granularity);
         var scaleRows = scheme.Granularity is PerTensor ? 1 : rows;
+        var groups = scaleRows * (long)GroupCount(1, columns, scheme.Granularity);
         var codeBytes = rows * WordBytes(columns, scheme.Bits);
-        var scaleBytes = (long)groups * (scheme.ScalePrecision == ScalePrecision.Float16 ? 2 : 4);
+        var scaleBytes = groups * (scheme.ScalePrecision == ScalePrecision.Float16 ? 2 : 4);
         var zeroPointBytes = scheme.Symmetric ? 0 : groups / scaleRows * WordBytes(scaleRows, scheme.Bits);
         var indexBytes = hasGroupIndex ? (long)columns * sizeof(int) : 0;
         return codeBytes + scaleBytes + zeroPointBytes + indexBytes;
     }
 
     /// <summary>How many scales a matrix has.</summary>
+    /// <exception cref="NibbleException">The matrix has more than <see cref="MostValues"/> of them.</exception>
     public static int GroupCount(int rows, int columns, Granularity granularity)
     {
         ArgumentNullException.ThrowIfNull(granularity);
@@ -109,7 +131,9 @@ public sealed class QuantizedTensor
         }
 
         var length = granularity.GroupLength(columns);
-        return checked(rows * ((columns + length - 1) / length));
+        var groups = (columns / length) + (columns % length == 0 ? 0 : 1);
+        RequireSize("the matrix of scales", rows, groups);
+        return rows * groups;
     }
 
     /// <summary>What is wrong with a group index, as the beginning of a message; null where nothing is.</summary>

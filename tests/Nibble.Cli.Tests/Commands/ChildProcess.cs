@@ -71,6 +71,16 @@ internal sealed partial class ChildProcess : IDisposable
         Assert.Contains(errors, line => line.Contains(text, StringComparison.Ordinal));
     }
 
+    /// <summary>Waits until the program has written a file.</summary>
+    public async Task WaitForFile(string path)
+    {
+        while (!File.Exists(path))
+        {
+            Assert.False(process.HasExited, $"the program ended, and there is no {path}");
+            await Task.Delay(2, TestContext.Current.CancellationToken);
+        }
+    }
+
     /// <summary>Sends a signal; the process must still run.</summary>
     public void Signal(int signal) => Assert.Equal(0, Send(process.Id, signal));
 

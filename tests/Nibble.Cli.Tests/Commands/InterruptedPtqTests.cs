@@ -129,10 +129,11 @@ public sealed class InterruptedPtqTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0.01)]
-    [InlineData(0.4)]
-    [InlineData(0.9)]
-    public async Task A_full_disk_stops_the_run_and_as_much_room_as_was_foretold_lets_it_end_with_the_same_bytes(double share)
+    [InlineData(0.01, "")]
+    [InlineData(0.9, "")]
+    [InlineData(1, "disk/out.job/part-000")]
+    [InlineData(1, "disk/out.job/part-003")]
+    public async Task A_disk_without_room_stops_the_run_and_as_much_room_as_was_predicted_lets_it_end_with_the_same_bytes(double share, string filledAt)
     {
         // A disk of its own, which only this process and its children see.
         const string Namespace = "unshare --map-root-user --mount";
@@ -146,21 +147,60 @@ public sealed class InterruptedPtqTests : IDisposable
         var needed = (await CommandRun.Succeeds([.. Command("disk/out"), "--dry-run", "--json"])).Json.GetProperty("diskBytes").GetInt64();
         const int Page = 4096;
         const int Entries = 50;
+        var room = needed + (Page * Entries);
         var script = $$"""
             exec {{Namespace}} bash -c '
-                mount -t tmpfs -o size={{(long)(needed * share)}} none disk || exit 100
+                mount -t tmpfs -o size={{(share < 1 ? (long)(needed * share) : room)}} none disk || exit 100
+                filled={{filledAt}}
+                if [ -n "$filled" ]; then
+                    (until [ -e "$filled" ]; do sleep 0.01; done; cat /dev/zero > disk/theirs 2> /dev/null) &
+                fi
                 "$0" "$@" && exit 101
-                echo "exit code $?, holds: $(ls disk)"
-                mount -o remount,size={{needed + (Page * Entries)}} disk || exit 102
+                code=$?
+                wait
+                rm -f disk/theirs
+                echo "exit code $code, holds: $(ls disk)"
+                mount -o remount,size={{room}} disk || exit 102
                 "$0" "$@" >&2 && mv disk/out moved && echo "then holds: $(ls disk)"' "$0" "$@"
             """;
         using var child = ChildProcess.StartBash(folder.Root, script, Command("disk/out"));
         var (output, error) = await child.Finish();
         Assert.True(child.ExitCode == 0, $"{child.ExitCode}: {error}");
-        Assert.Contains("No space left on device", error, StringComparison.Ordinal);
+        const string Room = @"the disk has [\d,]+ free";
+        const string Refused = @"out\.job: the unfinished work with the artifact takes [\d,]+ bytes, and ";
+        Assert.Matches(share < 1 ? Refused + Room : "No space left on device|" + Room, error);
         Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+        Assert.Equal(share < 1, !error.Split("free;")[0].Contains("quantize 1/", StringComparison.Ordinal));
         Assert.Equal($"exit code {ExitCode.BadInput}, holds: out.job\nthen holds: \n", output);
         Assert.Equal(await Uninterrupted(), TinyFolder.ContentOf(folder.At("moved")));
+    }
+
+    [Theory]
+    [InlineData("part-000/model.safetensors")]
+    [InlineData("part-000/nibble.json")]
+    [InlineData("part-000/checksums.txt")]
+    [InlineData("inputs-001.bin")]
+    [InlineData("floats-001.bin")]
+    public async Task Unfinished_work_that_is_damaged_is_never_resumed_from(string name)
+    {
+        using (var child = ChildProcess.Start(folder.Root, Command("out")))
+        {
+            await child.WaitForFile(Path.Combine(Job("out"), "floats-001.bin"));
+            child.Signal(ChildProcess.Interrupt);
+            await child.Finish();
+        }
+
+        var file = Path.Combine(Job("out"), name);
+        var bytes = await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken);
+        bytes[bytes.Length / 2] ^= 1;
+        await File.WriteAllBytesAsync(file, bytes, TestContext.Current.CancellationToken);
+        var before = TinyFolder.ContentOf(Job("out"));
+        var run = await CommandRun.Of(Command("out"));
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Matches(@"out\.job/[\w./-]+ is damaged: its checksum is not .*; the work cannot be resumed from it: start over with --restart", run.Error);
+        Assert.Equal(before, TinyFolder.ContentOf(Job("out")));
+        await CommandRun.Succeeds([.. Command("out"), "--restart"]);
+        Assert.False(Directory.Exists(Job("out")));
     }
 
     [Fact]

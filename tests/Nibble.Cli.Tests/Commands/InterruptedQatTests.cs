@@ -113,6 +113,42 @@ public sealed class InterruptedQatTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("checkpoint.safetensors", "TEXT", "full")]
+    [InlineData("checkpoint.safetensors.codes/model.safetensors", "TEXT", "blockWise")]
+    [InlineData("text.bin", "self", "full")]
+    public async Task Unfinished_work_that_is_damaged_is_never_resumed_from(string name, string text, string mode)
+    {
+        recipe = folder.Write("mode.yaml", $$"""
+            preset: w2a16-g8
+            qat: { mode: {{mode}}, blockSteps: 2, batchSize: 4, sequenceLength: 32 }
+            """);
+        var file = Path.Combine(Job("out"), name);
+        string[] command =
+        [
+            "qat", folder.Model, "-r", recipe, "-d", text == "self" ? text : folder.TrainingText, "-o", folder.At("out"),
+            "--threads", "1", "--windows", "4", "--checkpoint-every", "1",
+        ];
+        using (var child = ChildProcess.Start(folder.Root, [.. command, "--steps", "100000"]))
+        {
+            await child.WaitForFile(file);
+            child.Signal(ChildProcess.Interrupt);
+            await child.Finish();
+            Assert.Equal(ExitCode.Cancelled, child.ExitCode);
+        }
+
+        var bytes = await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken);
+        bytes[bytes.Length * 2 / 3] ^= 1;
+        await File.WriteAllBytesAsync(file, bytes, TestContext.Current.CancellationToken);
+        var before = TinyFolder.ContentOf(Job("out"));
+        var run = await CommandRun.Of([.. command, "--steps", "100000"]);
+        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Matches(@"out\.job/[\w./-]+ is damaged: its checksum is not .*; the work cannot be resumed from it: start over with --restart", run.Error);
+        Assert.Equal(before, TinyFolder.ContentOf(Job("out")));
+        await CommandRun.Succeeds([.. command, "--steps", "1", "--restart"]);
+        Assert.False(Directory.Exists(Job("out")));
+    }
+
     [Fact]
     public async Task A_training_that_diverges_keeps_its_last_good_checkpoint_and_one_that_never_began_keeps_nothing()
     {

@@ -114,7 +114,9 @@ internal sealed class TinyFolder : IDisposable
     public static SortedDictionary<string, string> ContentOf(string folder) => new(
         Directory.EnumerateFileSystemEntries(folder, "*", SearchOption.AllDirectories).ToDictionary(
             path => Path.GetRelativePath(folder, path),
-            path => File.Exists(path) ? Convert.ToHexString(File.ReadAllBytes(path)) : "folder"),
+            path => new FileInfo(path).LinkTarget is { } target ? $"link to {target}"
+                : File.Exists(path) ? Convert.ToHexString(File.ReadAllBytes(path))
+                : "folder"),
         StringComparer.Ordinal);
 
     public void Dispose() => Directory.Delete(Root, recursive: true);

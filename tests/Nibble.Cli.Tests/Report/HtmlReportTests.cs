@@ -193,17 +193,41 @@ public class HtmlReportTests
     public void Same_result_writes_the_same_page() => Assert.Equal(HtmlReport.Render(Typical()), HtmlReport.Render(Typical()));
 
     [Fact]
-    public void Write_replaces_the_file_and_leaves_nothing_beside_it()
+    public void Write_replaces_an_older_report_and_leaves_nothing_beside_it()
     {
         var folder = Directory.CreateTempSubdirectory();
         try
         {
             var path = Path.Combine(folder.FullName, "report.html");
-            File.WriteAllText(path, "old");
+            HtmlPage.Write(path, HtmlPage.Render("Another report", []));
 
             HtmlReport.Write(Typical(), path);
 
             Assert.Equal(HtmlReport.Render(Typical()), File.ReadAllText(path));
+            Assert.Equal([path], Directory.GetFiles(folder.FullName));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("my notes")]
+    [InlineData("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<title>My notes on Nibble</title>\n</head>\n<body>\n</body>\n</html>\n")]
+    public void Write_leaves_a_file_that_Nibble_did_not_write(string content)
+    {
+        var folder = Directory.CreateTempSubdirectory();
+        try
+        {
+            var path = Path.Combine(folder.FullName, "report.html");
+            File.WriteAllText(path, content);
+
+            var message = Assert.Throws<NibbleException>(() => HtmlReport.Write(Typical(), path)).Message;
+            Assert.Contains("it is not a report that Nibble wrote, so it stays", message, StringComparison.Ordinal);
+
+            Assert.Equal(content, File.ReadAllText(path));
             Assert.Equal([path], Directory.GetFiles(folder.FullName));
         }
         finally

@@ -65,6 +65,10 @@ public sealed class GgufExporterTests : IDisposable
         }
 
         var bytes = File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf"));
+        var message = Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.F16, out _)).Message;
+        Assert.Contains("model.gguf exists already", message, StringComparison.Ordinal);
+        Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf")));
+        File.Delete(Path.Combine(folder.Path, "model.gguf"));
         Export(new TinyLlama(), GgufType.BF16, out _).Dispose();
         Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf")));
     }

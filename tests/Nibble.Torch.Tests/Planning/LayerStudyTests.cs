@@ -54,6 +54,36 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
+    public void AMeasurementThatIsDamaged_IsNotBelieved()
+    {
+        using (var study = Study("w2a16-g8"))
+        {
+            study.MeasureActivations([8]);
+        }
+
+        var file = Directory.EnumerateFiles(folder.File("cache"), "*.json").First();
+        var text = File.ReadAllText(file);
+        var digit = text.LastIndexOfAny([.. "0123456789"]);
+        RequireDamaged(text[..digit] + (text[digit] == '7' ? '8' : '7') + text[(digit + 1)..]);
+        RequireDamaged(text[..(text.Length / 2)]);
+        RequireDamaged("{}");
+        RequireDamaged("null");
+        File.Delete(file);
+        using var again = Study("w2a16-g8");
+        again.MeasureActivations([8]);
+        Assert.Equal((1, text), (again.Made, File.ReadAllText(file)));
+
+        void RequireDamaged(string changed)
+        {
+            File.WriteAllText(file, changed);
+            using var study = Study("w2a16-g8");
+            var message = Assert.Throws<Nibble.Formats.DamagedFileException>(() => study.MeasureActivations([8])).Message;
+            Assert.StartsWith($"{file} is damaged: ", message, StringComparison.Ordinal);
+            Assert.EndsWith("; delete the file, and it is measured again", message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void AnotherText_IsMeasuredAnew()
     {
         using var study = Study("w2a16-g8");

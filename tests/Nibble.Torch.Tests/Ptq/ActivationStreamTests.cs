@@ -59,21 +59,47 @@ public sealed class ActivationStreamTests : IDisposable
     [Theory]
     [InlineData(-1)]
     [InlineData(4)]
-    public void FileOfAnotherSize_IsRefused(int more)
+    [InlineData(-Everything - 16)]
+    public void FileThatWasCutShortOrGrew_IsRefused(long more)
+    {
+        var path = Written();
+        using (var file = File.OpenWrite(path))
+        {
+            file.SetLength(file.Length + more);
+        }
+
+        Refuses(path, Width, "its checksum is not that of its contents");
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(Everything - 1)]
+    [InlineData(Everything)]
+    [InlineData(Everything + 15)]
+    public void FileWithAChangedByte_IsRefused(long place)
+    {
+        var path = Written();
+        var bytes = File.ReadAllBytes(path);
+        bytes[place] ^= 1;
+        File.WriteAllBytes(path, bytes);
+        Refuses(path, Width, "its checksum is not that of its contents");
+    }
+
+    [Fact]
+    public void FileOfAnotherShape_IsRefused() =>
+        Refuses(Written(), Width + 1, $"found {Everything + 16} bytes, expected {(Everything / Width * (Width + 1)) + 16}");
+
+    private string Written()
     {
         using var scope = NewDisposeScope();
         var path = folder.File("stream");
         Filled(path, ones(Windows, Length, Width), 0).Dispose();
-        using (var file = File.OpenWrite(path))
-        {
-            file.SetLength(Everything + more);
-        }
-
-        Assert.Equal(
-            $"{path}: found {Everything + more} bytes, expected {Everything}; the job's folder was tampered with: start over with --restart",
-            Assert.Throws<NibbleException>(() => ActivationStream.TryOpen(path, Windows, Length, Width, 0)).Message);
-        File.Delete(path);
+        return path;
     }
+
+    private static void Refuses(string path, int width, string fault) => Assert.Equal(
+        $"{path} is damaged: {fault}; the work cannot be resumed from it: start over with --restart",
+        Assert.Throws<Nibble.Formats.DamagedFileException>(() => ActivationStream.TryOpen(path, Windows, Length, width, 0)).Message);
 
     [Fact]
     public void ForEach_StopsBetweenBatches()

@@ -75,9 +75,131 @@ public sealed class PtqJobTests : IDisposable
         Begin().Dispose();
         var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
         Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat the command that began it to go on, or start over with --restart", message);
+    }
 
-        File.WriteAllText(Path.Combine(Output + ".job", "job.json"), "{");
-        Assert.Contains("job.json is not the description of a job", Assert.Throws<NibbleException>(Begin).Message, StringComparison.Ordinal);
+    [Theory]
+    [InlineData("paper.tex", "a user's own work")]
+    [InlineData("job.json", "{")]
+    [InlineData("job.json", "")]
+    [InlineData("job.json", "null")]
+    [InlineData("job.json", "[1]")]
+    [InlineData("job.json", """{"recipe":"a","seed":"1"}""")]
+    [InlineData("job.json", """{"Format":"nibble.job/1","State":"Unfinished","Values":{"recipe":null}}""")]
+    [InlineData("job.json", """{"Format":"nibble.job/1","State":"7","Values":{}}""")]
+    [InlineData("job.json", """{"Format":"acme.job/1","State":"Unfinished","Values":{"recipe":"a","seed":"1"}}""")]
+    [InlineData("joined.json", """{"Format":"nibble.job/1","State":"Joined","Values":{}}""")]
+    [InlineData("lock", "not empty")]
+    [InlineData("part-000/notes", "kept")]
+    public void Begin_TouchesNothingInAFolderOfSomebodyElse(string name, string content)
+    {
+        var file = Path.Combine(Output + ".job", name);
+        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+        File.WriteAllText(file, content);
+        foreach (var restart in (bool[])[false, true])
+        {
+            var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, Identity, restart)).Message;
+            Assert.Equal(
+                $"{Output}.job is where unfinished work would be kept, but it is not Nibble's: it holds no valid job.json. "
+                + "Nothing in it was touched; move it away, or give the output another name",
+                message);
+        }
+
+        Assert.Throws<NibbleException>(() => OutputJob.RequirePlace(Output));
+        Assert.False(OutputJob.IsJoined(Output));
+        Assert.Equal([file], Directory.EnumerateFiles(Output + ".job", "*", SearchOption.AllDirectories));
+        Assert.Equal(content, File.ReadAllText(file));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Begin_TakesOverWhatIsLeftOfADeletedJob(bool locked)
+    {
+        Directory.CreateDirectory(Output + ".job");
+        if (locked)
+        {
+            File.WriteAllText(Path.Combine(Output + ".job", "lock"), string.Empty);
+        }
+
+        using var job = Begin();
+        Assert.Equal(["job.json", "lock"], Entries());
+    }
+
+    [Fact]
+    public void Begin_MakesTheFolderWithItsIdentity_OrNotAtAll()
+    {
+        File.WriteAllText(Output + ".job", "a file of the user's");
+        Assert.Throws<NibbleException>(Begin);
+        Assert.Equal(["out.job"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
+        Assert.Equal("a file of the user's", File.ReadAllText(Output + ".job"));
+    }
+
+    [Fact]
+    public void NothingIsDeletedThatTheJobHasNotWritten()
+    {
+        string[] others = ["notes.txt", "outputs-001.bin", "part-1", "part-000.old", "artifact.tar", "inputs-001.bin.gz"];
+        using (var job = Begin())
+        {
+            AddPart(job, 0);
+            AddStreams(job, 1);
+            Array.ForEach(others, name => File.WriteAllText(job.At(name), name));
+            job.Discard(Streams, 0);
+            Assert.Equal([.. others.Append("job.json").Append("lock").Order(StringComparer.Ordinal)], Entries());
+        }
+
+        using (new PtqJob(Output, Identity, restart: true))
+        {
+            Assert.Equal([.. others.Append("job.json").Append("lock").Order(StringComparer.Ordinal)], Entries());
+        }
+
+        using (var job = Begin())
+        {
+            job.Join(Write);
+            job.Finish(Output);
+        }
+
+        Assert.Equal(others.Order(StringComparer.Ordinal), Entries());
+        Assert.All(others, name => Assert.Equal(name, File.ReadAllText(Path.Combine(Output + ".job", name))));
+        Assert.True(Directory.Exists(Output));
+    }
+
+    [Fact]
+    public void Restart_ThatIsKilled_LeavesNothingThatCouldBeTakenForFinishedWork()
+    {
+        using (var job = Begin())
+        {
+            AddPart(job, 0);
+            AddPart(job, 1);
+        }
+
+        // Killed when the first part was gone.
+        new JobIdentity(JobState.Cleared, Identity).Write(Output + ".job");
+        Directory.Delete(Path.Combine(Output + ".job", "part-000"));
+        using (var job = Begin())
+        {
+            Assert.Equal(["job.json", "lock"], Entries());
+            AddPart(job, 0);
+        }
+
+        using (var job = Begin())
+        {
+            Assert.Equal(1, job.FirstUnfinished([], 3));
+        }
+    }
+
+    [Fact]
+    public void RequireIntact_FindsAChangedFile()
+    {
+        using var job = Begin();
+        AddPart(job, 0);
+        var file = Path.Combine(job.Part(0), "model.safetensors");
+        File.WriteAllText(file, "codes");
+        Nibble.Formats.FolderChecksums.Write(job.Part(0));
+        job.RequireIntact(1);
+        File.WriteAllText(file, "c0des");
+        Assert.Equal(
+            $"{file} is damaged: its checksum is not that in checksums.txt beside it; the work cannot be resumed from it: start over with --restart",
+            Assert.Throws<Nibble.Formats.DamagedFileException>(() => job.RequireIntact(1)).Message);
     }
 
     [Fact]
@@ -97,15 +219,6 @@ public sealed class PtqJobTests : IDisposable
         {
             Assert.Equal(["job.json", "lock"], Entries());
         }
-    }
-
-    [Fact]
-    public void Begin_ClearsWhatHasNoIdentity()
-    {
-        Directory.CreateDirectory(Path.Combine(Output + ".job", "part-000"));
-        File.WriteAllText(Path.Combine(Output + ".job", "job.json.tmp-7"), "{");
-        using var job = Begin();
-        Assert.Equal(["job.json", "lock"], Entries());
     }
 
     [Fact]

@@ -295,8 +295,15 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         Assert.All(written, file => Assert.Equal(file.Value, File.GetLastWriteTimeUtc(file.Key)));
         Assert.All(plain.Zip(first), pair => Assert.Equal(pair.First.Loss, pair.Second.Loss, tolerance * pair.First.Loss));
 
-        File.WriteAllBytes(written.Keys.First(), new byte[3]);
-        Assert.Contains("found 3 bytes, expected", Assert.Throws<NibbleException>(() => Train(cache)).Message, StringComparison.Ordinal);
+        var record = written.Keys.First();
+        var bytes = File.ReadAllBytes(record);
+        bytes[0] ^= 1;
+        File.WriteAllBytes(record, bytes);
+        Assert.Equal(
+            $"{record} is damaged: its checksum is not that of its contents; delete the file, and it is computed again",
+            Assert.Throws<Nibble.Formats.DamagedFileException>(() => Train(cache)).Message);
+        File.Delete(record);
+        Assert.Equal(first, Train(cache));
     }
 
     [Fact]

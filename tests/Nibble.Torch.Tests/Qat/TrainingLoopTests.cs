@@ -175,10 +175,30 @@ public sealed class TrainingLoopTests : IDisposable
         Refuses(wide.Task(), Short, "tensor parameter.0 is F32 [3], expected F32 [5]");
         Refuses(toy.Task(), Short with { AverageDecay = 0.5 }, "there is no tensor average.0");
         File.WriteAllText(Path, "rubbish!rubbish!");
-        Assert.Throws<Nibble.Formats.Safetensors.SafetensorsException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path)));
+        Assert.Throws<Nibble.Formats.DamagedFileException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path)));
 
         void Refuses(TrainingTask task, QatSettings settings, string expected) => Assert.Contains(
             expected, Assert.Throws<NibbleException>(() => new TrainingLoop(task, settings).Run(new CheckpointOptions(Path))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Checkpoint_WithAChangedByte_IsRefused_WhereverItIs()
+    {
+        using var toy = new Toy();
+        new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path, 1));
+        var whole = File.ReadAllBytes(Path);
+        for (var place = 0; place < whole.Length; place += 37)
+        {
+            var bytes = (byte[])whole.Clone();
+            bytes[place] ^= 4;
+            File.WriteAllBytes(Path, bytes);
+            Assert.Equal(
+                $"{Path} is damaged: its checksum is not that of its contents; the work cannot be resumed from it: start over with --restart",
+                Assert.Throws<Nibble.Formats.DamagedFileException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path))).Message);
+        }
+
+        File.WriteAllBytes(Path, whole);
+        new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path));
     }
 
     [Fact]

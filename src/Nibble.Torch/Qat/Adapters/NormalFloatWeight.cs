@@ -1,6 +1,6 @@
-using System.Runtime.InteropServices;
 using Nibble.Numerics;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat.Adapters;
@@ -20,7 +20,7 @@ internal sealed class NormalFloatWeight(NormalFloatTensor packed) : ITransientWe
 
         using var scope = NewDisposeScope();
         var values = layer.Weight.detach().cpu().contiguous();
-        var weight = new NormalFloatWeight(NormalFloatTensor.Quantize(MemoryMarshal.Cast<byte, float>(values.bytes)));
+        var weight = new NormalFloatWeight(NormalFloatTensor.Quantize(TensorMemory.Floats(values)));
         layer.WeightQuantizer = weight;
         TransientWeight.Release(layer);
         return weight;
@@ -30,7 +30,7 @@ internal sealed class NormalFloatWeight(NormalFloatTensor packed) : ITransientWe
     {
         using var scope = NewDisposeScope();
         var values = empty(tensor.shape);
-        packed.Dequantize(MemoryMarshal.Cast<byte, float>(values.bytes));
+        packed.Dequantize(TensorMemory.Floats(values));
         return values.to(tensor.device).MoveToOuterDisposeScope();
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Nibble.Numerics;
 
 namespace Nibble.Algorithms.Gptq;
 
@@ -21,17 +22,17 @@ internal sealed unsafe class Cholesky : IDisposable
     private const int StretchLength = 256;
 
     private readonly IGptqKernel kernel = GptqKernels.Active;
-    private readonly float[] matrix;
+    private readonly SquareMatrix matrix;
     private readonly int size;
     private readonly int panels;
     private readonly float* tiles;
     private readonly float* rows;
     private readonly float[] inverseDiagonal;
 
-    private Cholesky(float[] matrix, int size)
+    private Cholesky(SquareMatrix matrix)
     {
         this.matrix = matrix;
-        this.size = size;
+        size = matrix.Size;
         panels = (size + Rows - 1) / Rows;
         inverseDiagonal = new float[size];
 
@@ -41,13 +42,13 @@ internal sealed unsafe class Cholesky : IDisposable
     }
 
     /// <summary>Replaces the upper triangle of a matrix by R; the elements below the diagonal stay.</summary>
-    /// <param name="matrix">H, row by row; only its upper triangle is looked at.</param>
-    /// <param name="size">Rows and columns of H.</param>
+    /// <param name="matrix">H; only its upper triangle is looked at.</param>
     /// <param name="parallel">How many threads to use.</param>
     /// <returns>Whether H is positive definite; if not, the upper triangle is lost.</returns>
-    public static bool Factor(float[] matrix, int size, ParallelOptions parallel)
+    public static bool Factor(SquareMatrix matrix, ParallelOptions parallel)
     {
-        using var cholesky = new Cholesky(matrix, size);
+        using var cholesky = new Cholesky(matrix);
+        var size = matrix.Size;
         for (var start = 0; start < size; start += BlockLength)
         {
             if (!cholesky.FactorBlock(start, Math.Min(start + BlockLength, size), parallel))
@@ -158,7 +159,7 @@ internal sealed unsafe class Cholesky : IDisposable
         for (var row = 0; row < Rows && (panel * Rows) + row < size; row++)
         {
             // M's row r is H's row n - 1 - r, read backwards.
-            var source = matrix.AsSpan((size - 1 - ((panel * Rows) + row)) * size, size);
+            var source = matrix.Row(size - 1 - ((panel * Rows) + row));
             for (var column = start; column < Math.Min(end, (panel * Rows) + row + 1); column++)
             {
                 sums[((column - start) * Rows) + row] = source[size - 1 - column];
@@ -213,7 +214,7 @@ internal sealed unsafe class Cholesky : IDisposable
         for (var row = 0; row < Rows && (panel * Rows) + row < size; row++)
         {
             var source = Panel(panel) + row;
-            var target = matrix.AsSpan((size - 1 - ((panel * Rows) + row)) * size, size);
+            var target = matrix.Row(size - 1 - ((panel * Rows) + row));
             for (var column = start; column < Math.Min(end, (panel * Rows) + row + 1); column++)
             {
                 target[size - 1 - column] = -source[(long)column * Rows];

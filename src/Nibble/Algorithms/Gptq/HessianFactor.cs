@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Numerics;
 
 namespace Nibble.Algorithms.Gptq;
 
@@ -26,10 +27,21 @@ public sealed class HessianFactor
     /// <exception cref="ArgumentException">A length does not follow from the columns, the order is no permutation, or a dead column does not exist.</exception>
     /// <exception cref="NibbleException">R has an element that is not finite, or a diagonal element that is not positive.</exception>
     public HessianFactor(int columns, float[] values, int[]? order = null, int[]? deadColumns = null, float[]? importance = null)
+        : this(new SquareMatrix(columns, values), order, deadColumns, importance)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
+    }
+
+    /// <summary>Takes in the parts, which are kept and not copied.</summary>
+    /// <param name="values">R, a row and a column for each column of the weight; what is below its diagonal is not looked at.</param>
+    /// <param name="order">The column that is quantized first, second, ...; null for the weight's own order.</param>
+    /// <param name="deadColumns">Columns whose input was always zero; their weights are quantized as zeros.</param>
+    /// <param name="importance">The diagonal of the undamped Hessian; empty where it is not known.</param>
+    /// <exception cref="ArgumentException">A length does not follow from the columns, the order is no permutation, or a dead column does not exist.</exception>
+    /// <exception cref="NibbleException">R has an element that is not finite, or a diagonal element that is not positive.</exception>
+    public HessianFactor(SquareMatrix values, int[]? order = null, int[]? deadColumns = null, float[]? importance = null)
+    {
         ArgumentNullException.ThrowIfNull(values);
-        RequireLength(nameof(values), values.Length, (long)columns * columns);
+        var columns = values.Size;
         if (order is not null && !order.Order().SequenceEqual(Enumerable.Range(0, columns)))
         {
             throw new ArgumentException($"The order must hold each of the columns 0 to {columns - 1} once.", nameof(order));
@@ -47,8 +59,8 @@ public sealed class HessianFactor
 
         for (var row = 0; row < columns; row++)
         {
-            var rest = values.AsSpan((row * columns) + row, columns - row);
-            if (!(rest[0] > 0) || Numerics.Quantizer.Measure(rest).NonFiniteCount > 0)
+            var rest = values.Row(row)[row..];
+            if (!(rest[0] > 0) || Quantizer.Measure(rest).NonFiniteCount > 0)
             {
                 throw new NibbleException($"Row {row} of the Hessian's factor has the diagonal element {rest[0]} and may hold NaN or infinite values, expected finite values and a positive diagonal; use more dampening or other calibration data.");
             }
@@ -74,11 +86,20 @@ public sealed class HessianFactor
     /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
     /// <exception cref="ArgumentException">A length or the dampening is not as said above.</exception>
     /// <exception cref="NibbleException">The Hessian holds values that are not finite, or no dampening makes it positive definite.</exception>
-    public static HessianFactor Create(float[] hessian, int columns, bool byActivation = false, double dampening = 0.01, int? threads = null)
+    public static HessianFactor Create(float[] hessian, int columns, bool byActivation = false, double dampening = 0.01, int? threads = null) =>
+        Create(new SquareMatrix(columns, hessian), byActivation, dampening, threads);
+
+    /// <summary>Factors a Hessian, as the other overload does.</summary>
+    /// <param name="hessian">H, symmetric, undamped, a row and a column for each column of the weight; its memory is reused.</param>
+    /// <param name="byActivation">Whether columns are quantized by falling diagonal instead of in their own order.</param>
+    /// <param name="dampening">What is added to the diagonal, as a share of its mean: 0 to <see cref="MostDampening"/>.</param>
+    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
+    /// <exception cref="ArgumentException">The dampening is not as said above.</exception>
+    /// <exception cref="NibbleException">The Hessian holds values that are not finite, or no dampening makes it positive definite.</exception>
+    public static HessianFactor Create(SquareMatrix hessian, bool byActivation = false, double dampening = 0.01, int? threads = null)
     {
         ArgumentNullException.ThrowIfNull(hessian);
-        ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
-        RequireLength(nameof(hessian), hessian.Length, (long)columns * columns);
+        var columns = hessian.Size;
         if (!(dampening >= 0 && dampening <= MostDampening))
         {
             throw new ArgumentOutOfRangeException(nameof(dampening), dampening, $"A dampening is a share of 0 to {MostDampening}.");
@@ -87,8 +108,8 @@ public sealed class HessianFactor
         var importance = new float[columns];
         for (var i = 0; i < columns; i++)
         {
-            importance[i] = hessian[(i * columns) + i];
-            if (!(importance[i] >= 0) || Numerics.Quantizer.Measure(hessian.AsSpan(i * columns, columns)).NonFiniteCount > 0)
+            importance[i] = hessian[i, i];
+            if (!(importance[i] >= 0) || Quantizer.Measure(hessian.Row(i)).NonFiniteCount > 0)
             {
                 throw new NibbleException($"Row {i} of the Hessian has the diagonal element {importance[i]} and may hold NaN or infinite values, expected finite values and a diagonal that is not negative: the layer's inputs overflow on the calibration data.");
             }
@@ -100,7 +121,7 @@ public sealed class HessianFactor
         var parallel = new ParallelOptions { MaxDegreeOfParallelism = threads ?? Environment.ProcessorCount };
         if (order is not null)
         {
-            Permute(hessian, columns, order, parallel);
+            Permute(hessian, order, parallel);
         }
 
         var mean = diagonal.Average(element => (double)element);
@@ -108,12 +129,12 @@ public sealed class HessianFactor
         {
             for (var i = 0; i < columns; i++)
             {
-                hessian[(i * columns) + i] = (float)(diagonal[order?[i] ?? i] + (tried * mean));
+                hessian[i, i] = (float)(diagonal[order?[i] ?? i] + (tried * mean));
             }
 
-            if (Cholesky.Factor(hessian, columns, parallel))
+            if (Cholesky.Factor(hessian, parallel))
             {
-                return new HessianFactor(columns, hessian, order, dead, importance)
+                return new HessianFactor(hessian, order, dead, importance)
                 {
                     Dampening = tried,
                     Warning = tried == dampening ? null : Raised(columns, dampening, tried),
@@ -128,9 +149,10 @@ public sealed class HessianFactor
             // The triangle below the diagonal is as it was.
             Parallel.For(0, columns, parallel, row =>
             {
+                var upper = hessian.Row(row);
                 for (var column = row + 1; column < columns; column++)
                 {
-                    hessian[(row * columns) + column] = hessian[(column * columns) + row];
+                    upper[column] = hessian[column, row];
                 }
             });
         }
@@ -145,8 +167,8 @@ public sealed class HessianFactor
     /// <summary>For the user: that more was added to the diagonal than was asked for; null where it was not.</summary>
     public string? Warning { get; private init; }
 
-    /// <summary>R, row by row.</summary>
-    public ReadOnlyMemory<float> Values { get; }
+    /// <summary>R, not to be changed.</summary>
+    public SquareMatrix Values { get; }
 
     /// <summary>The column that is quantized first, second, ...; null for the weight's own order.</summary>
     public IReadOnlyList<int>? Order { get; }
@@ -162,8 +184,9 @@ public sealed class HessianFactor
         $"The Hessian of {columns} columns is not positive definite in binary32 with {asked} times its mean diagonal added; {used} times was added instead, which makes errors spread less. More calibration data helps.");
 
     /// <summary>Puts rows and columns into another order, without a second matrix.</summary>
-    private static void Permute(float[] matrix, int size, int[] order, ParallelOptions parallel)
+    private static void Permute(SquareMatrix matrix, int[] order, ParallelOptions parallel)
     {
+        var size = matrix.Size;
         var moved = new bool[size];
         var first = new float[size];
         for (var start = 0; start < size; start++)
@@ -174,21 +197,21 @@ public sealed class HessianFactor
             }
 
             // One cycle of rows.
-            matrix.AsSpan(start * size, size).CopyTo(first);
+            matrix.Row(start).CopyTo(first);
             var row = start;
             for (; order[row] != start; row = order[row])
             {
-                matrix.AsSpan(order[row] * size, size).CopyTo(matrix.AsSpan(row * size, size));
+                matrix.Row(order[row]).CopyTo(matrix.Row(row));
                 moved[row] = true;
             }
 
-            first.CopyTo(matrix.AsSpan(row * size, size));
+            first.CopyTo(matrix.Row(row));
             moved[row] = true;
         }
 
         Parallel.For(0, size, parallel, () => new float[size], (row, _, source) =>
         {
-            var target = matrix.AsSpan(row * size, size);
+            var target = matrix.Row(row);
             target.CopyTo(source);
             for (var column = 0; column < size; column++)
             {

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Nibble.Numerics;
 
 namespace Nibble.Algorithms.Gptq;
 
@@ -27,11 +28,11 @@ internal sealed unsafe class PackedFactor : IDisposable
         InverseDiagonal = new float[columns];
         for (var i = 0; i < columns; i++)
         {
-            Diagonal[i] = factor.Values.Span[(i * columns) + i];
+            Diagonal[i] = factor.Values[i, i];
             InverseDiagonal[i] = 1 / Diagonal[i];
         }
 
-        Parallel.For(0, (columns + Strip - 1) / Strip, parallel, strip => Pack(factor.Values.Span, columns, strip * Strip, Math.Min((strip + 1) * Strip, columns)));
+        Parallel.For(0, (columns + Strip - 1) / Strip, parallel, strip => Pack(factor.Values, strip * Strip, Math.Min((strip + 1) * Strip, columns)));
     }
 
     /// <summary>The first tile.</summary>
@@ -48,11 +49,12 @@ internal sealed unsafe class PackedFactor : IDisposable
 
     public void Dispose() => NativeMemory.AlignedFree(tiles);
 
-    private void Pack(ReadOnlySpan<float> values, int columns, int first, int end)
+    private void Pack(SquareMatrix values, int first, int end)
     {
+        var columns = values.Size;
         for (var row = 0; row < end; row++)
         {
-            var source = values.Slice(row * columns, columns);
+            var source = values.Row(row);
             for (var column = Math.Max(first, row / Width * Width); column < end; column += Width)
             {
                 var target = tiles + TileOffset(column / Width) + ((long)row * Width);

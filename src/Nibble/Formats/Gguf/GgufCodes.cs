@@ -61,6 +61,7 @@ public static class GgufCodes
         public Reader(GgufFile file, GgufEntry tensor)
         {
             (_file, _tensor) = (file, tensor);
+            QuantizedTensor.RequireSize($"{file.Path}: tensor {tensor.Name}", tensor.Rows, tensor.Columns);
             _size = tensor.Type.BlockSize();
             _blocks = (int)(tensor.Columns / _size);
             _affine = tensor.Type is GgufType.Q4_1 or GgufType.Q5_1;

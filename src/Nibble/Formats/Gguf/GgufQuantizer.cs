@@ -30,14 +30,18 @@ public static class GgufQuantizer
 
     /// <summary>Quantizes a file.</summary>
     /// <param name="source">A GGUF file of F32, F16 or BF16.</param>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write, which must not exist.</param>
     /// <param name="mixture">What its matrices become.</param>
     /// <param name="pure">Whether all of them get the mixture's main type.</param>
     /// <param name="threads">Threads, at least 1.</param>
     /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for it.</param>
     /// <param name="progress">Told the share of the file that is done, 0 to 1.</param>
     /// <param name="cancellation">Stops between pieces of tensors.</param>
-    /// <exception cref="NibbleException">The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; or the importance matrix is that of another model.</exception>
+    /// <exception cref="NibbleException">
+    /// The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; the importance matrix
+    /// is that of another model; or the file to write exists.
+    /// </exception>
+    /// <exception cref="IOException">The disk has no room for the file.</exception>
     public static GgufQuantization Run(
         string source, string path, GgufMixture mixture, bool pure, int threads, ImportanceMatrix? importance = null, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
@@ -73,7 +77,7 @@ public static class GgufQuantizer
             {
                 throw new NibbleException(inner.Message, exception);
             }
-        });
+        }, replace: false);
 
         var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
         var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);

@@ -13,15 +13,19 @@ public sealed record GgufTensor(string Name, GgufType Type, IReadOnlyList<long> 
 public static class GgufWriter
 {
     /// <summary>Writes a file under a temporary name and renames it once it is whole.</summary>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write.</param>
     /// <param name="metadata">The metadata, in the order in which it is to stand.</param>
     /// <param name="tensors">The tensors, in the order in which they are to stand.</param>
+    /// <param name="replace">Whether a file of that name is replaced; otherwise it is an error.</param>
+    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    /// <exception cref="NibbleException">The file exists and must not be replaced.</exception>
     /// <exception cref="ArgumentException">Names repeat or are too long, a shape is not whole blocks, the alignment is none, or a tensor writes more or fewer bytes than its shape says.</exception>
-    public static void Write(string path, IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<GgufTensor> tensors)
+    public static void Write(string path, IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<GgufTensor> tensors, bool replace = true)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(tensors);
         var layout = GgufLayout.Create(metadata, [.. tensors.Select(tensor => (tensor.Name, tensor.Type, tensor.Dimensions))]);
+        DiskSpace.Require(path, layout.Length, "the file");
         AtomicFile.Write(path, stream =>
         {
             stream.Write(layout.Header);
@@ -37,7 +41,7 @@ public static class GgufWriter
             }
 
             Pad(stream, layout.Length);
-        });
+        }, replace);
     }
 
     private static void Pad(Stream stream, long position)

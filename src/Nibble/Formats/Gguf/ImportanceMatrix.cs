@@ -73,7 +73,8 @@ public sealed class ImportanceMatrix
     }
 
     /// <summary>Writes the GGUF form, whole or not at all; matrices in the order of their names.</summary>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write, which must not exist.</param>
+    /// <exception cref="NibbleException">The file exists.</exception>
     public void Write(string path)
     {
         KeyValuePair<string, GgufValue>[] metadata =
@@ -90,7 +91,7 @@ public sealed class ImportanceMatrix
             tensors.Add(Tensor(name + CountsSuffix, entry.Counts, [1, entry.Counts.Length]));
         }
 
-        GgufWriter.Write(path, metadata, tensors);
+        GgufWriter.Write(path, metadata, tensors, replace: false);
     }
 
     /// <summary>The weight of each column of a matrix, 1 on average.</summary>

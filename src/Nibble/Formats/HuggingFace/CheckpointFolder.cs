@@ -17,21 +17,13 @@ internal static class CheckpointFolder
     public static void Create(string folder, string tokenizerFolder, Action<string> write)
     {
         ArgumentNullException.ThrowIfNull(folder);
-        var target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
-        if (Path.Exists(target))
-        {
-            throw new NibbleException($"{folder} exists already; choose another output folder or delete it first.");
-        }
-
         if (tokenizerFolder.Length > 0 && !Directory.Exists(tokenizerFolder))
         {
             throw new NibbleException($"The tokenizer's folder {tokenizerFolder} does not exist.");
         }
 
-        var temporary = $"{target}.tmp-{Environment.ProcessId}";
-        try
+        AtomicFile.MakeFolder(folder, temporary =>
         {
-            Directory.CreateDirectory(temporary);
             foreach (var path in tokenizerFolder.Length > 0 ? TokenizerFiles.In(tokenizerFolder) : [])
             {
                 AtomicFile.Write(Path.Combine(temporary, Path.GetFileName(path)), stream =>
@@ -42,15 +34,7 @@ internal static class CheckpointFolder
             }
 
             write(temporary);
-            Directory.Move(temporary, target);
-        }
-        finally
-        {
-            if (Directory.Exists(temporary))
-            {
-                Directory.Delete(temporary, recursive: true);
-            }
-        }
+        });
     }
 
     /// <summary>Writes a JSON file.</summary>

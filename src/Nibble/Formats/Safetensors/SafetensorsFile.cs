@@ -100,9 +100,9 @@ public sealed class SafetensorsFile : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThan(start, entry.Count - destination.Length);
         const int ChunkElements = 1 << 20;
         var size = entry.ElementType.ByteSize();
-        for (var done = 0; done < destination.Length; done += ChunkElements)
+        for (var done = 0L; done < destination.Length; done += ChunkElements)
         {
-            var chunk = destination.Slice(done, Math.Min(ChunkElements, destination.Length - done));
+            var chunk = destination.Slice((int)done, (int)Math.Min(ChunkElements, destination.Length - done));
             Access(entry.Offset + ((start + done) * size), chunk.Length * size, chunk, static (bytes, target, type) => type.ToSingles(bytes, target), entry.ElementType);
         }
     }

@@ -22,12 +22,14 @@ public sealed record SafetensorsTensor(string Name, ElementType ElementType, IRe
     /// <param name="shape">Its shape.</param>
     /// <param name="values">Its values, row by row.</param>
     public static SafetensorsTensor FromFloats(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<float> values) =>
-        new(name, type, shape, stream => stream.Write(type.ToBytes(values.Span)));
+        new(name, type, shape, stream => type.Write(values.Span, stream));
 }
 
 /// <summary>Writes safetensors files: equal tensors give equal bytes, in whatever order they come.</summary>
 public static class SafetensorsWriter
 {
+    private const string ChecksumName = "checksum";
+
     private static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Writes a file under a temporary name and renames it once it is whole.</summary>
@@ -39,14 +41,45 @@ public static class SafetensorsWriter
     /// <param name="tensors">The tensors.</param>
     /// <param name="metadata">Free-form metadata.</param>
     /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, a shape is too large, or a tensor writes more or fewer bytes than its shape says.</exception>
+    /// <exception cref="IOException">The disk has no room for the file.</exception>
     public static void Write(string path, IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(tensors);
         var ordered = Order(tensors);
-        var header = Header(ordered, metadata);
-        AtomicFile.Write(path, stream =>
+        WriteFile(path, ordered, Header(ordered, metadata), checksummed: false);
+    }
+
+    /// <summary>Writes a file whose last tensor is the checksum of all before it.</summary>
+    /// <remarks><see cref="ChecksummedFile.Require"/> tells whether such a file is what was written.</remarks>
+    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="tensors">The tensors, none of them I8.</param>
+    /// <param name="metadata">Free-form metadata.</param>
+    /// <exception cref="ArgumentException">As for <see cref="Write"/>, or a tensor is I8.</exception>
+    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    public static void WriteChecksummed(string path, IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(tensors);
+        if (tensors.FirstOrDefault(tensor => tensor.ElementType == ElementType.I8) is { } bytes)
         {
+            throw new ArgumentException($"Tensor {bytes.Name} is I8 and would stand behind the checksum.", nameof(tensors));
+        }
+
+        // Tensors stand in the order of falling element size, so this one is the last.
+        var checksum = new SafetensorsTensor(
+            ChecksumName, ElementType.I8, [ChecksummedFile.ChecksumLength], stream => ((HashingStream)stream).WriteChecksum());
+        var ordered = Order([.. tensors, checksum]);
+        WriteFile(path, ordered, Header(ordered, metadata), checksummed: true);
+    }
+
+    private static void WriteFile(string path, SafetensorsTensor[] ordered, byte[] header, bool checksummed)
+    {
+        DiskSpace.Require(path, CountBytes(ordered, header), "the file");
+        AtomicFile.Write(path, file =>
+        {
+            using var hashing = checksummed ? new HashingStream(file) : null;
+            var stream = hashing ?? file;
             Span<byte> length = stackalloc byte[SafetensorsHeader.LengthSize];
             BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
             stream.Write(length);
@@ -57,7 +90,7 @@ public static class SafetensorsWriter
                 tensor.Write(stream);
                 if (stream.Position != end)
                 {
-                    throw new ArgumentException($"Tensor {tensor.Name} wrote up to byte {stream.Position}, its shape says {end}.", nameof(tensors));
+                    throw new ArgumentException($"Tensor {tensor.Name} wrote up to byte {stream.Position}, its shape says {end}.", nameof(ordered));
                 }
             }
         });
@@ -70,8 +103,11 @@ public static class SafetensorsWriter
     public static long CountBytes(IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(tensors);
-        return SafetensorsHeader.LengthSize + Header(Order(tensors), metadata).Length + tensors.Sum(ByteLength);
+        return CountBytes(tensors, Header(Order(tensors), metadata));
     }
+
+    private static long CountBytes(IReadOnlyList<SafetensorsTensor> tensors, byte[] header) =>
+        SafetensorsHeader.LengthSize + header.Length + tensors.Sum(ByteLength);
 
     private static SafetensorsTensor[] Order(IReadOnlyList<SafetensorsTensor> tensors) =>
         [.. tensors.OrderByDescending(tensor => tensor.ElementType.ByteSize()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];

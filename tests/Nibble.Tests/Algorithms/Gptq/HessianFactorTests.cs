@@ -1,4 +1,7 @@
 using Nibble.Algorithms.Gptq;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Solver = Nibble.Algorithms.Gptq.Gptq;
 
 namespace Nibble.Tests.Algorithms.Gptq;
 
@@ -35,6 +38,49 @@ public class HessianFactorTests
         }
     }
 
+    /// <summary>A matrix of 53,248 columns, those of Llama 405B, is beyond an array and lies in blocks: its factor is that of one array, bit for bit.</summary>
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(7 * 250, false)]
+    [InlineData(7 * 250, true)]
+    [InlineData(249 * 250, true)]
+    public void HasTheSameBitsInBlocks(long blockElements, bool byActivation)
+    {
+        const int Columns = 250;
+        var layer = RandomLayer.Create(30, Columns, 2, 3);
+        var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(32));
+        var options = new GptqOptions { Order = byActivation ? ActivationOrder.Group : ActivationOrder.None };
+
+        // Without dampening, what is not positive definite is restored and tried again.
+        foreach (var dampening in (double[])[0.01, 0])
+        {
+            var values = Single(layer.Hessian);
+            var blocked = new SquareMatrix(Columns, blockElements);
+            for (var row = 0; row < Columns; row++)
+            {
+                if (dampening == 0)
+                {
+                    values[(row * Columns) + row] *= 0.8f;
+                }
+
+                values.AsSpan(row * Columns, Columns).CopyTo(blocked.Row(row));
+            }
+
+            Assert.InRange(blocked.BlockCount, 2, Columns);
+            var whole = HessianFactor.Create(values, Columns, byActivation, dampening);
+            var factor = HessianFactor.Create(blocked, byActivation, dampening);
+            Assert.Equal((whole.Dampening, whole.Warning), (factor.Dampening, factor.Warning));
+            Assert.Equal(dampening == 0, whole.Warning is not null);
+            Assert.Equal(Upper(whole), Upper(factor));
+            Assert.Equal(whole.Importance.ToArray(), factor.Importance.ToArray());
+            var expected = Solver.Quantize(layer.Weights, 30, Columns, scheme, whole, options, TestContext.Current.CancellationToken);
+            var found = Solver.Quantize(layer.Weights, 30, Columns, scheme, factor, options, TestContext.Current.CancellationToken);
+            Assert.Equal(expected.Loss, found.Loss);
+            Assert.Equal(expected.Weight.Codes, found.Weight.Codes);
+            Assert.Equal(expected.Weight.Scales, found.Weight.Scales);
+        }
+    }
+
     [Fact]
     public void DampeningIsRaisedUntilTheHessianIsPositiveDefinite()
     {
@@ -67,13 +113,13 @@ public class HessianFactorTests
             for (var j = i; j < n; j++)
             {
                 // Rows of R have the length of the diagonal's root.
-                Assert.Equal(expected[(i * n) + j], factor.Values.Span[(i * n) + j], 1e-4 * Math.Sqrt(hessian[i, i]));
+                Assert.Equal(expected[(i * n) + j], factor.Values[i, j], 1e-4 * Math.Sqrt(hessian[i, i]));
             }
         }
     }
 
     private static float[] Upper(HessianFactor factor) =>
-        [.. from i in Enumerable.Range(0, factor.Columns) from j in Enumerable.Range(i, factor.Columns - i) select factor.Values.Span[(i * factor.Columns) + j]];
+        [.. from i in Enumerable.Range(0, factor.Columns) from j in Enumerable.Range(i, factor.Columns - i) select factor.Values[i, j]];
 
     private static float[] Single(double[,] matrix) => [.. matrix.Cast<double>().Select(value => (float)value)];
 }

@@ -65,6 +65,7 @@ public sealed class GgufMixtureTests : IDisposable
             GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: true, threads: 2, cancellation: TestContext.Current.CancellationToken);
             using var file = GgufFile.Open(_folder.File("ours.gguf"));
             Assert.All(file.Tensors.Where(tensor => tensor.Rows > 1), tensor => Assert.Equal(mixture.Main, tensor.Type));
+            File.Delete(_folder.File("ours.gguf"));
         }
     }
 
@@ -81,6 +82,17 @@ public sealed class GgufMixtureTests : IDisposable
     }
 
     [Fact]
+    public void AFileThatExistsIsNotReplaced()
+    {
+        SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[0]);
+        var theirs = _folder.Write("theirs.gguf", "theirs");
+        var message = Assert.Throws<NibbleException>(() => GgufQuantizer.Run(
+            _folder.File("model.gguf"), theirs, GgufMixture.Find("q4_0")!, pure: false, threads: 1, cancellation: TestContext.Current.CancellationToken)).Message;
+        Assert.Equal($"{theirs} exists already; choose another name, or delete it first", message);
+        Assert.Equal("theirs", File.ReadAllText(theirs));
+    }
+
+    [Fact]
     public void NamesAreFoundInAnyCase()
     {
         Assert.Equal(GgufMixture.All, GgufMixture.All.Select(mixture => GgufMixture.Find(mixture.Name.ToUpperInvariant())));
@@ -92,6 +104,7 @@ public sealed class GgufMixtureTests : IDisposable
     private void AssertSameTypes(string name, string what, ImportanceMatrix? importance)
     {
         var mixture = GgufMixture.Find(name)!;
+        File.Delete(_folder.File("ours.gguf"));
         GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: false, threads: 1, importance, cancellation: TestContext.Current.CancellationToken);
         LlamaCppQuantizer.Run(_folder.File("model.gguf"), _folder.File("theirs.gguf"), mixture.FileType, importance?.Entries.ToDictionary(entry => entry.Key, entry => entry.Value.Squares));
         using var ours = GgufFile.Open(_folder.File("ours.gguf"));

@@ -1,0 +1,190 @@
+using System.Text;
+
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>What commands are asked to write is tried before their work, nothing of others is replaced or deleted, and what is done is printed.</summary>
+[Collection(OneAtATime.Name)]
+public sealed class OutputPlaceTests : IDisposable
+{
+    private const string Theirs = "<html><head><title>My report</title></head></html>";
+    private readonly TinyFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("ptq MODEL -r w4a16-g32 -o results")]
+    [InlineData("ptq MODEL -r w4a16-g32 -o results --restart")]
+    [InlineData("ptq MODEL -r w4a16-g32 -o results/ --restart")]
+    [InlineData("ptq MODEL -r w4a16-g32-gptaq -d self -o results --dry-run")]
+    [InlineData("qat MODEL -r w4a16-g32 -d TEXT --steps 1 -o results --restart")]
+    public async Task A_folder_of_the_users_beside_the_output_is_left_alone(string command)
+    {
+        Directory.CreateDirectory(folder.At("results.job/paper"));
+        folder.Write("results.job/paper/draft.tex", "mine");
+        folder.Write("results.job/job.json", """{"recipe":"mine"}""");
+
+        await Refuses(command, $"{folder.At("results.job")} is where unfinished work would be kept, but it is not Nibble's");
+    }
+
+    /// <summary>Each output of each command, at a place where it cannot be written; models, files and engines come later, and are not even there.</summary>
+    [Theory]
+    [InlineData("mix no-model --budget 3bits -d no-text -o PLACE.yaml")]
+    [InlineData("mix no-model --budget 3bits -d no-text -o mixed.yaml --report PLACE.html")]
+    [InlineData("mix no-model --budget 3bits -d no-text -o mixed.yaml --cache PLACE")]
+    [InlineData("sensitivity no-model -d no-text --cache PLACE")]
+    [InlineData("sensitivity no-model -d no-text -o PLACE")]
+    [InlineData("advise no-model -d no-text -o PLACE")]
+    [InlineData("compare no-model -d no-text -e no-text -o PLACE")]
+    [InlineData("ptq no-model -r w4a16-g32 -o PLACE")]
+    [InlineData("qat no-model -r w4a16-g32 -d no-text -o PLACE")]
+    [InlineData("qat no-model -r w4a16-g32 -d no-text -o out --report PLACE.html")]
+    [InlineData("qat no-model -r w4a16-g32 -d no-text -o out --teacher-cache PLACE")]
+    [InlineData("bench no-file.gguf --report PLACE.html")]
+    [InlineData("export no-model --to gguf -o PLACE.gguf")]
+    [InlineData("export no-model --to onnx -o PLACE.onnx")]
+    [InlineData("export no-model --to gptq -o PLACE")]
+    [InlineData("import no-model -o PLACE")]
+    [InlineData("imatrix no-model -d no-text -o PLACE.gguf")]
+    [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf")]
+    public async Task An_output_that_cannot_be_written_is_refused_before_the_work(string command)
+    {
+        // A file in the place of a folder stops everybody, root too.
+        folder.Write("blocked", "a file");
+        await Refuses(command.Replace("PLACE", "blocked/deeper/out", StringComparison.Ordinal), folder.At("blocked"));
+    }
+
+    [Theory]
+    [InlineData("mix no-model --budget 3bits -d no-text -o PLACE.yaml")]
+    [InlineData("mix no-model --budget 3bits -d no-text -o mixed.yaml --report PLACE.html")]
+    [InlineData("qat no-model -r w4a16-g32 -d no-text -o out --report PLACE.html")]
+    [InlineData("bench no-file.gguf --report PLACE.html")]
+    [InlineData("export no-model --to gguf -o PLACE.gguf")]
+    [InlineData("imatrix no-model -d no-text -o PLACE.gguf")]
+    [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf")]
+    public Task A_file_in_a_folder_that_is_missing_is_refused_before_the_work(string command) =>
+        Refuses(
+            command.Replace("PLACE", "no/such/out", StringComparison.Ordinal),
+            $"there is no folder {folder.At("no/such")}; make it first, or give another name");
+
+    [Theory]
+    [InlineData("mix no-model --budget 3bits -d no-text -o PLACE.yaml", "yaml")]
+    [InlineData("mix no-model --budget 3bits -d no-text -o PLACE.json", "html")]
+    [InlineData("mix no-model --budget 3bits -d no-text -o mixed.yaml --report PLACE.html", "html")]
+    [InlineData("qat no-model -r w4a16-g32 -d no-text -o out --report PLACE.html", "html")]
+    [InlineData("bench no-file.gguf --report PLACE.html", "html")]
+    [InlineData("export no-model --to gguf -o PLACE.gguf", "gguf")]
+    [InlineData("export no-model --to onnx -o PLACE.onnx", "onnx")]
+    [InlineData("export no-model --to onnx -o PLACE.onnx", "onnx.data")]
+    [InlineData("imatrix no-model -d no-text -o PLACE.gguf", "gguf")]
+    [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf", "gguf")]
+    public async Task A_file_of_others_is_refused_before_the_work_even_a_link_that_leads_nowhere(string command, string extension)
+    {
+        var file = folder.Write($"theirs.{extension}", Theirs);
+        command = command.Replace("PLACE", "theirs", StringComparison.Ordinal);
+        await Refuses(command, file);
+
+        File.Delete(file);
+        File.CreateSymbolicLink(file, folder.At("nowhere"));
+        await Refuses(command, file);
+        Assert.Equal(folder.At("nowhere"), new FileInfo(file).LinkTarget);
+    }
+
+    [Fact]
+    public async Task The_report_and_the_output_must_not_have_one_name() =>
+        await Refuses("qat no-model -r w4a16-g32 -d no-text -o out --report out", "the report and the output have the same name");
+
+    [Fact]
+    public async Task Comparing_without_an_output_replaces_its_own_report_and_no_other()
+    {
+        var report = folder.Write("report.html", Theirs);
+        var command = Words("compare MODEL -d TEXT -e TEXT --bits 4 --steps 1 --windows 1 --threads 1");
+        var refused = await ChildProcess.Run(folder.Root, command);
+        Assert.Equal(ExitCode.BadInput, refused.ExitCode);
+        Assert.Contains("report.html is there already, and it is not a report that Nibble wrote, so it stays", refused.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("float", refused.Error, StringComparison.Ordinal);
+        Assert.Equal(Theirs, await File.ReadAllTextAsync(report, TestContext.Current.CancellationToken));
+
+        File.Delete(report);
+        for (var i = 0; i < 2; i++)
+        {
+            var made = await ChildProcess.Run(folder.Root, [.. command, "--seed", $"{i + 1}"]);
+            Assert.True(made.ExitCode == ExitCode.Done, made.Error);
+            Assert.Contains($"--seed {i + 1}", await File.ReadAllTextAsync(report, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task A_report_may_go_into_the_folder_that_the_command_makes()
+    {
+        await CommandRun.Succeeds(Words("qat MODEL -r w4a16-g32 -d TEXT --steps 1 -o out --report out/report.html"));
+        var report = await File.ReadAllTextAsync(folder.At("out/report.html"), TestContext.Current.CancellationToken);
+        Assert.StartsWith("<!DOCTYPE html>", report, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_a_training_has_made_is_printed_though_its_report_cannot_be_written()
+    {
+        using var child = ChildProcess.Start(folder.Root, Words("qat MODEL -r w4a16-g32 -d TEXT --steps 40 -o out --report report.html --threads 1"));
+        await child.ReadErrorUntil("train 1/");
+        folder.Write("report.html", Theirs);
+        var (output, error) = await child.Finish();
+        Assert.Equal(ExitCode.BadInput, child.ExitCode);
+        Assert.StartsWith($"{folder.At("out")}: 7 layers by qat w4a16-g32", output, StringComparison.Ordinal);
+        Assert.Contains("report.html is there already, and it is not a report that Nibble wrote, so it stays", error, StringComparison.Ordinal);
+        Assert.Equal(Theirs, await File.ReadAllTextAsync(folder.At("report.html"), TestContext.Current.CancellationToken));
+        Assert.True(File.Exists(folder.At("out/nibble.json")));
+    }
+
+    [Fact]
+    public async Task What_a_comparison_has_measured_is_printed_and_its_artifacts_are_kept_though_the_folder_was_taken()
+    {
+        using var child = ChildProcess.Start(folder.Root, Words("compare MODEL -d TEXT -e TEXT --bits 4 --steps 20 --windows 1 --threads 1 -o out"));
+        await child.ReadErrorUntil("float control: train");
+        Directory.CreateDirectory(folder.At("out"));
+        folder.Write("out/mine", "mine");
+        var (output, error) = await child.Finish();
+        Assert.Equal(ExitCode.BadInput, child.ExitCode);
+        Assert.Contains("ptq w4a16-g32-gptaq", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("report: ", output, StringComparison.Ordinal);
+        var kept = Assert.Single(Directory.EnumerateDirectories(folder.Root, "out.tmp-*"));
+        Assert.Contains($"the artifacts are kept in {kept}", error, StringComparison.Ordinal);
+        Assert.True(File.Exists(Path.Combine(kept, "qat-w4a16-g32", "nibble.json")));
+        Assert.Equal([folder.At("out/mine")], Directory.EnumerateFileSystemEntries(folder.At("out")));
+    }
+
+    [Fact]
+    public void All_steps_of_a_delivery_are_taken_and_the_first_failure_is_told()
+    {
+        var told = new StringBuilder();
+        var failure = Assert.Throws<IOException>(() => CommandHost.Deliver(
+            () => told.Append('a'),
+            () => throw new IOException("first"),
+            () => throw new InvalidOperationException("second"),
+            () => told.Append('b')));
+        Assert.Equal(("first", "ab"), (failure.Message, told.ToString()));
+    }
+
+    /// <summary>Runs a command that must fail and change nothing.</summary>
+    private async Task Refuses(string command, string expected)
+    {
+        var before = folder.Content();
+        var run = await CommandRun.Of(Words(command));
+        Assert.True(run.ExitCode == ExitCode.BadInput, $"{run.ExitCode}: {run.Error}");
+        Assert.Contains(expected, run.Error, StringComparison.Ordinal);
+        Assert.Empty(run.Output);
+        Assert.Equal(before, folder.Content());
+    }
+
+    /// <summary>A command line, in which paths are those of the folder.</summary>
+    private string[] Words(string command)
+    {
+        var words = command.Split(' ');
+        return [.. words.Select((word, i) => word switch
+        {
+            "MODEL" => folder.Model,
+            "TEXT" => folder.TrainingText,
+            _ when i > 0 && words[i - 1] is "-o" or "--report" or "--cache" or "--teacher-cache" => folder.At(word),
+            _ => word,
+        })];
+    }
+}
