@@ -2,6 +2,7 @@ using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;
@@ -15,16 +16,31 @@ public sealed class GgufImporterTests : IDisposable
 
     public void Dispose() => folder.Dispose();
 
-    [Theory]
-    [InlineData("llama", "")]
-    [InlineData("llama", Stretched)]
-    [InlineData("llama", Linear)]
-    [InlineData("mistral", "")]
-    [InlineData("qwen2", "")]
-    [InlineData("qwen3", "")]
-    public void A_float_model_comes_back_with_every_value_and_the_same_bytes(string type, string further)
+    /// <summary>Every tensor's role in every architecture: what one side permutes, the other has to permute back.</summary>
+    public static TheoryData<string, string, int, int, bool> Models()
     {
-        var llama = new TinyLlama { Type = type, Further = further };
+        var models = new TheoryData<string, string, int, int, bool>();
+        foreach (var type in LlamaConfig.SupportedTypes)
+        {
+            foreach (var biases in (string[])["", ",\"attention_bias\":true", ",\"mlp_bias\":true", ",\"attention_bias\":true,\"mlp_bias\":true"])
+            {
+                foreach (var (keyHeads, headSize, tied) in ((int, int, bool)[])[(TinyLlama.KeyValueHeads, 8, false), (1, 4, true), (TinyLlama.Heads, 6, false)])
+                {
+                    models.Add(type, biases, keyHeads, headSize, tied);
+                }
+            }
+        }
+
+        models.Add("llama", Stretched, 2, 8, false);
+        models.Add("llama", Linear, 2, 8, false);
+        return models;
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void A_float_model_comes_back_with_every_value_and_the_same_bytes(string type, string further, int keyHeads, int headSize, bool tied)
+    {
+        var llama = new TinyLlama { Type = type, Further = further, KeyHeads = keyHeads, HeadSize = headSize, Tied = tied };
         var source = llama.Write(folder.File("source"));
         GgufExporter.Run(source, folder.File("first.gguf"), type: null);
         var result = CheckpointImporter.Run(folder.File("first.gguf"), folder.File("imported"));
