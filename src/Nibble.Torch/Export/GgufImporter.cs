@@ -27,6 +27,7 @@ internal static class GgufImporter
     public static ImportResult Run(string path, string folder)
     {
         using var file = GgufFile.Open(path);
+        file.RequireWhole();
         var (json, config) = ImportedConfig.Read(file);
         var tensors = Match(file, config);
         var codes = tensors.Where(IsLinear)

@@ -177,6 +177,11 @@ public sealed class QuantizeGgufCommandTests : IDisposable
 
         Assert.Contains("the architecture is 'mamba'", await Refusal("other.gguf"), StringComparison.Ordinal);
 
+        // Quantized alone, a part would be a file that looks whole.
+        var architecture = new KeyValuePair<string, GgufValue>("general.architecture", GgufValue.Of("llama"));
+        GgufWriter.Write(folder.At("part.gguf"), [architecture, new("split.no", GgufValue.Of(1u)), new("split.count", GgufValue.Of(3u))], []);
+        Assert.Contains("is part 2 of 3 of a model, expected all in one file", await Refusal("part.gguf"), StringComparison.Ordinal);
+
         new ImportanceMatrix(new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([1, 2], [1]) }, [], 1, 1).Write(folder.At("foreign.gguf"));
         Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model", await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);
         Assert.Contains("holds no importance matrix", await Refusal("f16.gguf", "--imatrix", folder.At("f16.gguf")), StringComparison.Ordinal);

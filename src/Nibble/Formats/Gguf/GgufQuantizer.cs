@@ -97,6 +97,7 @@ public static class GgufQuantizer
 
     private static void RequireSupported(GgufFile file)
     {
+        file.RequireWhole();
         var architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
         if (!Architectures.Contains(architecture) || file.Find($"{architecture}.expert_count")?.AsInteger() is > 0)
         {
