@@ -21,6 +21,11 @@ public sealed class OnnxImportFaultTests : IDisposable
     private static readonly Dictionary<string, Action<ModelProto>> Faults = new(StringComparer.Ordinal)
     {
         ["have neither nibble.artifact nor nibble.config"] = model => model.MetadataProps.Clear(),
+        ["ONNX files of other tools are not supported (this one is of pytorch"] = model =>
+        {
+            model.MetadataProps.Clear();
+            model.ProducerName = "pytorch";
+        },
         ["is not valid JSON"] = model => Artifact(model, text => text[..^5]),
         ["is not a valid manifest"] = model => Artifact(model, text => text.Replace("\"layers\"", "\"players\"", StringComparison.Ordinal)),
         ["names the layer 'model.layers.0.self_attn.q_proj' twice"] = model => Artifact(model, text => text.Replace("model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.q_proj", StringComparison.Ordinal)),

@@ -10,10 +10,15 @@ internal static class ImportCommand
 {
     public static Command Create(CommandHost host)
     {
-        var checkpoint = new Argument<string>("CHECKPOINT_OR_FILE") { Description = "The folder of a GPTQ (version 1 or 2) or AWQ (GEMM) checkpoint, a GGUF file, or an ONNX file that nibble export wrote." };
+        var checkpoint = new Argument<string>("CHECKPOINT_OR_FILE")
+        {
+            Description = "The folder of a GPTQ, AWQ or compressed-tensors checkpoint, a GGUF file, or an ONNX file that nibble export wrote.",
+        };
         var output = new Option<string>("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
         var json = CommonOptions.Json();
-        var command = new Command("import", "Read a GPTQ or AWQ checkpoint, a GGUF file or an ONNX file of nibble as an artifact, code for code, to evaluate it, compare it or export it again.") { checkpoint, output, json };
+        const string Description = "Read a checkpoint that another tool quantized (GPTQ, AWQ, compressed-tensors), a GGUF file or an ONNX file of nibble "
+            + "as an artifact, code for code, to evaluate it, compare it or export it again.";
+        var command = new Command("import", Description) { checkpoint, output, json };
         command.SetAction(parsed =>
         {
             var folder = parsed.GetValue(output)!;

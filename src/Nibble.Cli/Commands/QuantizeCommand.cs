@@ -45,14 +45,28 @@ internal static class QuantizeCommand
         {
             using var process = Process.GetCurrentProcess();
             host.WriteJson(
-                new GgufDocument(GgufDocument.CurrentSchema, path, result.Bytes, result.SourceBytes, result.Types.ToDictionary(entry => entry.Type.ToString(), entry => entry.Tensors), result.Ragged, result.Unweighted, seconds, process.PeakWorkingSet64),
+                new GgufDocument(
+                    GgufDocument.CurrentSchema, path, result.Bytes, result.SourceBytes,
+                    result.Types.ToDictionary(entry => entry.Type.ToString(), entry => entry.Tensors),
+                    result.Ragged, result.Unweighted, seconds, process.PeakWorkingSet64)
+                {
+                    Fallbacks = [.. result.Fallbacks.Select(fallback =>
+                        new FallbackEntry(fallback.Wanted.ToString(), fallback.Type.ToString(), fallback.Tensors, fallback.Example, fallback.Columns))],
+                },
                 CliJson.Default.GgufDocument);
             return;
         }
 
         var types = string.Join(", ", result.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Tensors} {entry.Type}")));
         host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{path}: {result.Bytes:N0} bytes ({(double)result.SourceBytes / result.Bytes:F2} times smaller than {result.SourceBytes:N0}), tensors: {types}, {seconds:F2} s"));
-        Note(host, result.Ragged, "stay F16, since their rows are not whole blocks");
+        foreach (var (wanted, type, tensors, example, columns) in result.Fallbacks)
+        {
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"note: {tensors} {(type == GgufType.F16 ? "stay" : "became")} {type} instead of {wanted}, since blocks of {wanted.BlockSize()} do not "
+                    + $"divide their rows: {example} has {columns} columns"));
+        }
+
         Note(host, result.Unweighted, "are not in the importance matrix, so that all their columns count the same");
     }
 

@@ -120,8 +120,14 @@ internal sealed record VerifyDocument(
 /// <summary>What <c>quantize --json</c> prints.</summary>
 internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
+    /// <summary>Matrices that have another type than the mixture's.</summary>
+    public IReadOnlyList<FallbackEntry> Fallbacks { get; init; } = [];
+
     public const string CurrentSchema = "nibble.gguf/1";
 }
+
+/// <summary>Matrices whose rows the blocks of the mixture's type do not divide: how many, and the first with its columns.</summary>
+internal sealed record FallbackEntry(string Wanted, string Type, int Tensors, string Example, long Columns);
 
 /// <summary>What <c>imatrix --json</c> prints.</summary>
 internal sealed record ImatrixDocument(string Schema, string Model, string Data, string Output, int Matrices, int Windows, int Context, double Seconds)

@@ -15,9 +15,11 @@ internal sealed class OnnxSource : IModelSource
     {
         File = file;
         Manifest = Text(OnnxMetadata.Artifact) is { } manifest ? ArtifactManifest.Parse(manifest, $"{file.Path}, metadata {OnnxMetadata.Artifact}") : null;
+        var producer = file.Producer.Length == 0 ? "it does not tell what made it" : $"this one is of {file.Producer}";
         ConfigJson = Manifest?.ConfigJson ?? Text(OnnxMetadata.Config) ?? throw file.Refused(
-            $"its metadata have neither {OnnxMetadata.Artifact} nor {OnnxMetadata.Config}, expected a file that this version of nibble export wrote; "
-            + (file.Producer.Length == 0 ? "it does not tell what made it" : $"this one is of {file.Producer}") + "; use the folder that it was made from, or export that again");
+            $"ONNX files of other tools are not supported ({producer}): its metadata have neither {OnnxMetadata.Artifact} "
+            + $"nor {OnnxMetadata.Config}, as those of a file have that this version of nibble export wrote; "
+            + "use the folder that it was made from, or export that again");
         foreach (var layer in Manifest?.Layers ?? [])
         {
             Require(described.TryAdd(layer.Name, layer), $"names the layer '{layer.Name}' twice");

@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Text.Json;
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Formats.Awq;
 using Nibble.Formats.Gptq;
 using Nibble.Formats.HuggingFace;
@@ -50,7 +52,7 @@ public static class CheckpointExporter
             Checkpoint.NameOf(artifact),
             QuantizedModelFile.TensorBytes(folder),
             [(string.Create(CultureInfo.InvariantCulture, $"INT{model.Layers[0].Weight.Scheme.Bits}"), model.Layers.Count), .. types],
-            [.. Ragged(model)]);
+            [.. Ragged(model), .. HalfFused(model), .. AskedByEngines(model, format)]);
     }
 
     /// <summary>What engines are known to ask for beyond what the format's definition does.</summary>
@@ -61,5 +63,43 @@ public static class CheckpointExporter
         {
             yield return $"{ragged.Count} layers, such as {ragged[0].Name}, have rows that groups do not divide; the last group is shorter, which vLLM refuses";
         }
+    }
+
+    private static IEnumerable<string> HalfFused(QuantizedModel model)
+    {
+        var floats = FusedLayers.HalfQuantized(model);
+        if (floats.Count > 0)
+        {
+            yield return "vLLM makes one layer of queries, keys and values, and one of gate and up, and refuses those of which only a part is quantized: "
+                + $"{floats[0]}{(floats.Count > 1 ? $" and {floats.Count - 1} more" : string.Empty)} stayed float beside quantized ones";
+        }
+    }
+
+    private static IEnumerable<string> AskedByEngines(QuantizedModel model, CheckpointFormat format)
+    {
+        var symmetric = model.Layers[0].Weight.Scheme.Symmetric;
+        if (format == CheckpointFormat.Gptq && !symmetric)
+        {
+            yield return "GPTQModel loads asymmetric weights of version 1 only where it wrote them itself; version 2 (gptq-v2) has no such limit, and vLLM "
+                + "and transformers load both";
+        }
+
+        if (format != CheckpointFormat.Awq && !symmetric && StoredType(model.ConfigJson) == "bfloat16")
+        {
+            yield return "vLLM computes asymmetric GPTQ weights in float16 only, and config.json says bfloat16: start it with --dtype float16";
+        }
+
+        if (format == CheckpointFormat.Awq && model.Layers.Any(layer => layer.Name == "lm_head"))
+        {
+            yield return "the head is quantized, which of the engines for AWQ vLLM alone loads";
+        }
+    }
+
+    private static string? StoredType(string configJson)
+    {
+        using var config = JsonDocument.Parse(configJson);
+        return ((string[])["dtype", "torch_dtype"])
+            .Select(key => config.RootElement.TryGetProperty(key, out var type) && type.ValueKind == JsonValueKind.String ? type.GetString() : null)
+            .FirstOrDefault(type => type is not null);
     }
 }

@@ -1,7 +1,5 @@
-using System.Text.Json;
 using Nibble.Artifacts;
-using Nibble.Formats.Awq;
-using Nibble.Formats.Gptq;
+using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models;
 
@@ -9,13 +7,13 @@ namespace Nibble.Torch.Export;
 
 /// <summary>What an import read.</summary>
 /// <param name="Model">What the model is called.</param>
-/// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c>, <c>gguf</c> or <c>onnx</c>.</param>
+/// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c>, <c>compressed-tensors</c>, <c>gguf</c> or <c>onnx</c>.</param>
 /// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
 /// <param name="Bytes">Bytes of the tensors that were written.</param>
 /// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>
 public sealed record ImportResult(string Model, string Format, int Layers, long Bytes, IReadOnlyList<string> Notes);
 
-/// <summary>Reads GPTQ and AWQ checkpoints and GGUF files as artifacts, code for code.</summary>
+/// <summary>Reads checkpoints that other tools quantized and GGUF files as artifacts, code for code.</summary>
 public static class CheckpointImporter
 {
     /// <summary>Imports a checkpoint.</summary>
@@ -26,44 +24,46 @@ public static class CheckpointImporter
     {
         if (File.Exists(checkpoint))
         {
+            RequireKnownFile(checkpoint);
             return GgufImporter.Run(checkpoint, folder);
         }
 
-        var (model, format, notes) = Read(checkpoint);
-        var imported = model with { Provenance = model.Provenance with { Version = Conversion.Version } };
-        QuantizedModelFile.Save(imported, folder);
-        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes);
-    }
-
-    private static (QuantizedModel Model, string Format, IReadOnlyList<string> Notes) Read(string checkpoint)
-    {
-        if (MethodOf(checkpoint) is "awq")
-        {
-            return (AwqFile.Load(checkpoint), "awq", []);
-        }
-
-        var model = GptqFile.Load(checkpoint, out var version, out var label);
-        return (model, version == GptqVersion.V1 ? "gptq" : "gptq-v2",
-            version == label ? [] : [$"the checkpoint is labelled {Name(label)}, but its zero points are those of {Name(version)}, which was believed"]);
-
-        static string Name(GptqVersion version) => version == GptqVersion.V1 ? "version 1 (gptq)" : "version 2 (gptq_v2)";
-    }
-
-    /// <summary>What <c>config.json</c> says that the weights were quantized by; null where it says nothing.</summary>
-    /// <exception cref="NibbleException">The checkpoint is missing, or of another method.</exception>
-    private static string? MethodOf(string checkpoint)
-    {
         if (!Directory.Exists(checkpoint))
         {
             throw new NibbleException($"There is no folder or file {checkpoint}.");
         }
 
-        var path = Path.Combine(checkpoint, Checkpoint.ConfigName);
-        using var config = JsonDocument.Parse(Checkpoint.ReadConfig(path));
-        var method = config.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out var value) && value.ValueKind == JsonValueKind.Object
-            && value.TryGetProperty("quant_method", out var name) && name.ValueKind == JsonValueKind.String ? name.GetString() : null;
-        return method is null or "gptq" or "awq"
-            ? method
-            : throw new NibbleException($"{path}: {Checkpoint.QuantizationKey} says that the weights were quantized by {method}, expected gptq or awq");
+        var (model, format, notes) = Read(checkpoint);
+        QuantizedModelFile.Save(model, folder);
+        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes);
+    }
+
+    /// <summary>Reads a checkpoint that another tool quantized, with exactly the tensors that its model has.</summary>
+    /// <param name="folder">The checkpoint's folder.</param>
+    /// <exception cref="NibbleException">The checkpoint is missing, broken, quantized in a way that is not supported, or lacks a tensor of its
+    /// model.</exception>
+    public static QuantizedCheckpoint Read(string folder)
+    {
+        var read = QuantizedCheckpoint.Read(folder);
+        var notes = read.Notes.ToList();
+        var model = ImportedTensors.Fit(read.Model, folder, notes);
+        return new QuantizedCheckpoint(model with { Provenance = model.Provenance with { Version = Conversion.Version } }, read.Format, notes);
+    }
+
+    /// <summary>Refuses files that are known to be of another kind, with the reason.</summary>
+    private static void RequireKnownFile(string path)
+    {
+        switch (Path.GetExtension(path).ToLowerInvariant())
+        {
+            case ".safetensors":
+                throw new NibbleException($"{path} is one file of a checkpoint; give its folder, which holds {Checkpoint.ConfigName} as well.");
+            case ".bin" or ".pt" or ".pth" or ".ckpt":
+                throw new NibbleException($"{path} is a file of PyTorch's, which can run any program when it is read, and is not supported; save the model "
+                    + "as safetensors (in transformers: save_pretrained with safe_serialization) and give its folder.");
+            case ".onnx":
+                throw new NibbleException($"{path}: expected an ONNX file that Nibble exported.");
+            default:
+                return;
+        }
     }
 }

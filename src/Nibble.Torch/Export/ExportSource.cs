@@ -33,6 +33,7 @@ internal abstract class ExportSource : IDisposable
     /// <exception cref="NibbleException">The folder holds no model, or one whose tensors are not those of its configuration.</exception>
     public static ExportSource Open(string folder)
     {
+        QuantizedCheckpoint.RequireFloat(folder);
         ExportSource source = QuantizedModelFile.IsArtifact(folder) ? new ArtifactSource(folder) : new CheckpointSource(folder);
         try
         {

@@ -155,7 +155,18 @@ public static class GgufExporter
                 }
             }
 
-            stream.Write(GgufBlocks.Quantize(plan.Type, values.AsSpan(0, (int)(count * columns))));
+            var floats = values.AsSpan(0, (int)(count * columns));
+            if (GgufBlocks.FindFault(plan.Type, floats) is >= 0 and var fault)
+            {
+                var (place, column) = Math.DivRem(fault, columns);
+                throw new NibbleException(string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{source.Folder}: tensor '{plan.Name.Source}' has the value {floats[fault]} in row {plan.Name.SourceRow(row + place)}, "
+                        + $"column {column}, and {plan.Type} holds finite numbers of at most {GgufBlocks.LargestOf(plan.Type)} by magnitude; "
+                        + $"the model is ruined, or needs {GgufType.BF16} or {GgufType.F32}"));
+            }
+
+            stream.Write(GgufBlocks.Quantize(plan.Type, floats));
         }
     }
 

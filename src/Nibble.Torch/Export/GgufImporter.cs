@@ -27,6 +27,7 @@ internal static class GgufImporter
     public static ImportResult Run(string path, string folder)
     {
         using var file = GgufFile.Open(path);
+        file.RequireWhole();
         var (json, config) = ImportedConfig.Read(file);
         var tensors = Match(file, config);
         var codes = tensors.Where(IsLinear)
@@ -45,7 +46,7 @@ internal static class GgufImporter
             else
             {
                 var layers = codes.Select(layer => new QuantizedLayer(LayerOf(layer.Key), layer.Value, Input: null)).ToList();
-                var recipe = new Recipe("imported-gguf", Rules(layers, floats.Where(IsLinear)));
+                var recipe = new Recipe("imported-gguf", ImportedRules.Of(layers, floats.Where(IsLinear).Select(tensor => LayerOf(tensor.Name.Source))));
                 var provenance = new Provenance(Conversion.Version, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) }, new Dictionary<string, double>());
                 QuantizedModelFile.Save(new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder);
             }
@@ -85,18 +86,6 @@ internal static class GgufImporter
 
     private static string LayerOf(string tensor) => tensor[..^".weight".Length];
 
-    /// <summary>Rules that say of each layer what it is: the most frequent scheme for all, after those of layers that have another or none.</summary>
-    private static List<RecipeRule> Rules(List<QuantizedLayer> layers, IEnumerable<Tensor> floats)
-    {
-        var usual = layers.GroupBy(layer => layer.Weight.Scheme).MaxBy(group => group.Count())!.Key;
-        return
-        [
-            .. floats.Select(tensor => new RecipeRule(LayerOf(tensor.Name.Source), Weights: null)),
-            .. layers.Where(layer => layer.Weight.Scheme != usual).Select(layer => new RecipeRule(layer.Name, layer.Weight.Scheme)),
-            new RecipeRule("*", usual),
-        ];
-    }
-
     private static ElementType StoredAs(Tensor tensor) => tensor.Entry.Type switch { GgufType.F16 => ElementType.F16, GgufType.BF16 => ElementType.BF16, _ => ElementType.F32 };
 
     private static FloatTensor Read(GgufFile file, Tensor tensor)
@@ -118,6 +107,14 @@ internal static class GgufImporter
     /// <summary>Writes a tensor's values as a checkpoint holds them, a part at a time.</summary>
     private static void Copy(GgufFile file, Tensor tensor, Stream stream)
     {
+        if (tensor.Name.Shape is [var length])
+        {
+            // To GGUF a vector is one row, but its values are in the order of the rows that they belong to.
+            var read = file.ReadFloats(tensor.Entry);
+            stream.Write(StoredAs(tensor).ToBytes([.. Enumerable.Range(0, (int)length).Select(row => read[tensor.Name.FileRow(row)])]));
+            return;
+        }
+
         var (rows, columns) = (tensor.Entry.Rows, tensor.Entry.Columns);
         var rowBytes = tensor.Entry.ByteLength / rows;
         var chunk = tensor.Name.Heads == 0 ? Math.Clamp(ChunkValues / columns, 1, rows) : 1;
@@ -126,16 +123,16 @@ internal static class GgufImporter
         for (var row = 0L; row < rows; row += chunk)
         {
             var count = Math.Min(chunk, rows - row);
-            var read = bytes.AsSpan(0, (int)(count * rowBytes));
-            file.ReadBytes(tensor.Entry, tensor.Name.FileRow(row) * rowBytes, read);
+            var part = bytes.AsSpan(0, (int)(count * rowBytes));
+            file.ReadBytes(tensor.Entry, tensor.Name.FileRow(row) * rowBytes, part);
             if (tensor.Entry.Type.IsFloat())
             {
-                stream.Write(read);
+                stream.Write(part);
             }
             else
             {
                 var floats = values.AsSpan(0, (int)(count * columns));
-                file.Dequantize(tensor.Entry, read, floats);
+                file.Dequantize(tensor.Entry, part, floats);
                 stream.Write(ElementType.F32.ToBytes(floats));
             }
         }

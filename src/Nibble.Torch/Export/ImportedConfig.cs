@@ -120,6 +120,19 @@ internal static class ImportedConfig
                 throw new NibbleException($"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are turned, and values of {Count("attention.value_length", headSize)}; expected one size for all three");
             }
 
+            if (Find("rope.scaling.attn_factor")?.AsNumber() is { } attention and not 1)
+            {
+                throw new NibbleException(string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{file.Path}: {architecture}.rope.scaling.attn_factor multiplies what is turned by {attention}, which is not supported; expected 1"));
+            }
+
+            if (file.FindTensor(GgufNames.RotaryFactors) is not null && LinearKey() is { } both)
+            {
+                throw new NibbleException(
+                    $"{file.Path}: rotary frequencies are divided by {architecture}.{both} and by the tensor {GgufNames.RotaryFactors}, expected one of them");
+            }
+
             if (Find("rope.scaling.type")?.AsText() is { } kind && kind is not ("none" or "linear"))
             {
                 throw new NibbleException($"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as Llama 3 has them");
@@ -138,14 +151,20 @@ internal static class ImportedConfig
                 json.WriteNumber("original_max_position_embeddings", scaling.OriginalContext);
                 json.WriteEndObject();
             }
-            else if (Find("rope.scaling.type")?.AsText() == "linear")
+            else if (LinearKey() is { } key)
             {
                 json.WriteStartObject("rope_scaling");
                 json.WriteString("rope_type", "linear");
-                Number(json, "factor", "rope.scaling.factor", null);
+                Number(json, "factor", key, null);
                 json.WriteEndObject();
             }
         }
+
+        /// <summary>The key of the factor that divides positions; null where none does.</summary>
+        /// <remarks>As llama.cpp reads it: without a type the factor is linear, 0 is none, and files of 2023 have another key.</remarks>
+        private string? LinearKey() => Find("rope.scaling.type")?.AsText() is "none" ? null
+            : ((string[])["rope.scaling.factor", "rope.scale_linear"]).FirstOrDefault(key => Find(key) is not null) is { } found
+                && Find(found)!.AsNumber() is not 0 ? found : null;
 
         private GgufValue? Find(string key) => file.Find($"{architecture}.{key}");
 

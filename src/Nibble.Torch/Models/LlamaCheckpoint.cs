@@ -48,6 +48,7 @@ public sealed class LlamaCheckpoint : IDisposable
     public static LlamaCheckpoint Open(string folder)
     {
         TorchRuntime.EnsureLoaded();
+        QuantizedCheckpoint.RequireFloat(folder);
         var checkpoint = Checkpoint.Open(folder);
         try
         {

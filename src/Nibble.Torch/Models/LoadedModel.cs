@@ -3,6 +3,7 @@ using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Torch.Export;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq.Rotations;
@@ -33,10 +34,13 @@ public sealed record LoadedModel(
     /// <summary>What the model is called: the name of its folder.</summary>
     public string Name => Checkpoint.NameOf(Folder);
 
-    /// <summary>Opens a float checkpoint or an artifact of Nibble.</summary>
+    /// <summary>Opens a float checkpoint, an artifact of Nibble, or a checkpoint that GPTQ's, AWQ's or compressed-tensors' tools quantized.</summary>
     /// <param name="folder">A Hugging Face folder.</param>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded.</exception>
-    public static LoadedModel Open(string folder) => QuantizedModelFile.IsArtifact(folder) ? OpenArtifact(folder) : OpenCheckpoint(folder, training: null);
+    public static LoadedModel Open(string folder) =>
+        QuantizedModelFile.IsArtifact(folder) ? OpenQuantized(folder, QuantizedModelFile.Load(folder), QuantizedModelFile.TensorBytes(folder))
+        : QuantizedCheckpoint.MethodOf(folder) is not null ? OpenForeign(folder)
+        : OpenCheckpoint(folder, training: null);
 
     /// <summary>Opens a float checkpoint for training, without holding in float what the recipe's mode of training does not.</summary>
     /// <remarks>
@@ -70,6 +74,7 @@ public sealed record LoadedModel(
     {
         if (Quantized is not null)
         {
+            QuantizedCheckpoint.RequireFloat(Folder);
             throw new NibbleException($"{Folder}: this is an artifact that {Quantized.Provenance.Method} wrote with the recipe '{Quantized.Recipe.Name}', expected a float checkpoint; quantize the model that it was made from");
         }
     }
@@ -122,12 +127,17 @@ public sealed record LoadedModel(
         }
     }
 
-    private static LoadedModel OpenArtifact(string folder)
+    private static LoadedModel OpenForeign(string folder)
     {
-        var quantized = QuantizedModelFile.Load(folder);
+        var quantized = CheckpointImporter.Read(folder).Model;
+        return OpenQuantized(folder, quantized, Directory.EnumerateFiles(folder, "*.safetensors").Sum(path => new FileInfo(path).Length));
+    }
+
+    private static LoadedModel OpenQuantized(string folder, QuantizedModel quantized, long bytes)
+    {
         var model = Simulate(quantized, folder);
         var storedAs = quantized.FloatTensors.ToDictionary(tensor => tensor.Name, tensor => tensor.StoredAs);
-        return new LoadedModel(folder, quantized.ConfigJson, model, TextTokenizer.Load(folder), storedAs, QuantizedModelFile.TensorBytes(folder), quantized.Provenance.SourceHashes)
+        return new LoadedModel(folder, quantized.ConfigJson, model, TextTokenizer.Load(folder), storedAs, bytes, quantized.Provenance.SourceHashes)
         {
             Quantized = quantized,
         };

@@ -13,6 +13,10 @@ internal static class WeightOnlyCheckpoint
     /// <summary>The tensor of a layer that holds its codes, in both formats.</summary>
     public const string Codes = "qweight";
 
+    /// <summary>The head's name.</summary>
+    public const string Head = "lm_head";
+
+
     /// <summary>The scheme that all layers of a model have.</summary>
     /// <param name="model">The model.</param>
     /// <param name="format">What the format is called.</param>
@@ -58,8 +62,16 @@ internal static class WeightOnlyCheckpoint
 
     /// <summary>The modules with a matrix of weights that stays float, without embeddings and the head.</summary>
     public static IReadOnlyList<string> FloatModules(QuantizedModel model) =>
-        [.. model.FloatTensors.Where(tensor => tensor.Shape.Count == 2 && tensor.Name.EndsWith(".weight", StringComparison.Ordinal)).Select(tensor => tensor.Name[..^".weight".Length])
-            .Where(name => name != "lm_head" && !name.Contains("embed", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+        [.. FloatMatrices(model.FloatTensors).Where(name => name != Head).Order(StringComparer.Ordinal)];
+
+    private static IEnumerable<string> FloatMatrices(IEnumerable<FloatTensor> tensors) =>
+        tensors.Where(tensor => tensor.Shape.Count == 2 && tensor.Name.EndsWith(".weight", StringComparison.Ordinal))
+            .Select(tensor => tensor.Name[..^".weight".Length])
+            .Where(name => !name.Contains("embed", StringComparison.Ordinal));
+
+    /// <summary>The names of a checkpoint's quantized layers.</summary>
+    public static IReadOnlyList<string> LayersOf(Checkpoint checkpoint) =>
+        [.. checkpoint.TensorsInOrder.Where(name => name.EndsWith("." + Codes, StringComparison.Ordinal)).Select(name => name[..^(Codes.Length + 1)])];
 
     /// <summary>Puts a model together from a checkpoint's layers and what else it holds.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
@@ -69,7 +81,7 @@ internal static class WeightOnlyCheckpoint
     /// <exception cref="NibbleException">A tensor is missing or contradicts the configuration.</exception>
     public static QuantizedModel Read(Checkpoint checkpoint, string method, Func<string, QuantizedTensor> read, IReadOnlySet<string> parts)
     {
-        var names = checkpoint.TensorsInOrder.Where(name => name.EndsWith("." + Codes, StringComparison.Ordinal)).Select(name => name[..^(Codes.Length + 1)]).ToList();
+        var names = LayersOf(checkpoint);
         if (names.Count == 0)
         {
             throw new NibbleException($"{checkpoint.Folder}: no tensor's name ends in .{Codes}, expected those of a {method} checkpoint.");
@@ -77,10 +89,18 @@ internal static class WeightOnlyCheckpoint
 
         var own = names.SelectMany(name => parts.Select(part => $"{name}.{part}")).ToHashSet(StringComparer.Ordinal);
         List<QuantizedLayer> layers = [.. names.Select(name => new QuantizedLayer(name, read(name), Input: null))];
+        return Join(checkpoint, method, layers, own);
+    }
+
+    /// <summary>Puts a model together from its layers and all tensors of a checkpoint that are not theirs.</summary>
+    /// <exception cref="NibbleException">One of those is not of floats.</exception>
+    public static QuantizedModel Join(Checkpoint checkpoint, string method, IReadOnlyList<QuantizedLayer> layers, HashSet<string> own)
+    {
         List<FloatTensor> floats = [.. checkpoint.TensorsInOrder.Where(name => !own.Contains(name)).Select(name => Float(checkpoint, name))];
-        var head = names.Contains("lm_head") ? null : new RecipeRule("lm_head", Weights: null);
-        var recipe = new Recipe($"imported-{method}", [.. head is null ? Array.Empty<RecipeRule>() : [head], new RecipeRule("*", layers[0].Weight.Scheme)]);
-        return new QuantizedModel(checkpoint.ConfigJson, layers, floats, recipe, new Provenance(method, "ptq", Seed: 0, checkpoint.Hashes(), new Dictionary<string, double>()), checkpoint.Folder);
+        var recipe = new Recipe($"imported-{method}", ImportedRules.Of(layers, FloatMatrices(floats)));
+        return new QuantizedModel(
+            QuantizationConfigReader.Remove(checkpoint.ConfigJson), layers, floats, recipe,
+            new Provenance(method, "ptq", Seed: 0, checkpoint.Hashes(), new Dictionary<string, double>()), checkpoint.Folder);
     }
 
     /// <summary>Reads a tensor whose type and shape are known.</summary>
@@ -104,18 +124,17 @@ internal static class WeightOnlyCheckpoint
         return bytes;
     }
 
-    /// <summary>Reads scales, [groups, out] of binary16, as one row an output.</summary>
+    /// <summary>Reads scales, [groups, out], as one row an output.</summary>
     public static float[] Scales(Checkpoint checkpoint, string name, int groups, int outputs)
     {
         var entry = checkpoint.Entry(name);
         if (entry.ElementType is not (ElementType.F16 or ElementType.BF16 or ElementType.F32) || entry.Shape is not [var height, var width] || (height, width) != (groups, outputs))
         {
-            throw new NibbleException($"{checkpoint.Folder}, {name}: expected F16 [{groups}, {outputs}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}].");
+            throw new NibbleException($"{checkpoint.Folder}, {name}: expected floats [{groups}, {outputs}], found {entry.ElementType} "
+                + $"[{string.Join(", ", entry.Shape)}].");
         }
 
-        var scales = PackedWords.Transpose<float>(checkpoint.ReadFloats(name), groups, outputs);
-        var fault = Array.FindIndex(scales, scale => !(float.IsFinite(scale) && scale > 0 && (float)(Half)scale == scale));
-        return fault < 0 ? scales : throw new NibbleException($"{checkpoint.Folder}, {name}: the scale of output {fault / groups}, group {fault % groups} is {scales[fault]}; expected a positive number that binary16 holds.");
+        return PackedWords.Transpose<float>(checkpoint.ReadFloats(name), groups, outputs);
     }
 
     private static FloatTensor Float(Checkpoint checkpoint, string name)

@@ -65,6 +65,28 @@ public sealed class ExportCommandTests : IDisposable
         var weights = QuantizedModelFile.Load(folder.At("artifact")).Layers.ToDictionary(layer => layer.Name, layer => layer.Weight.Dequantize());
         Assert.All(QuantizedModelFile.Load(folder.At("w4")).Layers, layer => Assert.Equal(layer.Weight.Dequantize(), weights[layer.Name]));
         await CommandRun.Succeeds("generate", folder.At("artifact"), "--prompt", "Once", "--max-tokens", "2");
+
+        // The checkpoint itself is evaluated like its artifact.
+        string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];
+        var direct = await CommandRun.Succeeds(["eval", folder.At("first"), .. score]);
+        var ours = await CommandRun.Succeeds(["eval", folder.At("w4"), .. score]);
+        Assert.Equal(ours.Json.GetProperty("perplexity").GetDouble(), direct.Json.GetProperty("perplexity").GetDouble(), 1e-9);
+        await CommandRun.Succeeds("inspect", folder.At("first"));
+    }
+
+    [Fact]
+    public async Task Onnx_files_of_other_tools_are_said_not_to_be_supported()
+    {
+        // A model of pytorch's with an empty graph.
+        await File.WriteAllBytesAsync(folder.At("other.onnx"), [0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3A, 0x00], TestContext.Current.CancellationToken);
+        var import = await CommandRun.Of("import", folder.At("other.onnx"), "-o", folder.At("none"));
+        var eval = await CommandRun.Of("eval", folder.At("other.onnx"), "--data", BuiltInModel.EvaluationText);
+        var ptq = await CommandRun.Of("ptq", folder.At("other.onnx"), "--recipe", "w4a16-g32", "-o", folder.At("none"));
+
+        Assert.Contains("ONNX files of other tools are not supported (this one is of pytorch)", import.Error, StringComparison.Ordinal);
+        Assert.All([eval, ptq], run => Assert.Contains("is an ONNX file, which is not supported here", run.Error, StringComparison.Ordinal));
+        Assert.All([import, eval, ptq], run => Assert.Equal(ExitCode.BadInput, run.ExitCode));
+        Assert.False(Path.Exists(folder.At("none")));
     }
 
     [Theory]
@@ -136,7 +158,7 @@ public sealed class ExportCommandTests : IDisposable
 
         Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), which was believed", lying.Output, StringComparison.Ordinal);
         Assert.Contains("has no quantization_config, and there is no quantize_config.json", floating.Error, StringComparison.Ordinal);
-        Assert.Contains("quantized by compressed-tensors, expected gptq or awq", ours.Error, StringComparison.Ordinal);
+        Assert.Contains("is an artifact of Nibble, which needs no import", ours.Error, StringComparison.Ordinal);
         Assert.Contains("a float model has no codes to write", exported.Error, StringComparison.Ordinal);
         Assert.Contains("--type is one of GGUF's, but --to is awq", typed.Error, StringComparison.Ordinal);
         Assert.Equal((ExitCode.BadInput, ExitCode.BadInput, ExitCode.BadInput, ExitCode.Usage), (floating.ExitCode, ours.ExitCode, exported.ExitCode, typed.ExitCode));
@@ -171,6 +193,18 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
         Assert.InRange(run.Json.GetProperty("sameGreedyTokens").GetInt32(), greedy, 64);
         Assert.InRange(run.Json.GetProperty("agreement").GetDouble(), 0.97, 1);
+    }
+
+    /// <summary>The file, read back, computes what llama.cpp computes from it: biases of queries and keys stand in the order of their rows.</summary>
+    [Fact]
+    public async Task Biases_of_attention_are_the_same_in_llama_cpp_from_a_file_alone()
+    {
+        LlamaCpp.RequireFolder();
+        folder.AddAttentionBiases();
+        await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "--type", "f32", "-o", folder.At("biased.gguf"));
+        var run = await CommandRun.Succeeds("verify", folder.At("biased.gguf"), "--data", folder.EvaluationText, "--windows", "1", "--threads", "1", "--json");
+        Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
+        Assert.InRange(run.Json.GetProperty("kl").GetDouble(), 0, 1e-4);
     }
 
     [Theory]

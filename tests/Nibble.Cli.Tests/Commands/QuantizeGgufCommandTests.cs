@@ -122,7 +122,32 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "-o", folder.At("tiny.gguf"));
         var run = await CommandRun.Succeeds("quantize", folder.At("tiny.gguf"), "--type", "q8_0", "-o", folder.At("tiny-q8.gguf"));
-        Assert.Contains("note: 9 stay F16, since their rows are not whole blocks: token_embd.weight", run.Output, StringComparison.Ordinal);
+        Assert.Contains("note: 9 stay F16 instead of Q8_0, since blocks of 32 do not divide their rows: token_embd.weight has 16 columns",
+            run.Output, StringComparison.Ordinal);
+    }
+
+    /// <summary>What another type takes the place of is said, type by type, in the text and in JSON.</summary>
+    [Fact]
+    public async Task Types_that_do_not_fit_are_said()
+    {
+        GgufTensor Matrix(string name, int columns) => new(name, GgufType.F32, [columns, 4], stream => stream.Write(new byte[columns * 16]));
+        GgufWriter.Write(
+            folder.At("narrow.gguf"),
+            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
+            [Matrix("token_embd.weight", 576), Matrix("output.weight", 576), Matrix("blk.0.ffn_gate.weight", 576),
+                Matrix("blk.0.ffn_up.weight", 576), Matrix("blk.0.ffn_down.weight", 1536), Matrix("blk.0.attn_output.weight", 24)]);
+        var run = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q2_k", "-o", folder.At("text.gguf"));
+        Assert.Contains("note: 3 became Q4_0 instead of Q2_K, since blocks of 256 do not divide their rows: token_embd.weight has 576 columns",
+            run.Output, StringComparison.Ordinal);
+        Assert.Contains("note: 1 stay F16 instead of Q3_K, since blocks of 256 do not divide their rows: blk.0.attn_output.weight has 24 columns",
+            run.Output, StringComparison.Ordinal);
+
+        run = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q2_k", "-o", folder.At("json.gguf"), "--json");
+        Assert.Equal(
+            [("Q2_K", "Q4_0", 3, "token_embd.weight", 576), ("Q3_K", "F16", 1, "blk.0.attn_output.weight", 24)],
+            run.Json.GetProperty("fallbacks").EnumerateArray().Select(entry => (
+                entry.GetProperty("wanted").GetString()!, entry.GetProperty("type").GetString()!, entry.GetProperty("tensors").GetInt32(),
+                entry.GetProperty("example").GetString()!, entry.GetProperty("columns").GetInt32())));
     }
 
     [Fact]
@@ -151,6 +176,11 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         }
 
         Assert.Contains("the architecture is 'mamba'", await Refusal("other.gguf"), StringComparison.Ordinal);
+
+        // Quantized alone, a part would be a file that looks whole.
+        var architecture = new KeyValuePair<string, GgufValue>("general.architecture", GgufValue.Of("llama"));
+        GgufWriter.Write(folder.At("part.gguf"), [architecture, new("split.no", GgufValue.Of(1u)), new("split.count", GgufValue.Of(3u))], []);
+        Assert.Contains("is part 2 of 3 of a model, expected all in one file", await Refusal("part.gguf"), StringComparison.Ordinal);
 
         new ImportanceMatrix(new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([1, 2], [1]) }, [], 1, 1).Write(folder.At("foreign.gguf"));
         Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model", await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);

@@ -100,6 +100,33 @@ internal sealed class TinyFolder : IDisposable
         }
     }
 
+    /// <summary>Gives the attention layers biases that matter.</summary>
+    public void AddAttentionBiases()
+    {
+        var config = Path.Combine(Model, "config.json");
+        File.WriteAllText(config, File.ReadAllText(config).Replace("\"rms_norm_eps\"", "\"attention_bias\": true, \"rms_norm_eps\"", StringComparison.Ordinal));
+        var random = new Random(5);
+        List<SafetensorsTensor> tensors = [];
+        using (var file = SafetensorsFile.Open(Weights))
+        {
+            tensors.AddRange(file.Tensors.Select(tensor =>
+                SafetensorsTensor.FromFloats(tensor.Name, tensor.ElementType, tensor.Shape, file.ReadFloats(tensor.Name))));
+            foreach (var tensor in file.Tensors.Where(tensor => tensor.Name.Contains("self_attn", StringComparison.Ordinal)))
+            {
+                var bias = new float[tensor.Shape[0]];
+                for (var i = 0; i < bias.Length; i++)
+                {
+                    bias[i] = random.NextSingle() - 0.5f;
+                }
+
+                tensors.Add(SafetensorsTensor.FromFloats(tensor.Name.Replace("weight", "bias", StringComparison.Ordinal),
+                    ElementType.F32, [bias.Length], bias));
+            }
+        }
+
+        SafetensorsWriter.Write(Weights, tensors);
+    }
+
     /// <summary>Makes the first weight of the head NaN; the head is the first tensor of the file.</summary>
     public void RuinAWeight()
     {

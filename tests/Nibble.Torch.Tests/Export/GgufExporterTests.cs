@@ -73,6 +73,24 @@ public sealed class GgufExporterTests : IDisposable
         Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(folder.Path, "model.gguf")));
     }
 
+    /// <summary>What the type of the file cannot hold is refused, where it became infinite without a word.</summary>
+    [Theory]
+    [InlineData(7e4f, GgufType.F16, "has the value 70000 in row 3, column 2, and F16 holds finite numbers of at most 65504")]
+    [InlineData(float.NaN, GgufType.F32, "has the value NaN in row 3, column 2, and F32 holds finite numbers")]
+    public void Values_that_the_type_does_not_hold_are_refused(float value, GgufType type, string expected)
+    {
+        var source = new TinyLlama { Seed = 3 }.Write(folder.File("large"), tensors =>
+            tensors["model.layers.0.self_attn.k_proj.weight"].Values[(3 * TinyLlama.Hidden) + 2] = value);
+        var exception = Assert.Throws<NibbleException>(() => GgufExporter.Run(source, folder.File("large.gguf"), type));
+        Assert.Contains("model.layers.0.self_attn.k_proj.weight", exception.Message, StringComparison.Ordinal);
+        Assert.Contains(expected, exception.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.File("large.gguf")));
+        if (float.IsFinite(value))
+        {
+            GgufExporter.Run(source, folder.File("large.gguf"), GgufType.BF16);
+        }
+    }
+
     [Fact]
     public void A_float_model_has_no_codes_for_blocks() =>
         Assert.Contains("has no codes that Q4_0 could hold", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message, StringComparison.Ordinal);

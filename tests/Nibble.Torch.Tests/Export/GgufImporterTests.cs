@@ -2,6 +2,7 @@ using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
+using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;
@@ -15,16 +16,31 @@ public sealed class GgufImporterTests : IDisposable
 
     public void Dispose() => folder.Dispose();
 
-    [Theory]
-    [InlineData("llama", "")]
-    [InlineData("llama", Stretched)]
-    [InlineData("llama", Linear)]
-    [InlineData("mistral", "")]
-    [InlineData("qwen2", "")]
-    [InlineData("qwen3", "")]
-    public void A_float_model_comes_back_with_every_value_and_the_same_bytes(string type, string further)
+    /// <summary>Every tensor's role in every architecture: what one side permutes, the other has to permute back.</summary>
+    public static TheoryData<string, string, int, int, bool> Models()
     {
-        var llama = new TinyLlama { Type = type, Further = further };
+        var models = new TheoryData<string, string, int, int, bool>();
+        foreach (var type in LlamaConfig.SupportedTypes)
+        {
+            foreach (var biases in (string[])["", ",\"attention_bias\":true", ",\"mlp_bias\":true", ",\"attention_bias\":true,\"mlp_bias\":true"])
+            {
+                foreach (var (keyHeads, headSize, tied) in ((int, int, bool)[])[(TinyLlama.KeyValueHeads, 8, false), (1, 4, true), (TinyLlama.Heads, 6, false)])
+                {
+                    models.Add(type, biases, keyHeads, headSize, tied);
+                }
+            }
+        }
+
+        models.Add("llama", Stretched, 2, 8, false);
+        models.Add("llama", Linear, 2, 8, false);
+        return models;
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void A_float_model_comes_back_with_every_value_and_the_same_bytes(string type, string further, int keyHeads, int headSize, bool tied)
+    {
+        var llama = new TinyLlama { Type = type, Further = further, KeyHeads = keyHeads, HeadSize = headSize, Tied = tied };
         var source = llama.Write(folder.File("source"));
         GgufExporter.Run(source, folder.File("first.gguf"), type: null);
         var result = CheckpointImporter.Run(folder.File("first.gguf"), folder.File("imported"));
@@ -69,6 +85,8 @@ public sealed class GgufImporterTests : IDisposable
     [InlineData("llama.attention.value_length", 4u, "expected one size for all three")]
     [InlineData("llama.rope.freq_base", "many", "llama.rope.freq_base is no number above 0")]
     [InlineData("llama.rope.scaling.type", "yarn", "rotary scaling of type 'yarn' is not supported")]
+    [InlineData("llama.rope.scaling.attn_factor", 1.5f, "multiplies what is turned by 1.5, which is not supported")]
+    [InlineData("split.count", 2u, "of 2 of a model, expected all in one file")]
     [InlineData("llama.expert_count", 8u, "with experts")]
     [InlineData("tokenizer.ggml.tokens", null, "has no tokenizer.ggml.tokens")]
     [InlineData("tokenizer.ggml.token_type", null, "has no tokenizer.ggml.token_type")]
@@ -79,21 +97,47 @@ public sealed class GgufImporterTests : IDisposable
     public void What_a_file_lacks_or_contradicts_is_said(string key, object? value, string expected)
     {
         GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("whole.gguf"), type: null);
-        using (var whole = GgufFile.Open(folder.File("whole.gguf")))
-        {
-            var changed = value switch { null => null, string text => GgufValue.Of(text), var number => GgufValue.Of((uint)number) };
-            var metadata = whole.Metadata.Where(pair => pair.Key != key).ToList();
-            if (changed is not null)
-            {
-                metadata.Add(new(key, changed));
-            }
-
-            GgufWriter.Write(folder.File("changed.gguf"), metadata, [.. whole.Tensors.Select(tensor => new GgufTensor(tensor.Name, tensor.Type, tensor.Dimensions, stream => Copy(whole, tensor, stream)))]);
-        }
+        Change(folder.File("whole.gguf"), folder.File("changed.gguf"), [key], value is null ? [] : [new(key, Value(value))]);
 
         var exception = Assert.ThrowsAny<NibbleException>(() => CheckpointImporter.Run(folder.File("changed.gguf"), folder.File("imported")));
         Assert.Contains(expected, exception.Message, StringComparison.Ordinal);
         Assert.False(Path.Exists(folder.File("imported")));
+    }
+
+    /// <summary>Files of llama.cpp before November 2023, and those that name no type, divide positions by a factor too; 0 and the type none do not.</summary>
+    [Theory]
+    [InlineData("llama.rope.scale_linear", 2.5f, null, 2.5)]
+    [InlineData("llama.rope.scaling.factor", 2.5f, null, 2.5)]
+    [InlineData("llama.rope.scaling.factor", 0f, "linear", null)]
+    [InlineData("llama.rope.scaling.factor", 2.5f, "none", null)]
+    public void Positions_are_divided_as_llama_cpp_does(string key, float value, string? type, double? factor)
+    {
+        GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("whole.gguf"), type: null);
+        KeyValuePair<string, GgufValue>[] added = [new(key, GgufValue.Of(value))];
+        Change(folder.File("whole.gguf"), folder.File("old.gguf"), [], type is null ? added : [.. added, new("llama.rope.scaling.type", GgufValue.Of(type))]);
+        CheckpointImporter.Run(folder.File("old.gguf"), folder.File("imported"));
+        using var imported = LlamaCheckpoint.Open(folder.File("imported"));
+        Assert.Equal(factor, imported.Config.RotaryScaling?.Factor);
+    }
+
+    [Fact]
+    public void Positions_that_are_divided_in_two_ways_are_refused()
+    {
+        GgufExporter.Run(new TinyLlama { Further = Stretched }.Write(folder.File("source")), folder.File("whole.gguf"), type: null);
+        Change(folder.File("whole.gguf"), folder.File("both.gguf"), [], [new("llama.rope.scaling.factor", GgufValue.Of(2f))]);
+        var exception = Assert.Throws<NibbleException>(() => CheckpointImporter.Run(folder.File("both.gguf"), folder.File("imported")));
+        Assert.Contains("divided by llama.rope.scaling.factor and by the tensor rope_freqs.weight", exception.Message, StringComparison.Ordinal);
+    }
+
+    private static GgufValue Value(object value) =>
+        value switch { string text => GgufValue.Of(text), float number => GgufValue.Of(number), var number => GgufValue.Of((uint)number) };
+
+    /// <summary>Writes a file anew with other metadata.</summary>
+    private static void Change(string source, string path, string[] without, KeyValuePair<string, GgufValue>[] added)
+    {
+        using var whole = GgufFile.Open(source);
+        var tensors = whole.Tensors.Select(tensor => new GgufTensor(tensor.Name, tensor.Type, tensor.Dimensions, stream => Copy(whole, tensor, stream)));
+        GgufWriter.Write(path, [.. whole.Metadata.Where(pair => !without.Contains(pair.Key)), .. added], [.. tensors]);
     }
 
     private static void Copy(GgufFile file, GgufEntry tensor, Stream stream)

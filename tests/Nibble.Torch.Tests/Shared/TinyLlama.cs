@@ -30,6 +30,9 @@ internal sealed record TinyLlama
 
     public int MaxPositions { get; init; } = 64;
 
+    /// <summary>Heads of keys and values.</summary>
+    public int KeyHeads { get; init; } = KeyValueHeads;
+
     /// <summary>Further properties of <c>config.json</c>, each with a comma before it.</summary>
     public string Further { get; init; } = string.Empty;
 
@@ -39,8 +42,8 @@ internal sealed record TinyLlama
 
     public string ConfigJson => $$"""
         {"model_type":"{{Type}}","vocab_size":{{Vocabulary}},"hidden_size":{{Hidden}},"intermediate_size":{{Intermediate}},"num_hidden_layers":{{Layers}},
-         "num_attention_heads":{{Heads}},"num_key_value_heads":{{KeyValueHeads}},"head_dim":{{HeadSize}},"max_position_embeddings":{{MaxPositions}},"rms_norm_eps":1e-05,
-         "tie_word_embeddings":{{(Tied ? "true" : "false")}},"bos_token_id":{{Bos}},"eos_token_id":{{Eos}}{{Further}} }
+         "num_attention_heads":{{Heads}},"num_key_value_heads":{{KeyHeads}},"head_dim":{{HeadSize}},"max_position_embeddings":{{MaxPositions}},
+         "rms_norm_eps":1e-05,         "tie_word_embeddings":{{(Tied ? "true" : "false")}},"bos_token_id":{{Bos}},"eos_token_id":{{Eos}}{{Further}} }
         """;
 
     public LlamaConfig Config => LlamaConfig.Parse(ConfigJson, "config.json");
@@ -68,8 +71,8 @@ internal sealed record TinyLlama
             Add(block + "input_layernorm.weight", 1, 0.2, Hidden);
             Add(block + "post_attention_layernorm.weight", 1, 0.2, Hidden);
             AddLinear(block + "self_attn.q_proj", Heads * HeadSize, Hidden, Config.QueryKeyValueBias);
-            AddLinear(block + "self_attn.k_proj", KeyValueHeads * HeadSize, Hidden, Config.QueryKeyValueBias);
-            AddLinear(block + "self_attn.v_proj", KeyValueHeads * HeadSize, Hidden, Config.QueryKeyValueBias);
+            AddLinear(block + "self_attn.k_proj", KeyHeads * HeadSize, Hidden, Config.QueryKeyValueBias);
+            AddLinear(block + "self_attn.v_proj", KeyHeads * HeadSize, Hidden, Config.QueryKeyValueBias);
             AddLinear(block + "self_attn.o_proj", Hidden, Heads * HeadSize, Config.OutputBias);
             AddLinear(block + "mlp.gate_proj", Intermediate, Hidden, Config.FeedForwardBias);
             AddLinear(block + "mlp.up_proj", Intermediate, Hidden, Config.FeedForwardBias);

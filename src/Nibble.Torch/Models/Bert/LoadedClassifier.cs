@@ -54,6 +54,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     private static LoadedClassifier OpenCheckpoint(string folder)
     {
         TorchRuntime.EnsureLoaded();
+        QuantizedCheckpoint.RequireFloat(folder);
         using var checkpoint = Checkpoint.Open(folder);
         var config = BertConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, Checkpoint.ConfigName));
 

@@ -7,22 +7,26 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.Awq;
 
-/// <summary>Quantized models as AWQ checkpoints of the version GEMM, which AutoAWQ, vLLM and transformers load.</summary>
+/// <summary>Quantized models as AWQ checkpoints of the version GEMM, which AutoAWQ, vLLM and transformers load; those of version GEMV are read too.</summary>
 /// <remarks>
-/// Definition: casper-hansen/AutoAWQ, <c>awq/modules/linear/gemm.py</c> and <c>awq/utils/packing_utils.py</c>. <c>qweight</c> I32 [in, out / 8], eight codes of 4 bits, plus 8, in a
-/// word, output <c>8 w + [0, 2, 4, 6, 1, 3, 5, 7][i]</c> in bits <c>4 i</c>; <c>qzeros</c> I32 [groups, out / 8] alike; <c>scales</c> F16 [groups, out].
+/// Definition: casper-hansen/AutoAWQ, <c>awq/modules/linear/gemm.py</c>, <c>gemv.py</c> and <c>awq/utils/packing_utils.py</c>. GEMM: <c>qweight</c> I32
+/// [in, out / 8], eight codes of 4 bits, plus 8, in a word, output <c>8 w + [0, 2, 4, 6, 1, 3, 5, 7][i]</c> in bits <c>4 i</c>; <c>qzeros</c> I32 [groups,
+/// out / 8] alike; <c>scales</c> [groups, out]. GEMV: <c>qweight</c> I32 [out, in / 8], inputs in their order; <c>qzeros</c> I32 [out, words] and
+/// <c>scales</c> [out, 8 words], in rows that are filled up.
 /// </remarks>
 public static class AwqFile
 {
-    private const string Method = "awq";
+    private const string Method = QuantizationConfigReader.Awq;
     private const int Bits = 4;
     private const int Offset = 8;
+    private const string Zeros = "qzeros";
     private const int CodesPerWord = 8;
 
     /// <summary>Which output of a word's eight stands in its nibble of a number.</summary>
     private static readonly int[] Order = [0, 2, 4, 6, 1, 3, 5, 7];
+    private static readonly int[] InOrder = [0, 1, 2, 3, 4, 5, 6, 7];
 
-    private static readonly HashSet<string> Parts = new(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, "qzeros", "scales" };
+    private static readonly HashSet<string> Parts = new(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, Zeros, "scales" };
 
     /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is whole.</summary>
     /// <param name="model">Weights of 4 bits in groups that divide the rows, of one scheme, with scales in binary16; outputs are multiples of 8; inputs stay float.</param>
@@ -48,7 +52,7 @@ public static class AwqFile
         CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
         {
             SafetensorsWriter.Write(Path.Combine(temporary, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
-            CheckpointFolder.WriteConfig(temporary, model.ConfigJson, (writer, _) => WriteConfig(writer, group, WeightOnlyCheckpoint.FloatModules(model)));
+            CheckpointFolder.WriteConfig(temporary, model.ConfigJson, (writer, _) => WriteConfig(writer, model, group));
         });
 
         static void Require(bool holds, QuantizedLayer layer, string fault)
@@ -62,29 +66,37 @@ public static class AwqFile
 
     /// <summary>Reads a checkpoint.</summary>
     /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint holds something else.</exception>
-    public static QuantizedModel Load(string folder)
+    public static QuantizedModel Load(string folder) => Load(folder, QuantizationConfigReader.Find(folder)
+        ?? throw new NibbleException($"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quant_config.json beside it; "
+            + "expected that of an AWQ checkpoint."));
+
+    /// <summary>Reads a checkpoint whose configuration is known.</summary>
+    internal static QuantizedModel Load(string folder, QuantizationConfigReader config)
     {
-        using var checkpoint = Checkpoint.Open(folder);
-        var path = Path.Combine(folder, Checkpoint.ConfigName);
-        using var document = JsonFile.ReadObject(path);
-        if (!document.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out var value) || value.ValueKind != JsonValueKind.Object)
+        if (config.Method() is not Method)
         {
-            throw new NibbleException($"{path}: {Checkpoint.QuantizationKey} is missing, expected that of an AWQ checkpoint.");
+            throw config.Fault("quant_method", $"is {config.Method()}, expected {Method}");
         }
 
-        var config = new QuantizationConfigReader(path, value);
-        if (config.Text("quant_method") is not Method || config.Text("version") is not (null or "gemm" or "GEMM"))
+        var version = config.First("version", "checkpoint_format", "format");
+        if (config.Text("backend") is "llm-awq" || config.Text(version)?.ToLowerInvariant() is not (null or "gemm" or "gemv" or "exllama" or "ipex"))
         {
-            throw config.Fault("quant_method", $"is {config.Text("quant_method") ?? "missing"} and version {config.Text("version") ?? "missing"}, expected {Method} and gemm");
+            var found = (config.Text(version) ?? "missing") + (config.Has("backend") ? $" of {config.Text("backend")}" : string.Empty);
+            throw config.Fault(version, $"is {found}, whose tensors are laid out for one engine's kernels; expected gemm or gemv");
         }
 
-        config.WholeNumber("bits", bits => bits == Bits, "4");
-        var group = config.WholeNumber("group_size", size => size > 0, "a number above 0");
-        var scheme = new QuantizationScheme(Bits, symmetric: false, Granularity.Group(group)) { ScalePrecision = ScalePrecision.Float16 };
-        return WeightOnlyCheckpoint.Read(checkpoint, Method, name => Read(checkpoint, name, scheme, group), Parts);
+        config.WholeNumber(config.First("bits", "w_bit"), bits => bits == Bits, "4");
+        var group = config.WholeNumber(config.First("group_size", "q_group_size"), size => size is -1 or > 0, "-1 or a number above 0");
+        var symmetric = config.Flag("zero_point") is false;
+        var rowWise = config.Text(version)?.ToLowerInvariant() is "gemv";
+        using var checkpoint = Checkpoint.Open(folder, anyName: true);
+        return WeightOnlyCheckpoint.Read(
+            checkpoint, Method, name => rowWise ? ReadRowWise(checkpoint, name, group) : Read(checkpoint, name, group, symmetric), Parts);
     }
 
-    private static void WriteConfig(Utf8JsonWriter writer, int group, IReadOnlyList<string> floatModules)
+    /// <summary>Writes the value of <c>quantization_config</c>.</summary>
+    /// <remarks>AutoAWQ, transformers and vLLM look for what stays float in parts of names, newer versions of vLLM also for fused layers.</remarks>
+    private static void WriteConfig(Utf8JsonWriter writer, QuantizedModel model, int group)
     {
         writer.WriteStartObject();
         writer.WriteString("quant_method", Method);
@@ -92,6 +104,8 @@ public static class AwqFile
         writer.WriteNumber("bits", Bits);
         writer.WriteNumber("group_size", group);
         writer.WriteBoolean("zero_point", true);
+        writer.WriteBoolean("lm_head", model.Layers.Any(layer => layer.Name == WeightOnlyCheckpoint.Head));
+        var floatModules = FusedLayers.AddTo(WeightOnlyCheckpoint.FloatModules(model));
         if (floatModules.Count == 0)
         {
             writer.WriteNull("modules_to_not_convert");
@@ -115,28 +129,58 @@ public static class AwqFile
         var weight = layer.Weight;
         var (rows, columns, groups) = (weight.Rows, weight.Columns, weight.GroupsPerRow);
         yield return Tensor(WeightOnlyCheckpoint.Codes, ElementType.I32, [columns, rows / CodesPerWord], () => Pack(PackedWords.Transpose<sbyte>(weight.Codes, rows, columns)));
-        yield return Tensor("qzeros", ElementType.I32, [groups, rows / CodesPerWord],
+        yield return Tensor(Zeros, ElementType.I32, [groups, rows / CodesPerWord],
             () => Pack(PackedWords.Transpose<sbyte>(weight.Scheme.Symmetric ? new sbyte[weight.Scales.Length] : weight.ZeroPoints, rows, groups)));
         yield return Tensor("scales", ElementType.F16, [groups, rows], () => ElementType.F16.ToBytes(PackedWords.Transpose<float>(weight.Scales, rows, groups)));
 
         SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Func<byte[]> bytes) => new($"{layer.Name}.{part}", type, shape, stream => stream.Write(bytes()));
     }
 
-    private static QuantizedTensor Read(Checkpoint checkpoint, string name, QuantizationScheme scheme, int group)
+    private static QuantizedTensor Read(Checkpoint checkpoint, string name, int group, bool symmetric)
+    {
+        var (columns, words) = Shape(checkpoint, name, shape => shape[0], group);
+        var rows = words * CodesPerWord;
+        var groups = group < 0 ? 1 : columns / group;
+        var codes = Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{WeightOnlyCheckpoint.Codes}", ElementType.I32, columns, words), Order);
+
+        // Symmetric ones are all in the middle, and may be left out.
+        var zeroPoints = symmetric && !checkpoint.Contains($"{name}.{Zeros}")
+            ? new sbyte[groups * rows]
+            : Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{Zeros}", ElementType.I32, groups, words), Order);
+        return ImportedWeight.Create(
+            rows, columns, Bits, group < 0 ? Granularity.Channel : Granularity.Group(group), PackedWords.Transpose<sbyte>(codes, columns, rows),
+            WeightOnlyCheckpoint.Scales(checkpoint, $"{name}.scales", groups, rows), PackedWords.Transpose<sbyte>(zeroPoints, groups, rows),
+            groupIndex: null, $"{checkpoint.Folder}, {name}.scales");
+    }
+
+    private static QuantizedTensor ReadRowWise(Checkpoint checkpoint, string name, int group)
+    {
+        var (rows, words) = Shape(checkpoint, name, shape => shape[1] * CodesPerWord, group);
+        var columns = words * CodesPerWord;
+        var groups = group < 0 ? 1 : columns / group;
+        var width = checkpoint.Entry($"{name}.{Zeros}").Shape is [_, >= 1 and <= int.MaxValue and var found] && found * CodesPerWord >= groups
+            ? (int)found
+            : (groups + CodesPerWord - 1) / CodesPerWord;
+        var codes = Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{WeightOnlyCheckpoint.Codes}", ElementType.I32, rows, words), InOrder);
+        var zeroPoints = Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{Zeros}", ElementType.I32, rows, width), InOrder);
+        var scales = WeightOnlyCheckpoint.Scales(checkpoint, $"{name}.scales", rows, width * CodesPerWord);
+        var filled = PackedWords.Transpose<float>(scales, width * CodesPerWord, rows);
+        return ImportedWeight.Create(
+            rows, columns, Bits, group < 0 ? Granularity.Channel : Granularity.Group(group), codes,
+            [.. Cut<float>(filled)], [.. Cut<sbyte>(zeroPoints)], groupIndex: null, $"{checkpoint.Folder}, {name}.scales");
+
+        IEnumerable<T> Cut<T>(T[] values) => Enumerable.Range(0, rows).SelectMany(row => values.Skip(row * width * CodesPerWord).Take(groups));
+    }
+
+    /// <summary>The shape of a layer's words of codes.</summary>
+    private static (int Height, int Width) Shape(Checkpoint checkpoint, string name, Func<IReadOnlyList<long>, long> inputs, int group)
     {
         var shape = checkpoint.Entry($"{name}.{WeightOnlyCheckpoint.Codes}").Shape;
-        if (shape is not [>= 1, >= 1] || shape[0] % group != 0 || (Int128)shape[0] * shape[1] * CodesPerWord > Array.MaxLength)
-        {
-            throw new NibbleException($"{checkpoint.Folder}, {name}.{WeightOnlyCheckpoint.Codes}: [{string.Join(", ", shape)}] is not the shape of words of codes whose inputs groups of {group} divide.");
-        }
-
-        var (columns, rows) = ((int)shape[0], (int)shape[1] * CodesPerWord);
-        var groups = columns / group;
-        var codes = Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{WeightOnlyCheckpoint.Codes}", ElementType.I32, columns, rows / CodesPerWord));
-        var zeroPoints = Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.qzeros", ElementType.I32, groups, rows / CodesPerWord));
-        return new QuantizedTensor(
-            rows, columns, scheme, PackedWords.Transpose<sbyte>(codes, columns, rows), WeightOnlyCheckpoint.Scales(checkpoint, $"{name}.scales", groups, rows),
-            PackedWords.Transpose<sbyte>(zeroPoints, groups, rows));
+        return shape is [>= 1 and <= int.MaxValue, >= 1 and <= int.MaxValue] && (group < 0 || inputs(shape) % group == 0)
+            && (Int128)shape[0] * shape[1] * CodesPerWord <= Array.MaxLength
+            ? ((int)shape[0], (int)shape[1])
+            : throw new NibbleException($"{checkpoint.Folder}, {name}.{WeightOnlyCheckpoint.Codes}: [{string.Join(", ", shape)}] is not the shape of words "
+                + $"of codes whose inputs groups of {group} divide.");
     }
 
     /// <summary>Packs eight codes in a row into four bytes, as a little-endian word.</summary>
@@ -152,12 +196,12 @@ public static class AwqFile
         return bytes;
     }
 
-    private static sbyte[] Unpack(ReadOnlySpan<byte> bytes)
+    private static sbyte[] Unpack(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> order)
     {
         var codes = new sbyte[2 * bytes.Length];
         for (var i = 0; i < codes.Length; i++)
         {
-            codes[(i / CodesPerWord * CodesPerWord) + Order[i % CodesPerWord]] = (sbyte)(((bytes[i / 2] >> (4 * (i % 2))) & 0xF) - Offset);
+            codes[(i / CodesPerWord * CodesPerWord) + order[i % CodesPerWord]] = (sbyte)(((bytes[i / 2] >> (4 * (i % 2))) & 0xF) - Offset);
         }
 
         return codes;

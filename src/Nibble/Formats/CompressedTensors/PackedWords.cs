@@ -38,6 +38,42 @@ internal static class PackedWords
         return codes;
     }
 
+    /// <summary>Words that codes take where each word holds whole codes only, as in files from before May 2026.</summary>
+    public static int LooseCount(int codes, int bits) => (codes + (32 / bits) - 1) / (32 / bits);
+
+    /// <summary>Whether words leave the bits empty that whole codes leave.</summary>
+    public static bool IsLoose(ReadOnlySpan<byte> words, int bits)
+    {
+        var used = 32 / bits * bits;
+        foreach (var word in MemoryMarshal.Cast<byte, uint>(words))
+        {
+            if (used < 32 && word >> used != 0)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Reads rows whose words hold whole codes only, from the lowest bits on.</summary>
+    public static sbyte[] UnpackLooseRows(ReadOnlySpan<byte> words, int rows, int columns, int bits)
+    {
+        var (perWord, stride, middle) = (32 / bits, LooseCount(columns, bits), 1 << (bits - 1));
+        var source = MemoryMarshal.Cast<byte, uint>(words);
+        var codes = new sbyte[checked(rows * columns)];
+        for (var row = 0; row < rows; row++)
+        {
+            for (var column = 0; column < columns; column++)
+            {
+                var word = source[(row * stride) + (column / perWord)];
+                codes[(row * columns) + column] = (sbyte)((int)((word >> (column % perWord * bits)) & ((1u << bits) - 1)) - middle);
+            }
+        }
+
+        return codes;
+    }
+
     /// <summary>Packs along the columns: [<see cref="Count"/> of a column, columns].</summary>
     public static byte[] PackColumns(ReadOnlySpan<sbyte> codes, int rows, int columns, int bits)
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.IO.MemoryMappedFiles;
 using Nibble.Formats.Gguf.Blocks;
 
@@ -53,6 +54,19 @@ public sealed class GgufFile : IDisposable
         {
             stream.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Refuses a file that holds only a part of a model's tensors.</summary>
+    /// <exception cref="NibbleException">The model was split into several files, of which this is one.</exception>
+    public void RequireWhole()
+    {
+        if (Find("split.count")?.AsInteger() is > 1 and var parts)
+        {
+            throw new NibbleException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Path}: the file is part {Find("split.no")?.AsInteger() + 1} of {parts} of a model, expected all in one file; "
+                    + $"join the parts with llama.cpp's llama-gguf-split --merge"));
         }
     }
 

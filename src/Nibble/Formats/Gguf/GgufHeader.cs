@@ -234,7 +234,8 @@ internal ref struct GgufHeader
         var number = UInt32();
         if (number > int.MaxValue || !Enum.IsDefined((GgufType)number))
         {
-            throw Fault(start, $"tensor {name} is of type {number}, which is not supported; supported are {string.Join(", ", Enum.GetValues<GgufType>().Select(known => $"{known} ({(int)known})"))}");
+            var supported = string.Join(", ", Enum.GetValues<GgufType>());
+            throw Fault(start, $"tensor {name} is of type {GgufTypes.NameOf(number)}, which is not supported; supported are {supported}");
         }
 
         var type = (GgufType)number;

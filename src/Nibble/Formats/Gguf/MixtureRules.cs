@@ -35,36 +35,29 @@ internal sealed class MixtureRules
 
     private string Architecture => _file.Find("general.architecture")?.AsText() ?? string.Empty;
 
-    /// <summary>The type of each tensor of a file, in the file's order.</summary>
+    /// <summary>
+    /// The type of each tensor of a file, in the file's order, and the one that the mixture has for it, whose blocks may not divide its rows.
+    /// </summary>
     /// <param name="file">A dense model of the Llama family.</param>
     /// <param name="mixture">What its matrices become.</param>
     /// <param name="pure">Whether all of them get the mixture's main type.</param>
     /// <param name="hasImportance">Whether they are quantized with an importance matrix.</param>
-    public static IReadOnlyList<GgufType> Apply(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
+    public static IReadOnlyList<(GgufType Type, GgufType Wanted)> Apply(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
     {
         var rules = new MixtureRules(file, mixture, pure, hasImportance);
-        return [.. file.Tensors.Select(rules.TypeOf)];
+        return [.. file.Tensors.Select(tensor =>
+        {
+            var wanted = rules.Wanted(tensor);
+            return (IsQuantizable(tensor) ? ThatFits(tensor, wanted) : wanted, wanted);
+        })];
     }
 
     /// <summary>Whether a tensor is a matrix that is quantized at all.</summary>
     public static bool IsQuantizable(GgufEntry tensor) =>
         tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
 
-    private GgufType TypeOf(GgufEntry tensor)
-    {
-        if (!IsQuantizable(tensor))
-        {
-            return tensor.Type;
-        }
-
-        var type = _mixture.Main;
-        if (type.BlockSize() == 1)
-        {
-            return type;
-        }
-
-        return ThatFits(tensor, _pure ? type : Mixed(tensor, type));
-    }
+    private GgufType Wanted(GgufEntry tensor) =>
+        !IsQuantizable(tensor) ? tensor.Type : _pure || _mixture.Main.BlockSize() == 1 ? _mixture.Main : Mixed(tensor, _mixture.Main);
 
     private GgufType Mixed(GgufEntry tensor, GgufType main)
     {

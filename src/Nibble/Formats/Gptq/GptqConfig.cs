@@ -1,6 +1,4 @@
-using System.Text.Json;
 using Nibble.Formats.HuggingFace;
-using Nibble.Numerics;
 
 namespace Nibble.Formats.Gptq;
 
@@ -14,81 +12,115 @@ public enum GptqVersion
     V2,
 }
 
-/// <summary>The <c>quantization_config</c> of a GPTQ checkpoint, or its <c>quantize_config.json</c>.</summary>
-/// <remarks>Definition: ModelCloud/GPTQModel, <c>gptqmodel/quantization/config.py</c>.</remarks>
-/// <param name="Scheme">How codes are to be read.</param>
+/// <summary>What a GPTQ checkpoint says of one layer.</summary>
+/// <param name="Bits">Bits of a code.</param>
+/// <param name="Group">Columns that share a scale; -1 for all, null where nothing says it.</param>
+/// <param name="Symmetric">Whether all zero points are 2^(bits-1); null where nothing says it.</param>
 /// <param name="Scattered">Whether groups hold scattered columns (<c>desc_act</c>).</param>
-/// <param name="Version">How zero points are stored, as the label says.</param>
-internal sealed record GptqConfig(QuantizationScheme Scheme, bool Scattered, GptqVersion Version)
+internal readonly record struct GptqScheme(int Bits, int? Group, bool? Symmetric, bool Scattered);
+
+/// <summary>The <c>quantization_config</c> of a GPTQ checkpoint, or its <c>quantize_config.json</c>.</summary>
+/// <remarks>
+/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/quantization/config.py</c>. What the tools of some year did not write yet is told by the tensors instead:
+/// the group size by the number of scales, symmetry by the zero points.
+/// </remarks>
+internal sealed class GptqConfig
 {
-    /// <summary>What <c>quant_method</c> says.</summary>
-    public const string Method = "gptq";
-
-    private const string FileName = "quantize_config.json";
+    private const string Format = "format";
     private const string FormatV2 = "gptq_v2";
-
+    private const string Dynamic = "dynamic";
     private static readonly int[] Widths = [2, 3, 4, 8];
+
+    private readonly GptqScheme _scheme;
+    private readonly string _path;
+    private readonly IReadOnlyList<(string Pattern, QuantizationConfigReader Overrides)> _overrides;
+
+    private GptqConfig(QuantizationConfigReader config)
+    {
+        _path = config.Path;
+        RequireReadable(config);
+        _scheme = Override(new GptqScheme(0, null, null, Scattered: false), config, required: true);
+        _overrides = config.Objects(Dynamic);
+        Version = LabelOf(config);
+        BorrowsFromNeighbours = config.Object("meta") is { } meta && meta.Found("quantizer").Contains("gptqmodel", StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>How zero points are stored, as the label says.</summary>
+    public GptqVersion Version { get; }
+
+    /// <summary>
+    /// Whether version 1 took 1 off a whole word of zero points, so that one of 0 takes 1 off the next as well: GPTQModel's way, for 2, 4 and 8 bits. Others
+    /// take it off each zero point alone.
+    /// </summary>
+    public bool BorrowsFromNeighbours { get; }
 
     /// <summary>Whether GPTQ checkpoints have codes of a width.</summary>
     public static bool Holds(int bits) => Widths.Contains(bits);
 
-    /// <summary>Reads a checkpoint's.</summary>
-    /// <exception cref="NibbleException">There is none, or one of its values is missing or not supported.</exception>
-    public static GptqConfig Read(Checkpoint checkpoint)
+    /// <summary>Reads a configuration.</summary>
+    /// <exception cref="NibbleException">One of its values is missing or not supported.</exception>
+    public static GptqConfig Read(QuantizationConfigReader config) => new(config);
+
+    /// <summary>What is said of a layer.</summary>
+    /// <exception cref="NibbleException">A value is not supported.</exception>
+    public GptqScheme SchemeOf(string layer)
     {
-        var path = Path.Combine(checkpoint.Folder, Checkpoint.ConfigName);
-        using var model = JsonFile.ReadObject(path);
-        if (model.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out var config) && config.ValueKind == JsonValueKind.Object)
+        foreach (var (pattern, overrides) in _overrides)
         {
-            return Read(new QuantizationConfigReader(path, config));
+            // Entries that begin with -: leave modules float, so that those that have codes are not theirs.
+            if (!pattern.StartsWith("-:", StringComparison.Ordinal)
+                && ModulePattern.Matches(pattern.StartsWith("+:", StringComparison.Ordinal) ? pattern[2..] : pattern, layer, $"{_path}: {Dynamic}"))
+            {
+                return Override(_scheme, overrides, required: false);
+            }
         }
 
-        var own = Path.Combine(checkpoint.Folder, FileName);
-        if (!File.Exists(own))
-        {
-            throw new NibbleException($"{path} has no {Checkpoint.QuantizationKey}, and there is no {FileName} beside it; expected a checkpoint whose weights are quantized.");
-        }
-
-        using var document = JsonFile.ReadObject(own);
-        return Read(new QuantizationConfigReader(own, document.RootElement));
+        return _scheme;
     }
 
-    /// <summary>Writes the value of <c>quantization_config</c>.</summary>
-    public void Write(Utf8JsonWriter writer)
+    private static GptqScheme Override(GptqScheme scheme, QuantizationConfigReader config, bool required)
     {
-        writer.WriteStartObject();
-        writer.WriteString("quant_method", Method);
-        writer.WriteString("checkpoint_format", Version == GptqVersion.V1 ? Method : FormatV2);
-        writer.WriteNumber("bits", Scheme.Bits);
-        writer.WriteNumber("group_size", Scheme.Granularity is PerGroup { Size: var size } ? size : -1);
-        writer.WriteBoolean("sym", Scheme.Symmetric);
-        writer.WriteBoolean("desc_act", Scattered);
-        writer.WriteBoolean("lm_head", false);
-        writer.WriteString("pack_dtype", "int32");
-        writer.WriteEndObject();
+        var (bits, group) = (config.First("bits", "wbits", "w_bit"), config.First("group_size", "groupsize", "q_group_size"));
+        return new GptqScheme(
+            required || config.Has(bits) ? config.WholeNumber(bits, Holds, "2, 3, 4 or 8") : scheme.Bits,
+            config.Has(group) ? config.WholeNumber(group, size => size is -1 or > 0, "-1 or above 0") : scheme.Group,
+            config.Flag("sym") ?? scheme.Symmetric,
+            config.Flag("desc_act") ?? scheme.Scattered);
     }
 
-    private static GptqConfig Read(QuantizationConfigReader config)
+    private static GptqVersion LabelOf(QuantizationConfigReader config)
     {
-        var bits = config.WholeNumber("bits", Holds, "2, 3, 4 or 8");
-        var group = config.WholeNumber("group_size", size => size is -1 or > 0, "-1 or above 0");
-        if (config.Text("quant_method") is not (null or Method))
+        var key = config.First("checkpoint_format", Format);
+        return config.Text(key)?.ToLowerInvariant() switch
         {
-            throw config.Fault("quant_method", $"is {config.Text("quant_method")}, expected {Method}");
-        }
-
-        // Entries that begin with -: leave modules float; others give them another width.
-        if (config.Names("dynamic").FirstOrDefault(name => !name.StartsWith("-:", StringComparison.Ordinal)) is { } special)
-        {
-            throw config.Fault("dynamic", $"treats the modules {special} apart, expected one scheme for all");
-        }
-
-        var scheme = new QuantizationScheme(bits, config.Flag("sym"), group < 0 ? Granularity.Channel : Granularity.Group(group)) { ScalePrecision = ScalePrecision.Float16 };
-        return new GptqConfig(scheme, config.Flag("desc_act"), config.Text("checkpoint_format") switch
-        {
-            null or Method => GptqVersion.V1,
+            null or QuantizationConfigReader.Gptq => GptqVersion.V1,
             FormatV2 => GptqVersion.V2,
-            var other => throw config.Fault("checkpoint_format", $"is {other}, expected {Method} or {FormatV2}"),
-        });
+            var other => throw config.Fault(key, $"is {other}, whose tensors are laid out for one engine's kernels; expected "
+                + $"{QuantizationConfigReader.Gptq} or {FormatV2}"),
+        };
+    }
+
+    private static void RequireReadable(QuantizationConfigReader config)
+    {
+        if (config.Method() is not QuantizationConfigReader.Gptq)
+        {
+            throw config.Fault("quant_method", $"is {config.Method()}, expected {QuantizationConfigReader.Gptq}");
+        }
+
+        if (config.Flag("is_marlin_format") is true)
+        {
+            throw config.Fault("is_marlin_format", $"is true: the tensors are laid out for one engine's kernels; expected {QuantizationConfigReader.Gptq} "
+                + $"or {FormatV2} as checkpoint_format");
+        }
+
+        if (config.Text("pack_dtype") is not (null or "int32"))
+        {
+            throw config.Fault("pack_dtype", $"is {config.Text("pack_dtype")}, expected int32");
+        }
+
+        if (config.Text("rotation") is { } rotation)
+        {
+            throw config.Fault("rotation", $"is {rotation}: the model turns its activations while it runs, which is not supported here");
+        }
     }
 }

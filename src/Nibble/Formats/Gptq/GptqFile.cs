@@ -1,12 +1,21 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.RegularExpressions;
 using Nibble.Artifacts;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
 
 namespace Nibble.Formats.Gptq;
 
 /// <summary>Quantized models as GPTQ checkpoints, which GPTQModel, AutoGPTQ, vLLM and transformers load.</summary>
 public static class GptqFile
 {
+    // Groups that are looked at to find how zero points are stored, and how well their mean must be known for it, in steps.
+    private const int FewestGroups = 512;
+    private const int MostGroups = 1 << 16;
+    private const double Certain = 0.06;
+
     /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is whole.</summary>
     /// <param name="model">Weights of 2, 3, 4 or 8 bits, per channel or group, of one scheme, with scales in binary16; inputs stay float.</param>
     /// <param name="folder">The folder to create.</param>
@@ -21,12 +30,11 @@ public static class GptqFile
             throw new NibbleException($"GPTQ cannot hold weights of {scheme.Bits} bits, expected 2, 3, 4 or 8.");
         }
 
-        var config = new GptqConfig(scheme, model.Layers.Any(layer => layer.Weight.GroupIndex is not null), version);
         SafetensorsTensor[] tensors = [.. model.Layers.SelectMany(layer => GptqLayer.Tensors(layer, version)), .. WeightOnlyCheckpoint.FloatTensors(model)];
         CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
         {
             SafetensorsWriter.Write(Path.Combine(temporary, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
-            CheckpointFolder.WriteConfig(temporary, model.ConfigJson, (writer, _) => config.Write(writer));
+            CheckpointFolder.WriteConfig(temporary, model.ConfigJson, (writer, _) => WriteConfig(writer, model, scheme, version));
         });
     }
 
@@ -37,33 +45,141 @@ public static class GptqFile
     /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint holds something else.</exception>
     public static QuantizedModel Load(string folder, out GptqVersion version, out GptqVersion label)
     {
-        using var checkpoint = Checkpoint.Open(folder);
-        var config = GptqConfig.Read(checkpoint);
-        var found = FindVersion(checkpoint, config);
-        (version, label) = (found, config.Version);
-        return WeightOnlyCheckpoint.Read(checkpoint, GptqConfig.Method, name => GptqLayer.Read(checkpoint, name, config, found), GptqLayer.Parts);
+        var config = QuantizationConfigReader.Find(folder) ?? throw new NibbleException(
+            $"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quantize_config.json beside it; "
+            + "expected a checkpoint whose weights are quantized.");
+        return Load(folder, config, [], out version, out label);
     }
 
-    /// <summary>
-    /// Symmetric zero points are stored as 2^(bits-1) in version 2 and one less in version 1. Asymmetric ones are at least 1 in version 1, so that the largest code, which
-    /// would stand for a zero point of 2^bits, says version 2; else the label is all there is.
-    /// </summary>
+    /// <summary>Reads a checkpoint whose configuration is known.</summary>
+    internal static QuantizedModel Load(
+        string folder, QuantizationConfigReader configuration, ICollection<string> notes, out GptqVersion version, out GptqVersion label)
+    {
+        var config = GptqConfig.Read(configuration);
+        using var checkpoint = Checkpoint.Open(folder, anyName: true);
+        var found = FindVersion(checkpoint, config);
+        (version, label) = (found, config.Version);
+        var wrapped = 0;
+        var model = WeightOnlyCheckpoint.Read(
+            checkpoint, QuantizationConfigReader.Gptq, name => GptqLayer.Read(checkpoint, name, config, found, ref wrapped), GptqLayer.Parts);
+        if (found != label)
+        {
+            notes.Add($"the checkpoint is labelled {Name(label)}, but its zero points are those of {Name(found)}, which was believed");
+        }
+
+        if (wrapped > 0)
+        {
+            notes.Add(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{wrapped:N0} zero points are 0, which version 1 stores as -1; they are read as "
+                    + $"{(config.BorrowsFromNeighbours ? "GPTQModel, which wrote them," : "AutoGPTQ")} reads them, and other engines may read 2^bits instead"));
+        }
+
+        return model;
+
+        static string Name(GptqVersion version) => version == GptqVersion.V1 ? "version 1 (gptq)" : "version 2 (gptq_v2)";
+    }
+
+    /// <summary>Finds how zero points are stored.</summary>
+    /// <remarks>
+    /// Symmetric zero points are stored as 2^(bits-1) in version 2 and one less in version 1. Of asymmetric ones, the largest code says version 2, except
+    /// where version 1 stored a zero point of 0; so the weights are looked at: their mean is about zero under the right reading, and a step away from it
+    /// under the other.
+    /// </remarks>
     private static GptqVersion FindVersion(Checkpoint checkpoint, GptqConfig config)
     {
-        var ends = checkpoint.TensorNames.Where(name => name.EndsWith(".qzeros", StringComparison.Ordinal)).Select(name => name[..^".qzeros".Length]);
-        foreach (var zeros in ends.Select(name => GptqLayer.ReadStoredZeros(checkpoint, name, config)))
+        var (sum, squares, groups) = (0d, 0d, 0);
+        var (first, second) = (0d, 0d);
+        foreach (var name in WeightOnlyCheckpoint.LayersOf(checkpoint))
         {
-            if (config.Scheme.Symmetric && zeros is [var first, ..])
+            if (groups >= MostGroups || IsCertain())
             {
-                return first == 0 ? GptqVersion.V2 : first == -1 ? GptqVersion.V1 : config.Version;
+                break;
             }
 
-            if (zeros.Contains((sbyte)config.Scheme.Codes.Max))
+            var layer = GptqLayer.ReadStored(checkpoint, name, config);
+            if (layer.Zeros.Length == 0)
             {
-                return GptqVersion.V2;
+                continue;
+            }
+
+            if (layer.Scheme.Symmetric is not false && layer.Zeros is [var zero, ..] && zero is 0 or -1 && layer.Zeros.AsSpan().IndexOfAnyExcept(zero) < 0)
+            {
+                return zero == 0 ? GptqVersion.V2 : GptqVersion.V1;
+            }
+
+            if (layer.Scheme.Symmetric is true)
+            {
+                return config.Version;
+            }
+
+            var top = (1 << (layer.Scheme.Bits - 1)) - 1;
+            foreach (var (stored, mean) in layer.MeanCodes())
+            {
+                if (stored == top)
+                {
+                    // The zero point of version 1 would be the lowest code.
+                    (first, second) = (first + mean - (-top - 1), second + mean - stored);
+                }
+                else
+                {
+                    (sum, squares, groups) = (sum + mean - stored, squares + ((mean - stored) * (mean - stored)), groups + 1);
+                }
             }
         }
 
-        return config.Version;
+        if (IsCertain() && sum / groups is (< 0.25 or > 0.75))
+        {
+            return sum / groups < 0.25 ? GptqVersion.V2 : GptqVersion.V1;
+        }
+
+        // A few groups say little, but with none against it, the largest code as a zero point says version 2.
+        var isLargest = first != second && Math.Abs(second) < Math.Abs(first) && (groups == 0 || sum / groups < 0.5);
+        return groups < FewestGroups && isLargest ? GptqVersion.V2 : config.Version;
+
+        bool IsCertain() => groups >= FewestGroups && Math.Sqrt(Math.Max(0, (squares / groups) - (sum / groups * (sum / groups))) / groups) < Certain;
+    }
+
+    /// <summary>Writes the value of <c>quantization_config</c>.</summary>
+    /// <remarks>
+    /// Which layers stay float is said in each engine's way: GPTQModel and vLLM look at <c>dynamic</c>, where vLLM asks for the fused layers by name,
+    /// transformers and vLLM at <c>modules_in_block_to_quantize</c>. Older versions of vLLM take every linear layer that is not named for a quantized one.
+    /// </remarks>
+    private static void WriteConfig(Utf8JsonWriter writer, QuantizedModel model, QuantizationScheme scheme, GptqVersion version)
+    {
+        var format = version == GptqVersion.V1 ? QuantizationConfigReader.Gptq : "gptq_v2";
+        writer.WriteStartObject();
+        writer.WriteString("quant_method", QuantizationConfigReader.Gptq);
+        writer.WriteString("checkpoint_format", format);
+        writer.WriteString("format", format);
+        writer.WriteNumber("bits", scheme.Bits);
+        writer.WriteNumber("group_size", scheme.Granularity is PerGroup { Size: var size } ? size : -1);
+        writer.WriteBoolean("sym", scheme.Symmetric);
+        writer.WriteBoolean("desc_act", model.Layers.Any(layer => layer.Weight.GroupIndex is not null));
+        writer.WriteBoolean("lm_head", model.Layers.Any(layer => layer.Name == WeightOnlyCheckpoint.Head));
+        writer.WriteString("pack_dtype", "int32");
+        var floats = WeightOnlyCheckpoint.FloatModules(model);
+        if (floats.Count > 0)
+        {
+            writer.WriteStartObject("dynamic");
+            foreach (var module in FusedLayers.AddTo(floats))
+            {
+                writer.WriteStartObject($"-:^{Regex.Escape(module)}$");
+                writer.WriteEndObject();
+            }
+
+            writer.WriteEndObject();
+            writer.WriteStartArray("modules_in_block_to_quantize");
+            writer.WriteStartArray();
+            foreach (var layer in model.Layers)
+            {
+                writer.WriteStringValue(layer.Name);
+            }
+
+            writer.WriteEndArray();
+            writer.WriteEndArray();
+        }
+
+        writer.WriteEndObject();
     }
 }

@@ -11,12 +11,15 @@ namespace Nibble.Formats.Gptq;
 /// <remarks>
 /// Definition: ModelCloud/GPTQModel, <c>gptqmodel/nn_modules/qlinear/__init__.py</c>, <c>pack_original</c>. <c>qweight</c> I32 [words, out]: each output's codes, plus 2^(bits-1), as
 /// a dense stream down the inputs; <c>qzeros</c> I32 [groups, words]: each group's zero points, plus 2^(bits-1) and in version 1 less 1, as a dense stream along the outputs;
-/// <c>scales</c> F16 [groups, out]; <c>g_idx</c> I32 [in]: the group of each input.
+/// <c>scales</c> [groups, out]; <c>g_idx</c> I32 [in]: the group of each input, left out by some where groups hold neighbouring ones.
 /// </remarks>
 internal static class GptqLayer
 {
+    private const string Zeros = "qzeros";
+    private const string GroupIndex = "g_idx";
+
     /// <summary>The ends of the names of a layer's tensors.</summary>
-    public static IReadOnlySet<string> Parts { get; } = new HashSet<string>(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, "qzeros", "scales", "g_idx" };
+    public static IReadOnlySet<string> Parts { get; } = new HashSet<string>(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, Zeros, "scales", GroupIndex };
 
     /// <summary>The tensors of a layer.</summary>
     /// <exception cref="NibbleException">Version 1 cannot hold a zero point of the layer.</exception>
@@ -28,11 +31,11 @@ internal static class GptqLayer
         var stored = Stored(layer, version);
         yield return Tensor(WeightOnlyCheckpoint.Codes, ElementType.I32, [PackedWords.Count(columns, bits), rows],
             () => PackedWords.PackColumns(PackedWords.Transpose<sbyte>(weight.Codes, rows, columns), columns, rows, bits));
-        yield return Tensor("qzeros", ElementType.I32, [groups, PackedWords.Count(rows, bits)],
+        yield return Tensor(Zeros, ElementType.I32, [groups, PackedWords.Count(rows, bits)],
             () => PackedWords.PackRows(PackedWords.Transpose<sbyte>(stored, rows, groups), groups, rows, bits));
         yield return Tensor("scales", ElementType.F16, [groups, rows],
             () => ElementType.F16.ToBytes(PackedWords.Transpose<float>(weight.Scales, rows, groups)));
-        yield return Tensor("g_idx", ElementType.I32, [columns],
+        yield return Tensor(GroupIndex, ElementType.I32, [columns],
             () => MemoryMarshal.AsBytes(Enumerable.Range(0, columns).Select(weight.GroupOf).ToArray().AsSpan()).ToArray());
 
         SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Func<byte[]> bytes) => new($"{layer.Name}.{part}", type, shape, stream => stream.Write(bytes()));
@@ -43,37 +46,75 @@ internal static class GptqLayer
     /// <param name="name">The layer's name.</param>
     /// <param name="config">What the checkpoint says of itself.</param>
     /// <param name="version">How zero points are stored.</param>
-    /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the scheme does not allow.</exception>
-    public static QuantizedTensor Read(Checkpoint checkpoint, string name, GptqConfig config, GptqVersion version)
+    /// <param name="wrapped">Goes up by the zero points of 0 that version 1 stores as -1.</param>
+    /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the configuration contradicts.</exception>
+    public static QuantizedTensor Read(Checkpoint checkpoint, string name, GptqConfig config, GptqVersion version, ref int wrapped)
     {
-        var (scheme, bits) = (config.Scheme, config.Scheme.Bits);
-        var (rows, columns) = Size(checkpoint, name);
-        var codes = PackedWords.UnpackColumns(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{WeightOnlyCheckpoint.Codes}", ElementType.I32, PackedWords.Count(columns, bits), rows), columns, rows, bits);
-        var groups = QuantizedTensor.GroupCount(1, columns, scheme.Granularity);
-        var zeroPoints = ReadZeros(checkpoint, name, bits, groups, rows);
-        for (var i = 0; version == GptqVersion.V1 && i < zeroPoints.Length; i++)
-        {
-            zeroPoints[i] = zeroPoints[i] < scheme.Codes.Max
-                ? (sbyte)(zeroPoints[i] + 1)
-                : throw new NibbleException($"{checkpoint.Folder}, {name}.qzeros: output {i / groups}, group {i % groups} holds {(1 << bits) - 1}, which is no zero point less 1; the file mixes versions.");
-        }
-
-        if (scheme.Symmetric && zeroPoints.AsSpan().IndexOfAnyExcept((sbyte)0) is var other and >= 0)
+        var layer = ReadStored(checkpoint, name, config);
+        var (rows, columns, groups, bits) = (layer.Rows, layer.Columns, layer.Groups, layer.Scheme.Bits);
+        var zeroPoints = version == GptqVersion.V1 ? AddOne(layer, config, ref wrapped) : layer.Zeros;
+        var other = zeroPoints.AsSpan().IndexOfAnyExcept((sbyte)0);
+        if (layer.Scheme.Symmetric is true && other >= 0)
         {
             throw new NibbleException(
-                $"{checkpoint.Folder}, {name}.qzeros: output {other / groups}, group {other % groups} has the zero point {zeroPoints[other] + (1 << (bits - 1))}, but sym says that all are {1 << (bits - 1)}.");
+                $"{checkpoint.Folder}, {name}.{Zeros}: output {other / groups}, group {other % groups} has the zero point "
+                    + $"{zeroPoints[other] + (1 << (bits - 1))}, but sym says that all are {1 << (bits - 1)}.");
         }
 
+        var index = ReadGroupIndex(checkpoint, name, layer);
+        var symmetric = layer.Scheme.Symmetric ?? other < 0;
+        var granularity = layer.Length is { } length ? Granularity.Group(length) : Granularity.Channel;
         var scales = WeightOnlyCheckpoint.Scales(checkpoint, $"{name}.scales", groups, rows);
-        return new QuantizedTensor(rows, columns, scheme, PackedWords.Transpose<sbyte>(codes, columns, rows), scales, scheme.Symmetric ? [] : zeroPoints, ReadGroupIndex(checkpoint, name, columns, config));
+        return ImportedWeight.Create(
+            rows, columns, bits, granularity, layer.Codes, scales, symmetric ? [] : zeroPoints, index, $"{checkpoint.Folder}, {name}.scales");
     }
 
-    /// <summary>The zero points of a layer as they are stored, less 2^(bits-1), one row an output.</summary>
-    /// <exception cref="NibbleException">The tensor is missing or has another type or shape.</exception>
-    public static sbyte[] ReadStoredZeros(Checkpoint checkpoint, string name, GptqConfig config)
+    /// <summary>Reads what is stored of a layer: codes and zero points less 2^(bits-1), one row an output.</summary>
+    /// <exception cref="NibbleException">A tensor is missing or has another type or shape.</exception>
+    public static GptqTensors ReadStored(Checkpoint checkpoint, string name, GptqConfig config)
     {
-        var (rows, columns) = Size(checkpoint, name);
-        return ReadZeros(checkpoint, name, config.Scheme.Bits, QuantizedTensor.GroupCount(1, columns, config.Scheme.Granularity), rows);
+        var scheme = config.SchemeOf(name);
+        var (rows, columns) = Size(checkpoint, name, scheme.Bits);
+        var words = WeightOnlyCheckpoint.Bytes(
+            checkpoint, $"{name}.{WeightOnlyCheckpoint.Codes}", ElementType.I32, PackedWords.Count(columns, scheme.Bits), rows);
+        var codes = PackedWords.UnpackColumns(words, columns, rows, scheme.Bits);
+        var length = LengthOf(checkpoint, name, scheme, columns);
+        var groups = length is { } size ? (columns + size - 1) / size : 1;
+
+        // Where all zero points are in the middle, some leave them out.
+        var zeros = scheme.Symmetric is true && !checkpoint.Contains($"{name}.{Zeros}") ? [] : ReadZeros();
+        return new GptqTensors(scheme, rows, columns, groups, length, PackedWords.Transpose<sbyte>(codes, columns, rows), zeros);
+
+        sbyte[] ReadZeros()
+        {
+            var packed = WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{Zeros}", ElementType.I32, groups, PackedWords.Count(rows, scheme.Bits));
+            return PackedWords.Transpose<sbyte>(PackedWords.UnpackRows(packed, groups, rows, scheme.Bits), groups, rows);
+        }
+    }
+
+    /// <summary>The zero points of version 1.</summary>
+    private static sbyte[] AddOne(GptqTensors layer, GptqConfig config, ref int wrapped)
+    {
+        var (zeros, bits, rows) = (layer.Zeros, layer.Scheme.Bits, layer.Rows);
+        var (mask, middle) = ((1 << bits) - 1, 1 << (bits - 1));
+        var perWord = config.BorrowsFromNeighbours && 32 % bits == 0 ? 32 / bits : 1;
+        var zeroPoints = new sbyte[zeros.Length];
+        for (var group = 0; group < layer.Groups && zeros.Length > 0; group++)
+        {
+            var carry = 0;
+            for (var row = 0; row < rows; row++)
+            {
+                // A word's lowest zero point has nothing before it; alone in its word, none has.
+                carry = row % perWord == 0 ? 0 : carry;
+                var place = (row * layer.Groups) + group;
+                var sum = zeros[place] + middle + 1 + carry;
+                carry = sum >> bits;
+                wrapped += carry;
+                zeroPoints[place] = (sbyte)((sum & mask) - middle);
+            }
+        }
+
+        return zeroPoints;
     }
 
     private static sbyte[] Stored(QuantizedLayer layer, GptqVersion version)
@@ -96,29 +137,79 @@ internal static class GptqLayer
         return Array.ConvertAll(zeroPoints, zeroPoint => (sbyte)(zeroPoint - 1));
     }
 
-    private static (int Rows, int Columns) Size(Checkpoint checkpoint, string name)
+    private static (int Rows, int Columns) Size(Checkpoint checkpoint, string name, int bits)
     {
-        var index = checkpoint.Entry($"{name}.g_idx").Shape;
         var codes = checkpoint.Entry($"{name}.{WeightOnlyCheckpoint.Codes}").Shape;
-        return index is [>= 1 and <= int.MaxValue] && codes is [_, >= 1 and <= int.MaxValue] && index[0] * codes[1] <= Array.MaxLength
+        var words = codes is [>= 1 and <= int.MaxValue, >= 1 and <= int.MaxValue] ? codes[0] : 0;
+        var index = checkpoint.Contains($"{name}.{GroupIndex}") ? checkpoint.Entry($"{name}.{GroupIndex}").Shape : [words * 32 / bits];
+        return words > 0 && index is [>= 1 and <= int.MaxValue] && index[0] * codes[1] <= Array.MaxLength
             ? ((int)codes[1], (int)index[0])
             : throw new NibbleException($"{checkpoint.Folder}, {name}: expected a matrix of 1 to {Array.MaxLength} codes, found g_idx [{string.Join(", ", index)}] and qweight [{string.Join(", ", codes)}].");
     }
 
-    private static sbyte[] ReadZeros(Checkpoint checkpoint, string name, int bits, int groups, int rows) => PackedWords.Transpose<sbyte>(
-        PackedWords.UnpackRows(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.qzeros", ElementType.I32, groups, PackedWords.Count(rows, bits)), groups, rows, bits), groups, rows);
+    /// <summary>Columns of a group; null where all columns are one.</summary>
+    private static int? LengthOf(Checkpoint checkpoint, string name, GptqScheme scheme, int columns)
+    {
+        if (scheme.Group is { } size)
+        {
+            return size > 0 ? size : null;
+        }
+
+        var groups = checkpoint.Entry($"{name}.scales").Shape is [>= 1 and var height, _] && height <= columns ? (int)height : 1;
+        return groups == 1 ? null
+            : columns % groups == 0 ? columns / groups
+            : throw new NibbleException($"{checkpoint.Folder}, {name}: the configuration has no group_size, and {groups} scales do not divide {columns} "
+                + "columns; expected group_size in the configuration.");
+    }
 
     /// <summary>The group of each column; null where they are neighbours and nothing says that they need not be.</summary>
-    private static int[]? ReadGroupIndex(Checkpoint checkpoint, string name, int columns, GptqConfig config)
+    private static int[]? ReadGroupIndex(Checkpoint checkpoint, string name, GptqTensors layer)
     {
-        var index = MemoryMarshal.Cast<byte, int>(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.g_idx", ElementType.I32, columns)).ToArray();
-        var length = config.Scheme.Granularity is PerGroup { Size: var size } ? size : columns;
-        if (!(config is { Scattered: true, Scheme.Granularity: PerGroup }) && index.Select((group, column) => group == column / length).All(usual => usual))
+        if (!checkpoint.Contains($"{name}.{GroupIndex}"))
         {
             return null;
         }
 
-        var fault = config.Scheme.Granularity is PerGroup ? QuantizedTensor.FindGroupIndexFault(index, columns, config.Scheme.Granularity) : "there are several groups, but group_size is -1";
-        return fault is null ? index : throw new NibbleException($"{checkpoint.Folder}, {name}.g_idx: {fault}.");
+        var index = MemoryMarshal.Cast<byte, int>(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{GroupIndex}", ElementType.I32, layer.Columns)).ToArray();
+        var length = layer.Length ?? layer.Columns;
+        if (!(layer.Scheme.Scattered && layer.Length is not null) && index.Select((group, column) => group == column / length).All(neighbour => neighbour))
+        {
+            return null;
+        }
+
+        var fault = layer.Length is { } size ? QuantizedTensor.FindGroupIndexFault(index, layer.Columns, Granularity.Group(size))
+            : "there are several groups, but group_size is -1";
+        return fault is null ? index : throw new NibbleException($"{checkpoint.Folder}, {name}.{GroupIndex}: {fault}.");
+    }
+}
+
+/// <summary>What is stored of a layer.</summary>
+/// <param name="Scheme">What the checkpoint says of the layer.</param>
+/// <param name="Rows">Outputs.</param>
+/// <param name="Columns">Inputs.</param>
+/// <param name="Groups">Groups of a row.</param>
+/// <param name="Length">Columns of a group; null where all columns are one.</param>
+/// <param name="Codes">Codes less 2^(bits-1), one row an output.</param>
+/// <param name="Zeros">Zero points as stored, less 2^(bits-1), one row an output; none where the checkpoint has none.</param>
+internal sealed record GptqTensors(GptqScheme Scheme, int Rows, int Columns, int Groups, int? Length, sbyte[] Codes, sbyte[] Zeros)
+{
+    /// <summary>The stored zero point of each group, and the mean of its codes; of scattered groups, those of neighbouring columns.</summary>
+    public IEnumerable<(int Zero, double MeanCode)> MeanCodes()
+    {
+        var length = Length ?? Columns;
+        for (var row = 0; row < Rows; row++)
+        {
+            for (var group = 0; group < Groups; group++)
+            {
+                var (start, sum) = (group * length, 0L);
+                var end = Math.Min(start + length, Columns);
+                for (var column = start; column < end; column++)
+                {
+                    sum += Codes[(row * Columns) + column];
+                }
+
+                yield return (Zeros[(row * Groups) + group], (double)sum / (end - start));
+            }
+        }
     }
 }

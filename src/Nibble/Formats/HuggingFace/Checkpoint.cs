@@ -48,13 +48,22 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>Opens a checkpoint and validates the headers of its weight files.</summary>
     /// <exception cref="NibbleException">The folder or a file that belongs to it is missing or broken.</exception>
-    public static Checkpoint Open(string folder)
+    public static Checkpoint Open(string folder) => Open(folder, anyName: false);
+
+    /// <summary>Opens a checkpoint.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="anyName">Whether its weights may have another name where there is just one file of them, or one list: AutoGPTQ's are
+    /// <c>gptq_model-4bit-128g.safetensors</c>.</param>
+    internal static Checkpoint Open(string folder, bool anyName)
     {
         ArgumentNullException.ThrowIfNull(folder);
         if (!Directory.Exists(folder))
         {
             throw new NibbleException(File.Exists(folder)
-                ? $"{folder} is a file; give the checkpoint's folder, which holds {ConfigName} and {WeightsName}."
+                ? Path.GetExtension(folder).Equals(".onnx", StringComparison.OrdinalIgnoreCase)
+                    ? $"{folder} is an ONNX file, which is not supported here; give the folder of the checkpoint that it was made from, which holds "
+                        + $"{ConfigName} and {WeightsName}."
+                    : $"{folder} is a file; give the checkpoint's folder, which holds {ConfigName} and {WeightsName}."
                 : $"There is no folder {folder}.");
         }
 
@@ -62,7 +71,7 @@ public sealed class Checkpoint : IDisposable
         var index = Path.Combine(folder, IndexName);
         if (!File.Exists(weights) && !File.Exists(index))
         {
-            throw MissingWeights(folder);
+            (weights, index) = anyName ? OnlyFile(folder) : throw MissingWeights(folder);
         }
 
         var configJson = ReadConfig(Path.Combine(folder, ConfigName));
@@ -73,7 +82,7 @@ public sealed class Checkpoint : IDisposable
             if (File.Exists(weights))
             {
                 var file = SafetensorsFile.Open(weights);
-                files.Add(WeightsName, file);
+                files.Add(Path.GetFileName(weights), file);
                 foreach (var tensor in file.Tensors)
                 {
                     byTensor.Add(tensor.Name, file);
@@ -210,6 +219,13 @@ public sealed class Checkpoint : IDisposable
 
             byTensor[mapped.Name] = file;
         }
+    }
+
+    private static (string Weights, string Index) OnlyFile(string folder)
+    {
+        var lists = Directory.GetFiles(folder, "*.safetensors.index.json");
+        var files = Directory.GetFiles(folder, "*.safetensors");
+        return lists.Length == 1 ? (string.Empty, lists[0]) : lists.Length == 0 && files.Length == 1 ? (files[0], string.Empty) : throw MissingWeights(folder);
     }
 
     private static NibbleException MissingWeights(string folder)

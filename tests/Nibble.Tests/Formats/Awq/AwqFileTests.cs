@@ -60,10 +60,11 @@ public sealed class AwqFileTests : IDisposable
 
     [Theory]
     [InlineData("\"bits\": 4", "\"bits\": 8", "bits is 8, expected 4")]
-    [InlineData("\"version\": \"gemm\"", "\"version\": \"gemv\"", "quant_method is awq and version gemv, expected awq and gemm")]
+    [InlineData("\"version\": \"gemm\"", "\"version\": \"gemv_fast\"",
+        "version is gemv_fast, whose tensors are laid out for one engine's kernels; expected gemm or gemv")]
     [InlineData("\"group_size\": 32", "\"group_size\": 24", "is not the shape of words of codes whose inputs groups of 24 divide")]
     [InlineData("\"group_size\": 32", "\"group_size\": 64", "qzeros: expected I32 [1, 1], found I32 [2, 1]")]
-    [InlineData("quantization_config", "something_else", "quantization_config is missing")]
+    [InlineData("quantization_config", "something_else", "config.json has no quantization_config")]
     public void Load_SaysWhatIsWrongWithTheConfiguration(string old, string with, string message)
     {
         AwqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("model"));

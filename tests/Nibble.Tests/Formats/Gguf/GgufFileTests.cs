@@ -28,7 +28,7 @@ public sealed class GgufFileTests : IDisposable
         { "size negative", "sizes of 1 or more" },
         { "size overflow", "sizes of 1 or more" },
         { "size ragged", "whole blocks of 32" },
-        { "type", "type 4, which is not supported" },
+        { "type", "type Q4_2, which is not supported" },
         { "offset", "bytes into the data, expected" },
         { "name zero", "1 to 63 bytes" },
     };

@@ -126,9 +126,10 @@ public sealed class GptqFileTests : IDisposable
     [InlineData("\"group_size\": 32", "\"group_size\": 64", "qzeros: expected I32 [1, 1], found I32 [2, 1]")]
     [InlineData("\"sym\": false", "\"sym\": \"no\"", "sym is \"no\", expected true or false")]
     [InlineData("\"sym\": false", "\"sym\": true", "has the zero point 9, but sym says that all are 8")]
-    [InlineData("\"checkpoint_format\": \"gptq_v2\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format is marlin, expected gptq or gptq_v2")]
+    [InlineData("\"checkpoint_format\": \"gptq_v2\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format is marlin, whose tensors are laid out for "
+        + "one engine's kernels; expected gptq or gptq_v2")]
     [InlineData("\"quant_method\": \"gptq\"", "\"quant_method\": \"awq\"", "quant_method is awq, expected gptq")]
-    [InlineData("\"lm_head\": false", "\"dynamic\": { \"+:.*down.*\": { \"bits\": 8 } }", "dynamic treats the modules +:.*down.* apart")]
+    [InlineData("\"lm_head\": false", "\"dynamic\": { \"+:.*up.*\": { \"bits\": 6 } }", "dynamic, +:.*up.*: bits is 6, expected 2, 3, 4 or 8")]
     public void Load_SaysWhatIsWrongWithTheConfiguration(string old, string with, string message)
     {
         GptqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("model"), GptqVersion.V2);

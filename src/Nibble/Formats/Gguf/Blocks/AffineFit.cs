@@ -16,6 +16,12 @@ internal readonly record struct ScaleTries(float First, float Step, int Tries);
 /// </remarks>
 internal readonly struct AffineFit
 {
+    // Of a block of 32 codes up to 31, one that differs gives 30 times as much, and rounding a fifth.
+    private const float Spread = 1e-6f;
+
+    // What sums of squares lose by rounding.
+    private const float Rest = 1e-6f;
+
     /// <summary>0 where a sub-block is constant.</summary>
     public Lane Scale { get; private init; }
 
@@ -24,6 +30,15 @@ internal readonly struct AffineFit
 
     /// <summary>The weighted mean of the codes: by how much the best minimum falls when the scale rises.</summary>
     public Lane MeanCode { get; private init; }
+
+    /// <summary>The weighted sum of the codes' squares: how much an error of the scale costs.</summary>
+    public Lane Squares { get; private init; }
+
+    /// <summary>The sum of the weights: how much an error of the minimum costs.</summary>
+    public Lane Weight { get; private init; }
+
+    /// <summary>What scale and minimum leave, before either is rounded: no sub-block can have much less.</summary>
+    public Lane Error { get; private init; }
 
     /// <summary>Fits eight sub-blocks.</summary>
     /// <param name="values">A lane each, see <see cref="SubBlocks.Split"/>.</param>
@@ -46,17 +61,19 @@ internal readonly struct AffineFit
 
         // Counted from the lowest value on, sums lose no digits to a common offset.
         var highest = belowZero ? -low : Vector256.Create(float.PositiveInfinity);
-        var (total, sum) = (Lane.Zero, Lane.Zero);
+        var (total, sum, power) = (Lane.Zero, Lane.Zero, Lane.Zero);
         for (var i = 0; i < values.Length; i++)
         {
+            var value = values[i] - low;
             total += weights[i];
-            sum = Vector256.FusedMultiplyAdd(weights[i], values[i] - low, sum);
+            sum = Vector256.FusedMultiplyAdd(weights[i], value, sum);
+            power = Vector256.FusedMultiplyAdd(weights[i] * value, value, power);
         }
 
         // All codes zero is what has to be beaten; errors are told less the squares of the values.
         var offset = Vector256.MinNative(sum / total, highest);
         var least = offset * ((offset * total) - (sum + sum));
-        var (scale, mean) = (Lane.Zero, Lane.Zero);
+        var (scale, mean, found) = (Lane.Zero, Lane.Zero, Lane.Zero);
         var last = Vector256.Create((float)lastCode);
         for (var number = 0; number <= tries.Tries; number++)
         {
@@ -76,17 +93,21 @@ internal readonly struct AffineFit
             var determinant = (total * squares) - (codes * codes);
             var fittedScale = ((total * products) - (sum * codes)) / determinant;
             var fittedOffset = ((squares * sum) - (codes * products)) / determinant;
-            var above = Vector256.GreaterThan(fittedOffset, highest);
+
+            // Where all values have the same code, scale and minimum are free against each other, and one at its limit is as good as any.
+            var above = Vector256.GreaterThan(fittedOffset, highest) | Vector256.LessThan(determinant, total * squares * Vector256.Create(Spread));
             fittedOffset = Vector256.ConditionalSelect(above, highest, fittedOffset);
             fittedScale = Vector256.ConditionalSelect(above, (products - (fittedOffset * codes)) / squares, fittedScale);
             var error = (fittedScale * ((fittedScale * squares) + (2 * ((fittedOffset * codes) - products)))) + (fittedOffset * ((fittedOffset * total) - (sum + sum)));
-            var better = Vector256.LessThan(error, least) & Vector256.GreaterThan(fittedScale, Lane.Zero) & Vector256.GreaterThan(determinant, Lane.Zero);
+            var better = Vector256.LessThan(error, least) & Vector256.GreaterThan(fittedScale, Lane.Zero);
             least = Vector256.ConditionalSelect(better, error, least);
             scale = Vector256.ConditionalSelect(better, fittedScale, scale);
             offset = Vector256.ConditionalSelect(better, fittedOffset, offset);
             mean = Vector256.ConditionalSelect(better, codes / total, mean);
+            found = Vector256.ConditionalSelect(better, squares, found);
         }
 
-        return new AffineFit { Scale = scale, Minimum = low + offset, MeanCode = mean };
+        var unavoidable = Vector256.MaxNative(power + least, power * Vector256.Create(Rest));
+        return new AffineFit { Scale = scale, Minimum = low + offset, MeanCode = mean, Squares = found, Weight = total, Error = unavoidable };
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
@@ -12,7 +13,7 @@ internal sealed record AffineGrid(int Length, int LastCode, int LastStep, ScaleT
 
 /// <summary>Finds the steps, scales, minimums and codes of a super-block that leave little weighted squared error.</summary>
 /// <remarks>
-/// Sub-blocks are fitted apart first; the largest scale and minimum give the steps. Each sub-block then takes, of the whole numbers around
+/// Sub-blocks are fitted apart first; <see cref="StepChoice"/> finds the steps. Each sub-block then takes, of the whole numbers around
 /// its own scale and minimum, the pair that leaves it the least error. For those, both steps follow from linear regression over the whole super-block,
 /// and the choice is made once more.
 /// </remarks>
@@ -37,21 +38,66 @@ internal static class AffineSearch
 
         var groups = SubBlocks.Vectors / grid.Length;
         Span<AffineFit> fits = stackalloc AffineFit[groups];
-        var (largest, deepest) = (0f, 0f);
+        Span<Lane> sizes = stackalloc Lane[2 * groups];
+        Span<Lane> costs = stackalloc Lane[2 * groups];
+        var (largest, deepest, unavoidable) = (Lane.Zero, Lane.Zero, Lane.Zero);
         for (var group = 0; group < groups; group++)
         {
             fits[group] = AffineFit.Find(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid.LastCode, grid.Tries, belowZero: true);
-            for (var lane = 0; lane < SubBlocks.Lanes; lane++)
-            {
-                largest = MathF.Max(largest, fits[group].Scale[lane]);
-                deepest = MathF.Max(deepest, -fits[group].Minimum[lane]);
-            }
+            (sizes[group], sizes[groups + group]) = (fits[group].Scale, -fits[group].Minimum);
+            (costs[group], costs[groups + group]) = (fits[group].Squares, fits[group].Weight);
+            largest = Vector256.MaxNative(largest, sizes[group]);
+            deepest = Vector256.MaxNative(deepest, sizes[groups + group]);
+            unavoidable += fits[group].Error;
         }
 
-        var steps = (Scale: SubBlocks.ToHalf(largest / grid.LastStep), Minimum: SubBlocks.ToHalf(deepest / grid.LastStep));
-        var (best, least) = (steps, float.PositiveInfinity);
+        var steps = (
+            Scale: StepChoice.Find(sizes[..groups], costs[..groups], SubBlocks.Peak(largest), 0, grid.LastStep),
+            Minimum: StepChoice.Find(sizes[groups..], costs[groups..], SubBlocks.Peak(deepest), 0, grid.LastStep));
         Span<Lane> chosen = stackalloc Lane[2 * groups];
         Span<Lane> trial = stackalloc Lane[2 * groups];
+        var (best, least) = (steps, float.PositiveInfinity);
+        Improve(x, w, grid, fits, steps, chosen, trial, ref best, ref least);
+        if (least > StepChoice.Strained * SubBlocks.Sum(unavoidable))
+        {
+            TryOthers(x, w, grid, fits, steps, chosen, trial, ref best, ref least);
+        }
+
+        var (squares, products) = (Lane.Zero, Lane.Zero);
+        for (var group = 0; group < groups; group++)
+        {
+            Write(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid,
+                chosen[group] * best.Scale, chosen[groups + group] * best.Minimum, ref squares, ref products);
+            SubBlocks.Narrow(chosen[group]).AsByte().CopyTo(scales[(SubBlocks.Lanes * group)..]);
+            SubBlocks.Narrow(chosen[groups + group]).AsByte().CopyTo(minimums[(SubBlocks.Lanes * group)..]);
+        }
+
+        SubBlocks.Join(x, grid.Length, codes);
+        var stretch = SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products));
+        return (StepChoice.Stretch(best.Scale, stretch), StepChoice.Stretch(best.Minimum, stretch));
+    }
+
+    /// <summary>Steps with which the largest scale and minimum have smaller numbers: the others may then be said better.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void TryOthers(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<AffineFit> fits, (float Scale, float Minimum) steps,
+        Span<Lane> chosen, Span<Lane> trial, ref (float Scale, float Minimum) best, ref float least)
+    {
+        for (var other = 1; other < StepChoice.Others * StepChoice.Others; other++)
+        {
+            var scale = StepChoice.Other(steps.Scale, grid.LastStep, other % StepChoice.Others);
+            var minimum = StepChoice.Other(steps.Minimum, grid.LastStep, other / StepChoice.Others);
+            Improve(x, w, grid, fits, (scale, minimum), chosen, trial, ref best, ref least);
+        }
+    }
+
+    /// <summary>Chooses whole numbers for steps, fits the steps to those, and chooses once more; keeps what is better than the best so far.</summary>
+    private static void Improve(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<AffineFit> fits, (float Scale, float Minimum) steps,
+        Span<Lane> chosen, Span<Lane> trial, ref (float Scale, float Minimum) best, ref float least)
+    {
+        var groups = fits.Length;
+        var before = float.PositiveInfinity;
         for (var round = 0; round < Rounds; round++)
         {
             var errors = Lane.Zero;
@@ -61,27 +107,20 @@ internal static class AffineSearch
             }
 
             var error = SubBlocks.Sum(errors);
-            if (error >= least)
+            if (error >= before)
             {
-                break;
+                return;
             }
 
-            (best, least) = (steps, error);
-            trial.CopyTo(chosen);
-            steps = round + 1 < Rounds ? Refit(x, w, grid, chosen[..groups], chosen[groups..], steps) : steps;
-        }
+            before = error;
+            if (error < least)
+            {
+                (best, least) = (steps, error);
+                trial.CopyTo(chosen);
+            }
 
-        var (squares, products) = (Lane.Zero, Lane.Zero);
-        for (var group = 0; group < groups; group++)
-        {
-            Write(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, chosen[group] * best.Scale, chosen[groups + group] * best.Minimum, ref squares, ref products);
-            SubBlocks.Narrow(chosen[group]).AsByte().CopyTo(scales[(SubBlocks.Lanes * group)..]);
-            SubBlocks.Narrow(chosen[groups + group]).AsByte().CopyTo(minimums[(SubBlocks.Lanes * group)..]);
+            steps = round + 1 < Rounds ? Refit(x, w, grid, trial[..groups], trial[groups..], steps) : steps;
         }
-
-        SubBlocks.Join(x, grid.Length, codes);
-        var stretch = SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products));
-        return (SubBlocks.ToHalf(best.Scale * stretch), SubBlocks.ToHalf(best.Minimum * stretch));
     }
 
     /// <summary>The best whole numbers of steps around each sub-block's own scale and minimum.</summary>

@@ -14,19 +14,27 @@ internal static class SymmetricFit
 {
     // The distance from the end at which no code reaches the end, whatever is lost in rounding.
     private const float Inside = -0.75f;
+    private const int Finer = 4;
+
+    // What sums of squares lose by rounding.
+    private const float Rest = 1e-6f;
 
     /// <summary>Fits eight sub-blocks.</summary>
     /// <param name="values">A lane each, see <see cref="SubBlocks.Split"/>.</param>
     /// <param name="weights">How much squared errors count, above 0; all the same when empty.</param>
     /// <param name="zero">How many codes are below zero.</param>
     /// <param name="tries">The scales to try.</param>
+    /// <param name="gain">What the scales take off the weighted squared error of zeros.</param>
+    /// <param name="error">What they leave of it: no sub-block can have much less.</param>
     /// <returns>The scales; 0 where a sub-block is zero.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries) =>
-        weights.IsEmpty ? Find(values, weights, zero, tries, weighted: false) : Find(values, weights, zero, tries, weighted: true);
+    public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries, out Lane gain, out Lane error) =>
+        weights.IsEmpty ? Find(values, weights, zero, tries, weighted: false, out gain, out error)
+            : Find(values, weights, zero, tries, weighted: true, out gain, out error);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries, [ConstantExpected] bool weighted)
+    private static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries,
+        [ConstantExpected] bool weighted, out Lane gained, out Lane error)
     {
         var (low, high) = (values[0], values[0]);
         foreach (var value in values)
@@ -52,6 +60,22 @@ internal static class SymmetricFit
             }
         }
 
+        // Values of one sign that lie close together get few codes, between which small differences of the scale decide.
+        var narrow = Vector256.GreaterThan(low + low, high) | Vector256.LessThan(high + high, low);
+        if (narrow != Lane.Zero)
+        {
+            var (finerGain, finerScale) = (gain, scale);
+            for (var number = 0; number < Finer * tries.Tries; number++)
+            {
+                var distance = tries.First + (tries.Step * number / Finer);
+                var (inverse, other) = (Vector256.Create(-(zero + distance)) * perPeak, Vector256.Create(zero - 1 + distance) * perPeak);
+                Try(values, weights, inverse, other, zero, weighted, limited: true, ref finerGain, ref finerScale);
+            }
+
+            gain = Vector256.ConditionalSelect(narrow, finerGain, gain);
+            scale = Vector256.ConditionalSelect(narrow, finerScale, scale);
+        }
+
         // Once more around the best of them.
         var again = SubBlocks.Reciprocal(scale);
         var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));
@@ -62,6 +86,13 @@ internal static class SymmetricFit
         }
 
         Take(products, squares, ref gain, ref scale);
+        var power = Lane.Zero;
+        for (var i = 0; i < values.Length; i++)
+        {
+            power = Vector256.FusedMultiplyAdd(weighted ? values[i] * weights[i] : values[i], values[i], power);
+        }
+
+        (gained, error) = (gain, Vector256.MaxNative(power - gain, power * Vector256.Create(Rest)));
         return scale;
     }
 

@@ -12,7 +12,7 @@ internal sealed record SymmetricGrid(int Zero, int ZeroStep, ScaleTries Tries);
 
 /// <summary>Finds the step, scales and codes of a super-block that leave little weighted squared error.</summary>
 /// <remarks>
-/// As <see cref="AffineSearch"/> without minimums: sub-blocks are fitted apart, the largest scale gives the step, each sub-block takes the best
+/// As <see cref="AffineSearch"/> without minimums: sub-blocks are fitted apart, <see cref="StepChoice"/> finds the step, each sub-block takes the best
 /// whole number around its own scale, the step is fitted to those, the choice is made once more, and the step is stretched.
 /// </remarks>
 internal static class SymmetricSearch
@@ -37,36 +37,27 @@ internal static class SymmetricSearch
         SubBlocks.Split(weights, Length, w);
 
         Span<Lane> fits = stackalloc Lane[Groups];
-        var peaks = Lane.Zero;
+        Span<Lane> costs = stackalloc Lane[Groups];
+        var (peaks, unavoidable) = (Lane.Zero, Lane.Zero);
         for (var group = 0; group < Groups; group++)
         {
-            var fit = SymmetricFit.Find(x.Slice(group * Length, Length), weights.IsEmpty ? [] : w.Slice(group * Length, Length), grid.Zero, grid.Tries);
+            var weighting = weights.IsEmpty ? [] : w.Slice(group * Length, Length);
+            var fit = SymmetricFit.Find(x.Slice(group * Length, Length), weighting, grid.Zero, grid.Tries, out var gain, out var error);
             peaks = Vector256.ConditionalSelect(Vector256.GreaterThan(Vector256.Abs(fit), Vector256.Abs(peaks)), fit, peaks);
             fits[group] = fit;
+            unavoidable += error;
+            costs[group] = Vector256.ConditionalSelect(Vector256.GreaterThan(gain, Lane.Zero), gain / (fit * fit), Lane.Zero);
         }
 
         // The largest scale gets the number that has no counterpart.
-        var step = SubBlocks.ToHalf(SubBlocks.Peak(peaks) / -grid.ZeroStep);
-        var (best, least) = (step, float.PositiveInfinity);
+        var step = StepChoice.Find(fits, costs, SubBlocks.Peak(peaks), -grid.ZeroStep, grid.ZeroStep - 1);
         Span<Lane> chosen = stackalloc Lane[Groups];
         Span<Lane> trial = stackalloc Lane[Groups];
-        for (var round = 0; round < Rounds; round++)
+        var (best, least) = (step, float.PositiveInfinity);
+        Improve(x, w, grid, fits, step, chosen, trial, ref best, ref least);
+        if (least > StepChoice.Strained * SubBlocks.Sum(unavoidable))
         {
-            var errors = Lane.Zero;
-            for (var group = 0; group < Groups; group++)
-            {
-                errors += Choose(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid, fits[group], step, out trial[group]);
-            }
-
-            var error = SubBlocks.Sum(errors);
-            if (error >= least)
-            {
-                break;
-            }
-
-            (best, least) = (step, error);
-            trial.CopyTo(chosen);
-            step = round + 1 < Rounds ? Refit(x, w, grid, chosen, step) : step;
+            TryOthers(x, w, grid, fits, step, chosen, trial, ref best, ref least);
         }
 
         var (squares, products) = (Lane.Zero, Lane.Zero);
@@ -77,7 +68,52 @@ internal static class SymmetricSearch
         }
 
         SubBlocks.Join(x, Length, codes);
-        return SubBlocks.ToHalf(best * SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products)));
+        return StepChoice.Stretch(best, SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products)));
+    }
+
+    /// <summary>Steps with which the largest scale has a smaller number: the others may then be said better.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void TryOthers(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> fits, float step,
+        Span<Lane> chosen, Span<Lane> trial, ref float best, ref float least)
+    {
+        for (var other = 1; other < StepChoice.Others * StepChoice.Others; other++)
+        {
+            Improve(x, w, grid, fits, StepChoice.Other(step, grid.ZeroStep, other), chosen, trial, ref best, ref least);
+            Improve(x, w, grid, fits, -StepChoice.Other(step, grid.ZeroStep, other), chosen, trial, ref best, ref least);
+        }
+    }
+
+    /// <summary>Chooses whole numbers for a step, fits the step to those, and chooses once more; keeps what is better than the best so far.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Improve(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> fits, float step,
+        Span<Lane> chosen, Span<Lane> trial, ref float best, ref float least)
+    {
+        var before = float.PositiveInfinity;
+        for (var round = 0; round < Rounds; round++)
+        {
+            var errors = Lane.Zero;
+            for (var group = 0; group < Groups; group++)
+            {
+                errors += Choose(x.Slice(group * Length, Length), w.Slice(group * Length, Length), grid, fits[group], step, out trial[group]);
+            }
+
+            var error = SubBlocks.Sum(errors);
+            if (error >= before)
+            {
+                return;
+            }
+
+            before = error;
+            if (error < least)
+            {
+                (best, least) = (step, error);
+                trial.CopyTo(chosen);
+            }
+
+            step = round + 1 < Rounds ? Refit(x, w, grid, trial, step) : step;
+        }
     }
 
     /// <summary>Turns values into codes, counted from 0 on.</summary>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
@@ -9,6 +10,9 @@ internal static class WeightedBlocks
     private const int Length = BlockCodes.Count;
     private const int Group = SubBlocks.Lanes * Length;
     private const int ScaleBytes = 2;
+
+    // From here on, binary16 moves a minimum by a twentieth of a step and more.
+    private const float MostScales = 64;
     private static readonly ScaleTries FourBits = new(First: -2, Step: 0.2f, Tries: 16);
     private static readonly ScaleTries FiveBits = new(First: -4, Step: 0.4f, Tries: 13);
 
@@ -23,7 +27,7 @@ internal static class WeightedBlocks
         for (var start = 0; start < values.Length; start += Group)
         {
             Take(values, weights, start, x, w);
-            var fit = SymmetricFit.Find(x, w, zero, bits == 4 ? FourBits : FiveBits);
+            var fit = SymmetricFit.Find(x, w, zero, bits == 4 ? FourBits : FiveBits, out _, out _);
             var inverse = SubBlocks.Reciprocal(fit);
             var (squares, products) = (Lane.Zero, Lane.Zero);
             for (var i = 0; i < Length; i++)
@@ -39,7 +43,15 @@ internal static class WeightedBlocks
             SubBlocks.Join(x, Length, codes);
             for (var lane = 0; lane < SubBlocks.Lanes && !blocks.IsEmpty; lane++, blocks = blocks[blockBytes..])
             {
-                Rounding.WriteHalf(blocks, scales[lane]);
+                var scale = scales[lane];
+                if (IsCoarse(fit[lane], 0))
+                {
+                    var block = start + (lane * Length);
+                    (scale, _) = Again(values.Slice(block, Length), weights.Slice(block, Length), (fit[lane], 0),
+                        -zero, zero - 1, codes.Slice(lane * Length, Length));
+                }
+
+                Rounding.WriteHalf(blocks, scale);
                 BlockCodes.Pack(codes.Slice(lane * Length, Length), bits, blocks[ScaleBytes..]);
             }
         }
@@ -72,10 +84,68 @@ internal static class WeightedBlocks
             SubBlocks.Join(x, Length, codes);
             for (var lane = 0; lane < SubBlocks.Lanes && !blocks.IsEmpty; lane++, blocks = blocks[blockBytes..])
             {
-                Rounding.WriteHalf(blocks, scales[lane]);
-                Rounding.WriteHalf(blocks[ScaleBytes..], minimums[lane]);
+                var (scale, minimum) = (scales[lane], minimums[lane]);
+                if (IsCoarse(fit.Scale[lane], fit.Minimum[lane]))
+                {
+                    var block = start + (lane * Length);
+                    (scale, minimum) = Again(values.Slice(block, Length), weights.Slice(block, Length),
+                        (fit.Scale[lane], fit.Minimum[lane]), 0, steps, codes.Slice(lane * Length, Length));
+                }
+
+                Rounding.WriteHalf(blocks, scale);
+                Rounding.WriteHalf(blocks[ScaleBytes..], minimum);
                 BlockCodes.Pack(codes.Slice(lane * Length, Length), bits, blocks[(2 * ScaleBytes)..]);
             }
+        }
+    }
+
+    /// <summary>Whether the numbers of binary16 are so far apart around a scale or minimum that codes are to be chosen for those that are stored.</summary>
+    private static bool IsCoarse(float scale, float minimum) =>
+        scale != 0 && (MathF.Abs(scale) < StepChoice.LeastFine || MathF.Abs(minimum) > MostScales * MathF.Abs(scale));
+
+    /// <summary>
+    /// The scale and minimum of binary16 around those that were fitted, and their codes, that leave a block the least weighted squared error.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static (float Scale, float Minimum) Again(
+        ReadOnlySpan<float> values, ReadOnlySpan<float> weights, (float Scale, float Minimum) fit, int first, int last, Span<byte> codes)
+    {
+        var (best, least) = ((Scale: 0f, Minimum: 0f), double.PositiveInfinity);
+        Span<float> scales = stackalloc float[3];
+        Span<float> minimums = stackalloc float[3];
+        Around(fit.Scale, scales);
+        Around(fit.Minimum, minimums);
+        foreach (var scale in scales)
+        {
+            foreach (var minimum in first < 0 ? minimums[..1] : minimums)
+            {
+                var error = 0d;
+                for (var i = 0; i < values.Length; i++)
+                {
+                    var rest = values[i] - ((scale * Code(values[i], scale, minimum)) + minimum);
+                    error += weights[i] * (double)rest * rest;
+                }
+
+                (best, least) = error < least ? ((scale, minimum), error) : (best, least);
+            }
+        }
+
+        for (var i = 0; i < values.Length; i++)
+        {
+            codes[i] = (byte)(Code(values[i], best.Scale, best.Minimum) - first);
+        }
+
+        return best;
+
+        float Code(float value, float scale, float minimum) => Math.Clamp(MathF.Round((value - minimum) * Rounding.Reciprocal(scale)), first, last);
+
+        static void Around(float value, Span<float> halves)
+        {
+            var limit = (float)Half.MaxValue;
+            var half = (Half)Math.Clamp(value, -limit, limit);
+            halves[0] = (float)half;
+            halves[1] = Math.Max((float)Half.BitDecrement(half), -limit);
+            halves[2] = Math.Min((float)Half.BitIncrement(half), limit);
         }
     }
 

@@ -45,7 +45,7 @@ public class SearchSpecificationTests
         var (last, zero) = ((1 << bits) - 1, 1 << (bits - 1));
         if (type is GgufType.Q4_0 or GgufType.Q5_0)
         {
-            var fitted = SuperBlockSpecification.SymmetricSub(x, w, zero, tries);
+            var fitted = SuperBlockSpecification.SymmetricSub(x, w, zero, tries).Scale;
             var codes = Array.ConvertAll(x, value => Code(value, fitted, -zero, zero - 1));
             var scale = (float)(Half)(fitted * SuperBlockSpecification.Stretch(x, w, _ => 0, i => codes[i] * fitted));
             return Array.ConvertAll(codes, code => scale * code);

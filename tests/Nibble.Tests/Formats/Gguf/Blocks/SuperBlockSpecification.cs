@@ -7,24 +7,27 @@ internal static class SuperBlockSpecification
 {
     private const int Lanes = 8;
 
+    /// <summary>A sub-block alone.</summary>
+    public readonly record struct Fit(float Scale, float Minimum, float MeanCode, float Squares, float Weight, float Error);
+
     public static (float Scale, float Minimum) Affine(float[] values, float[] weights, AffineGrid grid, int[] scales, int[] minimums, int[] codes)
     {
         var subs = Enumerable.Range(0, values.Length / grid.Length).Select(i => (X: values[(i * grid.Length)..((i + 1) * grid.Length)], W: weights[(i * grid.Length)..((i + 1) * grid.Length)])).ToArray();
         var fits = Array.ConvertAll(subs, sub => AffineSub(sub.X, sub.W, grid.LastCode, grid.Tries, belowZero: true));
-        var steps = (Scale: (float)(Half)(fits.Max(fit => fit.Scale) / grid.LastStep), Minimum: (float)(Half)(Math.Max(0, fits.Max(fit => -fit.Minimum)) / grid.LastStep));
-        var (best, least) = (steps, float.PositiveInfinity);
+        var start = (
+            Scale: StepSpecification.Find(Array.ConvertAll(fits, fit => fit.Scale), Array.ConvertAll(fits, fit => fit.Squares),
+                fits.Max(fit => fit.Scale), 0, grid.LastStep),
+            Minimum: StepSpecification.Find(Array.ConvertAll(fits, fit => -fit.Minimum), Array.ConvertAll(fits, fit => fit.Weight),
+                fits.Max(fit => -fit.Minimum), 0, grid.LastStep));
+        var (best, least) = (start, float.PositiveInfinity);
         var chosen = new (float Error, float Scale, float Minimum)[subs.Length];
-        for (var round = 0; round < 2; round++)
+        Improve(start);
+        if (least > StepChoice.Strained * Total(fits.Select(fit => fit.Error)))
         {
-            var trial = subs.Select((sub, i) => ChooseAffine(sub.X, sub.W, grid, fits[i], steps)).ToArray();
-            var error = Total(trial.Select(sub => sub.Error));
-            if (error >= least)
+            for (var other = 1; other < 25; other++)
             {
-                break;
+                Improve((StepSpecification.Other(start.Scale, grid.LastStep, other % 5), StepSpecification.Other(start.Minimum, grid.LastStep, other / 5)));
             }
-
-            (best, least, chosen) = (steps, error, trial);
-            steps = RefitAffine(subs, grid, chosen, steps);
         }
 
         for (var i = 0; i < values.Length; i++)
@@ -35,7 +38,25 @@ internal static class SuperBlockSpecification
         }
 
         var stretch = Stretch(values, weights, i => i / grid.Length % Lanes, i => (codes[i] * (scales[i / grid.Length] * best.Scale)) - (minimums[i / grid.Length] * best.Minimum));
-        return ((float)(Half)(best.Scale * stretch), (float)(Half)(best.Minimum * stretch));
+        return (StepSpecification.Stretch(best.Scale, stretch), StepSpecification.Stretch(best.Minimum, stretch));
+
+        void Improve((float Scale, float Minimum) steps)
+        {
+            var before = float.PositiveInfinity;
+            for (var round = 0; round < 2; round++)
+            {
+                var trial = subs.Select((sub, i) => ChooseAffine(sub.X, sub.W, grid, fits[i], steps)).ToArray();
+                var error = Total(trial.Select(sub => sub.Error));
+                if (error >= before)
+                {
+                    return;
+                }
+
+                before = error;
+                (best, least, chosen) = error < least ? (steps, error, trial) : (best, least, chosen);
+                steps = RefitAffine(subs, grid, trial, steps);
+            }
+        }
     }
 
     public static float Symmetric(float[] values, float[] weights, SymmetricGrid grid, int[] scales, int[] codes)
@@ -43,31 +64,21 @@ internal static class SuperBlockSpecification
         const int Length = 16;
         var subs = Enumerable.Range(0, values.Length / Length).Select(i => (X: values[(i * Length)..((i + 1) * Length)], W: weights[(i * Length)..((i + 1) * Length)])).ToArray();
         var fits = Array.ConvertAll(subs, sub => SymmetricSub(sub.X, sub.W, grid.Zero, grid.Tries));
-        var peak = fits.Select((fit, i) => (Fit: fit, Lane: i % Lanes)).OrderBy(entry => entry.Lane).Select(entry => entry.Fit).Aggregate(0f, (peak, fit) => MathF.Abs(fit) > MathF.Abs(peak) ? fit : peak);
-        var step = (float)(Half)(peak / -grid.ZeroStep);
-        var (best, least) = (step, float.PositiveInfinity);
+        var scaleOf = Array.ConvertAll(fits, fit => fit.Scale);
+        var peak = scaleOf.Select((fit, i) => (Fit: fit, Lane: i % Lanes)).OrderBy(entry => entry.Lane)
+            .Select(entry => entry.Fit).Aggregate(0f, (peak, fit) => MathF.Abs(fit) > MathF.Abs(peak) ? fit : peak);
+        var costs = Array.ConvertAll(fits, fit => fit.Gain > 0 ? fit.Gain / (fit.Scale * fit.Scale) : 0);
+        var start = StepSpecification.Find(scaleOf, costs, peak, -grid.ZeroStep, grid.ZeroStep - 1);
+        var (best, least) = (start, float.PositiveInfinity);
         var chosen = new (float Error, float Scale)[subs.Length];
-        for (var round = 0; round < 2; round++)
+        Improve(start);
+        if (least > StepChoice.Strained * Total(fits.Select(fit => fit.Error)))
         {
-            var trial = subs.Select((sub, i) => ChooseSymmetric(sub.X, sub.W, grid, fits[i], step)).ToArray();
-            var error = Total(trial.Select(sub => sub.Error));
-            if (error >= least)
+            for (var other = 1; other < 25; other++)
             {
-                break;
+                Improve(StepSpecification.Other(start, grid.ZeroStep, other));
+                Improve(-StepSpecification.Other(start, grid.ZeroStep, other));
             }
-
-            (best, least, chosen) = (step, error, trial);
-            var (products, squares) = (new float[Lanes], new float[Lanes]);
-            for (var i = 0; i < values.Length; i++)
-            {
-                var (lane, scale) = (i / Length % Lanes, chosen[i / Length].Scale);
-                var multiple = Code(values[i], Reciprocal(scale * step), -grid.Zero, grid.Zero - 1) * scale;
-                products[lane] = MathF.FusedMultiplyAdd(multiple * weights[i], values[i], products[lane]);
-                squares[lane] = MathF.FusedMultiplyAdd(multiple * weights[i], multiple, squares[lane]);
-            }
-
-            var fitted = Sum(products) / Sum(squares);
-            step = MathF.Abs(fitted) is > 0 and <= 65504 ? (float)(Half)fitted : step;
         }
 
         for (var i = 0; i < values.Length; i++)
@@ -77,7 +88,35 @@ internal static class SuperBlockSpecification
             scales[i / Length] = (int)scale;
         }
 
-        return (float)(Half)(best * Stretch(values, weights, i => i / Length % Lanes, i => (codes[i] - grid.Zero) * (scales[i / Length] * best)));
+        return StepSpecification.Stretch(best, Stretch(values, weights, i => i / Length % Lanes, i => (codes[i] - grid.Zero) * (scales[i / Length] * best)));
+
+        void Improve(float step)
+        {
+            var before = float.PositiveInfinity;
+            for (var round = 0; round < 2; round++)
+            {
+                var trial = subs.Select((sub, i) => ChooseSymmetric(sub.X, sub.W, grid, scaleOf[i], step)).ToArray();
+                var error = Total(trial.Select(sub => sub.Error));
+                if (error >= before)
+                {
+                    return;
+                }
+
+                before = error;
+                (best, least, chosen) = error < least ? (step, error, trial) : (best, least, chosen);
+                var (products, squares) = (new float[Lanes], new float[Lanes]);
+                for (var i = 0; i < values.Length; i++)
+                {
+                    var (lane, scale) = (i / Length % Lanes, trial[i / Length].Scale);
+                    var multiple = Code(values[i], Reciprocal(scale * step), -grid.Zero, grid.Zero - 1) * scale;
+                    products[lane] = MathF.FusedMultiplyAdd(multiple * weights[i], values[i], products[lane]);
+                    squares[lane] = MathF.FusedMultiplyAdd(multiple * weights[i], multiple, squares[lane]);
+                }
+
+                var fitted = Sum(products) / Sum(squares);
+                step = MathF.Abs(fitted) is > 0 and <= 65504 ? (float)(Half)fitted : step;
+            }
+        }
     }
 
     /// <summary>By what a scale is to be multiplied, so that six tenths of what least squares take off the values' length are given back.</summary>
@@ -93,22 +132,23 @@ internal static class SuperBlockSpecification
         return Sum(products) > 0 ? Math.Clamp(1 + (0.6f * ((Sum(squares) / Sum(products)) - 1)), 1, 1.1f) : 1;
     }
 
-    public static (float Scale, float Minimum, float MeanCode) AffineSub(float[] x, float[] w, int lastCode, ScaleTries tries, bool belowZero)
+    public static Fit AffineSub(float[] x, float[] w, int lastCode, ScaleTries tries, bool belowZero)
     {
         var low = belowZero ? MathF.Min(x.Min(), 0) : x.Min();
         var range = x.Max() - low;
         var perRange = range > 1e-15f ? 1 / range : 0;
         var highest = belowZero ? -low : float.PositiveInfinity;
-        var (total, sum) = (0f, 0f);
+        var (total, sum, power) = (0f, 0f, 0f);
         for (var i = 0; i < x.Length; i++)
         {
             total += w[i];
             sum = MathF.FusedMultiplyAdd(w[i], x[i] - low, sum);
+            power = MathF.FusedMultiplyAdd(w[i] * (x[i] - low), x[i] - low, power);
         }
 
         var offset = MathF.Min(sum / total, highest);
         var least = offset * ((offset * total) - (sum + sum));
-        var (scale, mean) = (0f, 0f);
+        var (scale, mean, found) = (0f, 0f, 0f);
         for (var number = 0; number <= tries.Tries; number++)
         {
             var isTry = number < tries.Tries;
@@ -126,23 +166,23 @@ internal static class SuperBlockSpecification
             var determinant = (total * squares) - (codes * codes);
             var fittedScale = ((total * products) - (sum * codes)) / determinant;
             var fittedOffset = ((squares * sum) - (codes * products)) / determinant;
-            if (fittedOffset > highest)
+            if (fittedOffset > highest || determinant < total * squares * 1e-6f)
             {
                 fittedOffset = highest;
                 fittedScale = (products - (fittedOffset * codes)) / squares;
             }
 
             var error = (fittedScale * ((fittedScale * squares) + (2 * ((fittedOffset * codes) - products)))) + (fittedOffset * ((fittedOffset * total) - (sum + sum)));
-            if (error < least && fittedScale > 0 && determinant > 0)
+            if (error < least && fittedScale > 0)
             {
-                (least, scale, offset, mean) = (error, fittedScale, fittedOffset, codes / total);
+                (least, scale, offset, mean, found) = (error, fittedScale, fittedOffset, codes / total, squares);
             }
         }
 
-        return (scale, low + offset, mean);
+        return new Fit(scale, low + offset, mean, found, total, MathF.Max(power + least, power * 1e-6f));
     }
 
-    public static float SymmetricSub(float[] x, float[] w, int zero, ScaleTries tries)
+    public static (float Scale, float Gain, float Error) SymmetricSub(float[] x, float[] w, int zero, ScaleTries tries)
     {
         var peak = x.Max() > -x.Min() ? x.Max() : x.Min();
         var perPeak = MathF.Abs(peak) > 1e-15f ? 1 / peak : 0;
@@ -154,8 +194,24 @@ internal static class SuperBlockSpecification
             Try((zero - 1 + distance) * perPeak);
         }
 
+        if (2 * x.Min() > x.Max() || 2 * x.Max() < x.Min())
+        {
+            for (var number = 0; number < 4 * tries.Tries; number++)
+            {
+                var distance = tries.First + (tries.Step * number / 4);
+                Try(-(zero + distance) * perPeak);
+                Try((zero - 1 + distance) * perPeak);
+            }
+        }
+
         Try(Reciprocal(scale));
-        return scale;
+        var power = 0f;
+        for (var i = 0; i < x.Length; i++)
+        {
+            power = MathF.FusedMultiplyAdd(x[i] * w[i], x[i], power);
+        }
+
+        return (scale, gain, MathF.Max(power - gain, power * 1e-6f));
 
         void Try(float inverse)
         {
@@ -172,7 +228,7 @@ internal static class SuperBlockSpecification
         }
     }
 
-    private static (float Error, float Scale, float Minimum) ChooseAffine(float[] x, float[] w, AffineGrid grid, (float Scale, float Minimum, float MeanCode) fit, (float Scale, float Minimum) steps)
+    private static (float Error, float Scale, float Minimum) ChooseAffine(float[] x, float[] w, AffineGrid grid, Fit fit, (float Scale, float Minimum) steps)
     {
         var center = MathF.Round(fit.Scale * Reciprocal(steps.Scale));
         var best = (Error: float.PositiveInfinity, Scale: 0f, Minimum: 0f);
@@ -243,13 +299,13 @@ internal static class SuperBlockSpecification
         return best;
     }
 
-    private static float Code(float value, float inverse, int first, int last) => Math.Clamp(MathF.Round(value * inverse), first, last);
+    public static float Code(float value, float inverse, int first, int last) => Math.Clamp(MathF.Round(value * inverse), first, last);
 
-    private static float Reciprocal(float scale) => scale == 0 ? 0 : 1 / scale;
+    public static float Reciprocal(float scale) => scale == 0 ? 0 : 1 / scale;
 
     /// <summary>Sums of every eighth number, and then their sum.</summary>
-    private static float Total(IEnumerable<float> values) =>
+    public static float Total(IEnumerable<float> values) =>
         Sum([.. values.Index().GroupBy(entry => entry.Index % Lanes).Select(lane => lane.Aggregate(0f, (sum, entry) => sum + entry.Item))]);
 
-    private static float Sum(float[] lanes) => (lanes[0] + lanes[4] + (lanes[2] + lanes[6])) + (lanes[1] + lanes[5] + (lanes[3] + lanes[7]));
+    public static float Sum(float[] lanes) => (lanes[0] + lanes[4] + (lanes[2] + lanes[6])) + (lanes[1] + lanes[5] + (lanes[3] + lanes[7]));
 }
