@@ -113,7 +113,7 @@ public static class QatRun
 
         var ids = MemoryMarshal.Cast<byte, int>(File.ReadAllBytes(path)).ToArray();
         return ids.Length == options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
-            ? new TokenizedText(SelfText.Name, ids, tokenizer.BosId)
+            ? new TokenizedText(SelfText.Name, ids, tokenizer.StartId)
             : throw new NibbleException($"{path}: found {ids.Length} tokens or ids beyond the vocabulary, expected {options.Windows * length} below {tokenizer.VocabularySize}; the job's folder was tampered with: start over with --restart");
     }
 

@@ -55,7 +55,7 @@ internal sealed class TeacherCache
             [
                 HashOf(teacher),
                 Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))),
-                string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept}"),
+                string.Create(CultureInfo.InvariantCulture, $"{text.StartId} {length} {temperature:R} {kept}"),
             ]);
         folder = Path.Combine(options.Folder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..16]);
         Directory.CreateDirectory(folder);
