@@ -36,8 +36,26 @@ public sealed class ModelTensors : IDisposable
 
     /// <summary>Opens a Hugging Face folder or an artifact of Nibble.</summary>
     /// <exception cref="NibbleException">The folder holds neither.</exception>
-    public static ModelTensors Open(string folder) =>
-        new(QuantizedModelFile.IsArtifact(folder) ? new ArtifactSource(folder, QuantizedModelFile.Load(folder)) : new CheckpointSource(Checkpoint.Open(folder)));
+    public static ModelTensors Open(string folder)
+    {
+        if (QuantizedModelFile.IsArtifact(folder))
+        {
+            return new(new ArtifactSource(folder, QuantizedModelFile.Load(folder)));
+        }
+
+        var checkpoint = Checkpoint.Open(folder);
+        try
+        {
+            checkpoint.RequireFloat();
+            checkpoint.RequireHead();
+            return new(new CheckpointSource(checkpoint));
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Opens an ONNX file that Nibble wrote; its tensors are read as they were in the folder that it was made from.</summary>
     /// <exception cref="NibbleException">There is no such file, it is broken, or it does not tell of the folder.</exception>

@@ -51,6 +51,7 @@ public sealed class LlamaCheckpoint : IDisposable
         var checkpoint = Checkpoint.Open(folder);
         try
         {
+            checkpoint.RequireFloat();
             var config = LlamaConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, Checkpoint.ConfigName));
             var tokenizer = TextTokenizer.Load(folder);
             if (tokenizer.VocabularySize > config.VocabularySize)
@@ -58,6 +59,7 @@ public sealed class LlamaCheckpoint : IDisposable
                 throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {config.VocabularySize} of config.json's vocab_size; the tokenizer belongs to another model");
             }
 
+            checkpoint.RequireHead();
             RequireTensors(checkpoint, config);
             return new LlamaCheckpoint(checkpoint, config, tokenizer);
         }
