@@ -105,7 +105,7 @@ internal static class VerifyCommand
                 var limit = parsed.GetValue(logits);
                 var same = Math.Abs(difference.PerplexityChange) * 100 <= parsed.GetValue(tolerance)
                     && (difference.Ties?.IsWithin(limit ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (limit ?? (name == OnnxRuntime ? UsualLogitTolerance : double.PositiveInfinity)));
-                Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, notes);
+                Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, [.. notes, .. Left(source)]);
                 return same ? ExitCode.Done : ExitCode.NoSolution;
             }
             finally
@@ -124,6 +124,9 @@ internal static class VerifyCommand
         });
         return command;
     }
+
+    /// <summary>What both sides leave out, so that the comparison cannot tell.</summary>
+    private static IEnumerable<string> Left(string folder) => UnknownKeys.In(folder) is { } sentence ? [sentence] : [];
 
     /// <summary>The engine that runs a path as it is; null where the path is none of a file that was exported.</summary>
     private static string? EngineOf(string path) =>
