@@ -39,7 +39,7 @@ internal sealed record BytePairTokenizer(IReadOnlyList<string> Tokens, IReadOnly
             json.WriteStartObject("pre_tokenizer");
             WriteByteLevel(json);
             json.WriteEndObject();
-            json.WriteNull("post_processor");
+            WriteTemplate(json);
             json.WriteStartObject("decoder");
             WriteByteLevel(json);
             json.WriteEndObject();
@@ -71,6 +71,48 @@ internal sealed record BytePairTokenizer(IReadOnlyList<string> Tokens, IReadOnly
         }
 
         return Encoding.UTF8.GetString(buffer.ToArray()) + "\n";
+    }
+
+    /// <summary>Says that a text begins with the first special token, which nothing else in the file tells.</summary>
+    private static void WriteTemplate(Utf8JsonWriter json)
+    {
+        var begin = BytePairTrainer.SpecialTokens[0];
+        json.WriteStartObject("post_processor");
+        json.WriteString("type", "TemplateProcessing");
+        foreach (var (key, texts) in ((string, string[])[])[("single", ["A"]), ("pair", ["A", "B"])])
+        {
+            json.WriteStartArray(key);
+            for (var part = 0; part < texts.Length; part++)
+            {
+                WritePiece(json, "SpecialToken", begin, part);
+                WritePiece(json, "Sequence", texts[part], part);
+            }
+
+            json.WriteEndArray();
+        }
+
+        json.WriteStartObject("special_tokens");
+        json.WriteStartObject(begin);
+        json.WriteString("id", begin);
+        json.WriteStartArray("ids");
+        json.WriteNumberValue(0);
+        json.WriteEndArray();
+        json.WriteStartArray("tokens");
+        json.WriteStringValue(begin);
+        json.WriteEndArray();
+        json.WriteEndObject();
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+
+    private static void WritePiece(Utf8JsonWriter json, string kind, string id, int part)
+    {
+        json.WriteStartObject();
+        json.WriteStartObject(kind);
+        json.WriteString("id", id);
+        json.WriteNumber("type_id", part);
+        json.WriteEndObject();
+        json.WriteEndObject();
     }
 
     private static void WriteByteLevel(Utf8JsonWriter json)

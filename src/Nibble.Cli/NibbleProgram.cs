@@ -28,6 +28,7 @@ internal static class NibbleProgram
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.Cancel);
         try
         {
+            UnknownKeys.Warn(host, parsed.Tokens.Select(token => token.Value));
             return await parsed.InvokeAsync(new InvocationConfiguration
             {
                 Output = output,

@@ -39,8 +39,22 @@ public sealed class ModelTensors : IDisposable
     public static ModelTensors Open(string folder)
     {
         QuantizedCheckpoint.RequireFloat(folder);
-        return new(QuantizedModelFile.IsArtifact(folder) ? new ArtifactSource(folder, QuantizedModelFile.Load(folder))
-            : new CheckpointSource(Checkpoint.Open(folder)));
+        if (QuantizedModelFile.IsArtifact(folder))
+        {
+            return new(new ArtifactSource(folder, QuantizedModelFile.Load(folder)));
+        }
+
+        var checkpoint = Checkpoint.Open(folder);
+        try
+        {
+            checkpoint.RequireHead();
+            return new(new CheckpointSource(checkpoint));
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Opens an ONNX file that Nibble wrote; its tensors are read as they were in the folder that it was made from.</summary>

@@ -6,10 +6,10 @@ namespace Nibble.Onnx;
 /// <summary>What files that Nibble writes tell of themselves, by name, so that they can be run without the model's folder.</summary>
 public static class OnnxMetadata
 {
-    /// <summary>The id that stands before a text.</summary>
+    /// <summary>The id that the tokenizer puts before a text; absent where it puts none there.</summary>
     public const string BeginsText = "nibble.bos_token_id";
 
-    /// <summary>The id that ends a text.</summary>
+    /// <summary>The ids at which a generated text ends, with commas between them.</summary>
     public const string EndsText = "nibble.eos_token_id";
 
     /// <summary>The most tokens that the model takes.</summary>
@@ -28,15 +28,33 @@ public static class OnnxMetadata
         return int.TryParse(metadata.GetValueOrDefault(name), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
     }
 
+    /// <summary>Reads numbers with commas between them; null where the file does not tell them.</summary>
+    public static IReadOnlyList<int>? Numbers(IReadOnlyDictionary<string, string> metadata, string name)
+    {
+        ArgumentNullException.ThrowIfNull(metadata);
+        var numbers = new List<int>();
+        foreach (var word in metadata.GetValueOrDefault(name)?.Split(',') ?? [])
+        {
+            if (!int.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+            {
+                return null;
+            }
+
+            numbers.Add(number);
+        }
+
+        return numbers.Count > 0 ? numbers : null;
+    }
+
     /// <summary>What is told of a model.</summary>
     internal static IEnumerable<KeyValuePair<string, string>> Of(ModelTensors tensors, int? maxSequence)
     {
         var (begins, ends) = Marks(tensors.Folder);
-        foreach (var (name, number) in ((string, int?)[])[(BeginsText, begins), (EndsText, ends), (MaxSequence, maxSequence)])
+        foreach (var (name, numbers) in ((string, IEnumerable<int>)[])[(BeginsText, One(begins)), (EndsText, ends), (MaxSequence, One(maxSequence))])
         {
-            if (number is { } value)
+            if (numbers.Any())
             {
-                yield return new(name, value.ToString(CultureInfo.InvariantCulture));
+                yield return new(name, string.Join(',', numbers.Select(number => number.ToString(CultureInfo.InvariantCulture))));
             }
         }
 
@@ -57,17 +75,19 @@ public static class OnnxMetadata
         }
     }
 
+    private static IEnumerable<int> One(int? number) => number is { } value ? [value] : [];
+
     /// <summary>A graph needs no tokenizer, so that one which is missing or of another kind is nobody's fault here.</summary>
-    private static (int? Begins, int? Ends) Marks(string folder)
+    private static (int? Begins, IReadOnlyList<int> Ends) Marks(string folder)
     {
         try
         {
             var tokenizer = TextTokenizer.Load(folder);
-            return (tokenizer.BosId, tokenizer.EosId);
+            return (tokenizer.StartId, tokenizer.StopIds);
         }
         catch (NibbleException)
         {
-            return default;
+            return (null, []);
         }
     }
 }

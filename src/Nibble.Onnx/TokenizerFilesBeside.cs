@@ -3,13 +3,13 @@ using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Onnx;
 
-/// <summary>Puts a model's tokenizer beside its exported file, where engines look for it.</summary>
+/// <summary>Puts a model's tokenizer, and what it says about generating, beside its exported file, where engines look for them.</summary>
 internal static class TokenizerFilesBeside
 {
     /// <summary>Copies the files that a folder has.</summary>
     /// <param name="folder">The model's folder.</param>
     /// <param name="path">The exported file, which need not be there yet; its folder is made where it is missing.</param>
-    /// <exception cref="NibbleException">A file of another tokenizer lies there; nothing was written.</exception>
+    /// <exception cref="NibbleException">A file of another model lies there; nothing was written.</exception>
     public static void Write(string folder, string path)
     {
         var target = Path.GetDirectoryName(Path.GetFullPath(path))!;
@@ -23,7 +23,8 @@ internal static class TokenizerFilesBeside
             }
             else if (!bytes.AsSpan().SequenceEqual(File.ReadAllBytes(copy)))
             {
-                throw new NibbleException($"{copy} is of another tokenizer than the one of {folder}, which belongs beside {Path.GetFileName(path)}; export into a folder of its own, such as {Path.Combine(target, Path.GetFileNameWithoutExtension(path), "model.onnx")}");
+                throw new NibbleException($"{copy} is of another model than {folder}, whose own belongs beside {Path.GetFileName(path)}; export into a "
+                    + $"folder of its own, such as {Path.Combine(target, Path.GetFileNameWithoutExtension(path), "model.onnx")}");
             }
         }
 

@@ -4,6 +4,7 @@ using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Planning;
 using Nibble.Torch.Data;
+using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
 
@@ -84,6 +85,11 @@ internal static class AdviseCommand
     private static AdvisorOptions Ask(AdviseOptions options, ParseResult parsed, LoadedModel model, TokenizedText? text, TokenizedText heldOut)
     {
         var engine = TargetEngines.ByName[parsed.GetValue(options.Engine)!];
+        if (engine == Engine.LlamaCpp)
+        {
+            GgufSupport.Require(model.Folder);
+        }
+
         var steps = parsed.GetValue(options.Steps);
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
             .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize) ?? 32, engine))

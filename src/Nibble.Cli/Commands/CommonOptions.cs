@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Formats.Gguf;
 using Nibble.Recipes;
+using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
@@ -57,6 +58,7 @@ internal static class CommonOptions
 
         LoadedModel.RequireFloat(model);
         using var checkpoint = LlamaCheckpoint.Open(model);
+        GgufSupport.Require(model);
         return target.Apply(given, LlamaCheckpoint.LinearLayers(checkpoint.Config));
     }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
+using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Evaluation;
 
 namespace Nibble.Cli.Commands;
@@ -9,7 +10,9 @@ namespace Nibble.Cli.Commands;
 /// <summary><c>nibble generate</c>: lets a model, an artifact or an exported file continue a text.</summary>
 internal static class GenerateCommand
 {
-    private const int UsualTokens = 120;
+    private const int DefaultTokens = 120;
+    private const double DefaultTemperature = 0.8;
+    private const double DefaultTopP = 0.95;
 
     public static Command Create(CommandHost host)
     {
@@ -22,9 +25,14 @@ internal static class GenerateCommand
         engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
         var libraries = EngineOptions.LibrariesFolder();
         var tokenizer = EngineOptions.TokenizerFolder();
-        var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {UsualTokens} when not given.");
-        var temperature = NumberOptions.Number("--temperature", 0.8, value => value >= 0, "0 or more", "Divides the logits; 0 always takes the likeliest token.");
-        var topP = NumberOptions.Number("--top-p", 0.95, value => value is > 0 and <= 1, "above 0 and at most 1", "Sample from the likeliest tokens that hold this share of the probability.");
+        var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {DefaultTokens} when not given.");
+        var temperature = NumberOptions.Number(
+            "--temperature", value => value >= 0, "0 or more",
+            $"Divides the logits; 0 always takes the likeliest token. As the model's {GenerationConfig.FileName} says when not given, otherwise {DefaultTemperature}.");
+        var topP = NumberOptions.Number(
+            "--top-p", value => value is > 0 and <= 1, "above 0 and at most 1",
+            "Sample from the likeliest tokens that hold this share of the probability. "
+                + $"As the model's {GenerationConfig.FileName} says when not given, otherwise {DefaultTopP}.");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
@@ -51,7 +59,8 @@ internal static class GenerateCommand
                 CommonOptions.RefuseWithoutEffect(parsed, "--temperature 0 always takes the likeliest token", topP);
             }
 
-            var options = new GenerationOptions(parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(temperature), parsed.GetValue(topP), parsed.GetValue(seed));
+            var options = Options(
+                host, source, parsed.GetValue(tokens) ?? DefaultTokens, parsed.GetValue(temperature), parsed.GetValue(topP), parsed.GetValue(seed));
             var temporary = Directory.CreateTempSubdirectory("nibble-generate-");
             try
             {
@@ -82,6 +91,23 @@ internal static class GenerateCommand
             }
         });
         return command;
+    }
+
+    /// <summary>How to sample: as asked for, otherwise as the model's own file says.</summary>
+    private static GenerationOptions Options(CommandHost host, string path, int tokens, double? temperature, double? topP, long seed)
+    {
+        var folder = Directory.Exists(path) ? path : ExportedFile.Find(path) is { Engine: OnnxRuntimeEngine.EngineName } file ? file.Folder : null;
+        var own = folder is null ? null : GenerationConfig.Read(folder);
+        if (own is { Others.Count: > 0 })
+        {
+            host.Warn($"{Path.Combine(folder!, GenerationConfig.FileName)}: {string.Join(", ", own.Others)} {(own.Others.Count == 1 ? "is" : "are")} not "
+                + "applied");
+        }
+
+        // A file that asks for sampling and leaves a number out means the one that changes nothing; one that asks for none means the likeliest.
+        var (otherTemperature, otherTopP) = own?.Samples switch { true => (1, 1), false => (0, 1), null => (DefaultTemperature, DefaultTopP) };
+        return new GenerationOptions(tokens, temperature ?? (own?.Samples is false ? 0 : own?.Temperature) ?? otherTemperature, topP ?? own?.TopP
+            ?? otherTopP, seed);
     }
 
     /// <summary>The most tokens that a prompt and what follows can take: no tokenizer makes more of a text than its bytes and the marks around it.</summary>

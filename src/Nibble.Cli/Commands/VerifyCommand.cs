@@ -102,7 +102,7 @@ internal static class VerifyCommand
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, ties, rounding, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
                 var same = IsSame(difference, parsed.GetValue(tolerance), parsed.GetValue(logits));
-                Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, notes);
+                Report(host, parsed.GetValue(json), name, loaded.Name, text.Name, difference, same, [.. notes, .. Left(source)]);
                 return same ? ExitCode.Done : ExitCode.NoSolution;
             }
             finally
@@ -121,6 +121,9 @@ internal static class VerifyCommand
         });
         return command;
     }
+
+    /// <summary>What both sides leave out, so that the comparison cannot tell.</summary>
+    private static IEnumerable<string> Left(string folder) => UnknownKeys.In(folder) is { } sentence ? [sentence] : [];
 
     /// <summary>The engine that runs a path as it is; null where the path is none of a file that was exported.</summary>
     private static string? EngineOf(string path) =>

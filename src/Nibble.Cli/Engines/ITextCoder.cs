@@ -22,9 +22,9 @@ internal interface ITextCoder
 
 /// <summary>The coder of a checkpoint's tokenizer.</summary>
 /// <param name="tokenizer">The tokenizer.</param>
-/// <param name="ends">The token that ends texts; null where there is none.</param>
-/// <param name="begins">The token that begins texts; null where there is none.</param>
-internal sealed class TokenizerCoder(TextTokenizer tokenizer, int? begins, int? ends) : ITextCoder
+/// <param name="begins">The token that is put before texts; null for none.</param>
+/// <param name="ends">The tokens at which texts end.</param>
+internal sealed class TokenizerCoder(TextTokenizer tokenizer, int? begins, IReadOnlyList<int> ends) : ITextCoder
 {
     private StreamedText text = new(tokenizer, []);
 
@@ -35,7 +35,7 @@ internal sealed class TokenizerCoder(TextTokenizer tokenizer, int? begins, int? 
         return ids;
     }
 
-    public bool Ends(int token) => token == ends;
+    public bool Ends(int token) => ends.Contains(token);
 
     public string Append(int token) => text.Append(token);
 

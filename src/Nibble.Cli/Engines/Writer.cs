@@ -21,7 +21,8 @@ internal sealed record Writer(string Model, string Engine, ITokenPredictor Predi
     public static Writer Simulated(string folder)
     {
         var loaded = LoadedModel.Open(folder);
-        return new Writer(loaded.Name, EngineOptions.Nibble, new SimulatedPredictor(loaded.Model), new TokenizerCoder(loaded.Tokenizer, loaded.Tokenizer.BosId, loaded.Tokenizer.EosId)) { Source = loaded };
+        var coder = new TokenizerCoder(loaded.Tokenizer, loaded.Tokenizer.StartId, loaded.Tokenizer.StopIds);
+        return new Writer(loaded.Name, EngineOptions.Nibble, new SimulatedPredictor(loaded.Model), coder) { Source = loaded };
     }
 
     /// <summary>Loads an exported file into its engine.</summary>
@@ -49,8 +50,9 @@ internal sealed record Writer(string Model, string Engine, ITokenPredictor Predi
         var onnx = new OnnxRuntimeEngine(file.Path, threads);
 
         // The file's own marks, since a tokenizer alone need not know them.
-        int? Mark(string name, int? otherwise) => OnnxMetadata.Number(onnx.Metadata, name) ?? otherwise;
-        return new Writer(file.Name, file.Engine, onnx, new TokenizerCoder(text, Mark(OnnxMetadata.BeginsText, text.BosId), Mark(OnnxMetadata.EndsText, text.EosId)));
+        var begins = OnnxMetadata.Number(onnx.Metadata, OnnxMetadata.BeginsText) ?? text.StartId;
+        return new Writer(file.Name, file.Engine, onnx, new TokenizerCoder(text, begins, OnnxMetadata.Numbers(onnx.Metadata, OnnxMetadata.EndsText)
+            ?? text.StopIds));
     }
 
     /// <summary>Continues a prompt.</summary>

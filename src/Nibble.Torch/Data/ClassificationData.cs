@@ -98,7 +98,8 @@ public sealed class ClassificationData
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 2);
         var ids = tokenizer.Encode(text);
-        return [tokenizer.BosId!.Value, .. ids.AsSpan(0, Math.Min(ids.Length, maxLength - 2)), tokenizer.EosId!.Value];
+        return [(tokenizer.StartId ?? tokenizer.BosId)!.Value, .. ids.AsSpan(0, Math.Min(ids.Length, maxLength - 2)),
+            (tokenizer.EndId ?? tokenizer.EosId)!.Value];
     }
 
     /// <summary>Puts texts into one batch.</summary>

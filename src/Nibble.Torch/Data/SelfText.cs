@@ -7,8 +7,8 @@ namespace Nibble.Torch.Data;
 
 /// <summary>Calibration text that the float model writes itself, for where there is no data at hand (LLM-QAT, Liu et al. 2023, section 3.1).</summary>
 /// <remarks>
-/// A beginning is the beginning-of-sequence token where the tokenizer has one, then a token drawn with equal probability from the
-/// vocabulary without the beginning and end tokens, then <see cref="GreedyTokens"/> tokens that are the likeliest each, which lead from
+/// A beginning is the token that the tokenizer puts before a text, where it puts one there, then a token drawn with equal probability from the
+/// vocabulary without those that begin and end a text, then <see cref="GreedyTokens"/> tokens that are the likeliest each, which lead from
 /// the random token into text the model knows; all further tokens are drawn from the model's whole distribution at temperature 1. In the
 /// paper a text ends with its end token. Here all windows have one length: where the model draws the end or the beginning token, a
 /// new beginning follows in the same window, and what came before stays in the context.
@@ -86,7 +86,7 @@ public static class SelfText
             }
         }
 
-        return new TokenizedText(Name, ids, tokenizer.BosId);
+        return new TokenizedText(Name, ids, tokenizer.StartId);
     }
 
     private static long WindowBytes(LlamaConfig config, int length) => 2L * sizeof(float) * config.Layers * config.KeyValueHeads * config.HeadSize * length;
@@ -95,12 +95,16 @@ public static class SelfText
     /// <remarks>The age of a window is how many tokens its latest beginning has so far, counted as if there were a beginning token.</remarks>
     private sealed class Writer(TextTokenizer tokenizer, Random random)
     {
-        private readonly int[] openings = [.. Enumerable.Range(0, tokenizer.VocabularySize).Where(id => id != tokenizer.BosId && id != tokenizer.EosId)];
+        private readonly HashSet<int> marks = MarksOf(tokenizer);
+        private readonly int[] openings = [.. Enumerable.Range(0, tokenizer.VocabularySize).Except(MarksOf(tokenizer))];
+
+        private static HashSet<int> MarksOf(TextTokenizer tokenizer) =>
+            [.. tokenizer.StopIds, .. new[] { tokenizer.BosId, tokenizer.EosId, tokenizer.StartId }.OfType<int>()];
 
         public int[] Begin(int rows)
         {
             var ages = new int[rows];
-            Array.Fill(ages, tokenizer.BosId is null ? 1 : 0);
+            Array.Fill(ages, tokenizer.StartId is null ? 1 : 0);
             return ages;
         }
 
@@ -133,18 +137,18 @@ public static class SelfText
             switch (age++)
             {
                 case 0:
-                    return tokenizer.BosId!.Value;
+                    return tokenizer.StartId!.Value;
                 case 1:
                     return openings[random.Next(openings.Length)];
                 case var written:
                     var id = written < 2 + GreedyTokens ? likeliest : drawn;
-                    if (id != tokenizer.BosId && id != tokenizer.EosId)
+                    if (!marks.Contains((int)id))
                     {
                         return id;
                     }
 
                     age = 1;
-                    return tokenizer.BosId ?? id;
+                    return tokenizer.StartId ?? id;
             }
         }
     }

@@ -5,9 +5,9 @@ namespace Nibble.Torch.Data;
 
 /// <summary>A text as one row of token ids.</summary>
 /// <param name="Name">What the text is called, for messages.</param>
-/// <param name="Ids">The ids; the first is the beginning-of-sequence id where the tokenizer has one.</param>
-/// <param name="BosId">The id that starts every window; null where the tokenizer has none.</param>
-public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
+/// <param name="Ids">The ids; the first is the one that the tokenizer puts before a text, where it puts one there.</param>
+/// <param name="StartId">The id that starts every window; null where the tokenizer puts none before a text.</param>
+public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
 {
     private const string Separator = "\n<|endoftext|>\n";
 
@@ -29,13 +29,13 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
         }
 
         var ids = tokenizer.Encode(text);
-        return new TokenizedText(Path.GetFileName(path), tokenizer.BosId is { } bos ? [bos, .. ids] : ids, tokenizer.BosId);
+        return new TokenizedText(Path.GetFileName(path), tokenizer.StartId is { } start ? [start, .. ids] : ids, tokenizer.StartId);
     }
 
     /// <summary>How many windows of a length the text fills.</summary>
     public int WindowCount(int length) => Ids.Length / length;
 
-    /// <summary>A window of consecutive ids, the first replaced by the beginning-of-sequence id.</summary>
+    /// <summary>A window of consecutive ids, the first replaced by the one that starts every window, where there is such.</summary>
     public long[] Window(int start, int length)
     {
         var window = new long[length];
@@ -44,7 +44,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
             window[i] = Ids[start + i];
         }
 
-        window[0] = BosId ?? window[0];
+        window[0] = StartId ?? window[0];
         return window;
     }
 

@@ -20,7 +20,7 @@ public sealed record EvaluationResult(double Perplexity, double Loss, int Window
 
 /// <summary>Scores a language model on a text.</summary>
 /// <remarks>
-/// The text is cut into windows of <c>context</c> tokens, each beginning with the beginning-of-sequence token. Scored are the
+/// The text is cut into windows of <c>context</c> tokens; where the tokenizer puts a token before a text, each begins with it. Scored are the
 /// predictions made at the positions of the second half, <c>context / 2</c> to <c>context - 2</c>, each of the token after it from all
 /// before that in the window. This is how llama.cpp's perplexity tool scores.
 /// </remarks>

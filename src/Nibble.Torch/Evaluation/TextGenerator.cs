@@ -7,7 +7,7 @@ namespace Nibble.Torch.Evaluation;
 /// <summary>Continues a text, one token at a time.</summary>
 public static class TextGenerator
 {
-    /// <summary>Continues a prompt until the end-of-sequence token, the limit, or the end of the model's context.</summary>
+    /// <summary>Continues a prompt until a token that ends texts (<see cref="TextTokenizer.StopIds"/>), the limit, or the end of the model's context.</summary>
     /// <param name="model">The model and its tokenizer.</param>
     /// <param name="prompt">The text to continue.</param>
     /// <param name="options">How to sample.</param>
@@ -27,18 +27,18 @@ public static class TextGenerator
         ArgumentNullException.ThrowIfNull(options);
         var encoded = Encode(tokenizer, prompt);
         using var predictor = new SimulatedPredictor(model);
-        var written = Tokens(predictor, encoded, id => id == tokenizer.EosId, options, cancellation);
+        var written = Tokens(predictor, encoded, tokenizer.StopIds.Contains, options, cancellation);
 
         // Decoded together with the prompt, since a token's text can depend on the one before it.
         var whole = tokenizer.Decode([.. encoded, .. written]);
         return whole[Math.Min(whole.Length, tokenizer.Decode(encoded).Length)..];
     }
 
-    /// <summary>The tokens of a prompt, behind the one that begins a text where the tokenizer has such.</summary>
+    /// <summary>The tokens of a prompt, behind the one that the tokenizer puts before a text, where it puts one there.</summary>
     public static int[] Encode(TextTokenizer tokenizer, string prompt)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return [.. tokenizer.BosId is { } bos ? [bos] : Array.Empty<int>(), .. tokenizer.Encode(prompt)];
+        return [.. tokenizer.StartId is { } start ? [start] : Array.Empty<int>(), .. tokenizer.Encode(prompt)];
     }
 
     /// <summary>Continues a prompt in any engine, until a token that ends texts, the limit, or the end of the model's context.</summary>
@@ -57,7 +57,7 @@ public static class TextGenerator
         ArgumentNullException.ThrowIfNull(options);
         if (prompt.Count == 0)
         {
-            throw new NibbleException("the prompt is empty and the tokenizer has no beginning-of-sequence token; give a prompt");
+            throw new NibbleException("the prompt is empty and the tokenizer puts no token before texts; give a prompt");
         }
 
         return prompt.Count < predictor.MaxSequence

@@ -71,7 +71,11 @@ internal abstract class ExportSource : IDisposable
         }
 
         private CheckpointSource(Checkpoint checkpoint)
-            : base(checkpoint.Folder, checkpoint.ConfigJson) => this.checkpoint = checkpoint;
+            : base(checkpoint.Folder, checkpoint.ConfigJson)
+        {
+            this.checkpoint = checkpoint;
+            checkpoint.RequireHead();
+        }
 
         public override QuantizedTensor? Codes(string name) => null;
 

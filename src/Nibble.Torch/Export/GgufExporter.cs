@@ -45,6 +45,7 @@ public static class GgufExporter
     {
         ArgumentNullException.ThrowIfNull(path);
         using var source = ExportSource.Open(model);
+        GgufSupport.Require(model, source.Config);
         var notes = new List<string>();
         if (source.Artifact is { } artifact)
         {
@@ -58,7 +59,9 @@ public static class GgufExporter
 
         var plans = GgufNames.Of(source.Config).Select(name => Plan(source, name, type, embeddings)).ToList();
         notes.AddRange(Describe(plans));
-        var metadata = GgufMetadata.Of(source.Name, source.Config, Mostly(plans)).Concat(GgufTokenizer.Read(source.Folder, source.Config.VocabularySize)).ToList();
+        var tokenizer = GgufTokenizer.Read(source.Folder, source.Config.VocabularySize);
+        notes.AddRange(tokenizer.Notes);
+        var metadata = GgufMetadata.Of(source.Name, source.Config, Mostly(plans)).Concat(tokenizer.Metadata).ToList();
         var tensors = new List<GgufTensor>();
         for (var i = 0; i < plans.Count; i++)
         {

@@ -20,7 +20,12 @@ internal static class CheckpointTensors
         {
             if (!checkpoint.Contains(name))
             {
-                throw new NibbleException($"{checkpoint.Folder}: the checkpoint lacks the tensor '{name}', which a model of type '{modelType}' has");
+                var suffix = name[(name.IndexOf('.', StringComparison.Ordinal) + 1)..];
+                var instead = !suffix.Contains('.', StringComparison.Ordinal) ? null
+                    : checkpoint.TensorNames.FirstOrDefault(other => other.EndsWith("." + suffix, StringComparison.Ordinal) && !expected.ContainsKey(other));
+                throw new NibbleException(
+                    $"{checkpoint.Folder}: the checkpoint lacks the tensor '{name}', which a model of type '{modelType}' "
+                        + $"has{(instead is null ? string.Empty : $"; it holds '{instead}', so that it was saved as part of another model")}");
             }
 
             var entry = checkpoint.Entry(name);

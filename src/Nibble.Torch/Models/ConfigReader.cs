@@ -6,6 +6,7 @@ namespace Nibble.Torch.Models;
 internal readonly struct ConfigReader
 {
     private readonly JsonElement root;
+    private readonly HashSet<string> read = new(StringComparer.Ordinal);
 
     private ConfigReader(JsonElement root, string source)
     {
@@ -15,6 +16,17 @@ internal readonly struct ConfigReader
 
     /// <summary>Where the object comes from, for messages.</summary>
     public string Source { get; }
+
+    /// <summary>The properties that nothing has asked for yet and that are not null.</summary>
+    public IEnumerable<(string Name, JsonElement Value)> Unread
+    {
+        get
+        {
+            var known = read;
+            return root.EnumerateObject().Where(property => !known.Contains(property.Name) && property.Value.ValueKind != JsonValueKind.Null)
+                .Select(property => (property.Name, property.Value));
+        }
+    }
 
     /// <summary>Reads a text that must be a JSON object.</summary>
     /// <exception cref="NibbleException">The text is no JSON object, or <paramref name="read"/> refuses it.</exception>
@@ -35,8 +47,14 @@ internal readonly struct ConfigReader
     }
 
     /// <summary>A property; null where it is absent or null.</summary>
-    public JsonElement? Get(string name) =>
-        root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    public JsonElement? Get(string name)
+    {
+        read.Add(name);
+        return root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
+
+    /// <summary>Whether a property is there, be it null.</summary>
+    public bool Has(string name) => root.TryGetProperty(name, out _);
 
     public ConfigReader? Object(string name) => Get(name) is { } value
         ? value.ValueKind == JsonValueKind.Object ? new ConfigReader(value, $"{Source}: {name}") : throw Wrong(name, value, "an object")
@@ -46,6 +64,19 @@ internal readonly struct ConfigReader
         ? value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Wrong(name, value, "a text")
         : absent;
 
+    /// <summary>The texts of a list; null where it is absent.</summary>
+    public IReadOnlyList<string>? Texts(string name)
+    {
+        if (Get(name) is not { } value)
+        {
+            return null;
+        }
+
+        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
+            ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
+            : throw Wrong(name, value, "a list of texts");
+    }
+
     public bool Flag(string name, bool absent) => Get(name) is { } value
         ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
         : absent;
@@ -53,6 +84,13 @@ internal readonly struct ConfigReader
     public double Number(string name, double? absent = null) => Get(name) is { } value
         ? value.ValueKind == JsonValueKind.Number ? value.GetDouble() : throw Wrong(name, value, "a number")
         : absent ?? throw new NibbleException($"{Source}: '{name}' is missing, expected a number");
+
+    /// <summary>A finite number above 0.</summary>
+    public double Above0(string name, double? absent = null)
+    {
+        var number = Number(name, absent);
+        return double.IsFinite(number) && number > 0 ? number : throw Wrong(name, Get(name)!.Value, "a number above 0");
+    }
 
     public int Positive(string name, int absent = 0)
     {
@@ -67,5 +105,8 @@ internal readonly struct ConfigReader
     }
 
     public NibbleException Wrong(string name, JsonElement found, string expected) =>
-        new($"{Source}: '{name}' is {found.GetRawText()}, expected {expected}");
+        new($"{Source}: '{name}' is {Shortened(found)}, expected {expected}");
+
+    /// <summary>A value as it stands in the file, which may be long.</summary>
+    private static string Shortened(JsonElement value) => value.GetRawText() is { Length: > 200 } text ? text[..200] + "..." : value.GetRawText();
 }

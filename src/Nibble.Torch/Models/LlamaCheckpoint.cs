@@ -59,6 +59,7 @@ public sealed class LlamaCheckpoint : IDisposable
                 throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {config.VocabularySize} of config.json's vocab_size; the tokenizer belongs to another model");
             }
 
+            checkpoint.RequireHead();
             RequireTensors(checkpoint, config);
             return new LlamaCheckpoint(checkpoint, config, tokenizer);
         }

@@ -110,7 +110,7 @@ public static class QatRun
 
         var ids = MemoryMarshal.Cast<byte, int>(ChecksummedFile.Read(path, OutputJob.Remedy)).ToArray();
         return ids.Length == (long)options.Windows * length && ids.All(id => id >= 0 && id < tokenizer.VocabularySize)
-            ? new TokenizedText(SelfText.Name, ids, tokenizer.BosId)
+            ? new TokenizedText(SelfText.Name, ids, tokenizer.StartId)
             : throw new DamagedFileException(
                 path,
                 $"found {ids.Length} tokens or ids beyond the vocabulary, expected {(long)options.Windows * length} below {tokenizer.VocabularySize}",

@@ -69,7 +69,7 @@ internal sealed class TeacherCache
             [
                 HashOf(teacher),
                 Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))),
-                string.Create(CultureInfo.InvariantCulture, $"{text.BosId} {length} {temperature:R} {kept} {RecordFormat}"),
+                string.Create(CultureInfo.InvariantCulture, $"{text.StartId} {length} {temperature:R} {kept} {RecordFormat}"),
             ]);
         folder = Path.Combine(options.Folder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..16]);
         Directory.CreateDirectory(folder);

@@ -1,5 +1,7 @@
 using Nibble.Cli.Comparison;
 using Nibble.Tests.Shared;
+using Nibble.Torch.Evaluation;
+using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Tests.Commands;
 
@@ -89,7 +91,7 @@ public sealed class GenerateCommandTests : IDisposable
         var other = folder.Write("tokenizer.json", "{}");
         var run = await CommandRun.Of("export", folder.Model, "--to", "onnx", "-o", folder.At("beside.onnx"));
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Contains("is of another tokenizer", run.Error, StringComparison.Ordinal);
+        Assert.Contains("is of another model", run.Error, StringComparison.Ordinal);
         Assert.Equal("{}", File.ReadAllText(other));
         Assert.False(File.Exists(folder.At("beside.onnx")));
     }
@@ -100,6 +102,40 @@ public sealed class GenerateCommandTests : IDisposable
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
         var simulated = await Generate(folder.Model, "--temperature", "0");
         Assert.Equal(simulated.Output, (await Generate(folder.At("exported"), "--temperature", "0", "--engine", "nibble")).Output);
+    }
+
+    /// <summary>What the model's own file says about generating goes wherever the model goes, and is done unless the command line says otherwise.</summary>
+    [Fact]
+    public async Task The_model_says_how_text_is_generated()
+    {
+        var greedy = await Generate(folder.Model, "--temperature", "0", "--json");
+        var file = Path.Combine(folder.Model, "generation_config.json");
+        await File.WriteAllTextAsync(file, """{"do_sample":false,"temperature":3,"repetition_penalty":1.3}""", TestContext.Current.CancellationToken);
+        var own = await Generate(folder.Model, "--json");
+        Assert.Equal(greedy.Output, own.Output);
+        Assert.Contains("generation_config.json: repetition_penalty is not applied", own.Error, StringComparison.Ordinal);
+        Assert.NotEqual(greedy.Output, (await Generate(folder.Model, "--temperature", "1.5", "--json")).Output);
+
+        // The likeliest second token ends the text.
+        using var loaded = LoadedModel.Open(folder.Model);
+        var prompt = TextGenerator.Encode(loaded.Tokenizer, Prompt);
+        var second = TextGenerator.Continue(loaded.Model, prompt, 2, TestContext.Current.CancellationToken)[1];
+        await File.WriteAllTextAsync(file, $$"""{"do_sample":false,"eos_token_id":[0,{{second}}]}""", TestContext.Current.CancellationToken);
+        var ended = (await Generate(folder.Model, "--json")).Json.GetProperty("text").GetString()!;
+        Assert.True(ended.Length < greedy.Json.GetProperty("text").GetString()!.Length);
+        await CommandRun.Succeeds("ptq", folder.Model, "-r", "w8a16-g32", "-o", folder.At("quantized"));
+        await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
+        await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "-o", folder.At("exported.gguf"));
+        await CommandRun.Succeeds("import", folder.At("exported/model.onnx"), "-o", folder.At("imported"));
+        foreach (var copy in (string[])["quantized", "exported", "imported"])
+        {
+            Assert.Equal(await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken),
+                await File.ReadAllBytesAsync(folder.At($"{copy}/generation_config.json"), TestContext.Current.CancellationToken));
+        }
+
+        Assert.Equal(ended, (await Generate(folder.At("exported"), "--json")).Json.GetProperty("text").GetString());
+        var metadata = (await CommandRun.Succeeds("inspect", folder.At("exported.gguf"), "--json")).Json.GetProperty("metadata");
+        Assert.Equal(second.ToString(System.Globalization.CultureInfo.InvariantCulture), metadata.GetProperty("tokenizer.ggml.eom_token_id").ToString());
     }
 
     private static Task<CommandRun> Generate(string model, params string[] further) => CommandRun.Succeeds(["generate", model, "-p", Prompt, "--max-tokens", "16", .. further]);

@@ -51,20 +51,20 @@ internal sealed class TinyFolder : IDisposable
         return At(name);
     }
 
-    public void WriteConfig(string type, double epsilon = 1e-5) => File.WriteAllText(
+    public void WriteConfig(string type, double epsilon = 1e-5, int vocabulary = Vocabulary) => File.WriteAllText(
         Path.Combine(Model, "config.json"),
         $$"""
         {
-          "model_type": "{{type}}", "vocab_size": {{Vocabulary}}, "hidden_size": {{hidden}}, "intermediate_size": {{inner}}, "num_hidden_layers": {{layers}},
+          "model_type": "{{type}}", "vocab_size": {{vocabulary}}, "hidden_size": {{hidden}}, "intermediate_size": {{inner}}, "num_hidden_layers": {{layers}},
           "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": {{epsilon.ToString(CultureInfo.InvariantCulture)}}
         }
         """);
 
     /// <summary>Writes the tensors that are wanted, each with the same values every time.</summary>
-    public void WriteWeights(Func<string, bool> wanted, int seed = 7)
+    public void WriteWeights(Func<string, bool> wanted, int seed = 7, int vocabulary = Vocabulary)
     {
         var random = new Random(seed);
-        List<SafetensorsTensor> tensors = [Normal("model.embed_tokens.weight", Vocabulary, hidden)];
+        List<SafetensorsTensor> tensors = [Normal("model.embed_tokens.weight", vocabulary, hidden)];
         for (var layer = 0; layer < layers; layer++)
         {
             var block = $"model.layers.{layer}.";
@@ -83,7 +83,7 @@ internal sealed class TinyFolder : IDisposable
         }
 
         tensors.Add(Ones("model.norm.weight"));
-        tensors.Add(Normal("lm_head.weight", Vocabulary, hidden));
+        tensors.Add(Normal("lm_head.weight", vocabulary, hidden));
         SafetensorsWriter.Write(Weights, [.. tensors.Where(tensor => wanted(tensor.Name))]);
 
         SafetensorsTensor Ones(string name) => SafetensorsTensor.FromFloats(name, ElementType.F32, [hidden], Enumerable.Repeat(1f, hidden).ToArray());

@@ -18,7 +18,7 @@ public sealed class SelfTextTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         TokenizedText Draw(long seed) => SelfText.Sample(model.Model, model.Tokenizer, 5, 20, seed);
         var text = Draw(1);
-        Assert.Equal(("self", 100, TinyLlama.Bos), (text.Name, text.Ids.Length, text.BosId));
+        Assert.Equal(("self", 100, TinyLlama.Bos), (text.Name, text.Ids.Length, text.StartId));
         Assert.All(text.Ids, id => Assert.InRange(id, 0, TinyLlama.Vocabulary - 1));
         Assert.All(text.Ids.Chunk(20), window => Assert.Equal(TinyLlama.Bos, window[0]));
         Assert.Equal(text.Ids, Draw(1).Ids);
@@ -95,9 +95,9 @@ public sealed class SelfTextTests : IDisposable
     [Fact]
     public void Sample_WithoutABeginningToken_StartsAtRandom()
     {
-        using var model = new TinyLlama { Further = ",\"bos_token_id\":null" }.Open(folder);
+        using var model = new TinyLlama { AddsBos = false }.Open(folder);
         var text = SelfText.Sample(model.Model, model.Tokenizer, 6, 4, seed: 1);
-        Assert.Null(text.BosId);
+        Assert.Null(text.StartId);
         Assert.True(text.Ids.Chunk(4).Select(window => window[0]).Distinct().Count() > 3);
     }
 

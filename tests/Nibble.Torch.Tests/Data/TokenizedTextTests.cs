@@ -19,16 +19,16 @@ public sealed class TokenizedTextTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         var read = TokenizedText.Read(folder.Write("text.txt", text), model.Tokenizer);
         Assert.Equal("text.txt", read.Name);
-        Assert.Equal(TinyLlama.Bos, read.BosId);
+        Assert.Equal(TinyLlama.Bos, read.StartId);
         Assert.Equal([TinyLlama.Bos, .. expected.Select(c => (int)c)], read.Ids);
     }
 
     [Fact]
     public void Read_WithoutABeginningToken_StartsWithTheText()
     {
-        using var model = new TinyLlama { Further = ",\"bos_token_id\":null" }.Open(folder);
+        using var model = new TinyLlama { AddsBos = false }.Open(folder);
         var read = TokenizedText.Read(folder.Write("text.txt", "abc"), model.Tokenizer);
-        Assert.Null(read.BosId);
+        Assert.Null(read.StartId);
         Assert.Equal(['a', 'b', 'c'], read.Ids);
         Assert.Equal(['b', 'c'], read.Window(1, 2));
     }
@@ -64,6 +64,6 @@ public sealed class TokenizedTextRealModelTests
         var text = Texts.TinyStories("valid.txt", model);
         Assert.Equal(93_955, text.Ids.Length);
         Assert.Equal(183, text.WindowCount(512));
-        Assert.Equal(1, text.BosId);
+        Assert.Equal(1, text.StartId);
     }
 }

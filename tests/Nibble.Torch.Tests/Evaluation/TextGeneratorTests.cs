@@ -65,7 +65,7 @@ public sealed class TextGeneratorTests : IDisposable
             "the prompt has 64 tokens, expected fewer than the model's context of 64",
             Assert.Throws<NibbleException>(() => TextGenerator.Generate(model, new string('x', 63), new GenerationOptions())).Message);
 
-        using var bare = LoadedModel.Open(new TinyLlama { Further = ",\"bos_token_id\":null" }.Write(folder.File("bare")));
+        using var bare = LoadedModel.Open(new TinyLlama { AddsBos = false }.Write(folder.File("bare")));
         Assert.Contains("the prompt is empty", Assert.Throws<NibbleException>(() => TextGenerator.Generate(bare, "", new GenerationOptions())).Message, StringComparison.Ordinal);
     }
 

@@ -17,7 +17,7 @@ public sealed class GgufExporterTests : IDisposable
     [InlineData("qwen3", "qwen3", false)]
     public void A_float_model_keeps_every_value_under_its_other_name(string type, string architecture, bool reordered)
     {
-        var llama = new TinyLlama { Type = type };
+        var llama = new TinyLlama { Type = type, HeadSize = type == "qwen2" ? 4 : 8 };
         using var file = Export(llama, null, out var result);
 
         Assert.Equal(architecture, file.Find("general.architecture")!.AsText());
@@ -35,17 +35,41 @@ public sealed class GgufExporterTests : IDisposable
         // Rows 0 and 4 of a head of 8 are a rotary pair; in the file they are neighbours.
         var (query, written) = (source["model.layers.0.self_attn.q_proj.weight"].Values, Read(file, "blk.0.attn_q.weight"));
         int[] order = reordered ? [0, 4, 1, 5, 2, 6, 3, 7] : [0, 1, 2, 3, 4, 5, 6, 7];
-        for (var row = 0; row < TinyLlama.Heads * 8; row++)
+        for (var row = 0; row < TinyLlama.Heads * llama.HeadSize; row++)
         {
             var from = (row / 8 * 8) + order[row % 8];
             Assert.Equal(query.AsSpan(from * TinyLlama.Hidden, TinyLlama.Hidden), written.AsSpan(row * TinyLlama.Hidden, TinyLlama.Hidden));
         }
     }
 
+    /// <summary>What llama.cpp's architectures have no tensors for, found out before work goes into the model.</summary>
+    [Theory]
+    [InlineData("qwen3", ",\"attention_bias\":true", 8, "a model of type qwen3 with biases of attention's output (attention_bias) has no place in a GGUF file")]
+    [InlineData("qwen3", ",\"mlp_bias\":true", 8, "biases of the feed-forward part (mlp_bias)")]
+    [InlineData("qwen2", ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+        + "\"original_max_position_embeddings\":16}", 4, "rotary scaling of type llama3")]
+    [InlineData("qwen2", "", 8, "4 heads of 8 in a model of 16 channels have no place in a GGUF file")]
+    [InlineData("llama", ",\"attention_bias\":true,\"mlp_bias\":true", 8, null)]
+    public void What_the_engine_has_no_place_for_is_refused(string type, string further, int headSize, string? complaint)
+    {
+        var source = new TinyLlama { Type = type, Further = further, HeadSize = headSize }.Write(folder.File("source"));
+        if (complaint is null)
+        {
+            Assert.Empty(GgufSupport.Require(source));
+            return;
+        }
+
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => GgufSupport.Require(source)).Message, StringComparison.Ordinal);
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => GgufExporter.Run(source, folder.File("model.gguf"), type: null)).Message,
+            StringComparison.Ordinal);
+        Assert.False(File.Exists(folder.File("model.gguf")));
+    }
+
     [Fact]
     public void Stretched_rotary_frequencies_are_written_as_factors()
     {
-        var scaling = ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}";
+        var scaling = ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+        + "\"original_max_position_embeddings\":16}";
         using var file = Export(new TinyLlama { Further = scaling }, GgufType.F16, out _);
 
         var factors = Read(file, "rope_freqs.weight");

@@ -22,11 +22,15 @@ public sealed class GgufImporterTests : IDisposable
         var models = new TheoryData<string, string, int, int, bool>();
         foreach (var type in LlamaConfig.SupportedTypes)
         {
-            foreach (var biases in (string[])["", ",\"attention_bias\":true", ",\"mlp_bias\":true", ",\"attention_bias\":true,\"mlp_bias\":true"])
+            // llama.cpp's other architectures have no place for more biases, and qwen2 none for heads of other sizes.
+            var isLlama = type is "llama" or "mistral";
+            string[] biases = isLlama ? ["", ",\"attention_bias\":true", ",\"mlp_bias\":true", ",\"attention_bias\":true,\"mlp_bias\":true"] : [""];
+            var windows = type == "mistral" ? ",\"sliding_window\":null" : "";
+            foreach (var further in biases.Select(biased => biased + windows))
             {
                 foreach (var (keyHeads, headSize, tied) in ((int, int, bool)[])[(TinyLlama.KeyValueHeads, 8, false), (1, 4, true), (TinyLlama.Heads, 6, false)])
                 {
-                    models.Add(type, biases, keyHeads, headSize, tied);
+                    models.Add(type, further, keyHeads, type == "qwen2" ? TinyLlama.Hidden / TinyLlama.Heads : headSize, tied);
                 }
             }
         }

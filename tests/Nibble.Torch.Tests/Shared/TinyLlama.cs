@@ -32,6 +32,8 @@ internal sealed record TinyLlama
 
     /// <summary>Heads of keys and values.</summary>
     public int KeyHeads { get; init; } = KeyValueHeads;
+    /// <summary>Whether the tokenizer puts <see cref="Bos"/> before texts.</summary>
+    public bool AddsBos { get; init; } = true;
 
     /// <summary>Further properties of <c>config.json</c>, each with a comma before it.</summary>
     public string Further { get; init; } = string.Empty;
@@ -45,6 +47,10 @@ internal sealed record TinyLlama
          "num_attention_heads":{{Heads}},"num_key_value_heads":{{KeyHeads}},"head_dim":{{HeadSize}},"max_position_embeddings":{{MaxPositions}},
          "rms_norm_eps":1e-05,         "tie_word_embeddings":{{(Tied ? "true" : "false")}},"bos_token_id":{{Bos}},"eos_token_id":{{Eos}}{{Further}} }
         """;
+
+    private const string Template =
+        """{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|bos|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]"""
+            + ""","special_tokens":{"<|bos|>":{"ids":[256]}}}""";
 
     public LlamaConfig Config => LlamaConfig.Parse(ConfigJson, "config.json");
 
@@ -113,7 +119,7 @@ internal sealed record TinyLlama
         return LoadedModel.Open(Directory.Exists(path) ? path : Write(path));
     }
 
-    private static string TokenizerJson()
+    private string TokenizerJson()
     {
         var extra = 256;
         var vocabulary = new Dictionary<string, int>();
@@ -127,7 +133,8 @@ internal sealed record TinyLlama
         return $$"""
             {"model":{"type":"BPE","vocab":{{JsonSerializer.Serialize(vocabulary)}},"merges":[]},
              "added_tokens":[{"id":{{Bos}},"content":"<|bos|>","special":true},{"id":{{Eos}},"content":"<|eos|>","special":true}],
-             "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false} }
+             "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
+             "post_processor":{{(AddsBos ? Template : "null")}} }
             """;
     }
 

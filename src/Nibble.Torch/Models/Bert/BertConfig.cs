@@ -78,7 +78,15 @@ public sealed record BertConfig
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>
     /// <exception cref="NibbleException">The text is not the configuration of a supported classifier.</exception>
-    public static BertConfig Parse(string json, string source) => ConfigReader.Parse(json, source, Read);
+    public static BertConfig Parse(string json, string source) => Parse(json, source, unknown: null);
+
+    /// <summary>Reads a <c>config.json</c>, and tells which of its keys nothing is known about.</summary>
+    internal static BertConfig Parse(string json, string source, ICollection<string>? unknown) => ConfigReader.Parse(json, source, reader =>
+    {
+        var read = Read(reader);
+        ConfigKeys.RequireKnown(reader, unknown);
+        return read;
+    });
 
     private static BertConfig Read(ConfigReader reader)
     {

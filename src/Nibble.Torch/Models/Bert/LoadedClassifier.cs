@@ -57,6 +57,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
         QuantizedCheckpoint.RequireFloat(folder);
         using var checkpoint = Checkpoint.Open(folder);
         var config = BertConfig.Parse(checkpoint.ConfigJson, Path.Combine(folder, Checkpoint.ConfigName));
+        checkpoint.RequireHead();
 
         // Every parameter takes at least two bytes on disk; half of them gives a checkpoint that lacks a tensor its own message.
         if (config.LeastParameters > checkpoint.TensorBytes)
@@ -166,6 +167,7 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
 
         return tokenizer.BosId is not null && tokenizer.EosId is not null
             ? tokenizer
-            : throw new NibbleException($"{folder}: the tokenizer names no tokens for the beginning and the end of a sequence ([CLS] and [SEP], or bos_token_id and eos_token_id in config.json), which a classifier needs");
+            : throw new NibbleException($"{folder}: the tokenizer names no tokens for the beginning and the end of a sequence ([CLS] and [SEP], or "
+                + "bos_token and eos_token in tokenizer_config.json), which a classifier needs");
     }
 }

@@ -70,8 +70,11 @@ public sealed record LlamaConfig
     /// <summary>Positions that attention looks back over (Mistral); null for all.</summary>
     public int? SlidingWindow { get; init; }
 
-    /// <summary>The longest sequence that the model takes: its positions, or its sliding window where that is shorter.</summary>
-    public int MaxSequence => Math.Min(MaxPositions, SlidingWindow ?? MaxPositions);
+    /// <summary>Positions up to which attention over chunks (Qwen 2.5, An et al. 2024) is plain attention; null where there are no chunks.</summary>
+    public int? AttentionChunk { get; init; }
+
+    /// <summary>The longest sequence that the model takes: its positions, or its sliding window or first chunk where that is shorter.</summary>
+    public int MaxSequence => Math.Min(MaxPositions, Math.Min(SlidingWindow ?? MaxPositions, AttentionChunk ?? MaxPositions));
 
     /// <summary>The sizes that costs depend on.</summary>
     /// <param name="name">What to call the model.</param>
@@ -84,10 +87,20 @@ public sealed record LlamaConfig
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>
     /// <exception cref="NibbleException">The text is not a configuration of a supported model.</exception>
-    public static LlamaConfig Parse(string json, string source) => ConfigReader.Parse(json, source, config => new Reader(config).Read());
+    public static LlamaConfig Parse(string json, string source) => Parse(json, source, unknown: null);
+
+    /// <summary>Reads a <c>config.json</c>, and tells which of its keys nothing is known about.</summary>
+    internal static LlamaConfig Parse(string json, string source, ICollection<string>? unknown) => ConfigReader.Parse(json, source, config =>
+    {
+        var read = new Reader(config).Read();
+        ConfigKeys.RequireKnown(config, unknown);
+        return read;
+    });
 
     private readonly struct Reader(ConfigReader config)
     {
+        private const int DefaultWindow = 4096;
+
         public LlamaConfig Read()
         {
             var type = config.Text("model_type", string.Empty);
@@ -112,8 +125,15 @@ public sealed record LlamaConfig
                 throw new NibbleException($"{config.Source}: {heads} attention heads, {keyValueHeads} key-value heads, heads of {headSize}; expected the heads to be a multiple of the key-value heads, and an even head size");
             }
 
-            var attentionBias = config.Flag("attention_bias", type == "qwen2");
-            var rotary = config.Object("rope_parameters") ?? config.Object("rope_scaling");
+            // What transformers has in the code of a family is not asked for.
+            var attentionBias = config.Flag("attention_bias", false) || type == "qwen2";
+            var (window, types) = (Window(type), LayerTypes());
+            if (types.Contains("sliding_attention") && window is null && type != "llama")
+            {
+                throw config.Wrong("layer_types", config.Get("layer_types")!.Value, "no sliding_attention, since there is no sliding_window");
+            }
+
+            var (rotaryBase, scaling) = Rotary(types);
             return new LlamaConfig
             {
                 ModelType = type,
@@ -124,16 +144,17 @@ public sealed record LlamaConfig
                 Heads = heads,
                 KeyValueHeads = keyValueHeads,
                 HeadSize = headSize,
-                MaxPositions = config.Positive("max_position_embeddings", 2048),
-                NormEpsilon = config.Number("rms_norm_eps", 1e-6),
-                RotaryBase = rotary is { } r && r.Get("rope_theta") is not null ? r.Number("rope_theta", 0) : config.Number("rope_theta", 10000),
-                RotaryScaling = rotary is { } scaled ? Scaling(scaled) : null,
+                MaxPositions = config.Positive("max_position_embeddings", type switch { "mistral" => 131072, "qwen2" or "qwen3" => 32768, _ => 2048 }),
+                NormEpsilon = config.Above0("rms_norm_eps", 1e-6),
+                RotaryBase = rotaryBase,
+                RotaryScaling = scaling,
                 TiedHead = config.Flag("tie_word_embeddings", false),
                 QueryKeyValueBias = attentionBias,
                 OutputBias = attentionBias && type != "qwen2",
                 FeedForwardBias = config.Flag("mlp_bias", false),
                 QueryKeyNorm = type == "qwen3",
-                SlidingWindow = Window(type),
+                SlidingWindow = window,
+                AttentionChunk = Chunk(),
             };
         }
 
@@ -157,19 +178,109 @@ public sealed record LlamaConfig
         private NibbleException Mixture(string sign) =>
             new($"{config.Source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types {string.Join(", ", SupportedTypes)}");
 
-        private int? Window(string type) =>
-            (type == "mistral" || config.Flag("use_sliding_window", false)) && config.Get("sliding_window") is not null ? config.Positive("sliding_window") : null;
+        // A window that is not given at all is 4096 in the families that have one; null is none.
+        private int? Window(string type)
+        {
+            var slides = config.Flag("use_sliding_window", false);
+            return !(type == "mistral" || (slides && type != "llama")) ? null
+                : config.Get("sliding_window") is not null ? config.Positive("sliding_window")
+                : config.Has("sliding_window") ? null : DefaultWindow;
+        }
+
+        /// <summary>The kinds of attention that layers have.</summary>
+        private IReadOnlyList<string> LayerTypes()
+        {
+            var types = config.Texts("layer_types") ?? [];
+            return types.FirstOrDefault(kind => kind is not ("full_attention" or "sliding_attention")) is { } other
+                ? throw new NibbleException($"{config.Source}: layer_types names '{other}', which is not supported; supported: full_attention, "
+                    + "sliding_attention")
+                : [.. types.Distinct()];
+        }
+
+        /// <summary>How many positions lie in one chunk with its surroundings, within which attention is plain.</summary>
+        private int? Chunk()
+        {
+            if (config.Object("dual_chunk_attention_config") is not { } chunks)
+            {
+                return null;
+            }
+
+            var (size, local) = (chunks.Positive("chunk_size"), chunks.Positive("local_size"));
+            chunks.Get("original_max_position_embeddings");
+            ConfigKeys.RequireOnly(chunks, "attention over chunks is supported where every chunk is attended to");
+            return size > local ? size - local : throw chunks.Wrong("local_size", chunks.Get("local_size")!.Value,
+                $"fewer than the {size} positions of a chunk");
+        }
+
+        /// <summary>The base of the rotary frequencies and how they are stretched: one for all layers.</summary>
+        private (double Base, RotaryScaling? Scaling) Rotary(IReadOnlyList<string> layerTypes)
+        {
+            var (parameters, scaling) = (config.Object("rope_parameters"), config.Object("rope_scaling"));
+            if (parameters is not null && scaling is not null && !JsonElement.DeepEquals(config.Get("rope_parameters")!.Value,
+                config.Get("rope_scaling")!.Value))
+            {
+                throw config.Wrong("rope_scaling", config.Get("rope_scaling")!.Value, "the same as rope_parameters, or only one of them");
+            }
+
+            var otherwise = config.Above0("rope_theta", 10000);
+            if ((parameters ?? scaling) is not { } rotary)
+            {
+                return (otherwise, null);
+            }
+
+            // Newer files have an object for each kind of attention.
+            if (!rotary.Unread.Any(property => property.Value.ValueKind == JsonValueKind.Object))
+            {
+                return Read(rotary, otherwise);
+            }
+
+            var kinds = layerTypes.Count > 0 ? layerTypes : ["full_attention"];
+            var read = kinds.Select(kind => (Kind: kind, Rotary: Read(
+                rotary.Object(kind) ?? throw new NibbleException($"{rotary.Source} has nothing for '{kind}', which layers are of; expected an object with "
+                    + "rope_theta"), otherwise))).ToList();
+            return read.Find(other => other.Rotary != read[0].Rotary) is { Kind: { } differs }
+                ? throw new NibbleException($"{rotary.Source} differs between '{read[0].Kind}' and '{differs}', which is not supported; expected the same "
+                    + "for all layers")
+                : read[0].Rotary;
+        }
+
+        private static (double Base, RotaryScaling? Scaling) Read(ConfigReader rotary, double otherwise)
+        {
+            var read = (rotary.Above0("rope_theta", otherwise), Scaling(rotary));
+            if (rotary.Number("partial_rotary_factor", 1) is var share and not 1)
+            {
+                throw new NibbleException($"{rotary.Source}: 'partial_rotary_factor' is {share}, expected 1 or none: heads of which only a part is turned "
+                    + "are not supported");
+            }
+
+            foreach (var pointless in (string[])["factor", "finetuned", "original_max_position_embeddings"])
+            {
+                rotary.Get(pointless);
+            }
+
+            ConfigKeys.RequireOnly(rotary, "it would change the rotary frequencies, and that is not supported");
+            return read;
+        }
 
         private static RotaryScaling? Scaling(ConfigReader config)
         {
             var kind = config.Text("rope_type", config.Text("type", "default"));
-            return kind switch
+            config.Get("type");
+            switch (kind)
             {
-                "default" => null,
-                "linear" => new RotaryScaling(config.Number("factor"), 1, 1, 0),
-                "llama3" => new RotaryScaling(config.Number("factor"), config.Number("low_freq_factor"), config.Number("high_freq_factor"), config.Positive("original_max_position_embeddings")),
-                _ => throw new NibbleException($"{config.Source}: rotary scaling of type '{kind}' is not supported; supported: default, linear, llama3"),
-            };
+                case "default":
+                    return null;
+                case "linear":
+                    return new RotaryScaling(config.Above0("factor"), 1, 1, 0);
+                case "llama3":
+                    var scaling = new RotaryScaling(config.Above0("factor"), config.Above0("low_freq_factor"), config.Above0("high_freq_factor"),
+                        config.Positive("original_max_position_embeddings"));
+                    return scaling.HighFrequencyFactor > scaling.LowFrequencyFactor ? scaling
+                        : throw config.Wrong("high_freq_factor", config.Get("high_freq_factor")!.Value,
+                            $"more than low_freq_factor, {scaling.LowFrequencyFactor}");
+                default:
+                    throw new NibbleException($"{config.Source}: rotary scaling of type '{kind}' is not supported; supported: default, linear, llama3");
+            }
         }
     }
 }

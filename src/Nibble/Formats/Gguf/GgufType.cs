@@ -76,15 +76,15 @@ public enum GgufType
 public static class GgufTypes
 {
     // Types of ggml that are not read, and those that it has given up.
-    private static readonly Dictionary<uint, string> Unread = new()
-    {
-        [4] = "Q4_2", [5] = "Q4_3", [9] = "Q8_1", [15] = "Q8_K", [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL",
-        [21] = "IQ3_S", [22] = "IQ2_S", [23] = "IQ4_XS", [29] = "IQ1_M", [31] = "Q4_0_4_4", [32] = "Q4_0_4_8", [33] = "Q4_0_8_8", [36] = "IQ4_NL_4_4",
-        [37] = "IQ4_NL_4_8", [38] = "IQ4_NL_8_8", [40] = "NVFP4", [41] = "Q1_0", [42] = "Q2_0",
-    };
+    private static readonly (uint Number, string Name)[] Unread =
+    [
+        (4, "Q4_2"), (5, "Q4_3"), (9, "Q8_1"), (15, "Q8_K"), (16, "IQ2_XXS"), (17, "IQ2_XS"), (18, "IQ3_XXS"), (19, "IQ1_S"), (20, "IQ4_NL"),
+        (21, "IQ3_S"), (22, "IQ2_S"), (23, "IQ4_XS"), (29, "IQ1_M"), (31, "Q4_0_4_4"), (32, "Q4_0_4_8"), (33, "Q4_0_8_8"), (36, "IQ4_NL_4_4"),
+        (37, "IQ4_NL_4_8"), (38, "IQ4_NL_8_8"), (40, "NVFP4"), (41, "Q1_0"), (42, "Q2_0"),
+    ];
 
     /// <summary>What ggml calls the type of a number that may not be read here.</summary>
-    internal static string NameOf(uint number) => Unread.GetValueOrDefault(number) ?? number.ToString(CultureInfo.InvariantCulture);
+    internal static string NameOf(uint number) => Array.Find(Unread, type => type.Number == number).Name ?? number.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Values in a block: 1 where each value stands alone.</summary>
     public static int BlockSize(this GgufType type) => type switch

@@ -21,13 +21,22 @@ public sealed class Checkpoint : IDisposable
 
     private readonly Dictionary<string, SafetensorsFile> _files;
     private readonly SortedDictionary<string, SafetensorsFile> _byTensor;
+    private readonly IReadOnlyDictionary<string, string> _storedNames;
 
     private Checkpoint(string folder, string configJson, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
     {
         Folder = folder;
         ConfigJson = configJson;
         _files = files;
+        using var config = JsonDocument.Parse(configJson);
+        _storedNames = BaseModel.FullNames(config.RootElement, byTensor.Keys);
         _byTensor = byTensor;
+        foreach (var (name, stored) in _storedNames)
+        {
+            byTensor.Remove(stored, out var file);
+            byTensor.Add(name, file!);
+        }
+
         TensorNames = [.. byTensor.Keys];
     }
 
@@ -37,11 +46,12 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The text of <c>config.json</c>, a JSON object.</summary>
     public string ConfigJson { get; }
 
-    /// <summary>The names of all tensors, in ordinal order.</summary>
+    /// <summary>The names of all tensors, in ordinal order. Those of a part that was saved without its head have the prefix that they have with it.</summary>
     public IReadOnlyList<string> TensorNames { get; }
 
     /// <summary>The names of all tensors as they lie in the files.</summary>
-    public IEnumerable<string> TensorsInOrder => _files.OrderBy(file => file.Key, StringComparer.Ordinal).SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => tensor.Name).Where(Contains);
+    public IEnumerable<string> TensorsInOrder => _files.OrderBy(file => file.Key, StringComparer.Ordinal)
+        .SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => FullName(tensor.Name)).Where(Contains);
 
     /// <summary>The bytes of the weight files on disk.</summary>
     public long TensorBytes => _files.Values.Sum(file => new FileInfo(file.Path).Length);
@@ -129,16 +139,27 @@ public sealed class Checkpoint : IDisposable
         return document.RootElement.GetRawText();
     }
 
+    /// <summary>Refuses a checkpoint of a known family that lacks the head of the task that its family is supported for.</summary>
+    /// <exception cref="NibbleException">It does.</exception>
+    public void RequireHead()
+    {
+        using var config = JsonDocument.Parse(ConfigJson);
+        if (BaseModel.FindMissingHead(config.RootElement, TensorNames) is { } cause)
+        {
+            throw new NibbleException($"{Folder}: {cause}");
+        }
+    }
+
     /// <summary>Whether the checkpoint holds a tensor.</summary>
     public bool Contains(string name) => _byTensor.ContainsKey(name);
 
     /// <summary>The tensor of a name.</summary>
     /// <exception cref="NibbleException">There is no such tensor.</exception>
-    public SafetensorsEntry Entry(string name) => FileOf(name).Entry(name);
+    public SafetensorsEntry Entry(string name) => FileOf(name).Entry(StoredName(name));
 
     /// <summary>Reads a floating-point tensor, widened to <see cref="float"/>, row by row.</summary>
     /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
-    public float[] ReadFloats(string name) => FileOf(name).ReadFloats(name);
+    public float[] ReadFloats(string name) => FileOf(name).ReadFloats(StoredName(name));
 
     /// <summary>Reads consecutive values of a floating-point tensor, widened to <see cref="float"/>.</summary>
     /// <param name="name">The tensor's name.</param>
@@ -146,11 +167,11 @@ public sealed class Checkpoint : IDisposable
     /// <param name="destination">Receives the values.</param>
     /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer values.</exception>
-    public void ReadFloats(string name, long start, Span<float> destination) => FileOf(name).ReadFloats(name, start, destination);
+    public void ReadFloats(string name, long start, Span<float> destination) => FileOf(name).ReadFloats(StoredName(name), start, destination);
 
     /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
     /// <exception cref="NibbleException">There is no such tensor.</exception>
-    public void CopyTo(string name, Stream stream) => FileOf(name).CopyTo(name, stream);
+    public void CopyTo(string name, Stream stream) => FileOf(name).CopyTo(StoredName(name), stream);
 
     /// <summary>SHA-256 of the configuration, the weights and the tokenizer's files, in lower-case hexadecimal, by file name.</summary>
     public IReadOnlyDictionary<string, string> Hashes()
@@ -180,6 +201,10 @@ public sealed class Checkpoint : IDisposable
             file.Dispose();
         }
     }
+
+    private string StoredName(string name) => _storedNames.GetValueOrDefault(name, name);
+
+    private string FullName(string stored) => _storedNames.FirstOrDefault(pair => pair.Value == stored).Key ?? stored;
 
     private SafetensorsFile FileOf(string name) => _byTensor.TryGetValue(name, out var file)
         ? file

@@ -5,7 +5,8 @@ namespace Nibble.Formats.HuggingFace;
 /// <summary>Reads the values of a configuration that says how weights are quantized.</summary>
 /// <param name="path">The file, for messages.</param>
 /// <param name="config">A JSON object.</param>
-internal sealed class QuantizationConfigReader(string path, JsonElement config)
+/// <param name="method">What made the weights, where the configuration does not say it itself.</param>
+internal sealed class QuantizationConfigReader(string path, JsonElement config, string? method = null)
 {
     /// <summary>The method of <see cref="Artifacts.QuantizedModelFile"/>'s own layout, and of llm-compressor's.</summary>
     public const string CompressedTensors = "compressed-tensors";
@@ -16,11 +17,13 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config)
     /// <summary>The method of AutoAWQ's checkpoints.</summary>
     public const string Awq = "awq";
 
+    private const string MlxKey = "quantization";
+
     /// <summary>What AutoAWQ wrote until the end of 2023.</summary>
     private const string AwqFileName = "quant_config.json";
 
-    // The first key is everybody's, the second what llm-compressor wrote at first.
-    private static readonly string[] Keys = [Checkpoint.QuantizationKey, "compression_config"];
+    // The first key is everybody's, the second what llm-compressor wrote at first, the third MLX's.
+    private static readonly string[] Keys = [Checkpoint.QuantizationKey, "compression_config", MlxKey];
 
     // AutoGPTQ and GPTQModel write the first beside config.json, and at first did not write anything into that.
     private static readonly string[] OwnFiles = ["quantize_config.json", AwqFileName];
@@ -40,7 +43,7 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config)
             {
                 if (model.RootElement.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Object && value.EnumerateObject().Any())
                 {
-                    return new QuantizationConfigReader(path, value.Clone());
+                    return new QuantizationConfigReader(path, value.Clone(), key == MlxKey ? "mlx" : null);
                 }
             }
         }
@@ -82,7 +85,7 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config)
     /// <summary>
     /// What made the weights, in lower case: as the configuration says, or as its other values imply, since the first versions of the tools did not say.
     /// </summary>
-    public string Method() => (Text("quant_method") ?? Text("method"))?.ToLowerInvariant()
+    public string Method() => (Text("quant_method") ?? Text("method") ?? method)?.ToLowerInvariant()
         ?? (Has("config_groups") ? CompressedTensors : Has("w_bit") || System.IO.Path.GetFileName(path) == AwqFileName ? Awq : Gptq);
 
     /// <summary>Whether there is a value, and it is not null.</summary>

@@ -1,4 +1,5 @@
 using Google.Protobuf;
+using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;
 
@@ -18,26 +19,39 @@ internal sealed record Piece(string Text, float Score, PieceKind Kind);
 
 /// <summary>What a <c>tokenizer.model</c> holds.</summary>
 /// <remarks>Definition: google/sentencepiece, <c>src/sentencepiece_model.proto</c>.</remarks>
-internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool AddsSpace, int UnknownId, int BosId, int EosId)
+/// <param name="Pieces">The tokens; each one's place is its id.</param>
+/// <param name="BlankBefore">Which texts get a blank put before them.</param>
+/// <param name="UnknownId">The id of what no piece spells; negative for none.</param>
+/// <param name="BosId">The id that begins a text; negative for none.</param>
+/// <param name="EosId">The id that ends a text; negative for none.</param>
+internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefore BlankBefore, int UnknownId, int BosId, int EosId)
 {
+    /// <summary>Whether blanks at both ends are dropped, and several in a row become one.</summary>
+    public bool RemovesExtraBlanks { get; init; }
+
+    /// <summary>Whether a text that begins with a blank gets no other put before it.</summary>
+    public bool KeepsBlankBefore { get; init; }
+
     // Field numbers of ModelProto, SentencePiece, TrainerSpec and NormalizerSpec.
     private const int PiecesField = 1, TrainerField = 2, NormalizerField = 3;
     private const int TextField = 1, ScoreField = 2, KindField = 3;
-    private const int ModelTypeField = 3, VocabularySizeField = 4, ByteFallbackField = 35;
+    private const int ModelTypeField = 3, VocabularySizeField = 4, BlankIsSuffixField = 24, ByteFallbackField = 35;
     private const int UnknownIdField = 40, BosIdField = 41, EosIdField = 42, PadIdField = 43;
     private const int UnknownTextField = 45, BosTextField = 46, EosTextField = 47;
-    private const int NormalizerNameField = 1, AddDummyPrefixField = 3, RemoveExtraBlanksField = 4, EscapeBlanksField = 5;
+    private const int NormalizerNameField = 1, CharactersField = 2, AddDummyPrefixField = 3, RemoveExtraBlanksField = 4, EscapeBlanksField = 5;
 
-    // TrainerSpec.ModelType.BPE.
-    private const long BytePairEncoding = 2;
+    // TrainerSpec.ModelType.
+    private const long Unigram = 1, BytePairEncoding = 2;
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="NibbleException">The file is not a SentencePiece model.</exception>
+    /// <exception cref="NibbleException">The file is not a SentencePiece model, not one of BPE, or does with texts what is not done here.</exception>
     public static SentencePieceModel Read(string path)
     {
         try
         {
-            var model = new SentencePieceModel([], AddsSpace: true, UnknownId: 0, BosId: 1, EosId: 2);
+            // The defaults of the definition, where a file says nothing.
+            var model = new SentencePieceModel([], BlankBefore.Always, UnknownId: 0, BosId: 1, EosId: 2) { RemovesExtraBlanks = true };
+            var kind = Unigram;
             var pieces = new List<Piece>();
             foreach (var (field, value) in Fields(File.ReadAllBytes(path)))
             {
@@ -47,15 +61,18 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool Adds
                         pieces.Add(ReadPiece(value.Bytes));
                         break;
                     case TrainerField:
-                        model = ReadTrainer(model, value.Bytes);
+                        (model, kind) = ReadTrainer(path, model, value.Bytes);
                         break;
                     case NormalizerField:
-                        model = Fields(value.Bytes).Aggregate(model, (read, item) => item.Field == AddDummyPrefixField ? read with { AddsSpace = item.Value.Number != 0 } : read);
+                        model = ReadNormalizer(path, model, value.Bytes);
                         break;
                 }
             }
 
-            return pieces.Count > 0 ? model with { Pieces = pieces } : throw new NibbleException($"{path} holds no pieces; expected a SentencePiece model.");
+            return pieces.Count == 0 ? throw new NibbleException($"{path} holds no pieces; expected a SentencePiece model.")
+                : kind == BytePairEncoding ? model with { Pieces = pieces }
+                : throw new NibbleException($"{path} is a SentencePiece model of kind "
+                    + $"{kind switch { Unigram => "unigram", 3 => "word", 4 => "char", _ => kind }}; expected one of BPE.");
         }
         catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentException)
         {
@@ -98,8 +115,8 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool Adds
         WriteMessage(output, NormalizerField, message =>
         {
             WriteText(message, NormalizerNameField, "identity");
-            WriteNumber(message, AddDummyPrefixField, AddsSpace ? 1 : 0);
-            WriteNumber(message, RemoveExtraBlanksField, 0);
+            WriteNumber(message, AddDummyPrefixField, BlankBefore == BlankBefore.Never ? 0 : 1);
+            WriteNumber(message, RemoveExtraBlanksField, RemovesExtraBlanks ? 1 : 0);
             WriteNumber(message, EscapeBlanksField, 1);
         });
     });
@@ -128,17 +145,55 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool Adds
         output.WriteInt64(number);
     }
 
-    private static SentencePieceModel ReadTrainer(SentencePieceModel model, byte[] bytes)
+    private static (SentencePieceModel Model, long Kind) ReadTrainer(string path, SentencePieceModel model, byte[] bytes)
     {
+        var kind = Unigram;
         foreach (var (field, value) in Fields(bytes))
         {
-            model = field switch
+            switch (field)
             {
-                UnknownIdField => model with { UnknownId = (int)value.Number },
-                BosIdField => model with { BosId = (int)value.Number },
-                EosIdField => model with { EosId = (int)value.Number },
-                _ => model,
-            };
+                case ModelTypeField:
+                    kind = value.Number;
+                    break;
+                case UnknownIdField:
+                    model = model with { UnknownId = (int)value.Number };
+                    break;
+                case BosIdField:
+                    model = model with { BosId = (int)value.Number };
+                    break;
+                case EosIdField:
+                    model = model with { EosId = (int)value.Number };
+                    break;
+                case BlankIsSuffixField when value.Number != 0:
+                    throw new NibbleException($"{path}: treat_whitespace_as_suffix is true, so that words end in blanks, which is not supported.");
+            }
+        }
+
+        return (model, kind);
+    }
+
+    private static SentencePieceModel ReadNormalizer(string path, SentencePieceModel model, byte[] bytes)
+    {
+        var name = string.Empty;
+        foreach (var (field, value) in Fields(bytes))
+        {
+            switch (field)
+            {
+                case NormalizerNameField:
+                    name = System.Text.Encoding.UTF8.GetString(value.Bytes);
+                    break;
+                case CharactersField when value.Bytes.Length > 0:
+                    throw new NibbleException($"{path}: its normalizer '{name}' rewrites characters (precompiled_charsmap of {value.Bytes.Length:N0} "
+                        + "bytes), which is not supported; expected the normalizer identity.");
+                case AddDummyPrefixField:
+                    model = model with { BlankBefore = value.Number != 0 ? BlankBefore.Always : BlankBefore.Never };
+                    break;
+                case RemoveExtraBlanksField:
+                    model = model with { RemovesExtraBlanks = value.Number != 0 };
+                    break;
+                case EscapeBlanksField when value.Number == 0:
+                    throw new NibbleException($"{path}: escape_whitespaces is false, so that blanks stand in pieces as they are, which is not supported.");
+            }
         }
 
         return model;

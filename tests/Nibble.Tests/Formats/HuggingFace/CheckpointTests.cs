@@ -51,6 +51,72 @@ public sealed class CheckpointTests : IDisposable
         Assert.Equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", hashes["tokenizer.json"]);
     }
 
+    /// <summary>What transformers saves of a model without a head has no prefix (Qwen3-Embedding).</summary>
+    [Theory]
+    [InlineData("llama", "embed_tokens.weight", "layers.0.x", "model.")]
+    [InlineData("qwen3", "embed_tokens.weight", "norm.weight", "model.")]
+    [InlineData("bert", "embeddings.word_embeddings.weight", "encoder.layer.0.x", "bert.")]
+    [InlineData("distilbert", "embeddings.word_embeddings.weight", "transformer.layer.0.x", "distilbert.")]
+    public void Open_PutsThePrefixBeforeNamesThatLackIt(string type, string embedding, string other, string prefix)
+    {
+        _folder.Write("config.json", $$"""{"model_type":"{{type}}"}""");
+        WriteTensors("model.safetensors", (embedding, 2), (other, 1), ("lm_head.weight", 3));
+        using var checkpoint = Checkpoint.Open(_folder.Path);
+        Assert.Equal(((string[])["lm_head.weight", prefix + embedding, prefix + other]).Order(StringComparer.Ordinal), checkpoint.TensorNames);
+        Assert.Equal([2f], checkpoint.ReadFloats(prefix + embedding));
+        Assert.Equal([1L], checkpoint.Entry(prefix + other).Shape);
+        Assert.False(checkpoint.Contains(embedding));
+        using var stream = new MemoryStream();
+        checkpoint.CopyTo(prefix + other, stream);
+        Assert.Equal(4, stream.Length);
+        Assert.Equal(checkpoint.TensorNames, checkpoint.TensorsInOrder.Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("gpt2", "embed_tokens.weight")]
+    [InlineData("llama", "other.weight")]
+    [InlineData("llama", "model.embed_tokens.weight")]
+    public void Open_LeavesOtherNamesAlone(string type, string name)
+    {
+        _folder.Write("config.json", $$"""{"model_type":"{{type}}"}""");
+        WriteTensors("model.safetensors", (name, 2), ("layers.0.x", 1));
+        using var checkpoint = Checkpoint.Open(_folder.Path);
+        Assert.Equal(((string[])[name, "layers.0.x"]).Order(StringComparer.Ordinal), checkpoint.TensorNames);
+    }
+
+    [Theory]
+    [InlineData("bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.bias",
+        "no classification head (classifier.*). It was saved as Some. It has a head of another kind, such as 'cls.predictions.bias'. Train one on it first")]
+    [InlineData("bert", "embeddings.word_embeddings.weight", "pooler.dense.bias",
+        "no classification head (classifier.*). It was saved as Some. Train one on it first")]
+    [InlineData("roberta", "roberta.embeddings.word_embeddings.weight", "classifier.dense.bias", null)]
+    [InlineData("llama", "model.embed_tokens.weight", "score.weight", "no head for language modelling (lm_head.weight)")]
+    [InlineData("llama", "model.embed_tokens.weight", "lm_head.weight", null)]
+    [InlineData("other", "a", "b", null)]
+    public void RequireHead_SaysWhatIsMissing(string type, string embedding, string other, string? complaint)
+    {
+        _folder.Write("config.json", $$"""{"model_type":"{{type}}","architectures":["Some"]}""");
+        WriteTensors("model.safetensors", (embedding, 2), (other, 1));
+        using var checkpoint = Checkpoint.Open(_folder.Path);
+        if (complaint is null)
+        {
+            checkpoint.RequireHead();
+        }
+        else
+        {
+            Assert.Contains(complaint, Assert.Throws<NibbleException>(checkpoint.RequireHead).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void RequireHead_TakesATiedEmbeddingForOne()
+    {
+        _folder.Write("config.json", """{"model_type":"qwen3","tie_word_embeddings":true}""");
+        WriteTensors("model.safetensors", ("embed_tokens.weight", 2));
+        using var checkpoint = Checkpoint.Open(_folder.Path);
+        checkpoint.RequireHead();
+    }
+
     [Theory]
     [InlineData("""{"weight_map":{"a":"../1.safetensors"}}""", "in the same folder")]
     [InlineData("""{"weight_map":{"a":"..\\1.safetensors"}}""", "in the same folder")]

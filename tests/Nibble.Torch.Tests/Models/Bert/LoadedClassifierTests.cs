@@ -108,6 +108,50 @@ public sealed class LoadedClassifierTests : IDisposable
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => LoadedClassifier.Open(path)).Message, StringComparison.Ordinal);
     }
 
+    /// <summary>As BertModel and BertForMaskedLM are saved: the cause is said, not a tensor that happens to be missing.</summary>
+    [Theory]
+    [InlineData("bert", true)]
+    [InlineData("roberta", false)]
+    [InlineData("distilbert", true)]
+    public void Open_SaysThatThereIsNoHead(string type, bool bare)
+    {
+        var message = Refusal(new TinyBert(type), tensors =>
+        {
+            foreach (var name in tensors.Keys.ToList())
+            {
+                var isOfBody = name.StartsWith(type + ".", StringComparison.Ordinal);
+                tensors.Remove(name, out var tensor);
+                if (isOfBody)
+                {
+                    tensors.Add(bare ? name[(type.Length + 1)..] : name, tensor);
+                }
+            }
+        });
+        Assert.Contains("this checkpoint has no classification head (classifier.*). Train one on it first", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("bert")]
+    [InlineData("distilbert")]
+    public void Open_ReadsNamesWithoutTheModelsPrefix(string type)
+    {
+        var tiny = new TinyBert(type);
+        using var whole = LoadedClassifier.Open(tiny.Write(folder.File("whole")));
+        using var bare = LoadedClassifier.Open(tiny.Write(folder.File("bare"), tensors =>
+        {
+            foreach (var name in tensors.Keys.Where(name => name.StartsWith(type + ".", StringComparison.Ordinal)).ToList())
+            {
+                tensors.Remove(name, out var tensor);
+                tensors.Add(name[(type.Length + 1)..], tensor);
+            }
+        }));
+        foreach (var (left, right) in whole.Model.named_parameters().Zip(bare.Model.named_parameters()))
+        {
+            Assert.Equal(left.name, right.name);
+            Bits.Equal(left.parameter.data<float>().ToArray(), right.parameter);
+        }
+    }
+
     [Fact]
     public void Open_RefusesATokenizerWithoutMarks()
     {

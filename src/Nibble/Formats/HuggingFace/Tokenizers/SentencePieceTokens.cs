@@ -1,0 +1,261 @@
+using System.Globalization;
+using System.Text;
+
+namespace Nibble.Formats.HuggingFace.Tokenizers;
+
+/// <summary>Which texts get a blank put before them.</summary>
+internal enum BlankBefore
+{
+    /// <summary>None.</summary>
+    Never,
+
+    /// <summary>The one that no added token stands before.</summary>
+    First,
+
+    /// <summary>All.</summary>
+    Always,
+}
+
+/// <summary>SentencePiece BPE (Kudo and Richardson 2018): characters are merged across words, and those without a token are spelled by bytes.</summary>
+/// <remarks>As google/sentencepiece computes it, <c>src/bpe_model.cc</c>, or by the list of merges that huggingface/tokenizers makes of its scores.</remarks>
+internal sealed class SentencePieceTokens : TokenModel
+{
+    /// <summary>The character that stands for a blank in pieces.</summary>
+    public const char Blank = '\u2581';
+
+    private readonly Dictionary<string, int> all = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, int> ids;
+    private readonly bool hasUnused;
+    private readonly BytePairMerger merger;
+    private readonly AddedTokens userDefined;
+    private readonly int[] idsOfBytes = new int[256];
+    private readonly int[] bytesOfIds;
+
+    /// <param name="model">The pieces.</param>
+    /// <param name="merges">Pairs of pieces, the first merged first; null where the pieces' scores say it.</param>
+    /// <exception cref="FormatException">A merge is of pieces that there are not, or texts cannot be spelled.</exception>
+    public SentencePieceTokens(SentencePieceModel model, IReadOnlyList<(string Left, string Right)>? merges)
+    {
+        Model = model;
+        Merges = merges;
+        bytesOfIds = new int[model.Pieces.Count];
+        Array.Fill(idsOfBytes, -1);
+        Array.Fill(bytesOfIds, -1);
+        ids = merges is null ? new Dictionary<string, int>(StringComparer.Ordinal) : all;
+        for (var id = 0; id < model.Pieces.Count; id++)
+        {
+            var (text, _, kind) = model.Pieces[id];
+            hasUnused |= kind == PieceKind.Unused;
+            all.TryAdd(text, id);
+            if (kind == PieceKind.Byte)
+            {
+                var value = text is ['<', '0', 'x', var high, var low, '>']
+                    && byte.TryParse([high, low], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var parsed)
+                    ? parsed : throw new FormatException($"the piece '{text}' of id {id} is of kind byte, expected a text such as <0x0A>");
+                (idsOfBytes[value], bytesOfIds[id]) = (id, value);
+            }
+            else if (kind is PieceKind.Normal or PieceKind.UserDefined or PieceKind.Unused)
+            {
+                ids.TryAdd(text, id);
+            }
+        }
+
+        all.Remove(string.Empty);
+        ids.Remove(string.Empty);
+
+        userDefined = new AddedTokens(model.Pieces.Index().Where(piece => piece.Item.Kind == PieceKind.UserDefined && piece.Item.Text.Length > 0)
+            .Select(piece => new AddedToken(piece.Item.Text, piece.Index, Special: false)));
+        if (Array.Exists(idsOfBytes, id => id < 0) && (model.UnknownId < 0 || model.UnknownId >= model.Pieces.Count))
+        {
+            throw new FormatException("there are neither pieces for all bytes nor one for what is unknown, so that not every text can be spelled");
+        }
+
+        merger = merges is null ? ByScores() : ByList(merges);
+    }
+
+    /// <summary>The pieces.</summary>
+    public SentencePieceModel Model { get; }
+
+    /// <summary>The list that says what is merged first; null where scores do.</summary>
+    public IReadOnlyList<(string Left, string Right)>? Merges { get; }
+
+    public override int Size => Model.Pieces.Count;
+
+    public override int? UnknownId => Model.UnknownId;
+
+    /// <summary>Whether a word that is a piece becomes it, whatever merges would make of it.</summary>
+    public bool IgnoresMerges { get; init; }
+
+    public override int? IdOf(string text) => all.TryGetValue(text, out var id) ? id : null;
+
+    public override string Normalize(string text, bool first)
+    {
+        if (Model.RemovesExtraBlanks)
+        {
+            text = string.Join(' ', text.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        }
+
+        text = NormalizeToken(text);
+        var puts = Model.BlankBefore == BlankBefore.Always || (Model.BlankBefore == BlankBefore.First && first);
+
+        // Of the two ways in which tokenizer.json says it, only the older one doubles a blank that is there.
+        return text.Length > 0 && puts && !(Model.KeepsBlankBefore && text[0] == Blank) ? Blank + text : text;
+    }
+
+    public override string NormalizeToken(string text) => text.Replace(' ', Blank);
+
+    public override string DecodeToken(string text) => text.Replace(Blank, ' ');
+
+    public override void Encode(string text, List<int> result)
+    {
+        foreach (var (token, part) in userDefined.Split(text))
+        {
+            if (token is not null)
+            {
+                result.Add(token.Id);
+            }
+            else if (IgnoresMerges && ids.TryGetValue(part, out var whole))
+            {
+                result.Add(whole);
+            }
+            else
+            {
+                EncodePart(part, result);
+            }
+        }
+    }
+
+    public override string Decode(IReadOnlyList<int> pieces)
+    {
+        var text = new StringBuilder();
+        var bytes = new List<byte>();
+        foreach (var id in pieces)
+        {
+            if (bytesOfIds[id] >= 0)
+            {
+                bytes.Add((byte)bytesOfIds[id]);
+                continue;
+            }
+
+            Flush();
+            text.Append(Model.Pieces[id].Text);
+        }
+
+        Flush();
+        text.Replace(Blank, ' ');
+        return Model.BlankBefore != BlankBefore.Never && text.Length > 0 && text[0] == ' ' ? text.ToString(1, text.Length - 1) : text.ToString();
+
+        void Flush()
+        {
+            text.Append(Encoding.UTF8.GetString(bytes.ToArray()));
+            bytes.Clear();
+        }
+    }
+
+    private void EncodePart(string text, List<int> result)
+    {
+        var symbols = new List<int>(text.Length);
+        foreach (var rune in text.EnumerateRunes())
+        {
+            symbols.Add(SymbolOf(rune));
+        }
+
+        // A piece of kind unused stands for a step of merging alone, and is taken apart again.
+        var apart = hasUnused && Merges is null ? new Dictionary<int, (int Left, int Right)>() : null;
+        merger.Merge(symbols, apart is null ? null : (left, right, id) => apart[id] = (left, right));
+        var wasUnknown = false;
+        foreach (var symbol in symbols)
+        {
+            Append(symbol);
+        }
+
+        void Append(int symbol)
+        {
+            if (symbol >= 0 && apart is not null && Model.Pieces[symbol].Kind == PieceKind.Unused && apart.TryGetValue(symbol, out var parts))
+            {
+                Append(parts.Left);
+                Append(parts.Right);
+                return;
+            }
+
+            // Neighbours that are unknown are one unknown token.
+            var isUnknown = symbol < 0 && !AppendBytes(new Rune(~symbol), result);
+            if (symbol >= 0 || (isUnknown && !wasUnknown))
+            {
+                result.Add(isUnknown ? Model.UnknownId : symbol);
+            }
+
+            wasUnknown = isUnknown;
+        }
+    }
+
+    /// <summary>Spells a character by its bytes, if there are pieces for all of them.</summary>
+    private bool AppendBytes(Rune rune, List<int> result)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        bytes = bytes[..rune.EncodeToUtf8(bytes)];
+        foreach (var value in bytes)
+        {
+            if (idsOfBytes[value] < 0)
+            {
+                return false;
+            }
+        }
+
+        foreach (var value in bytes)
+        {
+            result.Add(idsOfBytes[value]);
+        }
+
+        return true;
+    }
+
+    /// <summary>A character as a symbol to merge: its piece, or where it has none a negative number that tells which it is.</summary>
+    private int SymbolOf(Rune rune)
+    {
+        Span<char> text = stackalloc char[2];
+        var length = rune.EncodeToUtf16(text);
+        return ids.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(text[..length], out var id) ? id : ~rune.Value;
+    }
+
+    /// <summary>Every way to make a piece of two others, or of characters; the piece of the highest score first.</summary>
+    private BytePairMerger ByScores()
+    {
+        var ranks = ids.Values.Select(id => Model.Pieces[id].Score).Distinct().OrderDescending().Index()
+            .ToDictionary(score => score.Item, score => score.Index);
+        var pairs = new BytePairMerger(ids.Count * 4);
+        var lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();
+        foreach (var (text, id) in ids)
+        {
+            for (var cut = 1; cut < text.Length; cut++)
+            {
+                if (!char.IsLowSurrogate(text[cut]) && Part(text.AsSpan(0, cut)) is { } left && Part(text.AsSpan(cut)) is { } right)
+                {
+                    pairs.Add(left, right, ranks[Model.Pieces[id].Score], id);
+                }
+            }
+        }
+
+        return pairs;
+
+        int? Part(ReadOnlySpan<char> text) =>
+            lookup.TryGetValue(text, out var id) ? Model.Pieces[id].Kind == PieceKind.UserDefined ? null : id
+            : Rune.DecodeFromUtf16(text, out var rune, out var length) == System.Buffers.OperationStatus.Done && length == text.Length ? ~rune.Value
+            : null;
+    }
+
+    private BytePairMerger ByList(IReadOnlyList<(string Left, string Right)> merges)
+    {
+        var pairs = new BytePairMerger(merges.Count);
+        for (var rank = 0; rank < merges.Count; rank++)
+        {
+            var (left, right) = merges[rank];
+            pairs.Add(Id(left), Id(right), rank, Id(left + right));
+        }
+
+        return pairs;
+
+        int Id(string text) => all.TryGetValue(text, out var id) ? id
+            : throw new FormatException($"a merge makes or takes the token '{text}', which the vocabulary lacks");
+    }
+}

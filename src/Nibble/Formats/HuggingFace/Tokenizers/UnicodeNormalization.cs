@@ -1,0 +1,179 @@
+using System.Globalization;
+using System.Text;
+
+namespace Nibble.Formats.HuggingFace.Tokenizers;
+
+/// <summary>Canonical normalization of texts (Unicode Standard Annex 15).</summary>
+/// <remarks>
+/// Not <see cref="string.Normalize()"/>, which leaves text alone where globalization is invariant, as it is in the program: ids must not
+/// depend on that setting, nor on the version of a library of the system.
+/// </remarks>
+internal static class UnicodeNormalization
+{
+    // The Unicode Standard, chapter 3.12: syllables are composed by arithmetic.
+    private const int Leads = 0x1100, Vowels = 0x1161, Trails = 0x11A7, Syllables = 0xAC00;
+    private const int VowelCount = 21, TrailCount = 28, LeadCount = 19;
+    private const int SyllableCount = LeadCount * VowelCount * TrailCount;
+
+    // Below it, every character is composed and none combines with the one before.
+    private const char FirstOfInterest = '\u0300';
+
+    private static readonly Lazy<Tables> Data = new(Tables.Read);
+
+    /// <summary>Normalization form C: what canonically equal characters compose to.</summary>
+    public static string Compose(string text)
+    {
+        if (!text.AsSpan().ContainsAnyExceptInRange('\0', (char)(FirstOfInterest - 1)))
+        {
+            return text;
+        }
+
+        var composed = new List<int>(text.Length);
+        var (starter, last) = (-1, -1);
+        foreach (var character in Decomposed(text))
+        {
+            var combining = Class(character);
+
+            // What stands between a character and its starter blocks it, unless it is of a lower class.
+            if (starter >= 0 && last < combining && Pair(composed[starter], character) is { } pair)
+            {
+                composed[starter] = pair;
+                continue;
+            }
+
+            (starter, last) = combining == 0 ? (composed.Count, -1) : (starter, combining);
+            composed.Add(character);
+        }
+
+        return ToText(composed);
+    }
+
+    /// <summary>Normalization form D: characters without what can be taken off them, which follows.</summary>
+    public static string Decompose(string text) =>
+        text.AsSpan().ContainsAnyExceptInRange('\0', '\u00BF') ? ToText(Decomposed(text)) : text;
+
+    private static List<int> Decomposed(string text)
+    {
+        var characters = new List<int>(text.Length + 16);
+        foreach (var rune in text.EnumerateRunes())
+        {
+            Append(rune.Value, characters);
+        }
+
+        // Marks behind a character are sorted by class; those of one class keep their order.
+        for (var start = 0; start < characters.Count; start++)
+        {
+            var end = start;
+            while (end < characters.Count && Class(characters[end]) > 0)
+            {
+                end++;
+            }
+
+            if (end - start > 1)
+            {
+                int[] marks = [.. characters[start..end].OrderBy(Class)];
+                for (var i = 0; i < marks.Length; i++)
+                {
+                    characters[start + i] = marks[i];
+                }
+            }
+
+            start = end;
+        }
+
+        return characters;
+    }
+
+    private static void Append(int character, List<int> characters)
+    {
+        if (character - Syllables is >= 0 and < SyllableCount and var syllable)
+        {
+            characters.Add(Leads + (syllable / (VowelCount * TrailCount)));
+            characters.Add(Vowels + (syllable / TrailCount % VowelCount));
+            if (syllable % TrailCount is > 0 and var trail)
+            {
+                characters.Add(Trails + trail);
+            }
+        }
+        else if (character >= 0xC0 && Data.Value.Parts.TryGetValue(character, out var parts))
+        {
+            foreach (var part in parts)
+            {
+                Append(part, characters);
+            }
+        }
+        else
+        {
+            characters.Add(character);
+        }
+    }
+
+    private static int? Pair(int first, int second)
+    {
+        if (first - Leads is >= 0 and < LeadCount and var lead && second - Vowels is >= 0 and < VowelCount and var vowel)
+        {
+            return Syllables + (((lead * VowelCount) + vowel) * TrailCount);
+        }
+
+        if (first - Syllables is >= 0 and < SyllableCount and var syllable && syllable % TrailCount == 0
+            && second - Trails is > 0 and < TrailCount and var trail)
+        {
+            return first + trail;
+        }
+
+        return Data.Value.Pairs.TryGetValue((first, second), out var composed) ? composed : null;
+    }
+
+    private static int Class(int character) => character < FirstOfInterest ? 0 : Data.Value.Classes.GetValueOrDefault(character);
+
+    private static string ToText(List<int> characters)
+    {
+        var text = new StringBuilder(characters.Count);
+        foreach (var character in characters)
+        {
+            text.Append(new Rune(character));
+        }
+
+        return text.ToString();
+    }
+
+    /// <summary>The contents of <c>unicode-canonical.txt</c>.</summary>
+    private sealed record Tables(Dictionary<int, int[]> Parts, Dictionary<(int First, int Second), int> Pairs, Dictionary<int, byte> Classes)
+    {
+        public static Tables Read()
+        {
+            var tables = new Tables([], [], []);
+            using var reader = new StreamReader(typeof(UnicodeNormalization).Assembly.GetManifestResourceStream("unicode-canonical.txt")!);
+            while (reader.ReadLine() is { } line)
+            {
+                if (line.StartsWith('#'))
+                {
+                    continue;
+                }
+
+                var words = line.Split(' ');
+                if (words[0] == "~")
+                {
+                    for (var character = Number(words[1]); character <= Number(words[2]); character++)
+                    {
+                        tables.Classes.Add(character, byte.Parse(words[3], CultureInfo.InvariantCulture));
+                    }
+                }
+                else if (words[0] == "=")
+                {
+                    tables.Parts.Add(Number(words[1]), Array.ConvertAll(words[2..], Number));
+                }
+                else
+                {
+                    var (first, second) = (Number(words[1]), Number(words[2]));
+                    tables.Parts.Add(Number(words[0]), [first, second]);
+                    tables.Pairs.Add((first, second), Number(words[0]));
+                }
+            }
+
+            return tables;
+        }
+
+        private static int Number(string word) => int.Parse(word, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+    }
+}

@@ -1,0 +1,109 @@
+using System.Text;
+
+namespace Nibble.Formats.HuggingFace.Tokenizers;
+
+/// <summary>How BERT prepares a text for WordPiece.</summary>
+/// <param name="LowersCase">Whether letters are lowered.</param>
+/// <param name="StripsAccents">Whether accents are dropped.</param>
+internal sealed record BertNormalization(bool LowersCase, bool StripsAccents)
+{
+    /// <summary>Whether control characters are dropped and all blanks become spaces.</summary>
+    public bool Cleans { get; init; } = true;
+
+    /// <summary>Whether blanks are put around Chinese characters.</summary>
+    public bool SetsIdeographsApart { get; init; } = true;
+}
+
+/// <summary>WordPiece as BERT uses it (Devlin et al. 2019): the longest token that a word begins with, then the longest that goes on with it.</summary>
+internal sealed class WordPieceTokens : TokenModel
+{
+    private const string Continuing = "##";
+
+    private readonly string[] vocabulary;
+    private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
+    private readonly TextSplitter splitter = new([new SplitStep(BertText.Words, DropsRest: true)]);
+    private readonly BertNormalization? normalization;
+    private readonly int longest;
+
+    /// <param name="path">The file, for messages.</param>
+    /// <param name="vocabulary">The tokens; each one's place is its id.</param>
+    /// <param name="normalization">How texts are prepared; null for not at all.</param>
+    /// <param name="unknown">The token of words that cannot be spelled.</param>
+    /// <param name="longest">The most characters of a word that is spelled.</param>
+    /// <exception cref="NibbleException">A token is there twice, or that for what is unknown is not there.</exception>
+    public WordPieceTokens(string path, string[] vocabulary, BertNormalization? normalization, string unknown, int longest)
+    {
+        this.vocabulary = vocabulary;
+        this.normalization = normalization;
+        this.longest = longest;
+        for (var id = 0; id < vocabulary.Length; id++)
+        {
+            if (!ids.TryAdd(vocabulary[id], id))
+            {
+                throw new NibbleException($"{path}: the token '{vocabulary[id]}' of id {id} is there twice.");
+            }
+        }
+
+        UnknownId = ids.TryGetValue(unknown, out var known) ? known
+            : throw new NibbleException($"{path}: the WordPiece vocabulary has no {unknown}, which stands for words it cannot spell.");
+    }
+
+    public override int Size => vocabulary.Length;
+
+    public override int? UnknownId { get; }
+
+    public override int? IdOf(string text) => ids.TryGetValue(text, out var id) ? id : null;
+
+    public override string Normalize(string text, bool first) => NormalizeToken(text);
+
+    public override string NormalizeToken(string text) => normalization is { } asked ? BertText.Normalize(text, asked) : text;
+
+    public override void Encode(string text, List<int> result)
+    {
+        foreach (var word in splitter.Split(text))
+        {
+            EncodeWord(word, result);
+        }
+    }
+
+    public override string Decode(IReadOnlyList<int> pieces)
+    {
+        var text = new StringBuilder();
+        foreach (var id in pieces)
+        {
+            var continues = text.Length > 0 && vocabulary[id].StartsWith(Continuing, StringComparison.Ordinal);
+            text.Append(continues || text.Length == 0 ? string.Empty : " ").Append(continues ? vocabulary[id].AsSpan(Continuing.Length) : vocabulary[id]);
+        }
+
+        return text.ToString();
+    }
+
+    private void EncodeWord(string word, List<int> result)
+    {
+        var characters = word.EnumerateRunes().Count();
+        var (before, lookup) = (result.Count, ids.GetAlternateLookup<ReadOnlySpan<char>>());
+        for (var start = 0; characters <= longest && start < word.Length;)
+        {
+            var (end, id) = (word.Length, -1);
+            while (end > start && !lookup.TryGetValue(start == 0 ? word.AsSpan(0, end) : string.Concat(Continuing, word.AsSpan(start, end - start)), out id))
+            {
+                (end, id) = (end - (end - start > 1 && char.IsLowSurrogate(word[end - 1]) ? 2 : 1), -1);
+            }
+
+            if (id < 0)
+            {
+                break;
+            }
+
+            result.Add(id);
+            start = end;
+            if (start == word.Length)
+            {
+                return;
+            }
+        }
+
+        result.RemoveRange(before, result.Count - before);
+        result.Add(UnknownId!.Value);
+    }
+}
