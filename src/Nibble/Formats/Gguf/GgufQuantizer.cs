@@ -78,7 +78,7 @@ public static class GgufQuantizer
         var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
         var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);
         var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
-        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted]);
+        return new GgufQuantization(layout.Length, InputFile.Length(source), [.. counts], [.. ragged], [.. unweighted]);
     }
 
     private static void RequireSupported(GgufFile file)

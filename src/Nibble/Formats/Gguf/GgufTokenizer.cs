@@ -123,6 +123,7 @@ public static class GgufTokenizer
         var path = Path.Combine(folder, ChatTemplateFile);
         if (File.Exists(path))
         {
+            InputFile.RequireRegular(path);
             return File.ReadAllText(path);
         }
 

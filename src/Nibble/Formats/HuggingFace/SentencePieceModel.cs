@@ -35,6 +35,7 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, bool Adds
     /// <exception cref="NibbleException">The file is not a SentencePiece model.</exception>
     public static SentencePieceModel Read(string path)
     {
+        InputFile.RequireRegular(path);
         try
         {
             var model = new SentencePieceModel([], AddsSpace: true, UnknownId: 0, BosId: 1, EosId: 2);

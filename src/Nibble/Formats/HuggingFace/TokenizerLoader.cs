@@ -109,6 +109,7 @@ internal static class TokenizerLoader
 
         if (File.Exists(vocabulary))
         {
+            InputFile.RequireRegular(vocabulary);
             return WordPiece.Load(vocabulary, File.ReadAllLines(vocabulary), LowerCase(folder));
         }
 
@@ -139,6 +140,12 @@ internal static class TokenizerLoader
 
     private static TextTokenizer LoadSentencePiece(string path)
     {
+        InputFile.RequireRegular(path);
+        if (InputFile.Length(path) == 0)
+        {
+            throw new NibbleException($"{path} is empty. {Supported}");
+        }
+
         try
         {
             using var stream = File.OpenRead(path);
@@ -150,8 +157,9 @@ internal static class TokenizerLoader
                 EosId = model.EndOfSentenceId >= 0 ? model.EndOfSentenceId : null,
             };
         }
-        catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentException or InvalidOperationException or NotSupportedException)
+        catch (Exception exception) when (exception is InvalidProtocolBufferException or not (NibbleException or IOException or OutOfMemoryException))
         {
+            // The reader is another's, and says in many ways that it does not understand a file.
             throw new NibbleException($"{path} cannot be read as a SentencePiece BPE model: {exception.Message} {Supported}", exception);
         }
     }
