@@ -1,8 +1,9 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
-using Nibble.Planning;
+using Nibble.Cli.Rendering;
 
 namespace Nibble.Cli;
 
@@ -16,22 +17,23 @@ internal static class NibbleProgram
     {
         using var host = new CommandHost(output, error);
         var parsed = CreateRoot(host).Parse(args.Length == 0 ? ["--help"] : args, Parsing);
-        if (parsed.Errors.Count > 0)
+        List<string> problems = [.. parsed.Errors.Select(problem => problem.Message), .. EmptyValues(parsed)];
+        if (problems.Count > 0)
         {
-            foreach (var problem in parsed.Errors)
-            {
-                await error.WriteLineAsync($"nibble: {problem.Message}").ConfigureAwait(false);
-            }
-
+            problems.ForEach(problem => error.WriteLine($"nibble: {problem}"));
             var command = parsed.CommandResult.Command;
-            await error.WriteLineAsync($"Try 'nibble {(command.Parents.Any() ? $"{command.Name} " : string.Empty)}--help'.").ConfigureAwait(false);
+            error.WriteLine($"Try 'nibble {(command.Parents.Any() ? $"{command.Name} " : string.Empty)}--help'.");
             return ExitCode.Usage;
         }
 
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.Cancel);
-        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.Cancel);
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.Stop);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.Stop);
+        using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, host.Stop);
+        using var fileSize = IgnoreFileSizeSignal();
         try
         {
+            (output as StandardWriter)?.RequireOpen();
+            WarnOfThreads(host, parsed);
             return await parsed.InvokeAsync(new InvocationConfiguration
             {
                 Output = output,
@@ -40,31 +42,48 @@ internal static class NibbleProgram
                 ProcessTerminationTimeout = null,
             }).ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
+        catch (Exception exception)
         {
-            await error.WriteLineAsync("nibble: cancelled; nothing was written").ConfigureAwait(false);
-            return ExitCode.Cancelled;
+            var failure = Failure.Of(exception);
+            // Not by a task, which cannot be begun where memory has run out.
+            error.WriteLine($"nibble: {failure.Message}");
+            return failure.Code;
         }
-        catch (NativeLibraryException e)
+    }
+
+    /// <summary>Lets a file that grows beyond the process's limit (<c>ulimit -f</c>) be an error of writing, instead of the end of the process.</summary>
+    private static PosixSignalRegistration? IgnoreFileSizeSignal()
+    {
+        const int linuxAndMac = 25;
+        return OperatingSystem.IsWindows() ? null : PosixSignalRegistration.Create((PosixSignal)linuxAndMac, context => context.Cancel = true);
+    }
+
+    /// <summary>Values that are empty, as that of a shell's variable which was never set. Only a prompt may be.</summary>
+    private static IEnumerable<string> EmptyValues(ParseResult parsed) =>
+        from child in parsed.CommandResult.Children
+        where child.Tokens.Any(token => token.Value.Length == 0)
+        let name = child is OptionResult option ? option.Option.Name : (child as ArgumentResult)?.Argument.Name
+        where name is not (null or "--prompt")
+        select $"{name} is empty; give it a value, or leave it out where it is not required.";
+
+    private static void WarnOfThreads(CommandHost host, ParseResult parsed)
+    {
+        if (parsed.CommandResult.Command.Options.OfType<Option<int?>>().FirstOrDefault(option => option.Name == CommonOptions.ThreadsName) is { } threads && parsed.GetValue(threads) > ThreadLimit.Most)
         {
-            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
-            return ExitCode.NativeLibrary;
+            host.Warn($"{threads.Name} is {parsed.GetValue(threads)}, and this process has {ThreadLimit.Most} processors: {ThreadLimit.Most} threads are used");
         }
-        catch (NoSolutionException e)
+    }
+
+    /// <summary>Help as wide as the terminal, for which the parser's own would ask .NET's console, which then writes control characters.</summary>
+    private static HelpOption Help(CommandHost host)
+    {
+        var help = new HelpOption();
+        if (help.Action is HelpAction action)
         {
-            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
-            return ExitCode.NoSolution;
+            action.MaxWidth = host.Output is StandardWriter { IsTerminal: true } terminal ? terminal.Columns : int.MaxValue;
         }
-        catch (Exception e) when (e is NibbleException or IOException or UnauthorizedAccessException)
-        {
-            await error.WriteLineAsync($"nibble: {e.Message}").ConfigureAwait(false);
-            return ExitCode.BadInput;
-        }
-        catch (Exception e)
-        {
-            await error.WriteLineAsync($"nibble: internal error; please report it with the lines below\n{e}").ConfigureAwait(false);
-            return ExitCode.InternalError;
-        }
+
+        return help;
     }
 
     /// <summary>The command <c>nibble</c> with all its subcommands.</summary>
@@ -96,7 +115,7 @@ internal static class NibbleProgram
         BenchCommand.Create(host),
         ImatrixCommand.Create(host),
         QuantizeCommand.Create(host),
-        new HelpOption(),
+        Help(host),
         new VersionOption(),
     };
 }

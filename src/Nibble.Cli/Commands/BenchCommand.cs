@@ -22,7 +22,7 @@ internal static class BenchCommand
         var tokens = CommonOptions.AtLeast("--tokens", 1, $"Tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
         var repeats = CommonOptions.AtLeast("--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
         var libraries = EngineOptions.LibrariesFolder();
-        var threads = CommonOptions.AtLeast("--threads", 1, "Threads of the engine; all cores when not given.");
+        var threads = CommonOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads of the engine; all cores when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the figures to as well." };
         var json = CommonOptions.Json();
         var command = new Command("bench", "Measure an exported file in its engine: load time, memory, tokens a second of prompt and generation, and how many times float that is.")
@@ -35,7 +35,7 @@ internal static class BenchCommand
             var compared = parsed.GetValue(against) is { } other ? ExportedFile.Require(other) : null;
             var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             var options = new BenchOptions(
-                parsed.GetValue(prompt) ?? UsualPrompt, parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(repeats) ?? UsualRepeats, parsed.GetValue(threads) ?? Environment.ProcessorCount, folder);
+                parsed.GetValue(prompt) ?? UsualPrompt, parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(repeats) ?? UsualRepeats, ThreadLimit.Cap(parsed.GetValue(threads)), folder);
             var document = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
             if (parsed.GetValue(report) is { } path)
             {
@@ -66,6 +66,6 @@ internal static class BenchCommand
             table.AddRow([.. row.Select(Markup.Escape)]);
         }
 
-        host.Console.Write(table);
+        host.Console.WriteTable(table);
     }
 }

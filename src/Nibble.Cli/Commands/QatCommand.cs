@@ -21,7 +21,7 @@ internal static class QatCommand
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = new Option<double?>("--learning-rate") { Description = "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less." }
-            .Within(value => value > 0 && double.IsFinite(value), "above 0");
+            .Within(value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38");
         var every = CommonOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
         var windows = CommonOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");

@@ -57,7 +57,7 @@ internal sealed class StudyArguments
                        select RecipePresets.Parse($"w{width}a16-g{size}-{name}")).ToList();
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-        var folder = parsed.GetValue(cache) ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
+        var folder = parsed.GetValue(cache) ?? UsualCache();
         using var study = new LayerStudy(new StudyOptions(loaded, TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer), recipes, folder)
         {
             Windows = parsed.GetValue(windows) ?? UsualWindows,
@@ -77,5 +77,13 @@ internal sealed class StudyArguments
         {
             host.Warn($"{study.Made} new measurements, kept in {folder}");
         }
+    }
+
+    private static string UsualCache()
+    {
+        var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify);
+        return data.Length > 0
+            ? Path.Combine(data, "nibble", "measurements")
+            : throw new NibbleException("measurements are kept in the user's application data, and this user has none: name a folder by --cache, or set HOME");
     }
 }
