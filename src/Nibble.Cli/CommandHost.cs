@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -10,11 +11,15 @@ namespace Nibble.Cli;
 /// <summary>What every command needs of its surroundings: where to write, how to show progress, when to stop.</summary>
 internal sealed class CommandHost(TextWriter output, TextWriter error) : IDisposable
 {
+    /// <summary>Terminals, <c>timeout</c> and other starters give one signal to a process and to its group: what follows this soon is the same.</summary>
+    private static readonly TimeSpan Echo = TimeSpan.FromSeconds(0.5);
+
     private readonly CancellationTokenSource source = new();
     private readonly Lock gate = new();
     private readonly List<string> temporary = [];
     private ProgressDisplay? progress;
     private bool hasBegun;
+    private long stopped;
 
     /// <summary>The result: stdout.</summary>
     public TextWriter Output => output;
@@ -42,12 +47,19 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         context.Cancel = true;
         lock (gate)
         {
-            if (!hasBegun || source.IsCancellationRequested)
+            if (stopped != 0 && Stopwatch.GetElapsedTime(stopped) < Echo)
+            {
+                return;
+            }
+
+            if (!hasBegun || stopped != 0)
             {
                 SayBriefly(hasBegun ? "ended at once" : "cancelled; nothing was written");
                 temporary.ForEach(DeleteFolder);
                 ProcessExit.Now(ExitCode.Cancelled);
             }
+
+            stopped = Stopwatch.GetTimestamp();
         }
 
         SayBriefly("stopping where nothing is lost; a second signal ends it at once");

@@ -24,7 +24,8 @@ internal sealed record Failure(int Code, string Message)
             NoSolutionException => new(ExitCode.NoSolution, cause.Message),
             _ when IsOutOfMemory(cause) => new(
                 ExitCode.BadInput,
-                $"memory ran out, after {PeakBytes() >> 20:N0} MiB were in use: give the process more, or less to do, by fewer --threads, a shorter --context or a smaller file. ({FirstLine(cause.Message)})"),
+                $"memory ran out, after {PeakBytes() >> 20:N0} MiB were in use: give the process more, or less to do, "
+                + $"by fewer --threads, a shorter --context or a smaller file. ({FirstLine(cause.Message)})"),
             NibbleException or IOException or UnauthorizedAccessException => new(ExitCode.BadInput, cause.Message),
             _ when IsTooLargeFile(cause) => new(ExitCode.BadInput, "a file would grow larger than the file system, or the process's limit (ulimit -f), allows"),
             InsufficientExecutionStackException => new(ExitCode.BadInput, "the input is nested too deeply"),
@@ -43,11 +44,13 @@ internal sealed record Failure(int Code, string Message)
     /// <summary>Whether memory ran out, which each library says in its own way.</summary>
     public static bool IsOutOfMemory(Exception exception) => exception is OutOfMemoryException
         || (exception is NibbleException { InnerException: { } inner } && IsOutOfMemory(CauseOf(inner)))
-        || (exception is ExternalException or NibbleException && Array.Exists(MemoryWords, word => exception.Message.Contains(word, StringComparison.OrdinalIgnoreCase)));
+        || (exception is ExternalException or NibbleException
+            && Array.Exists(MemoryWords, word => exception.Message.Contains(word, StringComparison.OrdinalIgnoreCase)));
 
     /// <summary>Whether .NET could not write since the file was too large, which it reports as an argument out of range.</summary>
     private static bool IsTooLargeFile(Exception exception) =>
-        exception is ArgumentOutOfRangeException { ParamName: "value" } && exception.StackTrace?.TrimStart().StartsWith("at System.IO.", StringComparison.Ordinal) == true;
+        exception is ArgumentOutOfRangeException { ParamName: "value" }
+        && exception.StackTrace?.TrimStart().StartsWith("at System.IO.", StringComparison.Ordinal) == true;
 
     private static long PeakBytes()
     {

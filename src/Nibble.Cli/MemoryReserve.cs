@@ -3,7 +3,10 @@ using System.Runtime.InteropServices;
 namespace Nibble.Cli;
 
 /// <summary>Memory that is held until memory runs out, so that there is some to say so.</summary>
-/// <remarks>Where a native library has taken the last of it, the runtime itself ends the process, since it cannot even compile the code that handles the failure. What is held is never touched, and so takes addresses and no memory.</remarks>
+/// <remarks>
+/// Where a native library has taken the last of it, the runtime itself ends the process, since it cannot even compile the code that handles the failure.
+/// What is held is never touched, and so takes addresses and no memory.
+/// </remarks>
 internal static unsafe class MemoryReserve
 {
     private const int Bytes = 64 << 20;

@@ -68,7 +68,8 @@ internal static class NibbleProgram
 
     private static void WarnOfThreads(CommandHost host, ParseResult parsed)
     {
-        if (parsed.CommandResult.Command.Options.OfType<Option<int?>>().FirstOrDefault(option => option.Name == CommonOptions.ThreadsName) is { } threads && parsed.GetValue(threads) > ThreadLimit.Most)
+        var threads = parsed.CommandResult.Command.Options.OfType<Option<int?>>().FirstOrDefault(option => option.Name == CommonOptions.ThreadsName);
+        if (threads is not null && parsed.GetValue(threads) > ThreadLimit.Most)
         {
             host.Warn($"{threads.Name} is {parsed.GetValue(threads)}, and this process has {ThreadLimit.Most} processors: {ThreadLimit.Most} threads are used");
         }

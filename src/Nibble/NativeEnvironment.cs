@@ -3,7 +3,10 @@ using System.Runtime.InteropServices;
 namespace Nibble;
 
 /// <summary>The variables of the environment that native libraries in this process see.</summary>
-/// <remarks>On Unix, .NET keeps an environment of its own, and what <see cref="Environment.SetEnvironmentVariable(string, string?)"/> changes there no native library sees.</remarks>
+/// <remarks>
+/// On Unix, .NET keeps an environment of its own, and what <see cref="Environment.SetEnvironmentVariable(string, string?)"/> changes there no native
+/// library sees.
+/// </remarks>
 public static partial class NativeEnvironment
 {
     /// <summary>Sets a variable, for this process and those that it starts, unless it has a value; that value is then what native libraries see too.</summary>

@@ -34,8 +34,13 @@ internal static class BenchCommand
             var measured = ExportedFile.Require(parsed.GetValue(file)!);
             var compared = parsed.GetValue(against) is { } other ? ExportedFile.Require(other) : null;
             var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
+            var pickiest = compared?.Engine == LlamaCppEngine.EngineName ? compared.Engine : measured.Engine;
             var options = new BenchOptions(
-                parsed.GetValue(prompt) ?? UsualPrompt, parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(repeats) ?? UsualRepeats, ThreadLimit.Cap(parsed.GetValue(threads)), folder);
+                parsed.GetValue(prompt) ?? UsualPrompt,
+                parsed.GetValue(tokens) ?? UsualTokens,
+                parsed.GetValue(repeats) ?? UsualRepeats,
+                EngineThreads.For(parsed.GetValue(threads), pickiest, host.Warn),
+                folder);
             var document = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
             if (parsed.GetValue(report) is { } path)
             {

@@ -79,7 +79,9 @@ internal static class CompareCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.
-            var work = folder is null ? host.CreateTemporaryFolder("nibble-").FullName : $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
+            var work = folder is null
+                ? host.CreateTemporaryFolder("nibble-").FullName
+                : $"{Path.TrimEndingDirectorySeparator(folder)}.tmp-{Environment.ProcessId}";
             try
             {
                 var options = new ComparisonOptions(

@@ -40,7 +40,11 @@ internal static class GenerateCommand
             try
             {
                 using var writer = Open(parsed.GetValue(model)!, parsed.GetValue(engine), file => Writer.Open(
-                    file, parsed.GetValue(libraries), parsed.GetValue(tokenizer), Room(start, options), ThreadLimit.Cap(parsed.GetValue(threads))));
+                    file,
+                    parsed.GetValue(libraries),
+                    parsed.GetValue(tokenizer),
+                    Room(start, options),
+                    EngineThreads.For(parsed.GetValue(threads), file.Engine, host.Warn)));
                 Write(host, writer, start, options, parsed.GetValue(json));
                 return ExitCode.Done;
             }

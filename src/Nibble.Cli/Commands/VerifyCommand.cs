@@ -95,7 +95,7 @@ internal static class VerifyCommand
                 using var loaded = LoadedModel.Open(source);
                 var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
-                var cores = ThreadLimit.Cap(parsed.GetValue(threads));
+                var cores = EngineThreads.For(parsed.GetValue(threads), name, host.Warn);
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
                 using var ties = DecoderTies.Open(loaded, run, cores);
@@ -118,7 +118,13 @@ internal static class VerifyCommand
                 using var classifier = LoadedClassifier.Open(source);
                 var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
                 var verification = new ClassifierVerification(
-                    parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance), parsed.GetValue(logits), ThreadLimit.Cap(parsed.GetValue(threads)));
+                    parsed.GetValue(data)!,
+                    path,
+                    parsed.GetValue(context),
+                    parsed.GetValue(windows),
+                    parsed.GetValue(tolerance),
+                    parsed.GetValue(logits),
+                    ThreadLimit.Cap(parsed.GetValue(threads)));
                 return verification.Run(host, classifier, UsualLogitTolerance, parsed.GetValue(json));
             }
         });

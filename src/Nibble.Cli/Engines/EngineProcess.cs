@@ -45,7 +45,8 @@ internal static class EngineProcess
         process.Dispose();
     }
 
-    /// <summary>Keeps signals that reach all processes of a terminal or a service from ending this one: its starter says when to stop, by closing its stdin.</summary>
+    /// <summary>Keeps signals that reach all processes of a terminal or a service from ending this one.</summary>
+    /// <remarks>Its starter says when to stop, by closing its stdin.</remarks>
     public static void IgnoreSignals() => ignored = Array.ConvertAll(
         (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP],
         signal => PosixSignalRegistration.Create(signal, context => context.Cancel = true));

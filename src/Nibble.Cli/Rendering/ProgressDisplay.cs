@@ -17,7 +17,8 @@ internal abstract class ProgressDisplay : IProgressLine, IDisposable
     private ProgressStage? stage;
 
     /// <summary>The display that suits where stderr leads.</summary>
-    public static ProgressDisplay On(TextWriter error) => error is StandardWriter { CanRewrite: true } terminal ? new ProgressBar(terminal, () => terminal.Columns) : new ProgressLines(error);
+    public static ProgressDisplay On(TextWriter error) =>
+        error is StandardWriter { CanRewrite: true } terminal ? new ProgressBar(terminal, () => terminal.Columns) : new ProgressLines(error);
 
     public void Begin(string run)
     {

@@ -72,7 +72,7 @@ internal sealed class ProgressStage
     };
 
     /// <summary>The time that it will still take; null as long as that is not known, and once it is done.</summary>
-    public string? TimeLeft => IsDone || Rate is not { } rate ? null : Math.Max(1, ((value.Total - value.Done) / rate) - Stopwatch.GetElapsedTime(reported).TotalSeconds) switch
+    public string? TimeLeft => IsDone || Rate is not { } rate ? null : SecondsLeft(rate) switch
     {
         < 100 and var seconds => string.Create(Invariant, $"{seconds:F0} s left"),
         < 6000 and var seconds => string.Create(Invariant, $"{seconds / 60:F0} min left"),
@@ -80,7 +80,10 @@ internal sealed class ProgressStage
     };
 
     /// <summary>Units a second, from the first unit's end on, so that neither warming up counts nor what a run before has done.</summary>
-    private double? Rate => value.Done > first && Stopwatch.GetElapsedTime(started, reported).TotalSeconds is > 0 and var seconds ? (value.Done - first) / seconds : null;
+    private double? Rate =>
+        value.Done > first && Stopwatch.GetElapsedTime(started, reported).TotalSeconds is > 0 and var seconds ? (value.Done - first) / seconds : null;
+
+    private double SecondsLeft(double rate) => Math.Max(1, ((value.Total - value.Done) / rate) - Stopwatch.GetElapsedTime(reported).TotalSeconds);
 
     /// <summary>Takes another report.</summary>
     /// <returns>False where it begins another stage.</returns>

@@ -5,8 +5,9 @@ namespace Nibble.Cli.Rendering;
 
 /// <summary>Stdout or stderr of this process.</summary>
 /// <remarks>
-/// .NET's own writers do not tell of a pipe that was closed, and end the process where stderr takes nothing. And where a program is started with one of its standard
-/// streams closed, the first file that it opens gets that number: the runtime's own pipes, into which .NET would then write. Inherited streams stay open over exec, and the runtime's files do not.
+/// .NET's own writers do not tell of a pipe that was closed, and end the process where stderr takes nothing. And where a program is started with one of
+/// its standard streams closed, the first file that it opens gets that number: the runtime's own pipes, into which .NET would then write. Inherited streams
+/// stay open over exec, and the runtime's files do not.
 /// </remarks>
 internal sealed partial class StandardWriter : TextWriter
 {

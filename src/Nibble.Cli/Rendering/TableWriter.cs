@@ -15,7 +15,9 @@ internal static class TableWriter
         var columns = table.Columns.Select((column, index) => (IReadOnlyList<IRenderable>)[column.Header, .. table.Rows.Select(row => row[index])]).ToList();
         var widths = columns.ConvertAll(cells => cells.Max(cell => cell.Measure(options, Unbounded).Max));
         var room = console.Profile.Width - (((IRenderable)table).Measure(options, Unbounded).Max - widths.Sum());
-        var least = columns.Select((cells, index) => table.Columns[index] is { NoWrap: true } or { Alignment: Justify.Right } ? widths[index] : cells.Max(cell => cell.Measure(options, Unbounded).Min)).ToList();
+        var least = columns.Select((cells, index) => table.Columns[index] is { NoWrap: true } or { Alignment: Justify.Right }
+            ? widths[index]
+            : cells.Max(cell => cell.Measure(options, Unbounded).Min)).ToList();
         if (least.Sum() > room)
         {
             WriteRows(console, table, options);

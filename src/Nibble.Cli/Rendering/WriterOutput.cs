@@ -22,7 +22,9 @@ internal sealed class WriterOutput(TextWriter writer) : IAnsiConsoleOutput
     public static IAnsiConsole Console(TextWriter writer) => AnsiConsole.Create(new AnsiConsoleSettings
     {
         Out = new WriterOutput(writer),
-        Ansi = writer is StandardWriter { CanRewrite: true } && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")) ? AnsiSupport.Detect : AnsiSupport.No,
+        Ansi = writer is StandardWriter { CanRewrite: true } && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"))
+            ? AnsiSupport.Detect
+            : AnsiSupport.No,
 
         // They would bring colours back into the logs of some services.
         Enrichment = new ProfileEnrichment { UseDefaultEnrichers = false },

@@ -59,7 +59,8 @@ internal static class OnnxRuntimeSession
     {
         try
         {
-            // Its builds tell Microsoft of the program, the machine and the models: the variable keeps the first event, which names the program, from being queued in the user's cache.
+            // Its builds tell Microsoft of the program, the machine and the models. The variable keeps the first event too, which names the program,
+            // from being queued in the user's cache.
             NativeEnvironment.SetDefault("ORT_DISABLE_TELEMETRY", "1");
             OrtEnv.Instance().DisableTelemetryEvents();
             return new SessionOptions();

@@ -59,7 +59,9 @@ public static class SelfText
 
         if ((long)windows * length > MostTokens)
         {
-            throw new NibbleException(string.Create(CultureInfo.InvariantCulture, $"{Name}: {windows:N0} windows of {length} tokens were asked for, expected at most {MostTokens:N0} tokens in all"));
+            throw new NibbleException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Name}: {windows:N0} windows of {length} tokens were asked for, expected at most {MostTokens:N0} tokens in all"));
         }
 
         var writer = new Writer(tokenizer, SeededRandom.Create(seed));

@@ -100,7 +100,9 @@ public static class TorchRuntime
         }
         catch (DllNotFoundException exception)
         {
-            throw new NativeLibraryException($"libtorch is in {Path.GetDirectoryName(cpu)} and does not load: {LastLine(exception.Message)}. It needs some 3 GB of address space (ulimit -v).", exception);
+            throw new NativeLibraryException(
+                $"libtorch is in {Path.GetDirectoryName(cpu)} and does not load: {LastLine(exception.Message)}. It needs some 3 GB of address space (ulimit -v).",
+                exception);
         }
 
         var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify);
@@ -142,7 +144,8 @@ public static class TorchRuntime
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or DllNotFoundException or InvalidDataException)
         {
             throw new NativeLibraryException(
-                $"TorchSharp's native library needs a rewritten copy on this system, and none can be written and loaded in {(cache is null ? string.Empty : cache + " or ")}{place}: {LastLine(exception.Message)}. "
+                "TorchSharp's native library needs a rewritten copy on this system, and none can be written and loaded in "
+                + $"{(cache is null ? string.Empty : cache + " or ")}{place}: {LastLine(exception.Message)}. "
                 + "Set HOME or TMPDIR to a folder that can be written and whose files can be executed.",
                 exception);
         }

@@ -14,7 +14,8 @@ public sealed class AdversarialInputTests : IDisposable
     public async Task An_algorithm_that_is_named_twice(string command)
     {
         string[] more = command == "mix" ? ["--budget", "3bits", "-o", folder.At("out.yaml")] : [];
-        var run = await Refused([command, folder.Model, "--data", folder.TrainingText, "--bits", "4", "--algorithm", "rtn,rtn", "--windows", "1", "--cache", folder.At("cache"), .. more]);
+        string[] study = ["--data", folder.TrainingText, "--bits", "4", "--algorithm", "rtn,rtn", "--windows", "1", "--cache", folder.At("cache")];
+        var run = await Refused([command, folder.Model, .. study, .. more]);
 
         Assert.Contains("the recipe w4a16-g32-rtn is to be tried twice", run.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder.At("cache")));
@@ -28,7 +29,14 @@ public sealed class AdversarialInputTests : IDisposable
     {
         File.Delete(Path.Combine(folder.Model, "tokenizer.json"));
         File.WriteAllText(Path.Combine(folder.Model, "tokenizer.model"), content);
-        foreach (var command in (string[][])[["inspect", folder.Model], ["eval", folder.Model, "--data", folder.EvaluationText], ["generate", folder.Model, "-p", "x"], ["export", folder.Model, "--to", "gguf", "-o", folder.At("out")]])
+        string[][] commands =
+        [
+            ["inspect", folder.Model],
+            ["eval", folder.Model, "--data", folder.EvaluationText],
+            ["generate", folder.Model, "-p", "x"],
+            ["export", folder.Model, "--to", "gguf", "-o", folder.At("out")],
+        ];
+        foreach (var command in commands)
         {
             Assert.Contains("tokenizer.model", (await Refused(command)).Error, StringComparison.Ordinal);
         }
@@ -95,15 +103,18 @@ public sealed class AdversarialInputTests : IDisposable
         }
 
         var before = folder.Content();
-        var words = command.Replace("MODEL", folder.Model, StringComparison.Ordinal).Replace("GGUF", folder.At("model.gguf"), StringComparison.Ordinal).Replace("OUT", folder.At("out"), StringComparison.Ordinal).Split(' ');
+        var words = command.Split(' ')
+            .Select(word => word switch { "MODEL" => folder.Model, "GGUF" => folder.At("model.gguf"), "OUT" => folder.At("out"), _ => word });
 
         // Kilobytes; the runtime itself needs larger files unless it may write where it executes.
-        using var process = ChildProcess.StartBash(folder.Root, "ulimit -f 8; exec \"$0\" \"$@\"", words, new() { ["DOTNET_EnableWriteXorExecute"] = "0", ["TMPDIR"] = folder.Root });
+        var environment = new Dictionary<string, string> { ["DOTNET_EnableWriteXorExecute"] = "0", ["TMPDIR"] = folder.Root };
+        using var process = ChildProcess.StartBash(folder.Root, "ulimit -f 8; exec \"$0\" \"$@\"", [.. words], environment);
         var (output, error) = await process.Finish();
 
         Assert.True(process.ExitCode == ExitCode.BadInput, $"{process.ExitCode}: {error}");
         Assert.Empty(output);
-        Assert.EndsWith("nibble: a file would grow larger than the file system, or the process's limit (ulimit -f), allows", error.TrimEnd(), StringComparison.Ordinal);
+        const string message = "nibble: a file would grow larger than the file system, or the process's limit (ulimit -f), allows";
+        Assert.EndsWith(message, error.TrimEnd(), StringComparison.Ordinal);
         Assert.Equal(before.Keys, folder.Content().Keys.Where(path => !path.StartsWith("out.job", StringComparison.Ordinal)));
     }
 
@@ -114,7 +125,9 @@ public sealed class AdversarialInputTests : IDisposable
         // The tokens of each window of a batch this large take more than there is.
         var recipe = folder.Write("recipe.yaml", "preset: w4a16-g8\nqat: { batchSize: 1000000, sequenceLength: 32 }\n");
         using var process = ChildProcess.StartBash(
-            folder.Root, "ulimit -v 6000000; exec \"$0\" \"$@\"", ["qat", folder.Model, "-r", recipe, "--data", folder.TrainingText, "--steps", "1", "--threads", "1", "-o", folder.At("out")]);
+            folder.Root,
+            "ulimit -v 6000000; exec \"$0\" \"$@\"",
+            ["qat", folder.Model, "-r", recipe, "--data", folder.TrainingText, "--steps", "1", "--threads", "1", "-o", folder.At("out")]);
         var (output, error) = await process.Finish();
 
         Assert.True(process.ExitCode == ExitCode.BadInput, $"{process.ExitCode}: {error}");

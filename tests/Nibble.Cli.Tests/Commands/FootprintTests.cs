@@ -45,20 +45,24 @@ public sealed partial class FootprintTests : IDisposable
         Assert.Equal(before, Outside().Where(path => !path.StartsWith("home/.local/share/nibble/", StringComparison.Ordinal)));
     }
 
-    /// <summary>Asks the system itself what ONNX Runtime, which has telemetry, opens to write and where it connects to, whatever folders it looks for.</summary>
+    /// <summary>Asks the system itself what ONNX Runtime, which has telemetry, opens to write and where it connects to.</summary>
     [Fact]
     public async Task Onnx_runtime_opens_no_file_to_write_and_no_connection()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("output/model.onnx"));
         var log = folder.At("calls");
-        const string script = "command -v strace > /dev/null || exit 77; exec strace -f -qq -e trace=open,openat,creat,mkdir,mkdirat,connect,sendto -o \"$1\" \"$0\" \"${@:2}\"";
-        using var process = ChildProcess.StartBash(folder.At("current"), script, [log, "bench-worker", "onnxruntime", folder.At("output/model.onnx"), "", "2", "1", "1"], Environment());
+        const string calls = "open,openat,creat,mkdir,mkdirat,connect,sendto";
+        const string script = $"command -v strace > /dev/null || exit 77; exec strace -f -qq -e trace={calls} -o \"$1\" \"$0\" \"${{@:2}}\"";
+        string[] arguments = [log, "bench-worker", "onnxruntime", folder.At("output/model.onnx"), "", "2", "1", "1"];
+        using var process = ChildProcess.StartBash(folder.At("current"), script, arguments, Environment());
         var (_, error) = await process.Finish();
-        Assert.SkipWhen(process.ExitCode == 77 || error.Contains("ptrace", StringComparison.Ordinal), "there is no strace here, or it may not look at processes");
+        var mayNot = process.ExitCode == 77 || error.Contains("ptrace", StringComparison.Ordinal);
+        Assert.SkipWhen(mayNot, "there is no strace here, or it may not look at processes");
         Assert.True(process.ExitCode == ExitCode.Done, error);
 
-        var written = File.ReadLines(log).Where(line => Writes().IsMatch(line) && !line.Contains(" = -1 ", StringComparison.Ordinal)).ToList();
-        Assert.DoesNotContain(written, line => !line.Contains("\"/proc/self/", StringComparison.Ordinal) && !line.Contains("\"/dev/", StringComparison.Ordinal) && !line.Contains("AF_UNIX", StringComparison.Ordinal));
+        // The runtime names its threads by /proc/self, and talks to itself by local sockets.
+        string[] harmless = ["\"/proc/self/", "\"/dev/", "AF_UNIX", " = -1 "];
+        Assert.DoesNotContain(File.ReadLines(log), line => Writes().IsMatch(line) && !harmless.Any(text => line.Contains(text, StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -82,7 +86,8 @@ public sealed partial class FootprintTests : IDisposable
         Assert.Contains(second.ExitCode, new[] { ExitCode.Done, ExitCode.NativeLibrary });
         if (second.ExitCode == ExitCode.NativeLibrary)
         {
-            Assert.StartsWith("nibble: TorchSharp's native library needs a rewritten copy on this system, and none can be written and loaded in /proc/.local/share/nibble/native or /proc", message, StringComparison.Ordinal);
+            Assert.StartsWith("nibble: TorchSharp's native library needs a rewritten copy on this system", message, StringComparison.Ordinal);
+            Assert.Contains("written and loaded in /proc/.local/share/nibble/native or /proc", message, StringComparison.Ordinal);
             Assert.EndsWith("Set HOME or TMPDIR to a folder that can be written and whose files can be executed.", message.TrimEnd(), StringComparison.Ordinal);
         }
     }
@@ -98,7 +103,12 @@ public sealed partial class FootprintTests : IDisposable
 
     /// <summary>All that is there but for the outputs.</summary>
     private List<string> Outside() =>
-        [.. Directory.EnumerateFiles(folder.Root, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(folder.Root, path)).Where(path => !path.StartsWith("output/", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+    [
+        .. Directory.EnumerateFiles(folder.Root, "*", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(folder.Root, path))
+            .Where(path => !path.StartsWith("output/", StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal),
+    ];
 
     [GeneratedRegex(@"O_WRONLY|O_RDWR|O_CREAT|creat\(|mkdir|connect\(|sendto\(")]
     private static partial Regex Writes();

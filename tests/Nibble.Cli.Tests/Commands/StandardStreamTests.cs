@@ -57,7 +57,8 @@ public sealed class StandardStreamTests : IDisposable
         Assert.False(Directory.Exists(folder.At("out.job")));
     }
 
-    private string[] Qat(string output) => ["qat", folder.Model, "--recipe", "w4a16-g8", "--data", folder.TrainingText, "--steps", "2", "--output", folder.At(output)];
+    private string[] Qat(string output) =>
+        ["qat", folder.Model, "--recipe", "w4a16-g8", "--data", folder.TrainingText, "--steps", "2", "--output", folder.At(output)];
 
     private async Task<(int Code, string Output, string Error)> Run(string script, string[] arguments)
     {

@@ -85,7 +85,8 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
     [Fact]
     public async Task A_bar_shows_rate_and_time_left_in_one_line()
     {
-        var run = await PseudoTerminal.Run(files.Root, Wide, PseudoTerminal.Nothing, NoColour, ["qat", files.Model, "-r", "w4a16-g8", "-d", files.TrainingText, "--steps", "60", "-o", files.At("rates")]);
+        string[] arguments = ["qat", files.Model, "-r", "w4a16-g8", "-d", files.TrainingText, "--steps", "60", "-o", files.At("rates")];
+        var run = await PseudoTerminal.Run(files.Root, Wide, PseudoTerminal.Nothing, NoColour, arguments);
 
         Assert.True(run.ExitCode == ExitCode.Done, run.Terminal);
         Assert.Matches(@"train  [━─]+  \d+ %  \d+/60  loss \d+\.\d+  .*\d+ tokens/s  \d+ s left", run.Terminal);
@@ -107,10 +108,14 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
     }
 
     /// <summary>Whether a line fits, or could not be broken: a single word, a command to be copied.</summary>
-    private static bool Fits(string line, int width) =>
-        line.TrimEnd('\r').Split('\r').All(part => part.TrimEnd().Length <= width || !part.Trim().Contains(' ', StringComparison.Ordinal) || part.StartsWith("nibble ptq ", StringComparison.Ordinal) || part.StartsWith("nibble qat ", StringComparison.Ordinal));
+    private static bool Fits(string line, int width) => line.TrimEnd('\r').Split('\r').All(part =>
+        part.TrimEnd().Length <= width || !part.Trim().Contains(' ', StringComparison.Ordinal) || CommandToCopy().IsMatch(part));
 
-    private static string ControlCharacters(string text) => string.Concat(text.Where(c => char.IsControl(c) && c is not ('\r' or '\n')).Select(c => $"\\x{(int)c:x2}"));
+    private static string ControlCharacters(string text) =>
+        string.Concat(text.Where(c => char.IsControl(c) && c is not ('\r' or '\n')).Select(c => $"\\x{(int)c:x2}"));
+
+    [GeneratedRegex("^nibble (ptq|qat) ")]
+    private static partial Regex CommandToCopy();
 
     [GeneratedRegex(@"\x1b\[[0-9;]*m")]
     private static partial Regex Colours();
@@ -150,7 +155,8 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
             return command switch
             {
                 "advise" => [command, folder.Model, .. data, "--eval-data", folder.EvaluationText, "--bits", "8", "--probe-minutes", "0.01"],
-                "compare" => [command, folder.Model, .. data, "--eval-data", folder.EvaluationText, "--bits", "8", "--steps", "2", "--windows", "2", "--output", output],
+                "compare" =>
+                    [command, folder.Model, .. data, "--eval-data", folder.EvaluationText, "--bits", "8", "--steps", "2", "--windows", "2", "--output", output],
                 "inspect" => [command, folder.Model],
                 "inspect-file" => ["inspect", Gguf],
                 "ptq" => [command, folder.Model, "--recipe", "w4a16-g8-gptq", .. data, "--windows", "2", "--output", output],
@@ -158,7 +164,10 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
                 "eval" => [command, folder.Model, "--data", folder.EvaluationText],
                 "generate" => [command, folder.Model, "--prompt", "The fox", "--max-tokens", "4", "--temperature", "0"],
                 "sensitivity" => [command, folder.Model, .. data, "--bits", "8", .. quick],
-                "mix" => [command, folder.Model, .. data, "--bits", "4,8", "--budget", "6bits", "--rounds", "0", "--points", "1", .. quick, "--output", output + ".yaml"],
+                "mix" =>
+                [
+                    command, folder.Model, .. data, "--bits", "4,8", "--budget", "6bits", "--rounds", "0", "--points", "1", .. quick, "--output", output + ".yaml",
+                ],
                 "export" => [command, folder.Model, "--to", "gguf", "--output", output],
                 "import" => [command, Gguf, "--output", output],
                 "verify" => [command, Onnx, "--data", folder.EvaluationText, "--windows", "2"],

@@ -23,7 +23,7 @@ public sealed class UsageTests
     [InlineData("inspect ", "MODEL_OR_FILE is empty; give it a value", "nibble inspect --help")]
     [InlineData("ptq model -r w4a16-g32 -o ", "--output is empty; give it a value", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --report ", "--report is empty; give it a value", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 1e39", "--learning-rate is 1e39, expected above 0, and at most 3.4e38", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 1e39", "expected above 0, and at most 3.4e38", "nibble qat --help")]
     [InlineData("sensitivity model -d text --cache ", "--cache is empty; give it a value", "nibble sensitivity --help")]
     [InlineData("bench", "Required argument missing", "nibble bench --help")]
     [InlineData("bench model.gguf --repeats 0", "--repeats is 0, expected 1 or more", "nibble bench --help")]

@@ -16,11 +16,11 @@ public sealed class ProgressBarTests
     [InlineData(8, "train")]
     [InlineData(3, "tra")]
     public void What_matters_less_gives_way_first(int width, string expected) =>
-        Assert.Equal(expected, ProgressBar.Compose(new ProgressStage("w4", new RunProgress("train", 10, 20, 1.5) { Perplexity = 4.5, HeldOutLoss = 1.25 }), width));
+        Assert.Equal(expected, Composed("w4", new RunProgress("train", 10, 20, 1.5) { Perplexity = 4.5, HeldOutLoss = 1.25 }, width));
 
     [Fact]
     public void A_line_fits_at_every_width() => Gen.Select(Gen.Int[0, 200], Gen.Int[0, 60], Gen.Int[0, 500]).Sample((width, run, done) =>
-        Assert.True(ProgressBar.Compose(new ProgressStage(new string('r', run), new RunProgress("train", done, 500, 1) { Perplexity = 2, Tokens = 3 }), width).Length <= width));
+        Assert.True(Composed(new string('r', run), new RunProgress("train", done, 500, 1) { Perplexity = 2, Tokens = 3 }, width).Length <= width));
 
     [Fact]
     public void A_message_stands_above_the_bar_and_a_stage_leaves_one_line()
@@ -57,4 +57,6 @@ public sealed class ProgressBarTests
 
         Assert.Equal(["sample 1/3 MB", "nibble: careful", "train 7/7, loss 1.500, held out 2.000", ""], file.ToString().ReplaceLineEndings("\n").Split('\n'));
     }
+
+    private static string Composed(string run, RunProgress progress, int width) => ProgressBar.Compose(new ProgressStage(run, progress), width);
 }

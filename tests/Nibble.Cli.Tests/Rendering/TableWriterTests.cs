@@ -26,6 +26,9 @@ public sealed class TableWriterTests
         table.AddColumn("layer").AddColumn(new TableColumn("shape").NoWrap());
         table.AddRow("up", "16 x 8").AddRow("down is long", "8 x 16");
         console.WriteTable(table);
-        return [.. writer.ToString().ReplaceLineEndings("\n").Split('\n').Select(line => string.Join(' ', line.Trim('─').Split(' ', StringSplitOptions.RemoveEmptyEntries))).Where(line => line.Length > 0)];
+        return [.. writer.ToString().ReplaceLineEndings("\n").Split('\n').Select(Squeezed).Where(line => line.Length > 0)];
     }
+
+    /// <summary>A line's words, with one blank between two of them.</summary>
+    private static string Squeezed(string line) => string.Join(' ', line.Trim('─').Split(' ', StringSplitOptions.RemoveEmptyEntries));
 }

@@ -26,7 +26,9 @@ public sealed class WordWrapTests
     {
         var lines = WordWrap.Break(text, width).Split('\n');
         Assert.Equal(Words(text), lines.SelectMany(Words));
-        Assert.All(lines.Where(line => line.Trim().Contains(' ', StringComparison.Ordinal)), line => Assert.True(line.TrimEnd().Length <= width, $"'{line}' is longer than {width}"));
+        Assert.All(
+            lines.Where(line => line.Trim().Contains(' ', StringComparison.Ordinal)),
+            line => Assert.True(line.TrimEnd().Length <= width, $"'{line}' is longer than {width}"));
     });
 
     private static string[] Words(string text) => text.Split(' ', StringSplitOptions.RemoveEmptyEntries);

@@ -25,7 +25,8 @@ public sealed class InputFileTests : IDisposable
     {
         var path = folder.File("text");
         File.WriteAllText(path, new string('a', 100_000) + "\0");
-        Assert.Equal($"{path} is no text: its character 100000 is a zero, expected a text in UTF-8", Assert.Throws<NibbleException>(() => InputFile.ReadText(path)).Message);
+        var refusal = Assert.Throws<NibbleException>(() => InputFile.ReadText(path));
+        Assert.Equal($"{path} is no text: its character 100000 is a zero, expected a text in UTF-8", refusal.Message);
     }
 
     [Fact]
@@ -57,7 +58,8 @@ public sealed class InputFileTests : IDisposable
             await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         }
 
-        Assert.Equal($"{pipe} is a pipe, expected a regular file; copy what it gives into one first", Assert.Throws<NibbleException>(() => InputFile.RequireRegular(pipe)).Message);
+        var refusal = Assert.Throws<NibbleException>(() => InputFile.RequireRegular(pipe));
+        Assert.Equal($"{pipe} is a pipe, expected a regular file; copy what it gives into one first", refusal.Message);
         Assert.Contains("/dev/zero is a device", Assert.Throws<NibbleException>(() => InputFile.RequireRegular("/dev/zero")).Message, StringComparison.Ordinal);
         Assert.Contains("/dev/zero is no text", Assert.Throws<NibbleException>(() => InputFile.ReadText("/dev/zero")).Message, StringComparison.Ordinal);
         using var source = new CancellationTokenSource();
