@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using System.Text.Json;
@@ -11,35 +12,92 @@ namespace Nibble.Cli;
 /// <summary>What every command needs of its surroundings: where to write, how to show progress, when to stop.</summary>
 internal sealed class CommandHost(TextWriter output, TextWriter error) : IDisposable
 {
+    /// <summary>Terminals, <c>timeout</c> and other starters give one signal to a process and to its group: what follows this soon is the same.</summary>
+    private static readonly TimeSpan Echo = TimeSpan.FromSeconds(0.5);
+
     private readonly CancellationTokenSource source = new();
+    private readonly Lock gate = new();
+    private readonly List<string> temporary = [];
+    private ProgressDisplay? progress;
+    private bool hasBegun;
+    private long stopped;
 
     /// <summary>The result: stdout.</summary>
     public TextWriter Output => output;
 
-    /// <summary>Cancelled by Ctrl-C.</summary>
-    public CancellationToken Cancellation => source.Token;
+    /// <summary>Cancelled by a signal. Work that asks for it has something to lose and stops at a safe point; before, a signal ends the process.</summary>
+    public CancellationToken Cancellation
+    {
+        get
+        {
+            lock (gate)
+            {
+                hasBegun = true;
+            }
+
+            return source.Token;
+        }
+    }
 
     /// <summary>A console that renders tables to stdout.</summary>
-    public IAnsiConsole Console { get; } = AnsiConsole.Create(new AnsiConsoleSettings { Out = new WriterOutput(output, System.Console.IsOutputRedirected || !ReferenceEquals(output, System.Console.Out)) });
+    public IAnsiConsole Console { get; } = WriterOutput.Console(output);
 
-    /// <summary>The first signal asks the work to stop at a safe point; a second one ends the process.</summary>
-    public void Cancel(PosixSignalContext context)
+    /// <summary>Stops the work, or the process where there is nothing to save or the user will not wait any more.</summary>
+    public void Stop(PosixSignalContext context)
     {
-        context.Cancel = !source.IsCancellationRequested;
+        context.Cancel = true;
+        lock (gate)
+        {
+            if (stopped != 0 && Stopwatch.GetElapsedTime(stopped) < Echo)
+            {
+                return;
+            }
+
+            if (!hasBegun || stopped != 0)
+            {
+                SayBriefly(hasBegun ? "ended at once" : "cancelled; nothing was written");
+                temporary.ForEach(DeleteFolder);
+                ProcessExit.Now(ExitCode.Cancelled);
+            }
+
+            stopped = Stopwatch.GetTimestamp();
+        }
+
+        SayBriefly("stopping where nothing is lost; a second signal ends it at once");
         source.Cancel();
+    }
+
+    /// <summary>Makes a folder for the time of the work, which a signal that ends the process deletes too.</summary>
+    /// <param name="prefix">How its name begins.</param>
+    public DirectoryInfo CreateTemporaryFolder(string prefix)
+    {
+        var folder = Directory.CreateTempSubdirectory(prefix);
+        lock (gate)
+        {
+            temporary.Add(folder.FullName);
+        }
+
+        return folder;
     }
 
     public void Dispose() => source.Dispose();
 
     /// <summary>Loads libtorch and sets its threads; before any tensor.</summary>
-    public static void StartTorch(int? threads)
-    {
-        TorchRuntime.EnsureLoaded();
-        TorchSharp.torch.set_num_threads(threads ?? Environment.ProcessorCount);
-    }
+    public static void StartTorch(int? threads) => TorchRuntime.UseThreads(threads);
 
     /// <summary>Tells the user on stderr what does not stop the work, or why it stopped.</summary>
-    public void Warn(string message) => error.WriteLine($"nibble: {message}");
+    public void Warn(string message)
+    {
+        var line = $"nibble: {message}";
+        if (progress is { } display)
+        {
+            display.Say(line);
+        }
+        else
+        {
+            error.WriteLine(line);
+        }
+    }
 
     /// <summary>Whether failures are told on stdout in JSON too, since the result would be.</summary>
     public bool FailsInJson { get; set; }
@@ -62,16 +120,39 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
 
         if (FailsInJson)
         {
-            WriteJson(
-                new ErrorDocument(ErrorDocument.CurrentSchema, failures[0].Kind, failures[0].ExitCode, string.Join('\n', failures.Select(failure => failure.Message))),
-                CliJson.Default.ErrorDocument);
+            WriteJson(failures);
         }
 
         return failures[0].ExitCode;
     }
 
+    private void WriteJson(IReadOnlyList<Failure> failures)
+    {
+        var message = string.Join('\n', failures.Select(failure => failure.Message));
+        try
+        {
+            WriteJson(new ErrorDocument(ErrorDocument.CurrentSchema, failures[0].Kind, failures[0].ExitCode, message), CliJson.Default.ErrorDocument);
+        }
+        catch (Exception exception) when (exception is IOException or NibbleException)
+        {
+            // Stdout takes nothing, which may be the failure itself; stderr has it.
+        }
+    }
+
     /// <summary>Runs work while its progress is shown on stderr.</summary>
-    public T WithProgress<T>(Func<IProgressLine, T> work) => ProgressDisplay.Run(error, work);
+    public T WithProgress<T>(Func<IProgressLine, T> work)
+    {
+        using var display = ProgressDisplay.On(error);
+        progress = display;
+        try
+        {
+            return work(display);
+        }
+        finally
+        {
+            progress = null;
+        }
+    }
 
     /// <summary>Takes all steps of handing over a result, even where one of them fails.</summary>
     /// <remarks>What hours have worked out is printed though a file of it cannot be written. The first failure is thrown in the end.</remarks>
@@ -95,5 +176,26 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     }
 
     /// <summary>Writes one JSON document to stdout.</summary>
-    public void WriteJson<T>(T document, JsonTypeInfo<T> type) => output.WriteLine(JsonSerializer.Serialize(document, type));
+    public void WriteJson<T>(T document, JsonTypeInfo<T> type) => WriteUnbroken(JsonSerializer.Serialize(document, type));
+
+    /// <summary>Writes a line to stdout that is to be copied, and so is not broken on a terminal: a document, or a command.</summary>
+    public void WriteUnbroken(string line) => output.Write(line + output.NewLine);
+
+    /// <summary>Tells the user, unless stderr takes nothing: whoever reads it may be stopped too.</summary>
+    private void SayBriefly(string message) => Task.Run(() => Warn(message)).Wait(TimeSpan.FromSeconds(0.5));
+
+    /// <summary>Writes text that comes from elsewhere, such as a model, to stdout: a terminal is not told what to do by it.</summary>
+    public void WriteForeign(string text) => output.Write(output is StandardWriter { IsTerminal: true } ? TerminalText.Printable(text) : text);
+
+    private static void DeleteFolder(string folder)
+    {
+        try
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // It is gone already, or another thread still writes into it; the process ends either way.
+        }
+    }
 }

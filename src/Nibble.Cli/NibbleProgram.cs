@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
+using Nibble.Cli.Rendering;
 using Nibble.Recipes;
 
 namespace Nibble.Cli;
@@ -19,15 +21,20 @@ internal static class NibbleProgram
         using var host = new CommandHost(output, error);
         var parsed = CreateRoot(host).Parse(args.Length == 0 ? ["--help"] : args, Parsing);
         host.FailsInJson = parsed.Tokens.Any(token => token.Value == JsonOption);
-        if (parsed.Errors.Count > 0)
+        List<string> problems = [.. Problems(parsed), .. EmptyValues(parsed)];
+        if (problems.Count > 0)
         {
-            return host.Fail([.. Problems(parsed).Select(Failure.Usage)], Hint(parsed));
+            return host.Fail(problems.ConvertAll(Failure.Usage), Hint(parsed));
         }
 
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.Cancel);
-        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.Cancel);
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.Stop);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.Stop);
+        using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, host.Stop);
+        using var fileSize = IgnoreFileSizeSignal();
         try
         {
+            (output as StandardWriter)?.RequireOpen();
+            WarnOfThreads(host, parsed);
             UnknownKeys.Warn(host, parsed.Tokens.Select(token => token.Value));
             return await parsed.InvokeAsync(new InvocationConfiguration
             {
@@ -39,8 +46,45 @@ internal static class NibbleProgram
         }
         catch (Exception exception)
         {
+            // Not by a task, which cannot be begun where memory has run out.
             return host.Fail([Failure.Of(exception)], exception is UsageException ? Hint(parsed) : null);
         }
+    }
+
+    /// <summary>Lets a file that grows beyond the process's limit (<c>ulimit -f</c>) be an error of writing, instead of the end of the process.</summary>
+    private static PosixSignalRegistration? IgnoreFileSizeSignal()
+    {
+        const int linuxAndMac = 25;
+        return OperatingSystem.IsWindows() ? null : PosixSignalRegistration.Create((PosixSignal)linuxAndMac, context => context.Cancel = true);
+    }
+
+    /// <summary>Values that are empty, as that of a shell's variable which was never set. Only a prompt may be.</summary>
+    private static IEnumerable<string> EmptyValues(ParseResult parsed) =>
+        from child in parsed.CommandResult.Children
+        where child.Tokens.Any(token => token.Value.Length == 0)
+        let name = child is OptionResult option ? option.Option.Name : (child as ArgumentResult)?.Argument.Name
+        where name is not (null or "--prompt")
+        select $"{name} is empty; give it a value, or leave it out where it is not required.";
+
+    private static void WarnOfThreads(CommandHost host, ParseResult parsed)
+    {
+        var threads = parsed.CommandResult.Command.Options.OfType<Option<int?>>().FirstOrDefault(option => option.Name == CommonOptions.ThreadsName);
+        if (threads is not null && parsed.GetValue(threads) > ThreadLimit.Most)
+        {
+            host.Warn($"{threads.Name} is {parsed.GetValue(threads)}, and this process has {ThreadLimit.Most} processors: {ThreadLimit.Most} threads are used");
+        }
+    }
+
+    /// <summary>Help as wide as the terminal, for which the parser's own would ask .NET's console, which then writes control characters.</summary>
+    private static HelpOption Help(CommandHost host)
+    {
+        var help = new HelpOption();
+        if (help.Action is HelpAction action)
+        {
+            action.MaxWidth = host.Output is StandardWriter { IsTerminal: true } terminal ? terminal.Columns : int.MaxValue;
+        }
+
+        return help;
     }
 
     /// <summary>Where to read how the command is used.</summary>
@@ -92,7 +136,7 @@ internal static class NibbleProgram
         BenchCommand.Create(host),
         ImatrixCommand.Create(host),
         QuantizeCommand.Create(host),
-        new HelpOption(),
+        Help(host),
         new VersionOption(),
     };
 }

@@ -17,8 +17,18 @@ internal static class OnnxExportFiles
     {
         ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, OnnxWriter.InlineLimit);
-        TokenizerFilesBeside.Write(tensors.Folder, path);
-        var bytes = OnnxWriter.Write(path, graph.Build(name, OnnxMetadata.Of(tensors, maxSequence)), graph.Initializers, inlineLimit);
-        return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? OnnxWriter.DataPath(path) : null);
+        var data = OnnxWriter.DataPath(path);
+        string[] beside = [.. TokenizerFilesBeside.Write(tensors.Folder, path), .. (string[])(File.Exists(data) ? [] : [data])];
+        try
+        {
+            var bytes = OnnxWriter.Write(path, graph.Build(name, OnnxMetadata.Of(tensors, maxSequence)), graph.Initializers, inlineLimit);
+            return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? data : null);
+        }
+        catch
+        {
+            // Without the model, such as on a full disk, nothing of what belongs to it is left.
+            Array.ForEach(beside, File.Delete);
+            throw;
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Google.Protobuf;
+using Nibble.Formats;
 using Nibble.Onnx.Graphs;
 using IoPath = System.IO.Path;
 
@@ -99,9 +100,10 @@ public sealed class OnnxFile
             throw new NibbleException($"There is no file {path}.");
         }
 
+        InputFile.RequireRegular(path);
         var folder = Folder(path);
         using var stream = File.OpenRead(path);
-        return Read(path, stream, name => new FileInfo(IoPath.Combine(folder, name)) is { Exists: true, Length: var length } ? length : null);
+        return Read(path, stream, name => File.Exists(IoPath.Combine(folder, name)) ? InputFile.Length(IoPath.Combine(folder, name)) : null);
     }
 
     /// <summary>Reads a model.</summary>
@@ -183,6 +185,7 @@ public sealed class OnnxFile
 
         var offset = proto.ExternalData.LastOrDefault(entry => entry.Key == "offset")?.Value is { } text ? long.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture) : 0;
         var data = new byte[length];
+        InputFile.RequireRegular(IoPath.Combine(Folder(Path), tensor.DataFile));
         using var stream = File.OpenRead(IoPath.Combine(Folder(Path), tensor.DataFile));
         stream.Seek(offset, SeekOrigin.Begin);
         stream.ReadExactly(data);

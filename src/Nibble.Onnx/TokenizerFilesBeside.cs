@@ -9,8 +9,9 @@ internal static class TokenizerFilesBeside
     /// <summary>Copies the files that a folder has.</summary>
     /// <param name="folder">The model's folder.</param>
     /// <param name="path">The exported file, which need not be there yet; its folder is made where it is missing.</param>
+    /// <returns>The files that were written.</returns>
     /// <exception cref="NibbleException">A file of another model lies there; nothing was written.</exception>
-    public static void Write(string folder, string path)
+    public static IReadOnlyList<string> Write(string folder, string path)
     {
         var target = Path.GetDirectoryName(Path.GetFullPath(path))!;
         var missing = new List<(string Path, byte[] Bytes)>();
@@ -33,5 +34,7 @@ internal static class TokenizerFilesBeside
         {
             AtomicFile.Write(copy, stream => stream.Write(bytes));
         }
+
+        return missing.ConvertAll(file => file.Path);
     }
 }

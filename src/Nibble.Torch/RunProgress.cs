@@ -7,6 +7,9 @@ namespace Nibble.Torch;
 /// <param name="Loss">The latest training loss in nats per token; null outside training.</param>
 public readonly record struct RunProgress(string Stage, long Done, long Total, double? Loss = null)
 {
+    /// <summary>What is counted, such as MB; null where the stage's name says it.</summary>
+    public string? Unit { get; init; }
+
     /// <summary>Tokens in a unit; 0 where they are not counted.</summary>
     public int Tokens { get; init; }
 

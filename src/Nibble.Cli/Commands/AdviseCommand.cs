@@ -179,7 +179,7 @@ internal static class AdviseCommand
 
         if (result.Decision.Recommended is { } option)
         {
-            host.Output.WriteLine(option.Command);
+            host.WriteUnbroken(option.Command);
         }
     }
 }

@@ -22,7 +22,7 @@ internal static class BenchCommand
         var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
         var repeats = NumberOptions.AtLeast("--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
         var libraries = EngineOptions.LibrariesFolder();
-        var threads = NumberOptions.AtLeast("--threads", 1, "Threads of the engine; all cores when not given.");
+        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads of the engine; all cores when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the figures to as well." };
         var json = CommonOptions.Json();
         var command = new Command("bench", "Measure an exported file in its engine: load time, memory, tokens a second of prompt and generation, and how many times float that is.")
@@ -40,8 +40,13 @@ internal static class BenchCommand
                 CommonOptions.RefuseWithoutEffect(parsed, "it is for llama.cpp, and no GGUF file is measured", libraries);
             }
 
+            var pickiest = compared?.Engine == LlamaCppEngine.EngineName ? compared.Engine : measured.Engine;
             var options = new BenchOptions(
-                parsed.GetValue(prompt) ?? UsualPrompt, parsed.GetValue(tokens) ?? UsualTokens, parsed.GetValue(repeats) ?? UsualRepeats, parsed.GetValue(threads) ?? Environment.ProcessorCount, folder);
+                parsed.GetValue(prompt) ?? UsualPrompt,
+                parsed.GetValue(tokens) ?? UsualTokens,
+                parsed.GetValue(repeats) ?? UsualRepeats,
+                EngineThreads.For(parsed.GetValue(threads), pickiest, host.Warn),
+                folder);
             var document = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
             CommandHost.Deliver(
                 () => WriteReport(parsed.GetValue(report), document, CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value))),
@@ -81,6 +86,6 @@ internal static class BenchCommand
             table.AddRow([.. row.Select(Markup.Escape)]);
         }
 
-        host.Console.Write(table);
+        host.Console.WriteTable(table);
     }
 }

@@ -118,7 +118,10 @@ internal static class CommonOptions
 
     public static Option<long> Seed() => NumberOptions.Whole("--seed", 1, "Drives everything random.");
 
-    public static Option<int?> Threads() => NumberOptions.AtLeast("--threads", 1, "Threads of libtorch; all cores when not given.");
+    /// <summary>The name of the option that says how many threads to use, in all commands that have it.</summary>
+    public const string ThreadsName = "--threads";
+
+    public static Option<int?> Threads() => NumberOptions.AtLeast(ThreadsName, 1, "Threads of libtorch; all cores when not given.");
 
     public static Option<string> Device()
     {

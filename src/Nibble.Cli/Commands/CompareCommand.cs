@@ -84,7 +84,7 @@ internal static class CompareCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
 
             // All is made beside its final place and moved there whole.
-            var work = folder is null ? Directory.CreateTempSubdirectory("nibble-").FullName : AtomicFile.TemporaryName(folder);
+            var work = folder is null ? host.CreateTemporaryFolder("nibble-").FullName : AtomicFile.TemporaryName(folder);
             var kept = false;
             try
             {
@@ -166,7 +166,7 @@ internal static class CompareCommand
     {
         if (json)
         {
-            host.Output.WriteLine(document);
+            host.WriteUnbroken(document);
             return;
         }
 

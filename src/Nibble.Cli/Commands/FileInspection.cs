@@ -29,7 +29,7 @@ internal static class FileInspection
         {
             foreach (var value in values)
             {
-                console.WriteLine($"{title}: {value}");
+                console.WriteLine($"{title}: {TerminalText.Printable(value)}");
             }
         }
 
@@ -94,12 +94,12 @@ internal static class FileInspection
         table.AddColumns([.. headings.Select(heading => new TableColumn(heading))]);
         foreach (var row in rows)
         {
-            table.AddRow([.. row.Select(Markup.Escape)]);
+            table.AddRow([.. row.Select(cell => Markup.Escape(TerminalText.Printable(cell)))]);
         }
 
         if (table.Rows.Count > 0)
         {
-            console.Write(table);
+            console.WriteTable(table);
         }
     }
 }

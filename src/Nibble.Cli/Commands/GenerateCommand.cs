@@ -61,11 +61,15 @@ internal static class GenerateCommand
 
             var options = Options(
                 host, source, parsed.GetValue(tokens) ?? DefaultTokens, parsed.GetValue(temperature), parsed.GetValue(topP), parsed.GetValue(seed));
-            var temporary = Directory.CreateTempSubdirectory("nibble-generate-");
+            var temporary = host.CreateTemporaryFolder("nibble-generate-");
             try
             {
                 using var writer = Open(source, parsed.GetValue(engine), file => Writer.Open(
-                    file, parsed.GetValue(libraries), parsed.GetValue(tokenizer), Room(start, options), parsed.GetValue(threads) ?? Environment.ProcessorCount));
+                    file,
+                    parsed.GetValue(libraries),
+                    parsed.GetValue(tokenizer),
+                    Room(start, options),
+                    EngineThreads.For(parsed.GetValue(threads), file.Engine, host.Warn)));
                 Write(host, writer, start, options, parsed.GetValue(json));
                 return ExitCode.Done;
             }
@@ -133,10 +137,10 @@ internal static class GenerateCommand
         // The first token comes before the prompt is shown, so that a prompt that is refused shows nothing.
         using var piece = pieces.GetEnumerator();
         var more = piece.MoveNext();
-        host.Output.Write(prompt);
+        host.WriteForeign(prompt);
         for (; more; more = piece.MoveNext())
         {
-            host.Output.Write(piece.Current);
+            host.WriteForeign(piece.Current);
             host.Output.Flush();
         }
 

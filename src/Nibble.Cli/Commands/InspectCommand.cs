@@ -147,7 +147,7 @@ internal static class InspectCommand
             table.AddRow([.. cells]);
         }
 
-        console.Write(table);
+        console.WriteTable(table);
         console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{document.Model} ({document.Type}): {document.Parameters:N0} parameters, {document.LinearParameters:N0} in linear layers; {document.Bytes:N0} bytes"));
         console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"largest: the value farthest from the mean in standard deviations (sd); outliers: share beyond {OutlierDeviations} sd"));
         foreach (var (recipe, bytes) in document.SizeByWidth)

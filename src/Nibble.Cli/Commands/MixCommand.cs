@@ -140,7 +140,7 @@ internal static class MixCommand
                 $"{Numbers.Loss(point.Low)} .. {Numbers.Loss(point.High)}", Numbers.Loss(point.Loss), Numbers.Divergence(point.LossError));
         }
 
-        host.Console.Write(table);
+        host.Console.WriteTable(table);
         host.Output.WriteLine("losses are over float, in nats a token on held-out text; bits are those of codes");
         if (document.Front.Count > 0)
         {
@@ -171,6 +171,6 @@ internal static class MixCommand
                 Numbers.Loss(method.Loss), Numbers.Divergence(method.LossError));
         }
 
-        host.Console.Write(table);
+        host.Console.WriteTable(table);
     }
 }

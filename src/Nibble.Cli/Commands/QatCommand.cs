@@ -20,8 +20,10 @@ internal static class QatCommand
         var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents. Or the word self to let the float model write it.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
-        var rate = NumberOptions.Number("--learning-rate", value => value > 0, "above 0", "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less.");
-        var every = NumberOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to go on from when it is interrupted; about every minute when not given.");
+        var rate = NumberOptions.Number(
+            "--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38",
+            "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less.");
+        var every = NumberOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
         var windows = NumberOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };

@@ -2,7 +2,9 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Rendering;
+using Nibble.Formats;
 using Nibble.Formats.Gguf;
+using Nibble.Torch;
 
 namespace Nibble.Cli.Commands;
 
@@ -15,7 +17,7 @@ internal static class QuantizeCommand
         var type = Mixture();
         var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
         var pure = new Option<bool>("--pure") { Description = "Give all matrices the same type, also the head and others that llama.cpp gives more bits." };
-        var threads = NumberOptions.AtLeast("--threads", 1, "Threads; all cores when not given.");
+        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads; all cores when not given.");
         var importance = new Option<string>("--imatrix") { Description = "An importance matrix, from nibble imatrix or llama.cpp: how much errors count in each column." };
         var json = CommonOptions.Json();
         var command = new Command("quantize", "Quantize a GGUF file to another type, tensor by tensor as llama.cpp's quantizer does it.") { source, type, output, importance, pure, threads, json };
@@ -24,15 +26,16 @@ internal static class QuantizeCommand
             var started = Stopwatch.GetTimestamp();
             var path = parsed.GetValue(output)!;
             OutputPlace.RequireNewFile(path);
-            var result = GgufQuantizer.Run(
+            var weights = parsed.GetValue(importance) is { } matrix ? ImportanceMatrix.Read(matrix) : null;
+            var result = host.WithProgress(progress => GgufQuantizer.Run(
                 parsed.GetValue(source)!,
                 path,
                 parsed.GetValue(type)!,
                 parsed.GetValue(pure),
-                parsed.GetValue(threads) ?? Environment.ProcessorCount,
-                parsed.GetValue(importance) is { } matrix ? ImportanceMatrix.Read(matrix) : null,
-                progress: null,
-                host.Cancellation);
+                ThreadLimit.Cap(parsed.GetValue(threads)),
+                weights,
+                new ShareOfFile(parsed.GetValue(source)!, progress),
+                host.Cancellation));
             Report(host, parsed.GetValue(json), path, result, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
         });
@@ -96,5 +99,26 @@ internal static class QuantizeCommand
                 return null;
             },
         };
+    }
+
+    /// <summary>Tells the share of a file that is done in megabytes, the least of which several threads tell at once.</summary>
+    private sealed class ShareOfFile(string path, IProgress<RunProgress> progress) : IProgress<double>
+    {
+        private readonly Lock gate = new();
+        private long last;
+
+        public void Report(double value)
+        {
+            lock (gate)
+            {
+                var total = (InputFile.Length(path) + 999_999) / 1_000_000;
+                var done = (long)(value * total);
+                if (done > last)
+                {
+                    last = done;
+                    progress.Report(new RunProgress("quantize", done, total) { Unit = "MB" });
+                }
+            }
+        }
     }
 }

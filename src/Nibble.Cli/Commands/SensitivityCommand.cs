@@ -101,7 +101,7 @@ internal static class SensitivityCommand
             table.AddRow([Markup.Escape(layer.Key), .. changes.Select(change => cells.GetValueOrDefault(change, string.Empty))]);
         }
 
-        console.Write(table);
+        console.WriteTable(table);
         console.WriteLine($"KL divergence from the float model in nats a token when this alone is quantized; {document.Windows} held-out windows of {document.Context} tokens of {document.Data}");
         foreach (var correlation in document.Correlations)
         {

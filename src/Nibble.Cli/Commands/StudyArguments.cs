@@ -55,8 +55,7 @@ internal sealed class StudyArguments
                        from size in sizes.OrderDescending()
                        from width in widths.Order()
                        select UsageException.Of(() => RecipePresets.Parse($"w{width}a16-g{size}-{name}"))).ToList();
-        var folder = parsed.GetValue(cache) ?? Path.Combine(
-            Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "nibble", "measurements");
+        var folder = parsed.GetValue(cache) ?? UsualCache();
         OutputPlace.RequireCache(folder, cache.Name);
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
@@ -78,5 +77,13 @@ internal sealed class StudyArguments
         {
             host.Warn($"{study.Made} new measurements, kept in {folder}");
         }
+    }
+
+    private static string UsualCache()
+    {
+        var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify);
+        return data.Length > 0
+            ? Path.Combine(data, "nibble", "measurements")
+            : throw new NibbleException("measurements are kept in the user's application data, and this user has none: name a folder by --cache, or set HOME");
     }
 }

@@ -74,7 +74,7 @@ internal static class VerifyCommand
 
             var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             CommandHost.StartTorch(parsed.GetValue(threads));
-            var temporary = Directory.CreateTempSubdirectory("nibble-verify-");
+            var temporary = host.CreateTemporaryFolder("nibble-verify-");
             try
             {
                 IReadOnlyList<string> imported = [];
@@ -94,7 +94,7 @@ internal static class VerifyCommand
                 using var loaded = LoadedModel.Open(source);
                 var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
-                var cores = parsed.GetValue(threads) ?? Environment.ProcessorCount;
+                var cores = EngineThreads.For(parsed.GetValue(threads), name, host.Warn);
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
                 using var ties = DecoderTies.Open(loaded, run, cores);
@@ -115,7 +115,13 @@ internal static class VerifyCommand
                 using var classifier = LoadedClassifier.Open(source);
                 var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
                 var verification = new ClassifierVerification(
-                    parsed.GetValue(data)!, path, parsed.GetValue(context), parsed.GetValue(windows), parsed.GetValue(tolerance) ?? UsualTolerance, parsed.GetValue(logits), parsed.GetValue(threads) ?? Environment.ProcessorCount);
+                    parsed.GetValue(data)!,
+                    path,
+                    parsed.GetValue(context),
+                    parsed.GetValue(windows),
+                    parsed.GetValue(tolerance) ?? UsualTolerance,
+                    parsed.GetValue(logits),
+                    ThreadLimit.Cap(parsed.GetValue(threads)));
                 return verification.Run(host, classifier, parsed.GetValue(json));
             }
         });

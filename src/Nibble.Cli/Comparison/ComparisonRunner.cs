@@ -66,8 +66,8 @@ internal sealed class ComparisonRunner : IDisposable
         original = LoadedModel.Open(options.Model);
         original.RequireFloat();
         var config = original.Model.Config;
-        training = TokenizedText.Read(options.TrainingText, original.Tokenizer);
-        evaluation = TokenizedText.Read(options.EvaluationText, original.Tokenizer);
+        training = TokenizedText.Read(options.TrainingText, original.Tokenizer, cancellation);
+        evaluation = TokenizedText.Read(options.EvaluationText, original.Tokenizer, cancellation);
         context = Commands.EvalCommand.WindowLength(options.Context, original);
         calibration = CalibrationOptions.For(config);
         settings = options.Qat with { SequenceLength = Math.Min(options.Qat.SequenceLength, config.MaxSequence) };

@@ -44,13 +44,14 @@ internal static class BenchWorker
         try
         {
             var (prompt, generated, threads) = (Number(promptText), Number(generatedText), Number(threadsText));
+            var total = (long)prompt + generated;
             var start = Environment.WorkingSet;
             var clock = Stopwatch.GetTimestamp();
             IBenchModel model = engine == LlamaCppEngine.EngineName
-                ? new LlamaCppBench(LlamaCppModel.Load(libraries, path, prompt + generated, Batch, threads))
+                ? new LlamaCppBench(LlamaCppModel.Load(libraries, path, (int)Math.Min(total, int.MaxValue), Batch, threads))
                 : new OnnxRuntimeBench(new OnnxRuntimeEngine(path, threads));
             var load = Seconds(clock);
-            if (prompt + generated > model.MaxSequence)
+            if (total > model.MaxSequence)
             {
                 throw new NibbleException($"{path}: a prompt of {prompt} tokens and {generated} behind it are more than the model's context of {model.MaxSequence}");
             }
@@ -65,15 +66,11 @@ internal static class BenchWorker
             Console.Out.WriteLine(JsonSerializer.Serialize(sample, CliJson.Default.BenchSample));
             return ExitCode.Done;
         }
-        catch (NativeLibraryException exception)
+        catch (Exception exception)
         {
-            Console.Error.WriteLine(exception.Message);
-            return ExitCode.NativeLibrary;
-        }
-        catch (NibbleException exception)
-        {
-            Console.Error.WriteLine(exception.Message);
-            return ExitCode.BadInput;
+            var failure = Failure.Of(exception);
+            Console.Error.WriteLine(failure.Message);
+            return failure.ExitCode;
         }
     }
 

@@ -86,6 +86,12 @@ internal static class EngineBench
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         cancellation.ThrowIfCancellationRequested();
+        if (process.ExitCode is 128 + 1 or 128 + 2 or 128 + 15)
+        {
+            // A signal to all processes of a terminal or a service reached the worker first.
+            throw new OperationCanceledException(cancellation);
+        }
+
         var message = errors.Result.Trim();
         return process.ExitCode == ExitCode.Done ? JsonSerializer.Deserialize(output, CliJson.Default.BenchSample)!
             : process.ExitCode == ExitCode.NativeLibrary ? throw new NativeLibraryException(message)

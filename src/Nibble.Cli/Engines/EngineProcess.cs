@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Nibble.Torch.Native;
 
 namespace Nibble.Cli.Engines;
 
@@ -7,6 +8,8 @@ namespace Nibble.Cli.Engines;
 internal static class EngineProcess
 {
     private static readonly string Root = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", ".."));
+
+    private static PosixSignalRegistration[] ignored = [];
 
     /// <summary>Starts the process, its standard streams connected to this one.</summary>
     /// <exception cref="NibbleException">It does not start.</exception>
@@ -17,6 +20,7 @@ internal static class EngineProcess
 
         // A tool package brings no launcher of this name.
         string[] line = File.Exists(program) ? [program] : [Path.Combine(Root, "dotnet" + suffix), Path.Combine(AppContext.BaseDirectory, "Nibble.Cli.dll")];
+        OpenMpWaiting.Shorten();
         var start = new ProcessStartInfo(line[0], [.. line[1..], .. arguments])
         {
             RedirectStandardInput = true,
@@ -41,6 +45,9 @@ internal static class EngineProcess
         process.Dispose();
     }
 
-    /// <summary>Keeps Ctrl-C, which reaches all processes of a terminal, from ending this one: its starter says when to stop.</summary>
-    public static IDisposable IgnoreInterrupt() => PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
+    /// <summary>Keeps signals that reach all processes of a terminal or a service from ending this one.</summary>
+    /// <remarks>Its starter says when to stop, by closing its stdin.</remarks>
+    public static void IgnoreSignals() => ignored = Array.ConvertAll(
+        (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP],
+        signal => PosixSignalRegistration.Create(signal, context => context.Cancel = true));
 }

@@ -1,4 +1,5 @@
 using System.Text;
+using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using IoPath = System.IO.Path;
 
@@ -23,7 +24,7 @@ internal sealed record ExportedFile(string Path, string Engine)
     public IReadOnlyList<string> Files => [.. ((string[])[Path, Path + ".data"]).Where(File.Exists)];
 
     /// <summary>Bytes of all its files.</summary>
-    public long Bytes => Files.Sum(path => new FileInfo(path).Length);
+    public long Bytes => Files.Sum(InputFile.Length);
 
     /// <summary>Finds the file that a path means: a GGUF or ONNX file, or a folder with <c>model.onnx</c> that holds no checkpoint.</summary>
     /// <returns>Null where it is the folder of a model or an artifact, or nothing.</returns>
@@ -50,6 +51,7 @@ internal sealed record ExportedFile(string Path, string Engine)
 
     private static bool IsGguf(string path)
     {
+        InputFile.RequireRegular(path);
         var magic = new byte[4];
         using var stream = File.OpenRead(path);
         return stream.ReadAtLeast(magic, magic.Length, throwOnEndOfStream: false) == magic.Length && Encoding.ASCII.GetString(magic) == "GGUF";

@@ -43,7 +43,7 @@ internal sealed class LlamaCppServer
             return ExitCode.Usage;
         }
 
-        using var interrupt = EngineProcess.IgnoreInterrupt();
+        EngineProcess.IgnoreSignals();
         try
         {
             var invariant = CultureInfo.InvariantCulture;
@@ -53,15 +53,16 @@ internal sealed class LlamaCppServer
             server.Answer(input, output);
             return ExitCode.Done;
         }
-        catch (NibbleException exception)
-        {
-            Console.Error.WriteLine(exception.Message);
-            return exception is NativeLibraryException ? ExitCode.NativeLibrary : ExitCode.BadInput;
-        }
         catch (EntryPointNotFoundException exception)
         {
             Console.Error.WriteLine($"{exception.Message} This llama.cpp is older or newer than those that Nibble was tried with; the npm package @node-llama-cpp/linux-x64 holds one that fits.");
             return ExitCode.NativeLibrary;
+        }
+        catch (Exception exception)
+        {
+            var failure = Failure.Of(exception);
+            Console.Error.WriteLine(failure.Message);
+            return failure.ExitCode;
         }
     }
 

@@ -1,8 +1,4 @@
-using System.Diagnostics;
-using System.Globalization;
-using System.Text;
 using Nibble.Torch;
-using Spectre.Console;
 
 namespace Nibble.Cli.Rendering;
 
@@ -13,119 +9,76 @@ internal interface IProgressLine : IProgress<RunProgress>
     void Begin(string run);
 }
 
-/// <summary>Shows long work on stderr: live bars on a terminal, a line now and then elsewhere.</summary>
-internal static class ProgressDisplay
+/// <summary>Shows long work on stderr: a bar on a terminal, a line now and then elsewhere.</summary>
+internal abstract class ProgressDisplay : IProgressLine, IDisposable
 {
-    public static T Run<T>(TextWriter error, Func<IProgressLine, T> work)
-    {
-        if (System.Console.IsErrorRedirected || !ReferenceEquals(error, System.Console.Error))
-        {
-            return work(new LogLines(error));
-        }
+    private readonly Lock gate = new();
+    private string run = string.Empty;
+    private ProgressStage? stage;
 
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new WriterOutput(error, redirected: false) });
-        return console.Progress()
-            .AutoClear(false)
-            .HideCompleted(false)
-            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
-            .Start(context => work(new Bars(context)));
+    /// <summary>The display that suits where stderr leads.</summary>
+    public static ProgressDisplay On(TextWriter error) =>
+        error is StandardWriter { CanRewrite: true } terminal ? new ProgressBar(terminal, () => terminal.Columns) : new ProgressLines(error);
+
+    public void Begin(string run)
+    {
+        lock (gate)
+        {
+            this.run = run;
+        }
     }
 
-    private static string Describe(string run, RunProgress value, double rate)
+    public void Report(RunProgress value)
     {
-        var line = new StringBuilder(run.Length > 0 ? run + ": " : string.Empty).Append(CultureInfo.InvariantCulture, $"{value.Stage} {value.Done}/{value.Total}");
-        if (value.Loss is { } loss)
+        lock (gate)
         {
-            line.Append(CultureInfo.InvariantCulture, $" loss {loss:F3}");
-        }
-
-        if (value.Perplexity is { } perplexity)
-        {
-            line.Append(CultureInfo.InvariantCulture, $", perplexity {perplexity:F2}");
-        }
-
-        if (value.HeldOutLoss is { } heldOut)
-        {
-            line.Append(CultureInfo.InvariantCulture, $", held out {heldOut:F3}");
-        }
-
-        return (value.Tokens > 0 ? line.Append(CultureInfo.InvariantCulture, $", {rate * value.Tokens:F0} tokens/s") : line.Append(CultureInfo.InvariantCulture, $" {rate:F1}/s")).ToString();
-    }
-
-    /// <summary>Units a second of the running stage.</summary>
-    private struct Rate
-    {
-        private string? stage;
-        private long start;
-        private long first;
-
-        /// <summary>Whether the value begins a stage.</summary>
-        public bool Enter(string run, RunProgress value)
-        {
-            if (stage == run + value.Stage && value.Done > first)
+            if (stage?.Continue(run, value) is true)
             {
-                return false;
-            }
-
-            stage = run + value.Stage;
-            first = value.Done;
-            start = Stopwatch.GetTimestamp();
-            return true;
-        }
-
-        /// <summary>Measured from the first unit's end, so that neither warming up counts nor what a run before has done.</summary>
-        public readonly double Of(RunProgress value)
-        {
-            var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            return value.Done > first && seconds > 0 ? (value.Done - first) / seconds : 0;
-        }
-    }
-
-    private sealed class Bars(ProgressContext context) : IProgressLine
-    {
-        private string run = string.Empty;
-        private Rate rate;
-        private ProgressTask? task;
-
-        public void Begin(string run) => this.run = run;
-
-        public void Report(RunProgress value)
-        {
-            if (rate.Enter(run, value))
-            {
-                task = context.AddTask(string.Empty, maxValue: value.Total);
-            }
-
-            task!.Description = Markup.Escape(Describe(run, value, rate.Of(value)));
-            task.Value = value.Done;
-        }
-    }
-
-    private sealed class LogLines(TextWriter error) : IProgressLine
-    {
-        private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
-        private string run = string.Empty;
-        private Rate rate;
-        private long last;
-
-        public void Begin(string run) => this.run = run;
-
-        public void Report(RunProgress value)
-        {
-            rate.Enter(run, value);
-            if (value.Done < value.Total && last != 0 && Stopwatch.GetElapsedTime(last) < Interval)
-            {
+                Show(stage, isNew: false);
                 return;
             }
 
-            last = Stopwatch.GetTimestamp();
-            var line = new StringBuilder(Describe(run, value, rate.Of(value)));
-            if (value.Done < value.Total && rate.Of(value) is > 0 and var speed)
-            {
-                line.Append(CultureInfo.InvariantCulture, $", {(value.Total - value.Done) / speed:F0} s left");
-            }
+            stage = new ProgressStage(run, value);
+            Show(stage, isNew: true);
+        }
+    }
 
-            error.WriteLine(line);
+    /// <summary>Writes a line of another kind, so that it does not run into the progress.</summary>
+    public void Say(string line)
+    {
+        lock (gate)
+        {
+            Interrupt(line);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        lock (gate)
+        {
+            End();
+        }
+    }
+
+    /// <summary>Shows how far a stage is.</summary>
+    protected abstract void Show(ProgressStage stage, bool isNew);
+
+    /// <summary>Writes another line.</summary>
+    protected abstract void Interrupt(string line);
+
+    /// <summary>Leaves the terminal as it was found.</summary>
+    protected abstract void End();
+
+    /// <summary>Shows the running stage once more, as time has passed.</summary>
+    protected void Refresh(Action<ProgressStage> show)
+    {
+        lock (gate)
+        {
+            if (stage is not null)
+            {
+                show(stage);
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+using Nibble.Cli.Rendering;
 using Nibble.Planning;
 using Nibble.Torch.Planning;
 using Spectre.Console;
@@ -45,7 +46,7 @@ internal static class AdviceTable
 
         if (result.Decision.Ranked.Count > 0)
         {
-            console.Write(table);
+            console.WriteTable(table);
         }
 
         foreach (var item in result.Decision.RuledOut)

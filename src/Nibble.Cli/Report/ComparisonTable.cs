@@ -1,4 +1,5 @@
 using System.Text;
+using Nibble.Cli.Rendering;
 using Spectre.Console;
 
 namespace Nibble.Cli.Report;
@@ -81,7 +82,7 @@ internal static class ComparisonTable
             table.AddRow(row.Cells.Select(cell => new Text(Printable(cell), style)));
         }
 
-        console.Write(table);
+        console.WriteTable(table);
     }
 
     /// <summary>The table in GitHub's Markdown; the best run of each width is bold.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Cli.Rendering;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Spectre.Console;
@@ -46,7 +47,7 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
             table.AddRow(Cells(row).Select(cell => new Text(cell)));
         }
 
-        console.Write(table);
+        console.WriteTable(table);
         console.WriteLine($"on {Described}");
         console.WriteLine(Formula);
     }

@@ -7,7 +7,7 @@ internal static class OnnxRuntimeSession
 {
     /// <summary>Loads a file.</summary>
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
-    /// <param name="threads">Threads of a node.</param>
+    /// <param name="threads">Threads of a node, of which no more are used than there are processors.</param>
     /// <exception cref="NibbleException">The file is missing, or ONNX Runtime refuses it.</exception>
     /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static InferenceSession Open(string path, int threads) => Open(path, threads, settings => new InferenceSession(path, settings));
@@ -35,7 +35,11 @@ internal static class OnnxRuntimeSession
         }
 
         using var settings = Settings();
-        settings.IntraOpNumThreads = threads;
+        settings.IntraOpNumThreads = ThreadLimit.Cap(threads);
+
+        // Threads that spin while they wait are no faster here on an idle machine, and keep those that they wait for from running on a busy one.
+        settings.AddSessionConfigEntry("session.intra_op.allow_spinning", "0");
+        settings.AddSessionConfigEntry("session.inter_op.allow_spinning", "0");
         settings.LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL;
 
         // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes on both sides, which never do.
@@ -55,6 +59,10 @@ internal static class OnnxRuntimeSession
     {
         try
         {
+            // Its builds tell Microsoft of the program, the machine and the models. The variable keeps the first event too, which names the program,
+            // from being queued in the user's cache.
+            NativeEnvironment.SetDefault("ORT_DISABLE_TELEMETRY", "1");
+            OrtEnv.Instance().DisableTelemetryEvents();
             return new SessionOptions();
         }
         catch (Exception exception) when (exception is TypeInitializationException or DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models.Bert;
 using static TorchSharp.torch;
@@ -71,7 +72,8 @@ public sealed class ClassificationData
         var length = Math.Min(maxLength, config.MaxLength);
         var (sequences, labels) = (new List<int[]>(), new List<int>());
         var number = 0;
-        foreach (var line in File.ReadLines(path))
+        using var lines = new StringReader(InputFile.ReadText(path));
+        while (lines.ReadLine() is { } line)
         {
             number++;
             if (number == 1 && line == "sentence\tlabel")

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
@@ -21,6 +22,9 @@ public static class SelfText
 
     /// <summary>Tokens of a beginning that are the likeliest; the paper takes 3 to 5.</summary>
     public const int GreedyTokens = 4;
+
+    /// <summary>More than any training looks at; an array holds twice as many.</summary>
+    private const int MostTokens = 1_000_000_000;
 
     /// <summary>Bytes of keys and values that windows sampled together may take.</summary>
     private const long CacheLimit = 256L << 20;
@@ -53,14 +57,14 @@ public static class SelfText
             throw new NibbleException($"{Name}: windows of {length} tokens were asked for, expected at most the model's context of {model.Config.MaxSequence}");
         }
 
-        var writer = new Writer(tokenizer, SeededRandom.Create(seed));
-        if ((long)windows * length > Array.MaxLength)
+        if ((long)windows * length > MostTokens)
         {
-            throw new NibbleException(
-                $"{windows} windows of {length} tokens are {(long)windows * length} tokens, and at most {Array.MaxLength} can be written; "
-                + "ask for fewer windows");
+            throw new NibbleException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Name}: {windows:N0} windows of {length} tokens were asked for, expected at most {MostTokens:N0} tokens in all"));
         }
 
+        var writer = new Writer(tokenizer, SeededRandom.Create(seed));
         var ids = new int[windows * length];
         var together = (int)Math.Clamp(CacheLimit / WindowBytes(model.Config, length), 1, windows);
         using var guard = no_grad();

@@ -1,3 +1,4 @@
+using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using static TorchSharp.torch;
 
@@ -13,8 +14,11 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
 
     /// <summary>Reads a text file and tokenises it once.</summary>
     /// <remarks>A line <c>&lt;|endoftext|&gt;</c> stands between two documents, which are joined by one blank line.</remarks>
-    /// <exception cref="NibbleException">The file is missing or empty.</exception>
-    public static TokenizedText Read(string path, TextTokenizer tokenizer)
+    /// <param name="path">The file; a pipe will do.</param>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="cancellation">Gives up waiting for a pipe.</param>
+    /// <exception cref="NibbleException">The file is missing or empty, or no text.</exception>
+    public static TokenizedText Read(string path, TextTokenizer tokenizer, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         if (!File.Exists(path))
@@ -22,7 +26,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
             throw new NibbleException($"{path}: no such text file");
         }
 
-        var text = File.ReadAllText(path).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
+        var text = InputFile.ReadText(path, cancellation).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
         if (string.IsNullOrWhiteSpace(text))
         {
             throw new NibbleException($"{path}: the file holds no text");

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Loader;
 using System.Security.Cryptography;
@@ -10,14 +9,16 @@ namespace Nibble.Torch.Native;
 /// <summary>Loads libtorch, also on systems whose libstdc++ is older than the one TorchSharp was built for.</summary>
 public static class TorchRuntime
 {
-    private const string BindingFile = "libLibTorchSharp.so";
+    private const string BindingName = "LibTorchSharp";
+    private const string BindingFile = $"lib{BindingName}.so";
     private static readonly Lazy<bool> Loaded = new(Load);
 
     /// <summary>Makes TorchSharp usable in this process; call it before the first use of <c>torch</c>. Later calls do nothing.</summary>
     /// <remarks>
     /// TorchSharp's native library asks for libstdc++ of GCC 13. Where the system's is older (Debian 12, Ubuntu 22.04), a copy in
     /// which that one reference is rewritten is kept in the user's application data folder, under a name made of the original's
-    /// hash, and loaded instead. Elsewhere nothing is written.
+    /// hash, and loaded instead; where that folder cannot be used, a copy in the folder for temporary files is loaded and deleted.
+    /// Elsewhere nothing is written. On Linux its threads are told to sleep soon when they wait (<see cref="OpenMpWaiting"/>).
     /// </remarks>
     /// <exception cref="NativeLibraryException">The native libraries are missing or do not load.</exception>
     public static void EnsureLoaded() => _ = Loaded.Value;
@@ -49,11 +50,21 @@ public static class TorchRuntime
         return index < count ? torch.device(DeviceType.CUDA, index) : throw new NibbleException($"the device {name} does not exist, this machine has {count}: cuda:0 to cuda:{count - 1}");
     }
 
+    /// <summary>Sets the threads that libtorch computes with, and those of the algorithms here that go with it.</summary>
+    /// <param name="threads">The number, of which no more are used than there are processors; null for as many.</param>
+    /// <exception cref="NativeLibraryException">The native libraries are missing or do not load.</exception>
+    public static void UseThreads(int? threads)
+    {
+        EnsureLoaded();
+        torch.set_num_threads(ThreadLimit.Cap(threads));
+    }
+
     private static bool Load()
     {
-        if (OperatingSystem.IsLinux() && !SystemHasNewSymbol())
+        OpenMpWaiting.Shorten();
+        if (OperatingSystem.IsLinux() && !SystemHasNewSymbol() && LoadPatched() is { } binding)
         {
-            AssemblyLoadContext.Default.ResolvingUnmanagedDll += ResolveBinding;
+            AssemblyLoadContext.Default.ResolvingUnmanagedDll += (_, name) => name == BindingName ? binding : IntPtr.Zero;
         }
 
         try
@@ -61,7 +72,7 @@ public static class TorchRuntime
             torch.InitializeDeviceType(DeviceType.CPU);
             return true;
         }
-        catch (Exception e) when (e is not NativeLibraryException)
+        catch (Exception e)
         {
             throw new NativeLibraryException(
                 $"libtorch could not be loaded on {RuntimeInformation.OSDescription} ({RuntimeInformation.RuntimeIdentifier}): {e.GetBaseException().Message} "
@@ -73,18 +84,75 @@ public static class TorchRuntime
     private static bool SystemHasNewSymbol() =>
         NativeLibrary.TryLoad("libstdc++.so.6", out var library) && NativeLibrary.TryGetExport(library, ElfVersionPatch.NewSymbol, out _);
 
-    private static IntPtr ResolveBinding(Assembly assembly, string name)
+    /// <summary>Loads a rewritten copy of TorchSharp's library; null where there is no library to rewrite.</summary>
+    private static IntPtr? LoadPatched()
     {
-        if (name is not "LibTorchSharp" || FindNative(BindingFile) is not { } binding || FindNative("libtorch_cpu.so") is not { } cpu)
+        if (FindNative(BindingFile) is not { } binding || FindNative("libtorch_cpu.so") is not { } cpu)
         {
-            return IntPtr.Zero;
+            return null;
         }
 
-        // The copy lies in another folder, so its own search path no longer finds these.
-        NativeLibrary.Load(cpu);
-        NativeLibrary.Load(Path.Combine(Path.GetDirectoryName(cpu)!, "libtorch.so"));
-        return NativeLibrary.Load(PatchedCopy(binding, CacheFolder()));
+        try
+        {
+            // The copy lies in another folder, so its own search path no longer finds these.
+            NativeLibrary.Load(cpu);
+            NativeLibrary.Load(Path.Combine(Path.GetDirectoryName(cpu)!, "libtorch.so"));
+        }
+        catch (DllNotFoundException exception)
+        {
+            throw new NativeLibraryException(
+                $"libtorch is in {Path.GetDirectoryName(cpu)} and does not load: {LastLine(exception.Message)}. It needs some 3 GB of address space (ulimit -v).",
+                exception);
+        }
+
+        var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify);
+        return LoadPatched(binding, data.Length > 0 ? Path.Combine(data, "nibble", "native") : null);
     }
+
+    /// <summary>Loads a rewritten copy of a library, which is kept for the next process where it can be.</summary>
+    /// <param name="binding">The library.</param>
+    /// <param name="cache">Where copies are kept; null where this user has no such place.</param>
+    /// <exception cref="NativeLibraryException">Neither there nor in the folder for temporary files can a library be written and loaded.</exception>
+    internal static IntPtr LoadPatched(string binding, string? cache)
+    {
+        try
+        {
+            if (cache is not null)
+            {
+                return NativeLibrary.Load(PatchedCopy(binding, cache));
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or DllNotFoundException or InvalidDataException)
+        {
+            // A home that is missing, that cannot be written, or whose files must not be executed: containers have them.
+        }
+
+        var place = Path.GetTempPath();
+        try
+        {
+            var temporary = Directory.CreateTempSubdirectory("nibble-native-");
+            try
+            {
+                return NativeLibrary.Load(PatchedCopy(binding, temporary.FullName));
+            }
+            finally
+            {
+                // What is loaded stays.
+                temporary.Delete(recursive: true);
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or DllNotFoundException or InvalidDataException)
+        {
+            throw new NativeLibraryException(
+                "TorchSharp's native library needs a rewritten copy on this system, and none can be written and loaded in "
+                + $"{(cache is null ? string.Empty : cache + " or ")}{place}: {LastLine(exception.Message)}. "
+                + "Set HOME or TMPDIR to a folder that can be written and whose files can be executed.",
+                exception);
+        }
+    }
+
+    /// <summary>What the system's loader says, which stands at the end.</summary>
+    private static string LastLine(string message) => message.TrimEnd().Split('\n')[^1].Trim().TrimEnd('.');
 
     private static string? FindNative(string file)
     {
@@ -93,14 +161,6 @@ public static class TorchRuntime
             .Append(AppContext.BaseDirectory)
             .Append(Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native"));
         return folders.Select(folder => Path.Combine(folder, file)).FirstOrDefault(File.Exists);
-    }
-
-    private static string CacheFolder()
-    {
-        var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.Create);
-        return data.Length > 0
-            ? Path.Combine(data, "nibble", "native")
-            : throw new NativeLibraryException("A rewritten copy of TorchSharp's native library must be kept in the user's application data folder, and this user has none: set HOME or XDG_DATA_HOME to a writable folder.");
     }
 
     /// <summary>The path of the rewritten copy of a library, written if it is not there yet; the library itself where it needs none.</summary>

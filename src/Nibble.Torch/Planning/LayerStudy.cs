@@ -53,6 +53,11 @@ public sealed class LayerStudy : IDisposable
             Require(recipe);
         }
 
+        if (options.Recipes.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
+        {
+            throw new NibbleException($"the recipe {twice} is to be tried twice, expected different ones");
+        }
+
         (calibration, HeldOut) = options.Split();
         comparison = new FloatComparison(options.Source.Model, HeldOut, options.Context);
         cache = new MeasurementCache(options.CacheFolder);

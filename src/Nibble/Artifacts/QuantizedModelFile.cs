@@ -20,7 +20,7 @@ public static class QuantizedModelFile
     public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
 
     /// <summary>Bytes of an artifact's tensors on disk.</summary>
-    public static long TensorBytes(string folder) => new FileInfo(Path.Combine(folder, Checkpoint.WeightsName)).Length;
+    public static long TensorBytes(string folder) => InputFile.Length(Path.Combine(folder, Checkpoint.WeightsName));
 
     /// <summary>Bytes that an artifact's tensors will take on disk, known from their names, types and shapes.</summary>
     /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>

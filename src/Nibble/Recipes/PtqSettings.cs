@@ -57,7 +57,7 @@ public sealed record PtqSettings
         ArgumentOutOfRangeException.ThrowIfLessThan(LearningBatch, 1);
         Within(Dampening, 1, nameof(Dampening));
         Within(Asymmetry, 1, nameof(Asymmetry));
-        Within(LearningRate, double.MaxValue, nameof(LearningRate));
+        Within(LearningRate, float.MaxValue, nameof(LearningRate));
     }
 
     private static void Within(double value, double max, string name)

@@ -204,20 +204,20 @@ public sealed record QatSettings
         ArgumentOutOfRangeException.ThrowIfLessThan(BlockSteps, 1);
         Require(BatchSize % Accumulation == 0, Accumulation, nameof(Accumulation), $"a divisor of the batch size {BatchSize}");
         Require(Patience == 0 || EvaluateEvery > 0, Patience, nameof(Patience), $"0 unless {nameof(EvaluateEvery)} is above 0");
-        RequireWithin(LearningRate, double.MaxValue, nameof(LearningRate));
-        RequireWithin(ScaleLearningRate, double.MaxValue, nameof(ScaleLearningRate));
-        RequireWithin(FloatLearningRate ?? 0, double.MaxValue, nameof(FloatLearningRate));
-        RequireWithin(WeightDecay, double.MaxValue, nameof(WeightDecay));
+        RequireWithin(LearningRate, Largest, nameof(LearningRate));
+        RequireWithin(ScaleLearningRate, Largest, nameof(ScaleLearningRate));
+        RequireWithin(FloatLearningRate ?? 0, Largest, nameof(FloatLearningRate));
+        RequireWithin(WeightDecay, Largest, nameof(WeightDecay));
         RequireWithin(WarmUp, 1, nameof(WarmUp));
         RequireWithin(FinalLearningRate, 1, nameof(FinalLearningRate));
-        RequireWithin(GradientClip, double.MaxValue, nameof(GradientClip));
+        RequireWithin(GradientClip, Largest, nameof(GradientClip));
         Require(AverageDecay is >= 0 and < 1, AverageDecay, nameof(AverageDecay), "0 to below 1");
-        RequireWithin(Dampening, double.MaxValue, nameof(Dampening));
+        RequireWithin(Dampening, Largest, nameof(Dampening));
         if (Distillation is { } teacher)
         {
             RequireWithin(teacher.Weight, 1, nameof(DistillationSettings.Weight));
-            Require(teacher.Temperature > 0 && double.IsFinite(teacher.Temperature), teacher.Temperature, nameof(DistillationSettings.Temperature), "above 0");
-            RequireWithin(teacher.Hidden, double.MaxValue, nameof(DistillationSettings.Hidden));
+            Require(teacher.Temperature > 0 && teacher.Temperature <= Largest, teacher.Temperature, nameof(DistillationSettings.Temperature), "above 0");
+            RequireWithin(teacher.Hidden, Largest, nameof(DistillationSettings.Hidden));
             ArgumentOutOfRangeException.ThrowIfLessThan(teacher.TeacherSteps, 0);
         }
 
@@ -229,6 +229,9 @@ public sealed record QatSettings
         RequireWithin(Schedule.AnnealingShare, 1, nameof(QatSchedule.AnnealingShare));
         Require(Schedule.AnnealFrom is 0 or (>= 2 and <= 8), Schedule.AnnealFrom, nameof(QatSchedule.AnnealFrom), "0, or 2 to 8 bits");
     }
+
+    /// <summary>What training computes with: numbers of 32 bits.</summary>
+    private const double Largest = float.MaxValue;
 
     private static void RequireWithin(double value, double max, string name) => Require(value >= 0 && value <= max, value, name, $"0 to {max}");
 

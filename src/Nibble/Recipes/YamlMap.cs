@@ -98,7 +98,7 @@ internal sealed class YamlMap
     }
 
     /// <summary>The finite number at a key.</summary>
-    public double Number(string key, double absent, double min, double max = double.MaxValue)
+    public double Number(string key, double absent, double min, double max = float.MaxValue)
     {
         var range = max == double.MaxValue ? $"a number of at least {min.ToString(CultureInfo.InvariantCulture)}" : string.Create(CultureInfo.InvariantCulture, $"a number from {min} to {max}");
         return Plain(key, range) is not { } text ? absent

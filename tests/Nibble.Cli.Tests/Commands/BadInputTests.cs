@@ -149,9 +149,6 @@ public sealed class BadInputTests : IDisposable
         return Refuses(CommandOn(command, folder.Model), $"{folder.At("out")}: the output folder exists already");
     }
 
-    [Fact]
-    public Task An_output_without_a_name() => Refuses(["ptq", folder.Model, "-r", "w4a16-g32", "-o", string.Empty], "the output's name is empty");
-
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]

@@ -6,8 +6,10 @@ namespace Nibble.Cli.Tests.Commands;
 /// <summary>The built program in a process of its own.</summary>
 internal sealed partial class ChildProcess : IDisposable
 {
+    public const int HangUp = 1;
     public const int Interrupt = 2;
     public const int Kill = 9;
+    public const int Terminate = 15;
 
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
     private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Nibble.Cli.exe" : "Nibble.Cli");
@@ -27,12 +29,13 @@ internal sealed partial class ChildProcess : IDisposable
         string[] line = [program ?? Program, .. arguments];
 
         // A run in the background inherits ignored signals, which a process keeps unless they are reset.
-        line = OperatingSystem.IsLinux() ? ["env", "--default-signal=INT,TERM", .. line] : line;
+        line = OperatingSystem.IsLinux() ? ["env", "--default-signal=INT,TERM,HUP", .. line] : line;
         return Begin(folder, line, environment ?? []);
     }
 
     /// <summary>Starts a line of bash, which finds the program in <c>$0</c> and the arguments in <c>$@</c>.</summary>
-    public static ChildProcess StartBash(string folder, string script, string[] arguments) => Begin(folder, ["bash", "-c", script, Program, .. arguments], []);
+    public static ChildProcess StartBash(string folder, string script, string[] arguments, Dictionary<string, string>? environment = null) =>
+        Begin(folder, ["bash", "-c", script, Program, .. arguments], environment ?? []);
 
     private static ChildProcess Begin(string folder, string[] line, Dictionary<string, string> environment)
     {
@@ -78,6 +81,34 @@ internal sealed partial class ChildProcess : IDisposable
         {
             Assert.False(process.HasExited, $"the program ended, and there is no {path}");
             await Task.Delay(2, TestContext.Current.CancellationToken);
+        }
+    }
+
+    /// <summary>The threads that run now; 0 once it has ended.</summary>
+    public int Threads
+    {
+        get
+        {
+            try
+            {
+                return Directory.GetDirectories($"/proc/{process.Id}/task").Length;
+            }
+            catch (DirectoryNotFoundException)
+            {
+                return 0;
+            }
+        }
+    }
+
+    /// <summary>Whether it has mapped a file whose name contains a text.</summary>
+    public bool HasOpen(string name) => File.ReadAllText($"/proc/{process.Id}/maps").Contains(name, StringComparison.Ordinal);
+
+    /// <summary>Waits until something holds, or the process has ended.</summary>
+    public async Task WaitFor(Func<bool> holds)
+    {
+        for (var i = 0; i < Patience.TotalMilliseconds / 10 && !process.HasExited && !holds(); i++)
+        {
+            await Task.Delay(10, TestContext.Current.CancellationToken);
         }
     }
 

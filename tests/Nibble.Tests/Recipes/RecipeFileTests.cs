@@ -175,6 +175,8 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("preset: w8a8\nqat:\n  steps: 1,000", "found '1,000'; write 1000.")]
     [InlineData("preset: w8a8\nqat: { learningRate: NaN }", "found 'NaN'")]
     [InlineData("preset: w8a8\nqat: { learningRate: Infinity }", "found 'Infinity'")]
+    [InlineData("preset: w8a8\nqat: { weightDecay: 1e39 }", "found '1e39'")]
+    [InlineData("preset: w8a8\nptq: { learningRate: 1e39 }", "found '1e39'")]
     [InlineData("preset: w8a8\nqat: { gradientClip: 0 }", "gradientClip must be")]
     [InlineData("preset: w8a8\npreset: w8a8", "line 2, column 1: not valid YAML")]
     [InlineData("rules: [", "not valid YAML")]

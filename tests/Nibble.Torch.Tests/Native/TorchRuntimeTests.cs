@@ -1,10 +1,11 @@
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Torch.Native;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Native;
 
-public sealed class TorchRuntimeTests : IDisposable
+public sealed partial class TorchRuntimeTests : IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
@@ -17,6 +18,37 @@ public sealed class TorchRuntimeTests : IDisposable
         TorchRuntime.EnsureLoaded();
         using var two = TorchSharp.torch.tensor(2f);
         Assert.Equal(2f, two.item<float>());
+    }
+
+    [Fact]
+    public void EnsureLoaded_TellsOpenMPToSleepSoon_UnlessTheUserChose()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "libtorch has GNU's OpenMP on Linux alone");
+        TorchRuntime.EnsureLoaded();
+        var policy = Environment.GetEnvironmentVariable("OMP_WAIT_POLICY");
+        var spins = Environment.GetEnvironmentVariable("GOMP_SPINCOUNT");
+        Assert.True(policy is not null || spins is not null);
+        Assert.Equal(policy, Marshal.PtrToStringUTF8(GetNative("OMP_WAIT_POLICY")));
+        Assert.Equal(spins, Marshal.PtrToStringUTF8(GetNative("GOMP_SPINCOUNT")));
+    }
+
+    [Fact]
+    public void UseThreads_UsesNoMoreThanThereAreProcessors()
+    {
+        var before = TorchSharp.torch.get_num_threads();
+        try
+        {
+            TorchRuntime.UseThreads(100_000);
+            Assert.Equal(Environment.ProcessorCount, TorchSharp.torch.get_num_threads());
+            TorchRuntime.UseThreads(1);
+            Assert.Equal(1, TorchSharp.torch.get_num_threads());
+            TorchRuntime.UseThreads(null);
+            Assert.Equal(Environment.ProcessorCount, TorchSharp.torch.get_num_threads());
+        }
+        finally
+        {
+            TorchSharp.torch.set_num_threads(before);
+        }
     }
 
     [Fact]
@@ -79,4 +111,7 @@ public sealed class TorchRuntimeTests : IDisposable
     }
 
     private static string[] Files(string path) => Directory.GetFiles(path, "*", SearchOption.AllDirectories);
+
+    [LibraryImport("libc", EntryPoint = "getenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial nint GetNative(string name);
 }

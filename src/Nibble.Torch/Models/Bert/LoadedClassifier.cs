@@ -43,7 +43,8 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     public static bool IsEncoderFolder(string folder)
     {
         var config = Path.Combine(folder, Checkpoint.ConfigName);
-        return File.Exists(config) && IsEncoder(File.ReadAllText(config));
+        InputFile.RequireRegular(config);
+        return File.Exists(config) && IsEncoder(InputFile.ReadText(config));
     }
 
     /// <summary>Opens a BERT, RoBERTa or DistilBERT classifier in evaluation mode: a float checkpoint, or an artifact whose quantization is simulated.</summary>

@@ -71,7 +71,7 @@ internal sealed unsafe class GptqProblem : IDisposable
         var threads = Math.Max(parallel.MaxDegreeOfParallelism, 1);
 
         // As many chunks for each thread, all of nearly one size: the last to finish is not far behind.
-        var chunks = Math.Min(panels, ((panels + MostPanels - 1) / MostPanels + threads - 1) / threads * threads);
+        var chunks = (int)Math.Min(panels, ((panels + MostPanels - 1L) / MostPanels + threads - 1) / threads * threads);
         var losses = new double[panels * Rows];
         try
         {

@@ -45,6 +45,7 @@ public sealed class GgufFile : IDisposable
             throw new NibbleException($"There is no file {path}.");
         }
 
+        InputFile.RequireRegular(path);
         var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
         try
         {

@@ -96,7 +96,7 @@ public static class GgufQuantizer
         var fallbacks = file.Tensors.Zip(rules).Where(tensor => tensor.Second.Type != tensor.Second.Wanted)
             .GroupBy(tensor => (tensor.Second.Wanted, tensor.Second.Type), tensor => tensor.First)
             .Select(group => new GgufFallback(group.Key.Wanted, group.Key.Type, group.Count(), group.First().Name, group.First().Columns));
-        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted], [.. fallbacks]);
+        return new GgufQuantization(layout.Length, InputFile.Length(source), [.. counts], [.. ragged], [.. unweighted], [.. fallbacks]);
     }
 
     private static void RequireSupported(GgufFile file)

@@ -294,6 +294,7 @@ public sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValue>
         var path = Path.Combine(folder, ChatTemplateFile);
         if (File.Exists(path))
         {
+            InputFile.RequireRegular(path);
             return File.ReadAllText(path);
         }
 

@@ -60,6 +60,7 @@ public sealed class ImportanceMatrix
             throw new NibbleException($"There is no file {path}.");
         }
 
+        InputFile.RequireRegular(path);
         var matrix = IsGguf(path) ? ReadGguf(path) : LegacyImportanceFile.Read(path);
         foreach (var (name, entry) in matrix.Entries)
         {

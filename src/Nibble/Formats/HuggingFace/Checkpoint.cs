@@ -54,7 +54,7 @@ public sealed class Checkpoint : IDisposable
         .SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => FullName(tensor.Name)).Where(Contains);
 
     /// <summary>The bytes of the weight files on disk.</summary>
-    public long TensorBytes => _files.Values.Sum(file => new FileInfo(file.Path).Length);
+    public long TensorBytes => _files.Values.Sum(file => InputFile.Length(file.Path));
 
     /// <summary>Opens a checkpoint and validates the headers of its weight files.</summary>
     /// <exception cref="NibbleException">The folder or a file that belongs to it is missing or broken.</exception>

@@ -22,7 +22,8 @@ internal static class JsonFile
             throw new NibbleException($"There is no file {path}, which belongs to every checkpoint.");
         }
 
-        var length = new FileInfo(path).Length;
+        InputFile.RequireRegular(path);
+        var length = InputFile.Length(path);
         if (length > MaxBytes)
         {
             throw new NibbleException($"{path} has {length} bytes; expected at most {MaxBytes}.");

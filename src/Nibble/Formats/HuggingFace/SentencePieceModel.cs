@@ -47,6 +47,7 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
     /// <exception cref="NibbleException">The file is not a SentencePiece model, not one of BPE, or does with texts what is not done here.</exception>
     public static SentencePieceModel Read(string path)
     {
+        InputFile.RequireRegular(path);
         try
         {
             // The defaults of the definition, where a file says nothing.

@@ -29,6 +29,12 @@ internal static class TokenizerLoader
 
     private static TokenizerContent SentencePiece(string path)
     {
+        InputFile.RequireRegular(path);
+        if (InputFile.Length(path) == 0)
+        {
+            throw new NibbleException($"{path} is empty. {Supported}");
+        }
+
         try
         {
             // Other readers than SentencePiece's own take pieces that mark something for what they are, wherever they stand.
@@ -45,6 +51,7 @@ internal static class TokenizerLoader
 
     private static TokenizerContent WordPiece(string folder, string path)
     {
+        InputFile.RequireRegular(path);
         var tokens = File.ReadAllLines(path);
         var config = Path.Combine(folder, SpecialTokens.ConfigFile);
         using var document = File.Exists(config) ? JsonFile.ReadObject(config) : null;

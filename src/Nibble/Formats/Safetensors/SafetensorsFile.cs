@@ -42,6 +42,7 @@ public sealed class SafetensorsFile : IDisposable
             throw new NibbleException($"There is no file {path}.");
         }
 
+        InputFile.RequireRegular(path);
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
         var length = stream.Length;
         if (length < SafetensorsHeader.LengthSize)

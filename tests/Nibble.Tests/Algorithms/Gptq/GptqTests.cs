@@ -118,7 +118,7 @@ public class GptqTests
         var options = new GptqOptions { Order = ActivationOrder.Group, Range = WeightRange.Mse, WeighByImportance = true };
         var factor = Factor(layer, options);
         var one = Quantize(layer.Weights, 300, 70, scheme, factor, options with { Threads = 1 });
-        foreach (var threads in new[] { 2, 3, 16 })
+        foreach (var threads in new[] { 2, 3, 16, int.MaxValue })
         {
             var several = Quantize(layer.Weights, 300, 70, scheme, factor, options with { Threads = threads });
             Assert.Equal(one.Weight.Codes, several.Weight.Codes);

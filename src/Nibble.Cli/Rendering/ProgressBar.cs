@@ -1,0 +1,130 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Nibble.Cli.Rendering;
+
+/// <summary>Progress as one line of a terminal that is written over; the last line of a stage stays.</summary>
+/// <remarks>It needs no control character but the carriage return, and no cursor that would have to be shown again.</remarks>
+internal sealed class ProgressBar : ProgressDisplay
+{
+    private const int Longest = 40;
+    private const int Shortest = 8;
+    private const string Between = "  ";
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
+
+    private readonly TextWriter terminal;
+    private readonly Func<int> columns;
+    private readonly Timer clock;
+    private string shown = string.Empty;
+    private string label = string.Empty;
+    private long drawn;
+
+    /// <summary>Begins a display.</summary>
+    /// <param name="terminal">Where it is written.</param>
+    /// <param name="columns">The terminal's width, which can change.</param>
+    public ProgressBar(TextWriter terminal, Func<int> columns)
+    {
+        this.terminal = terminal;
+        this.columns = columns;
+
+        // A step can take minutes, in which the time that is left grows shorter too.
+        clock = new Timer(_ => Refresh(Draw), null, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
+    }
+
+    protected override void Show(ProgressStage stage, bool isNew)
+    {
+        // What repeats itself, such as the quantizing of one recipe after the other, takes one line.
+        if (isNew && stage.Label != label)
+        {
+            Leave();
+            label = stage.Label;
+        }
+
+        if (isNew || stage.IsDone || Stopwatch.GetElapsedTime(drawn) >= Interval)
+        {
+            Draw(stage);
+        }
+    }
+
+    protected override void Interrupt(string line)
+    {
+        var before = shown;
+        Erase();
+        terminal.WriteLine(line);
+        Rewrite(before);
+    }
+
+    protected override void End()
+    {
+        clock.Dispose();
+        Leave();
+    }
+
+    /// <summary>What fits into a line, the more important the sooner.</summary>
+    internal static string Compose(ProgressStage stage, int width)
+    {
+        // What is not known yet keeps its place, so that a line does not change its form with the numbers.
+        const int soon = 10;
+        var share = string.Create(CultureInfo.InvariantCulture, $"{Math.Floor(100 * stage.Share):F0} %");
+        var left = width - stage.Name.Length;
+        var count = Fits(stage.Count.Length);
+        var time = count && Fits(stage.TimeLeft?.Length ?? soon);
+        var speed = time && Fits(stage.Speed?.Length ?? soon);
+        var run = speed && Fits(stage.Run.Length);
+        var bar = run && Fits(Shortest);
+        var losses = stage.Losses.TakeWhile(loss => bar && Fits(loss.Length)).ToList();
+        bar &= Fits(share.Length);
+        var cells = Math.Clamp(Shortest + left, Shortest, Longest);
+        var done = (int)(cells * stage.Share);
+        string?[] parts =
+        [
+            run ? stage.Label : stage.Name,
+            bar ? new string('━', done) + new string('─', cells - done) : null,
+            bar ? share : null,
+            count ? stage.Count : null,
+            .. losses,
+            speed ? stage.Speed : null,
+            time ? stage.TimeLeft : null,
+        ];
+        var line = string.Join(Between, parts.OfType<string>());
+        return line.Length > width ? line[..Math.Max(0, width)] : line;
+
+        bool Fits(int length)
+        {
+            var fits = length + Between.Length <= left;
+            left -= fits ? length + Between.Length : 0;
+            return fits;
+        }
+    }
+
+    private void Draw(ProgressStage stage)
+    {
+        // A character in the last column makes some terminals begin a line.
+        Rewrite(Compose(stage, columns() - 1));
+        drawn = Stopwatch.GetTimestamp();
+    }
+
+    private void Rewrite(string line)
+    {
+        if (line != shown)
+        {
+            terminal.Write($"\r{line}{new string(' ', Math.Max(0, shown.Length - line.Length))}");
+            shown = line;
+        }
+    }
+
+    private void Erase()
+    {
+        terminal.Write($"\r{new string(' ', shown.Length)}\r");
+        shown = string.Empty;
+    }
+
+    private void Leave()
+    {
+        if (shown.Length > 0)
+        {
+            terminal.Write(Environment.NewLine);
+            shown = string.Empty;
+        }
+    }
+}

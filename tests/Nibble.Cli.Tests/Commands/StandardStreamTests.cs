@@ -1,0 +1,69 @@
+namespace Nibble.Cli.Tests.Commands;
+
+/// <summary>Stdout and stderr that are full, closed, or closed by whoever reads them.</summary>
+public sealed class StandardStreamTests : IDisposable
+{
+    private readonly TinyFolder folder = new();
+
+    public StandardStreamTests() => Assert.SkipUnless(OperatingSystem.IsLinux(), "redirects as Linux's shells do, to /dev/full too");
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("2>/dev/full")]
+    [InlineData("2>&-")]
+    [InlineData("<&- 2>&-")]
+    public async Task Progress_that_cannot_be_written_is_dropped(string redirection)
+    {
+        var (code, output, error) = await Run($"exec \"$0\" \"$@\" {redirection}", Qat("out"));
+
+        Assert.Equal(ExitCode.Done, code);
+        Assert.Contains("layers by qat w4a16-g8", output, StringComparison.Ordinal);
+        Assert.Empty(error);
+        Assert.True(File.Exists(Path.Combine(folder.At("out"), "model.safetensors")));
+    }
+
+    [Theory]
+    [InlineData("exec \"$0\" \"$@\" >/dev/full", "the result cannot be written to stdout: No space left on device")]
+    [InlineData("exec \"$0\" \"$@\" >&-", "stdout is closed")]
+    [InlineData("exec \"$0\" \"$@\" <&- >&-", "stdout is closed")]
+    [InlineData("set -o pipefail; \"$0\" \"$@\" | true", "the result cannot be written to stdout: Broken pipe")]
+    public async Task A_result_that_cannot_be_written_is_a_failure(string script, string message)
+    {
+        var (code, output, error) = await Run(script, ["eval", folder.Model, "--data", folder.EvaluationText, "--windows", "1"]);
+
+        Assert.Equal(ExitCode.BadInput, code);
+        Assert.Empty(output);
+        Assert.Contains($"nibble: {message}", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task With_nothing_to_write_to_the_code_still_tells()
+    {
+        Assert.Equal(ExitCode.BadInput, (await Run("exec \"$0\" \"$@\" >/dev/full 2>/dev/full", ["inspect", folder.Model])).Code);
+        Assert.Equal(ExitCode.BadInput, (await Run("exec \"$0\" \"$@\" <&- >&- 2>&-", ["inspect", folder.Model])).Code);
+        Assert.Equal(ExitCode.Usage, (await Run("exec \"$0\" \"$@\" 2>/dev/full", ["inspect"])).Code);
+    }
+
+    [Fact]
+    public async Task An_artifact_is_there_even_where_its_line_cannot_be_written()
+    {
+        var (code, _, error) = await Run("exec \"$0\" \"$@\" >/dev/full", Qat("out"));
+
+        Assert.Equal(ExitCode.BadInput, code);
+        Assert.Contains("cannot be written to stdout", error, StringComparison.Ordinal);
+        Assert.True(File.Exists(Path.Combine(folder.At("out"), "model.safetensors")));
+        Assert.False(Directory.Exists(folder.At("out.job")));
+    }
+
+    private string[] Qat(string output) =>
+        ["qat", folder.Model, "--recipe", "w4a16-g8", "--data", folder.TrainingText, "--steps", "2", "--output", folder.At(output)];
+
+    private async Task<(int Code, string Output, string Error)> Run(string script, string[] arguments)
+    {
+        using var child = ChildProcess.StartBash(folder.Root, script, arguments);
+        var (output, error) = await child.Finish();
+        return (child.ExitCode, output, error);
+    }
+}
