@@ -63,7 +63,7 @@ public sealed class InputFileTests : IDisposable
         Assert.Contains("/dev/zero is a device", Assert.Throws<NibbleException>(() => InputFile.RequireRegular("/dev/zero")).Message, StringComparison.Ordinal);
         Assert.Contains("/dev/zero is no text", Assert.Throws<NibbleException>(() => InputFile.ReadText("/dev/zero", TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
         using var source = new CancellationTokenSource();
-        var reading = Task.Run(() => InputFile.ReadText(pipe, source.Token, TestContext.Current.CancellationToken), CancellationToken.None);
+        var reading = Task.Run(() => InputFile.ReadText(pipe, source.Token), CancellationToken.None);
         await source.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => reading);
 
