@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models.Bert;
 using static TorchSharp.torch;
@@ -57,7 +58,7 @@ public sealed class ClassificationData
     /// <param name="path">The file.</param>
     /// <param name="classifier">Whose tokenizer and classes to use.</param>
     /// <param name="maxLength">Longer sequences are cut to this many tokens, their marks included; at least 3.</param>
-    /// <exception cref="NibbleException">The file is missing or empty, or a line is not of that form.</exception>
+    /// <exception cref="NibbleException">The file is missing, empty or no text in UTF-8, or a line is not of that form.</exception>
     public static ClassificationData Read(string path, LoadedClassifier classifier, int maxLength = UsualLength)
     {
         ArgumentNullException.ThrowIfNull(classifier);
@@ -71,7 +72,7 @@ public sealed class ClassificationData
         var length = Math.Min(maxLength, config.MaxLength);
         var (sequences, labels) = (new List<int[]>(), new List<int>());
         var number = 0;
-        foreach (var line in File.ReadLines(path))
+        foreach (var line in Utf8Text.ReadLines(path))
         {
             number++;
             if (number == 1 && line == "sentence\tlabel")

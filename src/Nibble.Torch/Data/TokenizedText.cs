@@ -1,3 +1,4 @@
+using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using static TorchSharp.torch;
 
@@ -13,7 +14,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
 
     /// <summary>Reads a text file and tokenises it once.</summary>
     /// <remarks>A line <c>&lt;|endoftext|&gt;</c> stands between two documents, which are joined by one blank line.</remarks>
-    /// <exception cref="NibbleException">The file is missing or empty.</exception>
+    /// <exception cref="NibbleException">The file is missing or empty, or no text in UTF-8.</exception>
     public static TokenizedText Read(string path, TextTokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -22,7 +23,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? BosId)
             throw new NibbleException($"{path}: no such text file");
         }
 
-        var text = File.ReadAllText(path).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
+        var text = Utf8Text.Read(path).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
         if (string.IsNullOrWhiteSpace(text))
         {
             throw new NibbleException($"{path}: the file holds no text");

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Nibble.Formats;
 using Nibble.Numerics;
 
 namespace Nibble.Recipes;
@@ -95,7 +96,7 @@ public static class RecipeFile
         }
 
         return File.Exists(nameOrPath)
-            ? ParseYaml(File.ReadAllText(nameOrPath), nameOrPath)
+            ? ParseYaml(Utf8Text.Read(nameOrPath), nameOrPath)
             : throw new NibbleException($"There is no recipe file {nameOrPath}.");
     }
 

@@ -123,7 +123,7 @@ public static class GgufTokenizer
         var path = Path.Combine(folder, ChatTemplateFile);
         if (File.Exists(path))
         {
-            return File.ReadAllText(path);
+            return Utf8Text.Read(path);
         }
 
         using var document = Config(folder);

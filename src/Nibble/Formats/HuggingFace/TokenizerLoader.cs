@@ -109,7 +109,7 @@ internal static class TokenizerLoader
 
         if (File.Exists(vocabulary))
         {
-            return WordPiece.Load(vocabulary, File.ReadAllLines(vocabulary), LowerCase(folder));
+            return WordPiece.Load(vocabulary, [.. Utf8Text.ReadLines(vocabulary)], LowerCase(folder));
         }
 
         throw new NibbleException(refusal is null
