@@ -27,7 +27,7 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
     private readonly Tensor zeroPoint = tensor((float)parameters.ZeroPoint).DetachFromDisposeScope();
 
     /// <inheritdoc/>
-    /// <remarks>In training, gradients pass inside the range and stop outside.</remarks>
+    /// <remarks>In training, a gradient passes where the code that the value rounds to is one of the range, and stops elsewhere.</remarks>
     public Tensor Apply(Tensor tensor) => FusedFakeQuantization.Learned(tensor, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
 
     /// <inheritdoc/>

@@ -94,7 +94,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     };
 }
 
-/// <summary>The range follows the inputs in a moving average until it is frozen; gradients pass inside it (Jacob et al. 2018).</summary>
+/// <summary>The range follows the inputs in a moving average until it is frozen (Jacob et al. 2018); gradients pass where the code of a value is one of the range.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
 /// <param name="follows">False: the range stays where it began, as calibration found it.</param>
 internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool follows) : InputFakeQuantizer(scheme)
