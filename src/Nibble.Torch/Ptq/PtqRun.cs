@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
+using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
@@ -205,6 +206,7 @@ internal sealed class PtqRun : IDisposable
         var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation, options.Trials);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
+        RoundFloats(unit);
         IReadOnlyList<QuantizedLayer> layers;
         try
         {
@@ -215,6 +217,8 @@ internal sealed class PtqRun : IDisposable
             throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
         }
 
+        // Biases may have been corrected.
+        RoundFloats(unit);
         learning = quantizer.LearningTime;
         var keys = Cache(unit, number, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
@@ -253,7 +257,9 @@ internal sealed class PtqRun : IDisposable
             var scalings = rules.Values.Select(rule => rule?.Algorithms.Scaling ?? ChannelScaling.None).Distinct().ToList();
             if (scalings is [not ChannelScaling.None])
             {
-                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, source.StoredAs($"{prefix}input_layernorm.weight"), device, cancellation);
+                // Norms of one checkpoint can have different types.
+                var storedAs = LlamaBlock.NormName(stage) is { } norm ? source.StoredAs($"{prefix}{norm}.weight") : ElementType.F32;
+                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, storedAs, device, cancellation);
             }
             else if (scalings.Count > 1)
             {
@@ -310,6 +316,18 @@ internal sealed class PtqRun : IDisposable
 
         stream.Complete();
         return stream;
+    }
+
+    /// <summary>What stays float computes from now on with the values that the artifact will hold, so that what comes after is calibrated on what ships.</summary>
+    private void RoundFloats(QuantizationUnit unit)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var quantized = unit.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).Select(linear => linear.Key + ".weight").ToHashSet();
+        foreach (var (name, parameter) in unit.Parameters.Where(item => !quantized.Contains(item.Key)))
+        {
+            parameter.copy_(Conversion.RoundTo(parameter, source.StoredAs(name)));
+        }
     }
 
     private List<FloatTensor> FloatTensors(QuantizationUnit unit, IReadOnlyList<QuantizedLayer> layers)

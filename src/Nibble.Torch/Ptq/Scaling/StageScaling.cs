@@ -34,7 +34,7 @@ internal static class StageScaling
     /// <param name="inputs">What the block reads on the calibration windows.</param>
     /// <param name="rules">The rule of each layer of the stage by its name inside the block; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
     /// <param name="settings">How fine the search is.</param>
-    /// <param name="storedAs">The element type in which the checkpoint stores the norm, which is rounded to it.</param>
+    /// <param name="storedAs">The element type in which the checkpoint stores the norm whose output the stage reads, which is rounded to it; unused where it reads none.</param>
     /// <param name="device">Where the block is.</param>
     /// <param name="cancellation">Stops between batches and candidates.</param>
     /// <returns>What was found; null for a stage that was left alone.</returns>
