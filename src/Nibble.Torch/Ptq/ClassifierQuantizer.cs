@@ -92,18 +92,20 @@ public static class ClassifierQuantizer
     private static string Feed(BertClassifier model, ClassificationData texts, PtqSettings settings, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var batches = new ShuffledBatches(texts, BatchSize, seed);
-        var count = Math.Min(batches.PerEpoch, (settings.Windows + BatchSize - 1) / BatchSize);
+        var count = Math.Min(texts.Count, settings.Windows);
         using var guard = no_grad();
-        for (var i = 0; i < count; i++)
+        for (var (i, done) = (0, 0); done < count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
             using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
-            var batch = batches.At(i);
+            var indices = batches.TextsOf(i);
+            var batch = texts.Batch(indices[..Math.Min(indices.Length, count - done)]);
             model.call(batch.Ids, batch.Mask);
-            progress?.Report(new RunProgress("calibrate", i + 1, count));
+            done += (int)batch.Ids.shape[0];
+            progress?.Report(new RunProgress("calibrate", done, count));
         }
 
-        return string.Create(CultureInfo.InvariantCulture, $"{count} batches of at most {BatchSize} texts of {texts.Name}");
+        return string.Create(CultureInfo.InvariantCulture, $"{count} texts of {texts.Name}");
     }
 }

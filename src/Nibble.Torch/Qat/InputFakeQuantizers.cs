@@ -28,10 +28,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     {
         if (!started)
         {
-            using var scope = NewDisposeScope();
-            var x = tensor.detach();
-            var range = new ValueRange(x.min().item<float>(), x.max().item<float>());
-            Start(QuantizationParameters.FromRange(range, scheme));
+            Start(QuantizationParameters.FromRange(RangeOf(tensor), scheme));
         }
 
         return Quantize(tensor);
@@ -67,6 +64,14 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
 
         started = values[0] != 0;
         LoadRange(values.AsSpan(1));
+    }
+
+    /// <summary>From the lowest to the highest value of an input, padding left out.</summary>
+    protected static ValueRange RangeOf(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var values = TokenMask.Select(input.detach());
+        return new ValueRange(values.min().item<float>(), values.max().item<float>());
     }
 
     /// <summary>What training changes besides <see cref="Parameters"/>.</summary>
@@ -112,9 +117,8 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool fol
     {
         if (follows && !Frozen && Recomputation.IsFirstPass)
         {
-            using var scope = NewDisposeScope();
-            var values = x.detach();
-            range = new ValueRange(range.Min + (Momentum * (values.min().item<float>() - range.Min)), range.Max + (Momentum * (values.max().item<float>() - range.Max)));
+            var now = RangeOf(x);
+            range = new ValueRange(range.Min + (Momentum * (now.Min - range.Min)), range.Max + (Momentum * (now.Max - range.Max)));
             parameters = QuantizationParameters.FromRange(range, Scheme);
         }
 
@@ -146,7 +150,7 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
 
     protected override Tensor Quantize(Tensor x)
     {
-        var (scale, zero) = Effective(x.numel());
+        var (scale, zero) = Effective(TokenMask.Count(x));
         return Put(x, scale, zero);
     }
 

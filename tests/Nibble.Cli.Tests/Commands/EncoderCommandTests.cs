@@ -58,7 +58,7 @@ public sealed class EncoderCommandTests : IDisposable
 
     [Theory]
     [InlineData("w4a16-g16", null)]
-    [InlineData("w8a8-static", "calibrated on 1 batches of at most 16 texts of texts.tsv")]
+    [InlineData("w8a8-static", "calibrated on 5 texts of texts.tsv")]
     public async Task A_classifier_is_quantized_scored_and_run(string recipe, string? calibration)
     {
         var model = new TinyBert().Write(folder.File("model"));
