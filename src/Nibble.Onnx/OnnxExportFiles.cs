@@ -17,6 +17,7 @@ internal static class OnnxExportFiles
     {
         ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, OnnxWriter.InlineLimit);
+        tensors.RequireFinite();
         TokenizerFilesBeside.Write(tensors.Folder, path);
         var bytes = OnnxWriter.Write(path, graph.Build(name, OnnxMetadata.Of(tensors, maxSequence)), graph.Initializers, inlineLimit);
         return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? OnnxWriter.DataPath(path) : null);

@@ -79,11 +79,12 @@ internal sealed class ComparisonRunner : IDisposable
     {
         var (baseline, scored) = MeasureFloat();
         var runs = new List<ComparisonRun>();
-        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, PostTraining));
-        runs.Add(Control());
-        runs.AddRange(options.Recipes.Select(recipe => Training($"qat {recipe.Name}", RunMethod.Qat, recipe, recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength })));
-        runs.AddRange(options.Hybrids.Select(recipe => Training(
-            recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}", RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) })));
+        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named($"ptq {recipe.Name}", name => PostTraining(name, width, recipe))));
+        runs.Add(Named("float control", Control));
+        runs.AddRange(options.Recipes.Select(recipe => Named($"qat {recipe.Name}", name => Training(
+            name, RunMethod.Qat, recipe, recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength }))));
+        runs.AddRange(options.Hybrids.Select(recipe => Named(recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}", name => Training(
+            name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) }))));
         var model = original.Model;
         var quantized = model.Linears.Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
         return new ComparisonResult
@@ -118,10 +119,22 @@ internal sealed class ComparisonRunner : IDisposable
         return (baseline, scored);
     }
 
-    private ComparisonRun PostTraining(Recipe width, Recipe recipe)
+    /// <summary>Makes and measures one variant; what goes wrong in it is said with its name.</summary>
+    private ComparisonRun Named(string name, Func<string, ComparisonRun> run)
     {
-        var name = $"ptq {recipe.Name}";
         progress.Begin(name);
+        try
+        {
+            return run(name);
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{name}: {exception.Message}", exception);
+        }
+    }
+
+    private ComparisonRun PostTraining(string name, Recipe width, Recipe recipe)
+    {
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         var quantized = PostTrainingQuantizer.Run(original, recipe, training, options.Seed, progress, cancellation);
@@ -130,7 +143,6 @@ internal sealed class ComparisonRunner : IDisposable
 
     private ComparisonRun Training(string name, RunMethod method, Recipe recipe, QatSettings own)
     {
-        progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         using var trained = LoadedModel.OpenToTrain(options.Model, recipe);
@@ -139,10 +151,8 @@ internal sealed class ComparisonRunner : IDisposable
         return Measure(name, method, recipe, trainer.Convert(), started, memory, Losses(trainer));
     }
 
-    private ComparisonRun Control()
+    private ComparisonRun Control(string name)
     {
-        const string name = "float control";
-        progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         using var trained = LoadedModel.Open(options.Model);

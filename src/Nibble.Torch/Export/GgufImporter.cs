@@ -115,20 +115,21 @@ internal static class GgufImporter
         var rowBytes = tensor.Entry.ByteLength / rows;
         var chunk = tensor.Name.Heads == 0 ? Math.Clamp(ChunkValues / columns, 1, rows) : 1;
         var bytes = new byte[chunk * rowBytes];
-        var values = new float[tensor.Entry.Type.IsFloat() ? 0 : chunk * columns];
+        var values = new float[chunk * columns];
         for (var row = 0L; row < rows; row += chunk)
         {
             var count = Math.Min(chunk, rows - row);
             var read = bytes.AsSpan(0, (int)(count * rowBytes));
             file.ReadBytes(tensor.Entry, tensor.Name.FileRow(row) * rowBytes, read);
+            var floats = values.AsSpan(0, (int)(count * columns));
+            file.Dequantize(tensor.Entry, read, floats);
+            FiniteValues.Require(floats, file.Path, tensor.Entry.Name, [rows, columns], tensor.Name.FileRow(row) * columns);
             if (tensor.Entry.Type.IsFloat())
             {
                 stream.Write(read);
             }
             else
             {
-                var floats = values.AsSpan(0, (int)(count * columns));
-                file.Dequantize(tensor.Entry, read, floats);
                 stream.Write(ElementType.F32.ToBytes(floats));
             }
         }

@@ -65,7 +65,8 @@ public static class ClassifierQuantizer
             var layer = name[..^WeightSuffix.Length];
             if (recipe.RuleFor(layer) is { Weights: { } scheme } rule)
             {
-                rounded[layer] = RoundToNearest.Quantize(parameter.data<float>().ToArray(), (int)parameter.shape[0], (int)parameter.shape[1], scheme, rule.Range);
+                rounded[layer] = NamedFault.In(layer, () =>
+                    RoundToNearest.Quantize(parameter.data<float>().ToArray(), (int)parameter.shape[0], (int)parameter.shape[1], scheme, rule.Range));
             }
         }
 

@@ -42,7 +42,9 @@ public static class ModuleQuantizer
             using var guard = no_grad();
             var weight = layer.Layer.FoldedWeight;
             var rows = (int)weight.shape[0];
-            layer.Weight.Restart(weight, RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, (int)(weight.numel() / rows), layer.Rule.Weights!, layer.Rule.Range));
+            var columns = (int)(weight.numel() / rows);
+            var rounded = NamedFault.In(layer.Name, () => RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, columns, layer.Rule.Weights!, layer.Rule.Range));
+            layer.Weight.Restart(weight, rounded);
         }
 
         prepared.Calibrate(batches);

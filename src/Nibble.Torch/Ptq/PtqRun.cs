@@ -76,6 +76,8 @@ internal sealed class PtqRun : IDisposable
             windows = CountWindows(recipe.Ptq);
             calibration = streams.Length == 0 ? null
                 : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
+            // Blocks are read when their turn comes, which may be after hours.
+            checkpoint.RequireFinite();
             var hashes = checkpoint.Hashes();
             frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = calibration }, string.Empty);
             job = new PtqJob(options.Output, Identity(hashes), options.Restart);
@@ -202,20 +204,13 @@ internal sealed class PtqRun : IDisposable
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
     {
         using var unit = source.Load(number, device);
-        Scale(unit, number, inputs);
+        Named(() => Scale(unit, number, inputs));
         var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation, options.Trials);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         RoundFloats(unit);
-        IReadOnlyList<QuantizedLayer> layers;
-        try
-        {
-            layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
-        }
-        catch (NibbleException exception)
-        {
-            throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
-        }
+        IReadOnlyList<QuantizedLayer> layers = [];
+        Named(() => layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1])));
 
         // Biases may have been corrected.
         RoundFloats(unit);
@@ -224,9 +219,22 @@ internal sealed class PtqRun : IDisposable
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
         // Nothing reads what the last unit puts out.
-        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number + 1))];
+        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number))];
         Array.ForEach(inputs, stream => stream.Delete());
         return outputs;
+    }
+
+    /// <summary>Puts the model's name before what is wrong in it.</summary>
+    private void Named(Action work)
+    {
+        try
+        {
+            work();
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
+        }
     }
 
     /// <summary>Makes a block quantize its keys and values from now on, and finds the parameters that are fixed.</summary>
@@ -259,7 +267,7 @@ internal sealed class PtqRun : IDisposable
             {
                 // Norms of one checkpoint can have different types.
                 var storedAs = LlamaBlock.NormName(stage) is { } norm ? source.StoredAs($"{prefix}{norm}.weight") : ElementType.F32;
-                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, storedAs, device, cancellation);
+                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, storedAs, device, cancellation, prefix);
             }
             else if (scalings.Count > 1)
             {
@@ -268,12 +276,13 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
-    private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int part)
+    private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int number)
     {
-        var outputs = ActivationStream.Create(job.Stream(name, part), windows, length, inputs.Width, options.ActivationMemory);
+        var outputs = ActivationStream.Create(job.Stream(name, number + 1), windows, length, inputs.Width, options.ActivationMemory);
+        var what = $"{checkpoint.Name}: what {LlamaCheckpoint.BlockPrefix(number).TrimEnd('.')} puts out{(name == FloatStream ? " in the float model" : string.Empty)}";
         try
         {
-            inputs.ForEach(device, (_, x) => outputs.Append(unit.Forward(x)), cancellation);
+            inputs.ForEach(device, (_, x) => outputs.Append(unit.Forward(x), what), cancellation);
             outputs.Complete();
             return outputs;
         }
@@ -311,7 +320,7 @@ internal sealed class PtqRun : IDisposable
             cancellation.ThrowIfCancellationRequested();
             var count = Math.Min(batch, windows - first);
             using var scope = NewDisposeScope();
-            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count));
+            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count), $"{checkpoint.Name}: the embedded text");
         }
 
         stream.Complete();

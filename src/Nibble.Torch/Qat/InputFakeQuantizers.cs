@@ -67,11 +67,15 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     }
 
     /// <summary>From the lowest to the highest value of an input, padding left out.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
     protected static ValueRange RangeOf(Tensor input)
     {
         using var scope = NewDisposeScope();
         var values = TokenMask.Select(input.detach());
-        return new ValueRange(values.min().item<float>(), values.max().item<float>());
+        var range = new ValueRange(values.min().item<float>(), values.max().item<float>());
+        return float.IsFinite(range.Min) && float.IsFinite(range.Max)
+            ? range
+            : throw new NibbleException("the input of a layer that is quantized per tensor holds NaN or infinite values: the training has diverged, or the data overflow; lower the learning rate, or look at the data");
     }
 
     /// <summary>What training changes besides <see cref="Parameters"/>.</summary>

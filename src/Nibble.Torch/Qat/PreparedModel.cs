@@ -83,7 +83,7 @@ public sealed class PreparedModel
             if (RuleFor(recipe, name, layer) is { } rule)
             {
                 using var scope = NewDisposeScope();
-                var weight = WeightQuantizer(name, rule, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count);
+                var weight = NamedFault.In(name, () => WeightQuantizer(name, rule, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count));
                 var prepared = new PreparedLayer(name, layer, rule, weight, InputQuantizer(rule, settings, options.Inputs.GetValueOrDefault(name)));
                 prepared.Enable(weight: true, input: true);
                 layers.Add(prepared);

@@ -164,7 +164,9 @@ public static class QuantizedModelFile
     {
         var entry = source.Entry(name);
         int[] shape = [.. entry.Shape.Select(size => size <= int.MaxValue ? (int)size : throw source.Fault(name, $"a side of {size} is too long"))];
-        return new FloatTensor(name, shape, source.Floats(name, entry.ElementType, [.. entry.Shape]), entry.ElementType);
+        var values = source.Floats(name, entry.ElementType, [.. entry.Shape]);
+        FiniteValues.Require(values, source.Path, name, entry.Shape);
+        return new FloatTensor(name, shape, values, entry.ElementType);
     }
 
     private static void RequireSameConfig(string path, string expected)
@@ -215,6 +217,7 @@ public static class QuantizedModelFile
         foreach (var tensor in model.FloatTensors)
         {
             Require(tensor.StoredAs.IsFloatingPoint(), tensor.Name, $"is stored as {tensor.StoredAs}, not as a floating-point type");
+            Require(FiniteValues.IndexOfFault(tensor.Values) < 0, tensor.Name, "has values that are NaN or infinite");
             Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name, $"has values that {tensor.StoredAs} cannot hold");
         }
     }

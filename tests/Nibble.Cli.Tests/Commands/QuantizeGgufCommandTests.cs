@@ -143,6 +143,16 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
         Assert.Contains("value 10 of tensor blk.1.ffn_up.weight is NaN", await Refusal("ruined.gguf"), StringComparison.Ordinal);
 
+        // A norm keeps its type, and is copied.
+        bytes = File.ReadAllBytes(folder.At("f16.gguf"));
+        using (var file = GgufFile.Open(folder.At("f16.gguf")))
+        {
+            BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan((int)file.FindTensor("blk.1.ffn_norm.weight")!.Offset + 12), float.PositiveInfinity);
+        }
+
+        File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
+        Assert.Contains("value 3 of tensor blk.1.ffn_norm.weight is Infinity, expected a finite number", await Refusal("ruined.gguf"), StringComparison.Ordinal);
+
         {
             var tensor = new GgufTensor("a.weight", GgufType.F32, [32, 2], stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));
             GgufWriter.Write(folder.At("large.gguf"), [new("general.architecture", GgufValue.Of("llama"))], [tensor]);

@@ -114,7 +114,7 @@ public sealed record LlamaConfig
 
             var attentionBias = config.Flag("attention_bias", type == "qwen2");
             var rotary = config.Object("rope_parameters") ?? config.Object("rope_scaling");
-            return new LlamaConfig
+            var read = new LlamaConfig
             {
                 ModelType = type,
                 VocabularySize = config.Positive("vocab_size"),
@@ -125,8 +125,8 @@ public sealed record LlamaConfig
                 KeyValueHeads = keyValueHeads,
                 HeadSize = headSize,
                 MaxPositions = config.Positive("max_position_embeddings", 2048),
-                NormEpsilon = config.Number("rms_norm_eps", 1e-6),
-                RotaryBase = rotary is { } r && r.Get("rope_theta") is not null ? r.Number("rope_theta", 0) : config.Number("rope_theta", 10000),
+                NormEpsilon = config.PositiveNumber("rms_norm_eps", 1e-6, most: 1),
+                RotaryBase = rotary is { } r && r.Get("rope_theta") is not null ? r.PositiveNumber("rope_theta") : config.PositiveNumber("rope_theta", 10000),
                 RotaryScaling = rotary is { } scaled ? Scaling(scaled) : null,
                 TiedHead = config.Flag("tie_word_embeddings", false),
                 QueryKeyValueBias = attentionBias,
@@ -135,6 +135,9 @@ public sealed record LlamaConfig
                 QueryKeyNorm = type == "qwen3",
                 SlidingWindow = Window(type),
             };
+            return Array.TrueForAll(read.RotaryFrequencies(), frequency => float.IsFinite(frequency * read.MaxPositions))
+                ? read
+                : throw new NibbleException($"{config.Source}: the rotary frequencies of rope_theta {read.RotaryBase} and heads of {headSize} are infinite or no numbers, expected a base such as 10000");
         }
 
         /// <summary>Refuses mixtures of experts, which say so by their type or by a number of experts.</summary>
@@ -160,14 +163,22 @@ public sealed record LlamaConfig
         private int? Window(string type) =>
             (type == "mistral" || config.Flag("use_sliding_window", false)) && config.Get("sliding_window") is not null ? config.Positive("sliding_window") : null;
 
+        private static RotaryScaling Stretched(ConfigReader config)
+        {
+            var (low, high) = (config.PositiveNumber("low_freq_factor"), config.PositiveNumber("high_freq_factor"));
+            return low < high
+                ? new RotaryScaling(config.PositiveNumber("factor"), low, high, config.Positive("original_max_position_embeddings"))
+                : throw new NibbleException($"{config.Source}: low_freq_factor is {low} and high_freq_factor {high}, expected the first below the second");
+        }
+
         private static RotaryScaling? Scaling(ConfigReader config)
         {
             var kind = config.Text("rope_type", config.Text("type", "default"));
             return kind switch
             {
                 "default" => null,
-                "linear" => new RotaryScaling(config.Number("factor"), 1, 1, 0),
-                "llama3" => new RotaryScaling(config.Number("factor"), config.Number("low_freq_factor"), config.Number("high_freq_factor"), config.Positive("original_max_position_embeddings")),
+                "linear" => new RotaryScaling(config.PositiveNumber("factor"), 1, 1, 0),
+                "llama3" => Stretched(config),
                 _ => throw new NibbleException($"{config.Source}: rotary scaling of type '{kind}' is not supported; supported: default, linear, llama3"),
             };
         }

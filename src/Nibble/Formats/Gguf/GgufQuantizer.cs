@@ -134,6 +134,7 @@ public static class GgufQuantizer
             var offset = piece.Target.Offset + (piece.Start / piece.Target.Type.BlockSize() * piece.Target.Type.BlockBytes());
             if (piece.Source.Type == piece.Target.Type)
             {
+                RequireFinite(file, piece, read);
                 RandomAccess.Write(handle, read, offset);
                 return;
             }
@@ -146,6 +147,25 @@ public static class GgufQuantizer
         {
             ArrayPool<byte>.Shared.Return(source);
             ArrayPool<byte>.Shared.Return(target);
+        }
+    }
+
+    /// <summary>Refuses floats that are copied as they are, such as norms, and hold NaN or infinity.</summary>
+    private static void RequireFinite(GgufFile file, Piece piece, ReadOnlySpan<byte> source)
+    {
+        ElementType? type = piece.Source.Type switch
+        {
+            GgufType.F32 => ElementType.F32,
+            GgufType.F16 => ElementType.F16,
+            GgufType.BF16 => ElementType.BF16,
+            _ => null,
+        };
+        if (type is { } known && FiniteValues.IndexOfFault(known, source) is >= 0 and var fault)
+        {
+            var value = new float[1];
+            known.ToSingles(source.Slice(fault * known.ByteSize(), known.ByteSize()), value);
+            throw new GgufException(
+                file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {value[0]}, expected a finite number; the model is ruined or the file damaged");
         }
     }
 
