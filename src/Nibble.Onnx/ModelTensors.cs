@@ -79,7 +79,8 @@ public sealed class ModelTensors : IDisposable
             : throw new NibbleException($"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
     }
 
-    /// <summary>Refuses NaN and infinity in a checkpoint's tensors that were asked for, before anything is written; those of artifacts were looked at when they were loaded.</summary>
+    /// <summary>Refuses NaN and infinity in a checkpoint's tensors that were asked for, before anything is written; those of artifacts were looked at when they
+    /// were loaded.</summary>
     /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
     internal void RequireFinite()
     {

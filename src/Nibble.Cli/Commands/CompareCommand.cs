@@ -141,6 +141,12 @@ internal static class CompareCommand
         }
 
         ComparisonTable.Write(result, host.Console);
+        foreach (var warning in result.Runs.SelectMany(run => run.Warnings.Select(text => (Text: text, run.Name)))
+            .GroupBy(warning => warning.Text, warning => warning.Name))
+        {
+            host.Output.WriteLine($"warning     {string.Join(", ", warning)}: {warning.Key}");
+        }
+
         host.Output.WriteLine();
         host.Output.WriteLine(Advice.For(result).Headline);
         host.Output.WriteLine($"report: {Path.GetFullPath(report)}");

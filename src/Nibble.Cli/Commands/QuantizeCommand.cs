@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Rendering;
+using Nibble.Cli.Report;
 using Nibble.Formats.Gguf;
 
 namespace Nibble.Cli.Commands;
@@ -45,13 +46,24 @@ internal static class QuantizeCommand
         {
             using var process = Process.GetCurrentProcess();
             host.WriteJson(
-                new GgufDocument(GgufDocument.CurrentSchema, path, result.Bytes, result.SourceBytes, result.Types.ToDictionary(entry => entry.Type.ToString(), entry => entry.Tensors), result.Ragged, result.Unweighted, seconds, process.PeakWorkingSet64),
+                new GgufDocument(GgufDocument.CurrentSchema, path, result.Bytes, result.SourceBytes,
+                    result.Types.ToDictionary(entry => entry.Type.ToString(), entry => entry.Tensors), result.Ragged,
+                    result.Unweighted, seconds, process.PeakWorkingSet64)
+                {
+                    Fallbacks = result.Fallbacks.ToDictionary(entry => entry.Key, entry => entry.Value.ToString()),
+                },
                 CliJson.Default.GgufDocument);
             return;
         }
 
         var types = string.Join(", ", result.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Tensors} {entry.Type}")));
-        host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{path}: {result.Bytes:N0} bytes ({(double)result.SourceBytes / result.Bytes:F2} times smaller than {result.SourceBytes:N0}), tensors: {types}, {seconds:F2} s"));
+        host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"{path}: {result.Bytes:N0} bytes ({Numbers.Smaller(result.Bytes, result.SourceBytes)}), tensors: {types}, {seconds:F2} s"));
+        foreach (var kind in result.Fallbacks.GroupBy(entry => entry.Value))
+        {
+            Note(host, [.. kind.Select(entry => entry.Key)], $"got {kind.Key} instead, since the blocks of the type that was asked for do not divide the rows");
+        }
+
         Note(host, result.Ragged, "stay F16, since their rows are not whole blocks");
         Note(host, result.Unweighted, "are not in the importance matrix, so that all their columns count the same");
     }

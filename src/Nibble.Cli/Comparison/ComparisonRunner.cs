@@ -82,8 +82,9 @@ internal sealed class ComparisonRunner : IDisposable
         runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named($"ptq {recipe.Name}", name => PostTraining(name, width, recipe))));
         runs.Add(Named("float control", Control));
         runs.AddRange(options.Recipes.Select(recipe => Named($"qat {recipe.Name}", name => Training(
-            name, RunMethod.Qat, recipe, recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength }))));
-        runs.AddRange(options.Hybrids.Select(recipe => Named(recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}", name => Training(
+            name, RunMethod.Qat, recipe,
+            recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength }))));
+        runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
             name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) }))));
         var model = original.Model;
         var quantized = model.Linears.Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
@@ -118,6 +119,8 @@ internal sealed class ComparisonRunner : IDisposable
         var baseline = new Baseline(FloatBits, scored.Perplexity, original.Bytes, Seconds(started), memory.Bytes, Sample(original));
         return (baseline, scored);
     }
+
+    private static string HybridName(Recipe recipe) => recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}";
 
     /// <summary>Makes and measures one variant; what goes wrong in it is said with its name.</summary>
     private ComparisonRun Named(string name, Func<string, ComparisonRun> run)
@@ -169,6 +172,7 @@ internal sealed class ComparisonRunner : IDisposable
         var (seconds, peak) = (Seconds(started), memory.Bytes);
         using var artifact = LoadedModel.Open(folder);
         var rule = recipe.RuleFor(quantized.Layers[0].Name)!;
+        var summary = quantized.Summary!.WithSizes(artifact.Bytes, original.Bytes);
         return Score(artifact) with
         {
             Name = name,
@@ -181,6 +185,8 @@ internal sealed class ComparisonRunner : IDisposable
             Seconds = seconds,
             PeakBytes = peak,
             TrainingLosses = losses,
+            Kept = summary.Kept,
+            Warnings = summary.Warnings,
             LayerErrors = WeightComparison.Errors(original, quantized),
             WeightHistograms = WeightComparison.Histograms(original, quantized),
         };

@@ -2,6 +2,7 @@ using System.Text.Json.Serialization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Report;
 using Nibble.Planning;
+using Nibble.Recipes;
 
 namespace Nibble.Cli.Rendering;
 
@@ -14,12 +15,27 @@ internal sealed record EvalDocument(string Schema, string Model, string Data, in
 /// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
 internal sealed record QuantizeDocument(string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, long PeakBytes, string? Calibration, double? FinalTrainingLoss)
 {
+    /// <summary>The layers that were quantized.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
+
+    /// <summary>The layers that stay float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public const string CurrentSchema = "nibble.quantize/1";
 }
 
 /// <summary>What <c>ptq --dry-run --json</c> prints.</summary>
 internal sealed record EstimateDocument(string Schema, string Model, string Recipe, int Layers, double Seconds, long PeakBytes, long Bytes, long DiskBytes)
 {
+    /// <summary>The layers that will stay float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know before the run.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public const string CurrentSchema = "nibble.estimate/1";
 }
 
@@ -69,6 +85,12 @@ internal sealed record MixDocument(string Schema, string Model, string Data, str
     /// <summary>Ways to divide the layers between the methods, by rising loss; empty without <c>--qat-minutes</c>.</summary>
     public IReadOnlyList<MethodEntry> Methods { get; init; } = [];
 
+    /// <summary>The layers that the recipe keeps float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know of the recipe.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public const string CurrentSchema = "nibble.mix/1";
 }
 
@@ -117,6 +139,9 @@ internal sealed record VerifyDocument(
 /// <summary>What <c>quantize --json</c> prints.</summary>
 internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
+    /// <summary>Types of the matrices that got another than the mixture's, since its blocks do not divide their rows, by name.</summary>
+    public IReadOnlyDictionary<string, string> Fallbacks { get; init; } = new Dictionary<string, string>();
+
     public const string CurrentSchema = "nibble.gguf/1";
 }
 

@@ -156,6 +156,12 @@ internal sealed record ComparisonRun
     /// <summary>How far each quantized layer is from the original; empty for the float control.</summary>
     public IReadOnlyList<LayerError> LayerErrors { get; init; } = [];
 
+    /// <summary>The layers that stay float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know of it.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>The weights of a few layers before and after.</summary>
     [JsonIgnore]
     public IReadOnlyList<WeightHistogram> WeightHistograms { get; init; } = [];

@@ -24,7 +24,8 @@ public readonly record struct CodeComparison(long Codes, long Ties, long Mismatc
 /// <remarks>
 /// Float sums in another order differ in their last bits, and an input at a tie becomes the one code or the other by such a bit; all that follows moves, so that outputs tell
 /// little of whether an engine computes what is simulated. With ties decided as in the engine, all else can be held against it closely: any other code, and any scale that is another by
-/// more than rounding, is counted as a mismatch, and the simulation keeps its own. Padding (<see cref="TokenMask"/>) keeps its own too, and is not counted: no output depends on it.
+/// more than rounding, is counted as a mismatch, and the simulation keeps its own. Padding (<see cref="TokenMask"/>) keeps its own too, and is not counted: no
+/// output depends on it.
 /// </remarks>
 /// <param name="linears">The model's linear layers by name.</param>
 /// <param name="quantized">The artifact that the model simulates.</param>
@@ -108,7 +109,8 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
             return (scale, zeroPoint, Scale(1 - ScaleTolerance), Scale(1 + ScaleTolerance));
         }
 
-        private (Tensor Values, CodeComparison Comparison) Decided(Tensor x, (Tensor Scale, Tensor ZeroPoint, Tensor Lowest, Tensor Highest) own, TokenCodes engine, Tensor real, long count)
+        private (Tensor Values, CodeComparison Comparison) Decided(
+            Tensor x, (Tensor Scale, Tensor ZeroPoint, Tensor Lowest, Tensor Highest) own, TokenCodes engine, Tensor real, long count)
         {
             Tensor OfTokens(float[] values) => tensor(values).view(-1, 1).expand(x.shape[0], 1);
             var theirScale = OfTokens(engine.Scales);
@@ -130,7 +132,8 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
             var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64), zeros(1, float64)]).max();
             codes = where(ties, theirCodes, codes);
             var mismatches = codes.ne(theirCodes).logical_or(sameRow.logical_not()).logical_and(real).sum().item<long>();
-            return ((codes - zero) * scale, new CodeComparison(count, ties.sum().item<long>() + zeroTies.sum().item<long>(), mismatches, farthest.item<double>()));
+            return ((codes - zero) * scale,
+                new CodeComparison(count, ties.sum().item<long>() + zeroTies.sum().item<long>(), mismatches, farthest.item<double>()));
         }
 
         /// <summary>Where two codes are neighbours, and what is rounded to them lies near enough the middle for either.</summary>

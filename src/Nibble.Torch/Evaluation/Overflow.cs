@@ -20,7 +20,9 @@ internal static class Overflow
         }
 
         var place = FirstLayer(linears, forward) is { } layer ? $"the input of '{layer}'" : "its output";
-        throw new NibbleException($"the model computes NaN or infinite values on this text, first in {place}: it overflows, or its weights are ruined; score the float model, and where that is sound quantize with more bits");
+        throw new NibbleException(
+            $"the model computes NaN or infinite values on this text, first in {place}: it overflows, or its weights are ruined; score the float model, and "
+            + "where that is sound quantize with more bits");
     }
 
     /// <summary>Whether all values are finite.</summary>

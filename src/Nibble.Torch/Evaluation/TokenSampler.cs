@@ -22,7 +22,9 @@ internal sealed class TokenSampler(GenerationOptions options)
         {
             if (float.IsNaN(logit) || float.IsPositiveInfinity(logit))
             {
-                throw new NibbleException("the model's logits hold NaN or infinite values, so that no token can be drawn: it overflows, or its weights are ruined; score it on a text to learn where that begins");
+                throw new NibbleException(
+                    "the model's logits hold NaN or infinite values, so that no token can be drawn: it overflows, or its weights are ruined; score it on a "
+                    + "text to learn where that begins");
             }
         }
 

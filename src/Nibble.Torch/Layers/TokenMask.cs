@@ -2,11 +2,12 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>Says which tokens of a padded batch are real, to all that gathers statistics of what layers read: observers, ranges and scales of training, Hessians.</summary>
+/// <summary>Says which tokens of a padded batch are real, to all that gathers statistics of what layers read: observers, ranges and scales of training,
+/// Hessians.</summary>
 /// <remarks>
-/// <para>Padding is computed along but means nothing: a range, a moment or a count that it enters is that of another text. So whoever runs a padded batch through
-/// layers says so for the time of the pass; <see cref="Models.Bert.BertClassifier"/> does it itself. Statistics then leave out the padding of every tensor
-/// [batch, length, ...]. Tensors of other sides, such as a pooled vector for each sequence, are taken whole.</para>
+/// <para>Padding is computed along but means nothing: a range, a moment or a count that it enters is that of another text. So whoever runs a padded batch
+/// through layers says so for the time of the pass; <see cref="Models.Bert.BertClassifier"/> does it itself. Statistics then leave out the padding of every
+/// tensor [batch, length, ...]. Tensors of other sides, such as a pooled vector for each sequence, are taken whole.</para>
 /// <para>A pass is that of the thread that began it. Outside of one all tokens are real.</para>
 /// </remarks>
 public static class TokenMask

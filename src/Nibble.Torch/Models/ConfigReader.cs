@@ -62,7 +62,8 @@ internal readonly struct ConfigReader
         var number = Number(name, absent);
         return number > 0 && number <= most
             ? number
-            : throw Wrong(name, Get(name)!.Value, most == double.MaxValue ? "a number above 0" : string.Create(CultureInfo.InvariantCulture, $"a number above 0 and at most {most}"));
+            : throw Wrong(name, Get(name)!.Value, most == double.MaxValue ? "a number above 0"
+                : string.Create(CultureInfo.InvariantCulture, $"a number above 0 and at most {most}"));
     }
 
     public int Positive(string name, int absent = 0)

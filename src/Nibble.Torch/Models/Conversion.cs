@@ -64,7 +64,8 @@ internal static class Conversion
         return FiniteValues.IndexOfFault(values) is >= 0 and var fault
             ? throw new NibbleException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"tensor '{name}' holds {ValuesOf(tensor)[fault]} (value {fault}), which {type} stores as {values[fault]}, expected a finite value; training or calibration has driven it there"))
+                $"tensor '{name}' holds {ValuesOf(tensor)[fault]} (value {fault}), which {type} stores as {values[fault]}, expected a finite value; training "
+                    + $"or calibration has driven it there"))
             : new FloatTensor(name, [.. tensor.shape.Select(size => (int)size)], values, type);
     }
 }

@@ -153,7 +153,9 @@ internal sealed class CurvatureStudy
         var loss = F.cross_entropy(logits, ids.narrow(1, 1, length - 1).flatten());
         if (!Overflow.IsFinite(loss))
         {
-            throw new NibbleException("the float model's loss on the calibration text is NaN or infinite, so that it has no curvature; score it on the text to learn where that begins");
+            throw new NibbleException(
+                "the float model's loss on the calibration text is NaN or infinite, so that it has no curvature; score it on the text to learn where that "
+                + "begins");
         }
 
         var gradients = autograd.grad([loss], weights);

@@ -90,7 +90,9 @@ internal sealed class ActivationStream : IDisposable
         if (FiniteValues.IndexOfFault(added) is >= 0 and var fault)
         {
             var (window, rest) = Math.DivRem(fault, windowValues);
-            throw new NibbleException($"{what} holds NaN or infinite values, first at token {rest / Width} of calibration window {written + window}: the model overflows on this text");
+            throw new NibbleException(
+                $"{what} holds NaN or infinite values, first at token {rest / Width} of calibration window {written + window}: the model overflows on this "
+                + "text");
         }
 
         file.Write(MemoryMarshal.AsBytes(added.AsSpan()));

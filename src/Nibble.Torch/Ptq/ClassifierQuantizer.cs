@@ -40,7 +40,7 @@ public static class ClassifierQuantizer
         }
 
         Require(recipe);
-        var rules = recipe.Rules.Any(rule => rule.Pattern.Contains("embeddings", StringComparison.Ordinal)) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
+        var rules = NamesTables(recipe) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
         string? calibration = null;
         var inputs = ActivationCalibration.Run(classifier.Model, rules, () => calibration = Feed(classifier.Model, texts ?? throw ActivationCalibration.MissingText(recipe), recipe.Ptq, seed, progress, cancellation));
         var prepared = QuantizationAware.Prepare(classifier.Model, rules, new PrepareOptions { Weights = RoundWeights(classifier.Model, rules), Inputs = inputs });
@@ -48,7 +48,11 @@ public static class ClassifierQuantizer
         PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. classifier.Model.named_parameters().Where(IsMatrix).Select(item => item.name[..^WeightSuffix.Length])], classifier.Name, recipe);
         using var checkpoint = Checkpoint.Open(classifier.Folder);
         var converted = classifier.Complete(prepared.Convert(seed));
-        return converted with { Provenance = converted.Provenance with { Method = "ptq", Calibration = calibration, SourceHashes = checkpoint.Hashes() } };
+        return converted with
+        {
+            Provenance = converted.Provenance with { Method = "ptq", Calibration = calibration, SourceHashes = checkpoint.Hashes() },
+            Summary = Summarize(classifier.Model, recipe, calibration is null ? null : Math.Min(texts!.Count, recipe.Ptq.Windows)),
+        };
     }
 
     /// <summary>Rounds the matrices of a module to nearest.</summary>
@@ -71,6 +75,24 @@ public static class ClassifierQuantizer
         }
 
         return rounded;
+    }
+
+    private static bool NamesTables(Recipe recipe) => recipe.Rules.Any(rule => rule.Pattern.Contains("embeddings", StringComparison.Ordinal));
+
+    private static RunSummary Summarize(BertClassifier model, Recipe recipe, int? texts)
+    {
+        var linears = model.Linears.Select(linear => linear.Key).ToHashSet(StringComparer.Ordinal);
+        List<ModelLayer> layers =
+        [
+            .. model.named_parameters().Where(IsMatrix).Select(item => (Name: item.name[..^WeightSuffix.Length], item.parameter.shape))
+                .Select(item => new ModelLayer(item.Name, (int)item.shape[0], (int)item.shape[1]) { HasInput = linears.Contains(item.Name) }),
+        ];
+        var tables = layers.Where(layer => !layer.HasInput && !NamesTables(recipe)).ToHashSet();
+        return RunSummary.Of(recipe, new RunFacts(Method.Ptq, [.. layers.Where(layer => !tables.Contains(layer))])
+        {
+            OutOfReach = [.. layers.Where(tables.Contains).Select(layer => new KeptLayer(layer.Name, "tables stay float unless a rule names embeddings"))],
+            CalibrationPieces = texts,
+        });
     }
 
     private static bool IsMatrix((string Name, TorchSharp.Modules.Parameter Parameter) item) => item.Name.EndsWith(WeightSuffix, StringComparison.Ordinal) && item.Parameter.dim() == 2;

@@ -40,6 +40,7 @@ internal sealed class PtqRun : IDisposable
     private readonly int windows;
     private readonly string? calibration;
     private readonly int length;
+    private readonly List<string> warnings = [];
     private int layersDone;
     private TimeSpan learning;
 
@@ -90,8 +91,18 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
+    /// <summary>What the run does with each layer, with other settings where those are given.</summary>
+    public RunSummary Summarize(PtqSettings? settings = null)
+    {
+        var asked = recipe with { Ptq = settings ?? recipe.Ptq };
+        return DecoderLayers.Summarize(source.Config, asked, Method.Ptq, streams.Length == 0 ? null : options.Text, options.Target);
+    }
+
     /// <summary>Decoder blocks.</summary>
     public int Blocks => checkpoint.Config.Layers;
+
+    /// <summary>Bytes of the checkpoint's tensors.</summary>
+    public long SourceBytes => checkpoint.Bytes;
 
     /// <summary>Layers to be quantized.</summary>
     public int LayerCount => layerCount;
@@ -124,7 +135,11 @@ internal sealed class PtqRun : IDisposable
         }
 
         job.Finish(options.Output);
-        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, QuantizedModelFile.TensorBytes(options.Output), calibration);
+        var bytes = QuantizedModelFile.TensorBytes(options.Output);
+        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, bytes, calibration)
+        {
+            Summary = Summarize().With(warnings).WithSizes(bytes, checkpoint.Bytes),
+        };
     }
 
     public void Dispose()
@@ -205,7 +220,7 @@ internal sealed class PtqRun : IDisposable
     {
         using var unit = source.Load(number, device);
         Named(() => Scale(unit, number, inputs));
-        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation, options.Trials);
+        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, Warn, cancellation, options.Trials);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
         RoundFloats(unit);
@@ -219,7 +234,8 @@ internal sealed class PtqRun : IDisposable
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
         // Nothing reads what the last unit puts out.
-        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number))];
+        ActivationStream[] outputs = number == Units - 1 ? []
+            : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number))];
         Array.ForEach(inputs, stream => stream.Delete());
         return outputs;
     }
@@ -271,15 +287,22 @@ internal sealed class PtqRun : IDisposable
             }
             else if (scalings.Count > 1)
             {
-                options.Warn?.Invoke($"{prefix}{block.Linears(stage)[0].Key} and the layers that read the same input are not scaled: their rules differ");
+                Warn($"{prefix}{block.Linears(stage)[0].Key} and the layers that read the same input are not scaled: their rules differ");
             }
         }
+    }
+
+    private void Warn(string message)
+    {
+        warnings.Add(message);
+        options.Warn?.Invoke(message);
     }
 
     private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int number)
     {
         var outputs = ActivationStream.Create(job.Stream(name, number + 1), windows, length, inputs.Width, options.ActivationMemory);
-        var what = $"{checkpoint.Name}: what {LlamaCheckpoint.BlockPrefix(number).TrimEnd('.')} puts out{(name == FloatStream ? " in the float model" : string.Empty)}";
+        var what = $"{checkpoint.Name}: what {LlamaCheckpoint.BlockPrefix(number).TrimEnd('.')} puts out"
+            + $"{(name == FloatStream ? " in the float model" : string.Empty)}";
         try
         {
             inputs.ForEach(device, (_, x) => outputs.Append(unit.Forward(x), what), cancellation);
@@ -320,14 +343,16 @@ internal sealed class PtqRun : IDisposable
             cancellation.ThrowIfCancellationRequested();
             var count = Math.Min(batch, windows - first);
             using var scope = NewDisposeScope();
-            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count), $"{checkpoint.Name}: the embedded text");
+            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count),
+                $"{checkpoint.Name}: the embedded text");
         }
 
         stream.Complete();
         return stream;
     }
 
-    /// <summary>What stays float computes from now on with the values that the artifact will hold, so that what comes after is calibrated on what ships.</summary>
+    /// <summary>What stays float computes from now on with the values that the artifact will hold, so that what comes after is calibrated on what
+    /// ships.</summary>
     private void RoundFloats(QuantizationUnit unit)
     {
         using var guard = no_grad();

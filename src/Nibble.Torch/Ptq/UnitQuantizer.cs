@@ -190,7 +190,8 @@ internal sealed class UnitQuantizer(
             return null;
         }
 
-        var factor = NamedFault.In(stage.Linears[0].Key, () => statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq)));
+        var factor = NamedFault.In(stage.Linears[0].Key, () =>
+            statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq)));
         if (factor.Warning is { } warning)
         {
             warn($"{stage.Linears[0].Key}: {warning}");

@@ -75,7 +75,9 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         var range = new ValueRange(values.min().item<float>(), values.max().item<float>());
         return float.IsFinite(range.Min) && float.IsFinite(range.Max)
             ? range
-            : throw new NibbleException("the input of a layer that is quantized per tensor holds NaN or infinite values: the training has diverged, or the data overflow; lower the learning rate, or look at the data");
+            : throw new NibbleException(
+                "the input of a layer that is quantized per tensor holds NaN or infinite values: the training has diverged, or the data overflow; lower the "
+                + "learning rate, or look at the data");
     }
 
     /// <summary>What training changes besides <see cref="Parameters"/>.</summary>
@@ -103,7 +105,8 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     };
 }
 
-/// <summary>The range follows the inputs in a moving average until it is frozen (Jacob et al. 2018); gradients pass where the code of a value is one of the range.</summary>
+/// <summary>The range follows the inputs in a moving average until it is frozen (Jacob et al. 2018); gradients pass where the code of a value is one of the
+/// range.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
 /// <param name="follows">False: the range stays where it began, as calibration found it.</param>
 internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool follows) : InputFakeQuantizer(scheme)

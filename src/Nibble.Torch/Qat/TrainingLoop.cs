@@ -285,7 +285,8 @@ public sealed class TrainingLoop
 
         // Nothing has been trained yet that a rate could have ruined.
         throw new NibbleException(what == Loss && step == 1
-            ? $"the training loss is {value} at step 1, before anything was trained: the model, its quantized form or its teacher computes no number on this text; score the float model on it"
+            ? $"the training loss is {value} at step 1, before anything was trained: the model, its quantized form or its teacher computes no number on this "
+                + "text; score the float model on it"
             : string.Create(CultureInfo.InvariantCulture, $"the training {what} became {value} at step {step}; {Advice()}"));
     }
 

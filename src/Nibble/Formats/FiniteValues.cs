@@ -54,7 +54,8 @@ public static class FiniteValues
 
         return new NibbleException(string.Create(
             CultureInfo.InvariantCulture,
-            $"{place}: tensor '{tensor}' holds {value} at [{string.Join(", ", position)}], expected finite values; the file is damaged, or it was saved by a training that had diverged: get it again, or take an earlier one"));
+            $"{place}: tensor '{tensor}' holds {value} at [{string.Join(", ", position)}], expected finite values; the file is damaged, or it was saved by a "
+                + $"training that had diverged: get it again, or take an earlier one"));
     }
 
     /// <summary>NaN and infinity are the values whose exponent has all bits set.</summary>

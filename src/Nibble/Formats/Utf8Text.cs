@@ -5,7 +5,8 @@ using System.Text.Unicode;
 
 namespace Nibble.Formats;
 
-/// <summary>Reads the texts that users give, which are UTF-8 and nothing else: a text that is misread is scored, trained on and calibrated on as if it were right.</summary>
+/// <summary>Reads the texts that users give, which are UTF-8 and nothing else: a text that is misread is scored, trained on and calibrated on as if it were
+/// right.</summary>
 public static class Utf8Text
 {
     /// <summary>How much of a file is looked at to tell what else it could be.</summary>
@@ -14,7 +15,8 @@ public static class Utf8Text
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     /// <summary>Reads a file. A byte order mark of UTF-8 at its beginning is left out.</summary>
-    /// <exception cref="NibbleException">The file holds bytes that are not UTF-8, or a NUL, which no text holds; the message says which byte and where, and what to do.</exception>
+    /// <exception cref="NibbleException">The file holds bytes that are not UTF-8, or a NUL, which no text holds; the message says which byte and where, and
+    /// what to do.</exception>
     public static string Read(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -70,10 +72,11 @@ public static class Utf8Text
         throw new NibbleException(EndsInside(bytes[at..])
             ? $"{path}: the text ends in the middle of a UTF-8 character, at {Place(bytes, at)}; it was cut short: copy or cut it again"
             : $"{path}: byte 0x{bytes[at]:X2} at {Place(bytes, at)} is not UTF-8, expected a text in UTF-8; "
-                + $"if it is Latin-1 or Windows-1252, convert it, for example with iconv -f WINDOWS-1252 -t UTF-8");
+                + "if it is Latin-1 or Windows-1252, convert it, for example with iconv -f WINDOWS-1252 -t UTF-8");
     }
 
-    /// <summary>The encoding that a byte order mark names, or that zeros at every second place show; null where nothing speaks for another than UTF-8.</summary>
+    /// <summary>The encoding that a byte order mark names, or that zeros at every second place show; null where nothing speaks for another than
+    /// UTF-8.</summary>
     private static string? OtherEncoding(ReadOnlySpan<byte> bytes)
     {
         var start = bytes[..Math.Min(bytes.Length, Sample)];

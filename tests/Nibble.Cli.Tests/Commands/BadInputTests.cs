@@ -165,7 +165,8 @@ public sealed class BadInputTests : IDisposable
     {
         folder.RuinATensor("model.layers.0.mlp.up_proj.weight", 0, 3e38f);
         folder.RuinATensor("model.layers.0.mlp.up_proj.weight", 1, 3e38f);
-        return Refuses(CommandOn(command, folder.Model), "the model computes NaN or infinite values on this text, first in the input of 'model.layers.0.mlp.down_proj'");
+        return Refuses(CommandOn(command, folder.Model),
+            "the model computes NaN or infinite values on this text, first in the input of 'model.layers.0.mlp.down_proj'");
     }
 
     [Theory]

@@ -66,6 +66,8 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.Contains("14 layers by ptq " + recipe, ptq.Output, StringComparison.Ordinal);
         Assert.Equal(calibration is not null, ptq.Output.Contains("calibrated", StringComparison.Ordinal));
         Assert.Contains(calibration ?? string.Empty, ptq.Output, StringComparison.Ordinal);
+        Assert.Contains("quantized   14 layers to int", ptq.Output, StringComparison.Ordinal);
+        Assert.Contains("kept float  3 layers: tables stay float unless a rule names embeddings (bert.embeddings.", ptq.Output, StringComparison.Ordinal);
 
         var inspected = await CommandRun.Succeeds("inspect", folder.File("artifact"), "--json");
         Assert.Equal("bert", inspected.Json.GetProperty("type").GetString());

@@ -126,6 +126,24 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Rows_that_are_whole_blocks_of_another_type_alone_are_named()
+    {
+        using var values = new MemoryStream(new byte[64 * 2 * sizeof(float)]);
+        GgufWriter.Write(
+            folder.At("narrow.gguf"),
+            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
+            [new GgufTensor("blk.0.attn_q.weight", GgufType.F32, [64, 2], stream => values.WriteTo(stream))]);
+        string[] arguments = ["quantize", folder.At("narrow.gguf"), "--type", "q4_k_m", "-o"];
+        var text = await CommandRun.Succeeds([.. arguments, folder.At("text.gguf")]);
+        var json = await CommandRun.Succeeds([.. arguments, folder.At("json.gguf"), "--json"]);
+
+        Assert.Contains("note: 1 got Q5_0 instead, since the blocks of the type that was asked for do not divide the rows: blk.0.attn_q.weight", text.Output,
+            StringComparison.Ordinal);
+        Assert.Equal("Q5_0", json.Json.GetProperty("fallbacks").GetProperty("blk.0.attn_q.weight").GetString());
+        Assert.Equal(0, json.Json.GetProperty("ragged").GetArrayLength());
+    }
+
+    [Fact]
     public async Task What_cannot_be_quantized_is_refused_and_leaves_nothing()
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
@@ -151,7 +169,8 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         }
 
         File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
-        Assert.Contains("value 3 of tensor blk.1.ffn_norm.weight is Infinity, expected a finite number", await Refusal("ruined.gguf"), StringComparison.Ordinal);
+        Assert.Contains("value 3 of tensor blk.1.ffn_norm.weight is Infinity, expected a finite number", await Refusal("ruined.gguf"),
+            StringComparison.Ordinal);
 
         {
             var tensor = new GgufTensor("a.weight", GgufType.F32, [32, 2], stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));

@@ -286,7 +286,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         var ternary = QuantizationScheme.CreateTernary(Granularity.Channel);
         var input = new ActivationQuantization(new QuantizationScheme(4, symmetric: false, Granularity.Tensor), new QuantizationParameters(1, 0));
         var folder = _folder.File("out");
-        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 2, ternary, [1, 0], [1], []), input)], [new FloatTensor("norm", [1, 1], [1], ElementType.F16)]), folder);
+        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 2, ternary, [1, 0], [1], []), input)],
+            [new FloatTensor("norm", [1, 1], [1], ElementType.F16)]), folder);
         AssertRefusal("norm", [0, 0x7E], "tensor 'norm' holds NaN at [0, 0], expected finite values");
         AssertRefusal("a.weight_packed", [0b0010, 0, 0, 0], "row 0, column 1 has code -2");
         AssertRefusal("a.weight_scale", [0, 0, 0, 0], "scale 0 is 0; expected a positive number");

@@ -29,7 +29,8 @@ public sealed class FiniteValuesTests : IDisposable
         {
             var path = folder.File(type.ToString());
             var values = Enumerable.Range(0, 60).Select(i => i == 47 ? value : i).ToArray();
-            Checkpoint.Save(path, "{}", [SafetensorsTensor.FromFloats("some.norm", type, [3, 20], values), new SafetensorsTensor("ids", ElementType.I64, [1], stream => stream.Write(new byte[8]))], string.Empty);
+            Checkpoint.Save(path, "{}", [SafetensorsTensor.FromFloats("some.norm", type, [3, 20], values),
+                new SafetensorsTensor("ids", ElementType.I64, [1], stream => stream.Write(new byte[8]))], string.Empty);
             using var checkpoint = Checkpoint.Open(path);
             var expected = FormattableString.Invariant($"{path}: tensor 'some.norm' holds {value} at [2, 7], expected finite values; ");
             Refuses(expected, () => checkpoint.ReadFloats("some.norm"));
@@ -44,5 +45,6 @@ public sealed class FiniteValuesTests : IDisposable
         }
     }
 
-    private static void Refuses(string expected, Action read) => Assert.StartsWith(expected, Assert.Throws<NibbleException>(read).Message, StringComparison.Ordinal);
+    private static void Refuses(string expected, Action read) =>
+        Assert.StartsWith(expected, Assert.Throws<NibbleException>(read).Message, StringComparison.Ordinal);
 }

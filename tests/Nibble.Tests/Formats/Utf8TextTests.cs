@@ -23,7 +23,8 @@ public sealed class Utf8TextTests
     {
         var encoding = Encoding.GetEncoding(name);
         var kind = name.StartsWith("utf-32", StringComparison.Ordinal) ? "UTF-32" : "UTF-16";
-        Assert.Contains($"a.txt: the text is in {kind}, expected UTF-8; convert it", Fault([.. encoding.Preamble, .. encoding.GetBytes(Text)]), StringComparison.Ordinal);
+        Assert.Contains($"a.txt: the text is in {kind}, expected UTF-8; convert it", Fault([.. encoding.Preamble, .. encoding.GetBytes(Text)]),
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -35,7 +36,8 @@ public sealed class Utf8TextTests
     [Fact]
     public void Latin1_IsRefused_WithTheByteAndItsPlace() =>
         Assert.StartsWith(
-            "a.txt: byte 0xE9 at offset 12 (line 2) is not UTF-8, expected a text in UTF-8; if it is Latin-1 or Windows-1252, convert it, for example with iconv -f WINDOWS-1252 -t UTF-8",
+            "a.txt: byte 0xE9 at offset 12 (line 2) is not UTF-8, expected a text in UTF-8; if it is Latin-1 or Windows-1252, convert it, for example with "
+                + "iconv -f WINDOWS-1252 -t UTF-8",
             Fault(Encoding.Latin1.GetBytes("plain\nun caf\u00e9 noir\n")),
             StringComparison.Ordinal);
 

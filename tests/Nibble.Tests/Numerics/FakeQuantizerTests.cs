@@ -72,7 +72,8 @@ public class FakeQuantizerTests
     {
         const float Scale = 0.5f;
         var (ofValue, ofScales, ofZeroPoints) = (new float[1], new float[1], new float[1]);
-        FakeQuantizer.Backward([Scale * steps], [3f], new GroupGrids([Scale], [0f], 1, Granularity.Channel, new CodeRange(-8, 7)), ofValue, ofScales, ofZeroPoints, 1);
+        FakeQuantizer.Backward([Scale * steps], [3f], new GroupGrids([Scale], [0f], 1, Granularity.Channel, new CodeRange(-8, 7)), ofValue, ofScales,
+            ofZeroPoints, 1);
         Assert.Equal(inside ? 3f : 0, ofValue[0]);
         Assert.Equal(3 * ofScale, ofScales[0], 1e-5);
         Assert.Equal(inside ? 0 : -Scale * 3, ofZeroPoints[0]);

@@ -54,7 +54,8 @@ public sealed class PaddingTests : IDisposable
 
             // What padding is would be seen: it is made to stand out.
             var seen = Embeddings(classifier, data, [all]);
-            Assert.True(preset.Contains("static-", StringComparison.Ordinal) || first == QuantizationParameters.FromRange(seen.Real, together.Values.First().Scheme));
+            Assert.True(preset.Contains("static-", StringComparison.Ordinal)
+                || first == QuantizationParameters.FromRange(seen.Real, together.Values.First().Scheme));
             Assert.True(seen.All.Max - seen.All.Min > 1.05 * (seen.Real.Max - seen.Real.Min));
         }
     }
@@ -67,7 +68,8 @@ public sealed class PaddingTests : IDisposable
         {
             var range = Embeddings(classifier, data, Enumerable.Range(0, data.Count).Select(index => (int[])[index])).Real;
             var recipe = RecipePresets.Parse("w8a8-static");
-            var layer = ClassifierQuantizer.Run(classifier, recipe, data, seed: 1).Layers.Single(layer => layer.Name == "bert.encoder.layer.0.attention.self.query");
+            var layer = ClassifierQuantizer.Run(classifier, recipe, data, seed: 1).Layers
+                .Single(layer => layer.Name == "bert.encoder.layer.0.attention.self.query");
             Assert.Equal(QuantizationParameters.FromRange(range, layer.Input!.Scheme), layer.Input.Static);
         }
 
@@ -188,7 +190,8 @@ public sealed class PaddingTests : IDisposable
         Assert.Throws<ArgumentException>(() => TokenMask.Begin(ones(2, dtype: ScalarType.Bool)));
     }
 
-    private static IReadOnlyDictionary<string, ActivationQuantization> Calibrate(LoadedClassifier classifier, Recipe recipe, ClassificationData data, IEnumerable<int[]> batches) =>
+    private static IReadOnlyDictionary<string, ActivationQuantization> Calibrate(
+        LoadedClassifier classifier, Recipe recipe, ClassificationData data, IEnumerable<int[]> batches) =>
         ActivationCalibration.Run(classifier.Model, recipe, () => Run(classifier, data, batches));
 
     /// <summary>The range of what the first layer reads, of real tokens and of all.</summary>
@@ -240,6 +243,7 @@ public sealed class PaddingTests : IDisposable
             return tensor;
         }
 
-        private static ValueRange Wider(ValueRange range, Tensor x) => new(Math.Min(range.Min, x.min().item<float>()), Math.Max(range.Max, x.max().item<float>()));
+        private static ValueRange Wider(ValueRange range, Tensor x) =>
+            new(Math.Min(range.Min, x.min().item<float>()), Math.Max(range.Max, x.max().item<float>()));
     }
 }

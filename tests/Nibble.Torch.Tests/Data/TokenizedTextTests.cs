@@ -46,7 +46,8 @@ public sealed class TokenizedTextTests : IDisposable
     {
         using var model = new TinyLlama().Open(folder);
         File.WriteAllBytes(folder.File("latin.txt"), System.Text.Encoding.Latin1.GetBytes("un caf\u00e9 noir"));
-        Assert.Contains("latin.txt: byte 0xE9 at offset 6", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("latin.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
+        Assert.Contains("latin.txt: byte 0xE9 at offset 6",
+            Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("latin.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -74,7 +74,8 @@ public sealed class OverflowTests : IDisposable
             }
         });
         var recipe = RecipePresets.Parse(preset.Replace("-kept", string.Empty, StringComparison.Ordinal));
-        var kept = (string[])["model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj", .. preset.EndsWith("-kept", StringComparison.Ordinal) ? (string[])["*.mlp.down_proj"] : []];
+        var kept = (string[])["model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj", .. preset.EndsWith("-kept", StringComparison.Ordinal)
+            ? (string[])["*.mlp.down_proj"] : []];
         recipe = recipe with { Rules = [.. kept.Select(name => new RecipeRule(name, Weights: null)), .. recipe.Rules] };
         Refuses(expected, () => PostTrainingQuantizer.Run(new PtqOptions(path, recipe, folder.File("out")) { Text = Text }));
         Assert.Equal(["tiny"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
@@ -108,7 +109,8 @@ public sealed class OverflowTests : IDisposable
     {
         using var parameter = nn.Parameter(ones(1));
         var task = new TrainingTask([new ParameterGroup("p", [parameter], 0.1, 0)], (_, _) => parameter.sum()) { HeldOutLoss = () => double.NaN };
-        Refuses("the training loss on held-out data became NaN at step 1", () => new TrainingLoop(task, new QatSettings { Steps = 2, EvaluateEvery = 1 }).Run());
+        Refuses("the training loss on held-out data became NaN at step 1",
+            () => new TrainingLoop(task, new QatSettings { Steps = 2, EvaluateEvery = 1 }).Run());
     }
 
     [Fact]
@@ -127,5 +129,6 @@ public sealed class OverflowTests : IDisposable
         model.named_parameters().Single(item => item.name == name).parameter.view(-1)[index] = value;
     }
 
-    private static void Refuses(string expected, Action work) => Assert.Contains(expected, Assert.Throws<NibbleException>(work).Message, StringComparison.Ordinal);
+    private static void Refuses(string expected, Action work) =>
+        Assert.Contains(expected, Assert.Throws<NibbleException>(work).Message, StringComparison.Ordinal);
 }

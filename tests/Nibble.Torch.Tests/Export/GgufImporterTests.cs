@@ -110,7 +110,8 @@ public sealed class GgufImporterTests : IDisposable
 
         File.WriteAllBytes(folder.File("ruined.gguf"), bytes);
         var exception = Assert.ThrowsAny<NibbleException>(() => CheckpointImporter.Run(folder.File("ruined.gguf"), folder.File("imported")));
-        Assert.StartsWith($"{folder.File("ruined.gguf")}: tensor '{name}' holds NaN at {place}, expected finite values", exception.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"{folder.File("ruined.gguf")}: tensor '{name}' holds NaN at {place}, expected finite values", exception.Message,
+            StringComparison.Ordinal);
         Assert.False(Path.Exists(folder.File("imported")));
     }
 

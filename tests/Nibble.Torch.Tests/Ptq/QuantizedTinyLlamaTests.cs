@@ -132,7 +132,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     {
         var warnings = new List<string>();
         Run(new TinyLlama { Type = "qwen2" }, RecipePresets.Parse("w4a16-g8-debias"), "out", options => options with { Warn = warnings.Add });
-        Assert.Equal(8, warnings.Count);
+        Assert.Equal(8, warnings.Count(warning => warning.EndsWith(" has no bias, so that none is corrected", StringComparison.Ordinal)));
         Assert.Contains("model.layers.1.mlp.down_proj has no bias, so that none is corrected", warnings);
     }
 

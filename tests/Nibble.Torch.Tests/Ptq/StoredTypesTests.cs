@@ -14,7 +14,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Ptq;
 
-/// <summary>What stays float has the type that the checkpoint stores it in, tensor by tensor, and everything else is fitted to the values that this type holds.</summary>
+/// <summary>What stays float has the type that the checkpoint stores it in, tensor by tensor, and everything else is fitted to the values that this type
+/// holds.</summary>
 public sealed class StoredTypesTests : IDisposable
 {
     private static readonly TokenizedText Text = Texts.Random(1024);
@@ -23,7 +24,8 @@ public sealed class StoredTypesTests : IDisposable
 
     public void Dispose() => folder.Dispose();
 
-    /// <summary>Factors move from a norm to the layers that read it; the layers have to take what the norm, rounded to its own type, really gave away.</summary>
+    /// <summary>Factors move from a norm to the layers that read it; the layers have to take what the norm, rounded to its own type, really gave
+    /// away.</summary>
     [Fact]
     public void ScaledNorms_OfDifferentTypes_AreRoundedEachToItsOwn()
     {

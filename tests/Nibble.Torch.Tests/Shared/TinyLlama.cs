@@ -54,7 +54,8 @@ internal sealed record TinyLlama
         var random = new Random(Seed);
         var tensors = new SortedDictionary<string, (long[] Shape, float[] Values)>(StringComparer.Ordinal);
         void Add(string name, double mean, double deviation, params long[] shape) =>
-            tensors.Add(name, (shape, [.. Enumerable.Range(0, (int)shape.Aggregate((a, b) => a * b)).Select(_ => TypeOf(name).Round((float)(mean + (deviation * Normal(random)))))]));
+            tensors.Add(name, (shape,
+                [.. Enumerable.Range(0, (int)shape.Aggregate((a, b) => a * b)).Select(_ => TypeOf(name).Round((float)(mean + (deviation * Normal(random)))))]));
         void AddLinear(string name, int rows, int columns, bool bias)
         {
             Add(name + ".weight", 0, 1 / Math.Sqrt(columns), rows, columns);

@@ -78,7 +78,10 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
             }
 
             model.eval();
-            return new LoadedClassifier(folder, checkpoint.ConfigJson, model, tokenizer) { StoredAs = expected.Keys.ToDictionary(name => name, name => checkpoint.Entry(name).ElementType) };
+            return new LoadedClassifier(folder, checkpoint.ConfigJson, model, tokenizer)
+            {
+                StoredAs = expected.Keys.ToDictionary(name => name, name => checkpoint.Entry(name).ElementType),
+            };
         }
         catch
         {
@@ -108,7 +111,8 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     }
 
     /// <summary>Gives what this classifier was converted to its configuration and tokenizer, so that its artifact can be opened as a classifier and exported.</summary>
-    /// <remarks>Tensors that stay float go back into the type that the checkpoint stores them in where it holds their values exactly, as it does unless they were trained.</remarks>
+    /// <remarks>Tensors that stay float go back into the type that the checkpoint stores them in where it holds their values exactly, as it does unless they
+    /// were trained.</remarks>
     /// <param name="converted">What <see cref="PreparedModel.Convert"/> yielded of <see cref="Model"/>.</param>
     public QuantizedModel Complete(QuantizedModel converted)
     {
@@ -117,7 +121,8 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     }
 
     private FloatTensor AsStored(FloatTensor tensor) =>
-        StoredAs.TryGetValue(tensor.Name, out var type) && Array.TrueForAll(tensor.Values, value => type.Round(value).Equals(value)) ? tensor with { StoredAs = type } : tensor;
+        StoredAs.TryGetValue(tensor.Name, out var type) && Array.TrueForAll(tensor.Values, value => type.Round(value).Equals(value))
+            ? tensor with { StoredAs = type } : tensor;
 
     /// <summary>Makes a classifier of random weights, in evaluation mode.</summary>
     /// <param name="configJson">The text of its <c>config.json</c>.</param>

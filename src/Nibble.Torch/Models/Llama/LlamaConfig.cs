@@ -137,7 +137,9 @@ public sealed record LlamaConfig
             };
             return Array.TrueForAll(read.RotaryFrequencies(), frequency => float.IsFinite(frequency * read.MaxPositions))
                 ? read
-                : throw new NibbleException($"{config.Source}: the rotary frequencies of rope_theta {read.RotaryBase} and heads of {headSize} are infinite or no numbers, expected a base such as 10000");
+                : throw new NibbleException(
+                    $"{config.Source}: the rotary frequencies of rope_theta {read.RotaryBase} and heads of {headSize} are infinite or no numbers, expected a "
+                    + "base such as 10000");
         }
 
         /// <summary>Refuses mixtures of experts, which say so by their type or by a number of experts.</summary>

@@ -34,7 +34,8 @@ internal static class StageScaling
     /// <param name="inputs">What the block reads on the calibration windows.</param>
     /// <param name="rules">The rule of each layer of the stage by its name inside the block; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
     /// <param name="settings">How fine the search is.</param>
-    /// <param name="storedAs">The element type in which the checkpoint stores the norm whose output the stage reads, which is rounded to it; unused where it reads none.</param>
+    /// <param name="storedAs">The element type in which the checkpoint stores the norm whose output the stage reads, which is rounded to it; unused where it
+    /// reads none.</param>
     /// <param name="device">Where the block is.</param>
     /// <param name="cancellation">Stops between batches and candidates.</param>
     /// <param name="prefix">What stands before the layers' names in messages.</param>
@@ -69,10 +70,13 @@ internal static class StageScaling
         var statistics = new StageInputStatistics(block, stage, inputs, sampled, device, cancellation);
         if (!statistics.IsFinite)
         {
-            throw new NibbleException($"{prefix}{group.Consumers[0].Key}: the layer's inputs are NaN, infinite or too large to be squared; the model overflows on the calibration text");
+            throw new NibbleException(
+                $"{prefix}{group.Consumers[0].Key}: the layer's inputs are NaN, infinite or too large to be squared; the model overflows on the calibration "
+                + "text");
         }
 
-        Layer[] layers = [.. group.Consumers.Select(consumer => new Layer(prefix + consumer.Key, consumer.Value.Weight, rules[consumer.Key], statistics.Sample?.matmul(consumer.Value.Weight.t())))];
+        Layer[] layers = [.. group.Consumers.Select(consumer =>
+            new Layer(prefix + consumer.Key, consumer.Value.Weight, rules[consumer.Key], statistics.Sample?.matmul(consumer.Value.Weight.t())))];
         var before = Error(layers, ones_like(statistics.Max), statistics);
         var best = new ScalingResult(null, before, before);
         Tensor? chosen = null;

@@ -14,7 +14,13 @@ namespace Nibble.Formats.Gguf;
 /// <param name="Types">How many tensors have each type, most bytes first.</param>
 /// <param name="Ragged">Names of matrices that are F16 since their rows are not whole blocks.</param>
 /// <param name="Unweighted">Names of matrices of which the importance matrix knows nothing; none where there was no importance matrix.</param>
-public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted);
+public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged,
+    IReadOnlyList<string> Unweighted)
+{
+    /// <summary>Types of the matrices that got another than the mixture gives, with smaller blocks, since its blocks do not divide their rows; by
+    /// name.</summary>
+    public IReadOnlyDictionary<string, GgufType> Fallbacks { get; init; } = new Dictionary<string, GgufType>();
+}
 
 /// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
 /// <remarks>
@@ -78,7 +84,12 @@ public static class GgufQuantizer
         var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
         var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);
         var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
-        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted]);
+        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted])
+        {
+            Fallbacks = file.Tensors.Zip(types)
+                .Where(pair => MixtureRules.IsQuantizable(pair.First) && pair.First.Columns % mixture.Main.BlockSize() != 0 && pair.Second.BlockSize() > 1)
+                .ToDictionary(pair => pair.First.Name, pair => pair.Second, StringComparer.Ordinal),
+        };
     }
 
     private static void RequireSupported(GgufFile file)
@@ -165,7 +176,10 @@ public static class GgufQuantizer
             var value = new float[1];
             known.ToSingles(source.Slice(fault * known.ByteSize(), known.ByteSize()), value);
             throw new GgufException(
-                file.Path, piece.Source.Offset, $"value {piece.Start + fault} of tensor {piece.Source.Name} is {value[0]}, expected a finite number; the model is ruined or the file damaged");
+                file.Path,
+                piece.Source.Offset,
+                $"value {piece.Start + fault} of tensor {piece.Source.Name} is {value[0]}, expected a finite number; the model is ruined or the file "
+                + "damaged");
         }
     }
 
