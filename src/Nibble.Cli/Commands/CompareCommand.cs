@@ -141,10 +141,9 @@ internal static class CompareCommand
         }
 
         ComparisonTable.Write(result, host.Console);
-        foreach (var warning in result.Runs.SelectMany(run => run.Warnings.Select(text => (Text: text, run.Name)))
-            .GroupBy(warning => warning.Text, warning => warning.Name))
+        foreach (var (heading, runs, text) in result.Summaries)
         {
-            host.Output.WriteLine($"warning     {string.Join(", ", warning)}: {warning.Key}");
+            host.Output.WriteLine($"{heading,-11} {runs}: {text}");
         }
 
         host.Output.WriteLine();

@@ -172,7 +172,6 @@ internal sealed class ComparisonRunner : IDisposable
         var (seconds, peak) = (Seconds(started), memory.Bytes);
         using var artifact = LoadedModel.Open(folder);
         var rule = recipe.RuleFor(quantized.Layers[0].Name)!;
-        var summary = quantized.Summary!.WithSizes(artifact.Bytes, original.Bytes);
         return Score(artifact) with
         {
             Name = name,
@@ -185,8 +184,7 @@ internal sealed class ComparisonRunner : IDisposable
             Seconds = seconds,
             PeakBytes = peak,
             TrainingLosses = losses,
-            Kept = summary.Kept,
-            Warnings = summary.Warnings,
+            Summary = quantized.Summary!.WithSizes(artifact.Bytes, original.Bytes),
             LayerErrors = WeightComparison.Errors(original, quantized),
             WeightHistograms = WeightComparison.Histograms(original, quantized),
         };

@@ -103,12 +103,24 @@ internal sealed record MethodEntry(string Trained, int Layers, int Steps, double
 /// <summary>What <c>export --json</c> prints.</summary>
 internal sealed record ExportDocument(string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
 {
+    /// <summary>The layers that are written as codes.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
+
+    /// <summary>The layers that are written as floats, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
     public const string CurrentSchema = "nibble.export/1";
 }
 
 /// <summary>What <c>import --json</c> prints.</summary>
 internal sealed record ImportDocument(string Schema, string Model, string Format, string Output, int Layers, long Bytes, IReadOnlyList<string> Notes)
 {
+    /// <summary>The layers that have codes.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
+
+    /// <summary>The layers that have none.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
     public const string CurrentSchema = "nibble.import/1";
 }
 
@@ -141,6 +153,15 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
 {
     /// <summary>Types of the matrices that got another than the mixture's, since its blocks do not divide their rows, by name.</summary>
     public IReadOnlyDictionary<string, string> Fallbacks { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Names of the tensors that are copied as they are, such as norms.</summary>
+    public IReadOnlyList<string> Copied { get; init; } = [];
+
+    /// <summary>Names of the matrices whose types have no use for the importance matrix.</summary>
+    public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
+
+    /// <summary>The same for people, a sentence each.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
 
     public const string CurrentSchema = "nibble.gguf/1";
 }

@@ -64,9 +64,11 @@ internal static class Numbers
     }
 
     /// <summary>How a size compares with that of what it was made from, such as <c>3.70 times smaller than 1,045,397</c>.</summary>
-    public static string Smaller(long bytes, long source) => bytes == source ? "as large as what it was made from"
-        : bytes < source ? $"{Format((double)source / bytes, "0.00")} times smaller than {Count(source)}"
-        : $"{Format((double)bytes / source, "0.00")} times LARGER than {Count(source)}";
+    public static string Smaller(long bytes, long source)
+    {
+        var ratio = Format(bytes < source ? (double)source / bytes : (double)bytes / source, "0.00");
+        return ratio == "1.00" ? $"as large as {Count(source)}" : $"{ratio} times {(bytes < source ? "smaller" : "LARGER")} than {Count(source)}";
+    }
 
     /// <summary>Seconds as a bare number.</summary>
     public static string Seconds(double value) => Finite(value, v => Format(v, v < 10 ? "0.00" : v < 100 ? "0.0" : "0"));

@@ -3,6 +3,7 @@ using Nibble.Artifacts;
 using Nibble.Formats.Awq;
 using Nibble.Formats.Gptq;
 using Nibble.Formats.HuggingFace;
+using Nibble.Recipes;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Export;
@@ -13,7 +14,11 @@ namespace Nibble.Torch.Export;
 /// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
 /// <param name="Bytes">Bytes of the tensors that were written.</param>
 /// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>
-public sealed record ImportResult(string Model, string Format, int Layers, long Bytes, IReadOnlyList<string> Notes);
+public sealed record ImportResult(string Model, string Format, int Layers, long Bytes, IReadOnlyList<string> Notes)
+{
+    /// <summary>Which layers have codes, and which have none.</summary>
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+}
 
 /// <summary>Reads GPTQ and AWQ checkpoints and GGUF files as artifacts, code for code.</summary>
 public static class CheckpointImporter
@@ -32,7 +37,10 @@ public static class CheckpointImporter
         var (model, format, notes) = Read(checkpoint);
         var imported = model with { Provenance = model.Provenance with { Version = Conversion.Version } };
         QuantizedModelFile.Save(imported, folder);
-        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes);
+        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes)
+        {
+            Summary = QuantizedModelFile.Summarize(folder),
+        };
     }
 
     private static (QuantizedModel Model, string Format, IReadOnlyList<string> Notes) Read(string checkpoint)

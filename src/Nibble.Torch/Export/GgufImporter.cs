@@ -55,7 +55,11 @@ internal static class GgufImporter
             tokenizer.Delete(recursive: true);
         }
 
-        return new ImportResult(ImportedConfig.NameIn(json) ?? Path.GetFileNameWithoutExtension(path), "gguf", codes.Count, QuantizedModelFile.TensorBytes(folder), [.. Notes(codes.Count, floats)]);
+        return new ImportResult(ImportedConfig.NameIn(json) ?? Path.GetFileNameWithoutExtension(path), "gguf", codes.Count,
+            QuantizedModelFile.TensorBytes(folder), [.. Notes(codes.Count, floats)])
+        {
+            Summary = QuantizedModelFile.Summarize(folder),
+        };
     }
 
     private sealed record Tensor(GgufTensorName Name, GgufEntry Entry);

@@ -4,6 +4,7 @@ using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
+using Nibble.Recipes;
 
 namespace Nibble.Artifacts;
 
@@ -21,6 +22,17 @@ public static class QuantizedModelFile
 
     /// <summary>Bytes of an artifact's tensors on disk.</summary>
     public static long TensorBytes(string folder) => new FileInfo(Path.Combine(folder, Checkpoint.WeightsName)).Length;
+
+    /// <summary>Which layers of an artifact, or of a float checkpoint, have codes and which have none, known without reading its tensors.</summary>
+    /// <param name="folder">The folder.</param>
+    public static RunSummary Summarize(string folder)
+    {
+        using var checkpoint = Checkpoint.Open(folder);
+        var manifest = IsArtifact(folder) ? ArtifactManifest.Read(Path.Combine(folder, ArtifactManifest.FileName)) : null;
+        return RunSummary.OfCodes(
+            manifest is null ? [] : manifest.Layers.Select(layer => (layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme)),
+            (manifest?.FloatTensors ?? checkpoint.TensorNames).Select(name => (name, checkpoint.Entry(name).Shape.Count)));
+    }
 
     /// <summary>Bytes that an artifact's tensors will take on disk, known from their names, types and shapes.</summary>
     /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>

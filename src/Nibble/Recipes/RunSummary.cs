@@ -1,5 +1,6 @@
 using System.Globalization;
 using Nibble.Formats.Gguf;
+using Nibble.Numerics;
 
 namespace Nibble.Recipes;
 
@@ -17,8 +18,8 @@ public sealed record ModelLayer(string Name, int Rows, int Columns)
 /// <param name="Name">Its name.</param>
 /// <param name="Weights">The scheme of its weights, in words.</param>
 /// <param name="Activations">The scheme of its inputs, in words; null where they stay float.</param>
-/// <param name="Algorithms">What chooses its codes: the names of post-training algorithms, or <c>qat</c>.</param>
-public sealed record SummarizedLayer(string Name, string Weights, string? Activations, string Algorithms);
+/// <param name="Algorithms">What chooses its codes: the names of post-training algorithms, or <c>qat</c>; null where codes are only read and written.</param>
+public sealed record SummarizedLayer(string Name, string Weights, string? Activations, string? Algorithms);
 
 /// <summary>A layer that a run keeps in float.</summary>
 /// <param name="Name">Its name.</param>
@@ -57,6 +58,8 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
     /// <summary>Layers of a kind that are named one by one; more are counted.</summary>
     private const int Named = 3;
 
+    private const string WeightSuffix = ".weight";
+
     /// <summary>Nothing at all.</summary>
     public static RunSummary Empty { get; } = new([], [], []);
 
@@ -85,6 +88,16 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
         return new RunSummary(quantized, [.. kept, .. facts.OutOfReach], [.. RecipeCheck.Warnings(recipe, facts)]);
     }
 
+    /// <summary>What there is of a model that was quantized before, such as what an import has read.</summary>
+    /// <param name="layers">Its layers that have codes.</param>
+    /// <param name="floats">The names of its other tensors, with how many axes each has; vectors are no layers.</param>
+    internal static RunSummary OfCodes(
+        IEnumerable<(string Name, QuantizationScheme Weights, QuantizationScheme? Activations)> layers, IEnumerable<(string Name, int Axes)> floats) => new(
+        [.. layers.Select(layer => new SummarizedLayer(layer.Name, layer.Weights.ToString(), layer.Activations?.ToString(), Algorithms: null))],
+        [.. floats.Where(tensor => tensor.Axes > 1 && tensor.Name.EndsWith(WeightSuffix, StringComparison.Ordinal))
+            .Select(tensor => new KeptLayer(tensor.Name[..^WeightSuffix.Length], "no codes"))],
+        []);
+
     /// <summary>The same with further warnings, each once.</summary>
     public RunSummary With(IEnumerable<string> warnings) => this with { Warnings = [.. Warnings.Concat(warnings).Distinct()] };
 
@@ -100,22 +113,26 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
     ]);
 
     /// <summary>The summary for people, a line each: what was quantized and what was kept, by kinds, then the warnings.</summary>
-    public IEnumerable<string> Lines()
+    public IEnumerable<string> Lines() => Entries().Select(entry => $"{entry.Heading,-11} {entry.Text}");
+
+    /// <summary>The lines and what each is: <c>quantized</c>, <c>kept float</c> or <c>warning</c>.</summary>
+    public IEnumerable<(string Heading, string Text)> Entries()
     {
         foreach (var kind in Quantized.GroupBy(layer => (layer.Weights, layer.Activations, layer.Algorithms)))
         {
             var (weights, inputs, algorithms) = kind.Key;
-            yield return $"quantized   {Count(kind.Count())} to {weights}{(inputs is null ? string.Empty : $", inputs {inputs}")}, by {algorithms}";
+            var how = $"{(inputs is null ? string.Empty : $", inputs {inputs}")}{(algorithms is null ? string.Empty : $", by {algorithms}")}";
+            yield return ("quantized", $"{Count(kind.Count())} to {weights}{how}");
         }
 
         foreach (var kind in Kept.GroupBy(layer => layer.Reason))
         {
-            yield return $"kept float  {Count(kind.Count())}: {kind.Key} ({Names([.. kind.Select(layer => layer.Name)])})";
+            yield return ("kept float", $"{Count(kind.Count())}: {kind.Key} ({Names([.. kind.Select(layer => layer.Name)])})");
         }
 
         foreach (var warning in Warnings)
         {
-            yield return $"warning     {warning}";
+            yield return ("warning", warning);
         }
     }
 

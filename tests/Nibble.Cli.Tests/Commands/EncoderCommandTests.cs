@@ -107,12 +107,16 @@ public sealed class EncoderCommandTests : IDisposable
             model = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
         }
 
-        await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"));
+        var exported = await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"));
+        Assert.Contains(recipe is null ? "kept float  17 layers: no codes (" : "quantized   17 layers to int4 asymmetric per group 16\n", exported.Output,
+            StringComparison.Ordinal);
         var run = await CommandRun.Succeeds("verify", folder.File("exported/model.onnx"), "--data", texts, "--threads", "1", "--json");
         Assert.Equal(("same", "exported"), (run.Json.GetProperty("verdict").GetString(), run.Json.GetProperty("model").GetString()));
 
         var imported = await CommandRun.Succeeds("import", folder.File("exported/model.onnx"), "-o", folder.File("imported"));
         Assert.Contains(recipe is null ? "0 layers from onnx" : "17 layers from onnx", imported.Output, StringComparison.Ordinal);
+        Assert.Contains(recipe is null ? "kept float  17 layers: no codes (" : "quantized   17 layers to int4 asymmetric per group 16\n", imported.Output,
+            StringComparison.Ordinal);
         Assert.Equal(ExitCode.Done, (await Verify(folder.File("imported"))).ExitCode);
     }
 

@@ -35,7 +35,8 @@ public class NumbersTests
     [Theory]
     [InlineData(282_784, 1_045_397, "3.70 times smaller than 1,045,397")]
     [InlineData(1234, 1000, "1.23 times LARGER than 1,000")]
-    [InlineData(1000, 1000, "as large as what it was made from")]
+    [InlineData(1000, 1000, "as large as 1,000")]
+    [InlineData(536_192, 536_000, "as large as 536,000")]
     public void Sizes_say_whether_they_shrink(long bytes, long source, string expected) => Assert.Equal(expected, Numbers.Smaller(bytes, source));
 
     [Theory]

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -38,6 +39,26 @@ public sealed class QuantizedModelFileTests : IDisposable
             iter: 60,
             threads: 1);
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+    }
+
+    [Fact]
+    public void Summarize_SaysWhatHasCodes_AndWhatHasNone()
+    {
+        var int8 = new QuantizationScheme(8, symmetric: true, Granularity.Channel);
+        var input = new ActivationQuantization(new QuantizationScheme(8, symmetric: true, Granularity.Token), null);
+        var model = Model(
+            [new QuantizedLayer("a", new QuantizedTensor(2, 1, int8, [127, -128], [1, 2], []), input)],
+            [new FloatTensor("b.weight", [1, 2], [1, 2], ElementType.BF16), new FloatTensor("norm.weight", [2], [1, 2], ElementType.F32)]);
+        QuantizedModelFile.Save(model, _folder.File("artifact"));
+        var summary = QuantizedModelFile.Summarize(_folder.File("artifact"));
+        Assert.Equal([new SummarizedLayer("a", "int8 symmetric per channel", "int8 symmetric per token", null)], summary.Quantized);
+        Assert.Equal([new KeptLayer("b", "no codes")], summary.Kept);
+        Assert.Equal(
+            ["quantized   1 layer to int8 symmetric per channel, inputs int8 symmetric per token", "kept float  1 layer: no codes (b)"], summary.Lines());
+
+        Checkpoint.Save(_folder.File("float"), "{}", [SafetensorsTensor.FromFloats("b.weight", ElementType.F32, [1, 2], new float[] { 1, 2 })], string.Empty);
+        summary = QuantizedModelFile.Summarize(_folder.File("float"));
+        Assert.Equal((0, "b"), (summary.Quantized.Count, Assert.Single(summary.Kept).Name));
     }
 
     [Fact]

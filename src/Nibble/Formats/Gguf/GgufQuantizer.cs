@@ -20,6 +20,13 @@ public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyLis
     /// <summary>Types of the matrices that got another than the mixture gives, with smaller blocks, since its blocks do not divide their rows; by
     /// name.</summary>
     public IReadOnlyDictionary<string, GgufType> Fallbacks { get; init; } = new Dictionary<string, GgufType>();
+
+    /// <summary>Names of the tensors that are copied as they are: vectors, norms and whatever else is no matrix of weights.</summary>
+    public IReadOnlyList<string> Copied { get; init; } = [];
+
+    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types have no use for it; none where there was no importance
+    /// matrix.</summary>
+    public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 }
 
 /// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
@@ -52,8 +59,9 @@ public static class GgufQuantizer
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         using var file = GgufFile.Open(source);
         RequireSupported(file);
-        var types = MixtureRules.Apply(file, mixture, pure, importance is not null);
-        for (var i = 0; i < types.Count; i++)
+        var chosen = MixtureRules.Apply(file, mixture, pure, importance is not null);
+        GgufType[] types = [.. chosen.Select(type => type.Given)];
+        for (var i = 0; i < types.Length; i++)
         {
             if (types[i] != file.Tensors[i].Type && !file.Tensors[i].Type.IsFloat())
             {
@@ -81,14 +89,25 @@ public static class GgufQuantizer
             }
         });
 
-        var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
-        var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);
-        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
-        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted])
+        return Describe(file, layout, chosen, importance);
+    }
+
+    /// <summary>What was done with each tensor.</summary>
+    private static GgufQuantization Describe(
+        GgufFile file, GgufLayout layout, IReadOnlyList<(GgufType Wanted, GgufType Given)> types, ImportanceMatrix? importance)
+    {
+        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength))
+            .Select(group => (group.Key, group.Count()));
+        var matrices = file.Tensors.Zip(layout.Tensors, types).Where(tensor => MixtureRules.IsQuantizable(tensor.First))
+            .Select(tensor => (tensor.First.Name, Source: tensor.First.Type, tensor.Third.Wanted, tensor.Third.Given)).ToList();
+        var others = matrices.Where(matrix => matrix.Given != matrix.Wanted).ToLookup(matrix => matrix.Given.BlockSize() == 1);
+        var weighted = matrices.ToLookup(matrix => matrix.Given != matrix.Source && BlockCodecs.For(matrix.Given) is IWeightedCodec, matrix => matrix.Name);
+        return new GgufQuantization(layout.Length, new FileInfo(file.Path).Length, [.. counts], [.. others[true].Select(matrix => matrix.Name)],
+            importance is null ? [] : [.. weighted[true].Where(name => !importance.Entries.ContainsKey(name))])
         {
-            Fallbacks = file.Tensors.Zip(types)
-                .Where(pair => MixtureRules.IsQuantizable(pair.First) && pair.First.Columns % mixture.Main.BlockSize() != 0 && pair.Second.BlockSize() > 1)
-                .ToDictionary(pair => pair.First.Name, pair => pair.Second, StringComparer.Ordinal),
+            Fallbacks = others[false].ToDictionary(matrix => matrix.Name, matrix => matrix.Given, StringComparer.Ordinal),
+            Copied = [.. file.Tensors.Select(tensor => tensor.Name).Except(matrices.Select(matrix => matrix.Name))],
+            ImportanceIgnored = importance is null ? [] : [.. weighted[false].Where(importance.Entries.ContainsKey)],
         };
     }
 
