@@ -93,8 +93,26 @@ public sealed class ModelTensors : IDisposable
         used.Add(name);
         var tensor = source.Float(name) ?? throw new NibbleException($"{Place}: tensor '{name}' is missing, which a model with this config.json has");
         return tensor.Shape.SequenceEqual(shape.Select(size => (long)size))
-            ? tensor
+            ? tensor with { Read = () => Finite(tensor) }
             : throw new NibbleException($"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
+    }
+
+    /// <summary>Refuses NaN and infinity in a checkpoint's tensors that were asked for, before anything is written; those of artifacts were looked at when they
+    /// were loaded.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
+    internal void RequireFinite()
+    {
+        if (source is CheckpointSource checkpoint)
+        {
+            checkpoint.RequireFinite(used);
+        }
+    }
+
+    private float[] Finite(SourceTensor tensor)
+    {
+        var values = tensor.Read();
+        FiniteValues.Require(values, Place, tensor.Name, tensor.Shape);
+        return values;
     }
 
     /// <summary>Refuses a model with tensors that no one has asked for: it computes something else.</summary>

@@ -17,6 +17,7 @@ internal static class OnnxExportFiles
     {
         ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, OnnxWriter.InlineLimit);
+        tensors.RequireFinite();
         var data = OnnxWriter.DataPath(path);
         string[] beside = [.. TokenizerFilesBeside.Write(tensors.Folder, path), .. (string[])(File.Exists(data) ? [] : [data])];
         try

@@ -38,6 +38,8 @@ public sealed class OnnxImportFaultTests : IDisposable
         ["'vocab_size' is 2147483647, expected"] = model => Artifact(model, text => text.Replace("vocab_size\\\":258", "vocab_size\\\":2147483647", StringComparison.Ordinal)),
         ["model_type is 'gpt2'"] = model => Artifact(model, text => text.Replace("model_type\\\":\\\"llama", "model_type\\\":\\\"gpt2", StringComparison.Ordinal)),
         ["expected UINT8 [32, 1, 4]"] = model => Artifact(model, text => text.Replace("\"bits\": 4", "\"bits\": 2", StringComparison.Ordinal)),
+        ["tensor 'model.norm.weight' holds Infinity at [0], expected finite values"] = model =>
+            Bytes(model, "model.norm.weight", bytes => BitConverter.TryWriteBytes(bytes, float.PositiveInfinity)),
         ["there is no tensor '" + Query + ".codes'"] = model => Remove(model, Query + ".codes"),
         ["there is no tensor '" + Query + ".scales', expected FLOAT [32, 1]"] = model => Remove(model, Query + ".scales"),
         ["there is no tensor '" + Query + ".zero_points'"] = model => Remove(model, Query + ".zero_points"),

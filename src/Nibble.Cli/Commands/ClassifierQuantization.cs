@@ -25,7 +25,11 @@ internal sealed record ClassifierQuantization(string Folder, Recipe Recipe, stri
         var quantized = host.WithProgress(progress => ClassifierQuantizer.Run(classifier, Recipe, texts, Seed, progress, host.Cancellation));
         QuantizedModelFile.Save(quantized, Output);
         using var checkpoint = Checkpoint.Open(Folder);
-        var result = new QuantizationResult(classifier.Name, quantized.Layers.Count, checkpoint.TensorBytes, QuantizedModelFile.TensorBytes(Output), quantized.Provenance.Calibration);
+        var bytes = QuantizedModelFile.TensorBytes(Output);
+        var result = new QuantizationResult(classifier.Name, quantized.Layers.Count, checkpoint.TensorBytes, bytes, quantized.Provenance.Calibration)
+        {
+            Summary = quantized.Summary!.WithSizes(bytes, checkpoint.TensorBytes),
+        };
         QuantizeOutput.Report(host, json, result, Recipe.Name, "ptq", Output, started, loss: null);
         return ExitCode.Done;
     }

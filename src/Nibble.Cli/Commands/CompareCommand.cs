@@ -171,6 +171,11 @@ internal static class CompareCommand
         }
 
         ComparisonTable.Write(result, host.Console);
+        foreach (var (heading, runs, text) in result.Summaries)
+        {
+            host.Output.WriteLine($"{heading,-11} {runs}: {text}");
+        }
+
         host.Output.WriteLine();
         host.Output.WriteLine(Advice.For(result).Headline);
     }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using Nibble.Artifacts;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Onnx;
@@ -104,7 +105,10 @@ internal static class ExportCommand
             notes.Add($"MatMulNBits rounds inputs to 8 bits in blocks, which was not simulated; nibble verify --file {path} tells what that changes");
         }
 
-        return new ExportResult(name, written.Bytes, [.. written.Forms.Select(form => (form.Key, form.Value))], notes);
+        return new ExportResult(name, written.Bytes, [.. written.Forms.Select(form => (form.Key, form.Value))], notes)
+        {
+            Summary = QuantizedModelFile.Summarize(model),
+        };
     }
 
     private static void Report(CommandHost host, bool json, ExportResult result, string format, string path, double seconds)
@@ -112,13 +116,23 @@ internal static class ExportCommand
         if (json)
         {
             host.WriteJson(
-                new ExportDocument(ExportDocument.CurrentSchema, result.Model, format, path, result.Bytes, result.Types.ToDictionary(entry => entry.Type, entry => entry.Tensors), result.Notes, seconds),
+                new ExportDocument(ExportDocument.CurrentSchema, result.Model, format, path, result.Bytes,
+                    result.Types.ToDictionary(entry => entry.Type, entry => entry.Tensors), result.Notes, seconds)
+                {
+                    Quantized = result.Summary.Quantized,
+                    Kept = result.Summary.Kept,
+                },
                 CliJson.Default.ExportDocument);
             return;
         }
 
         var types = string.Join(", ", result.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Tensors} {entry.Type}")));
         host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{path}: {result.Bytes:N0} bytes, tensors: {types}, {seconds:F1} s"));
+        foreach (var line in result.Summary.Lines())
+        {
+            host.Output.WriteLine(line);
+        }
+
         foreach (var note in result.Notes)
         {
             host.Output.WriteLine($"note: {note}");

@@ -26,11 +26,22 @@ internal static class ImportCommand
             var result = FileImport.Run(parsed.GetValue(checkpoint)!, folder);
             if (parsed.GetValue(json))
             {
-                host.WriteJson(new ImportDocument(ImportDocument.CurrentSchema, result.Model, result.Format, folder, result.Layers, result.Bytes, result.Notes), CliJson.Default.ImportDocument);
+                host.WriteJson(
+                    new ImportDocument(ImportDocument.CurrentSchema, result.Model, result.Format, folder, result.Layers, result.Bytes, result.Notes)
+                    {
+                        Quantized = result.Summary.Quantized,
+                        Kept = result.Summary.Kept,
+                    },
+                    CliJson.Default.ImportDocument);
                 return ExitCode.Done;
             }
 
             host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{folder}: {result.Layers} layers from {result.Format}, {result.Bytes:N0} bytes"));
+            foreach (var line in result.Summary.Lines())
+            {
+                host.Output.WriteLine(line);
+            }
+
             foreach (var note in result.Notes)
             {
                 host.Output.WriteLine($"note: {note}");

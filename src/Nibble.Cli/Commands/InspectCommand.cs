@@ -3,6 +3,7 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
+using Nibble.Cli.Report;
 using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -152,7 +153,7 @@ internal static class InspectCommand
         console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"largest: the value farthest from the mean in standard deviations (sd); outliers: share beyond {OutlierDeviations} sd"));
         foreach (var (recipe, bytes) in document.SizeByWidth)
         {
-            console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{recipe,-9} {bytes,14:N0} bytes, {(double)document.Bytes / bytes:F2} times smaller"));
+            console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{recipe,-9} {bytes,14:N0} bytes, {Numbers.Smaller(bytes, document.Bytes)}"));
         }
     }
 }

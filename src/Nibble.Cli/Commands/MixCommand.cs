@@ -95,6 +95,8 @@ internal static class MixCommand
     {
         Methods = [.. result.Methods.Select(trial => new MethodEntry(
             trial.Trained, trial.Layers, trial.TriedSteps == 0 ? 0 : trial.Recipe.Qat.Steps, trial.StepSeconds, trial.TriedSteps, trial.Distance.Loss, trial.Distance.LossError))],
+        Kept = result.Summary.Kept,
+        Warnings = result.Summary.Warnings,
     };
 
     private static MixEntry Entry(MixPoint point) => new(
@@ -153,6 +155,11 @@ internal static class MixCommand
             host.Output.WriteLine(best.TriedSteps == 0
                 ? "training gains nothing in these minutes: take the recipe to nibble ptq"
                 : $"take the recipe to nibble qat, which trains {best.Layers} layers ({best.Trained}) for {best.Steps} steps");
+        }
+
+        foreach (var line in new RunSummary([], document.Kept, document.Warnings).Lines())
+        {
+            host.Output.WriteLine(line);
         }
     }
 

@@ -86,6 +86,7 @@ internal static class PtqCommand
                 Device = parsed.GetValue(device)!,
                 ActivationMemory = parsed.GetValue(memory) is { } limit ? (long)limit * Mebibyte : PtqOptions.DefaultActivationMemory,
                 Restart = parsed.GetValue(restart),
+                Target = parsed.GetValue(target),
                 Warn = host.Warn,
             };
             if (parsed.GetValue(dryRun))
@@ -129,7 +130,12 @@ internal static class PtqCommand
         if (json)
         {
             host.WriteJson(
-                new EstimateDocument(EstimateDocument.CurrentSchema, Checkpoint.NameOf(options.Model), options.Recipe.Name, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes),
+                new EstimateDocument(EstimateDocument.CurrentSchema, Checkpoint.NameOf(options.Model), options.Recipe.Name, estimate.Layers, estimate.Seconds,
+                    estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes)
+                {
+                    Kept = estimate.Summary.Kept,
+                    Warnings = estimate.Summary.Warnings,
+                },
                 CliJson.Default.EstimateDocument);
             return;
         }
@@ -137,5 +143,9 @@ internal static class PtqCommand
         host.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"dry run of {options.Recipe.Name}: {estimate.Layers} layers, about {estimate.Seconds:F1} s, at most {estimate.PeakBytes >> 20:N0} MiB of memory, {estimate.DiskBytes:N0} bytes of disk meanwhile, {estimate.Bytes:N0} bytes in the end"));
+        foreach (var line in estimate.Summary.Lines())
+        {
+            host.Output.WriteLine(line);
+        }
     }
 }

@@ -70,6 +70,8 @@ internal static class QatCommand
                 Seed = parsed.GetValue(seed),
                 CheckpointEvery = parsed.GetValue(every),
                 Restart = parsed.GetValue(restart),
+                Target = parsed.GetValue(target),
+                Warn = host.Warn,
                 TeacherCache = parsed.GetValue(cache) is { } predictions ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
             };
             options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Rendering;
+using Nibble.Cli.Report;
 using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
@@ -17,17 +18,29 @@ internal static class QuantizeOutput
         if (json)
         {
             host.WriteJson(
-                new QuantizeDocument(QuantizeDocument.CurrentSchema, result.Model, recipe, method, folder, result.Layers, result.Bytes, result.SourceBytes, seconds, peak, result.Calibration, loss),
+                new QuantizeDocument(QuantizeDocument.CurrentSchema, result.Model, recipe, method, folder, result.Layers, result.Bytes, result.SourceBytes,
+                    seconds, peak, result.Calibration, loss)
+                {
+                    Quantized = result.Summary.Quantized,
+                    Kept = result.Summary.Kept,
+                    Warnings = result.Summary.Warnings,
+                },
                 CliJson.Default.QuantizeDocument);
             return;
         }
 
         host.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{folder}: {result.Layers} layers by {method} {recipe}, {result.Bytes:N0} bytes ({(double)result.SourceBytes / result.Bytes:F2} times smaller than {result.SourceBytes:N0}), {seconds:F1} s, at most {peak >> 20:N0} MiB of memory"));
+            $"{folder}: {result.Layers} layers by {method} {recipe}, {result.Bytes:N0} bytes ({Numbers.Smaller(result.Bytes, result.SourceBytes)}), "
+                + $"{seconds:F1} s, at most {peak >> 20:N0} MiB of memory"));
         if (result.Calibration is { } calibration)
         {
             host.Output.WriteLine($"calibrated on {calibration}");
+        }
+
+        foreach (var line in result.Summary.Lines())
+        {
+            host.Output.WriteLine(line);
         }
     }
 }

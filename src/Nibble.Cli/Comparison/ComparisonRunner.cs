@@ -81,11 +81,13 @@ internal sealed class ComparisonRunner : IDisposable
     {
         var (baseline, scored) = MeasureFloat();
         var runs = new List<ComparisonRun>();
-        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, PostTraining));
-        runs.Add(Control());
-        runs.AddRange(options.Recipes.Select(recipe => Training($"qat {recipe.Name}", RunMethod.Qat, recipe, recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength })));
-        runs.AddRange(options.Hybrids.Select(recipe => Training(
-            recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}", RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) })));
+        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named($"ptq {recipe.Name}", name => PostTraining(name, width, recipe))));
+        runs.Add(Named("float control", Control));
+        runs.AddRange(options.Recipes.Select(recipe => Named($"qat {recipe.Name}", name => Training(
+            name, RunMethod.Qat, recipe,
+            recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength }))));
+        runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
+            name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) }))));
         var model = original.Model;
         var quantized = model.Linears.Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
         return new ComparisonResult
@@ -120,10 +122,24 @@ internal sealed class ComparisonRunner : IDisposable
         return (baseline, scored);
     }
 
-    private ComparisonRun PostTraining(Recipe width, Recipe recipe)
+    private static string HybridName(Recipe recipe) => recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}";
+
+    /// <summary>Makes and measures one variant; what goes wrong in it is said with its name.</summary>
+    private ComparisonRun Named(string name, Func<string, ComparisonRun> run)
     {
-        var name = $"ptq {recipe.Name}";
         progress.Begin(name);
+        try
+        {
+            return run(name);
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{name}: {exception.Message}", exception);
+        }
+    }
+
+    private ComparisonRun PostTraining(string name, Recipe width, Recipe recipe)
+    {
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         var quantized = PostTrainingQuantizer.Run(original, recipe, training, options.Seed, progress, cancellation);
@@ -132,7 +148,6 @@ internal sealed class ComparisonRunner : IDisposable
 
     private ComparisonRun Training(string name, RunMethod method, Recipe recipe, QatSettings own)
     {
-        progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         using var trained = LoadedModel.OpenToTrain(options.Model, recipe);
@@ -141,10 +156,8 @@ internal sealed class ComparisonRunner : IDisposable
         return Measure(name, method, recipe, trainer.Convert(), started, memory, Losses(trainer));
     }
 
-    private ComparisonRun Control()
+    private ComparisonRun Control(string name)
     {
-        const string name = "float control";
-        progress.Begin(name);
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
         using var trained = LoadedModel.Open(options.Model);
@@ -173,6 +186,7 @@ internal sealed class ComparisonRunner : IDisposable
             Seconds = seconds,
             PeakBytes = peak,
             TrainingLosses = losses,
+            Summary = quantized.Summary!.WithSizes(artifact.Bytes, original.Bytes),
             LayerErrors = WeightComparison.Errors(original, quantized),
             WeightHistograms = WeightComparison.Histograms(original, quantized),
         };

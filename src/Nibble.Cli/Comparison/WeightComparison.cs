@@ -13,7 +13,14 @@ internal static class WeightComparison
     public static IReadOnlyList<LayerError> Errors(LoadedModel original, QuantizedModel quantized)
     {
         var linears = original.Model.Linears.ToDictionary();
-        return [.. quantized.Layers.Select(layer => new LayerError(layer.Name, RelativeSquaredError(linears[layer.Name].Weight.data<float>().ToArray(), layer.Weight.Dequantize())))];
+
+        // A head that was tied to the embedding has no matrix of its own to be compared with.
+        return
+        [
+            .. quantized.Layers.Where(layer => linears.ContainsKey(layer.Name))
+                .Select(layer =>
+                    new LayerError(layer.Name, RelativeSquaredError(linears[layer.Name].Weight.data<float>().ToArray(), layer.Weight.Dequantize()))),
+        ];
     }
 
     /// <summary>The weights of the layer in the middle of the model, before and after: one layer stands for all.</summary>

@@ -21,6 +21,9 @@ internal static class FileImport
         var read = LoadedClassifier.IsEncoder(tensors.ConfigJson)
             ? OnnxImporter.Run(tensors, OnnxShapes.OfEncoder(tensors), folder)
             : OnnxImporter.Run(tensors, OnnxShapes.OfDecoder(tensors), folder);
-        return new ImportResult(file.Name, OnnxExport.Format, read.Layers, QuantizedModelFile.TensorBytes(folder), read.Notes);
+        return new ImportResult(file.Name, OnnxExport.Format, read.Layers, QuantizedModelFile.TensorBytes(folder), read.Notes)
+        {
+            Summary = QuantizedModelFile.Summarize(folder),
+        };
     }
 }

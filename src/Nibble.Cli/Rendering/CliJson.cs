@@ -2,6 +2,7 @@ using System.Text.Json.Serialization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Report;
 using Nibble.Planning;
+using Nibble.Recipes;
 
 namespace Nibble.Cli.Rendering;
 
@@ -14,12 +15,27 @@ internal sealed record EvalDocument(string Schema, string Model, string Data, in
 /// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
 internal sealed record QuantizeDocument(string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, long PeakBytes, string? Calibration, double? FinalTrainingLoss)
 {
+    /// <summary>The layers that were quantized.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
+
+    /// <summary>The layers that stay float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public const string CurrentSchema = "nibble.quantize/1";
 }
 
 /// <summary>What <c>ptq --dry-run --json</c> prints.</summary>
 internal sealed record EstimateDocument(string Schema, string Model, string Recipe, int Layers, double Seconds, long PeakBytes, long Bytes, long DiskBytes)
 {
+    /// <summary>The layers that will stay float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know before the run.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public const string CurrentSchema = "nibble.estimate/1";
 }
 
@@ -69,6 +85,12 @@ internal sealed record MixDocument(string Schema, string Model, string Data, str
     /// <summary>Ways to divide the layers between the methods, by rising loss; empty without <c>--qat-minutes</c>.</summary>
     public IReadOnlyList<MethodEntry> Methods { get; init; } = [];
 
+    /// <summary>The layers that the recipe keeps float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
+    /// <summary>What the user should know of the recipe.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public const string CurrentSchema = "nibble.mix/1";
 }
 
@@ -81,12 +103,24 @@ internal sealed record MethodEntry(string Trained, int Layers, int Steps, double
 /// <summary>What <c>export --json</c> prints.</summary>
 internal sealed record ExportDocument(string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
 {
+    /// <summary>The layers that are written as codes.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
+
+    /// <summary>The layers that are written as floats, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
     public const string CurrentSchema = "nibble.export/1";
 }
 
 /// <summary>What <c>import --json</c> prints.</summary>
 internal sealed record ImportDocument(string Schema, string Model, string Format, string Output, int Layers, long Bytes, IReadOnlyList<string> Notes)
 {
+    /// <summary>The layers that have codes.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
+
+    /// <summary>The layers that have none.</summary>
+    public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
+
     public const string CurrentSchema = "nibble.import/1";
 }
 
@@ -122,6 +156,15 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
 {
     /// <summary>Matrices that have another type than the mixture's.</summary>
     public IReadOnlyList<FallbackEntry> Fallbacks { get; init; } = [];
+
+    /// <summary>Names of the tensors that are copied as they are, such as norms.</summary>
+    public IReadOnlyList<string> Copied { get; init; } = [];
+
+    /// <summary>Names of the matrices whose types have no use for the importance matrix.</summary>
+    public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
+
+    /// <summary>The same for people, a sentence each.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
 
     public const string CurrentSchema = "nibble.gguf/1";
 }

@@ -58,6 +58,21 @@ internal sealed record ComparisonResult
 
     /// <summary>The quantized variants, and the float control where something was trained.</summary>
     public required IReadOnlyList<ComparisonRun> Runs { get; init; }
+
+    /// <summary>What was done with the layers and what the user should know of it, as <see cref="RunSummary.Entries"/> says it, each with the names of the
+    /// runs that it holds for.</summary>
+    public IEnumerable<(string Heading, string Runs, string Text)> Summaries
+    {
+        get
+        {
+            var all = Runs.Count(run => run.Summary.Quantized.Count > 0);
+            return Runs.SelectMany(run => run.Summary.Entries().Select(entry => (Entry: entry, run.Name)))
+                .GroupBy(said => said.Entry, said => said.Name)
+                .GroupBy(group => group.Key.Heading)
+                .SelectMany(heading => heading.Select(group =>
+                    (heading.Key, all > 1 && group.Count() == all ? "all quantized runs" : string.Join(", ", group), group.Key.Text)));
+        }
+    }
 }
 
 /// <summary>The model that was quantized.</summary>
@@ -155,6 +170,19 @@ internal sealed record ComparisonRun
 
     /// <summary>How far each quantized layer is from the original; empty for the float control.</summary>
     public IReadOnlyList<LayerError> LayerErrors { get; init; } = [];
+
+    /// <summary>What was done with each layer.</summary>
+    [JsonIgnore]
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+
+    /// <summary>The layers that were quantized.</summary>
+    public IReadOnlyList<SummarizedLayer> Quantized => Summary.Quantized;
+
+    /// <summary>The layers that stay float, and why.</summary>
+    public IReadOnlyList<KeptLayer> Kept => Summary.Kept;
+
+    /// <summary>What the user should know of it.</summary>
+    public IReadOnlyList<string> Warnings => Summary.Warnings;
 
     /// <summary>The weights of a few layers before and after.</summary>
     [JsonIgnore]

@@ -24,6 +24,7 @@ internal static class HtmlReport
                     Section("Where the error sits", LayerErrorIntroduction(result), LayerErrorMap.Render(result)),
                     Section("Weights before and after", HistogramIntroduction, WeightHistograms.Render(result)),
                     Section("What the variants write", null, Samples(result)),
+                    Section("What became of the layers", null, Summaries(result)),
                     WhatWasRun(result),
                     HowToRead()),
                 E("footer", E("p", $"Written by Nibble {result.Versions.Nibble} on {Date(result)}.")),
@@ -106,6 +107,12 @@ internal static class HtmlReport
                 result.Prompt.Length > 0 ? E("mark", result.Prompt) : null,
                 variant.Sample!.StartsWith(result.Prompt, StringComparison.Ordinal) ? variant.Sample[result.Prompt.Length..] : variant.Sample))).ToList();
         return figures.Count == 0 ? [] : [E("div", Class("samples"), figures)];
+    }
+
+    private static IEnumerable<XElement> Summaries(ComparisonResult result)
+    {
+        var facts = result.Summaries.Select(summary => Fact(summary.Heading, $"{summary.Runs}: {summary.Text}")).ToList();
+        return facts.Count == 0 ? [] : [E("dl", Class("facts"), facts)];
     }
 
     private static XElement WhatWasRun(ComparisonResult result)

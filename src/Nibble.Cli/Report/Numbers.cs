@@ -67,6 +67,13 @@ internal static class Numbers
         return Format(scaled, unit == 0 || scaled >= 99.95 ? "0" : scaled >= 9.995 ? "0.0" : "0.00") + " " + units[unit];
     }
 
+    /// <summary>How a size compares with that of what it was made from, such as <c>3.70 times smaller than 1,045,397</c>.</summary>
+    public static string Smaller(long bytes, long source)
+    {
+        var ratio = Format(bytes < source ? (double)source / bytes : (double)bytes / source, "0.00");
+        return ratio == "1.00" ? $"as large as {Count(source)}" : $"{ratio} times {(bytes < source ? "smaller" : "larger")} than {Count(source)}";
+    }
+
     /// <summary>Seconds as a bare number.</summary>
     public static string Seconds(double value) => Finite(value, v => Format(v, v < 10 ? "0.00" : v < 100 ? "0.0" : "0"));
 

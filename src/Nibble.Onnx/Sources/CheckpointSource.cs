@@ -23,6 +23,15 @@ internal sealed class CheckpointSource(Checkpoint checkpoint) : IModelSource
 
     public QuantizedLayer? Layer(string name, int rows, int columns, LayerReader reader) => null;
 
+    /// <summary>Refuses NaN and infinity in some tensors.</summary>
+    public void RequireFinite(IEnumerable<string> names)
+    {
+        foreach (var name in names)
+        {
+            checkpoint.RequireFinite(name);
+        }
+    }
+
     public SourceTensor? Float(string name)
     {
         if (!checkpoint.Contains(name))

@@ -58,7 +58,7 @@ public sealed class ClassificationData
     /// <param name="path">The file.</param>
     /// <param name="classifier">Whose tokenizer and classes to use.</param>
     /// <param name="maxLength">Longer sequences are cut to this many tokens, their marks included; at least 3.</param>
-    /// <exception cref="NibbleException">The file is missing or empty, or a line is not of that form.</exception>
+    /// <exception cref="NibbleException">The file is missing, empty or no text in UTF-8, or a line is not of that form.</exception>
     public static ClassificationData Read(string path, LoadedClassifier classifier, int maxLength = UsualLength)
     {
         ArgumentNullException.ThrowIfNull(classifier);
@@ -72,8 +72,7 @@ public sealed class ClassificationData
         var length = Math.Min(maxLength, config.MaxLength);
         var (sequences, labels) = (new List<int[]>(), new List<int>());
         var number = 0;
-        using var lines = new StringReader(InputFile.ReadText(path));
-        while (lines.ReadLine() is { } line)
+        foreach (var line in InputFile.ReadLines(path))
         {
             number++;
             if (number == 1 && line == "sentence\tlabel")

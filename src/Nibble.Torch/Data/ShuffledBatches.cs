@@ -45,6 +45,13 @@ public sealed class ShuffledBatches
     /// <param name="index">Its number in the run, from 0.</param>
     public ClassificationBatch At(long index)
     {
+        var random = SeededRandom.Create(seed, ~index);
+        return data.Batch(TextsOf(index), maskedShare > 0 ? () => random.NextDouble() < maskedShare : null);
+    }
+
+    /// <summary>Which texts a batch holds.</summary>
+    internal int[] TextsOf(long index)
+    {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         var epoch = index / PerEpoch;
         if (current.Epoch != epoch)
@@ -52,8 +59,7 @@ public sealed class ShuffledBatches
             current = (epoch, Order(SeededRandom.Create(seed, epoch)));
         }
 
-        var random = SeededRandom.Create(seed, ~index);
-        return data.Batch(current.Batches[index % PerEpoch], maskedShare > 0 ? () => random.NextDouble() < maskedShare : null);
+        return current.Batches[index % PerEpoch];
     }
 
     private int[][] Order(Random random)

@@ -17,7 +17,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
     /// <param name="path">The file; a pipe will do.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="cancellation">Gives up waiting for a pipe.</param>
-    /// <exception cref="NibbleException">The file is missing or empty, or no text.</exception>
+    /// <exception cref="NibbleException">The file is missing or empty, or no text in UTF-8.</exception>
     public static TokenizedText Read(string path, TextTokenizer tokenizer, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);

@@ -21,6 +21,7 @@ public static class ClassificationEvaluator
     /// <param name="data">The texts.</param>
     /// <param name="progress">Told after each batch.</param>
     /// <param name="cancellation">Stops between batches.</param>
+    /// <exception cref="NibbleException">The classifier computes NaN or infinite values.</exception>
     public static ClassificationResult Evaluate(BertClassifier model, ClassificationData data, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -38,6 +39,7 @@ public static class ClassificationEvaluator
                 using var scope = NewDisposeScope();
                 var batch = data.Batch(indices);
                 var logits = model.call(batch.Ids, batch.Mask);
+                Overflow.Refuse(logits, model.Linears, () => model.call(batch.Ids, batch.Mask));
                 loss += nn.functional.cross_entropy(logits, batch.Labels, reduction: nn.Reduction.Sum).item<float>();
                 right += logits.argmax(1).eq(batch.Labels).sum().item<long>();
                 done += indices.Length;

@@ -24,7 +24,8 @@ public readonly record struct CodeComparison(long Codes, long Ties, long Mismatc
 /// <remarks>
 /// Float sums in another order differ in their last bits, and an input at a tie becomes the one code or the other by such a bit; all that follows moves, so that outputs tell
 /// little of whether an engine computes what is simulated. With ties decided as in the engine, all else can be held against it closely: any other code, and any scale that is another by
-/// more than rounding, is counted as a mismatch, and the simulation keeps its own.
+/// more than rounding, is counted as a mismatch, and the simulation keeps its own. Padding (<see cref="TokenMask"/>) keeps its own too, and is not counted: no
+/// output depends on it.
 /// </remarks>
 /// <param name="linears">The model's linear layers by name.</param>
 /// <param name="quantized">The artifact that the model simulates.</param>
@@ -86,8 +87,10 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
             using var scope = NewDisposeScope();
             var x = tensor.reshape(-1, tensor.shape[^1]);
             var own = Own(x);
-            (Tensor Values, CodeComparison Comparison)? result = engine is not null && Fits(engine, x.shape) ? Decided(x, own, engine) : null;
-            Comparison += result?.Comparison ?? new CodeComparison(x.numel(), 0, x.numel(), 0);
+            var real = TokenMask.Of(tensor)?.reshape(-1, 1) ?? ones(x.shape[0], 1, dtype: ScalarType.Bool);
+            var count = TokenMask.Count(tensor);
+            (Tensor Values, CodeComparison Comparison)? result = engine is not null && Fits(engine, x.shape) ? Decided(x, own, engine, real, count) : null;
+            Comparison += result?.Comparison ?? new CodeComparison(count, 0, count, 0);
             return (result?.Values ?? FakeQuantization.Apply(x, own.Scale, own.ZeroPoint, range)).view(tensor.shape).MoveToOuterDisposeScope();
         }
 
@@ -106,7 +109,8 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
             return (scale, zeroPoint, Scale(1 - ScaleTolerance), Scale(1 + ScaleTolerance));
         }
 
-        private (Tensor Values, CodeComparison Comparison) Decided(Tensor x, (Tensor Scale, Tensor ZeroPoint, Tensor Lowest, Tensor Highest) own, TokenCodes engine)
+        private (Tensor Values, CodeComparison Comparison) Decided(
+            Tensor x, (Tensor Scale, Tensor ZeroPoint, Tensor Lowest, Tensor Highest) own, TokenCodes engine, Tensor real, long count)
         {
             Tensor OfTokens(float[] values) => tensor(values).view(-1, 1).expand(x.shape[0], 1);
             var theirScale = OfTokens(engine.Scales);
@@ -117,18 +121,19 @@ public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizable
             var (theirZero, theirCodes) = (OfTokens(engine.ZeroPoints), tensor(engine.Codes).to(float32).view(x.shape));
             var exactZero = input is { Static: null, Scheme.Symmetric: false } ? range.Min - (x.amin([1], keepdim: true).clamp_max(0).to(float64) / scale.to(float64)) : own.ZeroPoint;
             var ownZero = exactZero.round().clamp(range.Min, range.Max).to(float32);
-            var zeroTies = Ties(exactZero, ownZero, theirZero);
+            var zeroTies = Ties(exactZero, ownZero, theirZero).logical_and(real);
             var zero = where(zeroTies, theirZero, ownZero);
             var steps = x / scale;
             var codes = (steps.round() + zero).clamp(range.Min, range.Max);
 
             // Codes of another scale or zero point stand for something else, whatever their number.
             var sameRow = sameScale.logical_and(zero.eq(theirZero));
-            var ties = Ties(steps + zero, codes, theirCodes).logical_and(sameRow);
+            var ties = Ties(steps + zero, codes, theirCodes).logical_and(sameRow).logical_and(real);
             var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64), zeros(1, float64)]).max();
             codes = where(ties, theirCodes, codes);
-            var mismatches = codes.ne(theirCodes).logical_or(sameRow.logical_not()).sum().item<long>();
-            return ((codes - zero) * scale, new CodeComparison(x.numel(), ties.sum().item<long>() + zeroTies.sum().item<long>(), mismatches, farthest.item<double>()));
+            var mismatches = codes.ne(theirCodes).logical_or(sameRow.logical_not()).logical_and(real).sum().item<long>();
+            return ((codes - zero) * scale,
+                new CodeComparison(count, ties.sum().item<long>() + zeroTies.sum().item<long>(), mismatches, farthest.item<double>()));
         }
 
         /// <summary>Where two codes are neighbours, and what is rounded to them lies near enough the middle for either.</summary>

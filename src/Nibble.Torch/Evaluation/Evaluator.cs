@@ -34,7 +34,7 @@ public static class Evaluator
     /// <param name="reference">The float model to compare with; null for none.</param>
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
-    /// <exception cref="NibbleException">The text is shorter than one window.</exception>
+    /// <exception cref="NibbleException">The text is shorter than one window, or a model computes NaN or infinite values.</exception>
     public static EvaluationResult Evaluate(
         LlamaModel model,
         TokenizedText text,
@@ -89,9 +89,13 @@ public static class Evaluator
     }
 
     /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens after positions <paramref name="first"/> and on.</summary>
+    /// <exception cref="NibbleException">The model computes NaN or infinite values; the message names the first layer that is given any.</exception>
     public static Tensor Score(LlamaModel model, Tensor ids, int first)
     {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(ids);
         var logits = model.forward(ids)[0];
+        Overflow.Refuse(logits, model.Linears, () => model.forward(ids));
         return logits.narrow(0, first, logits.shape[0] - first - 1).log_softmax(1);
     }
 }

@@ -13,10 +13,21 @@ internal sealed class TokenSampler(GenerationOptions options)
     private readonly Random random = SeededRandom.Create(options.Seed);
 
     /// <summary>Draws a token.</summary>
-    /// <param name="logits">One for each token of the vocabulary.</param>
+    /// <param name="logits">One for each token of the vocabulary; negative infinity for those that cannot come.</param>
+    /// <exception cref="NibbleException">A logit is NaN or positive infinity.</exception>
     public int Pick(ReadOnlySpan<float> logits)
     {
         var best = IndexOfMax(logits);
+        foreach (var logit in logits)
+        {
+            if (float.IsNaN(logit) || float.IsPositiveInfinity(logit))
+            {
+                throw new NibbleException(
+                    "the model's logits hold NaN or infinite values, so that no token can be drawn: it overflows, or its weights are ruined; score it on a "
+                    + "text to learn where that begins");
+            }
+        }
+
         if (options.Temperature <= 0)
         {
             return best;

@@ -52,7 +52,10 @@ public static class CheckpointExporter
             Checkpoint.NameOf(artifact),
             QuantizedModelFile.TensorBytes(folder),
             [(string.Create(CultureInfo.InvariantCulture, $"INT{model.Layers[0].Weight.Scheme.Bits}"), model.Layers.Count), .. types],
-            [.. Ragged(model), .. HalfFused(model), .. AskedByEngines(model, format)]);
+            [.. Ragged(model), .. HalfFused(model), .. AskedByEngines(model, format)])
+        {
+            Summary = QuantizedModelFile.Summarize(artifact),
+        };
     }
 
     /// <summary>What engines are known to ask for beyond what the format's definition does.</summary>

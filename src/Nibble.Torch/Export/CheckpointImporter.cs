@@ -1,6 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Recipes;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Export;
@@ -11,7 +12,11 @@ namespace Nibble.Torch.Export;
 /// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
 /// <param name="Bytes">Bytes of the tensors that were written.</param>
 /// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>
-public sealed record ImportResult(string Model, string Format, int Layers, long Bytes, IReadOnlyList<string> Notes);
+public sealed record ImportResult(string Model, string Format, int Layers, long Bytes, IReadOnlyList<string> Notes)
+{
+    /// <summary>Which layers have codes, and which have none.</summary>
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+}
 
 /// <summary>Reads checkpoints that other tools quantized and GGUF files as artifacts, code for code.</summary>
 public static class CheckpointImporter
@@ -35,7 +40,10 @@ public static class CheckpointImporter
 
         var (model, format, notes) = Read(checkpoint);
         QuantizedModelFile.Save(model, folder);
-        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes);
+        return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes)
+        {
+            Summary = QuantizedModelFile.Summarize(folder),
+        };
     }
 
     /// <summary>Reads a checkpoint that another tool quantized, with exactly the tensors that its model has.</summary>

@@ -2,6 +2,7 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.Gguf;
+using Nibble.Recipes;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Export;
@@ -11,7 +12,11 @@ namespace Nibble.Torch.Export;
 /// <param name="Bytes">Bytes of the file.</param>
 /// <param name="Types">How many tensors have each type, most bytes first.</param>
 /// <param name="Notes">What differs from the model that was exported, or is computed otherwise by the engine; a sentence each.</param>
-public sealed record ExportResult(string Model, long Bytes, IReadOnlyList<(string Type, int Tensors)> Types, IReadOnlyList<string> Notes);
+public sealed record ExportResult(string Model, long Bytes, IReadOnlyList<(string Type, int Tensors)> Types, IReadOnlyList<string> Notes)
+{
+    /// <summary>Which layers were written as codes, and which as floats and why.</summary>
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+}
 
 /// <summary>Writes a model as a GGUF file, which llama.cpp runs.</summary>
 /// <remarks>
@@ -83,7 +88,7 @@ public static class GgufExporter
         var types = plans.GroupBy(plan => plan.Type)
             .OrderByDescending(group => group.Sum(plan => group.Key.CountBytes([.. plan.Name.Shape.Reverse()])))
             .Select(group => (group.Key.ToString(), group.Count()));
-        return new ExportResult(source.Name, new FileInfo(path).Length, [.. types], notes);
+        return new ExportResult(source.Name, new FileInfo(path).Length, [.. types], notes) { Summary = Summarize(source, plans) };
     }
 
     private sealed record TensorPlan(GgufTensorName Name, GgufType Type, ExactBlocks? Blocks, bool Ragged);
@@ -193,6 +198,19 @@ public static class GgufExporter
         {
             yield return "the scheme of the key-value cache is not written: llama.cpp keeps a cache of the type that it is started with";
         }
+    }
+
+    private static RunSummary Summarize(ExportSource source, IEnumerable<TensorPlan> plans)
+    {
+        var matrices = plans.Where(plan => plan.Name.Shape.Length > 1).ToLookup(plan => plan.Type.IsFloat());
+        return new RunSummary(
+            [.. matrices[false].Select(plan => new SummarizedLayer(
+                LayerOf(plan), plan.Blocks is null ? plan.Type.ToString() : $"{source.Codes(plan.Name.Source)!.Scheme} ({plan.Type})", null, null))],
+            [.. matrices[true].Select(plan => new KeptLayer(LayerOf(plan), plan.Ragged ? "rows that are not whole blocks"
+                : source.Codes(plan.Name.Source) is null ? "no codes" : $"{plan.Type} was asked for, which holds the values that the codes stand for"))],
+            []);
+
+        static string LayerOf(TensorPlan plan) => plan.Name.Source[..^".weight".Length];
     }
 
     private static IEnumerable<string> Describe(List<TensorPlan> plans)

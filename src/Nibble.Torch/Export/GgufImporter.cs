@@ -56,7 +56,11 @@ internal static class GgufImporter
             tokenizer.Delete(recursive: true);
         }
 
-        return new ImportResult(ImportedConfig.NameIn(json) ?? Path.GetFileNameWithoutExtension(path), "gguf", codes.Count, QuantizedModelFile.TensorBytes(folder), [.. Notes(codes.Count, floats)]);
+        return new ImportResult(ImportedConfig.NameIn(json) ?? Path.GetFileNameWithoutExtension(path), "gguf", codes.Count,
+            QuantizedModelFile.TensorBytes(folder), [.. Notes(codes.Count, floats)])
+        {
+            Summary = QuantizedModelFile.Summarize(folder),
+        };
     }
 
     private sealed record Tensor(GgufTensorName Name, GgufEntry Entry);
@@ -119,20 +123,21 @@ internal static class GgufImporter
         var rowBytes = tensor.Entry.ByteLength / rows;
         var chunk = tensor.Name.Heads == 0 ? Math.Clamp(ChunkValues / columns, 1, rows) : 1;
         var bytes = new byte[chunk * rowBytes];
-        var values = new float[tensor.Entry.Type.IsFloat() ? 0 : chunk * columns];
+        var values = new float[chunk * columns];
         for (var row = 0L; row < rows; row += chunk)
         {
             var count = Math.Min(chunk, rows - row);
             var part = bytes.AsSpan(0, (int)(count * rowBytes));
             file.ReadBytes(tensor.Entry, tensor.Name.FileRow(row) * rowBytes, part);
+            var floats = values.AsSpan(0, (int)(count * columns));
+            file.Dequantize(tensor.Entry, part, floats);
+            FiniteValues.Require(floats, file.Path, tensor.Entry.Name, [rows, columns], tensor.Name.FileRow(row) * columns);
             if (tensor.Entry.Type.IsFloat())
             {
                 stream.Write(part);
             }
             else
             {
-                var floats = values.AsSpan(0, (int)(count * columns));
-                file.Dequantize(tensor.Entry, part, floats);
                 stream.Write(ElementType.F32.ToBytes(floats));
             }
         }

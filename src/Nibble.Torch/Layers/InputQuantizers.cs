@@ -27,7 +27,7 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
     private readonly Tensor zeroPoint = tensor((float)parameters.ZeroPoint).DetachFromDisposeScope();
 
     /// <inheritdoc/>
-    /// <remarks>In training, gradients pass inside the range and stop outside.</remarks>
+    /// <remarks>In training, a gradient passes where the code that the value rounds to is one of the range, and stops elsewhere.</remarks>
     public Tensor Apply(Tensor tensor) => FusedFakeQuantization.Learned(tensor, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
 
     /// <inheritdoc/>
@@ -38,7 +38,7 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
     }
 }
 
-/// <summary>Shows an input to an observer and passes it on unchanged.</summary>
+/// <summary>Shows an input, without its padding (<see cref="TokenMask"/>), to an observer and passes it on unchanged.</summary>
 /// <param name="observer">Takes the values in.</param>
 public sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
 {
@@ -46,7 +46,7 @@ public sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
     public Tensor Apply(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        observer.Observe(tensor.detach().cpu().contiguous().data<float>().ToArray());
+        observer.Observe(TokenMask.Select(tensor.detach()).cpu().contiguous().data<float>().ToArray());
         return tensor.alias().MoveToOuterDisposeScope();
     }
 }

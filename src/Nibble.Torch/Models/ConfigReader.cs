@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace Nibble.Torch.Models;
@@ -81,15 +82,19 @@ internal readonly struct ConfigReader
         ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
         : absent;
 
+    /// <summary>A finite number: what JSON writes as 1e999 is none.</summary>
     public double Number(string name, double? absent = null) => Get(name) is { } value
-        ? value.ValueKind == JsonValueKind.Number ? value.GetDouble() : throw Wrong(name, value, "a number")
+        ? value.ValueKind == JsonValueKind.Number && value.GetDouble() is var number && double.IsFinite(number) ? number : throw Wrong(name, value, "a number")
         : absent ?? throw new NibbleException($"{Source}: '{name}' is missing, expected a number");
 
-    /// <summary>A finite number above 0.</summary>
-    public double Above0(string name, double? absent = null)
+    /// <summary>A number above 0, and at most some limit.</summary>
+    public double PositiveNumber(string name, double? absent = null, double most = double.MaxValue)
     {
         var number = Number(name, absent);
-        return double.IsFinite(number) && number > 0 ? number : throw Wrong(name, Get(name)!.Value, "a number above 0");
+        return number > 0 && number <= most
+            ? number
+            : throw Wrong(name, Get(name)!.Value, most == double.MaxValue ? "a number above 0"
+                : string.Create(CultureInfo.InvariantCulture, $"a number above 0 and at most {most}"));
     }
 
     public int Positive(string name, int absent = 0)

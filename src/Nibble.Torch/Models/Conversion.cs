@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using Nibble.Artifacts;
 using Nibble.Formats;
@@ -57,9 +58,16 @@ internal static class Conversion
     }
 
     /// <summary>A tensor as it is stored.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite, or becomes infinite in that type.</exception>
     public static FloatTensor Stored(string name, Tensor tensor, ElementType type)
     {
         using var scope = NewDisposeScope();
-        return new FloatTensor(name, [.. tensor.shape.Select(size => (int)size)], ValuesOf(RoundTo(tensor, type)), type);
+        var values = ValuesOf(RoundTo(tensor, type));
+        return FiniteValues.IndexOfFault(values) is >= 0 and var fault
+            ? throw new NibbleException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"tensor '{name}' holds {ValuesOf(tensor)[fault]} (value {fault}), which {type} stores as {values[fault]}, expected a finite value; training "
+                    + $"or calibration has driven it there"))
+            : new FloatTensor(name, [.. tensor.shape.Select(size => (int)size)], values, type);
     }
 }

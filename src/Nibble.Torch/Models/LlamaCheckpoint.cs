@@ -70,6 +70,16 @@ public sealed class LlamaCheckpoint : IDisposable
         }
     }
 
+    /// <summary>Refuses a checkpoint that holds NaN or infinity in a tensor of the model; reads all of it once.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite; the message says which.</exception>
+    public void RequireFinite()
+    {
+        foreach (var name in checkpoint.TensorsInOrder.Where(name => !IsIgnored(name) || (name == HeadWeightName && !Config.TiedHead)))
+        {
+            checkpoint.RequireFinite(name);
+        }
+    }
+
     /// <summary>SHA-256 of its files by name.</summary>
     public IReadOnlyDictionary<string, string> Hashes() => checkpoint.Hashes();
 

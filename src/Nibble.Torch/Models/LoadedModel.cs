@@ -45,7 +45,8 @@ public sealed record LoadedModel(
     /// <summary>Opens a float checkpoint for training, without holding in float what the recipe's mode of training does not.</summary>
     /// <remarks>
     /// Layers that are quantized are packed one by one where training goes over NormalFloat weights, and not read at all where it begins with
-    /// codes that are found from the checkpoint a block at a time; their weights are zeros then.
+    /// codes that are found from the checkpoint a block at a time; their weights are zeros then. A head that is tied to the embedding gets a
+    /// matrix of its own where a rule of the recipe quantizes it alone.
     /// </remarks>
     /// <param name="folder">A Hugging Face folder.</param>
     /// <param name="recipe">What the model will be trained with.</param>
@@ -96,14 +97,19 @@ public sealed record LoadedModel(
     private static LoadedModel OpenCheckpoint(string folder, Recipe? training)
     {
         using var checkpoint = LlamaCheckpoint.Open(folder);
-        var model = new LlamaModel(checkpoint.Config);
+        var json = training is not null && TiedHead.IsNamed(training, checkpoint.Config) ? TiedHead.Untie(checkpoint.ConfigJson) : checkpoint.ConfigJson;
+        var config = LlamaConfig.Parse(json, Path.Combine(folder, Checkpoint.ConfigName));
+        var model = new LlamaModel(config);
+
+        // A head that was tied begins as the embedding.
+        string Source(string name) => name == LlamaCheckpoint.HeadName + ".weight" && checkpoint.Config.TiedHead ? LlamaCheckpoint.EmbeddingName : name;
         try
         {
             var storedAs = new Dictionary<string, ElementType>();
             var quantized = model.Linears.Where(linear => training?.RuleFor(linear.Key) is not null).ToDictionary(linear => linear.Key + ".weight", linear => linear.Value);
             foreach (var (name, parameter) in model.named_parameters())
             {
-                storedAs[name] = checkpoint.StoredAs(name);
+                storedAs[name] = checkpoint.StoredAs(Source(name));
                 var linear = quantized.GetValueOrDefault(name);
                 if (linear is not null && training!.Qat.Mode is TrainingMode.BlockWise or TrainingMode.Scales)
                 {
@@ -111,14 +117,14 @@ public sealed record LoadedModel(
                     continue;
                 }
 
-                checkpoint.Load(name, parameter);
+                checkpoint.Load(Source(name), parameter);
                 if (linear is not null && training!.Qat.Mode == TrainingMode.AdaptersOnNormalFloat)
                 {
                     NormalFloatWeight.Hold(linear);
                 }
             }
 
-            return new LoadedModel(folder, checkpoint.ConfigJson, model, checkpoint.Tokenizer, storedAs, checkpoint.Bytes, checkpoint.Hashes());
+            return new LoadedModel(folder, json, model, checkpoint.Tokenizer, storedAs, checkpoint.Bytes, checkpoint.Hashes());
         }
         catch
         {

@@ -1,5 +1,6 @@
 using Nibble.Recipes;
 using Nibble.Torch.Data;
+using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
@@ -150,6 +151,13 @@ internal sealed class CurvatureStudy
         var ids = text.Batch([.. Enumerable.Range(first, count).Select(window => window * length)], length);
         var logits = model.forward(ids).narrow(1, 0, length - 1).flatten(0, 1);
         var loss = F.cross_entropy(logits, ids.narrow(1, 1, length - 1).flatten());
+        if (!Overflow.IsFinite(loss))
+        {
+            throw new NibbleException(
+                "the float model's loss on the calibration text is NaN or infinite, so that it has no curvature; score it on the text to learn where that "
+                + "begins");
+        }
+
         var gradients = autograd.grad([loss], weights);
         progress?.Report(new RunProgress("gradients", ++done, total));
         return [.. gradients.Select(gradient => gradient.MoveToOuterDisposeScope())];

@@ -88,6 +88,14 @@ public sealed class LayerStudy : IDisposable
     /// <summary>The text to measure on.</summary>
     public TokenizedText HeldOut { get; }
 
+    /// <summary>What a recipe does with each layer of the model, and what the user should know.</summary>
+    public RunSummary Summarize(Recipe recipe)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        var text = recipe.Rules.Any(rule => rule.Algorithms.NeedsData) ? calibration : null;
+        return DecoderLayers.Summarize(Source.Model.Config, recipe, recipe.IsHybrid ? Method.Qat : Method.Ptq, text, target: null);
+    }
+
     /// <summary>Measures a recipe: quantizes the whole model by it, reads the artifact back and compares.</summary>
     public RecipeDistance Measure(Recipe recipe, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -124,7 +132,7 @@ public sealed class LayerStudy : IDisposable
             return known;
         }
 
-        using var model = LoadedModel.Open(options.Source.Folder);
+        using var model = LoadedModel.OpenToTrain(options.Source.Folder, recipe);
         var trainer = new QuantizationAwareTrainer(model, recipe, recipe.Qat, calibration, CalibrationOptions.For(model.Model.Config), options.Seed);
         var clock = new StepClock(progress);
         try

@@ -37,6 +37,9 @@ public sealed record MixResult(MixPoint Chosen, IReadOnlyList<MixPoint> Front, I
     /// <summary>Ways to divide <see cref="Chosen"/>'s layers between PTQ and QAT, by rising loss; empty where <see cref="MixOptions.QatMinutes"/> asks for none.</summary>
     public IReadOnlyList<MethodTrial> Methods { get; init; } = [];
 
+    /// <summary>What <see cref="Recipe"/> does with each layer, and what the user should know.</summary>
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+
     /// <summary>The recipe to use: that of the best division, or the one that was chosen for PTQ alone.</summary>
     public Recipe Recipe => Methods is [var best, ..] ? best.Recipe with { Name = Chosen.Recipe.Name } : Chosen.Recipe;
 

@@ -62,7 +62,7 @@ public sealed class MixPlanner
         var chosen = options.Budget.Kind == BudgetKind.Loss ? WithinLoss(options.Budget.Amount) : WithinSize();
         var front = Front().Select(selection => (Selection: selection, Measured: Observe(selection, Named(selection)))).ToList();
         var model = LossModel.Fit([.. observations.Values]);
-        return new MixResult(
+        var result = new MixResult(
             Point(chosen.Selection, chosen.Measured),
             [.. front.Select(point => Point(point.Selection, point.Measured))],
             [.. uniform.Select((point, recipe) => Point(point.Selection, point.Measured) with { Recipe = recipes[recipe] })],
@@ -70,6 +70,7 @@ public sealed class MixPlanner
         {
             Methods = options.QatMinutes is { } minutes ? MethodPlanner.Run(study, (Named(chosen.Selection), chosen.Measured.Distance), 60 * minutes, CostsOf(Named(chosen.Selection)), progress, cancellation) : [],
         };
+        return result with { Summary = study.Summarize(result.Recipe) };
 
         MixPoint Point(int[] selection, RecipeDistance measured) =>
             new(Named(selection), choices.AverageBits(selection), model.Predict(problem.CostOf(selection)), measured);

@@ -32,6 +32,9 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
             return;
         }
 
+        // A head that was tied to the embedding has no place of its own in the float model.
+        var known = options.Source.Model.Linears.Select(linear => linear.Key).ToHashSet(StringComparer.Ordinal);
+        List<QuantizedLayer> layers = [.. quantized.Layers.Where(layer => known.Contains(layer.Name))];
         var passes = new List<Distance[]>();
         budget.Try(
             candidate.Name,
@@ -44,7 +47,7 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
                 for (var window = 0; window < Math.Min(MostWindows, options.HeldOut.WindowCount(options.Context)) && (window == 0 || options.Clock() - began + last < seconds); window++)
                 {
                     var start = options.Clock();
-                    passes.Add(Pass(model, quantized, window, progress, stop));
+                    passes.Add(Pass(model, layers, window, progress, stop));
                     last = options.Clock() - start;
                 }
             },
@@ -52,19 +55,19 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
         isTooSlow = passes.Count == 0;
         if (!isTooSlow)
         {
-            measured.AddRange(quantized.Layers.Select((layer, i) => new LayerDistance(layer.Name, candidate.Recipe.Name, Mean([.. passes.Select(pass => pass[i])]))));
+            measured.AddRange(layers.Select((layer, i) => new LayerDistance(layer.Name, candidate.Recipe.Name, Mean([.. passes.Select(pass => pass[i])]))));
         }
     }
 
     /// <summary>Measures all layers on one window.</summary>
-    private Distance[] Pass(LoadedModel model, QuantizedModel quantized, int window, IProgress<RunProgress> progress, CancellationToken stop)
+    private Distance[] Pass(LoadedModel model, List<QuantizedLayer> layers, int window, IProgress<RunProgress> progress, CancellationToken stop)
     {
         var from = window * options.Context;
         using var comparison = new FloatComparison(options.Source.Model, options.HeldOut with { Ids = options.HeldOut.Ids[from..(from + options.Context)] }, options.Context);
-        var found = new Distance[quantized.Layers.Count];
+        var found = new Distance[layers.Count];
         for (var i = 0; i < found.Length; i++)
         {
-            var layer = quantized.Layers[i];
+            var layer = layers[i];
             found[i] = comparison.MeasureWith(model.Model, layer.Name, layer.Weight, stop);
             progress.Report(new RunProgress("sensitivity", i + 1, found.Length));
         }

@@ -147,7 +147,8 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
             (progress, stop) =>
             {
                 var opened = options.Clock();
-                using var trained = LoadedModel.Open(options.Source.Folder);
+                using var trained = candidate is null ? LoadedModel.Open(options.Source.Folder)
+                    : LoadedModel.OpenToTrain(options.Source.Folder, candidate.Recipe);
                 var trainer = new QuantizationAwareTrainer(trained, candidate?.Recipe, settings, options.Text!, CalibrationOptions.For(trained.Model.Config), options.Seed);
                 var began = options.Clock();
                 setup = began - opened;

@@ -86,10 +86,21 @@ internal sealed class ActivationStream : IDisposable
     }
 
     /// <summary>Adds windows, [batch, length, width].</summary>
-    public void Append(Tensor batch)
+    /// <param name="batch">The windows.</param>
+    /// <param name="what">What they are, for messages.</param>
+    /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
+    public void Append(Tensor batch, string what = "the stream")
     {
         using var scope = NewDisposeScope();
         var added = batch.detach().cpu().contiguous().data<float>().ToArray();
+        if (FiniteValues.IndexOfFault(added) is >= 0 and var fault)
+        {
+            var (window, rest) = Math.DivRem(fault, windowValues);
+            throw new NibbleException(
+                $"{what} holds NaN or infinite values, first at token {rest / Width} of calibration window {written + window}: the model overflows on this "
+                + "text");
+        }
+
         for (var rest = added.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])
         {
             var bytes = MemoryMarshal.AsBytes(rest[..Math.Min(PieceValues, rest.Length)]);

@@ -40,7 +40,7 @@ public static class ClassifierQuantizer
         }
 
         Require(recipe);
-        var rules = recipe.Rules.Any(rule => rule.Pattern.Contains("embeddings", StringComparison.Ordinal)) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
+        var rules = NamesTables(recipe) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
         string? calibration = null;
         var inputs = ActivationCalibration.Run(classifier.Model, rules, () => calibration = Feed(classifier.Model, texts ?? throw ActivationCalibration.MissingText(recipe), recipe.Ptq, seed, progress, cancellation));
         var prepared = QuantizationAware.Prepare(classifier.Model, rules, new PrepareOptions { Weights = RoundWeights(classifier.Model, rules), Inputs = inputs });
@@ -48,7 +48,11 @@ public static class ClassifierQuantizer
         PostTrainingQuantizer.RequireLayers(prepared.Layers.Count, [.. classifier.Model.named_parameters().Where(IsMatrix).Select(item => item.name[..^WeightSuffix.Length])], classifier.Name, recipe);
         using var checkpoint = Checkpoint.Open(classifier.Folder);
         var converted = classifier.Complete(prepared.Convert(seed));
-        return converted with { Provenance = converted.Provenance with { Method = "ptq", Calibration = calibration, SourceHashes = checkpoint.Hashes() } };
+        return converted with
+        {
+            Provenance = converted.Provenance with { Method = "ptq", Calibration = calibration, SourceHashes = checkpoint.Hashes() },
+            Summary = Summarize(classifier.Model, recipe, calibration is null ? null : Math.Min(texts!.Count, recipe.Ptq.Windows)),
+        };
     }
 
     /// <summary>Rounds the matrices of a module to nearest.</summary>
@@ -65,11 +69,30 @@ public static class ClassifierQuantizer
             var layer = name[..^WeightSuffix.Length];
             if (recipe.RuleFor(layer) is { Weights: { } scheme } rule)
             {
-                rounded[layer] = RoundToNearest.Quantize(parameter.data<float>().ToArray(), (int)parameter.shape[0], (int)parameter.shape[1], scheme, rule.Range);
+                rounded[layer] = NamedFault.In(layer, () =>
+                    RoundToNearest.Quantize(parameter.data<float>().ToArray(), (int)parameter.shape[0], (int)parameter.shape[1], scheme, rule.Range));
             }
         }
 
         return rounded;
+    }
+
+    private static bool NamesTables(Recipe recipe) => recipe.Rules.Any(rule => rule.Pattern.Contains("embeddings", StringComparison.Ordinal));
+
+    private static RunSummary Summarize(BertClassifier model, Recipe recipe, int? texts)
+    {
+        var linears = model.Linears.Select(linear => linear.Key).ToHashSet(StringComparer.Ordinal);
+        List<ModelLayer> layers =
+        [
+            .. model.named_parameters().Where(IsMatrix).Select(item => (Name: item.name[..^WeightSuffix.Length], item.parameter.shape))
+                .Select(item => new ModelLayer(item.Name, (int)item.shape[0], (int)item.shape[1]) { HasInput = linears.Contains(item.Name) }),
+        ];
+        var tables = layers.Where(layer => !layer.HasInput && !NamesTables(recipe)).ToHashSet();
+        return RunSummary.Of(recipe, new RunFacts(Method.Ptq, [.. layers.Where(layer => !tables.Contains(layer))])
+        {
+            OutOfReach = [.. layers.Where(tables.Contains).Select(layer => new KeptLayer(layer.Name, "tables stay float unless a rule names embeddings"))],
+            CalibrationPieces = texts,
+        });
     }
 
     private static bool IsMatrix((string Name, TorchSharp.Modules.Parameter Parameter) item) => item.Name.EndsWith(WeightSuffix, StringComparison.Ordinal) && item.Parameter.dim() == 2;
@@ -92,18 +115,20 @@ public static class ClassifierQuantizer
     private static string Feed(BertClassifier model, ClassificationData texts, PtqSettings settings, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var batches = new ShuffledBatches(texts, BatchSize, seed);
-        var count = Math.Min(batches.PerEpoch, (settings.Windows + BatchSize - 1) / BatchSize);
+        var count = Math.Min(texts.Count, settings.Windows);
         using var guard = no_grad();
-        for (var i = 0; i < count; i++)
+        for (var (i, done) = (0, 0); done < count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
             using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
-            var batch = batches.At(i);
+            var indices = batches.TextsOf(i);
+            var batch = texts.Batch(indices[..Math.Min(indices.Length, count - done)]);
             model.call(batch.Ids, batch.Mask);
-            progress?.Report(new RunProgress("calibrate", i + 1, count));
+            done += (int)batch.Ids.shape[0];
+            progress?.Report(new RunProgress("calibrate", done, count));
         }
 
-        return string.Create(CultureInfo.InvariantCulture, $"{count} batches of at most {BatchSize} texts of {texts.Name}");
+        return string.Create(CultureInfo.InvariantCulture, $"{count} texts of {texts.Name}");
     }
 }

@@ -1,5 +1,6 @@
 using Nibble.Algorithms.Gptq;
 using Nibble.Numerics;
+using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -30,7 +31,7 @@ public sealed class Hessian : IDisposable
     /// <summary>Tokens seen.</summary>
     public long Tokens { get; private set; }
 
-    /// <summary>Takes in a batch of inputs.</summary>
+    /// <summary>Takes in a batch of inputs, without its padding (<see cref="TokenMask"/>).</summary>
     /// <param name="inputs">Any floating-point type, [..., columns]; unchanged.</param>
     /// <exception cref="ArgumentException">The last side has another length.</exception>
     public void Add(Tensor inputs)
@@ -43,7 +44,7 @@ public sealed class Hessian : IDisposable
 
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var tokens = inputs.detach().to(sum.device).to(float32).reshape(-1, Columns);
+        var tokens = TokenMask.Select(inputs.detach()).to(sum.device).to(float32).reshape(-1, Columns);
         sum.addmm_(tokens.t(), tokens, 1, 1);
         Tokens += tokens.shape[0];
     }

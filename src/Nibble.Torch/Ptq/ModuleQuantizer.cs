@@ -29,6 +29,8 @@ public static class ModuleQuantizer
             throw new NibbleException($"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only rounded to nearest (rtn)");
         }
 
+        var summary = QuantizationAware.Summarize(ModuleTree.Nodes(module).Where(node => QuantizationAware.IsLayer(node.Module)), recipe, Method.Ptq);
+
         // Learned scales stand where they begin as long as nothing trains them.
         var learned = recipe with
         {
@@ -42,11 +44,14 @@ public static class ModuleQuantizer
             using var guard = no_grad();
             var weight = layer.Layer.FoldedWeight;
             var rows = (int)weight.shape[0];
-            layer.Weight.Restart(weight, RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, (int)(weight.numel() / rows), layer.Rule.Weights!, layer.Rule.Range));
+            var columns = (int)(weight.numel() / rows);
+            var rounded = NamedFault.In(layer.Name, () =>
+                RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, columns, layer.Rule.Weights!, layer.Rule.Range));
+            layer.Weight.Restart(weight, rounded);
         }
 
         prepared.Calibrate(batches);
         module.eval();
-        return ModuleConversion.Convert(prepared, recipe, "ptq", seed, new Dictionary<string, double>());
+        return ModuleConversion.Convert(prepared, recipe, "ptq", seed, new Dictionary<string, double>()) with { Summary = summary };
     }
 }

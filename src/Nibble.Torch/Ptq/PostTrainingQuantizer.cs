@@ -23,6 +23,20 @@ public static class PostTrainingQuantizer
     {
         ArgumentNullException.ThrowIfNull(options);
         using var run = new PtqRun(options, progress, cancellation);
+
+        // What follows from the recipe is said before hours are spent.
+        foreach (var warning in run.Summarize().Warnings)
+        {
+            options.Warn?.Invoke(warning);
+        }
+
+        return run.Run();
+    }
+
+    /// <summary>A run that is a part of another, which has told itself what follows from the recipe.</summary>
+    private static QuantizationResult RunPart(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        using var run = new PtqRun(options, progress, cancellation);
         return run.Run();
     }
 
@@ -50,8 +64,9 @@ public static class PostTrainingQuantizer
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block where settings for that are given.</summary>
     internal static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, QatSettings? training, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
-        Run(source, options => options with { Training = training }, recipe, text, seed, progress, cancellation);
+        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, QatSettings? training, Action<string>? warn,
+        IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        Run(source, options => options with { Training = training, Warn = warn }, recipe, text, seed, progress, cancellation);
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, and rounds each layer on trial with what is known of its inputs meanwhile.</summary>
     internal static QuantizedModel Run(
@@ -67,8 +82,8 @@ public static class PostTrainingQuantizer
         try
         {
             var output = Path.Combine(work, "artifact");
-            Run(extend(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed }), progress, cancellation);
-            return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder };
+            var result = RunPart(extend(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed }), progress, cancellation);
+            return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder, Summary = result.Summary };
         }
         finally
         {
@@ -81,7 +96,7 @@ public static class PostTrainingQuantizer
     {
         if (!Directory.Exists(options.Output) || IsUnfinished(options.Output))
         {
-            Run(options with { Checksummed = true }, progress, cancellation);
+            RunPart(options with { Checksummed = true }, progress, cancellation);
         }
 
         FolderChecksums.Require(options.Output, OutputJob.Remedy);

@@ -10,7 +10,11 @@ namespace Nibble.Torch.Ptq;
 /// <param name="Bytes">Bytes of the artifact's tensors.</param>
 /// <param name="DiskBytes">Bytes that the unfinished work takes beside the artifact at most.</param>
 /// <param name="Layers">Layers that will be quantized.</param>
-public sealed record PtqEstimate(double Seconds, long PeakBytes, long Bytes, long DiskBytes, int Layers);
+public sealed record PtqEstimate(double Seconds, long PeakBytes, long Bytes, long DiskBytes, int Layers)
+{
+    /// <summary>What the run will do with each layer, and what the user should know before it.</summary>
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+}
 
 /// <summary>Estimates a run by doing the costly part of it on a few windows: one block, and the head where it is quantized.</summary>
 internal static class PtqProbe
@@ -52,7 +56,10 @@ internal static class PtqProbe
                 process.PeakWorkingSet64 + (2 * run.StreamCount * held),
                 bytes,
                 bytes + (2 * run.StreamCount * stream),
-                run.LayerCount);
+                run.LayerCount)
+            {
+                Summary = run.Summarize(settings).WithSizes(bytes, run.SourceBytes),
+            };
         }
         finally
         {

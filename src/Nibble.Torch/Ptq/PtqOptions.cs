@@ -36,6 +36,9 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     /// <summary>Whether the artifact gets checksums, as unfinished work of another run that resumes from it.</summary>
     internal bool Checksummed { get; init; }
 
+    /// <summary>The format that the recipe was fitted to, of which the summary then speaks; null for none.</summary>
+    public RecipeTarget? Target { get; init; }
+
     /// <summary>Told what the user should know although the run goes on.</summary>
     public Action<string>? Warn { get; init; }
 }
@@ -46,4 +49,8 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
 /// <param name="SourceBytes">Bytes of the checkpoint's tensors on disk.</param>
 /// <param name="Bytes">Bytes of the artifact's tensors on disk.</param>
 /// <param name="Calibration">What text activations were looked at on, in words; null where none was.</param>
-public sealed record QuantizationResult(string Model, int Layers, long SourceBytes, long Bytes, string? Calibration = null);
+public sealed record QuantizationResult(string Model, int Layers, long SourceBytes, long Bytes, string? Calibration = null)
+{
+    /// <summary>What became of each layer, and what the user should know. What blocks warned of that an interrupted run had finished is not repeated.</summary>
+    public RunSummary Summary { get; init; } = RunSummary.Empty;
+}

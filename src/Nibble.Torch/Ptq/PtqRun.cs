@@ -38,6 +38,7 @@ internal sealed class PtqRun : IDisposable
     private readonly int windows;
     private readonly string? calibration;
     private readonly int length;
+    private readonly List<string> warnings = [];
     private int layersDone;
     private TimeSpan learning;
 
@@ -80,6 +81,8 @@ internal sealed class PtqRun : IDisposable
             RequireWindowSize();
             calibration = streams.Length == 0 ? null
                 : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
+            // Blocks are read when their turn comes, which may be after hours.
+            checkpoint.RequireFinite();
             var hashes = checkpoint.Hashes();
             frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = calibration }, string.Empty);
             job = new PtqJob(options.Output, Identity(hashes), options.Restart);
@@ -92,8 +95,18 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
+    /// <summary>What the run does with each layer, with other settings where those are given.</summary>
+    public RunSummary Summarize(PtqSettings? settings = null)
+    {
+        var asked = recipe with { Ptq = settings ?? recipe.Ptq };
+        return DecoderLayers.Summarize(source.Config, asked, Method.Ptq, streams.Length == 0 ? null : options.Text, options.Target);
+    }
+
     /// <summary>Decoder blocks.</summary>
     public int Blocks => checkpoint.Config.Layers;
+
+    /// <summary>Bytes of the checkpoint's tensors.</summary>
+    public long SourceBytes => checkpoint.Bytes;
 
     /// <summary>Layers to be quantized.</summary>
     public int LayerCount => layerCount;
@@ -127,7 +140,11 @@ internal sealed class PtqRun : IDisposable
         }
 
         job.Finish(options.Output);
-        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, QuantizedModelFile.TensorBytes(options.Output), calibration);
+        var bytes = QuantizedModelFile.TensorBytes(options.Output);
+        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, bytes, calibration)
+        {
+            Summary = Summarize().With(warnings).WithSizes(bytes, checkpoint.Bytes),
+        };
     }
 
     public void Dispose()
@@ -223,28 +240,38 @@ internal sealed class PtqRun : IDisposable
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
     {
         using var unit = source.Load(number, device);
-        Scale(unit, number, inputs);
-        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, options.Warn ?? (_ => { }), cancellation, options.Trials);
+        Named(() => Scale(unit, number, inputs));
+        var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, Warn, cancellation, options.Trials);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
-        IReadOnlyList<QuantizedLayer> layers;
-        try
-        {
-            layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1]));
-        }
-        catch (NibbleException exception)
-        {
-            throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
-        }
+        RoundFloats(unit);
+        IReadOnlyList<QuantizedLayer> layers = [];
+        Named(() => layers = quantizer.Quantize(unit, inputs.Length > 0 ? inputs[0] : null, original is null ? null : (original, inputs[1])));
 
+        // Biases may have been corrected.
+        RoundFloats(unit);
         learning = quantizer.LearningTime;
         var keys = Cache(unit, number, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
         // Nothing reads what the last unit puts out.
-        ActivationStream[] outputs = number == Units - 1 ? [] : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number + 1))];
+        ActivationStream[] outputs = number == Units - 1 ? []
+            : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number))];
         Array.ForEach(inputs, stream => stream.Delete());
         return outputs;
+    }
+
+    /// <summary>Puts the model's name before what is wrong in it.</summary>
+    private void Named(Action work)
+    {
+        try
+        {
+            work();
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException($"{checkpoint.Name}, {exception.Message}", exception);
+        }
     }
 
     /// <summary>Makes a block quantize its keys and values from now on, and finds the parameters that are fixed.</summary>
@@ -275,21 +302,31 @@ internal sealed class PtqRun : IDisposable
             var scalings = rules.Values.Select(rule => rule?.Algorithms.Scaling ?? ChannelScaling.None).Distinct().ToList();
             if (scalings is [not ChannelScaling.None])
             {
-                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, source.StoredAs($"{prefix}input_layernorm.weight"), device, cancellation);
+                // Norms of one checkpoint can have different types.
+                var storedAs = LlamaBlock.NormName(stage) is { } norm ? source.StoredAs($"{prefix}{norm}.weight") : ElementType.F32;
+                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, storedAs, device, cancellation, prefix);
             }
             else if (scalings.Count > 1)
             {
-                options.Warn?.Invoke($"{prefix}{block.Linears(stage)[0].Key} and the layers that read the same input are not scaled: their rules differ");
+                Warn($"{prefix}{block.Linears(stage)[0].Key} and the layers that read the same input are not scaled: their rules differ");
             }
         }
     }
 
-    private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int part)
+    private void Warn(string message)
     {
-        var outputs = ActivationStream.Create(job.Stream(name, part), windows, length, inputs.Width, options.ActivationMemory);
+        warnings.Add(message);
+        options.Warn?.Invoke(message);
+    }
+
+    private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int number)
+    {
+        var outputs = ActivationStream.Create(job.Stream(name, number + 1), windows, length, inputs.Width, options.ActivationMemory);
+        var what = $"{checkpoint.Name}: what {LlamaCheckpoint.BlockPrefix(number).TrimEnd('.')} puts out"
+            + $"{(name == PtqJob.FloatStream ? " in the float model" : string.Empty)}";
         try
         {
-            inputs.ForEach(device, (_, x) => outputs.Append(unit.Forward(x)), cancellation);
+            inputs.ForEach(device, (_, x) => outputs.Append(unit.Forward(x), what), cancellation);
             outputs.Complete();
             return outputs;
         }
@@ -327,11 +364,25 @@ internal sealed class PtqRun : IDisposable
             cancellation.ThrowIfCancellationRequested();
             var count = Math.Min(batch, windows - first);
             using var scope = NewDisposeScope();
-            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count));
+            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count),
+                $"{checkpoint.Name}: the embedded text");
         }
 
         stream.Complete();
         return stream;
+    }
+
+    /// <summary>What stays float computes from now on with the values that the artifact will hold, so that what comes after is calibrated on what
+    /// ships.</summary>
+    private void RoundFloats(QuantizationUnit unit)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var quantized = unit.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).Select(linear => linear.Key + ".weight").ToHashSet();
+        foreach (var (name, parameter) in unit.Parameters.Where(item => !quantized.Contains(item.Key)))
+        {
+            parameter.copy_(Conversion.RoundTo(parameter, source.StoredAs(name)));
+        }
     }
 
     private List<FloatTensor> FloatTensors(QuantizationUnit unit, IReadOnlyList<QuantizedLayer> layers)

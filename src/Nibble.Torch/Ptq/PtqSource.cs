@@ -27,7 +27,11 @@ internal sealed class PtqSource : IDisposable
         if (recipe.Rotation == Rotation.Hadamard)
         {
             rotation = new ModelRotation(checkpoint.Config, seed);
-            ConfigJson = ModelRotation.UntieHead(ConfigJson);
+        }
+
+        if (rotation is not null || TiedHead.IsNamed(recipe, checkpoint.Config))
+        {
+            ConfigJson = TiedHead.Untie(ConfigJson);
         }
 
         // The one family here whose configuration can give every layer a bias.

@@ -189,7 +189,8 @@ internal sealed class UnitQuantizer(
             return null;
         }
 
-        var factor = statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq));
+        var factor = NamedFault.In(stage.Linears[0].Key, () =>
+            statistics.Factor(recipe.Ptq, last: roundings.TrueForAll(rounding => rounding == WeightRounding.Gptq)));
         if (factor.Warning is { } warning)
         {
             warn($"{stage.Linears[0].Key}: {warning}");
@@ -227,6 +228,7 @@ internal sealed class UnitQuantizer(
         }
         catch (NibbleException exception)
         {
+            // The spans of the weights cannot go into a function.
             throw new NibbleException($"{name}: {exception.Message}", exception);
         }
     }

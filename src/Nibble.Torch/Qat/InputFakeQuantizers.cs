@@ -28,10 +28,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     {
         if (!started)
         {
-            using var scope = NewDisposeScope();
-            var x = tensor.detach();
-            var range = new ValueRange(x.min().item<float>(), x.max().item<float>());
-            Start(QuantizationParameters.FromRange(range, scheme));
+            Start(QuantizationParameters.FromRange(RangeOf(tensor), scheme));
         }
 
         return Quantize(tensor);
@@ -69,6 +66,20 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         LoadRange(values.AsSpan(1));
     }
 
+    /// <summary>From the lowest to the highest value of an input, padding left out.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
+    protected static ValueRange RangeOf(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var values = TokenMask.Select(input.detach());
+        var range = new ValueRange(values.min().item<float>(), values.max().item<float>());
+        return float.IsFinite(range.Min) && float.IsFinite(range.Max)
+            ? range
+            : throw new NibbleException(
+                "the input of a layer that is quantized per tensor holds NaN or infinite values: the training has diverged, or the data overflow; lower the "
+                + "learning rate, or look at the data");
+    }
+
     /// <summary>What training changes besides <see cref="Parameters"/>.</summary>
     protected abstract float[] SaveRange();
 
@@ -94,7 +105,8 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     };
 }
 
-/// <summary>The range follows the inputs in a moving average until it is frozen; gradients pass inside it (Jacob et al. 2018).</summary>
+/// <summary>The range follows the inputs in a moving average until it is frozen (Jacob et al. 2018); gradients pass where the code of a value is one of the
+/// range.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
 /// <param name="follows">False: the range stays where it began, as calibration found it.</param>
 internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool follows) : InputFakeQuantizer(scheme)
@@ -112,9 +124,8 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool fol
     {
         if (follows && !Frozen && Recomputation.IsFirstPass)
         {
-            using var scope = NewDisposeScope();
-            var values = x.detach();
-            range = new ValueRange(range.Min + (Momentum * (values.min().item<float>() - range.Min)), range.Max + (Momentum * (values.max().item<float>() - range.Max)));
+            var now = RangeOf(x);
+            range = new ValueRange(range.Min + (Momentum * (now.Min - range.Min)), range.Max + (Momentum * (now.Max - range.Max)));
             parameters = QuantizationParameters.FromRange(range, Scheme);
         }
 
@@ -146,7 +157,7 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
 
     protected override Tensor Quantize(Tensor x)
     {
-        var (scale, zero) = Effective(x.numel());
+        var (scale, zero) = Effective(TokenMask.Count(x));
         return Put(x, scale, zero);
     }
 

@@ -39,7 +39,11 @@ internal static class ModuleConversion
             .Concat(biases)
             .Select(item => Conversion.Stored(item.Key, item.Value, StoredAs(item.Key, item.Value)))
             .ToList();
-        return new QuantizedModel(Configuration(prepared), layers, floats, recipe, new Provenance(Conversion.Version, method, seed, new Dictionary<string, string>(), metrics), string.Empty);
+        return new QuantizedModel(Configuration(prepared), layers, floats, recipe,
+            new Provenance(Conversion.Version, method, seed, new Dictionary<string, string>(), metrics), string.Empty)
+        {
+            Summary = prepared.Summary,
+        };
     }
 
     public static void Load(nn.Module module, QuantizedModel model) => Load(module, model, FoldedBatchNorms(model.ConfigJson));

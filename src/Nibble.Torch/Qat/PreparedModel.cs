@@ -83,7 +83,8 @@ public sealed class PreparedModel
             if (RuleFor(recipe, name, layer) is { } rule)
             {
                 using var scope = NewDisposeScope();
-                var weight = WeightQuantizer(name, rule, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count);
+                var weight = NamedFault.In(name, () =>
+                    WeightQuantizer(name, rule, settings, layer, options.Weights.GetValueOrDefault(name), options.Seed + layers.Count));
                 var prepared = new PreparedLayer(name, layer, rule, weight, InputQuantizer(rule, settings, options.Inputs.GetValueOrDefault(name)));
                 prepared.Enable(weight: true, input: true);
                 layers.Add(prepared);
@@ -118,6 +119,9 @@ public sealed class PreparedModel
 
     /// <summary>All that training changes.</summary>
     public IEnumerable<Parameter> Parameters => WeightParameters.Concat(ScaleParameters);
+
+    /// <summary>What is done with each layer, and what the user should know.</summary>
+    public RunSummary Summary { get; internal init; } = RunSummary.Empty;
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 

@@ -37,6 +37,12 @@ public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings S
 
     /// <summary>Whether what an interrupted run has left is thrown away.</summary>
     public bool Restart { get; init; }
+
+    /// <summary>The format that the recipe was fitted to, of which the summary then speaks; null for none.</summary>
+    public RecipeTarget? Target { get; init; }
+
+    /// <summary>Told what the user should know although the run goes on.</summary>
+    public Action<string>? Warn { get; init; }
 }
 
 /// <summary>What a run has made.</summary>
@@ -65,6 +71,7 @@ public static class QatRun
 
         using var job = new QatJob(options.Output, Identity(options), options.Restart);
         IReadOnlyList<TrainingPoint> losses = [], heldOut = [];
+        RunSummary? summary = null;
         var calibration = options.Text is null ? $"{options.Windows} windows of {options.Settings.SequenceLength} tokens of text that the float model wrote itself" : null;
         if (!job.Joined)
         {
@@ -76,8 +83,15 @@ public static class QatRun
                 {
                     Checkpoints = new CheckpointOptions(job.Checkpoint, options.CheckpointEvery),
                     TeacherCache = options.TeacherCache,
+                    Target = options.Target,
                 };
+                foreach (var warning in trainer.Summary.Warnings)
+                {
+                    options.Warn?.Invoke(warning);
+                }
+
                 trainer.Train(progress, cancellation);
+                summary = trainer.Summary;
                 var model = trainer.Convert();
                 job.Join(folder => QuantizedModelFile.Save(model with { Provenance = model.Provenance with { Calibration = calibration } }, folder));
                 (losses, heldOut) = (trainer.Losses, trainer.HeldOutLosses);
@@ -92,7 +106,15 @@ public static class QatRun
 
         job.Finish(options.Output);
         var written = QuantizedModelFile.Load(options.Output);
-        var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, QuantizedModelFile.TensorBytes(options.Output), written.Provenance.Calibration);
+        var bytes = QuantizedModelFile.TensorBytes(options.Output);
+
+        // A run that was killed at its very end has nothing more to tell than the recipe does.
+        summary ??= DecoderLayers.Summarize(options.Source.Model.Config, options.Recipe with { Qat = options.Settings }, Method.Qat, text: null,
+            options.Target);
+        var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, bytes, written.Provenance.Calibration)
+        {
+            Summary = summary.WithSizes(bytes, options.Source.Bytes),
+        };
         return new QatResult(artifact, written.Provenance.Metrics[QuantizationAwareTrainer.FinalLossMetric], losses, heldOut);
     }
 

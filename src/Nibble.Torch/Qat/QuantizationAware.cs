@@ -79,8 +79,27 @@ public static class QuantizationAware
             options)
         {
             BatchNorms = norms.ToDictionary(pair => pair.Key, pair => pair.Value.Path),
+            Summary = Summarize(layers, recipe, Method.Qat),
         };
     }
+
+    /// <summary>What a recipe does with the layers of a module.</summary>
+    internal static RunSummary Summarize(IEnumerable<ModuleNode> layers, Recipe recipe, Method method) => RunSummary.Of(
+        recipe,
+        new RunFacts(method, [.. layers.Select(layer =>
+        {
+            var weight = layer.Module switch
+            {
+                Linear linear => linear.weight!,
+                Conv2d convolution => convolution.weight!,
+                Embedding embedding => embedding.weight!,
+                _ => ((IQuantizableLayer)layer.Module).Weight,
+            };
+            return new ModelLayer(layer.Path, (int)weight.shape[0], (int)(weight.numel() / weight.shape[0]))
+            {
+                HasInput = layer.Module is not (Embedding or QuantizableEmbedding),
+            };
+        })]));
 
     /// <summary>Makes a float module compute what a quantized model computes.</summary>
     /// <remarks>

@@ -37,6 +37,7 @@ public sealed class QuantizationAwareTrainer
     private readonly CalibrationOptions calibration;
     private readonly TokenizedText? heldOut;
     private readonly RandomWindows windows;
+    private readonly List<string> warnings = [];
     private PreparedModel? prepared;
 
     /// <summary>Null until the model is prepared.</summary>
@@ -108,6 +109,13 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
+        if (TiedHead.IsNamed(recipe, source.Model.Config))
+        {
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' quantizes the head of {source.Name}, which is tied to the embedding: open the model with "
+                    + $"{nameof(LoadedModel)}.{nameof(LoadedModel.OpenToTrain)}, which gives the head a matrix of its own");
+        }
+
         List<string> names = [.. source.Model.Linears.Select(linear => linear.Key)];
         foreach (var (name, linear) in source.Model.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null))
         {
@@ -126,7 +134,8 @@ public sealed class QuantizationAwareTrainer
     {
         if (recipe is not null)
         {
-            prepared = TrainingModes.Prepare(source, recipe, settings, windows.Text, calibration, seed, Checkpoints is { } own ? own.Path + ".codes" : null, progress, cancellation);
+            prepared = TrainingModes.Prepare(source, recipe, settings, windows.Text, calibration, seed, Checkpoints is { } own ? own.Path + ".codes" : null,
+                warnings.Add, progress, cancellation);
             foreach (var block in source.Model.Blocks)
             {
                 KeyValueQuantizers.Set(block, recipe.KeyValueCache, keys: null);
@@ -138,6 +147,27 @@ public sealed class QuantizationAwareTrainer
 
     /// <summary>The text trained on.</summary>
     public TokenizedText Text { get; }
+
+    /// <summary>The format that the recipe was fitted to, of which the summary then speaks; null for none.</summary>
+    public RecipeTarget? Target { get; init; }
+
+    /// <summary>What the training does with each layer, and what the user should know; known from the start, but for what a post-training solution to begin
+    /// with warns of.</summary>
+    public RunSummary Summary
+    {
+        get
+        {
+            if (recipe is null)
+            {
+                return RunSummary.Empty;
+            }
+
+            var solves = StartingPoint.FreezesWeights(recipe) || settings.Start != WeightAlgorithms.RoundToNearest;
+            var epochs = (double)settings.Steps * settings.BatchSize * settings.SequenceLength / windows.Text.Ids.Length;
+            return DecoderLayers.Summarize(source.Model.Config, recipe with { Qat = settings }, Method.Qat, solves ? windows.Text : null, Target, epochs)
+                .With(warnings);
+        }
+    }
 
     /// <summary>The training loss of every step so far.</summary>
     public IReadOnlyList<TrainingPoint> Losses => loop?.Losses ?? [];
@@ -200,7 +230,7 @@ public sealed class QuantizationAwareTrainer
             metrics["finalHeldOutLoss"] = HeldOutLosses[^1].Loss;
         }
 
-        return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, prepared.MethodName, seed, metrics);
+        return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, prepared.MethodName, seed, metrics) with { Summary = Summary };
     }
 
     /// <summary>The float model, trained on the text if the settings say so.</summary>

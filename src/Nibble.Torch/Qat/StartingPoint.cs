@@ -26,11 +26,13 @@ internal static class StartingPoint
     /// <param name="calibration">How much of it.</param>
     /// <param name="seed">Drives what is random in the algorithms.</param>
     /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
+    /// <param name="warn">Told what the user should know of the solution.</param>
     /// <param name="progress">Told of the way to the solution.</param>
     /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The algorithms cannot be applied to this model, or put columns into groups that are no neighbours.</exception>
     public static PrepareOptions Find(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder,
+        Action<string>? warn, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var fromFloat = settings.Start == WeightAlgorithms.RoundToNearest;
         if (fromFloat && !FreezesWeights(recipe))
@@ -38,7 +40,8 @@ internal static class StartingPoint
             return new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration, progress, cancellation) };
         }
 
-        var solution = Solve(source, recipe with { Rules = [.. recipe.Rules.Select(Solved)] }, text, seed, training: null, folder, progress, cancellation);
+        var solution = Solve(source, recipe with { Rules = [.. recipe.Rules.Select(Solved)] }, text, seed, training: null, folder, warn, progress,
+            cancellation);
         if (solution.Layers.FirstOrDefault(layer => layer.Weight.GroupIndex is not null && recipe.RuleFor(layer.Name)!.WeightMethod != Method.Ptq) is { } scattered)
         {
             throw new NibbleException($"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; use activationOrder: weight or none");
@@ -75,12 +78,15 @@ internal static class StartingPoint
     /// <param name="seed">Drives what is random.</param>
     /// <param name="training">How each block is trained; null leaves it as it was quantized.</param>
     /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
+    /// <param name="warn">Told what the user should know of the solution.</param>
     /// <param name="progress">Told after each layer and step.</param>
     /// <param name="cancellation">Stops between layers, steps and batches.</param>
     public static QuantizedModel Solve(
-        LoadedModel source, Recipe recipe, TokenizedText text, long seed, QatSettings? training, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
-        ? PostTrainingQuantizer.Run(source, recipe, text, seed, training, progress, cancellation)
-        : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, recipe, folder) { Text = text, Seed = seed, Training = training }, progress, cancellation);
+        LoadedModel source, Recipe recipe, TokenizedText text, long seed, QatSettings? training, string? folder, Action<string>? warn,
+        IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
+        ? PostTrainingQuantizer.Run(source, recipe, text, seed, training, warn, progress, cancellation)
+        : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, recipe, folder) { Text = text, Seed = seed, Training = training, Warn = warn },
+            progress, cancellation);
 
     /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>
     public static PrepareOptions Take(LoadedModel source, QuantizedModel solution)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Native;
@@ -20,6 +21,7 @@ public sealed class TrainingLoop
     private const double Beta1 = 0.9;
     private const double Beta2 = 0.95;
     private const double Epsilon = 1e-8;
+    private const string Loss = "loss";
 
     private readonly TrainingTask task;
     private readonly QatSettings settings;
@@ -171,9 +173,9 @@ public sealed class TrainingLoop
         for (var part = 0; part < settings.Accumulation; part++)
         {
             using var partScope = NewDisposeScope();
-            var mean = task.Loss(step, part);
+            var mean = LossOf(step, part);
             var value = mean.item<float>();
-            RequireFinite(value, "loss", step);
+            RequireFinite(value, Loss, step);
             loss += value / settings.Accumulation;
             (settings.Accumulation == 1 ? mean : mean / settings.Accumulation).backward();
         }
@@ -188,7 +190,7 @@ public sealed class TrainingLoop
             if (guard.Exploded)
             {
                 throw new NibbleException(string.Create(
-                    System.Globalization.CultureInfo.InvariantCulture,
+                    CultureInfo.InvariantCulture,
                     $"the training loss has exploded: it was above {guard.Limit:F3} for {LossGuard.Patience} steps and is {loss:F3} at step {step}; {Advice()}"));
             }
         }
@@ -199,12 +201,25 @@ public sealed class TrainingLoop
         }
     }
 
+    private Tensor LossOf(int step, int part)
+    {
+        try
+        {
+            return task.Loss(step, part);
+        }
+        catch (NibbleException exception)
+        {
+            throw new NibbleException(string.Create(CultureInfo.InvariantCulture, $"training step {step}: {exception.Message}"), exception);
+        }
+    }
+
     /// <summary>Looks at held-out data, and remembers the parameters that were best there.</summary>
     private void Look(int step)
     {
         using var inference = no_grad();
         SwapAverages();
         var loss = task.HeldOutLoss!();
+        RequireFinite(loss, "loss on held-out data", step);
         heldOut.Add(new TrainingPoint(step, loss));
         if (step >= task.SettledStep && settings.Patience > 0)
         {
@@ -278,14 +293,20 @@ public sealed class TrainingLoop
 
     private void RequireFinite(double value, string what, int step)
     {
-        if (!double.IsFinite(value))
+        if (double.IsFinite(value))
         {
-            throw new NibbleException($"the training {what} became {value} at step {step}; {Advice()}");
+            return;
         }
+
+        // Nothing has been trained yet that a rate could have ruined.
+        throw new NibbleException(what == Loss && step == 1
+            ? $"the training loss is {value} at step 1, before anything was trained: the model, its quantized form or its teacher computes no number on this "
+                + "text; score the float model on it"
+            : string.Create(CultureInfo.InvariantCulture, $"the training {what} became {value} at step {step}; {Advice()}"));
     }
 
     private string Advice() => string.Create(
-        System.Globalization.CultureInfo.InvariantCulture,
+        CultureInfo.InvariantCulture,
         $"lower the learning rate (it is {settings.LearningRate}), lengthen the warm-up (it is {settings.WarmUp} of the steps) or lower the rate of the scales (it is {settings.ScaleLearningRate})");
 
     private void Write(string path, AdamW optimizer)

@@ -81,21 +81,24 @@ internal static class TrainingModes
     /// <param name="calibration">How much of it calibrates static activations.</param>
     /// <param name="seed">Drives everything random.</param>
     /// <param name="folder">Where codes that have to be found are kept for a run that goes on, and the work on them; null keeps nothing.</param>
+    /// <param name="warn">Told what the user should know of these codes.</param>
     /// <param name="progress">Told of the way to the codes.</param>
     /// <param name="cancellation">Stops between layers, steps and batches.</param>
     public static PreparedModel Prepare(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder,
+        Action<string>? warn, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var options = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales
-            ? Codes(source, recipe, settings, text, seed, folder, progress, cancellation)
-            : StartingPoint.Find(source, recipe, settings, text, calibration, seed, folder, progress, cancellation);
+            ? Codes(source, recipe, settings, text, seed, folder, warn, progress, cancellation)
+            : StartingPoint.Find(source, recipe, settings, text, calibration, seed, folder, warn, progress, cancellation);
         return new PreparedModel(
             source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)), recipe, settings, options with { Seed = seed });
     }
 
     /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
     private static PrepareOptions Codes(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, string? folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, string? folder, Action<string>? warn,
+        IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var blocks = settings.Mode == TrainingMode.BlockWise;
         var rules = recipe.Rules.Select(rule => rule.Weights is null
@@ -108,6 +111,6 @@ internal static class TrainingModes
                 ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
                 : recipe.Ptq,
         };
-        return StartingPoint.Take(source, StartingPoint.Solve(source, start, text, seed, blocks ? settings : null, folder, progress, cancellation));
+        return StartingPoint.Take(source, StartingPoint.Solve(source, start, text, seed, blocks ? settings : null, folder, warn, progress, cancellation));
     }
 }

@@ -121,6 +121,9 @@ public sealed record QuantizedModel(
     /// <summary>Whether the input of any layer is quantized.</summary>
     public bool QuantizesInputs => Layers.Any(layer => layer.Input is not null);
 
+    /// <summary>What the run that made it says of its layers; null where it was read from disk, which does not hold it.</summary>
+    public RunSummary? Summary { get; init; }
+
     /// <summary>The fixed parameters of the keys, block by block; empty unless the recipe's <see cref="Recipe.KeyValueCache"/> has keys per channel.</summary>
     /// <remarks>Whatever else is to know about the cache, the recipe says.</remarks>
     public IReadOnlyList<KeyQuantization> StaticKeys { get; init; } = [];

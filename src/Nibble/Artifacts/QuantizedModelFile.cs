@@ -4,6 +4,7 @@ using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
+using Nibble.Recipes;
 
 namespace Nibble.Artifacts;
 
@@ -21,6 +22,17 @@ public static class QuantizedModelFile
 
     /// <summary>Bytes of an artifact's tensors on disk.</summary>
     public static long TensorBytes(string folder) => InputFile.Length(Path.Combine(folder, Checkpoint.WeightsName));
+
+    /// <summary>Which layers of an artifact, or of a float checkpoint, have codes and which have none, known without reading its tensors.</summary>
+    /// <param name="folder">The folder.</param>
+    public static RunSummary Summarize(string folder)
+    {
+        using var checkpoint = Checkpoint.Open(folder);
+        var manifest = IsArtifact(folder) ? ArtifactManifest.Read(Path.Combine(folder, ArtifactManifest.FileName)) : null;
+        return RunSummary.OfCodes(
+            manifest is null ? [] : manifest.Layers.Select(layer => (layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme)),
+            (manifest?.FloatTensors ?? checkpoint.TensorNames).Select(name => (name, checkpoint.Entry(name).Shape.Count)));
+    }
 
     /// <summary>Bytes that an artifact's tensors will take on disk, known from their names, types and shapes.</summary>
     /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>
@@ -184,7 +196,9 @@ public static class QuantizedModelFile
     {
         var entry = source.Entry(name);
         int[] shape = [.. entry.Shape.Select(size => size <= int.MaxValue ? (int)size : throw source.Fault(name, $"a side of {size} is too long"))];
-        return new FloatTensor(name, shape, source.Floats(name, entry.ElementType, [.. entry.Shape]), entry.ElementType);
+        var values = source.Floats(name, entry.ElementType, [.. entry.Shape]);
+        FiniteValues.Require(values, source.Path, name, entry.Shape);
+        return new FloatTensor(name, shape, values, entry.ElementType);
     }
 
     private static void RequireSameConfig(string path, string expected)
@@ -235,6 +249,7 @@ public static class QuantizedModelFile
         foreach (var tensor in model.FloatTensors)
         {
             Require(tensor.StoredAs.IsFloatingPoint(), tensor.Name, $"is stored as {tensor.StoredAs}, not as a floating-point type");
+            Require(FiniteValues.IndexOfFault(tensor.Values) < 0, tensor.Name, "has values that are NaN or infinite");
             Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name, $"has values that {tensor.StoredAs} cannot hold");
         }
     }

@@ -1,5 +1,5 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Text;
 
 namespace Nibble.Formats;
 
@@ -7,7 +7,7 @@ namespace Nibble.Formats;
 public static partial class InputFile
 {
     /// <summary>A string holds a little more; what is longer would fail as if memory had run out.</summary>
-    private const int MostCharacters = 1_000_000_000;
+    private const int MostBytes = 1_000_000_000;
 
     private const int BufferLength = 1 << 16;
 
@@ -31,10 +31,12 @@ public static partial class InputFile
         return file.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target ? target.Length : file.Length;
     }
 
-    /// <summary>Reads a text: UTF-8, or what a byte order mark says. It may come through a pipe.</summary>
+    /// <summary>Reads a text in UTF-8, without the byte order mark at its beginning. It may come through a pipe.</summary>
     /// <param name="path">The file, pipe or device, which must exist.</param>
     /// <param name="cancellation">Gives up waiting for a pipe.</param>
-    /// <exception cref="NibbleException">It holds a zero byte, as no text does, or is too long for a string.</exception>
+    /// <exception cref="NibbleException">
+    /// It holds bytes that are not UTF-8, or a zero byte, as no text does; the message says which and where. Or it is too long for a string.
+    /// </exception>
     public static string ReadText(string path, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -49,26 +51,43 @@ public static partial class InputFile
         return reading.GetAwaiter().GetResult();
     }
 
+    /// <summary>Reads the lines of a text, without what ends them.</summary>
+    /// <inheritdoc cref="ReadText"/>
+    public static IReadOnlyList<string> ReadLines(string path, CancellationToken cancellation = default)
+    {
+        using var reader = new StringReader(ReadText(path, cancellation));
+        var lines = new List<string>();
+        while (reader.ReadLine() is { } line)
+        {
+            lines.Add(line);
+        }
+
+        return lines;
+    }
+
     private static string ReadToEnd(string path, CancellationToken cancellation)
     {
-        using var reader = new StreamReader(path, Encoding.UTF8, detectEncodingFromByteOrderMarks: true);
-        var text = new StringBuilder();
-        var buffer = new char[BufferLength];
-        for (int count; (count = reader.Read(buffer)) > 0; text.Append(buffer, 0, count))
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
+        using var bytes = new MemoryStream();
+        var buffer = new byte[BufferLength];
+        for (int count; (count = stream.Read(buffer)) > 0;)
         {
             cancellation.ThrowIfCancellationRequested();
-            if (buffer.AsSpan(0, count).IndexOf('\0') is >= 0 and var place)
+            if (bytes.Length > MostBytes - count)
             {
-                throw new NibbleException($"{path} is no text: its character {(long)text.Length + place} is a zero, expected a text in UTF-8");
+                throw new NibbleException(string.Create(
+                    CultureInfo.InvariantCulture, $"{path} has more than {MostBytes:N0} bytes; give a part of the text"));
             }
 
-            if (text.Length > MostCharacters - count)
+            bytes.Write(buffer, 0, count);
+            if (buffer.AsSpan(0, count).Contains((byte)0))
             {
-                throw new NibbleException($"{path} has more than {MostCharacters:N0} characters; give a part of the text");
+                // No text: what follows, which may have no end, need not be read to say so.
+                break;
             }
         }
 
-        return text.ToString();
+        return Utf8Text.Decode(bytes.GetBuffer().AsSpan(0, (int)bytes.Length), path);
     }
 
     /// <summary>What a path leads to; null for a regular file, a folder, nothing, or where the system does not tell.</summary>

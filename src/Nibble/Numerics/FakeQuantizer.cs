@@ -45,8 +45,12 @@ public static unsafe class FakeQuantizer
 
     /// <summary>The gradients of <see cref="Forward"/> (LSQ, Esser et al. 2020, equations 2 and 3; of the zero point, LSQ+, Bhalgat et al. 2020).</summary>
     /// <remarks>
-    /// With v = value / scale: a value's gradient passes where min - zeroPoint &lt;= v &lt;= max - zeroPoint (+ 1 in a stretched grid) and stops elsewhere. The scale's is the sum
-    /// of gradient * (round(v) + shift - v) inside and gradient * (end + shift) outside; the zero point's that of -scale * gradient outside.
+    /// With v = value / scale and round as in <see cref="Forward"/> (down in a stretched grid), a value is inside where the code that it rounds to is one of
+    /// the range, min - zeroPoint &lt;= round(v) &lt;= max - zeroPoint. Its gradient passes inside and stops elsewhere. That is the rule of PyTorch's fake
+    /// quantizers, <c>_fake_quantize_learnable_per_channel_affine</c> and <c>fake_quantize_per_tensor_affine</c>; the paper asks v itself,
+    /// which stops half a step earlier.
+    /// The scale's gradient is the sum of gradient * (round(v) + shift - v) inside and of gradient * (end + shift) outside; the zero point's that of
+    /// -scale * gradient outside.
     /// </remarks>
     /// <param name="values">What <see cref="Forward"/> was given.</param>
     /// <param name="gradients">The gradient of each value that came out.</param>

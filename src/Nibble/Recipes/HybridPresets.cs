@@ -17,7 +17,7 @@ internal static class HybridPresets
     };
 
     /// <summary>Attention's projections, as decoders and encoders call them.</summary>
-    private static readonly string[] Attention = ["*.self_attn.*", "*.attention.*"];
+    public static IReadOnlyList<string> Attention { get; } = ["*.self_attn.*", "*.attention.*"];
 
     /// <summary>The names of the kinds with nothing before them.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. Bases.Keys.Select(kind => Word + kind)];

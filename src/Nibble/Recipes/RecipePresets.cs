@@ -28,6 +28,9 @@ namespace Nibble.Recipes;
 /// </remarks>
 public static partial class RecipePresets
 {
+    /// <summary>The layer that presets keep in float.</summary>
+    internal const string Head = "lm_head";
+
     private const string FloatModel = "w16a16";
 
     private const string Grammar =
@@ -155,7 +158,7 @@ public static partial class RecipePresets
         var range = stack.UsualRange ?? (mse ? WeightRange.Mse : WeightRange.MinMax);
         return new Recipe(name,
         [
-            new RecipeRule("lm_head", Weights: null),
+            new RecipeRule(Head, Weights: null),
             new RecipeRule("*", weights with { ScalePrecision = powerOfTwo ? ScalePrecision.PowerOfTwo : ScalePrecision.Float16 }, activations, range) { Algorithms = stack },
         ])
         {

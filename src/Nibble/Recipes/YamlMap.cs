@@ -97,13 +97,16 @@ internal sealed class YamlMap
             : throw Fault(key, $"{key} must be {range}, found '{text}'{NumberText.WholeHint(text)}");
     }
 
-    /// <summary>The finite number at a key.</summary>
+    /// <summary>The number at a key, which has to fit into 32 bits.</summary>
     public double Number(string key, double absent, double min, double max = float.MaxValue)
     {
-        var range = max == double.MaxValue ? $"a number of at least {min.ToString(CultureInfo.InvariantCulture)}" : string.Create(CultureInfo.InvariantCulture, $"a number from {min} to {max}");
+        var least = min == double.Epsilon ? "above 0" : string.Create(CultureInfo.InvariantCulture, $"of at least {min}");
+        var range = max == float.MaxValue ? $"a number {least}" : string.Create(CultureInfo.InvariantCulture, $"a number {least} and at most {max}");
         return Plain(key, range) is not { } text ? absent
-            : NumberText.TryParse(text, out double value) && value >= min && value <= max ? value
-            : throw Fault(key, $"{key} must be {range}, found '{text}'{NumberText.DecimalHint(text)}");
+            : !NumberText.TryParse(text, out double value) ? throw Fault(key, $"{key} must be {range}, found '{text}'{NumberText.DecimalHint(text)}")
+            : value > float.MaxValue ? throw Fault(key, $"{key} must be {range}, found '{text}', which is too large for 32 bits")
+            : value >= min && value <= max ? value
+            : throw Fault(key, $"{key} must be {range}, found '{text}'");
     }
 
     /// <summary>The value that stands for the word at a key.</summary>

@@ -43,7 +43,7 @@ public sealed class AdversarialInputTests : IDisposable
     }
 
     [Theory]
-    [InlineData("eval MODEL --data /dev/zero", "/dev/zero is no text: its character 0 is a zero")]
+    [InlineData("eval MODEL --data /dev/zero", "/dev/zero: a NUL byte at offset 0")]
     [InlineData("qat MODEL --data /dev/zero -r w4a16-g8 -o OUT", "/dev/zero is no text")]
     [InlineData("compare MODEL --data /dev/zero --eval-data /dev/zero", "/dev/zero is no text")]
     [InlineData("inspect /dev/zero", "/dev/zero is a device, expected a regular file")]

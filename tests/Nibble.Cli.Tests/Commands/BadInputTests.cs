@@ -123,7 +123,67 @@ public sealed class BadInputTests : IDisposable
         folder.RuinAWeight();
         var recipe = folder.Write("all.yaml", "rules:\n  - pattern: \"*\"\n    weights: { bits: 4 }\n");
 
-        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "model, lm_head: The weight at row 0, column 0 is NaN, expected finite weights");
+        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "model: tensor 'lm_head.weight' holds NaN at [0, 0], expected finite values");
+    }
+
+    /// <summary>Tensors that no recipe quantizes are looked at too, by whatever reads or copies them.</summary>
+    [Theory]
+    [InlineData("inspect")]
+    [InlineData("generate")]
+    [InlineData("eval")]
+    [InlineData("ptq")]
+    [InlineData("qat")]
+    [InlineData("compare")]
+    [InlineData("imatrix")]
+    [InlineData("gguf")]
+    [InlineData("onnx")]
+    public Task A_norm_that_is_not_a_number(string command)
+    {
+        folder.RuinATensor("model.layers.0.input_layernorm.weight", 5);
+        string[] arguments = command is "gguf" or "onnx" ? ["export", folder.Model, "--to", command, "-o", folder.At("out")] : CommandOn(command, folder.Model);
+        return Refuses(arguments, $"{folder.Model}: tensor 'model.layers.0.input_layernorm.weight' holds NaN at [5], expected finite values");
+    }
+
+    [Theory]
+    [InlineData("\"rms_norm_eps\": 1e-5", "\"rms_norm_eps\": -1", "'rms_norm_eps' is -1")]
+    [InlineData("\"rms_norm_eps\": 1e-5", "\"rope_theta\": 0", "'rope_theta' is 0")]
+    public async Task A_configuration_that_gives_no_numbers(string from, string to, string complaint)
+    {
+        var path = Path.Combine(folder.Model, "config.json");
+        File.WriteAllText(path, File.ReadAllText(path).Replace(from, to, StringComparison.Ordinal));
+        foreach (var command in (string[])["eval", "ptq", "qat"])
+        {
+            await Refuses(CommandOn(command, folder.Model), $"config.json: {complaint}, expected a number above 0");
+        }
+    }
+
+    /// <summary>Weights that are finite one by one and overflow together.</summary>
+    [Theory]
+    [InlineData("eval")]
+    [InlineData("compare")]
+    public Task A_model_that_overflows(string command)
+    {
+        folder.RuinATensor("model.layers.0.mlp.up_proj.weight", 0, 3e38f);
+        folder.RuinATensor("model.layers.0.mlp.up_proj.weight", 1, 3e38f);
+        return Refuses(CommandOn(command, folder.Model),
+            "the model computes NaN or infinite values on this text, first in the input of 'model.layers.0.mlp.down_proj'");
+    }
+
+    [Theory]
+    [InlineData("eval", "eval.txt")]
+    [InlineData("qat", "train.txt")]
+    public Task A_text_in_another_encoding(string command, string text)
+    {
+        File.WriteAllBytes(folder.At(text), Encoding.Latin1.GetBytes("Plain.\nUn caf\u00e9 noir."));
+        return Refuses(CommandOn(command, folder.Model), $"{text}: byte 0xE9 at offset 13 (line 2) is not UTF-8");
+    }
+
+    [Fact]
+    public Task A_recipe_in_another_encoding()
+    {
+        var recipe = folder.At("latin.yaml");
+        File.WriteAllBytes(recipe, Encoding.Latin1.GetBytes("name: caf\u00e9\npreset: w8a8\n"));
+        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "latin.yaml: byte 0xE9 at offset 9 (line 1) is not UTF-8");
     }
 
     [Fact]

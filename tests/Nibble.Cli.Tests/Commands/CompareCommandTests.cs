@@ -37,6 +37,11 @@ public sealed class CompareCommandTests : IDisposable
                 item.GetProperty("bytes").GetInt64());
             Assert.True(item.GetProperty("seconds").GetDouble() > 0);
             Assert.True(item.GetProperty("peakBytes").GetInt64() > 1 << 20);
+            Assert.Equal(control ? 0 : 7, item.GetProperty("quantized").GetArrayLength());
+            Assert.Equal(control ? [] : ["lm_head", "model.embed_tokens"], item.GetProperty("kept").EnumerateArray()
+                .Select(layer => layer.GetProperty("name").GetString()!));
+            Assert.Equal(!control, item.GetProperty("warnings").EnumerateArray()
+                .Any(warning => warning.GetString()!.StartsWith("groups of 32 do not divide", StringComparison.Ordinal)));
         }
 
         Assert.True(runs["ptq w2a16-g32-gptaq"].GetProperty("kl").GetDouble() > 10 * runs["ptq w8a16-g32-gptaq"].GetProperty("kl").GetDouble());
@@ -68,6 +73,10 @@ public sealed class CompareCommandTests : IDisposable
 
         Assert.Contains("ptq w8a8-g16-gptaq", run.Output, StringComparison.Ordinal);
         Assert.Contains("float control", run.Output, StringComparison.Ordinal);
+        Assert.Contains("quantized   ptq w8a8-g16-gptaq: 7 layers to int8 ", run.Output, StringComparison.Ordinal);
+        Assert.Contains("by qat\nkept float  all quantized runs: 1 layer: the rule 'lm_head' keeps it (lm_head)\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("warning     all quantized runs: groups of 16 do not divide the rows of 40 of model.layers.0.mlp.down_proj: ",
+            run.Output, StringComparison.Ordinal);
         Assert.Contains($"report: {Path.Combine(folder.At("out"), "report.html")}", run.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("train 2/2", run.Output, StringComparison.Ordinal);
     }

@@ -58,7 +58,7 @@ public sealed class EncoderCommandTests : IDisposable
 
     [Theory]
     [InlineData("w4a16-g16", null)]
-    [InlineData("w8a8-static", "calibrated on 1 batches of at most 16 texts of texts.tsv")]
+    [InlineData("w8a8-static", "calibrated on 5 texts of texts.tsv")]
     public async Task A_classifier_is_quantized_scored_and_run(string recipe, string? calibration)
     {
         var model = new TinyBert().Write(folder.File("model"));
@@ -66,6 +66,8 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.Contains("14 layers by ptq " + recipe, ptq.Output, StringComparison.Ordinal);
         Assert.Equal(calibration is not null, ptq.Output.Contains("calibrated", StringComparison.Ordinal));
         Assert.Contains(calibration ?? string.Empty, ptq.Output, StringComparison.Ordinal);
+        Assert.Contains("quantized   14 layers to int", ptq.Output, StringComparison.Ordinal);
+        Assert.Contains("kept float  3 layers: tables stay float unless a rule names embeddings (bert.embeddings.", ptq.Output, StringComparison.Ordinal);
 
         var inspected = await CommandRun.Succeeds("inspect", folder.File("artifact"), "--json");
         Assert.Equal("bert", inspected.Json.GetProperty("type").GetString());
@@ -105,12 +107,16 @@ public sealed class EncoderCommandTests : IDisposable
             model = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
         }
 
-        await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"));
+        var exported = await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"));
+        Assert.Contains(recipe is null ? "kept float  17 layers: no codes (" : "quantized   17 layers to int4 asymmetric per group 16\n", exported.Output,
+            StringComparison.Ordinal);
         var run = await CommandRun.Succeeds("verify", folder.File("exported/model.onnx"), "--data", texts, "--threads", "1", "--json");
         Assert.Equal(("same", "exported"), (run.Json.GetProperty("verdict").GetString(), run.Json.GetProperty("model").GetString()));
 
         var imported = await CommandRun.Succeeds("import", folder.File("exported/model.onnx"), "-o", folder.File("imported"));
         Assert.Contains(recipe is null ? "0 layers from onnx" : "17 layers from onnx", imported.Output, StringComparison.Ordinal);
+        Assert.Contains(recipe is null ? "kept float  17 layers: no codes (" : "quantized   17 layers to int4 asymmetric per group 16\n", imported.Output,
+            StringComparison.Ordinal);
         Assert.Equal(ExitCode.Done, (await Verify(folder.File("imported"))).ExitCode);
     }
 

@@ -29,6 +29,9 @@ public sealed class ExportCommandTests : IDisposable
         var exact = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("exact.gguf"), "--type", "q5_0");
         Assert.DoesNotContain("note", exact.Output, StringComparison.Ordinal);
         Assert.Contains("21 Q5_0", exact.Output, StringComparison.Ordinal);
+        Assert.Contains("quantized   21 layers to int4 asymmetric per group 32 (Q5_0)\n", exact.Output, StringComparison.Ordinal);
+        Assert.Contains("kept float  1 layer: no codes (model.embed_tokens)\n", exact.Output, StringComparison.Ordinal);
+        Assert.Equal((21, 1), (run.Json.GetProperty("quantized").GetArrayLength(), run.Json.GetProperty("kept").GetArrayLength()));
     }
 
     [Fact]
@@ -40,7 +43,9 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Contains("no block type can hold", run.Error, StringComparison.Ordinal);
         Assert.Contains("symmetric weights of 2 to 4 bits in Q4_0", run.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("g16.gguf")));
-        await CommandRun.Succeeds("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"), "--type", "f16");
+        var floats = await CommandRun.Succeeds("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"), "--type", "f16");
+        Assert.Contains("kept float  21 layers: F16 was asked for, which holds the values that the codes stand for (model.layers.0.", floats.Output,
+            StringComparison.Ordinal);
 
         var occupied = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
         Assert.Equal(ExitCode.BadInput, occupied.ExitCode);
@@ -61,6 +66,12 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Equal((format, 21), (exported.Json.GetProperty("format").GetString(), exported.Json.GetProperty("types").GetProperty("INT4").GetInt32()));
         Assert.Equal(("nibble.import/1", format, 21), (imported.Json.GetProperty("schema").GetString(), imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("layers").GetInt32()));
         Assert.Equal(0, imported.Json.GetProperty("notes").GetArrayLength());
+        foreach (var document in new[] { exported.Json, imported.Json })
+        {
+            Assert.Equal("model.embed_tokens", Assert.Single(document.GetProperty("kept").EnumerateArray()).GetProperty("name").GetString());
+            Assert.Equal(21, document.GetProperty("quantized").EnumerateArray().Count(layer => layer.GetProperty("weights").GetString()!.StartsWith("int4 ", StringComparison.Ordinal)));
+        }
+
         Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));
         var weights = QuantizedModelFile.Load(folder.At("artifact")).Layers.ToDictionary(layer => layer.Name, layer => layer.Weight.Dequantize());
         Assert.All(QuantizedModelFile.Load(folder.At("w4")).Layers, layer => Assert.Equal(layer.Weight.Dequantize(), weights[layer.Name]));
@@ -115,6 +126,8 @@ public sealed class ExportCommandTests : IDisposable
         var imported = await CommandRun.Succeeds("import", folder.At("first.gguf"), "-o", folder.At("imported"), "--json");
         await CommandRun.Succeeds(["export", folder.At("imported"), "--to", "gguf", "-o", folder.At("second.gguf"), .. asked]);
 
+        Assert.Equal((recipe is null ? 0 : 21, recipe is null ? 22 : 1),
+            (imported.Json.GetProperty("quantized").GetArrayLength(), imported.Json.GetProperty("kept").GetArrayLength()));
         Assert.Equal((recipe is null ? 0 : 21, "gguf"), (imported.Json.GetProperty("layers").GetInt32(), imported.Json.GetProperty("format").GetString()));
         Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
         string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];

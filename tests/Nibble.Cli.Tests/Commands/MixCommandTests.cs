@@ -56,6 +56,9 @@ public sealed class MixCommandTests : IDisposable
             1e-9);
         Assert.InRange(chosen.GetProperty("averageBits").GetDouble(), 2, 3);
         Assert.Equal(6, run.Json.GetProperty("uniform").GetArrayLength());
+        Assert.Equal(["lm_head", "model.embed_tokens"], run.Json.GetProperty("kept").EnumerateArray().Select(item => item.GetProperty("name").GetString()));
+        Assert.Contains(run.Json.GetProperty("warnings").EnumerateArray(), item =>
+            item.GetString()!.StartsWith("groups of 32 do not divide the rows of ", StringComparison.Ordinal));
         Assert.Contains("The front", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
     }
 

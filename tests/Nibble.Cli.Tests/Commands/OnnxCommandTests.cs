@@ -21,6 +21,8 @@ public sealed class OnnxCommandTests : IDisposable
         Assert.Equal("onnx", run.Json.GetProperty("format").GetString());
         Assert.Equal(7, run.Json.GetProperty("types").GetProperty("MatMulNBits 4").GetInt32());
         Assert.Equal(1, run.Json.GetProperty("types").GetProperty("MatMul").GetInt32());
+        Assert.Equal(7, run.Json.GetProperty("quantized").GetArrayLength());
+        Assert.Equal(["model.embed_tokens", "lm_head"], run.Json.GetProperty("kept").EnumerateArray().Select(layer => layer.GetProperty("name").GetString()));
         Assert.Equal(new FileInfo(folder.At("w4.onnx")).Length, run.Json.GetProperty("bytes").GetInt64());
 
         var again = await CommandRun.Of("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"));

@@ -151,6 +151,72 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Rows_that_are_whole_blocks_of_another_type_alone_are_named()
+    {
+        using var values = new MemoryStream(new byte[64 * 2 * sizeof(float)]);
+        GgufWriter.Write(
+            folder.At("narrow.gguf"),
+            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
+            [new GgufTensor("blk.0.attn_q.weight", GgufType.F32, [64, 2], stream => values.WriteTo(stream))]);
+        string[] arguments = ["quantize", folder.At("narrow.gguf"), "--type", "q4_k_m", "-o"];
+        var text = await CommandRun.Succeeds([.. arguments, folder.At("text.gguf")]);
+        var json = await CommandRun.Succeeds([.. arguments, folder.At("json.gguf"), "--json"]);
+
+        Assert.Contains("note: 1 got Q5_0 instead, since the blocks of the type that the mixture gives them do not divide their rows: blk.0.attn_q.weight", text.Output,
+            StringComparison.Ordinal);
+        Assert.Equal("Q5_0", json.Json.GetProperty("fallbacks").GetProperty("blk.0.attn_q.weight").GetString());
+        Assert.Equal(0, json.Json.GetProperty("ragged").GetArrayLength());
+    }
+
+    /// <summary>The head gets more bits than the mixture's name says, in blocks that may not divide its rows although the mixture's own do.</summary>
+    [Fact]
+    public async Task A_head_that_gets_another_type_is_named()
+    {
+        using var values = new MemoryStream(new byte[64 * 2 * sizeof(float)]);
+        GgufWriter.Write(
+            folder.At("narrow.gguf"),
+            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
+            [new GgufTensor("output.weight", GgufType.F32, [64, 2], stream => values.WriteTo(stream))]);
+        var mixed = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q4_0", "-o", folder.At("mixed.gguf"), "--json");
+        var pure = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q4_0", "-o", folder.At("pure.gguf"), "--json", "--pure");
+
+        Assert.Equal("Q8_0", mixed.Json.GetProperty("fallbacks").GetProperty("output.weight").GetString());
+        Assert.Empty(pure.Json.GetProperty("fallbacks").EnumerateObject());
+        Assert.Equal(0, pure.Json.GetProperty("notes").GetArrayLength());
+    }
+
+    [Theory]
+    [InlineData("q8_0", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
+    [InlineData("f16", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
+    [InlineData("tq2_0", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
+    [InlineData("q4_0", null)]
+    [InlineData("q6_k", null)]
+    public async Task Types_that_make_no_use_of_an_importance_matrix_say_so(string type, string? expected)
+    {
+        using var values = new MemoryStream(new byte[256 * 2 * sizeof(float)]);
+        GgufWriter.Write(
+            folder.At("one.gguf"),
+            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
+            [
+                new GgufTensor("blk.0.attn_q.weight", GgufType.F32, [256, 2], stream => values.WriteTo(stream)),
+                new GgufTensor("output_norm.weight", GgufType.F32, [4], stream => stream.Write(new byte[16])),
+            ]);
+        new ImportanceMatrix(
+            new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([.. Enumerable.Range(1, 256).Select(i => (float)i)], [1]) }, [], 1, 1)
+            .Write(folder.At("imatrix.gguf"));
+        string[] arguments = ["quantize", folder.At("one.gguf"), "--type", type, "--imatrix", folder.At("imatrix.gguf"), "-o"];
+        var text = await CommandRun.Succeeds([.. arguments, folder.At("text.gguf")]);
+        var json = (await CommandRun.Succeeds([.. arguments, folder.At("json.gguf"), "--json"])).Json;
+
+        const string Copied = "1 are copied as they are, since they are no matrices of weights: output_norm.weight";
+        var notes = json.GetProperty("notes").EnumerateArray().Select(note => note.GetString()!).ToList();
+        Assert.Equal(expected is null ? [Copied] : [Copied, expected], notes);
+        Assert.All(notes, note => Assert.Contains($"note: {note}\n", text.Output, StringComparison.Ordinal));
+        Assert.Equal(expected is null ? 0 : 1, json.GetProperty("importanceIgnored").GetArrayLength());
+        Assert.Equal("output_norm.weight", Assert.Single(json.GetProperty("copied").EnumerateArray()).GetString());
+    }
+
+    [Fact]
     public async Task What_cannot_be_quantized_is_refused_and_leaves_nothing()
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
@@ -167,6 +233,17 @@ public sealed class QuantizeGgufCommandTests : IDisposable
 
         File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
         Assert.Contains("value 10 of tensor blk.1.ffn_up.weight is NaN", await Refusal("ruined.gguf"), StringComparison.Ordinal);
+
+        // A norm keeps its type, and is copied.
+        bytes = File.ReadAllBytes(folder.At("f16.gguf"));
+        using (var file = GgufFile.Open(folder.At("f16.gguf")))
+        {
+            BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan((int)file.FindTensor("blk.1.ffn_norm.weight")!.Offset + 12), float.PositiveInfinity);
+        }
+
+        File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
+        Assert.Contains("value 3 of tensor blk.1.ffn_norm.weight is Infinity, expected a finite number", await Refusal("ruined.gguf"),
+            StringComparison.Ordinal);
 
         {
             var tensor = new GgufTensor("a.weight", GgufType.F32, [32, 2], stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));

@@ -127,11 +127,20 @@ internal sealed class TinyFolder : IDisposable
         SafetensorsWriter.Write(Weights, tensors);
     }
 
-    /// <summary>Makes the first weight of the head NaN; the head is the first tensor of the file.</summary>
-    public void RuinAWeight()
+    /// <summary>Makes the first weight of the head NaN.</summary>
+    public void RuinAWeight() => RuinATensor("lm_head.weight", 0);
+
+    /// <summary>Overwrites one value of a tensor.</summary>
+    public void RuinATensor(string name, int index, float value = float.NaN)
     {
+        long offset;
+        using (var file = SafetensorsFile.Open(Weights))
+        {
+            offset = file.Entry(name).Offset;
+        }
+
         var bytes = File.ReadAllBytes(Weights);
-        BitConverter.TryWriteBytes(bytes.AsSpan(sizeof(long) + (int)BitConverter.ToInt64(bytes)), float.NaN);
+        BitConverter.TryWriteBytes(bytes.AsSpan((int)offset + (index * sizeof(float))), value);
         File.WriteAllBytes(Weights, bytes);
     }
 

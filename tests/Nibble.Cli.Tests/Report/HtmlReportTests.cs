@@ -2,6 +2,7 @@ using System.Text.RegularExpressions;
 using System.Xml;
 using System.Xml.Linq;
 using Nibble.Cli.Report;
+using Nibble.Recipes;
 using static Nibble.Cli.Tests.Report.FakeComparison;
 
 namespace Nibble.Cli.Tests.Report;
@@ -29,6 +30,28 @@ public class HtmlReportTests
         Assert.All(page.Descendants("svg"), svg => Assert.False(string.IsNullOrEmpty(svg.Attribute("aria-label")?.Value)));
         Assert.All(page.Descendants("th"), heading => Assert.NotNull(heading.Attribute("scope")));
         Assert.All(page.Descendants("table"), table => Assert.True(Is(table.Parent!, "scroll")));
+    }
+
+    [Fact]
+    public void Summaries_of_runs_name_the_runs_that_they_hold_for()
+    {
+        var typical = Typical();
+        var kept = new KeptLayer("lm_head", "the rule 'lm_head' keeps it");
+        var result = typical with
+        {
+            Runs = [.. typical.Runs.Select((run, i) => run.Method == RunMethod.Float ? run : run with
+            {
+                Summary = new RunSummary([new SummarizedLayer("a", "int4", null, run.Method == RunMethod.Ptq ? "rtn" : "qat")], [kept], i == 1 ? ["beware"] : []),
+            })],
+        };
+        var section = Parse(HtmlReport.Render(result)).Descendants("section").Single(section => section.Element("h2")?.Value == "What became of the layers");
+        var facts = section.Descendants("dt").Zip(section.Descendants("dd"), (name, text) => $"{name.Value}: {text.Value}").ToList();
+        string Names(RunMethod method) => string.Join(", ", typical.Runs.Where(run => run.Method == method).Select(run => run.Name));
+        Assert.Equal(
+            [$"quantized: {Names(RunMethod.Ptq)}: 1 layer to int4, by rtn", $"quantized: {Names(RunMethod.Qat)}: 1 layer to int4, by qat"],
+            facts.Where(fact => fact.StartsWith("quantized", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+        Assert.Contains("kept float: all quantized runs: 1 layer: the rule 'lm_head' keeps it (lm_head)", facts);
+        Assert.Equal($"warning: {typical.Runs[1].Name}: beware", facts[^1]);
     }
 
     [Fact]

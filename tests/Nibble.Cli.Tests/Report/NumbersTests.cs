@@ -33,6 +33,13 @@ public class NumbersTests
     public void Change_is_a_percentage_until_it_doubles(double nats, string expected) => Assert.Equal(expected, Numbers.Change(nats));
 
     [Theory]
+    [InlineData(282_784, 1_045_397, "3.70 times smaller than 1,045,397")]
+    [InlineData(1234, 1000, "1.23 times larger than 1,000")]
+    [InlineData(1000, 1000, "as large as 1,000")]
+    [InlineData(536_192, 536_000, "as large as 536,000")]
+    public void Sizes_say_whether_they_shrink(long bytes, long source, string expected) => Assert.Equal(expected, Numbers.Smaller(bytes, source));
+
+    [Theory]
     [InlineData(0, "0 B")]
     [InlineData(999, "999 B")]
     [InlineData(1000, "1.00 kB")]

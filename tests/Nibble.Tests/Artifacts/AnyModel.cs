@@ -43,7 +43,7 @@ internal static class AnyModel
         from type in Gen.OneOf(ElementType.F32, ElementType.F16, ElementType.BF16)
         from shape in Gen.Int[1, 5].Array[0, 3]
         from values in Gen.Single.Array[shape.Aggregate(1, (count, size) => count * size)]
-        select new FloatTensor(string.Empty, shape, Array.ConvertAll(values, value => type.Round(value)), type);
+        select new FloatTensor(string.Empty, shape, Array.ConvertAll(values, value => float.IsFinite(type.Round(value)) ? type.Round(value) : 1), type);
 
     public static Gen<QuantizedModel> Model { get; } =
         from weights in Weight.Array[0, 4]

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -38,6 +39,26 @@ public sealed class QuantizedModelFileTests : IDisposable
             iter: 60,
             threads: 1);
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+    }
+
+    [Fact]
+    public void Summarize_SaysWhatHasCodes_AndWhatHasNone()
+    {
+        var int8 = new QuantizationScheme(8, symmetric: true, Granularity.Channel);
+        var input = new ActivationQuantization(new QuantizationScheme(8, symmetric: true, Granularity.Token), null);
+        var model = Model(
+            [new QuantizedLayer("a", new QuantizedTensor(2, 1, int8, [127, -128], [1, 2], []), input)],
+            [new FloatTensor("b.weight", [1, 2], [1, 2], ElementType.BF16), new FloatTensor("norm.weight", [2], [1, 2], ElementType.F32)]);
+        QuantizedModelFile.Save(model, _folder.File("artifact"));
+        var summary = QuantizedModelFile.Summarize(_folder.File("artifact"));
+        Assert.Equal([new SummarizedLayer("a", "int8 symmetric per channel", "int8 symmetric per token", null)], summary.Quantized);
+        Assert.Equal([new KeptLayer("b", "no codes")], summary.Kept);
+        Assert.Equal(
+            ["quantized   1 layer to int8 symmetric per channel, inputs int8 symmetric per token", "kept float  1 layer: no codes (b)"], summary.Lines());
+
+        Checkpoint.Save(_folder.File("float"), "{}", [SafetensorsTensor.FromFloats("b.weight", ElementType.F32, [1, 2], new float[] { 1, 2 })], string.Empty);
+        summary = QuantizedModelFile.Summarize(_folder.File("float"));
+        Assert.Equal((0, "b"), (summary.Quantized.Count, Assert.Single(summary.Kept).Name));
     }
 
     [Fact]
@@ -228,6 +249,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         RefuseKeys("another number of zero points", keys.StaticKeys[0] with { ZeroPoints = [] });
         RefuseKeys("zero points outside", keys.StaticKeys[0] with { ZeroPoints = [0, 1, 2, 3, -9, 7] });
         RefuseKeys("scales that are not", keys.StaticKeys[0] with { Scales = [1, 2, 3, 4, 5, float.NaN] });
+        RefuseModel("NaN or infinite", Model([], [new FloatTensor("f", [2], [1, float.NaN], ElementType.F16)]));
+        RefuseModel("NaN or infinite", Model([], [new FloatTensor("f", [1], [float.PositiveInfinity], ElementType.F32)]));
         RefuseModel("cannot hold", Model([], [new FloatTensor("f", [1], [0.1f], ElementType.F16)]));
         RefuseModel("not as a floating-point type", Model([], [new FloatTensor("f", [1], [1], ElementType.I8)]));
         RefuseModel("its shape says", Model([], [new FloatTensor("f", [2], [1], ElementType.F32)]));
@@ -284,7 +307,9 @@ public sealed class QuantizedModelFileTests : IDisposable
         var ternary = QuantizationScheme.CreateTernary(Granularity.Channel);
         var input = new ActivationQuantization(new QuantizationScheme(4, symmetric: false, Granularity.Tensor), new QuantizationParameters(1, 0));
         var folder = _folder.File("out");
-        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 2, ternary, [1, 0], [1], []), input)], []), folder);
+        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 2, ternary, [1, 0], [1], []), input)],
+            [new FloatTensor("norm", [1, 1], [1], ElementType.F16)]), folder);
+        AssertRefusal("norm", [0, 0x7E], "tensor 'norm' holds NaN at [0, 0], expected finite values");
         AssertRefusal("a.weight_packed", [0b0010, 0, 0, 0], "row 0, column 1 has code -2");
         AssertRefusal("a.weight_scale", [0, 0, 0, 0], "scale 0 is 0; expected a positive number");
         AssertRefusal("a.weight_scale", [0, 0, 0xC0, 0x7F], "scale 0 is NaN");

@@ -11,13 +11,23 @@ public sealed class InputFileTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void A_text_is_read_as_its_mark_says_or_as_utf8()
+    public void A_text_is_utf8()
     {
         var path = folder.File("text");
         File.WriteAllText(path, "naïve 你好", new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
         Assert.Equal("naïve 你好", InputFile.ReadText(path, TestContext.Current.CancellationToken));
-        File.WriteAllText(path, "naïve 你好", Encoding.Unicode);
+        File.WriteAllText(path, "naïve 你好", Encoding.UTF8);
         Assert.Equal("naïve 你好", InputFile.ReadText(path, TestContext.Current.CancellationToken));
+        File.WriteAllText(path, "naïve 你好", Encoding.Unicode);
+        var refusal = Assert.Throws<NibbleException>(() => InputFile.ReadText(path, TestContext.Current.CancellationToken));
+        Assert.StartsWith($"{path}: the text is in UTF-16, expected UTF-8", refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Lines_end_as_any_system_ends_them()
+    {
+        Assert.Equal(["a", "b", "", "c"], InputFile.ReadLines(folder.Write("a.txt", "a\r\nb\n\nc"), TestContext.Current.CancellationToken));
+        Assert.Empty(InputFile.ReadLines(folder.Write("empty.txt", string.Empty), TestContext.Current.CancellationToken));
     }
 
     [Fact]
@@ -26,7 +36,7 @@ public sealed class InputFileTests : IDisposable
         var path = folder.File("text");
         File.WriteAllText(path, new string('a', 100_000) + "\0");
         var refusal = Assert.Throws<NibbleException>(() => InputFile.ReadText(path, TestContext.Current.CancellationToken));
-        Assert.Equal($"{path} is no text: its character 100000 is a zero, expected a text in UTF-8", refusal.Message);
+        Assert.StartsWith($"{path}: a NUL byte at offset 100000 (line 1), expected a text in UTF-8", refusal.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -61,7 +71,8 @@ public sealed class InputFileTests : IDisposable
         var refusal = Assert.Throws<NibbleException>(() => InputFile.RequireRegular(pipe));
         Assert.Equal($"{pipe} is a pipe, expected a regular file; copy what it gives into one first", refusal.Message);
         Assert.Contains("/dev/zero is a device", Assert.Throws<NibbleException>(() => InputFile.RequireRegular("/dev/zero")).Message, StringComparison.Ordinal);
-        Assert.Contains("/dev/zero is no text", Assert.Throws<NibbleException>(() => InputFile.ReadText("/dev/zero", TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
+        refusal = Assert.Throws<NibbleException>(() => InputFile.ReadText("/dev/zero", TestContext.Current.CancellationToken));
+        Assert.StartsWith("/dev/zero: a NUL byte at offset 0", refusal.Message, StringComparison.Ordinal);
         using var source = new CancellationTokenSource();
         var reading = Task.Run(() => InputFile.ReadText(pipe, source.Token), CancellationToken.None);
         await source.CancelAsync();

@@ -59,6 +59,41 @@ public class FakeQuantizerTests
             Assert.All(outsideSums.Zip(ofZeroPoints), pair => Assert.Equal(pair.First, pair.Second, 1e-6 * (1 + (10 * values.Length))));
         });
 
+    /// <summary>What docs/numerics.md says of the ends: the code decides, not the value.</summary>
+    [Theory]
+    [InlineData(7f, true, 0)]
+    [InlineData(7.4f, true, 7 - 7.4)]
+    [InlineData(7.6f, false, 7)]
+    [InlineData(7.5f, false, 7)]
+    [InlineData(-8.4f, true, -8 + 8.4)]
+    [InlineData(-8.5f, true, 0.5)]
+    [InlineData(-8.6f, false, -8)]
+    public void Backward_AsksTheCodeWhetherAValueIsInside(float steps, bool inside, double ofScale)
+    {
+        const float Scale = 0.5f;
+        var (ofValue, ofScales, ofZeroPoints) = (new float[1], new float[1], new float[1]);
+        FakeQuantizer.Backward([Scale * steps], [3f], new GroupGrids([Scale], [0f], 1, Granularity.Channel, new CodeRange(-8, 7)), ofValue, ofScales,
+            ofZeroPoints, 1);
+        Assert.Equal(inside ? 3f : 0, ofValue[0]);
+        Assert.Equal(3 * ofScale, ofScales[0], 1e-5);
+        Assert.Equal(inside ? 0 : -Scale * 3, ofZeroPoints[0]);
+    }
+
+    /// <summary>A stretched grid rounds down, so that its highest code reaches up to the next one.</summary>
+    [Theory]
+    [InlineData(1f, true, 0.5)]
+    [InlineData(1.9f, true, -0.4)]
+    [InlineData(2f, false, 1.5)]
+    [InlineData(-2f, true, 0.5)]
+    [InlineData(-2.1f, false, -1.5)]
+    public void Backward_OfAStretchedGrid_RoundsDown(float steps, bool inside, double ofScale)
+    {
+        var (ofValue, ofScales) = (new float[1], new float[1]);
+        FakeQuantizer.Backward([steps], [2f], new GroupGrids([1f], [], 1, Granularity.Channel, new CodeRange(-2, 1), 0.5f), ofValue, ofScales, [], 1);
+        Assert.Equal(inside ? 2f : 0, ofValue[0]);
+        Assert.Equal(2 * ofScale, ofScales[0], 1e-5);
+    }
+
     [Fact]
     public void MinMax_EqualsTheScalarFormula_OnEachGroup() =>
         Gen.Select(Schemes, Shapes, Gen.Int[0, 1 << 20]).Sample((scheme, shape, seed) =>

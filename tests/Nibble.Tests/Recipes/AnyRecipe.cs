@@ -52,7 +52,7 @@ internal static class AnyRecipe
         from counts in Gen.Int[2, int.MaxValue].Array[5]
         from dampening in Gen.Double[1e-300, 1]
         from asymmetry in Gen.Double[1e-300, 1]
-        from rate in Gen.Double[1e-300, 1e300]
+        from rate in Gen.Double[1e-300, 1e38]
         select new PtqSettings
         {
             Windows = counts[0],
@@ -78,7 +78,7 @@ internal static class AnyRecipe
     public static Gen<DistillationSettings?> Distillation { get; } =
         from present in Gen.Bool
         from weight in Gen.Double.Unit
-        from positive in Gen.Double[1e-300, 1e300].Array[2]
+        from positive in Gen.Double[1e-300, 1e38].Array[2]
         from steps in Gen.Int[0, int.MaxValue]
         select present ? new DistillationSettings { Weight = weight, Temperature = positive[0], Hidden = positive[1], TeacherSteps = steps } : null;
 
@@ -105,7 +105,7 @@ internal static class AnyRecipe
         from recompute in Gen.Bool
         from counts in Gen.Int[2, int.MaxValue].Array[7]
         from accumulation in Gen.OneOf(Gen.Const(1), Gen.Const(counts[1]))
-        from positive in Gen.Double[1e-300, 1e300].Array[5]
+        from positive in Gen.Double[1e-300, 1e38].Array[5]
         from shares in Gen.Double.Unit.Array[3]
         from rated in Gen.Bool
         from distillation in Distillation

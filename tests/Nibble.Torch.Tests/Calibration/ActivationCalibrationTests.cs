@@ -1,8 +1,8 @@
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
-using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Shared;
+using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Calibration;
 
@@ -68,7 +68,12 @@ public sealed class ActivationCalibrationTests : IDisposable
     [Fact]
     public void Run_RefusesAModelThatOverflows()
     {
-        using var model = LoadedModel.Open(new TinyLlama().Write(folder.File("broken"), tensors => tensors["model.layers.1.input_layernorm.weight"].Values[3] = float.NaN));
+        using var model = new TinyLlama().Open(folder);
+        using (no_grad())
+        {
+            model.Model.Blocks[1].InputNorm.Weight[3] = float.NaN;
+        }
+
         var message = Assert.Throws<NibbleException>(() => ActivationCalibration.Run(model.Model, RecipePresets.Parse("w8a8-static"), Texts.Random(50), new CalibrationOptions(2, 10))).Message;
         Assert.Contains("the input of layer 'model.layers.1.self_attn.q_proj' holds 20 NaN or infinite values", message, StringComparison.Ordinal);
     }

@@ -66,6 +66,14 @@ public sealed class ClassificationDataTests : IDisposable
         Assert.Contains("no such file of labelled texts", Assert.Throws<NibbleException>(() => ClassificationData.Read(folder.File("none.tsv"), classifier)).Message, StringComparison.Ordinal);
 
     [Fact]
+    public void Read_RefusesWhatIsNoUtf8()
+    {
+        File.WriteAllBytes(folder.File("latin.tsv"), System.Text.Encoding.Latin1.GetBytes("good\t1\ncaf\u00e9\t0\n"));
+        Assert.Contains("latin.tsv: byte 0xE9 at offset 10 (line 2)",
+            Assert.Throws<NibbleException>(() => ClassificationData.Read(folder.File("latin.tsv"), classifier)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Batch_PadsToItsLongest()
     {
         using var scope = NewDisposeScope();

@@ -42,6 +42,15 @@ public sealed class TokenizedTextTests : IDisposable
     }
 
     [Fact]
+    public void Read_RefusesWhatIsNoUtf8()
+    {
+        using var model = new TinyLlama().Open(folder);
+        File.WriteAllBytes(folder.File("latin.txt"), System.Text.Encoding.Latin1.GetBytes("un caf\u00e9 noir"));
+        Assert.Contains("latin.txt: byte 0xE9 at offset 6",
+            Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("latin.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Windows_AreConsecutive_AndBeginWithTheBeginningToken()
     {
         var text = new TokenizedText("numbers", [.. Enumerable.Range(0, 11)], 99);

@@ -19,6 +19,7 @@ public sealed class EngineDecisionsTests
     // 1.2495 lies a thousandth of a step below the tie between codes 5 and 6 (2.5 steps and the zero point 3), 1.2 a tenth.
     private static readonly float[] Values = [0, 1.2495f, 1.2f, 100];
     private static readonly sbyte[] Codes = [3, 5, 5, 127];
+    private static readonly bool[] OneOfTwo = [true, false];
 
     public EngineDecisionsTests() => TorchRuntime.EnsureLoaded();
 
@@ -112,6 +113,18 @@ public sealed class EngineDecisionsTests
     {
         Assert.Equal(new CodeComparison(4, 0, 4, 0), Run(Static, Values, null).Compared);
         Assert.Equal(new CodeComparison(4, 0, 4, 0), Run(Static, Values, new TokenCodes([1, 2], [0.5f], [3])).Compared);
+    }
+
+    [Fact]
+    public void Padding_IsNotCompared()
+    {
+        using var scope = NewDisposeScope();
+        float[] values = [.. Values, 7, 8, 9, 10];
+        using var pass = TokenMask.Begin(tensor(OneOfTwo).view(1, 2));
+        var (output, compared) = Run(Static, values, new TokenCodes([3, 6, 5, 127, 1, 2, 3, 4], [0.5f], [3]));
+        Assert.Equal((4, 1, 0), (compared.Codes, compared.Ties, compared.Mismatches));
+        Assert.Equal([0, 1.5f, 1, 62, 7, 8, 9, 10], output);
+        Assert.Equal(new CodeComparison(4, 0, 4, 0), Run(Static, values, null).Compared);
     }
 
     private static (float[] Output, CodeComparison Compared) Run(ActivationQuantization input, float[] values, TokenCodes? engine, int width = 4)

@@ -144,6 +144,25 @@ public sealed class GgufImporterTests : IDisposable
         GgufWriter.Write(path, [.. whole.Metadata.Where(pair => !without.Contains(pair.Key)), .. added], [.. tensors]);
     }
 
+    [Theory]
+    [InlineData("blk.1.attn_norm.weight", 3, "[0, 3]")]
+    [InlineData("token_embd.weight", 20, "[1, 4]")]
+    public void Values_that_are_not_finite_are_refused(string name, int index, string place)
+    {
+        GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("ruined.gguf"), type: null);
+        var bytes = File.ReadAllBytes(folder.File("ruined.gguf"));
+        using (var file = GgufFile.Open(folder.File("ruined.gguf")))
+        {
+            BitConverter.TryWriteBytes(bytes.AsSpan((int)file.FindTensor(name)!.Offset + (index * sizeof(float))), float.NaN);
+        }
+
+        File.WriteAllBytes(folder.File("ruined.gguf"), bytes);
+        var exception = Assert.ThrowsAny<NibbleException>(() => CheckpointImporter.Run(folder.File("ruined.gguf"), folder.File("imported")));
+        Assert.StartsWith($"{folder.File("ruined.gguf")}: tensor '{name}' holds NaN at {place}, expected finite values", exception.Message,
+            StringComparison.Ordinal);
+        Assert.False(Path.Exists(folder.File("imported")));
+    }
+
     private static void Copy(GgufFile file, GgufEntry tensor, Stream stream)
     {
         var bytes = new byte[tensor.ByteLength];

@@ -183,6 +183,19 @@ public sealed class LlamaConfigTests
     [InlineData("head_dim", "7", "heads of 7; expected the heads to be a multiple of the key-value heads, and an even head size")]
     [InlineData("tie_word_embeddings", "1", "'tie_word_embeddings' is 1, expected true or false")]
     [InlineData("rms_norm_eps", "\"small\"", "'rms_norm_eps' is \"small\", expected a number")]
+    [InlineData("rms_norm_eps", "-1", "'rms_norm_eps' is -1, expected a number above 0 and at most 1")]
+    [InlineData("rms_norm_eps", "0", "'rms_norm_eps' is 0, expected a number above 0 and at most 1")]
+    [InlineData("rms_norm_eps", "1e999", "'rms_norm_eps' is 1e999, expected a number")]
+    [InlineData("num_attention_heads", "0", "'num_attention_heads' is 0, expected a positive integer")]
+    [InlineData("rope_theta", "0", "'rope_theta' is 0, expected a number above 0")]
+    [InlineData("rope_theta", "-10000", "'rope_theta' is -10000, expected a number above 0")]
+    [InlineData("rope_theta", "1e-300", "the rotary frequencies of rope_theta 1E-300 and heads of")]
+    [InlineData("rope_parameters", "{\"rope_theta\":0}", "rope_parameters: 'rope_theta' is 0, expected a number above 0")]
+    [InlineData("rope_scaling", "{\"type\":\"linear\",\"factor\":0}", "rope_scaling: 'factor' is 0, expected a number above 0")]
+    [InlineData(
+        "rope_scaling",
+        "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}",
+        "low_freq_factor is 4 and high_freq_factor 4, expected the first below the second")]
     [InlineData("rope_theta", "[]", "'rope_theta' is [], expected a number")]
     [InlineData("rope_parameters", "7", "'rope_parameters' is 7, expected an object")]
     [InlineData("rope_parameters", "{\"rope_theta\":\"x\"}", "rope_parameters: 'rope_theta' is \"x\", expected a number")]

@@ -132,7 +132,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     {
         var warnings = new List<string>();
         Run(new TinyLlama { Type = "qwen2" }, RecipePresets.Parse("w4a16-g8-debias"), "out", options => options with { Warn = warnings.Add });
-        Assert.Equal(8, warnings.Count);
+        Assert.Equal(8, warnings.Count(warning => warning.EndsWith(" has no bias, so that none is corrected", StringComparison.Ordinal)));
         Assert.Contains("model.layers.1.mlp.down_proj has no bias, so that none is corrected", warnings);
     }
 
@@ -249,7 +249,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [Fact]
     public void Fault_LeavesNoJob_WhichCouldOnlyFailAgain()
     {
-        new TinyLlama().Write(folder.File("tiny"), tensors => tensors["model.layers.1.mlp.up_proj.weight"].Values[3] = float.NaN);
+        new TinyLlama().Write(folder.File("tiny"), tensors => tensors["model.layers.1.mlp.up_proj.weight"].Values[3] = 3e38f);
         var options = Options(new TinyLlama(), RecipePresets.Parse("w4a16-g8-importance"), "out");
         Assert.Contains("model.layers.1.mlp.up_proj", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message, StringComparison.Ordinal);
         Assert.Equal(["tiny"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));

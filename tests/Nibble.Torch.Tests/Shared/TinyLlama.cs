@@ -40,6 +40,9 @@ internal sealed record TinyLlama
 
     public ElementType StoredAs { get; init; } = ElementType.F32;
 
+    /// <summary>Says the element type of single tensors, where it is another than <see cref="StoredAs"/>.</summary>
+    public Func<string, ElementType>? StoredEach { get; init; }
+
     public int Seed { get; init; } = 1;
 
     public string ConfigJson => $$"""
@@ -60,7 +63,8 @@ internal sealed record TinyLlama
         var random = new Random(Seed);
         var tensors = new SortedDictionary<string, (long[] Shape, float[] Values)>(StringComparer.Ordinal);
         void Add(string name, double mean, double deviation, params long[] shape) =>
-            tensors.Add(name, (shape, [.. Enumerable.Range(0, (int)shape.Aggregate((a, b) => a * b)).Select(_ => StoredAs.Round((float)(mean + (deviation * Normal(random)))))]));
+            tensors.Add(name, (shape,
+                [.. Enumerable.Range(0, (int)shape.Aggregate((a, b) => a * b)).Select(_ => TypeOf(name).Round((float)(mean + (deviation * Normal(random)))))]));
         void AddLinear(string name, int rows, int columns, bool bias)
         {
             Add(name + ".weight", 0, 1 / Math.Sqrt(columns), rows, columns);
@@ -109,9 +113,11 @@ internal sealed record TinyLlama
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), TokenizerJson());
         SafetensorsWriter.Write(
             Path.Combine(folder, "model.safetensors"),
-            [.. tensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Key, StoredAs, tensor.Value.Shape, tensor.Value.Values))]);
+            [.. tensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Key, TypeOf(tensor.Key), tensor.Value.Shape, tensor.Value.Values))]);
         return folder;
     }
+
+    private ElementType TypeOf(string name) => StoredEach?.Invoke(name) ?? StoredAs;
 
     public LoadedModel Open(TemporaryFolder folder)
     {

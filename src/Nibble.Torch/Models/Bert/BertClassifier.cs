@@ -70,7 +70,13 @@ public sealed class BertClassifier : nn.Module<Tensor, Tensor, Tensor>
             throw new NibbleException($"a sequence of {input.shape[1]} tokens is longer than this model's {Config.MaxLength} positions; cut it");
         }
 
-        var first = Body.call(input, mask).select(1, 0);
+        // What pools reads one vector of each sequence, none of them padding.
+        Tensor first;
+        using (TokenMask.Begin(mask))
+        {
+            first = Body.call(input, mask).select(1, 0);
+        }
+
         if (classifier is RobertaHead head)
         {
             return head.call(first);

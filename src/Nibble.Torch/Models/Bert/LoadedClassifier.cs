@@ -19,6 +19,9 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     /// <summary>The quantized model that an artifact folder holds; null for a float checkpoint.</summary>
     public QuantizedModel? Quantized { get; init; }
 
+    /// <summary>The element type of each tensor in the checkpoint; empty for a classifier that was not read from one.</summary>
+    public IReadOnlyDictionary<string, ElementType> StoredAs { get; init; } = new Dictionary<string, ElementType>();
+
     /// <summary>What the classifier is called: the name of its folder.</summary>
     public string Name => Checkpoint.NameOf(Folder);
 
@@ -78,7 +81,10 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
             }
 
             model.eval();
-            return new LoadedClassifier(folder, checkpoint.ConfigJson, model, tokenizer);
+            return new LoadedClassifier(folder, checkpoint.ConfigJson, model, tokenizer)
+            {
+                StoredAs = expected.Keys.ToDictionary(name => name, name => checkpoint.Entry(name).ElementType),
+            };
         }
         catch
         {
@@ -108,12 +114,18 @@ public sealed record LoadedClassifier(string Folder, string ConfigJson, BertClas
     }
 
     /// <summary>Gives what this classifier was converted to its configuration and tokenizer, so that its artifact can be opened as a classifier and exported.</summary>
+    /// <remarks>Tensors that stay float go back into the type that the checkpoint stores them in where it holds their values exactly, as it does unless they
+    /// were trained.</remarks>
     /// <param name="converted">What <see cref="PreparedModel.Convert"/> yielded of <see cref="Model"/>.</param>
     public QuantizedModel Complete(QuantizedModel converted)
     {
         ArgumentNullException.ThrowIfNull(converted);
-        return converted with { ConfigJson = ConfigJson, TokenizerFolder = Folder };
+        return converted with { ConfigJson = ConfigJson, TokenizerFolder = Folder, FloatTensors = [.. converted.FloatTensors.Select(AsStored)] };
     }
+
+    private FloatTensor AsStored(FloatTensor tensor) =>
+        StoredAs.TryGetValue(tensor.Name, out var type) && Array.TrueForAll(tensor.Values, value => type.Round(value).Equals(value))
+            ? tensor with { StoredAs = type } : tensor;
 
     /// <summary>Makes a classifier of random weights, in evaluation mode.</summary>
     /// <param name="configJson">The text of its <c>config.json</c>.</param>

@@ -61,6 +61,14 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>
         _ => throw new ArgumentOutOfRangeException(nameof(stage), stage, null),
     };
 
+    /// <summary>The norm, by its name inside a block, whose output the layers of a stage read; null where they read no norm's.</summary>
+    internal static string? NormName(BlockStage stage) => stage switch
+    {
+        BlockStage.AttentionInput => nameof(input_layernorm),
+        BlockStage.FeedForwardInput => nameof(post_attention_layernorm),
+        _ => null,
+    };
+
     /// <summary>What the layers of a stage read when the block runs on an input from position 0.</summary>
     /// <param name="stage">The stage.</param>
     /// <param name="x">The block's input, [batch, length, hidden].</param>

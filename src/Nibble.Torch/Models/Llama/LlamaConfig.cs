@@ -134,7 +134,7 @@ public sealed record LlamaConfig
             }
 
             var (rotaryBase, scaling) = Rotary(types);
-            return new LlamaConfig
+            var read = new LlamaConfig
             {
                 ModelType = type,
                 VocabularySize = config.Positive("vocab_size"),
@@ -145,7 +145,7 @@ public sealed record LlamaConfig
                 KeyValueHeads = keyValueHeads,
                 HeadSize = headSize,
                 MaxPositions = config.Positive("max_position_embeddings", type switch { "mistral" => 131072, "qwen2" or "qwen3" => 32768, _ => 2048 }),
-                NormEpsilon = config.Above0("rms_norm_eps", 1e-6),
+                NormEpsilon = config.PositiveNumber("rms_norm_eps", 1e-6, most: 1),
                 RotaryBase = rotaryBase,
                 RotaryScaling = scaling,
                 TiedHead = config.Flag("tie_word_embeddings", false),
@@ -156,6 +156,11 @@ public sealed record LlamaConfig
                 SlidingWindow = window,
                 AttentionChunk = Chunk(),
             };
+            return Array.TrueForAll(read.RotaryFrequencies(), frequency => float.IsFinite(frequency * read.MaxPositions))
+                ? read
+                : throw new NibbleException(
+                    $"{config.Source}: the rotary frequencies of rope_theta {read.RotaryBase} and heads of {headSize} are infinite or no numbers, expected a "
+                    + "base such as 10000");
         }
 
         /// <summary>Refuses mixtures of experts, which say so by their type or by a number of experts.</summary>
@@ -222,7 +227,7 @@ public sealed record LlamaConfig
                 throw config.Wrong("rope_scaling", config.Get("rope_scaling")!.Value, "the same as rope_parameters, or only one of them");
             }
 
-            var otherwise = config.Above0("rope_theta", 10000);
+            var otherwise = config.PositiveNumber("rope_theta", 10000);
             if ((parameters ?? scaling) is not { } rotary)
             {
                 return (otherwise, null);
@@ -246,7 +251,7 @@ public sealed record LlamaConfig
 
         private static (double Base, RotaryScaling? Scaling) Read(ConfigReader rotary, double otherwise)
         {
-            var read = (rotary.Above0("rope_theta", otherwise), Scaling(rotary));
+            var read = (rotary.PositiveNumber("rope_theta", otherwise), Scaling(rotary));
             if (rotary.Number("partial_rotary_factor", 1) is var share and not 1)
             {
                 throw new NibbleException($"{rotary.Source}: 'partial_rotary_factor' is {share}, expected 1 or none: heads of which only a part is turned "
@@ -271,9 +276,9 @@ public sealed record LlamaConfig
                 case "default":
                     return null;
                 case "linear":
-                    return new RotaryScaling(config.Above0("factor"), 1, 1, 0);
+                    return new RotaryScaling(config.PositiveNumber("factor"), 1, 1, 0);
                 case "llama3":
-                    var scaling = new RotaryScaling(config.Above0("factor"), config.Above0("low_freq_factor"), config.Above0("high_freq_factor"),
+                    var scaling = new RotaryScaling(config.PositiveNumber("factor"), config.PositiveNumber("low_freq_factor"), config.PositiveNumber("high_freq_factor"),
                         config.Positive("original_max_position_embeddings"));
                     return scaling.HighFrequencyFactor > scaling.LowFrequencyFactor ? scaling
                         : throw config.Wrong("high_freq_factor", config.Get("high_freq_factor")!.Value,

@@ -1,6 +1,6 @@
-using System.Text.Json.Nodes;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using TorchSharp.Modules;
@@ -15,6 +15,8 @@ namespace Nibble.Torch.Ptq.Rotations;
 /// <c>W diag(g) Q</c>; those that write to the stream become <c>Q^T W</c> with biases <c>b Q</c>; the norm's weight becomes 1.</para>
 /// <para>The values of each head are turned by H: rows of the value projection, and columns of the output projection for every query
 /// head that shares them (stage 1c). The down projection reads its input through an online H, and its columns are turned alike (stage 1b).</para>
+/// <para>The head takes in the final norm's weight and the embedding does not, so that they can no longer be one matrix (<see cref="TiedHead"/>):
+/// the artifact of a model whose head was tied grows by that matrix.</para>
 /// <para>Works tensor by tensor, in float64, so that one block in memory is enough.</para>
 /// </remarks>
 internal sealed class ModelRotation : IDisposable
@@ -42,24 +44,6 @@ internal sealed class ModelRotation : IDisposable
         }
 
         signs = tensor(drawn).DetachFromDisposeScope();
-    }
-
-    /// <summary>The text of a <c>config.json</c> whose model has a head of its own, as a rotated model must.</summary>
-    /// <remarks>
-    /// The head takes in the final norm's weight and the embedding does not, so they can no longer be one matrix: the artifact of a
-    /// model whose head was tied grows by that matrix.
-    /// </remarks>
-    public static string UntieHead(string configJson)
-    {
-        const string Key = "tie_word_embeddings";
-        var config = JsonNode.Parse(configJson)!.AsObject();
-        if (config[Key]?.GetValue<bool>() != true)
-        {
-            return configJson;
-        }
-
-        config[Key] = false;
-        return config.ToJsonString();
     }
 
     /// <summary>What turns queries and keys in a rotated model whose keys are quantized; null where nothing does.</summary>

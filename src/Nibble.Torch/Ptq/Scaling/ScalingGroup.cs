@@ -13,7 +13,7 @@ namespace Nibble.Torch.Ptq.Scaling;
 /// </remarks>
 /// <param name="block">The block.</param>
 /// <param name="stage">Whose input is scaled.</param>
-/// <param name="storedAs">The element type in which the checkpoint stores the producer.</param>
+/// <param name="storedAs">The element type in which the checkpoint stores the producer where that is a norm.</param>
 internal sealed class ScalingGroup(LlamaBlock block, BlockStage stage, ElementType storedAs)
 {
     /// <summary>The layers that read the input, by name inside the block.</summary>

@@ -1,3 +1,4 @@
+using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models.Llama;
 using static TorchSharp.torch;
 
@@ -63,6 +64,10 @@ internal sealed class StageInputStatistics
 
     /// <summary>Tokens from all windows at equal distances, [tokens, width].</summary>
     public Tensor? Sample { get; }
+
+    /// <summary>Whether all sums and ends are finite.</summary>
+    public bool IsFinite =>
+        Overflow.IsFinite(MeanMagnitude) && Overflow.IsFinite(Min) && Overflow.IsFinite(Max) && (Hessian is null || Overflow.IsFinite(Hessian));
 
     /// <summary>Every how manieth token a sample takes: with nothing in common with the windows' length, so that all positions come up alike.</summary>
     internal static long Stride(long tokens, int length)

@@ -34,11 +34,13 @@ internal static class StageScaling
     /// <param name="inputs">What the block reads on the calibration windows.</param>
     /// <param name="rules">The rule of each layer of the stage by its name inside the block; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
     /// <param name="settings">How fine the search is.</param>
-    /// <param name="storedAs">The element type in which the checkpoint stores the norm, which is rounded to it.</param>
+    /// <param name="storedAs">The element type in which the checkpoint stores the norm whose output the stage reads, which is rounded to it; unused where it
+    /// reads none.</param>
     /// <param name="device">Where the block is.</param>
     /// <param name="cancellation">Stops between batches and candidates.</param>
+    /// <param name="prefix">What stands before the layers' names in messages.</param>
     /// <returns>What was found; null for a stage that was left alone.</returns>
-    /// <exception cref="NibbleException">A weight is not finite, or a scale does not fit the precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight or an input is not finite, or a scale does not fit the precision it is stored in.</exception>
     public static ScalingResult? Apply(
         LlamaBlock block,
         BlockStage stage,
@@ -47,7 +49,8 @@ internal static class StageScaling
         PtqSettings settings,
         ElementType storedAs,
         Device device,
-        CancellationToken cancellation)
+        CancellationToken cancellation,
+        string prefix = "")
     {
         var group = new ScalingGroup(block, stage, storedAs);
         var scaling = rules[group.Consumers[0].Key].Algorithms.Scaling;
@@ -65,7 +68,15 @@ internal static class StageScaling
         using var scope = NewDisposeScope();
         var sampled = group.Consumers.Any(consumer => rules[consumer.Key].Activations is not null);
         var statistics = new StageInputStatistics(block, stage, inputs, sampled, device, cancellation);
-        Layer[] layers = [.. group.Consumers.Select(consumer => new Layer(consumer.Value.Weight, rules[consumer.Key], statistics.Sample?.matmul(consumer.Value.Weight.t())))];
+        if (!statistics.IsFinite)
+        {
+            throw new NibbleException(
+                $"{prefix}{group.Consumers[0].Key}: the layer's inputs are NaN, infinite or too large to be squared; the model overflows on the calibration "
+                + "text");
+        }
+
+        Layer[] layers = [.. group.Consumers.Select(consumer =>
+            new Layer(prefix + consumer.Key, consumer.Value.Weight, rules[consumer.Key], statistics.Sample?.matmul(consumer.Value.Weight.t())))];
         var before = Error(layers, ones_like(statistics.Max), statistics);
         var best = new ScalingResult(null, before, before);
         Tensor? chosen = null;
@@ -133,13 +144,14 @@ internal static class StageScaling
     }
 
     /// <summary>A layer's float weight with its rule, and what it makes of the sampled inputs.</summary>
-    private sealed record Layer(Tensor Weight, RecipeRule Rule, Tensor? Output)
+    private sealed record Layer(string Name, Tensor Weight, RecipeRule Rule, Tensor? Output)
     {
         /// <summary>What rounding makes of the weight with its columns multiplied.</summary>
         public Tensor Round(Tensor columns)
         {
             using var scope = NewDisposeScope();
-            var codes = RoundToNearest.Quantize(Conversion.ValuesOf(Weight * columns), (int)Weight.shape[0], (int)Weight.shape[1], Rule.Weights!, Rule.Range);
+            var values = Conversion.ValuesOf(Weight * columns);
+            var codes = NamedFault.In(Name, () => RoundToNearest.Quantize(values, (int)Weight.shape[0], (int)Weight.shape[1], Rule.Weights!, Rule.Range));
             return tensor(codes.Dequantize(), codes.Rows, codes.Columns, device: Weight.device).MoveToOuterDisposeScope();
         }
 

@@ -7,6 +7,9 @@ internal sealed class TensorSource(SafetensorsFile file)
 {
     private readonly HashSet<string> _read = new(StringComparer.Ordinal);
 
+    /// <summary>The file, for messages.</summary>
+    public string Path => file.Path;
+
     /// <summary>The tensor of a name.</summary>
     public SafetensorsEntry Entry(string name) => file.Entry(name);
 

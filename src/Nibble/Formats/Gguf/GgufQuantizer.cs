@@ -16,7 +16,15 @@ namespace Nibble.Formats.Gguf;
 /// too.</param>
 public sealed record GgufQuantization(
     long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged,
-    IReadOnlyList<string> Unweighted, IReadOnlyList<GgufFallback> Fallbacks);
+    IReadOnlyList<string> Unweighted, IReadOnlyList<GgufFallback> Fallbacks)
+{
+    /// <summary>Names of the tensors that are copied as they are: vectors, norms and whatever else is no matrix of weights.</summary>
+    public IReadOnlyList<string> Copied { get; init; } = [];
+
+    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types have no use for it; none where there was no importance
+    /// matrix.</summary>
+    public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
+}
 
 /// <summary>Matrices that have another type than the mixture's.</summary>
 /// <param name="Wanted">The mixture's type.</param>
@@ -90,13 +98,32 @@ public static class GgufQuantizer
             }
         }, replace: false);
 
-        var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
-        var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);
-        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
-        var fallbacks = file.Tensors.Zip(rules).Where(tensor => tensor.Second.Type != tensor.Second.Wanted)
-            .GroupBy(tensor => (tensor.Second.Wanted, tensor.Second.Type), tensor => tensor.First)
+        return Describe(file, layout, rules, importance);
+    }
+
+    /// <summary>What was done with each tensor.</summary>
+    private static GgufQuantization Describe(
+        GgufFile file, GgufLayout layout, IReadOnlyList<(GgufType Type, GgufType Wanted)> rules, ImportanceMatrix? importance)
+    {
+        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength))
+            .Select(group => (group.Key, group.Count()));
+        var matrices = file.Tensors.Zip(rules).Where(tensor => MixtureRules.IsQuantizable(tensor.First)).ToList();
+        var others = matrices.Where(matrix => matrix.Second.Type != matrix.Second.Wanted).ToList();
+        var fallbacks = others.GroupBy(matrix => (matrix.Second.Wanted, matrix.Second.Type), matrix => matrix.First)
             .Select(group => new GgufFallback(group.Key.Wanted, group.Key.Type, group.Count(), group.First().Name, group.First().Columns));
-        return new GgufQuantization(layout.Length, InputFile.Length(source), [.. counts], [.. ragged], [.. unweighted], [.. fallbacks]);
+        var weighted = matrices.ToLookup(
+            matrix => matrix.Second.Type != matrix.First.Type && BlockCodecs.For(matrix.Second.Type) is IWeightedCodec, matrix => matrix.First.Name);
+        return new GgufQuantization(
+            layout.Length,
+            InputFile.Length(file.Path),
+            [.. counts],
+            [.. others.Where(matrix => matrix.Second.Type.BlockSize() == 1).Select(matrix => matrix.First.Name)],
+            importance is null ? [] : [.. weighted[true].Where(name => !importance.Entries.ContainsKey(name))],
+            [.. fallbacks])
+        {
+            Copied = [.. file.Tensors.Select(tensor => tensor.Name).Except(matrices.Select(matrix => matrix.First.Name))],
+            ImportanceIgnored = importance is null ? [] : [.. weighted[false].Where(importance.Entries.ContainsKey)],
+        };
     }
 
     private static void RequireSupported(GgufFile file)
@@ -153,6 +180,7 @@ public static class GgufQuantizer
             var offset = piece.Target.Offset + (piece.Start / piece.Target.Type.BlockSize() * piece.Target.Type.BlockBytes());
             if (piece.Source.Type == piece.Target.Type)
             {
+                RequireFinite(file, piece, read);
                 RandomAccess.Write(handle, read, offset);
                 return;
             }
@@ -165,6 +193,28 @@ public static class GgufQuantizer
         {
             ArrayPool<byte>.Shared.Return(source);
             ArrayPool<byte>.Shared.Return(target);
+        }
+    }
+
+    /// <summary>Refuses floats that are copied as they are, such as norms, and hold NaN or infinity.</summary>
+    private static void RequireFinite(GgufFile file, Piece piece, ReadOnlySpan<byte> source)
+    {
+        ElementType? type = piece.Source.Type switch
+        {
+            GgufType.F32 => ElementType.F32,
+            GgufType.F16 => ElementType.F16,
+            GgufType.BF16 => ElementType.BF16,
+            _ => null,
+        };
+        if (type is { } known && FiniteValues.IndexOfFault(known, source) is >= 0 and var fault)
+        {
+            var value = new float[1];
+            known.ToSingles(source.Slice(fault * known.ByteSize(), known.ByteSize()), value);
+            throw new GgufException(
+                file.Path,
+                piece.Source.Offset,
+                $"value {piece.Start + fault} of tensor {piece.Source.Name} is {value[0]}, expected a finite number; the model is ruined or the file "
+                + "damaged");
         }
     }
 

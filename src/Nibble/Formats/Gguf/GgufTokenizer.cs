@@ -295,7 +295,7 @@ public sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValue>
         if (File.Exists(path))
         {
             InputFile.RequireRegular(path);
-            return File.ReadAllText(path);
+            return InputFile.ReadText(path);
         }
 
         var config = Path.Combine(folder, SpecialTokens.ConfigFile);

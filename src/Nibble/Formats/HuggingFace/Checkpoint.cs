@@ -158,20 +158,43 @@ public sealed class Checkpoint : IDisposable
     public SafetensorsEntry Entry(string name) => FileOf(name).Entry(StoredName(name));
 
     /// <summary>Reads a floating-point tensor, widened to <see cref="float"/>, row by row.</summary>
-    /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
-    public float[] ReadFloats(string name) => FileOf(name).ReadFloats(StoredName(name));
+    /// <exception cref="NibbleException">There is no such tensor, it is not F32, F16 or BF16, or a value is NaN or infinite.</exception>
+    public float[] ReadFloats(string name)
+    {
+        var values = FileOf(name).ReadFloats(StoredName(name));
+        FiniteValues.Require(values, Folder, name, Entry(name).Shape);
+        return values;
+    }
 
     /// <summary>Reads consecutive values of a floating-point tensor, widened to <see cref="float"/>.</summary>
     /// <param name="name">The tensor's name.</param>
     /// <param name="start">The first element to read, counted row by row.</param>
     /// <param name="destination">Receives the values.</param>
-    /// <exception cref="NibbleException">There is no such tensor, or it is not F32, F16 or BF16.</exception>
+    /// <exception cref="NibbleException">There is no such tensor, it is not F32, F16 or BF16, or one of the values is NaN or infinite.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer values.</exception>
-    public void ReadFloats(string name, long start, Span<float> destination) => FileOf(name).ReadFloats(StoredName(name), start, destination);
+    public void ReadFloats(string name, long start, Span<float> destination)
+    {
+        FileOf(name).ReadFloats(StoredName(name), start, destination);
+        FiniteValues.Require(destination, Folder, name, Entry(name).Shape, start);
+    }
 
     /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
-    public void CopyTo(string name, Stream stream) => FileOf(name).CopyTo(StoredName(name), stream);
+    /// <exception cref="NibbleException">There is no such tensor, or it is of floats and one of them is NaN or infinite.</exception>
+    public void CopyTo(string name, Stream stream)
+    {
+        RequireFinite(name);
+        FileOf(name).CopyTo(StoredName(name), stream);
+    }
+
+    /// <summary>Refuses a tensor of floats that holds NaN or infinity; integers are not looked at.</summary>
+    /// <exception cref="NibbleException">There is no such tensor, or a value is NaN or infinite.</exception>
+    public void RequireFinite(string name)
+    {
+        if (Entry(name) is var entry && entry.ElementType.IsFloatingPoint() && FileOf(name).FindNonFinite(StoredName(name)) is var (index, value))
+        {
+            throw FiniteValues.Fault(Folder, name, entry.Shape, index, value);
+        }
+    }
 
     /// <summary>SHA-256 of the configuration, the weights and the tokenizer's files, in lower-case hexadecimal, by file name.</summary>
     public IReadOnlyDictionary<string, string> Hashes()

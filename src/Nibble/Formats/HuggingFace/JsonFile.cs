@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Text.Unicode;
 
 namespace Nibble.Formats.HuggingFace;
 
@@ -39,10 +38,7 @@ internal static class JsonFile
     public static JsonDocument ParseObject(byte[] bytes, string path)
     {
         // The parser looks at the bytes of a text only when it is asked for.
-        if (!Utf8.IsValid(bytes))
-        {
-            throw new NibbleException($"{path} is not valid JSON: it holds bytes that are no UTF-8.");
-        }
+        Utf8Text.Require(bytes, path);
 
         try
         {

@@ -52,7 +52,7 @@ internal static class TokenizerLoader
     private static TokenizerContent WordPiece(string folder, string path)
     {
         InputFile.RequireRegular(path);
-        var tokens = File.ReadAllLines(path);
+        string[] tokens = [.. InputFile.ReadLines(path)];
         var config = Path.Combine(folder, SpecialTokens.ConfigFile);
         using var document = File.Exists(config) ? JsonFile.ReadObject(config) : null;
         var said = document is null ? default(Node?) : new Node(config, string.Empty, document.RootElement);

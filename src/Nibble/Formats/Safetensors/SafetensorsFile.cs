@@ -108,6 +108,34 @@ public sealed class SafetensorsFile : IDisposable
         }
     }
 
+    /// <summary>The first value of a floating-point tensor that is NaN or infinite, and its place; null where all are finite.</summary>
+    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <exception cref="ArgumentException">The tensor is not F32, F16 or BF16.</exception>
+    internal (long Index, float Value)? FindNonFinite(string name)
+    {
+        var entry = Entry(name);
+        var size = entry.ElementType.ByteSize();
+        var found = new int[1];
+        const int ChunkElements = 1 << 22;
+        for (var done = 0L; done < entry.Count; done += ChunkElements)
+        {
+            Access(
+                entry.Offset + (done * size),
+                (int)Math.Min(ChunkElements, entry.Count - done) * size,
+                found.AsSpan(),
+                static (source, target, type) => target[0] = FiniteValues.IndexOfFault(type, source),
+                entry.ElementType);
+            if (found[0] >= 0)
+            {
+                var value = new float[1];
+                ReadFloats(name, done + found[0], value);
+                return (done + found[0], value[0]);
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
     /// <exception cref="NibbleException">There is no such tensor.</exception>
     public void CopyTo(string name, Stream stream)

@@ -151,7 +151,8 @@ public sealed class ClassifierTrainerTests : IDisposable
             loaded.Model.named_parameters().Single(item => item.name == "classifier.bias").parameter.fill_(float.NaN);
         }
 
-        Assert.Contains("the training loss became NaN at step 1; lower the learning rate", Assert.Throws<NibbleException>(() => new ClassifierTrainer(loaded.Model, data, Settings, seed: 1).Train()).Message, StringComparison.Ordinal);
+        Assert.Contains("the training loss is NaN at step 1, before anything was trained",
+            Assert.Throws<NibbleException>(() => new ClassifierTrainer(loaded.Model, data, Settings, seed: 1).Train()).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -84,7 +84,7 @@ internal sealed record TinyBert(string Type = "bert")
     }
 
     /// <summary>Writes the checkpoint, with the tensors changed first where <paramref name="change"/> says so.</summary>
-    public string Write(string folder, Action<SortedDictionary<string, (long[] Shape, float[] Values)>>? change = null)
+    public string Write(string folder, Action<SortedDictionary<string, (long[] Shape, float[] Values)>>? change = null, ElementType type = ElementType.F32)
     {
         Directory.CreateDirectory(folder);
         var tensors = Tensors();
@@ -93,7 +93,7 @@ internal sealed record TinyBert(string Type = "bert")
         WriteVocabulary(folder);
         SafetensorsWriter.Write(
             Path.Combine(folder, "model.safetensors"),
-            [.. tensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Key, ElementType.F32, tensor.Value.Shape, tensor.Value.Values))]);
+            [.. tensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Key, type, tensor.Value.Shape, tensor.Value.Values))]);
         return folder;
     }
 

@@ -67,10 +67,10 @@ public sealed class ModelRotationTests : IDisposable
         var tied = new TinyLlama { Tied = true }.ConfigJson;
         var expected = JsonNode.Parse(tied)!.AsObject();
         expected["tie_word_embeddings"] = false;
-        Assert.True(JsonNode.DeepEquals(expected, JsonNode.Parse(ModelRotation.UntieHead(tied))));
-        Assert.False(LlamaConfig.Parse(ModelRotation.UntieHead(tied), "config.json").TiedHead);
+        Assert.True(JsonNode.DeepEquals(expected, JsonNode.Parse(TiedHead.Untie(tied))));
+        Assert.False(LlamaConfig.Parse(TiedHead.Untie(tied), "config.json").TiedHead);
         var untied = new TinyLlama().ConfigJson;
-        Assert.Equal(untied, ModelRotation.UntieHead(untied));
+        Assert.Equal(untied, TiedHead.Untie(untied));
     }
 
     [Fact]
@@ -95,7 +95,7 @@ internal static class RotatedLlama
 {
     public static LlamaModel Of(LoadedModel source, long seed)
     {
-        var config = LlamaConfig.Parse(ModelRotation.UntieHead(source.ConfigJson), "config.json");
+        var config = LlamaConfig.Parse(TiedHead.Untie(source.ConfigJson), "config.json");
         var model = new LlamaModel(config);
         using var rotation = new ModelRotation(config, seed);
         using var guard = no_grad();
@@ -146,7 +146,8 @@ internal static class RotatedLlama
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
         var floats = model.named_parameters().Where(item => !quantized.Contains(item.name))
             .Select(item => new FloatTensor(item.name, [.. item.parameter.shape.Select(size => (int)size)], Bits.Of(item.parameter), ElementType.F32));
-        return new QuantizedModel(model.Config.TiedHead ? source.ConfigJson : ModelRotation.UntieHead(source.ConfigJson), layers, [.. floats], recipe, new Provenance("0", "ptq", 1, source.Hashes, new Dictionary<string, double>()), source.Folder);
+        return new QuantizedModel(model.Config.TiedHead ? source.ConfigJson : TiedHead.Untie(source.ConfigJson), layers, [.. floats], recipe,
+            new Provenance("0", "ptq", 1, source.Hashes, new Dictionary<string, double>()), source.Folder);
     }
 }
 
