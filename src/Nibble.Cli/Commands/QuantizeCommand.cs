@@ -42,19 +42,19 @@ internal static class QuantizeCommand
 
     private static void Report(CommandHost host, bool json, string path, GgufQuantization result, double seconds)
     {
-        List<string> notes = [.. Notes(result)];
         if (json)
         {
             using var process = Process.GetCurrentProcess();
             host.WriteJson(
-                new GgufDocument(GgufDocument.CurrentSchema, path, result.Bytes, result.SourceBytes,
-                    result.Types.ToDictionary(entry => entry.Type.ToString(), entry => entry.Tensors), result.Ragged,
-                    result.Unweighted, seconds, process.PeakWorkingSet64)
+                new GgufDocument(
+                    GgufDocument.CurrentSchema, path, result.Bytes, result.SourceBytes,
+                    result.Types.ToDictionary(entry => entry.Type.ToString(), entry => entry.Tensors),
+                    result.Ragged, result.Unweighted, seconds, process.PeakWorkingSet64)
                 {
-                    Fallbacks = result.Fallbacks.ToDictionary(entry => entry.Key, entry => entry.Value.ToString()),
+                    Fallbacks = [.. result.Fallbacks.Select(fallback =>
+                        new FallbackEntry(fallback.Wanted.ToString(), fallback.Type.ToString(), fallback.Tensors, fallback.Example, fallback.Columns))],
                     Copied = result.Copied,
                     ImportanceIgnored = result.ImportanceIgnored,
-                    Notes = notes,
                 },
                 CliJson.Default.GgufDocument);
             return;
@@ -63,23 +63,26 @@ internal static class QuantizeCommand
         var types = string.Join(", ", result.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Tensors} {entry.Type}")));
         host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{path}: {result.Bytes:N0} bytes ({Numbers.Smaller(result.Bytes, result.SourceBytes)}), tensors: {types}, {seconds:F2} s"));
-        notes.ForEach(note => host.Output.WriteLine($"note: {note}"));
+        foreach (var (wanted, type, tensors, example, columns) in result.Fallbacks)
+        {
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"note: {tensors} {(type == GgufType.F16 ? "stay" : "became")} {type} instead of {wanted}, since blocks of {wanted.BlockSize()} do not "
+                    + $"divide their rows: {example} has {columns} columns"));
+        }
+
+        Note(host, result.Copied, "are copied as they are, since they are no matrices of weights");
+        Note(host, result.Unweighted, "are not in the importance matrix, so that all their columns count the same");
+        Note(host, result.ImportanceIgnored, "make no use of the importance matrix, which has no effect on their types");
     }
 
-    /// <summary>What became of tensors that are not simply of the type that was asked for, and what was asked for in vain.</summary>
-    private static IEnumerable<string> Notes(GgufQuantization result) =>
-    [
-        .. result.Fallbacks.GroupBy(entry => entry.Value).SelectMany(kind => Note(
-            [.. kind.Select(entry => entry.Key)], $"got {kind.Key} instead, since the blocks of the type that the mixture gives them do not divide their rows")),
-        .. Note(result.Ragged, "stay F16, since their rows are not whole blocks"),
-        .. Note(result.Copied, "are copied as they are, since they are no matrices of weights"),
-        .. Note(result.Unweighted, "are not in the importance matrix, so that all their columns count the same"),
-        .. Note(result.ImportanceIgnored, "make no use of the importance matrix, which has no effect on their types"),
-        .. result.Bytes > result.SourceBytes ? (string[])["the file is not smaller than the one that it was made from"] : [],
-    ];
-
-    private static IEnumerable<string> Note(IReadOnlyList<string> names, string what) =>
-        names.Count == 0 ? [] : [$"{names.Count} {what}: {string.Join(", ", names.Take(3))}{(names.Count > 3 ? " ..." : string.Empty)}"];
+    private static void Note(CommandHost host, IReadOnlyList<string> names, string what)
+    {
+        if (names.Count > 0)
+        {
+            host.Output.WriteLine($"note: {names.Count} {what}: {string.Join(", ", names.Take(3))}{(names.Count > 3 ? " ..." : string.Empty)}");
+        }
+    }
 
     private static Option<GgufMixture> Mixture()
     {

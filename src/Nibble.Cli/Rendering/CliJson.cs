@@ -151,8 +151,8 @@ internal sealed record VerifyDocument(
 /// <summary>What <c>quantize --json</c> prints.</summary>
 internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
-    /// <summary>Types of the matrices that got another than the mixture's, since its blocks do not divide their rows, by name.</summary>
-    public IReadOnlyDictionary<string, string> Fallbacks { get; init; } = new Dictionary<string, string>();
+    /// <summary>Matrices that have another type than the mixture's.</summary>
+    public IReadOnlyList<FallbackEntry> Fallbacks { get; init; } = [];
 
     /// <summary>Names of the tensors that are copied as they are, such as norms.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
@@ -160,11 +160,11 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
     /// <summary>Names of the matrices whose types have no use for the importance matrix.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 
-    /// <summary>The same for people, a sentence each.</summary>
-    public IReadOnlyList<string> Notes { get; init; } = [];
-
     public const string CurrentSchema = "nibble.gguf/1";
 }
+
+/// <summary>Matrices whose rows the blocks of the mixture's type do not divide: how many, and the first with its columns.</summary>
+internal sealed record FallbackEntry(string Wanted, string Type, int Tensors, string Example, long Columns);
 
 /// <summary>What <c>imatrix --json</c> prints.</summary>
 internal sealed record ImatrixDocument(string Schema, string Model, string Data, string Output, int Matrices, int Windows, int Context, double Seconds)

@@ -1,8 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 using Microsoft.Win32.SafeHandles;
 using Nibble.Formats.Gguf.Blocks;
 
@@ -14,20 +12,26 @@ namespace Nibble.Formats.Gguf;
 /// <param name="Types">How many tensors have each type, most bytes first.</param>
 /// <param name="Ragged">Names of matrices that are F16 since their rows are not whole blocks.</param>
 /// <param name="Unweighted">Names of matrices of which the importance matrix knows nothing; none where there was no importance matrix.</param>
-public sealed record GgufQuantization(long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged,
-    IReadOnlyList<string> Unweighted)
+/// <param name="Fallbacks">Matrices that have another type than the mixture's, since its blocks do not divide their rows; those of <paramref name="Ragged"/>
+/// too.</param>
+public sealed record GgufQuantization(
+    long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged,
+    IReadOnlyList<string> Unweighted, IReadOnlyList<GgufFallback> Fallbacks)
 {
-    /// <summary>Types of the matrices that got another than the mixture gives, with smaller blocks, since its blocks do not divide their rows; by
-    /// name.</summary>
-    public IReadOnlyDictionary<string, GgufType> Fallbacks { get; init; } = new Dictionary<string, GgufType>();
-
     /// <summary>Names of the tensors that are copied as they are: vectors, norms and whatever else is no matrix of weights.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
 
-    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types have no use for it; none where there was no importance
-    /// matrix.</summary>
+    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types make no use of it; none where there was none.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 }
+
+/// <summary>Matrices that have another type than the mixture's.</summary>
+/// <param name="Wanted">The mixture's type.</param>
+/// <param name="Type">The type that they have.</param>
+/// <param name="Tensors">How many they are.</param>
+/// <param name="Example">The name of the first.</param>
+/// <param name="Columns">Values in its rows.</param>
+public sealed record GgufFallback(GgufType Wanted, GgufType Type, int Tensors, string Example, long Columns);
 
 /// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
 /// <remarks>
@@ -59,9 +63,9 @@ public static class GgufQuantizer
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         using var file = GgufFile.Open(source);
         RequireSupported(file);
-        var chosen = MixtureRules.Apply(file, mixture, pure, importance is not null);
-        GgufType[] types = [.. chosen.Select(type => type.Given)];
-        for (var i = 0; i < types.Length; i++)
+        var rules = MixtureRules.Apply(file, mixture, pure, importance is not null);
+        var types = rules.Select(rule => rule.Type).ToList();
+        for (var i = 0; i < types.Count; i++)
         {
             if (types[i] != file.Tensors[i].Type && !file.Tensors[i].Type.IsFloat())
             {
@@ -89,25 +93,18 @@ public static class GgufQuantizer
             }
         });
 
-        return Describe(file, layout, chosen, importance);
-    }
-
-    /// <summary>What was done with each tensor.</summary>
-    private static GgufQuantization Describe(
-        GgufFile file, GgufLayout layout, IReadOnlyList<(GgufType Wanted, GgufType Given)> types, ImportanceMatrix? importance)
-    {
-        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength))
-            .Select(group => (group.Key, group.Count()));
-        var matrices = file.Tensors.Zip(layout.Tensors, types).Where(tensor => MixtureRules.IsQuantizable(tensor.First))
-            .Select(tensor => (tensor.First.Name, Source: tensor.First.Type, tensor.Third.Wanted, tensor.Third.Given)).ToList();
-        var others = matrices.Where(matrix => matrix.Given != matrix.Wanted).ToLookup(matrix => matrix.Given.BlockSize() == 1);
-        var weighted = matrices.ToLookup(matrix => matrix.Given != matrix.Source && BlockCodecs.For(matrix.Given) is IWeightedCodec, matrix => matrix.Name);
-        return new GgufQuantization(layout.Length, new FileInfo(file.Path).Length, [.. counts], [.. others[true].Select(matrix => matrix.Name)],
-            importance is null ? [] : [.. weighted[true].Where(name => !importance.Entries.ContainsKey(name))])
+        var ragged = file.Tensors.Where((tensor, i) => types[i] == GgufType.F16 && mixture.Main.BlockSize() > 1 && MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name);
+        var unweighted = layout.Tensors.Where((tensor, i) => importance is not null && tensor.Type != file.Tensors[i].Type && BlockCodecs.For(tensor.Type) is IWeightedCodec && !importance.Entries.ContainsKey(tensor.Name)).Select(tensor => tensor.Name);
+        var counts = layout.Tensors.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.ByteLength)).Select(group => (group.Key, group.Count()));
+        var fallbacks = file.Tensors.Zip(rules).Where(tensor => tensor.Second.Type != tensor.Second.Wanted)
+            .GroupBy(tensor => (tensor.Second.Wanted, tensor.Second.Type), tensor => tensor.First)
+            .Select(group => new GgufFallback(group.Key.Wanted, group.Key.Type, group.Count(), group.First().Name, group.First().Columns));
+        var ignored = layout.Tensors.Where(tensor =>
+            importance?.Entries.ContainsKey(tensor.Name) == true && BlockCodecs.For(tensor.Type) is not IWeightedCodec);
+        return new GgufQuantization(layout.Length, new FileInfo(source).Length, [.. counts], [.. ragged], [.. unweighted], [.. fallbacks])
         {
-            Fallbacks = others[false].ToDictionary(matrix => matrix.Name, matrix => matrix.Given, StringComparer.Ordinal),
-            Copied = [.. file.Tensors.Select(tensor => tensor.Name).Except(matrices.Select(matrix => matrix.Name))],
-            ImportanceIgnored = importance is null ? [] : [.. weighted[false].Where(importance.Entries.ContainsKey)],
+            Copied = [.. file.Tensors.Where(tensor => !MixtureRules.IsQuantizable(tensor)).Select(tensor => tensor.Name)],
+            ImportanceIgnored = [.. ignored.Select(tensor => tensor.Name)],
         };
     }
 
@@ -164,7 +161,6 @@ public static class GgufQuantizer
             var offset = piece.Target.Offset + (piece.Start / piece.Target.Type.BlockSize() * piece.Target.Type.BlockBytes());
             if (piece.Source.Type == piece.Target.Type)
             {
-                RequireFinite(file, piece, read);
                 RandomAccess.Write(handle, read, offset);
                 return;
             }
@@ -180,28 +176,6 @@ public static class GgufQuantizer
         }
     }
 
-    /// <summary>Refuses floats that are copied as they are, such as norms, and hold NaN or infinity.</summary>
-    private static void RequireFinite(GgufFile file, Piece piece, ReadOnlySpan<byte> source)
-    {
-        ElementType? type = piece.Source.Type switch
-        {
-            GgufType.F32 => ElementType.F32,
-            GgufType.F16 => ElementType.F16,
-            GgufType.BF16 => ElementType.BF16,
-            _ => null,
-        };
-        if (type is { } known && FiniteValues.IndexOfFault(known, source) is >= 0 and var fault)
-        {
-            var value = new float[1];
-            known.ToSingles(source.Slice(fault * known.ByteSize(), known.ByteSize()), value);
-            throw new GgufException(
-                file.Path,
-                piece.Source.Offset,
-                $"value {piece.Start + fault} of tensor {piece.Source.Name} is {value[0]}, expected a finite number; the model is ruined or the file "
-                + "damaged");
-        }
-    }
-
     /// <summary>Widens, checks and quantizes a few values at a time, which stay in the nearest cache between the three.</summary>
     private static void Quantize(GgufFile file, Piece piece, ReadOnlySpan<byte> source, Span<byte> blocks)
     {
@@ -210,16 +184,16 @@ public static class GgufQuantizer
         var weighted = piece.Weights is null ? null : codec as IWeightedCodec;
         Span<float> weights = stackalloc float[weighted is null ? 0 : CachedValues];
 
-        // Scales are binary16 like the values of F16: nothing larger can be stored, and no model of use has such weights.
-        var limit = piece.Target.Type == GgufType.BF16 ? float.MaxValue : (float)Half.MaxValue;
         for (var done = 0; done < piece.Count; done += CachedValues)
         {
             var floats = values[..Math.Min(CachedValues, piece.Count - done)];
             var (from, to) = (Bytes(piece.Source.Type, done), Bytes(piece.Target.Type, done));
             Widen(piece.Source.Type, source.Slice(from, Bytes(piece.Source.Type, floats.Length)), floats);
-            if (IndexOfAbove(floats, limit) is >= 0 and var fault)
+            if (GgufBlocks.FindFault(piece.Target.Type, floats) is >= 0 and var fault)
             {
-                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + done + fault} of tensor {piece.Source.Name} is {floats[fault]}, expected a finite number of at most {limit} by magnitude; the model is ruined or the file damaged");
+                throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + done + fault} of tensor {piece.Source.Name} is "
+                    + $"{floats[fault]}, expected a finite number of at most {GgufBlocks.LargestOf(piece.Target.Type)} by magnitude; the model is ruined "
+                    + "or the file damaged");
             }
 
             var part = blocks.Slice(to, Bytes(piece.Target.Type, floats.Length));
@@ -252,30 +226,5 @@ public static class GgufQuantizer
     {
         var done = type == GgufType.F16 && Avx2Blocks.IsSupported ? Avx2Blocks.Widen(MemoryMarshal.Cast<byte, ushort>(source), values) : 0;
         BlockCodecs.For(type).Dequantize(source[(done * type.BlockBytes())..], values[done..]);
-    }
-
-    /// <summary>The first value whose magnitude is above a limit, or that is not a number; -1 where there is none.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static int IndexOfAbove(ReadOnlySpan<float> values, float limit)
-    {
-        // As integers without their signs, floats keep their order, and what is not a number is above all others.
-        var bits = BitConverter.SingleToInt32Bits(limit);
-        var (largest, magnitude) = (Vector256<int>.Zero, Vector256.Create(int.MaxValue));
-        var vectors = MemoryMarshal.Cast<float, Vector256<int>>(values);
-        foreach (var vector in vectors)
-        {
-            largest = Vector256.Max(largest, vector & magnitude);
-        }
-
-        var done = Vector256.GreaterThanAny(largest, Vector256.Create(bits)) ? 0 : vectors.Length * Vector256<int>.Count;
-        for (; done < values.Length; done++)
-        {
-            if ((BitConverter.SingleToInt32Bits(values[done]) & int.MaxValue) > bits)
-            {
-                return done;
-            }
-        }
-
-        return -1;
     }
 }

@@ -35,32 +35,35 @@ internal sealed class MixtureRules
 
     private string Architecture => _file.Find("general.architecture")?.AsText() ?? string.Empty;
 
-    /// <summary>The type of each tensor of a file, in the file's order: what the mixture wants it to be, and what it gets, which is another where the blocks
-    /// of the wanted type do not divide its rows.</summary>
+    /// <summary>
+    /// The type of each tensor of a file, in the file's order, and the one that the mixture has for it, whose blocks may not divide its rows.
+    /// </summary>
     /// <param name="file">A dense model of the Llama family.</param>
     /// <param name="mixture">What its matrices become.</param>
     /// <param name="pure">Whether all of them get the mixture's main type.</param>
     /// <param name="hasImportance">Whether they are quantized with an importance matrix.</param>
-    public static IReadOnlyList<(GgufType Wanted, GgufType Given)> Apply(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
+    public static IReadOnlyList<(GgufType Type, GgufType Wanted)> Apply(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
     {
         var rules = new MixtureRules(file, mixture, pure, hasImportance);
-        return [.. file.Tensors.Select(tensor => (Tensor: tensor, Type: rules.WantedFor(tensor)))
-            .Select(pair => (pair.Type, IsQuantizable(pair.Tensor) ? ThatFits(pair.Tensor, pair.Type) : pair.Type))];
+        return [.. file.Tensors.Select(tensor =>
+        {
+            var wanted = rules.Wanted(tensor);
+            return (IsQuantizable(tensor) ? ThatFits(tensor, wanted) : wanted, wanted);
+        })];
     }
 
     /// <summary>Whether a tensor is a matrix that is quantized at all.</summary>
     public static bool IsQuantizable(GgufEntry tensor) =>
         tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
 
-    private GgufType WantedFor(GgufEntry tensor) => !IsQuantizable(tensor) ? tensor.Type
-        : _pure || _mixture.Main.BlockSize() == 1 ? _mixture.Main
-        : Mixed(tensor, _mixture.Main);
+    private GgufType Wanted(GgufEntry tensor) =>
+        !IsQuantizable(tensor) ? tensor.Type : _pure || _mixture.Main.BlockSize() == 1 ? _mixture.Main : Mixed(tensor, _mixture.Main);
 
     private GgufType Mixed(GgufEntry tensor, GgufType main)
     {
         if (tensor.Name == "output.weight" || (_tied && tensor.Name == "token_embd.weight"))
         {
-            return main is GgufType.Q8_0 or GgufType.MXFP4 ? GgufType.Q8_0 : GgufType.Q6_K;
+            return main is GgufType.Q8_0 or GgufType.MXFP4 || tensor.Columns % main.BlockSize() != 0 ? GgufType.Q8_0 : GgufType.Q6_K;
         }
 
         if (tensor.Name == "token_embd.weight")
