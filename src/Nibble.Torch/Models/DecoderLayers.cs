@@ -34,7 +34,9 @@ internal static class DecoderLayers
     /// <param name="text">The text to calibrate on, where something is calibrated; null where nothing is.</param>
     /// <param name="target">The format that the recipe was fitted to; null for none.</param>
     /// <param name="epochs">How often training goes over its data; null where nothing is trained.</param>
-    public static RunSummary Summarize(LlamaConfig config, Recipe recipe, Method method, TokenizedText? text, RecipeTarget? target, double? epochs = null)
+    /// <param name="hasIdleData">Whether a text was given that nothing looks at.</param>
+    public static RunSummary Summarize(
+        LlamaConfig config, Recipe recipe, Method method, TokenizedText? text, RecipeTarget? target, double? epochs = null, bool hasIdleData = false)
     {
         var length = Math.Min(recipe.Ptq.SequenceLength, config.MaxSequence);
         return RunSummary.Of(recipe, new RunFacts(method, Of(config))
@@ -44,6 +46,7 @@ internal static class DecoderLayers
             CalibrationPieces = text is null ? null : Math.Min(recipe.Ptq.Windows, text.WindowCount(length)),
             PieceTokens = length,
             Epochs = epochs,
+            HasIdleData = hasIdleData,
         });
     }
 }

@@ -51,7 +51,7 @@ public static class ClassifierQuantizer
         return converted with
         {
             Provenance = converted.Provenance with { Method = "ptq", Calibration = calibration, SourceHashes = checkpoint.Hashes() },
-            Summary = Summarize(classifier.Model, recipe, calibration is null ? null : Math.Min(texts!.Count, recipe.Ptq.Windows)),
+            Summary = Summarize(classifier.Model, recipe, texts, calibrates: calibration is not null),
         };
     }
 
@@ -79,7 +79,7 @@ public static class ClassifierQuantizer
 
     private static bool NamesTables(Recipe recipe) => recipe.Rules.Any(rule => rule.Pattern.Contains("embeddings", StringComparison.Ordinal));
 
-    private static RunSummary Summarize(BertClassifier model, Recipe recipe, int? texts)
+    private static RunSummary Summarize(BertClassifier model, Recipe recipe, ClassificationData? texts, bool calibrates)
     {
         var linears = model.Linears.Select(linear => linear.Key).ToHashSet(StringComparer.Ordinal);
         List<ModelLayer> layers =
@@ -91,7 +91,8 @@ public static class ClassifierQuantizer
         return RunSummary.Of(recipe, new RunFacts(Method.Ptq, [.. layers.Where(layer => !tables.Contains(layer))])
         {
             OutOfReach = [.. layers.Where(tables.Contains).Select(layer => new KeptLayer(layer.Name, "tables stay float unless a rule names embeddings"))],
-            CalibrationPieces = texts,
+            CalibrationPieces = calibrates ? Math.Min(texts!.Count, recipe.Ptq.Windows) : null,
+            HasIdleData = texts is not null && !calibrates,
         });
     }
 

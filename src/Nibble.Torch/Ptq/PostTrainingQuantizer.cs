@@ -36,7 +36,7 @@ public static class PostTrainingQuantizer
     /// <summary>A run that is a part of another, which has told itself what follows from the recipe.</summary>
     private static QuantizationResult RunPart(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        using var run = new PtqRun(options, progress, cancellation);
+        using var run = new PtqRun(options with { IsPart = true }, progress, cancellation);
         return run.Run();
     }
 

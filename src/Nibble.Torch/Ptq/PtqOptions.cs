@@ -39,6 +39,9 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     /// <summary>The format that the recipe was fitted to, of which the summary then speaks; null for none.</summary>
     public RecipeTarget? Target { get; init; }
 
+    /// <summary>Whether the run is a part of another, whose text serves for more than calibration.</summary>
+    internal bool IsPart { get; init; }
+
     /// <summary>Told what the user should know although the run goes on.</summary>
     public Action<string>? Warn { get; init; }
 }

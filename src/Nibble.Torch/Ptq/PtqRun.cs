@@ -99,7 +99,8 @@ internal sealed class PtqRun : IDisposable
     public RunSummary Summarize(PtqSettings? settings = null)
     {
         var asked = recipe with { Ptq = settings ?? recipe.Ptq };
-        return DecoderLayers.Summarize(source.Config, asked, Method.Ptq, streams.Length == 0 ? null : options.Text, options.Target);
+        return DecoderLayers.Summarize(source.Config, asked, Method.Ptq, streams.Length == 0 ? null : options.Text, options.Target,
+            hasIdleData: streams.Length == 0 && options is { Text: not null, IsPart: false });
     }
 
     /// <summary>Decoder blocks.</summary>

@@ -80,9 +80,20 @@ internal static class RecipeCheck
     /// <summary>Second moments of fewer tokens than columns say nothing about most directions of the inputs.</summary>
     private static IEnumerable<string> FewTokens(Recipe recipe, RunFacts facts)
     {
+        if (facts.HasIdleData)
+        {
+            yield return "the calibration data are not used: the recipe calibrates nothing";
+        }
+
         if (facts.CalibrationPieces is not { } pieces)
         {
             yield break;
+        }
+
+        if (facts.PieceTokens > 0 && facts.PieceTokens < recipe.Ptq.SequenceLength && recipe.Ptq.SequenceLength != DefaultPtq.SequenceLength)
+        {
+            yield return string.Create(CultureInfo.InvariantCulture,
+                $"the calibration windows have {facts.PieceTokens} tokens, which is all that the model takes, instead of {recipe.Ptq.SequenceLength}");
         }
 
         if (pieces < recipe.Ptq.Windows)

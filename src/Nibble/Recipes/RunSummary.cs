@@ -40,6 +40,9 @@ public sealed record RunFacts(Method Method, IReadOnlyList<ModelLayer> Layers)
     /// <summary>Pieces of calibration data, windows or texts, that are looked at; null where none are.</summary>
     public int? CalibrationPieces { get; init; }
 
+    /// <summary>Whether calibration data were given that nothing looks at.</summary>
+    public bool HasIdleData { get; init; }
+
     /// <summary>Tokens in a piece.</summary>
     public int PieceTokens { get; init; }
 

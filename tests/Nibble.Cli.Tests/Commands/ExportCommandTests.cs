@@ -69,7 +69,8 @@ public sealed class ExportCommandTests : IDisposable
         foreach (var document in new[] { exported.Json, imported.Json })
         {
             Assert.Equal("model.embed_tokens", Assert.Single(document.GetProperty("kept").EnumerateArray()).GetProperty("name").GetString());
-            Assert.Equal(21, document.GetProperty("quantized").EnumerateArray().Count(layer => layer.GetProperty("weights").GetString()!.StartsWith("int4 ", StringComparison.Ordinal)));
+            Assert.Equal(21, document.GetProperty("quantized").EnumerateArray().Count(layer =>
+                layer.GetProperty("weights").GetString()!.StartsWith("int4 ", StringComparison.Ordinal)));
         }
 
         Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));

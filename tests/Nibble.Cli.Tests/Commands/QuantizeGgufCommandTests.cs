@@ -150,41 +150,6 @@ public sealed class QuantizeGgufCommandTests : IDisposable
                 entry.GetProperty("example").GetString()!, entry.GetProperty("columns").GetInt32())));
     }
 
-    [Fact]
-    public async Task Rows_that_are_whole_blocks_of_another_type_alone_are_named()
-    {
-        using var values = new MemoryStream(new byte[64 * 2 * sizeof(float)]);
-        GgufWriter.Write(
-            folder.At("narrow.gguf"),
-            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
-            [new GgufTensor("blk.0.attn_q.weight", GgufType.F32, [64, 2], stream => values.WriteTo(stream))]);
-        string[] arguments = ["quantize", folder.At("narrow.gguf"), "--type", "q4_k_m", "-o"];
-        var text = await CommandRun.Succeeds([.. arguments, folder.At("text.gguf")]);
-        var json = await CommandRun.Succeeds([.. arguments, folder.At("json.gguf"), "--json"]);
-
-        Assert.Contains("note: 1 got Q5_0 instead, since the blocks of the type that the mixture gives them do not divide their rows: blk.0.attn_q.weight", text.Output,
-            StringComparison.Ordinal);
-        Assert.Equal("Q5_0", json.Json.GetProperty("fallbacks").GetProperty("blk.0.attn_q.weight").GetString());
-        Assert.Equal(0, json.Json.GetProperty("ragged").GetArrayLength());
-    }
-
-    /// <summary>The head gets more bits than the mixture's name says, in blocks that may not divide its rows although the mixture's own do.</summary>
-    [Fact]
-    public async Task A_head_that_gets_another_type_is_named()
-    {
-        using var values = new MemoryStream(new byte[64 * 2 * sizeof(float)]);
-        GgufWriter.Write(
-            folder.At("narrow.gguf"),
-            [new("general.architecture", GgufValue.Of("llama")), new("llama.block_count", GgufValue.Of(1u))],
-            [new GgufTensor("output.weight", GgufType.F32, [64, 2], stream => values.WriteTo(stream))]);
-        var mixed = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q4_0", "-o", folder.At("mixed.gguf"), "--json");
-        var pure = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q4_0", "-o", folder.At("pure.gguf"), "--json", "--pure");
-
-        Assert.Equal("Q8_0", mixed.Json.GetProperty("fallbacks").GetProperty("output.weight").GetString());
-        Assert.Empty(pure.Json.GetProperty("fallbacks").EnumerateObject());
-        Assert.Equal(0, pure.Json.GetProperty("notes").GetArrayLength());
-    }
-
     [Theory]
     [InlineData("q8_0", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
     [InlineData("f16", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
@@ -209,9 +174,8 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         var json = (await CommandRun.Succeeds([.. arguments, folder.At("json.gguf"), "--json"])).Json;
 
         const string Copied = "1 are copied as they are, since they are no matrices of weights: output_norm.weight";
-        var notes = json.GetProperty("notes").EnumerateArray().Select(note => note.GetString()!).ToList();
-        Assert.Equal(expected is null ? [Copied] : [Copied, expected], notes);
-        Assert.All(notes, note => Assert.Contains($"note: {note}\n", text.Output, StringComparison.Ordinal));
+        string[] notes = expected is null ? [Copied] : [Copied, expected];
+        Assert.Equal(notes.Select(note => "note: " + note), text.Output.Trim().Split('\n')[1..]);
         Assert.Equal(expected is null ? 0 : 1, json.GetProperty("importanceIgnored").GetArrayLength());
         Assert.Equal("output_norm.weight", Assert.Single(json.GetProperty("copied").EnumerateArray()).GetString());
     }
@@ -233,17 +197,6 @@ public sealed class QuantizeGgufCommandTests : IDisposable
 
         File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
         Assert.Contains("value 10 of tensor blk.1.ffn_up.weight is NaN", await Refusal("ruined.gguf"), StringComparison.Ordinal);
-
-        // A norm keeps its type, and is copied.
-        bytes = File.ReadAllBytes(folder.At("f16.gguf"));
-        using (var file = GgufFile.Open(folder.At("f16.gguf")))
-        {
-            BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan((int)file.FindTensor("blk.1.ffn_norm.weight")!.Offset + 12), float.PositiveInfinity);
-        }
-
-        File.WriteAllBytes(folder.At("ruined.gguf"), bytes);
-        Assert.Contains("value 3 of tensor blk.1.ffn_norm.weight is Infinity, expected a finite number", await Refusal("ruined.gguf"),
-            StringComparison.Ordinal);
 
         {
             var tensor = new GgufTensor("a.weight", GgufType.F32, [32, 2], stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));

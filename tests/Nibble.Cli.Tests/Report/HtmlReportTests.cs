@@ -41,7 +41,8 @@ public class HtmlReportTests
         {
             Runs = [.. typical.Runs.Select((run, i) => run.Method == RunMethod.Float ? run : run with
             {
-                Summary = new RunSummary([new SummarizedLayer("a", "int4", null, run.Method == RunMethod.Ptq ? "rtn" : "qat")], [kept], i == 1 ? ["beware"] : []),
+                Summary = new RunSummary(
+                    [new SummarizedLayer("a", "int4", null, run.Method == RunMethod.Ptq ? "rtn" : "qat")], [kept], i == 1 ? ["beware"] : []),
             })],
         };
         var section = Parse(HtmlReport.Render(result)).Descendants("section").Single(section => section.Element("h2")?.Value == "What became of the layers");

@@ -147,6 +147,7 @@ public sealed class EncoderEngineTests : IDisposable
 
     private OnnxExportResult Export(string model)
     {
+        File.Delete(Path);
         File.Delete(folder.File("vocab.txt"));
         using var tensors = ModelTensors.Open(model);
         return EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), Path);

@@ -163,6 +163,11 @@ public sealed class RunSummaryTests
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, PieceTokens = 256 }).Warnings);
         Assert.Equal(["the calibration data have 5 texts instead of the 64 that the recipe asks for"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5 }).Warnings);
+        Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
+            RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { HasIdleData = true }).Warnings);
+        Assert.Equal(["the calibration windows have 128 tokens, which is all that the model takes, instead of 600"],
+            RunSummary.Of(recipe with { Ptq = recipe.Ptq with { SequenceLength = 600 } },
+                new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 64, PieceTokens = 128 }).Warnings);
         Assert.StartsWith("the training goes over its data about 25 times", Assert.Single(
             RunSummary.Of(new Recipe("q", [new RecipeRule("*", Int4)]), new RunFacts(Method.Qat, Layers) { Epochs = 25 }).Warnings), StringComparison.Ordinal);
     }

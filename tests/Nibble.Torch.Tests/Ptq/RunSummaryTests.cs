@@ -72,6 +72,18 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
+    public void CalibrationData_ThatNothingLooksAt_AreTold_ButNotThoseOfALargerRun()
+    {
+        const string Expected = "the calibration data are not used: the recipe calibrates nothing";
+        using var source = new TinyLlama().Open(folder);
+        var recipe = RecipePresets.Parse("w4a16-g4");
+        var options = new PtqOptions(source.Folder, recipe, folder.File("out")) { Text = Texts.Random(300) };
+        Assert.Equal([Expected], PostTrainingQuantizer.Estimate(options).Summary.Warnings);
+        Assert.Equal([Expected], PostTrainingQuantizer.Run(options).Summary.Warnings);
+        Assert.Empty(PostTrainingQuantizer.Run(source, recipe, Texts.Random(300), seed: 1).Summary!.Warnings);
+    }
+
+    [Fact]
     public void Results_ThatAreLargerThanTheModel_SaySo()
     {
         var options = new PtqOptions(
@@ -131,6 +143,10 @@ public sealed class RunSummaryTests : IDisposable
         Assert.Equal(["word", "position", "token_type"], summary.Kept.Select(layer => layer.Name["bert.embeddings.".Length..^"_embeddings".Length]));
         Assert.All(summary.Kept, layer => Assert.Equal("tables stay float unless a rule names embeddings", layer.Reason));
         Assert.Equal(["the calibration data have 2 texts instead of the 64 that the recipe asks for"], summary.Warnings);
+
+        using var third = LoadedClassifier.Open(folder.File("bert"));
+        Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
+            ClassifierQuantizer.Run(third, RecipePresets.Parse("w8a8"), data, seed: 1).Summary!.Warnings);
 
         using var again = LoadedClassifier.Open(folder.File("bert"));
         var scheme = new QuantizationScheme(8, symmetric: true, Granularity.Channel);

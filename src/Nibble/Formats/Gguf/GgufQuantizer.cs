@@ -21,8 +21,7 @@ public sealed record GgufQuantization(
     /// <summary>Names of the tensors that are copied as they are: vectors, norms and whatever else is no matrix of weights.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
 
-    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types have no use for it; none where there was no importance
-    /// matrix.</summary>
+    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types make no use of it; none where there was none.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 }
 
@@ -180,7 +179,6 @@ public static class GgufQuantizer
             var offset = piece.Target.Offset + (piece.Start / piece.Target.Type.BlockSize() * piece.Target.Type.BlockBytes());
             if (piece.Source.Type == piece.Target.Type)
             {
-                RequireFinite(file, piece, read);
                 RandomAccess.Write(handle, read, offset);
                 return;
             }
@@ -193,28 +191,6 @@ public static class GgufQuantizer
         {
             ArrayPool<byte>.Shared.Return(source);
             ArrayPool<byte>.Shared.Return(target);
-        }
-    }
-
-    /// <summary>Refuses floats that are copied as they are, such as norms, and hold NaN or infinity.</summary>
-    private static void RequireFinite(GgufFile file, Piece piece, ReadOnlySpan<byte> source)
-    {
-        ElementType? type = piece.Source.Type switch
-        {
-            GgufType.F32 => ElementType.F32,
-            GgufType.F16 => ElementType.F16,
-            GgufType.BF16 => ElementType.BF16,
-            _ => null,
-        };
-        if (type is { } known && FiniteValues.IndexOfFault(known, source) is >= 0 and var fault)
-        {
-            var value = new float[1];
-            known.ToSingles(source.Slice(fault * known.ByteSize(), known.ByteSize()), value);
-            throw new GgufException(
-                file.Path,
-                piece.Source.Offset,
-                $"value {piece.Start + fault} of tensor {piece.Source.Name} is {value[0]}, expected a finite number; the model is ruined or the file "
-                + "damaged");
         }
     }
 

@@ -63,7 +63,7 @@ internal sealed class MixtureRules
     {
         if (tensor.Name == "output.weight" || (_tied && tensor.Name == "token_embd.weight"))
         {
-            return main is GgufType.Q8_0 or GgufType.MXFP4 ? GgufType.Q8_0 : GgufType.Q6_K;
+            return main is GgufType.Q8_0 or GgufType.MXFP4 || tensor.Columns % main.BlockSize() != 0 ? GgufType.Q8_0 : GgufType.Q6_K;
         }
 
         if (tensor.Name == "token_embd.weight")
