@@ -45,6 +45,7 @@ internal static class QuantizeCommand
 
     private static void Report(CommandHost host, bool json, string path, GgufQuantization result, double seconds)
     {
+        List<string> notes = [.. Notes(result)];
         if (json)
         {
             using var process = Process.GetCurrentProcess();
@@ -58,6 +59,7 @@ internal static class QuantizeCommand
                         new FallbackEntry(fallback.Wanted.ToString(), fallback.Type.ToString(), fallback.Tensors, fallback.Example, fallback.Columns))],
                     Copied = result.Copied,
                     ImportanceIgnored = result.ImportanceIgnored,
+                    Notes = notes,
                 },
                 CliJson.Default.GgufDocument);
             return;

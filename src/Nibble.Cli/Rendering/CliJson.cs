@@ -163,6 +163,9 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
     /// <summary>Names of the matrices whose types have no use for the importance matrix.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 
+    /// <summary>The same for people, a sentence each.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
     public const string CurrentSchema = "nibble.gguf/1";
 }
 
