@@ -7,7 +7,7 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble ptq</c> of a classifier, which is loaded whole: it takes seconds, so that nothing is kept to go on from.</summary>
+/// <summary><c>nibble ptq</c> of a classifier, which is loaded whole: it takes seconds, so that nothing is kept to resume from.</summary>
 /// <param name="Folder">The float classifier.</param>
 /// <param name="Recipe">What to do with it.</param>
 /// <param name="Data">Labelled texts to calibrate on; null where none are given.</param>

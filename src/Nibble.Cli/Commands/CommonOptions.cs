@@ -114,7 +114,7 @@ internal static class CommonOptions
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON document on stdout instead of text." };
 
-    public static Option<bool> Restart() => new("--restart") { Description = "Throw away what an interrupted run has left, instead of going on with it." };
+    public static Option<bool> Restart() => new("--restart") { Description = "Throw away what an interrupted run has left, instead of resuming it." };
 
     public static Option<long> Seed() => NumberOptions.Whole("--seed", 1, "Drives everything random.");
 

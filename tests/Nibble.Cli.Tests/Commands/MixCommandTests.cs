@@ -141,7 +141,7 @@ public sealed class MixCommandTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
-        Assert.Contains("cancelled; what is measured is kept, and the same command goes on from there", error, StringComparison.Ordinal);
+        Assert.Contains("cancelled; what is measured is kept, and the same command resumes from there", error, StringComparison.Ordinal);
         Assert.All(folder.Content().Keys.Except(before), path => Assert.StartsWith("cache", path, StringComparison.Ordinal));
 
         await CommandRun.Succeeds([.. asked, "--rounds", "0", "--points", "0"]);

@@ -75,9 +75,10 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
 
         if (stage.Length > 0)
         {
-            // On a terminal the line of a stage is written over; elsewhere there are several lines.
+            // On a terminal the line of a stage is written over; elsewhere there are several lines. The probes of advise end by the clock.
+            var end = command == "advise" ? string.Empty : "  100 %";
             Assert.Contains(both.Lines, line => line.Contains($"{stage}  ", StringComparison.Ordinal));
-            Assert.Contains(error.Lines, line => Regex.IsMatch(line, $"{stage}  ━+  100 %"));
+            Assert.Contains(error.Lines, line => Regex.IsMatch(line, $"{stage}  ━+{end}"));
             Assert.All([dumb.Terminal, output.Redirected], text => Assert.Matches($@"(^|: |\n){stage} \d+/\d+", text));
         }
     }
