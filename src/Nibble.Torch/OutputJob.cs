@@ -231,7 +231,7 @@ internal class OutputJob : IDisposable
         {
             throw new NibbleException(
                 $"{Folder} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. "
-                + "Repeat the command that began it to go on, or start over with --restart");
+                + "Repeat the command that began it to resume it, or start over with --restart");
         }
     }
 }

@@ -49,7 +49,7 @@ internal static class MixCommand
         var rounds = NumberOptions.AtLeast("--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not given.");
         var points = NumberOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
         var json = CommonOptions.Json();
-        var command = new Command("mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to go on where it was stopped.");
+        var command = new Command("mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to resume where it was stopped.");
         study.AddTo(command);
         foreach (var option in (Option[])[budget, output, minutes, report, tie, rounds, points, json])
         {

@@ -34,7 +34,7 @@ internal static class PtqCommand
         var threads = CommonOptions.Threads();
         var device = CommonOptions.Device();
         var json = CommonOptions.Json();
-        var command = new Command("ptq", "Quantize a trained model without training it, one block at a time; run it again to go on where it was stopped.")
+        var command = new Command("ptq", "Quantize a trained model without training it, one block at a time; run it again to resume where it was stopped.")
         {
             model, recipe, target, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };

@@ -33,7 +33,7 @@ internal static class QatCommand
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to go on where it was stopped.")
+        var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to resume where it was stopped.")
         {
             model, recipe, target, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
         };

@@ -22,7 +22,7 @@ internal static class SensitivityCommand
         var activations = CommonOptions.Widths("--activations", "Widths of inputs to try too, 2 to 8, symmetric per token; none when not given.", "8,4");
         var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName} and {DocumentName}." };
         var json = CommonOptions.Json();
-        var command = new Command("sensitivity", "Measure what quantizing one layer alone does to the model, at each width; run it again to go on where it was stopped.");
+        var command = new Command("sensitivity", "Measure what quantizing one layer alone does to the model, at each width; run it again to resume where it was stopped.");
         study.AddTo(command);
         command.Add(activations);
         command.Add(output);

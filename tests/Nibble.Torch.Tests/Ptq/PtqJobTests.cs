@@ -74,7 +74,7 @@ public sealed class PtqJobTests : IDisposable
     {
         Begin().Dispose();
         var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
-        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat the command that began it to go on, or start over with --restart", message);
+        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat the command that began it to resume it, or start over with --restart", message);
     }
 
     [Theory]
