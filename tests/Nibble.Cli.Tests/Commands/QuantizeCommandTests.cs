@@ -50,7 +50,7 @@ public sealed class QuantizeCommandTests : IDisposable
         var document = run.Json;
         Assert.Equal("qat", document.GetProperty("method").GetString());
         Assert.InRange(document.GetProperty("finalTrainingLoss").GetDouble(), 1, 10);
-        Assert.Contains("train 3/3 loss", run.Error, StringComparison.Ordinal);
+        Assert.Contains("train 3/3, loss", run.Error, StringComparison.Ordinal);
         using var manifest = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "nibble.json"), TestContext.Current.CancellationToken));
         Assert.Equal(3, manifest.RootElement.GetProperty("recipe").GetProperty("qat").GetProperty("steps").GetInt32());
         Assert.InRange((await Eval(folder.At("out"))).Json.GetProperty("perplexity").GetDouble(), 2, 1000);
@@ -66,7 +66,7 @@ public sealed class QuantizeCommandTests : IDisposable
 
         Assert.Equal("5 windows of 16 tokens of text that the float model wrote itself", run.Json.GetProperty("calibration").GetString());
         Assert.Contains("sample 80/80", run.Error, StringComparison.Ordinal);
-        Assert.Contains("train 4/4 loss", run.Error, StringComparison.Ordinal);
+        Assert.Contains("train 4/4, loss", run.Error, StringComparison.Ordinal);
         Assert.Contains("held out", run.Error, StringComparison.Ordinal);
         Assert.Contains("tokens/s", run.Error, StringComparison.Ordinal);
         var report = await File.ReadAllTextAsync(folder.At("report.html"), TestContext.Current.CancellationToken);

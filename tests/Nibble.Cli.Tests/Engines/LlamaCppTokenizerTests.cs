@@ -90,7 +90,7 @@ public sealed class LlamaCppTokenizerTests : IDisposable
         File.WriteAllText(Path.Combine(folder.Model, "tokenizer.json"), json.ToJsonString());
         File.WriteAllText(Path.Combine(folder.Model, "tokenizer_config.json"),
             $$"""{"bos_token":"<s>","eos_token":"</s>","add_bos_token":{{(adds ? "true" : "false")}}}""");
-        folder.WriteConfig("llama", size);
+        folder.WriteConfig("llama", vocabulary: size);
         folder.WriteWeights(_ => true, vocabulary: size);
         await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "-o", folder.At("pieces.gguf"));
         await CommandRun.Succeeds("import", folder.At("pieces.gguf"), "-o", folder.At("imported"));
