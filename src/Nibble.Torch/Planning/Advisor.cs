@@ -37,7 +37,8 @@ public sealed class Advisor
 
     private Advisor(AdvisorOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        this.options = options with { Candidates = [.. options.Candidates.Select(candidate => candidate.Within(options.Constraints.CalibrationTokens))] };
+        var (tokens, longest) = (options.Constraints.CalibrationTokens, options.Source.Model.Config.MaxSequence);
+        this.options = options with { Candidates = [.. options.Candidates.Select(candidate => candidate.Within(tokens, longest))] };
         this.cancellation = cancellation;
         budget = new ProbeBudget(options.Clock, options.ProbeSeconds, progress, cancellation);
         sensitivity = new SensitivityProbe(options, budget);

@@ -25,16 +25,18 @@ public sealed record Candidate(Road Road, Recipe Recipe)
 
     /// <summary>The option with its calibration cut to a number of tokens: fewer windows, and shorter ones where not even one fits.</summary>
     /// <param name="tokens">Tokens to calibrate on at most; null for any, and 0 leaves the option as it is, since it is not to be tried at all.</param>
-    public Candidate Within(long? tokens)
+    /// <param name="longest">Tokens of the longest window that the model takes.</param>
+    public Candidate Within(long? tokens, int longest)
     {
-        var ptq = Recipe.Ptq;
-        if (tokens is not > 0 || tokens >= (long)ptq.Windows * ptq.SequenceLength)
+        if (tokens is not > 0)
         {
             return this;
         }
 
-        var length = (int)Math.Clamp(tokens.Value, 2, ptq.SequenceLength);
-        return this with { Recipe = Recipe with { Ptq = ptq with { SequenceLength = length, Windows = (int)Math.Max(1, tokens.Value / length) } } };
+        var ptq = Recipe.Ptq;
+        var length = (int)Math.Clamp(tokens.Value, 2, Math.Min(ptq.SequenceLength, longest));
+        var windows = (int)Math.Clamp(tokens.Value / length, 1, ptq.Windows);
+        return this with { Recipe = Recipe with { Ptq = ptq with { SequenceLength = length, Windows = windows } } };
     }
 
     /// <summary>The option that a recipe by itself is: a hybrid where it leaves some sides to PTQ and trains others, else post-training quantization.</summary>

@@ -46,7 +46,7 @@ public sealed class AdviseCommandTests : IDisposable
         var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--activations", "8", "--steps", "2", "--calibration-tokens", "100", "--json"));
 
         var commands = run.Json.GetProperty("options").EnumerateArray().Select(option => option.GetProperty("command").GetString()!).ToList();
-        Assert.Contains(commands, command => command.Contains("gptaq", StringComparison.Ordinal) && command.Contains("--windows 1 --length 100", StringComparison.Ordinal));
+        Assert.Contains(commands, command => command.Contains("gptaq", StringComparison.Ordinal) && command.Contains("--windows 1 --length 64", StringComparison.Ordinal));
         foreach (var command in commands)
         {
             var words = command.Split(' ');

@@ -19,6 +19,16 @@ internal sealed partial class ChildProcess : IDisposable
 
     public int ExitCode => process.ExitCode;
 
+    /// <summary>The processors' time that it has taken until now.</summary>
+    public TimeSpan Worked
+    {
+        get
+        {
+            process.Refresh();
+            return process.TotalProcessorTime;
+        }
+    }
+
     /// <summary>Starts the program.</summary>
     /// <param name="folder">The current folder.</param>
     /// <param name="arguments">The command line.</param>

@@ -22,7 +22,7 @@ public sealed class ChildProcessTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("the same command goes on from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(folder.At("out.job"), "checkpoint.safetensors")));
         Assert.False(Directory.Exists(folder.At("out")));
     }

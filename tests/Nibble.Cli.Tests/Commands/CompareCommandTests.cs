@@ -45,7 +45,7 @@ public sealed class CompareCommandTests : IDisposable
         }
 
         Assert.True(runs["ptq w2a16-g32-gptaq"].GetProperty("kl").GetDouble() > 10 * runs["ptq w8a16-g32-gptaq"].GetProperty("kl").GetDouble());
-        Assert.Contains("qat w2a16-g32: train 2/2 loss", run.Error, StringComparison.Ordinal);
+        Assert.Contains("qat w2a16-g32: train 2/2, loss", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -97,7 +97,7 @@ public sealed class CompareCommandTests : IDisposable
             Assert.Equal(("hybrid", "w4a16-g32"), (item.GetProperty("method").GetString(), item.GetProperty("recipe").GetString()));
             Assert.True(item.GetProperty("perplexity").GetDouble() > 1);
         });
-        Assert.Contains("hybrid w4a16-g32: train 2/2 loss", run.Error, StringComparison.Ordinal);
+        Assert.Contains("hybrid w4a16-g32: train 2/2, loss", run.Error, StringComparison.Ordinal);
         Assert.Contains("| hybrid w4a16-g32 |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
     }
 

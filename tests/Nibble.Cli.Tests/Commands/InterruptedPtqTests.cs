@@ -255,6 +255,6 @@ public sealed class InterruptedPtqTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.Cancelled, child.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; the finished blocks are kept, and the same command goes on from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("nibble: cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
     }
 }

@@ -192,6 +192,6 @@ public sealed class InterruptedQatTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.Cancelled, child.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; the steps that are done are kept, and the same command goes on from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("nibble: cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
     }
 }

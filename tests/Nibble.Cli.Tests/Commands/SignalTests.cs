@@ -37,6 +37,8 @@ public sealed class SignalTests : IDisposable
         // A step of as many parts takes hours.
         using var process = ChildProcess.Start(folder.Root, Qat("batchSize: 1000000\n  accumulation: 1000000"));
         await process.WaitFor(() => File.Exists(Path.Combine(folder.At("out.job"), "job.json")));
+        var begun = process.Worked;
+        await process.WaitFor(() => process.Worked > begun + TimeSpan.FromSeconds(2));
         process.Signal(ChildProcess.Terminate);
         await process.ReadErrorUntil(Stopping);
         await Task.Delay(TimeSpan.FromSeconds(0.6), TestContext.Current.CancellationToken);
