@@ -127,7 +127,7 @@ public sealed class InterruptedQatTests : IDisposable
         string[] command =
         [
             "qat", folder.Model, "-r", recipe, "-d", text == "self" ? text : folder.TrainingText, "-o", folder.At("out"),
-            "--threads", "1", "--windows", "4", "--checkpoint-every", "1",
+            "--threads", "1", "--checkpoint-every", "1", .. text == "self" ? (string[])["--windows", "4"] : [],
         ];
         using (var child = ChildProcess.Start(folder.Root, [.. command, "--steps", "100000"]))
         {
