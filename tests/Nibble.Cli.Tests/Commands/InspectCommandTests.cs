@@ -69,16 +69,6 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Weights_that_are_not_numbers_are_shown_not_hidden()
-    {
-        folder.RuinAWeight();
-
-        var layers = (await CommandRun.Succeeds("inspect", folder.Model, "--json")).Json.GetProperty("layers");
-
-        Assert.Contains(layers.EnumerateArray(), layer => layer.GetProperty("deviation").ValueKind == System.Text.Json.JsonValueKind.Null);
-    }
-
-    [Fact]
     public async Task Shows_which_method_made_each_side_of_each_layer()
     {
         var recipe = folder.Write("mine.yaml", """

@@ -77,15 +77,14 @@ public sealed class KeyValueCalibrationTests : IDisposable
     [Fact]
     public void Run_RefusesKeysThatOverflow_AndCanBeCancelled()
     {
-        using var model = new TinyLlama().Open(folder);
+        using var model = LoadedModel.Open(
+            new TinyLlama().Write(folder.File("huge"), tensors => Array.Fill(tensors["model.layers.0.self_attn.k_proj.weight"].Values, 3e38f)));
         using var scope = NewDisposeScope();
-        var x = Inputs(1, 8);
-        x[0, 2, 5] = float.NaN;
-        using var stream = CacheModel.Stream(folder, x);
-        Assert.Contains(
-            "the keys of 'b.self_attn' hold 16 NaN or infinite values",
-            Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(model.Model.Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, TestContext.Current.CancellationToken)).Message,
-            StringComparison.Ordinal);
+        using var stream = CacheModel.Stream(folder, Inputs(1, 8));
+        Assert.Matches(
+            @"the keys of 'b\.self_attn' hold \d+ NaN or infinite values",
+            Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(
+                model.Model.Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, TestContext.Current.CancellationToken)).Message);
         Assert.Throws<OperationCanceledException>(() => KeyValueCalibration.Run(model.Model.Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, new CancellationToken(canceled: true)));
     }
 
