@@ -106,7 +106,7 @@ public sealed class CompareCommandTests : IDisposable
     {
         var run = await CommandRun.Of([.. Arguments("--bits", "4"), "--hybrids", "w4a16-g32"]);
 
-        Assert.Equal(ExitCode.BadInput, run.ExitCode);
+        Assert.Equal(ExitCode.Usage, run.ExitCode);
         Assert.Contains("--hybrids: the recipe w4a16-g32 leaves nothing to the method ptq, so it is no hybrid", run.Error, StringComparison.Ordinal);
     }
 

@@ -138,7 +138,7 @@ public sealed class PaddingTests : IDisposable
         }
 
         Assert.Equal((4, 4), (expected.Tokens, found.Tokens));
-        Assert.Equal(expected.Values(), found.Values(), (a, b) => Math.Abs(a - b) < 1e-5);
+        Assert.Equal(expected.Matrix().Block(0).ToArray(), found.Matrix().Block(0).ToArray(), (a, b) => Math.Abs(a - b) < 1e-5);
     }
 
     [Theory]
