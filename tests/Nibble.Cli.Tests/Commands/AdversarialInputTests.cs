@@ -44,8 +44,8 @@ public sealed class AdversarialInputTests : IDisposable
 
     [Theory]
     [InlineData("eval MODEL --data /dev/zero", "/dev/zero: a NUL byte at offset 0")]
-    [InlineData("qat MODEL --data /dev/zero -r w4a16-g8 -o OUT", "/dev/zero is no text")]
-    [InlineData("compare MODEL --data /dev/zero --eval-data /dev/zero", "/dev/zero is no text")]
+    [InlineData("qat MODEL --data /dev/zero -r w4a16-g8 -o OUT", "/dev/zero: a NUL byte at offset 0")]
+    [InlineData("compare MODEL --data /dev/zero --eval-data /dev/zero", "/dev/zero: a NUL byte at offset 0")]
     [InlineData("inspect /dev/zero", "/dev/zero is a device, expected a regular file")]
     [InlineData("import /dev/zero -o OUT", "/dev/zero is a device")]
     [InlineData("quantize /dev/zero --type q8_0 -o OUT", "/dev/zero is a device")]

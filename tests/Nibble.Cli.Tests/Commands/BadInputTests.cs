@@ -145,8 +145,8 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Theory]
-    [InlineData("\"rms_norm_eps\": 1e-5", "\"rms_norm_eps\": -1", "'rms_norm_eps' is -1")]
-    [InlineData("\"rms_norm_eps\": 1e-5", "\"rope_theta\": 0", "'rope_theta' is 0")]
+    [InlineData("\"rms_norm_eps\": 1E-05", "\"rms_norm_eps\": -1", "'rms_norm_eps' is -1")]
+    [InlineData("\"rms_norm_eps\": 1E-05", "\"rope_theta\": 0", "'rope_theta' is 0")]
     public async Task A_configuration_that_gives_no_numbers(string from, string to, string complaint)
     {
         var path = Path.Combine(folder.Model, "config.json");
@@ -183,7 +183,7 @@ public sealed class BadInputTests : IDisposable
     {
         var recipe = folder.At("latin.yaml");
         File.WriteAllBytes(recipe, Encoding.Latin1.GetBytes("name: caf\u00e9\npreset: w8a8\n"));
-        return Refuses([.. CommandOn("ptq", folder.Model)[..^1], recipe], "latin.yaml: byte 0xE9 at offset 9 (line 1) is not UTF-8");
+        return Refuses(ExitCode.Usage, [.. CommandOn("ptq", folder.Model)[..^1], recipe], ["latin.yaml: byte 0xE9 at offset 9 (line 1) is not UTF-8"]);
     }
 
     [Fact]
