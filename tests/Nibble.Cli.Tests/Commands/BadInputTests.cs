@@ -183,7 +183,7 @@ public sealed class BadInputTests : IDisposable
     {
         var recipe = folder.At("latin.yaml");
         File.WriteAllBytes(recipe, Encoding.Latin1.GetBytes("name: caf\u00e9\npreset: w8a8\n"));
-        return Refuses(ExitCode.Usage, [.. CommandOn("ptq", folder.Model)[..^1], recipe], ["latin.yaml: byte 0xE9 at offset 9 (line 1) is not UTF-8"]);
+        return RefusesAsUsage([.. CommandOn("ptq", folder.Model)[..^1], recipe], "latin.yaml: byte 0xE9 at offset 9 (line 1) is not UTF-8");
     }
 
     [Fact]
