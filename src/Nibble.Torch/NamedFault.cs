@@ -1,3 +1,5 @@
+using Nibble.Formats;
+
 namespace Nibble.Torch;
 
 /// <summary>Says of which layer or part a fault speaks that was found where names are not known.</summary>
@@ -10,7 +12,7 @@ internal static class NamedFault
         {
             return work();
         }
-        catch (NibbleException exception)
+        catch (NibbleException exception) when (exception is not DamagedFileException)
         {
             throw new NibbleException($"{name}: {exception.Message}", exception);
         }

@@ -51,7 +51,13 @@ internal sealed class StudyArguments
     {
         var widths = parsed.GetValue(bits) is { Length: > 0 } asked ? asked : usualWidths;
         var sizes = parsed.GetValue(groups) is { Length: > 0 } given ? given : [UsualGroupSize];
-        var recipes = (from name in parsed.GetValue(algorithm)!.Split(',')
+        var algorithms = parsed.GetValue(algorithm)!.Split(',');
+        if (algorithms.GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
+        {
+            throw new UsageException($"{algorithm.Name} names {twice} twice, expected different ones");
+        }
+
+        var recipes = (from name in algorithms
                        from size in sizes.OrderDescending()
                        from width in widths.Order()
                        select UsageException.Of(() => RecipePresets.Parse($"w{width}a16-g{size}-{name}"))).ToList();

@@ -207,7 +207,7 @@ public sealed class TrainingLoop
         {
             return task.Loss(step, part);
         }
-        catch (NibbleException exception)
+        catch (NibbleException exception) when (exception is not DamagedFileException)
         {
             throw new NibbleException(string.Create(CultureInfo.InvariantCulture, $"training step {step}: {exception.Message}"), exception);
         }

@@ -100,7 +100,7 @@ internal static class RecipeCheck
         {
             var pieceName = facts.PieceTokens > 0 ? "windows" : "texts";
             yield return string.Create(CultureInfo.InvariantCulture,
-                $"the calibration data have {pieces} {pieceName} instead of the {recipe.Ptq.Windows} that the recipe asks for");
+                $"the calibration data have {pieces} of the {recipe.Ptq.Windows} {pieceName} that the recipe asks for");
         }
 
         var tokens = (long)pieces * facts.PieceTokens;

@@ -15,9 +15,10 @@ public sealed class AdversarialInputTests : IDisposable
     {
         string[] more = command == "mix" ? ["--budget", "3bits", "-o", folder.At("out.yaml")] : [];
         string[] study = ["--data", folder.TrainingText, "--bits", "4", "--algorithm", "rtn,rtn", "--windows", "1", "--cache", folder.At("cache")];
-        var run = await Refused([command, folder.Model, .. study, .. more]);
+        var run = await CommandRun.Of([command, folder.Model, .. study, .. more]);
 
-        Assert.Contains("the recipe w4a16-g32-rtn is to be tried twice", run.Error, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Usage, run.ExitCode);
+        Assert.Contains("--algorithm names rtn twice, expected different ones", run.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder.At("cache")));
     }
 

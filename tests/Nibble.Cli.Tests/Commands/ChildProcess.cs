@@ -143,7 +143,7 @@ internal sealed partial class ChildProcess : IDisposable
         {
             if (!process.HasExited)
             {
-                process.Kill();
+                process.Kill(entireProcessTree: true);
             }
         }
     }

@@ -153,7 +153,7 @@ public sealed class InterruptedPtqTests : IDisposable
                 mount -t tmpfs -o size={{(share < 1 ? (long)(needed * share) : room)}} none disk || exit 100
                 filled={{filledAt}}
                 if [ -n "$filled" ]; then
-                    (until [ -e "$filled" ]; do sleep 0.01; done; cat /dev/zero > disk/theirs 2> /dev/null) &
+                    (until [ -e "$filled" ]; do sleep 0.002; done; cat /dev/zero > disk/theirs 2> /dev/null) &
                 fi
                 "$0" "$@" && exit 101
                 code=$?

@@ -159,9 +159,9 @@ public sealed class RunSummaryTests
     public void DataThatAreShort_AreTold()
     {
         var recipe = new Recipe("mine", [new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse(["importance"]) }]);
-        Assert.Equal(["the calibration data have 5 windows instead of the 64 that the recipe asks for"],
+        Assert.Equal(["the calibration data have 5 of the 64 windows that the recipe asks for"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, PieceTokens = 256 }).Warnings);
-        Assert.Equal(["the calibration data have 5 texts instead of the 64 that the recipe asks for"],
+        Assert.Equal(["the calibration data have 5 of the 64 texts that the recipe asks for"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5 }).Warnings);
         Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { HasIdleData = true }).Warnings);

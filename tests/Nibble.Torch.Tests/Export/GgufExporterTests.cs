@@ -100,7 +100,7 @@ public sealed class GgufExporterTests : IDisposable
     /// <summary>What the type of the file cannot hold is refused, where it became infinite without a word.</summary>
     [Theory]
     [InlineData(7e4f, GgufType.F16, "has the value 70000 in row 3, column 2, and F16 holds finite numbers of at most 65504")]
-    [InlineData(float.NaN, GgufType.F32, "has the value NaN in row 3, column 2, and F32 holds finite numbers")]
+    [InlineData(float.NaN, GgufType.F32, "holds NaN at [3, 2], expected finite values")]
     public void Values_that_the_type_does_not_hold_are_refused(float value, GgufType type, string expected)
     {
         var source = new TinyLlama { Seed = 3 }.Write(folder.File("large"), tensors =>

@@ -39,7 +39,7 @@ public sealed class RunSummaryTests : IDisposable
         [
             "groups of 8 do not divide the rows of 20 of model.layers.0.mlp.down_proj, model.layers.1.mlp.down_proj: the last group of a row holds 4, and "
                 + "other engines refuse such layers",
-            "the calibration data have 2 windows instead of the 3 that the recipe asks for",
+            "the calibration data have 2 of the 3 windows that the recipe asks for",
             "gptq of model.layers.0.self_attn.o_proj, model.layers.0.mlp.down_proj, model.layers.1.self_attn.o_proj and 1 more sees 16 tokens for up to 32 "
                 + "columns and can be worse than "
                 + "round to nearest; calibrate on at least 32 tokens, better ten times as many",
@@ -142,7 +142,7 @@ public sealed class RunSummaryTests : IDisposable
         Assert.All(summary.Quantized, layer => Assert.StartsWith("int8 ", layer.Activations, StringComparison.Ordinal));
         Assert.Equal(["word", "position", "token_type"], summary.Kept.Select(layer => layer.Name["bert.embeddings.".Length..^"_embeddings".Length]));
         Assert.All(summary.Kept, layer => Assert.Equal("tables stay float unless a rule names embeddings", layer.Reason));
-        Assert.Equal(["the calibration data have 2 texts instead of the 64 that the recipe asks for"], summary.Warnings);
+        Assert.Equal(["the calibration data have 2 of the 64 texts that the recipe asks for"], summary.Warnings);
 
         using var third = LoadedClassifier.Open(folder.File("bert"));
         Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
