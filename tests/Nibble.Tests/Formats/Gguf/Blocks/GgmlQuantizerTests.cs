@@ -3,6 +3,7 @@ using Nibble.Formats.Gguf.Blocks;
 using Nibble.Formats.Safetensors;
 using Nibble.Tests.Kernels;
 using Nibble.Tests.Samples;
+using Nibble.Tests.Shared;
 
 namespace Nibble.Tests.Formats.Gguf.Blocks;
 
@@ -17,6 +18,7 @@ public class GgmlQuantizerTests
     [MemberData(nameof(EqualTypes))]
     public void RandomValuesBecomeTheSameBytes(GgufType type)
     {
+        LlamaCpp.RequireBase();
         var (scale, special) = (Gen.Float[-20, 20], Gen.Int[-64, 64].Select(step => step / 8f));
         var block = Gen.Select(scale, Gen.Frequency((6, Gen.Float[-1, 1]), (1, special), (1, Gen.Const(0f)))
             .Array[Columns]).Select((exponent, values) => Array.ConvertAll(values, value => value * MathF.Pow(2, exponent)));
@@ -25,8 +27,11 @@ public class GgmlQuantizerTests
 
     [Theory]
     [MemberData(nameof(EqualTypes))]
-    public void ExtremeValuesBecomeTheSameBytes(GgufType type) =>
+    public void ExtremeValuesBecomeTheSameBytes(GgufType type)
+    {
+        LlamaCpp.RequireBase();
         Gens.Any.Where(value => float.IsFinite(value) && MathF.Abs(value) < 1e30f).Array[Columns].Sample(values => Equal(type, values, Columns), iter: 500);
+    }
 
     [Theory]
     [MemberData(nameof(EqualTypes))]
