@@ -97,7 +97,7 @@ internal static class NumberOptions
         }
         else if (value < least || value > most)
         {
-            result.AddError($"{name} is {text}, expected {expected}.");
+            result.AddError($"{name} is {text}, expected {(value > most ? $"{least} to {most}" : expected)}.");
         }
         else
         {

@@ -58,6 +58,7 @@ internal static class QuantizeCommand
                     Fallbacks = [.. result.Fallbacks.Select(fallback =>
                         new FallbackEntry(fallback.Wanted.ToString(), fallback.Type.ToString(), fallback.Tensors, fallback.Example, fallback.Columns))],
                     Copied = result.Copied,
+                    Unchanged = result.Unchanged,
                     ImportanceIgnored = result.ImportanceIgnored,
                     Notes = notes,
                 },
@@ -79,6 +80,7 @@ internal static class QuantizeCommand
             $"{fallback.Tensors} {(fallback.Type == GgufType.F16 ? "stay" : "became")} {fallback.Type} instead of {fallback.Wanted}, since blocks of "
                 + $"{fallback.Wanted.BlockSize()} do not divide their rows: {fallback.Example} has {fallback.Columns} columns")),
         .. Note(result.Copied, "are copied as they are, since they are no matrices of weights"),
+        .. Note(result.Unchanged, "have the type already and keep their codes"),
         .. Note(result.Unweighted, "are not in the importance matrix, so that all their columns count the same"),
         .. Note(result.ImportanceIgnored, "make no use of the importance matrix, which has no effect on their types"),
         .. result.Bytes > result.SourceBytes ? (string[])["the file is not smaller than the one that it was made from"] : [],

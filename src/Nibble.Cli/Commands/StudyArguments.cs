@@ -12,6 +12,8 @@ internal sealed class StudyArguments
     private const int UsualGroupSize = 32;
     private const int UsualWindows = 32;
 
+    private static readonly string[] Algorithms = ["rtn", "importance", "hqq", "gptq", "gptaq"];
+
     private readonly int[] usualWidths;
     private readonly Argument<string> model = CommonOptions.Model();
     private readonly Option<string> data = new("--data", "-d") { Description = "Text: its first windows calibrate, its last ones are held out to measure on.", Required = true };
@@ -55,6 +57,11 @@ internal sealed class StudyArguments
         if (algorithms.GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
         {
             throw new UsageException($"{algorithm.Name} names {twice} twice, expected different ones");
+        }
+
+        if (Array.Find(algorithms, name => !Algorithms.Contains(name)) is { } unknown)
+        {
+            throw new UsageException($"{algorithm.Name}: '{unknown}' is not one of {string.Join(", ", Algorithms)}.{Suggestion.For(unknown, Algorithms)}");
         }
 
         var recipes = (from name in algorithms

@@ -45,7 +45,8 @@ internal static class VerifyCommand
             var path = result.GetResult(model)?.Tokens is [{ Value: var first }] ? first : string.Empty;
             var asked = result.GetResult(engine)?.Tokens is [{ Value: var second }] ? second : null;
             var given = EngineOf(path);
-            if ((asked ?? given) == OnnxRuntime)
+            var beside = result.GetResult(file)?.Tokens is [{ Value: var third }] ? EngineOf(third) : null;
+            if ((asked ?? given ?? beside) == OnnxRuntime)
             {
                 foreach (var option in ((Option[])[libraries, type]).Where(option => result.GetResult(option) is { Implicit: false }))
                 {
@@ -66,7 +67,12 @@ internal static class VerifyCommand
         command.SetAction(parsed =>
         {
             var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
-            var name = parsed.GetValue(engine) ?? EngineOf(source) ?? LlamaCpp;
+            var name = parsed.GetValue(engine) ?? EngineOf(source) ?? (exported is null ? null : EngineOf(exported)) ?? LlamaCpp;
+            if (exported is not null && EngineOf(exported) is { } other && other != name)
+            {
+                throw new UsageException($"{exported} is run in {other}, but {engine.Name} is {name}; leave {engine.Name} out, or give another file");
+            }
+
             if (name != OnnxRuntime && LoadedClassifier.IsEncoderFolder(source))
             {
                 throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");

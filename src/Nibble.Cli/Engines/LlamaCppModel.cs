@@ -1,3 +1,4 @@
+using Nibble.Formats.Gguf;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
@@ -23,7 +24,7 @@ internal sealed unsafe class LlamaCppModel
         Marshal.FreeCoTaskMem(file);
         if (loaded == 0)
         {
-            throw new NibbleException($"llama.cpp cannot load {path}");
+            throw new NibbleException($"llama.cpp cannot load {path}{Reason(path)}");
         }
 
         MaxSequence = Math.Min(context, ((delegate* unmanaged<nint, int>)Export("llama_model_n_ctx_train"))(loaded));
@@ -190,5 +191,19 @@ internal sealed unsafe class LlamaCppModel
         public int* SequenceCounts;
         public nint* Sequences;
         public sbyte* Logits;
+    }
+
+    /// <summary>What is wrong with a file, which llama.cpp does not tell; nothing where nothing is found.</summary>
+    private static string Reason(string path)
+    {
+        try
+        {
+            GgufFile.Open(path).Dispose();
+            return string.Empty;
+        }
+        catch (NibbleException exception)
+        {
+            return $": {exception.Message}";
+        }
     }
 }

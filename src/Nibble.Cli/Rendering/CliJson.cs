@@ -160,6 +160,9 @@ internal sealed record GgufDocument(string Schema, string Output, long Bytes, lo
     /// <summary>Names of the tensors that are copied as they are, such as norms.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
 
+    /// <summary>Names of the matrices that have the type already, and keep their codes.</summary>
+    public IReadOnlyList<string> Unchanged { get; init; } = [];
+
     /// <summary>Names of the matrices whose types have no use for the importance matrix.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 

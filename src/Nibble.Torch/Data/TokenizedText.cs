@@ -23,7 +23,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
         ArgumentNullException.ThrowIfNull(tokenizer);
         if (!File.Exists(path))
         {
-            throw new NibbleException($"{path}: no such text file");
+            throw new NibbleException(Directory.Exists(path) ? $"{path} is a folder, expected a text file" : $"{path}: no such text file");
         }
 
         var text = InputFile.ReadText(path, cancellation).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
@@ -33,8 +33,13 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
         }
 
         var ids = tokenizer.Encode(text);
-        return new TokenizedText(Path.GetFileName(path), tokenizer.StartId is { } start ? [start, .. ids] : ids, tokenizer.StartId);
+        return new TokenizedText(NameOf(path), tokenizer.StartId is { } start ? [start, .. ids] : ids, tokenizer.StartId);
     }
+
+    /// <summary>What to call a text: a pipe's number says nothing by itself.</summary>
+    private static string NameOf(string path) => path.StartsWith("/dev/", StringComparison.Ordinal) || path.StartsWith("/proc/", StringComparison.Ordinal)
+        ? path
+        : Path.GetFileName(path);
 
     /// <summary>How many windows of a length the text fills.</summary>
     public int WindowCount(int length) => Ids.Length / length;
@@ -70,7 +75,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
     {
         if (Ids.Length < length)
         {
-            throw new NibbleException($"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}; give a longer text or a shorter context");
+            throw new NibbleException($"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}; give a longer text or shorter windows");
         }
     }
 }

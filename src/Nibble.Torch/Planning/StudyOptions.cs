@@ -27,7 +27,7 @@ public sealed record StudyOptions(LoadedModel Source, TokenizedText Text, IReadO
         var windows = Math.Min(Windows, Text.WindowCount(Context) / 2);
         if (windows == 0)
         {
-            throw new NibbleException($"{Text.Name}: the text has {Text.Ids.Length} tokens, expected at least two windows of {Context}, one of them to measure on; give a longer text or a shorter context");
+            throw new NibbleException($"{Text.Name}: the text has {Text.Ids.Length} tokens, expected at least two windows of {Context}, one of them to measure on; give a longer text or shorter windows");
         }
 
         var tokens = windows * Context;

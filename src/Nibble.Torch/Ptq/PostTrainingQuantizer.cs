@@ -115,7 +115,9 @@ public static class PostTrainingQuantizer
     {
         if (matched == 0)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' matches none of the {names.Count} linear layers of {model}, so nothing would be quantized; their names look like '{names[0]}'");
+            throw new NibbleException(recipe.Rules.FirstOrDefault(rule => names.Any(rule.Matches)) is { } keeping
+                ? $"the recipe '{recipe.Name}' keeps all {names.Count} linear layers of {model} in float, by the rule '{keeping.Pattern}', so nothing would be quantized"
+                : $"the recipe '{recipe.Name}' matches none of the {names.Count} linear layers of {model}, so nothing would be quantized; their names look like '{names[0]}'");
         }
     }
 }

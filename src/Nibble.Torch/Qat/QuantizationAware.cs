@@ -43,6 +43,8 @@ public static class QuantizationAware
         {
             throw new NibbleException(layers.Count == 0
                 ? $"{module.GetType().Name} holds no Linear, Conv2d or Embedding, so there is nothing to quantize"
+                : recipe.Rules.FirstOrDefault(rule => layers.Exists(layer => rule.Matches(layer.Path))) is { } keeping
+                ? $"the recipe '{recipe.Name}' keeps all {layers.Count} layers of {module.GetType().Name} in float, by the rule '{keeping.Pattern}'"
                 : $"the recipe '{recipe.Name}' matches none of the {layers.Count} layers of {module.GetType().Name}; their names look like '{layers[0].Path}'");
         }
 

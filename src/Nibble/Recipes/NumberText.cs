@@ -23,7 +23,9 @@ internal static class NumberText
     /// <summary>How a whole number with separators between thousands is to be written, to stand behind a fault; nothing where the fault is another.</summary>
     public static string WholeHint(string text)
     {
-        var digits = string.Concat(text.Split(',', '.', '_', '\'', ' '));
-        return digits != text && !TryParse(text, out double _) && TryParse(digits, out long _) ? $"; write {digits}" : string.Empty;
+        // What is behind a separator is a number of thousands only where it has three digits: 1,5 is no 15.
+        var parts = text.Split(',', '.', '_', '\'', ' ');
+        var digits = string.Concat(parts);
+        return digits != text && parts.Skip(1).All(part => part.Length == 3) && !TryParse(text, out double _) && TryParse(digits, out long _) ? $"; write {digits}" : string.Empty;
     }
 }

@@ -217,9 +217,10 @@ public static class RecipeFile
             throw map.Fault("algorithms", "a layer that stays float has no algorithms");
         }
 
+        var names = map.Texts("algorithms")!;
         try
         {
-            return WeightAlgorithms.Parse(map.Texts("algorithms")!);
+            return WeightAlgorithms.Parse(names);
         }
         catch (NibbleException exception)
         {

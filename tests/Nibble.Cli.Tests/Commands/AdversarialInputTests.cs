@@ -50,7 +50,7 @@ public sealed class AdversarialInputTests : IDisposable
     [InlineData("inspect /dev/zero", "/dev/zero is a device, expected a regular file")]
     [InlineData("import /dev/zero -o OUT", "/dev/zero is a device")]
     [InlineData("quantize /dev/zero --type q8_0 -o OUT", "/dev/zero is a device")]
-    [InlineData("eval MODEL --data MODEL", "no such text file")]
+    [InlineData("eval MODEL --data MODEL", "model is a folder, expected a text file")]
     [InlineData("eval MODEL/config.json --data MODEL", "config.json is a file; give the checkpoint's folder")]
     public async Task A_device_or_a_folder_in_the_place_of_a_file(string command, string message)
     {

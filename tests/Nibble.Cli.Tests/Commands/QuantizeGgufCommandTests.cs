@@ -186,6 +186,8 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q8_0", "-o", folder.At("q8.gguf"));
         Assert.Contains("rounding a second time", await Refusal("q8.gguf"), StringComparison.Ordinal);
+        var again = await CommandRun.Succeeds("quantize", folder.At("q8.gguf"), "--type", "q8_0", "-o", folder.At("q8-again.gguf"));
+        Assert.Contains("note: 22 have the type already and keep their codes: token_embd.weight", again.Output, StringComparison.Ordinal);
         Assert.Contains("no file", await Refusal("absent.gguf"), StringComparison.Ordinal);
         Assert.Contains("another kind of file", await Refusal(Path.GetFileName(folder.Write("text.gguf", "no model"))), StringComparison.Ordinal);
 

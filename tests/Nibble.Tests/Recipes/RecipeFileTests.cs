@@ -173,6 +173,8 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("{\"preset\": \"w8a8\", \"qat\": {\"learningRate\": \"0,001\"}}", "learningRate must be a number of at least 0, found the text '0,001'; write it without quotes and as 0.001.")]
     [InlineData("preset: w8a8\nqat: { steps: 1_000 }", "found '1_000'; write 1000.")]
     [InlineData("preset: w8a8\nqat:\n  steps: 1,000", "found '1,000'; write 1000.")]
+    [InlineData("preset: w8a8\nptq:\n  windows: 1,5", "line 3, column 12: windows must be an integer of at least 1, found '1,5'")]
+    [InlineData("rules: [{ pattern: a, weights: { bits: 4 }, algorithms: gptq }]", "algorithms must be a list of words")]
     [InlineData("preset: w8a8\nqat: { learningRate: NaN }", "found 'NaN'")]
     [InlineData("preset: w8a8\nqat: { learningRate: Infinity }", "found 'Infinity'")]
     [InlineData("preset: w8a8\nqat: { weightDecay: 1e39 }", "found '1e39', which is too large for 32 bits")]

@@ -59,7 +59,7 @@ public sealed class TokenizedTextTests : IDisposable
         Assert.Equal([99, 6, 7, 8, 9], text.Window(5, 5));
         text.RequireWindow(11);
         Assert.Equal(
-            "numbers: the text has 11 tokens, expected at least one window of 12; give a longer text or a shorter context",
+            "numbers: the text has 11 tokens, expected at least one window of 12; give a longer text or shorter windows",
             Assert.Throws<NibbleException>(() => text.RequireWindow(12)).Message);
     }
 }

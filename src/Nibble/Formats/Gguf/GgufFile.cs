@@ -42,7 +42,7 @@ public sealed class GgufFile : IDisposable
     {
         if (!File.Exists(path))
         {
-            throw new NibbleException($"There is no file {path}.");
+            throw new NibbleException(Directory.Exists(path) ? $"{path} is a folder, expected a GGUF file." : $"There is no file {path}.");
         }
 
         InputFile.RequireRegular(path);

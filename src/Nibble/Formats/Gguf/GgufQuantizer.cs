@@ -21,6 +21,9 @@ public sealed record GgufQuantization(
     /// <summary>Names of the tensors that are copied as they are: vectors, norms and whatever else is no matrix of weights.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
 
+    /// <summary>Names of the matrices that are in blocks of the type that they get already, and keep their codes.</summary>
+    public IReadOnlyList<string> Unchanged { get; init; } = [];
+
     /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types make no use of it; none where there was none.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 }
@@ -121,6 +124,7 @@ public static class GgufQuantizer
             [.. fallbacks])
         {
             Copied = [.. file.Tensors.Select(tensor => tensor.Name).Except(matrices.Select(matrix => matrix.First.Name))],
+            Unchanged = [.. matrices.Where(matrix => matrix.First.Type == matrix.Second.Type && !matrix.First.Type.IsFloat()).Select(matrix => matrix.First.Name)],
             ImportanceIgnored = importance is null ? [] : [.. weighted[false].Where(importance.Entries.ContainsKey)],
         };
     }
