@@ -1,6 +1,7 @@
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
+using Nibble.Models.Llama;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Nibble.Models.Llama;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Llama;

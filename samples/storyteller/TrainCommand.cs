@@ -4,6 +4,7 @@ using System.Globalization;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
+using Nibble.Models.Llama;
 using Nibble.Recipes;
 using Nibble.Torch;
 using Nibble.Torch.Calibration;

@@ -131,6 +131,7 @@ internal static class NibbleProgram
         AdviseCommand.Create(host),
         CompareCommand.Create(host),
         InspectCommand.Create(host),
+        FinetuneCommand.Create(host),
         PtqCommand.Create(host),
         QatCommand.Create(host),
         EvalCommand.Create(host),

@@ -1,6 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Models;
 using Nibble.Onnx.Sources;
 
 namespace Nibble.Onnx;
@@ -11,7 +12,9 @@ public sealed class ModelTensors : IDisposable
     private readonly IModelSource source;
     private readonly HashSet<string> used = new(StringComparer.Ordinal);
 
-    private ModelTensors(IModelSource source) => this.source = source;
+    private readonly TaskConfig? task;
+
+    private ModelTensors(IModelSource source, TaskConfig? task = null) => (this.source, this.task) = (source, task);
 
     /// <summary>The folder, which holds the tokenizer too.</summary>
     public string Folder => source.Folder;
@@ -19,8 +22,16 @@ public sealed class ModelTensors : IDisposable
     /// <summary>What the model is called: the name of its folder.</summary>
     public string Name => Checkpoint.NameOf(Folder);
 
-    /// <summary>The text of its <c>config.json</c>.</summary>
-    public string ConfigJson => source.ConfigJson;
+    /// <summary>The text of its <c>config.json</c>, with the task that it was opened for.</summary>
+    public string ConfigJson => task?.AddTo(source.ConfigJson) ?? source.ConfigJson;
+
+    /// <summary>What the model is.</summary>
+    /// <exception cref="NibbleException">The configuration is of no supported model.</exception>
+    public ModelDefinition ParseDefinition()
+    {
+        var definition = ModelFamilies.Parse(ConfigJson, ConfigPlace);
+        return definition.Task is not null ? definition : throw new MissingHeadException(Folder, definition.ModelType);
+    }
 
     /// <summary>Where that text stands, for messages.</summary>
     public string ConfigPlace => source.ConfigPlace;
@@ -36,7 +47,9 @@ public sealed class ModelTensors : IDisposable
 
     /// <summary>Opens a Hugging Face folder or an artifact of Nibble.</summary>
     /// <exception cref="NibbleException">The folder holds neither.</exception>
-    public static ModelTensors Open(string folder)
+    /// <param name="folder">The folder.</param>
+    /// <param name="task">What the model is for; null is what the folder says.</param>
+    public static ModelTensors Open(string folder, TaskConfig? task = null)
     {
         QuantizedCheckpoint.RequireFloat(folder);
         if (QuantizedModelFile.IsArtifact(folder))
@@ -47,8 +60,13 @@ public sealed class ModelTensors : IDisposable
         var checkpoint = Checkpoint.Open(folder);
         try
         {
-            checkpoint.RequireHead();
-            return new(new CheckpointSource(checkpoint));
+            task ??= SentenceTransformers.Read(folder);
+            if (task?.Task != ModelTask.Embedding)
+            {
+                checkpoint.RequireHead();
+            }
+
+            return new(new CheckpointSource(checkpoint), task);
         }
         catch
         {

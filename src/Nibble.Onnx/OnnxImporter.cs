@@ -2,8 +2,7 @@ using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
-using Nibble.Onnx.Decoders;
-using Nibble.Onnx.Encoders;
+using Nibble.Onnx.Families;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Sources;
 
@@ -21,42 +20,23 @@ public sealed record OnnxImportResult(int Layers, IReadOnlyList<string> Notes);
 /// </remarks>
 public static class OnnxImporter
 {
-    /// <summary>Imports a decoder.</summary>
+    /// <summary>Imports a model.</summary>
     /// <param name="tensors">The file, opened by <see cref="ModelTensors.OpenExported"/>.</param>
-    /// <param name="shape">Its shape.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the shape or not such as Nibble writes, or the folder exists already.</exception>
-    public static OnnxImportResult Run(ModelTensors tensors, DecoderShape shape, string folder)
+    /// <exception cref="NibbleException">The tensors are not those of the model or not such as Nibble writes, or the folder exists already.</exception>
+    public static OnnxImportResult Run(ModelTensors tensors, string folder)
     {
-        var notes = Read(tensors, shape);
+        var notes = Read(tensors);
         return Write(tensors, notes, folder);
     }
 
-    /// <summary>Imports an encoder.</summary>
-    /// <param name="tensors">The file, opened by <see cref="ModelTensors.OpenExported"/>.</param>
-    /// <param name="shape">Its shape.</param>
-    /// <param name="folder">The folder to create.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the shape or not such as Nibble writes, or the folder exists already.</exception>
-    public static OnnxImportResult Run(ModelTensors tensors, EncoderShape shape, string folder)
-    {
-        var notes = Read(tensors, shape);
-        return Write(tensors, notes, folder);
-    }
-
-    /// <summary>Reads a decoder's tensors and compares them with what an export gives.</summary>
+    /// <summary>Reads a model's tensors and compares them with what an export gives.</summary>
     /// <returns>Notes.</returns>
-    internal static IReadOnlyList<string> Read(ModelTensors tensors, DecoderShape shape)
+    internal static IReadOnlyList<string> Read(ModelTensors tensors)
     {
         var file = Exported(tensors).File;
-        return Compare(file, DecoderGraph.Build(shape, tensors, AccuracyOf(file)).Graph);
-    }
-
-    /// <summary>Reads an encoder's tensors and compares them with what an export gives.</summary>
-    /// <returns>Notes.</returns>
-    internal static IReadOnlyList<string> Read(ModelTensors tensors, EncoderShape shape)
-    {
-        var file = Exported(tensors).File;
-        return Compare(file, EncoderGraph.Build(shape, tensors, AccuracyOf(file)).Graph);
+        var definition = tensors.ParseDefinition();
+        return Compare(file, GraphFamilies.Of(definition).Build(definition, tensors, AccuracyOf(file)).Graph);
     }
 
     /// <summary>The model that was read; null where it is float.</summary>

@@ -1,7 +1,7 @@
 using System.CommandLine;
+using Nibble.Torch.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
-using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Commands;
@@ -135,8 +135,8 @@ internal sealed class AdviseOptions
             return [.. named];
         }
 
-        using var checkpoint = LlamaCheckpoint.Open(folder);
-        return [checkpoint.Config.ShapeOf(checkpoint.Name), .. named];
+        using var checkpoint = FloatCheckpoint.Open(folder);
+        return [checkpoint.Definition.ShapeOf(checkpoint.Name), .. named];
     }
 
     /// <summary>How training is counted: the preset's settings.</summary>

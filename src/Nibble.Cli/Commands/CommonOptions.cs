@@ -57,18 +57,14 @@ internal static class CommonOptions
         }
 
         LoadedModel.RequireFloat(model);
-        using var checkpoint = LlamaCheckpoint.Open(model);
         GgufSupport.Require(model);
-        return target.Apply(given, LlamaCheckpoint.LinearLayers(checkpoint.Config));
-    }
+        using var checkpoint = FloatCheckpoint.Open(model);
+        var definition = checkpoint.Definition;
+        var layers = definition.QuantizableLayers.Select(layer => (layer.Name, layer.Columns)).ToList();
 
-    /// <summary>Refuses options that mean nothing for a classifier.</summary>
-    /// <param name="parsed">The command line.</param>
-    /// <param name="folder">The classifier's folder.</param>
-    /// <param name="options">The options that are for decoders.</param>
-    /// <exception cref="UsageException">One of them is given.</exception>
-    public static void RefuseForClassifier(ParseResult parsed, string folder, params Option[] options) =>
-        RefuseWithoutEffect(parsed, $"it is for decoders, and {folder} is a classifier", options);
+        // A head that is the embedding can have a matrix of its own.
+        return target.Apply(given, definition.Tied is { Layer: var head } ? [.. layers, (head, definition.HiddenSize)] : layers);
+    }
 
     /// <summary>Says which options are ignored, where that depends on the recipe: one command line is repeated with several.</summary>
     /// <param name="host">Where to say it.</param>

@@ -1,90 +1,108 @@
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Rendering;
-using Nibble.Torch.Data;
-using Nibble.Torch.Evaluation;
+using Nibble.Models;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble eval</c>: how well a model or an artifact predicts a text.</summary>
+/// <summary><c>nibble eval</c>: how well a model or an artifact does its task.</summary>
 internal static class EvalCommand
 {
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.ModelOrArtifact();
-        var data = new Option<string>("--data", "-d") { Description = "The text to score: UTF-8, a line <|endoftext|> between two documents. For a classifier, lines 'text TAB class'.", Required = true };
+        var task = new TaskOptions();
+        var data = new Option<string>("--data", "-d")
+        {
+            Description = "What to score on. A language model: a text, UTF-8, a line <|endoftext|> between two documents. A classifier: lines 'text TAB label' or "
+                + "'text TAB text TAB label'. An embedding model: lines 'text TAB text TAB score'.",
+            Required = true,
+        };
         var context = CommonOptions.Context();
-        var windows = CommonOptions.Windows();
-        var reference = new Option<string?>("--reference") { Description = "A float model to compare with: adds top-1 agreement and mean KL divergence." };
+        var windows = NumberOptions.AtLeast("--windows", 1, "Score only the first N windows, texts or pairs.");
+        var reference = new Option<string?>("--reference") { Description = "A float model to compare with: adds how often both agree and how far their predictions are apart." };
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("eval", "Score a model on a text: perplexity over the second half of each window, as llama.cpp's perplexity tool does it. A classifier: accuracy on labelled texts.")
+        var command = new Command("eval", "Score a model: perplexity of a text as llama.cpp's perplexity tool does it, accuracy of a classifier, rank correlation of an embedding model.")
         {
             model, data, context, windows, reference, threads, json,
         };
+        task.AddTo(command);
         command.SetAction(parsed =>
         {
             CommandHost.StartTorch(parsed.GetValue(threads));
-            if (LoadedClassifier.IsEncoderFolder(parsed.GetValue(model)!))
+            using var loaded = task.Open(parsed, parsed.GetValue(model)!);
+            using var compared = parsed.GetValue(reference) is { } folder ? task.Open(parsed, folder) : null;
+            if (compared is not null)
             {
-                return Classify(parsed.GetValue(model)!);
+                RequireAlike(loaded, compared);
             }
 
-            using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-            using var compared = parsed.GetValue(reference) is { } folder ? LoadedModel.Open(folder) : null;
-            if (compared is not null && compared.Model.Config.VocabularySize != loaded.Model.Config.VocabularySize)
+            var isText = loaded.Definition.Task == ModelTask.LanguageModelling;
+            if (!isText)
             {
-                throw new NibbleException($"{compared.Folder}: the reference has a vocabulary of {compared.Model.Config.VocabularySize}, expected the model's {loaded.Model.Config.VocabularySize}");
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
             }
 
-            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
-            var length = WindowLength(parsed.GetValue(context), loaded);
-            var result = host.WithProgress(progress =>
-                Evaluator.Evaluate(loaded.Model, text, length, parsed.GetValue(windows), compared?.Model, progress, host.Cancellation));
+            var read = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
+            int? length = isText ? WindowLength(parsed.GetValue(context), loaded) : null;
+            var options = new ScoreOptions { Context = length, Count = parsed.GetValue(windows), Reference = compared?.Model };
+            var score = host.WithProgress(progress => ModelTasks.Of(loaded.Definition).Evaluate(loaded.Model, read, options, progress, host.Cancellation));
             if (parsed.GetValue(json))
             {
                 host.WriteJson(
-                    new EvalDocument(EvalDocument.CurrentSchema, loaded.Name, text.Name, length, result.Windows, result.Tokens, result.Perplexity, result.Loss, result.Divergence, result.Agreement),
+                    new EvalDocument(
+                        EvalDocument.CurrentSchema, loaded.Name, TaskConfig.NameOf(loaded.Definition.Task!.Value), read.Name,
+                        score.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value), score.Loss, length, score.Count, score.Predictions, score.Divergence,
+                        score.Agreement),
                     CliJson.Default.EvalDocument);
                 return ExitCode.Done;
             }
 
-            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"perplexity  {result.Perplexity:F4}   ({result.Loss:F5} nats a token)"));
-            if (compared is not null)
-            {
-                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"KL          {result.Divergence:F5} nats a token from {compared.Name}"));
-                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"agreement   {result.Agreement:P2} of the likeliest tokens"));
-            }
-
-            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"scored      {result.Tokens} tokens of {text.Name} in {result.Windows} windows of {length}"));
+            Write(host.Output, score, read.Name, length, compared?.Name);
             return ExitCode.Done;
-
-            int Classify(string folder)
-            {
-                CommonOptions.RefuseForClassifier(parsed, folder, windows, reference);
-                using var classifier = LoadedClassifier.Open(folder);
-                var texts = ClassificationData.Read(parsed.GetValue(data)!, classifier, TextLength(parsed.GetValue(context), classifier));
-                var result = host.WithProgress(progress => ClassificationEvaluator.Evaluate(classifier.Model, texts, progress, host.Cancellation));
-                if (parsed.GetValue(json))
-                {
-                    host.WriteJson(new EvalClassifierDocument(EvalClassifierDocument.CurrentSchema, classifier.Name, texts.Name, result.Accuracy, result.Loss, result.Count), CliJson.Default.EvalClassifierDocument);
-                    return ExitCode.Done;
-                }
-
-                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"accuracy    {result.Accuracy:P2}   of {result.Count} texts of {texts.Name}"));
-                host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"loss        {result.Loss:F5} nats a text"));
-                return ExitCode.Done;
-            }
         });
         return command;
     }
 
     /// <summary>The window asked for, or 512, or less where the model cannot take that.</summary>
-    public static int WindowLength(int? asked, LoadedModel model) => CommonOptions.SequenceLength("--context", asked, 512, model.Model.Config.MaxSequence, model.Name);
+    public static int WindowLength(int? asked, LoadedModel model) =>
+        CommonOptions.SequenceLength("--context", asked, LanguageModelling.UsualContext, model.Definition.MaxSequence, model.Name);
 
-    /// <summary>The tokens to which a classifier's texts are cut: those asked for, or 128, or less where the classifier cannot take that.</summary>
-    public static int TextLength(int? asked, LoadedClassifier model) =>
-        CommonOptions.SequenceLength("--context", asked, ClassificationData.UsualLength, model.Model.Config.MaxLength, model.Name);
+    private static void RequireAlike(LoadedModel model, LoadedModel reference)
+    {
+        if (reference.Definition.Task != model.Definition.Task)
+        {
+            throw new NibbleException($"{reference.Folder}: the reference is for {TaskConfig.NameOf(reference.Definition.Task!.Value)}, expected the model's task, "
+                + TaskConfig.NameOf(model.Definition.Task!.Value));
+        }
+
+        if (reference.Definition.VocabularySize != model.Definition.VocabularySize)
+        {
+            throw new NibbleException($"{reference.Folder}: the reference has a vocabulary of {reference.Definition.VocabularySize}, expected the model's "
+                + $"{model.Definition.VocabularySize}");
+        }
+    }
+
+    private static void Write(TextWriter output, TaskScore score, string data, int? context, string? reference)
+    {
+        var culture = CultureInfo.InvariantCulture;
+        ScoreText.Write(output, score);
+        if (reference is not null && score.Loss is null)
+        {
+            output.WriteLine(string.Create(culture, $"cosine      {score.Agreement:F5} with the vectors of {reference}, on average"));
+        }
+        else if (reference is not null)
+        {
+            var piece = context is null ? "text" : "token";
+            output.WriteLine(string.Create(culture, $"KL          {score.Divergence:F5} nats a {piece} from {reference}"));
+            output.WriteLine(string.Create(culture, $"agreement   {score.Agreement:P2} of the likeliest {(context is null ? "classes" : "tokens")}"));
+        }
+
+        output.WriteLine(context is { } length
+            ? string.Create(culture, $"scored      {score.Predictions} tokens of {data} in {score.Count} windows of {length}")
+            : string.Create(culture, $"scored      {score.Count} {(score.Loss is null ? "pairs" : "texts")} of {data}"));
+    }
 }

@@ -4,6 +4,7 @@ using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
+using Nibble.Models;
 using Nibble.Onnx;
 using Nibble.Torch.Export;
 
@@ -41,8 +42,9 @@ internal static class ExportCommand
             Description = "onnx: what MatMulNBits computes with: 1, float32, as simulated; 4, inputs rounded to 8 bits in blocks, which is faster and further from the simulation; 1 when not given.",
         };
         accuracy.AcceptOnlyFromAmong("1", "4");
+        var task = new TaskOptions();
         var json = CommonOptions.Json();
-        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, embeddings, inline, accuracy, json };
+        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, embeddings, inline, accuracy, task.Task, task.Pooling, task.Normalize, json };
         command.Validators.Add(result =>
         {
             if (result.GetResult(format)?.Tokens is not [{ Value: var to }])
@@ -68,7 +70,7 @@ internal static class ExportCommand
             RequirePlace(to, path);
             var source = parsed.GetValue(model)!;
             var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
-                : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes, (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32))
+                : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes, (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32), task.Read(parsed, source))
                 : host.WithProgress(progress => GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
             Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
@@ -91,9 +93,9 @@ internal static class ExportCommand
         }
     }
 
-    private static ExportResult Onnx(string model, string path, int inlineMegabytes, MatMulAccuracy accuracy)
+    private static ExportResult Onnx(string model, string path, int inlineMegabytes, MatMulAccuracy accuracy, TaskConfig? task)
     {
-        var (name, written) = OnnxExport.Run(model, path, (long)inlineMegabytes * Megabyte, accuracy);
+        var (name, written) = OnnxExport.Run(model, path, (long)inlineMegabytes * Megabyte, accuracy, task);
         var notes = new List<string>();
         if (written.DataPath is { } data)
         {

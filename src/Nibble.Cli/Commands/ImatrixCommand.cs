@@ -30,7 +30,7 @@ internal static class ImatrixCommand
             loaded.RequireFloat();
             var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
             var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
-            var matrix = host.WithProgress(progress => ImportanceCalibration.Run(loaded.Model, text, length, parsed.GetValue(windows), progress, host.Cancellation));
+            var matrix = host.WithProgress(progress => ImportanceCalibration.Run(loaded.Decoder, text, length, parsed.GetValue(windows), progress, host.Cancellation));
             matrix.Write(path);
             var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
             if (parsed.GetValue(json))

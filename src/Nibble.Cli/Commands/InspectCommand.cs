@@ -7,6 +7,8 @@ using Nibble.Cli.Report;
 using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Models;
+using Nibble.Torch.Models;
 using Nibble.Torch.Layers;
 using Spectre.Console;
 
@@ -42,7 +44,7 @@ internal static class InspectCommand
             }
 
             CommandHost.StartTorch(threads: null);
-            using var inspected = InspectedModel.Open(parsed.GetValue(model)!);
+            using var inspected = Open(parsed.GetValue(model)!);
             var document = Inspect(inspected);
             if (parsed.GetValue(json))
             {
@@ -58,22 +60,35 @@ internal static class InspectCommand
         return command;
     }
 
-    private static InspectDocument Inspect(InspectedModel model)
+    /// <summary>Opens a model, be it without a head.</summary>
+    private static LoadedModel Open(string folder)
+    {
+        try
+        {
+            return LoadedModel.Open(folder);
+        }
+        catch (MissingHeadException)
+        {
+            return LoadedModel.Open(folder, new TaskConfig(ModelTask.Embedding));
+        }
+    }
+
+    private static InspectDocument Inspect(LoadedModel model)
     {
         var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name);
-        var layers = model.Linears.Select(linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), model.Quantized?.Provenance.Method)).ToList();
+        var layers = model.Model.Linears().Select(linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), model.Quantized?.Provenance.Method)).ToList();
         var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
         var sizes = Widths.ToDictionary(
             bits => $"w{bits}a16-g{GroupSize}",
             bits => model.Bytes - LinearBytes(model) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
-        return new InspectDocument(InspectDocument.CurrentSchema, model.Name, model.Type, model.Parameters, linears, model.Bytes, layers, sizes);
+        return new InspectDocument(InspectDocument.CurrentSchema, model.Name, model.Definition.ModelType, model.Model.ParameterCount(), linears, model.Bytes, layers, sizes);
     }
 
     /// <summary>Bytes that the layers which presets quantize take on disk, in float or quantized already.</summary>
-    private static long LinearBytes(InspectedModel model)
+    private static long LinearBytes(LoadedModel model)
     {
         var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name, layer => layer.Weight.StoredBytes);
-        return model.Linears
+        return model.Model.Linears()
             .Where(linear => linear.Key != "lm_head")
             .Sum(linear => quantized.TryGetValue(linear.Key, out var bytes)
                 ? bytes

@@ -6,7 +6,6 @@ using Nibble.Formats.HuggingFace;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
 
@@ -23,9 +22,10 @@ internal static class PtqCommand
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
-        var data = new Option<string?>("--data", "-d") { Description = "Calibration text, or the word self to let the model write it; needed when the recipe looks at activations. For a classifier, lines 'text TAB class'." };
+        var task = new TaskOptions();
+        var data = new Option<string?>("--data", "-d") { Description = "What to calibrate on, needed when the recipe looks at activations: a text, or the word self to let a decoder write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model." };
         var output = CommonOptions.Output();
-        var windows = NumberOptions.AtLeast("--windows", 1, $"Windows of calibration text; the recipe's number ({usual.Windows} in presets) when not given.");
+        var windows = NumberOptions.AtLeast("--windows", 1, $"Windows of calibration text, or texts with as many tokens; the recipe's number ({usual.Windows} in presets) when not given.");
         var length = NumberOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
         var memory = NumberOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
         var restart = CommonOptions.Restart();
@@ -38,6 +38,7 @@ internal static class PtqCommand
         {
             model, recipe, target, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };
+        task.AddTo(command);
         CommonOptions.RequireRecipeOrTarget(command, recipe, target);
         command.SetAction(parsed =>
         {
@@ -48,12 +49,6 @@ internal static class PtqCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
             TorchRuntime.Device(parsed.GetValue(device)!);
             var source = parsed.GetValue(model)!;
-            var isClassifier = LoadedClassifier.IsEncoderFolder(source);
-            if (isClassifier)
-            {
-                CommonOptions.RefuseForClassifier(parsed, source, target, memory, restart, dryRun, device);
-            }
-
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
             if (!rules.NeedsCalibration)
             {
@@ -68,20 +63,16 @@ internal static class PtqCommand
                     SequenceLength = parsed.GetValue(length) ?? rules.Ptq.SequenceLength,
                 },
             };
-            if (isClassifier)
-            {
-                return new ClassifierQuantization(source, rules, parsed.GetValue(data), folder, parsed.GetValue(seed)).Run(host, parsed.GetValue(json), started);
-            }
-
             LoadedModel.RequireFloat(source);
-            using (var checkpoint = LlamaCheckpoint.Open(source))
+            using (var checkpoint = FloatCheckpoint.Open(source, task.Read(parsed, source)))
             {
-                CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), rules.Ptq.SequenceLength, checkpoint.Config.MaxSequence, checkpoint.Name);
+                CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), rules.Ptq.SequenceLength, checkpoint.Definition.MaxSequence, checkpoint.Name);
             }
 
             var options = new PtqOptions(source, rules, folder)
             {
-                Text = parsed.GetValue(data) is { } path ? ReadText(host, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
+                Data = parsed.GetValue(data) is { } path ? ReadData(host, parsed, task, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
+                Task = task.Read(parsed, source),
                 Seed = parsed.GetValue(seed),
                 Device = parsed.GetValue(device)!,
                 ActivationMemory = parsed.GetValue(memory) is { } limit ? (long)limit * Mebibyte : PtqOptions.DefaultActivationMemory,
@@ -111,18 +102,17 @@ internal static class PtqCommand
         return command;
     }
 
-    /// <summary>Reads the calibration text, or lets the float model write it.</summary>
-    private static TokenizedText ReadText(CommandHost host, string model, string path, PtqSettings settings, long seed)
+    /// <summary>Reads the calibration data, or lets the float model write them.</summary>
+    private static ICalibrationData ReadData(CommandHost host, ParseResult parsed, TaskOptions task, string model, string path, PtqSettings settings, long seed)
     {
-        if (path == SelfText.Name)
+        using var loaded = task.Open(parsed, model);
+        if (path != SelfText.Name)
         {
-            using var loaded = LoadedModel.Open(model);
-            var length = Math.Min(settings.SequenceLength, loaded.Model.Config.MaxSequence);
-            return host.WithProgress(progress => SelfText.Sample(loaded.Model, loaded.Tokenizer, settings.Windows, length, seed, progress, host.Cancellation));
+            return task.ReadData(host, parsed, path, loaded);
         }
 
-        using var checkpoint = LlamaCheckpoint.Open(model);
-        return TokenizedText.Read(path, checkpoint.Tokenizer);
+        var length = Math.Min(settings.SequenceLength, loaded.Definition.MaxSequence);
+        return host.WithProgress(progress => SelfText.Sample(loaded.Decoder, loaded.Tokenizer, settings.Windows, length, seed, progress, host.Cancellation));
     }
 
     private static void Report(CommandHost host, bool json, PtqOptions options, PtqEstimate estimate)

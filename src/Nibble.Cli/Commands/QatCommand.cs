@@ -17,7 +17,8 @@ internal static class QatCommand
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
-        var data = new Option<string>("--data", "-d") { Description = "The text to train on: UTF-8, a line <|endoftext|> between two documents. Or the word self to let the float model write it.", Required = true };
+        var task = new TaskOptions();
+        var data = new Option<string>("--data", "-d") { Description = "What to train on: a text, UTF-8, a line <|endoftext|> between two documents, or the word self to let the float model write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model.", Required = true };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = NumberOptions.Number(
@@ -37,6 +38,7 @@ internal static class QatCommand
         {
             model, recipe, target, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
         };
+        task.AddTo(command);
         CommonOptions.RequireRecipeOrTarget(command, recipe, target);
         command.SetAction(parsed =>
         {
@@ -55,17 +57,17 @@ internal static class QatCommand
             var source = parsed.GetValue(model)!;
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
             RequireEffect(host, parsed, rules, data, windows, cache, likeliest);
-            using var loaded = LoadedModel.OpenToTrain(source, rules);
+            using var loaded = LoadedModel.OpenToTrain(source, rules, task.Read(parsed, source));
             var settings = rules.Qat with
             {
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
                 FloatLearningRate = rules.Qat.FloatLearningRate is null ? null : parsed.GetValue(rate) ?? rules.Qat.FloatLearningRate,
-                SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Model.Config.MaxSequence),
+                SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Definition.MaxSequence),
             };
             var path = parsed.GetValue(data)!;
-            var text = path == SelfText.Name ? null : TokenizedText.Read(path, loaded.Tokenizer);
-            var options = new QatOptions(loaded, rules, settings, text, folder)
+            var training = path == SelfText.Name ? null : task.ReadData(host, parsed, path, loaded);
+            var options = new QatOptions(loaded, rules, settings, training, folder)
             {
                 Seed = parsed.GetValue(seed),
                 CheckpointEvery = parsed.GetValue(every),
@@ -80,7 +82,7 @@ internal static class QatCommand
                 var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
                 var method = rules.IsHybrid ? "hybrid" : "qat";
                 CommandHost.Deliver(
-                    () => WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, text?.Name ?? result.Artifact.Calibration!, result),
+                    () => WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, training?.Name ?? result.Artifact.Calibration!, result),
                     () => QuantizeOutput.Report(host, parsed.GetValue(json), result.Artifact, rules.Name, method, folder, started, result.FinalLoss));
                 return ExitCode.Done;
             }

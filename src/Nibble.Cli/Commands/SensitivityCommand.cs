@@ -58,7 +58,7 @@ internal static class SensitivityCommand
         })];
         var correlations = entries.Where(entry => entry.Fisher is not null).GroupBy(entry => entry.Change)
             .Select(group => new SensitivityCorrelation(group.Key, Correlate(group, entry => entry.Fisher!.Value), Correlate(group, entry => entry.HessianTrace!.Value)));
-        return new SensitivityDocument(SensitivityDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, study.Options.Context, study.HeldOut.WindowCount(study.Options.Context), entries, [.. correlations]);
+        return new SensitivityDocument(SensitivityDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, study.Options.Context, study.HeldOut.CountPieces(study.Options.Context), entries, [.. correlations]);
     }
 
     private static double Correlate(IEnumerable<SensitivityEntry> entries, Func<SensitivityEntry, double> estimate) =>

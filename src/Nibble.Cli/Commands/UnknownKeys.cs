@@ -1,5 +1,5 @@
 using Nibble.Formats.HuggingFace;
-using Nibble.Torch.Models;
+using Nibble.Models;
 
 namespace Nibble.Cli.Commands;
 

@@ -2,11 +2,11 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
+using Nibble.Models;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Commands;
 
@@ -21,24 +21,26 @@ internal static class VerifyCommand
     public static Command Create(CommandHost host)
     {
         var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file or an ONNX file of nibble export, which is simulated and run as it is." };
-        var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For a classifier, lines 'text TAB class'.", Required = true };
+        var data = new Option<string>("--data", "-d") { Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For an encoder, lines as nibble eval takes them.", Required = true };
         var engine = new Option<string?>("--engine") { Description = "The engine: llama.cpp or onnxruntime; when not given, onnxruntime for an ONNX file, otherwise llama.cpp." };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
+        var task = new TaskOptions();
         var file = new Option<string?>("--file") { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
         var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType("--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
-        var tolerance = NumberOptions.Number("--tolerance", value => value >= 0, "0 or more", "By how many percent the perplexities may differ; when not given, by what the engine's rounding explains. For a classifier 0.5.");
+        var tolerance = NumberOptions.Number("--tolerance", value => value >= 0, "0 or more", "By how many percent the perplexities may differ; when not given, by what the engine's rounding explains. For an encoder 0.5.");
         var logits = NumberOptions.Number(
             "--logit-tolerance", value => value >= 0, "0 or more",
             "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, by what rounding explains.");
-        var context = NumberOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take; of a classifier's texts, 128.");
-        var windows = NumberOptions.AtLeast("--windows", 1, "Compute only the first N windows, or a classifier's first N texts.");
+        var context = NumberOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Compute only the first N windows, texts or pairs.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command("verify", "Run a model in an engine on real text, and compare logits, perplexity and the likeliest tokens with the simulation.")
         {
             model, data, engine, file, libraries, type, tolerance, logits, context, windows, threads, json,
         };
+        task.AddTo(command);
         command.Validators.Add(result =>
         {
             // Values may be ones that the parser refuses.
@@ -73,11 +75,6 @@ internal static class VerifyCommand
                 throw new UsageException($"{exported} is run in {other}, but {engine.Name} is {name}; leave {engine.Name} out, or give another file");
             }
 
-            if (name != OnnxRuntime && LoadedClassifier.IsEncoderFolder(source))
-            {
-                throw new NibbleException($"{source}: a classifier is exported to ONNX alone; add --engine {OnnxRuntime}");
-            }
-
             var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             CommandHost.StartTorch(parsed.GetValue(threads));
             var temporary = host.CreateTemporaryFolder("nibble-verify-");
@@ -92,19 +89,21 @@ internal static class VerifyCommand
                     imported = own == OnnxRuntime ? result.Notes : [];
                 }
 
-                if (LoadedClassifier.IsEncoderFolder(source))
+                using var loaded = task.Open(parsed, source);
+                if (loaded.Definition.Task != ModelTask.LanguageModelling)
                 {
-                    return VerifyEncoder();
+                    return name == OnnxRuntime
+                        ? VerifyEncoder(loaded)
+                        : throw new NibbleException($"{source}: an encoder is exported to ONNX alone; add --engine {OnnxRuntime}");
                 }
 
-                using var loaded = LoadedModel.Open(source);
                 var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
                 var cores = EngineThreads.For(parsed.GetValue(threads), name, host.Warn);
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported) : EngineFile.Write(source, name, temporary.FullName, parsed.GetValue(type), host.Cancellation);
                 using IDecoderEngine running = name == LlamaCpp ? LlamaCppEngine.Start(folder, run.Path, length, cores) : new OnnxRuntimeEngine(run.Path, cores);
                 using var ties = DecoderTies.Open(loaded, run, cores);
-                var rounding = name == LlamaCpp ? new EngineRounding(loaded.Model, run.Path) : null;
+                var rounding = name == LlamaCpp ? new EngineRounding(loaded.Decoder, run.Path) : null;
                 var difference = host.WithProgress(progress => EngineComparison.Run(loaded, running, ties, rounding, text, length, parsed.GetValue(windows), ContinuedTokens, progress, host.Cancellation));
 
                 var same = IsSame(difference, parsed.GetValue(tolerance), parsed.GetValue(logits));
@@ -116,19 +115,14 @@ internal static class VerifyCommand
                 temporary.Delete(recursive: true);
             }
 
-            int VerifyEncoder()
+            int VerifyEncoder(LoadedModel loaded)
             {
-                using var classifier = LoadedClassifier.Open(source);
-                var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation).File.Path;
-                var verification = new ClassifierVerification(
-                    parsed.GetValue(data)!,
-                    path,
-                    parsed.GetValue(context),
-                    parsed.GetValue(windows),
-                    parsed.GetValue(tolerance) ?? UsualTolerance,
-                    parsed.GetValue(logits),
-                    ThreadLimit.Cap(parsed.GetValue(threads)));
-                return verification.Run(host, classifier, parsed.GetValue(json));
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
+                var texts = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
+                var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation, loaded.Task).File.Path;
+                var verification = new EncoderVerification(
+                    texts, path, parsed.GetValue(windows), parsed.GetValue(tolerance) ?? UsualTolerance, parsed.GetValue(logits), ThreadLimit.Cap(parsed.GetValue(threads)));
+                return verification.Run(host, loaded, parsed.GetValue(json));
             }
         });
         return command;

@@ -65,7 +65,7 @@ internal sealed class ComparisonRunner : IDisposable
         this.cancellation = cancellation;
         original = LoadedModel.Open(options.Model);
         original.RequireFloat();
-        var config = original.Model.Config;
+        var config = original.Definition;
         training = TokenizedText.Read(options.TrainingText, original.Tokenizer, cancellation);
         evaluation = TokenizedText.Read(options.EvaluationText, original.Tokenizer, cancellation);
         context = Commands.EvalCommand.WindowLength(options.Context, original);
@@ -87,15 +87,15 @@ internal sealed class ComparisonRunner : IDisposable
             name, RunMethod.Qat, recipe,
             recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength }))));
         runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
-            name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Model.Config.MaxSequence) }))));
+            name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Definition.MaxSequence) }))));
         var model = original.Model;
-        var quantized = model.Linears.Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
+        var quantized = model.Linears().Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
         return new ComparisonResult
         {
             Date = DateTimeOffset.Now,
             CommandLine = options.CommandLine,
             Seed = options.Seed,
-            Model = new ComparedModel(original.Name, options.Model, model.Config.ModelType, model.ParameterCount, quantized, original.Bytes),
+            Model = new ComparedModel(original.Name, options.Model, model.Definition.ModelType, model.ParameterCount(), quantized, original.Bytes),
             Training = new TrainingText(training.Name, training.Ids.Length),
             Evaluation = new EvaluationText(evaluation.Name, scored.Windows, scored.Tokens, context),
             Qat = settings,
@@ -116,7 +116,7 @@ internal sealed class ComparisonRunner : IDisposable
         progress.Begin("float");
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
-        var scored = Evaluator.Evaluate(original.Model, evaluation, context, options.Windows, null, progress, cancellation);
+        var scored = Evaluator.Evaluate(original.Decoder, evaluation, context, options.Windows, null, progress, cancellation);
         floatLoss = scored.Loss;
         var baseline = new Baseline(FloatBits, scored.Perplexity, original.Bytes, Seconds(started), memory.Bytes, Sample(original));
         return (baseline, scored);
@@ -199,7 +199,7 @@ internal sealed class ComparisonRunner : IDisposable
     /// <summary>The part of a run that its predictions give; the rest is filled in by who made it.</summary>
     private ComparisonRun Score(LoadedModel model)
     {
-        var scored = Evaluator.Evaluate(model.Model, evaluation, context, options.Windows, original.Model, progress, cancellation);
+        var scored = Evaluator.Evaluate(model.Decoder, evaluation, context, options.Windows, original.Decoder, progress, cancellation);
         return new ComparisonRun
         {
             Name = string.Empty,

@@ -12,7 +12,7 @@ internal static class WeightComparison
     /// <summary>The relative squared error of every quantized layer.</summary>
     public static IReadOnlyList<LayerError> Errors(LoadedModel original, QuantizedModel quantized)
     {
-        var linears = original.Model.Linears.ToDictionary();
+        var linears = original.Model.Layers.ToDictionary();
 
         // A head that was tied to the embedding has no matrix of its own to be compared with.
         return
@@ -27,7 +27,7 @@ internal static class WeightComparison
     public static IReadOnlyList<WeightHistogram> Histograms(LoadedModel original, QuantizedModel quantized)
     {
         var layer = quantized.Layers[quantized.Layers.Count / 2];
-        var before = original.Model.Linears.ToDictionary()[layer.Name].Weight.data<float>().ToArray();
+        var before = original.Model.Layers.ToDictionary()[layer.Name].Weight.data<float>().ToArray();
         var after = layer.Weight.Dequantize();
         double min = Math.Min(before.Min(), after.Min());
         double max = Math.Max(before.Max(), after.Max());

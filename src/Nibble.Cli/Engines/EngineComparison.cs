@@ -2,7 +2,6 @@ using Nibble.Torch;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -88,9 +87,9 @@ internal static class EngineComparison
     /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
     public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, DecoderTies? ties, EngineRounding? rounding, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        if (engine.VocabularySize != model.Model.Config.VocabularySize)
+        if (engine.VocabularySize != model.Definition.VocabularySize)
         {
-            throw new NibbleException($"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Model.Config.VocabularySize}");
+            throw new NibbleException($"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Definition.VocabularySize}");
         }
 
         var most = Array.MaxLength / engine.VocabularySize;
@@ -114,7 +113,7 @@ internal static class EngineComparison
             using var pause = CollectorPause.Begin();
             using var scope = NewDisposeScope();
             var window = text.Window(i * context, context);
-            var ours = Evaluator.Score(model.Model, tensor(window, 1, context), first);
+            var ours = Evaluator.Score(model.Decoder, tensor(window, 1, context), first);
             var theirs = tensor(engine.Score(Array.ConvertAll(window, id => (int)id), first), scored, engine.VocabularySize).log_softmax(1);
             var targets = tensor(window)[(first + 1)..].unsqueeze(1);
             simulated -= ours.gather(1, targets).sum(ScalarType.Float64).item<double>();
@@ -123,14 +122,14 @@ internal static class EngineComparison
             largest = Math.Max(largest, (ours - theirs).abs().max().item<float>());
             if (i < OwnWindows)
             {
-                var again = OneByOne(model.Model, window, first);
+                var again = OneByOne(model.Decoder, window, first);
                 ownDivergence += Divergence(ours, again);
                 ownLargest = Math.Max(ownLargest, (ours - again).abs().max().item<float>());
             }
 
             if (rounding is not null)
             {
-                var rounded = rounding.Run(() => Evaluator.Score(model.Model, tensor(window, 1, context), first));
+                var rounded = rounding.Run(() => Evaluator.Score(model.Decoder, tensor(window, 1, context), first));
                 explained += Divergence(ours, rounded);
                 left += Divergence(rounded, theirs);
             }
@@ -143,7 +142,7 @@ internal static class EngineComparison
         var tokens = (long)count * scored;
         int[] prompt = [.. text.Window(0, Math.Min(PromptTokens, context / 2)).Select(id => (int)id)];
         var length = Math.Min(continued, context - prompt.Length);
-        var (expected, found) = (TextGenerator.Continue(model.Model, prompt, length, cancellation), engine.Continue(prompt, length));
+        var (expected, found) = (TextGenerator.Continue(model.Decoder, prompt, length, cancellation), engine.Continue(prompt, length));
         var same = expected.Zip(found).TakeWhile(pair => pair.First == pair.Second).Count();
         return new EngineDifference(
             count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same, ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest)
@@ -162,9 +161,9 @@ internal static class EngineComparison
     }
 
     /// <summary><see cref="Evaluator.Score"/> one token after the other.</summary>
-    private static Tensor OneByOne(LlamaModel model, long[] window, int first)
+    private static Tensor OneByOne(IDecoder model, long[] window, int first)
     {
-        using var cache = new KeyValueCache(model.Config.Layers);
+        using var cache = new KeyValueCache(model.Definition.Layers);
         var logits = Array.ConvertAll(window, id =>
         {
             using var scope = NewDisposeScope();

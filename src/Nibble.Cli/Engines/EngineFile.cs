@@ -1,4 +1,5 @@
 using Nibble.Formats.Gguf;
+using Nibble.Models;
 using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Engines;
@@ -12,8 +13,9 @@ internal static class EngineFile
     /// <param name="folder">The folder to write to.</param>
     /// <param name="type">llama.cpp: how matrices are stored, as <see cref="GgufExporter.Run"/> takes it.</param>
     /// <param name="cancellation">Stops between tensors.</param>
+    /// <param name="task">What the model is for; null is what the folder says.</param>
     /// <returns>The file, and what differs in it from the model.</returns>
-    public static (ExportedFile File, IReadOnlyList<string> Notes) Write(string model, string engine, string folder, GgufType? type, CancellationToken cancellation)
+    public static (ExportedFile File, IReadOnlyList<string> Notes) Write(string model, string engine, string folder, GgufType? type, CancellationToken cancellation, TaskConfig? task = null)
     {
         if (engine == LlamaCppEngine.EngineName)
         {
@@ -22,7 +24,7 @@ internal static class EngineFile
         }
 
         var onnx = Path.Combine(folder, "model.onnx");
-        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes);
+        OnnxExport.Run(model, onnx, OnnxExport.MostInlineBytes, task: task);
         return (new ExportedFile(onnx, engine), []);
     }
 }

@@ -1,7 +1,6 @@
 using Nibble.Artifacts;
 using Nibble.Onnx;
 using Nibble.Torch.Export;
-using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Engines;
 
@@ -18,9 +17,7 @@ internal static class FileImport
     private static ImportResult Onnx(ExportedFile file, string folder)
     {
         using var tensors = ModelTensors.OpenExported(file.Path);
-        var read = LoadedClassifier.IsEncoder(tensors.ConfigJson)
-            ? OnnxImporter.Run(tensors, OnnxShapes.OfEncoder(tensors), folder)
-            : OnnxImporter.Run(tensors, OnnxShapes.OfDecoder(tensors), folder);
+        var read = OnnxImporter.Run(tensors, folder);
         return new ImportResult(file.Name, OnnxExport.Format, read.Layers, QuantizedModelFile.TensorBytes(folder), read.Notes)
         {
             Summary = QuantizedModelFile.Summarize(folder),

@@ -1,7 +1,5 @@
+using Nibble.Models;
 using Nibble.Onnx;
-using Nibble.Onnx.Decoders;
-using Nibble.Onnx.Encoders;
-using Nibble.Torch.Models.Bert;
 
 namespace Nibble.Cli.Engines;
 
@@ -12,7 +10,7 @@ internal static class OnnxExport
     public const string Format = "onnx";
 
     /// <summary>The most bytes of tensors that one file can hold beside its graph.</summary>
-    public const long MostInlineBytes = DecoderExporter.MostInlineBytes;
+    public const long MostInlineBytes = OnnxExporter.MostInlineBytes;
 
     /// <summary>The second file of a model, which holds its tensors where they are too large for the first.</summary>
     public static string DataPath(string path) => path + ".data";
@@ -22,13 +20,13 @@ internal static class OnnxExport
     /// <param name="path">The file to write.</param>
     /// <param name="inlineLimit">Tensors of more bytes than this go to a second file.</param>
     /// <param name="accuracy">What products of narrow weights and float inputs are computed with.</param>
+    /// <param name="task">What the model is for; null is what the folder says.</param>
     /// <returns>What the model is called, and what was written.</returns>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that no graph expresses.</exception>
-    public static (string Model, OnnxExportResult Written) Run(string model, string path, long inlineLimit, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
+    public static (string Model, OnnxExportResult Written) Run(
+        string model, string path, long inlineLimit, MatMulAccuracy accuracy = MatMulAccuracy.Float32, TaskConfig? task = null)
     {
-        using var tensors = ModelTensors.Open(model);
-        return (tensors.Name, LoadedClassifier.IsEncoder(tensors.ConfigJson)
-            ? EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), path, inlineLimit, accuracy)
-            : DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit, accuracy));
+        using var tensors = ModelTensors.Open(model, task);
+        return (tensors.Name, OnnxExporter.Run(tensors, path, inlineLimit, accuracy));
     }
 }

@@ -3,7 +3,6 @@ using Nibble.Numerics;
 using Nibble.Onnx.Engine;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
 using static TorchSharp.torch;
 
 namespace Nibble.Cli.Engines;
@@ -70,7 +69,7 @@ internal sealed class DecoderTies : IDisposable
     {
         this.model = model;
         engine = OnnxRuntimeDecoder.OpenProbed(path, threads);
-        comparison = new TieComparison(new EngineDecisions(model.Model.Linears, quantized));
+        comparison = new TieComparison(new EngineDecisions(model.Model.Linears(), quantized));
     }
 
     /// <summary>What was found so far.</summary>
@@ -93,42 +92,42 @@ internal sealed class DecoderTies : IDisposable
         using var scope = NewDisposeScope();
         var (logits, inputs) = engine.Probe(Array.ConvertAll(window, id => (int)id));
         var probed = tensor(logits, window.Length, engine.VocabularySize).narrow(0, first, theirs.shape[0]).log_softmax(1);
-        comparison.Add(theirs, probed, inputs, () => Evaluator.Score(model.Model, tensor(window, 1, window.Length), first));
+        comparison.Add(theirs, probed, inputs, () => Evaluator.Score(model.Decoder, tensor(window, 1, window.Length), first));
     }
 
     public void Dispose() => engine.Dispose();
 }
 
-/// <summary>A classifier's file with quantized inputs, loaded a second time into ONNX Runtime to tell its codes.</summary>
-internal sealed class ClassifierTies : IDisposable
+/// <summary>An encoder's file with quantized inputs, loaded a second time into ONNX Runtime to tell its codes.</summary>
+internal sealed class EncoderTies : IDisposable
 {
-    private readonly LoadedClassifier model;
-    private readonly OnnxRuntimeClassifier engine;
+    private readonly LoadedModel model;
+    private readonly OnnxRuntimeEncoder engine;
     private readonly TieComparison comparison;
 
-    private ClassifierTies(LoadedClassifier model, QuantizedModel quantized, string path, int threads)
+    private EncoderTies(LoadedModel model, QuantizedModel quantized, string path, int threads)
     {
         this.model = model;
-        engine = OnnxRuntimeClassifier.OpenProbed(path, threads);
-        comparison = new TieComparison(new EngineDecisions(model.Model.Linears, quantized));
+        engine = OnnxRuntimeEncoder.OpenProbed(path, threads);
+        comparison = new TieComparison(new EngineDecisions(model.Model.Linears(), quantized));
     }
 
     /// <inheritdoc cref="DecoderTies.Difference"/>
     public TieDifference Difference => comparison.Difference;
 
     /// <inheritdoc cref="DecoderTies.Open"/>
-    public static ClassifierTies? Open(LoadedClassifier model, string path, int threads) =>
-        model.Quantized is { QuantizesInputs: true } quantized ? new ClassifierTies(model, quantized, path, threads) : null;
+    public static EncoderTies? Open(LoadedModel model, string path, int threads) =>
+        model.Quantized is { QuantizesInputs: true } quantized ? new EncoderTies(model, quantized, path, threads) : null;
 
-    /// <summary>Classifies a batch.</summary>
-    /// <param name="ids">Token ids, [sequences, length].</param>
-    /// <param name="mask">Where tokens are.</param>
-    /// <param name="theirs">The logits that the file computes.</param>
-    public void Add(Tensor ids, Tensor mask, Tensor theirs)
+    /// <summary>Computes a batch.</summary>
+    /// <param name="batch">The texts.</param>
+    /// <param name="theirs">The values that the file computes.</param>
+    public void Add(ModelBatch batch, Tensor theirs)
     {
         using var scope = NewDisposeScope();
-        var (logits, inputs) = engine.Probe(ids.data<long>().ToArray(), mask.to(int64).data<long>().ToArray(), (int)ids.shape[1]);
-        comparison.Add(theirs, tensor(logits, theirs.shape), inputs, () => model.Model.call(ids, mask));
+        var (ids, mask, types) = EncoderComparison.Inputs(batch);
+        var (values, inputs) = engine.Probe(ids, mask, (int)batch.Ids.shape[1], types);
+        comparison.Add(theirs, tensor(values, theirs.shape), inputs, () => model.Model.Compute(batch));
     }
 
     public void Dispose() => engine.Dispose();

@@ -22,7 +22,7 @@ internal sealed record Writer(string Model, string Engine, ITokenPredictor Predi
     {
         var loaded = LoadedModel.Open(folder);
         var coder = new TokenizerCoder(loaded.Tokenizer, loaded.Tokenizer.StartId, loaded.Tokenizer.StopIds);
-        return new Writer(loaded.Name, EngineOptions.Nibble, new SimulatedPredictor(loaded.Model), coder) { Source = loaded };
+        return new Writer(loaded.Name, EngineOptions.Nibble, new SimulatedPredictor(loaded.Decoder), coder) { Source = loaded };
     }
 
     /// <summary>Loads an exported file into its engine.</summary>

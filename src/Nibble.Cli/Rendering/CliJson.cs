@@ -7,9 +7,21 @@ using Nibble.Recipes;
 namespace Nibble.Cli.Rendering;
 
 /// <summary>What <c>eval --json</c> prints.</summary>
-internal sealed record EvalDocument(string Schema, string Model, string Data, int Context, int Windows, long Tokens, double Perplexity, double Loss, double? Kl, double? Agreement)
+internal sealed record EvalDocument(
+    string Schema, string Model, string Task, string Data, IReadOnlyDictionary<string, double> Metrics, double? Loss, int? Context, int Pieces, long Predictions, double? Divergence,
+    double? Agreement)
 {
-    public const string CurrentSchema = "nibble.eval/1";
+    public const string CurrentSchema = "nibble.eval/2";
+}
+
+/// <summary>What <c>finetune --json</c> prints.</summary>
+internal sealed record FinetuneDocument(
+    string Schema, string Model, string Task, string Output, string Data, long Count, int Steps, double? FinalLoss, double Seconds)
+{
+    /// <summary>How well the trained model does, where data to score on were given.</summary>
+    public IReadOnlyDictionary<string, double> Metrics { get; init; } = new Dictionary<string, double>();
+
+    public const string CurrentSchema = "nibble.finetune/1";
 }
 
 /// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
@@ -193,7 +205,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(ErrorDocument))]
 [JsonSerializable(typeof(EvalDocument))]
-[JsonSerializable(typeof(EvalClassifierDocument))]
+[JsonSerializable(typeof(FinetuneDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
 [JsonSerializable(typeof(EstimateDocument))]
 [JsonSerializable(typeof(GenerateDocument))]
@@ -204,7 +216,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(ExportDocument))]
 [JsonSerializable(typeof(ImportDocument))]
 [JsonSerializable(typeof(VerifyDocument))]
-[JsonSerializable(typeof(VerifyClassifierDocument))]
+[JsonSerializable(typeof(VerifyEncoderDocument))]
 [JsonSerializable(typeof(GgufDocument))]
 [JsonSerializable(typeof(BenchDocument))]
 [JsonSerializable(typeof(BenchSample))]

@@ -5,7 +5,7 @@ using Nibble.Numerics;
 namespace Nibble.Onnx.Engine;
 
 /// <summary>A decoder with a key-value cache that ONNX Runtime computes on the processor, in this process.</summary>
-/// <remarks>Batches of one; inputs and outputs are named as <see cref="Decoders.DecoderExporter"/> writes them.</remarks>
+/// <remarks>Batches of one; inputs and outputs are named as <see cref="OnnxExporter"/> writes them.</remarks>
 public sealed class OnnxRuntimeDecoder : IDisposable
 {
     private const string Logits = "logits";

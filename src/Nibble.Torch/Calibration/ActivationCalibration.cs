@@ -1,10 +1,12 @@
 using Nibble.Artifacts;
+using Nibble.Models;
 using Nibble.Observers;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using Nibble.Torch.Native;
+using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;
@@ -15,11 +17,11 @@ namespace Nibble.Torch.Calibration;
 public sealed record CalibrationOptions(int Windows = 32, int Length = 256)
 {
     /// <summary>The default amount, in windows that a model can take.</summary>
-    public static CalibrationOptions For(LlamaConfig config)
+    public static CalibrationOptions For(ModelDefinition definition)
     {
-        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(definition);
         var standard = new CalibrationOptions();
-        return standard with { Length = Math.Min(standard.Length, config.MaxSequence) };
+        return standard with { Length = Math.Min(standard.Length, definition.MaxSequence) };
     }
 }
 
@@ -29,24 +31,26 @@ public static class ActivationCalibration
     /// <summary>Decides the activation quantization of every layer for which a recipe asks it.</summary>
     /// <param name="model">The float model; unchanged afterwards.</param>
     /// <param name="recipe">Says which layers.</param>
-    /// <param name="text">Calibration text; null is enough when no layer is static.</param>
-    /// <param name="options">How much of the text is used, from its beginning.</param>
+    /// <param name="data">Calibration data; null is enough when no layer is static.</param>
+    /// <param name="options">How much of the data is used.</param>
+    /// <param name="seed">Drives which texts are used.</param>
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <returns>By layer name.</returns>
     /// <exception cref="NibbleException">A static layer without text, or with an input that is not finite.</exception>
     public static IReadOnlyDictionary<string, ActivationQuantization> Run(
-        LlamaModel model,
+        IQuantizableModel model,
         Recipe recipe,
-        TokenizedText? text,
+        ICalibrationData? data,
         CalibrationOptions options,
+        long seed = 1,
         IProgress<RunProgress>? progress = null,
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(options);
-        return Observe(model.Linears, recipe, () => Feed(model, text ?? throw MissingText(recipe), options, progress, cancellation));
+        return Observe(model.Linears(), recipe, () => Feed(model, (data ?? throw MissingText(recipe)).Pieces(options.Windows, options.Length, seed), progress, cancellation));
     }
 
     /// <summary>Decides the activation quantization of every <see cref="QuantizableLinear"/> of a module for which a recipe asks it.</summary>
@@ -119,20 +123,31 @@ public static class ActivationCalibration
 
     /// <summary>The fault of a recipe that needs text where none was given.</summary>
     internal static NibbleException MissingText(Recipe recipe) =>
-        new($"the recipe '{recipe.Name}' looks at activations, which needs calibration text: give --data FILE, or --data self to let the model write it");
+        new MissingDataException($"the recipe '{recipe.Name}' looks at activations, which needs calibration data");
 
-    private static void Feed(LlamaModel model, TokenizedText text, CalibrationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    private static void Feed(IQuantizableModel model, CalibrationPieces pieces, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        text.RequireWindow(options.Length);
-        var windows = Math.Min(options.Windows, text.WindowCount(options.Length));
-        using var guard = no_grad();
-        for (var i = 0; i < windows; i++)
+        var training = model.Module.training;
+        model.Module.eval();
+        try
         {
-            cancellation.ThrowIfCancellationRequested();
-            using var pause = CollectorPause.Begin();
-            using var scope = NewDisposeScope();
-            model.forward(tensor(text.Window(i * options.Length, options.Length), 1, options.Length));
-            progress?.Report(new RunProgress("calibrate", i + 1, windows));
+            using var guard = no_grad();
+            int[] lengths = [.. pieces.Sequences.Select(sequence => sequence.Ids.Length)];
+            for (int first = 0, count; first < lengths.Length; first += count)
+            {
+                cancellation.ThrowIfCancellationRequested();
+
+                // Windows one by one, short texts side by side.
+                count = pieces.WindowTokens is null ? ActivationStream.BatchSize(lengths, first) : 1;
+                using var pause = CollectorPause.Begin();
+                using var scope = NewDisposeScope();
+                model.Compute(ModelBatch.Of([.. pieces.Sequences.Skip(first).Take(count)], model.Definition.PaddingId));
+                progress?.Report(new RunProgress("calibrate", first + count, lengths.Length));
+            }
+        }
+        finally
+        {
+            model.Module.train(training);
         }
     }
 }

@@ -1,9 +1,9 @@
+using Nibble.Models.Llama;
 using Nibble.Formats.Gguf;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -21,14 +21,14 @@ public static class ImportanceCalibration
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or an input is not finite.</exception>
-    public static ImportanceMatrix Run(LlamaModel model, TokenizedText text, int length, int? windows, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    public static ImportanceMatrix Run(IDecoder model, TokenizedText text, int length, int? windows, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(text);
         text.RequireWindow(length);
         var count = Math.Min(windows ?? int.MaxValue, text.WindowCount(length));
-        var names = GgufNames.Of(model.Config).ToDictionary(tensor => tensor.Source, tensor => tensor.Name);
-        var watched = model.Linears.Where(linear => linear.Key != LlamaCheckpoint.HeadName).Select(linear => (Name: names[linear.Key + ".weight"], Layer: linear.Value, Sum: new SquareSum(linear.Value.InFeatures))).ToList();
+        var names = GgufNames.Of((LlamaConfig)model.Definition).ToDictionary(tensor => tensor.Source, tensor => tensor.Name);
+        var watched = model.Linears().Where(linear => linear.Key != LlamaConfig.HeadName).Select(linear => (Name: names[linear.Key + ".weight"], Layer: linear.Value, Sum: new SquareSum(linear.Value.InFeatures))).ToList();
         try
         {
             watched.ForEach(item => item.Layer.InputQuantizer = item.Sum);
@@ -38,7 +38,7 @@ public static class ImportanceCalibration
                 cancellation.ThrowIfCancellationRequested();
                 using var pause = CollectorPause.Begin();
                 using var scope = NewDisposeScope();
-                model.forward(tensor(text.Window(i * length, length), 1, length));
+                model.Logits(tensor(text.Window(i * length, length), 1, length));
                 progress?.Report(new RunProgress("imatrix", i + 1, count));
             }
 

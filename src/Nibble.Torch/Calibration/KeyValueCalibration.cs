@@ -2,7 +2,7 @@ using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Observers;
 using Nibble.Recipes;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
 
@@ -28,29 +28,29 @@ internal static class KeyValueCalibration
     /// <param name="cancellation">Stops between batches.</param>
     /// <returns>The parameters; null where the rule has no keys per channel.</returns>
     /// <exception cref="NibbleException">A key is not finite, or a scale is above what its precision can hold.</exception>
-    public static KeyQuantization? Run(LlamaBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, int context, CancellationToken cancellation)
+    public static KeyQuantization? Run(IKeyValueBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, int context, CancellationToken cancellation)
     {
         if (rule is not { HasStaticKeys: true, Keys: { } scheme })
         {
             return null;
         }
 
-        var module = $"{name}.self_attn";
+        var module = $"{name}.{block.Attention}";
         var (heads, observers) = (0, Array.Empty<IObserver>());
         inputs.ForEach(
-            block.Attention.Key.Weight.device,
+            block.Parameters[0].Value.device,
             (_, batch) =>
             {
-                var keys = block.Attention.UnrotatedKeys(block.InputOf(BlockStage.AttentionInput, batch));
+                var keys = block.UnrotatedKeys(batch);
                 heads = (int)keys.shape[1];
                 if (observers.Length == 0)
                 {
                     observers = [.. Enumerable.Range(0, heads * (int)keys.shape[3]).Select(_ => Observer.Create(rule.Observer))];
                 }
 
-                foreach (var start in Starts(inputs.Length, context))
+                foreach (var start in Starts(inputs.Lengths[0], context))
                 {
-                    Observe(block.Attention.Rotate(keys, start), observers);
+                    Observe(block.RotateKeys(keys, start), observers);
                 }
             },
             cancellation);

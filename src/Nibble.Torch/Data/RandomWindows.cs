@@ -1,3 +1,6 @@
+using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
+
 namespace Nibble.Torch.Data;
 
 /// <summary>Where the windows of each training step begin: places drawn at random, the same for a step however it is reached.</summary>
@@ -5,13 +8,32 @@ namespace Nibble.Torch.Data;
 /// <param name="length">Tokens in a window.</param>
 /// <param name="batch">Windows in a step.</param>
 /// <param name="seed">Drives the places.</param>
-internal sealed class RandomWindows(TokenizedText text, int length, int batch, long seed)
+internal sealed class RandomWindows(TokenizedText text, int length, int batch, long seed) : ITrainingBatches
 {
     private readonly int[] starts = new int[batch];
     private Random random = SeededRandom.Create(seed);
     private int drawn;
 
-    public TokenizedText Text => text;
+    /// <inheritdoc/>
+    public double StepsPerEpoch => text.Ids.Length / ((double)batch * length);
+
+    /// <inheritdoc/>
+    public TrainingBatch At(int step, int part, int parts)
+    {
+        var rows = batch / parts;
+        return Batch(Starts(step)[(part * rows)..((part + 1) * rows)]);
+    }
+
+    /// <inheritdoc/>
+    public IEnumerable<TrainingBatch> InOrder(int rows) =>
+        Enumerable.Range(0, text.WindowCount(length)).Select(window => window * length).Chunk(rows).Select(Batch);
+
+    /// <summary>Windows that begin at some places, and the tokens that follow each of theirs.</summary>
+    private TrainingBatch Batch(int[] places)
+    {
+        var tokens = text.Batch(places, length);
+        return new TrainingBatch(new ModelBatch(tokens.narrow(1, 0, length - 1)), tokens.narrow(1, 1, length - 1), places);
+    }
 
     /// <summary>The first tokens of the windows of a step, from 1; overwritten by the next call.</summary>
     public int[] Starts(int step)

@@ -1,6 +1,6 @@
 using System.Globalization;
 using Nibble.Formats.HuggingFace;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -40,7 +40,7 @@ public static class SelfText
     /// <returns><paramref name="windows"/> x <paramref name="length"/> tokens, window after window.</returns>
     /// <exception cref="NibbleException">The windows are longer than the model's context, or the model's logits are not finite.</exception>
     public static TokenizedText Sample(
-        LlamaModel model,
+        IDecoder model,
         TextTokenizer tokenizer,
         int windows,
         int length,
@@ -52,9 +52,9 @@ public static class SelfText
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentOutOfRangeException.ThrowIfLessThan(windows, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(length, 2);
-        if (length > model.Config.MaxSequence)
+        if (length > model.Definition.MaxSequence)
         {
-            throw new NibbleException($"{Name}: windows of {length} tokens were asked for, expected at most the model's context of {model.Config.MaxSequence}");
+            throw new NibbleException($"{Name}: windows of {length} tokens were asked for, expected at most the model's context of {model.Definition.MaxSequence}");
         }
 
         if ((long)windows * length > MostTokens)
@@ -66,14 +66,14 @@ public static class SelfText
 
         var writer = new Writer(tokenizer, SeededRandom.Create(seed));
         var ids = new int[windows * length];
-        var together = (int)Math.Clamp(CacheLimit / WindowBytes(model.Config, length), 1, windows);
+        var together = (int)Math.Clamp(CacheLimit / WindowBytes(model, length), 1, windows);
         using var guard = no_grad();
         for (var first = 0; first < windows; first += together)
         {
             var rows = Math.Min(together, windows - first);
             var ages = writer.Begin(rows);
             var last = new long[rows];
-            using var cache = new KeyValueCache(model.Config.Layers);
+            using var cache = new KeyValueCache(model.Definition.Layers);
             for (var position = 0; position < length; position++)
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -93,7 +93,8 @@ public static class SelfText
         return new TokenizedText(Name, ids, tokenizer.StartId);
     }
 
-    private static long WindowBytes(LlamaConfig config, int length) => 2L * sizeof(float) * config.Layers * config.KeyValueHeads * config.HeadSize * length;
+    private static long WindowBytes(IDecoder model, int length) => 2L * sizeof(float) * length
+        * model.Blocks.OfType<IKeyValueBlock>().Sum(block => (long)block.KeyValueHeads.Heads * block.KeyValueHeads.Size);
 
     /// <summary>Decides which token comes next.</summary>
     /// <remarks>The age of a window is how many tokens its latest beginning has so far, counted as if there were a beginning token.</remarks>
@@ -113,9 +114,9 @@ public static class SelfText
         }
 
         /// <summary>For each window the likeliest next token, and one drawn from the distribution.</summary>
-        public (long[] Likeliest, long[] Drawn) Draw(LlamaModel model, long[] last, KeyValueCache cache)
+        public (long[] Likeliest, long[] Drawn) Draw(IDecoder model, long[] last, KeyValueCache cache)
         {
-            var device = model.Blocks[0].Attention.Key.Weight.device;
+            var device = model.Embedding.device;
 
             // A model may have more embeddings than its tokenizer has tokens.
             var logits = model.Logits(tensor(last, last.Length, 1, device: device), cache).select(1, 0).narrow(1, 0, tokenizer.VocabularySize);
@@ -123,7 +124,7 @@ public static class SelfText
             var totals = sums.narrow(1, tokenizer.VocabularySize - 1, 1);
             if (!totals.isfinite().all().item<bool>())
             {
-                throw new NibbleException($"{Name}: the model's logits are NaN or infinite, so it can write no calibration text; give a text with --data");
+                throw new NibbleException($"{Name}: the model's logits are NaN or infinite, so it can write no calibration text; give a text");
             }
 
             var shares = new double[last.Length];

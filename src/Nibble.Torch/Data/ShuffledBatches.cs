@@ -1,55 +1,77 @@
+using Nibble.Torch.Tasks;
+
 namespace Nibble.Torch.Data;
 
-/// <summary>The batches of a training run, each known from the seed and its number alone, so that a run can go on anywhere.</summary>
+/// <summary>The batches of a training run, each known from the seed and its number alone, so that a run can resume anywhere.</summary>
 /// <remarks>
 /// Every epoch has its own order, in which each text comes once. Texts are shuffled, sorted by length within pools of 16 batches, and
 /// the batches shuffled again: short texts meet short ones, which halves the padding, and no two epochs have the same batches.
 /// </remarks>
-public sealed class ShuffledBatches
+public sealed class ShuffledBatches : ITrainingBatches
 {
     private const int Pool = 16;
 
-    private readonly ClassificationData data;
+    private readonly TextData data;
     private readonly int batchSize;
     private readonly long seed;
-    private readonly double maskedShare;
     private (long Epoch, int[][] Batches) current = (-1, []);
 
     /// <summary>Orders data.</summary>
     /// <param name="data">The data.</param>
     /// <param name="batchSize">Texts in a batch; an epoch's last may have fewer.</param>
     /// <param name="seed">Drives the order and which words are hidden.</param>
-    /// <param name="maskedShare">Share of words, 0 to less than 1, that are replaced by the mask token, which keeps a small model from learning texts by heart.</param>
-    /// <exception cref="NibbleException">Words are to be hidden, but the tokenizer has no token for that.</exception>
-    public ShuffledBatches(ClassificationData data, int batchSize, long seed, double maskedShare = 0)
+    public ShuffledBatches(TextData data, int batchSize, long seed)
     {
         ArgumentNullException.ThrowIfNull(data);
         ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
-        ArgumentOutOfRangeException.ThrowIfNegative(maskedShare);
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(maskedShare, 1);
-        if (maskedShare > 0 && data.MaskId is null)
-        {
-            throw new NibbleException($"{data.Name}: words are to be hidden in training, but the tokenizer has no mask token; train with a masked share of 0");
-        }
-
         this.data = data;
         this.batchSize = batchSize;
         this.seed = seed;
-        this.maskedShare = maskedShare;
     }
 
     /// <summary>Batches in an epoch.</summary>
-    public int PerEpoch => (data.Count + batchSize - 1) / batchSize;
+    public int PerEpoch => (data.Sequences.Count + batchSize - 1) / batchSize;
 
-    /// <summary>A batch.</summary>
-    /// <param name="index">Its number in the run, from 0.</param>
-    public ClassificationBatch At(long index)
+    /// <inheritdoc/>
+    public double StepsPerEpoch => PerEpoch;
+
+    /// <summary>Share of words, 0 to less than 1, that are replaced by the mask token, which keeps a small model from learning texts by heart.</summary>
+    /// <exception cref="NibbleException">Words are to be hidden, but the tokenizer has no token for that.</exception>
+    public double MaskedShare
     {
-        var random = SeededRandom.Create(seed, ~index);
-        return data.Batch(TextsOf(index), maskedShare > 0 ? () => random.NextDouble() < maskedShare : null);
+        get;
+        init
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(value);
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(value, 1);
+            field = value == 0 || data.MaskId is not null
+                ? value
+                : throw new NibbleException($"{data.Name}: words are to be hidden in training, but the tokenizer has no mask token; train with a masked share of 0");
+        }
     }
 
+    /// <inheritdoc/>
+    public TrainingBatch At(int step, int part, int parts)
+    {
+        var rows = TextsOf(step - 1);
+        if (parts > 1)
+        {
+            // An epoch's last batch may have fewer texts than there are parts.
+            var size = Math.Max(1, (rows.Length + parts - 1) / parts);
+            var first = Math.Min(part * size, rows.Length - 1);
+            rows = rows[first..Math.Min(first + size, rows.Length)];
+        }
+
+        var random = SeededRandom.Create(seed, ~(long)(step - 1));
+        return Batch(rows, MaskedShare > 0 ? () => random.NextDouble() < MaskedShare : null);
+    }
+
+    /// <inheritdoc/>
+    public IEnumerable<TrainingBatch> InOrder(int rows) =>
+        Enumerable.Range(0, data.Sequences.Count).OrderBy(row => data.Sequences[row].Ids.Length).Chunk(rows).Select(chunk => Batch(chunk, null));
+
     /// <summary>Which texts a batch holds.</summary>
+    /// <param name="index">Its number in the run, from 0.</param>
     internal int[] TextsOf(long index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
@@ -62,13 +84,16 @@ public sealed class ShuffledBatches
         return current.Batches[index % PerEpoch];
     }
 
+    private TrainingBatch Batch(int[] rows, Func<bool>? hide) =>
+        new(data.Batch(rows, hide), data.Targets?.Count == data.Sequences.Count ? data.TargetsOf(rows) : null, rows);
+
     private int[][] Order(Random random)
     {
-        var indices = Enumerable.Range(0, data.Count).ToArray();
+        var indices = Enumerable.Range(0, data.Sequences.Count).ToArray();
         random.Shuffle(indices);
         var batches = indices
             .Chunk(batchSize * Pool)
-            .SelectMany(pool => pool.OrderBy(index => data.Sequences[index].Length).Chunk(batchSize))
+            .SelectMany(pool => pool.OrderBy(index => data.Sequences[index].Ids.Length).Chunk(batchSize))
             .ToArray();
         random.Shuffle(batches);
         return batches;

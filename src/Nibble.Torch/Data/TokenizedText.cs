@@ -1,5 +1,10 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Data;
@@ -8,7 +13,7 @@ namespace Nibble.Torch.Data;
 /// <param name="Name">What the text is called, for messages.</param>
 /// <param name="Ids">The ids; the first is the one that the tokenizer puts before a text, where it puts one there.</param>
 /// <param name="StartId">The id that starts every window; null where the tokenizer puts none before a text.</param>
-public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
+public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITaskData
 {
     private const string Separator = "\n<|endoftext|>\n";
 
@@ -43,6 +48,64 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId)
 
     /// <summary>How many windows of a length the text fills.</summary>
     public int WindowCount(int length) => Ids.Length / length;
+
+    /// <summary>Share of a text that is held back.</summary>
+    private const double HeldOutShare = 0.05;
+
+    /// <summary>Windows held back at most: a look at them should cost little beside the steps between two.</summary>
+    private const int HeldOutWindows = 64;
+
+    /// <inheritdoc/>
+    public long Count => Ids.Length;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Notes => [];
+
+    /// <inheritdoc/>
+    public string Hash => Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<int>([StartId ?? -1, .. Ids])));
+
+    /// <inheritdoc/>
+    public ITrainingBatches Batches(int batchSize, int sequenceLength, long seed)
+    {
+        RequireWindow(sequenceLength);
+        return new RandomWindows(this, sequenceLength, batchSize, seed);
+    }
+
+    /// <inheritdoc/>
+    public int CountPieces(int length) => WindowCount(length);
+
+    /// <inheritdoc/>
+    public ITaskData Take(int first, int count, int length) => this with { Ids = Ids[(first * length)..((first + count) * length)] };
+
+    /// <inheritdoc/>
+    public (ITaskData Beginning, ITaskData End) Cut(int count, int length) => (this with { Ids = Ids[..^(count * length)] }, this with { Ids = Ids[^(count * length)..] });
+
+    /// <inheritdoc/>
+    public (ITaskData Training, ITaskData HeldOut) Split(int sequenceLength, long seed)
+    {
+        var count = Math.Clamp((int)(WindowCount(sequenceLength) * HeldOutShare), 1, HeldOutWindows) * sequenceLength;
+        if (Ids.Length - count < sequenceLength)
+        {
+            throw new NibbleException($"{Name}: the text has {Ids.Length} tokens, expected at least two windows of {sequenceLength}, one of them to hold out; give a longer "
+                + "text, or set evaluateEvery to 0");
+        }
+
+        return (this with { Ids = Ids[..^count] }, this with { Ids = Ids[^count..] });
+    }
+
+    /// <inheritdoc/>
+    public CalibrationPieces Pieces(int count, int length, long seed)
+    {
+        RequireWindow(length);
+        var windows = Math.Min(count, WindowCount(length));
+        return new CalibrationPieces(
+            [.. Enumerable.Range(0, windows).Select(window => new TokenSequence(Array.ConvertAll(Window(window * length, length), id => (int)id)))],
+            string.Create(CultureInfo.InvariantCulture,
+                $"{windows} windows of {length} tokens of {(Name == SelfText.Name ? "text that the float model wrote itself" : Name)}"))
+        {
+            WindowTokens = length,
+        };
+    }
 
     /// <summary>A window of consecutive ids, the first replaced by the one that starts every window, where there is such.</summary>
     public long[] Window(int start, int length)

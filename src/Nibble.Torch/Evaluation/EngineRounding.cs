@@ -1,8 +1,8 @@
+using Nibble.Models.Llama;
 using Nibble.Formats.Gguf;
 using Nibble.Torch.Export;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -15,7 +15,7 @@ namespace Nibble.Torch.Evaluation;
 /// </remarks>
 public sealed class EngineRounding
 {
-    private readonly LlamaModel model;
+    private readonly IDecoder model;
     private readonly Dictionary<QuantizableLinear, GgufType> layers = [];
     private readonly GgufType head;
     private readonly List<(Parameter Parameter, ScalarType Type)> narrowed = [];
@@ -24,15 +24,15 @@ public sealed class EngineRounding
     /// <param name="model">The model that the file holds; unchanged but while <see cref="Run"/> works.</param>
     /// <param name="path">The GGUF file.</param>
     /// <exception cref="NibbleException">The file is not valid.</exception>
-    public EngineRounding(LlamaModel model, string path)
+    public EngineRounding(IDecoder model, string path)
     {
         ArgumentNullException.ThrowIfNull(model);
         this.model = model;
         using var file = GgufFile.Open(path);
-        var types = GgufNames.Of(model.Config).ToDictionary(tensor => tensor.Source, tensor => file.FindTensor(tensor.Name)?.Type ?? GgufType.F32, StringComparer.Ordinal);
-        head = types[LlamaCheckpoint.EmbeddingName];
+        var types = GgufNames.Of((LlamaConfig)model.Definition).ToDictionary(tensor => tensor.Source, tensor => file.FindTensor(tensor.Name)?.Type ?? GgufType.F32, StringComparer.Ordinal);
+        head = types[LlamaConfig.EmbeddingName];
         Narrow(model.Embedding, head);
-        foreach (var (name, layer) in model.Linears)
+        foreach (var (name, layer) in model.Linears())
         {
             var type = layers[layer] = types[name + ".weight"];
             if (layer.WeightQuantizer is null)
@@ -51,8 +51,8 @@ public sealed class EngineRounding
     public Tensor Run(Func<Tensor> forward)
     {
         ArgumentNullException.ThrowIfNull(forward);
-        var inputs = model.Linears.Select(item => (Layer: item.Value, item.Value.InputQuantizer)).ToList();
-        var caches = model.Blocks.Select(block => (block.Attention, block.Attention.KeyQuantizer, block.Attention.ValueQuantizer)).ToList();
+        var inputs = model.Linears().Select(item => (Layer: item.Value, item.Value.InputQuantizer)).ToList();
+        var caches = model.Blocks.OfType<IKeyValueBlock>().Select(block => (Attention: block, block.KeyQuantizer, block.ValueQuantizer)).ToList();
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var originals = narrowed.ConvertAll(item => item.Parameter.clone());

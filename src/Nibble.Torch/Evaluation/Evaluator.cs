@@ -1,5 +1,5 @@
 using Nibble.Torch.Data;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -36,11 +36,11 @@ public static class Evaluator
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than one window, or a model computes NaN or infinite values.</exception>
     public static EvaluationResult Evaluate(
-        LlamaModel model,
+        IDecoder model,
         TokenizedText text,
         int context,
         int? windows = null,
-        LlamaModel? reference = null,
+        IDecoder? reference = null,
         IProgress<RunProgress>? progress = null,
         CancellationToken cancellation = default)
     {
@@ -90,12 +90,12 @@ public static class Evaluator
 
     /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens after positions <paramref name="first"/> and on.</summary>
     /// <exception cref="NibbleException">The model computes NaN or infinite values; the message names the first layer that is given any.</exception>
-    public static Tensor Score(LlamaModel model, Tensor ids, int first)
+    public static Tensor Score(IDecoder model, Tensor ids, int first)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(ids);
-        var logits = model.forward(ids)[0];
-        Overflow.Refuse(logits, model.Linears, () => model.forward(ids));
+        var logits = model.Logits(ids)[0];
+        Overflow.Refuse(logits, model.Linears(), () => model.Logits(ids));
         return logits.narrow(0, first, logits.shape[0] - first - 1).log_softmax(1);
     }
 }

@@ -1,4 +1,4 @@
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -6,12 +6,12 @@ namespace Nibble.Torch.Evaluation;
 
 /// <summary>A decoder in libtorch with a key-value cache, float or with its quantization simulated.</summary>
 /// <param name="model">The model, which stays the caller's.</param>
-public sealed class SimulatedPredictor(LlamaModel model) : ITokenPredictor
+public sealed class SimulatedPredictor(IDecoder model) : ITokenPredictor
 {
-    private readonly KeyValueCache cache = new(model.Config.Layers);
+    private readonly KeyValueCache cache = new(model.Definition.Layers);
 
     /// <inheritdoc/>
-    public int MaxSequence => model.Config.MaxSequence;
+    public int MaxSequence => model.Definition.MaxSequence;
 
     /// <inheritdoc/>
     public float[] Advance(ReadOnlySpan<int> tokens)

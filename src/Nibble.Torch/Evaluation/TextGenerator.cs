@@ -1,6 +1,5 @@
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Evaluation;
 
@@ -16,11 +15,11 @@ public static class TextGenerator
     public static string Generate(LoadedModel model, string prompt, GenerationOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return Generate(model.Model, model.Tokenizer, prompt, options, cancellation);
+        return Generate(model.Decoder, model.Tokenizer, prompt, options, cancellation);
     }
 
     /// <summary>Continues a prompt with a model and a tokenizer that are kept apart.</summary>
-    public static string Generate(LlamaModel model, TextTokenizer tokenizer, string prompt, GenerationOptions options, CancellationToken cancellation = default)
+    public static string Generate(IDecoder model, TextTokenizer tokenizer, string prompt, GenerationOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -70,7 +69,7 @@ public static class TextGenerator
     /// <param name="prompt">The tokens to continue; with <paramref name="count"/>, at most the longest sequence that the model takes.</param>
     /// <param name="count">New tokens.</param>
     /// <param name="cancellation">Stops between tokens.</param>
-    public static int[] Continue(LlamaModel model, IReadOnlyList<int> prompt, int count, CancellationToken cancellation = default)
+    public static int[] Continue(IDecoder model, IReadOnlyList<int> prompt, int count, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(prompt);

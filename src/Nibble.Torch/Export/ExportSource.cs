@@ -1,9 +1,9 @@
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
+using Nibble.Models.Llama;
 using Nibble.Numerics;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Export;
 
@@ -85,7 +85,7 @@ internal abstract class ExportSource : IDisposable
 
         public override void Dispose() => checkpoint.Dispose();
 
-        protected override void Require(IReadOnlyDictionary<string, long[]> expected) => CheckpointTensors.Require(checkpoint, expected, Config.ModelType, LlamaCheckpoint.IsIgnored);
+        protected override void Require(IReadOnlyDictionary<string, long[]> expected) => CheckpointTensors.Require(checkpoint, expected, Config.ModelType, Config.IsIgnored);
     }
 
     private sealed class ArtifactSource : ExportSource

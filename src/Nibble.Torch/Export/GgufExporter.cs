@@ -1,9 +1,9 @@
+using Nibble.Models.Llama;
 using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.Gguf;
 using Nibble.Recipes;
-using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Export;
 
@@ -102,7 +102,7 @@ public static class GgufExporter
 
         if (source.Codes(name.Source) is not { } codes)
         {
-            if (embeddings is { } rounded && (name.Source == LlamaCheckpoint.EmbeddingName || name.Source == LlamaCheckpoint.HeadName + ".weight"))
+            if (embeddings is { } rounded && (name.Source == LlamaConfig.EmbeddingName || name.Source == LlamaConfig.HeadName + ".weight"))
             {
                 return name.Shape[1] % rounded.BlockSize() == 0
                     ? new TensorPlan(name, rounded, null, Ragged: false)

@@ -5,9 +5,9 @@ using Nibble.Formats;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
+using Nibble.Models.Llama;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Export;
 
@@ -86,7 +86,7 @@ internal static class GgufImporter
             : tensors;
     }
 
-    private static bool IsLinear(Tensor tensor) => tensor.Name.Shape.Length == 2 && tensor.Name.Source != LlamaCheckpoint.EmbeddingName;
+    private static bool IsLinear(Tensor tensor) => tensor.Name.Shape.Length == 2 && tensor.Name.Source != LlamaConfig.EmbeddingName;
 
     private static string LayerOf(string tensor) => tensor[..^".weight".Length];
 

@@ -1,6 +1,6 @@
 using Nibble.Formats.Gguf;
+using Nibble.Models.Llama;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Export;
 
@@ -54,6 +54,6 @@ internal static class GgufMetadata
         }
 
         var plain = config with { RotaryScaling = null };
-        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(RotaryTable.Frequency(plain, pair) / RotaryTable.Frequency(config, pair)))];
+        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(plain.RotaryFrequency(pair) / config.RotaryFrequency(pair)))];
     }
 }

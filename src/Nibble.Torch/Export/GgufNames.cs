@@ -1,6 +1,5 @@
 using System.Globalization;
-using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Models.Llama;
 
 namespace Nibble.Torch.Export;
 
@@ -70,7 +69,7 @@ internal static class GgufNames
     public static IEnumerable<GgufTensorName> Of(LlamaConfig config)
     {
         var reordered = Architecture(config) == "llama";
-        yield return new(LlamaCheckpoint.EmbeddingName, "token_embd.weight", [config.VocabularySize, config.HiddenSize]);
+        yield return new(LlamaConfig.EmbeddingName, "token_embd.weight", [config.VocabularySize, config.HiddenSize]);
         for (var block = 0; block < config.Layers; block++)
         {
             foreach (var (name, shape) in BlockTensors(config))
@@ -78,14 +77,14 @@ internal static class GgufNames
                 var split = name.LastIndexOf('.');
                 var module = InBlock[name[..split]];
                 var heads = reordered ? module switch { "attn_q" => config.Heads, "attn_k" => config.KeyValueHeads, _ => 0 } : 0;
-                yield return new(LlamaCheckpoint.BlockPrefix(block) + name, string.Create(CultureInfo.InvariantCulture, $"blk.{block}.{module}{name[split..]}"), shape, heads);
+                yield return new(config.BlockPrefix(block) + name, string.Create(CultureInfo.InvariantCulture, $"blk.{block}.{module}{name[split..]}"), shape, heads);
             }
         }
 
-        yield return new(LlamaCheckpoint.NormName, "output_norm.weight", [config.HiddenSize]);
+        yield return new(LlamaConfig.NormName, "output_norm.weight", [config.HiddenSize]);
         if (!config.TiedHead)
         {
-            yield return new(LlamaCheckpoint.HeadName + ".weight", "output.weight", [config.VocabularySize, config.HiddenSize]);
+            yield return new(LlamaConfig.HeadName + ".weight", "output.weight", [config.VocabularySize, config.HiddenSize]);
         }
     }
 

@@ -1,6 +1,6 @@
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
-using Nibble.Torch.Models.Llama;
+using Nibble.Models.Llama;
 
 namespace Nibble.Torch.Export;
 

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Nibble.Formats.Gguf;
-using Nibble.Torch.Models.Llama;
+using Nibble.Models.Llama;
 
 namespace Nibble.Torch.Export;
 

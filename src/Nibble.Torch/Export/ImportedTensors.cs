@@ -3,9 +3,8 @@ using System.Text.Json.Nodes;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
-using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
-using Nibble.Torch.Models.Llama;
+using Nibble.Models;
+using Nibble.Models.Llama;
 
 namespace Nibble.Torch.Export;
 
@@ -27,7 +26,7 @@ internal static class ImportedTensors
     /// <exception cref="NibbleException">A tensor is missing, has another shape, or is none of the model's.</exception>
     public static QuantizedModel Fit(QuantizedModel model, string folder, ICollection<string> notes)
     {
-        if (LoadedClassifier.IsEncoder(model.ConfigJson))
+        if (ModelFamilies.Find(TypeOf(model.ConfigJson)) is not (LlamaFamily or null))
         {
             return model;
         }
@@ -42,11 +41,11 @@ internal static class ImportedTensors
         model = Untie(model, notes);
         var config = LlamaConfig.Parse(model.ConfigJson, path);
         var expected = GgufNames.Of(config).ToDictionary(tensor => tensor.Source, tensor => tensor.Shape, StringComparer.Ordinal);
-        model = WithoutCodes(model, LlamaCheckpoint.EmbeddingName[..^Weight.Length], notes);
+        model = WithoutCodes(model, LlamaConfig.EmbeddingName[..^Weight.Length], notes);
         model = WithoutEmptyBiases(model, expected, notes);
         model = model with
         {
-            FloatTensors = [.. model.FloatTensors.Where(tensor => expected.ContainsKey(tensor.Name) || !LlamaCheckpoint.IsIgnored(tensor.Name))],
+            FloatTensors = [.. model.FloatTensors.Where(tensor => expected.ContainsKey(tensor.Name) || !config.IsIgnored(tensor.Name))],
         };
         Require(model, expected, folder, type);
         return model;
@@ -61,7 +60,7 @@ internal static class ImportedTensors
     /// <summary>A head with codes of its own is no copy of the embedding, whatever the configuration says.</summary>
     private static QuantizedModel Untie(QuantizedModel model, ICollection<string> notes)
     {
-        if (model.Layers.All(layer => layer.Name != LlamaCheckpoint.HeadName))
+        if (model.Layers.All(layer => layer.Name != LlamaConfig.HeadName))
         {
             return model;
         }
@@ -73,7 +72,7 @@ internal static class ImportedTensors
         }
 
         config[Tied] = false;
-        notes.Add($"{LlamaCheckpoint.HeadName} has codes of its own, so that {Tied} in the configuration became false");
+        notes.Add($"{LlamaConfig.HeadName} has codes of its own, so that {Tied} in the configuration became false");
         return model with { ConfigJson = config.ToJsonString() };
     }
 

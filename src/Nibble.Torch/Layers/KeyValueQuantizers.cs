@@ -1,7 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
@@ -47,17 +47,41 @@ public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
 internal static class KeyValueQuantizers
 {
     /// <summary>Sets both quantizers of a block.</summary>
-    /// <param name="block">The block.</param>
+    /// <param name="block">The block; one without a cache is left alone.</param>
     /// <param name="rule">The recipe's rule; null leaves keys and values float.</param>
     /// <param name="keys">The keys' parameters; unused unless the rule has keys per channel.</param>
-    public static void Set(LlamaBlock block, KeyValueCacheRule? rule, KeyQuantization? keys)
+    public static void Set(IQuantizableBlock block, KeyValueCacheRule? rule, KeyQuantization? keys)
     {
-        block.Attention.KeyQuantizer = rule switch
+        if (block is not IKeyValueBlock caching)
         {
-            { HasStaticKeys: true, Keys: { } scheme } => new ChannelKeyQuantizer(scheme, keys!, block.Attention.Key.Weight.device),
+            return;
+        }
+
+        caching.KeyQuantizer = rule switch
+        {
+            { HasStaticKeys: true, Keys: { } scheme } => new ChannelKeyQuantizer(scheme, keys!, block.Parameters[0].Value.device),
             { Keys: { } scheme } => new DynamicInputQuantizer(scheme),
             _ => null,
         };
-        block.Attention.ValueQuantizer = rule?.Values is { } values ? new DynamicInputQuantizer(values) : null;
+        caching.ValueQuantizer = rule?.Values is { } values ? new DynamicInputQuantizer(values) : null;
+    }
+
+    /// <summary>Turns queries and keys of a block of a rotated model whose keys are quantized.</summary>
+    public static void Rotate(IQuantizableBlock block, Recipe recipe)
+    {
+        if (block is IKeyValueBlock caching)
+        {
+            caching.HeadRotation = recipe is { Rotation: Rotation.Hadamard, KeyValueCache.Keys: not null } ? new HadamardTransform(caching.KeyValueHeads.Size) : null;
+        }
+    }
+
+    /// <summary>Refuses a recipe that quantizes a cache of a model that has none.</summary>
+    /// <exception cref="NibbleException">It does.</exception>
+    public static void Require(Recipe recipe, IQuantizableBlock block, string model)
+    {
+        if (recipe.KeyValueCache is not null && block is not IKeyValueBlock)
+        {
+            throw new NibbleException($"the recipe '{recipe.Name}' quantizes a key-value cache, which {model} does not have: it predicts no next token");
+        }
     }
 }

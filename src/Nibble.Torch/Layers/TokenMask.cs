@@ -6,7 +6,7 @@ namespace Nibble.Torch.Layers;
 /// Hessians.</summary>
 /// <remarks>
 /// <para>Padding is computed along but means nothing: a range, a moment or a count that it enters is that of another text. So whoever runs a padded batch
-/// through layers says so for the time of the pass; <see cref="Models.Bert.BertClassifier"/> does it itself. Statistics then leave out the padding of every
+/// through layers says so for the time of the pass; <see cref="Models.Bert.BertModel"/> does it itself. Statistics then leave out the padding of every
 /// tensor [batch, length, ...]. Tensors of other sides, such as a pooled vector for each sequence, are taken whole.</para>
 /// <para>A pass is that of the thread that began it. Outside of one all tokens are real.</para>
 /// </remarks>
@@ -16,11 +16,17 @@ public static class TokenMask
     private static Tensor? current;
 
     /// <summary>Begins a pass over a padded batch, which ends when what is returned is disposed.</summary>
-    /// <param name="mask">Which tokens are no padding, bool [batch, length]; it must live as long as the pass.</param>
+    /// <param name="mask">Which tokens are no padding, bool [batch, length]; it must live as long as the pass. Null where all are real.</param>
     /// <exception cref="ArgumentException">The mask is no bool tensor of two sides.</exception>
-    public static IDisposable Begin(Tensor mask)
+    public static IDisposable Begin(Tensor? mask)
     {
-        ArgumentNullException.ThrowIfNull(mask);
+        if (mask is null)
+        {
+            var whole = new Pass(current);
+            current = null;
+            return whole;
+        }
+
         if (mask.dtype != ScalarType.Bool || mask.dim() != 2)
         {
             throw new ArgumentException($"A mask of tokens is bool [batch, length]; found {mask.dtype} [{string.Join(", ", mask.shape)}].", nameof(mask));
@@ -31,6 +37,9 @@ public static class TokenMask
         current = mask.all().item<bool>() ? null : mask;
         return pass;
     }
+
+    /// <summary>What belongs to real tokens, a row each: [tokens, width].</summary>
+    internal static Tensor Rows(Tensor x) => Of(x) is { } mask ? x[mask] : x.reshape(-1, x.shape[^1]);
 
     /// <summary>What belongs to real tokens: the tensor itself, or [tokens, ...] where some of it is padding.</summary>
     internal static Tensor Select(Tensor x) => Of(x) is { } mask ? x[mask] : x;

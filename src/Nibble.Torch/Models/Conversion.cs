@@ -18,9 +18,9 @@ internal static class Conversion
     public static QuantizedModel Assemble(LoadedModel source, IReadOnlyList<QuantizedLayer> layers, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
     {
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
-        var floats = source.Model.named_parameters()
-            .Where(item => !quantized.Contains(item.name))
-            .Select(item => Stored(item.name, item.parameter, source.StoredAs[item.name]))
+        var floats = source.Model.Parameters()
+            .Where(item => !quantized.Contains(item.Name))
+            .Select(item => Stored(item.Name, item.Value, source.StoredAs[item.Name]))
             .ToList();
         return new QuantizedModel(source.ConfigJson, layers, floats, recipe, new Provenance(Version, method, seed, source.Hashes, metrics), source.Folder);
     }

@@ -1,10 +1,10 @@
 using Nibble.Artifacts;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
-using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 
@@ -25,7 +25,7 @@ public sealed class Advisor
     /// <summary>Share of the probe's time that one score may take.</summary>
     private const double ScoreShare = 0.02;
 
-    private const int LeastWindows = 4;
+    private int LeastWindows => options.Source.Definition.Task == ModelTask.LanguageModelling ? 4 : 64;
 
     private readonly AdvisorOptions options;
     private readonly CancellationToken cancellation;
@@ -34,15 +34,16 @@ public sealed class Advisor
     private readonly ModelShape shape;
     private readonly Dictionary<Candidate, Trial> trials = [];
     private double[] floatLosses = [];
+    private int scoredPieces;
 
     private Advisor(AdvisorOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        var (tokens, longest) = (options.Constraints.CalibrationTokens, options.Source.Model.Config.MaxSequence);
+        var (tokens, longest) = (options.Constraints.CalibrationTokens, options.Source.Definition.MaxSequence);
         this.options = options with { Candidates = [.. options.Candidates.Select(candidate => candidate.Within(tokens, longest))] };
         this.cancellation = cancellation;
         budget = new ProbeBudget(options.Clock, options.ProbeSeconds, progress, cancellation);
         sensitivity = new SensitivityProbe(options, budget);
-        shape = options.Source.Model.Config.ShapeOf(options.Source.Name);
+        shape = options.Source.Definition.ShapeOf(options.Source.Name);
     }
 
     /// <summary>Probes the model and decides.</summary>
@@ -74,7 +75,7 @@ public sealed class Advisor
         }
 
         var training = new TrainingProbe(options, budget, Differences, IsEnough);
-        if (options.Text is not null && options.Constraints.MayTrain)
+        if (options.Data is not null && options.Constraints.MayTrain)
         {
             training.Run([.. options.Candidates.Where(candidate => candidate.Trains)]);
         }
@@ -82,35 +83,42 @@ public sealed class Advisor
         var planner = new OptionPlanner(options, shape, machine, trials, training);
         var planned = options.Candidates.SelectMany(planner.Plan).ToList();
         return new AdvisorResult(
-            shape, scored.Loss, scored.Windows, scored.Tokens, planner.Control, planned, Decision.Of(planned, options.Constraints, options.Tolerance), training.Curves, sensitivity.Measured, budget.Spent, machine, (int)TorchSharp.torch.get_num_threads());
+            shape, scored.Loss ?? 0, scored.Count, scored.Predictions, planner.Control, planned, Decision.Of(planned, options.Constraints, options.Tolerance), training.Curves, sensitivity.Measured, budget.Spent, machine, (int)TorchSharp.torch.get_num_threads());
     }
 
     /// <summary>Whether PTQ at a width was seen to lose no more than is tolerated.</summary>
     private bool IsEnough(int bits) => trials.Any(trial => trial.Key.Bits == bits && trial.Value.Loss.Value <= options.Tolerance);
 
     /// <summary>Scores the float model: first on a few windows, to see how many there is time for.</summary>
-    private EvaluationResult ScoreFloat()
+    private TaskScore ScoreFloat()
     {
-        var all = Math.Min(options.Windows, options.HeldOut.WindowCount(options.Context));
+        var all = Math.Min(options.Windows, options.HeldOut.CountPieces(options.Context));
         var before = budget.Spent;
-        var scored = Score(options.Source.Model, LeastWindows);
-        var window = (budget.Spent - before) / scored.Windows;
+        var scored = Score(options.Source.Model, Math.Min(LeastWindows, all));
+        var window = (budget.Spent - before) / scored.Count;
         var affordable = (int)Math.Clamp(ScoreShare * options.ProbeSeconds / window, LeastWindows, Math.Max(LeastWindows, all));
-        scored = affordable > scored.Windows ? Score(options.Source.Model, affordable) : scored;
-        floatLosses = [.. scored.WindowLosses];
+        scored = affordable > scored.Count ? Score(options.Source.Model, affordable) : scored;
+        scoredPieces = scored.Count;
+        floatLosses = [.. scored.PieceLosses];
         return scored;
     }
 
-    private EvaluationResult Score(LlamaModel model, int windows) => Evaluator.Evaluate(model, options.HeldOut, options.Context, windows, null, null, cancellation);
+    private TaskScore Score(IQuantizableModel model, int windows)
+    {
+        // Where there is no loss, what counts is how far the model is from the float model.
+        var reference = options.Source.Definition.Task == ModelTask.Embedding ? options.Source.Model : null;
+        return ModelTasks.Of(options.Source.Definition).Evaluate(
+            model, options.HeldOut, new ScoreOptions { Context = options.Context, Count = windows, Reference = reference }, progress: null, cancellation);
+    }
 
     /// <summary>A model's losses over the float model's, window by window.</summary>
-    private double[] Differences(LlamaModel model) => [.. Score(model, floatLosses.Length).WindowLosses.Zip(floatLosses, (loss, reference) => loss - reference)];
+    private double[] Differences(IQuantizableModel model) => [.. Score(model, scoredPieces).PieceLosses.Zip(floatLosses, (loss, reference) => loss - reference)];
 
-    private RoadCost PtqCost(Candidate candidate) => Sizes.PtqCost(shape, candidate, options.Text);
+    private RoadCost PtqCost(Candidate candidate) => Sizes.PtqCost(shape, candidate, options.Data);
 
     private void Quantize(Candidate candidate, Hardware machine)
     {
-        if (candidate.NeedsData && (options.Text is null || options.Constraints.CalibrationTokens == 0))
+        if (candidate.NeedsData && (options.Data is null || options.Constraints.CalibrationTokens == 0))
         {
             return;
         }
@@ -125,7 +133,7 @@ public sealed class Advisor
 
         QuantizedModel? quantized = null;
         using var memory = PeakMemory.Watch();
-        if (budget.Try(candidate.Name, left, (progress, stop) => quantized = PostTrainingQuantizer.Run(options.Source, candidate.Recipe, options.Text, options.Seed, progress, stop), out var seconds))
+        if (budget.Try(candidate.Name, left, (progress, stop) => quantized = PostTrainingQuantizer.Run(options.Source, candidate.Recipe, options.Data, options.Seed, progress, stop), out var seconds))
         {
             using var model = LoadedModel.Simulate(quantized!, candidate.Name);
             var trial = new Trial(Estimate.OfMean(Differences(model)), seconds, memory.Bytes);

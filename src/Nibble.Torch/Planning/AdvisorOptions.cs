@@ -1,16 +1,17 @@
 using System.Diagnostics;
+using Nibble.Models;
 using Nibble.Planning;
-using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 
 /// <summary>What the advisor may use and must respect.</summary>
 /// <param name="Source">The float model; unchanged afterwards.</param>
-/// <param name="Text">Text to calibrate and train on; null where there is none.</param>
-/// <param name="HeldOut">Text to score on, which nothing trains or calibrates on.</param>
+/// <param name="Data">Data to calibrate and train on; null where there are none.</param>
+/// <param name="HeldOut">Data to score on, which nothing trains or calibrates on.</param>
 /// <param name="Candidates">The options to weigh, at least one.</param>
-public sealed record AdvisorOptions(LoadedModel Source, TokenizedText? Text, TokenizedText HeldOut, IReadOnlyList<Candidate> Candidates)
+public sealed record AdvisorOptions(LoadedModel Source, ITaskData? Data, ITaskData HeldOut, IReadOnlyList<Candidate> Candidates)
 {
     /// <summary>What options may take.</summary>
     public Constraints Constraints { get; init; } = new();
@@ -22,10 +23,10 @@ public sealed record AdvisorOptions(LoadedModel Source, TokenizedText? Text, Tok
     public double ProbeSeconds { get; init; } = 120;
 
     /// <summary>Tokens in a held-out window, at least 4.</summary>
-    public int Context { get; init; } = Math.Min(512, Source.Model.Config.MaxSequence);
+    public int Context { get; init; } = Math.Min(512, Source.Definition.MaxSequence);
 
-    /// <summary>Held-out windows at most.</summary>
-    public int Windows { get; init; } = 40;
+    /// <summary>Held-out windows, or texts, at most.</summary>
+    public int Windows { get; init; } = Source.Definition.Task == ModelTask.LanguageModelling ? 40 : 2000;
 
     /// <summary>Drives everything random.</summary>
     public long Seed { get; init; } = 1;

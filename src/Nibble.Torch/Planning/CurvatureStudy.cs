@@ -1,12 +1,13 @@
+using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq;
+using Nibble.Torch.Tasks;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
-using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Planning;
 
@@ -26,35 +27,48 @@ public sealed record CurvatureEstimate(string Layer, string Change, double Fishe
 internal sealed class CurvatureStudy
 {
     private const int Windows = 8;
+
+    /// <summary>Texts that tell as much as windows do.</summary>
+    private const int Texts = 128;
+
     private const int Probes = 4;
 
     /// <summary>The step of the difference, as a share of the weights' root mean square.</summary>
     private const double Step = 0.01;
 
-    private readonly LlamaModel model;
+    private readonly IQuantizableModel model;
+    private readonly ITask task;
     private readonly Parameter[] weights;
-    private readonly TokenizedText text;
-    private readonly int length;
+    private readonly List<TrainingBatch> pieces;
+    private readonly int[] predictions;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
     private int done;
 
     /// <param name="model">A copy of the float model; unchanged afterwards.</param>
     /// <param name="layers">The layers to estimate.</param>
-    /// <param name="text">Text whose first windows give the gradients.</param>
+    /// <param name="data">Data whose first windows, or some of whose texts, give the gradients.</param>
     /// <param name="length">Tokens in a window.</param>
     /// <param name="progress">Told after each gradient.</param>
     /// <param name="cancellation">Stops between gradients.</param>
-    public CurvatureStudy(LlamaModel model, IReadOnlyList<string> layers, TokenizedText text, int length, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public CurvatureStudy(IQuantizableModel model, IReadOnlyList<string> layers, ITaskData data, int length, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         this.model = model;
-        this.text = text;
-        this.length = length;
+        task = ModelTasks.Of(model.Definition);
+        if (task.Kind == ModelTask.Embedding)
+        {
+            throw new NibbleException("an embedding model has no loss of its own whose curvature could be estimated; measure its layers instead");
+        }
+
+        var isText = data is TokenizedText;
+        var count = Math.Min(isText ? Windows : Texts, data.CountPieces(length));
+        pieces = [.. data.Take(0, count, length).Batches(1, length, seed: 1).InOrder(1)];
+        predictions = [.. pieces.Select(_ => isText ? length : 1)];
         this.progress = progress;
         this.cancellation = cancellation;
-        var linears = model.Linears.ToDictionary();
+        var linears = model.Linears().ToDictionary();
         weights = [.. layers.Select(layer => linears[layer].Weight)];
-        foreach (var parameter in model.parameters())
+        foreach (var parameter in model.Module.parameters())
         {
             parameter.requires_grad = false;
         }
@@ -66,9 +80,8 @@ internal sealed class CurvatureStudy
     public IReadOnlyList<CurvatureEstimate> Run(IReadOnlyList<string> layers, IReadOnlyList<Recipe> recipes, TrialRounding rounded, long seed)
     {
         using var scope = NewDisposeScope();
-        var count = Math.Min(Windows, text.WindowCount(length));
-        var fisher = Fisher(count);
-        var traces = Traces(count, seed);
+        var fisher = Fisher();
+        var traces = Traces(seed);
         var estimates = new List<CurvatureEstimate>();
         for (var i = 0; i < layers.Count; i++)
         {
@@ -94,15 +107,15 @@ internal sealed class CurvatureStudy
     }
 
     /// <summary>The diagonal of each layer's Fisher information.</summary>
-    private Tensor[] Fisher(int count)
+    private Tensor[] Fisher()
     {
         var sums = Array.ConvertAll(weights, weight => zeros_like(weight).detach());
-        for (var window = 0; window < count; window++)
+        for (var piece = 0; piece < pieces.Count; piece++)
         {
             using var scope = NewDisposeScope();
-            foreach (var (sum, gradient) in sums.Zip(Gradients(window, 1, count + (2 * Probes))))
+            foreach (var (sum, gradient) in sums.Zip(Gradients([piece])))
             {
-                sum.addcmul_(gradient, gradient, value: (double)length / count);
+                sum.addcmul_(gradient, gradient, value: (double)predictions[piece] / pieces.Count);
             }
         }
 
@@ -110,7 +123,7 @@ internal sealed class CurvatureStudy
     }
 
     /// <summary>The trace of each layer's block of the Hessian.</summary>
-    private double[] Traces(int count, long seed)
+    private double[] Traces(long seed)
     {
         var traces = new double[weights.Length];
         var generator = new Generator((ulong)seed);
@@ -120,9 +133,9 @@ internal sealed class CurvatureStudy
             using var scope = NewDisposeScope();
             var signs = Array.ConvertAll(weights, weight => (randint(0, 2, weight.shape, generator: generator).to(float32) * 2) - 1);
             Move(signs, scale);
-            var above = Gradients(0, count, count + (2 * Probes));
+            var above = Gradients([.. Enumerable.Range(0, pieces.Count)]);
             Move(signs, -2 * scale);
-            var below = Gradients(0, count, count + (2 * Probes));
+            var below = Gradients([.. Enumerable.Range(0, pieces.Count)]);
             Move(signs, scale);
             for (var i = 0; i < weights.Length; i++)
             {
@@ -143,14 +156,17 @@ internal sealed class CurvatureStudy
     }
 
     /// <summary>The gradients of the mean loss of some windows, in the order of the layers.</summary>
-    private Tensor[] Gradients(int first, int count, int total)
+    private Tensor[] Gradients(int[] chosen)
     {
         cancellation.ThrowIfCancellationRequested();
         using var pause = CollectorPause.Begin();
         using var scope = NewDisposeScope();
-        var ids = text.Batch([.. Enumerable.Range(first, count).Select(window => window * length)], length);
-        var logits = model.forward(ids).narrow(1, 0, length - 1).flatten(0, 1);
-        var loss = F.cross_entropy(logits, ids.narrow(1, 1, length - 1).flatten());
+        var loss = zeros(1);
+        foreach (var piece in chosen)
+        {
+            loss = loss + (task.Loss(model.Compute(pieces[piece].Input), pieces[piece].Targets!) / chosen.Length);
+        }
+
         if (!Overflow.IsFinite(loss))
         {
             throw new NibbleException(
@@ -159,7 +175,7 @@ internal sealed class CurvatureStudy
         }
 
         var gradients = autograd.grad([loss], weights);
-        progress?.Report(new RunProgress("gradients", ++done, total));
+        progress?.Report(new RunProgress("gradients", ++done, pieces.Count + (2 * Probes)));
         return [.. gradients.Select(gradient => gradient.MoveToOuterDisposeScope())];
     }
 }

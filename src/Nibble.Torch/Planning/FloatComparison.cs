@@ -2,74 +2,74 @@ using Nibble.Numerics;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
+using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>How far a model is from the float model on the same windows of text.</summary>
-/// <param name="Loss">Mean negative log-likelihood minus the float model's, nats per token.</param>
-/// <param name="LossError">Standard error of <paramref name="Loss"/>, from how the difference varies between windows; 0 for a single window.</param>
-/// <param name="Divergence">Mean Kullback-Leibler divergence from the float model's predictions, nats per token.</param>
+/// <summary>How far a model is from the float model on the same data.</summary>
+/// <param name="Loss">Mean loss minus the float model's, nats a token or a text; for vectors, 1 less the mean cosine with the float model's.</param>
+/// <param name="LossError">Standard error of <paramref name="Loss"/>, from how the difference varies between windows or texts; 0 for a single one.</param>
+/// <param name="Divergence">Mean divergence from the float model's predictions (<see cref="TaskScore.Divergence"/>).</param>
 /// <param name="DivergenceError">Standard error of <paramref name="Divergence"/>.</param>
 public sealed record Distance(double Loss, double LossError, double Divergence, double DivergenceError);
 
-/// <summary>Compares models with the float model, window by window, so that what makes a window hard for both cancels out.</summary>
-internal sealed class FloatComparison : IDisposable
+/// <summary>Compares models with the float model, piece by piece, so that what makes a piece hard for both cancels out.</summary>
+internal abstract class FloatComparison : IDisposable
 {
     /// <summary>Bytes of the float model's predictions up to which they are kept and not computed again.</summary>
     private const long MemoryLimit = 1L << 30;
 
-    private readonly LlamaModel reference;
-    private readonly TokenizedText text;
-    private readonly int context;
-    private readonly int windows;
+    private readonly IQuantizableModel reference;
     private readonly Tensor?[] kept;
 
-    /// <param name="reference">The float model.</param>
-    /// <param name="text">The text, of which all whole windows are looked at.</param>
-    /// <param name="context">Tokens in a window; the predictions of its second half count, as in <see cref="Evaluator"/>.</param>
-    public FloatComparison(LlamaModel reference, TokenizedText text, int context)
+    private FloatComparison(IQuantizableModel reference, int pieces)
     {
         this.reference = reference;
-        this.text = text;
-        this.context = context;
-        text.RequireWindow(context);
-        windows = text.WindowCount(context);
-        kept = new Tensor?[windows];
+        kept = new Tensor?[pieces];
     }
 
-    /// <summary>Measures a model.</summary>
-    public Distance Measure(LlamaModel model, CancellationToken cancellation)
-    {
-        using var guard = no_grad();
-        var (losses, divergences) = (new double[windows], new double[windows]);
-        for (var i = 0; i < windows; i++)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            using var pause = CollectorPause.Begin();
-            using var scope = NewDisposeScope();
-            var first = context / 2;
-            var ids = tensor(text.Window(i * context, context), 1, context);
-            var targets = ids[0].narrow(0, first + 1, context - first - 1).unsqueeze(1);
-            var expected = Expected(i, ids, first);
-            var found = Evaluator.Score(model, ids, first);
-            losses[i] = (expected - found).gather(1, targets).mean([0L], type: ScalarType.Float64).item<double>();
-            divergences[i] = (expected.exp() * (expected - found)).sum(1).mean([0L], type: ScalarType.Float64).item<double>();
-        }
+    /// <summary>Begins a comparison.</summary>
+    /// <param name="reference">The float model.</param>
+    /// <param name="data">Data of its task, of which all whole windows, or all texts, are looked at.</param>
+    /// <param name="context">Tokens in a window; the predictions of its second half count, as in <see cref="Evaluator"/>.</param>
+    public static FloatComparison Create(IQuantizableModel reference, ITaskData data, int context) =>
+        data is TokenizedText text ? new OfWindows(reference, text, context) : new OfTexts(reference, (TextData)data);
 
-        return new Distance(losses.Average(), StandardError(losses), divergences.Average(), StandardError(divergences));
+    /// <summary>Measures a model.</summary>
+    public Distance Measure(IQuantizableModel model, CancellationToken cancellation)
+    {
+        var training = model.Module.training;
+        model.Module.eval();
+        try
+        {
+            using var guard = no_grad();
+            var (losses, divergences) = (new List<double>(), new List<double>());
+            for (var i = 0; i < kept.Length; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                using var pause = CollectorPause.Begin();
+                using var scope = NewDisposeScope();
+                Compare(i, model, losses, divergences);
+            }
+
+            return new Distance(losses.Average(), StandardError(losses), divergences.Average(), StandardError(divergences));
+        }
+        finally
+        {
+            model.Module.train(training);
+        }
     }
 
     /// <summary>Measures a model while one layer has other weights, and gives it its own back.</summary>
     /// <param name="model">The model.</param>
     /// <param name="layer">The name of a layer of it.</param>
     /// <param name="weight">The other weights.</param>
-    /// <param name="cancellation">Stops between windows.</param>
-    public Distance MeasureWith(LlamaModel model, string layer, QuantizedTensor weight, CancellationToken cancellation)
+    /// <param name="cancellation">Stops between pieces.</param>
+    public Distance MeasureWith(IQuantizableModel model, string layer, QuantizedTensor weight, CancellationToken cancellation)
     {
-        var parameter = model.Linears.First(linear => linear.Key == layer).Value.Weight;
+        var parameter = model.Layers.First(other => other.Key == layer).Value.Weight;
         var before = Conversion.ValuesOf(parameter);
         Conversion.CopyInto(parameter, weight.Dequantize());
         try
@@ -85,25 +85,89 @@ internal sealed class FloatComparison : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Array.ForEach(kept, tensor => tensor?.Dispose());
 
-    private Tensor Expected(int window, Tensor ids, int first)
+    /// <summary>Compares on one piece, and adds what was found.</summary>
+    protected abstract void Compare(int piece, IQuantizableModel model, List<double> losses, List<double> divergences);
+
+    /// <summary>What the float model computes of a piece.</summary>
+    protected Tensor Expected(int piece, Func<IQuantizableModel, Tensor> compute)
     {
-        if (kept[window] is { } known)
+        if (kept[piece] is { } known)
         {
             return known;
         }
 
-        var computed = Evaluator.Score(reference, ids, first);
-        if (computed.numel() * sizeof(float) * windows <= MemoryLimit)
+        var computed = compute(reference);
+        if (computed.numel() * sizeof(float) * kept.Length <= MemoryLimit)
         {
-            kept[window] = computed.DetachFromDisposeScope();
+            kept[piece] = computed.DetachFromDisposeScope();
         }
 
         return computed;
     }
 
-    private static double StandardError(double[] values)
+    private static double StandardError(List<double> values)
     {
         var mean = values.Average();
-        return values.Length < 2 ? 0 : Math.Sqrt(values.Sum(value => (value - mean) * (value - mean)) / (values.Length - 1) / values.Length);
+        return values.Count < 2 ? 0 : Math.Sqrt(values.Sum(value => (value - mean) * (value - mean)) / (values.Count - 1) / values.Count);
+    }
+
+    private sealed class OfWindows(IQuantizableModel reference, TokenizedText text, int context)
+        : FloatComparison(reference, Require(text, context))
+    {
+        protected override void Compare(int piece, IQuantizableModel model, List<double> losses, List<double> divergences)
+        {
+            var first = context / 2;
+            var ids = tensor(text.Window(piece * context, context), 1, context);
+            var targets = ids[0].narrow(0, first + 1, context - first - 1).unsqueeze(1);
+            var expected = Expected(piece, own => Evaluator.Score((IDecoder)own, ids, first));
+            var found = Evaluator.Score((IDecoder)model, ids, first);
+            losses.Add((expected - found).gather(1, targets).mean([0L], type: ScalarType.Float64).item<double>());
+            divergences.Add((expected.exp() * (expected - found)).sum(1).mean([0L], type: ScalarType.Float64).item<double>());
+        }
+
+        private static int Require(TokenizedText text, int context)
+        {
+            text.RequireWindow(context);
+            return text.WindowCount(context);
+        }
+    }
+
+    private sealed class OfTexts : FloatComparison
+    {
+        private const int BatchSize = 64;
+
+        private readonly TextData texts;
+        private readonly ITask task;
+        private readonly int[][] batches;
+
+        public OfTexts(IQuantizableModel reference, TextData texts)
+            : this(reference, texts, [.. Enumerable.Range(0, texts.Sequences.Count).OrderBy(row => texts.Sequences[row].Ids.Length).Chunk(BatchSize)])
+        {
+        }
+
+        private OfTexts(IQuantizableModel reference, TextData texts, int[][] batches)
+            : base(reference, batches.Length)
+        {
+            (this.texts, this.batches) = (texts, batches);
+            task = ModelTasks.Of(reference.Definition);
+        }
+
+        protected override void Compare(int piece, IQuantizableModel model, List<double> losses, List<double> divergences)
+        {
+            var rows = batches[piece];
+            var batch = texts.Batch(rows);
+            var expected = Expected(piece, own => own.Compute(batch));
+            var found = model.Compute(batch);
+            Overflow.Refuse(found, model.Linears(), () => model.Compute(batch));
+            var targets = texts.Targets?.Count == texts.Sequences.Count ? texts.TargetsOf(rows) : null;
+            for (var i = 0; i < rows.Length; i++)
+            {
+                using var scope = NewDisposeScope();
+                var (own, other) = (found.narrow(0, i, 1), expected.narrow(0, i, 1));
+                var divergence = task.Divergence(own, other, 1).item<float>();
+                divergences.Add(divergence);
+                losses.Add(targets is null ? divergence : task.Loss(own, targets.narrow(0, i, 1)).item<float>() - task.Loss(other, targets.narrow(0, i, 1)).item<float>());
+            }
+        }
     }
 }

@@ -3,14 +3,13 @@ using Nibble.Numerics;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Planning;
 
 /// <summary>The layers of a model, tied where they have to be, and what can be chosen for each.</summary>
 internal sealed class LayerChoices
 {
-    private readonly LlamaModel model;
+    private readonly IQuantizableModel model;
     private readonly IReadOnlyList<Recipe> recipes;
     private readonly Dictionary<string, long> weights;
     private readonly List<List<string>> items;
@@ -19,13 +18,13 @@ internal sealed class LayerChoices
     /// <param name="layers">The layers to choose for.</param>
     /// <param name="recipes">What can be chosen: recipes of one algorithm and width each.</param>
     /// <param name="tied">Whether layers that read the same input are one item.</param>
-    public LayerChoices(LlamaModel model, IReadOnlyList<string> layers, IReadOnlyList<Recipe> recipes, bool tied)
+    public LayerChoices(IQuantizableModel model, IReadOnlyList<string> layers, IReadOnlyList<Recipe> recipes, bool tied)
     {
         this.model = model;
         this.recipes = recipes;
-        weights = model.Linears.Where(linear => layers.Contains(linear.Key)).ToDictionary(linear => linear.Key, linear => linear.Value.Weight.numel());
-        var stages = model.Blocks.SelectMany((block, i) => Enum.GetValues<BlockStage>()
-            .SelectMany(stage => block.Linears(stage).Select(linear => (Layer: LlamaCheckpoint.BlockPrefix(i) + linear.Key, Item: string.Create(CultureInfo.InvariantCulture, $"{i}:{stage}")))))
+        weights = model.Linears().Where(linear => layers.Contains(linear.Key)).ToDictionary(linear => linear.Key, linear => linear.Value.Weight.numel());
+        var stages = model.Blocks.SelectMany((block, i) => block.Stages.SelectMany((stage, number) => stage.Layers.Select(layer =>
+                (Layer: model.Definition.BlockPrefix(i) + layer.Key, Item: string.Create(CultureInfo.InvariantCulture, $"{i}:{number}")))))
             .ToDictionary(item => item.Layer, item => item.Item);
         items = [.. layers.GroupBy(layer => tied ? stages.GetValueOrDefault(layer, layer) : layer).Select(group => group.ToList())];
     }
@@ -45,7 +44,7 @@ internal sealed class LayerChoices
     /// <summary>Bytes of a layer in an artifact.</summary>
     public long Bytes(string layer, int recipe)
     {
-        var linear = model.Linears.First(item => item.Key == layer).Value;
+        var linear = model.Linears().First(item => item.Key == layer).Value;
         return QuantizedTensor.CountStoredBytes(linear.OutFeatures, linear.InFeatures, Scheme(layer, recipe));
     }
 
@@ -59,7 +58,7 @@ internal sealed class LayerChoices
     public Recipe Recipe(IReadOnlyList<int> selection, string name)
     {
         var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers).ToDictionary();
-        var rules = model.Linears.Select(linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
+        var rules = model.Linears().Select(linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
         return MixedRecipe.Create(name, rules, recipes[0] with { Qat = QatSettings.ForWidth((int)Math.Clamp(Math.Round(AverageBits(selection)), QuantizationScheme.MinBits, QuantizationScheme.MaxBits)) });
     }
 

@@ -1,15 +1,12 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
-using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
+using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
@@ -36,7 +33,7 @@ public sealed record TrainedDistance(Distance Distance, double SetupSeconds, dou
 public sealed class LayerStudy : IDisposable
 {
     private readonly StudyOptions options;
-    private readonly TokenizedText calibration;
+    private readonly ITaskData calibration;
     private readonly FloatComparison comparison;
     private readonly MeasurementCache cache;
     private readonly Dictionary<string, string> identity;
@@ -59,14 +56,14 @@ public sealed class LayerStudy : IDisposable
         }
 
         (calibration, HeldOut) = options.Split();
-        comparison = new FloatComparison(options.Source.Model, HeldOut, options.Context);
+        comparison = FloatComparison.Create(options.Source.Model, HeldOut, options.Context);
         cache = new MeasurementCache(options.CacheFolder);
         identity = new Dictionary<string, string>
         {
             ["version"] = Conversion.Version,
             ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-            ["calibration"] = HashOf(calibration),
-            ["heldOut"] = HashOf(HeldOut),
+            ["calibration"] = calibration.Hash,
+            ["heldOut"] = HeldOut.Hash,
             ["context"] = options.Context.ToString(CultureInfo.InvariantCulture),
             ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
             ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
@@ -77,7 +74,7 @@ public sealed class LayerStudy : IDisposable
     public int Made => cache.Made;
 
     /// <summary>The layers that a recipe quantizes, in the model's order.</summary>
-    public IReadOnlyList<string> Layers => [.. options.Source.Model.Linears.Select(linear => linear.Key).Where(layer => options.Recipes.Any(recipe => recipe.RuleFor(layer) is not null))];
+    public IReadOnlyList<string> Layers => [.. options.Source.Model.Linears().Select(linear => linear.Key).Where(layer => options.Recipes.Any(recipe => recipe.RuleFor(layer) is not null))];
 
     /// <summary>What is studied, and how.</summary>
     public StudyOptions Options => options;
@@ -85,15 +82,16 @@ public sealed class LayerStudy : IDisposable
     /// <summary>The float model.</summary>
     public LoadedModel Source => options.Source;
 
-    /// <summary>The text to measure on.</summary>
-    public TokenizedText HeldOut { get; }
+    /// <summary>The data to measure on.</summary>
+    public ITaskData HeldOut { get; }
 
     /// <summary>What a recipe does with each layer of the model, and what the user should know.</summary>
     public RunSummary Summarize(Recipe recipe)
     {
         ArgumentNullException.ThrowIfNull(recipe);
-        var text = recipe.Rules.Any(rule => rule.Algorithms.NeedsData) ? calibration : null;
-        return DecoderLayers.Summarize(Source.Model.Config, recipe, recipe.IsHybrid ? Method.Qat : Method.Ptq, text, target: null);
+        var length = Math.Min(recipe.Ptq.SequenceLength, Source.Definition.MaxSequence);
+        var pieces = recipe.Rules.Any(rule => rule.Algorithms.NeedsData) ? calibration.Pieces(recipe.Ptq.Windows, length, options.Seed) : null;
+        return ModelSummary.Of(Source.Definition, recipe, recipe.IsHybrid ? Method.Qat : Method.Ptq, pieces, target: null);
     }
 
     /// <summary>Measures a recipe: quantizes the whole model by it, reads the artifact back and compares.</summary>
@@ -110,7 +108,7 @@ public sealed class LayerStudy : IDisposable
         try
         {
             var output = Path.Combine(work, "artifact");
-            var made = PostTrainingQuantizer.Run(new PtqOptions(options.Source.Folder, recipe, output) { Text = calibration, Seed = options.Seed }, progress, cancellation);
+            var made = PostTrainingQuantizer.Run(new PtqOptions(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
             using var model = LoadedModel.Open(output);
             var measured = new RecipeDistance(comparison.Measure(model.Model, cancellation), made.Bytes);
             cache.Add(key, measured);
@@ -132,8 +130,8 @@ public sealed class LayerStudy : IDisposable
             return known;
         }
 
-        using var model = LoadedModel.OpenToTrain(options.Source.Folder, recipe);
-        var trainer = new QuantizationAwareTrainer(model, recipe, recipe.Qat, calibration, CalibrationOptions.For(model.Model.Config), options.Seed);
+        using var model = LoadedModel.OpenToTrain(options.Source.Folder, recipe, Source.Task);
+        var trainer = new QuantizationAwareTrainer(model, recipe, recipe.Qat, calibration, CalibrationOptions.For(model.Definition), options.Seed);
         var clock = new StepClock(progress);
         try
         {
@@ -188,7 +186,7 @@ public sealed class LayerStudy : IDisposable
         var layers = Layers;
         var results = new List<LayerDistance>();
         using var model = FloatCopy();
-        var linears = model.Linears.ToDictionary();
+        var linears = model.Linears().ToDictionary();
         foreach (var layer in layers)
         {
             foreach (var width in bits)
@@ -215,7 +213,7 @@ public sealed class LayerStudy : IDisposable
     /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model.</summary>
     public IReadOnlyList<CurvatureEstimate> EstimateWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
-        var length = Math.Min(options.Recipes[0].Ptq.SequenceLength, options.Source.Model.Config.MaxSequence);
+        var length = Math.Min(options.Recipes[0].Ptq.SequenceLength, options.Source.Definition.MaxSequence);
         var key = KeyOf(("curvature", string.Join('\n', options.Recipes.Select(recipe => recipe.Name + TextOf(recipe)))));
         if (cache.Find<List<CurvatureEstimate>>(key) is { } known)
         {
@@ -230,7 +228,7 @@ public sealed class LayerStudy : IDisposable
         return estimates;
     }
 
-    private LlamaModel FloatCopy() =>
+    private IQuantizableModel FloatCopy() =>
         LoadedModel.Simulate(Conversion.Assemble(options.Source, [], AllFloat, "ptq", options.Seed, new Dictionary<string, double>()), "study");
 
     /// <inheritdoc/>
@@ -252,8 +250,6 @@ public sealed class LayerStudy : IDisposable
 
     /// <summary>What a recipe says, whatever it is called and however it would be trained.</summary>
     private static string TextOf(Recipe recipe) => RecipeFile.ToJson(recipe with { Name = string.Empty, Qat = new QatSettings() });
-
-    private static string HashOf(TokenizedText text) => Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
 
     private string KeyOf(params ReadOnlySpan<(string Name, string Value)> measurement)
     {

@@ -1,7 +1,6 @@
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Planning;
 
@@ -63,7 +62,9 @@ internal static class MethodPlanner
 
     private static IEnumerable<(string Name, IReadOnlySet<string> Trained)> Divisions(LayerStudy study, IReadOnlyDictionary<string, double> costs)
     {
-        var attention = study.Source.Model.Blocks.SelectMany((block, i) => block.Linears(BlockStage.AttentionInput).Concat(block.Linears(BlockStage.AttentionOutput)).Select(linear => LlamaCheckpoint.BlockPrefix(i) + linear.Key))
+        // Every family's blocks begin with attention: what goes into it, then what comes out.
+        var attention = study.Source.Model.Blocks.SelectMany((block, i) => block.Stages.Take(2).SelectMany(stage => stage.Layers)
+                .Select(layer => study.Source.Definition.BlockPrefix(i) + layer.Key))
             .Where(study.Layers.Contains).ToHashSet(StringComparer.Ordinal);
         yield return ("all", study.Layers.ToHashSet(StringComparer.Ordinal));
         yield return ("attention", attention);
@@ -88,9 +89,9 @@ internal static class MethodPlanner
 
     private static Recipe Divide(LayerStudy study, Recipe recipe, IReadOnlySet<string> trained)
     {
-        var rules = study.Source.Model.Linears.Select(linear => KeyValuePair.Create(
+        var rules = study.Source.Model.Linears().Select(linear => KeyValuePair.Create(
             linear.Key, recipe.RuleFor(linear.Key) is { } rule ? rule with { WeightMethod = trained.Contains(linear.Key) ? Method.Qat : Method.Ptq } : null)).ToList();
-        return MixedRecipe.Create(recipe.Name, rules, recipe with { Qat = recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, study.Source.Model.Config.MaxSequence) } });
+        return MixedRecipe.Create(recipe.Name, rules, recipe with { Qat = recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, study.Source.Definition.MaxSequence) } });
     }
 
     private static Recipe WithSteps(Recipe recipe, int steps) => recipe with { Qat = recipe.Qat with { Steps = steps } };

@@ -1,4 +1,5 @@
 using Nibble.Planning;
+using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
@@ -8,7 +9,7 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
     /// <summary>Shorter trainings to offer where the whole one takes too long, as shares of its steps.</summary>
     private static readonly double[] ShorterShares = [1d / 3, 1d / 10];
 
-    private readonly List<KeyValuePair<string, int>> layers = [.. options.Source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
+    private readonly List<KeyValuePair<string, int>> layers = [.. options.Source.Model.Linears().Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
 
     /// <summary>What the float control's training would do in the steps of the longest option; null where nothing was trained.</summary>
     public Estimate? Control => training.Control.Count == 0 ? null : ControlAt(options.Candidates.Where(candidate => candidate.Trains).Max(candidate => candidate.Recipe.Qat.Steps));
@@ -36,7 +37,7 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
 
     private PlannedOption Ptq(Candidate candidate)
     {
-        var cost = Sizes.PtqCost(shape, candidate, options.Text);
+        var cost = Sizes.PtqCost(shape, candidate, options.Data);
         var trial = trials.GetValueOrDefault(candidate);
         var loss = trial?.Loss ?? Typical(candidate);
         return Option(candidate, 0, loss, loss, trial is null ? Evidence.Typical : Evidence.Measured) with

@@ -1,5 +1,6 @@
 using Nibble.Artifacts;
 using Nibble.Planning;
+using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
@@ -15,7 +16,12 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
     /// <summary>How much longer than planned it may take: warming up and a busy machine cost a multiple.</summary>
     private const double Patience = 3;
 
+    /// <summary>Texts that are looked at as one window is.</summary>
+    private const int TextsOfWindow = 64;
+
     private readonly List<LayerDistance> measured = [];
+
+    private int Pieces => options.HeldOut is TokenizedText ? 1 : Math.Min(TextsOfWindow, options.HeldOut.CountPieces(options.Context));
     private bool isTooSlow;
 
     /// <summary>The layers of each width that was looked at, in the order of the calls.</summary>
@@ -33,7 +39,7 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
         }
 
         // A head that was tied to the embedding has no place of its own in the float model.
-        var known = options.Source.Model.Linears.Select(linear => linear.Key).ToHashSet(StringComparer.Ordinal);
+        var known = options.Source.Model.Layers.Select(layer => layer.Key).ToHashSet(StringComparer.Ordinal);
         List<QuantizedLayer> layers = [.. quantized.Layers.Where(layer => known.Contains(layer.Name))];
         var passes = new List<Distance[]>();
         budget.Try(
@@ -42,9 +48,9 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
             (progress, stop) =>
             {
                 var began = options.Clock();
-                using var model = LoadedModel.Open(options.Source.Folder);
+                using var model = LoadedModel.Open(options.Source.Folder, options.Source.Task);
                 var last = 0d;
-                for (var window = 0; window < Math.Min(MostWindows, options.HeldOut.WindowCount(options.Context)) && (window == 0 || options.Clock() - began + last < seconds); window++)
+                for (var window = 0; window < Math.Min(MostWindows, options.HeldOut.CountPieces(options.Context) / Pieces) && (window == 0 || options.Clock() - began + last < seconds); window++)
                 {
                     var start = options.Clock();
                     passes.Add(Pass(model, layers, window, progress, stop));
@@ -62,8 +68,7 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
     /// <summary>Measures all layers on one window.</summary>
     private Distance[] Pass(LoadedModel model, List<QuantizedLayer> layers, int window, IProgress<RunProgress> progress, CancellationToken stop)
     {
-        var from = window * options.Context;
-        using var comparison = new FloatComparison(options.Source.Model, options.HeldOut with { Ids = options.HeldOut.Ids[from..(from + options.Context)] }, options.Context);
+        using var comparison = FloatComparison.Create(options.Source.Model, options.HeldOut.Take(window * Pieces, Pieces, options.Context), options.Context);
         var found = new Distance[layers.Count];
         for (var i = 0; i < found.Length; i++)
         {

@@ -4,6 +4,7 @@ using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 
@@ -11,21 +12,21 @@ namespace Nibble.Torch.Planning;
 internal static class Sizes
 {
     /// <summary>What a post-training option costs by formula.</summary>
-    public static RoadCost PtqCost(ModelShape shape, Candidate candidate, TokenizedText? text)
+    public static RoadCost PtqCost(ModelShape shape, Candidate candidate, ITaskData? data)
     {
-        if (!candidate.NeedsData || text is null)
+        if (!candidate.NeedsData || data is null)
         {
             return RoadCost.RoundToNearest(shape, candidate.Bits);
         }
 
         var settings = candidate.Recipe.Ptq;
-        var windows = Math.Min(settings.Windows, Math.Max(1, text.WindowCount(settings.SequenceLength)));
+        var tokens = Math.Min(settings.Windows, Math.Max(1, data is TokenizedText text ? text.WindowCount(settings.SequenceLength) : settings.Windows)) * (long)settings.SequenceLength;
         return RoadCost.Gptq(
-            shape, candidate.Bits, (long)windows * settings.SequenceLength, settings.SequenceLength, candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
+            shape, candidate.Bits, tokens, settings.SequenceLength, candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
     }
 
     /// <summary>Bytes of the artifact's tensors, without names and shapes in the file's header.</summary>
-    public static long ArtifactBytes(LoadedModel source, Recipe recipe) => source.Bytes + source.Model.Linears.Sum(linear =>
+    public static long ArtifactBytes(LoadedModel source, Recipe recipe) => source.Bytes + source.Model.Linears().Sum(linear =>
         recipe.RuleFor(linear.Key) is { } rule && source.StoredAs.TryGetValue(linear.Key + ".weight", out var type)
             ? QuantizedTensor.CountStoredBytes(linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!) - ((long)linear.Value.OutFeatures * linear.Value.InFeatures * type.ByteSize())
             : 0);

@@ -2,7 +2,6 @@ using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Qat;
 
 namespace Nibble.Torch.Planning;
@@ -12,7 +11,7 @@ namespace Nibble.Torch.Planning;
 /// <param name="budget">The time left.</param>
 /// <param name="differences">Scores a model: its losses over the float model's, window by window.</param>
 /// <param name="isEnough">Whether PTQ at a width loses so little that training there need not be tried.</param>
-internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<LlamaModel, double[]> differences, Func<int, bool> isEnough)
+internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<IQuantizableModel, double[]> differences, Func<int, bool> isEnough)
 {
     /// <summary>Steps that tell how long a step takes; what they train is thrown away.</summary>
     private const int TimedSteps = 4;
@@ -52,7 +51,7 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
 
     /// <summary>How an option trains on this model.</summary>
     public static QatSettings Settings(Candidate candidate, LoadedModel source) =>
-        candidate.Recipe.Qat with { SequenceLength = Math.Min(candidate.Recipe.Qat.SequenceLength, source.Model.Config.MaxSequence) };
+        candidate.Recipe.Qat with { SequenceLength = Math.Min(candidate.Recipe.Qat.SequenceLength, source.Definition.MaxSequence) };
 
     /// <summary>Trains what there is time for.</summary>
     /// <param name="candidates">The options that train.</param>
@@ -147,9 +146,9 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
             (progress, stop) =>
             {
                 var opened = options.Clock();
-                using var trained = candidate is null ? LoadedModel.Open(options.Source.Folder)
-                    : LoadedModel.OpenToTrain(options.Source.Folder, candidate.Recipe);
-                var trainer = new QuantizationAwareTrainer(trained, candidate?.Recipe, settings, options.Text!, CalibrationOptions.For(trained.Model.Config), options.Seed);
+                using var trained = candidate is null ? LoadedModel.Open(options.Source.Folder, options.Source.Task)
+                    : LoadedModel.OpenToTrain(options.Source.Folder, candidate.Recipe, options.Source.Task);
+                var trainer = new QuantizationAwareTrainer(trained, candidate?.Recipe, settings, options.Data!, CalibrationOptions.For(trained.Definition), options.Seed);
                 var began = options.Clock();
                 setup = began - opened;
                 try

@@ -53,28 +53,28 @@ public static class PostTrainingQuantizer
     /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
     /// <param name="source">The float model as it is in its folder.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="text">Calibration text; null is enough for recipes that look at no activations.</param>
+    /// <param name="data">Calibration data; null is enough for recipes that look at no activations.</param>
     /// <param name="seed">Drives everything random.</param>
     /// <param name="progress">Told after each layer.</param>
     /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
     public static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
-        Run(source, options => options, recipe, text, seed, progress, cancellation);
+        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
+        Run(source, options => options, recipe, data, seed, progress, cancellation);
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block where settings for that are given.</summary>
     internal static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, QatSettings? training, Action<string>? warn,
+        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, QatSettings? training, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation) =>
-        Run(source, options => options with { Training = training, Warn = warn }, recipe, text, seed, progress, cancellation);
+        Run(source, options => options with { Training = training, Warn = warn }, recipe, data, seed, progress, cancellation);
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, and rounds each layer on trial with what is known of its inputs meanwhile.</summary>
     internal static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, TokenizedText? text, long seed, TrialRounding trials, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
-        Run(source, options => options with { Trials = trials }, recipe, text, seed, progress, cancellation);
+        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, TrialRounding trials, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        Run(source, options => options with { Trials = trials }, recipe, data, seed, progress, cancellation);
 
     private static QuantizedModel Run(
-        LoadedModel source, Func<PtqOptions, PtqOptions> extend, Recipe recipe, TokenizedText? text, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Func<PtqOptions, PtqOptions> extend, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(source);
         source.RequireFloat();
@@ -82,7 +82,7 @@ public static class PostTrainingQuantizer
         try
         {
             var output = Path.Combine(work, "artifact");
-            var result = RunPart(extend(new PtqOptions(source.Folder, recipe, output) { Text = text, Seed = seed }), progress, cancellation);
+            var result = RunPart(extend(new PtqOptions(source.Folder, recipe, output) { Data = data, Seed = seed, Task = source.Task }), progress, cancellation);
             return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder, Summary = result.Summary };
         }
         finally

@@ -44,15 +44,15 @@ internal static class PtqProbe
             // At first code is still being compiled, and then compiled again for speed.
             run.Probe(0);
             run.Probe(0);
-            var windows = run.CountWindows(settings);
+            var tokens = run.CountTokens(settings);
             var block = run.Probe(0);
-            var head = run.HasHead ? run.Probe(run.Blocks).Seconds(windows, settings) : 0;
-            var stream = run.StreamBytes(windows);
-            var held = stream <= options.ActivationMemory ? stream - run.StreamBytes(run.CountWindows(small.Recipe.Ptq)) : 0;
+            var head = run.HasHead ? run.Probe(run.Blocks).Seconds(tokens, settings) : 0;
+            var stream = run.StreamBytes(tokens);
+            var held = stream <= options.ActivationMemory ? stream - run.StreamBytes(run.CountTokens(small.Recipe.Ptq)) : 0;
             using var process = Process.GetCurrentProcess();
             var bytes = run.CountBytes();
             return new PtqEstimate(
-                opened + (block.Embedding * windows / Math.Max(1, block.Windows)) + (block.Seconds(windows, settings) * run.Blocks) + head + WritingSeconds(work, bytes),
+                opened + (block.Embedding * tokens / Math.Max(1, block.Tokens)) + (block.Seconds(tokens, settings) * run.Blocks) + head + WritingSeconds(work, bytes),
                 process.PeakWorkingSet64 + (2 * run.StreamCount * held),
                 bytes,
                 bytes + (2 * run.StreamCount * stream),
@@ -78,15 +78,15 @@ internal static class PtqProbe
 }
 
 /// <summary>How long a unit of a probe took.</summary>
-/// <param name="Windows">Windows that it was shown.</param>
+/// <param name="Tokens">Tokens that it was shown.</param>
 /// <param name="Embedding">Seconds that embedding them took.</param>
-/// <param name="Streaming">Seconds that grow with the windows.</param>
+/// <param name="Streaming">Seconds that grow with the tokens.</param>
 /// <param name="Learning">Seconds that grow with the steps of learning.</param>
 /// <param name="Steps">Steps of learning.</param>
 /// <param name="Rest">All other seconds.</param>
-internal readonly record struct UnitTimes(int Windows, double Embedding, double Streaming, double Learning, int Steps, double Rest)
+internal readonly record struct UnitTimes(long Tokens, double Embedding, double Streaming, double Learning, int Steps, double Rest)
 {
     /// <summary>Seconds of the same unit in the run to be estimated.</summary>
-    public double Seconds(int windows, PtqSettings settings) =>
-        Rest + (Windows == 0 ? 0 : Streaming * windows / Windows) + (Learning * settings.LearningSteps / Steps);
+    public double Seconds(long tokens, PtqSettings settings) =>
+        Rest + (Tokens == 0 ? 0 : Streaming * tokens / Tokens) + (Learning * settings.LearningSteps / Steps);
 }

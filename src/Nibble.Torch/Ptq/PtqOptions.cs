@@ -1,3 +1,4 @@
+using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 
@@ -12,8 +13,11 @@ public sealed record PtqOptions(string Model, Recipe Recipe, string Output)
     /// <summary>What <see cref="ActivationMemory"/> is unless said otherwise.</summary>
     public const long DefaultActivationMemory = 1L << 29;
 
-    /// <summary>Calibration text; null is enough for recipes that look at no activations.</summary>
-    public TokenizedText? Text { get; init; }
+    /// <summary>Calibration data; null is enough for recipes that look at no activations.</summary>
+    public ICalibrationData? Data { get; init; }
+
+    /// <summary>What the model is for; null is what its folder says.</summary>
+    public TaskConfig? Task { get; init; }
 
     /// <summary>Drives everything random.</summary>
     public long Seed { get; init; } = 1;

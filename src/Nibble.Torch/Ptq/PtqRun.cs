@@ -12,7 +12,6 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Scaling;
 using static TorchSharp.torch;
@@ -25,7 +24,7 @@ internal sealed class PtqRun : IDisposable
     private readonly PtqOptions options;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
-    private readonly LlamaCheckpoint checkpoint;
+    private readonly FloatCheckpoint checkpoint;
     private readonly PtqSource source;
     private readonly Recipe recipe;
     private readonly Device device;
@@ -35,8 +34,8 @@ internal sealed class PtqRun : IDisposable
     private readonly int layerCount;
     private readonly int headLayers;
     private readonly string[] streams;
-    private readonly int windows;
-    private readonly string? calibration;
+    private readonly CalibrationPieces? pieces;
+    private readonly int[] lengths;
     private readonly int length;
     private readonly List<string> warnings = [];
     private int layersDone;
@@ -47,20 +46,20 @@ internal sealed class PtqRun : IDisposable
         this.options = options;
         this.progress = progress;
         this.cancellation = cancellation;
-        recipe = options.Recipe;
-        recipe.Ptq.Validate();
-        recipe.RequirePtq();
+        options.Recipe.Ptq.Validate();
+        options.Recipe.RequirePtq();
         device = TorchRuntime.Device(options.Device);
         if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
         {
             throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
         }
 
-        checkpoint = LlamaCheckpoint.Open(options.Model);
+        checkpoint = FloatCheckpoint.Open(options.Model, options.Task);
+        recipe = checkpoint.Definition.Complete(options.Recipe);
         try
         {
             source = new PtqSource(checkpoint, recipe, options.Seed);
-            var names = LayerNames();
+            List<string> names = [.. source.Definition.QuantizableLayers.Select(layer => layer.Name)];
             var rules = names.Select(recipe.RuleFor).OfType<RecipeRule>().ToList();
             layerCount = rules.Count;
             if (recipe.KeyValueCache is null && options.Trials is null)
@@ -68,23 +67,24 @@ internal sealed class PtqRun : IDisposable
                 PostTrainingQuantizer.RequireLayers(layerCount, names, checkpoint.Name, recipe);
             }
 
-            foreach (var (name, rows, columns) in LinearShapes().Where(layer => IsQuantized(layer.Name)))
+            foreach (var layer in source.Definition.QuantizableLayers.Where(layer => IsQuantized(layer.Name)))
             {
-                QuantizedTensor.RequireSize($"{checkpoint.Name}: the weight of {name}", rows, columns);
+                QuantizedTensor.RequireSize($"{checkpoint.Name}: the weight of {layer.Name}", layer.Rows, layer.Columns);
             }
 
-            headLayers = names.Contains(LlamaCheckpoint.HeadName) && recipe.RuleFor(LlamaCheckpoint.HeadName) is not null ? 1 : 0;
+            headLayers = source.Definition.HeadLayers.Count(layer => recipe.RuleFor(layer.Name) is not null);
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
             streams = Streams([.. rules, .. names.SelectMany(name => options.Trials?.RulesFor(name) ?? [])]);
-            length = Math.Min(recipe.Ptq.SequenceLength, checkpoint.Config.MaxSequence);
-            windows = CountWindows(recipe.Ptq);
+            length = Math.Min(recipe.Ptq.SequenceLength, source.Definition.MaxSequence);
+            pieces = ReadPieces(recipe.Ptq);
+            lengths = [.. (pieces?.Sequences ?? []).Select(sequence => sequence.Ids.Length)];
             RequireWindowSize();
-            calibration = streams.Length == 0 ? null
-                : string.Create(CultureInfo.InvariantCulture, $"{windows} windows of {length} tokens of {(options.Text!.Name == SelfText.Name ? "text that the float model wrote itself" : options.Text.Name)}");
+
             // Blocks are read when their turn comes, which may be after hours.
             checkpoint.RequireFinite();
             var hashes = checkpoint.Hashes();
-            frame = new QuantizedModel(source.ConfigJson, [], [], recipe, new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = calibration }, string.Empty);
+            var provenance = new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = pieces?.Description };
+            frame = new QuantizedModel(source.ConfigJson, [], [], recipe, provenance, string.Empty);
             job = new PtqJob(options.Output, Identity(hashes), options.Restart);
         }
         catch
@@ -99,12 +99,12 @@ internal sealed class PtqRun : IDisposable
     public RunSummary Summarize(PtqSettings? settings = null)
     {
         var asked = recipe with { Ptq = settings ?? recipe.Ptq };
-        return DecoderLayers.Summarize(source.Config, asked, Method.Ptq, streams.Length == 0 ? null : options.Text, options.Target,
-            hasIdleData: streams.Length == 0 && options is { Text: not null, IsPart: false });
+        return ModelSummary.Of(source.Definition, asked, Method.Ptq, streams.Length == 0 ? null : settings is null ? pieces : ReadPieces(settings), options.Target,
+            hasIdleData: streams.Length == 0 && options is { Data: not null, IsPart: false });
     }
 
-    /// <summary>Decoder blocks.</summary>
-    public int Blocks => checkpoint.Config.Layers;
+    /// <summary>Blocks.</summary>
+    public int Blocks => source.Definition.Layers;
 
     /// <summary>Bytes of the checkpoint's tensors.</summary>
     public long SourceBytes => checkpoint.Bytes;
@@ -119,13 +119,13 @@ internal sealed class PtqRun : IDisposable
     public int StreamCount => streams.Length;
 
     /// <summary>The blocks, and the head where it is quantized.</summary>
-    private int Units => Blocks + headLayers;
+    private int Units => Blocks + (HasHead ? 1 : 0);
 
     public QuantizationResult Run()
     {
         if (!job.Joined)
         {
-            job.RequireSpace(CountBytes(), OuterBytes(), Units, streams.Length * StreamBytes(windows));
+            job.RequireSpace(CountBytes(), OuterBytes(), Units, streams.Length * StreamBytes(CountTokens(recipe.Ptq)));
             try
             {
                 Quantize();
@@ -142,7 +142,7 @@ internal sealed class PtqRun : IDisposable
 
         job.Finish(options.Output);
         var bytes = QuantizedModelFile.TensorBytes(options.Output);
-        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, bytes, calibration)
+        return new QuantizationResult(checkpoint.Name, layerCount, checkpoint.Bytes, bytes, pieces?.Description)
         {
             Summary = Summarize().With(warnings).WithSizes(bytes, checkpoint.Bytes),
         };
@@ -167,40 +167,40 @@ internal sealed class PtqRun : IDisposable
         Array.ForEach(outputs, stream => stream.Delete());
         var streaming = inputs.Sum(stream => stream.Visiting.TotalSeconds);
         job.Discard(streams, number);
-        return new UnitTimes(windows, embedded, streaming, learning.TotalSeconds, recipe.Ptq.LearningSteps, seconds - streaming - learning.TotalSeconds);
+        return new UnitTimes(CountTokens(recipe.Ptq), embedded, streaming, learning.TotalSeconds, recipe.Ptq.LearningSteps, seconds - streaming - learning.TotalSeconds);
     }
 
     /// <summary>Bytes of one stream.</summary>
-    public long StreamBytes(int count) => (long)count * length * checkpoint.Config.HiddenSize * sizeof(float);
+    public long StreamBytes(long tokens) => tokens * source.Definition.HiddenSize * sizeof(float);
 
     /// <summary>Bytes of the artifact's file of tensors.</summary>
     public long CountBytes()
     {
-        var layers = LayerNames().ToHashSet(StringComparer.Ordinal);
-        var shapes = LlamaCheckpoint.BlockTensors(source.Config);
-        var tensors = Enumerable.Range(0, Blocks)
-            .SelectMany(block => shapes.Select(tensor => (Name: LlamaCheckpoint.BlockPrefix(block) + tensor.Name, tensor.Shape)))
-            .Concat(LlamaCheckpoint.OuterTensors(source.Config))
-            .SelectMany(tensor =>
-            {
-                var layer = tensor.Name.EndsWith(".weight", StringComparison.Ordinal) ? tensor.Name[..^".weight".Length] : string.Empty;
-                return layers.Contains(layer) && recipe.RuleFor(layer) is { } rule
-                    ? CompressedTensorsLayer.Layout(layer, (int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, rule.Activations?.Scheme, HasGroupIndex(rule), format)
-                    : [SafetensorsTensor.FromFloats(tensor.Name, source.StoredAs(tensor.Name), tensor.Shape, default)];
-            });
-        var keys = recipe.KeyValueCache is { HasStaticKeys: true } ? Enumerable.Range(0, Blocks).Select(EmptyKeys) : [];
+        var definition = source.Definition;
+        var layers = definition.QuantizableLayers.Select(layer => layer.Name).ToHashSet(StringComparer.Ordinal);
+        var blocks = Enumerable.Range(0, Blocks).SelectMany(definition.TensorsOf);
+        var tensors = blocks.Concat(definition.InputTensors).Concat(definition.HeadTensors).SelectMany(tensor =>
+        {
+            var layer = tensor.Name.EndsWith(".weight", StringComparison.Ordinal) ? tensor.Name[..^".weight".Length] : string.Empty;
+            return layers.Contains(layer) && recipe.RuleFor(layer) is { } rule
+                ? CompressedTensorsLayer.Layout(
+                    layer, (int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, definition.IsTable(layer) ? null : rule.Activations?.Scheme, HasGroupIndex(rule), format)
+                : [SafetensorsTensor.FromFloats(tensor.Name, source.StoredAs(tensor.Name), [.. tensor.Shape], default)];
+        });
+        var keys = recipe.KeyValueCache is { HasStaticKeys: true } ? EmptyKeys() : [];
         return QuantizedModelFile.CountTensorBytes(tensors, keys, recipe.KeyValueCache?.Keys);
     }
 
     /// <summary>Bytes of the artifact's tensors that stand in no part.</summary>
-    private long OuterBytes() => LlamaCheckpoint.OuterTensors(source.Config)
-        .Where(tensor => headLayers == 0 || tensor.Name == LlamaCheckpoint.EmbeddingName)
-        .Sum(tensor => tensor.Shape.Aggregate(1L, (product, size) => product * size) * source.StoredAs(tensor.Name).ByteSize());
+    private long OuterBytes() => source.OuterDefinitions(head: !HasHead).Sum(tensor => tensor.Count * source.StoredAs(tensor.Name).ByteSize());
 
-    private KeyQuantization EmptyKeys(int block)
+    private IEnumerable<KeyQuantization> EmptyKeys()
     {
-        var count = checkpoint.Config.KeyValueHeads * checkpoint.Config.HeadSize;
-        return new KeyQuantization(LlamaCheckpoint.BlockPrefix(block) + "self_attn", checkpoint.Config.KeyValueHeads, new float[count], new sbyte[count]);
+        using var unit = source.Load(0, device);
+        var block = (IKeyValueBlock)unit.Block;
+        var (heads, size) = block.KeyValueHeads;
+        return [.. Enumerable.Range(0, Blocks).Select(number =>
+            new KeyQuantization(source.Definition.BlockPrefix(number) + block.Attention, heads, new float[heads * size], new sbyte[heads * size]))];
     }
 
     private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
@@ -209,7 +209,17 @@ internal sealed class PtqRun : IDisposable
     /// <summary>Puts the parts together.</summary>
     private void Join(string folder)
     {
-        QuantizedModelFile.Join([.. Enumerable.Range(0, Units).Select(job.Part)], [.. source.OuterTensors(head: headLayers == 0)], checkpoint.Folder, folder);
+        List<string> parts = [.. Enumerable.Range(0, Units).Select(job.Part)];
+        if (source.HasTables)
+        {
+            parts.Insert(0, job.Part(Units));
+            if (!Directory.Exists(parts[0]))
+            {
+                QuantizedModelFile.SavePart(frame with { Layers = source.Tables, FloatTensors = source.InputFloats() }, format, parts[0]);
+            }
+        }
+
+        QuantizedModelFile.Join(parts, [.. source.OuterTensors(head: !HasHead)], checkpoint.Folder, folder);
         if (options.Checksummed)
         {
             FolderChecksums.Write(folder);
@@ -219,10 +229,10 @@ internal sealed class PtqRun : IDisposable
     private void Quantize()
     {
         // Without a quantized head nothing reads what the last block puts out.
-        var next = job.FirstUnfinished(streams, Units);
+        var next = Math.Min(job.FirstUnfinished(streams, Units), Units);
         job.RequireIntact(next);
         job.Discard(streams, next);
-        layersDone = Enumerable.Range(0, next).Sum(CountLayers);
+        layersDone = source.Tables.Count + Enumerable.Range(0, next).Sum(CountLayers);
         var current = OpenStreams(next);
         try
         {
@@ -241,7 +251,7 @@ internal sealed class PtqRun : IDisposable
     private ActivationStream[] QuantizeUnit(int number, ActivationStream[] inputs)
     {
         using var unit = source.Load(number, device);
-        Named(() => Scale(unit, number, inputs));
+        Named(() => Scale(unit, inputs));
         var quantizer = new UnitQuantizer(recipe, options.Training, options.Seed + number, device, LayerDone, progress, Warn, cancellation, options.Trials);
         using var original = inputs.Length > 1 ? source.Load(number, device) : null;
         original?.CopyFrom(unit);
@@ -252,7 +262,7 @@ internal sealed class PtqRun : IDisposable
         // Biases may have been corrected.
         RoundFloats(unit);
         learning = quantizer.LearningTime;
-        var keys = Cache(unit, number, inputs);
+        var keys = Cache(unit, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
         // Nothing reads what the last unit puts out.
@@ -276,40 +286,40 @@ internal sealed class PtqRun : IDisposable
     }
 
     /// <summary>Makes a block quantize its keys and values from now on, and finds the parameters that are fixed.</summary>
-    private KeyQuantization[] Cache(QuantizationUnit unit, int number, ActivationStream[] inputs)
+    private KeyQuantization[] Cache(QuantizationUnit unit, ActivationStream[] inputs)
     {
-        if (recipe.KeyValueCache is not { } rule || unit.Block is not { } block)
+        if (recipe.KeyValueCache is not { } rule || unit.Block is not IKeyValueBlock block)
         {
             return [];
         }
 
-        var keys = rule.HasStaticKeys ? KeyValueCalibration.Run(block, LlamaCheckpoint.BlockPrefix(number).TrimEnd('.'), inputs[0], rule, source.Config.MaxSequence, cancellation) : null;
+        var keys = rule.HasStaticKeys
+            ? KeyValueCalibration.Run(block, unit.Prefix.TrimEnd('.'), inputs[0], rule, source.Definition.MaxSequence, cancellation)
+            : null;
         KeyValueQuantizers.Set(block, rule, keys);
         return keys is null ? [] : [keys];
     }
 
     /// <summary>Folds channel scales into a block, where all layers that read the same input ask for it.</summary>
-    private void Scale(QuantizationUnit unit, int number, ActivationStream[] inputs)
+    private void Scale(QuantizationUnit unit, ActivationStream[] inputs)
     {
-        if (unit.Block is not { } block)
+        foreach (var stage in unit.IsHead ? [] : unit.Stages)
         {
-            return;
-        }
-
-        var prefix = LlamaCheckpoint.BlockPrefix(number);
-        foreach (var stage in Enum.GetValues<BlockStage>())
-        {
-            var rules = block.Linears(stage).ToDictionary(linear => linear.Key, linear => recipe.RuleFor(prefix + linear.Key));
+            var rules = stage.Linears.ToDictionary(linear => linear.Key, linear => recipe.RuleFor(linear.Key));
             var scalings = rules.Values.Select(rule => rule?.Algorithms.Scaling ?? ChannelScaling.None).Distinct().ToList();
-            if (scalings is [not ChannelScaling.None])
+            if (scalings is [not ChannelScaling.None] && stage.Producer is { } producer)
             {
                 // Norms of one checkpoint can have different types.
-                var storedAs = LlamaBlock.NormName(stage) is { } norm ? source.StoredAs($"{prefix}{norm}.weight") : ElementType.F32;
-                StageScaling.Apply(block, stage, inputs[0], rules!, recipe.Ptq, storedAs, device, cancellation, prefix);
+                var storedAs = producer.Stored is { } norm ? source.StoredAs(unit.Prefix + norm) : ElementType.F32;
+                StageScaling.Apply(stage, inputs[0], rules!, recipe.Ptq, storedAs, device, cancellation);
+            }
+            else if (scalings is [not ChannelScaling.None])
+            {
+                Warn($"{stage.Linears[0].Key} and the layers that read the same input are not scaled: what makes the input is read elsewhere too");
             }
             else if (scalings.Count > 1)
             {
-                Warn($"{prefix}{block.Linears(stage)[0].Key} and the layers that read the same input are not scaled: their rules differ");
+                Warn($"{stage.Linears[0].Key} and the layers that read the same input are not scaled: their rules differ");
             }
         }
     }
@@ -322,8 +332,8 @@ internal sealed class PtqRun : IDisposable
 
     private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int number)
     {
-        var outputs = ActivationStream.Create(job.Stream(name, number + 1), windows, length, inputs.Width, options.ActivationMemory);
-        var what = $"{checkpoint.Name}: what {LlamaCheckpoint.BlockPrefix(number).TrimEnd('.')} puts out"
+        var outputs = ActivationStream.Create(job.Stream(name, number + 1), lengths, inputs.Width, options.ActivationMemory);
+        var what = $"{checkpoint.Name}: what {unit.Prefix.TrimEnd('.')} puts out"
             + $"{(name == PtqJob.FloatStream ? " in the float model" : string.Empty)}";
         try
         {
@@ -349,7 +359,7 @@ internal sealed class PtqRun : IDisposable
         var opened = new List<ActivationStream>();
         foreach (var name in streams)
         {
-            opened.Add(ActivationStream.TryOpen(job.Stream(name, part), windows, length, checkpoint.Config.HiddenSize, options.ActivationMemory) ?? Embed(job.Stream(name, part)));
+            opened.Add(ActivationStream.TryOpen(job.Stream(name, part), lengths, source.Definition.HiddenSize, options.ActivationMemory) ?? Embed(job.Stream(name, part)));
         }
 
         return [.. opened];
@@ -357,16 +367,16 @@ internal sealed class PtqRun : IDisposable
 
     private ActivationStream Embed(string path)
     {
-        var text = options.Text!;
-        var stream = ActivationStream.Create(path, windows, length, checkpoint.Config.HiddenSize, options.ActivationMemory);
-        var batch = ActivationStream.BatchSize(length);
-        for (var first = 0; first < windows; first += batch)
+        var sequences = pieces!.Sequences;
+        var stream = ActivationStream.Create(path, lengths, source.Definition.HiddenSize, options.ActivationMemory);
+        for (int first = 0, count; first < sequences.Count; first += count)
         {
             cancellation.ThrowIfCancellationRequested();
-            var count = Math.Min(batch, windows - first);
+            count = ActivationStream.BatchSize(lengths, first);
             using var scope = NewDisposeScope();
-            stream.Append(source.Embed([.. Enumerable.Range(first, count).SelectMany(window => text.Window(window * length, length))], count),
-                $"{checkpoint.Name}: the embedded text");
+
+            // What fills up short texts is any token: nothing looks at it.
+            stream.Append(source.Embed(ModelBatch.Of([.. sequences.Skip(first).Take(count)], paddingId: 0)), $"{checkpoint.Name}: the embedded text");
         }
 
         stream.Complete();
@@ -394,52 +404,27 @@ internal sealed class PtqRun : IDisposable
 
     private void LayerDone() => progress?.Report(new RunProgress("quantize", ++layersDone, layerCount));
 
-    private int CountLayers(int unit) => unit == Blocks ? headLayers : LayerNames(unit).Count(name => recipe.RuleFor(name) is not null);
+    private int CountLayers(int unit) => unit == Blocks ? headLayers : source.Definition.LayersOf(unit).Count(layer => recipe.RuleFor(layer.Name) is not null);
 
     private bool IsQuantized(string layer) => recipe.RuleFor(layer) is not null || options.Trials?.RulesFor(layer).Any() == true;
-
-    private IEnumerable<(string Name, long Rows, long Columns)> LinearShapes()
-    {
-        var shapes = LlamaCheckpoint.BlockTensors(source.Config).ToDictionary(tensor => tensor.Name, tensor => tensor.Shape, StringComparer.Ordinal);
-        var head = (LlamaCheckpoint.HeadName, (long)source.Config.VocabularySize, (long)source.Config.HiddenSize);
-        return
-        [
-            .. from block in Enumerable.Range(0, Blocks)
-               from name in LlamaBlock.LayerNames
-               let shape = shapes[name + ".weight"]
-               select (LlamaCheckpoint.BlockPrefix(block) + name, shape[0], shape[1]),
-            .. source.Config.TiedHead ? Array.Empty<(string, long, long)>() : [head],
-        ];
-    }
-
-    private List<string> LayerNames() =>
-        [.. Enumerable.Range(0, Blocks).SelectMany(LayerNames), .. source.Config.TiedHead ? Array.Empty<string>() : [LlamaCheckpoint.HeadName]];
-
-    private static IEnumerable<string> LayerNames(int block) => LlamaBlock.LayerNames.Select(name => LlamaCheckpoint.BlockPrefix(block) + name);
 
     private string[] Streams(List<RecipeRule> rules) =>
         options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [PtqJob.InputStream, PtqJob.FloatStream]
         : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: PerTensor }) ? [PtqJob.InputStream]
         : [];
 
-    /// <summary>Windows that a run with some settings looks at.</summary>
-    public int CountWindows(PtqSettings settings)
-    {
-        if (streams.Length == 0)
-        {
-            return 0;
-        }
+    /// <summary>Tokens that a run with some settings looks at.</summary>
+    public long CountTokens(PtqSettings settings) => ReadPieces(settings)?.Tokens ?? 0;
 
-        var text = options.Text ?? throw ActivationCalibration.MissingText(recipe);
-        text.RequireWindow(length);
-        return Math.Min(settings.Windows, text.WindowCount(length));
-    }
+    /// <summary>What a run with some settings looks at; null where it looks at nothing.</summary>
+    private CalibrationPieces? ReadPieces(PtqSettings settings) => streams.Length == 0 ? null
+        : (options.Data ?? throw ActivationCalibration.MissingText(recipe)).Pieces(settings.Windows, length, options.Seed);
 
-    /// <summary>Refuses windows whose activations could not be held at once.</summary>
+    /// <summary>Refuses pieces whose activations could not be held at once.</summary>
     private void RequireWindowSize()
     {
-        var hidden = checkpoint.Config.HiddenSize;
-        if (streams.Length > 0 && (long)ActivationStream.BatchSize(length) * length * hidden > Array.MaxLength)
+        var hidden = source.Definition.HiddenSize;
+        if (lengths.Length > 0 && (long)ActivationStream.BatchSize(lengths.Max()) * lengths.Max() * hidden > Array.MaxLength)
         {
             throw new NibbleException(
                 $"{checkpoint.Name}: windows of {length} tokens have {(long)length * hidden} values between two blocks, "
@@ -452,12 +437,24 @@ internal sealed class PtqRun : IDisposable
     {
         ["version of Nibble"] = Conversion.Version,
         ["method"] = "ptq",
+        ["configuration"] = source.ConfigJson,
         ["recipe"] = RecipeFile.ToJson(recipe),
         ["model"] = string.Join(' ', hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-        ["data"] = streams.Length == 0 ? string.Empty : Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(options.Text!.Ids.AsSpan(0, windows * length)))),
+        ["data"] = HashOf(pieces),
         ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
         ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
         ["device"] = options.Device,
         ["training"] = options.Training is null ? string.Empty : TrainingMode.BlockWise.ToString(),
     };
+
+    private static string HashOf(CalibrationPieces? pieces)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var sequence in pieces?.Sequences ?? [])
+        {
+            hash.AppendData(MemoryMarshal.AsBytes<int>([sequence.Ids.Length, sequence.FirstLength, .. sequence.Ids]));
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
 }

@@ -1,10 +1,11 @@
-using System.Text.Json.Nodes;
+using Nibble.Algorithms.RoundToNearest;
+using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.Safetensors;
+using Nibble.Models;
 using Nibble.Recipes;
+using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
-using Nibble.Torch.Ptq.Rotations;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -13,133 +14,182 @@ namespace Nibble.Torch.Ptq;
 /// <summary>The float model that a recipe quantizes: the checkpoint, rotated and given biases where the recipe asks for it, a part at a time.</summary>
 internal sealed class PtqSource : IDisposable
 {
-    private const string HeadWeight = LlamaCheckpoint.HeadName + ".weight";
+    private const string WeightSuffix = ".weight";
 
-    private readonly LlamaCheckpoint checkpoint;
+    private readonly FloatCheckpoint checkpoint;
     private readonly Recipe recipe;
-    private readonly ModelRotation? rotation;
+    private readonly IModelParts parts;
+    private readonly IModelRotation? rotation;
+    private readonly IInputPart input;
+    private readonly bool holdsWords;
 
-    public PtqSource(LlamaCheckpoint checkpoint, Recipe recipe, long seed)
+    /// <summary>Prepares a model.</summary>
+    /// <param name="checkpoint">The checkpoint.</param>
+    /// <param name="recipe">The recipe, complete for the family.</param>
+    /// <param name="seed">Drives the rotation.</param>
+    /// <exception cref="NibbleException">The family cannot do what the recipe asks for.</exception>
+    public PtqSource(FloatCheckpoint checkpoint, Recipe recipe, long seed)
     {
         this.checkpoint = checkpoint;
         this.recipe = recipe;
+        var definition = checkpoint.Definition;
         ConfigJson = checkpoint.ConfigJson;
-        if (recipe.Rotation == Rotation.Hadamard)
+        if (recipe.Rotation != Rotation.None || TiedHead.IsNamed(recipe, definition))
         {
-            rotation = new ModelRotation(checkpoint.Config, seed);
+            ConfigJson = definition.Untie(ConfigJson);
         }
 
-        if (rotation is not null || TiedHead.IsNamed(recipe, checkpoint.Config))
+        if (recipe.Rules.Any(rule => rule.Algorithms.BiasCorrection))
         {
-            ConfigJson = TiedHead.Untie(ConfigJson);
+            ConfigJson = definition.AddBiases(ConfigJson);
         }
 
-        // The one family here whose configuration can give every layer a bias.
-        if (checkpoint.Config.ModelType == "llama" && recipe.Rules.Any(rule => rule.Algorithms.BiasCorrection))
+        Definition = ModelFamilies.Parse(ConfigJson, checkpoint.Folder);
+        parts = ModuleFamilies.Of(Definition).CreateParts(Definition);
+        try
         {
-            var config = JsonNode.Parse(ConfigJson)!.AsObject();
-            config["attention_bias"] = true;
-            config["mlp_bias"] = true;
-            ConfigJson = config.ToJsonString();
-        }
+            if (recipe.Rotation == Rotation.Hadamard)
+            {
+                rotation = parts.CreateRotation(seed)
+                    ?? throw new NibbleException($"{checkpoint.Name}: the recipe '{recipe.Name}' rotates the model, which is not possible with models of type "
+                        + $"{Definition.ModelType}; take a recipe without rotation");
+            }
 
-        Config = LlamaConfig.Parse(ConfigJson, checkpoint.Folder);
+            input = parts.CreateInput();
+            holdsWords = recipe.RuleFor(input.Words.Key[..^WeightSuffix.Length]) is not null && input.Tables.Any(table => Is(table, input.Words.Key));
+            checkpoint.Load(string.Empty, holdsWords ? [.. input.Parameters, input.Words] : input.Parameters);
+            Tables = Quantize(input.Tables);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>The <c>config.json</c> of the model to be quantized.</summary>
     public string ConfigJson { get; }
 
-    /// <summary>The shape of the model to be quantized.</summary>
-    public LlamaConfig Config { get; }
+    /// <summary>The model to be quantized.</summary>
+    public ModelDefinition Definition { get; }
+
+    /// <summary>The tables before the first block that the recipe quantizes; rounded to nearest, since nothing goes into them that an algorithm could look at.</summary>
+    public IReadOnlyList<QuantizedLayer> Tables { get; }
 
     /// <summary>Reads the unit of a number: a block, or the head behind the last one.</summary>
     public QuantizationUnit Load(int number, Device device)
     {
         using var guard = no_grad();
-        if (number == Config.Layers)
-        {
-            return QuantizationUnit.OfHead(LoadHead(device));
-        }
-
-        var block = checkpoint.LoadBlock(number, Config);
+        var isHead = number == Definition.Layers;
+        var unit = new QuantizationUnit(
+            isHead ? parts.CreateHead()! : parts.CreateBlock(number), isHead ? string.Empty : Definition.BlockPrefix(number));
+        checkpoint.Load(string.Empty, unit.Parameters);
         if (rotation is not null)
         {
-            // An artifact records what turns an input with the quantized layer that reads it.
-            rotation.Apply(block, online: recipe.RuleFor(LlamaCheckpoint.BlockPrefix(number) + "mlp.down_proj") is not null);
-            block.Attention.HeadRotation = ModelRotation.ForKeys(Config, recipe);
+            if (isHead)
+            {
+                rotation.TurnHead(unit.Block);
+            }
+            else
+            {
+                // An artifact records what turns an input with the quantized layer that reads it.
+                rotation.TurnBlock(unit.Block, layer => recipe.RuleFor(unit.Prefix + layer) is not null);
+                KeyValueQuantizers.Rotate(unit.Block, recipe);
+            }
         }
 
-        return QuantizationUnit.OfBlock(block.to(device), number);
+        unit.Block.Module.to(device);
+        return unit;
     }
 
-    /// <summary>Embeds tokens, [batch, length] to [batch, length, hidden].</summary>
-    public Tensor Embed(long[] tokens, int batch)
+    /// <summary>What the first block reads of some tokens.</summary>
+    /// <param name="batch">The tokens.</param>
+    public Tensor Embed(ModelBatch batch)
     {
+        using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var embedded = checkpoint.Embed(tokens, batch);
-        return (rotation is null ? embedded : Conversion.RoundTo(rotation.RotateEmbedding(embedded), StoredAs(LlamaCheckpoint.EmbeddingName))).MoveToOuterDisposeScope();
+        var embedded = holdsWords ? input.Embed(batch) : input.Embed(batch, checkpoint.Rows(input.Words.Key, batch.Ids));
+        return (rotation is null ? embedded : Conversion.RoundTo(rotation.TurnOuter(input.Words.Key, embedded, ReadWhole), StoredAs(input.Words.Key)))
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>The element type that a tensor is stored in; one that the checkpoint lacks is stored like what it belongs to.</summary>
-    public ElementType StoredAs(string tensor) => checkpoint.Contains(tensor) ? checkpoint.StoredAs(tensor)
-        : tensor == HeadWeight ? checkpoint.StoredAs(LlamaCheckpoint.EmbeddingName)
+    public ElementType StoredAs(string tensor) =>
+        checkpoint.Contains(tensor) ? checkpoint.StoredAs(tensor)
+        : checkpoint.Contains(checkpoint.SourceOf(tensor)) ? checkpoint.StoredAs(checkpoint.SourceOf(tensor))
         : checkpoint.StoredAs(Path.ChangeExtension(tensor, "weight"));
 
-    /// <summary>The tensors outside the blocks, copied a part at a time.</summary>
-    /// <param name="head">Whether the final norm and the head are among them; they are not where the head is quantized.</param>
+    /// <summary>Whether the input part has tables that a recipe decides about, so that it is a part of the artifact of its own.</summary>
+    public bool HasTables => input.Tables.Count > 0;
+
+    /// <summary>The float tensors of the input part, as the artifact holds them.</summary>
+    public List<FloatTensor> InputFloats()
+    {
+        var quantized = Tables.Select(table => table.Name + WeightSuffix).ToHashSet(StringComparer.Ordinal);
+        var values = input.Parameters.Append(input.Words).ToDictionary(item => item.Key, item => item.Value, StringComparer.Ordinal);
+        if (!holdsWords)
+        {
+            checkpoint.Load(input.Words.Key, input.Words.Value);
+        }
+
+        return [.. Definition.InputTensors.Where(tensor => !quantized.Contains(tensor.Name))
+            .Select(tensor => Conversion.Stored(tensor.Name, values[tensor.Name], StoredAs(tensor.Name)))];
+    }
+
+    /// <summary>The float tensors that stand in no part, copied some rows at a time.</summary>
+    /// <param name="head">Whether those behind the last block are among them; they are not where the head is quantized.</param>
     public IEnumerable<SafetensorsTensor> OuterTensors(bool head)
     {
-        foreach (var (name, shape) in LlamaCheckpoint.OuterTensors(Config).Where(tensor => head || tensor.Name == LlamaCheckpoint.EmbeddingName))
+        foreach (var tensor in OuterDefinitions(head))
         {
-            var type = StoredAs(name);
-            yield return new SafetensorsTensor(name, type, shape, (rotation, name) switch
-            {
-                (null, _) => stream => checkpoint.CopyTo(name, stream),
-                (_, LlamaCheckpoint.NormName) => stream => stream.Write(type.ToBytes(Enumerable.Repeat(1f, Config.HiddenSize).ToArray())),
-                (_, LlamaCheckpoint.EmbeddingName) => stream => CopyRows(name, type, stream, rotation.RotateEmbedding),
-                _ => stream => CopyHead(type, stream),
-            });
+            var (name, type) = (tensor.Name, StoredAs(tensor.Name));
+            yield return new SafetensorsTensor(name, type, [.. tensor.Shape], rotation is null
+                ? stream => checkpoint.CopyTo(name, stream)
+                : stream => CopyTurned(tensor, type, stream));
         }
     }
+
+    /// <summary>The tensors that stand in no part.</summary>
+    /// <param name="head">Whether those behind the last block are among them.</param>
+    public IEnumerable<TensorDefinition> OuterDefinitions(bool head) => (HasTables ? [] : Definition.InputTensors).Concat(head ? Definition.HeadTensors : []);
 
     /// <inheritdoc/>
-    public void Dispose() => rotation?.Dispose();
-
-    /// <summary>The tensor that the head's weight is read from: its own, or the embedding that it was tied to.</summary>
-    private string HeadSource => checkpoint.Contains(HeadWeight) && !checkpoint.Config.TiedHead ? HeadWeight : LlamaCheckpoint.EmbeddingName;
-
-    private LlamaHead LoadHead(Device device)
+    public void Dispose()
     {
-        var head = new LlamaHead(Config);
-        checkpoint.Load(LlamaCheckpoint.NormName, head.Norm.Weight);
-        checkpoint.Load(HeadSource, head.Linear.Weight);
-        if (rotation is not null)
+        rotation?.Dispose();
+        input?.Dispose();
+        parts.Dispose();
+    }
+
+    private static bool Is(KeyValuePair<string, IQuantizableLayer> table, string tensor) => table.Key + WeightSuffix == tensor;
+
+    private List<QuantizedLayer> Quantize(IEnumerable<KeyValuePair<string, IQuantizableLayer>> tables)
+    {
+        var quantized = new List<QuantizedLayer>();
+        foreach (var (name, table) in tables)
         {
-            using var scope = NewDisposeScope();
-            head.Linear.Weight.copy_(rotation.RotateHead(head.Linear.Weight, head.Norm.Weight));
-            head.Norm.Weight.fill_(1);
+            if (recipe.RuleFor(name) is { Weights: { } scheme } rule)
+            {
+                var (rows, columns) = ((int)table.Weight.shape[0], (int)table.Weight.shape[1]);
+                var codes = NamedFault.In(name, () => RoundToNearest.Quantize(Conversion.ValuesOf(table.Weight), rows, columns, scheme, rule.Range));
+                Conversion.CopyInto(table.Weight, codes.Dequantize());
+                quantized.Add(new QuantizedLayer(name, codes, null));
+            }
         }
 
-        head.Norm.to(device);
-        head.Linear.to(device);
-        return head;
+        return quantized;
     }
 
-    private void CopyHead(ElementType type, Stream stream)
-    {
-        using var scope = NewDisposeScope();
-        var norm = zeros(Config.HiddenSize);
-        checkpoint.Load(LlamaCheckpoint.NormName, norm);
-        CopyRows(HeadSource, type, stream, rows => rotation!.RotateHead(rows, norm));
-    }
+    private Tensor ReadWhole(string name) => checkpoint.Rows(name, 0, (int)Definition.Tensors.First(tensor => tensor.Name == name).Shape[0]);
 
-    private void CopyRows(string name, ElementType type, Stream stream, Func<Tensor, Tensor> turn)
+    private void CopyTurned(TensorDefinition tensor, ElementType type, Stream stream)
     {
         const int Rows = 1024;
-        for (var first = 0; first < Config.VocabularySize; first += Rows)
+        for (var first = 0; first < tensor.Shape[0]; first += Rows)
         {
             using var scope = NewDisposeScope();
-            stream.Write(type.ToBytes(Conversion.ValuesOf(turn(checkpoint.Rows(name, first, Math.Min(Rows, Config.VocabularySize - first))))));
+            var rows = checkpoint.Rows(checkpoint.SourceOf(tensor.Name), first, (int)Math.Min(Rows, tensor.Shape[0] - first));
+            stream.Write(type.ToBytes(Conversion.ValuesOf(rotation!.TurnOuter(tensor.Name, rows, ReadWhole))));
         }
     }
 }

@@ -1,62 +1,52 @@
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
 /// <summary>Linear layers that read the same input.</summary>
-/// <param name="Kind">Which stage of a decoder block it is; null outside of one.</param>
+/// <param name="Number">Which stage of its unit it is.</param>
 /// <param name="Linears">The layers by their full names.</param>
 /// <param name="Trace">What they read when the unit runs on its input, and the residual stream that their output is added to, if any.</param>
-internal sealed record UnitStage(BlockStage? Kind, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<Tensor, (Tensor Input, Tensor? Residual)> Trace);
+/// <param name="Producer">What makes their input, where factors of its channels can be moved there.</param>
+internal sealed record UnitStage(int Number, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<BlockInput, StageTrace> Trace, IChannelProducer? Producer);
 
-/// <summary>What is in memory at a time: a decoder block, or the head behind the last one.</summary>
+/// <summary>What is in memory at a time: a block, or the head behind the last one.</summary>
 internal sealed class QuantizationUnit : IDisposable
 {
-    private readonly IDisposable module;
-    private readonly Func<Tensor, Tensor> forward;
-
-    private QuantizationUnit(IDisposable module, Func<Tensor, Tensor> forward)
+    /// <summary>Names the parts of a unit.</summary>
+    /// <param name="block">The block, which goes away with the unit.</param>
+    /// <param name="prefix">What stands before its names in the model; empty for the head.</param>
+    public QuantizationUnit(IQuantizableBlock block, string prefix)
     {
-        this.module = module;
-        this.forward = forward;
+        Block = block;
+        Prefix = prefix;
+        Parameters = [.. block.Parameters.Select(item => KeyValuePair.Create(prefix + item.Key, item.Value))];
+        Stages =
+        [
+            .. block.Stages.Select((stage, number) => new UnitStage(
+                number, [.. stage.Layers.Select(layer => KeyValuePair.Create(prefix + layer.Key, layer.Value))], stage.Trace, stage.Producer)),
+        ];
     }
 
-    /// <summary>The decoder block; null for the head.</summary>
-    public LlamaBlock? Block { get; private init; }
+    /// <summary>The block.</summary>
+    public IQuantizableBlock Block { get; }
+
+    /// <summary>What stands before its names in the model.</summary>
+    public string Prefix { get; }
+
+    /// <summary>Whether it is the head.</summary>
+    public bool IsHead => Prefix.Length == 0;
 
     /// <summary>The stages, in the order in which the unit computes them.</summary>
-    public required IReadOnlyList<UnitStage> Stages { get; init; }
+    public IReadOnlyList<UnitStage> Stages { get; }
 
     /// <summary>The tensors by full name.</summary>
-    public required IReadOnlyList<KeyValuePair<string, Parameter>> Parameters { get; init; }
+    public IReadOnlyList<KeyValuePair<string, Parameter>> Parameters { get; }
 
     /// <summary>The linear layers by full name, in the model's order.</summary>
     public IEnumerable<KeyValuePair<string, QuantizableLinear>> Linears => Stages.SelectMany(stage => stage.Linears);
-
-    /// <summary>A decoder block of a checkpoint.</summary>
-    public static QuantizationUnit OfBlock(LlamaBlock block, int index)
-    {
-        var prefix = LlamaCheckpoint.BlockPrefix(index);
-        return new QuantizationUnit(block, block.forward)
-        {
-            Block = block,
-            Parameters = [.. block.named_parameters().Select(item => KeyValuePair.Create(prefix + item.name, item.parameter))],
-            Stages = [.. Enum.GetValues<BlockStage>().Select(stage => new UnitStage(
-                stage,
-                [.. block.Linears(stage).Select(linear => KeyValuePair.Create(prefix + linear.Key, linear.Value))],
-                x => block.Trace(stage, x)))],
-        };
-    }
-
-    /// <summary>The head of a model, which reads the normalised output of the last block.</summary>
-    public static QuantizationUnit OfHead(LlamaHead head) => new(head, x => head.Linear.forward(head.Norm.forward(x)))
-    {
-        Parameters = [KeyValuePair.Create(LlamaCheckpoint.NormName, head.Norm.Weight), KeyValuePair.Create(LlamaCheckpoint.HeadName + ".weight", head.Linear.Weight)],
-        Stages = [new UnitStage(null, [KeyValuePair.Create(LlamaCheckpoint.HeadName, head.Linear)], x => (head.Norm.forward(x), null))],
-    };
 
     /// <summary>Takes over the values of a unit of the same shape, and how its layers turn their inputs.</summary>
     public void CopyFrom(QuantizationUnit other)
@@ -73,9 +63,13 @@ internal sealed class QuantizationUnit : IDisposable
         }
     }
 
-    /// <summary>What the unit computes.</summary>
-    public Tensor Forward(Tensor x) => forward(x);
+    /// <summary>What the unit computes. Statistics leave padding out meanwhile.</summary>
+    public Tensor Forward(BlockInput input)
+    {
+        using var pass = TokenMask.Begin(input.Mask);
+        return Block.Compute(input);
+    }
 
     /// <inheritdoc/>
-    public void Dispose() => module.Dispose();
+    public void Dispose() => Block.Dispose();
 }

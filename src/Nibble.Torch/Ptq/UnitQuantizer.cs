@@ -80,7 +80,7 @@ internal sealed class UnitQuantizer(
         }
 
         layers = Learn(unit, inputs, original, layers);
-        return training is null || unit.Block is null || layers.Count == 0
+        return training is null || unit.IsHead || layers.Count == 0
             ? layers
             : new BlockTrainer(training, seed, progress, cancellation).Train(unit, original!.Value.Unit, new BlockReconstruction(unit, inputs!, original.Value.Unit, original.Value.Inputs, device, cancellation), layers);
     }
@@ -153,11 +153,12 @@ internal sealed class UnitQuantizer(
         try
         {
             var turn = stage.Linears[0].Value.InputTransform;
-            var floatStage = original?.Unit.Stages.First(other => other.Kind == stage.Kind);
+            var floatStage = original?.Unit.Stages[stage.Number];
             inputs!.ForEach(
                 device,
                 (first, x) =>
                 {
+                    using var pass = TokenMask.Begin(x.Mask);
                     var (input, residual) = stage.Trace(x);
                     if (!needs.HasFlag(StageNeeds.Difference))
                     {
@@ -165,13 +166,13 @@ internal sealed class UnitQuantizer(
                         return;
                     }
 
-                    var (floatInput, floatResidual) = floatStage!.Trace(original!.Value.Inputs.Read(first, (int)x.shape[0], device));
-                    statistics.Add(Rows(input), Rows(floatInput), residual is null ? null : (floatResidual! - residual).flatten(0, 1));
+                    var (floatInput, floatResidual) = floatStage!.Trace(original!.Value.Inputs.Read(first, (int)x.Hidden.shape[0], device));
+                    statistics.Add(Rows(input), Rows(floatInput), residual is null ? null : TokenMask.Rows(floatResidual! - residual));
                 },
                 cancellation);
             return statistics;
 
-            Tensor Rows(Tensor input) => (turn?.Apply(input) ?? input).flatten(0, 1);
+            Tensor Rows(Tensor input) => TokenMask.Rows(turn?.Apply(input) ?? input);
         }
         catch
         {

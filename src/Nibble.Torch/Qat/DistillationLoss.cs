@@ -1,20 +1,21 @@
 using Nibble.Recipes;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Qat;
 
 /// <summary>What a model computes of a batch.</summary>
-/// <param name="Logits">[batch, length, vocabulary].</param>
+/// <param name="Output">What its task asks for.</param>
 /// <param name="Blocks">What each block puts out, [batch, length, hidden]; empty where nothing asks for it.</param>
-internal sealed record Prediction(Tensor Logits, IReadOnlyList<Tensor> Blocks)
+internal sealed record Prediction(Tensor Output, IReadOnlyList<Tensor> Blocks)
 {
     /// <summary>Runs a model.</summary>
-    public static Prediction Of(LlamaModel model, Tensor tokens, bool blocks)
+    public static Prediction Of(IQuantizableModel model, ModelBatch batch, bool blocks)
     {
         var outputs = new List<Tensor>();
-        return new Prediction(model.Logits(tokens, null, blocks ? outputs : null), outputs);
+        return new Prediction(model.Compute(batch, blocks ? outputs : null), outputs);
     }
 }
 
@@ -24,18 +25,18 @@ internal static class DistillationLoss
     /// <summary>A probability that float32 differences from 1 cannot tell from 0.</summary>
     private const float Negligible = 1e-6f;
 
-    /// <summary>The loss of a batch: a share of the divergence from the teacher, the rest cross-entropy, and the error of the blocks.</summary>
+    /// <summary>The loss of a batch: a share of the divergence from the teacher, the rest its own loss, and the error of the blocks.</summary>
     /// <param name="divergence">The divergence from the teacher's predictions.</param>
-    /// <param name="crossEntropy">The student's cross-entropy with the text; asked for where it counts.</param>
+    /// <param name="own">The student's own loss on the data; asked for where it counts.</param>
     /// <param name="blockError">The error of the blocks' outputs; asked for where it counts.</param>
     /// <param name="settings">The weights of the parts.</param>
-    public static Tensor Of(Tensor divergence, Func<Tensor> crossEntropy, Func<Tensor> blockError, DistillationSettings settings)
+    public static Tensor Of(Tensor divergence, Func<Tensor> own, Func<Tensor> blockError, DistillationSettings settings)
     {
         using var scope = NewDisposeScope();
         var loss = settings.Weight * divergence;
         if (settings.Weight < 1)
         {
-            loss = loss + ((1 - settings.Weight) * crossEntropy());
+            loss = loss + ((1 - settings.Weight) * own());
         }
 
         if (settings.Hidden > 0)
@@ -46,17 +47,7 @@ internal static class DistillationLoss
         return loss.MoveToOuterDisposeScope();
     }
 
-    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, mean over positions: T^2 keeps the gradient's size (Hinton et al. 2015, section 2).</summary>
-    public static Tensor Divergence(Tensor student, Tensor teacher, double temperature)
-    {
-        using var scope = NewDisposeScope();
-        var vocabulary = student.shape[^1];
-        var expected = (teacher / temperature).reshape(-1, vocabulary).log_softmax(1);
-        var actual = (student / temperature).reshape(-1, vocabulary).log_softmax(1);
-        return (F.kl_div(actual, expected, log_target: true, reduction: nn.Reduction.Sum) * (temperature * temperature / expected.shape[0])).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>As above, from what a cache holds of the teacher's predictions: the tokens that it lacks count as one, whose probability is the rest.</summary>
+    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, from what a cache holds of the teacher's predictions: the tokens that it lacks count as one, whose probability is the rest.</summary>
     public static Tensor Divergence(Tensor student, TeacherPrediction teacher, double temperature)
     {
         using var scope = NewDisposeScope();
@@ -76,14 +67,15 @@ internal static class DistillationLoss
         return (sum * factor).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The mean squared error of each block's output relative to the teacher's mean square, summed over the blocks.</summary>
-    public static Tensor BlockError(IReadOnlyList<Tensor> student, IReadOnlyList<Tensor> teacher)
+    /// <summary>The mean squared error of each block's output relative to the teacher's mean square, summed over the blocks; padding left out.</summary>
+    public static Tensor BlockError(IReadOnlyList<Tensor> student, IReadOnlyList<Tensor> teacher, Tensor? mask)
     {
         using var scope = NewDisposeScope();
         var sum = zeros_like(student[0].detach().sum());
+        using var pass = TokenMask.Begin(mask);
         foreach (var (actual, expected) in student.Zip(teacher))
         {
-            sum = sum + ((actual - expected).square().mean() / expected.square().mean());
+            sum = sum + (TokenMask.Select(actual - expected).square().mean() / TokenMask.Select(expected).square().mean());
         }
 
         return sum.MoveToOuterDisposeScope();

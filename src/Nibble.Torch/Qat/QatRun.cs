@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Recipes;
@@ -8,6 +7,7 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
+using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
@@ -16,9 +16,9 @@ namespace Nibble.Torch.Qat;
 /// <param name="Source">The float model, which will be trained in place.</param>
 /// <param name="Recipe">What to do with each layer.</param>
 /// <param name="Settings">How to train.</param>
-/// <param name="Text">Text to train on, and to calibrate static activations with; null lets the float model write it (LLM-QAT, Liu et al. 2023).</param>
+/// <param name="Data">Data to train on, and to calibrate static activations with; null lets a float decoder write them (LLM-QAT, Liu et al. 2023).</param>
 /// <param name="Output">The folder to write.</param>
-public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings Settings, TokenizedText? Text, string Output)
+public sealed record QatOptions(LoadedModel Source, Recipe Recipe, QatSettings Settings, ITaskData? Data, string Output)
 {
     /// <summary>Windows that the model writes at most, where their number is not given.</summary>
     public const int UsualWindows = 512;
@@ -72,14 +72,14 @@ public static class QatRun
         using var job = new QatJob(options.Output, Identity(options), options.Restart);
         IReadOnlyList<TrainingPoint> losses = [], heldOut = [];
         RunSummary? summary = null;
-        var calibration = options.Text is null ? $"{options.Windows} windows of {options.Settings.SequenceLength} tokens of text that the float model wrote itself" : null;
+        var calibration = options.Data is null ? $"{options.Windows} windows of {options.Settings.SequenceLength} tokens of text that the float model wrote itself" : null;
         if (!job.Joined)
         {
             DiskSpace.Require(job.At("artifact"), options.Source.CountArtifactBytes(options.Recipe), "the artifact");
             try
             {
-                var text = options.Text ?? Sample(options, job.Text, progress, cancellation);
-                var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, text, CalibrationOptions.For(options.Source.Model.Config), options.Seed)
+                var data = options.Data ?? Sample(options, job.Text, progress, cancellation);
+                var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, data, CalibrationOptions.For(options.Source.Definition), options.Seed)
                 {
                     Checkpoints = new CheckpointOptions(job.Checkpoint, options.CheckpointEvery),
                     TeacherCache = options.TeacherCache,
@@ -109,7 +109,7 @@ public static class QatRun
         var bytes = QuantizedModelFile.TensorBytes(options.Output);
 
         // A run that was killed at its very end has nothing more to tell than the recipe does.
-        summary ??= DecoderLayers.Summarize(options.Source.Model.Config, options.Recipe with { Qat = options.Settings }, Method.Qat, text: null,
+        summary ??= ModelSummary.Of(options.Source.Definition, options.Recipe with { Qat = options.Settings }, Method.Qat, pieces: null,
             options.Target);
         var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, bytes, written.Provenance.Calibration)
         {
@@ -125,8 +125,8 @@ public static class QatRun
         if (!File.Exists(path))
         {
             // Some modes do not hold the float model.
-            using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null : LoadedModel.Open(options.Source.Folder);
-            var text = SelfText.Sample((writer ?? options.Source).Model, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
+            using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null : LoadedModel.Open(options.Source.Folder, options.Source.Task);
+            var text = SelfText.Sample((writer ?? options.Source).Decoder, tokenizer, options.Windows, length, options.Seed, progress, cancellation);
             ChecksummedFile.Write(path, stream => stream.Write(MemoryMarshal.AsBytes(text.Ids.AsSpan())));
         }
 
@@ -144,9 +144,10 @@ public static class QatRun
     {
         ["version of Nibble"] = Conversion.Version,
         ["method"] = "qat",
+        ["configuration"] = options.Source.ConfigJson,
         ["recipe"] = RecipeFile.ToJson(options.Recipe with { Qat = options.Settings }),
         ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-        ["data"] = options.Text is { } text ? System.Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))) : $"{SelfText.Name} {options.Windows}",
+        ["data"] = options.Data is { } data ? data.Hash : $"{SelfText.Name} {options.Windows}",
         ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
         ["teacher cache"] = options.TeacherCache?.Likeliest.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
         ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),

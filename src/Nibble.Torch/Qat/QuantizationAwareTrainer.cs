@@ -1,12 +1,13 @@
 using Nibble.Artifacts;
+using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
+using Nibble.Torch.Tasks;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -24,19 +25,16 @@ public sealed class QuantizationAwareTrainer
     /// <summary>The metric of an artifact that holds the training loss of the last step.</summary>
     internal const string FinalLossMetric = "finalTrainingLoss";
 
-    /// <summary>Share of the text that is held out of training where the settings ask for looks at it.</summary>
-    private const double HeldOutShare = 0.05;
-
-    /// <summary>Sequences held out at most: a look should cost little beside the steps between two.</summary>
-    private const int HeldOutWindows = 64;
-
     private readonly LoadedModel source;
     private readonly QatSettings settings;
     private readonly long seed;
     private readonly Recipe? recipe;
     private readonly CalibrationOptions calibration;
-    private readonly TokenizedText? heldOut;
-    private readonly RandomWindows windows;
+    private readonly ITask task;
+    private readonly ITaskData training;
+    private readonly ITrainingBatches batches;
+    private readonly ITrainingBatches? heldOut;
+    private readonly Dictionary<int, float[]> predictions = [];
     private readonly List<string> warnings = [];
     private PreparedModel? prepared;
 
@@ -44,54 +42,55 @@ public sealed class QuantizationAwareTrainer
     private TrainingLoop? loop;
 
     /// <summary>The float model, while training learns from it.</summary>
-    private LlamaModel? teacher;
+    private IQuantizableModel? teacher;
     private TeacherCache? cache;
 
     /// <summary>Puts fake quantizers into a model.</summary>
     /// <param name="source">The float model, which will be trained in place.</param>
     /// <param name="recipe">What to do with each layer; null trains the float model (<paramref name="settings"/> still apply).</param>
     /// <param name="settings">How to train.</param>
-    /// <param name="text">Text to train on, and to calibrate static activations with.</param>
-    /// <param name="calibration">How much text calibrates static activations.</param>
+    /// <param name="data">Data to train on, and to calibrate static activations with.</param>
+    /// <param name="calibration">How much of them calibrates static activations.</param>
     /// <param name="seed">Drives the order of the batches.</param>
     /// <exception cref="NibbleException">The recipe matches no layer and leaves the key-value cache float, or has keys per channel, or the text is shorter than a sequence.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A setting is out of range.</exception>
-    public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed)
+    public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, ITaskData data, CalibrationOptions calibration, long seed)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(settings);
-        ArgumentNullException.ThrowIfNull(text);
+        ArgumentNullException.ThrowIfNull(data);
         settings.Validate();
         this.source = source;
         this.settings = settings;
         this.seed = seed;
-        this.recipe = recipe;
+        this.recipe = recipe is null ? null : source.Definition.Complete(recipe);
         this.calibration = calibration;
-        Text = text;
-        if (settings.Precision == TrainingPrecision.BFloat16 && source.Model.Blocks[0].Attention.Key.Weight.device_type == TorchSharp.DeviceType.CPU)
+        Data = data;
+        task = ModelTasks.Of(source.Definition);
+        if (settings.Precision == TrainingPrecision.BFloat16 && source.Model.IsOnCpu())
         {
-            throw new NibbleException("the precision bfloat16 needs a device with bfloat16 products; a CPU computes them about 100 times slower than float32: use precision: float32, or --device cuda where there is one");
+            throw new NibbleException("the precision bfloat16 needs a device with bfloat16 products; a CPU computes them about 100 times slower than float32: use precision: float32, or another device");
         }
 
-        foreach (var (_, linear) in source.Model.Linears)
+        foreach (var (_, linear) in source.Model.Linears())
         {
             linear.Precision = settings.Precision;
         }
 
-        text.RequireWindow(settings.SequenceLength);
-        var training = text;
+        training = data;
         if (settings.EvaluateEvery > 0)
         {
-            (training, heldOut) = Split(text, settings.SequenceLength);
+            (training, var held) = data.Split(settings.SequenceLength, seed);
+            heldOut = held.Batches(settings.BatchSize, settings.SequenceLength, seed);
         }
 
-        windows = new RandomWindows(training, settings.SequenceLength, settings.BatchSize, seed);
-        if (recipe is not null)
+        batches = training.Batches(settings.BatchSize, settings.SequenceLength, seed);
+        if (this.recipe is not null)
         {
-            Require(recipe);
+            Require(this.recipe);
         }
 
-        if (settings.Mode == TrainingMode.Full && (recipe is null || !StartingPoint.FreezesWeights(recipe)))
+        if (settings.Mode == TrainingMode.Full && (this.recipe is null || !StartingPoint.FreezesWeights(this.recipe)))
         {
             Prepare(progress: null, CancellationToken.None);
         }
@@ -109,17 +108,24 @@ public sealed class QuantizationAwareTrainer
             throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
-        if (TiedHead.IsNamed(recipe, source.Model.Config))
+        if (TiedHead.IsNamed(recipe, source.Definition))
         {
             throw new NibbleException(
                 $"the recipe '{recipe.Name}' quantizes the head of {source.Name}, which is tied to the embedding: open the model with "
                     + $"{nameof(LoadedModel)}.{nameof(LoadedModel.OpenToTrain)}, which gives the head a matrix of its own");
         }
 
-        List<string> names = [.. source.Model.Linears.Select(linear => linear.Key)];
-        foreach (var (name, linear) in source.Model.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null))
+        KeyValueQuantizers.Require(recipe, source.Model.Blocks[0], source.Name);
+        if (task.Kind == ModelTask.Embedding && settings.Distillation is not { Weight: 1 })
         {
-            QuantizedTensor.RequireSize($"{source.Name}: the weight of {name}", linear.OutFeatures, linear.InFeatures);
+            throw new NibbleException($"the recipe '{recipe.Name}' trains an embedding model without a teacher, and texts alone do not say what their vectors "
+                + "should be; set distillation with a weight of 1");
+        }
+
+        List<string> names = [.. source.Model.Layers.Select(layer => layer.Key)];
+        foreach (var layer in source.Definition.QuantizableLayers.Where(layer => recipe.RuleFor(layer.Name) is not null))
+        {
+            QuantizedTensor.RequireSize($"{source.Name}: the weight of {layer.Name}", layer.Rows, layer.Columns);
         }
 
         TrainingModes.Require(recipe, settings);
@@ -134,7 +140,7 @@ public sealed class QuantizationAwareTrainer
     {
         if (recipe is not null)
         {
-            prepared = TrainingModes.Prepare(source, recipe, settings, windows.Text, calibration, seed, Checkpoints is { } own ? own.Path + ".codes" : null,
+            prepared = TrainingModes.Prepare(source, recipe, settings, training, calibration, seed, Checkpoints is { } own ? own.Path + ".codes" : null,
                 warnings.Add, progress, cancellation);
             foreach (var block in source.Model.Blocks)
             {
@@ -145,8 +151,8 @@ public sealed class QuantizationAwareTrainer
         loop = new TrainingLoop(CreateTask(), settings);
     }
 
-    /// <summary>The text trained on.</summary>
-    public TokenizedText Text { get; }
+    /// <summary>The data trained on.</summary>
+    public ITaskData Data { get; }
 
     /// <summary>The format that the recipe was fitted to, of which the summary then speaks; null for none.</summary>
     public RecipeTarget? Target { get; init; }
@@ -163,8 +169,8 @@ public sealed class QuantizationAwareTrainer
             }
 
             var solves = StartingPoint.FreezesWeights(recipe) || settings.Start != WeightAlgorithms.RoundToNearest;
-            var epochs = (double)settings.Steps * settings.BatchSize * settings.SequenceLength / windows.Text.Ids.Length;
-            return DecoderLayers.Summarize(source.Model.Config, recipe with { Qat = settings }, Method.Qat, solves ? windows.Text : null, Target, epochs)
+            var pieces = solves ? training.Pieces(recipe.Ptq.Windows, Math.Min(recipe.Ptq.SequenceLength, source.Definition.MaxSequence), seed) : null;
+            return ModelSummary.Of(source.Definition, recipe with { Qat = settings }, Method.Qat, pieces, Target, settings.Steps / batches.StepsPerEpoch)
                 .With(warnings);
         }
     }
@@ -172,7 +178,7 @@ public sealed class QuantizationAwareTrainer
     /// <summary>The training loss of every step so far.</summary>
     public IReadOnlyList<TrainingPoint> Losses => loop?.Losses ?? [];
 
-    /// <summary>The losses on held-out text so far: the last part of <see cref="Text"/>, where <see cref="QatSettings.EvaluateEvery"/> asks for it.</summary>
+    /// <summary>The losses on held-out data so far: a part of <see cref="Data"/>, where <see cref="QatSettings.EvaluateEvery"/> asks for it.</summary>
     public IReadOnlyList<TrainingPoint> HeldOutLosses => loop?.HeldOutLosses ?? [];
 
     /// <summary>Where the training saves itself, and goes on from if a trainer that was created alike was interrupted; null keeps nothing.</summary>
@@ -194,8 +200,11 @@ public sealed class QuantizationAwareTrainer
 
         using var original = prepared is not null && settings.Distillation is not null ? Teacher(settings.Distillation, progress, cancellation) : null;
         teacher = original?.Model;
-        cache = original is not null && TeacherCache is { } options ? new TeacherCache(options, original.Model, windows.Text, settings.SequenceLength, settings.Distillation!.Temperature) : null;
+        cache = original is not null && TeacherCache is { } options && task.Kind == ModelTask.LanguageModelling
+            ? new TeacherCache(options, original.Model, training, settings.SequenceLength, settings.Distillation!.Temperature)
+            : null;
         source.Model.Recompute = settings.Recompute;
+        source.Model.Module.train();
         try
         {
             loop!.Run(Checkpoints, progress, cancellation);
@@ -204,6 +213,8 @@ public sealed class QuantizationAwareTrainer
         {
             (teacher, cache) = (null, null);
             source.Model.Recompute = false;
+            source.Model.Module.eval();
+            predictions.Clear();
         }
 
         prepared?.Complete();
@@ -236,7 +247,7 @@ public sealed class QuantizationAwareTrainer
     /// <summary>The float model, trained on the text if the settings say so.</summary>
     private LoadedModel Teacher(DistillationSettings distillation, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        var model = LoadedModel.Open(source.Folder);
+        var model = LoadedModel.Open(source.Folder, source.Task);
         if (distillation.TeacherSteps == 0)
         {
             return model;
@@ -245,7 +256,7 @@ public sealed class QuantizationAwareTrainer
         try
         {
             var steps = settings with { Steps = distillation.TeacherSteps, LearningRate = settings.FloatLearningRate ?? settings.LearningRate, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
-            new QuantizationAwareTrainer(model, recipe: null, steps, windows.Text, new CalibrationOptions(), seed)
+            new QuantizationAwareTrainer(model, recipe: null, steps, training, new CalibrationOptions(), seed)
             {
                 Checkpoints = Checkpoints is { } own ? own with { Path = own.Path + ".teacher" } : null,
             }.Train(progress, cancellation);
@@ -263,7 +274,7 @@ public sealed class QuantizationAwareTrainer
     private TrainingTask CreateTask()
     {
         var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
-        var trained = prepared?.WeightParameters ?? source.Model.parameters();
+        var trained = prepared?.WeightParameters ?? source.Model.Module.parameters();
         var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
         ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. trained.Where(belongs)], rate, decay);
         ParameterGroup[] weights = prepared is null || settings.Mode == TrainingMode.Full
@@ -282,8 +293,8 @@ public sealed class QuantizationAwareTrainer
             BeginStep = step => prepared?.BeginStep(step, settings.Steps),
             HeldOutLoss = heldOut is null ? null : HeldOutLoss,
             SettledStep = prepared is null ? 1 : SettledStep(settings),
-            IsLogLikelihood = prepared is null || settings.Distillation is null,
-            TokensPerStep = settings.BatchSize * settings.SequenceLength,
+            IsLogLikelihood = task.Kind == ModelTask.LanguageModelling && (prepared is null || settings.Distillation is null),
+            TokensPerStep = task.Kind == ModelTask.LanguageModelling ? settings.BatchSize * settings.SequenceLength : 0,
         };
     }
 
@@ -297,66 +308,88 @@ public sealed class QuantizationAwareTrainer
 
     private Tensor Loss(int step, int part)
     {
-        var rows = settings.BatchSize / settings.Accumulation;
-        var starts = windows.Starts(step).AsSpan(part * rows, rows);
-        var loss = teacher is null ? CrossEntropy(windows.Text.Batch(starts, settings.SequenceLength)) : Distilled(starts, teacher, settings.Distillation!);
+        if (task.Kind != ModelTask.LanguageModelling)
+        {
+            // Dropout draws from libtorch's own generator.
+            random.manual_seed(SeededRandom.Create(seed, ((long)step * settings.Accumulation) + part).NextInt64());
+        }
+
+        var batch = batches.At(step, part, settings.Accumulation);
+        var loss = teacher is null ? OwnLoss(source.Model.Compute(batch.Input), batch) : Distilled(batch, teacher, settings.Distillation!);
         return prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(step) * prepared.Dampening());
     }
 
-    private Tensor Distilled(ReadOnlySpan<int> starts, LlamaModel teacher, DistillationSettings distillation)
+    private Tensor OwnLoss(Tensor output, TrainingBatch batch) => task.Loss(
+        output, batch.Targets ?? throw new NibbleException($"{Data.Name}: the lines have no label behind their texts, which is what is learned from"));
+
+    private Tensor Distilled(TrainingBatch batch, IQuantizableModel teacher, DistillationSettings distillation)
     {
-        var batch = windows.Text.Batch(starts, settings.SequenceLength);
-        var tokens = TokensOf(batch);
-        var student = Prediction.Of(source.Model, tokens, blocks: distillation.Hidden > 0);
+        var student = Prediction.Of(source.Model, batch.Input, blocks: distillation.Hidden > 0);
         Prediction? expected = null;
         TeacherPrediction? known = null;
         using (no_grad())
         {
             // The blocks' outputs are too many to be kept.
-            expected = cache is null || distillation.Hidden > 0 ? Prediction.Of(teacher, tokens, blocks: distillation.Hidden > 0) : null;
-            known = cache?.Get(starts, missing => teacher.forward(TokensOf(windows.Text.Batch(missing, settings.SequenceLength))));
+            expected = cache is null || distillation.Hidden > 0 ? Predicted(teacher, batch, blocks: distillation.Hidden > 0) : null;
+            known = cache?.Get(batch.Keys, missing => teacher.Compute(new ModelBatch(Windows(missing))));
         }
 
         var divergence = known is null
-            ? DistillationLoss.Divergence(student.Logits, expected!.Logits, distillation.Temperature)
-            : DistillationLoss.Divergence(student.Logits, known, distillation.Temperature);
-        return DistillationLoss.Of(divergence, () => CrossEntropy(student.Logits, batch), () => DistillationLoss.BlockError(student.Blocks, expected!.Blocks), distillation);
+            ? task.Divergence(student.Output, expected!.Output, distillation.Temperature)
+            : DistillationLoss.Divergence(student.Output, known, distillation.Temperature);
+        return DistillationLoss.Of(
+            divergence, () => OwnLoss(student.Output, batch), () => DistillationLoss.BlockError(student.Blocks, expected!.Blocks, batch.Input.Mask), distillation);
     }
 
-    private static Tensor TokensOf(Tensor batch) => batch.narrow(1, 0, batch.shape[1] - 1);
+    /// <summary>What the teacher computes; where that is little for each text, it is computed once and kept.</summary>
+    private Prediction Predicted(IQuantizableModel teacher, TrainingBatch batch, bool blocks)
+    {
+        if (blocks || task.Kind == ModelTask.LanguageModelling)
+        {
+            return Prediction.Of(teacher, batch.Input, blocks);
+        }
+
+        if (!Array.TrueForAll(batch.Keys, predictions.ContainsKey))
+        {
+            using var scope = NewDisposeScope();
+            var output = teacher.Compute(batch.Input);
+            var values = Conversion.ValuesOf(output);
+            var width = (int)output.shape[1];
+            for (var i = 0; i < batch.Keys.Length; i++)
+            {
+                predictions[batch.Keys[i]] = values[(i * width)..((i + 1) * width)];
+            }
+        }
+
+        var kept = Array.ConvertAll(batch.Keys, key => predictions[key]);
+        return new Prediction(tensor(kept.SelectMany(row => row).ToArray(), kept.Length, kept[0].Length), []);
+    }
+
+    /// <summary>The windows of the text that begin at some places, without the last token of each, which nothing follows.</summary>
+    private Tensor Windows(int[] starts) =>
+        ((TokenizedText)training).Batch(starts, settings.SequenceLength).narrow(1, 0, settings.SequenceLength - 1);
 
     /// <summary>The weight of the dampening penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
     private double DampeningWeight(int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
 
-    private Tensor CrossEntropy(Tensor batch) => CrossEntropy(source.Model.forward(TokensOf(batch)), batch);
-
-    private static Tensor CrossEntropy(Tensor logits, Tensor batch) =>
-        nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, logits.shape[1]).reshape(-1));
-
     private double HeldOutLoss()
     {
-        var rows = settings.BatchSize / settings.Accumulation;
-        var starts = Enumerable.Range(0, heldOut!.WindowCount(settings.SequenceLength)).Select(window => window * settings.SequenceLength).ToArray();
-        var sum = 0d;
-        foreach (var chunk in starts.Chunk(rows))
+        source.Model.Module.eval();
+        var (sum, count) = (0d, 0L);
+        foreach (var batch in heldOut!.InOrder(settings.BatchSize / settings.Accumulation))
         {
             using var scope = NewDisposeScope();
-            sum += chunk.Length * CrossEntropy(heldOut.Batch(chunk, settings.SequenceLength)).item<float>();
+            var output = source.Model.Compute(batch.Input);
+
+            // What has no targets is compared with the teacher.
+            var loss = batch.Targets is null ? task.Divergence(output, teacher!.Compute(batch.Input), 1) : task.Loss(output, batch.Targets);
+            sum += batch.Keys.Length * loss.item<float>();
+            count += batch.Keys.Length;
+            batch.Input.Dispose();
         }
 
-        return sum / starts.Length;
-    }
-
-    /// <summary>Cuts the end of a text off, in whole sequences.</summary>
-    private static (TokenizedText Training, TokenizedText HeldOut) Split(TokenizedText text, int length)
-    {
-        var count = Math.Clamp((int)(text.WindowCount(length) * HeldOutShare), 1, HeldOutWindows) * length;
-        if (text.Ids.Length - count < length)
-        {
-            throw new NibbleException($"{text.Name}: the text has {text.Ids.Length} tokens, expected at least two windows of {length}, one of them to hold out; give a longer text, or set evaluateEvery to 0");
-        }
-
-        return (text with { Ids = text.Ids[..^count] }, text with { Ids = text.Ids[^count..] });
+        source.Model.Module.train();
+        return sum / count;
     }
 
     /// <summary>What stays float is stored in the checkpoint's type, so the trained model must already compute with that.</summary>
@@ -365,7 +398,7 @@ public sealed class QuantizationAwareTrainer
         using var scope = NewDisposeScope();
         using var guard = no_grad();
         var quantized = (prepared?.Layers ?? []).Select(name => name + ".weight").ToHashSet();
-        foreach (var (name, parameter) in source.Model.named_parameters())
+        foreach (var (name, parameter) in source.Model.Parameters())
         {
             if (!quantized.Contains(name))
             {

@@ -22,7 +22,7 @@ internal static class StartingPoint
     /// <param name="source">The float model, whose weights are overwritten by a solution's.</param>
     /// <param name="recipe">The recipe that will be trained.</param>
     /// <param name="settings">How it will be trained.</param>
-    /// <param name="text">Text to calibrate on.</param>
+    /// <param name="data">Data to calibrate on.</param>
     /// <param name="calibration">How much of it.</param>
     /// <param name="seed">Drives what is random in the algorithms.</param>
     /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
@@ -31,23 +31,23 @@ internal static class StartingPoint
     /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The algorithms cannot be applied to this model, or put columns into groups that are no neighbours.</exception>
     public static PrepareOptions Find(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder,
+        LoadedModel source, Recipe recipe, QatSettings settings, ICalibrationData data, CalibrationOptions calibration, long seed, string? folder,
         Action<string>? warn, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var fromFloat = settings.Start == WeightAlgorithms.RoundToNearest;
         if (fromFloat && !FreezesWeights(recipe))
         {
-            return new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, text, calibration, progress, cancellation) };
+            return new PrepareOptions { Inputs = ActivationCalibration.Run(source.Model, recipe, data, calibration, seed, progress, cancellation) };
         }
 
-        var solution = Solve(source, recipe with { Rules = [.. recipe.Rules.Select(Solved)] }, text, seed, training: null, folder, warn, progress,
+        var solution = Solve(source, recipe with { Rules = [.. recipe.Rules.Select(Solved)] }, data, seed, training: null, folder, warn, progress,
             cancellation);
         if (solution.Layers.FirstOrDefault(layer => layer.Weight.GroupIndex is not null && recipe.RuleFor(layer.Name)!.WeightMethod != Method.Ptq) is { } scattered)
         {
             throw new NibbleException($"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; use activationOrder: weight or none");
         }
 
-        var weights = source.Model.Linears.ToDictionary(linear => linear.Key, linear => linear.Value.Weight);
+        var weights = source.Model.Layers.ToDictionary(layer => layer.Key, layer => layer.Value.Weight);
         foreach (var layer in solution.Layers)
         {
             Conversion.CopyInto(weights[layer.Name], layer.Weight.Dequantize());
@@ -59,7 +59,7 @@ internal static class StartingPoint
             return known;
         }
 
-        var rest = ActivationCalibration.Run(source.Model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule.WeightMethod == Method.Ptq ? rule with { Activations = null } : rule)] }, text, calibration, progress, cancellation);
+        var rest = ActivationCalibration.Run(source.Model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule.WeightMethod == Method.Ptq ? rule with { Activations = null } : rule)] }, data, calibration, seed, progress, cancellation);
         return known with { Inputs = known.Inputs.Concat(rest).ToDictionary() };
 
         RecipeRule Solved(RecipeRule rule) => rule switch
@@ -74,7 +74,7 @@ internal static class StartingPoint
     /// <summary>Runs post-training quantization, or loads what a run before has left.</summary>
     /// <param name="source">The float model.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="text">Text to calibrate on.</param>
+    /// <param name="data">Data to calibrate on.</param>
     /// <param name="seed">Drives what is random.</param>
     /// <param name="training">How each block is trained; null leaves it as it was quantized.</param>
     /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
@@ -82,16 +82,16 @@ internal static class StartingPoint
     /// <param name="progress">Told after each layer and step.</param>
     /// <param name="cancellation">Stops between layers, steps and batches.</param>
     public static QuantizedModel Solve(
-        LoadedModel source, Recipe recipe, TokenizedText text, long seed, QatSettings? training, string? folder, Action<string>? warn,
+        LoadedModel source, Recipe recipe, ICalibrationData data, long seed, QatSettings? training, string? folder, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
-        ? PostTrainingQuantizer.Run(source, recipe, text, seed, training, warn, progress, cancellation)
-        : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, recipe, folder) { Text = text, Seed = seed, Training = training, Warn = warn },
+        ? PostTrainingQuantizer.Run(source, recipe, data, seed, training, warn, progress, cancellation)
+        : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, recipe, folder) { Data = data, Seed = seed, Task = source.Task, Training = training, Warn = warn },
             progress, cancellation);
 
     /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>
     public static PrepareOptions Take(LoadedModel source, QuantizedModel solution)
     {
-        var parameters = source.Model.named_parameters().ToDictionary(item => item.name, item => item.parameter);
+        var parameters = source.Model.Parameters().ToDictionary(item => item.Name, item => item.Value);
         foreach (var tensor in solution.FloatTensors)
         {
             Conversion.CopyInto(parameters[tensor.Name], tensor.Values);

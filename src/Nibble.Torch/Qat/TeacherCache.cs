@@ -3,9 +3,8 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using Nibble.Formats;
-using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
@@ -47,15 +46,15 @@ internal sealed class TeacherCache
     /// <summary>Opens the part of a folder that belongs to a teacher and a text.</summary>
     /// <param name="options">The folder.</param>
     /// <param name="teacher">The teacher.</param>
-    /// <param name="text">The text that windows begin in.</param>
+    /// <param name="data">The data that its rows are of.</param>
     /// <param name="length">Tokens in a window.</param>
     /// <param name="temperature">Divides the logits.</param>
-    public TeacherCache(TeacherCacheOptions options, LlamaModel teacher, TokenizedText text, int length, double temperature)
+    public TeacherCache(TeacherCacheOptions options, IQuantizableModel teacher, ITaskData data, int length, double temperature)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Likeliest, 1, nameof(options));
         this.temperature = temperature;
         positions = length - 1;
-        vocabulary = teacher.Config.VocabularySize;
+        vocabulary = teacher.Definition.VocabularySize;
         kept = Math.Min(options.Likeliest, vocabulary);
         if (RecordBytes > Array.MaxLength - ChecksummedFile.ChecksumLength)
         {
@@ -68,18 +67,18 @@ internal sealed class TeacherCache
             '\n',
             [
                 HashOf(teacher),
-                Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(text.Ids.AsSpan()))),
-                string.Create(CultureInfo.InvariantCulture, $"{text.StartId} {length} {temperature:R} {kept} {RecordFormat}"),
+                data.Hash,
+                string.Create(CultureInfo.InvariantCulture, $"{length} {temperature:R} {kept} {RecordFormat}"),
             ]);
         folder = Path.Combine(options.Folder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..16]);
         Directory.CreateDirectory(folder);
     }
 
     /// <summary>A hash of all parameters: a teacher may have been trained since it was read.</summary>
-    private static string HashOf(LlamaModel model)
+    private static string HashOf(IQuantizableModel model)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach (var (_, parameter) in model.named_parameters())
+        foreach (var (_, parameter) in model.Parameters())
         {
             var values = Conversion.ValuesOf(parameter);
             for (var rest = values.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])

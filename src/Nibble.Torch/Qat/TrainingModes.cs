@@ -2,7 +2,6 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
-using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Qat;
@@ -77,7 +76,7 @@ internal static class TrainingModes
     /// <param name="source">The float model, whose checkpoint is read a block at a time where codes are needed.</param>
     /// <param name="recipe">What to do with each layer.</param>
     /// <param name="settings">How to train.</param>
-    /// <param name="text">Text to find codes and ranges with.</param>
+    /// <param name="data">Data to find codes and ranges with.</param>
     /// <param name="calibration">How much of it calibrates static activations.</param>
     /// <param name="seed">Drives everything random.</param>
     /// <param name="folder">Where codes that have to be found are kept for a run that goes on, and the work on them; null keeps nothing.</param>
@@ -85,19 +84,19 @@ internal static class TrainingModes
     /// <param name="progress">Told of the way to the codes.</param>
     /// <param name="cancellation">Stops between layers, steps and batches.</param>
     public static PreparedModel Prepare(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, CalibrationOptions calibration, long seed, string? folder,
+        LoadedModel source, Recipe recipe, QatSettings settings, ICalibrationData data, CalibrationOptions calibration, long seed, string? folder,
         Action<string>? warn, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var options = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales
-            ? Codes(source, recipe, settings, text, seed, folder, warn, progress, cancellation)
-            : StartingPoint.Find(source, recipe, settings, text, calibration, seed, folder, warn, progress, cancellation);
+            ? Codes(source, recipe, settings, data, seed, folder, warn, progress, cancellation)
+            : StartingPoint.Find(source, recipe, settings, data, calibration, seed, folder, warn, progress, cancellation);
         return new PreparedModel(
-            source.Model, source.Model.Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value)), recipe, settings, options with { Seed = seed });
+            source.Model.Module, source.Model.Layers, recipe, settings, options with { Seed = seed });
     }
 
     /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
     private static PrepareOptions Codes(
-        LoadedModel source, Recipe recipe, QatSettings settings, TokenizedText text, long seed, string? folder, Action<string>? warn,
+        LoadedModel source, Recipe recipe, QatSettings settings, ICalibrationData data, long seed, string? folder, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var blocks = settings.Mode == TrainingMode.BlockWise;
@@ -111,6 +110,6 @@ internal static class TrainingModes
                 ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
                 : recipe.Ptq,
         };
-        return StartingPoint.Take(source, StartingPoint.Solve(source, start, text, seed, blocks ? settings : null, folder, warn, progress, cancellation));
+        return StartingPoint.Take(source, StartingPoint.Solve(source, start, data, seed, blocks ? settings : null, folder, warn, progress, cancellation));
     }
 }

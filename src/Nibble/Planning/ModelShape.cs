@@ -1,8 +1,8 @@
 namespace Nibble.Planning;
 
-/// <summary>The sizes of a decoder that its costs depend on.</summary>
+/// <summary>The sizes of a model that its costs depend on.</summary>
 /// <param name="Name">What the model is called.</param>
-/// <param name="Blocks">Decoder blocks.</param>
+/// <param name="Blocks">Blocks.</param>
 /// <param name="Hidden">Channels of the residual stream.</param>
 /// <param name="Inner">Channels inside the feed-forward layers.</param>
 /// <param name="KeyValue">Channels of keys, and of values: key-value heads times head size.</param>
@@ -21,8 +21,14 @@ public sealed record ModelShape(string Name, int Blocks, int Hidden, int Inner, 
     /// <summary>Channels of all heads' queries; <see cref="Hidden"/> unless the heads have a size of their own.</summary>
     public int Query { get; init; } = Hidden;
 
+    /// <summary>Whether the feed-forward part multiplies two projections, as decoders' do.</summary>
+    public bool IsGated { get; init; } = true;
+
+    /// <summary>Whether logits of the whole vocabulary are computed, as decoders do.</summary>
+    public bool HasHead { get; init; } = true;
+
     /// <summary>A block's inputs with the rows of all layers that read each: query, key and value; output; gate and up; down.</summary>
-    public IReadOnlyList<(int Columns, int Rows)> Inputs => [(Hidden, Query + (2 * KeyValue)), (Query, Hidden), (Hidden, 2 * Inner), (Inner, Hidden)];
+    public IReadOnlyList<(int Columns, int Rows)> Inputs => [(Hidden, Query + (2 * KeyValue)), (Query, Hidden), (Hidden, (IsGated ? 2 : 1) * Inner), (Inner, Hidden)];
 
     /// <summary>Weights of a block's linear layers.</summary>
     public long BlockWeights => Inputs.Sum(input => (long)input.Columns * input.Rows);
@@ -31,8 +37,8 @@ public sealed record ModelShape(string Name, int Blocks, int Hidden, int Inner, 
     public long LinearWeights => Blocks * BlockWeights;
 
     /// <summary>Weights of the head.</summary>
-    public long HeadWeights => (long)Vocabulary * Hidden;
+    public long HeadWeights => HasHead ? (long)Vocabulary * Hidden : 0;
 
     /// <summary>All parameters, norms included.</summary>
-    public long Parameters => LinearWeights + (HeadWeights * (TiedHead ? 1 : 2)) + (Hidden * ((2L * Blocks) + 1));
+    public long Parameters => LinearWeights + ((long)Vocabulary * Hidden * (TiedHead ? 1 : 2)) + (Hidden * ((2L * Blocks) + 1));
 }

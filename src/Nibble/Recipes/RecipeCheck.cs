@@ -90,20 +90,19 @@ internal static class RecipeCheck
             yield break;
         }
 
-        if (facts.PieceTokens > 0 && facts.PieceTokens < recipe.Ptq.SequenceLength && recipe.Ptq.SequenceLength != DefaultPtq.SequenceLength)
+        if (facts.WindowTokens is { } length && length < recipe.Ptq.SequenceLength && recipe.Ptq.SequenceLength != DefaultPtq.SequenceLength)
         {
             yield return string.Create(CultureInfo.InvariantCulture,
-                $"the calibration windows have {facts.PieceTokens} tokens, which is all that the model takes, instead of {recipe.Ptq.SequenceLength}");
+                $"the calibration windows have {length} tokens, which is all that the model takes, instead of {recipe.Ptq.SequenceLength}");
         }
 
-        if (pieces < recipe.Ptq.Windows)
+        if (facts.WindowTokens is not null && pieces < recipe.Ptq.Windows)
         {
-            var pieceName = facts.PieceTokens > 0 ? "windows" : "texts";
             yield return string.Create(CultureInfo.InvariantCulture,
-                $"the calibration data have {pieces} of the {recipe.Ptq.Windows} {pieceName} that the recipe asks for");
+                $"the calibration data have {pieces} of the {recipe.Ptq.Windows} windows that the recipe asks for");
         }
 
-        var tokens = (long)pieces * facts.PieceTokens;
+        var tokens = facts.CalibrationTokens;
         var starved = facts.Layers
             .Where(layer => layer.Columns > tokens && recipe.RuleFor(layer.Name) is { } rule && MomentAlgorithms(recipe, rule, facts.Method).Any())
             .ToList();

@@ -43,8 +43,11 @@ public sealed record RunFacts(Method Method, IReadOnlyList<ModelLayer> Layers)
     /// <summary>Whether calibration data were given that nothing looks at.</summary>
     public bool HasIdleData { get; init; }
 
-    /// <summary>Tokens in a piece.</summary>
-    public int PieceTokens { get; init; }
+    /// <summary>Tokens of all pieces.</summary>
+    public long CalibrationTokens { get; init; }
+
+    /// <summary>Tokens in a window; null where the pieces are texts, which have lengths of their own.</summary>
+    public int? WindowTokens { get; init; }
 
     /// <summary>How often training goes over its data; null where nothing is trained.</summary>
     public double? Epochs { get; init; }

@@ -1,5 +1,5 @@
 using Nibble.Recipes;
-using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
 
@@ -48,7 +48,7 @@ public sealed class EncoderCommandTests : IDisposable
     [InlineData("w8a8-static", true)]
     public async Task A_quantized_classifier_is_the_same_in_onnxruntime(string recipe, bool quantizesInputs)
     {
-        using var loaded = LoadedClassifier.Open(new TinyBert().Write(folder.File("model")));
+        using var loaded = LoadedModel.Open(new TinyBert().Write(folder.File("model")));
         var run = await Verify(QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact")), "--windows", "3");
         Assert.True(run.ExitCode == ExitCode.Done, run.Output + run.Error);
         Assert.Contains("of 3 texts", run.Output, StringComparison.Ordinal);
@@ -103,7 +103,7 @@ public sealed class EncoderCommandTests : IDisposable
         var model = new TinyBert().Write(folder.File("model"));
         if (recipe is not null)
         {
-            using var loaded = LoadedClassifier.Open(model);
+            using var loaded = LoadedModel.Open(model);
             model = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
         }
 

@@ -119,7 +119,7 @@ public sealed class GenerateCommandTests : IDisposable
         // The likeliest second token ends the text.
         using var loaded = LoadedModel.Open(folder.Model);
         var prompt = TextGenerator.Encode(loaded.Tokenizer, Prompt);
-        var second = TextGenerator.Continue(loaded.Model, prompt, 2, TestContext.Current.CancellationToken)[1];
+        var second = TextGenerator.Continue(loaded.Decoder, prompt, 2, TestContext.Current.CancellationToken)[1];
         await File.WriteAllTextAsync(file, $$"""{"do_sample":false,"eos_token_id":[0,{{second}}]}""", TestContext.Current.CancellationToken);
         var ended = (await Generate(folder.Model, "--json")).Json.GetProperty("text").GetString()!;
         Assert.True(ended.Length < greedy.Json.GetProperty("text").GetString()!.Length);

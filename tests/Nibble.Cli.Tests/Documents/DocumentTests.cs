@@ -218,7 +218,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(ExportDocument.CurrentSchema, typeof(ExportDocument))]
     [InlineData(ImportDocument.CurrentSchema, typeof(ImportDocument))]
     [InlineData(VerifyDocument.CurrentSchema, typeof(VerifyDocument))]
-    [InlineData(VerifyClassifierDocument.CurrentSchema, typeof(VerifyClassifierDocument))]
+    [InlineData(VerifyEncoderDocument.CurrentSchema, typeof(VerifyEncoderDocument))]
     [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
     [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
     [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]

@@ -1,16 +1,16 @@
 using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
-using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Tests.Documents;
 
 /// <summary>The C# of the README.</summary>
 internal static class ReadmeSnippet
 {
-    public static EvaluationResult Run(string folder, string textFile, string output)
+    public static TaskScore Run(string folder, string textFile, string output)
     {
         // README begins
         using var model = LoadedModel.Open(folder);
@@ -21,9 +21,9 @@ internal static class ReadmeSnippet
         QuantizedModelFile.Save(quantized, output);
 
         using var artifact = LoadedModel.Open(output);
-        var context = Math.Min(512, model.Model.Config.MaxSequence);
-        var score = Evaluator.Evaluate(artifact.Model, text, context, reference: model.Model);
-        Console.WriteLine($"perplexity {score.Perplexity:F3}, KL {score.Divergence:F4} nats, same token {score.Agreement:P1}");
+        var task = ModelTasks.Of(model.Definition);
+        var score = task.Evaluate(artifact.Model, text, new ScoreOptions { Reference = model.Model });
+        Console.WriteLine($"{score.Main.Name} {score.Main.Value:F3}, KL {score.Divergence:F4} nats, same token {score.Agreement:P1}");
         // README ends
 
         return score;

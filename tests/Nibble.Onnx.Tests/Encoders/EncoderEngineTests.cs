@@ -1,5 +1,6 @@
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Cli.Engines;
+using Nibble.Models.Bert;
 using Nibble.Onnx.Encoders;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;

@@ -1,5 +1,6 @@
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
+using Nibble.Models.Llama;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;

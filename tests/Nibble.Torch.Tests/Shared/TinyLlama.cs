@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Nibble.Formats;
 using Nibble.Formats.Safetensors;
+using Nibble.Models.Llama;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 

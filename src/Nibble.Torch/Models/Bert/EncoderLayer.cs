@@ -1,3 +1,4 @@
+using Nibble.Models.Bert;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -7,8 +8,23 @@ namespace Nibble.Torch.Models.Bert;
 
 /// <summary>One encoder layer (Devlin et al. 2019): attention and a feed-forward part, each inside a residual connection that a norm follows.</summary>
 /// <remarks>What the families share; they differ in what their tensors are called, which is what derived classes say.</remarks>
-internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module<Tensor, Tensor, Tensor>(name)
+internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module<Tensor, Tensor>(name), IQuantizableBlock
 {
+    public static EncoderLayer Create(BertConfig config) => config.IsDistilBert ? new DistilBertLayer(config) : new BertLayer(config);
+
+    public nn.Module Module => this;
+
+    /// <remarks>Norms give what they make to the residual stream too, so that only the values can give channels to what reads them.</remarks>
+    public IReadOnlyList<BlockStage> Stages => stages ??=
+    [
+        new BlockStage(Named(Query, Key, Value), input => new StageTrace(input.Hidden)),
+        new BlockStage(Named(AttentionOutput), input => new StageTrace(Mix(input), input.Hidden)) { Producer = new LinearProducer(Value) },
+        new BlockStage(Named(Up), input => new StageTrace(Attend(input))),
+        new BlockStage(Named(Down), input => Attend(input) is var x ? new StageTrace(Widen(x), x) : default),
+    ];
+
+    private IReadOnlyList<BlockStage>? stages;
+
     protected abstract QuantizableLinear Query { get; }
 
     protected abstract QuantizableLinear Key { get; }
@@ -25,16 +41,33 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
 
     protected abstract LayerNorm OutputNorm { get; }
 
-    /// <param name="input">The residual stream, [batch, length, hidden].</param>
-    /// <param name="mask">Which positions may be looked at, bool [batch, 1, 1, length].</param>
-    /// <returns>[batch, length, hidden].</returns>
-    public override Tensor forward(Tensor input, Tensor mask)
+    public override Tensor forward(Tensor input) => Compute(new BlockInput(input));
+
+    public Tensor Compute(BlockInput input)
     {
-        var heads = Array.ConvertAll(QuantizableLinear.Project(input, Query, Key, Value), x => x.view(x.shape[0], x.shape[1], config.Heads, -1).transpose(1, 2));
-        var mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], mask, training ? config.AttentionDropout : 0);
-        var attention = AttentionOutput.call(mixed.transpose(1, 2).reshape(input.shape));
-        var x = AttentionNorm.call(input + F.dropout(attention, config.HiddenDropout, training));
-        return OutputNorm.call(x + F.dropout(Down.call(F.gelu(Up.call(x))), config.HiddenDropout, training));
+        var x = Attend(input);
+        return OutputNorm.call(x + F.dropout(Down.call(Widen(x)), config.HiddenDropout, training));
+    }
+
+    /// <summary>What attention's output projection reads.</summary>
+    private Tensor Mix(BlockInput input)
+    {
+        var x = input.Hidden;
+        var heads = Array.ConvertAll(QuantizableLinear.Project(x, Query, Key, Value), part => part.view(part.shape[0], part.shape[1], config.Heads, -1).transpose(1, 2));
+        var mask = input.Mask?.unsqueeze(1).unsqueeze(1);
+        return F.scaled_dot_product_attention(heads[0], heads[1], heads[2], mask, training ? config.AttentionDropout : 0).transpose(1, 2).reshape(x.shape);
+    }
+
+    /// <summary>The residual stream behind attention and its norm.</summary>
+    private Tensor Attend(BlockInput input) =>
+        AttentionNorm.call(input.Hidden + F.dropout(AttentionOutput.call(Mix(input)), config.HiddenDropout, training));
+
+    private Tensor Widen(Tensor x) => F.gelu(Up.call(x));
+
+    private KeyValuePair<string, QuantizableLinear>[] Named(params ReadOnlySpan<QuantizableLinear> layers)
+    {
+        var names = named_modules().Where(item => item.module is QuantizableLinear).ToDictionary(item => (QuantizableLinear)item.module, item => item.name);
+        return [.. layers.ToArray().Select(layer => KeyValuePair.Create(names[layer], layer))];
     }
 }
 

@@ -1,3 +1,4 @@
+using Nibble.Models.Llama;
 using Nibble.Torch.Layers;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -46,6 +47,9 @@ internal sealed class LlamaAttention : nn.Module
 
     /// <summary>Query heads that share the keys and values of one head; query head h reads key-value head h / share.</summary>
     public int Share => config.Heads / config.KeyValueHeads;
+
+    /// <summary>Heads of keys and values.</summary>
+    public int KeyValueHeads => config.KeyValueHeads;
 
     /// <summary>Values of a head.</summary>
     public int HeadSize => config.HeadSize;

@@ -1,28 +1,25 @@
+using Nibble.Models.Llama;
 using Nibble.Torch.Layers;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>The linear layers of a decoder block that read the same input, in the order in which a block computes them.</summary>
-public enum BlockStage
-{
-    /// <summary>Query, key and value projections: they read the normalised residual stream.</summary>
-    AttentionInput,
-
-    /// <summary>The output projection of the attention: it reads the mixed values.</summary>
-    AttentionOutput,
-
-    /// <summary>Gate and up projections: they read the normalised residual stream.</summary>
-    FeedForwardInput,
-
-    /// <summary>The down projection: it reads the gated product.</summary>
-    FeedForwardOutput,
-}
-
 /// <summary>One decoder block: attention and a feed-forward part, each behind a norm and around a residual connection.</summary>
-public sealed class LlamaBlock : nn.Module<Tensor, Tensor>
+public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
 {
+    /// <summary>The number of the stage of the query, key and value projections, which read the normalised residual stream.</summary>
+    internal const int AttentionInput = 0;
+
+    /// <summary>The number of the stage of attention's output projection, which reads the mixed values.</summary>
+    internal const int AttentionOutput = 1;
+
+    /// <summary>The number of the stage of the gate and up projections, which read the normalised residual stream.</summary>
+    internal const int FeedForwardInput = 2;
+
+    /// <summary>The number of the stage of the down projection, which reads the gated product.</summary>
+    internal const int FeedForwardOutput = 3;
+
     // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.
     private readonly RmsNorm input_layernorm;
     private readonly RmsNorm post_attention_layernorm;
@@ -37,11 +34,66 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>
         post_attention_layernorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
         mlp = new LlamaFeedForward(config);
         RegisterComponents();
+        Stages =
+        [
+            new BlockStage(
+                [new("self_attn.q_proj", self_attn.Query), new("self_attn.k_proj", self_attn.Key), new("self_attn.v_proj", self_attn.Value)],
+                input => Trace(AttentionInput, input.Hidden))
+            {
+                Producer = new NormProducer($"{nameof(input_layernorm)}.weight", input_layernorm.Weight),
+            },
+            new BlockStage([new("self_attn.o_proj", self_attn.Output)], input => Trace(AttentionOutput, input.Hidden))
+            {
+                Producer = new LinearProducer(self_attn.Value, self_attn.Share, self_attn.HeadSize),
+            },
+            new BlockStage([new("mlp.gate_proj", mlp.Gate), new("mlp.up_proj", mlp.Up)], input => Trace(FeedForwardInput, input.Hidden))
+            {
+                Producer = new NormProducer($"{nameof(post_attention_layernorm)}.weight", post_attention_layernorm.Weight),
+            },
+            new BlockStage([new("mlp.down_proj", mlp.Down)], input => Trace(FeedForwardOutput, input.Hidden)) { Producer = new LinearProducer(mlp.Up) },
+        ];
     }
 
-    /// <summary>The names of a block's linear layers inside it, in the order of the stages.</summary>
-    public static IReadOnlyList<string> LayerNames { get; } =
-        ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+    /// <inheritdoc/>
+    public nn.Module Module => this;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<BlockStage> Stages { get; }
+
+    string IKeyValueBlock.Attention => nameof(self_attn);
+
+    /// <inheritdoc/>
+    public (int Heads, int Size) KeyValueHeads => (self_attn.KeyValueHeads, self_attn.HeadSize);
+
+    /// <inheritdoc/>
+    public ITensorQuantizer? KeyQuantizer
+    {
+        get => self_attn.KeyQuantizer;
+        set => self_attn.KeyQuantizer = value;
+    }
+
+    /// <inheritdoc/>
+    public ITensorQuantizer? ValueQuantizer
+    {
+        get => self_attn.ValueQuantizer;
+        set => self_attn.ValueQuantizer = value;
+    }
+
+    /// <inheritdoc/>
+    public HadamardTransform? HeadRotation
+    {
+        get => self_attn.HeadRotation;
+        set => self_attn.HeadRotation = value;
+    }
+
+    /// <inheritdoc/>
+    public Tensor UnrotatedKeys(BlockInput input) => self_attn.UnrotatedKeys(input_layernorm.forward(input.Hidden));
+
+    /// <inheritdoc/>
+    public Tensor RotateKeys(Tensor keys, int start) => self_attn.Rotate(keys, start);
+
+    /// <inheritdoc/>
+    public Tensor Compute(BlockInput input) => forward(input.Hidden);
 
     internal RmsNorm InputNorm => input_layernorm;
 
@@ -51,47 +103,23 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>
 
     internal LlamaFeedForward FeedForward => mlp;
 
-    /// <summary>The linear layers of a stage, by their names inside the block.</summary>
-    public IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears(BlockStage stage) => stage switch
-    {
-        BlockStage.AttentionInput => [new("self_attn.q_proj", self_attn.Query), new("self_attn.k_proj", self_attn.Key), new("self_attn.v_proj", self_attn.Value)],
-        BlockStage.AttentionOutput => [new("self_attn.o_proj", self_attn.Output)],
-        BlockStage.FeedForwardInput => [new("mlp.gate_proj", mlp.Gate), new("mlp.up_proj", mlp.Up)],
-        BlockStage.FeedForwardOutput => [new("mlp.down_proj", mlp.Down)],
-        _ => throw new ArgumentOutOfRangeException(nameof(stage), stage, null),
-    };
-
-    /// <summary>The norm, by its name inside a block, whose output the layers of a stage read; null where they read no norm's.</summary>
-    internal static string? NormName(BlockStage stage) => stage switch
-    {
-        BlockStage.AttentionInput => nameof(input_layernorm),
-        BlockStage.FeedForwardInput => nameof(post_attention_layernorm),
-        _ => null,
-    };
-
-    /// <summary>What the layers of a stage read when the block runs on an input from position 0.</summary>
-    /// <param name="stage">The stage.</param>
-    /// <param name="x">The block's input, [batch, length, hidden].</param>
-    public Tensor InputOf(BlockStage stage, Tensor x) => Trace(stage, x).Input;
-
-    /// <summary>What the layers of a stage read, and the residual stream that their output is added to; null where it is not.</summary>
-    internal (Tensor Input, Tensor? Residual) Trace(BlockStage stage, Tensor x)
+    private StageTrace Trace(int stage, Tensor x)
     {
         var normed = input_layernorm.forward(x);
-        if (stage == BlockStage.AttentionInput)
+        if (stage == AttentionInput)
         {
-            return (normed, null);
+            return new StageTrace(normed);
         }
 
         var mixed = self_attn.Mix(normed, 0, null, 0);
-        if (stage == BlockStage.AttentionOutput)
+        if (stage == AttentionOutput)
         {
-            return (mixed, x);
+            return new StageTrace(mixed, x);
         }
 
         x = x + self_attn.Output.forward(mixed);
         normed = post_attention_layernorm.forward(x);
-        return stage == BlockStage.FeedForwardInput ? (normed, null) : (mlp.Product(normed), x);
+        return stage == FeedForwardInput ? new StageTrace(normed) : new StageTrace(mlp.Product(normed), x);
     }
 
     /// <inheritdoc/>

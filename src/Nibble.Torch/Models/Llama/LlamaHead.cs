@@ -1,17 +1,37 @@
+using Nibble.Models.Llama;
 using Nibble.Torch.Layers;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
 
 /// <summary>What follows the last block of a model whose head is a matrix of its own: the final norm and the head.</summary>
-internal sealed class LlamaHead(LlamaConfig config) : IDisposable
+internal sealed class LlamaHead : nn.Module<Tensor, Tensor>, IQuantizableBlock
 {
-    public RmsNorm Norm { get; } = new(config.HiddenSize, config.NormEpsilon);
+    private readonly RmsNorm norm;
+    private readonly QuantizableLinear lm_head;
 
-    public QuantizableLinear Linear { get; } = new(config.HiddenSize, config.VocabularySize, bias: false);
-
-    public void Dispose()
+    public LlamaHead(LlamaConfig config)
+        : base(nameof(LlamaHead))
     {
-        Norm.Dispose();
-        Linear.Dispose();
+        norm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
+        lm_head = new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
+        RegisterComponents();
+        Stages = [new BlockStage([new(LlamaConfig.HeadName, lm_head)], input => new StageTrace(norm.forward(input.Hidden)))];
     }
+
+    public nn.Module Module => this;
+
+    public IReadOnlyList<KeyValuePair<string, Parameter>> Parameters =>
+        [KeyValuePair.Create(LlamaConfig.NormName, norm.Weight), KeyValuePair.Create(LlamaConfig.HeadName + ".weight", lm_head.Weight)];
+
+    public IReadOnlyList<BlockStage> Stages { get; }
+
+    public RmsNorm Norm => norm;
+
+    public QuantizableLinear Linear => lm_head;
+
+    public override Tensor forward(Tensor input) => lm_head.forward(norm.forward(input));
+
+    public Tensor Compute(BlockInput input) => forward(input.Hidden);
 }

@@ -1,3 +1,5 @@
+using Nibble.Models;
+using Nibble.Models.Llama;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using TorchSharp.Modules;
@@ -12,7 +14,7 @@ namespace Nibble.Torch.Models.Llama;
 /// position embedding (Su et al. 2021, in the half-rotated layout of Hugging Face) and SwiGLU (Shazeer 2020); with the biases of
 /// Qwen2, the query-key norms of Qwen3 and the sliding window of Mistral where the configuration asks for them.
 /// </remarks>
-public sealed class LlamaModel : nn.Module<Tensor, Tensor>
+public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
 {
     private readonly Body model;
     private readonly QuantizableLinear? lm_head;
@@ -29,7 +31,18 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
 
         // TorchSharp names direct children first, and so the head before the blocks.
         Linears = [.. linears.OrderBy(linear => linear.Value == lm_head)];
+        Layers = [.. Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value))];
+        Blocks = [.. model.Blocks];
     }
+
+    /// <inheritdoc/>
+    public ModelDefinition Definition => Config;
+
+    /// <inheritdoc/>
+    public nn.Module Module => this;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Layers { get; }
 
     /// <summary>The model's shape.</summary>
     public LlamaConfig Config { get; }
@@ -38,29 +51,34 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
     public IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears { get; }
 
     /// <summary>The decoder blocks, in order.</summary>
-    public IReadOnlyList<LlamaBlock> Blocks => [.. model.Blocks];
+    public IReadOnlyList<LlamaBlock> Blocks { get; }
 
-    /// <summary>Values in all parameters.</summary>
-    public long ParameterCount => parameters().Sum(parameter => parameter.numel());
+    IReadOnlyList<IQuantizableBlock> IQuantizableModel.Blocks => Blocks;
 
     /// <summary>Logits of the next token after every position.</summary>
     /// <param name="input">Token ids, int64 [batch, length].</param>
     /// <returns>[batch, length, vocabulary].</returns>
     public override Tensor forward(Tensor input) => Logits(input, null);
 
-    /// <summary>Logits of the next token after every position, continuing where a cache stands.</summary>
-    /// <param name="tokens">Token ids, int64 [batch, length].</param>
-    /// <param name="cache">Keys and values of the tokens before these, to which theirs are added; null to start at position 0 without keeping any.</param>
-    /// <returns>[batch, length, vocabulary].</returns>
+    /// <inheritdoc/>
     public Tensor Logits(Tensor tokens, KeyValueCache? cache) => Logits(tokens, cache, null);
 
-    /// <summary>The table of the tokens, [vocabulary, hidden]; the head too where there is none of its own.</summary>
-    internal Parameter Embedding => model.Embedding;
+    /// <inheritdoc/>
+    public Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
 
-    /// <summary>What happens to the input of a head that is the table of the tokens; null leaves it as it is.</summary>
-    internal ITensorQuantizer? TiedHeadInput { get; set; }
+        // Each position sees those before it alone, so that padding at the end changes nothing of what is real.
+        return Logits(batch.Ids, null, blocks);
+    }
 
-    /// <summary>Whether a block's activations are computed again in the backward pass instead of kept.</summary>
+    /// <inheritdoc/>
+    public Parameter Embedding => model.Embedding;
+
+    /// <inheritdoc/>
+    public ITensorQuantizer? TiedHeadInput { get; set; }
+
+    /// <inheritdoc/>
     public bool Recompute { get; set; }
 
     /// <summary>As <see cref="Logits(Tensor, KeyValueCache?)"/>, and hands out what each block puts out, [batch, length, hidden].</summary>
@@ -77,12 +95,13 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>
         return lm_head is not null ? lm_head.forward(x) : F.linear(TiedHeadInput?.Apply(x) ?? x, model.Embedding);
     }
 
-    /// <summary>Draws all weights anew: normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases 0.</summary>
-    public void Initialize(Generator generator)
+    /// <inheritdoc/>
+    /// <remarks>Normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases 0.</remarks>
+    public void Initialize(Generator generator, Func<string, bool>? drawn = null)
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        foreach (var (name, parameter) in named_parameters())
+        foreach (var (name, parameter) in named_parameters().Where(item => drawn?.Invoke(item.name) != false))
         {
             if (name.EndsWith("norm.weight", StringComparison.Ordinal))
             {

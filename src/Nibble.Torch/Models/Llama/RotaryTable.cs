@@ -1,3 +1,5 @@
+using Nibble.Models.Llama;
+
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
@@ -33,11 +35,11 @@ internal sealed class RotaryTable(LlamaConfig config) : IDisposable
 
         Dispose();
         positions = Math.Max(positions, Math.Min(config.MaxPositions, 2048));
-        var half = config.HeadSize / 2;
+        var frequencies = config.RotaryFrequencies();
         var angles = new float[positions, config.HeadSize];
         for (var i = 0; i < config.HeadSize; i++)
         {
-            var frequency = (float)Frequency(config, i % half);
+            var frequency = frequencies[i % frequencies.Length];
             for (var position = 0; position < positions; position++)
             {
                 angles[position, i] = position * frequency;
@@ -48,25 +50,5 @@ internal sealed class RotaryTable(LlamaConfig config) : IDisposable
         var table = tensor(angles, device: device);
         cosine = table.cos().DetachFromDisposeScope();
         sine = table.sin().DetachFromDisposeScope();
-    }
-
-    /// <summary>Radians by which a pair of channels turns from one position to the next.</summary>
-    public static double Frequency(LlamaConfig config, int pair)
-    {
-        var frequency = Math.Pow(config.RotaryBase, -2d * pair / config.HeadSize);
-        if (config.RotaryScaling is not { } scaling)
-        {
-            return frequency;
-        }
-
-        if (scaling.OriginalContext == 0)
-        {
-            return frequency / scaling.Factor;
-        }
-
-        // Llama 3.1: high frequencies stay, low ones are divided, those between are blended.
-        var turns = scaling.OriginalContext * frequency / (2 * Math.PI);
-        var blend = Math.Clamp((turns - scaling.LowFrequencyFactor) / (scaling.HighFrequencyFactor - scaling.LowFrequencyFactor), 0, 1);
-        return frequency * (blend + ((1 - blend) / scaling.Factor));
     }
 }

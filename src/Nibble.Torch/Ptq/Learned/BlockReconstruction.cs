@@ -1,3 +1,5 @@
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
@@ -12,8 +14,8 @@ namespace Nibble.Torch.Ptq.Learned;
 internal sealed class BlockReconstruction(
     QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, Device device, CancellationToken cancellation)
 {
-    /// <summary>Windows there are.</summary>
-    public int Windows => inputs.Windows;
+    /// <summary>Pieces there are.</summary>
+    public int Windows => inputs.Count;
 
     /// <summary>The mean squared error over all windows.</summary>
     public double Error()
@@ -23,7 +25,7 @@ internal sealed class BlockReconstruction(
             device,
             (first, x) =>
             {
-                var difference = unit.Forward(x) - original.Forward(floats.Read(first, (int)x.shape[0], device));
+                var difference = Difference(x, floats.Read(first, (int)x.Hidden.shape[0], device));
                 sum += difference.square().sum(float64).item<double>();
                 count += difference.NumberOfElements;
             },
@@ -32,15 +34,20 @@ internal sealed class BlockReconstruction(
     }
 
     /// <summary>The mean squared error over some windows, with gradients into the unit.</summary>
-    public Tensor Error(int[] windows) => (unit.Forward(Read(inputs, windows)) - Target(Read(floats, windows))).square().mean();
+    public Tensor Error(int[] windows) => Difference(inputs.Read(windows, device), floats.Read(windows, device)).square().mean();
 
-    private Tensor Target(Tensor x)
+    /// <summary>How far what the unit computes is from what the float unit does, at real tokens.</summary>
+    private Tensor Difference(BlockInput input, BlockInput floatInput)
     {
-        using var guard = no_grad();
-        return original.Forward(x);
+        using var pass = TokenMask.Begin(input.Mask);
+        return TokenMask.Select(unit.Forward(input) - Target(floatInput));
     }
 
-    private Tensor Read(ActivationStream stream, int[] windows) => cat([.. windows.Select(window => stream.Read(window, 1, device))]);
+    private Tensor Target(BlockInput input)
+    {
+        using var guard = no_grad();
+        return original.Forward(input);
+    }
 }
 
 /// <summary>Windows in random order, each once before any comes again.</summary>

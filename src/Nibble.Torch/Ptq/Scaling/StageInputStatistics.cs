@@ -1,5 +1,5 @@
 using Nibble.Torch.Evaluation;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Layers;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Scaling;
@@ -11,33 +11,35 @@ internal sealed class StageInputStatistics
     /// <summary>Tokens of a sample, about: enough to tell exponents apart, and little memory in any model.</summary>
     private const int SampleTokens = 4096;
 
-    /// <summary>Runs a block on all windows up to a stage.</summary>
-    /// <param name="block">The block.</param>
+    /// <summary>Runs a block on all calibration pieces up to a stage.</summary>
     /// <param name="stage">The stage.</param>
     /// <param name="inputs">What the block reads.</param>
     /// <param name="sampled">Whether a <see cref="Sample"/> is wanted, and not a <see cref="Hessian"/>.</param>
     /// <param name="device">Where the block is.</param>
     /// <param name="cancellation">Stops between batches.</param>
-    public StageInputStatistics(LlamaBlock block, BlockStage stage, ActivationStream inputs, bool sampled, Device device, CancellationToken cancellation)
+    public StageInputStatistics(UnitStage stage, ActivationStream inputs, bool sampled, Device device, CancellationToken cancellation)
     {
-        var width = block.Linears(stage)[0].Value.InFeatures;
+        var width = stage.Linears[0].Value.InFeatures;
         var sum = zeros(width, float64, device);
         Min = zeros(width, device: device);
         Max = zeros(width, device: device);
         using var hessian = sampled ? null : new Hessian(width, device);
-        var tokens = (long)inputs.Windows * inputs.Length;
-        var stride = Stride(tokens, inputs.Length);
+        var tokens = inputs.Tokens;
+        var stride = Stride(tokens, inputs.Lengths.Max());
+        var seen = 0L;
         var parts = new List<Tensor>();
         inputs.ForEach(
             device,
-            (first, batch) =>
+            (_, batch) =>
             {
-                var x = block.InputOf(stage, batch).reshape(-1, width);
+                using var pass = TokenMask.Begin(batch.Mask);
+                var x = TokenMask.Rows(stage.Trace(batch).Input);
                 sum.add_(x.abs().sum(0, type: ScalarType.Float64));
                 Min.copy_(minimum(Min, x.amin([0])));
                 Max.copy_(maximum(Max, x.amax([0])));
                 hessian?.Add(x);
-                var start = (stride - ((long)first * inputs.Length % stride)) % stride;
+                var start = (stride - (seen % stride)) % stride;
+                seen += x.shape[0];
                 if (sampled && start < x.shape[0])
                 {
                     parts.Add(x.slice(0, start, x.shape[0], stride).clone().DetachFromDisposeScope());

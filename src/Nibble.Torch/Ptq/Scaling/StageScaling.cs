@@ -4,7 +4,6 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
@@ -29,54 +28,51 @@ internal sealed record ScalingResult(double? Exponent, double ErrorBefore, doubl
 internal static class StageScaling
 {
     /// <summary>Finds the best scaling of a stage and folds it into a block.</summary>
-    /// <param name="block">The float block; changed in place, to compute the same.</param>
-    /// <param name="stage">The stage. One whose layers turn their input is left alone: its channels are mixtures of those that could be scaled.</param>
-    /// <param name="inputs">What the block reads on the calibration windows.</param>
-    /// <param name="rules">The rule of each layer of the stage by its name inside the block; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
+    /// <param name="stage">The stage, whose producer can give channels; changed in place, to compute the same. One whose layers turn their input is left alone:
+    /// its channels are mixtures of those that could be scaled.</param>
+    /// <param name="inputs">What the block reads on the calibration data.</param>
+    /// <param name="rules">The rule of each layer of the stage by its name; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
     /// <param name="settings">How fine the search is.</param>
-    /// <param name="storedAs">The element type in which the checkpoint stores the norm whose output the stage reads, which is rounded to it; unused where it
-    /// reads none.</param>
+    /// <param name="storedAs">The element type in which the checkpoint stores what makes the stage's input (<see cref="IChannelProducer.Stored"/>), which is
+    /// rounded to it; unused where nothing is.</param>
     /// <param name="device">Where the block is.</param>
     /// <param name="cancellation">Stops between batches and candidates.</param>
-    /// <param name="prefix">What stands before the layers' names in messages.</param>
     /// <returns>What was found; null for a stage that was left alone.</returns>
     /// <exception cref="NibbleException">A weight or an input is not finite, or a scale does not fit the precision it is stored in.</exception>
     public static ScalingResult? Apply(
-        LlamaBlock block,
-        BlockStage stage,
+        UnitStage stage,
         ActivationStream inputs,
         IReadOnlyDictionary<string, RecipeRule> rules,
         PtqSettings settings,
         ElementType storedAs,
         Device device,
-        CancellationToken cancellation,
-        string prefix = "")
+        CancellationToken cancellation)
     {
-        var group = new ScalingGroup(block, stage, storedAs);
-        var scaling = rules[group.Consumers[0].Key].Algorithms.Scaling;
-        if (scaling == ChannelScaling.None || group.Consumers.Any(consumer => rules[consumer.Key].Algorithms.Scaling != scaling))
+        var producer = stage.Producer ?? throw new ArgumentException("Nothing can give channels to this stage.", nameof(stage));
+        var scaling = rules[stage.Linears[0].Key].Algorithms.Scaling;
+        if (scaling == ChannelScaling.None || stage.Linears.Any(layer => rules[layer.Key].Algorithms.Scaling != scaling))
         {
             throw new ArgumentException("The layers of a stage share their input, so that their rules must name one scaling.", nameof(rules));
         }
 
-        if (group.Turned)
+        if (stage.Linears.Any(layer => layer.Value.InputTransform is not null))
         {
             return null;
         }
 
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var sampled = group.Consumers.Any(consumer => rules[consumer.Key].Activations is not null);
-        var statistics = new StageInputStatistics(block, stage, inputs, sampled, device, cancellation);
+        var sampled = stage.Linears.Any(layer => rules[layer.Key].Activations is not null);
+        var statistics = new StageInputStatistics(stage, inputs, sampled, device, cancellation);
         if (!statistics.IsFinite)
         {
             throw new NibbleException(
-                $"{prefix}{group.Consumers[0].Key}: the layer's inputs are NaN, infinite or too large to be squared; the model overflows on the calibration "
+                $"{stage.Linears[0].Key}: the layer's inputs are NaN, infinite or too large to be squared; the model overflows on the calibration "
                 + "text");
         }
 
-        Layer[] layers = [.. group.Consumers.Select(consumer =>
-            new Layer(prefix + consumer.Key, consumer.Value.Weight, rules[consumer.Key], statistics.Sample?.matmul(consumer.Value.Weight.t())))];
+        Layer[] layers = [.. stage.Linears.Select(layer =>
+            new Layer(layer.Key, layer.Value.Weight, rules[layer.Key], statistics.Sample?.matmul(layer.Value.Weight.t())))];
         var before = Error(layers, ones_like(statistics.Max), statistics);
         var best = new ScalingResult(null, before, before);
         Tensor? chosen = null;
@@ -88,8 +84,8 @@ internal static class StageScaling
             using var pause = CollectorPause.Begin();
             using var step = NewDisposeScope();
             var exponent = (double)i / settings.ScalingGrid;
-            var channels = group.Realize(Factors(group, scaling, exponent, statistics));
-            var error = Error(layers, group.Spread(channels), statistics);
+            var channels = producer.Realize(Factors(stage, scaling, exponent, statistics), storedAs);
+            var error = Error(layers, producer.Spread(channels), statistics);
             if (error < best.Error)
             {
                 best = new ScalingResult(exponent, before, error);
@@ -99,24 +95,37 @@ internal static class StageScaling
 
         if (chosen is not null)
         {
-            group.Fold(chosen);
+            Fold(stage, chosen, storedAs);
         }
 
         return best;
     }
 
-    private static Tensor Factors(ScalingGroup group, ChannelScaling scaling, double exponent, StageInputStatistics statistics)
+    /// <summary>Divides the producer and multiplies the layers.</summary>
+    internal static void Fold(UnitStage stage, Tensor channels, ElementType storedAs)
     {
+        stage.Producer!.Divide(channels, storedAs);
+        var columns = stage.Producer.Spread(channels);
+        foreach (var (_, linear) in stage.Linears)
+        {
+            linear.Weight.mul_(columns);
+        }
+    }
+
+    private static Tensor Factors(UnitStage stage, ChannelScaling scaling, double exponent, StageInputStatistics statistics)
+    {
+        var producer = stage.Producer!;
+
         // The floors are those of the papers' programs; they matter to channels that are always zero.
         Tensor factors;
         if (scaling == ChannelScaling.Awq)
         {
-            factors = group.Tie(statistics.MeanMagnitude, Mean).pow(exponent).clamp_min(1e-4);
+            factors = producer.Tie(statistics.MeanMagnitude, Mean).pow(exponent).clamp_min(1e-4);
         }
         else
         {
-            var weights = group.Tie(stack(group.Consumers.Select(consumer => consumer.Value.Weight.abs().amax([0]))).amax([0]), Max).clamp_min(1e-5);
-            factors = group.Tie(maximum(statistics.Max, -statistics.Min), Max).clamp_min(1e-5).pow(exponent) / weights.pow(1 - exponent);
+            var weights = producer.Tie(stack(stage.Linears.Select(layer => layer.Value.Weight.abs().amax([0]))).amax([0]), Max).clamp_min(1e-5);
+            factors = producer.Tie(maximum(statistics.Max, -statistics.Min), Max).clamp_min(1e-5).pow(exponent) / weights.pow(1 - exponent);
         }
 
         return factors / (factors.max() * factors.min()).sqrt();

@@ -127,6 +127,7 @@ public sealed class Checkpoint : IDisposable
         CheckpointFolder.Create(folder, tokenizerFolder, temporary =>
         {
             SafetensorsWriter.Write(Path.Combine(temporary, WeightsName), tensors, CheckpointFolder.Metadata);
+            SentenceTransformers.Write(temporary, configJson);
             AtomicFile.Write(Path.Combine(temporary, ConfigName), stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(configJson)));
         });
     }

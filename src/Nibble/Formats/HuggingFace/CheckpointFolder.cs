@@ -48,7 +48,13 @@ internal static class CheckpointFolder
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="configJson">The text of the model's <c>config.json</c>.</param>
     /// <param name="writeQuantization">Writes the value of <c>quantization_config</c>; also given the model's configuration.</param>
-    public static void WriteConfig(string folder, string configJson, Action<Utf8JsonWriter, JsonElement> writeQuantization) => WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer =>
+    public static void WriteConfig(string folder, string configJson, Action<Utf8JsonWriter, JsonElement> writeQuantization)
+    {
+        SentenceTransformers.Write(folder, configJson);
+        WriteJson(Path.Combine(folder, Checkpoint.ConfigName), writer => WriteConfig(writer, configJson, writeQuantization));
+    }
+
+    private static void WriteConfig(Utf8JsonWriter writer, string configJson, Action<Utf8JsonWriter, JsonElement> writeQuantization)
     {
         using var config = JsonDocument.Parse(configJson);
         writer.WriteStartObject();
@@ -60,5 +66,5 @@ internal static class CheckpointFolder
         writer.WritePropertyName(Checkpoint.QuantizationKey);
         writeQuantization(writer, config.RootElement);
         writer.WriteEndObject();
-    });
+    }
 }

@@ -1,46 +1,44 @@
 using Nibble.Artifacts;
+using Nibble.Models.Bert;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
-using Nibble.Torch.Models.Bert;
-using Nibble.Torch.Qat;
-using static TorchSharp.torch;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
 
 namespace Nibble.Torch.Tests.Models.Bert;
 
-/// <summary>Artifacts of classifiers, quantized without training.</summary>
+/// <summary>Artifacts of encoders, quantized without training on random texts.</summary>
 internal static class QuantizedBert
 {
-    /// <summary>Writes an artifact; the model is prepared afterwards, and computes what the artifact does.</summary>
-    /// <param name="loaded">The float classifier.</param>
+    /// <summary>Writes an artifact.</summary>
+    /// <param name="loaded">The float encoder, read from a checkpoint.</param>
     /// <param name="recipe">What to do with its layers.</param>
     /// <param name="folder">The folder to write.</param>
-    public static string Write(LoadedClassifier loaded, Recipe recipe, string folder)
+    public static string Write(LoadedModel loaded, Recipe recipe, string folder)
     {
-        var inputs = ActivationCalibration.Run(loaded.Model, recipe, () =>
-        {
-            using var guard = no_grad();
-            using var scope = NewDisposeScope();
-            var (ids, mask) = Batch(loaded.Model.Config, seed: 5);
-            loaded.Model.call(ids, mask);
-        });
-        var prepared = QuantizationAware.Prepare(loaded.Model, recipe, new PrepareOptions { Inputs = inputs });
-        loaded.Model.eval();
-        QuantizedModelFile.Save(loaded.Complete(prepared.Convert(seed: 1)), folder);
+        QuantizedModelFile.Save(PostTrainingQuantizer.Run(loaded, recipe, new RandomTexts((BertConfig)loaded.Definition, Seed: 5), seed: 1), folder);
         return folder;
     }
 
     /// <summary>Random sequences of 2 to 9 tokens with padding behind them.</summary>
-    public static (Tensor Ids, Tensor Mask) Batch(BertConfig config, int seed)
+    public static ModelBatch Batch(BertConfig config, int seed) => ModelBatch.Of(new RandomTexts(config, seed).Sequences, config.PaddingId);
+
+    /// <summary>Random sequences of 2 to 9 tokens.</summary>
+    internal sealed record RandomTexts(BertConfig Config, int Seed) : ICalibrationData
     {
-        const int Rows = 8, Length = 9;
-        var random = new Random(seed);
-        var (ids, mask) = (new long[Rows * Length], new bool[Rows * Length]);
-        for (var i = 0; i < ids.Length; i++)
+        private const int Rows = 8;
+
+        public string Name => "random texts";
+
+        public IReadOnlyList<TokenSequence> Sequences
         {
-            mask[i] = i % Length < 2 + (i / Length);
-            ids[i] = mask[i] ? random.Next(config.VocabularySize) : config.PaddingId;
+            get
+            {
+                var random = new Random(Seed);
+                return [.. Enumerable.Range(0, Rows).Select(row => new TokenSequence([.. Enumerable.Range(0, 2 + row).Select(_ => random.Next(Config.VocabularySize))]))];
+            }
         }
 
-        return (tensor(ids, Rows, Length), tensor(mask, Rows, Length));
+        public CalibrationPieces Pieces(int count, int length, long seed) => new(Sequences, Name);
     }
 }

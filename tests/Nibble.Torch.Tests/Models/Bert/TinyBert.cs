@@ -1,7 +1,8 @@
 using System.Text;
 using Nibble.Formats;
 using Nibble.Formats.Safetensors;
-using Nibble.Torch.Models.Bert;
+using Nibble.Models.Bert;
+using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Models.Bert;
@@ -97,15 +98,15 @@ internal sealed record TinyBert(string Type = "bert")
         return folder;
     }
 
-    public LoadedClassifier Open(TemporaryFolder folder) => LoadedClassifier.Open(Write(folder.File(Type)));
+    public LoadedModel Open(TemporaryFolder folder) => LoadedModel.Open(Write(folder.File(Type)));
 
     /// <summary>A classifier of random weights.</summary>
-    public LoadedClassifier Create(TemporaryFolder folder, long seed = 1)
+    public LoadedModel Create(TemporaryFolder folder, long seed = 1)
     {
         var path = folder.File("vocabulary");
         Directory.CreateDirectory(path);
         WriteVocabulary(path);
-        return LoadedClassifier.Create(ConfigJson, path, seed);
+        return LoadedModel.Create(ConfigJson, path, seed);
     }
 
     private static void WriteVocabulary(string folder) => File.WriteAllLines(Path.Combine(folder, "vocab.txt"), Words);

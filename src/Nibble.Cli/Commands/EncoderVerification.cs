@@ -1,0 +1,71 @@
+using System.Globalization;
+using Nibble.Cli.Engines;
+using Nibble.Cli.Rendering;
+using Nibble.Models;
+using Nibble.Onnx.Engine;
+using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary>What <c>nibble verify</c> does with an encoder.</summary>
+/// <param name="Data">Texts of its task.</param>
+/// <param name="Path">The exported file.</param>
+/// <param name="Count">Texts or pairs at most; null for all.</param>
+/// <param name="Tolerance">By how many percent measures and losses may differ.</param>
+/// <param name="Limit">By how much two values may differ; null leaves that to whether the model's inputs are quantized.</param>
+/// <param name="Threads">Threads of the engine.</param>
+internal sealed record EncoderVerification(ITaskData Data, string Path, int? Count, double Tolerance, double? Limit, int Threads)
+{
+    /// <summary>Compares, and writes what came out.</summary>
+    /// <returns>The exit code.</returns>
+    public int Run(CommandHost host, LoadedModel model, bool json)
+    {
+        using var engine = OnnxRuntimeEncoder.Open(Path, Threads);
+        using var ties = EncoderTies.Open(model, Path, Threads);
+        var difference = host.WithProgress(progress => EncoderComparison.Run(model, engine, ties, Data, Count, progress, host.Cancellation));
+        var same = difference.IsWithin(Tolerance)
+            && (difference.Ties?.IsWithin(Limit ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (Limit ?? difference.RoundingLimit));
+        Report(host, model, difference, same ? "same" : "differs", json);
+        return same ? ExitCode.Done : ExitCode.NoSolution;
+    }
+
+    private void Report(CommandHost host, LoadedModel model, EncoderDifference difference, string verdict, bool json)
+    {
+        var (ours, theirs) = (difference.Simulated, difference.Engine);
+        if (json)
+        {
+            host.WriteJson(
+                new VerifyEncoderDocument(
+                    VerifyEncoderDocument.CurrentSchema, model.Name, TaskConfig.NameOf(model.Definition.Task!.Value), OnnxRuntimeEngine.EngineName, Data.Name, verdict,
+                    ours.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value), theirs.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value), ours.Loss,
+                    theirs.Loss, difference.LargestDifference, theirs.Agreement, ours.Count, difference.OwnDifference, difference.Ties),
+                CliJson.Default.VerifyEncoderDocument);
+            return;
+        }
+
+        var culture = CultureInfo.InvariantCulture;
+        const string Engine = OnnxRuntimeEngine.EngineName;
+        var isClass = model.Definition.Task == ModelTask.Classification;
+        host.Output.WriteLine(string.Create(
+            culture, $"{ours.Main.Name,-11} {ScoreText.Value(ours.Main)} simulated, {ScoreText.Value(theirs.Main)} in {Engine}, of {ours.Count} {(ours.Loss is null ? "pairs" : "texts")}"));
+        if (ours.Loss is { } loss)
+        {
+            host.Output.WriteLine(string.Create(culture, $"loss        {loss:F5} simulated, {theirs.Loss:F5} in {Engine}, nats a text"));
+        }
+
+        host.Output.WriteLine(string.Create(
+            culture,
+            $"{(isClass ? "logits" : "values"),-11} largest difference {difference.LargestDifference:G3}; of the simulation from itself, each of the first texts by itself, "
+                + $"{difference.OwnDifference:G3}"));
+        TieReport.Write(host.Output, difference.Ties);
+        if (theirs.Agreement is { } agreement)
+        {
+            host.Output.WriteLine(isClass
+                ? string.Create(culture, $"likeliest   the same class for {agreement:P2} of the texts")
+                : string.Create(culture, $"cosine      {agreement:F6} of the vectors, on average"));
+        }
+
+        host.Output.WriteLine($"verdict     {verdict}");
+    }
+}

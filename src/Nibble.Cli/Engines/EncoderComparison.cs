@@ -1,0 +1,118 @@
+using Nibble.Models;
+using Nibble.Onnx.Engine;
+using Nibble.Torch;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
+using static TorchSharp.torch;
+
+namespace Nibble.Cli.Engines;
+
+/// <summary>How an engine's classes or vectors differ from the simulation's.</summary>
+/// <param name="Simulated">How well the simulation does the task.</param>
+/// <param name="Engine">How well the engine does, and how alike its answers are to the simulation's.</param>
+/// <param name="LargestDifference">The largest difference between two values.</param>
+/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself, each text by itself, over the first batches: what rounding alone does to this model.</param>
+internal sealed record EncoderDifference(TaskScore Simulated, TaskScore Engine, double LargestDifference, double OwnDifference)
+{
+    /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized.</summary>
+    public TieDifference? Ties { get; init; }
+
+    /// <summary>The largest difference of values that summing in another order explains.</summary>
+    public double RoundingLimit => EngineDifference.LimitOfSums(OwnDifference);
+
+    /// <summary>Whether the measure that counts, in points of 100, and the loss, in percent of the simulated one, differ by at most so much.</summary>
+    public bool IsWithin(double percent) =>
+        Math.Abs(Engine.Main.Value - Simulated.Main.Value) * 100 <= percent
+        && (Simulated.Loss is not { } loss || Math.Abs((Engine.Loss!.Value / loss) - 1) * 100 <= percent);
+}
+
+/// <summary>Computes the same texts by an engine and by the simulation.</summary>
+internal static class EncoderComparison
+{
+    /// <summary>Compares.</summary>
+    /// <param name="model">The model as Nibble simulates it.</param>
+    /// <param name="engine">The same model in the engine.</param>
+    /// <param name="ties">Decides ties as in the engine; null for no such comparison.</param>
+    /// <param name="data">The texts.</param>
+    /// <param name="count">Texts or pairs at most; null for all.</param>
+    /// <param name="progress">Told after each batch.</param>
+    /// <param name="cancellation">Stops between batches.</param>
+    /// <exception cref="NibbleException">The engine yields other values.</exception>
+    public static EncoderDifference Run(
+        LoadedModel model, OnnxRuntimeEncoder engine, EncoderTies? ties, ITaskData data, int? count, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    {
+        var task = ModelTasks.Of(model.Definition);
+        var running = new EngineModel(model.Model, engine, ties);
+        var theirs = task.Evaluate(running, data, new ScoreOptions { Count = count, Reference = model.Model }, progress, cancellation);
+        var ours = task.Evaluate(model.Model, data, new ScoreOptions { Count = count }, progress: null, cancellation);
+        return new EncoderDifference(ours, theirs, running.LargestDifference, running.OwnDifference) { Ties = ties?.Difference };
+    }
+
+    /// <summary>An engine in the place of a model.</summary>
+    private sealed class EngineModel(IQuantizableModel simulated, OnnxRuntimeEncoder engine, EncoderTies? ties) : IQuantizableModel
+    {
+        private const int OwnBatches = 4;
+
+        private int batches;
+
+        public double LargestDifference { get; private set; }
+
+        public double OwnDifference { get; private set; }
+
+        public ModelDefinition Definition => simulated.Definition;
+
+        public nn.Module Module => simulated.Module;
+
+        public IReadOnlyList<IQuantizableBlock> Blocks => [];
+
+        public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Layers => [];
+
+        public bool Recompute { get; set; }
+
+        public void Initialize(Generator generator, Func<string, bool>? drawn = null) => throw new NotSupportedException();
+
+        public Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null)
+        {
+            var ours = simulated.Compute(batch);
+            if (engine.Width != ours.shape[1])
+            {
+                throw new NibbleException($"the engine yields {engine.Width} values for each text, expected the model's {ours.shape[1]}");
+            }
+
+            var (ids, mask, types) = Inputs(batch);
+            var theirs = tensor(engine.Compute(ids, mask, (int)batch.Ids.shape[1], types), ours.shape);
+            LargestDifference = Math.Max(LargestDifference, Difference(ours, theirs));
+            ties?.Add(batch, theirs);
+            if (batches++ < OwnBatches)
+            {
+                OwnDifference = Math.Max(OwnDifference, Difference(ours, OneByOne(batch)));
+            }
+
+            return theirs;
+        }
+
+        public void Dispose()
+        {
+            // Model and engine are the caller's.
+        }
+
+        private Tensor OneByOne(ModelBatch batch) => cat([.. Enumerable.Range(0, (int)batch.Ids.shape[0]).Select(row =>
+        {
+            var length = batch.Mask is { } mask ? mask[row].sum().item<long>() : batch.Ids.shape[1];
+            Tensor Cut(Tensor values) => values.narrow(0, row, 1).narrow(1, 0, length);
+            return simulated.Compute(new ModelBatch(Cut(batch.Ids), null, batch.Types is { } types ? Cut(types) : null));
+        })]);
+
+        // NaN is within no tolerance.
+        private static double Difference(Tensor left, Tensor right) =>
+            (left - right).abs().max().item<float>() is var largest && float.IsNaN(largest) ? double.PositiveInfinity : largest;
+    }
+
+    /// <summary>A batch as an engine takes it: ids, mask and types, row by row.</summary>
+    public static (long[] Ids, long[] Mask, long[]? Types) Inputs(ModelBatch batch)
+    {
+        var ids = batch.Ids.data<long>().ToArray();
+        return (ids, batch.Mask?.to(int64).data<long>().ToArray() ?? [.. Enumerable.Repeat(1L, ids.Length)], batch.Types?.data<long>().ToArray());
+    }
+}

@@ -1,0 +1,126 @@
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
+using Nibble.Numerics;
+
+namespace Nibble.Onnx.Engine;
+
+/// <summary>An encoder, which ONNX Runtime computes on the processor, in this process.</summary>
+/// <remarks>Inputs and outputs are named as <see cref="OnnxExporter"/> writes them.</remarks>
+public sealed class OnnxRuntimeEncoder : IDisposable
+{
+    private static readonly string[] Outputs = ["logits", "sentence_embedding"];
+    private const string Types = "token_type_ids";
+
+    private readonly InferenceSession session;
+    private readonly RunOptions options = new();
+    private readonly InputProbe? probe;
+    private readonly string output;
+
+    private OnnxRuntimeEncoder(string path, InferenceSession session, InputProbe? probe)
+    {
+        this.session = session;
+        this.probe = probe;
+        foreach (var name in (string[])["input_ids", "attention_mask"])
+        {
+            if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != TensorElementType.Int64)
+            {
+                throw new NibbleException($"{path}: the graph has no int64 input '{name}', expected an encoder as Nibble writes it");
+            }
+        }
+
+        if (session.InputMetadata.Keys.FirstOrDefault(name => name is not ("input_ids" or "attention_mask" or Types)) is { } unknown)
+        {
+            throw new NibbleException($"{path}: the graph has an input '{unknown}', expected an encoder as Nibble writes it");
+        }
+
+        output = Array.Find(Outputs, session.OutputMetadata.ContainsKey) ?? Outputs[0];
+        Width = session.OutputMetadata.TryGetValue(output, out var values) && values.Dimensions is [_, > 0 and var width]
+            ? width
+            : throw new NibbleException($"{path}: the graph has no output {string.Join(" or ", Outputs)} of shape [batch, values]");
+    }
+
+    /// <summary>Values that it yields for each sequence: classes, or channels of a vector.</summary>
+    public int Width { get; }
+
+    /// <summary>Loads a file.</summary>
+    /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
+    /// <param name="threads">Threads of a node.</param>
+    /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no encoder.</exception>
+    /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
+    public static OnnxRuntimeEncoder Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
+
+    /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
+    /// <inheritdoc cref="Open(string, int)"/>
+    public static OnnxRuntimeEncoder OpenProbed(string path, int threads)
+    {
+        var (session, probe) = OnnxRuntimeSession.OpenProbed(path, threads);
+        return Open(path, session, probe);
+    }
+
+    /// <summary>The logits of the classes of each sequence, or its vector.</summary>
+    /// <param name="ids">Token ids, [sequences, length] row by row, each sequence from its first token on and padded at its end.</param>
+    /// <param name="mask">1 where a token is and 0 where padding is, in the same order.</param>
+    /// <param name="length">Tokens of a row.</param>
+    /// <param name="types">Which text of a pair a token is of, in the same order; null where all are of one text.</param>
+    /// <returns>[sequences, values], row by row.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
+    public float[] Compute(long[] ids, long[] mask, int length, long[]? types = null) => Run(ids, mask, length, types, [], _ => 0).Values;
+
+    /// <summary><see cref="Compute"/>, and the codes that linear layers with quantized inputs computed with, those of padding too.</summary>
+    /// <param name="ids">Token ids, [sequences, length] row by row, each sequence from its first token on and padded at its end.</param>
+    /// <param name="mask">1 where a token is and 0 where padding is, in the same order.</param>
+    /// <param name="length">Tokens of a row.</param>
+    /// <param name="types">Which text of a pair a token is of, in the same order; null where all are of one text.</param>
+    /// <returns>The values, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
+    /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
+    /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
+    public (float[] Values, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(long[] ids, long[] mask, int length, long[]? types = null) =>
+        probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(ids, mask, length, types, probe.Outputs, probe.Read);
+
+    private (float[] Values, T Further) Run<T>(long[] ids, long[] mask, int length, long[]? types, IEnumerable<string> further, Func<IEnumerable<OrtValue>, T> read)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        ArgumentNullException.ThrowIfNull(mask);
+        ArgumentOutOfRangeException.ThrowIfLessThan(length, 1);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(mask.Length, ids.Length, nameof(mask));
+        long[] shape = [ids.Length / length, length];
+        using var idsValue = OrtValue.CreateTensorValueFromMemory(ids, shape);
+        using var maskValue = OrtValue.CreateTensorValueFromMemory(mask, shape);
+        using var typesValue = OrtValue.CreateTensorValueFromMemory(types ?? new long[ids.Length], shape);
+        var inputs = new Dictionary<string, OrtValue> { ["input_ids"] = idsValue, ["attention_mask"] = maskValue };
+        if (session.InputMetadata.ContainsKey(Types))
+        {
+            inputs.Add(Types, typesValue);
+        }
+
+        try
+        {
+            using var results = session.Run(options, inputs, [output, .. further]);
+            return (results[0].GetTensorDataAsSpan<float>().ToArray(), read(results.Skip(1)));
+        }
+        catch (OnnxRuntimeException exception)
+        {
+            throw new NibbleException($"ONNX Runtime {OnnxRuntimeDecoder.EngineVersion} fails: {exception.Message}", exception);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        options.Dispose();
+        session.Dispose();
+    }
+
+    private static OnnxRuntimeEncoder Open(string path, InferenceSession session, InputProbe? probe)
+    {
+        try
+        {
+            return new OnnxRuntimeEncoder(path, session, probe);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
+    }
+}

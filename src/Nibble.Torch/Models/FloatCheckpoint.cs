@@ -1,0 +1,195 @@
+using Nibble.Formats;
+using Nibble.Formats.HuggingFace;
+using Nibble.Models;
+using Nibble.Torch.Native;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models;
+
+/// <summary>A float checkpoint on disk whose tensors are known to fit its configuration, read a part at a time.</summary>
+public sealed class FloatCheckpoint : IDisposable
+{
+    private readonly Checkpoint checkpoint;
+
+    private FloatCheckpoint(Checkpoint checkpoint, string configJson, ModelDefinition definition, TextTokenizer tokenizer)
+    {
+        this.checkpoint = checkpoint;
+        ConfigJson = configJson;
+        Definition = definition;
+        Tokenizer = tokenizer;
+    }
+
+    /// <summary>The checkpoint's folder.</summary>
+    public string Folder => checkpoint.Folder;
+
+    /// <summary>What the model is called: the name of its folder.</summary>
+    public string Name => Checkpoint.NameOf(Folder);
+
+    /// <summary>The text of its <c>config.json</c>, with the task that it was opened for.</summary>
+    public string ConfigJson { get; }
+
+    /// <summary>What the model is.</summary>
+    public ModelDefinition Definition { get; }
+
+    /// <summary>Its tokenizer.</summary>
+    public TextTokenizer Tokenizer { get; }
+
+    /// <summary>Bytes of its tensors on disk.</summary>
+    public long Bytes => checkpoint.TensorBytes;
+
+    /// <summary>Opens a checkpoint and checks all tensors' names and shapes, without reading them.</summary>
+    /// <param name="folder">A Hugging Face folder.</param>
+    /// <param name="task">What the model is for; null is what the folder says.</param>
+    /// <exception cref="MissingHeadException">The model has no head, and nothing says what it is for.</exception>
+    /// <exception cref="NibbleException">The folder holds no float checkpoint of a supported model.</exception>
+    public static FloatCheckpoint Open(string folder, TaskConfig? task = null) => Open(folder, json => (task ?? SentenceTransformers.Read(folder))?.AddTo(json) ?? json);
+
+    /// <summary>Opens a checkpoint.</summary>
+    /// <param name="folder">A Hugging Face folder.</param>
+    /// <param name="change">What makes of the text of its configuration that of the model wanted.</param>
+    /// <param name="mayLackHead">Whether the tensors of the head may be missing: those of another one will be trained.</param>
+    internal static FloatCheckpoint Open(string folder, Func<string, string> change, bool mayLackHead = false)
+    {
+        TorchRuntime.EnsureLoaded();
+        QuantizedCheckpoint.RequireFloat(folder);
+        var checkpoint = Checkpoint.Open(folder);
+        try
+        {
+            var json = change(checkpoint.ConfigJson);
+            var definition = ModelFamilies.Parse(json, Path.Combine(folder, Checkpoint.ConfigName));
+            RequireSize(checkpoint, definition);
+            var tokenizer = LoadTokenizer(folder, definition);
+            if (definition.Task is null)
+            {
+                throw new MissingHeadException(folder, definition.ModelType);
+            }
+
+            if (definition.Task != ModelTask.Embedding && !mayLackHead)
+            {
+                checkpoint.RequireHead();
+            }
+
+            var head = definition.HeadTensors.Select(tensor => tensor.Name).ToHashSet(StringComparer.Ordinal);
+            var expected = definition.Tensors.Where(tensor => !mayLackHead || !head.Contains(tensor.Name) || Fits(checkpoint, tensor))
+                .ToDictionary(tensor => tensor.Name, tensor => tensor.Shape.ToArray(), StringComparer.Ordinal);
+            CheckpointTensors.Require(checkpoint, expected, definition.ModelType, name => definition.IsIgnored(name) || (mayLackHead && head.Contains(name)));
+            return new FloatCheckpoint(checkpoint, json, definition, tokenizer) { HeldTensors = expected.Keys.ToHashSet(StringComparer.Ordinal) };
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The tensors of the definition that are read from the checkpoint.</summary>
+    internal IReadOnlySet<string> HeldTensors { get; private init; } = new HashSet<string>();
+
+    /// <summary>The tokenizer of a model.</summary>
+    /// <exception cref="NibbleException">There is none, or it belongs to another model.</exception>
+    internal static TextTokenizer LoadTokenizer(string folder, ModelDefinition definition)
+    {
+        var tokenizer = TextTokenizer.Load(folder);
+        if (tokenizer.VocabularySize > definition.VocabularySize)
+        {
+            throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {definition.VocabularySize} of "
+                + "config.json's vocab_size; the tokenizer belongs to another model");
+        }
+
+        return definition.Task == ModelTask.LanguageModelling || (tokenizer.BosId is not null && tokenizer.EosId is not null)
+            ? tokenizer
+            : throw new NibbleException($"{folder}: the tokenizer names no tokens for the beginning and the end of a sequence ([CLS] and [SEP], or "
+                + "bos_token and eos_token in tokenizer_config.json), which an encoder needs");
+    }
+
+    /// <summary>Refuses a checkpoint that holds NaN or infinity in a tensor of the model; reads all of it once.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite; the message says which.</exception>
+    public void RequireFinite()
+    {
+        foreach (var name in checkpoint.TensorsInOrder.Where(HeldTensors.Contains))
+        {
+            checkpoint.RequireFinite(name);
+        }
+    }
+
+    /// <summary>SHA-256 of its files by name.</summary>
+    public IReadOnlyDictionary<string, string> Hashes() => checkpoint.Hashes();
+
+    /// <summary>The element type a tensor is stored in.</summary>
+    public ElementType StoredAs(string tensor) => checkpoint.Entry(tensor).ElementType;
+
+    /// <summary>Whether the checkpoint holds a tensor.</summary>
+    internal bool Contains(string name) => checkpoint.Contains(name);
+
+    /// <summary>The tensor that another's values are read from: its own, or the one that it is tied to.</summary>
+    internal string SourceOf(string tensor) =>
+        Definition.Tied is var (layer, table) && tensor == layer + ".weight" ? table + ".weight" : tensor;
+
+    /// <summary>Reads consecutive rows of a matrix.</summary>
+    internal Tensor Rows(string name, int first, int count)
+    {
+        var shape = checkpoint.Entry(name).Shape;
+        var width = shape.Count > 1 ? (int)shape[1] : 1;
+        var values = new float[count * width];
+        checkpoint.ReadFloats(name, (long)first * width, values);
+        return shape.Count > 1 ? tensor(values, count, width) : tensor(values);
+    }
+
+    /// <summary>Reads the rows of a matrix that indices name, [batch, length] to [batch, length, width].</summary>
+    internal Tensor Rows(string name, Tensor indices)
+    {
+        var width = (int)checkpoint.Entry(name).Shape[1];
+        var wanted = indices.data<long>().ToArray();
+        var values = new float[wanted.Length * width];
+        for (var i = 0; i < wanted.Length; i++)
+        {
+            checkpoint.ReadFloats(name, wanted[i] * width, values.AsSpan(i * width, width));
+        }
+
+        return tensor(values, indices.shape[0], indices.shape[1], width);
+    }
+
+    /// <summary>Reads a tensor into a parameter of the same shape.</summary>
+    internal void Load(string name, Tensor parameter) => CheckpointTensors.Read(checkpoint, name, parameter);
+
+    /// <summary>Reads the parameters of a part; those that the checkpoint lacks become zeros.</summary>
+    /// <param name="prefix">What stands before their names.</param>
+    /// <param name="parameters">The parameters.</param>
+    internal void Load(string prefix, IEnumerable<KeyValuePair<string, TorchSharp.Modules.Parameter>> parameters)
+    {
+        using var guard = no_grad();
+        foreach (var (name, parameter) in parameters)
+        {
+            var source = SourceOf(prefix + name);
+            if (Contains(source))
+            {
+                Load(source, parameter);
+            }
+            else
+            {
+                parameter.zero_();
+            }
+        }
+    }
+
+    /// <summary>Copies a tensor's bytes to a stream.</summary>
+    internal void CopyTo(string name, Stream stream) => checkpoint.CopyTo(name, stream);
+
+    /// <inheritdoc/>
+    public void Dispose() => checkpoint.Dispose();
+
+    /// <summary>Refuses a configuration whose sizes are far from the weights', before memory is asked for.</summary>
+    private static void RequireSize(Checkpoint checkpoint, ModelDefinition definition)
+    {
+        // Every parameter takes at least two bytes on disk; half of them gives a checkpoint that lacks a tensor its own message.
+        var values = definition.InputTensors.Concat(definition.BlockTensors(0)).Max(tensor => tensor.Shape.Aggregate(1.0, (product, size) => product * size));
+        if (values > checkpoint.TensorBytes)
+        {
+            throw new NibbleException($"{checkpoint.Folder}: config.json describes a tensor of {values:N0} values, but all weights together have "
+                + $"{checkpoint.TensorBytes:N0} bytes; they belong to different models");
+        }
+    }
+
+    private static bool Fits(Checkpoint checkpoint, TensorDefinition tensor) =>
+        checkpoint.Contains(tensor.Name) && checkpoint.Entry(tensor.Name).Shape.Select(size => (long)size).SequenceEqual(tensor.Shape);
+}

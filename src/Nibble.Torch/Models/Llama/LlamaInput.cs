@@ -1,0 +1,25 @@
+using Nibble.Models.Llama;
+using Nibble.Torch.Layers;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models.Llama;
+
+/// <summary>The table of the tokens before the first block.</summary>
+internal sealed class LlamaInput(LlamaConfig config) : IInputPart
+{
+    private Parameter? table;
+
+    // Read a row at a time, the table is never whole in memory.
+    public KeyValuePair<string, Parameter> Words =>
+        new(LlamaConfig.EmbeddingName, table ??= (Parameter)nn.Parameter(empty(config.VocabularySize, config.HiddenSize)).DetachFromDisposeScope());
+
+    public IReadOnlyList<KeyValuePair<string, Parameter>> Parameters => [];
+
+    public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Tables => [];
+
+    public Tensor Embed(ModelBatch batch, Tensor? words = null) =>
+        words ?? Words.Value.index_select(0, batch.Ids.reshape(-1)).view(batch.Ids.shape[0], batch.Ids.shape[1], -1);
+
+    public void Dispose() => table?.Dispose();
+}

@@ -1,0 +1,161 @@
+using Nibble.Models.Llama;
+using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models.Llama;
+
+/// <summary>Turns a model's hidden values by orthogonal matrices that spread outliers, without changing what it computes (QuaRot, Ashkboos et al. 2024).</summary>
+/// <remarks>
+/// <para>The residual stream is turned by <c>Q = D H</c>, with random signs D from the seed and H of <see cref="HadamardTransform"/>
+/// (section 4, stage 1a): RMSNorm without its weight g commutes with Q, so g moves into the linears that read the norm, which become
+/// <c>W diag(g) Q</c>; those that write to the stream become <c>Q^T W</c> with biases <c>b Q</c>; the norm's weight becomes 1.</para>
+/// <para>The values of each head are turned by H: rows of the value projection, and columns of the output projection for every query
+/// head that shares them (stage 1c). The down projection reads its input through an online H, and its columns are turned alike (stage 1b).</para>
+/// <para>The head takes in the final norm's weight and the embedding does not, so that they can no longer be one matrix (<see cref="TiedHead"/>):
+/// the artifact of a model whose head was tied grows by that matrix.</para>
+/// <para>Works tensor by tensor, in float64, so that one block in memory is enough.</para>
+/// </remarks>
+internal sealed class LlamaRotation : IModelRotation
+{
+    private readonly HadamardTransform residual;
+    private readonly HadamardTransform head;
+    private readonly HadamardTransform down;
+    private readonly Tensor signs;
+    private readonly LlamaConfig config;
+
+    /// <summary>Creates the rotation of a model's shape.</summary>
+    /// <param name="config">The shape.</param>
+    /// <param name="seed">Draws the signs.</param>
+    public LlamaRotation(LlamaConfig config, long seed)
+    {
+        this.config = config;
+        residual = new HadamardTransform(config.HiddenSize);
+        head = new HadamardTransform(config.HeadSize);
+        down = new HadamardTransform(config.IntermediateSize);
+        var random = SeededRandom.Create(seed);
+        var drawn = new double[config.HiddenSize];
+        for (var i = 0; i < drawn.Length; i++)
+        {
+            drawn[i] = random.Next(2) == 0 ? 1 : -1;
+        }
+
+        signs = tensor(drawn).DetachFromDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void TurnBlock(IQuantizableBlock block, Func<string, bool> isQuantized) => Apply((LlamaBlock)block, online: isQuantized("mlp.down_proj"));
+
+    /// <inheritdoc/>
+    public void TurnHead(IQuantizableBlock head)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var (norm, linear) = (((LlamaHead)head).Norm, ((LlamaHead)head).Linear);
+        linear.Weight.copy_(RotateHead(linear.Weight, norm.Weight));
+        norm.Weight.fill_(1);
+    }
+
+    /// <inheritdoc/>
+    public Tensor TurnOuter(string tensor, Tensor rows, Func<string, Tensor> read) => tensor switch
+    {
+        LlamaConfig.NormName => ones_like(rows),
+        LlamaConfig.EmbeddingName => RotateEmbedding(rows),
+        _ => RotateHead(rows, read(LlamaConfig.NormName)),
+    };
+
+    /// <summary>The embedding that writes turned values into the residual stream: <c>E Q</c>.</summary>
+    /// <param name="embedding">[vocabulary, hidden].</param>
+    public Tensor RotateEmbedding(Tensor embedding)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        return Turn(embedding).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The head that reads turned values: <c>W diag(g) Q</c>. The weight of the final norm is 1 from then on.</summary>
+    /// <param name="weight">The head, [vocabulary, hidden]; the embedding before its rotation where the head is tied to it.</param>
+    /// <param name="finalNorm">The weight g of the final norm, [hidden].</param>
+    public Tensor RotateHead(Tensor weight, Tensor finalNorm)
+    {
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        return TurnReader(weight, finalNorm).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Turns a block in place.</summary>
+    /// <param name="block">A float block of the configuration.</param>
+    /// <param name="online">
+    /// Whether the down projection reads its input through an online transform. It must not where that layer stays float: an artifact
+    /// records the transform with the quantized layer.
+    /// </param>
+    public void Apply(LlamaBlock block, bool online)
+    {
+        using var guard = no_grad();
+        using var pause = CollectorPause.Begin();
+        using var scope = NewDisposeScope();
+        var attention = block.Attention;
+        TurnInputs(block.InputNorm, [attention.Query, attention.Key, attention.Value]);
+        TurnInputs(block.FeedForwardNorm, [block.FeedForward.Gate, block.FeedForward.Up]);
+        TurnOutput(attention.Output);
+        TurnOutput(block.FeedForward.Down);
+        TurnValues(attention.Value, attention.Output);
+        if (online)
+        {
+            var projection = block.FeedForward.Down;
+            Set(projection.Weight, down.Apply(projection.Weight.to(float64)));
+            projection.InputTransform = new HadamardTransform(config.IntermediateSize);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        residual.Dispose();
+        head.Dispose();
+        down.Dispose();
+        signs.Dispose();
+    }
+
+    private static void Set(Parameter parameter, Tensor value) => parameter.copy_(value);
+
+    /// <summary>Rows times Q.</summary>
+    private Tensor Turn(Tensor rows) => residual.Apply(rows.to(float64) * signs.to(rows.device)).to(float32);
+
+    /// <summary>W diag(g) Q.</summary>
+    private Tensor TurnReader(Tensor weight, Tensor norm) => Turn(weight.to(float64) * norm.to(float64));
+
+    private void TurnInputs(RmsNorm norm, ReadOnlySpan<QuantizableLinear> readers)
+    {
+        foreach (var reader in readers)
+        {
+            Set(reader.Weight, TurnReader(reader.Weight, norm.Weight));
+        }
+
+        norm.Weight.fill_(1);
+    }
+
+    private void TurnOutput(QuantizableLinear writer)
+    {
+        Set(writer.Weight, Turn(writer.Weight.t()).t());
+        if (writer.Bias is { } bias)
+        {
+            Set(bias, Turn(bias));
+        }
+    }
+
+    private void TurnValues(QuantizableLinear value, QuantizableLinear output)
+    {
+        // The rows of a head are its channels: turned as columns of the transpose, head by head.
+        Set(value.Weight, Heads(value.Weight.t()).t());
+        if (value.Bias is { } bias)
+        {
+            Set(bias, Heads(bias));
+        }
+
+        Set(output.Weight, Heads(output.Weight));
+    }
+
+    private Tensor Heads(Tensor x) => head.Apply(x.to(float64).reshape(-1, config.HeadSize)).reshape(x.shape).to(float32);
+}

@@ -1,0 +1,57 @@
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Models;
+
+/// <summary>Token sequences side by side, each from its first token on and padded at its end.</summary>
+/// <param name="Ids">Token ids, int64 [batch, length].</param>
+/// <param name="Mask">Which tokens are no padding, bool [batch, length]; null where all are real.</param>
+/// <param name="Types">Which text of a pair a token is of, 0 or 1, int64 [batch, length]; null where all are of one text.</param>
+public sealed record ModelBatch(Tensor Ids, Tensor? Mask = null, Tensor? Types = null) : IDisposable
+{
+    /// <summary>Puts sequences side by side.</summary>
+    /// <param name="sequences">At least one.</param>
+    /// <param name="paddingId">What fills up short ones.</param>
+    /// <param name="change">Is given each token with its place in its sequence, and says what stands there instead; null changes none.</param>
+    public static ModelBatch Of(IReadOnlyList<TokenSequence> sequences, int paddingId, Func<int, int, int>? change = null)
+    {
+        ArgumentNullException.ThrowIfNull(sequences);
+        var (rows, length) = (sequences.Count, sequences.Max(sequence => sequence.Ids.Length));
+        var (ids, mask, types) = (new long[rows * length], new bool[rows * length], new long[rows * length]);
+        Array.Fill(ids, paddingId);
+        for (var row = 0; row < rows; row++)
+        {
+            var sequence = sequences[row];
+            for (var i = 0; i < sequence.Ids.Length; i++)
+            {
+                ids[(row * length) + i] = change?.Invoke(i, sequence.Ids[i]) ?? sequence.Ids[i];
+                mask[(row * length) + i] = true;
+                types[(row * length) + i] = i < sequence.FirstLength ? 0 : 1;
+            }
+        }
+
+        return new ModelBatch(
+            tensor(ids, rows, length),
+            Array.TrueForAll(mask, real => real) ? null : tensor(mask, rows, length),
+            Array.TrueForAll(types, type => type == 0) ? null : tensor(types, rows, length));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Ids.Dispose();
+        Mask?.Dispose();
+        Types?.Dispose();
+    }
+}
+
+/// <summary>The tokens of a text, or of a pair of texts.</summary>
+/// <param name="Ids">The ids, with those that mark beginning and end.</param>
+/// <param name="FirstLength">How many of them belong to the first text of a pair.</param>
+public sealed record TokenSequence(int[] Ids, int FirstLength)
+{
+    /// <summary>The tokens of one text.</summary>
+    public TokenSequence(int[] ids)
+        : this(ids, ids?.Length ?? 0)
+    {
+    }
+}

@@ -1,0 +1,86 @@
+using Nibble.Models;
+using Nibble.Planning;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+
+namespace Nibble.Torch.Tasks;
+
+/// <summary>Giving a vector to a text; scored by the rank correlation of cosines with how alike people find pairs of texts.</summary>
+/// <remarks>
+/// A file to score by has lines <c>text TAB text TAB score</c>. To calibrate and to train, texts are enough, with or without a score behind them: a model learns from what
+/// the float model makes of them.
+/// </remarks>
+public sealed class Embedding : ITask
+{
+    /// <inheritdoc/>
+    public ModelTask Kind => ModelTask.Embedding;
+
+    /// <inheritdoc/>
+    public ITaskData Read(string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default) =>
+        TextData.Read(path, model, options, TextColumns.Apart, Regression.ParseNumber, cancellation);
+
+    /// <inheritdoc/>
+    /// <exception cref="NibbleException">Always: texts alone do not say what their vectors should be.</exception>
+    public Tensor Loss(Tensor output, Tensor targets) =>
+        throw new NibbleException("an embedding model learns from the float model: set distillation with a weight of 1");
+
+    /// <inheritdoc/>
+    /// <remarks>1 less the cosine of the two vectors, and the squared difference of all cosines between texts of the batch: what is compared in the end are
+    /// cosines (relational distillation, Park et al. 2019).</remarks>
+    public Tensor Divergence(Tensor student, Tensor teacher, double temperature)
+    {
+        using var scope = NewDisposeScope();
+        var (actual, expected) = (F.normalize(student, dim: 1), F.normalize(teacher, dim: 1));
+        var own = 1 - (actual * expected).sum(1).mean();
+        var between = (actual.matmul(actual.t()) - expected.matmul(expected.t())).square().mean();
+        return (own + between).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public TaskScore Evaluate(
+        IQuantizableModel model, ITaskData data, ScoreOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(options);
+        var texts = (TextData)data;
+        texts.RequireTargets();
+        var pairs = Math.Min(options.Count ?? int.MaxValue, texts.Targets!.Count);
+        var count = 2 * pairs;
+        var vectors = new float[count][];
+        var cosines = new double[count];
+        TextScoring.ForEach(model, texts, count, options.Reference, (rows, output, reference) =>
+        {
+            var unit = F.normalize(output, dim: 1);
+            var values = unit.contiguous().data<float>().ToArray();
+            var width = (int)unit.shape[1];
+            var alike = reference is null ? [] : (unit * F.normalize(reference, dim: 1)).sum(1).contiguous().data<float>().ToArray();
+            for (var i = 0; i < rows.Length; i++)
+            {
+                vectors[rows[i]] = values[(i * width)..((i + 1) * width)];
+                cosines[rows[i]] = reference is null ? 0 : alike[i];
+            }
+        }, progress, cancellation);
+        var scores = Enumerable.Range(0, pairs).Select(pair => Product(vectors[2 * pair], vectors[(2 * pair) + 1])).ToList();
+        var expected = texts.Targets.Take(pairs).Select(value => (double)value).ToList();
+        var cosine = options.Reference is null ? (double?)null : cosines.Average();
+        return new TaskScore([new TaskMetric("Spearman", RankCorrelation.Spearman(scores, expected))], Loss: null, pairs)
+        {
+            Divergence = 1 - cosine,
+            Agreement = cosine,
+            PieceLosses = options.Reference is null ? [] : [.. cosines.Select(value => 1 - value)],
+        };
+    }
+
+    private static double Product(float[] left, float[] right)
+    {
+        var sum = 0.0;
+        for (var i = 0; i < left.Length; i++)
+        {
+            sum += (double)left[i] * right[i];
+        }
+
+        return sum;
+    }
+}

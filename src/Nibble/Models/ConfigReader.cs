@@ -1,0 +1,117 @@
+using System.Globalization;
+using System.Text.Json;
+
+namespace Nibble.Models;
+
+/// <summary>Reads the properties of a <c>config.json</c>, or of an object inside it, and refuses what is not of the expected kind.</summary>
+internal readonly struct ConfigReader
+{
+    private readonly JsonElement root;
+    private readonly HashSet<string> read = new(StringComparer.Ordinal);
+
+    private ConfigReader(JsonElement root, string source)
+    {
+        this.root = root;
+        Source = source;
+    }
+
+    /// <summary>Where the object comes from, for messages.</summary>
+    public string Source { get; }
+
+    /// <summary>The properties that nothing has asked for yet and that are not null.</summary>
+    public IEnumerable<(string Name, JsonElement Value)> Unread
+    {
+        get
+        {
+            var known = read;
+            return root.EnumerateObject().Where(property => !known.Contains(property.Name) && property.Value.ValueKind != JsonValueKind.Null)
+                .Select(property => (property.Name, property.Value));
+        }
+    }
+
+    /// <summary>Reads a text that must be a JSON object.</summary>
+    /// <exception cref="NibbleException">The text is no JSON object, or <paramref name="read"/> refuses it.</exception>
+    public static T Parse<T>(string json, string source, Func<ConfigReader, T> read)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            return document.RootElement.ValueKind == JsonValueKind.Object
+                ? read(new ConfigReader(document.RootElement, source))
+                : throw new NibbleException($"{source}: found {document.RootElement.ValueKind}, expected an object");
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            // Texts that are half a character show only when they are read.
+            throw new NibbleException($"{source}: not valid JSON ({e.Message})", e);
+        }
+    }
+
+    /// <summary>A property; null where it is absent or null.</summary>
+    public JsonElement? Get(string name)
+    {
+        read.Add(name);
+        return root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
+
+    /// <summary>Whether a property is there, be it null.</summary>
+    public bool Has(string name) => root.TryGetProperty(name, out _);
+
+    public ConfigReader? Object(string name) => Get(name) is { } value
+        ? value.ValueKind == JsonValueKind.Object ? new ConfigReader(value, $"{Source}: {name}") : throw Wrong(name, value, "an object")
+        : null;
+
+    public string Text(string name, string absent) => Get(name) is { } value
+        ? value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Wrong(name, value, "a text")
+        : absent;
+
+    /// <summary>The texts of a list; null where it is absent.</summary>
+    public IReadOnlyList<string>? Texts(string name)
+    {
+        if (Get(name) is not { } value)
+        {
+            return null;
+        }
+
+        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
+            ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
+            : throw Wrong(name, value, "a list of texts");
+    }
+
+    public bool Flag(string name, bool absent) => Get(name) is { } value
+        ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
+        : absent;
+
+    /// <summary>A finite number: what JSON writes as 1e999 is none.</summary>
+    public double Number(string name, double? absent = null) => Get(name) is { } value
+        ? value.ValueKind == JsonValueKind.Number && value.GetDouble() is var number && double.IsFinite(number) ? number : throw Wrong(name, value, "a number")
+        : absent ?? throw new NibbleException($"{Source}: '{name}' is missing, expected a number");
+
+    /// <summary>A number above 0, and at most some limit.</summary>
+    public double PositiveNumber(string name, double? absent = null, double most = double.MaxValue)
+    {
+        var number = Number(name, absent);
+        return number > 0 && number <= most
+            ? number
+            : throw Wrong(name, Get(name)!.Value, most == double.MaxValue ? "a number above 0"
+                : string.Create(CultureInfo.InvariantCulture, $"a number above 0 and at most {most}"));
+    }
+
+    public int Positive(string name, int absent = 0)
+    {
+        if (Get(name) is not { } value)
+        {
+            return absent > 0 ? absent : throw new NibbleException($"{Source}: '{name}' is missing, expected a positive integer");
+        }
+
+        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number is > 0 and <= 1 << 24
+            ? number
+            : throw Wrong(name, value, "a positive integer of at most 2^24");
+    }
+
+    public NibbleException Wrong(string name, JsonElement found, string expected) =>
+        new($"{Source}: '{name}' is {Shortened(found)}, expected {expected}");
+
+    /// <summary>A value as it stands in the file, which may be long.</summary>
+    private static string Shortened(JsonElement value) => value.GetRawText() is { Length: > 200 } text ? text[..200] + "..." : value.GetRawText();
+}

@@ -1,0 +1,10 @@
+namespace Nibble.Models;
+
+/// <summary>A checkpoint has no head that says what the model is for.</summary>
+/// <param name="folder">The checkpoint's folder.</param>
+/// <param name="modelType">Its <c>model_type</c>.</param>
+public sealed class MissingHeadException(string folder, string modelType)
+    : NibbleException($"{folder}: this {modelType} checkpoint has no classification head, and nothing says what it is for; train a head on it, or open it as an "
+        + "embedding model")
+{
+}

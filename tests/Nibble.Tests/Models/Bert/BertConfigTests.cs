@@ -1,0 +1,104 @@
+using System.Text.Json.Nodes;
+using Nibble.Models.Bert;
+
+namespace Nibble.Tests.Models.Bert;
+
+public sealed class BertConfigTests
+{
+    private const string Bert = """
+        {"model_type":"bert","vocab_size":100,"hidden_size":32,"intermediate_size":64,"num_hidden_layers":3,"num_attention_heads":4}
+        """;
+
+    private const string DistilBert = """
+        {"model_type":"distilbert","vocab_size":100,"dim":32,"hidden_dim":64,"n_layers":3,"n_heads":4}
+        """;
+
+    private static readonly BertConfig Smallest = new()
+    {
+        ModelType = "bert",
+        VocabularySize = 100,
+        HiddenSize = 32,
+        IntermediateSize = 64,
+        Layers = 3,
+        Heads = 4,
+        MaxPositions = 512,
+        TokenTypes = 2,
+        Labels = 2,
+        PaddingId = 0,
+    };
+
+    [Fact]
+    public void Parse_FillsInWhatIsAbsent()
+    {
+        Assert.Equal(Smallest, Parse(Bert));
+        Assert.Equal(Smallest with { ModelType = "roberta", PaddingId = 1 }, Parse(Bert, ("model_type", "\"roberta\"")));
+        Assert.Equal(Smallest with { ModelType = "distilbert", TokenTypes = 0, ClassifierDropout = 0.2 }, Parse(DistilBert));
+    }
+
+    [Fact]
+    public void Parse_ReadsEverything()
+    {
+        Assert.Equal(
+            Smallest with { MaxPositions = 77, TokenTypes = 1, Labels = 3, PaddingId = 5, NormEpsilon = 1e-5, HiddenDropout = 0.3, AttentionDropout = 0, ClassifierDropout = 0.4, InitializerRange = 0.1 },
+            Parse(
+                Bert,
+                ("max_position_embeddings", "77"), ("type_vocab_size", "1"), ("id2label", """{"0":"a","1":"b","2":"c"}"""), ("pad_token_id", "5"), ("layer_norm_eps", "1e-5"),
+                ("hidden_dropout_prob", "0.3"), ("attention_probs_dropout_prob", "0"), ("classifier_dropout", "0.4"), ("initializer_range", "0.1"),
+                ("hidden_act", "\"gelu\""), ("position_embedding_type", "\"absolute\""), ("problem_type", "\"single_label_classification\""), ("is_decoder", "false")));
+        Assert.Equal(
+            Smallest with { ModelType = "distilbert", TokenTypes = 0, MaxPositions = 77, Labels = 5, HiddenDropout = 0.3, AttentionDropout = 0.2, ClassifierDropout = 0 },
+            Parse(DistilBert, ("max_position_embeddings", "77"), ("num_labels", "5"), ("dropout", "0.3"), ("attention_dropout", "0.2"), ("seq_classif_dropout", "0"), ("activation", "\"gelu\"")));
+    }
+
+    [Fact]
+    public void ClassifierDropout_IsTheHiddenOne_WhereItIsNotGiven() =>
+        Assert.Equal(0.3, Parse(Bert, ("hidden_dropout_prob", "0.3"), ("classifier_dropout", "null")).ClassifierDropout);
+
+    [Fact]
+    public void MaxLength_LeavesOutThePositionsThatRobertaKeepsForPadding()
+    {
+        Assert.Equal(512, Parse(Bert).MaxLength);
+        Assert.Equal(512, Parse(Bert, ("model_type", "\"roberta\""), ("max_position_embeddings", "514")).MaxLength);
+    }
+
+    [Theory]
+    [InlineData("model_type", "\"albert\"", "model_type is 'albert', which is no encoder supported here; supported: bert, roberta, distilbert")]
+    [InlineData("hidden_act", "\"gelu_new\"", "hidden_act is 'gelu_new', expected 'gelu'")]
+    [InlineData("position_embedding_type", "\"relative_key\"", "position_embedding_type is 'relative_key', expected 'absolute'")]
+    [InlineData("problem_type", "\"regression\"", "problem_type is 'regression', expected 'single_label_classification'")]
+    [InlineData("is_decoder", "true", "'is_decoder' is true, expected an encoder")]
+    [InlineData("hidden_size", "0", "'hidden_size' is 0, expected a positive integer of at most 2^24")]
+    [InlineData("hidden_size", "30", "a hidden size of 30 and 4 attention heads; expected the heads to divide the hidden size")]
+    [InlineData("num_hidden_layers", "null", "'num_hidden_layers' is missing")]
+    [InlineData("id2label", "[1,2]", "'id2label' is [1,2], expected an object of class names")]
+    [InlineData("id2label", "{\"0\":\"score\"}", "the model has 1 classes, expected at least 2; regression is not supported")]
+    [InlineData("pad_token_id", "-1", "'pad_token_id' is -1, expected the id of a token")]
+    [InlineData("pad_token_id", "100", "pad_token_id is 100 with 100 tokens")]
+    [InlineData("max_position_embeddings", "1", "1 positions; expected a token of the vocabulary that leaves at least 2 positions")]
+    [InlineData("layer_norm_eps", "0", "'layer_norm_eps' is 0, expected a number above 0 and at most 1")]
+    [InlineData("hidden_dropout_prob", "1", "'hidden_dropout_prob' is 1, expected a share of at least 0 and less than 1")]
+    [InlineData("initializer_range", "-1", "'initializer_range' is -1")]
+    public void Parse_SaysWhatIsWrong(string key, string json, string complaint)
+    {
+        var message = Assert.Throws<NibbleException>(() => Parse(Bert, (key, json))).Message;
+        Assert.StartsWith("model/config.json: ", message, StringComparison.Ordinal);
+        Assert.Contains(complaint, message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Parse_RefusesAnotherActivationOfDistilBert() => Assert.Contains(
+        "activation is 'relu', expected 'gelu'",
+        Assert.Throws<NibbleException>(() => Parse(DistilBert, ("activation", "\"relu\""))).Message,
+        StringComparison.Ordinal);
+
+    private static BertConfig Parse(string smallest, params (string Key, string Json)[] changes)
+    {
+        var root = JsonNode.Parse(smallest)!;
+        foreach (var (key, json) in changes)
+        {
+            root[key] = JsonNode.Parse(json);
+        }
+
+        return BertConfig.Parse(root.ToJsonString(), "model/config.json");
+    }
+}
