@@ -77,17 +77,17 @@ internal sealed record BenchModel(string Name, string Folder, TokenizedText Trai
             model.Initialize(new torch.Generator(1));
         }
 
-        var storedAs = model.named_parameters().ToDictionary(item => item.name, _ => ElementType.F32);
+        var storedAs = model.Parameters().ToDictionary(item => item.Name, _ => ElementType.F32);
         using var loaded = original with { ConfigJson = config, Model = model, StoredAs = storedAs };
         var settings = new QatSettings { Steps = steps, BatchSize = 8, SequenceLength = Length, LearningRate = rate, WarmUp = 0.03 };
-        new QuantizationAwareTrainer(loaded, recipe: null, settings, TokenizedText.Read(text, original.Tokenizer), CalibrationOptions.For(model.Config), 1).Train();
+        new QuantizationAwareTrainer(loaded, recipe: null, settings, TokenizedText.Read(text, original.Tokenizer), CalibrationOptions.For(model.Definition), 1).Train();
         var made = folder + ".tmp";
         Directory.CreateDirectory(made);
         File.WriteAllText(Path.Combine(made, Checkpoint.ConfigName), config);
         File.Copy(Path.Combine(source, "tokenizer.model"), Path.Combine(made, "tokenizer.model"));
         SafetensorsWriter.Write(
             Path.Combine(made, Checkpoint.WeightsName),
-            [.. model.named_parameters().Select(item => SafetensorsTensor.FromFloats(item.name, ElementType.F32, item.parameter.shape, item.parameter.detach().data<float>().ToArray()))]);
+            [.. model.Parameters().Select(item => SafetensorsTensor.FromFloats(item.Name, ElementType.F32, item.Value.shape, item.Value.detach().data<float>().ToArray()))]);
         Directory.Move(made, folder);
         return folder;
     }

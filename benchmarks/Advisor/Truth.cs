@@ -6,7 +6,6 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 
@@ -56,23 +55,23 @@ internal sealed class Truth(string path)
         return row;
     }
 
-    private static LlamaModel Make(BenchModel model, Recipe? recipe, int steps)
+    private static IDecoder Make(BenchModel model, Recipe? recipe, int steps)
     {
         var loaded = LoadedModel.Open(model.Folder);
         if (steps > 0)
         {
             var settings = (recipe?.Qat ?? Settings(model, new QatSettings())) with { Steps = steps };
-            new QuantizationAwareTrainer(loaded, recipe, settings, model.Training, CalibrationOptions.For(loaded.Model.Config), 1).Train();
+            new QuantizationAwareTrainer(loaded, recipe, settings, model.Training, CalibrationOptions.For(loaded.Definition), 1).Train();
         }
 
         if (steps > 0 || recipe is null)
         {
-            return loaded.Model;
+            return loaded.Decoder;
         }
 
         using (loaded)
         {
-            return LoadedModel.Simulate(PostTrainingQuantizer.Run(loaded, recipe, model.Training, 1), recipe.Name);
+            return (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(loaded, recipe, model.Training, 1), recipe.Name);
         }
     }
 
@@ -83,7 +82,7 @@ internal sealed class Truth(string path)
     /// <summary>How everything is calibrated here.</summary>
     public static Recipe Shortened(Recipe recipe) => recipe with { Ptq = recipe.Ptq with { SequenceLength = BenchModel.Length } };
 
-    private static double Score(LlamaModel model, TokenizedText text) => Evaluator.Evaluate(model, text, BenchModel.Length).Loss;
+    private static double Score(IDecoder model, TokenizedText text) => Evaluator.Evaluate(model, text, BenchModel.Length).Loss;
 
     private static string Key(TruthRow row) => $"{row.Model},{row.Recipe},{row.Road},{row.Steps}";
 

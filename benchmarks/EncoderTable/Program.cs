@@ -1,10 +1,9 @@
 using System.CommandLine;
 using Nibble.Benchmarks.EncoderTable;
 
-var root = new RootCommand("What quantization costs a small BERT on SST-2, after training and in training.")
+var root = new RootCommand("What quantization costs a pretrained encoder, after training and in training, over seeds.")
 {
-    TrainCommand.Create(),
-    TableCommand.Create(),
-    ArtifactsCommand.Create(),
+    TableCommand.Create("classification", "A classifier: fine-tuned first, then quantized on both roads.", isEmbedding: false),
+    TableCommand.Create("embedding", "An embedding model: quantized on both roads, without labels.", isEmbedding: true),
 };
 return await root.Parse(args).InvokeAsync();

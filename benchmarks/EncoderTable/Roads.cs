@@ -1,160 +1,172 @@
 using Nibble.Artifacts;
+using Nibble.Models;
 using Nibble.Recipes;
-using Nibble.Torch;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
-using Nibble.Torch.Evaluation;
-using Nibble.Torch.Models.Bert;
-using Nibble.Torch.Native;
+using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
-using static TorchSharp.torch;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Benchmarks.EncoderTable;
 
-/// <summary>What a road gave and took.</summary>
-/// <param name="Dev">Accuracy, in percent, on the sentences that choices are made by.</param>
-/// <param name="Test">Accuracy, in percent, on those that are reported.</param>
-/// <param name="Cost">What the road took, without the scoring.</param>
-internal readonly record struct Outcome(double Dev, double Test, Cost Cost);
+/// <summary>What a table is made of.</summary>
+/// <param name="Model">A pretrained encoder's folder.</param>
+/// <param name="Train">What is trained and calibrated on.</param>
+/// <param name="Dev">What recipes are chosen by.</param>
+/// <param name="Test">What is reported.</param>
+/// <param name="Work">Where fine-tuned models and outcomes are kept.</param>
+/// <param name="Epochs">How often QAT and the float control go over the data.</param>
+internal sealed record TableOptions(string Model, string Train, string Dev, string Test, string Work, double Epochs);
 
 /// <summary>One seed's float model and the roads from it: after training, in training, and the control.</summary>
-internal sealed class Roads : IDisposable
+internal sealed class Roads
 {
-    private const int CalibrationBatches = 8;
-
-    private readonly string work = Directory.CreateTempSubdirectory("nibble-encoder-").FullName;
-    private readonly string data;
-    private readonly SmallBert shape;
-    private readonly QatSettings settings;
+    private readonly TableOptions options;
+    private readonly bool isEmbedding;
     private readonly int seed;
-    private readonly IProgress<RunProgress> progress;
-    private readonly CancellationToken cancellation;
-    private readonly Dictionary<string, ClassificationData> read = [];
+    private readonly Outcomes outcomes;
+    private readonly TaskConfig task;
+    private string folder;
 
-    /// <param name="data">A folder with <c>sst2/</c> and <c>bert-vocab/</c>.</param>
-    /// <param name="shape">The float model.</param>
-    /// <param name="settings">How QAT and its control train.</param>
-    /// <param name="seed">Drives everything.</param>
-    /// <param name="progress">Told of every step.</param>
-    /// <param name="cancellation">Stops between steps.</param>
-    public Roads(string data, SmallBert shape, QatSettings settings, int seed, IProgress<RunProgress> progress, CancellationToken cancellation)
+    public Roads(TableOptions options, bool isEmbedding, int seed, Outcomes outcomes)
     {
-        this.data = data;
-        this.shape = shape;
-        this.settings = settings;
-        this.seed = seed;
-        this.progress = progress;
-        this.cancellation = cancellation;
+        (this.options, this.isEmbedding, this.seed, this.outcomes) = (options, isEmbedding, seed, outcomes);
+        task = isEmbedding ? Nibble.Formats.HuggingFace.SentenceTransformers.Read(options.Model) ?? new TaskConfig(ModelTask.Embedding) : new TaskConfig(ModelTask.Classification);
+        folder = options.Model;
     }
 
-    private string Folder => Path.Combine(work, "float");
+    /// <summary>How the float model is fine-tuned.</summary>
+    private static QatSettings Finetuning => new() { LearningRate = 1e-4, WeightDecay = 0.01, WarmUp = 0.1, BatchSize = 32 };
 
-    /// <summary>Trains the float model, from which the other roads start.</summary>
-    public Outcome TrainFloat()
+    /// <summary>How QAT and the float control train.</summary>
+    public static QatSettings Training(int weightBits) => new()
     {
-        using var loaded = shape.Create(data, work, seed);
-        var train = Read(loaded, "train");
-        var steps = shape.Epochs * new ShuffledBatches(train, shape.Training.BatchSize, seed).PerEpoch;
-        var trainer = new ClassifierTrainer(loaded.Model, train, shape.Training with { Steps = steps }, seed, shape.MaskedShare);
-        var cost = Cost.Of(() => trainer.Train(progress: progress, cancellation: cancellation));
-        loaded.Save(Folder);
-        return Score(loaded, cost);
-    }
+        LearningRate = weightBits <= 2 ? 1e-4 : 5e-5,
+        ScaleLearningRate = 1e-3,
+        FloatLearningRate = 5e-5,
+        WeightDecay = 0.01,
+        WarmUp = 0.1,
+        BatchSize = 32,
+        Activations = ActivationEstimator.LearnedScaleAndOffset,
+        Distillation = new DistillationSettings { Weight = 1, Temperature = 2 },
+    };
 
-    /// <summary>Writes the float model.</summary>
-    public void SaveFloat(string folder)
+    /// <summary>The float model: fine-tuned where it is a classifier.</summary>
+    public Outcome Float() => outcomes.Of($"seed {seed}: float", () =>
     {
-        using var loaded = LoadedClassifier.Open(Folder);
-        loaded.Save(folder);
-    }
-
-    /// <summary>Quantizes the float model after training and writes the artifact.</summary>
-    public void Save(Recipe recipe, string folder)
-    {
-        using var loaded = LoadedClassifier.Open(Folder);
-        QuantizedModelFile.Save(loaded.Complete(Prepare(loaded, recipe).Convert(seed)), folder);
-    }
-
-    /// <summary>The float model, trained as much as QAT trains.</summary>
-    public Outcome TrainControl()
-    {
-        using var loaded = LoadedClassifier.Open(Folder);
-        using var teacher = Teacher();
-        return Score(loaded, Cost.Of(() => Trainer(loaded, teacher, settings, null).Train(progress: progress, cancellation: cancellation)));
-    }
-
-    /// <summary>Quantizes the float model after training, ranges of weights by themselves and ranges of inputs from calibration, with the recipe that is best on dev.</summary>
-    public (Outcome Outcome, Recipe Recipe) Quantize(IEnumerable<Recipe> candidates)
-    {
-        var best = candidates.Select(recipe => (Recipe: recipe, Dev: Dev(recipe))).MaxBy(item => item.Dev).Recipe;
-        using var loaded = LoadedClassifier.Open(Folder);
-        return (Score(loaded, Cost.Of(() => Prepare(loaded, best))), best);
-
-        double Dev(Recipe recipe)
+        if (isEmbedding)
         {
-            using var loaded = LoadedClassifier.Open(Folder);
-            Prepare(loaded, recipe);
-            return Accuracy(loaded, "dev");
+            using var pretrained = Open();
+            return Score(pretrained, (0, 0), 0, "as it is");
         }
-    }
 
-    /// <summary>Trains the float model through its fake quantizers, converts it and scores what a fresh model computes with the result.</summary>
-    public Outcome TrainQuantized(Recipe recipe)
-    {
-        using var loaded = LoadedClassifier.Open(Folder);
-        using var teacher = Teacher();
-        using var converted = LoadedClassifier.Open(Folder);
-        var cost = Cost.Of(() =>
+        folder = Path.Combine(options.Work, $"float-{seed}");
+        var labels = ClassLabels.OfData(TextData.ReadLabels(options.Train));
+        var (loaded, _) = LoadedModel.OpenWithHead(options.Model, json => task.AddTo(labels.AddTo(json)), seed);
+        using (loaded)
         {
-            var prepared = Prepare(loaded, recipe);
-            Trainer(loaded, teacher, recipe.Qat, prepared).Train(progress: progress, cancellation: cancellation);
-            QuantizationAware.Load(converted.Model, prepared.Convert(seed));
-        });
-        var (trained, outcome) = (Score(loaded, cost), Score(converted, cost));
-        return outcome == trained
-            ? outcome
-            : throw new NibbleException($"the trained model scores {trained} and the converted one {outcome}, expected the same");
-    }
-
-    /// <inheritdoc/>
-    public void Dispose() => Directory.Delete(work, recursive: true);
-
-    private LoadedClassifier? Teacher() => settings.Distillation is null ? null : LoadedClassifier.Open(Folder);
-
-    private ClassifierTrainer Trainer(LoadedClassifier loaded, LoadedClassifier? teacher, QatSettings how, PreparedModel? prepared) =>
-        new(loaded.Model, Read(loaded, "train"), how, seed, shape.MaskedShare) { Prepared = prepared, Teacher = teacher?.Model };
-
-    private PreparedModel Prepare(LoadedClassifier loaded, Recipe recipe)
-    {
-        var train = Read(loaded, "train");
-        var calibration = new ShuffledBatches(train, shape.Training.BatchSize, seed);
-        var inputs = ActivationCalibration.Run(loaded.Model, recipe, () =>
-        {
-            using var guard = no_grad();
-            for (var i = 0; i < CalibrationBatches; i++)
+            var data = Read(loaded, options.Train);
+            var steps = Steps(data, 3);
+            var cost = Outcomes.Measure(() =>
             {
-                using var pause = CollectorPause.Begin();
-                using var scope = NewDisposeScope();
-                var batch = calibration.At(i);
-                loaded.Model.call(batch.Ids, batch.Mask);
-            }
+                new QuantizationAwareTrainer(loaded, recipe: null, Finetuning with { Steps = steps }, data, CalibrationOptions.For(loaded.Definition), seed).Train();
+            });
+            Replace(folder, loaded.Save);
+            return Score(loaded, cost, 3 * data.Count, "fine-tuned");
+        }
+    });
+
+    /// <summary>The float model, trained as long as QAT trains and from the labels: what more training does by itself.</summary>
+    public Outcome Control() => outcomes.Of($"seed {seed}: control", () =>
+    {
+        using var loaded = Open();
+        var data = Read(loaded, options.Train);
+        var settings = Training(8) with { Steps = Steps(data, options.Epochs), Distillation = null };
+        var cost = Outcomes.Measure(() =>
+            new QuantizationAwareTrainer(loaded, recipe: null, settings, data, CalibrationOptions.For(loaded.Definition), seed).Train());
+        return Score(loaded, cost, (long)(options.Epochs * data.Count), "float control");
+    });
+
+    /// <summary>Post-training quantization by a recipe.</summary>
+    public Outcome Ptq(Func<ModelDefinition, Recipe> choose)
+    {
+        using var loaded = Open();
+        var recipe = choose(loaded.Definition);
+        return outcomes.Of($"seed {seed}: ptq {recipe.Name}", () =>
+        {
+            var data = Read(loaded, options.Train);
+            QuantizedModel? quantized = null;
+            var cost = Outcomes.Measure(() => quantized = PostTrainingQuantizer.Run(loaded, recipe, data, seed));
+            var pieces = data.Pieces(recipe.Ptq.Windows, Math.Min(recipe.Ptq.SequenceLength, loaded.Definition.MaxSequence), seed);
+            return Score(quantized!, loaded, cost, pieces.Sequences.Count, recipe.Name);
         });
-        return QuantizationAware.Prepare(loaded.Model, recipe, new PrepareOptions { Weights = ClassifierQuantizer.RoundWeights(loaded.Model, recipe), Inputs = inputs });
     }
 
-    private Outcome Score(LoadedClassifier loaded, Cost cost) => new(Accuracy(loaded, "dev"), Accuracy(loaded, "test"), cost);
-
-    private double Accuracy(LoadedClassifier loaded, string part) => 100 * ClassificationEvaluator.Evaluate(loaded.Model, Read(loaded, part), cancellation: cancellation).Accuracy;
-
-    /// <summary>The sentences of a part, tokenized once: all models of a seed have one tokenizer.</summary>
-    private ClassificationData Read(LoadedClassifier loaded, string part)
+    /// <summary>The recipe that is best on the data that choose.</summary>
+    public Outcome BestPtq(Width width)
     {
-        if (!read.TryGetValue(part, out var sentences))
+        List<Recipe> candidates;
+        using (var loaded = Open())
         {
-            read.Add(part, sentences = ClassificationData.Read(Path.Combine(data, "sst2", $"{part}.tsv"), loaded));
+            candidates = [.. width.Candidates(loaded.Definition)];
         }
 
-        return sentences;
+        return candidates.Select(recipe => Ptq(_ => recipe)).MaxBy(outcome => outcome.Dev)!;
+    }
+
+    /// <summary>Quantization-aware training.</summary>
+    public Outcome Qat(Width width) => outcomes.Of($"seed {seed}: qat {width.Label}", () =>
+    {
+        using var loaded = Open();
+        var data = Read(loaded, options.Train);
+        var settings = Training(width.WeightBits) with { Steps = Steps(data, options.Epochs) };
+        var recipe = width.Trained(loaded.Definition, settings);
+        QuantizedModel? quantized = null;
+        var cost = Outcomes.Measure(() =>
+        {
+            var trainer = new QuantizationAwareTrainer(loaded, recipe, settings, data, CalibrationOptions.For(loaded.Definition), seed);
+            trainer.Train();
+            quantized = trainer.Convert();
+        });
+        using var original = Open();
+        return Score(quantized!, original, cost, (long)(options.Epochs * data.Count), recipe.Name);
+    });
+
+    private LoadedModel Open()
+    {
+        folder = isEmbedding ? options.Model : Path.Combine(options.Work, $"float-{seed}");
+        return LoadedModel.Open(folder, isEmbedding ? task : null);
+    }
+
+    private static int Steps(ITaskData data, double epochs) => (int)Math.Ceiling(epochs * data.Batches(Finetuning.BatchSize, 128, 1).StepsPerEpoch);
+
+    private static ITaskData Read(LoadedModel model, string path) => ModelTasks.Of(model.Definition).Read(path, model, new ReadOptions());
+
+    /// <summary>Scores what an artifact computes: written, and read back.</summary>
+    private Outcome Score(QuantizedModel quantized, LoadedModel original, (double Seconds, long PeakBytes) cost, long samples, string recipe)
+    {
+        var artifact = Path.Combine(options.Work, $"artifact-{seed}");
+        Replace(artifact, path => QuantizedModelFile.Save(quantized, path));
+        using var loaded = LoadedModel.Open(artifact);
+        return Score(loaded, cost, samples, recipe, original);
+    }
+
+    private Outcome Score(LoadedModel model, (double Seconds, long PeakBytes) cost, long samples, string recipe, LoadedModel? reference = null)
+    {
+        var scoring = ModelTasks.Of(model.Definition);
+        var dev = scoring.Evaluate(model.Model, Read(model, options.Dev), new ScoreOptions());
+        var test = scoring.Evaluate(model.Model, Read(model, options.Test), new ScoreOptions { Reference = isEmbedding ? reference?.Model : null });
+        return new Outcome(100 * dev.Main.Value, 100 * test.Main.Value, test.Agreement, cost.Seconds, cost.PeakBytes, samples, recipe);
+    }
+
+    private static void Replace(string path, Action<string> write)
+    {
+        if (Directory.Exists(path))
+        {
+            Directory.Delete(path, recursive: true);
+        }
+
+        write(path);
     }
 }

@@ -1,75 +1,111 @@
 using System.CommandLine;
 using System.Globalization;
-using Nibble.Recipes;
+using System.Text;
 using Nibble.Torch.Native;
 using TorchSharp;
 
 namespace Nibble.Benchmarks.EncoderTable;
 
-/// <summary><c>table</c>: the table of this field, as Markdown.</summary>
+/// <summary>The table of a task: float, round to nearest, the best of PTQ and QAT at each width, over seeds.</summary>
 internal static class TableCommand
 {
-    /// <summary>How QAT and its control train: as long as the float model, at its rate.</summary>
-    private static readonly QatSettings Training = new()
+    public static Command Create(string name, string description, bool isEmbedding)
     {
-        BatchSize = 32,
-        LearningRate = 1e-3,
-        ScaleLearningRate = 5e-3,
-        WeightDecay = 0.01,
-        WarmUp = 0.1,
-        Activations = ActivationEstimator.LearnedScaleAndOffset,
-        Distillation = new DistillationSettings { Weight = 0.5, Temperature = 2 },
-    };
-
-    public static Command Create()
-    {
-        var data = new Argument<DirectoryInfo>("data") { Description = "a folder with sst2/ and bert-vocab/" };
-        var seeds = new Option<int>("--seeds") { Description = "how many seeds, from 1", DefaultValueFactory = _ => 3 };
-        var threads = new Option<int>("--threads") { DefaultValueFactory = _ => 1 };
-        var epochs = new Option<int>("--epochs") { Description = "epochs of the float model", DefaultValueFactory = _ => new SmallBert().Epochs };
-        var steps = new Option<int>("--steps") { Description = "steps of QAT and of its control", DefaultValueFactory = _ => 868 };
-        var rate = new Option<double>("--rate") { Description = "learning rate of QAT and of its control", DefaultValueFactory = _ => Training.LearningRate };
-        var scales = new Option<double>("--scale-rate") { Description = "learning rate of scales", DefaultValueFactory = _ => Training.ScaleLearningRate };
-        var words = new Option<bool>("--words8") { Description = "the table of words with 8 bits in every row" };
-        var only = new Option<string?>("--only") { Description = "one row alone, such as w4a4" };
-        var command = new Command("table", "Accuracy lost by PTQ and by QAT, over seeds") { data, seeds, threads, epochs, steps, rate, scales, words, only };
-        command.SetAction((parsed, cancellation) =>
+        var model = new Argument<string>("model") { Description = "a pretrained encoder's folder" };
+        var data = new Argument<string>("data") { Description = "a folder with train.tsv, dev.tsv (recipes are chosen by it) and test.tsv (reported)" };
+        var seeds = new Option<int>("--seeds") { DefaultValueFactory = _ => 3 };
+        var threads = new Option<int>("--threads") { DefaultValueFactory = _ => Environment.ProcessorCount };
+        var epochs = new Option<double>("--epochs") { Description = "how often QAT and the control go over the data", DefaultValueFactory = _ => 2 };
+        var work = new Option<string>("--work") { Description = "where fine-tuned models and outcomes are kept: the same command resumes", DefaultValueFactory = _ => $"encoder-table-{name}" };
+        var only = new Option<string?>("--only") { Description = "one width alone, such as w4a4" };
+        var command = new Command(name, description) { model, data, seeds, threads, epochs, work, only };
+        command.SetAction(parsed =>
         {
             TorchRuntime.EnsureLoaded();
             torch.set_num_threads(parsed.GetValue(threads));
-            var settings = Training with { Steps = parsed.GetValue(steps), LearningRate = parsed.GetValue(rate), ScaleLearningRate = parsed.GetValue(scales) };
-            var widths = Width.All.Where(width => parsed.GetValue(only) is not { } label || width.Label == label).Select(width => parsed.GetValue(words) ? width with { WordBits = 8 } : width).ToList();
-            var table = new Table(settings, parsed.GetValue(threads));
+            var folder = parsed.GetRequiredValue(data);
+            var options = new TableOptions(
+                parsed.GetRequiredValue(model), Path.Combine(folder, "train.tsv"), Path.Combine(folder, "dev.tsv"), Path.Combine(folder, "test.tsv"), parsed.GetRequiredValue(work),
+                parsed.GetValue(epochs));
+            Directory.CreateDirectory(options.Work);
+            var outcomes = new Outcomes(Path.Combine(options.Work, "outcomes.json"));
+            var widths = Width.All.Where(width => parsed.GetValue(only) is not { } label || width.Label == label).ToList();
+            var rows = widths.ToDictionary(width => width, _ => (Nearest: new List<Outcome>(), Ptq: new List<Outcome>(), Qat: new List<Outcome>()));
+            var (floats, controls) = (new List<Outcome>(), new List<Outcome>());
             for (var seed = 1; seed <= parsed.GetValue(seeds); seed++)
             {
-                using var roads = new Roads(parsed.GetRequiredValue(data).FullName, new SmallBert { Epochs = parsed.GetValue(epochs) }, settings, seed, new StepLines(), cancellation);
-                Run(table, roads, widths, seed);
+                var roads = new Roads(options, isEmbedding, seed, outcomes);
+                floats.Add(roads.Float());
+                if (!isEmbedding)
+                {
+                    controls.Add(roads.Control());
+                }
+
+                foreach (var width in widths)
+                {
+                    rows[width].Nearest.Add(roads.Ptq(width.Nearest));
+                    rows[width].Ptq.Add(roads.BestPtq(width));
+                    rows[width].Qat.Add(roads.Qat(width));
+                }
             }
 
-            Console.WriteLine(table.ToMarkdown(widths));
-            return Task.CompletedTask;
+            Console.WriteLine(isEmbedding ? Embedding(floats, rows) : Classification(floats, controls, rows));
         });
         return command;
     }
 
-    private static void Run(Table table, Roads roads, IReadOnlyList<Width> widths, int seed)
+    private static string Classification(List<Outcome> floats, List<Outcome> controls, Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
     {
-        table.Float.Add(Say("float", roads.TrainFloat()));
-        table.Control.Add(Say("control", roads.TrainControl()));
-        foreach (var width in widths)
+        var text = new StringBuilder();
+        text.AppendLine(Invariant($"float {Mean(floats)}, {Cost(floats)}; trained as long as QAT, in float: {Mean(controls)}, {Cost(controls)}."));
+        text.AppendLine();
+        text.AppendLine("| | round to nearest | PTQ | lost | published | QAT | lost | published | recovered | PTQ: time, memory, samples | QAT: time, memory, samples |");
+        text.AppendLine("|---|---|---|---|---|---|---|---|---|---|---|");
+        foreach (var (width, (nearest, ptq, qat)) in rows)
         {
-            var row = table.Of(width);
-            var (outcome, recipe) = roads.Quantize(width.Candidates());
-            row.Ptq.Add(Say($"PTQ {recipe.Name}", outcome));
-            row.PtqRecipes.Add(recipe.Name);
-            row.Hybrid.Add(Say($"hybrid {width.Label}", roads.TrainQuantized(Width.Hybrid(recipe, table.Settings))));
-            row.Qat.Add(Say($"QAT {width.Label}", roads.TrainQuantized(width.Trained(table.Settings))));
+            var (base0, p, q) = (floats.Average(item => item.Test), ptq.Average(item => item.Test), qat.Average(item => item.Test));
+            var recovered = base0 - p > 0.2 ? Invariant($"{100 * (q - p) / (base0 - p):F0} %") : "nothing to recover";
+            text.AppendLine(Invariant(
+                $"| {width.Label} | {Mean(nearest)} | {Mean(ptq)} | {base0 - p:F2} | {width.PublishedPtq} | {Mean(qat)} | {base0 - q:F2} | {width.PublishedQat} | {recovered} | {Cost(ptq)} | {Cost(qat)} |"));
         }
 
-        Outcome Say(string what, Outcome outcome)
+        text.AppendLine();
+        foreach (var (width, (_, ptq, _)) in rows)
         {
-            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: {what}: dev {outcome.Dev:F2} %, test {outcome.Test:F2} %, {outcome.Cost.Seconds:F0} s"));
-            return outcome;
+            text.AppendLine($"{width.Label}: PTQ chose {string.Join(", ", ptq.Select(item => item.Recipe).Distinct())}.");
         }
+
+        return text.ToString();
     }
+
+    private static string Embedding(List<Outcome> floats, Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
+    {
+        var text = new StringBuilder();
+        text.AppendLine(Invariant($"float {floats[0].Test / 100:F4}"));
+        text.AppendLine();
+        text.AppendLine("| | round to nearest | cosine | PTQ | cosine | QAT | cosine | PTQ: time, memory, samples | QAT: time, memory, samples |");
+        text.AppendLine("|---|---|---|---|---|---|---|---|---|");
+        foreach (var (width, (nearest, ptq, qat)) in rows)
+        {
+            text.AppendLine(
+                $"| {width.Label} | {Rank(nearest)} | {Cosine(nearest)} | {Rank(ptq)} | {Cosine(ptq)} | {Rank(qat)} | {Cosine(qat)} | {Cost(ptq)} | {Cost(qat)} |");
+        }
+
+        return text.ToString();
+    }
+
+    private static string Mean(List<Outcome> items) => Invariant($"{items.Average(item => item.Test):F2} ± {Deviation([.. items.Select(item => item.Test)]):F2}");
+
+    private static string Rank(List<Outcome> items) => Invariant($"{items.Average(item => item.Test) / 100:F4} ± {Deviation([.. items.Select(item => item.Test)]) / 100:F4}");
+
+    private static string Cosine(List<Outcome> items) => Invariant($"{items.Average(item => item.Cosine):F4}");
+
+    private static string Cost(List<Outcome> items) =>
+        Invariant($"{items.Average(item => item.Seconds) / 60:F1} min, {items.Max(item => item.PeakBytes) >> 20:N0} MiB, {items.Average(item => item.Samples):N0}");
+
+    /// <summary>The deviation of a sample.</summary>
+    private static double Deviation(double[] values) =>
+        values.Length < 2 ? 0 : Math.Sqrt(values.Sum(value => (value - values.Average()) * (value - values.Average())) / (values.Length - 1));
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

@@ -1,7 +1,9 @@
 using System.Diagnostics;
 using System.Reflection;
 using System.Runtime.InteropServices;
+using Nibble.Models;
 using Nibble.Planning;
+using Nibble.Torch.Calibration;
 
 namespace Nibble.Cli;
 
@@ -45,6 +47,9 @@ internal sealed record Failure(string Kind, int ExitCode, string Message)
             _ when IsOutOfMemory(cause) => BadInput(
                 $"memory ran out, after {PeakBytes() >> 20:N0} MiB were in use: give the process more, or less to do, "
                 + $"by fewer --threads, a shorter --context or a smaller file. ({FirstLine(cause.Message)})"),
+            MissingDataException => BadInput($"{cause.Message}: give --data FILE, or --data self to let a decoder write it"),
+            MissingHeadException => BadInput(
+                $"{cause.Message}: nibble finetune MODEL --task classification --data FILE trains a head, and --task embedding opens it as an embedding model"),
             NibbleException or IOException or UnauthorizedAccessException => BadInput(cause.Message),
             _ when IsTooLargeFile(cause) => BadInput("a file would grow larger than the file system, or the process's limit (ulimit -f), allows"),
             InsufficientExecutionStackException => BadInput("the input is nested too deeply"),

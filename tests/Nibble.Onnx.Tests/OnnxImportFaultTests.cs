@@ -5,7 +5,6 @@ using Nibble.Cli.Engines;
 using Nibble.Onnx.Graphs;
 using Nibble.Recipes;
 using Nibble.Tests.Shared;
-using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
@@ -93,7 +92,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     public void A_folder_is_no_file()
     {
         using var tensors = ModelTensors.Open(new TinyLlama().Write(folder.File("tiny")));
-        Assert.Throws<ArgumentException>(() => OnnxImporter.Run(tensors, OnnxShapes.OfDecoder(tensors), folder.File("imported")));
+        Assert.Throws<ArgumentException>(() => OnnxImporter.Run(tensors, folder.File("imported")));
     }
 
     [Theory]
@@ -182,9 +181,7 @@ public sealed class OnnxImportFaultTests : IDisposable
         using var stream = new MemoryStream(bytes);
         using var tensors = ModelTensors.Of(OnnxFile.Read(folder.File("exported/model.onnx"), stream, _ => null));
         var imported = folder.File("imported");
-        var layers = LoadedClassifier.IsEncoder(tensors.ConfigJson)
-            ? OnnxImporter.Run(tensors, OnnxShapes.OfEncoder(tensors), imported).Layers
-            : OnnxImporter.Run(tensors, OnnxShapes.OfDecoder(tensors), imported).Layers;
+        var layers = OnnxImporter.Run(tensors, imported).Layers;
         try
         {
             Assert.Equal(layers, QuantizedModelFile.IsArtifact(imported) ? QuantizedModelFile.Load(imported).Layers.Count : 0);

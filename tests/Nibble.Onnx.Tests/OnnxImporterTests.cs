@@ -7,7 +7,6 @@ using Nibble.Recipes;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
@@ -147,7 +146,7 @@ public sealed class OnnxImporterTests : IDisposable
     {
         using var loaded = new TinyBert(type).Open(folder);
         RoundTrip.RequireSame(QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact")), folder, inlineLimit: 0);
-        using var imported = LoadedClassifier.Open(folder.File("imported"));
+        using var imported = LoadedModel.Open(folder.File("imported"));
         Assert.NotNull(imported.Quantized);
     }
 
@@ -177,7 +176,7 @@ public sealed class OnnxImporterTests : IDisposable
         Assert.Equal(Score(before, text), Score(after, text));
     }
 
-    private static double Score(LoadedModel model, Torch.Data.TokenizedText text) => Evaluator.Evaluate(model.Model, text, 256, windows: 2).Perplexity;
+    private static double Score(LoadedModel model, Torch.Data.TokenizedText text) => Evaluator.Evaluate(model.Decoder, text, 256, windows: 2).Perplexity;
 
     private static QuantizedTensor Scattered(QuantizedTensor weight, int seed)
     {

@@ -182,12 +182,15 @@ public sealed class FloatCheckpoint : IDisposable
     private static void RequireSize(Checkpoint checkpoint, ModelDefinition definition)
     {
         // Every parameter takes at least two bytes on disk; half of them gives a checkpoint that lacks a tensor its own message.
-        var values = definition.InputTensors.Concat(definition.BlockTensors(0)).Max(tensor => tensor.Shape.Aggregate(1.0, (product, size) => product * size));
+        var values = definition.InputTensors.Sum(Count) + (definition.Layers * definition.BlockTensors(0).Sum(Count));
         if (values > checkpoint.TensorBytes)
         {
-            throw new NibbleException($"{checkpoint.Folder}: config.json describes a tensor of {values:N0} values, but all weights together have "
+            throw new NibbleException($"{checkpoint.Folder}: config.json describes a model of at least {values:N0} parameters, but the weights have "
                 + $"{checkpoint.TensorBytes:N0} bytes; they belong to different models");
         }
+
+        // Sizes of a hostile file overflow whole numbers.
+        static double Count(TensorDefinition tensor) => tensor.Shape.Aggregate(1.0, (product, size) => product * size);
     }
 
     private static bool Fits(Checkpoint checkpoint, TensorDefinition tensor) =>

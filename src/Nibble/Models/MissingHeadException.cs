@@ -4,7 +4,6 @@ namespace Nibble.Models;
 /// <param name="folder">The checkpoint's folder.</param>
 /// <param name="modelType">Its <c>model_type</c>.</param>
 public sealed class MissingHeadException(string folder, string modelType)
-    : NibbleException($"{folder}: this {modelType} checkpoint has no classification head, and nothing says what it is for; train a head on it, or open it as an "
-        + "embedding model")
+    : NibbleException($"{folder}: this {modelType} checkpoint has no head, and nothing says what it is for")
 {
 }

@@ -33,7 +33,7 @@ public sealed class DecoderRealModelTests : IDisposable
     public void QuantizedWeights_HaveTheSimulationsLogits(string recipe)
     {
         using var source = LoadedModel.Open(SharedData.Require("stories260K"));
-        using var both = BothWays.Open(PostTrainingQuantizer.Run(source, RecipePresets.Parse(recipe), text: null, seed: 1), folder);
+        using var both = BothWays.Open(PostTrainingQuantizer.Run(source, RecipePresets.Parse(recipe), data: null, seed: 1), folder);
         Assert.InRange(Compare(both), 0, 1e-3f);
     }
 

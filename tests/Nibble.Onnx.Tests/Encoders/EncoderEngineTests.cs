@@ -1,12 +1,10 @@
 using Microsoft.ML.OnnxRuntime;
-using Nibble.Cli.Engines;
 using Nibble.Models.Bert;
-using Nibble.Onnx.Encoders;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Tests.Shared;
 using Nibble.Recipes;
-using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -80,8 +78,9 @@ public sealed class EncoderEngineTests : IDisposable
     [Fact]
     public void Tables_KeepTheirCodes()
     {
-        var artifact = Quantize("bert", "w4a16-g8");
-        Export(artifact);
+        var preset = RecipePresets.Parse("w4a16-g8");
+        using var loaded = new TinyBert().Open(folder);
+        Export(QuantizedBert.Write(loaded, preset with { Rules = [preset.Rules[^1] with { Pattern = "*.word_embeddings" }] }, folder.File("artifact")));
         var tensors = ModelProto.Parser.ParseFrom(File.ReadAllBytes(Path)).Graph.Initializer;
         Assert.Equal(TinyBert.Vocabulary * TinyBert.Hidden, tensors.Single(tensor => tensor.Name == "bert.embeddings.word_embeddings.weight.codes").RawData.Length);
         Assert.DoesNotContain(tensors, tensor => tensor.Name == "bert.embeddings.word_embeddings.weight");
@@ -119,9 +118,9 @@ public sealed class EncoderEngineTests : IDisposable
     public void LongSequences_AreRefused()
     {
         Export(new TinyBert().Write(folder.File("float")));
-        using var engine = OnnxRuntimeClassifier.Open(Path, threads: 1);
-        Assert.Equal(TinyBert.Labels, engine.Classify(new long[TinyBert.Positions], [.. Enumerable.Repeat(1L, TinyBert.Positions)], TinyBert.Positions).Length);
-        Assert.Contains("ONNX Runtime", Assert.Throws<NibbleException>(() => engine.Classify(new long[TinyBert.Positions + 1], new long[TinyBert.Positions + 1], TinyBert.Positions + 1)).Message, StringComparison.Ordinal);
+        using var engine = OnnxRuntimeEncoder.Open(Path, threads: 1);
+        Assert.Equal(TinyBert.Labels, engine.Compute(new long[TinyBert.Positions], [.. Enumerable.Repeat(1L, TinyBert.Positions)], TinyBert.Positions).Length);
+        Assert.Contains("ONNX Runtime", Assert.Throws<NibbleException>(() => engine.Compute(new long[TinyBert.Positions + 1], new long[TinyBert.Positions + 1], TinyBert.Positions + 1)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -132,10 +131,10 @@ public sealed class EncoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void ADecoder_IsNoClassifier()
+    public void ADecoder_IsNoEncoder()
     {
         BothWays.Export(new TinyLlama().Write(folder.File("tiny")), Path);
-        Assert.Contains("expected a classifier", Assert.Throws<NibbleException>(() => OnnxRuntimeClassifier.Open(Path, threads: 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected an encoder", Assert.Throws<NibbleException>(() => OnnxRuntimeEncoder.Open(Path, threads: 1)).Message, StringComparison.Ordinal);
     }
 
     private string Path => folder.File("exported.onnx");
@@ -151,22 +150,22 @@ public sealed class EncoderEngineTests : IDisposable
         File.Delete(Path);
         File.Delete(folder.File("vocab.txt"));
         using var tensors = ModelTensors.Open(model);
-        return EncoderExporter.Run(tensors, OnnxShapes.OfEncoder(tensors), Path);
+        return OnnxExporter.Run(tensors, Path);
     }
 
     /// <summary>The largest difference between logits over batches with padding.</summary>
     private float Difference(string model)
     {
-        using var simulated = LoadedClassifier.Open(model);
-        using var engine = OnnxRuntimeClassifier.Open(Path, threads: 1);
+        using var simulated = LoadedModel.Open(model);
+        using var engine = OnnxRuntimeEncoder.Open(Path, threads: 1);
         float largest = 0;
         for (var seed = 1; seed <= 5; seed++)
         {
             using var guard = no_grad();
             using var scope = NewDisposeScope();
-            var (ids, mask) = QuantizedBert.Batch(simulated.Model.Config, seed);
-            var found = engine.Classify(ids.data<long>().ToArray(), mask.to(int64).data<long>().ToArray(), (int)ids.shape[1]);
-            largest = Math.Max(largest, BothWays.Difference(simulated.Model.call(ids, mask).data<float>().ToArray(), found));
+            var batch = QuantizedBert.Batch((BertConfig)simulated.Definition, seed);
+            var found = engine.Compute(batch.Ids.data<long>().ToArray(), batch.Mask!.to(int64).data<long>().ToArray(), (int)batch.Ids.shape[1]);
+            largest = Math.Max(largest, BothWays.Difference(simulated.Model.Compute(batch).data<float>().ToArray(), found));
         }
 
         return largest;

@@ -1,9 +1,6 @@
 using Nibble.Artifacts;
-using Nibble.Cli.Engines;
-using Nibble.Onnx.Decoders;
 using Nibble.Onnx.Engine;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
@@ -43,17 +40,17 @@ internal sealed class BothWays : IDisposable
     public static OnnxExportResult Export(string model, string path, long inlineLimit = 2_000_000_000)
     {
         using var tensors = ModelTensors.Open(model);
-        return DecoderExporter.Run(tensors, OnnxShapes.OfDecoder(tensors), path, inlineLimit);
+        return OnnxExporter.Run(tensors, path, inlineLimit);
     }
 
     /// <summary>The simulation's logits, [tokens, vocabulary].</summary>
-    public float[] Simulate(int[] tokens) => Simulate(Simulated.Model, tokens);
+    public float[] Simulate(int[] tokens) => Simulate(Simulated.Decoder, tokens);
 
-    public static float[] Simulate(LlamaModel model, int[] tokens)
+    public static float[] Simulate(IDecoder model, int[] tokens)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        return model.forward(tensor(Array.ConvertAll(tokens, id => (long)id), 1, tokens.Length)).contiguous().data<float>().ToArray();
+        return model.Logits(tensor(Array.ConvertAll(tokens, id => (long)id), 1, tokens.Length)).contiguous().data<float>().ToArray();
     }
 
     /// <summary>The largest difference between logits, of those whose largest is about 1 to 10.</summary>

@@ -43,7 +43,8 @@ public sealed class RunSummaryTests
             {
                 OutOfReach = tied ? [new KeptLayer("lm_head", "it is tied")] : [],
                 CalibrationPieces = 64,
-                PieceTokens = 256,
+                CalibrationTokens = 64 * 256,
+                WindowTokens = 256,
                 Epochs = 3,
             };
             var summary = RunSummary.Of(recipe, facts);
@@ -71,7 +72,8 @@ public sealed class RunSummaryTests
         {
             OutOfReach = [new KeptLayer("model.embed_tokens", "embeddings stay float")],
             CalibrationPieces = 64,
-            PieceTokens = 256,
+            CalibrationTokens = 64 * 256,
+            WindowTokens = 256,
         });
         Assert.Equal([new SummarizedLayer(Query, "int4 asymmetric per group 32", "int8 symmetric per token", "smoothquant, gptq"),
             new("model.layers.0.mlp.up_proj", "int4 asymmetric per group 32", "int8 symmetric per token", "smoothquant, gptq")], summary.Quantized);
@@ -146,7 +148,7 @@ public sealed class RunSummaryTests
     {
         var rule = new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse([algorithm]) };
         var recipe = new Recipe("mine", [rule]) { Ptq = new PtqSettings { Windows = pieces } };
-        var warnings = RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = pieces, PieceTokens = tokens }).Warnings
+        var warnings = RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = pieces, CalibrationTokens = pieces * tokens, WindowTokens = tokens }).Warnings
             .Where(warning => !warning.Contains("ptq.windows", StringComparison.Ordinal)).ToList();
         Assert.Equal(expected is null ? 0 : 1, warnings.Count);
         Assert.StartsWith(expected ?? string.Empty, warnings.FirstOrDefault() ?? string.Empty, StringComparison.Ordinal);
@@ -160,14 +162,13 @@ public sealed class RunSummaryTests
     {
         var recipe = new Recipe("mine", [new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse(["importance"]) }]);
         Assert.Equal(["the calibration data have 5 of the 64 windows that the recipe asks for"],
-            RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, PieceTokens = 256 }).Warnings);
-        Assert.Equal(["the calibration data have 5 of the 64 texts that the recipe asks for"],
-            RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5 }).Warnings);
+            RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, CalibrationTokens = 5 * 256, WindowTokens = 256 }).Warnings);
+        Assert.Empty(RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, CalibrationTokens = 600 }).Warnings);
         Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { HasIdleData = true }).Warnings);
         Assert.Equal(["the calibration windows have 128 tokens, which is all that the model takes, instead of 600"],
             RunSummary.Of(recipe with { Ptq = recipe.Ptq with { SequenceLength = 600 } },
-                new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 64, PieceTokens = 128 }).Warnings);
+                new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 64, CalibrationTokens = 64 * 128, WindowTokens = 128 }).Warnings);
         Assert.StartsWith("the training goes over its data about 25 times", Assert.Single(
             RunSummary.Of(new Recipe("q", [new RecipeRule("*", Int4)]), new RunFacts(Method.Qat, Layers) { Epochs = 25 }).Warnings), StringComparison.Ordinal);
     }
@@ -225,5 +226,5 @@ public sealed class RunSummaryTests
 
     private static IReadOnlyList<string> Warnings(string yaml, Method method, int? pieces = null, int tokens = 0) =>
         RunSummary.Of(RecipeFile.ParseYaml(yaml, "mine.yaml"),
-            new RunFacts(method, [.. Layers.Select(layer => layer with { Columns = 512 })]) { CalibrationPieces = pieces, PieceTokens = tokens }).Warnings;
+            new RunFacts(method, [.. Layers.Select(layer => layer with { Columns = 512 })]) { CalibrationPieces = pieces, CalibrationTokens = (pieces ?? 0) * tokens, WindowTokens = tokens }).Warnings;
 }

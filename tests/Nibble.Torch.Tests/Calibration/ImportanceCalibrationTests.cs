@@ -16,7 +16,7 @@ public sealed class ImportanceCalibrationTests : IDisposable
         using var model = tiny.Open(folder);
         var text = Texts.Random(50);
         var told = new Told();
-        var matrix = ImportanceCalibration.Run(model.Model, text, 10, 2, told, TestContext.Current.CancellationToken);
+        var matrix = ImportanceCalibration.Run(model.Decoder, text, 10, 2, told, TestContext.Current.CancellationToken);
 
         // The first layer sees the normalised embeddings of the tokens 0 to 9 and 10 to 19.
         var tensors = tiny.Tensors();
@@ -42,7 +42,7 @@ public sealed class ImportanceCalibrationTests : IDisposable
         Assert.Equal(7 * TinyLlama.Layers, matrix.Entries.Count);
         Assert.DoesNotContain("output.weight", matrix.Entries.Keys);
         Assert.Equal((2, 10, text.Name), (matrix.Chunks, matrix.ChunkSize, Assert.Single(matrix.Datasets)));
-        Assert.All(model.Model.Linears, linear => Assert.Null(linear.Value.InputQuantizer));
+        Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
         Assert.Equal([new RunProgress("imatrix", 1, 2), new RunProgress("imatrix", 2, 2)], told.All);
     }
 
@@ -50,7 +50,7 @@ public sealed class ImportanceCalibrationTests : IDisposable
     public void Run_RefusesATextThatIsTooShort_AndLeavesTheModelAlone()
     {
         using var model = new TinyLlama().Open(folder);
-        Assert.Contains("expected at least one window of 10", Assert.Throws<NibbleException>(() => ImportanceCalibration.Run(model.Model, Texts.Random(9), 10, null, cancellation: TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
-        Assert.All(model.Model.Linears, linear => Assert.Null(linear.Value.InputQuantizer));
+        Assert.Contains("expected at least one window of 10", Assert.Throws<NibbleException>(() => ImportanceCalibration.Run(model.Decoder, Texts.Random(9), 10, null, cancellation: TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
+        Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
     }
 }

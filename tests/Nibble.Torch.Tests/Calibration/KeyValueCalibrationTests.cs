@@ -3,7 +3,6 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
@@ -23,14 +22,14 @@ public sealed class KeyValueCalibrationTests : IDisposable
     public void Run_CoversEachChannelOfTheKeys(bool symmetric)
     {
         using var model = new TinyLlama { Type = "qwen3" }.Open(folder);
-        var block = model.Model.Blocks[0];
+        var block = model.Llama().Blocks[0];
         using var guard = no_grad();
         using var scope = NewDisposeScope();
 
         // More windows than a batch: 1024 tokens and 512.
         var x = Inputs(3, 512);
         using var stream = CacheModel.Stream(folder, x);
-        var keys = block.Attention.UnrotatedKeys(block.InputOf(BlockStage.AttentionInput, x));
+        var keys = block.UnrotatedKeys(new BlockInput(x));
         var scheme = new QuantizationScheme(4, symmetric, Granularity.Channel);
         var found = KeyValueCalibration.Run(block, "model.layers.0", stream, new KeyValueCacheRule(scheme, null), 700, TestContext.Current.CancellationToken)!;
         Assert.Equal(("model.layers.0.self_attn", TinyLlama.KeyValueHeads, 8), (found.Name, found.Heads, found.HeadSize));
@@ -61,7 +60,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
         using var stream = CacheModel.Stream(folder, Inputs(2, 64));
-        float Sum(ObserverKind observer) => KeyValueCalibration.Run(model.Model.Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null, observer), 64, TestContext.Current.CancellationToken)!.Scales.Sum();
+        float Sum(ObserverKind observer) => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null, observer), 64, TestContext.Current.CancellationToken)!.Scales.Sum();
         Assert.InRange(Sum(ObserverKind.Mse), 0.3f, Sum(ObserverKind.MinMax) * 0.999f);
     }
 
@@ -71,7 +70,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
         using var stream = CacheModel.Stream(folder, Inputs(1, 8));
-        Assert.Null(KeyValueCalibration.Run(model.Model.Blocks[0], "b", stream, RecipePresets.Parse("w16a16-kv8").KeyValueCache!, 64, TestContext.Current.CancellationToken));
+        Assert.Null(KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, RecipePresets.Parse("w16a16-kv8").KeyValueCache!, 64, TestContext.Current.CancellationToken));
     }
 
     [Fact]
@@ -84,8 +83,8 @@ public sealed class KeyValueCalibrationTests : IDisposable
         Assert.Matches(
             @"the keys of 'b\.self_attn' hold \d+ NaN or infinite values",
             Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(
-                model.Model.Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, TestContext.Current.CancellationToken)).Message);
-        Assert.Throws<OperationCanceledException>(() => KeyValueCalibration.Run(model.Model.Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, new CancellationToken(canceled: true)));
+                model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, TestContext.Current.CancellationToken)).Message);
+        Assert.Throws<OperationCanceledException>(() => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, new CancellationToken(canceled: true)));
     }
 
     [Fact]
@@ -97,7 +96,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
         var rule = new KeyValueCacheRule(Scheme with { ScalePrecision = ScalePrecision.Float16 }, null);
         Assert.Contains(
             "the keys of 'b.self_attn': The scale",
-            Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(model.Model.Blocks[0], "b", stream, rule, 8, TestContext.Current.CancellationToken)).Message,
+            Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, rule, 8, TestContext.Current.CancellationToken)).Message,
             StringComparison.Ordinal);
     }
 
@@ -120,8 +119,8 @@ public sealed class KeyValueCalibrationRealModelTests
         using var source = Texts.Stories();
         var valid = Texts.TinyStories("valid.txt", source);
         var model = CacheModel.Make(source, RecipePresets.Parse(preset), Texts.TinyStories("train.txt", source), 16, 256);
-        using var simulated = LoadedModel.Simulate(model, preset);
-        var result = Evaluator.Evaluate(simulated, valid, 512, 20, source.Model);
+        using var simulated = (IDecoder)LoadedModel.Simulate(model, preset);
+        var result = Evaluator.Evaluate(simulated, valid, 512, 20, source.Decoder);
         Assert.InRange(result.Perplexity / 3.78845, least, most);
         Assert.InRange(result.Divergence!.Value, 1e-5, divergence);
     }

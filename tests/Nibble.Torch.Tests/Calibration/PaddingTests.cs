@@ -3,11 +3,11 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
-using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
+using Nibble.Torch.Tasks;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -38,7 +38,7 @@ public sealed class PaddingTests : IDisposable
         using (classifier)
         {
             var recipe = RecipePresets.Parse(preset);
-            int[] all = [.. Enumerable.Range(0, data.Count)];
+            int[] all = [.. Enumerable.Range(0, data.Sequences.Count)];
             var together = Calibrate(classifier, recipe, data, [all]);
             var alone = Calibrate(classifier, recipe, data, all.Select(index => (int[])[index]));
             Assert.Equal(14, together.Count);
@@ -49,8 +49,8 @@ public sealed class PaddingTests : IDisposable
                 Assert.Equal(1, found.Scale / expected.Scale, 1e-6);
                 Assert.Equal(expected.ZeroPoint, found.ZeroPoint);
             });
-            var first = together[classifier.Model.Linears[0].Key].Static!.Value;
-            Assert.Equal(alone[classifier.Model.Linears[0].Key].Static, first);
+            var first = together[classifier.Bert().Linears[0].Key].Static!.Value;
+            Assert.Equal(alone[classifier.Bert().Linears[0].Key].Static, first);
 
             // What padding is would be seen: it is made to stand out.
             var seen = Embeddings(classifier, data, [all]);
@@ -66,15 +66,15 @@ public sealed class PaddingTests : IDisposable
         var (classifier, data) = Open("bert");
         using (classifier)
         {
-            var range = Embeddings(classifier, data, Enumerable.Range(0, data.Count).Select(index => (int[])[index])).Real;
+            var range = Embeddings(classifier, data, Enumerable.Range(0, data.Sequences.Count).Select(index => (int[])[index])).Real;
             var recipe = RecipePresets.Parse("w8a8-static");
-            var layer = ClassifierQuantizer.Run(classifier, recipe, data, seed: 1).Layers
+            var layer = PostTrainingQuantizer.Run(classifier, recipe, data, seed: 1).Layers
                 .Single(layer => layer.Name == "bert.encoder.layer.0.attention.self.query");
             Assert.Equal(QuantizationParameters.FromRange(range, layer.Input!.Scheme), layer.Input.Static);
         }
 
-        using var again = LoadedClassifier.Open(folder.File("bert"));
-        var three = ClassifierQuantizer.Run(again, RecipePresets.Parse("w8a8-static") with { Ptq = new PtqSettings { Windows = 3 } }, data, seed: 1);
+        using var again = LoadedModel.Open(folder.File("bert"));
+        var three = PostTrainingQuantizer.Run(again, RecipePresets.Parse("w8a8-static") with { Ptq = new PtqSettings { Windows = 3, SequenceLength = 4 } }, data, seed: 1);
         Assert.Equal("3 texts of texts.tsv", three.Provenance.Calibration);
     }
 
@@ -150,17 +150,18 @@ public sealed class PaddingTests : IDisposable
         var (classifier, data) = Open("bert");
         using (classifier)
         {
-            QuantizedModelFile.Save(ClassifierQuantizer.Run(classifier, RecipePresets.Parse(preset), data, seed: 1), folder.File("out"));
+            QuantizedModelFile.Save(PostTrainingQuantizer.Run(classifier, RecipePresets.Parse(preset), data, seed: 1), folder.File("out"));
         }
 
-        using var artifact = LoadedClassifier.Open(folder.File("out"));
-        var together = ClassificationEvaluator.Evaluate(artifact.Model, data);
-        var losses = Enumerable.Range(0, data.Count).Select(index =>
+        using var artifact = LoadedModel.Open(folder.File("out"));
+        var together = new Classification().Evaluate(artifact.Model, data, new ScoreOptions());
+        var losses = Enumerable.Range(0, data.Sequences.Count).Select(index =>
         {
             var line = Texts.Split('\n')[index];
-            return ClassificationEvaluator.Evaluate(artifact.Model, ClassificationData.Read(folder.Write("one.tsv", line), artifact)).Loss;
+            var one = new Classification().Read(folder.Write("one.tsv", line), artifact, new ReadOptions());
+            return new Classification().Evaluate(artifact.Model, one, new ScoreOptions()).Loss!.Value;
         });
-        Assert.Equal(losses.Average(), together.Loss, 1e-5);
+        Assert.Equal(losses.Average(), together.Loss!.Value, 1e-5);
     }
 
     [Fact]
@@ -191,43 +192,43 @@ public sealed class PaddingTests : IDisposable
     }
 
     private static IReadOnlyDictionary<string, ActivationQuantization> Calibrate(
-        LoadedClassifier classifier, Recipe recipe, ClassificationData data, IEnumerable<int[]> batches) =>
-        ActivationCalibration.Run(classifier.Model, recipe, () => Run(classifier, data, batches));
+        LoadedModel classifier, Recipe recipe, TextData data, IEnumerable<int[]> batches) =>
+        ActivationCalibration.Run(classifier.Model.Module, recipe, () => Run(classifier, data, batches));
 
     /// <summary>The range of what the first layer reads, of real tokens and of all.</summary>
-    private static (ValueRange Real, ValueRange All) Embeddings(LoadedClassifier classifier, ClassificationData data, IEnumerable<int[]> batches)
+    private static (ValueRange Real, ValueRange All) Embeddings(LoadedModel classifier, TextData data, IEnumerable<int[]> batches)
     {
         var watch = new Watch();
-        var first = classifier.Model.Linears[0].Value;
+        var first = classifier.Bert().Linears[0].Value;
         first.InputQuantizer = watch;
         Run(classifier, data, batches);
         first.InputQuantizer = null;
         return (watch.Real, watch.All);
     }
 
-    private static void Run(LoadedClassifier classifier, ClassificationData data, IEnumerable<int[]> batches)
+    private static void Run(LoadedModel classifier, TextData data, IEnumerable<int[]> batches)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         foreach (var indices in batches)
         {
             var batch = data.Batch(indices);
-            classifier.Model.call(batch.Ids, batch.Mask);
+            classifier.Model.Compute(batch);
         }
     }
 
     /// <summary>A classifier whose padding token stands far out, and texts of different lengths.</summary>
-    private (LoadedClassifier Classifier, ClassificationData Data) Open(string type)
+    private (LoadedModel Classifier, TextData Data) Open(string type)
     {
         var tiny = new TinyBert(type);
-        var classifier = LoadedClassifier.Open(tiny.Write(folder.File(type), tensors =>
+        var classifier = LoadedModel.Open(tiny.Write(folder.File(type), tensors =>
         {
             var table = tensors[$"{type}.embeddings.word_embeddings.weight"].Values.AsSpan(tiny.PaddingId * TinyBert.Hidden, TinyBert.Hidden);
             var gains = tensors[$"{type}.embeddings.LayerNorm.weight"].Values;
             table.Clear();
             table[Array.IndexOf(gains, gains.Max())] = 40;
         }));
-        return (classifier, ClassificationData.Read(folder.Write("texts.tsv", Texts), classifier));
+        return (classifier, (TextData)new Classification().Read(folder.Write("texts.tsv", Texts), classifier, new ReadOptions()));
     }
 
     private sealed class Watch : ITensorQuantizer

@@ -16,7 +16,7 @@ public sealed class SelfTextTests : IDisposable
     public void Sample_DrawsOneTextFromOneSeed()
     {
         using var model = new TinyLlama().Open(folder);
-        TokenizedText Draw(long seed) => SelfText.Sample(model.Model, model.Tokenizer, 5, 20, seed);
+        TokenizedText Draw(long seed) => SelfText.Sample(model.Decoder, model.Tokenizer, 5, 20, seed);
         var text = Draw(1);
         Assert.Equal(("self", 100, TinyLlama.Bos), (text.Name, text.Ids.Length, text.StartId));
         Assert.All(text.Ids, id => Assert.InRange(id, 0, TinyLlama.Vocabulary - 1));
@@ -30,10 +30,10 @@ public sealed class SelfTextTests : IDisposable
     public void Sample_TakesTheLikeliestTokensFirst_ThenDraws()
     {
         using var model = new TinyLlama().Open(folder);
-        var text = SelfText.Sample(model.Model, model.Tokenizer, 8, 40, seed: 3);
+        var text = SelfText.Sample(model.Decoder, model.Tokenizer, 8, 40, seed: 3);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var likeliest = model.Model.forward(tensor(text.Ids, 8, 40)).argmax(2);
+        var likeliest = model.Llama().forward(tensor(text.Ids, 8, 40)).argmax(2);
         var (taken, all) = (0, 0);
         foreach (var (row, window) in text.Ids.Chunk(40).Index())
         {
@@ -62,7 +62,7 @@ public sealed class SelfTextTests : IDisposable
     {
         // Every token but the ends has the same logit, except that 'A' has 2 more: e^2 / (e^2 + 257) of what is drawn.
         using var model = Constant(tensors => Array.Fill(tensors["lm_head.weight"].Values, 2f / TinyLlama.Hidden, 'A' * TinyLlama.Hidden, TinyLlama.Hidden));
-        var drawn = SelfText.Sample(model.Model, model.Tokenizer, 200, 60, seed: 1).Ids.Chunk(60).SelectMany(Drawn).ToList();
+        var drawn = SelfText.Sample(model.Decoder, model.Tokenizer, 200, 60, seed: 1).Ids.Chunk(60).SelectMany(Drawn).ToList();
         var expected = Math.Exp(2) / (Math.Exp(2) + 257);
         Assert.InRange(drawn.Count, 8000, 11_000);
         Assert.Equal(expected, drawn.Count(id => id == 'A') / (double)drawn.Count, 4 * Math.Sqrt(expected / drawn.Count));
@@ -87,7 +87,7 @@ public sealed class SelfTextTests : IDisposable
     public void Sample_BeginsAnew_WhereTheModelEnds()
     {
         using var model = Constant(tensors => Array.Fill(tensors["lm_head.weight"].Values, 10, TinyLlama.Eos * TinyLlama.Hidden, TinyLlama.Hidden));
-        var text = SelfText.Sample(model.Model, model.Tokenizer, 2, 6, seed: 1);
+        var text = SelfText.Sample(model.Decoder, model.Tokenizer, 2, 6, seed: 1);
         Assert.All(text.Ids.Index(), item => Assert.Equal(item.Index % 2 == 0, item.Item == TinyLlama.Bos));
         Assert.DoesNotContain(TinyLlama.Eos, text.Ids);
     }
@@ -96,7 +96,7 @@ public sealed class SelfTextTests : IDisposable
     public void Sample_WithoutABeginningToken_StartsAtRandom()
     {
         using var model = new TinyLlama { AddsBos = false }.Open(folder);
-        var text = SelfText.Sample(model.Model, model.Tokenizer, 6, 4, seed: 1);
+        var text = SelfText.Sample(model.Decoder, model.Tokenizer, 6, 4, seed: 1);
         Assert.Null(text.StartId);
         Assert.True(text.Ids.Chunk(4).Select(window => window[0]).Distinct().Count() > 3);
     }
@@ -106,13 +106,13 @@ public sealed class SelfTextTests : IDisposable
     {
         using var model = new TinyLlama().Open(folder);
         var told = new Told();
-        SelfText.Sample(model.Model, model.Tokenizer, 3, 4, 1, told);
+        SelfText.Sample(model.Decoder, model.Tokenizer, 3, 4, 1, told);
         Assert.Equal([3L, 6, 9, 12], told.All.Select(progress => progress.Done));
         Assert.All(told.All, progress => Assert.Equal(("sample", 12L), (progress.Stage, progress.Total)));
 
         using var cancellation = new CancellationTokenSource();
         var stopped = new Told(progress => cancellation.Cancel());
-        Assert.Throws<OperationCanceledException>(() => SelfText.Sample(model.Model, model.Tokenizer, 3, 4, 1, stopped, cancellation.Token));
+        Assert.Throws<OperationCanceledException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 3, 4, 1, stopped, cancellation.Token));
         Assert.Single(stopped.All);
     }
 
@@ -120,11 +120,11 @@ public sealed class SelfTextTests : IDisposable
     public void Sample_RefusesWhatTheModelCannotWrite()
     {
         using var model = new TinyLlama().Open(folder);
-        Assert.Contains("expected at most the model's context of 64", Assert.Throws<NibbleException>(() => SelfText.Sample(model.Model, model.Tokenizer, 1, 65, 1)).Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentOutOfRangeException>(() => SelfText.Sample(model.Model, model.Tokenizer, 0, 8, 1));
-        Assert.Throws<ArgumentOutOfRangeException>(() => SelfText.Sample(model.Model, model.Tokenizer, 1, 1, 1));
+        Assert.Contains("expected at most the model's context of 64", Assert.Throws<NibbleException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 1, 65, 1)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentOutOfRangeException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 0, 8, 1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 1, 1, 1));
         using var broken = LoadedModel.Open(new TinyLlama().Write(folder.File("broken"), tensors => Array.Fill(tensors["lm_head.weight"].Values, 3e38f)));
-        Assert.Contains("logits are NaN or infinite", Assert.Throws<NibbleException>(() => SelfText.Sample(broken.Model, broken.Tokenizer, 1, 8, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("logits are NaN or infinite", Assert.Throws<NibbleException>(() => SelfText.Sample(broken.Decoder, broken.Tokenizer, 1, 8, 1)).Message, StringComparison.Ordinal);
     }
 
     /// <summary>A model whose normalised stream is all ones, so that each row of its head sums to a logit.</summary>
@@ -145,10 +145,10 @@ public sealed class SelfTextRealModelTests
     public void Stories_WritesWhatItKnows()
     {
         using var model = Texts.Stories();
-        var text = SelfText.Sample(model.Model, model.Tokenizer, 16, 256, seed: 1);
+        var text = SelfText.Sample(model.Decoder, model.Tokenizer, 16, 256, seed: 1);
         Assert.Equal(16, text.WindowCount(256));
 
         // Text drawn from a model's own distribution is about as surprising to it as text of the kind it was trained on: 3.8 to 4.7.
-        Assert.InRange(Evaluator.Evaluate(model.Model, text, 256).Perplexity, 3, 6.5);
+        Assert.InRange(Evaluator.Evaluate(model.Decoder, text, 256).Perplexity, 3, 6.5);
     }
 }

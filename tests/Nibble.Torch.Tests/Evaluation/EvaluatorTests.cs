@@ -37,7 +37,7 @@ public sealed class EvaluatorTests : IDisposable
         }
 
         var told = new Told();
-        var result = Evaluator.Evaluate(model.Model, text, 6, reference: reference.Model, progress: told);
+        var result = Evaluator.Evaluate(model.Decoder, text, 6, reference: reference.Decoder, progress: told);
         Assert.Equal((3, 6L), (result.Windows, result.Tokens));
         Assert.Equal(loss / 6, result.Loss, 1e-5);
         Assert.Equal(Math.Exp(loss / 6), result.Perplexity, 1e-3 * result.Perplexity);
@@ -51,7 +51,7 @@ public sealed class EvaluatorTests : IDisposable
     public void Evaluate_OfAModelThatKnowsNothing_IsTheVocabulary()
     {
         using var model = LoadedModel.Open(new TinyLlama().Write(folder.File("blank"), tensors => Array.Clear(tensors["lm_head.weight"].Values)));
-        var result = Evaluator.Evaluate(model.Model, Texts.Random(40), 8, windows: 2);
+        var result = Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, windows: 2);
         Assert.Equal(TinyLlama.Vocabulary, result.Perplexity, 1e-3);
         Assert.Equal((2, 6L), (result.Windows, result.Tokens));
         Assert.Null(result.Divergence);
@@ -62,7 +62,7 @@ public sealed class EvaluatorTests : IDisposable
     public void Evaluate_AgainstItself_FindsNoDifference()
     {
         using var model = new TinyLlama().Open(folder);
-        var result = Evaluator.Evaluate(model.Model, Texts.Random(40), 8, reference: model.Model);
+        var result = Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, reference: model.Decoder);
         Assert.Equal(0, result.Divergence);
         Assert.Equal(1, result.Agreement);
     }
@@ -73,10 +73,10 @@ public sealed class EvaluatorTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
         var told = new Told(progress => cancellation.Cancel());
-        Assert.Throws<OperationCanceledException>(() => Evaluator.Evaluate(model.Model, Texts.Random(40), 8, progress: told, cancellation: cancellation.Token));
+        Assert.Throws<OperationCanceledException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, progress: told, cancellation: cancellation.Token));
         Assert.Single(told.All);
-        Assert.Contains("expected at least one window of 41", Assert.Throws<NibbleException>(() => Evaluator.Evaluate(model.Model, Texts.Random(40), 41)).Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentOutOfRangeException>(() => Evaluator.Evaluate(model.Model, Texts.Random(40), 3));
+        Assert.Contains("expected at least one window of 41", Assert.Throws<NibbleException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 41)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentOutOfRangeException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 3));
     }
 
     private static double[] Softmax(double[] logits)
@@ -95,7 +95,7 @@ public sealed class EvaluatorRealModelTests
     public void Stories_HasThePerplexityThatTheReferencesFound(int? windows, double expected)
     {
         using var model = Texts.Stories();
-        var result = Evaluator.Evaluate(model.Model, Texts.TinyStories("valid.txt", model), 512, windows);
+        var result = Evaluator.Evaluate(model.Decoder, Texts.TinyStories("valid.txt", model), 512, windows);
         Assert.Equal(expected, result.Perplexity, 0.0006);
         Assert.Equal(windows ?? 183, result.Windows);
         Assert.Equal(result.Windows * 255L, result.Tokens);

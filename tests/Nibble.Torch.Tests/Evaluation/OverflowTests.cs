@@ -1,3 +1,4 @@
+using Nibble.Torch.Tasks;
 using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -27,33 +28,34 @@ public sealed class OverflowTests : IDisposable
     public void Scores_NameTheFirstLayerThatIsGivenWhatIsNoNumber()
     {
         using var model = new TinyLlama().Open(folder);
-        Set(model.Model, "model.layers.1.post_attention_layernorm.weight", 2, float.NaN);
+        Set(model.Model.Module, "model.layers.1.post_attention_layernorm.weight", 2, float.NaN);
         const string Expected = "the model computes NaN or infinite values on this text, first in the input of 'model.layers.1.mlp.gate_proj'";
-        Refuses(Expected, () => Evaluator.Evaluate(model.Model, Text, 64));
+        Refuses(Expected, () => Evaluator.Evaluate(model.Decoder, Text, 64));
         using var sound = LoadedModel.Open(model.Folder);
-        Refuses(Expected, () => Evaluator.Evaluate(sound.Model, Text, 64, reference: model.Model));
+        Refuses(Expected, () => Evaluator.Evaluate(sound.Decoder, Text, 64, reference: model.Decoder));
         using var study = new LayerStudy(new StudyOptions(model, Text, [RecipePresets.Parse("w4a16-g8")], folder.File("cache")) { Context = 32 });
         Refuses(Expected, () => study.Measure(RecipePresets.Parse("w4a16-g8")));
-        Assert.All(model.Model.Linears, linear => Assert.Null(linear.Value.InputQuantizer));
+        Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
         Refuses("the model's logits hold NaN", () => TextGenerator.Generate(model, "abc", new GenerationOptions(3)));
-        Refuses("the model's logits hold NaN", () => TextGenerator.Continue(model.Model, [1, 2, 3], 2));
+        Refuses("the model's logits hold NaN", () => TextGenerator.Continue(model.Decoder, [1, 2, 3], 2));
     }
 
     [Fact]
     public void Scores_OfAnOutputAlone_SaySo()
     {
         using var model = new TinyLlama().Open(folder);
-        Set(model.Model, "lm_head.weight", 7, float.PositiveInfinity);
-        Refuses("first in its output", () => Evaluator.Evaluate(model.Model, Text, 64));
+        Set(model.Model.Module, "lm_head.weight", 7, float.PositiveInfinity);
+        Refuses("first in its output", () => Evaluator.Evaluate(model.Decoder, Text, 64));
     }
 
     [Fact]
     public void Scores_OfClassifiers_NameTheLayerToo()
     {
         using var loaded = new TinyBert().Open(folder);
-        var data = ClassificationData.Read(folder.Write("data.tsv", "good film\t1\nbad\t0\n"), loaded);
-        Set(loaded.Model, "bert.encoder.layer.1.attention.output.LayerNorm.bias", 0, float.PositiveInfinity);
-        Refuses("first in the input of 'bert.encoder.layer.1.intermediate.dense'", () => ClassificationEvaluator.Evaluate(loaded.Model, data));
+        var task = new Classification();
+        var data = task.Read(folder.Write("data.tsv", "good film\t1\nbad\t0\n"), loaded, new ReadOptions());
+        Set(loaded.Model.Module, "bert.encoder.layer.1.attention.output.LayerNorm.bias", 0, float.PositiveInfinity);
+        Refuses("first in the input of 'bert.encoder.layer.1.intermediate.dense'", () => task.Evaluate(loaded.Model, data, new ScoreOptions()));
     }
 
     /// <summary>Weights that are finite and overflow: what a block puts out is looked at before the next block is calibrated on it.</summary>
@@ -77,7 +79,7 @@ public sealed class OverflowTests : IDisposable
         var kept = (string[])["model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj", .. preset.EndsWith("-kept", StringComparison.Ordinal)
             ? (string[])["*.mlp.down_proj"] : []];
         recipe = recipe with { Rules = [.. kept.Select(name => new RecipeRule(name, Weights: null)), .. recipe.Rules] };
-        Refuses(expected, () => PostTrainingQuantizer.Run(new PtqOptions(path, recipe, folder.File("out")) { Text = Text }));
+        Refuses(expected, () => PostTrainingQuantizer.Run(new PtqOptions(path, recipe, folder.File("out")) { Data = Text }));
         Assert.Equal(["tiny"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
     }
 
@@ -99,7 +101,7 @@ public sealed class OverflowTests : IDisposable
     public void Training_OfAModelThatOverflows_DoesNotBlameTheLearningRate()
     {
         using var model = new TinyLlama().Open(folder);
-        Set(model.Model, "model.norm.weight", 0, float.NaN);
+        Set(model.Model.Module, "model.norm.weight", 0, float.NaN);
         var trainer = new QuantizationAwareTrainer(model, null, new QatSettings { Steps = 2, SequenceLength = 32, BatchSize = 2 }, Text, new(), seed: 1);
         Refuses("the training loss is NaN at step 1, before anything was trained", () => trainer.Train());
     }

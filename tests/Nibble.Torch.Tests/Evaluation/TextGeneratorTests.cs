@@ -41,7 +41,7 @@ public sealed class TextGeneratorTests : IDisposable
         using var scope = TorchSharp.torch.NewDisposeScope();
         for (var i = 0; i < 12; i++)
         {
-            ids.Add(model.Model.forward(TorchSharp.torch.tensor(ids.ToArray(), 1, ids.Count))[0][-1].argmax().item<long>());
+            ids.Add(model.Llama().forward(TorchSharp.torch.tensor(ids.ToArray(), 1, ids.Count))[0][-1].argmax().item<long>());
         }
 
         Assert.DoesNotContain(TinyLlama.Eos, ids);

@@ -422,7 +422,7 @@ public sealed class ForeignCheckpointTests : IDisposable
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Write(folder.File("tool"), layer => ForeignPacking.Gptq(layer), Plain, weights: "gptq_model-4bit-8g.safetensors");
         const string Expected = "the weights are quantized already, by gptq";
-        var opened = Assert.Throws<NibbleException>(() => LlamaCheckpoint.Open(folder.File("tool")));
+        var opened = Assert.Throws<NibbleException>(() => FloatCheckpoint.Open(folder.File("tool")));
         Assert.Contains(Expected, opened.Message, StringComparison.Ordinal);
         var exported = Assert.Throws<NibbleException>(() => GgufExporter.Run(folder.File("tool"), folder.File("out.gguf"), type: null));
         Assert.Contains(Expected, exported.Message, StringComparison.Ordinal);
@@ -461,7 +461,7 @@ public sealed class ForeignCheckpointTests : IDisposable
         {
             using var scope = NewDisposeScope();
             using var guard = no_grad();
-            return [.. model.Model.forward(tokens).data<float>()];
+            return [.. model.Llama().forward(tokens).data<float>()];
         }
     }
 

@@ -1,9 +1,8 @@
+using Nibble.Torch.Models;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models.Llama;
 using Nibble.Torch.Export;
-using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;
@@ -53,9 +52,9 @@ public sealed class GgufImporterTests : IDisposable
 
         Assert.Equal(("source", "gguf", 0), (result.Model, result.Format, result.Layers));
         Assert.Equal(File.ReadAllBytes(folder.File("first.gguf")), File.ReadAllBytes(folder.File("second.gguf")));
-        using var imported = LlamaCheckpoint.Open(folder.File("imported"));
-        using var original = LlamaCheckpoint.Open(source);
-        Assert.Equal(original.Config with { ModelType = imported.Config.ModelType }, imported.Config with { NormEpsilon = original.Config.NormEpsilon });
+        using var imported = FloatCheckpoint.Open(folder.File("imported"));
+        using var original = FloatCheckpoint.Open(source);
+        Assert.Equal((LlamaConfig)original.Definition with { ModelType = imported.Definition.ModelType }, (LlamaConfig)imported.Definition with { NormEpsilon = ((LlamaConfig)original.Definition).NormEpsilon });
         using var weights = Checkpoint.Open(folder.File("imported"));
         Assert.All(llama.Tensors(), tensor => Assert.Equal(tensor.Value.Values, weights.ReadFloats(tensor.Key)));
         Assert.Equal(original.Tokenizer.Encode("Ünï <|eos|> x"), imported.Tokenizer.Encode("Ünï <|eos|> x"));
@@ -121,8 +120,8 @@ public sealed class GgufImporterTests : IDisposable
         KeyValuePair<string, GgufValue>[] added = [new(key, GgufValue.Of(value))];
         Change(folder.File("whole.gguf"), folder.File("old.gguf"), [], type is null ? added : [.. added, new("llama.rope.scaling.type", GgufValue.Of(type))]);
         CheckpointImporter.Run(folder.File("old.gguf"), folder.File("imported"));
-        using var imported = LlamaCheckpoint.Open(folder.File("imported"));
-        Assert.Equal(factor, imported.Config.RotaryScaling?.Factor);
+        using var imported = FloatCheckpoint.Open(folder.File("imported"));
+        Assert.Equal(factor, ((LlamaConfig)imported.Definition).RotaryScaling?.Factor);
     }
 
     [Fact]

@@ -70,15 +70,15 @@ public sealed class KeyValueQuantizersTests : IDisposable
     public void Set_FollowsTheRule()
     {
         using var model = new TinyLlama().Open(folder);
-        var attention = model.Model.Blocks[0].Attention;
+        var attention = model.Llama().Blocks[0].Attention;
         var keys = new KeyQuantization("k", 2, [.. Enumerable.Repeat(1f, 16)], [.. new sbyte[16]]);
-        KeyValueQuantizers.Set(model.Model.Blocks[0], RecipePresets.Parse("w16a16-kv4c").KeyValueCache, keys);
+        KeyValueQuantizers.Set(model.Llama().Blocks[0], RecipePresets.Parse("w16a16-kv4c").KeyValueCache, keys);
         Assert.IsType<ChannelKeyQuantizer>(attention.KeyQuantizer);
         Assert.IsType<DynamicInputQuantizer>(attention.ValueQuantizer);
-        KeyValueQuantizers.Set(model.Model.Blocks[0], new KeyValueCacheRule(new QuantizationScheme(4, true, Granularity.Token), null), null);
+        KeyValueQuantizers.Set(model.Llama().Blocks[0], new KeyValueCacheRule(new QuantizationScheme(4, true, Granularity.Token), null), null);
         Assert.IsType<DynamicInputQuantizer>(attention.KeyQuantizer);
         Assert.Null(attention.ValueQuantizer);
-        KeyValueQuantizers.Set(model.Model.Blocks[0], null, null);
+        KeyValueQuantizers.Set(model.Llama().Blocks[0], null, null);
         Assert.Null(attention.KeyQuantizer);
     }
 }

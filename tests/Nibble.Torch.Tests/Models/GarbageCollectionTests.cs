@@ -32,7 +32,7 @@ public sealed class GarbageCollectionTests : IDisposable
         for (var round = 0; round < Rounds; round++)
         {
             using var model = tiny.Open(folder);
-            Assert.All(model.Model.named_parameters(), item => Bits.Equal(expected[item.name].Values, item.parameter));
+            Assert.All(model.Llama().named_parameters(), item => Bits.Equal(expected[item.name].Values, item.parameter));
             Assert.NotEmpty(PostTrainingQuantizer.Run(model, RecipePresets.Parse("w4a16-g8"), null, 1).FloatTensors);
         }
 

@@ -1,3 +1,4 @@
+using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -35,7 +36,7 @@ public sealed class LlamaModelTests : IDisposable
         var expected = tiny.Tensors();
         Assert.Equal(expected.Keys, model.named_parameters().Select(item => item.name).Order(StringComparer.Ordinal));
         Assert.All(model.named_parameters(), item => Assert.Equal(expected[item.name].Shape, item.parameter.shape));
-        Assert.Equal(expected.Values.Sum(tensor => tensor.Values.LongLength), model.ParameterCount);
+        Assert.Equal(expected.Values.Sum(tensor => tensor.Values.LongLength), model.ParameterCount());
         Assert.Equal(
             expected.Keys.Where(name => name.Contains("_proj.weight", StringComparison.Ordinal) || name == "lm_head.weight").Select(name => name[..^".weight".Length]),
             model.Linears.Select(linear => linear.Key).Order(StringComparer.Ordinal));
@@ -60,7 +61,7 @@ public sealed class LlamaModelTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var expected = new NaiveLlama(tiny.Config, tiny.Tensors()).Logits(Array.ConvertAll(Tokens, token => (int)token));
-        Near(expected.SelectMany(row => row), loaded.Model.forward(tensor(Tokens, 1, Tokens.Length)), 1e-4);
+        Near(expected.SelectMany(row => row), loaded.Llama().forward(tensor(Tokens, 1, Tokens.Length)), 1e-4);
     }
 
     [Fact]
@@ -79,9 +80,9 @@ public sealed class LlamaModelTests : IDisposable
         using var loaded = new TinyLlama().Open(folder);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var both = loaded.Model.forward(tensor(Tokens, 2, 6));
-        Near(Doubles(loaded.Model.forward(tensor(Tokens[..6], 1, 6))), both[0], 1e-5);
-        Near(Doubles(loaded.Model.forward(tensor(Tokens[6..], 1, 6))), both[1], 1e-5);
+        var both = loaded.Llama().forward(tensor(Tokens, 2, 6));
+        Near(Doubles(loaded.Llama().forward(tensor(Tokens[..6], 1, 6))), both[0], 1e-5);
+        Near(Doubles(loaded.Llama().forward(tensor(Tokens[6..], 1, 6))), both[1], 1e-5);
     }
 
     [Theory]
@@ -94,7 +95,7 @@ public sealed class LlamaModelTests : IDisposable
         using var loaded = new TinyLlama().Open(folder);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var whole = loaded.Model.forward(tensor(Tokens, 1, Tokens.Length))[0];
+        var whole = loaded.Llama().forward(tensor(Tokens, 1, Tokens.Length))[0];
         using var cache = new KeyValueCache(TinyLlama.Layers);
         var start = 0;
         foreach (var length in chunks)
@@ -102,7 +103,7 @@ public sealed class LlamaModelTests : IDisposable
             // Each step in a scope of its own, as a generator would: the cache must survive it.
             using var step = NewDisposeScope();
             Assert.Equal(start, cache.Length);
-            var logits = loaded.Model.Logits(tensor(Tokens[start..(start + length)], 1, length), cache)[0];
+            var logits = loaded.Llama().Logits(tensor(Tokens[start..(start + length)], 1, length), cache)[0];
             Near(Doubles(whole.narrow(0, start, length)), logits, 1e-4);
             start += length;
         }
@@ -118,8 +119,8 @@ public sealed class LlamaModelTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var expected = new NaiveLlama(tiny.Config, tiny.Tensors()).Logits(Array.ConvertAll(Tokens, token => (int)token));
-        loaded.Model.forward(tensor(Tokens[..2], 1, 2));
-        Near(expected.SelectMany(row => row), loaded.Model.forward(tensor(Tokens, 1, Tokens.Length)), 1e-4);
+        loaded.Llama().forward(tensor(Tokens[..2], 1, 2));
+        Near(expected.SelectMany(row => row), loaded.Llama().forward(tensor(Tokens, 1, Tokens.Length)), 1e-4);
     }
 
     [Fact]
@@ -128,14 +129,14 @@ public sealed class LlamaModelTests : IDisposable
         using var loaded = new TinyLlama { Type = "mistral", Further = ",\"sliding_window\":8" }.Open(folder);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        Assert.Equal([1, 8, TinyLlama.Vocabulary], loaded.Model.forward(tensor(Tokens[..8], 1, 8)).shape);
+        Assert.Equal([1, 8, TinyLlama.Vocabulary], loaded.Llama().forward(tensor(Tokens[..8], 1, 8)).shape);
         Assert.Equal(
             "a sequence of 9 tokens is longer than this model's sliding window of 8; use a shorter context",
-            Assert.Throws<NibbleException>(() => loaded.Model.forward(tensor(Tokens[..9], 1, 9))).Message);
+            Assert.Throws<NibbleException>(() => loaded.Llama().forward(tensor(Tokens[..9], 1, 9))).Message);
 
         using var cache = new KeyValueCache(TinyLlama.Layers);
-        loaded.Model.Logits(tensor(Tokens[..8], 1, 8), cache);
-        Assert.Throws<NibbleException>(() => loaded.Model.Logits(tensor(Tokens[8..9], 1, 1), cache));
+        loaded.Llama().Logits(tensor(Tokens[..8], 1, 8), cache);
+        Assert.Throws<NibbleException>(() => loaded.Llama().Logits(tensor(Tokens[8..9], 1, 1), cache));
     }
 
     [Fact]

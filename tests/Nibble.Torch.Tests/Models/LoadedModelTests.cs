@@ -3,7 +3,6 @@ using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -32,7 +31,7 @@ public sealed class LoadedModelTests : IDisposable
         Assert.Equal(["config.json", "model.safetensors", "tokenizer.json"], loaded.Hashes.Keys.Order(StringComparer.Ordinal));
         Assert.Equal(new FileInfo(Path.Combine(loaded.Folder, "model.safetensors")).Length, loaded.Bytes);
         var expected = tiny.Tensors();
-        Assert.All(loaded.Model.named_parameters(), item => Bits.Equal(expected[item.name].Values, item.parameter));
+        Assert.All(loaded.Llama().named_parameters(), item => Bits.Equal(expected[item.name].Values, item.parameter));
         loaded.RequireFloat();
     }
 
@@ -67,7 +66,7 @@ public sealed class LoadedModelTests : IDisposable
             "holds the tensor 'model.layers.2.extra', which a model of type 'llama' with this config.json does not use",
             Refusal(new TinyLlama(), tensors => tensors["model.layers.2.extra"] = ([1], new float[1])),
             StringComparison.Ordinal);
-        Assert.Contains("model_type is 'bert', which is not supported", Refusal(new TinyLlama { Type = "bert" }, tensors => { }), StringComparison.Ordinal);
+        Assert.Contains("model_type is 'gpt2', which is not supported", Refusal(new TinyLlama { Type = "gpt2" }, tensors => { }), StringComparison.Ordinal);
 
         string Refusal(TinyLlama tiny, Action<SortedDictionary<string, (long[] Shape, float[] Values)>> change)
         {
@@ -92,7 +91,7 @@ public sealed class LoadedModelTests : IDisposable
 
         using var loaded = LoadedModel.Open(artifact);
         Assert.Equal(3, loaded.Quantized!.Provenance.Seed);
-        Assert.All(loaded.Model.Linears, linear => Assert.Equal(linear.Key != "lm_head", linear.Value.InputQuantizer is not null));
+        Assert.All(loaded.Llama().Linears, linear => Assert.Equal(linear.Key != "lm_head", linear.Value.InputQuantizer is not null));
         Assert.Equal(QuantizedModelFile.TensorBytes(artifact), loaded.Bytes);
         Assert.Contains("ptq wrote with the recipe 'w4a8-g8', expected a float checkpoint", Assert.Throws<NibbleException>(loaded.RequireFloat).Message, StringComparison.Ordinal);
     }
@@ -106,20 +105,20 @@ public sealed class LoadedModelTests : IDisposable
         var text = Texts.Random(100);
         var model = CacheModel.Make(source, RecipePresets.Parse(preset), text, 2, 16);
         QuantizedModelFile.Save(model, folder.File("artifact"));
-        using var simulated = LoadedModel.Simulate(model, "memory");
+        using var simulated = (IDecoder)LoadedModel.Simulate(model, "memory");
         using var loaded = LoadedModel.Open(folder.File("artifact"));
-        Assert.Equal(0, Evaluator.Evaluate(simulated, text, 20, reference: loaded.Model).Divergence);
-        Assert.NotEqual(0, Evaluator.Evaluate(source.Model, text, 20, reference: loaded.Model).Divergence);
+        Assert.Equal(0, Evaluator.Evaluate(simulated, text, 20, reference: loaded.Decoder).Divergence);
+        Assert.NotEqual(0, Evaluator.Evaluate(source.Decoder, text, 20, reference: loaded.Decoder).Divergence);
 
         // Generation caches what evaluation computes with.
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         using var cache = new KeyValueCache(TinyLlama.Layers);
         var tokens = text.Window(0, 12);
-        var whole = loaded.Model.forward(tensor(tokens, 1, 12))[0];
+        var whole = loaded.Llama().forward(tensor(tokens, 1, 12))[0];
         for (var i = 0; i < tokens.Length; i++)
         {
-            var difference = (loaded.Model.Logits(tensor(tokens[i..(i + 1)], 1, 1), cache)[0, 0] - whole[i]).abs().max().item<float>();
+            var difference = (loaded.Llama().Logits(tensor(tokens[i..(i + 1)], 1, 1), cache)[0, 0] - whole[i]).abs().max().item<float>();
             Assert.InRange(difference, 0, 1e-4f);
         }
     }

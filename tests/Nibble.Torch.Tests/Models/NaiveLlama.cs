@@ -1,5 +1,4 @@
 using Nibble.Models.Llama;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Tests.Models;
 

@@ -34,7 +34,7 @@ public sealed class TiedHeadTests : IDisposable
     {
         var tiny = new TinyLlama { Tied = true };
         var rules = Named.Rules.Select(rule => rule with { Algorithms = WeightAlgorithms.Parse([algorithm]) });
-        var options = new PtqOptions(tiny.Write(folder.File("tiny")), Named with { Rules = [.. rules] }, folder.File("out")) { Text = Text };
+        var options = new PtqOptions(tiny.Write(folder.File("tiny")), Named with { Rules = [.. rules] }, folder.File("out")) { Data = Text };
         var estimate = PostTrainingQuantizer.Estimate(options);
         var result = PostTrainingQuantizer.Run(options);
         Assert.Equal((15, result.Bytes), (result.Layers, estimate.Bytes));
@@ -52,8 +52,8 @@ public sealed class TiedHeadTests : IDisposable
         }
 
         using var artifact = LoadedModel.Open(options.Output);
-        Assert.Equal(15, artifact.Model.Linears.Count);
-        Bits.Equal(head.Dequantize(), artifact.Model.Linears.Single(linear => linear.Key == Head).Value.Weight);
+        Assert.Equal(15, artifact.Llama().Linears.Count);
+        Bits.Equal(head.Dequantize(), artifact.Llama().Linears.Single(linear => linear.Key == Head).Value.Weight);
     }
 
     [Theory]
@@ -68,7 +68,7 @@ public sealed class TiedHeadTests : IDisposable
             StringComparison.Ordinal);
         Assert.DoesNotContain(QuantizedModelFile.Load(options.Output).Layers, layer => layer.Name == Head);
         using var artifact = LoadedModel.Open(options.Output);
-        Assert.True(artifact.Model.Config.TiedHead);
+        Assert.True(artifact.Llama().Config.TiedHead);
     }
 
     [Theory]
@@ -80,14 +80,14 @@ public sealed class TiedHeadTests : IDisposable
         var path = new TinyLlama { Tied = true }.Write(folder.File("tiny"));
         var settings = new QatSettings { Steps = 2, BatchSize = 2, SequenceLength = 16, Mode = mode, AdapterRank = 4 };
         using var source = LoadedModel.OpenToTrain(path, Named with { Qat = settings });
-        var trainer = new QuantizationAwareTrainer(source, Named, settings, Text, CalibrationOptions.For(source.Model.Config), seed: 1);
+        var trainer = new QuantizationAwareTrainer(source, Named, settings, Text, CalibrationOptions.For(source.Llama().Config), seed: 1);
         trainer.Train();
         var model = trainer.Convert();
         Assert.Equal(15, model.Layers.Count);
         Assert.Contains(model.FloatTensors, tensor => tensor.Name == Embedding);
         QuantizedModelFile.Save(model, folder.File("out"));
         using var artifact = LoadedModel.Open(folder.File("out"));
-        Assert.False(artifact.Model.Config.TiedHead);
+        Assert.False(artifact.Llama().Config.TiedHead);
         Assert.Equal(model.Summary!.Quantized.Select(layer => layer.Name), model.Layers.Select(layer => layer.Name));
     }
 
@@ -96,7 +96,7 @@ public sealed class TiedHeadTests : IDisposable
     {
         using var source = new TinyLlama { Tied = true }.Open(folder);
         var fault = Assert.Throws<NibbleException>(
-            () => new QuantizationAwareTrainer(source, Named, new QatSettings { SequenceLength = 16 }, Text, CalibrationOptions.For(source.Model.Config),
+            () => new QuantizationAwareTrainer(source, Named, new QatSettings { SequenceLength = 16 }, Text, CalibrationOptions.For(source.Llama().Config),
                 seed: 1));
         Assert.Contains("open the model with LoadedModel.OpenToTrain, which gives the head a matrix of its own", fault.Message, StringComparison.Ordinal);
     }

@@ -22,7 +22,7 @@ public sealed class AdvisorTests : IDisposable
     [Fact]
     public void WithTimeForAllEverythingIsMeasured()
     {
-        var before = model.Model.parameters().Select(parameter => parameter.sum().item<float>()).ToList();
+        var before = model.Llama().parameters().Select(parameter => parameter.sum().item<float>()).ToList();
 
         var result = Ask(() => now += 1e-4);
 
@@ -30,9 +30,9 @@ public sealed class AdvisorTests : IDisposable
         Assert.NotNull(result.Control);
         Assert.Equal(["float control", "qat w4a16-g8"], result.Curves.Select(curve => curve.Name));
         Assert.All(result.Curves, curve => Assert.Equal([6], curve.Points.Select(point => point.Steps)));
-        Assert.Equal(before, model.Model.parameters().Select(parameter => parameter.sum().item<float>()));
+        Assert.Equal(before, model.Llama().parameters().Select(parameter => parameter.sum().item<float>()));
         Assert.Equal(4, result.Windows);
-        Assert.Equal(model.Model.Linears.Select(linear => linear.Key).Where(layer => layer != "lm_head"), result.Sensitivity.Select(item => item.Layer));
+        Assert.Equal(model.Llama().Linears.Select(linear => linear.Key).Where(layer => layer != "lm_head"), result.Sensitivity.Select(item => item.Layer));
         Assert.All(result.Sensitivity, item =>
         {
             Assert.Equal("w4a16-g8", item.Change);

@@ -88,7 +88,7 @@ public sealed class LayerStudyTests : IDisposable
     {
         using var study = Study("w2a16-g8");
         study.MeasureActivations([8]);
-        using var other = new LayerStudy(study.Options with { Text = Texts.Random(600, seed: 2) });
+        using var other = new LayerStudy(study.Options with { Data = Texts.Random(600, seed: 2) });
         other.MeasureActivations([8]);
 
         Assert.Equal((14, 14), (study.Made, other.Made));
@@ -100,7 +100,7 @@ public sealed class LayerStudyTests : IDisposable
         using var study = Study("w4a16-g8");
         var measured = study.MeasureActivations([8, 2]);
 
-        Assert.All(source.Model.Linears, linear => Assert.Null(linear.Value.InputQuantizer));
+        Assert.All(source.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
         Assert.True(measured.Where(item => item.Change == "a2").Sum(item => item.Distance.Divergence) > 10 * measured.Where(item => item.Change == "a8").Sum(item => item.Distance.Divergence));
     }
 
@@ -126,7 +126,7 @@ public sealed class LayerStudyTests : IDisposable
 
     [Fact]
     public void ATextOfOneWindow_IsRefused() =>
-        Assert.Contains("expected at least two windows of 32", Assert.Throws<NibbleException>(() => new LayerStudy(Options(folder.File("cache"), ["w4a16-g8"]) with { Text = Texts.Random(40) })).Message, StringComparison.Ordinal);
+        Assert.Contains("expected at least two windows of 32", Assert.Throws<NibbleException>(() => new LayerStudy(Options(folder.File("cache"), ["w4a16-g8"]) with { Data = Texts.Random(40) })).Message, StringComparison.Ordinal);
 
     private LayerStudy Study(params string[] presets) => StudyIn(folder.File("cache"), presets);
 

@@ -126,7 +126,7 @@ public sealed class MixPlannerTests : IDisposable
 
     private double BitsOf(MixPoint point)
     {
-        var layers = source.Model.Linears.Where(linear => point.Recipe.RuleFor(linear.Key) is not null).ToList();
+        var layers = source.Llama().Linears.Where(linear => point.Recipe.RuleFor(linear.Key) is not null).ToList();
         return layers.Sum(linear => (double)linear.Value.Weight.numel() * point.Recipe.RuleFor(linear.Key)!.Weights!.Bits) / layers.Sum(linear => linear.Value.Weight.numel());
     }
 }

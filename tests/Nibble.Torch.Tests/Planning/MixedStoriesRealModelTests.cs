@@ -45,7 +45,7 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     private static Recipe Mixed(string budget) => RecipeFile.Load(Path.Combine(Root(), "benchmarks", "recipes", "mixed", $"stories260K-{budget}.yaml"));
 
     private List<(QuantizableLinear Linear, QuantizationScheme Scheme)> Quantized(Recipe recipe) =>
-        [.. source.Model.Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).Select(linear => (linear.Value, recipe.RuleFor(linear.Key)!.Weights!))];
+        [.. source.Llama().Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).Select(linear => (linear.Value, recipe.RuleFor(linear.Key)!.Weights!))];
 
     private long Bytes(Recipe recipe) => Quantized(recipe).Sum(item => QuantizedTensor.CountStoredBytes(item.Linear.OutFeatures, item.Linear.InFeatures, item.Scheme));
 
@@ -53,8 +53,8 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     private double Loss(Recipe recipe)
     {
         var valid = Texts.TinyStories("valid.txt", source);
-        using var model = LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, Texts.TinyStories("train.txt", source), seed: 1), recipe.Name);
-        return Evaluator.Evaluate(model, valid, 512, 20).Loss - Evaluator.Evaluate(source.Model, valid, 512, 20).Loss;
+        using var model = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, Texts.TinyStories("train.txt", source), seed: 1), recipe.Name);
+        return Evaluator.Evaluate(model, valid, 512, 20).Loss - Evaluator.Evaluate(source.Decoder, valid, 512, 20).Loss;
     }
 
     private static string Root()

@@ -42,7 +42,7 @@ public sealed class LargeModelTests : IDisposable
         Assert.Equal(
             "large: windows of 131073 tokens have 2147500032 values between two blocks, and at most 2147483591 are worked on at once; "
             + "calibrate on windows of at most 131071 tokens",
-            Refused(new PtqOptions(folder.File("large"), recipe, folder.File("out")) { Text = new TokenizedText("zeros", new int[131_073], 1) }, dryRun));
+            Refused(new PtqOptions(folder.File("large"), recipe, folder.File("out")) { Data = new TokenizedText("zeros", new int[131_073], 1) }, dryRun));
     }
 
     [Fact]

@@ -27,7 +27,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
 
         var tensors = tiny.Tensors();
         var rule = recipe.Rules[^1];
-        Assert.Equal(source.Model.Linears.Select(linear => linear.Key).Where(name => name != "lm_head"), model.Layers.Select(layer => layer.Name));
+        Assert.Equal(source.Llama().Linears.Select(linear => linear.Key).Where(name => name != "lm_head"), model.Layers.Select(layer => layer.Name));
         foreach (var layer in model.Layers)
         {
             var (shape, values) = tensors[layer.Name + ".weight"];
@@ -50,8 +50,8 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         Assert.Equal(Enumerable.Range(1, 14).Select(done => new RunProgress("quantize", done, 14)), told.All);
 
         // The source stays as it was.
-        Assert.All(source.Model.named_parameters(), item => Bits.Equal(tensors[item.name].Values, item.parameter));
-        Assert.All(source.Model.Linears, linear => Assert.Null(linear.Value.InputQuantizer));
+        Assert.All(source.Llama().named_parameters(), item => Bits.Equal(tensors[item.name].Values, item.parameter));
+        Assert.All(source.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
     }
 
     [Theory]
@@ -64,14 +64,14 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         using var source = new TinyLlama { Type = "qwen3", StoredAs = ElementType.F16 }.Open(folder);
         var text = Texts.Random(100);
         var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset), text, seed: 1);
-        using var simulated = LoadedModel.Simulate(model, "memory");
+        using var simulated = (IDecoder)LoadedModel.Simulate(model, "memory");
         QuantizedModelFile.Save(model, folder.File("artifact"));
         using var loaded = LoadedModel.Open(folder.File("artifact"));
 
-        var result = Evaluator.Evaluate(simulated, text, 20, reference: loaded.Model);
+        var result = Evaluator.Evaluate(simulated, text, 20, reference: loaded.Decoder);
         Assert.Equal(0, result.Divergence);
-        Assert.Equal(result.Loss, Evaluator.Evaluate(loaded.Model, text, 20).Loss);
-        Assert.NotEqual(result.Loss, Evaluator.Evaluate(source.Model, text, 20).Loss);
+        Assert.Equal(result.Loss, Evaluator.Evaluate(loaded.Decoder, text, 20).Loss);
+        Assert.NotEqual(result.Loss, Evaluator.Evaluate(source.Decoder, text, 20).Loss);
     }
 
     [Fact]
@@ -132,7 +132,7 @@ public sealed class PostTrainingQuantizerRealModelTests
         var scheme = rest.Rules[^1].Weights!;
         var row = new QuantizationScheme(scheme.Bits, symmetric: false, Granularity.Channel) { ScalePrecision = ScalePrecision.Float16 };
         var model = PostTrainingQuantizer.Run(source, new Recipe(preset, [new RecipeRule("*.down_proj", row), .. rest.Rules]), null, 1);
-        using var simulated = LoadedModel.Simulate(model, preset);
+        using var simulated = (IDecoder)LoadedModel.Simulate(model, preset);
         Assert.Equal(expected, Evaluator.Evaluate(simulated, Texts.TinyStories("valid.txt", source), 512, 20).Perplexity, expected * share);
     }
 
@@ -144,8 +144,8 @@ public sealed class PostTrainingQuantizerRealModelTests
         var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static") with { Ptq = new PtqSettings { Windows = 8 } }, text, 1);
         Assert.Equal(35, model.Layers.Count);
         Assert.All(model.Layers, layer => Assert.InRange(layer.Input!.Static!.Value.Scale, 1e-4f, 10));
-        using var simulated = LoadedModel.Simulate(model, "w8a8-static");
-        var result = Evaluator.Evaluate(simulated, text, 512, 5, source.Model);
+        using var simulated = (IDecoder)LoadedModel.Simulate(model, "w8a8-static");
+        var result = Evaluator.Evaluate(simulated, text, 512, 5, source.Decoder);
         Assert.InRange(result.Divergence!.Value, 1e-6, 0.02);
         Assert.InRange(result.Agreement!.Value, 0.95, 1);
     }

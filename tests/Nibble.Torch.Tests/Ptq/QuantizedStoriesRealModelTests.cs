@@ -33,7 +33,7 @@ public sealed class Stories : IDisposable
             var (source, train, valid) = data.Value;
             var recipe = RecipePresets.Parse(preset);
             Assert.Equal((64, 256), (recipe.Ptq.Windows, recipe.Ptq.SequenceLength));
-            using var simulated = LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, train, seed: 1), preset);
+            using var simulated = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, train, seed: 1), preset);
             perplexity = Evaluator.Evaluate(simulated, valid, 512, 20).Perplexity;
             perplexities.Add(preset, perplexity);
         }

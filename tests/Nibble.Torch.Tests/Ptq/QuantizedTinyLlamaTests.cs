@@ -1,3 +1,4 @@
+using Nibble.Models.Llama;
 using System.Text.Json.Nodes;
 using Nibble.Artifacts;
 using Nibble.Formats;
@@ -37,7 +38,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         Run(new TinyLlama(), recipe, "other");
         Assert.Equal(TemporaryFolder.Contents(folder.File("one")), TemporaryFolder.Contents(folder.File("other")));
         Assert.Equal(14, one.Layers.Count);
-        Assert.Equal(LlamaBlock.LayerNames.Select(name => "model.layers.0." + name), one.Layers.Take(7).Select(layer => layer.Name));
+        Assert.Equal(new TinyLlama().Config.LayersOf(0).Select(layer => layer.Name), one.Layers.Take(7).Select(layer => layer.Name));
         Assert.All(one.Layers, layer => Assert.Equal(recipe.Rules[^1].Weights, layer.Weight.Scheme));
         Assert.InRange(Score("one").Divergence!.Value, 1e-6, 0.1);
         Assert.Equal(recipe.Rules[^1].Algorithms.NeedsData ? "64 windows of 64 tokens of random" : null, one.Provenance.Calibration);
@@ -100,8 +101,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(Enumerable.Range(0, 64).SelectMany(window => Text.Window(window * 64, 64)).ToArray(), 64, 64);
-        var embedding = source.Model.named_parameters().Single(item => item.name == LlamaCheckpoint.EmbeddingName).parameter;
-        var x = source.Model.Blocks[0].InputOf(BlockStage.AttentionInput, embedding.index_select(0, tokens.reshape(-1)).view(-1, 64, TinyLlama.Hidden));
+        var embedding = source.Llama().named_parameters().Single(item => item.name == LlamaConfig.EmbeddingName).parameter;
+        var x = source.Llama().Blocks[0].Stages[LlamaBlock.AttentionInput].Trace(new BlockInput(embedding.index_select(0, tokens.reshape(-1)).view(-1, 64, TinyLlama.Hidden))).Input;
         foreach (var name in names)
         {
             Assert.True(MeanError(before, name) > 1e-2);
@@ -111,7 +112,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         double MeanError(LoadedModel model, string name) =>
             (Layer(model, name) - Layer(source, name)).mean([0L, 1L]).abs().max().item<float>();
 
-        Tensor Layer(LoadedModel model, string name) => model.Model.Linears.Single(linear => linear.Key == "model.layers.0." + name).Value.forward(x);
+        Tensor Layer(LoadedModel model, string name) => model.Llama().Linears.Single(linear => linear.Key == "model.layers.0." + name).Value.forward(x);
     }
 
     [Fact]
@@ -266,7 +267,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     private PtqOptions Options(TinyLlama tiny, Recipe recipe, string name)
     {
         var model = folder.File("tiny");
-        return new PtqOptions(Directory.Exists(model) ? model : tiny.Write(model), recipe, folder.File(name)) { Text = Text, Seed = 5 };
+        return new PtqOptions(Directory.Exists(model) ? model : tiny.Write(model), recipe, folder.File(name)) { Data = Text, Seed = 5 };
     }
 
     private QuantizedModel Run(TinyLlama tiny, Recipe recipe, string name, Func<PtqOptions, PtqOptions>? change = null)
@@ -281,7 +282,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     {
         using var source = LoadedModel.Open(folder.File("tiny"));
         using var artifact = LoadedModel.Open(folder.File(name));
-        return Evaluator.Evaluate(artifact.Model, Text, 64, 8, source.Model);
+        return Evaluator.Evaluate(artifact.Decoder, Text, 64, 8, source.Decoder);
     }
 
     private void RequireNearLogits(string name, double share)
@@ -291,7 +292,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(Text.Window(640, 64), 1, 64);
-        var expected = source.Model.forward(tokens);
-        Assert.InRange((artifact.Model.forward(tokens) - expected).norm().item<float>() / expected.norm().item<float>(), 1e-6, share);
+        var expected = source.Llama().forward(tokens);
+        Assert.InRange((artifact.Llama().forward(tokens) - expected).norm().item<float>() / expected.norm().item<float>(), 1e-6, share);
     }
 }

@@ -6,7 +6,6 @@ using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
@@ -66,8 +65,8 @@ public sealed class StoredTypesTests : IDisposable
         var observer = new Observers.MinMaxObserver();
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        artifact.Model.Linears.Single(linear => linear.Key == "model.layers.1.self_attn.q_proj").Value.InputQuantizer = new ObservingQuantizer(observer);
-        artifact.Model.forward(tensor(Enumerable.Range(0, 16).SelectMany(window => Text.Window(window * 64, 64)).ToArray(), 16, 64));
+        artifact.Llama().Linears.Single(linear => linear.Key == "model.layers.1.self_attn.q_proj").Value.InputQuantizer = new ObservingQuantizer(observer);
+        artifact.Llama().forward(tensor(Enumerable.Range(0, 16).SelectMany(window => Text.Window(window * 64, 64)).ToArray(), 16, 64));
         var layer = model.Layers.Single(layer => layer.Name == "model.layers.1.self_attn.q_proj");
         var expected = QuantizationParameters.FromRange(observer.Range(layer.Input!.Scheme), layer.Input.Scheme);
         Assert.Equal(expected, layer.Input.Static);
@@ -86,17 +85,17 @@ public sealed class StoredTypesTests : IDisposable
                 }
             }
         }, ElementType.F16);
-        using var classifier = LoadedClassifier.Open(path);
-        var quantized = ClassifierQuantizer.Run(classifier, RecipePresets.Parse("w8a16-g8"), null, seed: 1);
+        using var classifier = LoadedModel.Open(path);
+        var quantized = PostTrainingQuantizer.Run(classifier, RecipePresets.Parse("w8a16-g8"), null, seed: 1);
         Assert.All(quantized.FloatTensors, tensor => Assert.Equal(ElementType.F16, tensor.StoredAs));
         QuantizedModelFile.Save(quantized, folder.File("out"));
-        using var read = LoadedClassifier.Open(folder.File("out"));
+        using var read = LoadedModel.Open(folder.File("out"));
         Assert.All(read.Quantized!.FloatTensors.Zip(quantized.FloatTensors), pair => Bits.Equal(pair.First.Values, pair.Second.Values));
     }
 
     private QuantizedModel Run(TinyLlama tiny, Recipe recipe)
     {
-        PostTrainingQuantizer.Run(new PtqOptions(tiny.Write(folder.File("tiny")), recipe, folder.File("out")) { Text = Text });
+        PostTrainingQuantizer.Run(new PtqOptions(tiny.Write(folder.File("tiny")), recipe, folder.File("out")) { Data = Text });
         return QuantizedModelFile.Load(folder.File("out"));
     }
 }

@@ -133,7 +133,7 @@ public sealed class HybridTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(Text.Window(0, 30), 1, 30);
-        Assert.InRange((model.Model.forward(tokens) - artifact.Model.forward(tokens)).abs().max().item<float>(), 0, 1e-4f);
+        Assert.InRange((model.Llama().forward(tokens) - artifact.Llama().forward(tokens)).abs().max().item<float>(), 0, 1e-4f);
     }
 
     [Fact]

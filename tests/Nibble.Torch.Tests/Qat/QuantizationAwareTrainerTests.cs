@@ -107,7 +107,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         var told = new Told();
         trainer.Train(told);
         var before = tiny.Tensors();
-        Assert.All(model.Model.named_parameters(), item => Assert.NotEqual(before[item.name].Values, Bits.Of(item.parameter)));
+        Assert.All(model.Llama().named_parameters(), item => Assert.NotEqual(before[item.name].Values, Bits.Of(item.parameter)));
         Assert.Equal(Enumerable.Range(1, 5), trainer.Losses.Select(point => point.Step));
         Assert.Equal(trainer.Losses.Select(point => new RunProgress("train", point.Step, 5, point.Loss) { Tokens = 32, Perplexity = Math.Exp(point.Loss) }), told.All);
         Assert.Equal(trainer.Losses[^1].Loss, trainer.Convert().Provenance.Metrics["finalTrainingLoss"]);
@@ -130,7 +130,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
             Assert.Equal(first.Input!.Static!.Value.ZeroPoint, learned.Input!.Static!.Value.ZeroPoint);
 
             // Before training: the range with the least squared error.
-            var weight = Bits.Of(untrained.Model.Linears.Single(linear => linear.Key == first.Name).Value.Weight);
+            var weight = Bits.Of(untrained.Llama().Linears.Single(linear => linear.Key == first.Name).Value.Weight);
             var expected = Algorithms.RoundToNearest.RoundToNearest.Quantize(weight, first.Weight.Rows, first.Weight.Columns, first.Weight.Scheme, WeightRange.Search);
             Bits.Equal(expected.Scales, first.Weight.Scales);
             Assert.Equal(expected.Codes, first.Weight.Codes);
@@ -183,7 +183,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         {
             using var scope = NewDisposeScope();
             var batch = text.Batch(new RandomWindows(text, 16, 2, 3).Starts(1), 16);
-            var logits = untouched.Model.forward(batch[.., ..15]);
+            var logits = untouched.Llama().forward(batch[.., ..15]);
             var loss = nn.functional.cross_entropy(logits.reshape(-1, TinyLlama.Vocabulary), batch[.., 1..].reshape(-1)).item<float>();
             Assert.Equal(loss, control.Losses[0].Loss, 1e-5);
         }
@@ -192,7 +192,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         Assert.All(control.Losses.Zip(trainer.Losses), pair => Assert.Equal(pair.First.Loss, pair.Second.Loss, 0.02));
         Assert.InRange(control.Losses.Max(point => point.Loss) - control.Losses.Min(point => point.Loss), 0.1, 10);
         Assert.Throws<InvalidOperationException>(control.Convert);
-        Assert.All(float32.Model.Linears, linear => Assert.Null(linear.Value.WeightQuantizer));
+        Assert.All(float32.Llama().Linears, linear => Assert.Null(linear.Value.WeightQuantizer));
     }
 
     [Fact]
@@ -200,7 +200,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     {
         using var model = new TinyLlama { StoredAs = ElementType.F16 }.Open(folder);
         new QuantizationAwareTrainer(model, null, Short, Texts.Random(100), Calibration, 3).Train();
-        Assert.All(model.Model.parameters(), parameter => Assert.All(Bits.Of(parameter), value => Assert.Equal(value, ElementType.F16.Round(value))));
+        Assert.All(model.Llama().parameters(), parameter => Assert.All(Bits.Of(parameter), value => Assert.Equal(value, ElementType.F16.Round(value))));
     }
 
     [Theory]
@@ -236,11 +236,11 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         var text = Texts.Random(100);
         long Kept(bool recompute)
         {
-            model.Model.Recompute = recompute;
+            model.Llama().Recompute = recompute;
             using var scope = NewDisposeScope();
             using var pause = CollectorPause.Begin();
             var before = scope.DisposablesCount;
-            model.Model.forward(text.Batch([0], 16));
+            model.Llama().forward(text.Batch([0], 16));
             return scope.DisposablesCount - before;
         }
 
@@ -314,7 +314,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         Assert.StartsWith("the precision bfloat16 needs a device with bfloat16 products", refused.Message, StringComparison.Ordinal);
 
         using var scope = NewDisposeScope();
-        var linear = model.Model.Linears[0].Value;
+        var linear = model.Llama().Linears[0].Value;
         var x = ones(1, linear.InFeatures);
         var single = Bits.Of(linear.forward(x));
         linear.Precision = TrainingPrecision.BFloat16;
@@ -338,7 +338,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         using (NewDisposeScope())
         {
             var window = text.Batch([84], 16);
-            var logits = model.Model.forward(window.narrow(1, 0, 15));
+            var logits = model.Llama().forward(window.narrow(1, 0, 15));
             Assert.Equal(nn.functional.cross_entropy(logits[0], window[0].narrow(0, 1, 15)).item<float>(), trainer.HeldOutLosses[^1].Loss, 1e-5);
         }
 
@@ -434,12 +434,12 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         QuantizedModelFile.Save(trainer.Convert(), folder.File("artifact"));
         using var converted = LoadedModel.Open(folder.File("artifact"));
 
-        var trained = Evaluator.Evaluate(model.Model, text, 20);
-        Assert.Equal(trained.Perplexity, Evaluator.Evaluate(converted.Model, text, 20).Perplexity, 1e-4 * trained.Perplexity);
+        var trained = Evaluator.Evaluate(model.Decoder, text, 20);
+        Assert.Equal(trained.Perplexity, Evaluator.Evaluate(converted.Decoder, text, 20).Perplexity, 1e-4 * trained.Perplexity);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(text.Window(0, 30), 1, 30);
-        var difference = (model.Model.forward(tokens) - converted.Model.forward(tokens)).abs().max().item<float>();
+        var difference = (model.Llama().forward(tokens) - converted.Llama().forward(tokens)).abs().max().item<float>();
         Assert.InRange(difference, 0, 1e-4f);
     }
 }
@@ -452,12 +452,12 @@ public sealed class QuantizationAwareTrainerRealModelTests
         var recipe = RecipePresets.Parse("w2a16-g32");
         using var model = Texts.Stories();
         var (train, valid) = (Texts.TinyStories("train.txt", model), Texts.TinyStories("valid.txt", model));
-        using var rounded = LoadedModel.Simulate(PostTrainingQuantizer.Run(model, recipe, null, 1), "ptq");
+        using var rounded = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(model, recipe, null, 1), "ptq");
         var roundedPerplexity = Evaluator.Evaluate(rounded, valid, 512, 5).Perplexity;
 
         var trainer = new QuantizationAwareTrainer(model, recipe, new QatSettings { Steps = 30, BatchSize = 4, SequenceLength = 128, LearningRate = 2e-3 }, train, new CalibrationOptions(), 1);
         trainer.Train();
-        using var trained = LoadedModel.Simulate(trainer.Convert(), "qat");
+        using var trained = (IDecoder)LoadedModel.Simulate(trainer.Convert(), "qat");
         var trainedPerplexity = Evaluator.Evaluate(trained, valid, 512, 5).Perplexity;
         Assert.InRange(trainedPerplexity, 3, roundedPerplexity / 5);
     }
@@ -482,7 +482,7 @@ public sealed class QuantizationAwareTrainerRealModelTests
         {
             using var scope = NewDisposeScope();
             var tokens = tensor(valid.Window(window * Length, Length), 1, Length);
-            var (trained, read) = (model.Model.forward(tokens), converted.Model.forward(tokens));
+            var (trained, read) = (model.Llama().forward(tokens), converted.Llama().forward(tokens));
             Assert.Equal(trained.argmax(-1).data<long>().ToArray(), read.argmax(-1).data<long>().ToArray());
             losses[0] += Loss(trained, tokens);
             losses[1] += Loss(read, tokens);

@@ -64,12 +64,12 @@ public sealed class TrainingModesTests : IDisposable
         Assert.Equal(mode, converted.Quantized!.Recipe.Qat.Mode);
         Assert.Equal("qat", converted.Quantized.Provenance.Method);
 
-        var trained = Evaluator.Evaluate(model.Model, text, 20);
-        Assert.Equal(trained.Perplexity, Evaluator.Evaluate(converted.Model, text, 20).Perplexity, 1e-4 * trained.Perplexity);
+        var trained = Evaluator.Evaluate(model.Decoder, text, 20);
+        Assert.Equal(trained.Perplexity, Evaluator.Evaluate(converted.Decoder, text, 20).Perplexity, 1e-4 * trained.Perplexity);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(text.Window(0, 30), 1, 30);
-        Assert.InRange((model.Model.forward(tokens) - converted.Model.forward(tokens)).abs().max().item<float>(), 0, 1e-4f);
+        Assert.InRange((model.Llama().forward(tokens) - converted.Llama().forward(tokens)).abs().max().item<float>(), 0, 1e-4f);
     }
 
     [Theory]
@@ -92,7 +92,7 @@ public sealed class TrainingModesTests : IDisposable
 
         // Layers that are quantized hold no float weight, except below adapters, where it is the checkpoint's.
         var quantized = converted.Layers.Select(layer => layer.Name).ToHashSet(StringComparer.Ordinal);
-        Assert.All(model.Model.Linears.Where(linear => quantized.Contains(linear.Key)), linear =>
+        Assert.All(model.Llama().Linears.Where(linear => quantized.Contains(linear.Key)), linear =>
             Assert.Equal(mode == TrainingMode.Adapters ? before[linear.Key + ".weight"].Values : new float[linear.Value.Weight.numel()], Bits.Of(linear.Value.Weight)));
     }
 
@@ -171,7 +171,7 @@ public sealed class TrainingModesTests : IDisposable
         var recipe = Recipe("w4a16-g8", mode);
         using var model = Open(new TinyLlama(), recipe);
         var before = new TinyLlama().Tensors();
-        Assert.All(model.Model.Linears, linear =>
+        Assert.All(model.Llama().Linears, linear =>
         {
             var zeros = released && linear.Key != "lm_head";
             Assert.Equal(zeros ? new float[linear.Value.Weight.numel()] : before[linear.Key + ".weight"].Values, Bits.Of(linear.Value.Weight));

@@ -4,7 +4,6 @@ using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Models.Llama;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 
 namespace Nibble.Torch.Tests.Shared;
 

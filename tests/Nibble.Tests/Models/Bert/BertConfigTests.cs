@@ -1,3 +1,4 @@
+using Nibble.Models;
 using System.Text.Json.Nodes;
 using Nibble.Models.Bert;
 
@@ -55,23 +56,26 @@ public sealed class BertConfigTests
         Assert.Equal(0.3, Parse(Bert, ("hidden_dropout_prob", "0.3"), ("classifier_dropout", "null")).ClassifierDropout);
 
     [Fact]
-    public void MaxLength_LeavesOutThePositionsThatRobertaKeepsForPadding()
+    public void MaxSequence_LeavesOutThePositionsThatRobertaKeepsForPadding()
     {
-        Assert.Equal(512, Parse(Bert).MaxLength);
-        Assert.Equal(512, Parse(Bert, ("model_type", "\"roberta\""), ("max_position_embeddings", "514")).MaxLength);
+        Assert.Equal(512, Parse(Bert).MaxSequence);
+        Assert.Equal(512, Parse(Bert, ("model_type", "\"roberta\""), ("max_position_embeddings", "514")).MaxSequence);
     }
 
     [Theory]
     [InlineData("model_type", "\"albert\"", "model_type is 'albert', which is no encoder supported here; supported: bert, roberta, distilbert")]
     [InlineData("hidden_act", "\"gelu_new\"", "hidden_act is 'gelu_new', expected 'gelu'")]
     [InlineData("position_embedding_type", "\"relative_key\"", "position_embedding_type is 'relative_key', expected 'absolute'")]
-    [InlineData("problem_type", "\"regression\"", "problem_type is 'regression', expected 'single_label_classification'")]
+    [InlineData("problem_type", "\"multi_label_classification\"", "problem_type is 'multi_label_classification', expected 'single_label_classification' or 'regression'")]
+    [InlineData("nibble_task", "{\"name\":\"translation\"}", "the task is 'translation', expected one of language-modelling, classification, regression, embedding")]
+    [InlineData("nibble_task", "{\"name\":\"language-modelling\"}", "the task is language-modelling, which encoders do not have")]
+    [InlineData("nibble_task", "{\"name\":\"embedding\",\"pooling\":\"last\"}", "'pooling' is \"last\", expected mean, cls, max")]
     [InlineData("is_decoder", "true", "'is_decoder' is true, expected an encoder")]
     [InlineData("hidden_size", "0", "'hidden_size' is 0, expected a positive integer of at most 2^24")]
     [InlineData("hidden_size", "30", "a hidden size of 30 and 4 attention heads; expected the heads to divide the hidden size")]
     [InlineData("num_hidden_layers", "null", "'num_hidden_layers' is missing")]
     [InlineData("id2label", "[1,2]", "'id2label' is [1,2], expected an object of class names")]
-    [InlineData("id2label", "{\"0\":\"score\"}", "the model has 1 classes, expected at least 2; regression is not supported")]
+    [InlineData("id2label", "{}", "id2label is empty")]
     [InlineData("pad_token_id", "-1", "'pad_token_id' is -1, expected the id of a token")]
     [InlineData("pad_token_id", "100", "pad_token_id is 100 with 100 tokens")]
     [InlineData("max_position_embeddings", "1", "1 positions; expected a token of the vocabulary that leaves at least 2 positions")]
@@ -100,5 +104,22 @@ public sealed class BertConfigTests
         }
 
         return BertConfig.Parse(root.ToJsonString(), "model/config.json");
+    }
+
+    [Theory]
+    [InlineData("", ModelTask.Classification, 2)]
+    [InlineData(""","architectures":["BertForSequenceClassification"],"id2label":{"0":"a","1":"b","2":"c"}""", ModelTask.Classification, 3)]
+    [InlineData(""","architectures":["BertForSequenceClassification"],"problem_type":"regression" """, ModelTask.Regression, 1)]
+    [InlineData(""","architectures":["BertForSequenceClassification"],"id2label":{"0":"score"}""", ModelTask.Regression, 1)]
+    [InlineData(""","architectures":["BertModel"]""", null, 0)]
+    [InlineData(""","architectures":["BertForMaskedLM"]""", null, 0)]
+    [InlineData(""","architectures":["BertModel"],"nibble_task":{"name":"embedding","pooling":"cls","normalize":true}""", ModelTask.Embedding, 0)]
+    [InlineData(""","architectures":["BertModel"],"nibble_task":{"name":"classification"},"id2label":{"0":"no","1":"yes"}""", ModelTask.Classification, 2)]
+    public void Parse_TellsWhatTheHeadIsFor(string further, ModelTask? task, int labels)
+    {
+        var config = BertConfig.Parse(Bert.Insert(Bert.LastIndexOf('}'), further), "config.json");
+        Assert.Equal((task, labels), (config.Task, config.Labels));
+        Assert.Equal(labels > 0, config.HeadTensors.Count > 0);
+        Assert.Equal(further.Contains("cls", StringComparison.Ordinal) ? (Pooling.FirstToken, true) : (Pooling.Mean, false), (config.Pooling, config.Normalizes));
     }
 }

@@ -27,8 +27,8 @@ public sealed class RoundingLearnerTests : IDisposable
     {
         quantized = new TinyLlama().Open(folder);
         floats = new TinyLlama().Open(folder);
-        unit = QuantizationUnit.OfBlock(quantized.Model.Blocks[0], 0);
-        original = QuantizationUnit.OfBlock(floats.Model.Blocks[0], 0);
+        unit = new QuantizationUnit(quantized.Llama().Blocks[0], "model.layers.0.");
+        original = new QuantizationUnit(floats.Llama().Blocks[0], "model.layers.0.");
         using var scope = NewDisposeScope();
         var generator = new Generator(5);
         var x = randn(8, 12, TinyLlama.Hidden, generator: generator);
@@ -154,8 +154,8 @@ public sealed class RoundingLearnerTests : IDisposable
 
         double Divergence(QuantizedModel quantized)
         {
-            using var simulated = LoadedModel.Simulate(quantized, preset);
-            return Evaluator.Evaluate(simulated, text, 20, reference: source.Model).Divergence!.Value;
+            using var simulated = (IDecoder)LoadedModel.Simulate(quantized, preset);
+            return Evaluator.Evaluate(simulated, text, 20, reference: source.Decoder).Divergence!.Value;
         }
     }
 
@@ -190,7 +190,7 @@ public sealed class RoundingLearnerTests : IDisposable
 
     private ActivationStream Stream(string name, Tensor batch)
     {
-        var stream = ActivationStream.Create(folder.File(name), (int)batch.shape[0], (int)batch.shape[1], (int)batch.shape[2], memoryLimit: 0);
+        var stream = ActivationStream.Create(folder.File(name), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
         stream.Append(batch);
         stream.Complete();
         return stream;
@@ -210,7 +210,7 @@ public sealed class RoundingLearnerRealModelTests
 
         double Perplexity(string preset)
         {
-            using var simulated = LoadedModel.Simulate(PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset) with { Ptq = settings }, text, 1), preset);
+            using var simulated = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset) with { Ptq = settings }, text, 1), preset);
             return Evaluator.Evaluate(simulated, Texts.TinyStories("valid.txt", source), 256, 8).Perplexity;
         }
     }

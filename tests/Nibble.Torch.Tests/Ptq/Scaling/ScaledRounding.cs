@@ -26,31 +26,32 @@ internal static class ScaledRounding
         var stream = Embed(model, text, folder, settings);
         foreach (var (index, block) in model.Blocks.Index())
         {
-            foreach (var stage in Enum.GetValues<BlockStage>())
+            var unit = new QuantizationUnit(block, $"model.layers.{index}.");
+            foreach (var stage in unit.Stages)
             {
-                var rules = block.Linears(stage).ToDictionary(linear => linear.Key, linear => recipe.RuleFor($"model.layers.{index}.{linear.Key}")!);
+                var rules = stage.Linears.ToDictionary(linear => linear.Key, linear => recipe.RuleFor(linear.Key)!);
                 if (rules.Values.First().Algorithms.Scaling != ChannelScaling.None)
                 {
-                    results.Add(StageScaling.Apply(block, stage, stream, rules, settings, ElementType.F32, CPU, CancellationToken.None));
+                    results.Add(StageScaling.Apply(stage, stream, rules, settings, ElementType.F32, CPU, CancellationToken.None));
                 }
             }
 
-            foreach (var stage in Enum.GetValues<BlockStage>())
+            foreach (var stage in unit.Stages)
             {
                 using var scope = NewDisposeScope();
-                var width = block.Linears(stage)[0].Value.InFeatures;
+                var width = stage.Linears[0].Value.InFeatures;
                 var hessian = zeros(width, width);
                 stream.ForEach(
                     CPU,
                     (_, batch) =>
                     {
-                        var x = block.InputOf(stage, batch).reshape(-1, width);
+                        var x = stage.Trace(batch).Input.reshape(-1, width);
                         hessian.add_(x.t().matmul(x));
                     },
                     CancellationToken.None);
-                foreach (var (name, linear) in block.Linears(stage))
+                foreach (var (name, linear) in stage.Linears)
                 {
-                    var rule = recipe.RuleFor($"model.layers.{index}.{name}")!;
+                    var rule = recipe.RuleFor(name)!;
                     var codes = clip
                         ? ActivationAwareClipping.Quantize(linear.Weight, hessian, rule.Weights!)
                         : RoundToNearest.Quantize(Bits.Of(linear.Weight), linear.OutFeatures, linear.InFeatures, rule.Weights!, rule.Range);
@@ -59,8 +60,8 @@ internal static class ScaledRounding
                 }
             }
 
-            var next = ActivationStream.Create(folder.File($"{index}"), settings.Windows, settings.SequenceLength, model.Config.HiddenSize, 1 << 28);
-            stream.ForEach(CPU, (_, batch) => next.Append(block.forward(batch)), CancellationToken.None);
+            var next = ActivationStream.Create(folder.File($"{index}"), Lengths(settings), model.Config.HiddenSize, 1 << 28);
+            stream.ForEach(CPU, (_, batch) => next.Append(block.Compute(batch)), CancellationToken.None);
             next.Complete();
             stream.Dispose();
             stream = next;
@@ -76,7 +77,7 @@ internal static class ScaledRounding
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var embedding = model.get_parameter("model.embed_tokens.weight")!;
-        var stream = ActivationStream.Create(folder.File("embedded"), settings.Windows, settings.SequenceLength, model.Config.HiddenSize, 1 << 28);
+        var stream = ActivationStream.Create(folder.File("embedded"), Lengths(settings), model.Config.HiddenSize, 1 << 28);
         for (var i = 0; i < settings.Windows; i++)
         {
             stream.Append(embedding.index_select(0, tensor(text.Window(i * settings.SequenceLength, settings.SequenceLength))).unsqueeze(0));
@@ -85,4 +86,6 @@ internal static class ScaledRounding
         stream.Complete();
         return stream;
     }
+
+    private static int[] Lengths(PtqSettings settings) => [.. Enumerable.Repeat(settings.SequenceLength, settings.Windows)];
 }

@@ -4,7 +4,9 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Scaling;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -29,26 +31,27 @@ public sealed class StageScalingTests : IDisposable
     public void Search_NeverGrowsItsError_WhichIsThatOfTheFoldedBlock(string preset, ElementType storedAs, double tolerance)
     {
         using var loaded = new TinyLlama { Type = "qwen2", StoredAs = storedAs }.Open(folder);
-        using var inputs = ScaledRounding.Embed(loaded.Model, Texts.Random(200), folder, Settings);
+        using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var rule = RecipePresets.Parse(preset).Rules[^1];
-        var block = loaded.Model.Blocks[0];
+        var block = loaded.Llama().Blocks[0];
         var x = inputs.Read(0, Settings.Windows, CPU);
+        var unit = new QuantizationUnit(block, "model.layers.0.");
         var found = 0;
-        foreach (var stage in Enum.GetValues<BlockStage>())
+        foreach (var stage in unit.Stages)
         {
-            var before = OutputError(block, stage, x, rule);
-            var output = block.forward(x);
-            var rules = block.Linears(stage).ToDictionary(linear => linear.Key, _ => rule);
-            var result = StageScaling.Apply(block, stage, inputs, rules, Settings, storedAs, CPU, CancellationToken.None)!;
+            var before = OutputError(stage, x, rule);
+            var output = block.Compute(x);
+            var rules = stage.Linears.ToDictionary(linear => linear.Key, _ => rule);
+            var result = StageScaling.Apply(stage, inputs, rules, Settings, storedAs, CPU, CancellationToken.None)!;
 
             // Folded values differ in the last bit from those of the search, and at a tie so do their codes: each token's largest is at one.
             Assert.Equal(before, result.ErrorBefore, before * 1e-3);
-            Assert.Equal(OutputError(block, stage, x, rule), result.Error, before * tolerance);
+            Assert.Equal(OutputError(stage, x, rule), result.Error, before * tolerance);
             Assert.InRange(result.Error, 0, result.ErrorBefore);
             Assert.Equal(result.Exponent is not null, result.Error < result.ErrorBefore);
-            Assert.Equal(0, ((block.forward(x) - output).abs().max() / output.abs().max()).item<float>(), 1e-5);
+            Assert.Equal(0, ((block.Compute(x) - output).abs().max() / output.abs().max()).item<float>(), 1e-5);
             found += result.Exponent is null ? 0 : 1;
         }
 
@@ -61,12 +64,13 @@ public sealed class StageScalingTests : IDisposable
     public void Outliers_MoveIntoTheWeights(string preset)
     {
         using var loaded = new TinyLlama().Open(folder);
-        using var inputs = ScaledRounding.Embed(loaded.Model, Texts.Random(200), folder, Settings);
+        using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
         using var guard = no_grad();
-        var block = loaded.Model.Blocks[0];
+        var block = loaded.Llama().Blocks[0];
         block.FeedForwardNorm.Weight[5] = 30;
-        var rules = block.Linears(BlockStage.FeedForwardInput).ToDictionary(linear => linear.Key, _ => RecipePresets.Parse(preset).Rules[^1]);
-        var result = StageScaling.Apply(block, BlockStage.FeedForwardInput, inputs, rules, Settings, ElementType.F32, CPU, CancellationToken.None)!;
+        var stage = Stage(block, LlamaBlock.FeedForwardInput);
+        var rules = stage.Linears.ToDictionary(linear => linear.Key, _ => RecipePresets.Parse(preset).Rules[^1]);
+        var result = StageScaling.Apply(stage, inputs, rules, Settings, ElementType.F32, CPU, CancellationToken.None)!;
         Assert.InRange(result.Error, 0, result.ErrorBefore * 0.7);
         var norm = Bits.Of(block.FeedForwardNorm.Weight);
         Assert.InRange(norm[5] / norm.Where((_, index) => index != 5).Average(), 1, 15);
@@ -76,19 +80,19 @@ public sealed class StageScalingTests : IDisposable
     public void Apply_LeavesATurnedStageAlone_AndRefusesRulesThatDisagree()
     {
         using var loaded = new TinyLlama().Open(folder);
-        using var inputs = ScaledRounding.Embed(loaded.Model, Texts.Random(200), folder, Settings);
+        using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
         using var guard = no_grad();
-        var block = loaded.Model.Blocks[0];
+        var block = loaded.Llama().Blocks[0];
         block.FeedForward.Down.InputTransform = new HadamardTransform(TinyLlama.Intermediate);
         var weight = Bits.Of(block.FeedForward.Down.Weight);
         var awq = RecipePresets.Parse("w3a16-g8-awq").Rules[^1];
-        Assert.Null(StageScaling.Apply(block, BlockStage.FeedForwardOutput, inputs, new Dictionary<string, RecipeRule> { ["mlp.down_proj"] = awq }, Settings, ElementType.F32, CPU, CancellationToken.None));
+        Assert.Null(StageScaling.Apply(Stage(block, LlamaBlock.FeedForwardOutput), inputs, new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.down_proj"] = awq }, Settings, ElementType.F32, CPU, CancellationToken.None));
         Bits.Equal(weight, block.FeedForward.Down.Weight);
 
-        var mixed = new Dictionary<string, RecipeRule> { ["mlp.gate_proj"] = awq, ["mlp.up_proj"] = awq with { Algorithms = WeightAlgorithms.RoundToNearest } };
+        var mixed = new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.gate_proj"] = awq, ["model.layers.0.mlp.up_proj"] = awq with { Algorithms = WeightAlgorithms.RoundToNearest } };
         Assert.Contains(
             "must name one scaling",
-            Assert.Throws<ArgumentException>(() => StageScaling.Apply(block, BlockStage.FeedForwardInput, inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,
+            Assert.Throws<ArgumentException>(() => StageScaling.Apply(Stage(block, LlamaBlock.FeedForwardInput), inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,
             StringComparison.Ordinal);
     }
 
@@ -104,14 +108,14 @@ public sealed class StageScalingTests : IDisposable
     {
         using var loaded = new TinyLlama().Open(folder);
         var settings = Settings with { Windows = 205, SequenceLength = 20 };
-        using var inputs = ScaledRounding.Embed(loaded.Model, Texts.Random(4100), folder, settings);
+        using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(4100), folder, settings);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var block = loaded.Model.Blocks[0];
-        var statistics = new StageInputStatistics(block, BlockStage.AttentionInput, inputs, sampled: true, CPU, CancellationToken.None);
+        var block = loaded.Llama().Blocks[0];
+        var statistics = new StageInputStatistics(Stage(block, LlamaBlock.AttentionInput), inputs, sampled: true, CPU, CancellationToken.None);
 
         // 4100 tokens: every second would do, but that divides 20; every third.
-        var all = block.InputOf(BlockStage.AttentionInput, inputs.Read(0, 205, CPU)).reshape(-1, TinyLlama.Hidden);
+        var all = Stage(block, LlamaBlock.AttentionInput).Trace(inputs.Read(0, 205, CPU)).Input.reshape(-1, TinyLlama.Hidden);
         Bits.Equal(Bits.Of(all.slice(0, 0, 4100, 3)), statistics.Sample!);
         Assert.Null(statistics.Hessian);
         Assert.True(allclose(all.abs().mean([0]), statistics.MeanMagnitude, 1e-5));
@@ -119,10 +123,12 @@ public sealed class StageScalingTests : IDisposable
         Assert.True(allclose(all.amin([0]), statistics.Min));
     }
 
-    private static double OutputError(LlamaBlock block, BlockStage stage, Tensor input, RecipeRule rule)
+    private static UnitStage Stage(LlamaBlock block, int number) => new QuantizationUnit(block, "model.layers.0.").Stages[number];
+
+    private static double OutputError(UnitStage stage, BlockInput input, RecipeRule rule)
     {
         using var scope = NewDisposeScope();
-        var x = block.InputOf(stage, input);
+        var x = stage.Trace(input).Input;
         x = x.reshape(-1, x.shape[2]);
         var quantizedInput = rule.Activations switch
         {
@@ -130,7 +136,7 @@ public sealed class StageScalingTests : IDisposable
             { Scheme: { Granularity: PerToken } scheme } => new DynamicInputQuantizer(scheme).Apply(x),
             { Scheme: var scheme } => Static(scheme),
         };
-        return block.Linears(stage).Sum(linear =>
+        return stage.Linears.Sum(linear =>
         {
             var codes = RoundToNearest.Quantize(Bits.Of(linear.Value.Weight), linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!, rule.Range);
             var weight = tensor(codes.Dequantize(), codes.Rows, codes.Columns);
@@ -155,9 +161,9 @@ public sealed class StageScalingRealModelTests
     {
         // Round to nearest alone: 4.243, 6.826 and 5.802.
         using var source = Texts.Stories();
-        var results = ScaledRounding.Run(source.Model, RecipePresets.Parse(preset), Texts.TinyStories("train.txt", source));
+        var results = ScaledRounding.Run(source.Llama(), RecipePresets.Parse(preset), Texts.TinyStories("train.txt", source));
         Assert.Equal(20, results.Count);
-        Assert.InRange(Evaluator.Evaluate(source.Model, Texts.TinyStories("valid.txt", source), 512, 20).Perplexity, 3.788, bound);
+        Assert.InRange(Evaluator.Evaluate(source.Decoder, Texts.TinyStories("valid.txt", source), 512, 20).Perplexity, 3.788, bound);
     }
 
     [Theory]
@@ -167,7 +173,7 @@ public sealed class StageScalingRealModelTests
     {
         // Ranges of the least squared error of the weights: 4.201 and 5.937.
         using var source = Texts.Stories();
-        ScaledRounding.Run(source.Model, RecipePresets.Parse(preset), Texts.TinyStories("train.txt", source), clip: true);
-        Assert.InRange(Evaluator.Evaluate(source.Model, Texts.TinyStories("valid.txt", source), 512, 20).Perplexity, 3.788, bound);
+        ScaledRounding.Run(source.Llama(), RecipePresets.Parse(preset), Texts.TinyStories("train.txt", source), clip: true);
+        Assert.InRange(Evaluator.Evaluate(source.Decoder, Texts.TinyStories("valid.txt", source), 512, 20).Perplexity, 3.788, bound);
     }
 }

@@ -28,8 +28,8 @@ public sealed class BlockTrainerTests : IDisposable
     {
         quantized = new TinyLlama().Open(folder);
         floats = new TinyLlama().Open(folder);
-        unit = QuantizationUnit.OfBlock(quantized.Model.Blocks[0], 0);
-        original = QuantizationUnit.OfBlock(floats.Model.Blocks[0], 0);
+        unit = new QuantizationUnit(quantized.Llama().Blocks[0], "model.layers.0.");
+        original = new QuantizationUnit(floats.Llama().Blocks[0], "model.layers.0.");
         using var scope = NewDisposeScope();
         var generator = new Generator(5);
         var x = randn(8, 12, TinyLlama.Hidden, generator: generator);
@@ -127,7 +127,7 @@ public sealed class BlockTrainerTests : IDisposable
 
     private ActivationStream Stream(string name, Tensor batch)
     {
-        var stream = ActivationStream.Create(folder.File(name), (int)batch.shape[0], (int)batch.shape[1], (int)batch.shape[2], memoryLimit: 0);
+        var stream = ActivationStream.Create(folder.File(name), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
         stream.Append(batch);
         stream.Complete();
         return stream;

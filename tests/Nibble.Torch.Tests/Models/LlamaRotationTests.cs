@@ -7,14 +7,12 @@ using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
-using Nibble.Torch.Ptq.Rotations;
-using Nibble.Torch.Tests.Models;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Tests.Ptq.Rotations;
+namespace Nibble.Torch.Tests.Models;
 
-public sealed class ModelRotationTests : IDisposable
+public sealed class LlamaRotationTests : IDisposable
 {
     private static readonly long[] Tokens = [256, 72, 101, 7, 0, 255, 101, 33, 72, 10, 200, 72];
 
@@ -33,11 +31,11 @@ public sealed class ModelRotationTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(Tokens, 1, Tokens.Length);
-        var expected = source.Model.forward(tokens);
+        var expected = source.Llama().forward(tokens);
         Assert.Equal(0, (rotated.forward(tokens) - expected).abs().max().item<float>(), 1e-4);
 
         // Not by doing nothing.
-        Assert.All(rotated.Linears.Zip(source.Model.Linears), pair => Assert.True((pair.First.Value.Weight - pair.Second.Value.Weight).abs().max().item<float>() > 0.1));
+        Assert.All(rotated.Linears.Zip(source.Llama().Linears), pair => Assert.True((pair.First.Value.Weight - pair.Second.Value.Weight).abs().max().item<float>() > 0.1));
         Assert.All(rotated.Blocks, block => Assert.Equal(16, block.InputNorm.Weight.eq(1).sum().item<long>()));
 
         foreach (var block in rotated.Blocks)
@@ -68,11 +66,13 @@ public sealed class ModelRotationTests : IDisposable
         var tied = new TinyLlama { Tied = true }.ConfigJson;
         var expected = JsonNode.Parse(tied)!.AsObject();
         expected["tie_word_embeddings"] = false;
-        Assert.True(JsonNode.DeepEquals(expected, JsonNode.Parse(TiedHead.Untie(tied))));
-        Assert.False(LlamaConfig.Parse(TiedHead.Untie(tied), "config.json").TiedHead);
+        Assert.True(JsonNode.DeepEquals(expected, JsonNode.Parse(Untied(tied))));
+        Assert.False(LlamaConfig.Parse(Untied(tied), "config.json").TiedHead);
         var untied = new TinyLlama().ConfigJson;
-        Assert.Equal(untied, TiedHead.Untie(untied));
+        Assert.Equal(untied, Untied(untied));
     }
+
+    private static string Untied(string json) => LlamaConfig.Parse(json, "config.json").Untie(json);
 
     [Fact]
     public void Artifact_ComputesWhatTheModelInMemoryComputes()
@@ -83,11 +83,11 @@ public sealed class ModelRotationTests : IDisposable
         QuantizedModelFile.Save(quantized, folder.File("artifact"));
         using var loaded = LoadedModel.Open(folder.File("artifact"));
         Assert.All(loaded.Quantized!.Layers, layer => Assert.Equal(layer.Name.EndsWith("down_proj", StringComparison.Ordinal) ? InputTransform.Hadamard : InputTransform.None, layer.InputTransform));
-        using var simulated = LoadedModel.Simulate(quantized, "memory");
+        using var simulated = (IDecoder)LoadedModel.Simulate(quantized, "memory");
         var text = Texts.Random(100);
-        var result = Evaluator.Evaluate(loaded.Model, text, 20, reference: simulated);
+        var result = Evaluator.Evaluate(loaded.Decoder, text, 20, reference: simulated);
         Assert.Equal(0, result.Divergence);
-        Assert.InRange(Evaluator.Evaluate(loaded.Model, text, 20, reference: source.Model).Divergence!.Value, 1e-6, 0.1);
+        Assert.InRange(Evaluator.Evaluate(loaded.Decoder, text, 20, reference: source.Decoder).Divergence!.Value, 1e-6, 0.1);
     }
 }
 
@@ -96,12 +96,12 @@ internal static class RotatedLlama
 {
     public static LlamaModel Of(LoadedModel source, long seed)
     {
-        var config = LlamaConfig.Parse(TiedHead.Untie(source.ConfigJson), "config.json");
+        var config = LlamaConfig.Parse(source.Definition.Untie(source.ConfigJson), "config.json");
         var model = new LlamaModel(config);
-        using var rotation = new ModelRotation(config, seed);
+        using var rotation = new LlamaRotation(config, seed);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var from = source.Model.named_parameters().ToDictionary(item => item.name, item => (Tensor)item.parameter);
+        var from = source.Llama().named_parameters().ToDictionary(item => item.name, item => (Tensor)item.parameter);
         var embedding = from["model.embed_tokens.weight"];
         foreach (var (name, parameter) in model.named_parameters())
         {
@@ -147,12 +147,12 @@ internal static class RotatedLlama
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
         var floats = model.named_parameters().Where(item => !quantized.Contains(item.name))
             .Select(item => new FloatTensor(item.name, [.. item.parameter.shape.Select(size => (int)size)], Bits.Of(item.parameter), ElementType.F32));
-        return new QuantizedModel(model.Config.TiedHead ? source.ConfigJson : TiedHead.Untie(source.ConfigJson), layers, [.. floats], recipe,
+        return new QuantizedModel(model.Config.TiedHead ? source.ConfigJson : source.Definition.Untie(source.ConfigJson), layers, [.. floats], recipe,
             new Provenance("0", "ptq", 1, source.Hashes, new Dictionary<string, double>()), source.Folder);
     }
 }
 
-public sealed class ModelRotationRealModelTests
+public sealed class LlamaRotationRealModelTests
 {
     [Fact]
     public void Stories_RotatedInFloat_PredictsTheSame()
@@ -172,10 +172,10 @@ public sealed class ModelRotationRealModelTests
         var text = Texts.TinyStories("valid.txt", source);
         double Perplexity(LlamaModel model)
         {
-            using var simulated = LoadedModel.Simulate(RotatedLlama.RoundToNearest(model, source, RecipePresets.Parse(preset)), preset);
+            using var simulated = (IDecoder)LoadedModel.Simulate(RotatedLlama.RoundToNearest(model, source, RecipePresets.Parse(preset)), preset);
             return Evaluator.Evaluate(simulated, text, 512, 20).Perplexity;
         }
 
-        Assert.InRange(Perplexity(rotated), 3.7, Perplexity(source.Model) * 0.99);
+        Assert.InRange(Perplexity(rotated), 3.7, Perplexity(source.Llama()) * 0.99);
     }
 }

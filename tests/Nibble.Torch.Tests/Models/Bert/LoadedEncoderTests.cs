@@ -1,11 +1,11 @@
 using Nibble.Formats.Safetensors;
 using Nibble.Recipes;
-using Nibble.Torch.Models.Bert;
+using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Models.Bert;
 
-public sealed class LoadedClassifierTests : IDisposable
+public sealed class LoadedEncoderTests : IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
@@ -19,10 +19,10 @@ public sealed class LoadedClassifierTests : IDisposable
     {
         using var loaded = new TinyBert(type).Open(folder);
         var expected = new TinyBert(type).Tensors();
-        var parameters = loaded.Model.named_parameters().ToArray();
+        var parameters = loaded.Bert().named_parameters().ToArray();
         Assert.Equal(expected.Keys, parameters.Select(item => item.name).Order(StringComparer.Ordinal));
         Assert.All(parameters, item => Bits.Equal(expected[item.name].Values, item.parameter));
-        Assert.Equal(expected.Values.Sum(tensor => tensor.Values.Length), loaded.Model.ParameterCount);
+        Assert.Equal(expected.Values.Sum(tensor => tensor.Values.Length), loaded.Model.ParameterCount());
         Assert.Equal((2, 3, TinyBert.Vocabulary), (loaded.Tokenizer.BosId, loaded.Tokenizer.EosId, loaded.Tokenizer.VocabularySize));
     }
 
@@ -34,7 +34,7 @@ public sealed class LoadedClassifierTests : IDisposable
     {
         using var loaded = new TinyBert(type).Open(folder);
         loaded.Save(folder.File("saved"));
-        using (var again = LoadedClassifier.Open(folder.File("saved")))
+        using (var again = LoadedModel.Open(folder.File("saved")))
         {
             again.Save(folder.File("again"));
         }
@@ -54,15 +54,18 @@ public sealed class LoadedClassifierTests : IDisposable
     {
         using var loaded = new TinyBert(type).Open(folder);
         var artifact = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
-        using var opened = LoadedClassifier.Open(artifact);
+        using var opened = LoadedModel.Open(artifact);
         Assert.Equal(recipe, opened.Quantized!.Recipe.Name);
         Assert.Equal("artifact", opened.Name);
         Assert.NotNull(opened.Tokenizer.BosId);
 
+        // As the program itself has simulated the artifact in memory.
         using var guard = TorchSharp.torch.no_grad();
         using var scope = TorchSharp.torch.NewDisposeScope();
-        var (ids, mask) = QuantizedBert.Batch(loaded.Model.Config, seed: 2);
-        Bits.Equal(loaded.Model.call(ids, mask).data<float>().ToArray(), opened.Model.call(ids, mask));
+        using var simulated = (IDecoder)LoadedModel.Simulate(opened.Quantized, "memory");
+        var batch = QuantizedBert.Batch(loaded.Bert().Config, seed: 2);
+        Bits.Equal(simulated.Compute(batch).data<float>().ToArray(), opened.Model.Compute(batch));
+        Assert.NotEqual(Bits.Of(loaded.Model.Compute(batch)), Bits.Of(opened.Model.Compute(batch)));
     }
 
     [Fact]
@@ -73,8 +76,8 @@ public sealed class LoadedClassifierTests : IDisposable
             tensors["bert.embeddings.position_ids"] = ([1, 4], [0, 1, 2, 3]);
             tensors["bert.embeddings.token_type_ids"] = ([1, 4], new float[4]);
         });
-        using var loaded = LoadedClassifier.Open(path);
-        Assert.DoesNotContain(loaded.Model.named_parameters(), item => item.name.EndsWith("_ids", StringComparison.Ordinal));
+        using var loaded = LoadedModel.Open(path);
+        Assert.DoesNotContain(loaded.Bert().named_parameters(), item => item.name.EndsWith("_ids", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -98,14 +101,14 @@ public sealed class LoadedClassifierTests : IDisposable
     [InlineData("vocab_size", "40", "16777216", "config.json describes a model of at least 268,")]
     [InlineData("num_hidden_layers", "2", "16777216", "they belong to different models")]
     [InlineData("vocab_size", "40", "39", "the tokenizer has 40 tokens, expected at most the 39 of config.json's vocab_size")]
-    [InlineData("model_type", "\"bert\"", "\"llama\"", "model_type is 'llama', which is no encoder supported here; supported: bert, roberta, distilbert")]
+    [InlineData("model_type", "\"bert\"", "\"llama\"", "which a model of type 'llama' has")]
     public void Open_RefusesAConfigThatIsNotTheWeights_BeforeItMakesAModel(string key, string value, string other, string complaint)
     {
         var path = new TinyBert().Write(folder.File("other"));
         var json = new TinyBert().ConfigJson.Replace($"\"{key}\":{value}", $"\"{key}\":{other}", StringComparison.Ordinal);
         Assert.NotEqual(new TinyBert().ConfigJson, json);
         File.WriteAllText(Path.Combine(path, "config.json"), json);
-        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => LoadedClassifier.Open(path)).Message, StringComparison.Ordinal);
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => LoadedModel.Open(path)).Message, StringComparison.Ordinal);
     }
 
     /// <summary>As BertModel and BertForMaskedLM are saved: the cause is said, not a tensor that happens to be missing.</summary>
@@ -136,8 +139,8 @@ public sealed class LoadedClassifierTests : IDisposable
     public void Open_ReadsNamesWithoutTheModelsPrefix(string type)
     {
         var tiny = new TinyBert(type);
-        using var whole = LoadedClassifier.Open(tiny.Write(folder.File("whole")));
-        using var bare = LoadedClassifier.Open(tiny.Write(folder.File("bare"), tensors =>
+        using var whole = LoadedModel.Open(tiny.Write(folder.File("whole")));
+        using var bare = LoadedModel.Open(tiny.Write(folder.File("bare"), tensors =>
         {
             foreach (var name in tensors.Keys.Where(name => name.StartsWith(type + ".", StringComparison.Ordinal)).ToList())
             {
@@ -145,7 +148,7 @@ public sealed class LoadedClassifierTests : IDisposable
                 tensors.Add(name[(type.Length + 1)..], tensor);
             }
         }));
-        foreach (var (left, right) in whole.Model.named_parameters().Zip(bare.Model.named_parameters()))
+        foreach (var (left, right) in whole.Bert().named_parameters().Zip(bare.Bert().named_parameters()))
         {
             Assert.Equal(left.name, right.name);
             Bits.Equal(left.parameter.data<float>().ToArray(), right.parameter);
@@ -157,9 +160,9 @@ public sealed class LoadedClassifierTests : IDisposable
     {
         var path = new TinyBert().Write(folder.File("unmarked"));
         File.WriteAllLines(Path.Combine(path, "vocab.txt"), TinyBert.Words.Where(word => word != "[SEP]"));
-        Assert.Contains("the tokenizer names no tokens for the beginning and the end of a sequence", Assert.Throws<NibbleException>(() => LoadedClassifier.Open(path)).Message, StringComparison.Ordinal);
+        Assert.Contains("the tokenizer names no tokens for the beginning and the end of a sequence", Assert.Throws<NibbleException>(() => LoadedModel.Open(path)).Message, StringComparison.Ordinal);
     }
 
     private string Refusal(TinyBert tiny, Action<SortedDictionary<string, (long[] Shape, float[] Values)>> change) =>
-        Assert.Throws<NibbleException>(() => LoadedClassifier.Open(tiny.Write(folder.File(Guid.NewGuid().ToString()), change))).Message;
+        Assert.Throws<NibbleException>(() => LoadedModel.Open(tiny.Write(folder.File(Guid.NewGuid().ToString()), change))).Message;
 }

@@ -1,4 +1,3 @@
-using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Tests.Shared;
@@ -6,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Models.Bert;
 
-public sealed class BertClassifierTests : IDisposable
+public sealed class BertModelTests : IDisposable
 {
     private static readonly long[][] Sequences = [[5, 17, 33, 8, 21, 9, 30], [5, 12, 9], [5, 38, 2, 26, 9]];
 
@@ -22,7 +21,7 @@ public sealed class BertClassifierTests : IDisposable
     public void Forward_ComputesWhatPyTorchComputes(string type, double[] expected)
     {
         using var loaded = new TinyBert(type).Open(folder);
-        var logits = Logits(loaded.Model, Sequences);
+        var logits = Logits(loaded.Bert(), Sequences);
         Assert.All(expected.Zip(logits), pair => Assert.Equal(pair.First, pair.Second, 2e-5));
     }
 
@@ -33,8 +32,8 @@ public sealed class BertClassifierTests : IDisposable
     public void Forward_LooksAtNoPadding(string type)
     {
         using var loaded = new TinyBert(type).Open(folder);
-        var together = Logits(loaded.Model, Sequences);
-        var alone = Sequences.SelectMany(sequence => Logits(loaded.Model, [sequence])).ToArray();
+        var together = Logits(loaded.Bert(), Sequences);
+        var alone = Sequences.SelectMany(sequence => Logits(loaded.Bert(), [sequence])).ToArray();
         Assert.All(together.Zip(alone), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
     }
 
@@ -46,10 +45,10 @@ public sealed class BertClassifierTests : IDisposable
     {
         using var loaded = new TinyBert(type).Open(folder);
         var tokens = Enumerable.Repeat(5L, longest).ToArray();
-        Assert.Equal(TinyBert.Labels, Logits(loaded.Model, [tokens]).Length);
+        Assert.Equal(TinyBert.Labels, Logits(loaded.Bert(), [tokens]).Length);
         Assert.Equal(
             $"a sequence of {longest + 1} tokens is longer than this model's {longest} positions; cut it",
-            Assert.Throws<NibbleException>(() => Logits(loaded.Model, [[.. tokens, 5]])).Message);
+            Assert.Throws<NibbleException>(() => Logits(loaded.Bert(), [[.. tokens, 5]])).Message);
     }
 
     [Theory]
@@ -58,7 +57,7 @@ public sealed class BertClassifierTests : IDisposable
     [InlineData("distilbert", 14, "distilbert.transformer.layer.0.attention.q_lin", "pre_classifier", "classifier")]
     public void Linears_AreAllLinearLayersInTheModelsOrder(string type, int count, string first, string beforeLast, string last)
     {
-        using var model = new BertClassifier(new TinyBert(type).Config);
+        using var model = new BertModel(new TinyBert(type).Config);
         var names = model.Linears.Select(linear => linear.Key).ToArray();
         Assert.Equal((count, first, beforeLast, last), (names.Length, names[0], names[^2], names[^1]));
         var others = model.named_parameters().Where(item => item.name.EndsWith("weight", StringComparison.Ordinal) && item.parameter.dim() == 2).Select(item => item.name[..^".weight".Length]).Except(names);
@@ -70,13 +69,13 @@ public sealed class BertClassifierTests : IDisposable
     {
         using var loaded = new TinyBert().Open(folder);
         var counters = new List<Counter>();
-        foreach (var (_, linear) in loaded.Model.Linears)
+        foreach (var (_, linear) in loaded.Bert().Linears)
         {
             counters.AddRange([new Counter(), new Counter()]);
             (linear.WeightQuantizer, linear.InputQuantizer) = (counters[^2], counters[^1]);
         }
 
-        Logits(loaded.Model, Sequences);
+        Logits(loaded.Bert(), Sequences);
         Assert.All(counters, counter => Assert.Equal(1, counter.Calls));
     }
 
@@ -84,10 +83,10 @@ public sealed class BertClassifierTests : IDisposable
     public void Dropout_ActsInTrainingOnly()
     {
         using var loaded = new TinyBert { Dropout = 0.5 }.Open(folder);
-        var still = Logits(loaded.Model, Sequences);
-        Assert.Equal(still, Logits(loaded.Model, Sequences));
-        loaded.Model.train();
-        Assert.NotEqual(still, Logits(loaded.Model, Sequences));
+        var still = Logits(loaded.Bert(), Sequences);
+        Assert.Equal(still, Logits(loaded.Bert(), Sequences));
+        loaded.Bert().train();
+        Assert.NotEqual(still, Logits(loaded.Bert(), Sequences));
     }
 
     [Fact]
@@ -96,9 +95,9 @@ public sealed class BertClassifierTests : IDisposable
         using var first = new TinyBert().Create(folder, seed: 7);
         using var again = new TinyBert().Create(folder, seed: 7);
         using var other = new TinyBert().Create(folder, seed: 8);
-        var values = first.Model.named_parameters().ToDictionary(item => item.name, item => Bits.Of(item.parameter));
-        Assert.All(again.Model.named_parameters(), item => Bits.Equal(values[item.name], item.parameter));
-        Assert.NotEqual(values["classifier.weight"], Bits.Of(other.Model.named_parameters().Single(item => item.name == "classifier.weight").parameter));
+        var values = first.Bert().named_parameters().ToDictionary(item => item.name, item => Bits.Of(item.parameter));
+        Assert.All(again.Bert().named_parameters(), item => Bits.Equal(values[item.name], item.parameter));
+        Assert.NotEqual(values["classifier.weight"], Bits.Of(other.Bert().named_parameters().Single(item => item.name == "classifier.weight").parameter));
         Assert.All(values["classifier.bias"].Concat(values["bert.embeddings.LayerNorm.bias"]).Concat(values["bert.embeddings.word_embeddings.weight"].Take(TinyBert.Hidden)), value => Assert.Equal(0, value));
         Assert.All(values["bert.embeddings.LayerNorm.weight"], value => Assert.Equal(1, value));
         var words = values["bert.embeddings.word_embeddings.weight"].Skip(TinyBert.Hidden).Select(value => (double)value).ToArray();
@@ -106,15 +105,14 @@ public sealed class BertClassifierTests : IDisposable
     }
 
     /// <summary>The logits of a batch, row by row.</summary>
-    private static float[] Logits(BertClassifier model, long[][] sequences)
+    private static float[] Logits(BertModel model, long[][] sequences)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var length = sequences.Max(sequence => sequence.Length);
         var ids = sequences.SelectMany(sequence => sequence.Concat(Enumerable.Repeat((long)model.Config.PaddingId, length - sequence.Length))).ToArray();
         var mask = sequences.SelectMany(sequence => Enumerable.Range(0, length).Select(i => i < sequence.Length)).ToArray();
-        using var batch = new ClassificationBatch(tensor(ids, sequences.Length, length), tensor(mask, sequences.Length, length), zeros(0));
-        return model.call(batch.Ids, batch.Mask).data<float>().ToArray();
+        return model.call(tensor(ids, sequences.Length, length), tensor(mask, sequences.Length, length)).data<float>().ToArray();
     }
 
     private sealed class Counter : ITensorQuantizer

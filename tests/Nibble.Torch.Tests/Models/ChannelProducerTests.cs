@@ -1,14 +1,14 @@
 using Nibble.Formats;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Scaling;
-using Nibble.Torch.Tests.Models;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Tests.Ptq.Scaling;
+namespace Nibble.Torch.Tests.Models;
 
-public sealed class ScalingGroupTests : IDisposable
+public sealed class ChannelProducerTests : IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
@@ -25,28 +25,28 @@ public sealed class ScalingGroupTests : IDisposable
             using var loaded = LoadedModel.Open(new TinyLlama { Type = type, Tied = tied, Further = further, StoredAs = storedAs }.Write(folder.File($"{storedAs}")));
             using var guard = no_grad();
             using var scope = NewDisposeScope();
-            var block = loaded.Model.Blocks[0];
+            var block = loaded.Llama().Blocks[0];
             block.InputNorm.Weight[3] = 0;
             block.FeedForwardNorm.Weight[15] = -0.7;
             block.FeedForwardNorm.Weight.copy_(Conversion.RoundTo(block.FeedForwardNorm.Weight, storedAs));
             var x = Random(4, 2, 10, TinyLlama.Hidden);
-            foreach (var stage in Enum.GetValues<BlockStage>())
+            foreach (var stage in new QuantizationUnit(block, string.Empty).Stages)
             {
-                var group = new ScalingGroup(block, stage, storedAs);
+                var producer = stage.Producer!;
                 var expected = block.forward(x);
-                Tensor[] weights = [.. group.Consumers.Select(consumer => consumer.Value.Weight.clone())];
-                var wished = group.Tie(Random(5, group.Consumers[0].Value.InFeatures).exp(), (columns, axis) => columns.mean([axis]));
-                var channels = group.Realize(wished);
-                group.Fold(channels);
+                Tensor[] weights = [.. stage.Linears.Select(consumer => consumer.Value.Weight.clone())];
+                var wished = producer.Tie(Random(5, stage.Linears[0].Value.InFeatures).exp(), (columns, axis) => columns.mean([axis]));
+                var channels = producer.Realize(wished, storedAs);
+                StageScaling.Fold(stage, channels, storedAs);
                 var actual = block.forward(x);
                 Assert.Equal(0, ((actual - expected).abs().max() / expected.abs().max()).item<float>(), 1e-5);
 
                 // What was wished is what was done, up to what the norm's type can hold and dead channels.
-                var columns = group.Spread(channels);
-                Assert.All(weights.Zip(group.Consumers), pair => Assert.True(allclose(pair.First * columns, pair.Second.Value.Weight, 1e-6)));
+                var columns = producer.Spread(channels);
+                Assert.All(weights.Zip(stage.Linears), pair => Assert.True(allclose(pair.First * columns, pair.Second.Value.Weight, 1e-6)));
                 Assert.Equal(wished.shape, channels.shape);
                 var near = ((channels / wished) - 1).abs() < 0.005;
-                Assert.Equal(wished.numel() - (stage == BlockStage.AttentionInput ? 1 : 0), near.sum().item<long>());
+                Assert.Equal(wished.numel() - (stage.Number == LlamaBlock.AttentionInput ? 1 : 0), near.sum().item<long>());
                 foreach (var norm in new[] { block.InputNorm, block.FeedForwardNorm })
                 {
                     Bits.Equal(Bits.Of(Conversion.RoundTo(norm.Weight, storedAs)), norm.Weight);
@@ -62,13 +62,13 @@ public sealed class ScalingGroupTests : IDisposable
     {
         using var loaded = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
-        var group = new ScalingGroup(loaded.Model.Blocks[0], BlockStage.AttentionOutput, ElementType.F32);
+        var producer = loaded.Llama().Blocks[0].Stages[LlamaBlock.AttentionOutput].Producer!;
 
         // Four query heads of 8, two key-value heads: heads 0 and 1 read the first.
         var columns = arange(32, dtype: float32);
-        var tied = Bits.Of(group.Tie(columns, (x, axis) => x.amax([axis])));
+        var tied = Bits.Of(producer.Tie(columns, (x, axis) => x.amax([axis])));
         Assert.Equal([8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31], tied);
-        var spread = Bits.Of(group.Spread(tensor(tied)));
+        var spread = Bits.Of(producer.Spread(tensor(tied)));
         Assert.Equal([.. tied[..8], .. tied[..8], .. tied[8..], .. tied[8..]], spread);
     }
 
