@@ -38,7 +38,7 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
             host.WriteJson(
                 new VerifyEncoderDocument(
                     VerifyEncoderDocument.CurrentSchema, model.Name, TaskConfig.NameOf(model.Definition.Task!.Value), OnnxRuntimeEngine.EngineName, Data.Name, verdict,
-                    ours.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value), theirs.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value), ours.Loss,
+                    ScoreText.Document(ours), ScoreText.Document(theirs), ours.Loss,
                     theirs.Loss, difference.LargestDifference, theirs.Agreement, ours.Count, difference.OwnDifference, difference.Ties),
                 CliJson.Default.VerifyEncoderDocument);
             return;

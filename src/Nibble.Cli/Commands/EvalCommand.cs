@@ -55,7 +55,7 @@ internal static class EvalCommand
                 host.WriteJson(
                     new EvalDocument(
                         EvalDocument.CurrentSchema, loaded.Name, TaskConfig.NameOf(loaded.Definition.Task!.Value), read.Name,
-                        score.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value), score.Loss, length, score.Count, score.Predictions, score.Divergence,
+                        ScoreText.Document(score), score.Loss, length, score.Count, score.Predictions, score.Divergence,
                         score.Agreement),
                     CliJson.Default.EvalDocument);
                 return ExitCode.Done;

@@ -150,7 +150,7 @@ internal static class FinetuneCommand
             host.WriteJson(
                 new FinetuneDocument(FinetuneDocument.CurrentSchema, model.Name, task, options.Output, data.Name, data.Count, options.Settings.Steps, result.FinalLoss, seconds)
                 {
-                    Metrics = score?.Metrics.ToDictionary(metric => metric.Name, metric => metric.Value) ?? [],
+                    Metrics = score is null ? [] : ScoreText.Document(score),
                 },
                 CliJson.Default.FinetuneDocument);
             return;

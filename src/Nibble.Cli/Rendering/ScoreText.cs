@@ -13,6 +13,9 @@ internal static class ScoreText
         ? metric.Value.ToString("P2", CultureInfo.InvariantCulture)
         : metric.Value.ToString("F4", CultureInfo.InvariantCulture);
 
+    /// <summary>The measures by name, as JSON documents have them.</summary>
+    public static Dictionary<string, double> Document(TaskScore score) => score.Metrics.ToDictionary(metric => Key(metric.Name), metric => metric.Value);
+
     /// <summary>Writes all measures, a line each.</summary>
     public static void Write(TextWriter output, TaskScore score)
     {
@@ -28,5 +31,12 @@ internal static class ScoreText
         {
             output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{"loss",-Heading} {mean:F5} nats a text"));
         }
+    }
+
+    // "Matthews correlation" is matthewsCorrelation.
+    private static string Key(string name)
+    {
+        var words = name.Split(' ');
+        return words[0].ToLowerInvariant() + string.Concat(words.Skip(1).Select(word => char.ToUpperInvariant(word[0]) + word[1..]));
     }
 }

@@ -118,8 +118,7 @@ public sealed class MixPlanner
     private NoSolutionException TooSmall()
     {
         var least = uniform.MinBy(point => options.Budget.Kind == BudgetKind.Bytes ? point.Measured.Bytes : choices.AverageBits(point.Selection));
-        var fewer = recipes.SelectMany(recipe => recipe.Rules).Any(rule => rule.Weights is not null)
-            && recipes.SelectMany(recipe => recipe.Rules).Where(rule => rule.Weights is not null).Min(rule => rule.Weights!.Bits) > QuantizationScheme.MinBits;
+        var fewer = recipes.SelectMany(recipe => recipe.Rules).Min(rule => rule.Weights?.Bits) > QuantizationScheme.MinBits;
         return new NoSolutionException(string.Create(
             CultureInfo.InvariantCulture,
             $"no recipe meets the budget of {options.Budget}: the nearest has {choices.AverageBits(least.Selection):0.##} bits on average and {least.Measured.Bytes:N0} bytes, with every layer as {recipes[least.Selection[0]].Name} has it, and loses {least.Measured.Distance.Loss:0.####} nats; raise the budget{(fewer ? " or allow fewer bits with --bits" : string.Empty)}"));

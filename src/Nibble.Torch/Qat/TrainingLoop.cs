@@ -173,7 +173,7 @@ public sealed class TrainingLoop
         for (var part = 0; part < settings.Accumulation; part++)
         {
             using var partScope = NewDisposeScope();
-            var mean = LossOf(step, part);
+            var mean = NamedFault.In(string.Create(CultureInfo.InvariantCulture, $"training step {step}"), () => task.Loss(step, part));
             var value = mean.item<float>();
             RequireFinite(value, Loss, step);
             loss += value / settings.Accumulation;
@@ -198,18 +198,6 @@ public sealed class TrainingLoop
         if (task.HeldOutLoss is not null && settings.EvaluateEvery > 0 && (step % settings.EvaluateEvery == 0 || step == settings.Steps))
         {
             Look(step);
-        }
-    }
-
-    private Tensor LossOf(int step, int part)
-    {
-        try
-        {
-            return task.Loss(step, part);
-        }
-        catch (NibbleException exception) when (exception is not DamagedFileException)
-        {
-            throw new NibbleException(string.Create(CultureInfo.InvariantCulture, $"training step {step}: {exception.Message}"), exception);
         }
     }
 

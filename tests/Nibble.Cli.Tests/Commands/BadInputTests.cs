@@ -196,7 +196,7 @@ public sealed class BadInputTests : IDisposable
 
     [Fact]
     public Task Static_activations_without_text() =>
-        Refuses(["ptq", folder.Model, "-o", folder.At("out"), "--recipe", "w8a8-static"], "text");
+        Refuses(["ptq", folder.Model, "-o", folder.At("out"), "--recipe", "w8a8-static"], "needs calibration data", "--data");
 
     [Theory]
     [InlineData("ptq")]

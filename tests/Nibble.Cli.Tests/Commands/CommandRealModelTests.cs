@@ -11,7 +11,7 @@ public sealed class CommandRealModelTests
         var run = await CommandRun.Succeeds(
             "eval", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--json");
 
-        Assert.Equal(3.788, run.Json.GetProperty("perplexity").GetDouble(), 0.0006);
-        Assert.Equal(5100, run.Json.GetProperty("tokens").GetInt64());
+        Assert.Equal(3.788, run.Perplexity, 0.0006);
+        Assert.Equal(5100, run.Json.GetProperty("predictions").GetInt64());
     }
 }

@@ -15,6 +15,12 @@ internal sealed record CommandRun(int ExitCode, string Output, string Error)
         }
     }
 
+    /// <summary>The perplexity that <c>eval --json</c> says.</summary>
+    public double Perplexity => Metric("perplexity");
+
+    /// <summary>A measure that <c>eval --json</c> says.</summary>
+    public double Metric(string name, string of = "metrics") => Json.GetProperty(of).GetProperty(name).GetDouble();
+
     /// <summary>Runs <c>nibble</c> in this process.</summary>
     public static async Task<CommandRun> Of(params string[] args)
     {

@@ -82,7 +82,7 @@ public sealed class ExportCommandTests : IDisposable
         string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];
         var direct = await CommandRun.Succeeds(["eval", folder.At("first"), .. score]);
         var ours = await CommandRun.Succeeds(["eval", folder.At("w4"), .. score]);
-        Assert.Equal(ours.Json.GetProperty("perplexity").GetDouble(), direct.Json.GetProperty("perplexity").GetDouble(), 1e-9);
+        Assert.Equal(ours.Perplexity, direct.Perplexity, 1e-9);
         await CommandRun.Succeeds("inspect", folder.At("first"));
     }
 
@@ -133,7 +133,7 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
         string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];
         var (before, after) = (await CommandRun.Succeeds(["eval", model, .. score]), await CommandRun.Succeeds(["eval", folder.At("imported"), .. score]));
-        Assert.Equal(before.Json.GetProperty("perplexity").GetDouble(), after.Json.GetProperty("perplexity").GetDouble(), 0.002);
+        Assert.Equal(before.Perplexity, after.Perplexity, 0.002);
     }
 
     [Fact]
@@ -143,7 +143,7 @@ public sealed class ExportCommandTests : IDisposable
         var run = await CommandRun.Succeeds("import", SharedData.Require("stories260K/stories260K.gguf"), "-o", folder.At("stories"));
         Assert.Contains("the folder is a float checkpoint", run.Output, StringComparison.Ordinal);
         var score = await CommandRun.Succeeds("eval", folder.At("stories"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--threads", "1", "--json");
-        Assert.Equal(3.7886, score.Json.GetProperty("perplexity").GetDouble(), 0.0005);
+        Assert.Equal(3.7886, score.Perplexity, 0.0005);
 
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("quantize", SharedData.Require("stories260K/stories260K.gguf"), "--type", "q4_0", "-o", folder.At("q4.gguf"));

@@ -78,7 +78,7 @@ public sealed class ModelFilesTests : IDisposable
             }
 
             return (await CommandRun.Succeeds("eval", folder.Model, "--data", folder.EvaluationText, "--windows", "1",
-                "--json")).Json.GetProperty("perplexity").GetDouble();
+                "--json")).Perplexity;
         }
     }
 

@@ -214,7 +214,7 @@ public sealed class OnnxCommandTests : IDisposable
 
         string[] score = ["--data", folder.EvaluationText, "--context", "32", "--threads", "1", "--json"];
         var (before, after) = (await CommandRun.Succeeds(["eval", model, .. score]), await CommandRun.Succeeds(["eval", folder.At("imported"), .. score]));
-        Assert.Equal(before.Json.GetProperty("perplexity").GetDouble(), after.Json.GetProperty("perplexity").GetDouble());
+        Assert.Equal(before.Perplexity, after.Perplexity);
     }
 
     [Fact]

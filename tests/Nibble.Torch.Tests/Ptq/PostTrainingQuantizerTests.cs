@@ -96,14 +96,14 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         var nothing = new Recipe("mine", [new RecipeRule("transformer.*", new QuantizationScheme(4, true, Granularity.Channel))]);
         Assert.Equal(
             "the recipe 'mine' matches none of the 15 linear layers of tiny, so nothing would be quantized; their names look like 'model.layers.0.self_attn.q_proj'",
-            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, nothing, null, 0)).Message);
+            Assert.ThrowsAny<NibbleException>(() => PostTrainingQuantizer.Run(source, nothing, null, 0)).Message);
         var kept = new Recipe("mine", [new RecipeRule("*", Weights: null)]);
         Assert.Equal(
             "the recipe 'mine' keeps all 15 linear layers of tiny in float, by the rule '*', so nothing would be quantized",
-            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, kept, null, 0)).Message);
+            Assert.ThrowsAny<NibbleException>(() => PostTrainingQuantizer.Run(source, kept, null, 0)).Message);
         Assert.Contains(
-            "give --data",
-            Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static"), null, 0)).Message,
+            "which needs calibration data",
+            Assert.ThrowsAny<NibbleException>(() => PostTrainingQuantizer.Run(source, RecipePresets.Parse("w8a8-static"), null, 0)).Message,
             StringComparison.Ordinal);
     }
 

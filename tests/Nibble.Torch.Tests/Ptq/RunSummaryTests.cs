@@ -146,7 +146,7 @@ public sealed class RunSummaryTests : IDisposable
 
         using var third = LoadedModel.Open(folder.File("bert"));
         Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
-            PostTrainingQuantizer.Run(third, RecipePresets.Parse("w8a8"), data, seed: 1).Summary!.Warnings);
+            PostTrainingQuantizer.Run(new PtqOptions(third.Folder, RecipePresets.Parse("w8a8"), folder.File("idle")) { Data = data }).Summary.Warnings);
 
         using var again = LoadedModel.Open(folder.File("bert"));
         var scheme = new QuantizationScheme(8, symmetric: true, Granularity.Channel);

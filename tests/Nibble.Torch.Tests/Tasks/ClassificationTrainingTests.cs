@@ -75,7 +75,7 @@ public sealed class ClassificationTrainingTests : IDisposable
         trainer.Train();
         var trained = Score(loaded, data);
         var converted = trainer.Convert();
-        using var simulated = (IDecoder)LoadedModel.Simulate(converted, "converted");
+        using var simulated = LoadedModel.Simulate(converted, "converted");
         var result = Task.Evaluate(simulated, data, new ScoreOptions(), cancellation: TestContext.Current.CancellationToken);
         Assert.Equal(16 - 1, converted.Layers.Count);
         Assert.NotEqual(exact.Loss, start.Loss);
@@ -85,15 +85,15 @@ public sealed class ClassificationTrainingTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(1)]
-    public void Distillation_BeginsWithNoLoss_WhereNothingIsRoundedMuch(double hidden)
+    [InlineData(0, 0.02)]
+    [InlineData(1, 0.2)]
+    public void Distillation_BeginsWithLittleLoss_WhereNothingIsRoundedMuch(double hidden, double most)
     {
         using var loaded = new TinyBert { Dropout = 0 }.Open(folder);
         var settings = Settings with { Steps = 2, LearningRate = 1e-9, ScaleLearningRate = 0, Distillation = new DistillationSettings { Hidden = hidden, Temperature = 3 } };
         var trainer = Trainer(loaded, Read(loaded, Texts(20, seed: 1)), settings, RecipePresets.Parse("w8a16-g8"));
         trainer.Train();
-        Assert.All(trainer.Losses, point => Assert.InRange(point.Loss, 1e-9, 0.02));
+        Assert.All(trainer.Losses, point => Assert.InRange(point.Loss, 1e-9, most));
     }
 
     [Fact]

@@ -62,7 +62,7 @@ public sealed class LoadedEncoderTests : IDisposable
         // As the program itself has simulated the artifact in memory.
         using var guard = TorchSharp.torch.no_grad();
         using var scope = TorchSharp.torch.NewDisposeScope();
-        using var simulated = (IDecoder)LoadedModel.Simulate(opened.Quantized, "memory");
+        using var simulated = LoadedModel.Simulate(opened.Quantized, "memory");
         var batch = QuantizedBert.Batch(loaded.Bert().Config, seed: 2);
         Bits.Equal(simulated.Compute(batch).data<float>().ToArray(), opened.Model.Compute(batch));
         Assert.NotEqual(Bits.Of(loaded.Model.Compute(batch)), Bits.Of(opened.Model.Compute(batch)));
