@@ -1,11 +1,16 @@
 using System.Diagnostics;
 using System.Globalization;
+using Nibble.Models;
+using Nibble.Models.Bert;
 using Nibble.Models.Llama;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Models;
+using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using Nibble.Torch.Qat;
+using Nibble.Torch.Tasks;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -17,9 +22,10 @@ internal static class TrainingSteps
     private const string FloatRoad = "float";
     private const string FusedRoad = "fused";
     private const string ComposedRoad = "composed";
-    private const int Batch = 8;
-    private const int Length = 256;
     private const int WarmUp = 3;
+
+    // Windows of a text for decoders; for the encoder, texts as long as SST-2's are on average.
+    private static readonly (int Count, int Length) Windows = (8, 256), Texts = (32, 25);
 
     private static readonly string[] Roads = [FloatRoad, FusedRoad, ComposedRoad];
 
@@ -29,13 +35,17 @@ internal static class TrainingSteps
     {
         ["stories260K"] = Config(hidden: 64, intermediate: 172, layers: 5, heads: 8, keyValueHeads: 4, vocabulary: 512),
         ["256-wide"] = Config(hidden: 256, intermediate: 688, layers: 4, heads: 8, keyValueHeads: 8, vocabulary: 4096),
+        ["MiniLM-L6 classifier"] = """
+            {"model_type": "bert", "vocab_size": 30522, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12,
+             "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "id2label": {"0": "a", "1": "b"}, "nibble_task": "classification"}
+            """,
     };
 
     /// <summary>Prints a table of times; in each round every road takes one step, so that whatever else the machine does meets all of them.</summary>
     public static void Compare(int threads, int rounds)
     {
         set_num_threads(threads);
-        Console.WriteLine($"A training step of {Batch} x {Length} tokens, {threads} thread(s), median of {rounds} rounds; ratios are medians of each round's.");
+        Console.WriteLine($"A training step of {Windows.Count} x {Windows.Length} tokens, the classifier's of {Texts.Count} x {Texts.Length}, {threads} thread(s), median of {rounds} rounds; ratios are medians of each round's.");
         Console.WriteLine();
         Console.WriteLine("| shape | recipe | float ms | fused ms | fused / float | composed ms | composed / float |");
         Console.WriteLine("|---|---|---|---|---|---|---|");
@@ -87,7 +97,7 @@ internal static class TrainingSteps
         set_num_threads(threads);
         using var steps = new Road(shape, recipe, road);
         var phases = new List<double[]>();
-        for (var step = 0; step < WarmUp + 10; step++)
+        for (var step = 0; step < WarmUp + 15; step++)
         {
             var phase = steps.Step();
             if (step >= WarmUp)
@@ -97,7 +107,8 @@ internal static class TrainingSteps
         }
 
         var names = new[] { "forward", "backward", "clip", "optimizer", "end of scope" };
-        Console.WriteLine(string.Join(", ", names.Select((name, i) => string.Create(CultureInfo.InvariantCulture, $"{name} {Median(phases.Select(phase => phase[i])):F1} ms"))));
+        var parts = names.Select((name, i) => string.Create(CultureInfo.InvariantCulture, $"{name} {Median(phases.Select(phase => phase[i])):F1} ms"));
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"step {Median(phases.Select(phase => phase.Sum())):F1} ms: {string.Join(", ", parts)}"));
     }
 
     private static double Median(IEnumerable<double> values)
@@ -117,8 +128,10 @@ internal static class TrainingSteps
     /// <summary>A model of random weights with its optimizer, and the same batch at every step.</summary>
     private sealed class Road : IDisposable
     {
-        private readonly LlamaModel model;
-        private readonly Tensor batch;
+        private readonly IQuantizableModel model;
+        private readonly ITask task;
+        private readonly ModelBatch input;
+        private readonly Tensor targets;
         private readonly AdamW optimizer;
         private readonly Parameter[] trained;
 
@@ -126,12 +139,25 @@ internal static class TrainingSteps
         {
             // No scope here: it would end with the model's parameters.
             using var generator = new Generator(1);
-            model = new LlamaModel(LlamaConfig.Parse(Shapes[shape], shape));
+            var definition = ModelFamilies.Parse(Shapes[shape], shape);
+            model = definition is BertConfig encoder ? new BertModel(encoder) : new LlamaModel((LlamaConfig)definition);
             model.Initialize(generator);
-            batch = randint(model.Config.VocabularySize, [Batch, Length + 1], dtype: int64, generator: generator);
+            model.Module.train();
+            task = ModelTasks.Of(definition);
+            if (task.Kind == ModelTask.LanguageModelling)
+            {
+                var tokens = randint(definition.VocabularySize, [Windows.Count, Windows.Length + 1], dtype: int64, generator: generator);
+                (input, targets) = (new ModelBatch(tokens.narrow(1, 0, Windows.Length)), tokens.narrow(1, 1, Windows.Length));
+            }
+            else
+            {
+                input = new ModelBatch(randint(definition.VocabularySize, [Texts.Count, Texts.Length], dtype: int64, generator: generator));
+                targets = randint(2, [Texts.Count], dtype: int64, generator: generator);
+            }
+
             var recipe = RecipePresets.Parse(recipeName);
             var scales = new List<Parameter>();
-            foreach (var (name, layer) in model.Linears)
+            foreach (var (name, layer) in model.Linears())
             {
                 if (road == FloatRoad || recipe.RuleFor(name) is not { } rule)
                 {
@@ -154,7 +180,7 @@ internal static class TrainingSteps
                 }
             }
 
-            trained = [.. model.parameters(), .. scales];
+            trained = [.. model.Module.parameters(), .. scales];
             optimizer = optim.AdamW(trained, 1e-3);
         }
 
@@ -172,8 +198,7 @@ internal static class TrainingSteps
             using (CollectorPause.Begin())
             using (NewDisposeScope())
             {
-                var logits = model.forward(batch.narrow(1, 0, Length));
-                var loss = nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), batch.narrow(1, 1, Length).reshape(-1));
+                var loss = task.Loss(model.Compute(input), targets);
                 _ = loss.item<float>();
                 Lap();
                 optimizer.zero_grad();
@@ -192,7 +217,8 @@ internal static class TrainingSteps
         public void Dispose()
         {
             optimizer.Dispose();
-            batch.Dispose();
+            input.Dispose();
+            targets.Dispose();
             model.Dispose();
         }
     }

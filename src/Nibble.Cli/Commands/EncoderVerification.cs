@@ -51,7 +51,8 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
             culture, $"{ours.Main.Name,-11} {ScoreText.Value(ours.Main)} simulated, {ScoreText.Value(theirs.Main)} in {Engine}, of {ours.Count} {(ours.Loss is null ? "pairs" : "texts")}"));
         if (ours.Loss is { } loss)
         {
-            host.Output.WriteLine(string.Create(culture, $"loss        {loss:F5} simulated, {theirs.Loss:F5} in {Engine}, nats a text"));
+            var unit = isClass ? "nats" : "squared error";
+            host.Output.WriteLine(string.Create(culture, $"loss        {loss:F5} simulated, {theirs.Loss:F5} in {Engine}, {unit} a text"));
         }
 
         host.Output.WriteLine(string.Create(

@@ -61,7 +61,7 @@ internal static class EvalCommand
                 return ExitCode.Done;
             }
 
-            Write(host.Output, score, read.Name, length, compared?.Name);
+            Write(host.Output, loaded.Definition.Task!.Value, score, read.Name, length, compared?.Name);
             return ExitCode.Done;
         });
         return command;
@@ -86,13 +86,17 @@ internal static class EvalCommand
         }
     }
 
-    private static void Write(TextWriter output, TaskScore score, string data, int? context, string? reference)
+    private static void Write(TextWriter output, ModelTask task, TaskScore score, string data, int? context, string? reference)
     {
         var culture = CultureInfo.InvariantCulture;
         ScoreText.Write(output, score);
-        if (reference is not null && score.Loss is null)
+        if (reference is not null && task == ModelTask.Embedding)
         {
             output.WriteLine(string.Create(culture, $"cosine      {score.Agreement:F5} with the vectors of {reference}, on average"));
+        }
+        else if (reference is not null && task == ModelTask.Regression)
+        {
+            output.WriteLine(string.Create(culture, $"distance    {score.Divergence:G5} squared from the numbers of {reference}, on average"));
         }
         else if (reference is not null)
         {

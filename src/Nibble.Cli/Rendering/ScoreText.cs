@@ -9,7 +9,7 @@ internal static class ScoreText
     private const int Heading = 11;
 
     /// <summary>A measure, as people write it: shares in percent.</summary>
-    public static string Value(TaskMetric metric) => metric.Name is "accuracy" or "F1"
+    public static string Value(TaskMetric metric) => metric.Name is Classification.Accuracy or "F1"
         ? metric.Value.ToString("P2", CultureInfo.InvariantCulture)
         : metric.Value.ToString("F4", CultureInfo.InvariantCulture);
 
@@ -27,7 +27,8 @@ internal static class ScoreText
             output.WriteLine($"{name.PadRight(Heading)} {Value(metric)}{loss}");
         }
 
-        if (!isText && score.Loss is { } mean)
+        // The loss of a regression is its squared error, which is a measure already.
+        if (score.Main.Name == Classification.Accuracy && score.Loss is { } mean)
         {
             output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{"loss",-Heading} {mean:F5} nats a text"));
         }

@@ -9,6 +9,9 @@ namespace Nibble.Torch.Tasks;
 /// <remarks>A file has lines <c>text TAB label</c> or <c>text TAB text TAB label</c>, where a label is the name of a class or its number.</remarks>
 public sealed class Classification : ITask
 {
+    /// <summary>The measure that counts.</summary>
+    public const string Accuracy = "accuracy";
+
     /// <inheritdoc/>
     public ModelTask Kind => ModelTask.Classification;
 
@@ -60,7 +63,7 @@ public sealed class Classification : ITask
         }, progress, cancellation);
         var confusion = Confusion(predicted, texts.Targets!, (int)classes);
         return new TaskScore(
-            [new TaskMetric("accuracy", Accuracy(confusion)), new TaskMetric("F1", F1(confusion)), new TaskMetric("Matthews correlation", Matthews(confusion))],
+            [new TaskMetric(Accuracy, AccuracyOf(confusion)), new TaskMetric("F1", F1(confusion)), new TaskMetric("Matthews correlation", Matthews(confusion))],
             losses.Average(),
             count)
         {
@@ -83,7 +86,7 @@ public sealed class Classification : ITask
     }
 
     /// <summary>Share of the texts whose class is right, 0 to 1.</summary>
-    internal static double Accuracy(long[,] confusion) =>
+    internal static double AccuracyOf(long[,] confusion) =>
         Enumerable.Range(0, confusion.GetLength(0)).Sum(i => confusion[i, i]) / (double)confusion.Cast<long>().Sum();
 
     /// <summary>The F1 score of class 1 where there are two, otherwise the mean over the classes; 0 for a class that is neither right nor predicted.</summary>

@@ -35,7 +35,7 @@ public static class SentenceTransformers
             using var modules = JsonDocument.Parse(InputFile.ReadText(path));
             foreach (var module in modules.RootElement.EnumerateArray())
             {
-                var type = module.GetProperty("type").GetString()!;
+                var type = module.GetProperty("type").GetString() ?? throw new JsonException("a type is null");
                 task = type[(type.LastIndexOf('.') + 1)..] switch
                 {
                     "Transformer" => task,
@@ -83,7 +83,7 @@ public static class SentenceTransformers
 
     private static string Inside(JsonElement module, string path)
     {
-        var inside = module.GetProperty("path").GetString()!;
+        var inside = module.GetProperty("path").GetString() ?? throw new JsonException("a path is null");
         return Path.IsPathRooted(inside) || inside.Split('/', '\\').Contains("..")
             ? throw new NibbleException($"{path}: the module's path '{inside}' leads out of the folder, expected a folder inside it")
             : inside;
@@ -91,9 +91,18 @@ public static class SentenceTransformers
 
     private static Pooling ReadPooling(string path)
     {
-        using var config = JsonDocument.Parse(InputFile.ReadText(path));
-        var set = config.RootElement.EnumerateObject().Where(mode => mode.Name.StartsWith("pooling_mode_", StringComparison.Ordinal)
-            && mode.Value.ValueKind == JsonValueKind.True).Select(mode => mode.Name).ToList();
+        var set = new List<string>();
+        try
+        {
+            using var config = JsonDocument.Parse(InputFile.ReadText(path));
+            set.AddRange(config.RootElement.EnumerateObject().Where(mode => mode.Name.StartsWith("pooling_mode_", StringComparison.Ordinal)
+                && mode.Value.ValueKind == JsonValueKind.True).Select(mode => mode.Name));
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            throw new NibbleException($"{path}: expected a JSON object that says how to pool ({exception.Message})", exception);
+        }
+
         return set is [var only] && Modes.TryGetValue(only, out var pooling)
             ? pooling
             : throw new NibbleException($"{path}: found {(set.Count == 0 ? "no way to pool" : string.Join(" and ", set))}, expected one of {string.Join(", ", Modes.Keys)}");
