@@ -37,7 +37,7 @@ internal static class TrainingSteps
         ["256-wide"] = Config(hidden: 256, intermediate: 688, layers: 4, heads: 8, keyValueHeads: 8, vocabulary: 4096),
         ["MiniLM-L6 classifier"] = """
             {"model_type": "bert", "vocab_size": 30522, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12,
-             "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "id2label": {"0": "a", "1": "b"}, "nibble_task": "classification"}
+             "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "id2label": {"0": "a", "1": "b"}, "nibble_task": {"name": "classification"}}
             """,
     };
 

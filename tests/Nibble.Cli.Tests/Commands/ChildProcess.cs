@@ -10,6 +10,8 @@ internal sealed partial class ChildProcess : IDisposable
     public const int Interrupt = 2;
     public const int Kill = 9;
     public const int Terminate = 15;
+    public const int Continue = 18;
+    public const int Pause = 19;
 
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
     private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Nibble.Cli.exe" : "Nibble.Cli");
