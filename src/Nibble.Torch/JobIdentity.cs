@@ -1,5 +1,8 @@
+using System.Globalization;
 using System.Text.Json;
 using Nibble.Formats;
+using Nibble.Torch.Models;
+using static TorchSharp.torch;
 
 namespace Nibble.Torch;
 
@@ -25,6 +28,29 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
     public const string FileName = "job.json";
 
     private const string FormatName = "nibble.job/1";
+
+    /// <summary>What the result of every job depends on, by name; jobs add what is theirs.</summary>
+    /// <param name="method">What is done, such as <c>ptq</c>.</param>
+    /// <param name="configJson">The text of the model's configuration.</param>
+    /// <param name="plan">How it is done, and what that is called.</param>
+    /// <param name="hashes">SHA-256 of the model's files by name.</param>
+    /// <param name="data">A hash of the data, or what takes its place.</param>
+    /// <param name="seed">Drives everything random.</param>
+    public static Dictionary<string, string> ValuesOf(
+        string method, string configJson, (string Name, string Json) plan, IReadOnlyDictionary<string, string> hashes, string data, long seed)
+    {
+        return new Dictionary<string, string>
+        {
+            ["version of Nibble"] = Conversion.Version,
+            ["method"] = method,
+            ["configuration"] = configJson,
+            [plan.Name] = plan.Json,
+            ["model"] = string.Join(' ', hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
+            ["data"] = data,
+            ["seed"] = seed.ToString(CultureInfo.InvariantCulture),
+            ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
+        };
+    }
 
     /// <summary>Reads the identity of a folder; null where the folder is no job's.</summary>
     public static JobIdentity? Find(string folder)

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models;
@@ -22,6 +21,7 @@ public enum TextColumns
 /// <summary>Texts, tokenized once, with what is right of each line where the data say it.</summary>
 public sealed class TextData : ITaskData
 {
+    private const string JoinedForm = "'text TAB label' or 'text TAB text TAB label'";
     private const int HeldOutLeast = 20;
     private const int HeldOutMost = 1000;
     private static readonly string[] Headings = ["label", "score", "class", "labels"];
@@ -57,20 +57,7 @@ public sealed class TextData : ITaskData
     public IReadOnlyList<string> Notes { get; private init; } = [];
 
     /// <inheritdoc/>
-    public string Hash
-    {
-        get
-        {
-            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            foreach (var sequence in Sequences)
-            {
-                hash.AppendData(MemoryMarshal.AsBytes<int>([sequence.Ids.Length, sequence.FirstLength, .. sequence.Ids]));
-            }
-
-            hash.AppendData(MemoryMarshal.AsBytes<float>([.. Targets ?? []]));
-            return Convert.ToHexStringLower(hash.GetHashAndReset());
-        }
-    }
+    public string Hash => TokenSequence.HashOf(Sequences, MemoryMarshal.AsBytes<float>([.. Targets ?? []]));
 
     /// <summary>Reads a file of lines whose cells are divided by tabs; a first line that ends in <c>label</c> or <c>score</c> is a heading.</summary>
     /// <param name="path">The file.</param>
@@ -87,7 +74,7 @@ public sealed class TextData : ITaskData
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(parse);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxLength, 3);
-        var form = columns == TextColumns.Joined ? "'text TAB label' or 'text TAB text TAB label'" : "'text', or 'text TAB text TAB score'";
+        var form = columns == TextColumns.Joined ? JoinedForm : "'text', or 'text TAB text TAB score'";
         var length = Math.Min(options.MaxLength, model.Definition.MaxSequence);
         var encoder = new SequenceEncoder(model.Tokenizer, length);
         var (sequences, targets) = (new List<TokenSequence>(), new List<float>());
@@ -117,7 +104,7 @@ public sealed class TextData : ITaskData
 
         var name = Path.GetFileName(path);
         return sequences.Count == 0 ? throw new NibbleException($"{path}: the file holds no text, expected lines {form}")
-            : new TextData(name, sequences, targets.Count > 0 ? targets : null, PaddingOf(model), FindMask(model.Tokenizer))
+            : new TextData(name, sequences, targets.Count > 0 ? targets : null, model.Definition.PaddingId, FindMask(model.Tokenizer))
             {
                 Notes = encoder.Cut == 0 ? [] :
                 [
@@ -131,10 +118,9 @@ public sealed class TextData : ITaskData
     /// <exception cref="NibbleException">The file is missing or empty, or a line has no tab.</exception>
     public static IReadOnlyList<string> ReadLabels(string path, CancellationToken cancellation = default)
     {
-        const string Form = "'text TAB label' or 'text TAB text TAB label'";
-        List<string> labels = [.. Lines(path, Form, cancellation).Select(line => line.Line.LastIndexOf('\t') is >= 0 and var tab
-            ? line.Line[(tab + 1)..].Trim() : throw new NibbleException($"{line.Place} has no tab, expected {Form}"))];
-        return labels.Count > 0 ? labels : throw new NibbleException($"{path}: the file holds no text, expected lines {Form}");
+        List<string> labels = [.. Lines(path, JoinedForm, cancellation).Select(line => line.Line.LastIndexOf('\t') is >= 0 and var tab
+            ? line.Line[(tab + 1)..].Trim() : throw new NibbleException($"{line.Place} has no tab, expected {JoinedForm}"))];
+        return labels.Count > 0 ? labels : throw new NibbleException($"{path}: the file holds no text, expected lines {JoinedForm}");
     }
 
     /// <summary>Puts texts side by side.</summary>
@@ -254,8 +240,6 @@ public sealed class TextData : ITaskData
             }
         }
     }
-
-    private static int PaddingOf(LoadedModel model) => model.Definition.PaddingId;
 
     // As the token is called in BERT's vocabulary, and in RoBERTa's; a tokenizer without it spells the name in several tokens.
     private static int? FindMask(TextTokenizer tokenizer) => Single(tokenizer, "[MASK]") ?? Single(tokenizer, "<mask>");

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
@@ -53,5 +55,20 @@ public sealed record TokenSequence(int[] Ids, int FirstLength)
     public TokenSequence(int[] ids)
         : this(ids, ids?.Length ?? 0)
     {
+    }
+
+    /// <summary>A hash of sequences, and of what belongs to them.</summary>
+    /// <param name="sequences">The sequences.</param>
+    /// <param name="more">Further bytes.</param>
+    internal static string HashOf(IEnumerable<TokenSequence> sequences, ReadOnlySpan<byte> more = default)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var sequence in sequences)
+        {
+            hash.AppendData(MemoryMarshal.AsBytes<int>([sequence.Ids.Length, sequence.FirstLength, .. sequence.Ids]));
+        }
+
+        hash.AppendData(more);
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 }

@@ -1,7 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
@@ -433,28 +430,13 @@ internal sealed class PtqRun : IDisposable
     }
 
     /// <summary>All that the result's bytes depend on.</summary>
-    private Dictionary<string, string> Identity(IReadOnlyDictionary<string, string> hashes) => new()
+    private Dictionary<string, string> Identity(IReadOnlyDictionary<string, string> hashes)
     {
-        ["version of Nibble"] = Conversion.Version,
-        ["method"] = "ptq",
-        ["configuration"] = source.ConfigJson,
-        ["recipe"] = RecipeFile.ToJson(recipe),
-        ["model"] = string.Join(' ', hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-        ["data"] = HashOf(pieces),
-        ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
-        ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
-        ["device"] = options.Device,
-        ["training"] = options.Training is null ? string.Empty : TrainingMode.BlockWise.ToString(),
-    };
-
-    private static string HashOf(CalibrationPieces? pieces)
-    {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach (var sequence in pieces?.Sequences ?? [])
+        var data = TokenSequence.HashOf(pieces?.Sequences ?? []);
+        return new(JobIdentity.ValuesOf("ptq", source.ConfigJson, ("recipe", RecipeFile.ToJson(recipe)), hashes, data, options.Seed))
         {
-            hash.AppendData(MemoryMarshal.AsBytes<int>([sequence.Ids.Length, sequence.FirstLength, .. sequence.Ids]));
-        }
-
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+            ["device"] = options.Device,
+            ["training"] = options.Training is null ? string.Empty : TrainingMode.BlockWise.ToString(),
+        };
     }
 }

@@ -1,10 +1,8 @@
-using System.Globalization;
 using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tasks;
-using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
@@ -77,15 +75,9 @@ public static class FinetuneRun
     }
 
     /// <summary>All that the result's bytes depend on.</summary>
-    private static Dictionary<string, string> Identity(FinetuneOptions options) => new()
+    private static Dictionary<string, string> Identity(FinetuneOptions options)
     {
-        ["version of Nibble"] = Conversion.Version,
-        ["method"] = "finetune",
-        ["configuration"] = options.Source.ConfigJson,
-        ["settings"] = RecipeFile.ToJson(new Recipe("finetune", [new RecipeRule("*", Weights: null)]) { Qat = options.Settings }),
-        ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-        ["data"] = options.Data.Hash,
-        ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
-        ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
-    };
+        var settings = RecipeFile.ToJson(new Recipe("finetune", [new RecipeRule("*", Weights: null)]) { Qat = options.Settings });
+        return JobIdentity.ValuesOf("finetune", options.Source.ConfigJson, ("settings", settings), options.Source.Hashes, options.Data.Hash, options.Seed);
+    }
 }

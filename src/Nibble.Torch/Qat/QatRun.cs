@@ -8,7 +8,6 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tasks;
-using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
@@ -140,16 +139,13 @@ public static class QatRun
     }
 
     /// <summary>All that the result's bytes depend on.</summary>
-    private static Dictionary<string, string> Identity(QatOptions options) => new()
+    private static Dictionary<string, string> Identity(QatOptions options)
     {
-        ["version of Nibble"] = Conversion.Version,
-        ["method"] = "qat",
-        ["configuration"] = options.Source.ConfigJson,
-        ["recipe"] = RecipeFile.ToJson(options.Recipe with { Qat = options.Settings }),
-        ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
-        ["data"] = options.Data is { } data ? data.Hash : $"{SelfText.Name} {options.Windows}",
-        ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
-        ["teacher cache"] = options.TeacherCache?.Likeliest.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
-        ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
-    };
+        var recipe = RecipeFile.ToJson(options.Recipe with { Qat = options.Settings });
+        var data = options.Data?.Hash ?? $"{SelfText.Name} {options.Windows}";
+        return new(JobIdentity.ValuesOf("qat", options.Source.ConfigJson, ("recipe", recipe), options.Source.Hashes, data, options.Seed))
+        {
+            ["teacher cache"] = options.TeacherCache?.Likeliest.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
+        };
+    }
 }

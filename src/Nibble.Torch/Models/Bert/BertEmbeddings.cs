@@ -32,13 +32,7 @@ internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>, IInputPart
         [.. named_parameters().Select(item => KeyValuePair.Create(Prefix + item.name, item.parameter)).Where(item => item.Key != Words.Key)];
 
     public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Tables =>
-    [
-        .. ((string, QuantizableEmbedding?)[])
-        [
-            (nameof(word_embeddings), word_embeddings), (nameof(position_embeddings), position_embeddings), (nameof(token_type_embeddings), token_type_embeddings),
-        ]
-        is var tables ? tables.Where(table => table.Item2 is not null).Select(table => KeyValuePair.Create(Prefix + table.Item1, (IQuantizableLayer)table.Item2!)) : [],
-    ];
+        [.. named_children().Where(item => item.module is QuantizableEmbedding).Select(item => KeyValuePair.Create(Prefix + item.name, (IQuantizableLayer)item.module))];
 
     private string Prefix => $"{config.ModelType}.embeddings.";
 
