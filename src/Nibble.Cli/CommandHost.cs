@@ -71,13 +71,13 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     /// <param name="prefix">How its name begins.</param>
     public DirectoryInfo CreateTemporaryFolder(string prefix)
     {
-        var folder = Directory.CreateTempSubdirectory(prefix);
+        // Made inside the lock: a signal between the two would leave the folder behind.
         lock (gate)
         {
+            var folder = Directory.CreateTempSubdirectory(prefix);
             temporary.Add(folder.FullName);
+            return folder;
         }
-
-        return folder;
     }
 
     public void Dispose() => source.Dispose();

@@ -5,6 +5,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using Nibble.Torch.Qat.Adapters;
 using Nibble.Torch.Qat.BlockWise;
 using TorchSharp.Modules;
@@ -34,6 +35,7 @@ internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, Recip
 
     public QuantizedLayer Convert()
     {
+        using var pause = CollectorPause.Begin();
         using var scope = NewDisposeScope();
         using var guard = no_grad();
         return new QuantizedLayer(Name, Weight.Convert(Layer.FoldedWeight), Input switch

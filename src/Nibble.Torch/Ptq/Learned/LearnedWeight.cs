@@ -2,6 +2,7 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -89,6 +90,7 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
     /// <summary>The weight as it has been learned: every weight decided.</summary>
     public QuantizedTensor Convert()
     {
+        using var pause = CollectorPause.Begin();
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var codes = Array.ConvertAll(Conversion.ValuesOf(FinalSteps() + Expand(zeroPoint)), code => (sbyte)code);

@@ -35,11 +35,11 @@ internal static class ActivationAwareClipping
         var blocks = Blocks(hessian, plain.GroupsPerRow, plain.GroupLength);
         var split = groups.Split(weight.detach());
         var (low, high) = (split.amin([1], keepdim: true), split.amax([1], keepdim: true));
+        using var pause = CollectorPause.Begin();
         var (scale, zeroPoint) = FakeQuantization.Parameters(low, high, scheme);
         var least = Errors(scale, zeroPoint);
         for (var i = 1; i <= ShrinkSteps; i++)
         {
-            using var pause = CollectorPause.Begin();
             using var step = NewDisposeScope();
             var factor = 1 - (i * ShrinkStep);
             var (otherScale, otherZeroPoint) = FakeQuantization.Parameters(low * factor, high * factor, scheme);

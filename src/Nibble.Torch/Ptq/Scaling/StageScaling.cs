@@ -71,6 +71,7 @@ internal static class StageScaling
                 + "text");
         }
 
+        using var pause = CollectorPause.Begin();
         Layer[] layers = [.. stage.Linears.Select(layer =>
             new Layer(layer.Key, layer.Value.Weight, rules[layer.Key], statistics.Sample?.matmul(layer.Value.Weight.t())))];
         var before = Error(layers, ones_like(statistics.Max), statistics);
@@ -81,7 +82,6 @@ internal static class StageScaling
         for (var i = scaling == ChannelScaling.Awq ? 1 : 0; i <= settings.ScalingGrid; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            using var pause = CollectorPause.Begin();
             using var step = NewDisposeScope();
             var exponent = (double)i / settings.ScalingGrid;
             var channels = producer.Realize(Factors(stage, scaling, exponent, statistics), storedAs);
