@@ -1,8 +1,12 @@
 using System.CommandLine;
+using System.Globalization;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
 using Nibble.Formats;
 using Nibble.Recipes;
+using Nibble.Torch;
+using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
@@ -12,154 +16,127 @@ internal static class CompareCommand
     private const string ReportName = "report.html";
     private const string DocumentName = "compare.json";
     private const string TableName = "table.md";
-    private const int DefaultWindows = 40;
-    private static readonly int[] DefaultWidths = [8, 4, 2];
-    private const string DefaultAlgorithms = "gptaq";
-    private const string DefaultPrompt = "Once upon a time, there was a";
-
-    /// <summary>Enough for the built-in model to adapt to 2 bits within the minutes a newcomer waits.</summary>
-    private static readonly QatSettings BuiltInQat = new() { Steps = 120, BatchSize = 8, SequenceLength = 128, LearningRate = 2e-4 };
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string?>("MODEL") { Description = "A Hugging Face folder; the small built-in model when not given.", Arity = ArgumentArity.ZeroOrOne };
-        var data = new Option<string?>("--data", "-d") { Description = "Text to calibrate and train on; required with MODEL." };
-        var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out text to score on; required with MODEL." };
-        var bits = CommonOptions.Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
-        var group = CommonOptions.GroupSize();
-        var activations = CommonOptions.Activations();
-        var algorithms = new Option<string>("--algorithms") { Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.", DefaultValueFactory = _ => DefaultAlgorithms };
-        var hybrids = new Option<string[]>("--hybrids")
+        var arguments = new CompareArguments();
+        var output = new Option<string?>("--output", "-o")
         {
-            Description = "Recipes that name both methods, presets or files with commas between them, to compare with PTQ and QAT.",
-            CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
+            Description = $"A new folder for {ReportName}, {DocumentName}, {TableName} and every artifact; without it, only {ReportName} is written, here.",
         };
-        var steps = CommonOptions.Steps($"{BuiltInQat.Steps} for the built-in model and {new QatSettings().Steps} for others");
-        var context = CommonOptions.Context();
-        var windows = NumberOptions.AtLeast("--windows", 1, $"Evaluation windows at most; {DefaultWindows} when not given.");
-        var prompt = new Option<string>("--prompt", "-p") { Description = "What every variant is asked to continue.", DefaultValueFactory = _ => DefaultPrompt };
-        var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName}, {DocumentName}, {TableName} and every artifact; without it, only {ReportName} is written, here." };
-        var seed = CommonOptions.Seed();
+        var restart = CommonOptions.Restart();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs.")
+        var command = new Command(
+            "compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs; run it again to resume where it was stopped.");
+        arguments.AddTo(command);
+        foreach (var option in (Option[])[output, restart, threads, json])
         {
-            model, data, evalData, bits, group, activations, algorithms, hybrids, steps, context, windows, prompt, output, seed, threads, json,
-        };
-        command.Validators.Add(result =>
-        {
-            var given = result.GetValue(model) is not null;
-            if (given && (result.GetValue(data) is null || result.GetValue(evalData) is null))
-            {
-                result.AddError("compare MODEL needs two texts: --data to calibrate and train on, --eval-data to score on.");
-            }
-        });
+            command.Add(option);
+        }
+
         command.SetAction(parsed =>
         {
             var folder = parsed.GetValue(output);
             if (folder is not null)
             {
-                OutputPlace.RequireNewFolder(folder);
+                OutputPlace.RequireNewOrUnfinished(folder);
             }
             else
             {
                 OutputPlace.RequireReport(ReportName);
+                PostTrainingQuantizer.RequireJobPlace(ReportName);
             }
 
-            var builtIn = parsed.GetValue(model) is null;
-            var settings = builtIn ? BuiltInQat : new QatSettings();
-            var recipes = (parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths).Select(width => RecipePresets.Parse($"w{width}a{parsed.GetValue(activations)}-g{parsed.GetValue(group) ?? 32}")).ToList();
-            if (builtIn)
-            {
-                recipes = recipes.ConvertAll(recipe => recipe with { Qat = BuiltInQat });
-            }
-
-            var ptqRecipes = recipes.ConvertAll(recipe => UsageException.Of(() => RecipePresets.Parse($"{recipe.Name}-{parsed.GetValue(algorithms)}")));
-            var mixed = (parsed.GetValue(hybrids) ?? []).Select(LoadHybrid).Select(recipe => recipe with { Qat = recipe.Qat with { Steps = parsed.GetValue(steps) ?? recipe.Qat.Steps } }).ToList();
-            if (mixed.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            {
-                throw new UsageException($"--hybrids: two recipes have the name {twice.Key}; give each file a name of its own (name: ...)");
-            }
-
+            arguments.RequireSense(parsed);
             CommandHost.StartTorch(parsed.GetValue(threads));
-
-            // All is made beside its final place and moved there whole.
-            var work = folder is null ? host.CreateTemporaryFolder("nibble-").FullName : AtomicFile.TemporaryName(folder);
-            var kept = false;
+            var (opened, isDrawn) = arguments.Open(parsed, host);
+            using var loaded = opened;
+            var options = arguments.Read(host, parsed, loaded, isDrawn);
+            using var job = new ComparisonJob(folder ?? ReportName, Identity(options, loaded), parsed.GetValue(restart));
             try
             {
-                var options = new ComparisonOptions(
-                    parsed.GetValue(model) ?? BuiltInModel.Folder,
-                    parsed.GetValue(data) ?? BuiltInModel.TrainingText,
-                    parsed.GetValue(evalData) ?? BuiltInModel.EvaluationText,
-                    recipes,
-                    ptqRecipes,
-                    mixed,
-                    settings with { Steps = parsed.GetValue(steps) ?? settings.Steps },
-                    parsed.GetValue(context),
-                    parsed.GetValue(windows) ?? DefaultWindows,
-                    parsed.GetValue(prompt)!,
-                    parsed.GetValue(seed),
-                    work,
-                    CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
-                var result = host.WithProgress(progress =>
-                {
-                    using var runner = new ComparisonRunner(options, progress, host.Cancellation);
-                    Directory.CreateDirectory(work);
-                    return runner.Run();
-                });
-                kept = folder is not null;
-                Publish(host, result, folder, work, parsed.GetValue(json));
-                kept = false;
+                Run(host, options, job, () => arguments.Open(parsed, host: null).Model, folder, parsed.GetValue(json));
+                return ExitCode.Done;
             }
-            finally
+            catch (OperationCanceledException)
             {
-                if (!kept && Directory.Exists(work))
-                {
-                    Directory.Delete(work, recursive: true);
-                }
+                return host.Fail([Failure.Cancelled("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)")]);
             }
-
-            return ExitCode.Done;
         });
         return command;
     }
 
-    private static void Publish(CommandHost host, ComparisonResult result, string? folder, string work, bool json)
+    private static void Run(CommandHost host, ComparisonOptions options, ComparisonJob job, Func<LoadedModel> open, string? folder, bool json)
     {
-        var document = ComparisonJson.Serialize(result);
-        CommandHost.Deliver(
-            () =>
+        ComparisonResult result;
+        try
+        {
+            result = host.WithProgress(progress =>
             {
-                if (folder is null)
+                if (!job.HasRecords)
                 {
-                    HtmlReport.Write(result, ReportName);
+                    host.Warn($"{ComparisonEstimate.Measure(open, options, host.Cancellation)}; stopped, the same command resumes");
                 }
-                else
-                {
-                    Publish(result, document, work, folder);
-                }
-            },
-            () => Print(host, json, result, document));
+
+                using var runner = new ComparisonRunner(options, job, open, progress, host.Cancellation);
+                var made = runner.Run();
+                runner.DropControl();
+                return made;
+            });
+        }
+        catch (NibbleException exception) when (exception is not DamagedFileException)
+        {
+            // A fault of the model, the data or the recipes: the same command would fail again, and another is another comparison.
+            job.Abandon();
+            throw;
+        }
+
+        var document = ComparisonJson.Serialize(result);
+        CommandHost.Deliver(() => Publish(job, result, document, folder), () => Print(host, json, result, document));
         if (!json)
         {
             host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder ?? string.Empty, ReportName))}");
         }
     }
 
-    private static void Publish(ComparisonResult result, string document, string work, string folder)
+    private static void Publish(ComparisonJob job, ComparisonResult result, string document, string? folder)
     {
+        if (folder is null)
+        {
+            HtmlReport.Write(result, ReportName);
+            job.Abandon();
+            return;
+        }
+
         try
         {
-            HtmlReport.Write(result, Path.Combine(work, ReportName));
-            File.WriteAllText(Path.Combine(work, DocumentName), document + "\n");
-            File.WriteAllText(Path.Combine(work, TableName), ComparisonTable.ToMarkdown(result));
-            Directory.Move(work, folder);
+            job.Publish(folder, work =>
+            {
+                HtmlReport.Write(result, Path.Combine(work, ReportName));
+                File.WriteAllText(Path.Combine(work, DocumentName), document + "\n");
+                File.WriteAllText(Path.Combine(work, TableName), ComparisonTable.ToMarkdown(result));
+            });
         }
         catch (Exception exception) when (exception is NibbleException or IOException or UnauthorizedAccessException)
         {
-            throw new NibbleException($"{exception.Message.TrimEnd('.')}; the artifacts are kept in {work}", exception);
+            throw new NibbleException($"{exception.Message.TrimEnd('.')}; the artifacts are kept in {job.At(ComparisonJob.ArtifactFolder)}", exception);
         }
+    }
+
+    /// <summary>All that the result depends on.</summary>
+    private static Dictionary<string, string> Identity(ComparisonOptions options, LoadedModel source)
+    {
+        var recipes = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids).Select(RecipeFile.ToJson);
+        var settings = new[] { options.Qat, options.FineTuning }.OfType<QatSettings>().Select(item => RecipeFile.ToJson(new Recipe("training", []) { Qat = item }));
+        return new(JobIdentity.ValuesOf("compare", source.ConfigJson, ("recipes", string.Join('\n', recipes)), source.Hashes, options.Training.Hash, options.Seed))
+        {
+            ["training settings"] = string.Join('\n', settings),
+            ["evaluation data"] = options.Evaluation.Hash,
+            ["context"] = options.Context?.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
+            ["windows"] = options.Windows?.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
+            ["prompt"] = options.Prompt ?? string.Empty,
+        };
     }
 
     private static void Print(CommandHost host, bool json, ComparisonResult result, string document)
@@ -179,8 +156,4 @@ internal static class CompareCommand
         host.Output.WriteLine();
         host.Output.WriteLine(Advice.For(result).Headline);
     }
-
-    private static Recipe LoadHybrid(string nameOrPath) => UsageException.Of(() => RecipeFile.Load(nameOrPath)) is { IsHybrid: true } recipe
-        ? recipe
-        : throw new UsageException($"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a file whose rules name methods");
 }

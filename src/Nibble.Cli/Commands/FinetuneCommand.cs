@@ -57,7 +57,8 @@ internal static class FinetuneCommand
             OutputPlace.RequireNewOrUnfinished(folder);
             CommandHost.StartTorch(parsed.GetValue(threads));
             var source = parsed.GetValue(model)!;
-            using var loaded = Open(host, source, task.Read(parsed, source), parsed.GetValue(data)!, parsed.GetValue(seed));
+            var (loaded, _) = Open(host, source, task.Read(parsed, source), parsed.GetValue(data)!, parsed.GetValue(seed));
+            using var opened = loaded;
             var training = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
             var settings = Usual(loaded.Definition.Task == ModelTask.LanguageModelling) with { SequenceLength = Math.Min(Usual(true).SequenceLength, loaded.Definition.MaxSequence) };
             settings = settings with { LearningRate = parsed.GetValue(rate) ?? settings.LearningRate, BatchSize = parsed.GetValue(batch) ?? settings.BatchSize };
@@ -105,12 +106,13 @@ internal static class FinetuneCommand
         (int)Math.Clamp(Math.Ceiling(epochs * data.Batches(settings.BatchSize, settings.SequenceLength, seed).StepsPerEpoch), 1, int.MaxValue);
 
     /// <summary>Opens a model with the head that a task needs, which is drawn where the checkpoint has none.</summary>
-    /// <param name="host">Told what was drawn.</param>
+    /// <param name="host">Told what was drawn; null says nothing.</param>
     /// <param name="folder">The model's folder.</param>
     /// <param name="task">The task that is asked for; null is what the folder says.</param>
     /// <param name="data">The data, whose labels say what classes there are.</param>
     /// <param name="seed">Drives what is drawn.</param>
-    public static LoadedModel Open(CommandHost host, string folder, TaskConfig? task, string data, long seed)
+    /// <returns>The model, and whether a head was drawn for it.</returns>
+    public static (LoadedModel Model, bool IsDrawn) Open(CommandHost? host, string folder, TaskConfig? task, string data, long seed)
     {
         switch (task?.Task)
         {
@@ -118,10 +120,10 @@ internal static class FinetuneCommand
                 throw new NibbleException("an embedding model is not fine-tuned here: texts alone do not say what their vectors should be; quantize it with nibble qat, which "
                     + "learns from the float model");
             case null or ModelTask.LanguageModelling:
-                return LoadedModel.Open(folder, task);
+                return (LoadedModel.Open(folder, task), false);
         }
 
-        var labels = task.Task == ModelTask.Classification ? ClassLabels.OfData(TextData.ReadLabels(data, host.Cancellation)) : new ClassLabels(["LABEL_0"]);
+        var labels = task.Task == ModelTask.Classification ? ClassLabels.OfData(TextData.ReadLabels(data, host?.Cancellation ?? default)) : new ClassLabels(["LABEL_0"]);
         if (labels.Names.Count < 2 && task.Task == ModelTask.Classification)
         {
             throw new NibbleException($"{data}: all texts have the label '{labels.Names[0]}', expected at least two classes");
@@ -130,10 +132,10 @@ internal static class FinetuneCommand
         var (loaded, drawn) = LoadedModel.OpenWithHead(folder, json => task.AddTo(KeepsClasses(json, labels) ? json : labels.AddTo(json)), seed);
         if (drawn.Count > 0)
         {
-            host.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew with seed {seed}");
+            host?.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew with seed {seed}");
         }
 
-        return loaded;
+        return (loaded, drawn.Count > 0);
     }
 
     /// <summary>Whether a model has a head whose classes are those of the data, so that its names and its order stay.</summary>

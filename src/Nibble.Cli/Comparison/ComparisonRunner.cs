@@ -3,89 +3,69 @@ using Nibble.Artifacts;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Formats;
+using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch;
-using Nibble.Torch.Calibration;
-using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Comparison;
-
-/// <summary>What is compared.</summary>
-/// <param name="Model">The float checkpoint's folder.</param>
-/// <param name="TrainingText">Calibrates PTQ, trains QAT and the control.</param>
-/// <param name="EvaluationText">Scores every variant.</param>
-/// <param name="Recipes">One a width.</param>
-/// <param name="PtqRecipes">The same with what PTQ does to the weights, in the same order.</param>
-/// <param name="Hybrids">Recipes that name both methods, each trained as it says itself.</param>
-/// <param name="Qat">How the control trains, and how long QAT does, whose rates are those of each recipe.</param>
-/// <param name="Context">Tokens in an evaluation window; null for 512 or what the model takes.</param>
-/// <param name="Windows">Evaluation windows at most.</param>
-/// <param name="Prompt">What every variant is asked to continue.</param>
-/// <param name="Seed">Drives everything random.</param>
-/// <param name="ArtifactFolder">Where each variant's artifact is written.</param>
-/// <param name="CommandLine">What repeats the comparison.</param>
-internal sealed record ComparisonOptions(
-    string Model,
-    string TrainingText,
-    string EvaluationText,
-    IReadOnlyList<Recipe> Recipes,
-    IReadOnlyList<Recipe> PtqRecipes,
-    IReadOnlyList<Recipe> Hybrids,
-    QatSettings Qat,
-    int? Context,
-    int Windows,
-    string Prompt,
-    long Seed,
-    string ArtifactFolder,
-    string CommandLine);
 
 /// <summary>The main job: takes one model down both roads at every width and measures what comes out.</summary>
 /// <remarks>Every variant is written as an artifact, read back and measured from there: what is measured is what ships.</remarks>
 internal sealed class ComparisonRunner : IDisposable
 {
+    private const string FloatName = "float";
+    private const string FineTuningName = "fine-tuning";
+    private const string ControlName = "float control";
+
     private readonly ComparisonOptions options;
+    private readonly ComparisonJob job;
     private readonly IProgressLine progress;
     private readonly CancellationToken cancellation;
+    private readonly ITask task;
+    private readonly QualityScale scale;
+    private readonly FineTuning? fineTuning;
     private readonly LoadedModel original;
-    private readonly TokenizedText training;
-    private readonly TokenizedText evaluation;
-    private readonly CalibrationOptions calibration;
-    private readonly QatSettings settings;
-    private readonly int context;
-    private double floatLoss;
+    private readonly TaskConfig? asked;
+    private TaskScore floatScore = new([], Loss: null, Count: 0);
 
-    public ComparisonRunner(ComparisonOptions options, IProgressLine progress, CancellationToken cancellation)
+    /// <summary>Begins a comparison: trains the float model for its task where it has no head.</summary>
+    /// <param name="options">What to compare.</param>
+    /// <param name="job">Keeps what is done.</param>
+    /// <param name="open">Opens the checkpoint, with the head of the task.</param>
+    /// <param name="progress">Told of every piece of work.</param>
+    /// <param name="cancellation">Stops the work; what is done is kept.</param>
+    public ComparisonRunner(ComparisonOptions options, ComparisonJob job, Func<LoadedModel> open, IProgressLine progress, CancellationToken cancellation)
     {
         this.options = options;
+        this.job = job;
         this.progress = progress;
         this.cancellation = cancellation;
-        original = LoadedModel.Open(options.Model);
-        original.RequireFloat();
-        var config = original.Definition;
-        training = TokenizedText.Read(options.TrainingText, original.Tokenizer, cancellation);
-        evaluation = TokenizedText.Read(options.EvaluationText, original.Tokenizer, cancellation);
-        context = Commands.EvalCommand.WindowLength(options.Context, original);
-        calibration = CalibrationOptions.For(config);
-        settings = options.Qat with { SequenceLength = Math.Min(options.Qat.SequenceLength, config.MaxSequence) };
-        evaluation.RequireWindow(context);
-        training.RequireWindow(Math.Max(settings.SequenceLength, calibration.Length));
+        (original, fineTuning) = options.FineTuning is { } settings ? FineTune(settings, open) : (LoadedModel.Open(options.Model, options.Task), null);
+        asked = options.FineTuning is null ? options.Task : null;
+        task = ModelTasks.Of(original.Definition);
+        scale = QualityScale.Of(task.Kind);
         var variants = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids);
-        DiskSpace.Require(options.ArtifactFolder, variants.Sum(original.CountArtifactBytes), "the artifacts of all variants");
+        DiskSpace.Require(job.Variants, variants.Sum(original.CountArtifactBytes), "the artifacts of all variants");
     }
 
     public ComparisonResult Run()
     {
-        var (baseline, scored) = MeasureFloat();
+        var scored = MeasureFloat();
         var runs = new List<ComparisonRun>();
         runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named($"ptq {recipe.Name}", name => PostTraining(name, width, recipe))));
-        runs.Add(Named("float control", Control));
+        if (HasControl(task.Kind))
+        {
+            runs.Add(Named(ControlName, Control));
+        }
+
         runs.AddRange(options.Recipes.Select(recipe => Named($"qat {recipe.Name}", name => Training(
             name, RunMethod.Qat, recipe,
-            recipe.Qat with { Steps = settings.Steps, BatchSize = settings.BatchSize, SequenceLength = settings.SequenceLength }))));
+            recipe.Qat with { Steps = options.Qat.Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength }))));
         runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
             name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Definition.MaxSequence) }))));
         var model = original.Model;
@@ -95,42 +75,84 @@ internal sealed class ComparisonRunner : IDisposable
             Date = DateTimeOffset.Now,
             CommandLine = options.CommandLine,
             Seed = options.Seed,
+            Task = task.Kind,
+            FineTuning = fineTuning,
             Model = new ComparedModel(original.Name, options.Model, model.Definition.ModelType, model.ParameterCount(), quantized, original.Bytes),
-            Training = new TrainingText(training.Name, training.Ids.Length),
-            Evaluation = new EvaluationText(evaluation.Name, scored.Windows, scored.Tokens, context),
-            Qat = settings,
+            Training = new TrainingData(options.Training.Name, options.Training.Count, scale.IsText ? "tokens" : "texts"),
+            Evaluation = new EvaluationData(options.Evaluation.Name, scored.Count, scale.Pieces, scored.Predictions, options.Context),
+            Qat = options.Qat,
             Machine = Environs.Machine(),
             Versions = Environs.Versions(),
             Prompt = options.Prompt,
-            Baseline = baseline,
+            Baseline = scored.Baseline,
             Runs = runs,
         };
     }
 
+    /// <summary>Deletes what answered a question and is nothing to ship.</summary>
+    public void DropControl()
+    {
+        if (Directory.Exists(FolderOf(ControlName)))
+        {
+            Directory.Delete(FolderOf(ControlName), recursive: true);
+        }
+    }
+
     public void Dispose() => original.Dispose();
+
+    /// <summary>Whether more training by itself can be told from training through quantizers: vectors have no labels to learn from.</summary>
+    public static bool HasControl(ModelTask task) => task != ModelTask.Embedding;
 
     private int FloatBits => 8 * original.StoredAs.Values.Max(type => type.ByteSize());
 
-    private (Baseline Baseline, EvaluationResult Scored) MeasureFloat()
+    private (LoadedModel Model, FineTuning Facts) FineTune(QatSettings settings, Func<LoadedModel> open)
     {
-        progress.Begin("float");
-        var started = Stopwatch.GetTimestamp();
-        using var memory = PeakMemory.Watch();
-        var scored = Evaluator.Evaluate(original.Decoder, evaluation, context, options.Windows, null, progress, cancellation);
-        floatLoss = scored.Loss;
-        var baseline = new Baseline(FloatBits, scored.Perplexity, original.Bytes, Seconds(started), memory.Bytes, Sample(original));
-        return (baseline, scored);
+        var kind = TaskConfig.NameOf(options.Task!.Task);
+        var folder = Path.Combine(job.Variants, $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)))}-{kind}");
+        var made = Make(FineTuningName, folder, () =>
+        {
+            progress.Begin(FloatName);
+            using var source = open();
+            var result = FinetuneRun.Run(new FinetuneOptions(source, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation);
+            return (RunSummary.Empty, result.Losses);
+        });
+        return (LoadedModel.Open(folder), new FineTuning(settings.Steps, settings.BatchSize, settings.LearningRate, made.Seconds));
+    }
+
+    private MeasuredFloat MeasureFloat()
+    {
+        if (job.Find(FloatName, RecordJson.Default.MeasuredFloat) is not { } measured)
+        {
+            progress.Begin(FloatName);
+            var started = Stopwatch.GetTimestamp();
+            using var memory = PeakMemory.Watch();
+            var scored = Evaluate(original, reference: null);
+            measured = new MeasuredFloat(
+                new Baseline(FloatBits, scored.Main.Value, ScoreText.Document(scored), original.Bytes, Seconds(started), memory.Bytes, Sample(original)),
+                scored.Count, scored.Predictions, scored.Main.Value, scored.Loss);
+            job.Keep(FloatName, measured, RecordJson.Default.MeasuredFloat);
+        }
+
+        floatScore = new TaskScore([new TaskMetric(scale.Name, measured.Quality, !scale.IsText)], measured.Loss, measured.Count);
+        return measured;
     }
 
     private static string HybridName(Recipe recipe) => recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}";
 
-    /// <summary>Makes and measures one variant; what goes wrong in it is said with its name.</summary>
+    /// <summary>Makes and measures one variant, unless that was done before; what goes wrong in it is said with its name.</summary>
     private ComparisonRun Named(string name, Func<string, ComparisonRun> run)
     {
+        if (job.Find(name, RecordJson.Default.MeasuredRun) is { } known)
+        {
+            return known.Restore();
+        }
+
         progress.Begin(name);
         try
         {
-            return run(name);
+            var measured = run(name);
+            job.Keep(name, MeasuredRun.Of(measured), RecordJson.Default.MeasuredRun);
+            return measured;
         }
         catch (NibbleException exception)
         {
@@ -138,40 +160,93 @@ internal sealed class ComparisonRunner : IDisposable
         }
     }
 
-    private ComparisonRun PostTraining(string name, Recipe width, Recipe recipe)
+    /// <summary>Makes a folder and takes the time, with that of attempts that were interrupted, and the memory; what was made before is not made again.</summary>
+    private MadeRun Make(string name, string folder, Func<(RunSummary Summary, IReadOnlyList<TrainingPoint> Losses)> make)
     {
+        var (record, spent) = ($"{name} made", $"{name} spent");
+        if (job.Find(record, RecordJson.Default.MadeRun) is { } known)
+        {
+            return known;
+        }
+
+        if (Directory.Exists(folder))
+        {
+            // Killed before it was recorded what it took.
+            Directory.Delete(folder, recursive: true);
+        }
+
+        var before = job.Find(spent, RecordJson.Default.SpentTime)?.Seconds ?? 0;
         var started = Stopwatch.GetTimestamp();
         using var memory = PeakMemory.Watch();
-        var quantized = PostTrainingQuantizer.Run(original, recipe, training, options.Seed, progress, cancellation);
-        return Measure(name, RunMethod.Ptq, width, quantized, started, memory, []);
+        try
+        {
+            var (summary, losses) = make();
+            var made = new MadeRun(before + Seconds(started), memory.Bytes, summary, [.. losses.Select(point => new TrainingLoss(point.Step, point.Loss))]);
+            job.Keep(record, made, RecordJson.Default.MadeRun);
+            return made;
+        }
+        catch (OperationCanceledException)
+        {
+            job.Keep(spent, new SpentTime(before + Seconds(started)), RecordJson.Default.SpentTime);
+            throw;
+        }
     }
 
-    private ComparisonRun Training(string name, RunMethod method, Recipe recipe, QatSettings own)
+    private ComparisonRun PostTraining(string name, Recipe width, Recipe recipe)
     {
-        var started = Stopwatch.GetTimestamp();
-        using var memory = PeakMemory.Watch();
-        using var trained = LoadedModel.OpenToTrain(options.Model, recipe);
-        var trainer = new QuantizationAwareTrainer(trained, recipe, own, training, calibration, options.Seed);
-        trainer.Train(progress, cancellation);
-        return Measure(name, method, recipe, trainer.Convert(), started, memory, Losses(trainer));
+        var folder = FolderOf(name);
+        var made = Make(name, folder, () =>
+        {
+            var ptq = new PtqOptions(original.Folder, recipe, folder) { Data = options.Training, Task = asked, Seed = options.Seed, IsPart = true };
+            return (PostTrainingQuantizer.Run(ptq, progress, cancellation).Summary, []);
+        });
+        return Measure(name, RunMethod.Ptq, width, folder, made);
+    }
+
+    private ComparisonRun Training(string name, RunMethod method, Recipe recipe, QatSettings settings)
+    {
+        var folder = FolderOf(name);
+        var made = Make(name, folder, () =>
+        {
+            using var trained = LoadedModel.OpenToTrain(original.Folder, recipe, asked);
+            var result = QatRun.Run(new QatOptions(trained, recipe, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation);
+            return (result.Artifact.Summary, result.Losses);
+        });
+        return Measure(name, method, recipe, folder, made);
     }
 
     private ComparisonRun Control(string name)
     {
-        var started = Stopwatch.GetTimestamp();
-        using var memory = PeakMemory.Watch();
-        using var trained = LoadedModel.Open(options.Model);
-        var trainer = new QuantizationAwareTrainer(trained, recipe: null, settings, training, calibration, options.Seed);
-        trainer.Train(progress, cancellation);
-        var (seconds, peak) = (Seconds(started), memory.Bytes);
-        return Score(trained) with { Name = name, Method = RunMethod.Float, WeightBits = FloatBits, ActivationBits = FloatBits, BitsPerWeight = FloatBits, Bytes = original.Bytes, Seconds = seconds, PeakBytes = peak, TrainingLosses = Losses(trainer) };
+        var folder = FolderOf(name);
+        var made = Make(name, folder, () =>
+        {
+            using var source = LoadedModel.Open(original.Folder, asked);
+            var settings = options.Qat with { Distillation = null };
+            return (RunSummary.Empty, FinetuneRun.Run(new FinetuneOptions(source, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation).Losses);
+        });
+        ComparisonRun run;
+        using (var trained = LoadedModel.Open(folder, asked))
+        {
+            run = Score(trained) with
+            {
+                Name = name,
+                Method = RunMethod.Float,
+                WeightBits = FloatBits,
+                ActivationBits = FloatBits,
+                BitsPerWeight = FloatBits,
+                Bytes = original.Bytes,
+                Seconds = made.Seconds,
+                PeakBytes = made.PeakBytes,
+                TrainingLosses = made.TrainingLosses,
+            };
+        }
+
+        return run;
     }
 
-    private ComparisonRun Measure(string name, RunMethod method, Recipe recipe, QuantizedModel quantized, long started, PeakMemory memory, IReadOnlyList<TrainingLoss> losses)
+    private ComparisonRun Measure(string name, RunMethod method, Recipe recipe, string folder, MadeRun made)
     {
-        var folder = Path.Combine(options.ArtifactFolder, name.Replace(' ', '-'));
-        QuantizedModelFile.Save(quantized, folder);
-        var (seconds, peak) = (Seconds(started), memory.Bytes);
+        var quantized = QuantizedModelFile.Load(folder);
         using var artifact = LoadedModel.Open(folder);
         var rule = recipe.RuleFor(quantized.Layers[0].Name)!;
         return Score(artifact) with
@@ -183,23 +258,28 @@ internal sealed class ComparisonRunner : IDisposable
             ActivationBits = rule.Activations?.Scheme.Bits ?? 16,
             BitsPerWeight = WeightComparison.BitsPerWeight(quantized),
             Bytes = artifact.Bytes,
-            Seconds = seconds,
-            PeakBytes = peak,
-            TrainingLosses = losses,
-            Summary = quantized.Summary!.WithSizes(artifact.Bytes, original.Bytes),
+            Seconds = made.Seconds,
+            PeakBytes = made.PeakBytes,
+            TrainingLosses = made.TrainingLosses,
+            Summary = made.Summary,
             LayerErrors = WeightComparison.Errors(original, quantized),
             WeightHistograms = WeightComparison.Histograms(original, quantized),
         };
     }
 
+    private string FolderOf(string name) => Path.Combine(job.Variants, name.Replace(' ', '-'));
+
     /// <summary>The name of the width that a run belongs to: that of the recipe with as many bits, whatever else its own recipe says.</summary>
     private string? WidthOf(RecipeRule rule) => options.Recipes
         .FirstOrDefault(recipe => recipe.Rules[^1] is var other && other.Weights!.Bits == rule.Weights!.Bits && other.Activations?.Scheme.Bits == rule.Activations?.Scheme.Bits)?.Name;
 
+    private TaskScore Evaluate(LoadedModel model, IQuantizableModel? reference) => task.Evaluate(
+        model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = options.Windows, Reference = reference }, progress, cancellation);
+
     /// <summary>The part of a run that its predictions give; the rest is filled in by who made it.</summary>
     private ComparisonRun Score(LoadedModel model)
     {
-        var scored = Evaluator.Evaluate(model.Decoder, evaluation, context, options.Windows, original.Decoder, progress, cancellation);
+        var scored = Evaluate(model, original.Model);
         return new ComparisonRun
         {
             Name = string.Empty,
@@ -207,10 +287,11 @@ internal sealed class ComparisonRunner : IDisposable
             WeightBits = 0,
             ActivationBits = 0,
             BitsPerWeight = 0,
-            Perplexity = scored.Perplexity,
-            LossDifference = scored.Loss - floatLoss,
-            Kl = scored.Divergence!.Value,
-            Agreement = scored.Agreement!.Value,
+            Quality = scored.Main.Value,
+            Metrics = ScoreText.Document(scored),
+            LossDifference = scale.LossOf(scored, floatScore),
+            Divergence = scored.Divergence!.Value,
+            Agreement = scored.Agreement,
             Bytes = 0,
             Seconds = 0,
             PeakBytes = 0,
@@ -218,9 +299,8 @@ internal sealed class ComparisonRunner : IDisposable
         };
     }
 
-    private string Sample(LoadedModel model) => TextGenerator.Generate(model, options.Prompt, new GenerationOptions(Seed: options.Seed), cancellation);
-
-    private static List<TrainingLoss> Losses(QuantizationAwareTrainer trainer) => [.. trainer.Losses.Select(point => new TrainingLoss(point.Step, point.Loss))];
+    private string? Sample(LoadedModel model) =>
+        options.Prompt is { } prompt ? TextGenerator.Generate(model, prompt, new GenerationOptions(Seed: options.Seed), cancellation) : null;
 
     private static double Seconds(long started) => Stopwatch.GetElapsedTime(started).TotalSeconds;
 }

@@ -23,9 +23,10 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
     /// <summary>Draws the conclusions from a comparison.</summary>
     public static Advice For(ComparisonResult result)
     {
-        if (!double.IsFinite(result.Baseline.Perplexity))
+        if (!double.IsFinite(result.Baseline.Quality))
         {
-            return new Advice("The float model gives no finite perplexity, so nothing can be compared with it.", "Check the checkpoint and the evaluation text first.", []);
+            return new Advice(
+                $"The float model gives no finite {result.Scale.Name}, so nothing can be compared with it.", "Check the checkpoint and the evaluation data first.", []);
         }
 
         var widths = Width.Of(result);
@@ -69,10 +70,19 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
     {
         private const string WayOut = "use more bits or smaller groups, keep the layers with the largest errors at a higher width, or train longer.";
 
+        private readonly QualityScale scale = result.Scale;
         private readonly ComparisonRun? control = result.Runs.FirstOrDefault(run => run.Method == RunMethod.Float);
 
-        /// <summary>What training alone gains over the float model, in nats; 0 where it gains nothing.</summary>
+        /// <summary>What training alone gains over the float model; 0 where it gains nothing.</summary>
         private double TrainingGain => control is { } run && double.IsFinite(run.LossDifference) ? Math.Max(0, -run.LossDifference) : 0;
+
+        private bool LearnsFromFloat => result.Qat?.Distillation is { Weight: 1 };
+
+        /// <summary>Two standard errors of the difference between a variant and float, in points, from how often the two answer differently; null where answers are
+        /// not counted.</summary>
+        private double? Chance => scale.CountsAnswers && result.Runs.Where(run => run.Agreement is not null).ToList() is { Count: > 0 } counted
+            ? 200 * Math.Sqrt((1 - counted.Average(run => run.Agreement!.Value)) / result.Evaluation.Count)
+            : null;
 
         public WidthAdvice Advise(Width width) => (width.Hybrid, width.Ptq ?? width.Qat) switch
         {
@@ -85,19 +95,24 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         {
             var runs = widths.SelectMany(width => width.Runs).ToList();
             var chosen = runs.Where(run => advice.Any(width => width.Run == run.Name)).OrderBy(run => run.Bytes).ThenBy(Loss).ToList();
-            var close = chosen.Find(run => Loss(run) <= Thresholds.SmallLoss);
+            var close = chosen.Find(run => Loss(run) <= scale.Small);
             List<string> sentences = [];
             sentences.Add(close is null
-                ? $"No variant that is advised here stays within {Numbers.Threshold(Thresholds.SmallLoss)} of the float model's perplexity of {Numbers.Perplexity(result.Baseline.Perplexity)}."
-                : $"The smallest of the advised variants within {Numbers.Threshold(Thresholds.SmallLoss)} of {Reference(close)} is {Describe(close)}.");
+                ? $"No variant that is advised here stays within {scale.Threshold(scale.Small)} of the float model's {scale.Name} of {scale.Value(result.Baseline.Quality)}."
+                : $"The smallest of the advised variants within {scale.Threshold(scale.Small)} of {Reference(close)} is {Describe(close)}.");
             if (chosen.FirstOrDefault() is { } smallest && smallest != close)
             {
-                sentences.Add($"The smallest that is still usable, losing at most {Numbers.Threshold(Thresholds.UsableLoss)}, is {Describe(smallest)}.");
+                sentences.Add($"The smallest that is still usable, losing at most {scale.Threshold(scale.Usable)}, is {Describe(smallest)}.");
             }
 
             if (runs.Exists(run => run.Method == RunMethod.Qat))
             {
                 sentences.Add(AboutControl(widths));
+            }
+
+            if (Chance is { } points)
+            {
+                sentences.Add($"On {Numbers.Count(result.Evaluation.Count)} {result.Evaluation.Unit}, differences of up to {scale.Threshold(points)} may be chance.");
             }
 
             var slowdowns = widths.Where(width => width is { Ptq.Seconds: > 0, Qat: not null }).Select(width => width.Qat!.Seconds / width.Ptq!.Seconds).Order().ToList();
@@ -119,18 +134,18 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         private WidthAdvice Compare(Width width, ComparisonRun ptq, ComparisonRun qat)
         {
-            if (Loss(ptq) <= Thresholds.SmallLoss)
+            if (Loss(ptq) <= scale.Small)
             {
-                return Take(Road.Ptq, ptq, $"{Result(ptq)}, within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat)}");
+                return Take(Road.Ptq, ptq, $"{Result(ptq)}, within the {scale.Threshold(scale.Small)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat)}");
             }
 
             if (!IsUsable(ptq) && !IsUsable(qat))
             {
                 return Take(
-                    Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here: {WayOut}");
+                    Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {scale.Threshold(scale.Usable)} that counts as usable here: {WayOut}");
             }
 
-            if (Gain(ptq, qat) > Thresholds.WorthTraining)
+            if (Gain(ptq, qat) > scale.WorthTraining)
             {
                 return Take(Road.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)}");
             }
@@ -148,15 +163,15 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var chosen = width.Runs.FirstOrDefault(run => run.Name == pure.Run);
             var better = chosen is null
                 ? IsUsable(hybrid)
-                : Gain(chosen, hybrid) > Thresholds.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= Thresholds.SmallLoss);
-            var cheaper = pure.Road == Road.Qat && Gain(chosen!, hybrid) >= -Thresholds.WorthTraining && IsUsable(hybrid) && hybrid.Seconds <= chosen!.Seconds / 2;
+                : Gain(chosen, hybrid) > scale.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= scale.Small);
+            var cheaper = pure.Road == Road.Qat && Gain(chosen!, hybrid) >= -scale.WorthTraining && IsUsable(hybrid) && hybrid.Seconds <= chosen!.Seconds / 2;
             var result = $"{Result(hybrid)}{AgainstControl(hybrid)} in {Numbers.Duration(hybrid.Seconds)}";
             return better || cheaper
                 ? pure with
                 {
                     Road = Road.Hybrid,
                     Run = hybrid.Name,
-                    Text = $"{result}: {(better ? "better than PTQ and QAT alone" : $"within {Numbers.Threshold(Thresholds.WorthTraining)} of QAT in at most half of its time")}. {pure.Text}",
+                    Text = $"{result}: {(better ? "better than PTQ and QAT alone" : $"within {scale.Threshold(scale.WorthTraining)} of QAT in at most half of its time")}. {pure.Text}",
                 }
                 : pure with { Text = $"{pure.Text} {result}." };
         }
@@ -165,20 +180,20 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         {
             var start = $"{Result(run)}{AgainstControl(run)}";
             return !IsUsable(run)
-                ? new WidthAdvice(width.Recipe, width.Label, Road.Neither, null, $"{start}: more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here. {caveat} Otherwise: {WayOut}")
+                ? new WidthAdvice(width.Recipe, width.Label, Road.Neither, null, $"{start}: more than the {scale.Threshold(scale.Usable)} that counts as usable here. {caveat} Otherwise: {WayOut}")
                 : new WidthAdvice(
                     width.Recipe, width.Label, road, run.Name,
-                    $"{start}{(Loss(run) <= Thresholds.SmallLoss ? $", within the {Numbers.Threshold(Thresholds.SmallLoss)} that counts as small here" : string.Empty)}. {Saving(run)} {caveat}");
+                    $"{start}{(Loss(run) <= scale.Small ? $", within the {scale.Threshold(scale.Small)} that counts as small here" : string.Empty)}. {Saving(run)} {caveat}");
         }
 
-        /// <summary>What quantization costs a run, in nats, with the gain of training alone taken out; infinite where it was not measured.</summary>
+        /// <summary>What quantization costs a run, with the gain of training alone taken out; infinite where it was not measured.</summary>
         private double Loss(ComparisonRun run) =>
             !double.IsFinite(run.LossDifference) ? double.PositiveInfinity : run.LossDifference + (IsTrained(run) ? TrainingGain : 0);
 
-        /// <summary>How much less quantization costs one run than another, in nats; NaN where neither was measured.</summary>
+        /// <summary>How much less quantization costs one run than another; NaN where neither was measured.</summary>
         private double Gain(ComparisonRun from, ComparisonRun to) => Loss(from) - Loss(to);
 
-        private static bool IsUsable(ComparisonRun run) => double.IsFinite(run.LossDifference) && run.LossDifference <= Thresholds.UsableLoss;
+        private bool IsUsable(ComparisonRun run) => double.IsFinite(run.LossDifference) && run.LossDifference <= scale.Usable;
 
         private static bool IsTrained(ComparisonRun run) => run.Method is RunMethod.Qat or RunMethod.Hybrid;
 
@@ -187,17 +202,17 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private static string Method(ComparisonRun run) => run.Method switch { RunMethod.Qat => "QAT", RunMethod.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
 
         private string Result(ComparisonRun run) => double.IsFinite(run.LossDifference)
-            ? $"{Method(run)} gives perplexity {Numbers.Perplexity(run.Perplexity)} against {Numbers.Perplexity(result.Baseline.Perplexity)} for float ({Numbers.Change(run.LossDifference)})"
-            : $"{Method(run)} gives no finite perplexity";
+            ? $"{Method(run)} gives {scale.Name} {scale.Value(run.Quality)} against {scale.Value(result.Baseline.Quality)} for float ({scale.Change(run.LossDifference)})"
+            : $"{Method(run)} gives no finite {scale.Name}";
 
         private string AgainstControl(ComparisonRun run) =>
-            IsTrained(run) && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {Numbers.Change(Loss(run))} against the float control" : "";
+            IsTrained(run) && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {scale.Change(Loss(run))} against the float control" : "";
 
         private string Saving(ComparisonRun run) =>
             $"The model goes from {Numbers.Bytes(result.Baseline.Bytes)} to {Numbers.Bytes(run.Bytes)} ({Numbers.SizeChange(result.Baseline.Bytes, run.Bytes)}) in {Numbers.Duration(run.Seconds)}.";
 
         private string Describe(ComparisonRun run) =>
-            $"{run.Name}: perplexity {Numbers.Perplexity(run.Perplexity)} ({Numbers.Change(run.LossDifference)} against float), {Numbers.Bytes(run.Bytes)} instead of {Numbers.Bytes(result.Baseline.Bytes)}, made in {Numbers.Duration(run.Seconds)}";
+            $"{run.Name}: {scale.Name} {scale.Value(run.Quality)} ({scale.Change(run.LossDifference)} against float), {Numbers.Bytes(run.Bytes)} instead of {Numbers.Bytes(result.Baseline.Bytes)}, made in {Numbers.Duration(run.Seconds)}";
 
         private static string Price(ComparisonRun ptq, ComparisonRun qat) => ptq.Seconds > 0 && double.IsFinite(qat.Seconds)
             ? $"That is {Numbers.Ratio(qat.Seconds / ptq.Seconds)} as long as PTQ's {Numbers.Duration(ptq.Seconds)}{(qat.Bytes == ptq.Bytes ? ", for a model of the same size" : string.Empty)}."
@@ -205,28 +220,29 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         /// <summary>Why QAT is taken where only it is usable, although quantization costs PTQ hardly more.</summary>
         private string AboutNarrowWin(ComparisonRun ptq, ComparisonRun qat) => TrainingGain > Gain(ptq, qat)
-            ? $"Most of what it wins over PTQ is training: the float control reaches {Numbers.Perplexity(control!.Perplexity)}, so a float model that is trained on this text first and then quantized by PTQ may do as well."
-            : $"The two are close: PTQ is just beyond the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable here, QAT just within.";
+            ? $"Most of what it wins over PTQ is training: the float control reaches {scale.Value(control!.Quality)}, so a float model that is trained on this text first and then quantized by PTQ may do as well."
+            : $"The two are close: PTQ is just beyond the {scale.Threshold(scale.Usable)} that counts as usable here, QAT just within.";
 
         /// <summary>What QAT gave where PTQ is taken.</summary>
         private string AboutQat(ComparisonRun ptq, ComparisonRun qat)
         {
             if (!double.IsFinite(qat.LossDifference))
             {
-                return "QAT gives no finite perplexity: its training diverged.";
+                return $"QAT gives no finite {scale.Name}: its training diverged.";
             }
 
             var faster = qat.Seconds < ptq.Seconds;
-            var reached = ptq.Seconds > 0 ? $"For {Numbers.Ratio(qat.Seconds / ptq.Seconds)} the time QAT reaches {Numbers.Perplexity(qat.Perplexity)}"
-                : $"After {Numbers.Duration(qat.Seconds)} QAT reaches {Numbers.Perplexity(qat.Perplexity)}";
+            var reached = ptq.Seconds > 0 ? $"For {Numbers.Ratio(qat.Seconds / ptq.Seconds)} the time QAT reaches {scale.Value(qat.Quality)}"
+                : $"After {Numbers.Duration(qat.Seconds)} QAT reaches {scale.Value(qat.Quality)}";
             var (gain, plain) = (Gain(ptq, qat), ptq.LossDifference - qat.LossDifference);
-            var (worth, enough) = (Numbers.Threshold(Thresholds.WorthTraining), Thresholds.WorthTraining);
+            var (worth, enough) = (scale.Threshold(scale.WorthTraining), scale.WorthTraining);
             return (gain, plain) switch
             {
+                _ when gain > enough && control is null && LearnsFromFloat => $"{reached}, which beats PTQ: take it where every bit of quality counts.",
                 _ when gain > enough && control is null => $"{reached}, which beats PTQ: take it where every bit of quality counts. Without a float control it is not known how much of that is plain further training.",
                 _ when gain > enough => $"{reached}, which beats PTQ by more than training alone explains: take it where every bit of quality counts.",
                 _ when plain > enough =>
-                    $"{reached}, but the float control, trained as long without quantization, reaches {Numbers.Perplexity(control!.Perplexity)}: that gain is training, not better quantization.",
+                    $"{reached}, but the float control, trained as long without quantization, reaches {scale.Value(control!.Quality)}: that gain is training, not better quantization.",
                 _ when gain < -enough && plain > 0 => $"{reached}, better than PTQ, but by less than the float control gains: part of the training went into making up for the quantization.",
                 _ when gain < -enough => $"{reached}, worse than PTQ{(plain < -enough ? string.Empty : " once the gain of training alone is taken out")}: its training settings do not seem to suit this model.",
                 _ when faster => $"{reached}, within {worth} of PTQ: either will do here.",
@@ -237,6 +253,11 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private string AboutControl(IReadOnlyList<Width> widths)
         {
             List<string> won = [.. widths.Where(width => width is { Ptq: { } ptq, Qat: { } qat } && qat.LossDifference < ptq.LossDifference).Select(width => width.Label)];
+            if (control is null && LearnsFromFloat)
+            {
+                return "QAT learned from the float model alone, without labels, so what it wins over PTQ is no further training.";
+            }
+
             if (control is null)
             {
                 return won.Count > 0
@@ -248,10 +269,10 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var trained = $"The float control, trained for {steps} without quantization, ";
             return control.LossDifference switch
             {
-                var loss when !double.IsFinite(loss) => $"{trained}gives no finite perplexity, so QAT is judged against the original: lower the learning rate.",
-                < 0 and var loss => $"{trained}goes from perplexity {Numbers.Perplexity(result.Baseline.Perplexity)} to {Numbers.Perplexity(control.Perplexity)} ({Numbers.Change(loss)}); QAT is therefore judged against the control, so that more training is not mistaken for better quantization.",
-                var loss when won.Count > 0 => $"{trained}does not improve on the original ({Numbers.Change(loss)}), so what QAT wins over PTQ at {Enumerate(won)} comes from training with quantization, not from more training.",
-                var loss => $"{trained}does not improve on the original ({Numbers.Change(loss)}).",
+                var loss when !double.IsFinite(loss) => $"{trained}gives no finite {scale.Name}, so QAT is judged against the original: lower the learning rate.",
+                < 0 and var loss => $"{trained}goes from {scale.Name} {scale.Value(result.Baseline.Quality)} to {scale.Value(control.Quality)} ({scale.Change(loss)}); QAT is therefore judged against the control, so that more training is not mistaken for better quantization.",
+                var loss when won.Count > 0 => $"{trained}does not improve on the original ({scale.Change(loss)}), so what QAT wins over PTQ at {Enumerate(won)} comes from training with quantization, not from more training.",
+                var loss => $"{trained}does not improve on the original ({scale.Change(loss)}).",
             };
         }
     }

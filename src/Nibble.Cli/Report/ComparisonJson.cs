@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
 
@@ -9,7 +10,7 @@ namespace Nibble.Cli.Report;
 internal static class ComparisonJson
 {
     /// <summary>Name and version of the document's schema; the version rises when a field changes its meaning or goes away.</summary>
-    public const string Schema = "nibble.compare/1";
+    public const string Schema = "nibble.compare/2";
 
     /// <summary>The document, indented, without a final line end.</summary>
     public static string Serialize(ComparisonResult result) =>
@@ -27,11 +28,17 @@ internal sealed class ComparisonDocument(string schema, ComparisonResult result,
 
     public long Seed { get; } = result.Seed;
 
+    public string Task { get; } = TaskConfig.NameOf(result.Task);
+
+    public string LossUnit { get; } = result.Scale.LossUnit;
+
+    public FineTuning? FineTuning { get; } = result.FineTuning;
+
     public ComparedModel Model { get; } = result.Model;
 
-    public TrainingText Training { get; } = result.Training;
+    public TrainingData Training { get; } = result.Training;
 
-    public EvaluationText Evaluation { get; } = result.Evaluation;
+    public EvaluationData Evaluation { get; } = result.Evaluation;
 
     public QatSettings? Qat { get; } = result.Qat;
 
@@ -39,7 +46,7 @@ internal sealed class ComparisonDocument(string schema, ComparisonResult result,
 
     public VersionInfo Versions { get; } = result.Versions;
 
-    public string Prompt { get; } = result.Prompt;
+    public string? Prompt { get; } = result.Prompt;
 
     public Baseline Baseline { get; } = result.Baseline;
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Nibble.Models;
 using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;
@@ -20,7 +21,7 @@ internal enum RunMethod
 }
 
 /// <summary>One model, quantized by PTQ and by QAT at several widths, and what was measured.</summary>
-/// <remarks>Losses and divergences are in nats, sizes in bytes, times in seconds. A measurement that failed is NaN or infinite.</remarks>
+/// <remarks>Losses are in the unit of <see cref="Scale"/>, divergences in nats, sizes in bytes, times in seconds. A measurement that failed is NaN or infinite.</remarks>
 internal sealed record ComparisonResult
 {
     /// <summary>When the comparison ended.</summary>
@@ -32,14 +33,23 @@ internal sealed record ComparisonResult
     /// <summary>The seed that drove everything random.</summary>
     public required long Seed { get; init; }
 
+    /// <summary>What the model is for.</summary>
+    public required ModelTask Task { get; init; }
+
+    /// <summary>How well a variant does it is measured by this.</summary>
+    public QualityScale Scale => QualityScale.Of(Task);
+
+    /// <summary>How the float model was trained for its task first; null where it came trained.</summary>
+    public FineTuning? FineTuning { get; init; }
+
     /// <summary>The model that was quantized.</summary>
     public required ComparedModel Model { get; init; }
 
-    /// <summary>The text that QAT trained on and PTQ was calibrated with.</summary>
-    public required TrainingText Training { get; init; }
+    /// <summary>The data that QAT trained on and PTQ was calibrated with.</summary>
+    public required TrainingData Training { get; init; }
 
-    /// <summary>The text that every variant was scored on.</summary>
-    public required EvaluationText Evaluation { get; init; }
+    /// <summary>The data that every variant was scored on.</summary>
+    public required EvaluationData Evaluation { get; init; }
 
     /// <summary>How the QAT runs and the float control trained; null when nothing was trained.</summary>
     public QatSettings? Qat { get; init; }
@@ -50,8 +60,8 @@ internal sealed record ComparisonResult
     /// <summary>The software that was measured.</summary>
     public required VersionInfo Versions { get; init; }
 
-    /// <summary>What every variant was asked to continue.</summary>
-    public required string Prompt { get; init; }
+    /// <summary>What every variant was asked to continue; null for a model that writes nothing.</summary>
+    public required string? Prompt { get; init; }
 
     /// <summary>The model as it came.</summary>
     public required Baseline Baseline { get; init; }
@@ -84,17 +94,26 @@ internal sealed record ComparisonResult
 /// <param name="Bytes">Its size on disk.</param>
 internal sealed record ComparedModel(string Name, string Path, string Family, long Parameters, long QuantizedParameters, long Bytes);
 
-/// <summary>A text to train on.</summary>
-/// <param name="Name">What to call it.</param>
-/// <param name="Tokens">Its length in tokens.</param>
-internal sealed record TrainingText(string Name, long Tokens);
+/// <summary>How a float model was trained for its task.</summary>
+/// <param name="Steps">Optimizer steps.</param>
+/// <param name="BatchSize">Texts in a step.</param>
+/// <param name="LearningRate">The peak learning rate.</param>
+/// <param name="Seconds">What it took.</param>
+internal sealed record FineTuning(int Steps, int BatchSize, double LearningRate, double Seconds);
 
-/// <summary>A text to score a model on.</summary>
-/// <param name="Name">What to call it.</param>
-/// <param name="Windows">Stretches of the text that were scored apart from each other.</param>
-/// <param name="ScoredTokens">Tokens that were predicted and counted.</param>
-/// <param name="Context">Tokens in a window.</param>
-internal sealed record EvaluationText(string Name, int Windows, long ScoredTokens, int Context);
+/// <summary>Data to train on.</summary>
+/// <param name="Name">What to call them.</param>
+/// <param name="Count">How much there is of them.</param>
+/// <param name="Unit">Of what: tokens, texts or pairs.</param>
+internal sealed record TrainingData(string Name, long Count, string Unit);
+
+/// <summary>Data to score a model on.</summary>
+/// <param name="Name">What to call them.</param>
+/// <param name="Count">Pieces that were scored apart from each other.</param>
+/// <param name="Unit">What they are: windows of a text, texts or pairs.</param>
+/// <param name="Predictions">Tokens that were predicted and counted, or pieces that were answered.</param>
+/// <param name="Context">Tokens in a window; null where pieces have lengths of their own.</param>
+internal sealed record EvaluationData(string Name, int Count, string Unit, long Predictions, int? Context);
 
 /// <summary>The machine that ran the comparison.</summary>
 /// <param name="Cpu">The processor's name.</param>
@@ -112,12 +131,13 @@ internal sealed record VersionInfo(string Nibble, string Dotnet, string TorchSha
 
 /// <summary>The float model, measured.</summary>
 /// <param name="BitsPerWeight">Bits that it stores for a weight, such as 32.</param>
-/// <param name="Perplexity">Its perplexity on the evaluation text.</param>
+/// <param name="Quality">The measure that counts, on the evaluation data.</param>
+/// <param name="Metrics">All measures by name.</param>
 /// <param name="Bytes">Its size on disk.</param>
 /// <param name="Seconds">What scoring it took.</param>
 /// <param name="PeakBytes">The most memory the process held while scoring it.</param>
 /// <param name="Sample">How it continued the prompt; null when it was not asked.</param>
-internal sealed record Baseline(double BitsPerWeight, double Perplexity, long Bytes, double Seconds, long PeakBytes, string? Sample);
+internal sealed record Baseline(double BitsPerWeight, double Quality, IReadOnlyDictionary<string, double> Metrics, long Bytes, double Seconds, long PeakBytes, string? Sample);
 
 /// <summary>One variant of the model, measured.</summary>
 internal sealed record ComparisonRun
@@ -140,17 +160,20 @@ internal sealed record ComparisonRun
     /// <summary>Bits stored for a quantized weight, its share of scales and zero points included.</summary>
     public required double BitsPerWeight { get; init; }
 
-    /// <summary>Perplexity on the evaluation text.</summary>
-    public required double Perplexity { get; init; }
+    /// <summary>The measure that counts, on the evaluation data.</summary>
+    public required double Quality { get; init; }
 
-    /// <summary>Mean negative log-likelihood of a token less that of the float model, in nats; negative where the variant is better.</summary>
+    /// <summary>All measures by name.</summary>
+    public IReadOnlyDictionary<string, double> Metrics { get; init; } = new Dictionary<string, double>();
+
+    /// <summary>What it loses to the float model, in the unit of the comparison's scale; negative where the variant is better.</summary>
     public required double LossDifference { get; init; }
 
-    /// <summary>Mean divergence KL(float || variant) of the predicted distributions, in nats.</summary>
-    public required double Kl { get; init; }
+    /// <summary>How far its predictions are from the float model's: KL(float || variant) in nats, the squared difference of numbers, or 1 less the cosine of vectors.</summary>
+    public required double Divergence { get; init; }
 
-    /// <summary>Share of positions where the float model and the variant predict the same next token, 0 to 1.</summary>
-    public required double Agreement { get; init; }
+    /// <summary>How alike its answers are to the float model's, 0 to 1: the share of equal ones, or the mean cosine of vectors; null where answers are numbers.</summary>
+    public required double? Agreement { get; init; }
 
     /// <summary>Size on disk.</summary>
     public required long Bytes { get; init; }
@@ -191,7 +214,7 @@ internal sealed record ComparisonRun
 
 /// <summary>The loss of one training step.</summary>
 /// <param name="Step">The step, counted from 1.</param>
-/// <param name="Loss">Mean negative log-likelihood over its batch, in nats.</param>
+/// <param name="Loss">The loss of its batch.</param>
 internal sealed record TrainingLoss(int Step, double Loss);
 
 /// <summary>How far a layer is from the original.</summary>

@@ -7,15 +7,18 @@ namespace Nibble.Cli.Report;
 /// <summary>A row of the comparison's table.</summary>
 /// <param name="Run">The run it shows; null in the float model's row.</param>
 /// <param name="Group">Rows with the same group belong together: the recipe, or empty for float.</param>
-/// <param name="IsBest">Whether it has the lowest perplexity of its width.</param>
-/// <param name="Cells">Its texts, one for each of <see cref="ComparisonTable.Columns"/>.</param>
+/// <param name="IsBest">Whether it loses least of its width.</param>
+/// <param name="Cells">Its texts, one for each of the columns.</param>
 internal sealed record ComparisonRow(ComparisonRun? Run, string Group, bool IsBest, IReadOnlyList<string> Cells);
 
 /// <summary>The table of a comparison, for the terminal, for Markdown and for the HTML report.</summary>
 internal static class ComparisonTable
 {
     /// <summary>Headings, the two that hold words first, then those that hold numbers.</summary>
-    public static readonly IReadOnlyList<string> Columns = ["run", "method", "bits", "perplexity", "loss", "KL", "agree", "size", "ratio", "sec", "peak"];
+    public static IReadOnlyList<string> Columns(QualityScale scale) =>
+    [
+        "run", "method", "bits", scale.Heading, "loss", .. Given(scale.DivergenceHeading), .. Given(scale.AgreementHeading), "size", "ratio", "sec", "peak",
+    ];
 
     /// <summary>How many of <see cref="Columns"/> hold words.</summary>
     public const int TextColumns = 2;
@@ -23,12 +26,13 @@ internal static class ComparisonTable
     /// <summary>The rows: the float model, the float control, then every width, most bits first.</summary>
     public static IReadOnlyList<ComparisonRow> Rows(ComparisonResult result)
     {
-        var baseline = result.Baseline;
+        var (baseline, scale) = (result.Baseline, result.Scale);
         List<ComparisonRow> rows =
         [
             new(null, "", false,
             [
-                "float", "float", Bits(baseline.BitsPerWeight), Numbers.Perplexity(baseline.Perplexity), Numbers.Loss(0), Numbers.Divergence(0), Numbers.Share(1), Numbers.Bytes(baseline.Bytes), Numbers.Ratio(1), "–", "–",
+                "float", "float", Bits(baseline.BitsPerWeight), scale.Value(baseline.Quality), scale.Loss(0), .. Distances(0, 1), Numbers.Bytes(baseline.Bytes),
+                Numbers.Ratio(1), "–", "–",
             ]),
         ];
         rows.AddRange(result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => Row(run, "", false)));
@@ -44,27 +48,33 @@ internal static class ComparisonTable
             run.Name,
             run.Method.ToString().ToLowerInvariant(),
             Bits(run.BitsPerWeight),
-            Numbers.Perplexity(run.Perplexity),
-            Numbers.Loss(run.LossDifference),
-            Numbers.Divergence(run.Kl),
-            Numbers.Share(run.Agreement),
+            scale.Value(run.Quality),
+            scale.Loss(run.LossDifference),
+            .. Distances(run.Divergence, run.Agreement),
             Numbers.Bytes(run.Bytes),
             Numbers.Ratio((double)baseline.Bytes / run.Bytes),
             Numbers.Seconds(run.Seconds),
             Numbers.Bytes(run.PeakBytes),
         ]);
+
+        IEnumerable<string> Distances(double divergence, double? agreement) =>
+        [
+            .. Given(scale.DivergenceHeading is null ? null : Numbers.Divergence(divergence)),
+            .. Given(scale.AgreementHeading is null ? null : scale.Agreement(agreement ?? double.NaN)),
+        ];
     }
 
     /// <summary>Writes the table to a terminal; the best run of each width is bold.</summary>
     public static void Write(ComparisonResult result, IAnsiConsole console)
     {
         var table = new Table { Border = TableBorder.Simple, ShowRowSeparators = false };
-        for (var column = 0; column < Columns.Count; column++)
+        var columns = Columns(result.Scale);
+        for (var column = 0; column < columns.Count; column++)
         {
-            table.AddColumn(new TableColumn(new Text(Columns[column]))
+            table.AddColumn(new TableColumn(new Text(columns[column]))
             {
                 Alignment = column < TextColumns ? Justify.Left : Justify.Right,
-                Padding = new Padding(0, 0, column == Columns.Count - 1 ? 0 : 1, 0),
+                Padding = new Padding(0, 0, column == columns.Count - 1 ? 0 : 1, 0),
                 NoWrap = column > 0,
             });
         }
@@ -89,8 +99,9 @@ internal static class ComparisonTable
     public static string ToMarkdown(ComparisonResult result)
     {
         var text = new StringBuilder();
-        Append(Columns);
-        Append([.. Columns.Select((_, column) => column < TextColumns ? "---" : "---:")]);
+        var columns = Columns(result.Scale);
+        Append(columns);
+        Append([.. columns.Select((_, column) => column < TextColumns ? "---" : "---:")]);
         foreach (var row in Rows(result))
         {
             Append([.. row.Cells.Select(cell => row.IsBest ? $"**{MarkdownText(cell)}**" : MarkdownText(cell))]);
@@ -100,6 +111,8 @@ internal static class ComparisonTable
 
         void Append(IReadOnlyList<string> cells) => text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
     }
+
+    private static IEnumerable<string> Given(string? text) => text is null ? [] : [text];
 
     private static string Bits(double value) => double.IsFinite(value) ? value.ToString("0.00", System.Globalization.CultureInfo.InvariantCulture) : Numbers.Missing;
 

@@ -26,7 +26,7 @@ internal static class HtmlReport
                     Section("What the variants write", null, Samples(result)),
                     Section("What became of the layers", null, Summaries(result)),
                     WhatWasRun(result),
-                    HowToRead()),
+                    HowToRead(result.Scale)),
                 E("footer", E("p", $"Written by Nibble {result.Versions.Nibble} on {Date(result)}.")),
             ]);
     }
@@ -49,7 +49,17 @@ internal static class HtmlReport
 
     private static XElement Results(ComparisonResult result, Advice advice)
     {
-        string[] headings = ["run", "method", "bits per weight", "perplexity", "loss, nats", "KL, nats", "agreement", "size", "ratio", "seconds", "peak memory"];
+        var (scale, evaluation) = (result.Scale, result.Evaluation);
+        string[] headings = [.. ComparisonTable.Columns(scale).Select(column => column switch
+        {
+            "bits" => "bits per weight",
+            "loss" => $"loss, {scale.LossUnit}",
+            "KL" => "KL, nats",
+            "agree" => "agreement",
+            "sec" => "seconds",
+            "peak" => "peak memory",
+            _ => column,
+        })];
         var head = E("thead", E("tr", headings.Select((heading, column) => E("th", A("scope", "col"), Numeric(column), heading))));
         var rows = ComparisonTable.Rows(result);
         var groups = rows.GroupBy(row => row.Group).Select(group => E("tbody", group.Select(row => E(
@@ -67,12 +77,18 @@ internal static class HtmlReport
             E("div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", "Results"), E("table", Class("results"), head, groups)),
             E(
                 "p", Class("note"),
-                $"Measured on {result.Evaluation.Name}: {Numbers.Count(result.Evaluation.ScoredTokens)} tokens in {Numbers.Count(result.Evaluation.Windows)} windows of {Numbers.Count(result.Evaluation.Context)}. ",
-                "Loss, KL and agreement compare with the float model in the first row.",
-                rows.Any(row => row.IsBest) ? " Bold is the lowest perplexity of a width; what is advised weighs it against the time it took and against the float control." : ""));
+                $"Measured on {evaluation.Name}: {Scored(evaluation)}. ",
+                $"{(scale.DivergenceHeading is null ? "Loss and cosine compare" : scale.AgreementHeading is null ? "Loss and squared difference compare" : "Loss, KL and agreement compare")}"
+                    + " with the float model in the first row.",
+                rows.Any(row => row.IsBest) ? $" Bold is the best {scale.Name} of a width; what is advised weighs it against the time it took and against the float control." : ""));
+
 
         static XAttribute? Numeric(int column) => column < ComparisonTable.TextColumns ? null : Class("number");
     }
+
+    private static string Scored(EvaluationData evaluation) => evaluation.Context is { } context
+        ? $"{Numbers.Count(evaluation.Predictions)} tokens in {Numbers.Count(evaluation.Count)} windows of {Numbers.Count(context)}"
+        : $"{Numbers.Count(evaluation.Count)} {evaluation.Unit}";
 
     private static XElement? Charts(ComparisonResult result)
     {
@@ -93,19 +109,24 @@ internal static class HtmlReport
 
     private static List<XElement> Samples(ComparisonResult result)
     {
-        IEnumerable<(string Name, string Style, double Perplexity, string? Sample)> all =
+        if (result.Prompt is not { } prompt)
+        {
+            return [];
+        }
+
+        IEnumerable<(string Name, string Style, double Quality, string? Sample)> all =
         [
-            ("float", "float", result.Baseline.Perplexity, result.Baseline.Sample),
+            ("float", "float", result.Baseline.Quality, result.Baseline.Sample),
             .. result.Runs.Where(run => run.Method == RunMethod.Float).Concat(Width.Of(result).SelectMany(width => width.Runs))
-                .Select(run => (run.Name, ReportCharts.Style(run), run.Perplexity, run.Sample)),
+                .Select(run => (run.Name, ReportCharts.Style(run), run.Quality, run.Sample)),
         ];
         var figures = all.Where(variant => variant.Sample is not null).Select(variant => E(
             "figure",
-            E("figcaption", E("bdi", Class(variant.Style), variant.Name), $" · perplexity {Numbers.Perplexity(variant.Perplexity)}"),
+            E("figcaption", E("bdi", Class(variant.Style), variant.Name), $" · {result.Scale.Name} {result.Scale.Value(variant.Quality)}"),
             E(
                 "blockquote", A("dir", "auto"),
-                result.Prompt.Length > 0 ? E("mark", result.Prompt) : null,
-                variant.Sample!.StartsWith(result.Prompt, StringComparison.Ordinal) ? variant.Sample[result.Prompt.Length..] : variant.Sample))).ToList();
+                prompt.Length > 0 ? E("mark", prompt) : null,
+                variant.Sample!.StartsWith(prompt, StringComparison.Ordinal) ? variant.Sample[prompt.Length..] : variant.Sample))).ToList();
         return figures.Count == 0 ? [] : [E("div", Class("samples"), figures)];
     }
 
@@ -126,10 +147,18 @@ internal static class HtmlReport
                 "dl", Class("facts"),
                 Fact("Model", $"{model.Name} ({model.Family}), {Numbers.Count(model.Parameters)} parameters, {Numbers.Count(model.QuantizedParameters)} of them in quantized layers, {Numbers.Bytes(model.Bytes)}, from {model.Path}"),
                 Fact("Recipes", recipes.Count == 0 ? "none" : string.Join(", ", recipes)),
-                Fact("Training text", $"{result.Training.Name}, {Numbers.Count(result.Training.Tokens)} tokens"),
-                Fact("Evaluation text", $"{result.Evaluation.Name}, {Numbers.Count(result.Evaluation.ScoredTokens)} scored tokens"),
+                Fact(result.Scale.IsText ? "Training text" : "Training data", $"{result.Training.Name}, {Numbers.Count(result.Training.Count)} {result.Training.Unit}"),
+                Fact(
+                    result.Scale.IsText ? "Evaluation text" : "Evaluation data",
+                    result.Scale.IsText ? $"{result.Evaluation.Name}, {Numbers.Count(result.Evaluation.Predictions)} scored tokens" : $"{result.Evaluation.Name}, {Scored(result.Evaluation)}"),
+                result.FineTuning is { } tuned
+                    ? Fact(
+                        "Fine-tuning",
+                        $"the float model was trained for the task first: {Numbers.Count(tuned.Steps)} steps of {tuned.BatchSize} texts, learning rate {Numbers.Plain(tuned.LearningRate)}, "
+                            + Numbers.Duration(tuned.Seconds))
+                    : null,
                 result.Qat is { } qat
-                    ? Fact("Training", $"{Numbers.Count(qat.Steps)} steps of {qat.BatchSize} × {qat.SequenceLength} tokens, learning rate {Numbers.Plain(qat.LearningRate)}, gradient by {Estimator(qat)}")
+                    ? Fact("Training", $"{Numbers.Count(qat.Steps)} steps of {qat.BatchSize} {(result.Scale.IsText ? $"× {qat.SequenceLength} tokens" : "texts")}, learning rate {Numbers.Plain(qat.LearningRate)}, gradient by {Estimator(qat)}")
                     : null,
                 Fact("Seed", result.Seed.ToString(CultureInfo.InvariantCulture)),
                 Fact("Scoring float", $"{Numbers.Duration(result.Baseline.Seconds)}, peak memory {Numbers.Bytes(result.Baseline.PeakBytes)}"),
@@ -140,19 +169,51 @@ internal static class HtmlReport
             E("pre", Class("scroll"), A("tabindex", "0"), E("code", result.CommandLine)));
     }
 
-    private static XElement HowToRead() => E(
+    private static XElement HowToRead(QualityScale scale) => E(
         "section",
         E("h2", "How to read the numbers"),
         E(
             "dl", Class("facts"),
-            Fact("Perplexity", "e to the power of the mean negative log-likelihood of a token of the evaluation text. Among how many equally likely tokens the model seems to choose; lower is better."),
-            Fact("Loss", "The mean negative log-likelihood less that of the float model, in nats (1 nat = 1.44 bits). Small losses are nearly the relative rise of the perplexity: +0.01 nats is +1%."),
-            Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It sees changes that the perplexity averages away. Trained variants move away from the original on purpose."),
-            Fact("Agreement", "How often the variant and the float model hold the same next token most likely."),
+            scale.IsText ? OfTokens() : OfAnswers(scale),
             Fact("Bits per weight", "What a quantized weight takes in storage, its share of scales and zero points included."),
             Fact("Seconds, peak memory", "What making the variant took: calibrating and solving for PTQ, training and converting for QAT; scoring is not counted. The peak is that of the whole process."),
             Fact("Float control", "The original model, trained exactly as the QAT variants but without quantization. What it gains, training gains."),
-            Fact("Advice", $"PTQ is enough where it raises the perplexity by at most {Numbers.Threshold(Thresholds.SmallLoss)}. QAT is advised where it wins more than {Numbers.Threshold(Thresholds.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than {Numbers.Threshold(Thresholds.UsableLoss)}.")));
+            Fact(
+                "Advice",
+                $"PTQ is enough where {(scale.IsText ? "it raises the perplexity by at most" : $"the {scale.Name} falls by at most")} {scale.Threshold(scale.Small)}. QAT is advised where it "
+                    + $"wins more than {scale.Threshold(scale.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than {scale.Threshold(scale.Usable)}.")));
+
+    private static XElement[] OfTokens() =>
+    [
+        Fact("Perplexity", "e to the power of the mean negative log-likelihood of a token of the evaluation text. Among how many equally likely tokens the model seems to choose; lower is better."),
+        Fact("Loss", "The mean negative log-likelihood less that of the float model, in nats (1 nat = 1.44 bits). Small losses are nearly the relative rise of the perplexity: +0.01 nats is +1%."),
+        Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It sees changes that the perplexity averages away. Trained variants move away from the original on purpose."),
+        Fact("Agreement", "How often the variant and the float model hold the same next token most likely."),
+    ];
+
+    private static List<XElement> OfAnswers(QualityScale scale)
+    {
+        List<XElement> facts =
+        [
+            scale.CountsAnswers
+                ? Fact("Accuracy", "The share of the evaluation texts whose class is right; higher is better.")
+                : Fact("Spearman", "The rank correlation of what the model computes with what the evaluation data say, -1 to 1; higher is better."),
+            Fact("Loss", $"The float model's {scale.Name} less the variant's, in points: hundredths."),
+        ];
+        if (scale.CountsAnswers)
+        {
+            facts.Add(Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution over the classes to the variant's, in nats. It sees changes that no answer shows yet."));
+            facts.Add(Fact("Agreement", "How often the variant and the float model give the same class."));
+        }
+        else
+        {
+            facts.Add(scale.AgreementHeading is null
+                ? Fact("Squared difference", "The mean squared difference between the variant's numbers and the float model's.")
+                : Fact("Cosine", "The mean cosine between the variant's vectors and the float model's. It falls where a rank correlation may rise by rounding."));
+        }
+
+        return facts;
+    }
 
     private static XElement? Section(string title, string? introduction, IEnumerable<XElement> content)
     {

@@ -27,6 +27,15 @@ internal static class Numbers
     /// <summary>A share, 0 to 1, in percent.</summary>
     public static string Share(double value) => Finite(value, v => Format(v * 100, "0.0") + "%");
 
+    /// <summary>An accuracy, 0 to 1, in percent with two decimals.</summary>
+    public static string Accuracy(double value) => Finite(value, v => Format(v * 100, "0.00") + "%");
+
+    /// <summary>A correlation or a cosine, -1 to 1.</summary>
+    public static string Correlation(double value) => Finite(value, v => Format(v, "0.0000"));
+
+    /// <summary>A difference in points, hundredths of a measure, with its sign.</summary>
+    public static string Points(double value) => Finite(value, v => Format(v, "+0.00;-0.00;0.00"));
+
     /// <summary>A small relative error in percent, with two significant digits.</summary>
     public static string RelativeError(double value) => Finite(value, v => v switch
     {

@@ -7,7 +7,7 @@ namespace Nibble.Cli.Report;
 /// <param name="Style">The style class of its road, which gives its colour.</param>
 /// <param name="Label">What to write beside it.</param>
 /// <param name="Bytes">Its size.</param>
-/// <param name="Loss">Over float, nats.</param>
+/// <param name="Loss">Over float.</param>
 internal sealed record ParetoPoint(string Style, string Label, long Bytes, double Loss);
 
 /// <summary>Size against loss, the colour says the road; a thin line joins the variants that no other beats in both.</summary>
@@ -18,7 +18,8 @@ internal static class ParetoChart
     /// <summary>The chart; null where nothing finite is to be drawn.</summary>
     /// <param name="variants">The variants.</param>
     /// <param name="caption">What to say below the title.</param>
-    public static XElement? Render(IEnumerable<ParetoPoint> variants, string caption)
+    /// <param name="unit">What losses are counted in.</param>
+    public static XElement? Render(IEnumerable<ParetoPoint> variants, string caption, string unit = "nats")
     {
         var points = variants.Where(point => double.IsFinite(point.Loss) && point.Bytes > 0).ToList();
         if (points.Count == 0)
@@ -27,7 +28,7 @@ internal static class ParetoChart
         }
 
         var losses = ChartScale.Loss([0, .. points.Select(point => point.Loss)]);
-        var chart = new SvgChart(ChartScale.Linear(points.Select(point => point.Bytes / Megabyte), room: 0.12), losses, "size, MB", "loss against float, nats", SvgChart.RoomFor(["float"]));
+        var chart = new SvgChart(ChartScale.Linear(points.Select(point => point.Bytes / Megabyte), room: 0.12), losses, "size, MB", $"loss against float, {unit}", SvgChart.RoomFor(["float"]));
         chart.Rule("float", 0);
         chart.EndLabels([("float", "float", 0d)]);
         var front = Front(points);

@@ -15,9 +15,9 @@ internal sealed record Width(string Recipe, string Label, IReadOnlyList<Comparis
     /// <summary>The best hybrid run; null where there is none.</summary>
     public ComparisonRun? Hybrid => BestOf(RunMethod.Hybrid);
 
-    /// <summary>The run with the lowest perplexity; null where there is nothing to choose between.</summary>
+    /// <summary>The run that loses least; null where there is nothing to choose between.</summary>
     public ComparisonRun? Best =>
-        Runs.Count < 2 ? null : Runs.Where(run => double.IsFinite(run.Perplexity)).MinBy(run => run.Perplexity);
+        Runs.Count < 2 ? null : Runs.Where(run => double.IsFinite(run.LossDifference)).MinBy(run => run.LossDifference);
 
     /// <summary>The widths of a comparison, most bits first.</summary>
     public static IReadOnlyList<Width> Of(ComparisonResult result)

@@ -1,6 +1,6 @@
 namespace Nibble.Planning;
 
-/// <summary>Losses, in nats per token, that divide good from bad where the user names none.</summary>
+/// <summary>Losses that divide good from bad where the user names none: in nats a token, or in points, hundredths of an accuracy or a correlation.</summary>
 public static class Thresholds
 {
     /// <summary>The loss up to which a variant is as good as float: 1 % of perplexity.</summary>
@@ -11,4 +11,13 @@ public static class Thresholds
 
     /// <summary>The loss from which a variant is not usable: 25 % of perplexity.</summary>
     public static readonly double UsableLoss = Math.Log(1.25);
+
+    /// <summary>The loss up to which a variant is as good as float, in points.</summary>
+    public const double SmallPoints = 0.5;
+
+    /// <summary>What training must win over PTQ, beyond what training alone gains, to be worth its time, in points.</summary>
+    public const double PointsWorthTraining = 1;
+
+    /// <summary>The loss from which a variant is not usable, in points.</summary>
+    public const double UsablePoints = 5;
 }

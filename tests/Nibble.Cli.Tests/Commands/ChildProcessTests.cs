@@ -28,7 +28,7 @@ public sealed class ChildProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task A_signal_cancels_a_comparison_with_130_and_leaves_nothing_behind()
+    public async Task A_signal_cancels_a_comparison_with_130_and_keeps_what_is_done()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         const int signal = 2;
@@ -41,8 +41,9 @@ public sealed class ChildProcessTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; nothing was written", error.TrimEnd(), StringComparison.Ordinal);
-        Assert.Equal(before, folder.Content());
+        Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.All(folder.Content().Keys.Except(before.Keys), path => Assert.StartsWith("report.html.job", path, StringComparison.Ordinal));
+        Assert.True(Directory.Exists(folder.At("report.html.job")));
     }
 
     [Fact]

@@ -15,11 +15,11 @@ public sealed class CompareCommandTests : IDisposable
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8,2"), "--json", "--output", folder.At("out")]);
 
         var document = run.Json;
-        Assert.Equal("nibble.compare/1", document.GetProperty("schema").GetString());
+        Assert.Equal("nibble.compare/2", document.GetProperty("schema").GetString());
         Assert.Equal("model", document.GetProperty("model").GetProperty("name").GetString());
         Assert.Equal("llama", document.GetProperty("model").GetProperty("family").GetString());
         var baseline = document.GetProperty("baseline");
-        Assert.True(baseline.GetProperty("perplexity").GetDouble() > 1);
+        Assert.True(baseline.GetProperty("metrics").GetProperty("perplexity").GetDouble() > 1);
         Assert.Equal(new FileInfo(folder.Weights).Length, baseline.GetProperty("bytes").GetInt64());
         var runs = document.GetProperty("runs").EnumerateArray().ToDictionary(item => item.GetProperty("name").GetString()!);
         Assert.Equal(["float control", "ptq w2a16-g32-gptaq", "ptq w8a16-g32-gptaq", "qat w2a16-g32", "qat w8a16-g32"], runs.Keys.Order(StringComparer.Ordinal));
@@ -29,8 +29,8 @@ public sealed class CompareCommandTests : IDisposable
             Assert.Equal(control ? "float" : name[..3], item.GetProperty("method").GetString());
             Assert.Equal(control ? 32 : name[5] - '0', item.GetProperty("weightBits").GetInt32());
             Assert.Equal(control ? 32 : 16, item.GetProperty("activationBits").GetInt32());
-            Assert.True(item.GetProperty("perplexity").GetDouble() > 1);
-            Assert.True(item.GetProperty("kl").GetDouble() >= 0);
+            Assert.True(item.GetProperty("metrics").GetProperty("perplexity").GetDouble() > 1);
+            Assert.True(item.GetProperty("divergence").GetDouble() >= 0);
             Assert.InRange(item.GetProperty("agreement").GetDouble(), 0, 1);
             Assert.Equal(
                 control ? baseline.GetProperty("bytes").GetInt64() : new FileInfo(Path.Combine(folder.At("out"), name.Replace(' ', '-'), "model.safetensors")).Length,
@@ -44,7 +44,7 @@ public sealed class CompareCommandTests : IDisposable
                 .Any(warning => warning.GetString()!.StartsWith("groups of 32 do not divide", StringComparison.Ordinal)));
         }
 
-        Assert.True(runs["ptq w2a16-g32-gptaq"].GetProperty("kl").GetDouble() > 10 * runs["ptq w8a16-g32-gptaq"].GetProperty("kl").GetDouble());
+        Assert.True(runs["ptq w2a16-g32-gptaq"].GetProperty("divergence").GetDouble() > 10 * runs["ptq w8a16-g32-gptaq"].GetProperty("divergence").GetDouble());
         Assert.Contains("qat w2a16-g32: train 2/2, loss", run.Error, StringComparison.Ordinal);
     }
 
@@ -62,7 +62,7 @@ public sealed class CompareCommandTests : IDisposable
         Assert.Contains("| ptq w4a16-g32-gptaq |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
         var artifact = await CommandRun.Succeeds("eval", Path.Combine(folder.At("out"), "qat-w4a16-g32"), "-d", folder.EvaluationText, "--windows", "2", "--json");
         Assert.Equal(
-            run.Json.GetProperty("runs").EnumerateArray().Single(item => item.GetProperty("name").GetString() == "qat w4a16-g32").GetProperty("perplexity").GetDouble(),
+            run.Json.GetProperty("runs").EnumerateArray().Single(item => item.GetProperty("name").GetString() == "qat w4a16-g32").GetProperty("metrics").GetProperty("perplexity").GetDouble(),
             artifact.Perplexity);
     }
 
@@ -95,7 +95,7 @@ public sealed class CompareCommandTests : IDisposable
         Assert.All(runs[3..], item =>
         {
             Assert.Equal(("hybrid", "w4a16-g32"), (item.GetProperty("method").GetString(), item.GetProperty("recipe").GetString()));
-            Assert.True(item.GetProperty("perplexity").GetDouble() > 1);
+            Assert.True(item.GetProperty("metrics").GetProperty("perplexity").GetDouble() > 1);
         });
         Assert.Contains("hybrid w4a16-g32: train 2/2, loss", run.Error, StringComparison.Ordinal);
         Assert.Contains("| hybrid w4a16-g32 |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
@@ -137,7 +137,7 @@ public sealed class CompareCommandTests : IDisposable
         var run = await CommandRun.Succeeds("compare", "--bits", "8", "--steps", "1", "--windows", "1", "--json", "-o", folder.At("out"));
 
         Assert.Equal(3, run.Json.GetProperty("runs").GetArrayLength());
-        Assert.All(run.Json.GetProperty("runs").EnumerateArray(), item => Assert.Equal(JsonValueKind.Number, item.GetProperty("perplexity").ValueKind));
+        Assert.All(run.Json.GetProperty("runs").EnumerateArray(), item => Assert.Equal(JsonValueKind.Number, item.GetProperty("metrics").GetProperty("perplexity").ValueKind));
     }
 
     private string[] Arguments(params string[] more) =>

@@ -146,7 +146,7 @@ public sealed class OutputPlaceTests : IDisposable
         Assert.Equal(ExitCode.BadInput, child.ExitCode);
         Assert.Contains("ptq w4a16-g32-gptaq", output, StringComparison.Ordinal);
         Assert.DoesNotContain("report: ", output, StringComparison.Ordinal);
-        var kept = Assert.Single(Directory.EnumerateDirectories(folder.Root, "out.tmp-*"));
+        var kept = folder.At("out.job/artifact");
         Assert.Contains($"the artifacts are kept in {kept}", error, StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(kept, "qat-w4a16-g32", "nibble.json")));
         Assert.Equal([folder.At("out/mine")], Directory.EnumerateFileSystemEntries(folder.At("out")));

@@ -96,7 +96,7 @@ public sealed partial class AdviceClaimsTests
                 },
                 $"{outcome}: {width.Road}");
 
-            ComparisonRun Timed(RunMethod method, double loss, double seconds) => Models[method] with { LossDifference = loss, Perplexity = FloatPerplexity * Math.Exp(loss), Seconds = seconds, Bytes = outcome.Bytes };
+            ComparisonRun Timed(RunMethod method, double loss, double seconds) => Models[method] with { LossDifference = loss, Quality = FloatPerplexity * Math.Exp(loss), Seconds = seconds, Bytes = outcome.Bytes };
         }
 
         Assert.Empty(Claims.Select(claim => claim.Words.ToString()).Except(seen));

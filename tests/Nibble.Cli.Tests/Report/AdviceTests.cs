@@ -191,7 +191,7 @@ public class AdviceTests
     {
         Assert.Contains("No quantized variant", Advice.For(Of(Control(0))).Headline);
         var broken = Typical();
-        Assert.Contains("no finite perplexity", Advice.For(broken with { Baseline = broken.Baseline with { Perplexity = double.NaN } }).Headline);
+        Assert.Contains("no finite perplexity", Advice.For(broken with { Baseline = broken.Baseline with { Quality = double.NaN } }).Headline);
     }
 
     private static WidthAdvice Single(params IReadOnlyList<ComparisonRun> runs) => Assert.Single(Advice.For(Of(runs)).Widths);

@@ -12,15 +12,15 @@ public class ComparisonJsonTests
         using var document = JsonDocument.Parse(ComparisonJson.Serialize(Typical()));
         var root = document.RootElement;
 
-        Assert.Equal("nibble.compare/1", root.GetProperty("schema").GetString());
+        Assert.Equal("nibble.compare/2", root.GetProperty("schema").GetString());
         Assert.Equal("stories260K", root.GetProperty("model").GetProperty("name").GetString());
-        Assert.Equal(FloatPerplexity, root.GetProperty("baseline").GetProperty("perplexity").GetDouble());
+        Assert.Equal(FloatPerplexity, root.GetProperty("baseline").GetProperty("quality").GetDouble());
         Assert.Equal("learnedScale", root.GetProperty("qat").GetProperty("estimator").GetString());
         Assert.Equal(["float", "ptq", "qat"], root.GetProperty("runs").EnumerateArray().Take(3).Select(run => run.GetProperty("method").GetString()));
         foreach (var run in root.GetProperty("runs").EnumerateArray())
         {
             Assert.Equal(JsonValueKind.String, run.GetProperty("name").ValueKind);
-            foreach (var number in new[] { "weightBits", "activationBits", "bitsPerWeight", "perplexity", "lossDifference", "kl", "agreement", "bytes", "seconds", "peakBytes" })
+            foreach (var number in new[] { "weightBits", "activationBits", "bitsPerWeight", "quality", "lossDifference", "divergence", "agreement", "bytes", "seconds", "peakBytes" })
             {
                 Assert.Equal(JsonValueKind.Number, run.GetProperty(number).ValueKind);
             }
@@ -45,7 +45,7 @@ public class ComparisonJsonTests
         using var document = JsonDocument.Parse(text);
         foreach (var run in document.RootElement.GetProperty("runs").EnumerateArray())
         {
-            Assert.Equal(JsonValueKind.Null, run.GetProperty("perplexity").ValueKind);
+            Assert.Equal(JsonValueKind.Null, run.GetProperty("quality").ValueKind);
             Assert.Equal(JsonValueKind.Null, run.GetProperty("lossDifference").ValueKind);
         }
     }

@@ -1,4 +1,5 @@
 using Nibble.Cli.Report;
+using Nibble.Models;
 using Nibble.Recipes;
 
 namespace Nibble.Cli.Tests.Report;
@@ -44,14 +45,15 @@ internal static class FakeComparison
         Date = new DateTimeOffset(2026, 3, 14, 15, 9, 26, TimeSpan.FromHours(1)),
         CommandLine = "nibble compare stories260K --recipes w8a16 w4a16-g32 w3a16-g32 w2a16-g32 --seed 42 --output report.html",
         Seed = 42,
+        Task = ModelTask.LanguageModelling,
         Model = new ComparedModel("stories260K", "models/stories260K", "llama", 260_032, 227_328, 1_056_768),
-        Training = new TrainingText("TinyStories, train", 1_048_576),
-        Evaluation = new EvaluationText("TinyStories, validation", 64, 16_320, 256),
+        Training = new TrainingData("TinyStories, train", 1_048_576, "tokens"),
+        Evaluation = new EvaluationData("TinyStories, validation", 64, "windows", 16_320, 256),
         Qat = new QatSettings(),
         Machine = new MachineInfo("Example CPU 3000", 8, "Linux 6.1", 16_000_000_000),
         Versions = new VersionInfo("0.1.0", "10.0.1", "0.107.0", "2.10.0"),
         Prompt = Prompt,
-        Baseline = new Baseline(32, FloatPerplexity, 1_056_768, 1.9, 310_000_000, Prompt + " girl named Lily. She loved to play outside in the park. One day, she saw a big red ball."),
+        Baseline = new Baseline(32, FloatPerplexity, new Dictionary<string, double> { ["perplexity"] = FloatPerplexity }, 1_056_768, 1.9, 310_000_000, Prompt + " girl named Lily. She loved to play outside in the park. One day, she saw a big red ball."),
         Runs = runs,
     };
 
@@ -62,9 +64,9 @@ internal static class FakeComparison
         WeightBits = 32,
         ActivationBits = 32,
         BitsPerWeight = 32,
-        Perplexity = FloatPerplexity * Math.Exp(loss),
+        Quality = FloatPerplexity * Math.Exp(loss),
         LossDifference = loss,
-        Kl = 0.021,
+        Divergence = 0.021,
         Agreement = 0.931,
         Bytes = 1_056_768,
         Seconds = 48.2,
@@ -85,9 +87,9 @@ internal static class FakeComparison
             WeightBits = bits,
             ActivationBits = 16,
             BitsPerWeight = bits + (bits == 8 ? 0.25 : 0.5),
-            Perplexity = FloatPerplexity * Math.Exp(loss),
+            Quality = FloatPerplexity * Math.Exp(loss),
             LossDifference = loss,
-            Kl = Math.Abs(loss) * 0.9 + (qat ? 0.02 : 0.00003),
+            Divergence = Math.Abs(loss) * 0.9 + (qat ? 0.02 : 0.00003),
             Agreement = 1 / (1 + Math.Abs(loss) + (qat ? 0.08 : 0.004)),
             Bytes = 131_072 + (bits * 28_416),
             Seconds = qat ? 61.4 + bits : 0.31 + (0.11 * bits),

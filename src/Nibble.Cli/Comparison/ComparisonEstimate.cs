@@ -1,0 +1,83 @@
+using System.Diagnostics;
+using Nibble.Cli.Report;
+using Nibble.Planning;
+using Nibble.Recipes;
+using Nibble.Torch.Calibration;
+using Nibble.Torch.Models;
+using Nibble.Torch.Planning;
+using Nibble.Torch.Qat;
+using Nibble.Torch.Tasks;
+
+namespace Nibble.Cli.Comparison;
+
+/// <summary>How long a comparison will take, from a few steps of its training and one score of a few pieces.</summary>
+/// <param name="FineTuning">Seconds of training the float model for its task.</param>
+/// <param name="Ptq">Seconds of all post-training quantization.</param>
+/// <param name="Training">Seconds of all training through quantizers, and of the control's.</param>
+/// <param name="Scoring">Seconds of scoring every variant.</param>
+internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double Training, double Scoring)
+{
+    private const int Steps = 3;
+
+    /// <summary>Pieces to score: enough to see how long one takes.</summary>
+    private static int PiecesOf(ITaskData data, int? context) => Math.Min(context is null ? 128 : 2, data.CountPieces(context ?? 1));
+
+    /// <summary>Measures.</summary>
+    /// <param name="open">Opens the float model, with the head of its task.</param>
+    /// <param name="options">The comparison.</param>
+    /// <param name="cancellation">Stops between steps.</param>
+    public static ComparisonEstimate Measure(Func<LoadedModel> open, ComparisonOptions options, CancellationToken cancellation)
+    {
+        using var model = open();
+        var recipe = options.Recipes[0];
+        var ptq = options.PtqRecipes.Sum(item => PtqSeconds(model, item, options));
+        var pieces = PiecesOf(options.Evaluation, options.Context);
+        var started = Stopwatch.GetTimestamp();
+        ModelTasks.Of(model.Definition).Evaluate(
+            model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = pieces }, progress: null, cancellation);
+        var all = Math.Min(options.Windows ?? int.MaxValue, options.Evaluation.CountPieces(options.Context ?? 1));
+        var score = Stopwatch.GetElapsedTime(started).TotalSeconds / pieces * all;
+        var step = StepSeconds(model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength }, options, cancellation);
+        var trained = (options.Recipes.Count + (ComparisonRunner.HasControl(model.Definition.Task!.Value) ? 1.0 : 0)) * options.Qat.Steps;
+        var variants = options.PtqRecipes.Count + options.Recipes.Count + options.Hybrids.Count + 1;
+
+        // Every score runs the float model too; the steps of a fine-tuning have no quantizers, and are at most as long.
+        return new ComparisonEstimate(
+            (options.FineTuning?.Steps ?? 0) * step, ptq, (trained + options.Hybrids.Sum(hybrid => hybrid.Qat.Steps)) * step, 2 * variants * score);
+    }
+
+    /// <summary>The estimate in a sentence.</summary>
+    public override string ToString()
+    {
+        List<string> parts = [];
+        if (FineTuning > 0)
+        {
+            parts.Add($"fine-tuning {Numbers.Duration(FineTuning)}");
+        }
+
+        parts.Add($"PTQ {Numbers.Duration(Ptq)}");
+        parts.Add($"training {Numbers.Duration(Training)}");
+        parts.Add($"scoring {Numbers.Duration(Scoring)}");
+        return $"about {Numbers.Duration(FineTuning + Ptq + Training + Scoring)} in all: {string.Join(", ", parts)}";
+    }
+
+    private static double PtqSeconds(LoadedModel model, Recipe recipe, ComparisonOptions options)
+    {
+        var length = Math.Min(recipe.Ptq.SequenceLength, model.Definition.MaxSequence);
+        var tokens = recipe.NeedsCalibration ? options.Training.Pieces(recipe.Ptq.Windows, length, options.Seed).Sequences.Sum(sequence => (long)sequence.Ids.Length) : 0;
+        var (shape, bits) = (model.Definition.ShapeOf(model.Name), recipe.Rules[^1].Weights!.Bits);
+        var cost = tokens == 0
+            ? RoadCost.RoundToNearest(shape, bits)
+            : RoadCost.Gptq(shape, bits, tokens, length, recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
+        return cost.Seconds(MachineSpeed.Measure());
+    }
+
+    private static double StepSeconds(LoadedModel model, Recipe recipe, QatSettings settings, ComparisonOptions options, CancellationToken cancellation)
+    {
+        // A model whose head was drawn has no teacher yet; a teacher's forward pass is a third of a step.
+        var lacksTeacher = options.FineTuning is not null && settings.Distillation is not null;
+        var clock = new StepClock(next: null);
+        new QuantizationAwareTrainer(model, recipe, lacksTeacher ? settings with { Distillation = null } : settings, options.Training, CalibrationOptions.For(model.Definition), options.Seed).Train(clock, cancellation);
+        return lacksTeacher ? clock.StepSeconds * 4 / 3 : clock.StepSeconds;
+    }
+}
