@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
@@ -68,6 +69,11 @@ public sealed class LayerStudy : IDisposable
             ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
             ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
         };
+        if (TaskConfig.In(options.Source.ConfigJson) is { } task && task.Task != ModelTask.LanguageModelling)
+        {
+            // The same files are another model where they are read for another task, or pooled in another way.
+            identity["task"] = task.ToString();
+        }
     }
 
     /// <summary>Measurements that were made, as against those that were found.</summary>

@@ -187,6 +187,21 @@ public sealed record QatSettings
         _ => new QatSettings(),
     };
 
+    /// <summary>The settings that suit a pretrained encoder: rates of fine-tuning, larger batches of short texts, ranges of inputs learned with their offsets, and the
+    /// float model as the teacher.</summary>
+    /// <param name="bits">Bits of a weight, 2 to 8.</param>
+    public static QatSettings ForEncoder(int bits) => new()
+    {
+        LearningRate = bits <= 2 ? 1e-4 : 5e-5,
+        ScaleLearningRate = 1e-3,
+        FloatLearningRate = 5e-5,
+        WeightDecay = 0.01,
+        WarmUp = 0.1,
+        BatchSize = 32,
+        Activations = ActivationEstimator.LearnedScaleAndOffset,
+        Distillation = new DistillationSettings { Weight = 1, Temperature = 2 },
+    };
+
     /// <summary>The settings that presets have where weights are frozen, and ranges of activations and what stays float are trained: few numbers, which take few steps and high rates.</summary>
     public static QatSettings ForRanges { get; } = new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 90, FloatLearningRate = 5e-3, ScaleLearningRate = 3e-2 };
 
