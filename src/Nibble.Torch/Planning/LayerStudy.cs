@@ -216,9 +216,15 @@ public sealed class LayerStudy : IDisposable
         return results;
     }
 
-    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model.</summary>
+    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model; nothing of an embedding model, which has no loss of its own whose curvature
+    /// could be estimated.</summary>
     public IReadOnlyList<CurvatureEstimate> EstimateWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
+        if (Source.Definition.Task == ModelTask.Embedding)
+        {
+            return [];
+        }
+
         var length = Math.Min(options.Recipes[0].Ptq.SequenceLength, options.Source.Definition.MaxSequence);
         var key = KeyOf(("curvature", string.Join('\n', options.Recipes.Select(recipe => recipe.Name + TextOf(recipe)))));
         if (cache.Find<List<CurvatureEstimate>>(key) is { } known)

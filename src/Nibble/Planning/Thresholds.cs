@@ -31,6 +31,7 @@ public sealed record LossLimits(double Small, double WorthTraining, double Usabl
     {
         ModelTask.Regression when Math.Max(floatLoss, LeastSquaredError) is var error => new LossLimits(0.01 * error, 0.02 * error, 0.25 * error),
         ModelTask.Embedding => new LossLimits(0.01, 0.02, 0.1),
+        ModelTask.Classification => new LossLimits(0.01, 0.02, 0.2),
         _ => new LossLimits(Thresholds.SmallLoss, Thresholds.WorthTraining, Thresholds.UsableLoss),
     };
 }
