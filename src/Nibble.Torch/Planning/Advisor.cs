@@ -105,7 +105,7 @@ public sealed class Advisor
         var before = budget.Spent;
         var scored = Score(options.Source.Model, Math.Min(LeastWindows, all));
         var window = (budget.Spent - before) / scored.Count;
-        var affordable = (int)Math.Clamp(ScoreShare * options.ProbeSeconds / window, LeastWindows, Math.Max(LeastWindows, all));
+        var affordable = (int)Math.Min(all, Math.Max(ScoreShare * options.ProbeSeconds / window, LeastWindows));
         scored = affordable > scored.Count ? Score(options.Source.Model, affordable) : scored;
         scoredPieces = scored.Count;
         floatLosses = [.. scored.PieceLosses];

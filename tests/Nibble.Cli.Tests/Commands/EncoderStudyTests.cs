@@ -68,7 +68,7 @@ public sealed class EncoderStudyTests : IDisposable
         var recipe = RecipeFile.Load(folder.File("mixed.yaml"));
         Assert.Equal(QatSettings.ForEncoder(3) with { Steps = recipe.Qat.Steps, SequenceLength = recipe.Qat.SequenceLength }, recipe.Qat);
         Assert.Contains("nats over float on held-out data", await File.ReadAllTextAsync(folder.File("mixed.yaml"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
-        await CommandRun.Succeeds("ptq", Classifier, "-r", folder.File("mixed.yaml"), "-o", folder.File("out"), "--threads", "1");
+        await CommandRun.Succeeds("qat", Classifier, "-r", folder.File("mixed.yaml"), "-d", labelled, "--steps", "2", "-o", folder.File("out"), "--threads", "1");
         Assert.All(QuantizedModelFile.Load(folder.File("out")).Layers, layer => Assert.Equal(recipe.RuleFor(layer.Name)!.Weights, layer.Weight.Scheme));
     }
 
