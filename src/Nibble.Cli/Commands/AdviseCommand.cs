@@ -2,11 +2,13 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Data;
 using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 
@@ -55,18 +57,18 @@ internal static class AdviseCommand
         }
 
         CommandHost.StartTorch(parsed.GetValue(options.Threads));
-        using var model = LoadedModel.Open(parsed.GetValue(options.Model)!);
-        var (text, heldOut) = Texts(options, parsed, model);
-        var asked = Ask(options, parsed, model, text, heldOut);
+        using var model = options.Task.Open(parsed, parsed.GetValue(options.Model)!);
+        var context = options.Task.WindowLength(parsed, options.Context, model);
+        var (data, heldOut) = Read(host, options, parsed, model);
+        var asked = Ask(options, parsed, model, data, heldOut, context);
         var constraints = asked.Constraints;
         var request = new AdviceRequest(
             model.Name,
             model.Bytes,
-            text is null ? "no text" : $"{text.Name} ({Numbers.Count(text.Ids.Length)} tokens)",
+            data is null ? "no data" : $"{data.Name} ({Numbers.Count(data.Count)} {(data is TokenizedText ? "tokens" : "lines")})",
             $"{heldOut.Name}{(parsed.GetValue(options.EvalData) is null ? ", its last tenth" : "")}",
             constraints,
             asked.ProbeSeconds,
-            asked.Tolerance,
             CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
         host.Warn($"may use {AdviceText.MayUse(request)}; scores on {request.HeldOut}; probes for at most {Numbers.Duration(request.ProbeSeconds)}");
         var result = host.WithProgress(progress => Advisor.Run(asked, progress, host.Cancellation));
@@ -82,7 +84,7 @@ internal static class AdviseCommand
         return result.Decision.Recommended is null ? ExitCode.NoSolution : ExitCode.Done;
     }
 
-    private static AdvisorOptions Ask(AdviseOptions options, ParseResult parsed, LoadedModel model, TokenizedText? text, TokenizedText heldOut)
+    private static AdvisorOptions Ask(AdviseOptions options, ParseResult parsed, LoadedModel model, ITaskData? data, ITaskData heldOut, int? context)
     {
         var engine = TargetEngines.ByName[parsed.GetValue(options.Engine)!];
         if (engine == Engine.LlamaCpp)
@@ -92,42 +94,48 @@ internal static class AdviseCommand
 
         var steps = parsed.GetValue(options.Steps);
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
-            .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize) ?? 32, engine))
+            .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize), engine, model.Definition.Task != ModelTask.LanguageModelling))
             .Concat((parsed.GetValue(options.Recipes) ?? []).Select(name => UsageException.Of(() => Candidate.Load(name))))
             .Select(candidate => candidate with { Recipe = candidate.Recipe with { Qat = candidate.Recipe.Qat with { Steps = steps ?? candidate.Recipe.Qat.Steps } } })
             .ToList();
-        var loss = parsed.GetValue(options.MaxLoss);
-        var (source, data) = (parsed.GetValue(options.Model)!, parsed.GetValue(options.Data));
-        return new AdvisorOptions(model, text, heldOut, candidates)
+        var unit = LossUnit.Of(model.Definition.Task);
+        var loss = options.Limit(parsed, unit);
+        var usual = new AdvisorOptions(model, data, heldOut, candidates);
+        return usual with
         {
             Constraints = new Constraints
             {
                 Seconds = 60 * parsed.GetValue(options.Minutes),
                 MemoryBytes = parsed.GetValue(options.Memory) is { } megabytes ? (long)(megabytes * 1e6) : null,
                 Loss = loss,
-                CalibrationTokens = text is null ? 0 : parsed.GetValue(options.CalibrationTokens),
-                MayTrain = text is not null && !parsed.GetValue(options.NoTrainingData),
+                Unit = unit,
+                CalibrationTokens = data is null ? 0 : parsed.GetValue(options.CalibrationTokens),
+                MayTrain = data is not null && !parsed.GetValue(options.NoTrainingData),
                 Engine = engine,
             },
-            Tolerance = loss ?? Thresholds.SmallLoss,
+            Tolerance = loss,
             ProbeSeconds = 60 * (parsed.GetValue(options.ProbeMinutes) ?? ProbeMinutes),
-            Context = EvalCommand.WindowLength(parsed.GetValue(options.Context), model),
-            Windows = parsed.GetValue(options.Windows) ?? new AdvisorOptions(model, text, heldOut, candidates).Windows,
+            Context = context ?? usual.Context,
+            Windows = parsed.GetValue(options.Windows) ?? usual.Windows,
             Seed = parsed.GetValue(options.Seed),
-            Command = (candidate, trained) => CommandOf(candidate, trained, source, data, model.Name, parsed.GetValue(options.CalibrationTokens) is not null),
+            Command = (candidate, trained) => CommandOf(candidate, trained, options, parsed, model),
         };
     }
 
     /// <summary>The command that makes an option.</summary>
-    private static string CommandOf(Candidate candidate, int steps, string source, string? data, string name, bool limited)
+    private static string CommandOf(Candidate candidate, int steps, AdviseOptions options, ParseResult parsed, LoadedModel model)
     {
-        List<string> words = [candidate.Trains ? "qat" : "ptq", source, "--recipe", candidate.Source];
+        List<string> words =
+        [
+            candidate.Trains ? "qat" : "ptq", parsed.GetValue(options.Model)!, .. options.Task.Words(parsed, candidate.NeedsData), "--recipe", candidate.Source,
+        ];
         if (candidate.NeedsData)
         {
-            words.AddRange(["--data", data ?? SelfText.Name]);
+            // A decoder can write a text itself; of an encoder this option is ruled out where there are no data.
+            words.AddRange(["--data", parsed.GetValue(options.Data) ?? (model.Definition.Task == ModelTask.LanguageModelling ? SelfText.Name : "FILE")]);
         }
 
-        if (candidate is { Trains: false, NeedsData: true } && limited)
+        if (candidate is { Trains: false, NeedsData: true } && parsed.GetValue(options.CalibrationTokens) is not null)
         {
             words.AddRange(["--windows", Invariant(candidate.Recipe.Ptq.Windows), "--length", Invariant(candidate.Recipe.Ptq.SequenceLength)]);
         }
@@ -137,22 +145,24 @@ internal static class AdviseCommand
             words.AddRange(["--steps", Invariant(steps)]);
         }
 
-        return CommonOptions.CommandLine([.. words, "--output", $"{name}-{candidate.Recipe.Name}{(candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : "")}"]);
+        return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{(candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : "")}"]);
     }
 
     private static string Invariant(int number) => number.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>The text to learn from and the one to score on: the end of the first where no other is given.</summary>
-    private static (TokenizedText? Text, TokenizedText HeldOut) Texts(AdviseOptions options, ParseResult parsed, LoadedModel model)
+    /// <summary>The data to learn from and those to score on: the end of the first where no others are given.</summary>
+    private static (ITaskData? Data, ITaskData HeldOut) Read(CommandHost host, AdviseOptions options, ParseResult parsed, LoadedModel model)
     {
-        var text = parsed.GetValue(options.Data) is { } path ? TokenizedText.Read(path, model.Tokenizer) : null;
+        var data = parsed.GetValue(options.Data) is { } path ? options.Task.ReadData(host, parsed, path, model) : null;
         if (parsed.GetValue(options.EvalData) is { } scored)
         {
-            return (text, TokenizedText.Read(scored, model.Tokenizer));
+            return (data, options.Task.ReadData(host, parsed, scored, model));
         }
 
-        var cut = (int)(text!.Ids.Length * (1 - HeldOutShare));
-        return (text with { Ids = text.Ids[..cut] }, text with { Ids = text.Ids[cut..] });
+        // Tokens of a text, or lines.
+        var all = data!.CountPieces(1);
+        return all > 1 ? data.Cut(all - (int)(all * (1 - HeldOutShare)), 1)
+            : throw new NibbleException($"{data.Name}: one line, expected at least two, one of them to score on; give more data or {options.EvalData.Name}");
     }
 
     private static void Print(CommandHost host, bool json, AdvisorResult result, AdviceRequest request, AdviceDocument document)

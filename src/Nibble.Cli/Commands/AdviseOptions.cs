@@ -11,9 +11,11 @@ internal sealed class AdviseOptions
 {
     public Argument<string?> Model { get; } = new("MODEL") { Description = "A Hugging Face folder; may be left out with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
 
-    public Option<string?> Data { get; } = new("--data", "-d") { Description = "Text to calibrate and train on; without it, only what needs no text is allowed." };
+    public TaskOptions Task { get; } = new();
 
-    public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out text to score on; the last tenth of --data when not given." };
+    public Option<string?> Data { get; } = new("--data", "-d") { Description = "What to calibrate and train on, as ptq and qat read it; without it, only what needs no data is allowed." };
+
+    public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out data to score on; the last tenth of --data when not given." };
 
     public Option<int[]> Bits { get; } = CommonOptions.Widths("--bits", "Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.", "4,3", "-b");
 
@@ -33,11 +35,16 @@ internal sealed class AdviseOptions
 
     public Option<double?> Memory { get; } = NumberOptions.Number("--memory", value => value > 0, "above 0", "Megabytes of memory that making it may take; any when not given.");
 
-    public Option<double?> MaxLoss { get; } = new("--max-loss") { Description = "The most that may be lost against float: a share of the perplexity such as 2%, or nats such as 0.02.", CustomParser = ParseLoss };
+    public Option<double?> MaxLoss { get; } = new("--max-loss")
+    {
+        Description = "The most that may be lost against float: a share of the perplexity such as 2%, or an amount of what the task's losses are measured in, such as 0.02 nats: write 0.02.",
+        CustomParser = ParseLoss,
+    };
 
-    public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "The text may be calibrated on, not trained on." };
 
-    public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast("--calibration-tokens", 0, "Tokens of the text to calibrate on at most; what recipes take when not given.");
+    public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "The data may be calibrated on, not trained on." };
+
+    public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast("--calibration-tokens", 0, "Tokens of the data to calibrate on at most; what recipes take when not given.");
 
     public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
 
@@ -45,7 +52,7 @@ internal sealed class AdviseOptions
 
     public Option<int?> Context { get; } = CommonOptions.Context();
 
-    public Option<int?> Windows { get; } = NumberOptions.AtLeast("--windows", 2, "Held-out windows at most; 40 when not given.");
+    public Option<int?> Windows { get; } = NumberOptions.AtLeast("--windows", 2, "Held-out windows or texts at most; 40 windows or 2000 texts when not given.");
 
     public Option<string?> CostOf { get; } = new("--cost-of") { Description = $"Instead of advice, the cost of each road for models of these sizes, from {string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, with commas between them." };
 
@@ -69,11 +76,12 @@ internal sealed class AdviseOptions
             command.Add(option);
         }
 
+        Task.AddTo(command);
         command.Validators.Add(result =>
         {
             var costs = result.GetResult(CostOf) is { Implicit: false };
             Option[] idle = costs
-                ? [Data, EvalData, Activations, GroupSize, Recipes, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, Output, Seed]
+                ? [Data, EvalData, Activations, GroupSize, Recipes, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, Task.MaxLength, Output, Seed]
                 : [Flops, Bandwidth];
             foreach (var option in idle.Where(option => result.GetResult(option) is { Implicit: false }))
             {
@@ -101,7 +109,7 @@ internal sealed class AdviseOptions
             }
             else if (result.GetValue(Data) is null && result.GetValue(EvalData) is null)
             {
-                result.AddError("advise MODEL needs a text: --data to calibrate and train on, --eval-data to score on, or both.");
+                result.AddError("advise MODEL needs data: --data to calibrate and train on, --eval-data to score on, or both.");
             }
         });
     }
@@ -135,9 +143,15 @@ internal sealed class AdviseOptions
             return [.. named];
         }
 
-        using var checkpoint = FloatCheckpoint.Open(folder);
+        using var checkpoint = FloatCheckpoint.Open(folder, Task.Read(parsed, folder));
         return [checkpoint.Definition.ShapeOf(checkpoint.Name), .. named];
     }
+
+    /// <summary>The loss that may be lost at most; null for any.</summary>
+    /// <exception cref="UsageException">It is a share of the perplexity, and the task has none.</exception>
+    public double? Limit(ParseResult parsed, LossUnit unit) => !unit.HasPerplexity && parsed.GetResult(MaxLoss)?.Tokens is [{ Value: var word }] && word.EndsWith('%')
+        ? throw new UsageException($"{MaxLoss.Name} is {word}, a share of the perplexity, which this model has none of; expected {unit.Mean}, such as 0.02")
+        : parsed.GetValue(MaxLoss);
 
     /// <summary>How training is counted: the preset's settings.</summary>
     public QatSettings TrainingSteps(ParseResult parsed) => new() { Steps = parsed.GetValue(Steps) ?? new QatSettings().Steps };
@@ -152,7 +166,7 @@ internal sealed class AdviseOptions
             return percent ? Math.Log(1 + (value / 100)) : value;
         }
 
-        result.AddError($"--max-loss is {word}, expected a share such as 2% or nats such as 0.02, above 0{(NumberText.DecimalHint(number) is { Length: > 0 } hint ? hint + (percent ? "%" : "") : "")}.");
+        result.AddError($"--max-loss is {word}, expected a share of the perplexity such as 2% or an amount such as 0.02, above 0{(NumberText.DecimalHint(number) is { Length: > 0 } hint ? hint + (percent ? "%" : "") : "")}.");
         return null;
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Json.Serialization.Metadata;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
@@ -12,28 +13,57 @@ internal static class BenchCommand
 {
     private const int UsualPrompt = 256;
     private const int UsualTokens = 64;
+    private const int UsualLength = 128;
+    private const int UsualBatch = 32;
     private const int UsualRepeats = 5;
 
     public static Command Create(CommandHost host)
     {
         var file = new Argument<string>("FILE") { Description = "An exported file: a GGUF file, which llama.cpp runs, or an ONNX file or its folder, which ONNX Runtime runs." };
         var against = new Option<string?>("--against") { Description = "The float model's exported file, to say how many times faster or slower FILE is." };
-        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"Tokens of the prompt, computed at once; {UsualPrompt} when not given.");
-        var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
+        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"A decoder's tokens of the prompt, computed at once; {UsualPrompt} when not given.");
+        var tokens = NumberOptions.AtLeast("--tokens", 1, $"A decoder's tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
+        var length = NumberOptions.AtLeast("--length", 3, $"An encoder's tokens of a text; {UsualLength} when not given, or what the model can take.");
+        var batch = NumberOptions.AtLeast("--batch", 2, $"An encoder's texts that are computed at once, beside one at a time; {UsualBatch} when not given.");
         var repeats = NumberOptions.AtLeast("--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
         var libraries = EngineOptions.LibrariesFolder();
         var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads of the engine; all cores when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the figures to as well." };
         var json = CommonOptions.Json();
-        var command = new Command("bench", "Measure an exported file in its engine: load time, memory, tokens a second of prompt and generation, and how many times float that is.")
+        var command = new Command(
+            "bench",
+            "Measure an exported file in its engine: load time, memory, tokens a second of a decoder's prompt and generation, texts a second of an encoder, and how many times float that is.")
         {
-            file, against, prompt, tokens, repeats, libraries, threads, report, json,
+            file, against, prompt, tokens, length, batch, repeats, libraries, threads, report, json,
         };
         command.SetAction(parsed =>
         {
             OutputPlace.RequireReport(parsed.GetValue(report));
             var measured = ExportedFile.Require(parsed.GetValue(file)!);
             var compared = parsed.GetValue(against) is { } other ? ExportedFile.Require(other) : null;
+            var encoder = ExportedEncoder.Find(measured);
+            var beside = compared is null ? null : ExportedEncoder.Find(compared);
+            if (compared is not null && encoder is null != beside is null)
+            {
+                throw new NibbleException($"{compared.Path} holds {Kind(beside)}, but {measured.Path} {Kind(encoder)}; {against.Name} expects another of the same kind");
+            }
+
+            var times = parsed.GetValue(repeats) ?? UsualRepeats;
+            if (encoder is not null)
+            {
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for decoders, and {measured.Path} holds an encoder", prompt, tokens);
+                CommonOptions.RefuseWithoutEffect(parsed, "it is for llama.cpp, and no GGUF file is measured", libraries);
+                var shorter = beside?.MaxSequence < encoder.MaxSequence ? beside : encoder;
+                var options = new EncoderBenchOptions(
+                    CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), UsualLength, shorter.MaxSequence ?? int.MaxValue, shorter.File.Path),
+                    parsed.GetValue(batch) ?? UsualBatch,
+                    times,
+                    EngineThreads.For(parsed.GetValue(threads), measured.Engine, host.Warn));
+                var texts = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
+                return Deliver(texts, BenchTable.Of(texts), CliJson.Default.BenchEncoderDocument);
+            }
+
+            CommonOptions.RefuseWithoutEffect(parsed, $"it is for encoders, and {measured.Path} holds a decoder", length, batch);
             var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             if (folder.Length == 0)
             {
@@ -41,47 +71,54 @@ internal static class BenchCommand
             }
 
             var pickiest = compared?.Engine == LlamaCppEngine.EngineName ? compared.Engine : measured.Engine;
-            var options = new BenchOptions(
+            var asked = new BenchOptions(
                 parsed.GetValue(prompt) ?? UsualPrompt,
                 parsed.GetValue(tokens) ?? UsualTokens,
-                parsed.GetValue(repeats) ?? UsualRepeats,
+                times,
                 EngineThreads.For(parsed.GetValue(threads), pickiest, host.Warn),
                 folder);
-            var document = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
-            CommandHost.Deliver(
-                () => WriteReport(parsed.GetValue(report), document, CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value))),
-                () => Print(host, parsed.GetValue(json), document));
-            return ExitCode.Done;
+            var document = host.WithProgress(progress => EngineBench.Run(measured, compared, asked, progress, host.Cancellation));
+            return Deliver(document, BenchTable.Of(document), CliJson.Default.BenchDocument);
+
+            int Deliver<T>(T document, BenchTable table, JsonTypeInfo<T> type)
+            {
+                CommandHost.Deliver(
+                    () => WriteReport(parsed.GetValue(report), table, CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value))),
+                    () => Print(host, parsed.GetValue(json), document, table, type));
+                return ExitCode.Done;
+            }
         });
         return command;
     }
 
-    private static void WriteReport(string? path, BenchDocument document, string commandLine)
+    private static string Kind(ExportedEncoder? encoder) => encoder is null ? "a decoder" : "an encoder";
+
+    private static void WriteReport(string? path, BenchTable table, string commandLine)
     {
         if (path is not null)
         {
-            HtmlPage.Write(path, BenchReport.Render(document, Environs.Machine(), commandLine));
+            HtmlPage.Write(path, BenchReport.Render(table, Environs.Machine(), commandLine));
         }
     }
 
-    private static void Print(CommandHost host, bool json, BenchDocument document)
+    private static void Print<T>(CommandHost host, bool json, T document, BenchTable table, JsonTypeInfo<T> type)
     {
         if (json)
         {
-            host.WriteJson(document, CliJson.Default.BenchDocument);
+            host.WriteJson(document, type);
         }
         else
         {
-            Write(host, document);
+            Write(host, table);
         }
     }
 
-    private static void Write(CommandHost host, BenchDocument document)
+    private static void Write(CommandHost host, BenchTable bench)
     {
-        host.Output.WriteLine(BenchTable.Setting(document));
+        host.Output.WriteLine(bench.Setting);
         var table = new Table { Border = TableBorder.Simple, ShowRowSeparators = false };
-        table.AddColumns([.. ((string[])[string.Empty, document.File.Name, .. document.Against is { } against ? (string[])[against.Name, "compared"] : []]).Select(heading => new TableColumn(Markup.Escape(heading)))]);
-        foreach (var row in BenchTable.Rows(document))
+        table.AddColumns([.. bench.Headings.Select(heading => new TableColumn(Markup.Escape(heading)))]);
+        foreach (var row in bench.Rows)
         {
             table.AddRow([.. row.Select(Markup.Escape)]);
         }

@@ -40,14 +40,8 @@ internal static class EvalCommand
                 RequireAlike(loaded, compared);
             }
 
-            var isText = loaded.Definition.Task == ModelTask.LanguageModelling;
-            if (!isText)
-            {
-                CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
-            }
-
+            var length = task.WindowLength(parsed, context, loaded);
             var read = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
-            int? length = isText ? WindowLength(parsed.GetValue(context), loaded) : null;
             var options = new ScoreOptions { Context = length, Count = parsed.GetValue(windows), Reference = compared?.Model };
             var score = host.WithProgress(progress => ModelTasks.Of(loaded.Definition).Evaluate(loaded.Model, read, options, progress, host.Cancellation));
             if (parsed.GetValue(json))

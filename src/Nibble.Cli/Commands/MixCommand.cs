@@ -4,6 +4,7 @@ using System.Text;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Formats;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Planning;
@@ -20,7 +21,7 @@ internal static class MixCommand
         var usual = new MixOptions(default);
         var budget = new Option<Budget>("--budget")
         {
-            Description = "What the recipe may take: average bits of a weight's code (3bits, 2.5bits), the artifact's bytes (200KB), or the loss over float in nats (loss=0.1).",
+            Description = "What the recipe may take: average bits of a weight's code (3bits, 2.5bits), the artifact's bytes (200KB), or the loss over float, in what the task's losses are measured in, such as nats (loss=0.1).",
             Required = true,
             CustomParser = result =>
             {
@@ -91,7 +92,7 @@ internal static class MixCommand
     }
 
     private static MixDocument Describe(LayerStudy study, Budget budget, string path, MixResult result) => new(
-        MixDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, budget.ToString(), path, Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage)
+        MixDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(study.Source.Definition.Task!.Value), study.HeldOut.Name, budget.ToString(), path, Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage)
     {
         Methods = [.. result.Methods.Select(trial => new MethodEntry(
             trial.Trained, trial.Layers, trial.TriedSteps == 0 ? 0 : trial.Recipe.Qat.Steps, trial.StepSeconds, trial.TriedSteps, trial.Distance.Loss, trial.Distance.LossError))],
@@ -111,7 +112,7 @@ internal static class MixCommand
             : RecipeYaml.Write(
                 recipe,
                 string.Create(CultureInfo.InvariantCulture, $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
-                string.Create(CultureInfo.InvariantCulture, $"a loss of {chosen.Loss:0.####} nats over float on held-out text (standard error {chosen.LossError:0.####})."));
+                string.Create(CultureInfo.InvariantCulture, $"a loss of {chosen.Loss:0.####} {document.Unit().Amount} over float on held-out data (standard error {chosen.LossError:0.####})."));
         AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)), replace: false);
     }
 
@@ -143,7 +144,7 @@ internal static class MixCommand
         }
 
         host.Console.WriteTable(table);
-        host.Output.WriteLine("losses are over float, in nats a token on held-out text; bits are those of codes");
+        host.Output.WriteLine($"losses are over float, in {document.Unit().Mean}, on held-out data; bits are those of codes");
         if (document.Front.Count > 0)
         {
             host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their interval");

@@ -4,6 +4,7 @@ using System.Text.Json;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Formats;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Planning;
 using Spectre.Console;
@@ -58,7 +59,10 @@ internal static class SensitivityCommand
         })];
         var correlations = entries.Where(entry => entry.Fisher is not null).GroupBy(entry => entry.Change)
             .Select(group => new SensitivityCorrelation(group.Key, Correlate(group, entry => entry.Fisher!.Value), Correlate(group, entry => entry.HessianTrace!.Value)));
-        return new SensitivityDocument(SensitivityDocument.CurrentSchema, study.Source.Name, study.HeldOut.Name, study.Options.Context, study.HeldOut.CountPieces(study.Options.Context), entries, [.. correlations]);
+        var task = study.Source.Definition.Task!.Value;
+        return new SensitivityDocument(
+            SensitivityDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(task), study.HeldOut.Name, task == ModelTask.LanguageModelling ? study.Options.Context : null,
+            study.HeldOut.CountPieces(study.Options.Context), entries, [.. correlations]);
     }
 
     private static double Correlate(IEnumerable<SensitivityEntry> entries, Func<SensitivityEntry, double> estimate) =>
@@ -102,10 +106,10 @@ internal static class SensitivityCommand
         }
 
         console.WriteTable(table);
-        console.WriteLine($"KL divergence from the float model in nats a token when this alone is quantized; {document.Windows} held-out windows of {document.Context} tokens of {document.Data}");
+        console.WriteLine($"{document.Unit().Divergence} when this alone is quantized; {document.HeldOut()} of {document.Data}, held out");
         foreach (var correlation in document.Correlations)
         {
-            console.WriteLine($"{correlation.Change}: rank correlation with the measured KL {Numbers.Plain(Math.Round(correlation.Fisher, 3))} by Fisher, {Numbers.Plain(Math.Round(correlation.HessianTrace, 3))} by Hessian trace");
+            console.WriteLine($"{correlation.Change}: rank correlation with the measured divergence {Numbers.Plain(Math.Round(correlation.Fisher, 3))} by Fisher, {Numbers.Plain(Math.Round(correlation.HessianTrace, 3))} by Hessian trace");
         }
 
         string Colour(double kl)

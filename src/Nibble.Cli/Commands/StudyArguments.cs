@@ -1,7 +1,5 @@
 using System.CommandLine;
 using Nibble.Recipes;
-using Nibble.Torch.Data;
-using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Commands;
@@ -10,20 +8,28 @@ namespace Nibble.Cli.Commands;
 internal sealed class StudyArguments
 {
     private const int UsualGroupSize = 32;
-    private const int UsualWindows = 32;
 
     private static readonly string[] Algorithms = ["rtn", "importance", "hqq", "gptq", "gptaq"];
 
     private readonly int[] usualWidths;
     private readonly Argument<string> model = CommonOptions.Model();
-    private readonly Option<string> data = new("--data", "-d") { Description = "Text: its first windows calibrate, its last ones are held out to measure on.", Required = true };
+    private readonly TaskOptions task = new();
+    private readonly Option<string> data = new("--data", "-d")
+    {
+        Description = "A text, or texts in lines for an encoder, as eval reads them: the first windows or texts calibrate, the last ones are held out to measure on.",
+        Required = true,
+    };
+
     private readonly Option<int[]> bits;
     private readonly Option<string> algorithm = new("--algorithm") { Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.", DefaultValueFactory = _ => "gptaq" };
     private readonly Option<int[]> groups = NumberOptions.Wholes(
         "--group-size", 1, int.MaxValue, "a number of weights, 1 or more,", $"Weights that share a scale; several with commas between them; {UsualGroupSize} when not given.", "32,64");
 
-    private readonly Option<int?> windows = NumberOptions.AtLeast("--windows", 1, $"Held-out windows to measure on at most, and no more than half of the text; {UsualWindows} when not given.");
-    private readonly Option<int?> context = NumberOptions.AtLeast("--context", 4, "Tokens in such a window; 512 when not given, or what the model can take.");
+    private readonly Option<int?> windows = NumberOptions.AtLeast(
+        "--windows", 1,
+        $"Held-out windows or texts to measure on at most, and no more than half of the data; {StudyOptions.UsualWindows} windows or {StudyOptions.UsualTexts} texts when not given.");
+
+    private readonly Option<int?> context = NumberOptions.AtLeast("--context", 4, "Tokens in a window of a text; 512 when not given, or what the model can take.");
     private readonly Option<string?> cache = new("--cache") { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();
@@ -43,9 +49,11 @@ internal sealed class StudyArguments
         {
             command.Add(option);
         }
+
+        task.AddTo(command);
     }
 
-    /// <summary>Loads model and text and works on the study of them. What a cancelled study has measured is kept.</summary>
+    /// <summary>Loads model and data and works on the study of them. What a cancelled study has measured is kept.</summary>
     /// <param name="host">Where to show progress.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="work">Measures, and returns the exit code.</param>
@@ -71,13 +79,10 @@ internal sealed class StudyArguments
         var folder = parsed.GetValue(cache) ?? UsualCache();
         OutputPlace.RequireCache(folder, cache.Name);
         CommandHost.StartTorch(parsed.GetValue(threads));
-        using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
-        using var study = new LayerStudy(new StudyOptions(loaded, TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer), recipes, folder)
-        {
-            Windows = parsed.GetValue(windows) ?? UsualWindows,
-            Context = EvalCommand.WindowLength(parsed.GetValue(context), loaded),
-            Seed = parsed.GetValue(seed),
-        });
+        using var loaded = task.Open(parsed, parsed.GetValue(model)!);
+        var length = task.WindowLength(parsed, context, loaded);
+        var options = new StudyOptions(loaded, task.ReadData(host, parsed, parsed.GetValue(data)!, loaded), recipes, folder) { Seed = parsed.GetValue(seed) };
+        using var study = new LayerStudy(options with { Windows = parsed.GetValue(windows) ?? options.Windows, Context = length ?? options.Context });
         try
         {
             return work(study);

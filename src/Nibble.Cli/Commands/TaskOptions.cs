@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Nibble.Models;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tasks;
@@ -78,6 +79,45 @@ internal sealed class TaskOptions
         }
 
         return data;
+    }
+
+    /// <summary>Tokens of the windows that a language model reads a text in; null for texts, which have lengths of their own.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="context">The option that asks for them.</param>
+    /// <param name="model">The model.</param>
+    /// <exception cref="UsageException">More are asked for than the model takes, or any for texts.</exception>
+    public int? WindowLength(ParseResult parsed, Option<int?> context, LoadedModel model)
+    {
+        if (model.Definition.Task == ModelTask.LanguageModelling)
+        {
+            return EvalCommand.WindowLength(parsed.GetValue(context), model);
+        }
+
+        CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of a text; the texts of {model.Name} have lengths of their own (see {MaxLength.Name})", context);
+        return null;
+    }
+
+    /// <summary>The options as another command takes them.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="readsData">Whether that command reads data.</param>
+    public IEnumerable<string> Words(ParseResult parsed, bool readsData)
+    {
+        foreach (var option in ((Option<string?>[])[Task, Pooling]).Where(option => parsed.GetValue(option) is not null))
+        {
+            yield return option.Name;
+            yield return parsed.GetValue(option)!;
+        }
+
+        if (parsed.GetValue(Normalize))
+        {
+            yield return Normalize.Name;
+        }
+
+        if (readsData && parsed.GetValue(MaxLength) is { } length)
+        {
+            yield return MaxLength.Name;
+            yield return length.ToString(CultureInfo.InvariantCulture);
+        }
     }
 
     private static Option<string?> Named(string name, string description, IReadOnlyList<string> names)

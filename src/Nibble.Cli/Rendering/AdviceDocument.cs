@@ -1,4 +1,5 @@
 using Nibble.Cli.Report;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Planning;
 
@@ -9,11 +10,12 @@ internal sealed record AdviceDocument(
     string Schema,
     string CommandLine,
     string Model,
+    string Task,
     long Parameters,
     long Bytes,
     string MayUse,
     string HeldOut,
-    double FloatLoss,
+    double? FloatLoss,
     AdvisedLoss? Control,
     string Headline,
     IReadOnlyList<string> Text,
@@ -24,7 +26,7 @@ internal sealed record AdviceDocument(
     IReadOnlyList<AdvisedLayer> Sensitivity,
     AdvisedProbe Probe)
 {
-    public const string CurrentSchema = "nibble.advise/1";
+    public const string CurrentSchema = "nibble.advise/2";
 
     public static AdviceDocument Of(AdvisorResult result, AdviceRequest request)
     {
@@ -33,6 +35,7 @@ internal sealed record AdviceDocument(
             CurrentSchema,
             request.CommandLine,
             request.Model,
+            TaskConfig.NameOf(result.Task),
             result.Shape.Parameters,
             request.Bytes,
             AdviceText.MayUse(request),
@@ -44,13 +47,13 @@ internal sealed record AdviceDocument(
             decision.Recommended is { } option ? AdvisedOption.Of(option, []) : null,
             decision.Recommended is null ? AdvisedOption.Of(decision.RuledOut[0].Option, decision.RuledOut[0].Broken) : null,
             [.. decision.Ranked.Select(option => AdvisedOption.Of(option, [])), .. decision.RuledOut.Select(item => AdvisedOption.Of(item.Option, item.Broken))],
-            [.. decision.Widths.Select(width => new AdvisedWidth(width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width)))],
+            [.. decision.Widths.Select(width => new AdvisedWidth(width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width, result)))],
             [.. result.Sensitivity.Select(item => new AdvisedLayer(item.Layer, item.Change, item.Distance.Loss, item.Distance.Divergence))],
             new AdvisedProbe(result.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Bandwidth, result.Curves));
     }
 }
 
-/// <summary>A predicted loss over the float model, nats per token, with the interval that should hold the true one nine times in ten.</summary>
+/// <summary>A predicted loss over the float model, in the task's unit, with the interval that should hold the true one nine times in ten.</summary>
 internal sealed record AdvisedLoss(double Value, double Low, double High)
 {
     public static AdvisedLoss Of(Estimate estimate) => new(estimate.Value, estimate.Low, estimate.High);
@@ -67,8 +70,8 @@ internal sealed record AdvisedOption(
 /// <summary>What a width needs.</summary>
 internal sealed record AdvisedWidth(int Bits, Verdict Verdict, string Option, bool UnusableWithoutTraining, string Text);
 
-/// <summary>What quantizing one layer alone does to the model, nats per token.</summary>
+/// <summary>What quantizing one layer alone does to the model, in the task's unit.</summary>
 internal sealed record AdvisedLayer(string Layer, string Change, double Loss, double Kl);
 
-/// <summary>What the probe did: seconds, windows and tokens scored, threads, operations and bytes a second, short trainings.</summary>
+/// <summary>What the probe did: seconds, windows (or texts) and tokens scored, threads, operations and bytes a second, short trainings.</summary>
 internal sealed record AdvisedProbe(double Seconds, int Windows, long Tokens, int Threads, double Flops, double Bandwidth, IReadOnlyList<ProbeCurve> Curves);

@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Report;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
 
@@ -80,19 +81,27 @@ internal sealed record InspectedLayer(string Name, int Rows, int Columns, double
 }
 
 /// <summary>What <c>sensitivity --json</c> prints.</summary>
-internal sealed record SensitivityDocument(string Schema, string Model, string Data, int Context, int Windows, IReadOnlyList<SensitivityEntry> Layers, IReadOnlyList<SensitivityCorrelation> Correlations)
+/// <remarks>Context is null for texts, which windows then counts.</remarks>
+internal sealed record SensitivityDocument(
+    string Schema, string Model, string Task, string Data, int? Context, int Windows, IReadOnlyList<SensitivityEntry> Layers, IReadOnlyList<SensitivityCorrelation> Correlations)
 {
-    public const string CurrentSchema = "nibble.sensitivity/1";
+    public const string CurrentSchema = "nibble.sensitivity/2";
+
+    /// <summary>What was measured on, in words.</summary>
+    public string HeldOut() => TaskText.Pieces(TaskConfig.TaskOf(Task)!.Value, Windows, Context);
+
+    /// <summary>What losses are measured in.</summary>
+    public LossUnit Unit() => LossUnit.Of(TaskConfig.TaskOf(Task));
 }
 
-/// <summary>What quantizing one layer alone does: measured, and estimated where weights are quantized.</summary>
+/// <summary>What quantizing one layer alone does, losses and divergences in the task's unit: measured, and estimated where weights are quantized.</summary>
 internal sealed record SensitivityEntry(string Layer, string Change, double Loss, double LossError, double Kl, double KlError, double? Fisher, double? HessianTrace);
 
 /// <summary>Spearman's rank correlation of estimates with the measured divergence, over all layers.</summary>
 internal sealed record SensitivityCorrelation(string Change, double Fisher, double HessianTrace);
 
 /// <summary>What <c>mix --json</c> prints.</summary>
-internal sealed record MixDocument(string Schema, string Model, string Data, string Budget, string Recipe, MixEntry Chosen, IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
+internal sealed record MixDocument(string Schema, string Model, string Task, string Data, string Budget, string Recipe, MixEntry Chosen, IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
 {
     /// <summary>Ways to divide the layers between the methods, by rising loss; empty without <c>--qat-minutes</c>.</summary>
     public IReadOnlyList<MethodEntry> Methods { get; init; } = [];
@@ -103,7 +112,10 @@ internal sealed record MixDocument(string Schema, string Model, string Data, str
     /// <summary>What the user should know of the recipe.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
-    public const string CurrentSchema = "nibble.mix/1";
+    public const string CurrentSchema = "nibble.mix/2";
+
+    /// <summary>What losses are measured in.</summary>
+    public LossUnit Unit() => LossUnit.Of(TaskConfig.TaskOf(Task));
 }
 
 /// <summary>A recipe that was predicted and measured.</summary>
@@ -220,5 +232,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(GgufDocument))]
 [JsonSerializable(typeof(BenchDocument))]
 [JsonSerializable(typeof(BenchSample))]
+[JsonSerializable(typeof(BenchEncoderDocument))]
+[JsonSerializable(typeof(EncoderBenchSample))]
 [JsonSerializable(typeof(ImatrixDocument))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Xml.Linq;
 using Nibble.Cli.Rendering;
 using Nibble.Formats;
+using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Planning;
@@ -28,7 +29,7 @@ internal static class AdviceReport
     /// <summary>The report's HTML.</summary>
     public static string Render(AdvisorResult result, AdviceRequest request)
     {
-        var costs = CostTable.Of(result.Machine, [result.Shape, .. ModelShape.Known], [4], new QatSettings());
+        var unit = LossUnit.Of(result.Task);
         return HtmlPage.Render(
             $"{request.Model}: advice by Nibble",
             [
@@ -43,23 +44,42 @@ internal static class AdviceReport
                     E("section", E("h2", "Size and loss"), E("div", Class("charts"), Pareto(result), Curves(result))),
                     Layers(result),
                     E("section", E("h2", "Options"), OptionsTable(result), Excluded(result)),
-                    E(
-                        "section",
-                        E("h2", "What each road would cost larger models on this machine"),
-                        Table(CostTable.Columns, costs.Rows.Select(row => ((string?)null, CostTable.Cells(row))), 2, "Costs"),
-                        E("p", Class("note"), Typeset($"By formula, on {costs.Described}. {CostTable.Formula}"))),
+                    Costs(result),
                     E(
                         "section",
                         E("h2", "What was asked and done"),
                         E(
                             "dl", Class("facts"),
                             Fact("May use", AdviceText.MayUse(request)),
-                            Fact("Scored on", $"{request.HeldOut}: {Numbers.Count(result.Tokens)} tokens in {Numbers.Count(result.Windows)} windows; float {Numbers.Perplexity(Math.Exp(result.FloatLoss))} perplexity"),
+                            Fact("Scored on", $"{request.HeldOut}: {Scored(result, unit)}"),
                             Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} threads"),
-                            Fact("Intervals", "should hold the true value nine times in ten. Measured: from the spread over windows. Extrapolated: from how well shorter trainings tell longer ones. Typical: not tried, what is usual.")),
+                            Fact("Intervals", "should hold the true value nine times in ten. Measured: from the spread over windows or texts. Extrapolated: from how well shorter trainings tell longer ones. Typical: not tried, what is usual.")),
                         E("p", "To repeat it:"),
                         E("pre", Class("scroll"), A("tabindex", "0"), E("code", request.CommandLine)))),
             ]);
+    }
+
+    private static string Scored(AdvisorResult result, LossUnit unit) => (unit.HasPerplexity, result.FloatLoss) switch
+    {
+        (true, { } loss) => $"{Numbers.Count(result.Tokens)} tokens in {Numbers.Count(result.Windows)} windows; float {Numbers.Perplexity(Math.Exp(loss))} perplexity",
+        (_, { } loss) => $"{TaskText.Pieces(result.Task, result.Windows, context: null)}; float {Numbers.Plain(Math.Round(loss, 4))} {unit.Mean}",
+        _ => TaskText.Pieces(result.Task, result.Windows, context: null),
+    };
+
+    /// <summary>Costs of models of known sizes, which are decoders.</summary>
+    private static XElement? Costs(AdvisorResult result)
+    {
+        if (result.Task != ModelTask.LanguageModelling)
+        {
+            return null;
+        }
+
+        var costs = CostTable.Of(result.Machine, [result.Shape, .. ModelShape.Known], [4], new QatSettings());
+        return E(
+            "section",
+            E("h2", "What each road would cost larger models on this machine"),
+            Table(CostTable.Columns, costs.Rows.Select(row => ((string?)null, CostTable.Cells(row))), 2, "Costs"),
+            E("p", Class("note"), Typeset($"By formula, on {costs.Described}. {CostTable.Formula}")));
     }
 
     private static XElement? Pareto(AdvisorResult result) => ParetoChart.Render(
@@ -77,7 +97,7 @@ internal static class AdviceReport
         var foretold = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
         var losses = ChartScale.Loss([0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
         var steps = ChartScale.Logarithmic(curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
-        var chart = new SvgChart(steps, losses, "steps of a training, logarithmic", "loss against float, nats", SvgChart.RoomFor(curves.Select(curve => curve.Name)));
+        var chart = new SvgChart(steps, losses, "steps of a training, logarithmic", $"loss against float, {LossUnit.Of(result.Task).Name}", SvgChart.RoomFor(curves.Select(curve => curve.Name)));
         var styles = SvgChart.ToldApart(curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
         {
@@ -102,12 +122,12 @@ internal static class AdviceReport
     private static XElement? Layers(AdvisorResult result) => result.Sensitivity.Count == 0 ? null : E(
         "section",
         E("h2", "Where the loss comes from"),
-        E("p", "One layer at a time by round to nearest, a few windows: which layers a mix of widths would give more bits."),
-        SensitivityReport.Map([.. result.Sensitivity.Select(item => (item.Layer, item.Change, item.Distance.Divergence))]));
+        E("p", "One layer at a time by round to nearest, a few windows or texts: which layers a mix of widths would give more bits."),
+        SensitivityReport.Map([.. result.Sensitivity.Select(item => (item.Layer, item.Change, item.Distance.Divergence))], LossUnit.Of(result.Task)));
 
     private static XElement OptionsTable(AdvisorResult result) => Table(
-        AdviceTable.Columns,
-        result.Decision.Ranked.Select(option => (option == result.Decision.Recommended ? "best" : (string?)null, AdviceTable.Cells(option))),
+        AdviceTable.Columns(LossUnit.Of(result.Task)),
+        result.Decision.Ranked.Select(option => (option == result.Decision.Recommended ? "best" : (string?)null, AdviceTable.Cells(option, LossUnit.Of(result.Task)))),
         AdviceTable.TextColumns,
         "Options");
 

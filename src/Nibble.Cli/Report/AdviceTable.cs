@@ -9,20 +9,22 @@ namespace Nibble.Cli.Report;
 internal static class AdviceTable
 {
     /// <summary>Headings; the first two hold words.</summary>
-    public static IReadOnlyList<string> Columns { get; } = ["option", "evidence", "loss", "from", "to", "perplexity", "time", "memory", "size", "tokens"];
+    /// <param name="unit">What losses are measured in.</param>
+    public static IReadOnlyList<string> Columns(LossUnit unit) =>
+        ["option", "evidence", "loss", "from", "to", .. unit.HasPerplexity ? (string[])["perplexity"] : [], "time", "memory", "size", "tokens"];
 
     /// <summary>How many of <see cref="Columns"/> hold words.</summary>
     public const int TextColumns = 2;
 
     /// <summary>An option's cells, one for each of <see cref="Columns"/>.</summary>
-    public static IReadOnlyList<string> Cells(PlannedOption option) =>
+    public static IReadOnlyList<string> Cells(PlannedOption option, LossUnit unit) =>
     [
         option.Name,
         AdviceText.Word(option.Evidence),
         Numbers.Loss(option.Loss.Value),
         Numbers.Loss(option.Loss.Low),
         Numbers.Loss(option.Loss.High),
-        Numbers.Change(option.Loss.Value),
+        .. unit.HasPerplexity ? (string[])[Numbers.Change(option.Loss.Value)] : [],
         Numbers.Duration(option.Seconds),
         Numbers.Bytes(option.PeakBytes),
         Numbers.Bytes(option.Bytes),
@@ -32,16 +34,18 @@ internal static class AdviceTable
     /// <summary>Writes the allowed options, best first, and what rules the others out.</summary>
     public static void Write(AdvisorResult result, IAnsiConsole console)
     {
+        var unit = LossUnit.Of(result.Task);
+        var columns = Columns(unit);
         var table = new Table { Border = TableBorder.Simple };
-        for (var column = 0; column < Columns.Count; column++)
+        for (var column = 0; column < columns.Count; column++)
         {
-            table.AddColumn(new TableColumn(new Text(Columns[column])) { Alignment = column < TextColumns ? Justify.Left : Justify.Right, NoWrap = column > 0 });
+            table.AddColumn(new TableColumn(new Text(columns[column])) { Alignment = column < TextColumns ? Justify.Left : Justify.Right, NoWrap = column > 0 });
         }
 
         foreach (var option in result.Decision.Ranked)
         {
             var style = option == result.Decision.Recommended ? new Style(decoration: Decoration.Bold) : Style.Plain;
-            table.AddRow(Cells(option).Select(cell => new Text(cell, style)));
+            table.AddRow(Cells(option, unit).Select(cell => new Text(cell, style)));
         }
 
         if (result.Decision.Ranked.Count > 0)

@@ -7,13 +7,12 @@ namespace Nibble.Cli.Report;
 /// <summary>What was asked of the advisor.</summary>
 /// <param name="Model">What the model is called.</param>
 /// <param name="Bytes">Its size on disk.</param>
-/// <param name="Text">The text it may calibrate and train on, in words.</param>
-/// <param name="HeldOut">The text it scores on, in words.</param>
+/// <param name="Text">The data it may calibrate and train on, in words.</param>
+/// <param name="HeldOut">The data it scores on, in words.</param>
 /// <param name="Constraints">What options may take.</param>
 /// <param name="ProbeSeconds">Seconds that the probe may take.</param>
-/// <param name="Tolerance">The loss over float that counts as none, nats.</param>
 /// <param name="CommandLine">What repeats it.</param>
-internal sealed record AdviceRequest(string Model, long Bytes, string Text, string HeldOut, Constraints Constraints, double ProbeSeconds, double Tolerance, string CommandLine);
+internal sealed record AdviceRequest(string Model, long Bytes, string Text, string HeldOut, Constraints Constraints, double ProbeSeconds, string CommandLine);
 
 /// <summary>The advisor's answer in plain words.</summary>
 internal static class AdviceText
@@ -33,7 +32,7 @@ internal static class AdviceText
         }
 
         var width = WidthOf(result.Decision, option);
-        if (option.Loss.Value > Thresholds.UsableLoss)
+        if (option.Loss.Value > result.Limits.Usable)
         {
             return $"Not usable at {option.Bits} bits{(option.Trains ? ", even with training" : width.Trained is null ? " without training" : "")}: {option.Name} {Nearest(result.Decision, option)}.";
         }
@@ -53,12 +52,13 @@ internal static class AdviceText
     /// <summary>The reasons, a sentence or two each.</summary>
     public static IEnumerable<string> Sentences(AdvisorResult result, AdviceRequest request)
     {
+        var unit = LossUnit.Of(result.Task);
         if (result.Decision.Recommended is { } option)
         {
-            yield return $"{option.Name} {Verb(option)} {Loss(option.Loss)} against float, {Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory; {Numbers.Bytes(option.Bytes)} instead of {Numbers.Bytes(request.Bytes)}.";
-            if (option.Loss.Value > request.Tolerance)
+            yield return $"{option.Name} {Verb(option)} {unit.Write(option.Loss)} against float, {Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory; {Numbers.Bytes(option.Bytes)} instead of {Numbers.Bytes(request.Bytes)}.";
+            if (option.Loss.Value > result.Limits.Small)
             {
-                yield return AboutTolerance(result.Decision, option, Numbers.Threshold(request.Tolerance), request.Tolerance);
+                yield return AboutTolerance(result.Decision, option, unit.Limit(result.Limits.Small), result.Limits.Small);
             }
         }
         else
@@ -71,7 +71,7 @@ internal static class AdviceText
 
         foreach (var width in result.Decision.Widths)
         {
-            yield return About(width);
+            yield return About(width, result);
         }
 
         if (Sensitive(result) is { } sensitive)
@@ -83,33 +83,34 @@ internal static class AdviceText
         {
             var wins = result.Decision.Widths.Any(width => width is { Ptq: { } ptq, Trained: { } trained } && trained.Loss.Value < ptq.Loss.Value);
             yield return control.Value < 0
-                ? $"Training the float model alone for as long changes its loss by {Loss(control)}: QAT's gain is judged against that, so that more training is not mistaken for better quantization."
-                : $"Training the float model alone for as long does not improve it ({Loss(control)}){(wins ? ", so nothing that QAT wins over PTQ is owed to more training" : string.Empty)}.";
+                ? $"Training the float model alone for as long changes its loss by {unit.Write(control)}: QAT's gain is judged against that, so that more training is not mistaken for better quantization."
+                : $"Training the float model alone for as long does not improve it ({unit.Write(control)}){(wins ? ", so nothing that QAT wins over PTQ is owed to more training" : string.Empty)}.";
         }
     }
 
     /// <summary>What a width needs, in words.</summary>
-    public static string About(WidthDecision width)
+    public static string About(WidthDecision width, AdvisorResult result)
     {
+        var (unit, limits) = (LossUnit.Of(result.Task), result.Limits);
         var unusable = !width.UnusableWithoutTraining ? ""
-            : $" Not usable at {width.Bits} bits without training: PTQ {Loss(width.Ptq!.Loss)}."
-                + (width.Trained is { } trained && trained.Loss.Value > Thresholds.UsableLoss ? $" Training {Loss(trained.Loss)}, still more than the {Numbers.Threshold(Thresholds.UsableLoss)} that counts as usable." : "");
+            : $" Not usable at {width.Bits} bits without training: PTQ {unit.Write(width.Ptq!.Loss)}."
+                + (width.Trained is { } trained && trained.Loss.Value > limits.Usable ? $" Training {unit.Write(trained.Loss)}, still more than the {unit.Limit(limits.Usable)} that counts as usable." : "");
         var reason = width switch
         {
             { Verdict: Verdict.PtqIsEnough, Ptq: { } ptq } => $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
             { Verdict: Verdict.OnlyPtq } => "no option that trains is allowed",
-            { Ptq: { } ptq, Trained: { } better } => AboutTraining(width.Verdict, ptq, better),
+            { Ptq: { } ptq, Trained: { } better } => AboutTraining(width.Verdict, ptq, better, unit, limits),
             _ => "every allowed option trains",
         };
         return $"{width.Bits} bits: {reason}.{unusable}";
     }
 
     /// <summary>What training wins over PTQ: by the losses of the table, and how much of that is owed to more training.</summary>
-    private static string AboutTraining(Verdict verdict, PlannedOption ptq, PlannedOption trained)
+    private static string AboutTraining(Verdict verdict, PlannedOption ptq, PlannedOption trained, LossUnit unit, LossLimits limits)
     {
         if (!double.IsFinite(ptq.Loss.Value) || !double.IsFinite(trained.Loss.Value))
         {
-            return double.IsFinite(trained.Loss.Value) ? $"{ptq.Name} has {Loss(ptq.Loss)}, {trained.Name} {Loss(trained.Loss)}" : $"training ({trained.Name}) has {Loss(trained.Loss)}, so nothing speaks for it";
+            return double.IsFinite(trained.Loss.Value) ? $"{ptq.Name} has {unit.Write(ptq.Loss)}, {trained.Name} {unit.Write(trained.Loss)}" : $"training ({trained.Name}) has {unit.Write(trained.Loss)}, so nothing speaks for it";
         }
 
         var (plain, gain) = (ptq.Loss.Value - trained.Loss.Value, ptq.Quantization.Value - trained.Quantization.Value);
@@ -119,16 +120,18 @@ internal static class AdviceText
         }
 
         var owed = plain - gain;
-        var lowers = $"training ({trained.Name}) {(trained.Evidence == Evidence.Measured ? "lowers" : "would lower")} the loss of {ptq.Name} by {Nats(plain)}";
-        var share = owed < Shown ? "" : gain < Shown ? ", and training the float model alone gains as much" : $", {Nats(owed)} of which training the float model alone gains too";
+        var lowers = $"training ({trained.Name}) {(trained.Evidence == Evidence.Measured ? "lowers" : "would lower")} the loss of {ptq.Name} by {Amount(plain)}";
+        var share = owed < Shown ? "" : gain < Shown ? ", and training the float model alone gains as much" : $", {Amount(owed)} of which training the float model alone gains too";
         return verdict switch
         {
-            Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Nats(gain)} of which are beyond what training the float model alone gains")}",
+            Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Amount(gain)} of which are beyond what training the float model alone gains")}",
             Verdict.TextIsNew => $"{lowers}{share}: the float model does not fit this text well, and one that is trained on it first and then quantized by PTQ would do about as well",
             Verdict.OnlyTrainingIsUsable => $"{lowers}{share}: little, but only that is usable",
             _ when gain < Shown => lowers + share,
-            _ => $"{lowers}{share}: {(gain <= Thresholds.WorthTraining ? "too little to be worth it" : "no more than the prediction is uncertain by")}",
+            _ => $"{lowers}{share}: {(gain <= limits.WorthTraining ? "too little to be worth it" : "no more than the prediction is uncertain by")}",
         };
+
+        string Amount(double loss) => $"{loss.ToString("0.0000", CultureInfo.InvariantCulture)} {unit.Amount}";
     }
 
     private static string AboutTolerance(Decision decision, PlannedOption option, string tolerance, double limit)
@@ -151,13 +154,6 @@ internal static class AdviceText
             : !option.Trains && better.TrueForAll(other => other.Trains && other.Bits == option.Bits) ? "loses least without training, which would win too little"
             : "loses least of those worth their time";
     }
-
-    private static string Nats(double nats) => $"{nats.ToString("0.0000", CultureInfo.InvariantCulture)} nats";
-
-    /// <summary>A predicted loss with its interval, such as <c>+0.0129 nats (+1.3%; -0.0010 to +0.0270)</c>.</summary>
-    public static string Loss(Estimate loss) => double.IsFinite(loss.Value)
-        ? $"{Numbers.Loss(loss.Value)} nats ({Numbers.Change(loss.Value)}; {Numbers.Loss(loss.Low)} to {Numbers.Loss(loss.High)})"
-        : "an unknown loss";
 
     /// <summary>Which layers cost most at the width of the answer, or at the fewest bits that were looked at; null where none were.</summary>
     private static string? Sensitive(AdvisorResult result)
@@ -187,7 +183,7 @@ internal static class AdviceText
             constraints.CalibrationTokens is { } tokens ? $"at most {Numbers.Count(tokens)} tokens to calibrate on" : "",
             constraints.Seconds is { } seconds ? $"at most {Numbers.Duration(seconds)}" : "any time",
             constraints.MemoryBytes is { } memory ? $"at most {Numbers.Bytes(memory)} of memory" : "any memory",
-            constraints.Loss is { } loss ? $"a loss of at most {Numbers.Loss(loss)} nats" : "any loss",
+            constraints.Loss is { } loss ? $"a loss of at most {constraints.Unit.Write(loss)}" : "any loss",
             $"for {TargetEngines.ByName.First(item => item.Value == constraints.Engine).Key}",
         ];
         return string.Join(", ", parts.Where(part => part.Length > 0));

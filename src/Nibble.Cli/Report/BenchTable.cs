@@ -5,43 +5,102 @@ using Nibble.Cli.Rendering;
 namespace Nibble.Cli.Report;
 
 /// <summary>What a bench measured, in words, for the terminal and for the report.</summary>
-internal static class BenchTable
+/// <param name="Name">What the file is called.</param>
+/// <param name="Against">What it is compared with is called; null for nothing.</param>
+/// <param name="Setting">What was run, in a sentence.</param>
+/// <param name="Rows">A row for each measured thing: what it is, what the file gives and, where there is one, what the other gives and how they compare.</param>
+/// <param name="Headline">What matters most.</param>
+/// <param name="Note">How it was measured.</param>
+internal sealed record BenchTable(string Name, string? Against, string Setting, IReadOnlyList<IReadOnlyList<string>> Rows, string Headline, string Note)
 {
-    /// <summary>A row for each measured thing: what it is, what the file gives and, where there is one, what the other gives and how they compare.</summary>
-    public static IReadOnlyList<IReadOnlyList<string>> Rows(BenchDocument document)
+    private const string AboutMemory = "Peak memory is that of a process that does nothing else; what it holds before loading is the .NET runtime.";
+
+    /// <summary>Headings of the rows.</summary>
+    public IReadOnlyList<string> Headings => Against is { } against ? [string.Empty, Name, against, "compared"] : [string.Empty, Name];
+
+    /// <summary>What was measured of a decoder.</summary>
+    public static BenchTable Of(BenchDocument document)
     {
         var (file, against, speedup) = (document.File, document.Against, document.Speedup);
-        return
+        List<IReadOnlyList<string>> rows =
         [
-            Row("size", value => Numbers.Bytes(value.Bytes), value => value.Bytes),
-            Row("load", value => Range(value.LoadSeconds, Numbers.Duration), value => value.LoadSeconds.Median),
-            Row("peak memory", value => Range(value.PeakBytes, Bytes), value => value.PeakBytes.Median),
-            Row("before loading", value => Range(value.StartBytes, Bytes), null),
-            Row("prompt", value => Range(value.PromptTokensPerSecond, Rate, " tokens/s"), null, speedup?.Prompt),
-            Row("generation", value => Range(value.GeneratedTokensPerSecond, Rate, " tokens/s"), null, speedup?.Generation),
+            .. Amounts(Figures(file), against is null ? null : Figures(against)),
+            Row("prompt", file, against, value => Range(value.PromptTokensPerSecond, Rate, " tokens/s"), speedup?.Prompt),
+            Row("generation", file, against, value => Range(value.GeneratedTokensPerSecond, Rate, " tokens/s"), speedup?.Generation),
         ];
+        return new BenchTable(
+            file.Name, against?.Name,
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {Runs(document.Repeats)}"),
+            rows,
+            $"Generation: {(speedup is null ? rows[^1][1] : Verdict(speedup.Generation))}",
+            $"{AboutMemory} A prompt is computed at once, what is generated one token after the other.");
 
-        IReadOnlyList<string> Row(string name, Func<BenchedFile, string> text, Func<BenchedFile, double>? amount, Spread? times = null) => against is null
-            ? [name, text(file)]
-            : [name, text(file), text(against), times is { } ratio ? Verdict(ratio) : amount is null ? string.Empty : $"{Times(amount(file) / amount(against))} times float"];
+        static Measured Figures(BenchedFile file) => new(file.Bytes, file.LoadSeconds, file.PeakBytes, file.StartBytes);
     }
 
-    /// <summary>What was run, in a sentence.</summary>
-    public static string Setting(BenchDocument document) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{document.File.Engine}{(document.Against is { } other && other.Engine != document.File.Engine ? $" and {other.Engine}" : string.Empty)}, {document.Threads} {(document.Threads == 1 ? "thread" : "threads")}, a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {(document.Repeats == 1 ? "one run" : $"the median of {document.Repeats} runs (quartiles)")}");
+    /// <summary>What was measured of an encoder.</summary>
+    public static BenchTable Of(BenchEncoderDocument document)
+    {
+        var (file, against, speedup) = (document.File, document.Against, document.Speedup);
+        var batch = string.Create(CultureInfo.InvariantCulture, $"batches of {document.Batch}");
+        List<IReadOnlyList<string>> rows =
+        [
+            .. Amounts(Figures(file), against is null ? null : Figures(against)),
+            Row("latency, one text", file, against, value => Range(value.Single.Seconds, Latency)),
+            Row("latency, a batch", file, against, value => Range(value.Batched.Seconds, Latency)),
+            Row("one text at a time", file, against, value => Range(value.Single.TextsPerSecond, Rate, " texts/s"), speedup?.Single),
+            Row(batch, file, against, value => Range(value.Batched.TextsPerSecond, Rate, " texts/s"), speedup?.Batched),
+        ];
+        return new BenchTable(
+            file.Name, against?.Name,
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, texts of {document.Tokens} tokens, one at a time and in {batch}; {Runs(document.Repeats)}"),
+            rows,
+            speedup is null ? $"Texts: {rows[^2][1]} one at a time, {rows[^1][1]} in {batch}" : $"One text at a time: {Verdict(speedup.Single)}",
+            $"{AboutMemory} A latency is the time until all texts that were given at once are computed; tokenizing is not counted.");
+
+        static Measured Figures(BenchedEncoder file) => new(file.Bytes, file.LoadSeconds, file.PeakBytes, file.StartBytes);
+    }
 
     /// <summary>A ratio of speeds with what it says; where the quartiles of pairs of runs lie on both sides of 1, it says nothing.</summary>
     public static string Verdict(Spread times) => string.Create(
         CultureInfo.InvariantCulture,
         $"{Times(times.Median)} times float ({Times(times.Low)} to {Times(times.High)}): {(times.High < 1 ? "slower" : times.Low > 1 ? "faster" : "no difference beyond the spread")}");
 
+    private static IEnumerable<IReadOnlyList<string>> Amounts(Measured file, Measured? against)
+    {
+        yield return Amount("size", value => Numbers.Bytes(value.Bytes), value => value.Bytes);
+        yield return Amount("load", value => Range(value.LoadSeconds, Numbers.Duration), value => value.LoadSeconds.Median);
+        yield return Amount("peak memory", value => Range(value.PeakBytes, Bytes), value => value.PeakBytes.Median);
+        yield return Row("before loading", file, against, value => Range(value.StartBytes, Bytes));
+
+        IReadOnlyList<string> Amount(string name, Func<Measured, string> text, Func<Measured, double> amount) =>
+            against is null ? [name, text(file)] : [name, text(file), text(against), $"{Times(amount(file) / amount(against))} times float"];
+    }
+
+    private static IReadOnlyList<string> Row<T>(string name, T file, T? against, Func<T, string> text, Spread? times = null)
+        where T : class => against is null ? [name, text(file)] : [name, text(file), text(against), times is { } ratio ? Verdict(ratio) : string.Empty];
+
+    private static string Engines(string engine, string? other) => other is not null && other != engine ? $"{engine} and {other}" : engine;
+
+    private static string Threads(int threads) => string.Create(CultureInfo.InvariantCulture, $"{threads} {(threads == 1 ? "thread" : "threads")}");
+
+    private static string Runs(int repeats) => repeats == 1 ? "one run" : string.Create(CultureInfo.InvariantCulture, $"the median of {repeats} runs (quartiles)");
+
     private static string Range(Spread value, Func<double, string> text, string unit = "") =>
         text(value.Median) + unit + (text(value.Low) == text(value.High) ? string.Empty : $" ({text(value.Low)} to {text(value.High)})");
+
+    private static string Latency(double seconds) => (seconds * 1e3).ToString(seconds < 0.01 ? "0.00" : seconds < 0.1 ? "0.0" : "#,0", CultureInfo.InvariantCulture) + " ms";
 
     private static string Bytes(double value) => Numbers.Bytes((long)value);
 
     private static string Rate(double value) => value.ToString(value < 10 ? "0.00" : value < 100 ? "0.0" : "#,0", CultureInfo.InvariantCulture);
 
     private static string Times(double value) => value.ToString(value < 10 ? "0.00" : "0.0", CultureInfo.InvariantCulture);
+
+    /// <summary>What is measured of every file.</summary>
+    private sealed record Measured(long Bytes, Spread LoadSeconds, Spread PeakBytes, Spread StartBytes);
 }

@@ -12,6 +12,15 @@ namespace Nibble.Cli.Report;
 /// </remarks>
 internal sealed class QualityScale
 {
+    /// <summary>Points up to which a variant is as good as float.</summary>
+    private const double SmallPoints = 0.5;
+
+    /// <summary>Points that training must win over PTQ to be worth its time.</summary>
+    private const double PointsWorthTraining = 1;
+
+    /// <summary>Points from which a variant is not usable.</summary>
+    private const double UsablePoints = 5;
+
     private static readonly QualityScale OfText = new()
     {
         Name = LanguageModelling.Perplexity,
@@ -33,9 +42,9 @@ internal sealed class QualityScale
         DivergenceHeading = "KL",
         AgreementHeading = "agree",
         Pieces = "texts",
-        Small = Thresholds.SmallPoints,
-        WorthTraining = Thresholds.PointsWorthTraining,
-        Usable = Thresholds.UsablePoints,
+        Small = SmallPoints,
+        WorthTraining = PointsWorthTraining,
+        Usable = UsablePoints,
     };
 
     private static readonly QualityScale OfNumbers = new()
@@ -46,9 +55,9 @@ internal sealed class QualityScale
         DivergenceHeading = "sq. diff.",
         AgreementHeading = null,
         Pieces = "texts",
-        Small = Thresholds.SmallPoints,
-        WorthTraining = Thresholds.PointsWorthTraining,
-        Usable = Thresholds.UsablePoints,
+        Small = SmallPoints,
+        WorthTraining = PointsWorthTraining,
+        Usable = UsablePoints,
     };
 
     private static readonly QualityScale OfVectors = new()
@@ -59,9 +68,9 @@ internal sealed class QualityScale
         DivergenceHeading = null,
         AgreementHeading = "cosine",
         Pieces = "pairs",
-        Small = Thresholds.SmallPoints,
-        WorthTraining = Thresholds.PointsWorthTraining,
-        Usable = Thresholds.UsablePoints,
+        Small = SmallPoints,
+        WorthTraining = PointsWorthTraining,
+        Usable = UsablePoints,
     };
 
     private QualityScale()

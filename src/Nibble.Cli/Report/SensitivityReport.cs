@@ -1,5 +1,6 @@
 using System.Xml.Linq;
 using Nibble.Cli.Rendering;
+using Nibble.Planning;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
@@ -18,11 +19,11 @@ internal static class SensitivityReport
                     "header",
                     E("p", Class("kicker"), "Sensitivity · ", E("bdi", document.Model)),
                     E("h1", $"Most sensitive: {worst.Layer} at {worst.Change}"),
-                    E("p", Class("summary"), Typeset($"One layer at a time was quantized, and the model compared with the float model on {document.Windows} held-out windows of {document.Context} tokens of {document.Data}."))),
+                    E("p", Class("summary"), Typeset($"One layer at a time was quantized, and the model compared with the float model on {document.HeldOut()} of {document.Data}, held out."))),
                 E(
                     "main",
-                    E("section", E("h2", "Layers"), Map([.. document.Layers.Select(entry => (entry.Layer, entry.Change, entry.Kl))])),
-                    E(
+                    E("section", E("h2", "Layers"), Map([.. document.Layers.Select(entry => (entry.Layer, entry.Change, entry.Kl))], document.Unit())),
+                    document.Correlations.Count == 0 ? null : E(
                         "section",
                         E("h2", "Cheap estimates"),
                         E("p", "Spearman's rank correlation with the measured divergence, over the layers at one width."),
@@ -32,11 +33,11 @@ internal static class SensitivityReport
     }
 
     /// <summary>The heat map: layers by what is done to them.</summary>
-    public static XElement Map(IReadOnlyList<(string Layer, string Change, double Divergence)> layers) => HeatMap.Render(
+    public static XElement Map(IReadOnlyList<(string Layer, string Change, double Divergence)> layers, LossUnit unit) => HeatMap.Render(
         [.. layers.GroupBy(item => item.Change).Select(group => new HeatColumn(
             "ptq", string.Empty, group.Key, group.ToDictionary(item => item.Layer, item => (double?)item.Divergence)))],
         [.. layers.Select(item => item.Layer).Distinct()],
-        "KL divergence from the float model, nats per token, when the layer alone is quantized",
+        $"{unit.Divergence}, when the layer alone is quantized",
         Numbers.Divergence,
         logarithmic: true,
         folded: false);

@@ -10,6 +10,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
 {
     private static readonly string[] Outputs = ["logits", "sentence_embedding"];
     private const string Types = "token_type_ids";
+    private static readonly string[] Inputs = ["input_ids", "attention_mask"];
 
     private readonly InferenceSession session;
     private readonly RunOptions options = new();
@@ -20,7 +21,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     {
         this.session = session;
         this.probe = probe;
-        foreach (var name in (string[])["input_ids", "attention_mask"])
+        foreach (var name in Inputs)
         {
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != TensorElementType.Int64)
             {
@@ -28,7 +29,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
             }
         }
 
-        if (session.InputMetadata.Keys.FirstOrDefault(name => name is not ("input_ids" or "attention_mask" or Types)) is { } unknown)
+        if (session.InputMetadata.Keys.FirstOrDefault(name => name != Types && !Inputs.Contains(name)) is { } unknown)
         {
             throw new NibbleException($"{path}: the graph has an input '{unknown}', expected an encoder as Nibble writes it");
         }
@@ -41,6 +42,14 @@ public sealed class OnnxRuntimeEncoder : IDisposable
 
     /// <summary>Values that it yields for each sequence: classes, or channels of a vector.</summary>
     public int Width { get; }
+
+    /// <summary>Whether a file holds an encoder as Nibble writes it, by the names of its inputs and outputs.</summary>
+    /// <param name="file">The file.</param>
+    public static bool IsEncoder(OnnxFile file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return file.Outputs.Any(value => Outputs.Contains(value.Name)) && file.Inputs.All(value => value.Name == Types || Inputs.Contains(value.Name));
+    }
 
     /// <summary>Loads a file.</summary>
     /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>

@@ -2,6 +2,7 @@ using Nibble.Artifacts;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
+using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tasks;
@@ -33,6 +34,7 @@ public sealed class Advisor
     private readonly SensitivityProbe sensitivity;
     private readonly ModelShape shape;
     private readonly Dictionary<Candidate, Trial> trials = [];
+    private LossLimits limits = LossLimits.For(null, 0);
     private double[] floatLosses = [];
     private int scoredPieces;
 
@@ -62,6 +64,8 @@ public sealed class Advisor
     {
         var machine = MachineSpeed.Measure();
         var scored = ScoreFloat();
+        limits = LossLimits.For(options.Source.Definition.Task, scored.Loss ?? 0);
+        limits = limits with { Small = options.Tolerance ?? limits.Small };
         foreach (var candidate in options.Candidates.Where(candidate => candidate is { Trains: false, NeedsData: false }))
         {
             Quantize(candidate, machine);
@@ -74,7 +78,7 @@ public sealed class Advisor
             Quantize(candidate, machine);
         }
 
-        var training = new TrainingProbe(options, budget, Differences, IsEnough);
+        var training = new TrainingProbe(options, budget, Differences, limits, IsEnough);
         if (options.Data is not null && options.Constraints.MayTrain)
         {
             training.Run([.. options.Candidates.Where(candidate => candidate.Trains)]);
@@ -83,11 +87,16 @@ public sealed class Advisor
         var planner = new OptionPlanner(options, shape, machine, trials, training);
         var planned = options.Candidates.SelectMany(planner.Plan).ToList();
         return new AdvisorResult(
-            shape, scored.Loss ?? 0, scored.Count, scored.Predictions, planner.Control, planned, Decision.Of(planned, options.Constraints, options.Tolerance), training.Curves, sensitivity.Measured, budget.Spent, machine, (int)TorchSharp.torch.get_num_threads());
+            shape, scored.Loss, scored.Count, scored.Predictions, planner.Control, planned, Decision.Of(planned, options.Constraints, limits), training.Curves, sensitivity.Measured,
+            budget.Spent, machine, (int)TorchSharp.torch.get_num_threads())
+        {
+            Task = options.Source.Definition.Task ?? ModelTask.LanguageModelling,
+            Limits = limits,
+        };
     }
 
     /// <summary>Whether PTQ at a width was seen to lose no more than is tolerated.</summary>
-    private bool IsEnough(int bits) => trials.Any(trial => trial.Key.Bits == bits && trial.Value.Loss.Value <= options.Tolerance);
+    private bool IsEnough(int bits) => trials.Any(trial => trial.Key.Bits == bits && trial.Value.Loss.Value <= limits.Small);
 
     /// <summary>Scores the float model: first on a few windows, to see how many there is time for.</summary>
     private TaskScore ScoreFloat()
@@ -96,7 +105,7 @@ public sealed class Advisor
         var before = budget.Spent;
         var scored = Score(options.Source.Model, Math.Min(LeastWindows, all));
         var window = (budget.Spent - before) / scored.Count;
-        var affordable = (int)Math.Clamp(ScoreShare * options.ProbeSeconds / window, LeastWindows, Math.Max(LeastWindows, all));
+        var affordable = (int)Math.Min(all, Math.Max(ScoreShare * options.ProbeSeconds / window, LeastWindows));
         scored = affordable > scored.Count ? Score(options.Source.Model, affordable) : scored;
         scoredPieces = scored.Count;
         floatLosses = [.. scored.PieceLosses];
@@ -105,10 +114,14 @@ public sealed class Advisor
 
     private TaskScore Score(IQuantizableModel model, int windows)
     {
-        // Where there is no loss, what counts is how far the model is from the float model.
-        var reference = options.Source.Definition.Task == ModelTask.Embedding ? options.Source.Model : null;
+        // Where there is no loss, what counts is how far the model is from the float model, which texts without scores tell too.
+        if (options.Source.Definition.Task == ModelTask.Embedding)
+        {
+            return Embedding.Compare(model, options.Source.Model, (TextData)options.HeldOut, windows, cancellation);
+        }
+
         return ModelTasks.Of(options.Source.Definition).Evaluate(
-            model, options.HeldOut, new ScoreOptions { Context = options.Context, Count = windows, Reference = reference }, progress: null, cancellation);
+            model, options.HeldOut, new ScoreOptions { Context = options.Context, Count = windows }, progress: null, cancellation);
     }
 
     /// <summary>A model's losses over the float model's, window by window.</summary>
@@ -148,7 +161,7 @@ public sealed class Advisor
 }
 
 /// <summary>A post-training option that was gone to its end.</summary>
-/// <param name="Loss">Over the float model, nats per token.</param>
+/// <param name="Loss">Over the float model, in the task's unit.</param>
 /// <param name="Seconds">What it took.</param>
 /// <param name="PeakBytes">The most memory the process held.</param>
 internal sealed record Trial(Estimate Loss, double Seconds, long PeakBytes);

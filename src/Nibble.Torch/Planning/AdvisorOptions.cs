@@ -16,8 +16,8 @@ public sealed record AdvisorOptions(LoadedModel Source, ITaskData? Data, ITaskDa
     /// <summary>What options may take.</summary>
     public Constraints Constraints { get; init; } = new();
 
-    /// <summary>The loss over float that counts as none, nats per token.</summary>
-    public double Tolerance { get; init; } = Thresholds.SmallLoss;
+    /// <summary>The loss over float that counts as none, in the task's <see cref="LossUnit"/>; null is what suits the task (<see cref="LossLimits"/>).</summary>
+    public double? Tolerance { get; init; }
 
     /// <summary>Seconds that the probe takes at most.</summary>
     public double ProbeSeconds { get; init; } = 120;

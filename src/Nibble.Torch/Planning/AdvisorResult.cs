@@ -1,3 +1,4 @@
+using Nibble.Models;
 using Nibble.Planning;
 
 namespace Nibble.Torch.Planning;
@@ -9,10 +10,11 @@ public sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
 
 /// <summary>What the advisor found.</summary>
 /// <param name="Shape">The model's sizes.</param>
-/// <param name="FloatLoss">The float model's loss, nats per token on the held-out text.</param>
-/// <param name="Windows">Held-out windows scored.</param>
-/// <param name="Tokens">Tokens scored.</param>
-/// <param name="Control">What training the float model for the full number of steps would do to its loss; null where nothing was trained.</param>
+/// <param name="FloatLoss">The float model's loss on the held-out data; null where the task has none.</param>
+/// <param name="Windows">Held-out windows, texts or pairs scored.</param>
+/// <param name="Tokens">Tokens scored, where it is tokens that are predicted; otherwise <paramref name="Windows"/>.</param>
+/// <param name="Control">What training the float model for the full number of steps would do to its loss; null where it was not trained, such as where all that trains learns from
+/// the float model as it is.</param>
 /// <param name="Options">All options.</param>
 /// <param name="Decision">What to do.</param>
 /// <param name="Curves">The short trainings.</param>
@@ -22,7 +24,7 @@ public sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
 /// <param name="Threads">Threads of libtorch meanwhile.</param>
 public sealed record AdvisorResult(
     ModelShape Shape,
-    double FloatLoss,
+    double? FloatLoss,
     int Windows,
     long Tokens,
     Estimate? Control,
@@ -32,4 +34,11 @@ public sealed record AdvisorResult(
     IReadOnlyList<LayerDistance> Sensitivity,
     double ProbeSeconds,
     Hardware Machine,
-    int Threads);
+    int Threads)
+{
+    /// <summary>What the model is for, and so what losses are measured in.</summary>
+    public ModelTask Task { get; init; } = ModelTask.LanguageModelling;
+
+    /// <summary>Which losses counted as small, worth training for, and usable.</summary>
+    public LossLimits Limits { get; init; } = LossLimits.For(ModelTask.LanguageModelling, 0);
+}

@@ -1,4 +1,3 @@
-using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
@@ -55,11 +54,6 @@ internal sealed class CurvatureStudy
     {
         this.model = model;
         task = ModelTasks.Of(model.Definition);
-        if (task.Kind == ModelTask.Embedding)
-        {
-            throw new NibbleException("an embedding model has no loss of its own whose curvature could be estimated; measure its layers instead");
-        }
-
         var isText = data is TokenizedText;
         var count = Math.Min(isText ? Windows : Texts, data.CountPieces(length));
         pieces = [.. data.Take(0, count, length).Batches(1, length, seed: 1).InOrder(1)];

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Planning;
 using Nibble.Recipes;
@@ -33,7 +34,7 @@ internal sealed class LayerChoices
     public long WeightCount => weights.Values.Sum();
 
     /// <summary>The integer program: costs by layer and recipe, and sizes of one kind.</summary>
-    /// <param name="cost">What a layer costs under the recipe of a number, in nats.</param>
+    /// <param name="cost">What a layer costs under the recipe of a number: its divergence from the float model.</param>
     /// <param name="size">What it takes: <see cref="CodeBits"/> or <see cref="Bytes"/>.</param>
     public ChoiceProblem Problem(Func<string, int, double> cost, Func<string, int, long> size) => new(
         [.. items.Select(layers => (IReadOnlyList<Choice>)[.. Enumerable.Range(0, recipes.Count).Select(recipe => new Choice(layers.Sum(layer => cost(layer, recipe)), layers.Sum(layer => size(layer, recipe))))])]);
@@ -59,7 +60,9 @@ internal sealed class LayerChoices
     {
         var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers).ToDictionary();
         var rules = model.Linears().Select(linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
-        return MixedRecipe.Create(name, rules, recipes[0] with { Qat = QatSettings.ForWidth((int)Math.Clamp(Math.Round(AverageBits(selection)), QuantizationScheme.MinBits, QuantizationScheme.MaxBits)) });
+        var bits = (int)Math.Clamp(Math.Round(AverageBits(selection)), QuantizationScheme.MinBits, QuantizationScheme.MaxBits);
+        return MixedRecipe.Create(
+            name, rules, recipes[0] with { Qat = model.Definition.Task == ModelTask.LanguageModelling ? QatSettings.ForWidth(bits) : QatSettings.ForEncoder(bits) });
     }
 
     private QuantizationScheme Scheme(string layer, int recipe) => recipes[recipe].RuleFor(layer)!.Weights!;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
@@ -68,6 +69,11 @@ public sealed class LayerStudy : IDisposable
             ["seed"] = options.Seed.ToString(CultureInfo.InvariantCulture),
             ["threads"] = get_num_threads().ToString(CultureInfo.InvariantCulture),
         };
+        if (TaskConfig.In(options.Source.ConfigJson) is { } task && task.Task != ModelTask.LanguageModelling)
+        {
+            // The same files are another model where they are read for another task, or pooled in another way.
+            identity["task"] = task.ToString();
+        }
     }
 
     /// <summary>Measurements that were made, as against those that were found.</summary>
@@ -210,9 +216,15 @@ public sealed class LayerStudy : IDisposable
         return results;
     }
 
-    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model.</summary>
+    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model; nothing of an embedding model, which has no loss of its own whose curvature
+    /// could be estimated.</summary>
     public IReadOnlyList<CurvatureEstimate> EstimateWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
+        if (Source.Definition.Task == ModelTask.Embedding)
+        {
+            return [];
+        }
+
         var length = Math.Min(options.Recipes[0].Ptq.SequenceLength, options.Source.Definition.MaxSequence);
         var key = KeyOf(("curvature", string.Join('\n', options.Recipes.Select(recipe => recipe.Name + TextOf(recipe)))));
         if (cache.Find<List<CurvatureEstimate>>(key) is { } known)

@@ -51,7 +51,7 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
     private PlannedOption Trained(Candidate candidate, int steps)
     {
         var settings = TrainingProbe.Settings(candidate, options.Source);
-        var cost = RoadCost.Training(shape, steps, settings.BatchSize, settings.SequenceLength);
+        var cost = RoadCost.Training(shape, steps, settings.BatchSize, Sizes.LengthOf(options.Data, settings.SequenceLength));
         var measured = training.Cost(candidate);
         var (loss, quantization, evidence) = Losses(candidate, steps);
         return Option(candidate, steps, loss, quantization, evidence) with
@@ -91,7 +91,9 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
         return (loss, control.Low < 0 ? gap : loss, evidence);
     }
 
-    private Estimate ControlAt(int steps) => training.Control.FirstOrDefault(point => point.Steps == steps) is { Steps: > 0 } exact
+    /// <summary>What the control loses; nothing where the float model itself is the control.</summary>
+    private Estimate ControlAt(int steps) => training.Control.Count == 0 ? default
+        : training.Control.FirstOrDefault(point => point.Steps == steps) is { Steps: > 0 } exact
         ? Estimate.Around(exact.Loss, Estimate.Errors * exact.Error)
         : LossCurve.Control(training.Control, steps);
 

@@ -20,10 +20,18 @@ internal static class Sizes
         }
 
         var settings = candidate.Recipe.Ptq;
-        var tokens = Math.Min(settings.Windows, Math.Max(1, data is TokenizedText text ? text.WindowCount(settings.SequenceLength) : settings.Windows)) * (long)settings.SequenceLength;
+        var tokens = data is TextData texts
+            ? Math.Min(settings.Windows * (long)settings.SequenceLength, texts.Sequences.Sum(sequence => (long)sequence.Ids.Length))
+            : Math.Min(settings.Windows, Math.Max(1, data.CountPieces(settings.SequenceLength))) * (long)settings.SequenceLength;
         return RoadCost.Gptq(
-            shape, candidate.Bits, tokens, settings.SequenceLength, candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
+            shape, candidate.Bits, tokens, LengthOf(data, settings.SequenceLength), candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
     }
+
+    /// <summary>Tokens of a sequence: texts have a length of their own, of which this is the mean.</summary>
+    /// <param name="data">The data; null for none.</param>
+    /// <param name="longest">Tokens of a window of a text.</param>
+    public static int LengthOf(ITaskData? data, int longest) =>
+        data is TextData texts ? Math.Clamp((int)Math.Round(texts.Sequences.Average(sequence => sequence.Ids.Length)), 1, longest) : longest;
 
     /// <summary>Bytes of the artifact's tensors, without names and shapes in the file's header.</summary>
     public static long ArtifactBytes(LoadedModel source, Recipe recipe) => source.Bytes + source.Model.Linears().Sum(linear =>

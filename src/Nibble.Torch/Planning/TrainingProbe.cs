@@ -7,11 +7,13 @@ using Nibble.Torch.Qat;
 namespace Nibble.Torch.Planning;
 
 /// <summary>Short trainings of the options that train and of the float control, each with a whole schedule, at a quarter, a half and all of the length there is time for.</summary>
+/// <remarks>What learns from the float model as it is gains nothing from training alone, and has the float model itself as its control.</remarks>
 /// <param name="options">What may be used.</param>
 /// <param name="budget">The time left.</param>
 /// <param name="differences">Scores a model: its losses over the float model's, window by window.</param>
+/// <param name="limits">What the float model may gain by training before the text counts as new to it.</param>
 /// <param name="isEnough">Whether PTQ at a width loses so little that training there need not be tried.</param>
-internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<IQuantizableModel, double[]> differences, Func<int, bool> isEnough)
+internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<IQuantizableModel, double[]> differences, LossLimits limits, Func<int, bool> isEnough)
 {
     /// <summary>Steps that tell how long a step takes; what they train is thrown away.</summary>
     private const int TimedSteps = 4;
@@ -27,18 +29,22 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
     private readonly Dictionary<Candidate, SortedList<int, ShortRun>> runs = [];
     private readonly SortedList<int, ShortRun> control = [];
 
-    /// <summary>Losses of the control by its length; empty where nothing was trained.</summary>
+    /// <summary>Whether all that is trained learns from the float model as it is.</summary>
+    private bool LearnsFromFloat { get; } =
+        options.Candidates.Where(candidate => candidate.Trains).All(candidate => candidate.Recipe.Qat.Distillation is { Weight: 1, TeacherSteps: 0 });
+
+    /// <summary>Losses of the control by its length; empty where nothing was trained, or the float model itself is the control.</summary>
     public IReadOnlyList<LengthPoint> Control => Points(control);
 
     /// <summary>All curves, the control's first.</summary>
     public IReadOnlyList<ProbeCurve> Curves =>
-        control.Count == 0 ? [] : [new ProbeCurve(ControlName, Control), .. runs.Select(item => new ProbeCurve(item.Key.Name, Points(item.Value)))];
+        [.. control.Count == 0 ? [] : (ProbeCurve[])[new ProbeCurve(ControlName, Control)], .. runs.Select(item => new ProbeCurve(item.Key.Name, Points(item.Value)))];
 
-    /// <summary>Seconds of a step of the control, for options that could not be tried; null where nothing was trained.</summary>
+    /// <summary>Seconds of a step of the control, or of the widest option where that is not trained, for options that could not be tried; null where nothing was trained.</summary>
     public double? ControlStep { get; private set; }
 
     /// <summary>The gaps between an option and the control, by length; empty where it was not tried.</summary>
-    public IReadOnlyList<LengthPoint> Gaps(Candidate candidate) => !runs.TryGetValue(candidate, out var own) ? [] :
+    public IReadOnlyList<LengthPoint> Gaps(Candidate candidate) => !runs.TryGetValue(candidate, out var own) ? [] : LearnsFromFloat ? Points(own) :
         [.. own.Select(item => Point(item.Key, [.. item.Value.Differences.Zip(control[item.Key].Differences, (loss, reference) => loss - reference)]))];
 
     /// <summary>Whether a training had as many steps as asked; then it gives its loss, else null.</summary>
@@ -63,15 +69,17 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
         }
 
         // The control trains as the widest option does, whose rates differ least from those of float training.
-        var reference = Settings(candidates.MaxBy(candidate => candidate.Bits)!, options.Source);
-        if (Train(null, reference with { Steps = Math.Min(TimedSteps, reference.Steps) }, budget.Remaining) is not { } timed)
+        var widest = candidates.MaxBy(candidate => candidate.Bits)!;
+        var reference = Settings(widest, options.Source);
+        if (Train(LearnsFromFloat ? widest : null, reference with { Steps = Math.Min(TimedSteps, reference.Steps) }, budget.Remaining) is not { Seconds: > 0 } timed)
         {
             return;
         }
 
         ControlStep = timed.Seconds / Math.Min(TimedSteps, reference.Steps);
         var (tried, lengths) = Plan(candidates, reference.Steps, isEnough);
-        if (tried.Count < candidates.Count && lengths.Count > 0 && TrainControl(reference, lengths[0]) && control.Values[^1].Differences.Average() < -Thresholds.UsableLoss)
+        if (!LearnsFromFloat && tried.Count < candidates.Count && lengths.Count > 0 && TrainControl(reference, lengths[0])
+            && control.Values[^1].Differences.Average() < -limits.Usable)
         {
             // The float model does not fit the text, so that PTQ is not enough after all.
             (tried, lengths) = Plan(candidates, reference.Steps, _ => false);
@@ -79,7 +87,7 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
 
         foreach (var steps in lengths)
         {
-            if (!TrainControl(reference, steps))
+            if (!LearnsFromFloat && !TrainControl(reference, steps))
             {
                 return;
             }
@@ -125,7 +133,7 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
 
         return (tried, Affordable(tried.Count) >= full ? [full] : Lengths((int)Affordable(tried.Count)));
 
-        double Affordable(int count) => Planned * budget.Remaining / (count + 1) / ControlStep!.Value;
+        double Affordable(int count) => Planned * budget.Remaining / (LearnsFromFloat ? count : count + 1) / ControlStep!.Value;
     }
 
     /// <summary>Lengths whose sum is at most a number of steps: three where they are long enough, else one, and none where even that tells nothing.</summary>

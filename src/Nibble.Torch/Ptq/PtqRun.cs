@@ -69,7 +69,7 @@ internal sealed class PtqRun : IDisposable
                 QuantizedTensor.RequireSize($"{checkpoint.Name}: the weight of {layer.Name}", layer.Rows, layer.Columns);
             }
 
-            headLayers = source.Definition.HeadLayers.Count(layer => recipe.RuleFor(layer.Name) is not null);
+            headLayers = source.Definition.HeadLayers.Count(layer => IsQuantized(layer.Name));
             format = CompressedTensorsLayer.FormatFor(rules.Select(rule => (rule.Weights!, rule.Activations?.Scheme)));
             streams = Streams([.. rules, .. names.SelectMany(name => options.Trials?.RulesFor(name) ?? [])]);
             length = Math.Min(recipe.Ptq.SequenceLength, source.Definition.MaxSequence);

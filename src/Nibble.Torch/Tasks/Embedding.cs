@@ -55,7 +55,7 @@ public sealed class Embedding : ITask
             var unit = F.normalize(output, dim: 1);
             var values = unit.contiguous().data<float>().ToArray();
             var width = (int)unit.shape[1];
-            var alike = reference is null ? [] : (unit * F.normalize(reference, dim: 1)).sum(1).contiguous().data<float>().ToArray();
+            var alike = reference is null ? [] : Cosines(unit, reference);
             for (var i = 0; i < rows.Length; i++)
             {
                 vectors[rows[i]] = values[(i * width)..((i + 1) * width)];
@@ -72,6 +72,35 @@ public sealed class Embedding : ITask
             PieceLosses = options.Reference is null ? [] : [.. cosines.Select(value => 1 - value)],
         };
     }
+
+    /// <summary>Compares a model with another by their vectors of the same texts, which need no scores.</summary>
+    /// <param name="model">The model, in evaluation mode.</param>
+    /// <param name="reference">The float model, in evaluation mode.</param>
+    /// <param name="texts">The texts.</param>
+    /// <param name="count">Lines to look at.</param>
+    /// <param name="cancellation">Stops between batches.</param>
+    /// <returns>The mean cosine, and 1 less the cosine of each text as its loss.</returns>
+    internal static TaskScore Compare(IQuantizableModel model, IQuantizableModel reference, TextData texts, int count, CancellationToken cancellation)
+    {
+        var cosines = new double[count * texts.Sequences.Count / texts.CountPieces(1)];
+        TextScoring.ForEach(model, texts, cosines.Length, reference, (rows, output, expected) =>
+        {
+            var alike = Cosines(F.normalize(output, dim: 1), expected!);
+            for (var i = 0; i < rows.Length; i++)
+            {
+                cosines[rows[i]] = alike[i];
+            }
+        }, progress: null, cancellation);
+        var mean = cosines.Average();
+        return new TaskScore([new TaskMetric("cosine", mean)], Loss: null, count)
+        {
+            Divergence = 1 - mean,
+            Agreement = mean,
+            PieceLosses = [.. cosines.Select(value => 1 - value)],
+        };
+    }
+
+    private static float[] Cosines(Tensor unit, Tensor reference) => (unit * F.normalize(reference, dim: 1)).sum(1).contiguous().data<float>().ToArray();
 
     private static double Product(float[] left, float[] right)
     {

@@ -12,7 +12,7 @@ public enum BudgetKind
     /// <summary>Bytes of the artifact's tensors, with scales, zero points and all that stays float.</summary>
     Bytes,
 
-    /// <summary>Loss above the float model's, in nats per token.</summary>
+    /// <summary>Loss above the float model's, in the unit of the model's task (<see cref="LossUnit"/>).</summary>
     Loss,
 }
 
@@ -40,7 +40,7 @@ public readonly partial record struct Budget(BudgetKind Kind, double Amount)
         var match = Pattern.Match(text);
         if (!match.Success || !double.TryParse(match.Groups["amount"].ValueSpan, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount) || amount <= 0)
         {
-            throw new NibbleException($"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) or a loss over float in nats (loss=0.1){Hint(text)}");
+            throw new NibbleException($"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) or a loss over float (loss=0.1){Hint(text)}");
         }
 
         return match.Groups["loss"].Success ? new Budget(BudgetKind.Loss, amount)

@@ -11,6 +11,8 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     /// <summary>The recipe as a command takes it: a preset's name or a file's path.</summary>
     public string Source { get; init; } = Recipe.Name;
 
+    private const int UsualGroupSize = 32;
+
     /// <summary>Whether weights are trained.</summary>
     public bool Trains => Road is Road.Qat or Road.Hybrid;
 
@@ -47,14 +49,17 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     /// <summary>The options at one width, the likeliest to be good first among those that need text.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
     /// <param name="activations">Bits of the layers' inputs: 16 for float, 8 or 4.</param>
-    /// <param name="groupSize">Weights that share a scale.</param>
+    /// <param name="groupSize">Weights that share a scale; null is 32, or a whole row where the engine computes 8 bits with 8 bits by rows alone.</param>
     /// <param name="engine">What runs the result: llama.cpp's blocks of 8 bits are symmetric.</param>
-    public static IReadOnlyList<Candidate> For(int bits, int activations, int groupSize, Engine engine)
+    /// <param name="encoder">Whether the model is an encoder, which trains at other rates and takes no rotation.</param>
+    public static IReadOnlyList<Candidate> For(int bits, int activations, int? groupSize, Engine engine, bool encoder = false)
     {
         var symmetric = engine == Engine.LlamaCpp && bits == 8 ? "-sym" : string.Empty;
-        var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}-g{groupSize}{symmetric}");
+        var byRows = groupSize is null && (bits, activations) == (8, 8) && (engine is Engine.Vllm or Engine.OnnxRuntime);
+        var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}{(byRows ? string.Empty : $"-g{groupSize ?? UsualGroupSize}{symmetric}")}");
+        var trained = width + (encoder ? "-encoder" : string.Empty);
         List<string> algorithms = ["", "-mse", "-gptaq", "-gptq"];
-        if (activations < 8)
+        if (activations < 8 && !encoder)
         {
             algorithms.Insert(2, "-rotated-gptaq");
         }
@@ -62,10 +67,10 @@ public sealed record Candidate(Road Road, Recipe Recipe)
         return
         [
             .. algorithms.Select(algorithm => new Candidate(Road.Ptq, RecipePresets.Parse(width + algorithm))),
-            new(Road.Qat, RecipePresets.Parse(width)),
+            new(Road.Qat, RecipePresets.Parse(trained)),
 
             // Weights that PTQ chose leave the inputs' ranges to train, where inputs are quantized.
-            .. activations < 16 ? new[] { new Candidate(Road.Hybrid, RecipePresets.Parse(width + "-hybrid-weights-ptq-activations-qat")) } : [],
+            .. activations < 16 ? new[] { new Candidate(Road.Hybrid, RecipePresets.Parse(trained + "-hybrid-weights-ptq-activations-qat")) } : [],
         ];
     }
 }

@@ -16,8 +16,11 @@ public sealed record Constraints
     /// <summary>Bytes of memory at most; null for any.</summary>
     public long? MemoryBytes { get; init; }
 
-    /// <summary>The loss over float at most, nats per token; null for any.</summary>
+    /// <summary>The loss over float at most, in <see cref="Unit"/>; null for any.</summary>
     public double? Loss { get; init; }
+
+    /// <summary>What losses are measured in.</summary>
+    public LossUnit Unit { get; init; } = LossUnit.Of(null);
 
     /// <summary>Tokens of text to calibrate on at most; null for any. Zero leaves what needs no text.</summary>
     public long? CalibrationTokens { get; init; }
@@ -50,7 +53,7 @@ public sealed record Constraints
 
         Limit(option.Seconds, Seconds, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, allowed are {limit / 60:0.##}"));
         Limit(option.PeakBytes, MemoryBytes, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 1e6:0} MB of memory, allowed are {limit / 1e6:0}"));
-        Limit(option.Loss.Value, Loss, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} nats, allowed are {limit:0.####}"));
+        Limit(option.Loss.Value, Loss, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} {Unit.Amount}, allowed are {limit:0.####}"));
         return broken;
 
         void Limit(double value, double? limit, Func<double, double, string> say)

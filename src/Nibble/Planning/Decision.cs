@@ -12,13 +12,13 @@ public enum Verdict
     /// <summary>Training would give a better model, but no more so than training the float model: PTQ is enough for the quantization.</summary>
     GainIsTraining,
 
-    /// <summary>The float model does not fit the text: training alone gains more than <see cref="Thresholds.UsableLoss"/>, which PTQ would forgo.</summary>
+    /// <summary>The float model does not fit the text: training alone gains more than <see cref="LossLimits.Usable"/>, which PTQ would forgo.</summary>
     TextIsNew,
 
     /// <summary>Training wins more than training the float model would, and more than is uncertain.</summary>
     TrainingPays,
 
-    /// <summary>Training wins little, but only with it is the loss below <see cref="Thresholds.UsableLoss"/>.</summary>
+    /// <summary>Training wins little, but only with it is the loss below <see cref="LossLimits.Usable"/>.</summary>
     OnlyTrainingIsUsable,
 
     /// <summary>No allowed option trains, and PTQ loses more than is tolerated.</summary>
@@ -36,8 +36,8 @@ public enum Verdict
 /// <param name="Trained">The best allowed option that trains; null where there is none.</param>
 public sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdict, PlannedOption? Ptq, PlannedOption? Trained)
 {
-    /// <summary>Whether the width needs training to be usable at all: the best PTQ loses more than <see cref="Thresholds.UsableLoss"/>.</summary>
-    public bool UnusableWithoutTraining => Ptq is { } best && best.Loss.Value > Thresholds.UsableLoss;
+    /// <summary>Whether the width needs training to be usable at all: the best PTQ loses more than <see cref="LossLimits.Usable"/>.</summary>
+    public bool UnusableWithoutTraining { get; init; }
 }
 
 /// <summary>An option that constraints rule out.</summary>
@@ -54,22 +54,31 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
 {
     /// <summary>Chooses among options.</summary>
     /// <remarks>
-    /// At each width PTQ is taken where it loses no more than <paramref name="tolerance"/>, or where it is usable and training wins too little. What was tried comes
+    /// At each width PTQ is taken where it loses no more than is small, or where it is usable and training wins too little. What was tried comes
     /// before what was not, unless the prediction is lower by more than its standard error. Among the widths' options the
     /// smallest that is within the tolerance wins; where none is, the one that loses least.
     /// </remarks>
     /// <param name="options">At least one option.</param>
     /// <param name="constraints">What they may take.</param>
     /// <param name="tolerance">The loss over float that counts as none, nats per token; above 0.</param>
-    public static Decision Of(IReadOnlyCollection<PlannedOption> options, Constraints constraints, double tolerance)
+    public static Decision Of(IReadOnlyCollection<PlannedOption> options, Constraints constraints, double tolerance) =>
+        Of(options, constraints, LossLimits.For(null, 0) with { Small = tolerance });
+
+    /// <summary>Chooses among options of any task.</summary>
+    /// <inheritdoc cref="Of(IReadOnlyCollection{PlannedOption}, Constraints, double)"/>
+    /// <param name="options">At least one option.</param>
+    /// <param name="constraints">What they may take.</param>
+    /// <param name="limits">Which losses are small, worth training for, and usable.</param>
+    public static Decision Of(IReadOnlyCollection<PlannedOption> options, Constraints constraints, LossLimits limits)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(constraints);
+        ArgumentNullException.ThrowIfNull(limits);
         ArgumentOutOfRangeException.ThrowIfZero(options.Count);
         var judged = options.Select(option => new RuledOut(option, constraints.Broken(option))).ToList();
         var allowed = judged.Where(item => item.Broken.Count == 0).Select(item => item.Option).ToList();
-        var widths = allowed.GroupBy(option => option.Bits).OrderByDescending(width => width.Key).Select(width => Choose([.. width], tolerance)).ToList();
-        var recommended = widths.Select(width => width.Option).Where(option => option.Quantization.Value <= tolerance).OrderBy(option => option.Bytes).ThenBy(Loss).FirstOrDefault()
+        var widths = allowed.GroupBy(option => option.Bits).OrderByDescending(width => width.Key).Select(width => Choose([.. width], limits)).ToList();
+        var recommended = widths.Select(width => width.Option).Where(option => option.Quantization.Value <= limits.Small).OrderBy(option => option.Bytes).ThenBy(Loss).FirstOrDefault()
             ?? widths.Select(width => width.Option).MinBy(Loss);
         return new Decision(
             recommended,
@@ -78,17 +87,18 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
             [.. judged.Where(item => item.Broken.Count > 0).OrderBy(Distance).ThenBy(item => Loss(item.Option))]);
     }
 
-    private static WidthDecision Choose(IReadOnlyList<PlannedOption> options, double tolerance)
+    private static WidthDecision Choose(IReadOnlyList<PlannedOption> options, LossLimits limits)
     {
-        var ptq = Best(options.Where(option => !option.Trains), tolerance);
-        var trained = Best(options.Where(option => option.Trains), tolerance);
-        return (ptq, trained) switch
+        var ptq = Best(options.Where(option => !option.Trains), limits.Small);
+        var trained = Best(options.Where(option => option.Trains), limits.Small);
+        WidthDecision decision = (ptq, trained) switch
         {
-            ({ } only, null) => new(only.Bits, only, only.Loss.Value <= tolerance ? Verdict.PtqIsEnough : Verdict.OnlyPtq, only, null),
+            ({ } only, null) => new(only.Bits, only, only.Loss.Value <= limits.Small ? Verdict.PtqIsEnough : Verdict.OnlyPtq, only, null),
             (null, { } only) => new(only.Bits, only, Verdict.OnlyTraining, null, only),
-            ({ } quick, { } slow) => Weigh(quick, slow, tolerance),
+            ({ } quick, { } slow) => Weigh(quick, slow, limits),
             _ => throw new ArgumentException("A width has no option.", nameof(options)),
         };
+        return decision with { UnusableWithoutTraining = ptq is not null && ptq.Loss.Value > limits.Usable };
     }
 
     /// <summary>The option that loses least: one that was not tried only where none that was is good enough, and the prediction is surely lower.</summary>
@@ -102,19 +112,19 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
         };
     }
 
-    private static WidthDecision Weigh(PlannedOption ptq, PlannedOption trained, double tolerance)
+    private static WidthDecision Weigh(PlannedOption ptq, PlannedOption trained, LossLimits limits)
     {
         var gain = Loss(ptq) - Loss(trained);
         var plain = ptq.Loss.Value - trained.Loss.Value;
 
         // Both were scored on the same windows, so that their difference is about as uncertain as the prediction of the one that was not tried.
-        var enough = Math.Max(Thresholds.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
-        if (plain - gain > Thresholds.UsableLoss && plain > Thresholds.WorthTraining)
+        var enough = Math.Max(limits.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
+        if (plain - gain > limits.Usable && plain > limits.WorthTraining)
         {
             return new(ptq.Bits, trained, gain > enough ? Verdict.TrainingPays : Verdict.TextIsNew, ptq, trained);
         }
 
-        if (ptq.Loss.Value <= tolerance)
+        if (ptq.Loss.Value <= limits.Small)
         {
             return new(ptq.Bits, ptq, Verdict.PtqIsEnough, ptq, trained);
         }
@@ -124,7 +134,7 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
             return new(ptq.Bits, trained, Verdict.TrainingPays, ptq, trained);
         }
 
-        if (ptq.Loss.Value > Thresholds.UsableLoss && trained.Loss.Value <= Thresholds.UsableLoss)
+        if (ptq.Loss.Value > limits.Usable && trained.Loss.Value <= limits.Usable)
         {
             return new(ptq.Bits, trained, plain - gain > gain ? Verdict.TextIsNew : Verdict.OnlyTrainingIsUsable, ptq, trained);
         }

@@ -40,7 +40,7 @@ internal static class HybridPresets
                 : recipe with
                 {
                     Rules = [.. recipe.Rules.Select(rule => By(rule, Method.Ptq, Method.Qat))],
-                    Qat = QatSettings.ForRanges,
+                    Qat = basis.Split('-').Contains(RecipePresets.Encoder) ? recipe.Qat : QatSettings.ForRanges,
                 };
         }
 

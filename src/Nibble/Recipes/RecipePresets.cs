@@ -18,6 +18,7 @@ namespace Nibble.Recipes;
 /// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With awq
 /// and learned rounding the weight ranges have the least squared error, with gptq and gptaq they are searched.</item>
 /// <item><c>-kv8</c> (2 to 8): the key-value cache asymmetric per token; <c>-kv8c</c>: its keys per channel, calibrated by min-max.</item>
+/// <item><c>-encoder</c>: training as suits a pretrained encoder (<see cref="QatSettings.ForEncoder"/>); PTQ is the same.</item>
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
 /// <item><c>-hybrid-weights-ptq-activations-qat</c>, at the end: weights by PTQ, ranges of the activations by QAT; <c>-hybrid-attention-qat</c>: attention by
@@ -31,13 +32,16 @@ public static partial class RecipePresets
     /// <summary>The layer that presets keep in float.</summary>
     internal const string Head = "lm_head";
 
+    /// <summary>The option for training that suits a pretrained encoder.</summary>
+    internal const string Encoder = "encoder";
+
     private const string FloatModel = "w16a16";
 
     private const string Grammar =
         "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -stretched (a grid without zero), -po2 (scales that are powers of two), -mse (weight ranges), -rotated, "
         + "the algorithms -smoothquant or -awq, -importance, -hqq, -gptq or -gptaq, -adaround or -signround, -debias, "
         + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
-        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average); or w16a16-kv{2..8}, which quantizes the cache alone. "
+        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average), -encoder (training that suits a pretrained encoder); or w16a16-kv{2..8}, which quantizes the cache alone. "
         + "At the end -hybrid-weights-ptq-activations-qat, -hybrid-attention-qat or -hybrid-mlp-qat divides the model between the methods; these also stand alone.";
 
     private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)
@@ -74,7 +78,7 @@ public static partial class RecipePresets
         }
 
         int? group = null;
-        var (symmetric, mse, stretched, powerOfTwo) = (false, false, false, false);
+        var (symmetric, mse, stretched, powerOfTwo, encoder) = (false, false, false, false, false);
         ObserverKind? observer = null;
         var rotation = Rotation.None;
         KeyValueCacheRule? cache = null;
@@ -94,6 +98,9 @@ public static partial class RecipePresets
                     break;
                 case "mse" when !mse:
                     mse = true;
+                    break;
+                case Encoder when !encoder:
+                    encoder = true;
                     break;
                 case "rotated" when rotation == Rotation.None:
                     rotation = Rotation.Hadamard;
@@ -164,7 +171,7 @@ public static partial class RecipePresets
         {
             Rotation = rotation,
             KeyValueCache = cache,
-            Qat = QatSettings.ForWidth(weights.Bits),
+            Qat = encoder ? QatSettings.ForEncoder(weights.Bits) : QatSettings.ForWidth(weights.Bits),
         };
     }
 

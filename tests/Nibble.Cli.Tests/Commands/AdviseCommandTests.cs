@@ -16,7 +16,7 @@ public sealed class AdviseCommandTests : IDisposable
         var run = await CommandRun.Succeeds(Arguments("--bits", "8,4", "--steps", "20", "--json", "-o", folder.At("out")));
 
         var document = run.Json;
-        Assert.Equal("nibble.advise/1", document.GetProperty("schema").GetString());
+        Assert.Equal("nibble.advise/2", document.GetProperty("schema").GetString());
         var recommendation = document.GetProperty("recommendation");
         Assert.Contains(recommendation.GetProperty("method").GetString(), (string[])["ptq", "qat", "hybrid"]);
         Assert.StartsWith($"nibble {recommendation.GetProperty("method").GetString()} {folder.Model} --recipe {recommendation.GetProperty("recipe").GetString()}", recommendation.GetProperty("command").GetString(), StringComparison.Ordinal);

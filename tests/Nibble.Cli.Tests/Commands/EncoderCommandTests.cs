@@ -197,7 +197,6 @@ public sealed class EncoderCommandTests : IDisposable
         await Refuses("add --engine onnxruntime", "verify", model, "--data", texts);
         await Refuses("model_type", "export", model, "--to", "gguf", "-o", folder.File("model.gguf"));
         await Refuses("expected a decoder", "generate", folder.File("exported"), "-p", "good");
-        await Refuses("expected a decoder", "bench", folder.File("exported"), "--threads", "1");
         await Refuses("needs calibration data", "ptq", model, "--recipe", "w4a16-g16-gptq", "-o", folder.File("artifact"));
         await Refuses("needs calibration data", "ptq", model, "--recipe", "w8a8-static", "-o", folder.File("artifact"));
         await RefusesWith(ExitCode.Usage, "--context", "eval", model, "--data", texts, "--context", "8");
@@ -216,21 +215,7 @@ public sealed class EncoderCommandTests : IDisposable
         }
     }
 
-    // The same encoder without a classifier: a folder that says that its vectors are averaged.
-    private string WriteEmbedder()
-    {
-        var model = new TinyBert().Write(folder.File("embedder"), tensors =>
-        {
-            tensors.Remove("classifier.weight");
-            tensors.Remove("classifier.bias");
-        });
-        File.WriteAllText(Path.Combine(model, "modules.json"), """
-            [{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Transformer"},{"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"}]
-            """);
-        Directory.CreateDirectory(Path.Combine(model, "1_Pooling"));
-        File.WriteAllText(Path.Combine(model, "1_Pooling", "config.json"), """{"pooling_mode_mean_tokens":true}""");
-        return model;
-    }
+    private string WriteEmbedder() => TinyEncoder.WriteEmbedder(folder.File("embedder"));
 
     private Task<CommandRun> Verify(string model, params string[] further) => CommandRun.Of(["verify", model, "--data", texts, "--engine", "onnxruntime", "--threads", "1", .. further]);
 }

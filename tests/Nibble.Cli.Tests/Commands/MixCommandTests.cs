@@ -36,7 +36,7 @@ public sealed class MixCommandTests : IDisposable
         var run = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2", "--algorithm", "rtn"));
 
         Assert.Contains("w2a16-g32-rtn", run.Output, StringComparison.Ordinal);
-        Assert.Contains("rank correlation with the measured KL", run.Output, StringComparison.Ordinal);
+        Assert.Contains("rank correlation with the measured divergence", run.Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -221,6 +221,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(VerifyEncoderDocument.CurrentSchema, typeof(VerifyEncoderDocument))]
     [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
     [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
+    [InlineData(BenchEncoderDocument.CurrentSchema, typeof(BenchEncoderDocument))]
     [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]
     public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
     {

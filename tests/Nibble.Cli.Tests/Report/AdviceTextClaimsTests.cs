@@ -64,7 +64,7 @@ public sealed partial class AdviceTextClaimsTests
         var seen = new HashSet<string>();
         foreach (var outcome in Grid())
         {
-            var request = new AdviceRequest("model", 1_000_000, "text", "text", new Constraints(), 60, Tolerance, "nibble advise");
+            var request = new AdviceRequest("model", 1_000_000, "text", "text", new Constraints(), 60, "nibble advise");
             foreach (var sentence in new[] { AdviceText.Headline(outcome.Result) }.Concat(AdviceText.Sentences(outcome.Result, request)).SelectMany(text => SentenceEnd.Split(text)))
             {
                 var claims = Claims.Select(claim => (claim, Match: claim.Words.Match(sentence))).Where(claim => claim.Match.Success).ToList();
@@ -116,7 +116,10 @@ public sealed partial class AdviceTextClaimsTests
                 options.Add(Qat = Plan(Road.Qat, "qat w4a16-g32", loss, Math.Max(0, -(control ?? 0)), half, evidence));
             }
 
-            Result = new AdvisorResult(ModelShape.Known[0], 1.5, 4, 1000, Control, options, Decision.Of(options, new Constraints(), Tolerance), [], [], 1, new Hardware(1, 1), 1);
+            Result = new AdvisorResult(ModelShape.Known[0], 1.5, 4, 1000, Control, options, Decision.Of(options, new Constraints(), Tolerance), [], [], 1, new Hardware(1, 1), 1)
+            {
+                Limits = LossLimits.For(null, 0) with { Small = Tolerance },
+            };
         }
 
         public AdvisorResult Result { get; }

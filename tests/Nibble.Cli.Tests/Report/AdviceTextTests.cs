@@ -30,12 +30,12 @@ public class AdviceTextTests
     public void A_width_that_needs_training_is_called_so() =>
         Assert.EndsWith(
             "Not usable at 2 bits without training: PTQ +0.9000 nats (2.5×; +0.9000 to +0.9000).",
-            AdviceText.About(Result([Option(Road.Ptq, 2, 0.9), Option(Road.Qat, 2, 0.1)]).Decision.Widths[0]),
+            About(Option(Road.Ptq, 2, 0.9), Option(Road.Qat, 2, 0.1)),
             StringComparison.Ordinal);
 
     [Fact]
     public void Training_that_would_lose_wins_nothing() =>
-        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", AdviceText.About(Result([Option(Road.Ptq, 4, 0.03), Option(Road.Qat, 4, 0.1)]).Decision.Widths[0]));
+        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", About(Option(Road.Ptq, 4, 0.03), Option(Road.Qat, 4, 0.1)));
 
     [Fact]
     public void A_width_that_another_beats_by_more_training_alone_does_not_lose_least()
@@ -52,7 +52,13 @@ public class AdviceTextTests
 
         Assert.Contains(
             "Most sensitive at 4 bits: b, c, d, with 90.0% of what all 4 layers cost one at a time; nibble mix can give them more bits than the others.",
-            AdviceText.Sentences(result, new AdviceRequest("model", 1000, "text", "text", new Constraints(), 1, 0.01, "nibble")));
+            AdviceText.Sentences(result, new AdviceRequest("model", 1000, "text", "text", new Constraints(), 1, "nibble")));
+    }
+
+    private static string About(params PlannedOption[] options)
+    {
+        var result = Result([.. options]);
+        return AdviceText.About(result.Decision.Widths[0], result);
     }
 
     private static AdvisorResult Result(List<PlannedOption> options, params (string Layer, double Divergence)[] sensitivity) => new(

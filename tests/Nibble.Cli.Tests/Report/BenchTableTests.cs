@@ -27,17 +27,17 @@ public sealed class BenchTableTests
     {
         var one = new Spread(1, 1, 1);
         var file = new BenchedFile("w4", "w4.gguf", "llama.cpp", 1, one, one, one, one, one);
-        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 behind it; {expected}", BenchTable.Setting(new BenchDocument(BenchDocument.CurrentSchema, 2, 256, 64, repeats, file, null, null)));
+        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 behind it; {expected}", BenchTable.Of(new BenchDocument(BenchDocument.CurrentSchema, 2, 256, 64, repeats, file, null, null)).Setting);
     }
 
     [Fact]
     public void Rows_hold_what_was_measured_and_how_it_compares()
     {
-        var rows = BenchTable.Rows(new BenchDocument(
+        var rows = BenchTable.Of(new BenchDocument(
             BenchDocument.CurrentSchema, 2, 256, 64, 3,
             File("w4", 1_000_000, 120.4, 110, 131),
             File("float", 4_000_000, 60.2, 60, 60.4),
-            new BenchSpeedup(new Spread(0.5, 0.4, 0.6), new Spread(2, 1.9, 2.1))));
+            new BenchSpeedup(new Spread(0.5, 0.4, 0.6), new Spread(2, 1.9, 2.1)))).Rows;
         Assert.Equal(["size", "1.00 MB", "4.00 MB", "0.25 times float"], rows[0]);
         Assert.Equal(["prompt", "120 tokens/s (110 to 131)", "60.2 tokens/s (60.0 to 60.4)", "0.50 times float (0.40 to 0.60): slower"], rows[4]);
         Assert.Equal("2.00 times float (1.90 to 2.10): faster", rows[5][3]);

@@ -43,4 +43,17 @@ public class TargetEnginesTests
         Assert.Equal([false, false], candidates.Take(2).Select(candidate => candidate.NeedsData));
         Assert.All(candidates.Skip(2), candidate => Assert.True(candidate.NeedsData));
     }
+
+    [Fact]
+    public void CandidatesOfAnEncoderTrainAsSuitsItAndAreNotRotated() => Assert.Equal(
+        ["w4a4-g32", "w4a4-g32-mse", "w4a4-g32-gptaq", "w4a4-g32-gptq", "w4a4-g32-encoder", "w4a4-g32-encoder-hybrid-weights-ptq-activations-qat"],
+        Candidate.For(4, 4, null, Engine.Nibble, encoder: true).Select(candidate => candidate.Recipe.Name));
+
+    [Theory]
+    [InlineData(Engine.OnnxRuntime, null, "w8a8")]
+    [InlineData(Engine.Vllm, null, "w8a8")]
+    [InlineData(Engine.OnnxRuntime, 64, "w8a8-g64")]
+    [InlineData(Engine.Nibble, null, "w8a8-g32")]
+    public void EightBitsByEightAreByRowsWhereTheEngineKnowsNothingElse(Engine engine, int? groupSize, string recipe) =>
+        Assert.Equal(recipe, Candidate.For(8, 8, groupSize, engine)[0].Recipe.Name);
 }

@@ -105,6 +105,20 @@ public class RecipePresetsTests
             Assert.Equal(expected.Rules[^1] with { WeightMethod = method, ActivationMethod = expected.Rules[^1].Activations is null ? null : method }, recipe.RuleFor(layer)! with { Pattern = "*" });
     }
 
+    [Theory]
+    [InlineData("w4a8-g32-encoder", "w4a8-g32", 4)]
+    [InlineData("w2a16-encoder-g32", "w2a16-g32", 2)]
+    [InlineData("w4a8-g32-encoder-hybrid-weights-ptq-activations-qat", "w4a8-g32-hybrid-weights-ptq-activations-qat", 4)]
+    [InlineData("w3a16-encoder-hybrid-attention-qat", "w3a16-hybrid-attention-qat", 3)]
+    public void Parse_ForAnEncoder_ChangesTheTrainingAlone(string name, string basis, int bits)
+    {
+        var (recipe, expected) = (RecipePresets.Parse(name), RecipePresets.Parse(basis));
+        Assert.Equal(expected.Rules, recipe.Rules);
+        Assert.Equal(expected.Ptq, recipe.Ptq);
+        Assert.Equal(QatSettings.ForEncoder(bits), recipe.Qat);
+        recipe.Qat.Validate();
+    }
+
     [Fact]
     public void IsHybrid_WhereASideIsLeftToPtq()
     {
