@@ -92,9 +92,10 @@ internal static class AdviseCommand
             GgufSupport.Require(model.Folder);
         }
 
+        var isEncoder = model.Definition.Task != ModelTask.LanguageModelling;
         var steps = parsed.GetValue(options.Steps);
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
-            .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize), engine, model.Definition.Task != ModelTask.LanguageModelling))
+            .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize), engine, isEncoder))
             .Concat((parsed.GetValue(options.Recipes) ?? []).Select(name => UsageException.Of(() => Candidate.Load(name))))
             .Select(candidate => candidate with { Recipe = candidate.Recipe with { Qat = candidate.Recipe.Qat with { Steps = steps ?? candidate.Recipe.Qat.Steps } } })
             .ToList();
@@ -145,7 +146,8 @@ internal static class AdviseCommand
             words.AddRange(["--steps", Invariant(steps)]);
         }
 
-        return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{(candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : "")}"]);
+        var road = candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : string.Empty;
+        return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{road}"]);
     }
 
     private static string Invariant(int number) => number.ToString(CultureInfo.InvariantCulture);

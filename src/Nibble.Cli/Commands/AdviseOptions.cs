@@ -13,7 +13,10 @@ internal sealed class AdviseOptions
 
     public TaskOptions Task { get; } = new();
 
-    public Option<string?> Data { get; } = new("--data", "-d") { Description = "What to calibrate and train on, as ptq and qat read it; without it, only what needs no data is allowed." };
+    public Option<string?> Data { get; } = new("--data", "-d")
+    {
+        Description = "What to calibrate and train on, as ptq and qat read it; without it, only what needs no data is allowed.",
+    };
 
     public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out data to score on; the last tenth of --data when not given." };
 
@@ -37,14 +40,16 @@ internal sealed class AdviseOptions
 
     public Option<double?> MaxLoss { get; } = new("--max-loss")
     {
-        Description = "The most that may be lost against float: a share of the perplexity such as 2%, or an amount of what the task's losses are measured in, such as 0.02 nats: write 0.02.",
+        Description = "The most that may be lost against float: a share of the perplexity such as 2%, "
+            + "or an amount such as 0.02 in what the task's losses are measured in: nats, squared error, 1 less the cosine.",
         CustomParser = ParseLoss,
     };
 
 
     public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "The data may be calibrated on, not trained on." };
 
-    public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast("--calibration-tokens", 0, "Tokens of the data to calibrate on at most; what recipes take when not given.");
+    public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast(
+        "--calibration-tokens", 0, "Tokens of the data to calibrate on at most; what recipes take when not given.");
 
     public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
 
@@ -81,7 +86,11 @@ internal sealed class AdviseOptions
         {
             var costs = result.GetResult(CostOf) is { Implicit: false };
             Option[] idle = costs
-                ? [Data, EvalData, Activations, GroupSize, Recipes, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, Task.MaxLength, Output, Seed]
+                ?
+                [
+                    Data, EvalData, Activations, GroupSize, Recipes, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes,
+                    Context, Windows, Task.MaxLength, Output, Seed,
+                ]
                 : [Flops, Bandwidth];
             foreach (var option in idle.Where(option => result.GetResult(option) is { Implicit: false }))
             {
@@ -149,7 +158,8 @@ internal sealed class AdviseOptions
 
     /// <summary>The loss that may be lost at most; null for any.</summary>
     /// <exception cref="UsageException">It is a share of the perplexity, and the task has none.</exception>
-    public double? Limit(ParseResult parsed, LossUnit unit) => !unit.HasPerplexity && parsed.GetResult(MaxLoss)?.Tokens is [{ Value: var word }] && word.EndsWith('%')
+    public double? Limit(ParseResult parsed, LossUnit unit) =>
+        !unit.HasPerplexity && parsed.GetResult(MaxLoss)?.Tokens is [{ Value: var word }] && word.EndsWith('%')
         ? throw new UsageException($"{MaxLoss.Name} is {word}, a share of the perplexity, which this model has none of; expected {unit.Mean}, such as 0.02")
         : parsed.GetValue(MaxLoss);
 
@@ -166,7 +176,9 @@ internal sealed class AdviseOptions
             return percent ? Math.Log(1 + (value / 100)) : value;
         }
 
-        result.AddError($"--max-loss is {word}, expected a share of the perplexity such as 2% or an amount such as 0.02, above 0{(NumberText.DecimalHint(number) is { Length: > 0 } hint ? hint + (percent ? "%" : "") : "")}.");
+        var hint = NumberText.DecimalHint(number);
+        hint += percent && hint.Length > 0 ? "%" : string.Empty;
+        result.AddError($"--max-loss is {word}, expected a share of the perplexity such as 2% or an amount such as 0.02, above 0{hint}.");
         return null;
     }
 }

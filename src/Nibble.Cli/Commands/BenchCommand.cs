@@ -32,7 +32,8 @@ internal static class BenchCommand
         var json = CommonOptions.Json();
         var command = new Command(
             "bench",
-            "Measure an exported file in its engine: load time, memory, tokens a second of a decoder's prompt and generation, texts a second of an encoder, and how many times float that is.")
+            "Measure an exported file in its engine: load time, memory, tokens a second of a decoder's prompt and generation, texts a second of an encoder, "
+                + "and how many times float that is.")
         {
             file, against, prompt, tokens, length, batch, repeats, libraries, threads, report, json,
         };
@@ -45,7 +46,8 @@ internal static class BenchCommand
             var beside = compared is null ? null : ExportedEncoder.Find(compared);
             if (compared is not null && encoder is null != beside is null)
             {
-                throw new NibbleException($"{compared.Path} holds {Kind(beside)}, but {measured.Path} {Kind(encoder)}; {against.Name} expects another of the same kind");
+                throw new NibbleException(
+                    $"{compared.Path} holds {Kind(beside)}, but {measured.Path} {Kind(encoder)}; {against.Name} expects another of the same kind");
             }
 
             var times = parsed.GetValue(repeats) ?? UsualRepeats;

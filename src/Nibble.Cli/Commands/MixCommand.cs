@@ -21,7 +21,8 @@ internal static class MixCommand
         var usual = new MixOptions(default);
         var budget = new Option<Budget>("--budget")
         {
-            Description = "What the recipe may take: average bits of a weight's code (3bits, 2.5bits), the artifact's bytes (200KB), or the loss over float, in what the task's losses are measured in, such as nats (loss=0.1).",
+            Description = "What the recipe may take: average bits of a weight's code (3bits, 2.5bits), the artifact's bytes (200KB), "
+                + "or the loss over float (loss=0.1), in what the task's losses are measured in: nats, squared error, 1 less the cosine.",
             Required = true,
             CustomParser = result =>
             {
@@ -92,7 +93,8 @@ internal static class MixCommand
     }
 
     private static MixDocument Describe(LayerStudy study, Budget budget, string path, MixResult result) => new(
-        MixDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(study.Source.Definition.Task!.Value), study.HeldOut.Name, budget.ToString(), path, Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage)
+        MixDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(study.Source.Definition.Task!.Value), study.HeldOut.Name, budget.ToString(), path,
+        Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage)
     {
         Methods = [.. result.Methods.Select(trial => new MethodEntry(
             trial.Trained, trial.Layers, trial.TriedSteps == 0 ? 0 : trial.Recipe.Qat.Steps, trial.StepSeconds, trial.TriedSteps, trial.Distance.Loss, trial.Distance.LossError))],
@@ -112,7 +114,9 @@ internal static class MixCommand
             : RecipeYaml.Write(
                 recipe,
                 string.Create(CultureInfo.InvariantCulture, $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
-                string.Create(CultureInfo.InvariantCulture, $"a loss of {chosen.Loss:0.####} {document.Unit().Amount} over float on held-out data (standard error {chosen.LossError:0.####})."));
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"a loss of {chosen.Loss:0.####} {document.Unit().Amount} over float on held-out data (standard error {chosen.LossError:0.####})."));
         AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)), replace: false);
     }
 

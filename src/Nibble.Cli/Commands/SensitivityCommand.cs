@@ -61,7 +61,8 @@ internal static class SensitivityCommand
             .Select(group => new SensitivityCorrelation(group.Key, Correlate(group, entry => entry.Fisher!.Value), Correlate(group, entry => entry.HessianTrace!.Value)));
         var task = study.Source.Definition.Task!.Value;
         return new SensitivityDocument(
-            SensitivityDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(task), study.HeldOut.Name, task == ModelTask.LanguageModelling ? study.Options.Context : null,
+            SensitivityDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(task), study.HeldOut.Name,
+            task == ModelTask.LanguageModelling ? study.Options.Context : null,
             study.HeldOut.CountPieces(study.Options.Context), entries, [.. correlations]);
     }
 
@@ -109,7 +110,8 @@ internal static class SensitivityCommand
         console.WriteLine($"{document.Unit().Divergence} when this alone is quantized; {document.HeldOut()} of {document.Data}, held out");
         foreach (var correlation in document.Correlations)
         {
-            console.WriteLine($"{correlation.Change}: rank correlation with the measured divergence {Numbers.Plain(Math.Round(correlation.Fisher, 3))} by Fisher, {Numbers.Plain(Math.Round(correlation.HessianTrace, 3))} by Hessian trace");
+            var (fisher, trace) = (Numbers.Plain(Math.Round(correlation.Fisher, 3)), Numbers.Plain(Math.Round(correlation.HessianTrace, 3)));
+            console.WriteLine($"{correlation.Change}: rank correlation with the measured divergence {fisher} by Fisher, {trace} by Hessian trace");
         }
 
         string Colour(double kl)

@@ -16,7 +16,8 @@ internal sealed class StudyArguments
     private readonly TaskOptions task = new();
     private readonly Option<string> data = new("--data", "-d")
     {
-        Description = "A text, or texts in lines for an encoder, as eval reads them: the first windows or texts calibrate, the last ones are held out to measure on.",
+        Description = "A text, or texts in lines for an encoder, as eval reads them: "
+            + "the first windows or texts calibrate, the last ones are held out to measure on.",
         Required = true,
     };
 
@@ -27,9 +28,11 @@ internal sealed class StudyArguments
 
     private readonly Option<int?> windows = NumberOptions.AtLeast(
         "--windows", 1,
-        $"Held-out windows or texts to measure on at most, and no more than half of the data; {StudyOptions.UsualWindows} windows or {StudyOptions.UsualTexts} texts when not given.");
+        $"Held-out windows or texts to measure on at most, and no more than half of the data; "
+            + $"{StudyOptions.UsualWindows} windows or {StudyOptions.UsualTexts} texts when not given.");
 
-    private readonly Option<int?> context = NumberOptions.AtLeast("--context", 4, "Tokens in a window of a text; 512 when not given, or what the model can take.");
+    private readonly Option<int?> context = NumberOptions.AtLeast(
+        "--context", 4, "Tokens in a window of a text; 512 when not given, or what the model can take.");
     private readonly Option<string?> cache = new("--cache") { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();

@@ -93,7 +93,8 @@ internal sealed class TaskOptions
             return EvalCommand.WindowLength(parsed.GetValue(context), model);
         }
 
-        CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of a text; the texts of {model.Name} have lengths of their own (see {MaxLength.Name})", context);
+        CommonOptions.RefuseWithoutEffect(
+            parsed, $"it is for windows of a text; the texts of {model.Name} have lengths of their own (see {MaxLength.Name})", context);
         return null;
     }
 

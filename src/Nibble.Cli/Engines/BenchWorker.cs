@@ -47,8 +47,8 @@ internal static class BenchWorker
 
     /// <summary>Measures once, after a warm-up, and writes the sample as JSON to stdout.</summary>
     /// <param name="arguments">
-    /// The engine, the file, the folder of llama.cpp's libraries, the tokens of the prompt and behind it, the threads; of an encoder the engine, the file, the tokens of a text, the texts
-    /// of a batch, the threads.
+    /// The engine, the file, the folder of llama.cpp's libraries, the tokens of the prompt and behind it, the threads; of an encoder
+    /// the engine, the file, the tokens of a text, the texts of a batch, the threads.
     /// </param>
     /// <returns>The exit code.</returns>
     public static int Run(ReadOnlySpan<string> arguments)
@@ -88,7 +88,8 @@ internal static class BenchWorker
         var load = Seconds(clock);
         if (total > model.MaxSequence)
         {
-            throw new NibbleException($"{path}: a prompt of {prompt} tokens and {generated} behind it are more than the model's context of {model.MaxSequence}");
+            throw new NibbleException(
+                $"{path}: a prompt of {prompt} tokens and {generated} behind it are more than the model's context of {model.MaxSequence}");
         }
 
         // What is computed does not depend on which tokens they are.

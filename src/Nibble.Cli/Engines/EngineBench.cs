@@ -42,7 +42,8 @@ internal static class EngineBench
             Spread.Of(ours.Zip(theirs, (a, b) => a.PromptTokensPerSecond / b.PromptTokensPerSecond)),
             Spread.Of(ours.Zip(theirs, (a, b) => a.GeneratedTokensPerSecond / b.GeneratedTokensPerSecond)));
         return new BenchDocument(
-            BenchDocument.CurrentSchema, options.Threads, options.PromptTokens, options.GeneratedTokens, options.Repeats, Summary(file, ours), against is null ? null : Summary(against, theirs), speedup);
+            BenchDocument.CurrentSchema, options.Threads, options.PromptTokens, options.GeneratedTokens, options.Repeats, Summary(file, ours),
+            against is null ? null : Summary(against, theirs), speedup);
 
         BenchSample Measure(ExportedFile measured) => Start(
             measured, CliJson.Default.BenchSample, cancellation,
@@ -51,22 +52,26 @@ internal static class EngineBench
 
     /// <summary>Measures an encoder's file, and another beside it.</summary>
     /// <inheritdoc cref="Run(ExportedFile, ExportedFile?, BenchOptions, IProgress{RunProgress}?, CancellationToken)"/>
-    public static BenchEncoderDocument Run(ExportedFile file, ExportedFile? against, EncoderBenchOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static BenchEncoderDocument Run(
+        ExportedFile file, ExportedFile? against, EncoderBenchOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var (ours, theirs) = TakeTurns(file, against, options.Repeats, Measure, progress, cancellation);
         var speedup = against is null ? null : new BenchEncoderSpeedup(
             Spread.Of(ours.Zip(theirs, (a, b) => b.SingleSeconds / a.SingleSeconds)), Spread.Of(ours.Zip(theirs, (a, b) => b.BatchSeconds / a.BatchSeconds)));
         return new BenchEncoderDocument(
-            BenchEncoderDocument.CurrentSchema, options.Threads, options.Tokens, options.Batch, options.Repeats, Summary(file, ours), against is null ? null : Summary(against, theirs), speedup);
+            BenchEncoderDocument.CurrentSchema, options.Threads, options.Tokens, options.Batch, options.Repeats, Summary(file, ours),
+            against is null ? null : Summary(against, theirs), speedup);
 
         EncoderBenchSample Measure(ExportedFile measured) => Start(
-            measured, CliJson.Default.EncoderBenchSample, cancellation, measured.Engine, measured.Path, Text(options.Tokens), Text(options.Batch), Text(options.Threads));
+            measured, CliJson.Default.EncoderBenchSample, cancellation,
+            measured.Engine, measured.Path, Text(options.Tokens), Text(options.Batch), Text(options.Threads));
 
         BenchedEncoder Summary(ExportedFile measured, List<EncoderBenchSample> samples)
         {
             Spread Of(Func<EncoderBenchSample, double> value) => Spread.Of(samples.Select(value));
             return new BenchedEncoder(
-                measured.Name, measured.Path, measured.Engine, measured.Bytes, Of(sample => sample.LoadSeconds), Of(sample => sample.StartBytes), Of(sample => sample.PeakBytes),
+                measured.Name, measured.Path, measured.Engine, measured.Bytes,
+                Of(sample => sample.LoadSeconds), Of(sample => sample.StartBytes), Of(sample => sample.PeakBytes),
                 new BenchedTexts(Of(sample => sample.SingleSeconds), Of(sample => 1 / sample.SingleSeconds)),
                 new BenchedTexts(Of(sample => sample.BatchSeconds), Of(sample => options.Batch / sample.BatchSeconds)));
         }

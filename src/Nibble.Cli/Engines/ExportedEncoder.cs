@@ -19,7 +19,9 @@ internal sealed record ExportedEncoder(ExportedFile File, int? MaxSequence)
         try
         {
             var graph = OnnxFile.Open(file.Path);
-            return OnnxRuntimeEncoder.IsEncoder(graph) ? new ExportedEncoder(file, OnnxMetadata.Number(graph.Metadata.ToDictionary(), OnnxMetadata.MaxSequence)) : null;
+            return OnnxRuntimeEncoder.IsEncoder(graph)
+                ? new ExportedEncoder(file, OnnxMetadata.Number(graph.Metadata.ToDictionary(), OnnxMetadata.MaxSequence))
+                : null;
         }
         catch (NibbleException)
         {

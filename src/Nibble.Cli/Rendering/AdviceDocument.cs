@@ -47,7 +47,8 @@ internal sealed record AdviceDocument(
             decision.Recommended is { } option ? AdvisedOption.Of(option, []) : null,
             decision.Recommended is null ? AdvisedOption.Of(decision.RuledOut[0].Option, decision.RuledOut[0].Broken) : null,
             [.. decision.Ranked.Select(option => AdvisedOption.Of(option, [])), .. decision.RuledOut.Select(item => AdvisedOption.Of(item.Option, item.Broken))],
-            [.. decision.Widths.Select(width => new AdvisedWidth(width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width, result)))],
+            [.. decision.Widths.Select(width => new AdvisedWidth(
+                width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width, result)))],
             [.. result.Sensitivity.Select(item => new AdvisedLayer(item.Layer, item.Change, item.Distance.Loss, item.Distance.Divergence))],
             new AdvisedProbe(result.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Bandwidth, result.Curves));
     }

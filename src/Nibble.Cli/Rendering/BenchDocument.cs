@@ -16,8 +16,11 @@ internal sealed record BenchedFile(string Name, string Path, string Engine, long
 internal sealed record BenchSpeedup(Spread Prompt, Spread Generation);
 
 /// <summary>What <c>bench --json</c> prints of an encoder.</summary>
-/// <remarks>Tokens are those of each text. What it is compared with, and how many times faster it is than that, are null where there is nothing to compare with.</remarks>
-internal sealed record BenchEncoderDocument(string Schema, int Threads, int Tokens, int Batch, int Repeats, BenchedEncoder File, BenchedEncoder? Against, BenchEncoderSpeedup? Speedup)
+/// <remarks>
+/// Tokens are those of each text. What it is compared with, and how many times faster it is than that, are null where there is nothing to compare with.
+/// </remarks>
+internal sealed record BenchEncoderDocument(
+    string Schema, int Threads, int Tokens, int Batch, int Repeats, BenchedEncoder File, BenchedEncoder? Against, BenchEncoderSpeedup? Speedup)
 {
     public const string CurrentSchema = "nibble.bench-encoder/1";
 }

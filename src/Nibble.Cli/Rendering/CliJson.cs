@@ -83,7 +83,8 @@ internal sealed record InspectedLayer(string Name, int Rows, int Columns, double
 /// <summary>What <c>sensitivity --json</c> prints.</summary>
 /// <remarks>Context is null for texts, which windows then counts.</remarks>
 internal sealed record SensitivityDocument(
-    string Schema, string Model, string Task, string Data, int? Context, int Windows, IReadOnlyList<SensitivityEntry> Layers, IReadOnlyList<SensitivityCorrelation> Correlations)
+    string Schema, string Model, string Task, string Data, int? Context, int Windows, IReadOnlyList<SensitivityEntry> Layers,
+    IReadOnlyList<SensitivityCorrelation> Correlations)
 {
     public const string CurrentSchema = "nibble.sensitivity/2";
 
@@ -101,7 +102,9 @@ internal sealed record SensitivityEntry(string Layer, string Change, double Loss
 internal sealed record SensitivityCorrelation(string Change, double Fisher, double HessianTrace);
 
 /// <summary>What <c>mix --json</c> prints.</summary>
-internal sealed record MixDocument(string Schema, string Model, string Task, string Data, string Budget, string Recipe, MixEntry Chosen, IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
+internal sealed record MixDocument(
+    string Schema, string Model, string Task, string Data, string Budget, string Recipe, MixEntry Chosen,
+    IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
 {
     /// <summary>Ways to divide the layers between the methods, by rising loss; empty without <c>--qat-minutes</c>.</summary>
     public IReadOnlyList<MethodEntry> Methods { get; init; } = [];

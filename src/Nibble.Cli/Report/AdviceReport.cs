@@ -53,7 +53,10 @@ internal static class AdviceReport
                             Fact("May use", AdviceText.MayUse(request)),
                             Fact("Scored on", $"{request.HeldOut}: {Scored(result, unit)}"),
                             Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} threads"),
-                            Fact("Intervals", "should hold the true value nine times in ten. Measured: from the spread over windows or texts. Extrapolated: from how well shorter trainings tell longer ones. Typical: not tried, what is usual.")),
+                            Fact(
+                                "Intervals",
+                                "should hold the true value nine times in ten. Measured: from the spread over windows or texts. "
+                                    + "Extrapolated: from how well shorter trainings tell longer ones. Typical: not tried, what is usual.")),
                         E("p", "To repeat it:"),
                         E("pre", Class("scroll"), A("tabindex", "0"), E("code", request.CommandLine)))),
             ]);
@@ -61,7 +64,8 @@ internal static class AdviceReport
 
     private static string Scored(AdvisorResult result, LossUnit unit) => (unit.HasPerplexity, result.FloatLoss) switch
     {
-        (true, { } loss) => $"{Numbers.Count(result.Tokens)} tokens in {Numbers.Count(result.Windows)} windows; float {Numbers.Perplexity(Math.Exp(loss))} perplexity",
+        (true, { } loss) =>
+            $"{Numbers.Count(result.Tokens)} tokens in {Numbers.Count(result.Windows)} windows; float {Numbers.Perplexity(Math.Exp(loss))} perplexity",
         (_, { } loss) => $"{TaskText.Pieces(result.Task, result.Windows, context: null)}; float {Numbers.Plain(Math.Round(loss, 4))} {unit.Mean}",
         _ => TaskText.Pieces(result.Task, result.Windows, context: null),
     };
@@ -97,7 +101,9 @@ internal static class AdviceReport
         var foretold = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
         var losses = ChartScale.Loss([0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
         var steps = ChartScale.Logarithmic(curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
-        var chart = new SvgChart(steps, losses, "steps of a training, logarithmic", $"loss against float, {LossUnit.Of(result.Task).Name}", SvgChart.RoomFor(curves.Select(curve => curve.Name)));
+        var chart = new SvgChart(
+            steps, losses, "steps of a training, logarithmic", $"loss against float, {LossUnit.Of(result.Task).Name}",
+            SvgChart.RoomFor(curves.Select(curve => curve.Name)));
         var styles = SvgChart.ToldApart(curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
         {
@@ -127,7 +133,8 @@ internal static class AdviceReport
 
     private static XElement OptionsTable(AdvisorResult result) => Table(
         AdviceTable.Columns(LossUnit.Of(result.Task)),
-        result.Decision.Ranked.Select(option => (option == result.Decision.Recommended ? "best" : (string?)null, AdviceTable.Cells(option, LossUnit.Of(result.Task)))),
+        result.Decision.Ranked.Select(option => (
+            option == result.Decision.Recommended ? "best" : (string?)null, AdviceTable.Cells(option, LossUnit.Of(result.Task)))),
         AdviceTable.TextColumns,
         "Options");
 

@@ -39,7 +39,8 @@ internal static class AdviceTable
         var table = new Table { Border = TableBorder.Simple };
         for (var column = 0; column < columns.Count; column++)
         {
-            table.AddColumn(new TableColumn(new Text(columns[column])) { Alignment = column < TextColumns ? Justify.Left : Justify.Right, NoWrap = column > 0 });
+            var alignment = column < TextColumns ? Justify.Left : Justify.Right;
+            table.AddColumn(new TableColumn(new Text(columns[column])) { Alignment = alignment, NoWrap = column > 0 });
         }
 
         foreach (var option in result.Decision.Ranked)

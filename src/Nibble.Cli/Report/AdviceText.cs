@@ -55,7 +55,9 @@ internal static class AdviceText
         var unit = LossUnit.Of(result.Task);
         if (result.Decision.Recommended is { } option)
         {
-            yield return $"{option.Name} {Verb(option)} {unit.Write(option.Loss)} against float, {Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory; {Numbers.Bytes(option.Bytes)} instead of {Numbers.Bytes(request.Bytes)}.";
+            yield return $"{option.Name} {Verb(option)} {unit.Write(option.Loss)} against float, "
+                + $"{Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory; "
+                + $"{Numbers.Bytes(option.Bytes)} instead of {Numbers.Bytes(request.Bytes)}.";
             if (option.Loss.Value > result.Limits.Small)
             {
                 yield return AboutTolerance(result.Decision, option, unit.Limit(result.Limits.Small), result.Limits.Small);
@@ -83,8 +85,10 @@ internal static class AdviceText
         {
             var wins = result.Decision.Widths.Any(width => width is { Ptq: { } ptq, Trained: { } trained } && trained.Loss.Value < ptq.Loss.Value);
             yield return control.Value < 0
-                ? $"Training the float model alone for as long changes its loss by {unit.Write(control)}: QAT's gain is judged against that, so that more training is not mistaken for better quantization."
-                : $"Training the float model alone for as long does not improve it ({unit.Write(control)}){(wins ? ", so nothing that QAT wins over PTQ is owed to more training" : string.Empty)}.";
+                ? $"Training the float model alone for as long changes its loss by {unit.Write(control)}: "
+                    + "QAT's gain is judged against that, so that more training is not mistaken for better quantization."
+                : $"Training the float model alone for as long does not improve it ({unit.Write(control)})"
+                    + $"{(wins ? ", so nothing that QAT wins over PTQ is owed to more training" : string.Empty)}.";
         }
     }
 
@@ -94,7 +98,8 @@ internal static class AdviceText
         var (unit, limits) = (LossUnit.Of(result.Task), result.Limits);
         var unusable = !width.UnusableWithoutTraining ? ""
             : $" Not usable at {width.Bits} bits without training: PTQ {unit.Write(width.Ptq!.Loss)}."
-                + (width.Trained is { } trained && trained.Loss.Value > limits.Usable ? $" Training {unit.Write(trained.Loss)}, still more than the {unit.Limit(limits.Usable)} that counts as usable." : "");
+                + (width.Trained is { } trained && trained.Loss.Value > limits.Usable
+                    ? $" Training {unit.Write(trained.Loss)}, still more than the {unit.Limit(limits.Usable)} that counts as usable." : "");
         var reason = width switch
         {
             { Verdict: Verdict.PtqIsEnough, Ptq: { } ptq } => $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
@@ -110,7 +115,9 @@ internal static class AdviceText
     {
         if (!double.IsFinite(ptq.Loss.Value) || !double.IsFinite(trained.Loss.Value))
         {
-            return double.IsFinite(trained.Loss.Value) ? $"{ptq.Name} has {unit.Write(ptq.Loss)}, {trained.Name} {unit.Write(trained.Loss)}" : $"training ({trained.Name}) has {unit.Write(trained.Loss)}, so nothing speaks for it";
+            return double.IsFinite(trained.Loss.Value)
+                ? $"{ptq.Name} has {unit.Write(ptq.Loss)}, {trained.Name} {unit.Write(trained.Loss)}"
+                : $"training ({trained.Name}) has {unit.Write(trained.Loss)}, so nothing speaks for it";
         }
 
         var (plain, gain) = (ptq.Loss.Value - trained.Loss.Value, ptq.Quantization.Value - trained.Quantization.Value);
@@ -120,8 +127,11 @@ internal static class AdviceText
         }
 
         var owed = plain - gain;
-        var lowers = $"training ({trained.Name}) {(trained.Evidence == Evidence.Measured ? "lowers" : "would lower")} the loss of {ptq.Name} by {Amount(plain)}";
-        var share = owed < Shown ? "" : gain < Shown ? ", and training the float model alone gains as much" : $", {Amount(owed)} of which training the float model alone gains too";
+        var verb = trained.Evidence == Evidence.Measured ? "lowers" : "would lower";
+        var lowers = $"training ({trained.Name}) {verb} the loss of {ptq.Name} by {Amount(plain)}";
+        var share = owed < Shown ? ""
+            : gain < Shown ? ", and training the float model alone gains as much"
+            : $", {Amount(owed)} of which training the float model alone gains too";
         return verdict switch
         {
             Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Amount(gain)} of which are beyond what training the float model alone gains")}",

@@ -29,8 +29,10 @@ internal static class BenchReport
                             "div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", "Results"),
                             E(
                                 "table", Class("results"),
-                                E("thead", E("tr", table.Headings.Select((heading, column) => E("th", A("scope", "col"), column == 0 ? null : Class("number"), heading)))),
-                                E("tbody", table.Rows.Select(row => E("tr", row.Select((cell, column) => column == 0 ? E("th", A("scope", "row"), cell) : E("td", Class("number"), Typeset(cell)))))))),
+                                E("thead", E("tr", table.Headings.Select((heading, column) =>
+                                    E("th", A("scope", "col"), column == 0 ? null : Class("number"), heading)))),
+                                E("tbody", table.Rows.Select(row => E("tr", row.Select((cell, column) =>
+                                    column == 0 ? E("th", A("scope", "row"), cell) : E("td", Class("number"), Typeset(cell)))))))),
                         E("p", Class("note"), table.Note)),
                     E(
                         "section",

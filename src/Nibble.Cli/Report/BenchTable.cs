@@ -8,7 +8,9 @@ namespace Nibble.Cli.Report;
 /// <param name="Name">What the file is called.</param>
 /// <param name="Against">What it is compared with is called; null for nothing.</param>
 /// <param name="Setting">What was run, in a sentence.</param>
-/// <param name="Rows">A row for each measured thing: what it is, what the file gives and, where there is one, what the other gives and how they compare.</param>
+/// <param name="Rows">
+/// A row for each measured thing: what it is, what the file gives and, where there is one, what the other gives and how they compare.
+/// </param>
 /// <param name="Headline">What matters most.</param>
 /// <param name="Note">How it was measured.</param>
 internal sealed record BenchTable(string Name, string? Against, string Setting, IReadOnlyList<IReadOnlyList<string>> Rows, string Headline, string Note)
@@ -32,7 +34,8 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
             file.Name, against?.Name,
             string.Create(
                 CultureInfo.InvariantCulture,
-                $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {Runs(document.Repeats)}"),
+                $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, "
+                    + $"a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {Runs(document.Repeats)}"),
             rows,
             $"Generation: {(speedup is null ? rows[^1][1] : Verdict(speedup.Generation))}",
             $"{AboutMemory} A prompt is computed at once, what is generated one token after the other.");
@@ -57,7 +60,8 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
             file.Name, against?.Name,
             string.Create(
                 CultureInfo.InvariantCulture,
-                $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, texts of {document.Tokens} tokens, one at a time and in {batch}; {Runs(document.Repeats)}"),
+                $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, "
+                    + $"texts of {document.Tokens} tokens, one at a time and in {batch}; {Runs(document.Repeats)}"),
             rows,
             speedup is null ? $"Texts: {rows[^2][1]} one at a time, {rows[^1][1]} in {batch}" : $"One text at a time: {Verdict(speedup.Single)}",
             $"{AboutMemory} A latency is the time until all texts that were given at once are computed; tokenizing is not counted.");
@@ -88,12 +92,14 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
 
     private static string Threads(int threads) => string.Create(CultureInfo.InvariantCulture, $"{threads} {(threads == 1 ? "thread" : "threads")}");
 
-    private static string Runs(int repeats) => repeats == 1 ? "one run" : string.Create(CultureInfo.InvariantCulture, $"the median of {repeats} runs (quartiles)");
+    private static string Runs(int repeats) =>
+        repeats == 1 ? "one run" : string.Create(CultureInfo.InvariantCulture, $"the median of {repeats} runs (quartiles)");
 
     private static string Range(Spread value, Func<double, string> text, string unit = "") =>
         text(value.Median) + unit + (text(value.Low) == text(value.High) ? string.Empty : $" ({text(value.Low)} to {text(value.High)})");
 
-    private static string Latency(double seconds) => (seconds * 1e3).ToString(seconds < 0.01 ? "0.00" : seconds < 0.1 ? "0.0" : "#,0", CultureInfo.InvariantCulture) + " ms";
+    private static string Latency(double seconds) =>
+        (seconds * 1e3).ToString(seconds < 0.01 ? "0.00" : seconds < 0.1 ? "0.0" : "#,0", CultureInfo.InvariantCulture) + " ms";
 
     private static string Bytes(double value) => Numbers.Bytes((long)value);
 

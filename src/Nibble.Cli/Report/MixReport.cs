@@ -17,13 +17,18 @@ internal static class MixReport
             E(
                 "header",
                 E("p", Class("kicker"), "Mixed precision · ", E("bdi", document.Model)),
-                E("h1", Typeset($"{document.Chosen.AverageBits.ToString("0.00", CultureInfo.InvariantCulture)} bits on average: {document.Unit().Write(document.Chosen.Loss)} over float in {Numbers.Bytes(document.Chosen.Bytes)}")),
-                E("p", Class("summary"), Typeset($"The budget was {document.Budget}. Bits are those of codes; bytes count scales, zero points and what stays float. Losses, in {document.Unit().Mean}, were measured on held-out data of {document.Data}."))),
+                E("h1", Typeset($"{document.Chosen.AverageBits.ToString("0.00", CultureInfo.InvariantCulture)} bits on average: "
+                    + $"{document.Unit().Write(document.Chosen.Loss)} over float in {Numbers.Bytes(document.Chosen.Bytes)}")),
+                E("p", Class("summary"), Typeset(
+                    $"The budget was {document.Budget}. Bits are those of codes; bytes count scales, zero points and what stays float. "
+                        + $"Losses, in {document.Unit().Mean}, were measured on held-out data of {document.Data}."))),
             E(
                 "main",
                 E("section", E("h2", "The front"), E("div", Class("charts"), Chart(document)), Table(document)),
                 document.Methods.Count == 0 ? null : E("section", E("h2", "Which layers to train"), Methods(document.Methods)),
-                E("section", E("h2", "Layers"), SensitivityReport.Map([.. result.Layers.Select(item => (item.Layer, item.Change, item.Distance.Divergence))], document.Unit())),
+                E(
+                    "section", E("h2", "Layers"),
+                    SensitivityReport.Map([.. result.Layers.Select(item => (item.Layer, item.Change, item.Distance.Divergence))], document.Unit())),
                 E("section", E("h2", "The recipe"), E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeYaml.Write(result.Recipe))))),
         ]);
 
@@ -31,7 +36,9 @@ internal static class MixReport
     {
         List<MixEntry> all = [.. document.Uniform, .. document.Front, document.Chosen];
         var losses = ChartScale.Loss([0, .. all.Select(point => point.Loss)]);
-        var chart = new SvgChart(ChartScale.Linear(all.Select(point => point.Bytes / 1e3), room: 0.12), losses, "size of the artifact, kB", $"loss against float, {document.Unit().Name}", SvgChart.RoomFor([]));
+        var chart = new SvgChart(
+            ChartScale.Linear(all.Select(point => point.Bytes / 1e3), room: 0.12), losses, "size of the artifact, kB",
+            $"loss against float, {document.Unit().Name}", SvgChart.RoomFor([]));
         chart.Rule("float", 0);
         Series("float", "one width", document.Uniform);
         Series("ptq", "mixed", document.Front);

@@ -19,7 +19,9 @@ internal static class SensitivityReport
                     "header",
                     E("p", Class("kicker"), "Sensitivity · ", E("bdi", document.Model)),
                     E("h1", $"Most sensitive: {worst.Layer} at {worst.Change}"),
-                    E("p", Class("summary"), Typeset($"One layer at a time was quantized, and the model compared with the float model on {document.HeldOut()} of {document.Data}, held out."))),
+                    E("p", Class("summary"), Typeset(
+                        $"One layer at a time was quantized, and the model compared with the float model on "
+                            + $"{document.HeldOut()} of {document.Data}, held out."))),
                 E(
                     "main",
                     E("section", E("h2", "Layers"), Map([.. document.Layers.Select(entry => (entry.Layer, entry.Change, entry.Kl))], document.Unit())),

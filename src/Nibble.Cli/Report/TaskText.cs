@@ -10,16 +10,19 @@ internal static class TaskText
     /// <summary>A loss over float with its unit, such as <c>+0.0129 nats</c>.</summary>
     public static string Write(this LossUnit unit, double loss) => $"{Numbers.Loss(loss)} {unit.Amount}";
 
-    /// <summary>A predicted loss with its interval, such as <c>+0.0129 nats (+1.3%; -0.0010 to +0.0270)</c>, the share being that of the perplexity where there is one.</summary>
-    public static string Write(this LossUnit unit, Estimate loss) => double.IsFinite(loss.Value)
-        ? $"{unit.Write(loss.Value)} ({(unit.HasPerplexity ? Numbers.Change(loss.Value) + "; " : string.Empty)}{Numbers.Loss(loss.Low)} to {Numbers.Loss(loss.High)})"
-        : "an unknown loss";
+    /// <summary>A predicted loss with its interval, such as <c>+0.0129 nats (+1.3%; -0.0010 to +0.0270)</c>; the share is of the perplexity.</summary>
+    public static string Write(this LossUnit unit, Estimate loss)
+    {
+        var share = unit.HasPerplexity ? Numbers.Change(loss.Value) + "; " : string.Empty;
+        return double.IsFinite(loss.Value) ? $"{unit.Write(loss.Value)} ({share}{Numbers.Loss(loss.Low)} to {Numbers.Loss(loss.High)})" : "an unknown loss";
+    }
 
     /// <summary>A limit, such as <c>1%</c> where there is a perplexity, else <c>0.01 nats</c>.</summary>
     public static string Limit(this LossUnit unit, double loss) =>
         unit.HasPerplexity ? Numbers.Threshold(loss) : $"{loss.ToString("G3", CultureInfo.InvariantCulture)} {unit.Amount}";
 
-    /// <summary>What a model was measured on, such as <c>32 windows of 512 tokens</c>, <c>1,000 texts</c> or, where a line may hold one text or two, <c>1,000 lines</c>.</summary>
+    /// <summary>What a model was measured on, such as <c>32 windows of 512 tokens</c>, <c>1,000 texts</c> or, where a line holds one text or two,
+    /// <c>1,000 lines</c>.</summary>
     /// <param name="task">The task.</param>
     /// <param name="count">Windows, texts or lines.</param>
     /// <param name="context">Tokens of a window; null for texts.</param>

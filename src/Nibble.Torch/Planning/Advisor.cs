@@ -87,7 +87,8 @@ public sealed class Advisor
         var planner = new OptionPlanner(options, shape, machine, trials, training);
         var planned = options.Candidates.SelectMany(planner.Plan).ToList();
         return new AdvisorResult(
-            shape, scored.Loss, scored.Count, scored.Predictions, planner.Control, planned, Decision.Of(planned, options.Constraints, limits), training.Curves, sensitivity.Measured,
+            shape, scored.Loss, scored.Count, scored.Predictions, planner.Control, planned,
+            Decision.Of(planned, options.Constraints, limits), training.Curves, sensitivity.Measured,
             budget.Spent, machine, (int)TorchSharp.torch.get_num_threads())
         {
             Task = options.Source.Definition.Task ?? ModelTask.LanguageModelling,

@@ -16,7 +16,7 @@ public sealed record AdvisorOptions(LoadedModel Source, ITaskData? Data, ITaskDa
     /// <summary>What options may take.</summary>
     public Constraints Constraints { get; init; } = new();
 
-    /// <summary>The loss over float that counts as none, in the task's <see cref="LossUnit"/>; null is what suits the task (<see cref="LossLimits"/>).</summary>
+    /// <summary>The loss over float that counts as none, in the task's <see cref="LossUnit"/>; null is what suits the task.</summary>
     public double? Tolerance { get; init; }
 
     /// <summary>Seconds that the probe takes at most.</summary>

@@ -13,8 +13,8 @@ public sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
 /// <param name="FloatLoss">The float model's loss on the held-out data; null where the task has none.</param>
 /// <param name="Windows">Held-out windows, texts or pairs scored.</param>
 /// <param name="Tokens">Tokens scored, where it is tokens that are predicted; otherwise <paramref name="Windows"/>.</param>
-/// <param name="Control">What training the float model for the full number of steps would do to its loss; null where it was not trained, such as where all that trains learns from
-/// the float model as it is.</param>
+/// <param name="Control">What training the float model for the full number of steps would do to its loss; null where it was not trained,
+/// such as where all that trains learns from the float model as it is.</param>
 /// <param name="Options">All options.</param>
 /// <param name="Decision">What to do.</param>
 /// <param name="Curves">The short trainings.</param>

@@ -61,8 +61,8 @@ internal sealed class LayerChoices
         var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers).ToDictionary();
         var rules = model.Linears().Select(linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
         var bits = (int)Math.Clamp(Math.Round(AverageBits(selection)), QuantizationScheme.MinBits, QuantizationScheme.MaxBits);
-        return MixedRecipe.Create(
-            name, rules, recipes[0] with { Qat = model.Definition.Task == ModelTask.LanguageModelling ? QatSettings.ForWidth(bits) : QatSettings.ForEncoder(bits) });
+        var training = model.Definition.Task == ModelTask.LanguageModelling ? QatSettings.ForWidth(bits) : QatSettings.ForEncoder(bits);
+        return MixedRecipe.Create(name, rules, recipes[0] with { Qat = training });
     }
 
     private QuantizationScheme Scheme(string layer, int recipe) => recipes[recipe].RuleFor(layer)!.Weights!;

@@ -216,8 +216,8 @@ public sealed class LayerStudy : IDisposable
         return results;
     }
 
-    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model; nothing of an embedding model, which has no loss of its own whose curvature
-    /// could be estimated.</summary>
+    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model; nothing of an embedding model, which has no loss
+    /// of its own whose curvature could be estimated.</summary>
     public IReadOnlyList<CurvatureEstimate> EstimateWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         if (Source.Definition.Task == ModelTask.Embedding)

@@ -24,7 +24,8 @@ internal static class Sizes
             ? Math.Min(settings.Windows * (long)settings.SequenceLength, texts.Sequences.Sum(sequence => (long)sequence.Ids.Length))
             : Math.Min(settings.Windows, Math.Max(1, data.CountPieces(settings.SequenceLength))) * (long)settings.SequenceLength;
         return RoadCost.Gptq(
-            shape, candidate.Bits, tokens, LengthOf(data, settings.SequenceLength), candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
+            shape, candidate.Bits, tokens, LengthOf(data, settings.SequenceLength),
+            candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
     }
 
     /// <summary>Tokens of a sequence: texts have a length of their own, of which this is the mean.</summary>

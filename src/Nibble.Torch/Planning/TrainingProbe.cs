@@ -13,7 +13,8 @@ namespace Nibble.Torch.Planning;
 /// <param name="differences">Scores a model: its losses over the float model's, window by window.</param>
 /// <param name="limits">What the float model may gain by training before the text counts as new to it.</param>
 /// <param name="isEnough">Whether PTQ at a width loses so little that training there need not be tried.</param>
-internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, Func<IQuantizableModel, double[]> differences, LossLimits limits, Func<int, bool> isEnough)
+internal sealed class TrainingProbe(
+    AdvisorOptions options, ProbeBudget budget, Func<IQuantizableModel, double[]> differences, LossLimits limits, Func<int, bool> isEnough)
 {
     /// <summary>Steps that tell how long a step takes; what they train is thrown away.</summary>
     private const int TimedSteps = 4;
@@ -38,9 +39,13 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
 
     /// <summary>All curves, the control's first.</summary>
     public IReadOnlyList<ProbeCurve> Curves =>
-        [.. control.Count == 0 ? [] : (ProbeCurve[])[new ProbeCurve(ControlName, Control)], .. runs.Select(item => new ProbeCurve(item.Key.Name, Points(item.Value)))];
+        [
+            .. control.Count == 0 ? [] : (ProbeCurve[])[new ProbeCurve(ControlName, Control)],
+            .. runs.Select(item => new ProbeCurve(item.Key.Name, Points(item.Value))),
+        ];
 
-    /// <summary>Seconds of a step of the control, or of the widest option where that is not trained, for options that could not be tried; null where nothing was trained.</summary>
+    /// <summary>Seconds of a step of the control, or of the widest option where that is not trained, for options that could not be tried; null where
+    /// nothing was trained.</summary>
     public double? ControlStep { get; private set; }
 
     /// <summary>The gaps between an option and the control, by length; empty where it was not tried.</summary>
@@ -71,12 +76,13 @@ internal sealed class TrainingProbe(AdvisorOptions options, ProbeBudget budget, 
         // The control trains as the widest option does, whose rates differ least from those of float training.
         var widest = candidates.MaxBy(candidate => candidate.Bits)!;
         var reference = Settings(widest, options.Source);
-        if (Train(LearnsFromFloat ? widest : null, reference with { Steps = Math.Min(TimedSteps, reference.Steps) }, budget.Remaining) is not { Seconds: > 0 } timed)
+        var brief = reference with { Steps = Math.Min(TimedSteps, reference.Steps) };
+        if (Train(LearnsFromFloat ? widest : null, brief, budget.Remaining) is not { Seconds: > 0 } timed)
         {
             return;
         }
 
-        ControlStep = timed.Seconds / Math.Min(TimedSteps, reference.Steps);
+        ControlStep = timed.Seconds / brief.Steps;
         var (tried, lengths) = Plan(candidates, reference.Steps, isEnough);
         if (!LearnsFromFloat && tried.Count < candidates.Count && lengths.Count > 0 && TrainControl(reference, lengths[0])
             && control.Values[^1].Differences.Average() < -limits.Usable)

@@ -40,7 +40,9 @@ public readonly partial record struct Budget(BudgetKind Kind, double Amount)
         var match = Pattern.Match(text);
         if (!match.Success || !double.TryParse(match.Groups["amount"].ValueSpan, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount) || amount <= 0)
         {
-            throw new NibbleException($"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) or a loss over float (loss=0.1){Hint(text)}");
+            throw new NibbleException(
+                $"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) "
+                    + $"or a loss over float (loss=0.1){Hint(text)}");
         }
 
         return match.Groups["loss"].Success ? new Budget(BudgetKind.Loss, amount)

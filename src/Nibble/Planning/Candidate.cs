@@ -56,7 +56,8 @@ public sealed record Candidate(Road Road, Recipe Recipe)
     {
         var symmetric = engine == Engine.LlamaCpp && bits == 8 ? "-sym" : string.Empty;
         var byRows = groupSize is null && (bits, activations) == (8, 8) && (engine is Engine.Vllm or Engine.OnnxRuntime);
-        var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}{(byRows ? string.Empty : $"-g{groupSize ?? UsualGroupSize}{symmetric}")}");
+        var groups = byRows ? string.Empty : string.Create(CultureInfo.InvariantCulture, $"-g{groupSize ?? UsualGroupSize}{symmetric}");
+        var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}{groups}");
         var trained = width + (encoder ? "-encoder" : string.Empty);
         List<string> algorithms = ["", "-mse", "-gptaq", "-gptq"];
         if (activations < 8 && !encoder)

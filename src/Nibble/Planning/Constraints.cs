@@ -53,7 +53,9 @@ public sealed record Constraints
 
         Limit(option.Seconds, Seconds, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, allowed are {limit / 60:0.##}"));
         Limit(option.PeakBytes, MemoryBytes, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 1e6:0} MB of memory, allowed are {limit / 1e6:0}"));
-        Limit(option.Loss.Value, Loss, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} {Unit.Amount}, allowed are {limit:0.####}"));
+        Limit(
+            option.Loss.Value, Loss,
+            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} {Unit.Amount}, allowed are {limit:0.####}"));
         return broken;
 
         void Limit(double value, double? limit, Func<double, double, string> say)

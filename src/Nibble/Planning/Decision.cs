@@ -78,7 +78,8 @@ public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedO
         var judged = options.Select(option => new RuledOut(option, constraints.Broken(option))).ToList();
         var allowed = judged.Where(item => item.Broken.Count == 0).Select(item => item.Option).ToList();
         var widths = allowed.GroupBy(option => option.Bits).OrderByDescending(width => width.Key).Select(width => Choose([.. width], limits)).ToList();
-        var recommended = widths.Select(width => width.Option).Where(option => option.Quantization.Value <= limits.Small).OrderBy(option => option.Bytes).ThenBy(Loss).FirstOrDefault()
+        var recommended = widths.Select(width => width.Option).Where(option => option.Quantization.Value <= limits.Small)
+            .OrderBy(option => option.Bytes).ThenBy(Loss).FirstOrDefault()
             ?? widths.Select(width => width.Option).MinBy(Loss);
         return new Decision(
             recommended,

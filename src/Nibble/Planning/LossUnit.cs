@@ -9,7 +9,13 @@ namespace Nibble.Planning;
 /// <param name="Divergence">What the divergence from the float model is.</param>
 public sealed record LossUnit(string Name, string Mean, string Amount, string Divergence)
 {
-    private static readonly LossUnit Tokens = new("nats", "nats a token", "nats", "KL divergence from the float model in nats a token") { HasPerplexity = true };
+    private const string Cosine = "1 less the cosine";
+    private const string CosineWithFloat = Cosine + " with the float model's vectors";
+
+    private static readonly LossUnit Tokens = new("nats", "nats a token", "nats", "KL divergence from the float model in nats a token")
+    {
+        HasPerplexity = true,
+    };
 
     /// <summary>Whether the exponential of a loss is a perplexity, so that a loss over float is a share of it.</summary>
     public bool HasPerplexity { get; private init; }
@@ -20,7 +26,7 @@ public sealed record LossUnit(string Name, string Mean, string Amount, string Di
     {
         ModelTask.Classification => new LossUnit("nats", "nats a text", "nats", "KL divergence from the float model in nats a text"),
         ModelTask.Regression => new LossUnit("squared error", "squared error", "of squared error", "squared difference from the float model's numbers"),
-        ModelTask.Embedding => new LossUnit("1 less the cosine", "1 less the cosine with the float model's vectors", "of cosine", "1 less the cosine with the float model's vectors"),
+        ModelTask.Embedding => new LossUnit(Cosine, CosineWithFloat, "of cosine", CosineWithFloat),
         _ => Tokens,
     };
 }

@@ -41,7 +41,8 @@ public static partial class RecipePresets
         "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -stretched (a grid without zero), -po2 (scales that are powers of two), -mse (weight ranges), -rotated, "
         + "the algorithms -smoothquant or -awq, -importance, -hqq, -gptq or -gptaq, -adaround or -signround, -debias, "
         + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
-        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average), -encoder (training that suits a pretrained encoder); or w16a16-kv{2..8}, which quantizes the cache alone. "
+        + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average), "
+        + "-encoder (training that suits a pretrained encoder); or w16a16-kv{2..8}, which quantizes the cache alone. "
         + "At the end -hybrid-weights-ptq-activations-qat, -hybrid-attention-qat or -hybrid-mlp-qat divides the model between the methods; these also stand alone.";
 
     private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)

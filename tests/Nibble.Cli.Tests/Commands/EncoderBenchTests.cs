@@ -26,7 +26,8 @@ public sealed class EncoderBenchTests : IDisposable
         Assert.Equal((8, 4), (run.Json.GetProperty("tokens").GetInt32(), run.Json.GetProperty("batch").GetInt32()));
         RequireMeasured(run.Json.GetProperty("file"), "w8a8", 4);
         RequireMeasured(run.Json.GetProperty("against"), "float", 4);
-        Assert.All((string[])["single", "batched"], name => Assert.True(run.Json.GetProperty("speedup").GetProperty(name).GetProperty("median").GetDouble() > 0));
+        Assert.All((string[])["single", "batched"], name =>
+            Assert.True(run.Json.GetProperty("speedup").GetProperty(name).GetProperty("median").GetDouble() > 0));
         var page = XDocument.Parse(File.ReadAllText(folder.File("bench.html")).Replace("<!DOCTYPE html>", string.Empty, StringComparison.Ordinal));
         Assert.Equal(["", "w8a8", "float", "compared"], page.Descendants("thead").Single().Descendants("th").Select(heading => heading.Value));
         Assert.Equal(
@@ -77,7 +78,8 @@ public sealed class EncoderBenchTests : IDisposable
     private static void RequireMeasured(JsonElement file, string name, int batch)
     {
         Assert.Equal((name, "onnxruntime"), (file.GetProperty("name").GetString(), file.GetProperty("engine").GetString()));
-        Assert.All((string[])["loadSeconds", "startBytes", "peakBytes"], measured => Assert.True(file.GetProperty(measured).GetProperty("low").GetDouble() > 0));
+        Assert.All((string[])["loadSeconds", "startBytes", "peakBytes"], measured =>
+            Assert.True(file.GetProperty(measured).GetProperty("low").GetDouble() > 0));
         foreach (var (texts, count) in ((string, int)[])[("single", 1), ("batched", batch)])
         {
             var (seconds, rate) = (file.GetProperty(texts).GetProperty("seconds"), file.GetProperty(texts).GetProperty("textsPerSecond"));

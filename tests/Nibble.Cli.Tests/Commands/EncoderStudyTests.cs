@@ -35,7 +35,7 @@ public sealed class EncoderStudyTests : IDisposable
         Assert.Equal(3 * 14, document.GetProperty("layers").GetArrayLength());
         Assert.Contains(document.GetProperty("layers").EnumerateArray(), layer => layer.GetProperty("layer").GetString() == "classifier");
         Assert.Equal(2, document.GetProperty("correlations").GetArrayLength());
-        var report = await File.ReadAllTextAsync(folder.File("out/report.html"), TestContext.Current.CancellationToken);
+        var report = Text("out/report.html");
         Assert.Contains("KL divergence from the float model in nats a text", report, StringComparison.Ordinal);
         Assert.Contains("0 new measurements", second.Error, StringComparison.Ordinal);
         Assert.Contains("20 texts of texts.tsv, held out", second.Output, StringComparison.Ordinal);
@@ -48,27 +48,30 @@ public sealed class EncoderStudyTests : IDisposable
         var mean = await CommandRun.Succeeds(line);
         var first = await CommandRun.Succeeds([.. line, "--pooling", "cls", "-o", folder.File("out"), "--json"]);
 
-        Assert.Contains("1 less the cosine with the float model's vectors when this alone is quantized; 12 lines of pairs.tsv, held out", mean.Output, StringComparison.Ordinal);
+        const string Measured = "1 less the cosine with the float model's vectors when this alone is quantized; 12 lines of pairs.tsv, held out";
+        Assert.Contains(Measured, mean.Output, StringComparison.Ordinal);
         Assert.Contains("12 new measurements", first.Error, StringComparison.Ordinal);
         Assert.Equal("embedding", first.Json.GetProperty("task").GetString());
         Assert.Equal(0, first.Json.GetProperty("correlations").GetArrayLength());
-        Assert.All(first.Json.GetProperty("layers").EnumerateArray(), layer => Assert.Equal(layer.GetProperty("loss").GetDouble(), layer.GetProperty("kl").GetDouble()));
-        Assert.DoesNotContain("Cheap estimates", await File.ReadAllTextAsync(folder.File("out/report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.All(first.Json.GetProperty("layers").EnumerateArray(), layer =>
+            Assert.Equal(layer.GetProperty("loss").GetDouble(), layer.GetProperty("kl").GetDouble()));
+        Assert.DoesNotContain("Cheap estimates", Text("out/report.html"), StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task A_mix_for_a_classifier_is_a_recipe_for_ptq_and_qat()
     {
         var run = await CommandRun.Succeeds(Study(
-            "mix", Classifier, labelled, "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn", "--rounds", "1", "--points", "1", "--qat-minutes", "0.05",
-            "-o", folder.File("mixed.yaml"), "--json"));
+            "mix", Classifier, labelled, "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn", "--rounds", "1", "--points", "1",
+            "--qat-minutes", "0.05", "-o", folder.File("mixed.yaml"), "--json"));
 
         Assert.Equal(("nibble.mix/2", "classification"), (run.Json.GetProperty("schema").GetString(), run.Json.GetProperty("task").GetString()));
         Assert.InRange(run.Json.GetProperty("methods").GetArrayLength(), 2, 5);
         var recipe = RecipeFile.Load(folder.File("mixed.yaml"));
         Assert.Equal(QatSettings.ForEncoder(3) with { Steps = recipe.Qat.Steps, SequenceLength = recipe.Qat.SequenceLength }, recipe.Qat);
-        Assert.Contains("nats over float on held-out data", await File.ReadAllTextAsync(folder.File("mixed.yaml"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
-        await CommandRun.Succeeds("qat", Classifier, "-r", folder.File("mixed.yaml"), "-d", labelled, "--steps", "2", "-o", folder.File("out"), "--threads", "1");
+        Assert.Contains("nats over float on held-out data", Text("mixed.yaml"), StringComparison.Ordinal);
+        await CommandRun.Succeeds(
+            "qat", Classifier, "-r", folder.File("mixed.yaml"), "-d", labelled, "--steps", "2", "-o", folder.File("out"), "--threads", "1");
         Assert.All(QuantizedModelFile.Load(folder.File("out")).Layers, layer => Assert.Equal(recipe.RuleFor(layer.Name)!.Weights, layer.Weight.Scheme));
     }
 
@@ -80,8 +83,8 @@ public sealed class EncoderStudyTests : IDisposable
         var none = await CommandRun.Of([.. line, "--budget", "loss=0.0000001", "-o", folder.File("none.yaml")]);
 
         Assert.Contains("losses are over float, in 1 less the cosine with the float model's vectors, on held-out data", run.Output, StringComparison.Ordinal);
-        Assert.Contains("of cosine over float", await File.ReadAllTextAsync(folder.File("mixed.yaml"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
-        Assert.Contains("1 less the cosine", await File.ReadAllTextAsync(folder.File("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.Contains("of cosine over float", Text("mixed.yaml"), StringComparison.Ordinal);
+        Assert.Contains("1 less the cosine", Text("mixed.html"), StringComparison.Ordinal);
         Assert.Equal(ExitCode.NoSolution, none.ExitCode);
         Assert.Contains("of cosine with every layer as ", none.Error, StringComparison.Ordinal);
     }
@@ -89,12 +92,13 @@ public sealed class EncoderStudyTests : IDisposable
     [Fact]
     public async Task A_classifier_needs_no_training_at_8_bits_and_the_commands_of_all_options_run()
     {
-        string[] line = ["advise", Classifier, "--data", labelled, "--bits", "8", "--steps", "2", "--max-length", "10", "--probe-minutes", "0.2", "--threads", "1"];
+        string[] line =
+            ["advise", Classifier, "--data", labelled, "--bits", "8", "--steps", "2", "--max-length", "10", "--probe-minutes", "0.2", "--threads", "1"];
         var told = await CommandRun.Succeeds([.. line, "-o", folder.File("advice")]);
         var run = await CommandRun.Succeeds([.. line, "--json"]);
 
         Assert.Contains("PTQ is enough: w8a16-g32", told.Output, StringComparison.Ordinal);
-        foreach (var text in (string[])[told.Output, told.Error, await File.ReadAllTextAsync(folder.File("advice/report.html"), TestContext.Current.CancellationToken)])
+        foreach (var text in (string[])[told.Output, told.Error, Text("advice/report.html")])
         {
             Assert.DoesNotContain("perplexity", text, StringComparison.Ordinal);
             Assert.DoesNotContain("NaN", text, StringComparison.Ordinal);
@@ -112,7 +116,10 @@ public sealed class EncoderStudyTests : IDisposable
     {
         var texts = TinyEncoder.WriteTexts(folder.File("plain.txt"), 40);
         string[] line =
-            ["advise", Embedder, "--task", "embedding", "--pooling", "cls", "--data", texts, "--bits", "4", "--activations", "8", "--steps", "3", "--probe-minutes", "0.3", "--threads", "1"];
+        [
+            "advise", Embedder, "--task", "embedding", "--pooling", "cls", "--data", texts, "--bits", "4", "--activations", "8", "--steps", "3",
+            "--probe-minutes", "0.3", "--threads", "1",
+        ];
         var told = await CommandRun.Succeeds(line);
         var run = await CommandRun.Succeeds([.. line, "--json"]);
 
@@ -128,9 +135,11 @@ public sealed class EncoderStudyTests : IDisposable
     public async Task What_belongs_to_decoders_alone_is_refused_by_name()
     {
         await Refuses("--context has no effect here", Study("sensitivity", Classifier, labelled, "--context", "8"));
-        await Refuses("--context has no effect here", Study("mix", Classifier, labelled, "--budget", "3bits", "--context", "8", "-o", folder.File("mixed.yaml")));
+        await Refuses(
+            "--context has no effect here", Study("mix", Classifier, labelled, "--budget", "3bits", "--context", "8", "-o", folder.File("mixed.yaml")));
         await Refuses("--context has no effect here", "advise", Classifier, "--data", labelled, "--context", "8");
-        await Refuses("--max-loss is 2%, a share of the perplexity, which this model has none of", "advise", Classifier, "--data", labelled, "--max-loss", "2%");
+        await Refuses(
+            "--max-loss is 2%, a share of the perplexity, which this model has none of", "advise", Classifier, "--data", labelled, "--max-loss", "2%");
         await Refuses("--pooling is for --task embedding", "advise", Classifier, "--data", labelled, "--pooling", "cls");
         await Refuses("--max-length is 13, expected at most 12", Study("sensitivity", Classifier, labelled, "--max-length", "13"));
         using var decoder = new TinyFolder();
@@ -144,6 +153,8 @@ public sealed class EncoderStudyTests : IDisposable
             Assert.Contains(reason, run.Error, StringComparison.Ordinal);
         }
     }
+
+    private string Text(string name) => File.ReadAllText(folder.File(name));
 
     private string[] Study(string command, string model, string data, params string[] options) =>
         [command, model, "--data", data, "--cache", folder.File("cache"), "--threads", "1", .. options];

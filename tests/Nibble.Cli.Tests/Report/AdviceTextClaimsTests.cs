@@ -116,7 +116,8 @@ public sealed partial class AdviceTextClaimsTests
                 options.Add(Qat = Plan(Road.Qat, "qat w4a16-g32", loss, Math.Max(0, -(control ?? 0)), half, evidence));
             }
 
-            Result = new AdvisorResult(ModelShape.Known[0], 1.5, 4, 1000, Control, options, Decision.Of(options, new Constraints(), Tolerance), [], [], 1, new Hardware(1, 1), 1)
+            Result = new AdvisorResult(
+                ModelShape.Known[0], 1.5, 4, 1000, Control, options, Decision.Of(options, new Constraints(), Tolerance), [], [], 1, new Hardware(1, 1), 1)
             {
                 Limits = LossLimits.For(null, 0) with { Small = Tolerance },
             };

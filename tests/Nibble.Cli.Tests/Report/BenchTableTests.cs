@@ -27,7 +27,8 @@ public sealed class BenchTableTests
     {
         var one = new Spread(1, 1, 1);
         var file = new BenchedFile("w4", "w4.gguf", "llama.cpp", 1, one, one, one, one, one);
-        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 behind it; {expected}", BenchTable.Of(new BenchDocument(BenchDocument.CurrentSchema, 2, 256, 64, repeats, file, null, null)).Setting);
+        var table = BenchTable.Of(new BenchDocument(BenchDocument.CurrentSchema, 2, 256, 64, repeats, file, null, null));
+        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 behind it; {expected}", table.Setting);
     }
 
     [Fact]
