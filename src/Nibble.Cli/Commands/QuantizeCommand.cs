@@ -5,7 +5,6 @@ using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Formats;
 using Nibble.Formats.Gguf;
-using Nibble.Torch;
 
 namespace Nibble.Cli.Commands;
 

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
-using Nibble.Torch;
 
 namespace Nibble.Cli.Engines;
 

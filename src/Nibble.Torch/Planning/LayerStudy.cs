@@ -108,7 +108,7 @@ public sealed class LayerStudy : IDisposable
         try
         {
             var output = Path.Combine(work, "artifact");
-            var made = PostTrainingQuantizer.Run(new PtqOptions(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
+            var made = PostTrainingQuantizer.Run(new PtqRequest(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
             using var model = LoadedModel.Open(output);
             var measured = new RecipeDistance(comparison.Measure(model.Model, cancellation), made.Bytes);
             cache.Add(key, measured);
