@@ -1,3 +1,4 @@
+using Nibble.Tests.Shared;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tasks;
 using Nibble.Formats;
