@@ -1,7 +1,7 @@
 namespace Nibble.Planning;
 
 /// <summary>Losses, in nats per token, that divide good from bad where the user names none.</summary>
-public static class Thresholds
+internal static class Thresholds
 {
     /// <summary>The loss up to which a variant is as good as float: 1 % of perplexity.</summary>
     public static readonly double SmallLoss = Math.Log(1.01);
