@@ -24,8 +24,8 @@ public class TargetEnginesTests
     [InlineData(Engine.OnnxRuntime, "w4a16-g48", 64, false)]
     [InlineData(Engine.OnnxRuntime, "w8a8-static", 64, true)]
     [InlineData(Engine.OnnxRuntime, "wta16-g32", 64, false)]
-    public void AnEngineRunsWhatItsFormatsHold(Engine engine, string recipe, int columns, bool runs) =>
-        Assert.Equal(runs, TargetEngines.Refusal(engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
+    public void AnEngineRunsWhatItsFormatsHold(object engine, string recipe, int columns, bool runs) =>
+        Assert.Equal(runs, TargetEngines.Refusal((Engine)engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
 
     [Fact]
     public void LayersThatStayFloatRunEverywhere() =>
