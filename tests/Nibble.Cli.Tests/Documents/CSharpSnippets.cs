@@ -39,7 +39,7 @@ internal static class CSharpSnippets
         Quantize.Qat(folder, trained, output + "-trained", new QatOptions { DataFile = textFile, Logger = logger }, progress, cancellation);
 
         var compared = Quantize.Compare(folder, output, textFile, new CompareOptions { Logger = logger }, progress, cancellation);
-        GgufExporter.Run(output, output + ".gguf", type: null);
+        GgufExporter.Run(output, output + ".gguf", type: null, cancellation: cancellation);
         // block ends
 
         Assert.Equal(estimate.Bytes, result.Bytes);
