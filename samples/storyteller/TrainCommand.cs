@@ -6,7 +6,6 @@ using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Models.Llama;
 using Nibble.Recipes;
-using Nibble.Torch;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;

@@ -13,17 +13,17 @@ namespace Nibble.Onnx;
 /// <param name="Shape">Its sizes; empty for a scalar.</param>
 /// <param name="Bytes">Its bytes; null for texts.</param>
 /// <param name="DataFile">The name of the file beside the model that holds them; null where the model does.</param>
-public sealed record OnnxTensor(string Name, string Type, IReadOnlyList<long> Shape, long? Bytes, string? DataFile);
+internal sealed record OnnxTensor(string Name, string Type, IReadOnlyList<long> Shape, long? Bytes, string? DataFile);
 
 /// <summary>An input or output of a graph.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="Type">Its element type; empty where it is no tensor.</param>
 /// <param name="Shape">Its sizes, numbers or the names of sizes that a caller chooses; empty names where nothing is said.</param>
-public sealed record OnnxValue(string Name, string Type, IReadOnlyList<string> Shape);
+internal sealed record OnnxValue(string Name, string Type, IReadOnlyList<string> Shape);
 
 /// <summary>What an ONNX file consists of; its tensors are checked against the files that hold them, and read when they are asked for.</summary>
 /// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Graphs inside nodes are passed over.</remarks>
-public sealed class OnnxFile
+internal sealed class OnnxFile
 {
     // Bits of an element, by the numbers of TensorProto.DataType; none for texts.
     private static readonly (string Name, int Bits)[] Types =

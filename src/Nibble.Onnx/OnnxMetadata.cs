@@ -4,7 +4,7 @@ using Nibble.Formats.HuggingFace;
 namespace Nibble.Onnx;
 
 /// <summary>What files that Nibble writes tell of themselves, by name, so that they can be run without the model's folder.</summary>
-public static class OnnxMetadata
+internal static class OnnxMetadata
 {
     /// <summary>The id that the tokenizer puts before a text; absent where it puts none there.</summary>
     public const string BeginsText = "nibble.bos_token_id";

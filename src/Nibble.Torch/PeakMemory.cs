@@ -3,7 +3,7 @@ using System.Diagnostics;
 namespace Nibble.Torch;
 
 /// <summary>The most memory that the process holds between two moments, sampled: the system keeps only the peak of the whole process.</summary>
-public sealed class PeakMemory : IDisposable
+internal sealed class PeakMemory : IDisposable
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
     private readonly Timer timer;

@@ -7,7 +7,7 @@ namespace Nibble;
 /// On Unix, .NET keeps an environment of its own, and what <see cref="Environment.SetEnvironmentVariable(string, string?)"/> changes there no native
 /// library sees.
 /// </remarks>
-public static partial class NativeEnvironment
+internal static partial class NativeEnvironment
 {
     /// <summary>Sets a variable, for this process and those that it starts, unless it has a value; that value is then what native libraries see too.</summary>
     /// <param name="name">The variable, which libraries read when they are loaded, so before that.</param>

@@ -1,7 +1,7 @@
 namespace Nibble;
 
 /// <summary>Bounds the threads that work is given: more than there are processors only wait for one another, and thousands bring a machine down.</summary>
-public static class ThreadLimit
+internal static class ThreadLimit
 {
     /// <summary>The most threads that work is given: as many as this process may use processors.</summary>
     public static int Most => Environment.ProcessorCount;

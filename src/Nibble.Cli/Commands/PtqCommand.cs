@@ -69,7 +69,7 @@ internal static class PtqCommand
                 CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), rules.Ptq.SequenceLength, checkpoint.Definition.MaxSequence, checkpoint.Name);
             }
 
-            var options = new PtqOptions(source, rules, folder)
+            var options = new PtqRequest(source, rules, folder)
             {
                 Data = parsed.GetValue(data) is { } path ? ReadData(host, parsed, task, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
                 Task = task.Read(parsed, source),
@@ -78,7 +78,7 @@ internal static class PtqCommand
                 ActivationMemory = parsed.GetValue(memory) is { } limit ? (long)limit * Mebibyte : PtqOptions.DefaultActivationMemory,
                 Restart = parsed.GetValue(restart),
                 Target = parsed.GetValue(target),
-                Warn = host.Warn,
+                Logger = new WarningLogger(host.Warn),
             };
             if (parsed.GetValue(dryRun))
             {
@@ -115,7 +115,7 @@ internal static class PtqCommand
         return host.WithProgress(progress => SelfText.Sample(loaded.Decoder, loaded.Tokenizer, settings.Windows, length, seed, progress, host.Cancellation));
     }
 
-    private static void Report(CommandHost host, bool json, PtqOptions options, PtqEstimate estimate)
+    private static void Report(CommandHost host, bool json, PtqRequest options, PtqEstimate estimate)
     {
         if (json)
         {

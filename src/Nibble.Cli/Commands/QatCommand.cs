@@ -67,13 +67,13 @@ internal static class QatCommand
             };
             var path = parsed.GetValue(data)!;
             var training = path == SelfText.Name ? null : task.ReadData(host, parsed, path, loaded);
-            var options = new QatOptions(loaded, rules, settings, training, folder)
+            var options = new QatRequest(loaded, rules, settings, training, folder)
             {
                 Seed = parsed.GetValue(seed),
                 CheckpointEvery = parsed.GetValue(every),
                 Restart = parsed.GetValue(restart),
                 Target = parsed.GetValue(target),
-                Warn = host.Warn,
+                Logger = new WarningLogger(host.Warn),
                 TeacherCache = parsed.GetValue(cache) is { } predictions ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
             };
             options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };

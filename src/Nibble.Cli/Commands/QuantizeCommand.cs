@@ -3,9 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Formats.Gguf;
-using Nibble.Torch;
 
 namespace Nibble.Cli.Commands;
 
@@ -35,7 +33,7 @@ internal static class QuantizeCommand
                 parsed.GetValue(pure),
                 ThreadLimit.Cap(parsed.GetValue(threads)),
                 weights,
-                new ShareOfFile(parsed.GetValue(source)!, progress),
+                progress,
                 host.Cancellation));
             Report(host, parsed.GetValue(json), path, result, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
@@ -107,26 +105,5 @@ internal static class QuantizeCommand
                 return null;
             },
         };
-    }
-
-    /// <summary>Tells the share of a file that is done in megabytes, the least of which several threads tell at once.</summary>
-    private sealed class ShareOfFile(string path, IProgress<RunProgress> progress) : IProgress<double>
-    {
-        private readonly Lock gate = new();
-        private long last;
-
-        public void Report(double value)
-        {
-            lock (gate)
-            {
-                var total = (InputFile.Length(path) + 999_999) / 1_000_000;
-                var done = (long)(value * total);
-                if (done > last)
-                {
-                    last = done;
-                    progress.Report(new RunProgress("quantize", done, total) { Unit = "MB" });
-                }
-            }
-        }
     }
 }

@@ -197,7 +197,7 @@ internal sealed class ComparisonRunner : IDisposable
         var folder = FolderOf(name);
         var made = Make(name, folder, () =>
         {
-            var ptq = new PtqOptions(original.Folder, recipe, folder) { Data = options.Training, Task = asked, Seed = options.Seed, IsPart = true };
+            var ptq = new PtqRequest(original.Folder, recipe, folder) { Data = options.Training, Task = asked, Seed = options.Seed, IsPart = true };
             return (PostTrainingQuantizer.Run(ptq, progress, cancellation).Summary, []);
         });
         return Measure(name, RunMethod.Ptq, width, folder, made);
@@ -209,7 +209,7 @@ internal sealed class ComparisonRunner : IDisposable
         var made = Make(name, folder, () =>
         {
             using var trained = LoadedModel.OpenToTrain(original.Folder, recipe, asked);
-            var result = QatRun.Run(new QatOptions(trained, recipe, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation);
+            var result = QatRun.Run(new QatRequest(trained, recipe, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation);
             return (result.Artifact.Summary, result.Losses);
         });
         return Measure(name, method, recipe, folder, made);

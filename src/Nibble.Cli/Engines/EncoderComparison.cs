@@ -1,6 +1,5 @@
 using Nibble.Models;
 using Nibble.Onnx.Engine;
-using Nibble.Torch;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tasks;

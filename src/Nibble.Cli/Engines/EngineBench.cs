@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Nibble.Cli.Rendering;
-using Nibble.Torch;
 
 namespace Nibble.Cli.Engines;
 

@@ -1,4 +1,3 @@
-using Nibble.Torch;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;

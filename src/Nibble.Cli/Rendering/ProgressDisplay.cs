@@ -1,4 +1,3 @@
-using Nibble.Torch;
 
 namespace Nibble.Cli.Rendering;
 

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Torch;
 
 namespace Nibble.Cli.Rendering;
 

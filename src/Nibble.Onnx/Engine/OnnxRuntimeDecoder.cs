@@ -61,7 +61,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
 
     /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
     /// <inheritdoc cref="Open(string, int)"/>
-    public static OnnxRuntimeDecoder OpenProbed(string path, int threads)
+    internal static OnnxRuntimeDecoder OpenProbed(string path, int threads)
     {
         var (session, probe) = OnnxRuntimeSession.OpenProbed(path, threads);
         return Open(path, session, probe);
@@ -82,7 +82,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <returns>The logits, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
     /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
-    public (float[] Logits, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(ReadOnlySpan<int> tokens)
+    internal (float[] Logits, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(ReadOnlySpan<int> tokens)
     {
         using var cache = new DecoderCache();
         return probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(tokens, cache, 0, probe.Read);

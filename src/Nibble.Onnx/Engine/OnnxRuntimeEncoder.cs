@@ -45,7 +45,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
 
     /// <summary>Whether a file holds an encoder as Nibble writes it, by the names of its inputs and outputs.</summary>
     /// <param name="file">The file.</param>
-    public static bool IsEncoder(OnnxFile file)
+    internal static bool IsEncoder(OnnxFile file)
     {
         ArgumentNullException.ThrowIfNull(file);
         return file.Outputs.Any(value => Outputs.Contains(value.Name)) && file.Inputs.All(value => value.Name == Types || Inputs.Contains(value.Name));
@@ -60,7 +60,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
 
     /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
     /// <inheritdoc cref="Open(string, int)"/>
-    public static OnnxRuntimeEncoder OpenProbed(string path, int threads)
+    internal static OnnxRuntimeEncoder OpenProbed(string path, int threads)
     {
         var (session, probe) = OnnxRuntimeSession.OpenProbed(path, threads);
         return Open(path, session, probe);
@@ -83,7 +83,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     /// <returns>The values, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
     /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
     /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
-    public (float[] Values, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(long[] ids, long[] mask, int length, long[]? types = null) =>
+    internal (float[] Values, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(long[] ids, long[] mask, int length, long[]? types = null) =>
         probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(ids, mask, length, types, probe.Outputs, probe.Read);
 
     private (float[] Values, T Further) Run<T>(long[] ids, long[] mask, int length, long[]? types, IEnumerable<string> further, Func<IEnumerable<OrtValue>, T> read)

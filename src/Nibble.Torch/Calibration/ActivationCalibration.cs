@@ -26,7 +26,7 @@ public sealed record CalibrationOptions(int Windows = 32, int Length = 256)
 }
 
 /// <summary>Runs text through a float model and finds how each layer's input is to be quantized.</summary>
-public static class ActivationCalibration
+internal static class ActivationCalibration
 {
     /// <summary>Decides the activation quantization of every layer for which a recipe asks it.</summary>
     /// <param name="model">The float model; unchanged afterwards.</param>

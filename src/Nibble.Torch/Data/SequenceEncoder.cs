@@ -7,7 +7,7 @@ namespace Nibble.Torch.Data;
 /// <c>&lt;s&gt; text &lt;/s&gt;&lt;/s&gt; text &lt;/s&gt;</c> as RoBERTa has them.</summary>
 /// <param name="tokenizer">A tokenizer that has marks for beginning and end.</param>
 /// <param name="maxLength">Longer sequences are cut to this many tokens, their marks included, the longer text of a pair first.</param>
-public sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
+internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
 {
     private readonly int start = (tokenizer.StartId ?? tokenizer.BosId)!.Value;
     private readonly int end = (tokenizer.EndId ?? tokenizer.EosId)!.Value;

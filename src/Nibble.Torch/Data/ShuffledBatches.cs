@@ -7,7 +7,7 @@ namespace Nibble.Torch.Data;
 /// Every epoch has its own order, in which each text comes once. Texts are shuffled, sorted by length within pools of 16 batches, and
 /// the batches shuffled again: short texts meet short ones, which halves the padding, and no two epochs have the same batches.
 /// </remarks>
-public sealed class ShuffledBatches : ITrainingBatches
+internal sealed class ShuffledBatches : ITrainingBatches
 {
     private const int Pool = 16;
 

@@ -10,7 +10,7 @@ namespace Nibble.Torch.Evaluation;
 /// <param name="Ties">Those that differ by one, where the simulation's value lies within <see cref="EngineDecisions.Tolerance"/> of the middle between the two.</param>
 /// <param name="Mismatches">Those that differ otherwise, or whose scale or zero point does.</param>
 /// <param name="Farthest">How far from the middle the farthest of the ties lies, in steps.</param>
-public readonly record struct CodeComparison(long Codes, long Ties, long Mismatches, double Farthest)
+internal readonly record struct CodeComparison(long Codes, long Ties, long Mismatches, double Farthest)
 {
     /// <summary>Both comparisons together.</summary>
     public static CodeComparison operator +(CodeComparison left, CodeComparison right) =>
@@ -29,7 +29,7 @@ public readonly record struct CodeComparison(long Codes, long Ties, long Mismatc
 /// </remarks>
 /// <param name="linears">The model's linear layers by name.</param>
 /// <param name="quantized">The artifact that the model simulates.</param>
-public sealed class EngineDecisions(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, QuantizedModel quantized)
+internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, QuantizedModel quantized)
 {
     /// <summary>By how much of a step a value may lie beside the middle between two codes to be at a tie.</summary>
     /// <remarks>

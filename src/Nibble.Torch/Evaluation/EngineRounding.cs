@@ -13,7 +13,7 @@ namespace Nibble.Torch.Evaluation;
 /// llama.cpp rounds the inputs of a matrix to a type that goes with the matrix's own, and keeps keys and values in binary16 (ggml-org/llama.cpp, <c>ggml-cpu.c</c>:
 /// <c>vec_dot_type</c>; <c>llama_context_default_params</c>). A file can also hold float matrices in a narrower type than the model has.
 /// </remarks>
-public sealed class EngineRounding
+internal sealed class EngineRounding
 {
     private readonly IDecoder model;
     private readonly Dictionary<QuantizableLinear, GgufType> layers = [];

@@ -12,7 +12,7 @@ namespace Nibble.Torch.Evaluation;
 /// <param name="Tokens">Tokens scored.</param>
 /// <param name="Divergence">Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, nats; null without a reference.</param>
 /// <param name="Agreement">Share of the scored positions where model and reference hold the same token likeliest, 0 to 1; null without a reference.</param>
-public sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement)
+internal sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement)
 {
     /// <summary>Mean negative log-likelihood of each window, nats per token: two models' on the same windows tell how sure their difference is.</summary>
     public IReadOnlyList<double> WindowLosses { get; init; } = [];
@@ -24,7 +24,7 @@ public sealed record EvaluationResult(double Perplexity, double Loss, int Window
 /// predictions made at the positions of the second half, <c>context / 2</c> to <c>context - 2</c>, each of the token after it from all
 /// before that in the window. This is how llama.cpp's perplexity tool scores.
 /// </remarks>
-public static class Evaluator
+internal static class Evaluator
 {
     /// <summary>Scores a model.</summary>
     /// <param name="model">The model.</param>

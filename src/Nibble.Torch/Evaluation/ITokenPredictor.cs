@@ -1,7 +1,7 @@
 namespace Nibble.Torch.Evaluation;
 
 /// <summary>A decoder that tells what follows a text, token by token, and remembers the tokens that it was given.</summary>
-public interface ITokenPredictor : IDisposable
+internal interface ITokenPredictor : IDisposable
 {
     /// <summary>The most tokens that it can remember.</summary>
     int MaxSequence { get; }

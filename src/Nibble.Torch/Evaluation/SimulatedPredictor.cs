@@ -6,7 +6,7 @@ namespace Nibble.Torch.Evaluation;
 
 /// <summary>A decoder in libtorch with a key-value cache, float or with its quantization simulated.</summary>
 /// <param name="model">The model, which stays the caller's.</param>
-public sealed class SimulatedPredictor(IDecoder model) : ITokenPredictor
+internal sealed class SimulatedPredictor(IDecoder model) : ITokenPredictor
 {
     private readonly KeyValueCache cache = new(model.Definition.Layers);
 

@@ -9,7 +9,7 @@ namespace Nibble.Torch.Evaluation;
 /// </remarks>
 /// <param name="tokenizer">The tokenizer.</param>
 /// <param name="prompt">The tokens before the first.</param>
-public sealed class StreamedText(TextTokenizer tokenizer, IReadOnlyList<int> prompt)
+internal sealed class StreamedText(TextTokenizer tokenizer, IReadOnlyList<int> prompt)
 {
     private const char Unfinished = '\uFFFD';
 

@@ -34,7 +34,7 @@ public static class TextGenerator
     }
 
     /// <summary>The tokens of a prompt, behind the one that the tokenizer puts before a text, where it puts one there.</summary>
-    public static int[] Encode(TextTokenizer tokenizer, string prompt)
+    internal static int[] Encode(TextTokenizer tokenizer, string prompt)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         return [.. tokenizer.StartId is { } start ? [start] : Array.Empty<int>(), .. tokenizer.Encode(prompt)];
@@ -48,7 +48,7 @@ public static class TextGenerator
     /// <param name="cancellation">Stops between tokens.</param>
     /// <returns>The new tokens, each as soon as it is drawn.</returns>
     /// <exception cref="NibbleException">The prompt is empty or leaves no room in the model's context.</exception>
-    public static IEnumerable<int> Tokens(ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation = default)
+    internal static IEnumerable<int> Tokens(ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(predictor);
         ArgumentNullException.ThrowIfNull(prompt);
@@ -69,7 +69,7 @@ public static class TextGenerator
     /// <param name="prompt">The tokens to continue; with <paramref name="count"/>, at most the longest sequence that the model takes.</param>
     /// <param name="count">New tokens.</param>
     /// <param name="cancellation">Stops between tokens.</param>
-    public static int[] Continue(IDecoder model, IReadOnlyList<int> prompt, int count, CancellationToken cancellation = default)
+    internal static int[] Continue(IDecoder model, IReadOnlyList<int> prompt, int count, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(prompt);

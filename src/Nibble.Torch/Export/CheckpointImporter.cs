@@ -50,7 +50,7 @@ public static class CheckpointImporter
     /// <param name="folder">The checkpoint's folder.</param>
     /// <exception cref="NibbleException">The checkpoint is missing, broken, quantized in a way that is not supported, or lacks a tensor of its
     /// model.</exception>
-    public static QuantizedCheckpoint Read(string folder)
+    internal static QuantizedCheckpoint Read(string folder)
     {
         var read = QuantizedCheckpoint.Read(folder);
         var notes = read.Notes.ToList();

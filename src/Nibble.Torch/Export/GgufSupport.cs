@@ -5,7 +5,7 @@ using Nibble.Models.Llama;
 namespace Nibble.Torch.Export;
 
 /// <summary>What llama.cpp has no place for, whatever the weights are: to be found out before work goes into them.</summary>
-public static class GgufSupport
+internal static class GgufSupport
 {
     /// <summary>Refuses a model that no GGUF file could hold so that llama.cpp computes it.</summary>
     /// <param name="folder">The folder of a float checkpoint or an artifact.</param>

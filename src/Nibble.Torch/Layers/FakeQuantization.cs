@@ -5,7 +5,7 @@ namespace Nibble.Torch.Layers;
 
 /// <summary>The quantizer of <see cref="ScalarQuantizer"/> composed from tensor operators, on any device, with gradients.</summary>
 /// <remarks>Values equal the scalar quantizer's bit for bit, except that NaN stays NaN, so that training notices.</remarks>
-public static class FakeQuantization
+internal static class FakeQuantization
 {
     /// <summary>Scales and zero points of rows of values, as <see cref="QuantizationParameters.FromRange"/> computes them.</summary>
     /// <param name="min">The lowest value of each row.</param>

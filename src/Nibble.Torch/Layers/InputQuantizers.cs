@@ -7,7 +7,7 @@ namespace Nibble.Torch.Layers;
 
 /// <summary>Quantizes each token of an input with parameters computed from that token.</summary>
 /// <param name="scheme">A scheme per token.</param>
-public sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQuantizer
+internal sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQuantizer
 {
     private readonly QuantizationScheme scheme = scheme;
 
@@ -21,7 +21,7 @@ public sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensorQu
 /// <summary>Quantizes an input with parameters that calibration or training fixed.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
 /// <param name="parameters">The scale and zero point.</param>
-public sealed class StaticInputQuantizer(QuantizationScheme scheme, QuantizationParameters parameters) : ITensorQuantizer, IDisposable
+internal sealed class StaticInputQuantizer(QuantizationScheme scheme, QuantizationParameters parameters) : ITensorQuantizer, IDisposable
 {
     private readonly Tensor scale = tensor(parameters.Scale).DetachFromDisposeScope();
     private readonly Tensor zeroPoint = tensor((float)parameters.ZeroPoint).DetachFromDisposeScope();
@@ -40,7 +40,7 @@ public sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantization
 
 /// <summary>Shows an input, without its padding (<see cref="TokenMask"/>), to an observer and passes it on unchanged.</summary>
 /// <param name="observer">Takes the values in.</param>
-public sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
+internal sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
 {
     /// <inheritdoc/>
     public Tensor Apply(Tensor tensor)

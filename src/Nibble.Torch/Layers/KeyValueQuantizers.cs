@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Layers;
 
 /// <summary>Quantizes keys with a scale and zero point for each key-value head and channel, which calibration fixed.</summary>
-public sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
+internal sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
 {
     private readonly CodeRange codes;
     private readonly Tensor scale;

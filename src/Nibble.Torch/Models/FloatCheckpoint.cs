@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Models;
 
 /// <summary>A float checkpoint on disk whose tensors are known to fit its configuration, read a part at a time.</summary>
-public sealed class FloatCheckpoint : IDisposable
+internal sealed class FloatCheckpoint : IDisposable
 {
     private readonly Checkpoint checkpoint;
 

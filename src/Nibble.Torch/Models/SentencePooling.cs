@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Models;
 
 /// <summary>Makes one vector of those of a text's tokens, as sentence-transformers does (Reimers and Gurevych 2019, section 3).</summary>
-public static class SentencePooling
+internal static class SentencePooling
 {
     /// <summary>The least length that a vector is divided by.</summary>
     private const double LeastLength = 1e-12;

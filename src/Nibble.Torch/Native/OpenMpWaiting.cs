@@ -5,7 +5,7 @@ namespace Nibble.Torch.Native;
 /// By default they spin for a long time before they sleep, which costs nothing as long as the machine has nothing else to do. On a busy one, the thread
 /// that is waited for does not run because the others spin in its place, and all is several times slower.
 /// </remarks>
-public static class OpenMpWaiting
+internal static class OpenMpWaiting
 {
     private const string Policy = "OMP_WAIT_POLICY";
     private const string SpinCount = "GOMP_SPINCOUNT";

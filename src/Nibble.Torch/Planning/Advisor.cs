@@ -15,7 +15,7 @@ namespace Nibble.Torch.Planning;
 /// a layer at a time, where its loss comes from. What is left goes to short trainings at several lengths, of each trained option and of the float control. All are scored on the same
 /// held-out windows, so that differences are paired.
 /// </remarks>
-public sealed class Advisor
+internal sealed class Advisor
 {
     /// <summary>Share of the probe's time that post-training options may take, with the look at layers.</summary>
     private const double PtqShare = 0.5;

@@ -11,7 +11,7 @@ namespace Nibble.Torch.Planning;
 /// <param name="Data">Data to calibrate and train on; null where there are none.</param>
 /// <param name="HeldOut">Data to score on, which nothing trains or calibrates on.</param>
 /// <param name="Candidates">The options to weigh, at least one.</param>
-public sealed record AdvisorOptions(LoadedModel Source, ITaskData? Data, ITaskData HeldOut, IReadOnlyList<Candidate> Candidates)
+internal sealed record AdvisorOptions(LoadedModel Source, ITaskData? Data, ITaskData HeldOut, IReadOnlyList<Candidate> Candidates)
 {
     /// <summary>What options may take.</summary>
     public Constraints Constraints { get; init; } = new();

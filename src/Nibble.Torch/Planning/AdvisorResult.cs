@@ -6,7 +6,7 @@ namespace Nibble.Torch.Planning;
 /// <summary>Short trainings of one candidate, or of the float control.</summary>
 /// <param name="Name">The candidate's name, or <c>float control</c>.</param>
 /// <param name="Points">Loss over the float model on held-out text, by length.</param>
-public sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
+internal sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
 
 /// <summary>What the advisor found.</summary>
 /// <param name="Shape">The model's sizes.</param>
@@ -22,7 +22,7 @@ public sealed record ProbeCurve(string Name, IReadOnlyList<LengthPoint> Points);
 /// <param name="ProbeSeconds">Seconds that the probe took.</param>
 /// <param name="Machine">What the machine does in matrix products and copies, measured.</param>
 /// <param name="Threads">Threads of libtorch meanwhile.</param>
-public sealed record AdvisorResult(
+internal sealed record AdvisorResult(
     ModelShape Shape,
     double? FloatLoss,
     int Windows,

@@ -5,7 +5,7 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>Solves a <see cref="ChoiceProblem"/> as an integer program, with CP-SAT of Google's OR-Tools.</summary>
 /// <remarks>One worker and a limit in the solver's own deterministic time: the same problem has the same answer, whatever else the machine does.</remarks>
-public static class ChoiceSolver
+internal static class ChoiceSolver
 {
     private const string Parameters = "num_workers:1,random_seed:1,max_deterministic_time:60";
 

@@ -15,7 +15,7 @@ namespace Nibble.Torch.Planning;
 /// <param name="Change">The name of the recipe.</param>
 /// <param name="Fisher">Half the squared errors, each weighted by its entry of the Fisher information's diagonal.</param>
 /// <param name="HessianTrace">Half the mean of the Hessian's diagonal times the sum of squared errors (HAWQ-V2, Dong et al. 2020).</param>
-public sealed record CurvatureEstimate(string Layer, string Change, double Fisher, double HessianTrace);
+internal sealed record CurvatureEstimate(string Layer, string Change, double Fisher, double HessianTrace);
 
 /// <summary>Estimates sensitivities from gradients: the cheap alternative to measuring each layer at each width.</summary>
 /// <remarks>

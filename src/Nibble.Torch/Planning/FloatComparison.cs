@@ -13,7 +13,7 @@ namespace Nibble.Torch.Planning;
 /// <param name="LossError">Standard error of <paramref name="Loss"/>, from how the difference varies between windows or texts; 0 for a single one.</param>
 /// <param name="Divergence">Mean divergence from the float model's predictions (<see cref="TaskScore.Divergence"/>).</param>
 /// <param name="DivergenceError">Standard error of <paramref name="Divergence"/>.</param>
-public sealed record Distance(double Loss, double LossError, double Divergence, double DivergenceError);
+internal sealed record Distance(double Loss, double LossError, double Divergence, double DivergenceError);
 
 /// <summary>Compares models with the float model, piece by piece, so that what makes a piece hard for both cancels out.</summary>
 internal abstract class FloatComparison : IDisposable

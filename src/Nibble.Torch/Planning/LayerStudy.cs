@@ -16,22 +16,22 @@ namespace Nibble.Torch.Planning;
 /// <param name="Layer">The layer.</param>
 /// <param name="Change">What is done to it: a recipe's name, or <c>a8</c> for an input of 8 bits.</param>
 /// <param name="Distance">How far the model is from the float model then.</param>
-public sealed record LayerDistance(string Layer, string Change, Distance Distance);
+internal sealed record LayerDistance(string Layer, string Change, Distance Distance);
 
 /// <summary>What it does to the model when all is quantized that a recipe names.</summary>
 /// <param name="Distance">How far the model is from the float model then.</param>
 /// <param name="Bytes">Bytes of the artifact's tensors.</param>
-public sealed record RecipeDistance(Distance Distance, long Bytes);
+internal sealed record RecipeDistance(Distance Distance, long Bytes);
 
 /// <summary>What it does to the model when it is trained as a recipe says.</summary>
 /// <param name="Distance">How far the model is from the float model then.</param>
 /// <param name="SetupSeconds">Seconds before the second step, less those of one step.</param>
 /// <param name="StepSeconds">Seconds of a step, the mean of all but the first.</param>
-public sealed record TrainedDistance(Distance Distance, double SetupSeconds, double StepSeconds);
+internal sealed record TrainedDistance(Distance Distance, double SetupSeconds, double StepSeconds);
 
 /// <summary>Measures what quantizing does to a model: one layer at a time, or all as a recipe says.</summary>
 /// <remarks>Each result is kept in a file that all it depends on names, so that a study that was stopped goes on, and the same study again measures nothing.</remarks>
-public sealed class LayerStudy : IDisposable
+internal sealed class LayerStudy : IDisposable
 {
     private readonly StudyOptions options;
     private readonly ITaskData calibration;
@@ -114,7 +114,7 @@ public sealed class LayerStudy : IDisposable
         try
         {
             var output = Path.Combine(work, "artifact");
-            var made = PostTrainingQuantizer.Run(new PtqOptions(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
+            var made = PostTrainingQuantizer.Run(new PtqRequest(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
             using var model = LoadedModel.Open(output);
             var measured = new RecipeDistance(comparison.Measure(model.Model, cancellation), made.Bytes);
             cache.Add(key, measured);

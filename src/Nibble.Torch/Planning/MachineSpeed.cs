@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Planning;
 
 /// <summary>What the machine does, measured in about a tenth of a second.</summary>
-public static class MachineSpeed
+internal static class MachineSpeed
 {
     private const int Size = 1024;
     private const int CopiedFloats = 1 << 24;

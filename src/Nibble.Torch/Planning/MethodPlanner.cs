@@ -11,7 +11,7 @@ namespace Nibble.Torch.Planning;
 /// <param name="TriedSteps">Steps that it was trained for here, with a whole schedule; 0 where nothing is trained.</param>
 /// <param name="StepSeconds">Seconds of a step; 0 where nothing is trained.</param>
 /// <param name="Distance">How far the model is from the float model after <paramref name="TriedSteps"/>.</param>
-public sealed record MethodTrial(string Trained, int Layers, Recipe Recipe, int TriedSteps, double StepSeconds, Distance Distance);
+internal sealed record MethodTrial(string Trained, int Layers, Recipe Recipe, int TriedSteps, double StepSeconds, Distance Distance);
 
 /// <summary>Finds which layers to train in the minutes that there are, around those whose codes PTQ chooses and which stay as they are.</summary>
 /// <remarks>

@@ -5,7 +5,7 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>What a mixed recipe is to be.</summary>
 /// <param name="Budget">What it may take.</param>
-public sealed record MixOptions(Budget Budget)
+internal sealed record MixOptions(Budget Budget)
 {
     /// <summary>Whether layers that read the same input and that engines fuse (q, k and v; gate and up) are treated alike.</summary>
     public bool Tied { get; init; }
@@ -25,14 +25,14 @@ public sealed record MixOptions(Budget Budget)
 /// <param name="AverageBits">Bits of a code, averaged over the quantized weights.</param>
 /// <param name="Predicted">The loss over float that the layers' own costs predict, with the interval in which 90 % of the measured recipes lie.</param>
 /// <param name="Measured">What was measured on held-out text.</param>
-public sealed record MixPoint(Recipe Recipe, double AverageBits, LossPrediction Predicted, RecipeDistance Measured);
+internal sealed record MixPoint(Recipe Recipe, double AverageBits, LossPrediction Predicted, RecipeDistance Measured);
 
 /// <summary>A mixed recipe, and what it was chosen from.</summary>
 /// <param name="Chosen">The recipe that meets the budget.</param>
 /// <param name="Front">Recipes that no other beats in bits and in predicted loss, by rising bits.</param>
 /// <param name="Uniform">The recipes of one width.</param>
 /// <param name="Layers">What each layer costs alone.</param>
-public sealed record MixResult(MixPoint Chosen, IReadOnlyList<MixPoint> Front, IReadOnlyList<MixPoint> Uniform, IReadOnlyList<LayerDistance> Layers)
+internal sealed record MixResult(MixPoint Chosen, IReadOnlyList<MixPoint> Front, IReadOnlyList<MixPoint> Uniform, IReadOnlyList<LayerDistance> Layers)
 {
     /// <summary>Ways to divide <see cref="Chosen"/>'s layers between PTQ and QAT, by rising loss; empty where <see cref="MixOptions.QatMinutes"/> asks for none.</summary>
     public IReadOnlyList<MethodTrial> Methods { get; init; } = [];

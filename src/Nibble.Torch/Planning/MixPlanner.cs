@@ -12,7 +12,7 @@ namespace Nibble.Torch.Planning;
 /// earnest, and what they lose calibrates the prediction (<see cref="LossModel"/>). At the budget several recipes are measured, each the best under what
 /// those before it taught of the costs (<see cref="CostBelief"/>), and the best of them is taken.
 /// </remarks>
-public sealed class MixPlanner
+internal sealed class MixPlanner
 {
     private readonly LayerStudy study;
     private readonly MixOptions options;

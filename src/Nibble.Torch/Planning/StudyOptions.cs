@@ -10,7 +10,7 @@ namespace Nibble.Torch.Planning;
 /// <param name="Data">Data; the last windows or texts are held out to measure on, the first ones calibrate.</param>
 /// <param name="Recipes">What is tried on each layer: recipes of one algorithm and width each, which look at weights alone.</param>
 /// <param name="CacheFolder">Where measurements are kept.</param>
-public sealed record StudyOptions(LoadedModel Source, ITaskData Data, IReadOnlyList<Recipe> Recipes, string CacheFolder)
+internal sealed record StudyOptions(LoadedModel Source, ITaskData Data, IReadOnlyList<Recipe> Recipes, string CacheFolder)
 {
     /// <summary>Windows to measure on at most where none are asked for.</summary>
     public const int UsualWindows = 32;

@@ -9,7 +9,7 @@ namespace Nibble.Torch.Ptq;
 
 /// <summary>The first road for any TorchSharp module: weights rounded to nearest with the ranges of their rules, inputs calibrated, batch normalizations folded.</summary>
 /// <remarks>Algorithms other than rounding to nearest need a model whose blocks Nibble knows; see <see cref="PostTrainingQuantizer"/>.</remarks>
-public static class ModuleQuantizer
+internal static class ModuleQuantizer
 {
     /// <summary>Quantizes a module.</summary>
     /// <param name="module">The trained float module; afterwards it is prepared, and computes what the result does.</param>
@@ -17,8 +17,17 @@ public static class ModuleQuantizer
     /// <param name="batches">Inputs to calibrate static activations with; read once, and only where the recipe has such. Each is disposed.</param>
     /// <param name="seed">The seed by which <paramref name="batches"/> were drawn, noted in the result.</param>
     /// <param name="options">What is known beforehand, such as which batch normalization belongs to which convolution.</param>
+    /// <param name="progress">Told after each layer.</param>
+    /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The recipe names another algorithm than rounding to nearest, or the module or the data cannot be quantized so.</exception>
-    public static QuantizedModel Run(nn.Module<Tensor, Tensor> module, Recipe recipe, IEnumerable<Tensor> batches, long seed, PrepareOptions? options = null)
+    public static QuantizedModel Run(
+        nn.Module<Tensor, Tensor> module,
+        Recipe recipe,
+        IEnumerable<Tensor> batches,
+        long seed,
+        PrepareOptions? options = null,
+        IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(recipe);
@@ -38,8 +47,10 @@ public static class ModuleQuantizer
             Qat = recipe.Qat with { Estimator = GradientEstimator.LearnedScale, Activations = ActivationEstimator.LearnedScale, Schedule = new QatSchedule() },
         };
         var prepared = QuantizationAware.Prepare(module, learned, options);
+        var done = 0;
         foreach (var layer in prepared.Prepared)
         {
+            cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
             using var guard = no_grad();
             var weight = layer.Layer.FoldedWeight;
@@ -48,9 +59,14 @@ public static class ModuleQuantizer
             var rounded = NamedFault.In(layer.Name, () =>
                 RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, columns, layer.Rule.Weights!, layer.Rule.Range));
             layer.Weight.Restart(weight, rounded);
+            progress?.Report(new RunProgress("quantize", ++done, prepared.Prepared.Count));
         }
 
-        prepared.Calibrate(batches);
+        prepared.Calibrate(batches.TakeWhile(_ =>
+        {
+            cancellation.ThrowIfCancellationRequested();
+            return true;
+        }));
         module.eval();
         return ModuleConversion.Convert(prepared, recipe, "ptq", seed, new Dictionary<string, double>()) with { Summary = summary };
     }

@@ -12,14 +12,14 @@ namespace Nibble.Torch.Ptq;
 /// at once, so a run that was stopped or killed goes on at the last finished one when it is started again, and ends with the same bytes
 /// as one that was not interrupted.
 /// </remarks>
-public static class PostTrainingQuantizer
+internal static class PostTrainingQuantizer
 {
     /// <summary>Quantizes a checkpoint into an artifact.</summary>
     /// <param name="options">What to do.</param>
     /// <param name="progress">Told after each layer.</param>
     /// <param name="cancellation">Stops between layers and batches; what is finished is kept for the next run.</param>
     /// <exception cref="NibbleException">The model cannot be loaded, the recipe matches no layer or needs text that is missing, the output exists, or its job folder belongs to another job.</exception>
-    public static QuantizationResult Run(PtqOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    public static QuantizationResult Run(PtqRequest options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         using var run = new PtqRun(options, progress, cancellation);
@@ -27,14 +27,14 @@ public static class PostTrainingQuantizer
         // What follows from the recipe is said before hours are spent.
         foreach (var warning in run.Summarize().Warnings)
         {
-            options.Warn?.Invoke(warning);
+            options.Tell(warning);
         }
 
         return run.Run();
     }
 
     /// <summary>A run that is a part of another, which has told itself what follows from the recipe.</summary>
-    private static QuantizationResult RunPart(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    private static QuantizationResult RunPart(PtqRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         using var run = new PtqRun(options with { IsPart = true }, progress, cancellation);
         return run.Run();
@@ -43,8 +43,8 @@ public static class PostTrainingQuantizer
     /// <summary>Estimates what a run would cost, by doing its costly part on one block and a few windows; writes nothing.</summary>
     /// <param name="options">The run to estimate.</param>
     /// <param name="cancellation">Stops between layers and batches.</param>
-    /// <exception cref="NibbleException">As for <see cref="Run(PtqOptions, IProgress{RunProgress}?, CancellationToken)"/>.</exception>
-    public static PtqEstimate Estimate(PtqOptions options, CancellationToken cancellation = default)
+    /// <exception cref="NibbleException">As for <see cref="Run(PtqRequest, IProgress{RunProgress}?, CancellationToken)"/>.</exception>
+    public static PtqEstimate Estimate(PtqRequest options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         return PtqProbe.Run(options, cancellation);
@@ -62,6 +62,16 @@ public static class PostTrainingQuantizer
         LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
         Run(source, options => options, recipe, data, seed, progress, cancellation);
 
+    /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
+    /// <param name="source">The float model as it is in its folder.</param>
+    /// <param name="recipe">What to do with each layer.</param>
+    /// <param name="options">How; what the model is for is said by the model.</param>
+    /// <param name="progress">Told after each layer.</param>
+    /// <param name="cancellation">Stops between layers and batches.</param>
+    /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
+    public static QuantizedModel Run(LoadedModel source, Recipe recipe, PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        InMemory(source, output => (Run(new PtqRequest(source.Folder, recipe, output, options with { Task = source.Task }), progress, cancellation), output));
+
     /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block where settings for that are given.</summary>
     internal static QuantizedModel Run(
         LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, QatSettings? training, Action<string>? warn,
@@ -74,15 +84,20 @@ public static class PostTrainingQuantizer
         Run(source, options => options with { Trials = trials }, recipe, data, seed, progress, cancellation);
 
     private static QuantizedModel Run(
-        LoadedModel source, Func<PtqOptions, PtqOptions> extend, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel source, Func<PtqRequest, PtqRequest> extend, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        InMemory(source, output =>
+        {
+            var request = new PtqRequest(source.Folder, recipe, output) { Data = data, Seed = seed, Task = source.Task };
+            return (RunPart(extend(request), progress, cancellation), output);
+        });
+
+    private static QuantizedModel InMemory(LoadedModel source, Func<string, (QuantizationResult Result, string Output)> run)
     {
-        ArgumentNullException.ThrowIfNull(source);
         source.RequireFloat();
         var work = Directory.CreateTempSubdirectory("nibble-ptq-").FullName;
         try
         {
-            var output = Path.Combine(work, "artifact");
-            var result = RunPart(extend(new PtqOptions(source.Folder, recipe, output) { Data = data, Seed = seed, Task = source.Task }), progress, cancellation);
+            var (result, output) = run(Path.Combine(work, "artifact"));
             return QuantizedModelFile.Load(output) with { TokenizerFolder = source.Folder, Summary = result.Summary };
         }
         finally
@@ -92,7 +107,7 @@ public static class PostTrainingQuantizer
     }
 
     /// <summary>Loads what a run before has made as unfinished work of another, or runs, going on where one was interrupted.</summary>
-    internal static QuantizedModel RunOrLoad(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    internal static QuantizedModel RunOrLoad(PtqRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (!Directory.Exists(options.Output) || IsUnfinished(options.Output))
         {

@@ -25,7 +25,7 @@ internal static class PtqProbe
     /// <summary>Runs the probe in a temporary folder.</summary>
     /// <param name="options">The run to estimate; nothing of it is written.</param>
     /// <param name="cancellation">Stops between layers and batches.</param>
-    public static PtqEstimate Run(PtqOptions options, CancellationToken cancellation)
+    public static PtqEstimate Run(PtqRequest options, CancellationToken cancellation)
     {
         var started = Stopwatch.GetTimestamp();
         var settings = options.Recipe.Ptq;

@@ -18,7 +18,7 @@ namespace Nibble.Torch.Ptq;
 /// <summary>One run from a checkpoint to an artifact: a decoder block at a time, each written before the next is read.</summary>
 internal sealed class PtqRun : IDisposable
 {
-    private readonly PtqOptions options;
+    private readonly PtqRequest options;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
     private readonly FloatCheckpoint checkpoint;
@@ -38,7 +38,7 @@ internal sealed class PtqRun : IDisposable
     private int layersDone;
     private TimeSpan learning;
 
-    public PtqRun(PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public PtqRun(PtqRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         this.options = options;
         this.progress = progress;
@@ -324,7 +324,7 @@ internal sealed class PtqRun : IDisposable
     private void Warn(string message)
     {
         warnings.Add(message);
-        options.Warn?.Invoke(message);
+        options.Tell(message);
     }
 
     private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int number)

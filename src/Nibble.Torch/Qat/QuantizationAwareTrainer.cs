@@ -8,7 +8,6 @@ using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tasks;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
@@ -269,41 +268,19 @@ public sealed class QuantizationAwareTrainer
         }
     }
 
-    private IEnumerable<Parameter> ScaleParameters => prepared?.ScaleParameters ?? [];
-
     private TrainingTask CreateTask()
     {
-        var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
-        var trained = prepared?.WeightParameters ?? source.Model.Module.parameters();
-        var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
-        ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. trained.Where(belongs)], rate, decay);
-        ParameterGroup[] weights = prepared is null || settings.Mode == TrainingMode.Full
-            ?
-            [
-                Group("weights", parameter => quantized.Contains(parameter.Handle), settings.LearningRate, settings.WeightDecay),
-                Group("matrices", parameter => parameter.dim() > 1 && !quantized.Contains(parameter.Handle), floatRate, settings.WeightDecay),
-                Group("vectors", parameter => parameter.dim() <= 1, floatRate, 0),
-            ]
-            : [new ParameterGroup("adapters", [.. prepared.WeightParameters], settings.LearningRate, settings.WeightDecay)];
         return new TrainingTask(
-            [.. weights, new ParameterGroup("scales", [.. ScaleParameters], settings.ScaleLearningRate, 0) { Averaged = false }],
+            TrainingPlan.Groups(source.Model.Module, prepared, settings),
             Loss)
         {
             States = [.. prepared?.States ?? []],
             BeginStep = step => prepared?.BeginStep(step, settings.Steps),
             HeldOutLoss = heldOut is null ? null : HeldOutLoss,
-            SettledStep = prepared is null ? 1 : SettledStep(settings),
+            SettledStep = prepared is null ? 1 : TrainingPlan.SettledStep(settings),
             IsLogLikelihood = task.Kind == ModelTask.LanguageModelling && (prepared is null || settings.Distillation is null),
             TokensPerStep = task.Kind == ModelTask.LanguageModelling ? settings.BatchSize * settings.SequenceLength : 0,
         };
-    }
-
-    /// <summary>The first step at which everything is quantized as it will be in the end.</summary>
-    private static int SettledStep(QatSettings settings)
-    {
-        var schedule = settings.Schedule;
-        var share = Math.Max(schedule.FloatShare + schedule.Gradual + (schedule.AnnealFrom > 0 ? schedule.AnnealingShare : 0), schedule.ActivationDelay);
-        return 1 + (int)Math.Ceiling(settings.Steps * share);
     }
 
     private Tensor Loss(int step, int part)
@@ -316,7 +293,7 @@ public sealed class QuantizationAwareTrainer
 
         var batch = batches.At(step, part, settings.Accumulation);
         var loss = teacher is null ? OwnLoss(source.Model.Compute(batch.Input), batch) : Distilled(batch, teacher, settings.Distillation!);
-        return prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(step) * prepared.Dampening());
+        return TrainingPlan.Dampened(loss, prepared, settings, step);
     }
 
     private Tensor OwnLoss(Tensor output, TrainingBatch batch) => task.Loss(
@@ -368,9 +345,6 @@ public sealed class QuantizationAwareTrainer
     /// <summary>The windows of the text that begin at some places, without the last token of each, which nothing follows.</summary>
     private Tensor Windows(int[] starts) =>
         ((TokenizedText)training).Batch(starts, settings.SequenceLength).narrow(1, 0, settings.SequenceLength - 1);
-
-    /// <summary>The weight of the dampening penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
-    private double DampeningWeight(int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
 
     private double HeldOutLoss()
     {

@@ -85,7 +85,7 @@ internal static class StartingPoint
         LoadedModel source, Recipe recipe, ICalibrationData data, long seed, QatSettings? training, string? folder, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
         ? PostTrainingQuantizer.Run(source, recipe, data, seed, training, warn, progress, cancellation)
-        : PostTrainingQuantizer.RunOrLoad(new PtqOptions(source.Folder, recipe, folder) { Data = data, Seed = seed, Task = source.Task, Training = training, Warn = warn },
+        : PostTrainingQuantizer.RunOrLoad(new PtqRequest(source.Folder, recipe, folder) { Data = data, Seed = seed, Task = source.Task, Training = training, Warn = warn },
             progress, cancellation);
 
     /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>

@@ -16,7 +16,7 @@ namespace Nibble.Torch.Qat;
 /// looked at; its decay is at most (1 + n) / (10 + n) after n steps, so that it forgets where it began. Scales are not averaged: each belongs to the
 /// grid of its step, and their rate is small at the end.</para>
 /// </remarks>
-public sealed class TrainingLoop
+internal sealed class TrainingLoop
 {
     private const double Beta1 = 0.9;
     private const double Beta2 = 0.95;

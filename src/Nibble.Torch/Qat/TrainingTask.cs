@@ -8,14 +8,14 @@ namespace Nibble.Torch.Qat;
 /// <param name="Parameters">The parameters, in an order that is the same in every run.</param>
 /// <param name="LearningRate">AdamW's peak learning rate, 0 or more.</param>
 /// <param name="WeightDecay">AdamW's decoupled weight decay, 0 or more.</param>
-public sealed record ParameterGroup(string Name, IReadOnlyList<Parameter> Parameters, double LearningRate, double WeightDecay)
+internal sealed record ParameterGroup(string Name, IReadOnlyList<Parameter> Parameters, double LearningRate, double WeightDecay)
 {
     /// <summary>Whether the moving average of the weights, where the settings ask for one, takes the place of these in the end.</summary>
     public bool Averaged { get; init; } = true;
 }
 
 /// <summary>What training changes besides parameters, such as an observed range: a checkpoint has to hold it.</summary>
-public interface ITrainingState
+internal interface ITrainingState
 {
     /// <summary>All of it, as numbers whose count depends on nothing that training changes.</summary>
     float[] Save();
@@ -31,7 +31,7 @@ public interface ITrainingState
 /// The mean loss, a scalar tensor with a gradient, of a part of a step's batch: (step from 1, part from 0). It has to depend on these two
 /// numbers, the parameters and the state alone, so that an interrupted run can go on.
 /// </param>
-public sealed record TrainingTask(IReadOnlyList<ParameterGroup> Groups, Func<int, int, Tensor> Loss)
+internal sealed record TrainingTask(IReadOnlyList<ParameterGroup> Groups, Func<int, int, Tensor> Loss)
 {
     /// <summary>What changes besides the parameters.</summary>
     public IReadOnlyList<ITrainingState> States { get; init; } = [];

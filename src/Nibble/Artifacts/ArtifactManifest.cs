@@ -14,7 +14,7 @@ namespace Nibble.Artifacts;
 /// <param name="HasGroupIndex">Whether its groups hold scattered columns.</param>
 /// <param name="Transform">What its input goes through first.</param>
 /// <param name="Shape">Its weight's shape where that has more than two axes.</param>
-public sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform, IReadOnlyList<int>? Shape = null);
+internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform, IReadOnlyList<int>? Shape = null);
 
 /// <summary><c>nibble.json</c>: what a compressed-tensors checkpoint does not say about a quantized model.</summary>
 /// <param name="Format">How codes are stored.</param>
@@ -24,7 +24,7 @@ public sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroup
 /// <param name="Layers">The quantized layers, in the model's order.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
 /// <param name="StaticKeys">The names of the attention modules whose keys have fixed parameters, in the model's order.</param>
-public sealed record ArtifactManifest(
+internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
     Provenance Provenance,

@@ -38,7 +38,7 @@ public static class QuantizedModelFile
     /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>
     /// <param name="staticKeys">The blocks whose keys have fixed parameters; only how many they are counts.</param>
     /// <param name="keys">The scheme of those keys; null where there are none.</param>
-    public static long CountTensorBytes(IEnumerable<SafetensorsTensor> tensors, IEnumerable<KeyQuantization> staticKeys, QuantizationScheme? keys) =>
+    internal static long CountTensorBytes(IEnumerable<SafetensorsTensor> tensors, IEnumerable<KeyQuantization> staticKeys, QuantizationScheme? keys) =>
         SafetensorsWriter.CountBytes([.. tensors, .. staticKeys.SelectMany(block => CompressedTensorsKeys.Tensors(block, keys!))], CheckpointFolder.Metadata);
 
     /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
@@ -59,7 +59,7 @@ public static class QuantizedModelFile
     /// <param name="folder">The folder to create.</param>
     /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
     /// <exception cref="ArgumentException">The part contradicts itself, such as by a scale that its precision cannot hold.</exception>
-    public static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
+    internal static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
     {
         ArgumentNullException.ThrowIfNull(part);
         SaveFolder(part, format, folder, checksummed: true);
@@ -72,7 +72,7 @@ public static class QuantizedModelFile
     /// <param name="folder">The folder to create.</param>
     /// <exception cref="NibbleException">A part is missing or broken, or the folder exists already.</exception>
     /// <exception cref="DamagedFileException">A part is not what was written.</exception>
-    public static void Join(IReadOnlyList<string> parts, IReadOnlyList<SafetensorsTensor> others, string tokenizerFolder, string folder)
+    internal static void Join(IReadOnlyList<string> parts, IReadOnlyList<SafetensorsTensor> others, string tokenizerFolder, string folder)
     {
         ArgumentNullException.ThrowIfNull(parts);
         ArgumentNullException.ThrowIfNull(others);

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Nibble.Formats;
 
 /// <summary>Writes files and folders so that a name never stands for half of one: a temporary name beside it, flush to disk, rename.</summary>
-public static class AtomicFile
+internal static class AtomicFile
 {
     private const string TemporaryMark = ".tmp-";
 

@@ -4,7 +4,7 @@ namespace Nibble.Formats;
 
 /// <summary>A file whose last bytes are the checksum of all before them, so that damage is noticed before anything is computed from it.</summary>
 /// <remarks>The checksum is XxHash128, which costs next to nothing beside the disk. It is no protection against people.</remarks>
-public static class ChecksummedFile
+internal static class ChecksummedFile
 {
     /// <summary>Bytes of the checksum.</summary>
     public const int ChecksumLength = 16;

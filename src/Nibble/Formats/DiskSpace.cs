@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Nibble.Formats;
 
 /// <summary>Finds out before the work begins whether a disk can take what the work will write.</summary>
-public static class DiskSpace
+internal static class DiskSpace
 {
     /// <summary>Refuses to write more than a disk has room for.</summary>
     /// <param name="path">The file or folder to be written, which need not exist.</param>

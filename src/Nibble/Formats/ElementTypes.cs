@@ -4,7 +4,7 @@ namespace Nibble.Formats;
 
 /// <summary>Sizes of element types, and conversion between <see cref="float"/> and the bytes of the floating-point ones.</summary>
 /// <remarks>Bytes are little-endian. Narrowing rounds half to even, overflows to infinity and keeps NaN a NaN.</remarks>
-public static class ElementTypes
+internal static class ElementTypes
 {
     /// <summary>Bytes of one element.</summary>
     public static int ByteSize(this ElementType type) => type switch

@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 namespace Nibble.Formats;
 
 /// <summary>Finds NaN and infinity where a model's values come in: whatever they reach is NaN, and no score or loss says why.</summary>
-public static class FiniteValues
+internal static class FiniteValues
 {
     /// <summary>The first stored element that is NaN or infinite; -1 where there is none.</summary>
     /// <param name="type">F32, F16 or BF16.</param>

@@ -4,7 +4,7 @@ using System.Text;
 namespace Nibble.Formats;
 
 /// <summary>The checksums of a folder's files, in one more file of it, so that damage is noticed before anything is computed from them.</summary>
-public static class FolderChecksums
+internal static class FolderChecksums
 {
     /// <summary>The file: a line for each other file, its checksum in hexadecimal and its name.</summary>
     public const string FileName = "checksums.txt";

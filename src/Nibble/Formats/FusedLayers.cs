@@ -4,7 +4,7 @@ namespace Nibble.Formats;
 
 /// <summary>Layers that vLLM makes one of: it asks for them by the name of the whole, and all parts must be quantized alike.</summary>
 /// <remarks>Definition: vllm-project/vllm, <c>packed_modules_mapping</c> of the Llama family, and <c>layers/quantization/utils</c>.</remarks>
-public static class FusedLayers
+internal static class FusedLayers
 {
     private static readonly (string Name, string[] Parts)[] All = [("qkv_proj", ["q_proj", "k_proj", "v_proj"]), ("gate_up_proj", ["gate_proj", "up_proj"])];
 

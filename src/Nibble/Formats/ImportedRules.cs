@@ -4,7 +4,7 @@ using Nibble.Recipes;
 namespace Nibble.Formats;
 
 /// <summary>Rules of a recipe that say of each layer of an imported model what it is.</summary>
-public static class ImportedRules
+internal static class ImportedRules
 {
     /// <summary>The most frequent scheme for all, after those of layers that have another or none.</summary>
     /// <param name="layers">The quantized layers, at least one.</param>

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Nibble.Formats;
 
 /// <summary>Reads files that users name: a path can lead to anything, such as a pipe that nobody writes to or a device without an end.</summary>
-public static partial class InputFile
+internal static partial class InputFile
 {
     /// <summary>A string holds a little more; what is longer would fail as if memory had run out.</summary>
     private const int MostBytes = 1_000_000_000;

@@ -10,7 +10,7 @@ namespace Nibble.Formats;
 /// <param name="Model">The model, code for code.</param>
 /// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c> or <c>compressed-tensors</c>.</param>
 /// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>
-public sealed record QuantizedCheckpoint(QuantizedModel Model, string Format, IReadOnlyList<string> Notes)
+internal sealed record QuantizedCheckpoint(QuantizedModel Model, string Format, IReadOnlyList<string> Notes)
 {
     /// <summary>
     /// What a folder says that its weights were quantized by, such as <c>gptq</c>; null where they are float, or where there is no such folder.

@@ -7,7 +7,7 @@ namespace Nibble.Formats;
 
 /// <summary>Reads the texts that users give, which are UTF-8 and nothing else: a text that is misread is scored, trained on and calibrated on as if it were
 /// right.</summary>
-public static class Utf8Text
+internal static class Utf8Text
 {
     /// <summary>How much of a file is looked at to tell what else it could be.</summary>
     private const int Sample = 1 << 16;

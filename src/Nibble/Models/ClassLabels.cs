@@ -6,7 +6,7 @@ namespace Nibble.Models;
 
 /// <summary>The classes that a model tells apart, by number and name.</summary>
 /// <param name="Names">The name of each, from class 0 on.</param>
-public sealed record ClassLabels(IReadOnlyList<string> Names)
+internal sealed record ClassLabels(IReadOnlyList<string> Names)
 {
     private const string Key = "id2label";
     private const int Shown = 8;

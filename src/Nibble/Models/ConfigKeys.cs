@@ -7,7 +7,7 @@ namespace Nibble.Models;
 /// Those that change nothing of what a trained model computes are let pass, those that do are refused unless they have the value that changes nothing,
 /// and the others are told of, since nobody can know. Keys: huggingface/transformers, <c>configuration_utils.py</c> and the configuration of each family.
 /// </remarks>
-public static class ConfigKeys
+internal static class ConfigKeys
 {
     /// <summary>Names, training, storage, classes of a head that has its own tensors, generation, and what other tools leave behind.</summary>
     private static readonly HashSet<string> Harmless = new(StringComparer.Ordinal)

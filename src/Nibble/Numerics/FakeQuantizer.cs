@@ -9,7 +9,7 @@ namespace Nibble.Numerics;
 /// <para>Rows are worked on by several threads; no result depends on how many, nor on the machine. Gradients of scales and zero points are summed
 /// in binary64 in one fixed order, per tensor in chunks of 16384 values.</para>
 /// </remarks>
-public static unsafe class FakeQuantizer
+internal static unsafe class FakeQuantizer
 {
     private const int Chunk = 1 << 14;
 
@@ -282,7 +282,7 @@ public static unsafe class FakeQuantizer
 /// <param name="granularity">Which values share a scale.</param>
 /// <param name="codes">The codes to use.</param>
 /// <param name="shift">0, or 1/2 for a stretched grid, whose values <c>scale * (code + 1/2)</c> lie evenly around zero and round down (SEQ of ParetoQ, Liu et al. 2025).</param>
-public readonly ref struct GroupGrids(ReadOnlySpan<float> scales, ReadOnlySpan<float> zeroPoints, int columns, Granularity granularity, CodeRange codes, float shift = 0)
+internal readonly ref struct GroupGrids(ReadOnlySpan<float> scales, ReadOnlySpan<float> zeroPoints, int columns, Granularity granularity, CodeRange codes, float shift = 0)
 {
     /// <summary>One scale per group, row by row.</summary>
     public ReadOnlySpan<float> Scales { get; } = scales;

@@ -6,7 +6,7 @@ namespace Nibble.Numerics;
 /// 8-bit codes with one scale per 256 of them. Where the paper takes an 8-bit floating-point type for those, these are symmetric integers. Codes of values are chosen with the
 /// magnitude as it is stored. A value takes 4 + 8/64 + 32/(64 * 256) bits, 4.127.
 /// </remarks>
-public sealed class NormalFloatTensor
+internal sealed class NormalFloatTensor
 {
     /// <summary>Values that share a magnitude.</summary>
     public const int BlockSize = 64;
@@ -141,7 +141,7 @@ public sealed class NormalFloatTensor
 }
 
 /// <summary>The levels of 4-bit NormalFloat.</summary>
-public static class NormalFloat
+internal static class NormalFloat
 {
     /// <summary>The code of zero.</summary>
     public const int ZeroCode = 7;

@@ -67,6 +67,18 @@ public sealed class SquareMatrix
     /// <summary>The elements of a row.</summary>
     public Span<float> Row(int row) => blocks[row / BlockRows].AsSpan(row % BlockRows * Size, Size);
 
+    /// <summary>A matrix of the same elements.</summary>
+    internal SquareMatrix Copy()
+    {
+        var copy = new SquareMatrix(Size);
+        for (var row = 0; row < Size; row++)
+        {
+            Row(row).CopyTo(copy.Row(row));
+        }
+
+        return copy;
+    }
+
     /// <summary>The rows of a block, one after the other.</summary>
     public Span<float> Block(int index) => blocks[index];
 }

@@ -4,4 +4,4 @@ namespace Nibble.Numerics;
 /// <param name="Codes">A row of codes for each token, row by row.</param>
 /// <param name="Scales">A scale for each token, or one for all.</param>
 /// <param name="ZeroPoints">A zero point for each token, or one for all.</param>
-public sealed record TokenCodes(sbyte[] Codes, float[] Scales, float[] ZeroPoints);
+internal sealed record TokenCodes(sbyte[] Codes, float[] Scales, float[] ZeroPoints);

@@ -11,7 +11,7 @@ namespace Nibble.Observers;
 /// <para>Zeros take no part: they are exact in every range, and after a ReLU they would outweigh all else. The ends are tried at 57
 /// factors each, from 1 down to 1/128 (eight to an octave): together in symmetric schemes, independently in asymmetric ones.</para>
 /// </remarks>
-public sealed class EntropyObserver : HistogramObserver
+internal sealed class EntropyObserver : HistogramObserver
 {
     /// <inheritdoc/>
     public override string ToString() => "an entropy observer";

@@ -7,7 +7,7 @@ namespace Nibble.Observers;
 /// The histogram has 4,096 bins and takes 32 KiB, however many values are seen. Its state, and so the range, depends only on which
 /// values were seen: not on their order, nor on how they were split among merged observers.
 /// </remarks>
-public abstract class HistogramObserver : IObserver
+internal abstract class HistogramObserver : IObserver
 {
     private readonly StreamingHistogram histogram = new();
 

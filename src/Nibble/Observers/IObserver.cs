@@ -7,7 +7,7 @@ namespace Nibble.Observers;
 /// Statistics are bounded in memory, however many values are seen, and two observers of one kind can be merged, so that
 /// calibration can be split. Values that are not finite are counted and otherwise ignored.
 /// </remarks>
-public interface IObserver
+internal interface IObserver
 {
     /// <summary>Finite values seen.</summary>
     long Count { get; }

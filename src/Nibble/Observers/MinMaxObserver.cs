@@ -3,7 +3,7 @@ using Nibble.Numerics;
 namespace Nibble.Observers;
 
 /// <summary>The range from the lowest to the highest value seen. Merging is exact.</summary>
-public sealed class MinMaxObserver : IObserver
+internal sealed class MinMaxObserver : IObserver
 {
     private float min = float.PositiveInfinity;
     private float max = float.NegativeInfinity;

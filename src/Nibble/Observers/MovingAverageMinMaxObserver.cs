@@ -10,7 +10,7 @@ namespace Nibble.Observers;
 /// finite value moves nothing. Merging weighs the two averages by the finite values each has seen; either order of two gives the
 /// same range, and that of more differs by rounding only. It is not what one observer would have computed from all batches in a row.
 /// </remarks>
-public sealed class MovingAverageMinMaxObserver : IObserver
+internal sealed class MovingAverageMinMaxObserver : IObserver
 {
     private double min;
     private double max;

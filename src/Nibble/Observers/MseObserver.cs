@@ -8,7 +8,7 @@ namespace Nibble.Observers;
 /// rounded to one code. The ends are tried at 57 factors each, from 1 down to 1/128 (eight to an octave): together in symmetric
 /// schemes, independently in asymmetric ones.
 /// </remarks>
-public sealed class MseObserver : HistogramObserver
+internal sealed class MseObserver : HistogramObserver
 {
     /// <inheritdoc/>
     public override string ToString() => "a squared-error observer";

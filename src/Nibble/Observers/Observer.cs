@@ -3,7 +3,7 @@ using Nibble.Recipes;
 namespace Nibble.Observers;
 
 /// <summary>Creates observers by the names that recipes use.</summary>
-public static class Observer
+internal static class Observer
 {
     /// <summary>Creates an observer with its default settings.</summary>
     /// <param name="kind">Which observer.</param>

@@ -9,7 +9,7 @@ namespace Nibble.Observers;
 /// values too; inside a bin of the histogram values are taken as evenly spread. Where the rest would all be zero (an activation
 /// that is nearly always zero), nothing is left out: a range of no width would wipe out whatever the activation carries.
 /// </remarks>
-public sealed class PercentileObserver : HistogramObserver
+internal sealed class PercentileObserver : HistogramObserver
 {
     /// <summary>Creates an observer.</summary>
     /// <param name="percentile">The percentage of the values to keep, above 50 and at most 100.</param>

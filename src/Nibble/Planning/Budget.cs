@@ -4,7 +4,7 @@ using System.Text.RegularExpressions;
 namespace Nibble.Planning;
 
 /// <summary>What a budget limits.</summary>
-public enum BudgetKind
+internal enum BudgetKind
 {
     /// <summary>Bits of a code, averaged over the quantized weights; scales and zero points do not count.</summary>
     AverageBits,
@@ -19,7 +19,7 @@ public enum BudgetKind
 /// <summary>What a mixed recipe may take.</summary>
 /// <param name="Kind">What is limited.</param>
 /// <param name="Amount">The limit, above 0, in the unit of its kind.</param>
-public readonly partial record struct Budget(BudgetKind Kind, double Amount)
+internal readonly partial record struct Budget(BudgetKind Kind, double Amount)
 {
     private static readonly Dictionary<string, double> Units = new(StringComparer.OrdinalIgnoreCase)
     {

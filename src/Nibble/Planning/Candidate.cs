@@ -6,7 +6,7 @@ namespace Nibble.Planning;
 /// <summary>A kind of option that the advisor weighs: a road with a recipe.</summary>
 /// <param name="Road">The road.</param>
 /// <param name="Recipe">What happens to each layer, and how it is trained or calibrated.</param>
-public sealed record Candidate(Road Road, Recipe Recipe)
+internal sealed record Candidate(Road Road, Recipe Recipe)
 {
     /// <summary>The recipe as a command takes it: a preset's name or a file's path.</summary>
     public string Source { get; init; } = Recipe.Name;

@@ -3,11 +3,11 @@ namespace Nibble.Planning;
 /// <summary>One way to treat a layer, or layers that are treated alike.</summary>
 /// <param name="Cost">What it costs the model, in nats per token; finite, and may be negative.</param>
 /// <param name="Size">What it takes, in bits or bytes; at least 0.</param>
-public readonly record struct Choice(double Cost, long Size);
+internal readonly record struct Choice(double Cost, long Size);
 
 /// <summary>The multiple-choice knapsack problem: one choice for each item, whose costs and sizes add up (Sinha and Zoltners 1979).</summary>
 /// <param name="Items">The choices of each item, at least one.</param>
-public sealed record ChoiceProblem(IReadOnlyList<IReadOnlyList<Choice>> Items)
+internal sealed record ChoiceProblem(IReadOnlyList<IReadOnlyList<Choice>> Items)
 {
     /// <summary>The least size that any selection has.</summary>
     public long LeastSize => Items.Sum(choices => choices.Min(choice => choice.Size));

@@ -5,10 +5,10 @@ namespace Nibble.Planning;
 /// <summary>A constraint that an option breaks.</summary>
 /// <param name="Reason">What is wrong, in words.</param>
 /// <param name="Excess">How many times the limit is exceeded; infinite where no change of an amount would help.</param>
-public readonly record struct Violation(string Reason, double Excess);
+internal readonly record struct Violation(string Reason, double Excess);
 
 /// <summary>What an option may take, and what it must give.</summary>
-public sealed record Constraints
+internal sealed record Constraints
 {
     /// <summary>Seconds to make the model at most; null for any.</summary>
     public double? Seconds { get; init; }

@@ -1,7 +1,7 @@
 namespace Nibble.Planning;
 
 /// <summary>Why a road was chosen at a width.</summary>
-public enum Verdict
+internal enum Verdict
 {
     /// <summary>PTQ loses no more than is tolerated.</summary>
     PtqIsEnough,
@@ -34,7 +34,7 @@ public enum Verdict
 /// <param name="Verdict">Why.</param>
 /// <param name="Ptq">The best allowed option that does not train; null where there is none.</param>
 /// <param name="Trained">The best allowed option that trains; null where there is none.</param>
-public sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdict, PlannedOption? Ptq, PlannedOption? Trained)
+internal sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdict, PlannedOption? Ptq, PlannedOption? Trained)
 {
     /// <summary>Whether the width needs training to be usable at all: the best PTQ loses more than <see cref="LossLimits.Usable"/>.</summary>
     public bool UnusableWithoutTraining { get; init; }
@@ -43,14 +43,14 @@ public sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdi
 /// <summary>An option that constraints rule out.</summary>
 /// <param name="Option">The option.</param>
 /// <param name="Broken">The constraints that it breaks.</param>
-public sealed record RuledOut(PlannedOption Option, IReadOnlyList<Violation> Broken);
+internal sealed record RuledOut(PlannedOption Option, IReadOnlyList<Violation> Broken);
 
 /// <summary>Which option to take.</summary>
 /// <param name="Recommended">The option; null where constraints rule all out.</param>
 /// <param name="Ranked">All allowed options, the recommended one first, then by loss.</param>
 /// <param name="Widths">What to do at each width, most bits first.</param>
 /// <param name="RuledOut">What constraints rule out, the nearest to being allowed first.</param>
-public sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedOption> Ranked, IReadOnlyList<WidthDecision> Widths, IReadOnlyList<RuledOut> RuledOut)
+internal sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedOption> Ranked, IReadOnlyList<WidthDecision> Widths, IReadOnlyList<RuledOut> RuledOut)
 {
     /// <summary>Chooses among options.</summary>
     /// <remarks>

@@ -5,7 +5,7 @@ using Nibble.Recipes;
 namespace Nibble.Planning;
 
 /// <summary>What runs the quantized model.</summary>
-public enum Engine
+internal enum Engine
 {
     /// <summary>Nibble's own simulation: everything that a recipe can say.</summary>
     Nibble,
@@ -21,7 +21,7 @@ public enum Engine
 }
 
 /// <summary>What engines can hold without changing a code.</summary>
-public static class TargetEngines
+internal static class TargetEngines
 {
     /// <summary>The engines by the names that people write.</summary>
     public static IReadOnlyDictionary<string, Engine> ByName { get; } = new Dictionary<string, Engine>

@@ -4,7 +4,7 @@ namespace Nibble.Planning;
 /// <param name="Value">The likeliest value.</param>
 /// <param name="Low">The low end of the interval that should hold the true value nine times in ten.</param>
 /// <param name="High">Its high end.</param>
-public readonly record struct Estimate(double Value, double Low, double High)
+internal readonly record struct Estimate(double Value, double Low, double High)
 {
     /// <summary>Standard errors to both sides that hold nine values in ten.</summary>
     public const double Errors = 1.645;

@@ -4,7 +4,7 @@ namespace Nibble.Planning;
 /// <param name="Steps">Steps of the training, 1 or more.</param>
 /// <param name="Loss">Nats per token, as a difference from a reference.</param>
 /// <param name="Error">Its standard error.</param>
-public readonly record struct LengthPoint(int Steps, double Loss, double Error);
+internal readonly record struct LengthPoint(int Steps, double Loss, double Error);
 
 /// <summary>Foretells what a long training gives from short ones.</summary>
 /// <remarks>
@@ -14,7 +14,7 @@ public readonly record struct LengthPoint(int Steps, double Loss, double Error);
 /// exponent (the slope) is averaged over a grid, each value weighted by how well it fits and by a broad prior; the average's spread is the
 /// interval. docs/advisor.md holds this against measurements and against other forms.
 /// </remarks>
-public static class LossCurve
+internal static class LossCurve
 {
     /// <summary>What another seed changes, in nats, and as a share of the loss.</summary>
     private const double SeedNoise = 0.008;

@@ -3,13 +3,13 @@ namespace Nibble.Planning;
 /// <summary>A recipe that was measured.</summary>
 /// <param name="Sum">What its layers cost, each alone, added up; nats per token, above 0.</param>
 /// <param name="Loss">What the whole costs: the loss over float, nats per token.</param>
-public readonly record struct Observation(double Sum, double Loss);
+internal readonly record struct Observation(double Sum, double Loss);
 
 /// <summary>A predicted loss over float and where the true one lies with a confidence of 90 %, nats per token.</summary>
 /// <param name="Loss">The prediction.</param>
 /// <param name="Low">The low end of the interval.</param>
 /// <param name="High">The high end.</param>
-public readonly record struct LossPrediction(double Loss, double Low, double High)
+internal readonly record struct LossPrediction(double Loss, double Low, double High)
 {
     /// <summary>Whether a loss is inside the interval.</summary>
     public bool Contains(double loss) => loss >= Low && loss <= High;
@@ -21,7 +21,7 @@ public readonly record struct LossPrediction(double Loss, double Low, double Hig
 /// power of the sum, <c>loss = e^a sum^b</c>, fitted by least squares of the logarithms to recipes that were measured. The interval is conformal (Vovk et al. 2005):
 /// as wide as it must be for 90 % of those recipes to lie inside when each is predicted from all others.
 /// </remarks>
-public sealed class LossModel
+internal sealed class LossModel
 {
     /// <summary>Losses far below this, in nats, are noise, and do not matter.</summary>
     private const double Floor = 1e-3;

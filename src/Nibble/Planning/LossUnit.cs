@@ -7,7 +7,7 @@ namespace Nibble.Planning;
 /// <param name="Mean">The same with what it is the mean of, such as <c>nats a token</c>.</param>
 /// <param name="Amount">What stands behind an amount of it, such as <c>nats</c> or <c>of cosine</c>.</param>
 /// <param name="Divergence">What the divergence from the float model is.</param>
-public sealed record LossUnit(string Name, string Mean, string Amount, string Divergence)
+internal sealed record LossUnit(string Name, string Mean, string Amount, string Divergence)
 {
     private const string Cosine = "1 less the cosine";
     private const string CosineWithFloat = Cosine + " with the float model's vectors";

@@ -3,7 +3,7 @@ using Nibble.Recipes;
 namespace Nibble.Planning;
 
 /// <summary>Makes one recipe of many layers' rules.</summary>
-public static class MixedRecipe
+internal static class MixedRecipe
 {
     /// <summary>Puts rules into a recipe in which patterns stand for what most layers, or most of a kind, have in common.</summary>
     /// <param name="name">What the recipe is called.</param>

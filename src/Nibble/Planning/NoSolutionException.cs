@@ -1,7 +1,7 @@
 namespace Nibble.Planning;
 
 /// <summary>Nothing meets a budget or another constraint; the message names what comes nearest.</summary>
-public sealed class NoSolutionException : NibbleException
+internal sealed class NoSolutionException : NibbleException
 {
     /// <inheritdoc/>
     public NoSolutionException()

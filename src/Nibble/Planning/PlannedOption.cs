@@ -3,7 +3,7 @@ using Nibble.Recipes;
 namespace Nibble.Planning;
 
 /// <summary>Where a predicted loss comes from.</summary>
-public enum Evidence
+internal enum Evidence
 {
     /// <summary>The road was gone to its end and scored on held-out text.</summary>
     Measured,
@@ -16,7 +16,7 @@ public enum Evidence
 }
 
 /// <summary>A way to quantize a model, and what it would give and take.</summary>
-public sealed record PlannedOption
+internal sealed record PlannedOption
 {
     /// <summary>What to call it, such as <c>ptq w4a16-g32-gptaq</c>.</summary>
     public required string Name { get; init; }

@@ -1,7 +1,7 @@
 namespace Nibble.Planning;
 
 /// <summary>How far two measures put the same things into the same order.</summary>
-public static class RankCorrelation
+internal static class RankCorrelation
 {
     /// <summary>Spearman's rank correlation: Pearson's correlation of the ranks, equal values sharing the mean of theirs (Spearman 1904).</summary>
     /// <param name="first">Finite values.</param>

@@ -1,7 +1,7 @@
 namespace Nibble.Planning;
 
 /// <summary>How to get to a width.</summary>
-public enum Road
+internal enum Road
 {
     /// <summary>Quantize after training.</summary>
     Ptq,

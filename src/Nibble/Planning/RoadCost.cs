@@ -3,7 +3,7 @@ namespace Nibble.Planning;
 /// <summary>What a machine can do.</summary>
 /// <param name="Flops">Floating-point operations a second in matrix products.</param>
 /// <param name="Bandwidth">Bytes a second to and from memory.</param>
-public sealed record Hardware(double Flops, double Bandwidth)
+internal sealed record Hardware(double Flops, double Bandwidth)
 {
     /// <summary>Share of the speed of bare products that whole runs reach, as measured on a model of 1.1 billion weights (docs/advisor.md).</summary>
     public const double UsualEfficiency = 0.5;
@@ -17,7 +17,7 @@ public sealed record Hardware(double Flops, double Bandwidth)
 /// <param name="Traffic">Bytes to and from memory besides those of matrix products.</param>
 /// <param name="PeakBytes">Memory at its highest, without that of the program itself.</param>
 /// <param name="Tokens">Tokens looked at.</param>
-public readonly record struct RoadCost(double Flops, double Traffic, double PeakBytes, long Tokens)
+internal readonly record struct RoadCost(double Flops, double Traffic, double PeakBytes, long Tokens)
 {
     private const int FloatBytes = 4;
 

@@ -3,7 +3,7 @@ using Nibble.Models;
 namespace Nibble.Planning;
 
 /// <summary>Losses of language models, in nats per token, that divide good from bad where the user names none.</summary>
-public static class Thresholds
+internal static class Thresholds
 {
     /// <summary>The loss up to which a variant is as good as float: 1 % of perplexity.</summary>
     public static readonly double SmallLoss = Math.Log(1.01);
@@ -19,7 +19,7 @@ public static class Thresholds
 /// <param name="Small">The loss up to which a variant is as good as float; above 0.</param>
 /// <param name="WorthTraining">What training must win over PTQ, beyond what training alone gains, to be worth its time.</param>
 /// <param name="Usable">The loss from which a variant is not usable.</param>
-public sealed record LossLimits(double Small, double WorthTraining, double Usable)
+internal sealed record LossLimits(double Small, double WorthTraining, double Usable)
 {
     /// <summary>Squared errors have the scale of the data, so that limits are shares of the float model's; this stands for one that errs nowhere.</summary>
     private const double LeastSquaredError = 1e-6;

@@ -3,7 +3,7 @@ using Nibble.Recipes;
 namespace Nibble.Planning;
 
 /// <summary>What options that could not be tried usually lose, from what round to nearest loses at the same width.</summary>
-public static class UsualLosses
+internal static class UsualLosses
 {
     /// <summary>How many times smaller or larger the true loss may be: the widest spread seen on the models of docs/advisor.md.</summary>
     private const double Spread = 3;

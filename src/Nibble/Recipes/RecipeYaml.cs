@@ -5,7 +5,7 @@ using System.Text.RegularExpressions;
 namespace Nibble.Recipes;
 
 /// <summary>Writes recipes for people: block style down to the rules, a line for each of their properties.</summary>
-public static partial class RecipeYaml
+internal static partial class RecipeYaml
 {
     /// <summary>A recipe as YAML that <see cref="RecipeFile.ParseYaml"/> reads back to an equal one.</summary>
     /// <param name="recipe">The recipe.</param>

@@ -29,7 +29,7 @@ public sealed record KeptLayer(string Name, string Reason);
 /// <summary>What a run works with, as far as <see cref="RunSummary"/> has to know it.</summary>
 /// <param name="Method">What chooses codes where a rule names no method.</param>
 /// <param name="Layers">The layers that a rule could quantize, in the model's order.</param>
-public sealed record RunFacts(Method Method, IReadOnlyList<ModelLayer> Layers)
+internal sealed record RunFacts(Method Method, IReadOnlyList<ModelLayer> Layers)
 {
     /// <summary>Layers of the model that no rule can reach, and why.</summary>
     public IReadOnlyList<KeptLayer> OutOfReach { get; init; } = [];
@@ -72,7 +72,7 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
     /// <summary>What a run will do.</summary>
     /// <param name="recipe">What to do with each layer.</param>
     /// <param name="facts">What it is done with.</param>
-    public static RunSummary Of(Recipe recipe, RunFacts facts)
+    internal static RunSummary Of(Recipe recipe, RunFacts facts)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(facts);

@@ -45,7 +45,7 @@ public sealed class ReadmeProgramTests : IDisposable
         var program = folder.At($"bin/{configuration}/net{Environment.Version.Major}.0/app.dll");
         var output = await Run("dotnet", program, folder.Model, folder.TrainingText, folder.At("out"));
 
-        Assert.Matches(@"^perplexity [\d.]+, KL [\d.]+ nats, same token [\d.]+ ?%\s*$", output);
+        Assert.Matches(@"^perplexity [\d.]+, quantized [\d.]+, KL [\d.]+ nats, same token [\d.]+ ?%\s*$", output);
         Assert.True(File.Exists(folder.At("out/nibble.json")));
     }
 

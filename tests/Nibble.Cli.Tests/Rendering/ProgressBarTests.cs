@@ -1,6 +1,5 @@
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Tests.Commands;
-using Nibble.Torch;
 
 namespace Nibble.Cli.Tests.Rendering;
 

@@ -15,12 +15,12 @@ public class AdviceTextTests
     [InlineData(2, 0.9, 0.5, Evidence.Measured, "Not usable at 2 bits, even with training: Qat loses least.")]
     [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least without training, which would win too little.")]
     [InlineData(2, 0.9, null, Evidence.Measured, "Not usable at 2 bits without training: Ptq loses least.")]
-    public void The_headline_says_what_to_do(int bits, double ptq, double? qat, Evidence evidence, string headline)
+    public void The_headline_says_what_to_do(int bits, double ptq, double? qat, object evidence, string headline)
     {
         List<PlannedOption> options = [Option(Road.Ptq, bits, ptq)];
         if (qat is { } loss)
         {
-            options.Add(Option(Road.Qat, bits, loss) with { Evidence = evidence });
+            options.Add(Option(Road.Qat, bits, loss) with { Evidence = (Evidence)evidence });
         }
 
         Assert.Equal(headline, AdviceText.Headline(Result(options)));

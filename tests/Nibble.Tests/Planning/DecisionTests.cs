@@ -19,11 +19,11 @@ public class DecisionTests
     [InlineData(0.3, 0.2, -0.09, Road.Qat, Verdict.TextIsNew)]
     [InlineData(0.225, 0.22, 0, Road.Qat, Verdict.OnlyTrainingIsUsable)]
     [InlineData(double.NaN, 0.5, 0, Road.Qat, Verdict.TrainingPays)]
-    public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, Road road, Verdict verdict)
+    public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, object road, object verdict)
     {
         var decision = Decide(Options.Ptq(ptq), Options.Qat(qat, control: control));
 
-        Assert.Equal((road, verdict), (decision.Recommended!.Road, decision.Widths.Single().Verdict));
+        Assert.Equal(((Road)road, (Verdict)verdict), (decision.Recommended!.Road, decision.Widths.Single().Verdict));
         Assert.Equal(decision.Recommended, decision.Ranked[0]);
         Assert.Equal(2, decision.Ranked.Count);
     }
@@ -31,7 +31,7 @@ public class DecisionTests
     [Theory]
     [InlineData(0.008, Verdict.PtqIsEnough)]
     [InlineData(0.02, Verdict.OnlyPtq)]
-    public void WithoutTrainingPtqMayBeEnoughAllTheSame(double loss, Verdict verdict) => Assert.Equal(verdict, Decide(Options.Ptq(loss)).Widths.Single().Verdict);
+    public void WithoutTrainingPtqMayBeEnoughAllTheSame(double loss, object verdict) => Assert.Equal(verdict, Decide(Options.Ptq(loss)).Widths.Single().Verdict);
 
     [Fact]
     public void AGainWithinItsErrorDoesNotPay() =>

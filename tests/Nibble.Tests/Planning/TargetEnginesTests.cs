@@ -6,26 +6,26 @@ namespace Nibble.Tests.Planning;
 public class TargetEnginesTests
 {
     [Theory]
-    [InlineData(Engine.Nibble, "w3a4-g32-rotated-gptaq", 172, true)]
+    [InlineData((int)Engine.Nibble, "w3a4-g32-rotated-gptaq", 172, true)]
     [InlineData(Engine.LlamaCpp, "w4a16-g32-gptaq", 172, true)]
     [InlineData(Engine.LlamaCpp, "w8a16-g32-sym", 64, true)]
     [InlineData(Engine.LlamaCpp, "w8a16-g32", 64, false)]
     [InlineData(Engine.LlamaCpp, "w3a16-g32", 64, false)]
     [InlineData(Engine.LlamaCpp, "w4a16-g64", 64, false)]
     [InlineData(Engine.LlamaCpp, "w4a8-g32", 64, false)]
-    [InlineData(Engine.Vllm, "w4a16-g32", 64, true)]
-    [InlineData(Engine.Vllm, "w4a16-g32", 172, false)]
-    [InlineData(Engine.Vllm, "w4a16", 172, true)]
-    [InlineData(Engine.Vllm, "w8a8", 172, true)]
-    [InlineData(Engine.Vllm, "w2a16-g32", 64, false)]
-    [InlineData(Engine.Vllm, "w4a16-g32-rotated", 64, false)]
-    [InlineData(Engine.OnnxRuntime, "w2a16-g32", 64, true)]
-    [InlineData(Engine.OnnxRuntime, "w3a16-g32", 64, false)]
-    [InlineData(Engine.OnnxRuntime, "w4a16-g48", 64, false)]
-    [InlineData(Engine.OnnxRuntime, "w8a8-static", 64, true)]
-    [InlineData(Engine.OnnxRuntime, "wta16-g32", 64, false)]
-    public void AnEngineRunsWhatItsFormatsHold(Engine engine, string recipe, int columns, bool runs) =>
-        Assert.Equal(runs, TargetEngines.Refusal(engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
+    [InlineData((int)Engine.Vllm, "w4a16-g32", 64, true)]
+    [InlineData((int)Engine.Vllm, "w4a16-g32", 172, false)]
+    [InlineData((int)Engine.Vllm, "w4a16", 172, true)]
+    [InlineData((int)Engine.Vllm, "w8a8", 172, true)]
+    [InlineData((int)Engine.Vllm, "w2a16-g32", 64, false)]
+    [InlineData((int)Engine.Vllm, "w4a16-g32-rotated", 64, false)]
+    [InlineData((int)Engine.OnnxRuntime, "w2a16-g32", 64, true)]
+    [InlineData((int)Engine.OnnxRuntime, "w3a16-g32", 64, false)]
+    [InlineData((int)Engine.OnnxRuntime, "w4a16-g48", 64, false)]
+    [InlineData((int)Engine.OnnxRuntime, "w8a8-static", 64, true)]
+    [InlineData((int)Engine.OnnxRuntime, "wta16-g32", 64, false)]
+    public void AnEngineRunsWhatItsFormatsHold(object engine, string recipe, int columns, bool runs) =>
+        Assert.Equal(runs, TargetEngines.Refusal((Engine)engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
 
     [Fact]
     public void LayersThatStayFloatRunEverywhere() =>
@@ -50,10 +50,10 @@ public class TargetEnginesTests
         Candidate.For(4, 4, null, Engine.Nibble, encoder: true).Select(candidate => candidate.Recipe.Name));
 
     [Theory]
-    [InlineData(Engine.OnnxRuntime, null, "w8a8")]
-    [InlineData(Engine.Vllm, null, "w8a8")]
-    [InlineData(Engine.OnnxRuntime, 64, "w8a8-g64")]
-    [InlineData(Engine.Nibble, null, "w8a8-g32")]
-    public void EightBitsByEightAreByRowsWhereTheEngineKnowsNothingElse(Engine engine, int? groupSize, string recipe) =>
-        Assert.Equal(recipe, Candidate.For(8, 8, groupSize, engine)[0].Recipe.Name);
+    [InlineData((int)Engine.OnnxRuntime, null, "w8a8")]
+    [InlineData((int)Engine.Vllm, null, "w8a8")]
+    [InlineData((int)Engine.OnnxRuntime, 64, "w8a8-g64")]
+    [InlineData((int)Engine.Nibble, null, "w8a8-g32")]
+    public void EightBitsByEightAreByRowsWhereTheEngineKnowsNothingElse(int engine, int? groupSize, string recipe) =>
+        Assert.Equal(recipe, Candidate.For(8, 8, groupSize, (Engine)engine)[0].Recipe.Name);
 }

@@ -79,7 +79,7 @@ public sealed class OverflowTests : IDisposable
         var kept = (string[])["model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj", .. preset.EndsWith("-kept", StringComparison.Ordinal)
             ? (string[])["*.mlp.down_proj"] : []];
         recipe = recipe with { Rules = [.. kept.Select(name => new RecipeRule(name, Weights: null)), .. recipe.Rules] };
-        Refuses(expected, () => PostTrainingQuantizer.Run(new PtqOptions(path, recipe, folder.File("out")) { Data = Text }));
+        Refuses(expected, () => PostTrainingQuantizer.Run(new PtqRequest(path, recipe, folder.File("out")) { Data = Text }));
         Assert.Equal(["tiny"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
     }
 

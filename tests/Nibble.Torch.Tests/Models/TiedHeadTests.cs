@@ -34,7 +34,7 @@ public sealed class TiedHeadTests : IDisposable
     {
         var tiny = new TinyLlama { Tied = true };
         var rules = Named.Rules.Select(rule => rule with { Algorithms = WeightAlgorithms.Parse([algorithm]) });
-        var options = new PtqOptions(tiny.Write(folder.File("tiny")), Named with { Rules = [.. rules] }, folder.File("out")) { Data = Text };
+        var options = new PtqRequest(tiny.Write(folder.File("tiny")), Named with { Rules = [.. rules] }, folder.File("out")) { Data = Text };
         var estimate = PostTrainingQuantizer.Estimate(options);
         var result = PostTrainingQuantizer.Run(options);
         Assert.Equal((15, result.Bytes), (result.Layers, estimate.Bytes));
@@ -61,7 +61,7 @@ public sealed class TiedHeadTests : IDisposable
     [InlineData("*e*")]
     public void AHead_ThatNoRuleNamesAlone_StaysTheEmbedding(string pattern)
     {
-        var options = new PtqOptions(new TinyLlama { Tied = true }.Write(folder.File("tiny")), new Recipe("all", [All with { Pattern = pattern }]),
+        var options = new PtqRequest(new TinyLlama { Tied = true }.Write(folder.File("tiny")), new Recipe("all", [All with { Pattern = pattern }]),
             folder.File("out"));
         var result = PostTrainingQuantizer.Run(options);
         Assert.StartsWith("it is the embedding (tie_word_embeddings)", result.Summary.Kept.Single(layer => layer.Name == Head).Reason,

@@ -56,7 +56,7 @@ public sealed class AdvisorTests : IDisposable
     [Theory]
     [InlineData(1e-9, Evidence.Typical, "float control")]
     [InlineData(1e-2, Evidence.Extrapolated, "float control", "qat w4a16-g8")]
-    public void WherePtqIsEnoughTrainingIsTriedOnlyIfTheControlGainsMuch(double rate, Evidence evidence, params string[] curves)
+    public void WherePtqIsEnoughTrainingIsTriedOnlyIfTheControlGainsMuch(double rate, object evidence, params string[] curves)
     {
         var result = Ask(() => now += 0.05, steps: 400, seconds: 20, tolerance: 100, rate: rate);
 

@@ -29,7 +29,7 @@ public sealed class LargeModelTests : IDisposable
         var recipe = RecipeFile.ParseYaml("rules: [{ pattern: '*', weights: { bits: 4 } }]", "all");
         Assert.Equal(
             "large: the weight of lm_head has 140,000 x 16,384 values, and at most 2,147,483,591 of one matrix can be quantized; leave it in float",
-            Refused(new PtqOptions(folder.File("large"), recipe, folder.File("out")), dryRun));
+            Refused(new PtqRequest(folder.File("large"), recipe, folder.File("out")), dryRun));
     }
 
     [Theory]
@@ -42,7 +42,7 @@ public sealed class LargeModelTests : IDisposable
         Assert.Equal(
             "large: windows of 131073 tokens have 2147500032 values between two blocks, and at most 2147483591 are worked on at once; "
             + "calibrate on windows of at most 131071 tokens",
-            Refused(new PtqOptions(folder.File("large"), recipe, folder.File("out")) { Data = new TokenizedText("zeros", new int[131_073], 1) }, dryRun));
+            Refused(new PtqRequest(folder.File("large"), recipe, folder.File("out")) { Data = new TokenizedText("zeros", new int[131_073], 1) }, dryRun));
     }
 
     [Fact]
@@ -66,7 +66,7 @@ public sealed class LargeModelTests : IDisposable
         Assert.Throws<ArgumentException>(() => TensorMemory.Floats(ones(2, int64)));
     }
 
-    private string Refused(PtqOptions options, bool dryRun)
+    private string Refused(PtqRequest options, bool dryRun)
     {
         var message = Assert.Throws<NibbleException>(() =>
         {

@@ -264,13 +264,13 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         Assert.False(Directory.Exists(folder.File("tiny.job")));
     }
 
-    private PtqOptions Options(TinyLlama tiny, Recipe recipe, string name)
+    private PtqRequest Options(TinyLlama tiny, Recipe recipe, string name)
     {
         var model = folder.File("tiny");
-        return new PtqOptions(Directory.Exists(model) ? model : tiny.Write(model), recipe, folder.File(name)) { Data = Text, Seed = 5 };
+        return new PtqRequest(Directory.Exists(model) ? model : tiny.Write(model), recipe, folder.File(name)) { Data = Text, Seed = 5 };
     }
 
-    private QuantizedModel Run(TinyLlama tiny, Recipe recipe, string name, Func<PtqOptions, PtqOptions>? change = null)
+    private QuantizedModel Run(TinyLlama tiny, Recipe recipe, string name, Func<PtqRequest, PtqRequest>? change = null)
     {
         var options = Options(tiny, recipe, name);
         PostTrainingQuantizer.Run(change is null ? options : change(options));

@@ -1,3 +1,4 @@
+using Nibble.Tests.Shared;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tasks;
 using Nibble.Formats;
@@ -26,10 +27,10 @@ public sealed class RunSummaryTests : IDisposable
     {
         var recipe = RecipePresets.Parse("w4a16-g8-gptq") with { Ptq = new PtqSettings { Windows = 3, Asymmetry = 0.5 } };
         var (told, begun) = (new List<string>(), int.MaxValue);
-        var options = new PtqOptions(new TinyLlama { MaxPositions = 8 }.Write(folder.File("tiny")), recipe, folder.File("out"))
+        var options = new PtqRequest(new TinyLlama { MaxPositions = 8 }.Write(folder.File("tiny")), recipe, folder.File("out"))
         {
             Data = Texts.Random(16),
-            Warn = told.Add,
+            Logger = new ListLogger(told),
         };
         var estimate = PostTrainingQuantizer.Estimate(options);
         Assert.Empty(told);
@@ -61,10 +62,10 @@ public sealed class RunSummaryTests : IDisposable
     public void PostTraining_RepeatsInTheEndWhatItWarnedOfMeanwhile()
     {
         var told = new List<string>();
-        var options = new PtqOptions(new TinyLlama { Type = "qwen2" }.Write(folder.File("tiny")), RecipePresets.Parse("w4a16-g4-debias"), folder.File("out"))
+        var options = new PtqRequest(new TinyLlama { Type = "qwen2" }.Write(folder.File("tiny")), RecipePresets.Parse("w4a16-g4-debias"), folder.File("out"))
         {
             Data = Texts.Random(4200),
-            Warn = told.Add,
+            Logger = new ListLogger(told),
         };
         var result = PostTrainingQuantizer.Run(options);
         Assert.Contains("model.layers.1.mlp.down_proj has no bias, so that none is corrected", told);
@@ -77,7 +78,7 @@ public sealed class RunSummaryTests : IDisposable
         const string Expected = "the calibration data are not used: the recipe calibrates nothing";
         using var source = new TinyLlama().Open(folder);
         var recipe = RecipePresets.Parse("w4a16-g4");
-        var options = new PtqOptions(source.Folder, recipe, folder.File("out")) { Data = Texts.Random(300) };
+        var options = new PtqRequest(source.Folder, recipe, folder.File("out")) { Data = Texts.Random(300) };
         Assert.Equal([Expected], PostTrainingQuantizer.Estimate(options).Summary.Warnings);
         Assert.Equal([Expected], PostTrainingQuantizer.Run(options).Summary.Warnings);
         Assert.Empty(PostTrainingQuantizer.Run(source, recipe, Texts.Random(300), seed: 1).Summary!.Warnings);
@@ -86,7 +87,7 @@ public sealed class RunSummaryTests : IDisposable
     [Fact]
     public void Results_ThatAreLargerThanTheModel_SaySo()
     {
-        var options = new PtqOptions(
+        var options = new PtqRequest(
             new TinyLlama { StoredAs = ElementType.BF16 }.Write(folder.File("tiny")),
             new Recipe("fine", [new RecipeRule("*", new QuantizationScheme(8, symmetric: false, Granularity.Group(2)))]),
             folder.File("out"));
@@ -103,7 +104,7 @@ public sealed class RunSummaryTests : IDisposable
         using var source = new TinyLlama().Open(folder);
         var target = RecipeTarget.Parse("gguf:q4_0");
         var recipe = target.Apply(null, [.. source.Llama().Linears.Select(linear => (linear.Key, (int)linear.Value.Weight.shape[1]))]);
-        var result = PostTrainingQuantizer.Run(new PtqOptions(source.Folder, recipe, folder.File("out")) { Target = target });
+        var result = PostTrainingQuantizer.Run(new PtqRequest(source.Folder, recipe, folder.File("out")) { Target = target });
         Assert.Equal(["model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"], result.Summary.Quantized.Select(layer => layer.Name));
         Assert.Contains(new KeptLayer("model.layers.0.mlp.down_proj", "rows of 20 are not whole blocks of gguf:q4_0, which hold 32"), result.Summary.Kept);
         Assert.Equal(13, result.Summary.Kept.Count(layer => layer.Reason.Contains("are not whole blocks of gguf:q4_0", StringComparison.Ordinal)));
@@ -117,7 +118,7 @@ public sealed class RunSummaryTests : IDisposable
         var recipe = new Recipe("mine", [preset.Rules[0], new RecipeRule("nothing", Weights: null), preset.Rules[1]]) { Ptq = new PtqSettings { Windows = 1 } };
         using var source = new TinyLlama { MaxPositions = 8 }.Open(folder);
         var told = new List<string>();
-        var result = QatRun.Run(new QatOptions(source, recipe, settings, Texts.Random(9), folder.File("out")) { Warn = told.Add });
+        var result = QatRun.Run(new QatRequest(source, recipe, settings, Texts.Random(9), folder.File("out")) { Logger = new ListLogger(told) });
         var summary = result.Artifact.Summary;
         Assert.Equal(Kept, summary.Kept);
         Assert.Equal(14, summary.Quantized.Count);
@@ -146,7 +147,7 @@ public sealed class RunSummaryTests : IDisposable
 
         using var third = LoadedModel.Open(folder.File("bert"));
         Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
-            PostTrainingQuantizer.Run(new PtqOptions(third.Folder, RecipePresets.Parse("w8a8"), folder.File("idle")) { Data = data }).Summary.Warnings);
+            PostTrainingQuantizer.Run(new PtqRequest(third.Folder, RecipePresets.Parse("w8a8"), folder.File("idle")) { Data = data }).Summary.Warnings);
 
         using var again = LoadedModel.Open(folder.File("bert"));
         var scheme = new QuantizationScheme(8, symmetric: true, Granularity.Channel);

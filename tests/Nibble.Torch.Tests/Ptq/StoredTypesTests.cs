@@ -95,7 +95,7 @@ public sealed class StoredTypesTests : IDisposable
 
     private QuantizedModel Run(TinyLlama tiny, Recipe recipe)
     {
-        PostTrainingQuantizer.Run(new PtqOptions(tiny.Write(folder.File("tiny")), recipe, folder.File("out")) { Data = Text });
+        PostTrainingQuantizer.Run(new PtqRequest(tiny.Write(folder.File("tiny")), recipe, folder.File("out")) { Data = Text });
         return QuantizedModelFile.Load(folder.File("out"));
     }
 }

@@ -168,7 +168,7 @@ public sealed class HybridTests : IDisposable
         void Run(string output, Action<RunProgress>? told = null, CancellationToken cancellation = default)
         {
             using var model = new TinyLlama().Open(folder);
-            QatRun.Run(new QatOptions(model, recipe, recipe.Qat, Text, folder.File(output)) { CheckpointEvery = 1 }, new Told(told), cancellation);
+            QatRun.Run(new QatRequest(model, recipe, recipe.Qat, Text, folder.File(output)) { CheckpointEvery = 1 }, new Told(told), cancellation);
         }
     }
 

@@ -12,7 +12,7 @@ namespace Nibble.Torch.Models.Bert;
 /// BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019) and DistilBERT (Sanh et al. 2019): one encoder, three ways to name its
 /// tensors and to turn the first token's vector into logits. Every linear layer is a <see cref="QuantizableLinear"/>.
 /// </remarks>
-public sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizableModel
+internal sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizableModel
 {
     private readonly Encoder encoder;
     private readonly BertHead? head;

@@ -14,7 +14,7 @@ namespace Nibble.Formats.Awq;
 /// out / 8] alike; <c>scales</c> [groups, out]. GEMV: <c>qweight</c> I32 [out, in / 8], inputs in their order; <c>qzeros</c> I32 [out, words] and
 /// <c>scales</c> [out, 8 words], in rows that are filled up.
 /// </remarks>
-public static class AwqFile
+internal static class AwqFile
 {
     private const string Method = QuantizationConfigReader.Awq;
     private const int Bits = 4;

@@ -6,7 +6,7 @@ using Nibble.Numerics;
 namespace Nibble.Formats.CompressedTensors;
 
 /// <summary>How compressed-tensors stores codes.</summary>
-public enum CompressedTensorsFormat
+internal enum CompressedTensorsFormat
 {
     /// <summary><c>pack-quantized</c>: codes packed into 32-bit words.</summary>
     PackQuantized,
@@ -23,7 +23,7 @@ public enum CompressedTensorsFormat
 /// tensor and in <c>int-quantized</c>, where it is I8 of the scale's shape; <c>weight_g_idx</c> I32 [in] where groups hold scattered
 /// columns; <c>input_scale</c> and <c>input_zero_point</c> [1] where static.
 /// </remarks>
-public static class CompressedTensorsLayer
+internal static class CompressedTensorsLayer
 {
     private static readonly long[] One = [1];
 

@@ -10,7 +10,7 @@ namespace Nibble.Formats.Gguf;
 /// whose integers reach one beyond the range above, and not its lower end, has them and the unit negated. Q4_1 and Q5_1 hold
 /// asymmetric codes of 4 and 5 bits as they are, but their minimum <c>-scale * (zeroPoint + 2^(bits-1))</c> is rounded to binary16.
 /// </remarks>
-public sealed class ExactBlocks
+internal sealed class ExactBlocks
 {
     private const int ScaleBytes = 2;
 

@@ -6,7 +6,7 @@ using Nibble.Formats.Gguf.Blocks;
 namespace Nibble.Formats.Gguf;
 
 /// <summary>Rounds values into the blocks of a type.</summary>
-public static class GgufBlocks
+internal static class GgufBlocks
 {
     /// <summary>The blocks that hold some values.</summary>
     /// <param name="type">A type of real numbers.</param>

@@ -8,7 +8,7 @@ namespace Nibble.Formats.Gguf;
 /// Scales of Q4_0 and Q5_0 may be negative in files of other tools, whose value of the largest magnitude always has the lowest code. Turned
 /// around, codes reach one further than the type's bits, so such a matrix has a scheme of one bit more; its values are the same.
 /// </remarks>
-public static class GgufCodes
+internal static class GgufCodes
 {
     private const int ScaleBytes = 2;
 

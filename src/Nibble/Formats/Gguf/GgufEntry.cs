@@ -6,7 +6,7 @@ namespace Nibble.Formats.Gguf;
 /// <param name="Dimensions">Its sizes, one to four, the fastest first: a matrix has [columns, rows].</param>
 /// <param name="Offset">The tensor's first byte, counted from the start of the file.</param>
 /// <param name="ByteLength">The tensor's bytes.</param>
-public sealed record GgufEntry(string Name, GgufType Type, IReadOnlyList<long> Dimensions, long Offset, long ByteLength)
+internal sealed record GgufEntry(string Name, GgufType Type, IReadOnlyList<long> Dimensions, long Offset, long ByteLength)
 {
     /// <summary>Values in a row: the first dimension.</summary>
     public long Columns => Dimensions[0];

@@ -8,7 +8,7 @@ namespace Nibble.Formats.Gguf;
 /// <remarks>
 /// Definition: ggml-org/ggml, <c>docs/gguf.md</c>. Reading is safe from several threads. The file must not shrink while it is open.
 /// </remarks>
-public sealed class GgufFile : IDisposable
+internal sealed class GgufFile : IDisposable
 {
     private readonly FileStream _stream;
     private readonly Dictionary<string, GgufEntry> _byName;

@@ -2,7 +2,7 @@ namespace Nibble.Formats.Gguf;
 
 /// <summary>The number that <c>general.file_type</c> has for a file whose matrices are mostly of a type.</summary>
 /// <remarks>Definition: ggml-org/llama.cpp, <c>include/llama.h</c>, <c>llama_ftype</c>.</remarks>
-public static class GgufFileType
+internal static class GgufFileType
 {
     /// <summary>The key.</summary>
     public const string Key = "general.file_type";

@@ -55,7 +55,7 @@ public static class GgufQuantizer
     /// <param name="pure">Whether all of them get the mixture's main type.</param>
     /// <param name="threads">Threads, at least 1.</param>
     /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for it.</param>
-    /// <param name="progress">Told the share of the file that is done, 0 to 1.</param>
+    /// <param name="progress">Told how much of the source is done, in megabytes.</param>
     /// <param name="cancellation">Stops between pieces of tensors.</param>
     /// <exception cref="NibbleException">
     /// The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; the importance matrix
@@ -63,7 +63,14 @@ public static class GgufQuantizer
     /// </exception>
     /// <exception cref="IOException">The disk has no room for the file.</exception>
     public static GgufQuantization Run(
-        string source, string path, GgufMixture mixture, bool pure, int threads, ImportanceMatrix? importance = null, IProgress<double>? progress = null, CancellationToken cancellation = default)
+        string source,
+        string path,
+        GgufMixture mixture,
+        bool pure,
+        int threads,
+        ImportanceMatrix? importance = null,
+        IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(mixture);
         ArgumentNullException.ThrowIfNull(path);
@@ -85,13 +92,13 @@ public static class GgufQuantizer
         AtomicFile.WriteAt(path, layout.Length, handle =>
         {
             RandomAccess.Write(handle, layout.Header, 0);
-            var done = 0;
+            var share = progress is null ? null : new ShareOfFile(InputFile.Length(source), pieces.Count, progress);
             try
             {
                 Parallel.ForEach(InOrder(pieces), new ParallelOptions { MaxDegreeOfParallelism = threads, CancellationToken = cancellation }, piece =>
                 {
                     Convert(file, piece, handle);
-                    progress?.Report((double)Interlocked.Increment(ref done) / pieces.Count);
+                    share?.Add();
                 });
             }
             catch (AggregateException exception) when (exception.InnerExceptions is [var inner, ..] && exception.InnerExceptions.All(fault => fault is NibbleException))
@@ -101,6 +108,28 @@ public static class GgufQuantizer
         }, replace: false);
 
         return Describe(file, layout, rules, importance);
+    }
+
+    /// <summary>Tells the share of a file that is done in megabytes, the least of which several threads tell at once.</summary>
+    private sealed class ShareOfFile(long bytes, int pieces, IProgress<RunProgress> progress)
+    {
+        private readonly Lock gate = new();
+        private readonly long total = (bytes + 999_999) / 1_000_000;
+        private long last;
+        private int done;
+
+        public void Add()
+        {
+            lock (gate)
+            {
+                var megabytes = (long)((double)++done / pieces * total);
+                if (megabytes > last)
+                {
+                    last = megabytes;
+                    progress.Report(new RunProgress("quantize", megabytes, total) { Unit = "MB" });
+                }
+            }
+        }
     }
 
     /// <summary>What was done with each tensor.</summary>

@@ -8,7 +8,7 @@ namespace Nibble.Formats.Gguf;
 /// <remarks>Keys: ggml-org/ggml, <c>docs/gguf.md</c>.</remarks>
 /// <param name="Metadata">The metadata.</param>
 /// <param name="Notes">What llama.cpp does otherwise with texts; a sentence each.</param>
-public sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<string> Notes)
+internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<string> Notes)
 {
     internal const string Prefix = "tokenizer.ggml.";
     internal const string ChatTemplateKey = "tokenizer.chat_template";

@@ -4,7 +4,7 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 namespace Nibble.Formats.Gguf;
 
 /// <summary>A GGUF file's tokenizer as the files of a checkpoint: the reverse of <see cref="GgufTokenizer"/>.</summary>
-public static class GgufTokenizerFiles
+internal static class GgufTokenizerFiles
 {
     /// <summary>Writes the tokenizer of a file as that of a checkpoint, and the tokens at which texts end where there are several.</summary>
     /// <param name="file">The file.</param>

@@ -73,7 +73,7 @@ public enum GgufType
 }
 
 /// <summary>Sizes of the types.</summary>
-public static class GgufTypes
+internal static class GgufTypes
 {
     // Types of ggml that are not read, and those that it has given up.
     private static readonly (uint Number, string Name)[] Unread =

@@ -5,7 +5,7 @@ using System.Text;
 namespace Nibble.Formats.Gguf;
 
 /// <summary>What kind of value a piece of GGUF metadata is; the numbers are those in the file.</summary>
-public enum GgufValueType
+internal enum GgufValueType
 {
     /// <summary>Unsigned 8-bit integer.</summary>
     UInt8 = 0,
@@ -48,7 +48,7 @@ public enum GgufValueType
 }
 
 /// <summary>A value of GGUF metadata, kept as the bytes it has in a file, so that copying it changes nothing.</summary>
-public sealed class GgufValue
+internal sealed class GgufValue
 {
     private readonly ReadOnlyMemory<byte> _bytes;
 

@@ -7,10 +7,10 @@ namespace Nibble.Formats.Gguf;
 /// <param name="Type">How its values are stored.</param>
 /// <param name="Dimensions">Its sizes, one to four, the fastest first, which is whole blocks.</param>
 /// <param name="Write">Writes exactly the tensor's bytes; called when its turn comes.</param>
-public sealed record GgufTensor(string Name, GgufType Type, IReadOnlyList<long> Dimensions, Action<Stream> Write);
+internal sealed record GgufTensor(string Name, GgufType Type, IReadOnlyList<long> Dimensions, Action<Stream> Write);
 
 /// <summary>Writes GGUF files of version 3: equal metadata and tensors in equal order give equal bytes.</summary>
-public static class GgufWriter
+internal static class GgufWriter
 {
     /// <summary>Writes a file under a temporary name and renames it once it is whole.</summary>
     /// <param name="path">The file to write.</param>

@@ -3,7 +3,7 @@ using Nibble.Formats.HuggingFace;
 namespace Nibble.Formats.Gptq;
 
 /// <summary>How a GPTQ checkpoint stores zero points.</summary>
-public enum GptqVersion
+internal enum GptqVersion
 {
     /// <summary><c>checkpoint_format: gptq</c>: one less than the zero point, which therefore is at least 1.</summary>
     V1,

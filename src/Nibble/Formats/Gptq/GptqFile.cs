@@ -9,7 +9,7 @@ using Nibble.Numerics;
 namespace Nibble.Formats.Gptq;
 
 /// <summary>Quantized models as GPTQ checkpoints, which GPTQModel, AutoGPTQ, vLLM and transformers load.</summary>
-public static class GptqFile
+internal static class GptqFile
 {
     // Groups that are looked at to find how zero points are stored, and how well their mean must be known for it, in steps.
     private const int FewestGroups = 512;

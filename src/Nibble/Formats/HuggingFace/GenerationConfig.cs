@@ -8,7 +8,7 @@ namespace Nibble.Formats.HuggingFace;
 /// <param name="Temperature">What logits are divided by; null where nothing is said.</param>
 /// <param name="TopP">The share of probability that tokens are drawn from; null where nothing is said.</param>
 /// <param name="Others">The keys of further settings that change which tokens are drawn, which are not applied.</param>
-public sealed record GenerationConfig(bool? Samples, double? Temperature, double? TopP, IReadOnlyList<string> Others)
+internal sealed record GenerationConfig(bool? Samples, double? Temperature, double? TopP, IReadOnlyList<string> Others)
 {
     /// <summary>The name of the file.</summary>
     public const string FileName = "generation_config.json";

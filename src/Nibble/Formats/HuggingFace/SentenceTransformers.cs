@@ -6,7 +6,7 @@ namespace Nibble.Formats.HuggingFace;
 
 /// <summary>The files of sentence-transformers beside a checkpoint: <c>modules.json</c> lists what follows the encoder, <c>1_Pooling/config.json</c> says how its
 /// tokens are pooled.</summary>
-public static class SentenceTransformers
+internal static class SentenceTransformers
 {
     private const string ModulesName = "modules.json";
     private const string ConfigName = "config.json";

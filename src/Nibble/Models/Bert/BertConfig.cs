@@ -6,7 +6,7 @@ using Nibble.Recipes;
 namespace Nibble.Models.Bert;
 
 /// <summary>The shape of a BERT-family encoder, as its <c>config.json</c> gives it.</summary>
-public sealed record BertConfig : ModelDefinition
+internal sealed record BertConfig : ModelDefinition
 {
     private const string Distilled = "distilbert";
     private const string Robust = "roberta";

@@ -1,7 +1,7 @@
 namespace Nibble.Models.Bert;
 
 /// <summary>Encoders as BERT is built (Devlin et al. 2019), with the differences of RoBERTa and DistilBERT.</summary>
-public sealed class BertFamily : IModelFamily
+internal sealed class BertFamily : IModelFamily
 {
     /// <inheritdoc/>
     public IReadOnlyList<string> ModelTypes => BertConfig.SupportedTypes;

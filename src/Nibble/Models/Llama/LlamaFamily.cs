@@ -1,7 +1,7 @@
 namespace Nibble.Models.Llama;
 
 /// <summary>Decoders as Llama is built (Touvron et al. 2023), with the differences of Mistral and Qwen.</summary>
-public sealed class LlamaFamily : IModelFamily
+internal sealed class LlamaFamily : IModelFamily
 {
     /// <inheritdoc/>
     public IReadOnlyList<string> ModelTypes => LlamaConfig.SupportedTypes;

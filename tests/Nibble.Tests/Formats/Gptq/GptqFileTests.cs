@@ -26,7 +26,9 @@ public sealed class GptqFileTests : IDisposable
     [Theory]
     [InlineData(GptqVersion.V1)]
     [InlineData(GptqVersion.V2)]
-    public void Save_IsDecodedByTheDefinition_AndLoadsAndSavesTheSameBytes(GptqVersion version) =>
+    public void Save_IsDecodedByTheDefinition_AndLoadsAndSavesTheSameBytes(object label)
+    {
+        var version = (GptqVersion)label;
         (from scheme in Schemes
          from scattered in Gen.Bool
          from model in WeightOnlyModels.Any(scheme, Sizes, version == GptqVersion.V1 ? 1 : 0, scattered && scheme.Granularity is PerGroup)
@@ -51,6 +53,7 @@ public sealed class GptqFileTests : IDisposable
                 Directory.Delete(second, recursive: true);
             },
             iter: 150, threads: 1);
+    }
 
     [Theory]
     [InlineData(true, 7, 8)]

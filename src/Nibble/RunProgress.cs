@@ -1,4 +1,4 @@
-namespace Nibble.Torch;
+namespace Nibble;
 
 /// <summary>How far a long run is.</summary>
 /// <param name="Stage">What is being done, such as <c>calibrate</c>, <c>quantize</c>, <c>train</c>, <c>evaluate</c>.</param>

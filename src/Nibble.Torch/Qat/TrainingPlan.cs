@@ -1,0 +1,49 @@
+using Nibble.Recipes;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Nibble.Torch.Qat;
+
+/// <summary>What follows from the settings of a training for any module: rates, the damping, and when the quantization has its final form.</summary>
+internal static class TrainingPlan
+{
+    /// <summary>The parameters, by the rates that they are trained with.</summary>
+    /// <param name="module">The module that is trained.</param>
+    /// <param name="prepared">Its quantizers; null trains it in float.</param>
+    /// <param name="settings">How it is trained.</param>
+    public static IReadOnlyList<ParameterGroup> Groups(nn.Module module, PreparedModel? prepared, QatSettings settings)
+    {
+        var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
+        var trained = prepared?.WeightParameters ?? module.parameters();
+        var floatRate = prepared is null ? settings.LearningRate : settings.FloatLearningRate ?? settings.LearningRate;
+        ParameterGroup Group(string name, Func<Parameter, bool> belongs, double rate, double decay) => new(name, [.. trained.Where(belongs)], rate, decay);
+        ParameterGroup[] weights = prepared is null || settings.Mode == TrainingMode.Full
+            ?
+            [
+                Group("weights", parameter => quantized.Contains(parameter.Handle), settings.LearningRate, settings.WeightDecay),
+                Group("matrices", parameter => parameter.dim() > 1 && !quantized.Contains(parameter.Handle), floatRate, settings.WeightDecay),
+                Group("vectors", parameter => parameter.dim() <= 1, floatRate, 0),
+            ]
+            : [new ParameterGroup("adapters", [.. prepared.WeightParameters], settings.LearningRate, settings.WeightDecay)];
+        return [.. weights, new ParameterGroup("scales", [.. prepared?.ScaleParameters ?? []], settings.ScaleLearningRate, 0) { Averaged = false }];
+    }
+
+    /// <summary>The first step at which everything is quantized as it will be in the end.</summary>
+    public static int SettledStep(QatSettings settings)
+    {
+        var schedule = settings.Schedule;
+        var share = Math.Max(schedule.FloatShare + schedule.Gradual + (schedule.AnnealFrom > 0 ? schedule.AnnealingShare : 0), schedule.ActivationDelay);
+        return 1 + (int)Math.Ceiling(settings.Steps * share);
+    }
+
+    /// <summary>A step's loss with the penalty that damps oscillation, where the settings ask for it.</summary>
+    /// <param name="loss">The loss of the step.</param>
+    /// <param name="prepared">The quantizers; null in float.</param>
+    /// <param name="settings">How it is trained.</param>
+    /// <param name="step">The step, from 1.</param>
+    public static Tensor Dampened(Tensor loss, PreparedModel? prepared, QatSettings settings, int step) =>
+        prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(settings, step) * prepared.Dampening());
+
+    /// <summary>The weight of the penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
+    private static double DampeningWeight(QatSettings settings, int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
+}

@@ -1,0 +1,73 @@
+using Microsoft.Extensions.Logging;
+using Nibble.Artifacts;
+using Nibble.Numerics;
+using Nibble.Recipes;
+using Nibble.Torch.Export;
+using Nibble.Torch.Models;
+using Nibble.Torch.Qat;
+using Nibble.Torch.Tasks;
+using static TorchSharp.torch;
+
+namespace Nibble.Cli.Tests.Documents;
+
+/// <summary>The C# of docs/csharp.md, block by block.</summary>
+internal static class CSharpSnippets
+{
+    public static QuantizedTensor Matrix(float[] weights, int rows, int columns, float[] inputs)
+    {
+        // block begins
+        var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(32));
+        var nearest = Quantize.Matrix(weights, rows, columns, scheme);
+        var better = Quantize.Matrix(weights, rows, columns, scheme, new MatrixOptions { Algorithm = WeightRounding.Gptq, Inputs = inputs });
+        float[] values = better.Dequantize();
+        // block ends
+
+        Assert.Equal(weights.Length, values.Length);
+        Assert.NotEqual(nearest.Codes, better.Codes);
+        return better;
+    }
+
+    public static ModelComparison Model(string folder, string textFile, string output, IProgress<RunProgress> progress, ILogger logger, CancellationToken cancellation)
+    {
+        // block begins
+        var recipe = RecipePresets.Parse("w4a16-g32-gptq");
+        var options = new PtqOptions { DataFile = textFile, Logger = logger };
+        var estimate = Quantize.EstimatePtq(folder, recipe, options, cancellation);
+        var result = Quantize.Ptq(folder, recipe, output, options, progress, cancellation);
+
+        var trained = recipe with { Qat = recipe.Qat with { Steps = 3, BatchSize = 2 } };
+        Quantize.Qat(folder, trained, output + "-trained", new QatOptions { DataFile = textFile, Logger = logger }, progress, cancellation);
+
+        var compared = Quantize.Compare(folder, output, textFile, new CompareOptions { Logger = logger }, progress, cancellation);
+        GgufExporter.Run(output, output + ".gguf", type: null, cancellation: cancellation);
+        // block ends
+
+        Assert.Equal(estimate.Bytes, result.Bytes);
+        return compared;
+    }
+
+    public static ModelComparison InMemory(string folder, string textFile, string output)
+    {
+        // block begins
+        using var model = LoadedModel.Open(folder);
+        var data = ModelTasks.Of(model.Definition).Read(textFile, model, new ReadOptions());
+        var quantized = Quantize.Ptq(model, RecipePresets.Parse("w4a16-g32"), new PtqOptions { Data = data });
+        var compared = Quantize.Compare(model, quantized, data);
+        QuantizedModelFile.Save(quantized, output);
+        // block ends
+
+        return compared;
+    }
+
+    public static QuantizedModel Module(TorchSharp.Modules.Sequential network, TorchSharp.Modules.Sequential same, Tensor images, Tensor labels)
+    {
+        // block begins
+        var recipe = RecipePresets.Parse("w4a8-static");
+        recipe = recipe with { Qat = recipe.Qat with { Steps = 20 } };
+        var trained = Quantize.Qat(network, recipe, batch => nn.functional.cross_entropy(network.forward(images), labels));
+        QuantizationAware.Load(same, trained);
+        // block ends
+
+        return trained;
+    }
+}
