@@ -93,11 +93,11 @@ public sealed class EncoderStudyTests : IDisposable
     public async Task A_classifier_needs_no_training_at_8_bits_and_the_commands_of_all_options_run()
     {
         string[] line =
-            ["advise", Classifier, "--data", labelled, "--bits", "8", "--steps", "2", "--max-length", "10", "--probe-minutes", "0.2", "--threads", "1"];
+            ["advise", Classifier, "--data", labelled, "--bits", "8", "--steps", "2", "--max-length", "10", "--probe-minutes", "1", "--threads", "1"];
         var told = await CommandRun.Succeeds([.. line, "-o", folder.File("advice")]);
         var run = await CommandRun.Succeeds([.. line, "--json"]);
 
-        Assert.Contains("PTQ is enough: w8a16-g32", told.Output, StringComparison.Ordinal);
+        Assert.Matches("PTQ is (probably )?enough: w8a16-g32", told.Output);
         foreach (var text in (string[])[told.Output, told.Error, Text("advice/report.html")])
         {
             Assert.DoesNotContain("perplexity", text, StringComparison.Ordinal);
@@ -118,7 +118,7 @@ public sealed class EncoderStudyTests : IDisposable
         string[] line =
         [
             "advise", Embedder, "--task", "embedding", "--pooling", "cls", "--data", texts, "--bits", "4", "--activations", "8", "--steps", "3",
-            "--probe-minutes", "0.3", "--threads", "1",
+            "--probe-minutes", "1", "--threads", "1",
         ];
         var told = await CommandRun.Succeeds(line);
         var run = await CommandRun.Succeeds([.. line, "--json"]);
