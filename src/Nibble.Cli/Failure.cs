@@ -3,6 +3,7 @@ using System.Reflection;
 using System.Runtime.InteropServices;
 using Nibble.Models;
 using Nibble.Planning;
+using Nibble.Torch;
 using Nibble.Torch.Calibration;
 
 namespace Nibble.Cli;
@@ -50,6 +51,7 @@ internal sealed record Failure(string Kind, int ExitCode, string Message)
             MissingDataException => BadInput($"{cause.Message}: give --data FILE, or --data self to let a decoder write it"),
             MissingHeadException => BadInput(
                 $"{cause.Message}: nibble finetune MODEL --task classification --data FILE trains a head, and --task embedding opens it as an embedding model"),
+            NibbleException when cause.Message.EndsWith(OutputJob.StartOver, StringComparison.Ordinal) => BadInput($"{cause.Message} with --restart"),
             NibbleException or IOException or UnauthorizedAccessException => BadInput(cause.Message),
             _ when IsTooLargeFile(cause) => BadInput("a file would grow larger than the file system, or the process's limit (ulimit -f), allows"),
             InsufficientExecutionStackException => BadInput("the input is nested too deeply"),

@@ -125,7 +125,7 @@ public static class OnnxImporter
     {
         if (AccuracyOf(source.File) == MatMulAccuracy.Int8)
         {
-            yield return "the file's MatMulNBits round their inputs to 8 bits in blocks, which the folder does not say: nothing simulates that, and an export needs --accuracy-level 4 again";
+            yield return "the file's MatMulNBits round their inputs to 8 bits in blocks, which the folder does not say: nothing simulates that, and an export needs the accuracy level 4 again";
         }
 
         if (TextTokenizer.FilesIn(source.Folder).Count == 0)

@@ -13,7 +13,10 @@ internal class OutputJob : IDisposable
     private const string ArtifactName = "artifact";
 
     /// <summary>What to do where a file of the folder is damaged, for messages.</summary>
-    public const string Remedy = "the work cannot be resumed from it: start over with --restart";
+    public const string Remedy = $"the work cannot be resumed from it: {StartOver}";
+
+    /// <summary>How messages end whose remedy is to throw the unfinished work away: programs add how that is asked for.</summary>
+    public const string StartOver = "start over";
 
     private readonly FileStream guard;
     private JobIdentity identity;
@@ -231,7 +234,7 @@ internal class OutputJob : IDisposable
         {
             throw new NibbleException(
                 $"{Folder} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. "
-                + "Repeat the command that began it to resume it, or start over with --restart");
+                + $"Repeat what began it to resume it, or {StartOver}");
         }
     }
 }

@@ -128,7 +128,7 @@ public static class GgufExporter
             ? new TensorPlan(name, blocks.Type, blocks, Ragged: false)
             : throw new NibbleException(
                 $"{source.Folder}: layer '{name.Source}' has the scheme {codes.Scheme}{(codes.GroupIndex is null ? string.Empty : " of scattered columns")} with {codes.Scheme.ScalePrecision} scales, whose codes {(type is null ? "no block type can hold" : $"{type} cannot hold")}. "
-                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", leave --type out")}, or give --type f16, which writes the values that the codes stand for.");
+                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", leave the type out")}, or give the type f16, which writes the values that the codes stand for.");
     }
 
     private static void Write(ExportSource source, TensorPlan plan, Stream stream)
@@ -228,7 +228,7 @@ public static class GgufExporter
         {
             yield return string.Create(
                 CultureInfo.InvariantCulture,
-                $"in blocks of {string.Join(" and ", rounded.Select(plan => plan.Type).Distinct())} the minimums of {rounded.Sum(plan => plan.Blocks!.RoundedMinimums):N0} groups are rounded to float16, which moves their values by at most {rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (--type q5_0 holds asymmetric 4 bits without that)");
+                $"in blocks of {string.Join(" and ", rounded.Select(plan => plan.Type).Distinct())} the minimums of {rounded.Sum(plan => plan.Blocks!.RoundedMinimums):N0} groups are rounded to float16, which moves their values by at most {rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (the type q5_0 holds asymmetric 4 bits without that)");
         }
     }
 

@@ -126,7 +126,7 @@ internal sealed class MixPlanner
             $"no recipe meets the budget of {options.Budget}: the nearest has {choices.AverageBits(least.Selection):0.##} bits on average and "
                 + $"{least.Measured.Bytes:N0} bytes, with every layer as {recipes[least.Selection[0]].Name} has it, "
                 + $"and loses {least.Measured.Distance.Loss:0.####} {Unit.Amount}; "
-                + $"raise the budget{(fewer ? " or allow fewer bits with --bits" : string.Empty)}"));
+                + $"raise the budget{(fewer ? " or allow fewer bits" : string.Empty)}"));
     }
 
     /// <summary>The smallest measured selection that loses no more than asked for.</summary>
@@ -160,7 +160,7 @@ internal sealed class MixPlanner
         throw new NoSolutionException(string.Create(
             CultureInfo.InvariantCulture,
             $"no recipe meets the budget of {options.Budget}: the nearest loses {nearest.Measured.Distance.Loss:0.####} {Unit.Amount} with every layer as "
-                + $"{recipes[nearest.Selection[0]].Name} has it; raise the budget, allow more bits with --bits or give another --algorithm"));
+                + $"{recipes[nearest.Selection[0]].Name} has it; raise the budget, allow more bits or try another algorithm"));
     }
 
     /// <summary>The selections of the least cost for sizes between the least and the largest, without those that are there already.</summary>

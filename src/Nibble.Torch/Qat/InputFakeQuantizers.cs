@@ -59,7 +59,8 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     {
         if (values.Length != 1 + SaveRange().Length)
         {
-            throw new NibbleException($"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: start over with --restart");
+            throw new NibbleException(
+                $"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: {OutputJob.StartOver}");
         }
 
         started = values[0] != 0;

@@ -40,7 +40,8 @@ internal sealed class TrainingCheckpoint
             if (file.Metadata.GetValueOrDefault(FormatKey) != FormatName)
             {
                 file.Dispose();
-                throw new NibbleException($"{path}: found the format '{file.Metadata.GetValueOrDefault(FormatKey)}', expected a checkpoint of {FormatName}; start over with --restart");
+                throw new NibbleException(
+                    $"{path}: found the format '{file.Metadata.GetValueOrDefault(FormatKey)}', expected a checkpoint of {FormatName}; {OutputJob.StartOver}");
             }
         }
 
@@ -72,7 +73,7 @@ internal sealed class TrainingCheckpoint
                 : throw Fault($"tensor {name} is {entry.ElementType} of {entry.Count}, expected I64{(count is null ? string.Empty : $" of {count}")}");
         }
 
-        public NibbleException Fault(string message) => new($"{file.Path}: {message}; the checkpoint is of another training: start over with --restart");
+        public NibbleException Fault(string message) => new($"{file.Path}: {message}; the checkpoint is of another training: {OutputJob.StartOver}");
 
         public void Dispose() => file.Dispose();
 

@@ -166,7 +166,8 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         var count = (int)start.numel();
         if (values.Length != 2 * count)
         {
-            throw new NibbleException($"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: start over with --restart");
+            throw new NibbleException(
+                $"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: {OutputJob.StartOver}");
         }
 
         Conversion.CopyInto(start, values[..count]);

@@ -92,7 +92,7 @@ public sealed class InterruptedPtqTests : IDisposable
             var run = await CommandRun.Of(command);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
             Assert.EndsWith(
-                $"out.job holds an interrupted run of another job: it differs in {difference}. Repeat the command that began it to resume it, or start over with --restart",
+                $"out.job holds an interrupted run of another job: it differs in {difference}. Repeat what began it to resume it, or start over with --restart",
                 run.Error.TrimEnd(),
                 StringComparison.Ordinal);
         }

@@ -109,7 +109,7 @@ public sealed class InterruptedQatTests : IDisposable
         {
             var run = await CommandRun.Of(command);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
-            Assert.EndsWith($"it differs in {difference}. Repeat the command that began it to resume it, or start over with --restart", run.Error.TrimEnd(), StringComparison.Ordinal);
+            Assert.EndsWith($"it differs in {difference}. Repeat what began it to resume it, or start over with --restart", run.Error.TrimEnd(), StringComparison.Ordinal);
         }
     }
 

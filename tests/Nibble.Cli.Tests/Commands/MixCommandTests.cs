@@ -123,7 +123,7 @@ public sealed class MixCommandTests : IDisposable
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("no recipe meets the budget of loss=0.1: the nearest loses ", run.Error, StringComparison.Ordinal);
-        Assert.Contains("nats with every layer as w2a16-g32-rtn has it; raise the budget, allow more bits with --bits or give another --algorithm", run.Error, StringComparison.Ordinal);
+        Assert.Contains("nats with every layer as w2a16-g32-rtn has it; raise the budget, allow more bits or try another algorithm", run.Error, StringComparison.Ordinal);
         Assert.Empty(run.Output);
         Assert.False(File.Exists(folder.At("mixed.yaml")) || File.Exists(folder.At("mixed.html")));
     }

@@ -100,7 +100,7 @@ public sealed class ActivationStreamTests : IDisposable
     }
 
     private static void Refuses(string path, int width, string fault) => Assert.Equal(
-        $"{path} is damaged: {fault}; the work cannot be resumed from it: start over with --restart",
+        $"{path} is damaged: {fault}; the work cannot be resumed from it: start over",
         Assert.Throws<Nibble.Formats.DamagedFileException>(() => ActivationStream.TryOpen(path, Lengths, width, 0)).Message);
 
     [Fact]

@@ -74,7 +74,7 @@ public sealed class PtqJobTests : IDisposable
     {
         Begin().Dispose();
         var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
-        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat the command that began it to resume it, or start over with --restart", message);
+        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat what began it to resume it, or start over", message);
     }
 
     [Theory]
@@ -198,7 +198,7 @@ public sealed class PtqJobTests : IDisposable
         job.RequireIntact(1);
         File.WriteAllText(file, "c0des");
         Assert.Equal(
-            $"{file} is damaged: its checksum is not that in checksums.txt beside it; the work cannot be resumed from it: start over with --restart",
+            $"{file} is damaged: its checksum is not that in checksums.txt beside it; the work cannot be resumed from it: start over",
             Assert.Throws<Nibble.Formats.DamagedFileException>(() => job.RequireIntact(1)).Message);
     }
 

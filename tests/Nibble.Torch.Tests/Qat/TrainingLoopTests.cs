@@ -193,7 +193,7 @@ public sealed class TrainingLoopTests : IDisposable
             bytes[place] ^= 4;
             File.WriteAllBytes(Path, bytes);
             Assert.Equal(
-                $"{Path} is damaged: its checksum is not that of its contents; the work cannot be resumed from it: start over with --restart",
+                $"{Path} is damaged: its checksum is not that of its contents; the work cannot be resumed from it: start over",
                 Assert.Throws<Nibble.Formats.DamagedFileException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path))).Message);
         }
 
