@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 
 namespace Nibble.Benchmarks;

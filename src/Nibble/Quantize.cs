@@ -1,8 +1,4 @@
 using Nibble.Algorithms;
-using Nibble.Algorithms.Gptq;
-using Nibble.Algorithms.Hqq;
-using Nibble.Algorithms.ImportanceWeighted;
-using Nibble.Algorithms.RoundToNearest;
 using Nibble.Numerics;
 using Nibble.Recipes;
 

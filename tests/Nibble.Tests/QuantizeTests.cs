@@ -1,12 +1,9 @@
 using Nibble.Algorithms;
-using Nibble.Algorithms.Gptq;
-using Nibble.Algorithms.Hqq;
-using Nibble.Algorithms.ImportanceWeighted;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Tests.Shared;
-using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
-using Solver = Nibble.Algorithms.Gptq.Gptq;
+using Rtn = Nibble.Algorithms.RoundToNearest;
+using Solver = Nibble.Algorithms.Gptq;
 
 namespace Nibble.Tests;
 

@@ -1,4 +1,4 @@
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
 using static TorchSharp.torch;

@@ -1,7 +1,4 @@
-using Nibble.Algorithms.Gptq;
-using Nibble.Algorithms.Hqq;
-using Nibble.Algorithms.ImportanceWeighted;
-using Nibble.Algorithms.RoundToNearest;
+using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;

@@ -1,9 +1,9 @@
 using Nibble.Formats.HuggingFace;
 using Nibble.Numerics;
 using Nibble.Tests.Shared;
-using HalfQuadratic = Nibble.Algorithms.Hqq.Hqq;
-using Iw = Nibble.Algorithms.ImportanceWeighted.ImportanceWeighted;
-using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
+using HalfQuadratic = Nibble.Algorithms.Hqq;
+using Iw = Nibble.Algorithms.ImportanceWeighted;
+using Rtn = Nibble.Algorithms.RoundToNearest;
 
 namespace Nibble.Tests.Algorithms;
 

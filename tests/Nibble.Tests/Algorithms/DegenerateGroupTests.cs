@@ -1,7 +1,7 @@
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
+using Rtn = Nibble.Algorithms.RoundToNearest;
 
 namespace Nibble.Tests.Algorithms;
 
@@ -48,11 +48,11 @@ public class DegenerateGroupTests
             var counted = importance.All(value => value == 0) ? [.. Enumerable.Repeat(1f, Columns)] : importance;
             Assert.True(Error(weights, Rtn.Quantize(weights, 1, Columns, scheme, WeightRange.Mse), null) <= Error(weights, plain, null));
             Assert.True(Error(weights, Rtn.Quantize(weights, 1, Columns, scheme, WeightRange.Search), null) <= Error(weights, plain, null) * (1 + 1e-6));
-            var weighted = Nibble.Algorithms.ImportanceWeighted.ImportanceWeighted.Quantize(weights, 1, Columns, scheme, importance);
+            var weighted = Nibble.Algorithms.ImportanceWeighted.Quantize(weights, 1, Columns, scheme, importance);
             Assert.True(Error(weights, weighted, counted) <= Error(weights, plain, counted) * (1 + 1e-6));
 
             var range = weights.Max(MathF.Abs) / (double)((1 << (scheme.Bits - 1)) - 0.5) * (scheme.Symmetric ? 1 : 2);
-            Within(Nibble.Algorithms.Hqq.Hqq.Quantize(weights, 1, Columns, scheme), weights, 2 * range);
+            Within(Nibble.Algorithms.Hqq.Quantize(weights, 1, Columns, scheme), weights, 2 * range);
 
             // Errors are added up in binary32 there, and what grows beyond it is refused.
             foreach (var mode in weights.Max(MathF.Abs) < 1e6f ? Enum.GetValues<WeightRange>() : [])
@@ -64,7 +64,7 @@ public class DegenerateGroupTests
                 }
 
                 var options = new GptqOptions { Range = mode };
-                var result = Nibble.Algorithms.Gptq.Gptq.Quantize(weights, 1, Columns, scheme, HessianFactor.Create(hessian, Columns), options);
+                var result = Nibble.Algorithms.Gptq.Quantize(weights, 1, Columns, scheme, HessianFactor.Create(hessian, Columns), options);
                 Within(result.Weight, weights, 2 * range);
             }
         },
@@ -80,8 +80,8 @@ public class DegenerateGroupTests
             QuantizedTensor[] all =
             [
                 .. Enum.GetValues<WeightRange>().Select(range => Rtn.Quantize(weights, 1, Columns, scheme, range)),
-                Nibble.Algorithms.Hqq.Hqq.Quantize(weights, 1, Columns, scheme),
-                Nibble.Algorithms.ImportanceWeighted.ImportanceWeighted.Quantize(weights, 1, Columns, scheme, new float[Columns]),
+                Nibble.Algorithms.Hqq.Quantize(weights, 1, Columns, scheme),
+                Nibble.Algorithms.ImportanceWeighted.Quantize(weights, 1, Columns, scheme, new float[Columns]),
             ];
             Assert.All(all, tensor => Within(tensor, weights, Math.Abs(value) / 1000.0 + 1e-4));
         },

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using Nibble.Kernels;
-using Nibble.Tests.Algorithms.Gptq;
+using Nibble.Tests.Algorithms;
 using Nibble.Tests.Formats.Gguf.Blocks;
 
 namespace Nibble.Tests.Kernels;

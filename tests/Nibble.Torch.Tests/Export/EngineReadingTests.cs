@@ -1,6 +1,6 @@
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
-using Nibble.Algorithms.RoundToNearest;
+using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Numerics;

@@ -138,7 +138,7 @@ internal static class RotatedLlama
             .. from linear in model.Linears
                let rule = recipe.RuleFor(linear.Key)
                where rule is not null
-               let weight = Algorithms.RoundToNearest.RoundToNearest.Quantize(Bits.Of(linear.Value.Weight), linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!, rule.Range)
+               let weight = Algorithms.RoundToNearest.Quantize(Bits.Of(linear.Value.Weight), linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!, rule.Range)
                select new QuantizedLayer(linear.Key, weight, rule.Activations is { } input ? new ActivationQuantization(input.Scheme, null) : null)
                {
                    InputTransform = linear.Value.InputTransform is null ? InputTransform.None : InputTransform.Hadamard,

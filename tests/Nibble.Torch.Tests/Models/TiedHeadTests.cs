@@ -1,5 +1,5 @@
 using System.Text.Json.Nodes;
-using Nibble.Algorithms.RoundToNearest;
+using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;

@@ -1,4 +1,4 @@
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Torch.Ptq;
 using static TorchSharp.torch;

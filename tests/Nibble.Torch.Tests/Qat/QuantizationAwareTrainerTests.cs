@@ -131,7 +131,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
 
             // Before training: the range with the least squared error.
             var weight = Bits.Of(untrained.Llama().Linears.Single(linear => linear.Key == first.Name).Value.Weight);
-            var expected = Algorithms.RoundToNearest.RoundToNearest.Quantize(weight, first.Weight.Rows, first.Weight.Columns, first.Weight.Scheme, WeightRange.Search);
+            var expected = Algorithms.RoundToNearest.Quantize(weight, first.Weight.Rows, first.Weight.Columns, first.Weight.Scheme, WeightRange.Search);
             Bits.Equal(expected.Scales, first.Weight.Scales);
             Assert.Equal(expected.Codes, first.Weight.Codes);
         }

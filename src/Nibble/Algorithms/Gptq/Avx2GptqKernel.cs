@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>256-bit vectors of x86: twelve sums in registers, three loads and four broadcasts for twelve multiply-adds.</summary>
 internal sealed unsafe class Avx2GptqKernel : IGptqKernel

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>Factors a symmetric positive definite matrix as <c>H = R R^T</c> with an upper-triangular R, with the kernels of GPTQ.</summary>
 /// <remarks>

@@ -1,4 +1,4 @@
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>Tells the columns of a block what has changed in those before them, many at a time.</summary>
 internal unsafe struct ColumnSpread(IGptqKernel kernel, float* tiles, float* changes, float* sums, int start, int end)

@@ -1,7 +1,7 @@
 using Nibble.Numerics;
 using Nibble.Recipes;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>GPTQ: quantizes a weight column by column and lets the columns still to come make up for each error (Frantar et al. 2022, algorithm 1).</summary>
 /// <remarks>
@@ -59,7 +59,7 @@ public static class Gptq
         // Also finds what is wrong with weights and scheme. Where scales do not depend on errors, they are these.
         var grouped = scheme.Granularity is PerGroup group && group.Size < columns;
         var moving = grouped && options.Order != ActivationOrder.Weight;
-        var start = RoundToNearest.RoundToNearest.Quantize(kept, rows, columns, scheme, moving || !importance.IsEmpty ? WeightRange.MinMax : options.Range);
+        var start = RoundToNearest.Quantize(kept, rows, columns, scheme, moving || !importance.IsEmpty ? WeightRange.MinMax : options.Range);
         var parallel = new ParallelOptions { MaxDegreeOfParallelism = options.Threads ?? Environment.ProcessorCount, CancellationToken = cancellation };
         var index = grouped && options.Order == ActivationOrder.Group ? GroupIndex(factor.Order!, start.GroupLength) : null;
         var result = new QuantizedTensor(rows, columns, scheme, start.Codes, start.Scales, start.ZeroPoints, index);

@@ -1,6 +1,6 @@
 using Nibble.Kernels;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>Chooses the kernel of the same instruction set as <see cref="QuantizationKernels"/>.</summary>
 internal static class GptqKernels

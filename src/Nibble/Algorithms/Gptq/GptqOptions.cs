@@ -1,6 +1,6 @@
 using Nibble.Recipes;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>How GPTQ works.</summary>
 public sealed record GptqOptions

@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>One weight, laid out for the kernels.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using Nibble.Recipes;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>What GPTQ found.</summary>
 /// <param name="Weight">The quantized weight; with a group index for <see cref="ActivationOrder.Group"/>.</param>

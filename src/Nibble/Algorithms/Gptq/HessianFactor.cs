@@ -1,7 +1,7 @@
 using System.Globalization;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>What GPTQ needs to know about a layer's inputs: the damped Hessian as <c>H = R R^T</c> with an upper-triangular R.</summary>
 /// <remarks>

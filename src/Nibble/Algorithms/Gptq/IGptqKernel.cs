@@ -1,6 +1,6 @@
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>The inner loops of GPTQ on panels of <see cref="Rows"/> rows of the weight, once per instruction set.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>One value at a time: the specification of the other kernels.</summary>
 internal sealed unsafe class ScalarGptqKernel : IGptqKernel

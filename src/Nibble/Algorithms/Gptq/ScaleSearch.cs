@@ -1,9 +1,8 @@
-using Nibble.Algorithms.ImportanceWeighted;
 using Nibble.Kernels;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>Chooses the scale and zero point of a group by least squared error, weighted or not.</summary>
 internal static class ScaleSearch

@@ -1,7 +1,7 @@
 using System.Numerics;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Gptq;
+namespace Nibble.Algorithms;
 
 /// <summary>Portable vectors of whatever width the machine has.</summary>
 internal sealed unsafe class VectorGptqKernel : IGptqKernel

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.Hqq;
+namespace Nibble.Algorithms;
 
 /// <summary>Half-quadratic quantization: ranges that few weights with a large error do not govern, with no look at data.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.ImportanceWeighted;
+namespace Nibble.Algorithms;
 
 /// <summary>Importance-weighted round to nearest: ranges that keep the error small where the layer's inputs are large.</summary>
 /// <remarks>

@@ -2,7 +2,7 @@ using System.Buffers;
 using Nibble.Kernels;
 using Nibble.Numerics;
 
-namespace Nibble.Algorithms.ImportanceWeighted;
+namespace Nibble.Algorithms;
 
 /// <summary>Finds the scale and zero point of one group of weights with the least summed <c>importance * (weight - real)^2</c>.</summary>
 /// <remarks>

@@ -1,9 +1,8 @@
-using Nibble.Algorithms.ImportanceWeighted;
 using Nibble.Kernels;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
-namespace Nibble.Algorithms.RoundToNearest;
+namespace Nibble.Algorithms;
 
 /// <summary>Round to nearest: each weight becomes the nearest code, with no look at data. The base line of the other algorithms.</summary>
 public static class RoundToNearest

@@ -1,12 +1,12 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Tests.Kernels;
-using Solver = Nibble.Algorithms.Gptq.Gptq;
+using Solver = Nibble.Algorithms.Gptq;
 
-namespace Nibble.Tests.Algorithms.Gptq;
+namespace Nibble.Tests.Algorithms;
 
 /// <summary>Every kernel of this machine against the scalar specification, bit for bit.</summary>
 public class GptqKernelTests

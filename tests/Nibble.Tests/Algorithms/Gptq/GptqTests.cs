@@ -1,11 +1,11 @@
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Tests.Kernels;
-using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
-using Solver = Nibble.Algorithms.Gptq.Gptq;
+using Rtn = Nibble.Algorithms.RoundToNearest;
+using Solver = Nibble.Algorithms.Gptq;
 
-namespace Nibble.Tests.Algorithms.Gptq;
+namespace Nibble.Tests.Algorithms;
 
 public class GptqTests
 {

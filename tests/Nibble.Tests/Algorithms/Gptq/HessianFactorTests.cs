@@ -1,9 +1,9 @@
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Solver = Nibble.Algorithms.Gptq.Gptq;
+using Solver = Nibble.Algorithms.Gptq;
 
-namespace Nibble.Tests.Algorithms.Gptq;
+namespace Nibble.Tests.Algorithms;
 
 public class HessianFactorTests
 {

@@ -1,7 +1,7 @@
 using Nibble.Numerics;
 using Nibble.Recipes;
 
-namespace Nibble.Tests.Algorithms.Gptq;
+namespace Nibble.Tests.Algorithms;
 
 /// <summary>
 /// The paper's equations as they stand, in binary64: optimal brain quantization (equation 2) in a fixed order, with the inverse of the

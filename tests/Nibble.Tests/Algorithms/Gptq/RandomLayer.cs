@@ -1,6 +1,6 @@
-using Nibble.Algorithms.Gptq;
+using Nibble.Algorithms;
 
-namespace Nibble.Tests.Algorithms.Gptq;
+namespace Nibble.Tests.Algorithms;
 
 /// <summary>A weight with the Hessian of correlated inputs, some of which may always be zero.</summary>
 internal sealed record RandomLayer(int Rows, int Columns, float[] Weights, double[,] Hessian, int[] Dead)

@@ -1,8 +1,8 @@
 using Nibble.Numerics;
-using HalfQuadratic = Nibble.Algorithms.Hqq.Hqq;
-using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
+using HalfQuadratic = Nibble.Algorithms.Hqq;
+using Rtn = Nibble.Algorithms.RoundToNearest;
 
-namespace Nibble.Tests.Algorithms.Hqq;
+namespace Nibble.Tests.Algorithms;
 
 public class HqqTests
 {

@@ -1,8 +1,8 @@
-using Nibble.Algorithms.ImportanceWeighted;
+using Nibble.Algorithms;
 using Nibble.Numerics;
-using Iw = Nibble.Algorithms.ImportanceWeighted.ImportanceWeighted;
+using Iw = Nibble.Algorithms.ImportanceWeighted;
 
-namespace Nibble.Tests.Algorithms.ImportanceWeighted;
+namespace Nibble.Tests.Algorithms;
 
 public class ImportanceWeightedTests
 {

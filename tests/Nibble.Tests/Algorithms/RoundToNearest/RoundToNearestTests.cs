@@ -1,8 +1,8 @@
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Rtn = Nibble.Algorithms.RoundToNearest.RoundToNearest;
+using Rtn = Nibble.Algorithms.RoundToNearest;
 
-namespace Nibble.Tests.Algorithms.RoundToNearest;
+namespace Nibble.Tests.Algorithms;
 
 public class RoundToNearestTests
 {

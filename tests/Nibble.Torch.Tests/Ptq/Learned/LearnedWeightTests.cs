@@ -1,4 +1,4 @@
-using Nibble.Algorithms.RoundToNearest;
+using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Ptq.Learned;

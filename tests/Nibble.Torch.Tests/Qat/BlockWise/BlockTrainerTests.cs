@@ -1,4 +1,4 @@
-using Nibble.Algorithms.RoundToNearest;
+using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
