@@ -27,7 +27,8 @@ internal sealed class Answer
         BestLoss = reference + (Best?.Loss ?? double.NaN);
 
         // Judged as the advisor judges: what training alone gains is no merit of quantization.
-        double Judged(Foretold option) => option.Loss - (option.Option.Trains ? Math.Min(0, truth.Of(model, null, Truth.Float, option.Option.Steps).Loss - reference) : 0);
+        double Judged(Foretold option) =>
+            option.Loss - (option.Option.Trains ? Math.Min(0, truth.Of(model, null, Truth.Float, option.Option.Steps).Loss - reference) : 0);
         JudgedExcess = Chosen is null ? double.NaN : Judged(Chosen) - allowed.Min(Judged);
         FloatLoss = reference;
     }
@@ -55,5 +56,8 @@ internal sealed class Answer
     /// <summary>How much more than the best the choice loses.</summary>
     public double Excess => (ChosenLoss / BestLoss) - 1;
 
-    public string Line => string.Create(CultureInfo.InvariantCulture, $"{Situation.Name}: chose {Chosen?.Option.Name} ({ChosenLoss:F4}), best {Best?.Option.Name} ({BestLoss:F4}), {Excess:P2} more; judged {JudgedExcess:F4} nats more");
+    public string Line => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{Situation.Name}: chose {Chosen?.Option.Name} ({ChosenLoss:F4}), best {Best?.Option.Name} ({BestLoss:F4}), {Excess:P2} more; judged "
+        + $"{JudgedExcess:F4} nats more");
 }

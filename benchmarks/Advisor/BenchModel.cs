@@ -56,7 +56,8 @@ internal sealed record BenchModel(string Name, string Folder, TokenizedText Trai
         var held = TokenizedText.Read(evaluation, tokenizer);
         var probe = ProbeWindows * Length;
         return new BenchModel(
-            name, folder, TokenizedText.Read(training, tokenizer), held with { Ids = held.Ids[..probe] }, held with { Ids = held.Ids[probe..Math.Min(held.Ids.Length, probe + (TestWindows * Length))] });
+            name, folder, TokenizedText.Read(training, tokenizer), held with { Ids = held.Ids[..probe] },
+            held with { Ids = held.Ids[probe..Math.Min(held.Ids.Length, probe + (TestWindows * Length))] });
     }
 
     /// <summary>Trains a model on a text: from another's weights, or from scratch where its shape differs.</summary>
@@ -80,14 +81,16 @@ internal sealed record BenchModel(string Name, string Folder, TokenizedText Trai
         var storedAs = model.Parameters().ToDictionary(item => item.Name, _ => ElementType.F32);
         using var loaded = original with { ConfigJson = config, Model = model, StoredAs = storedAs };
         var settings = new QatSettings { Steps = steps, BatchSize = 8, SequenceLength = Length, LearningRate = rate, WarmUp = 0.03 };
-        new QuantizationAwareTrainer(loaded, recipe: null, settings, TokenizedText.Read(text, original.Tokenizer), CalibrationOptions.For(model.Definition), 1).Train();
+        new QuantizationAwareTrainer(loaded, recipe: null, settings, TokenizedText.Read(text, original.Tokenizer), CalibrationOptions.For(model.Definition), 1)
+            .Train();
         var made = folder + ".tmp";
         Directory.CreateDirectory(made);
         File.WriteAllText(Path.Combine(made, Checkpoint.ConfigName), config);
         File.Copy(Path.Combine(source, "tokenizer.model"), Path.Combine(made, "tokenizer.model"));
         SafetensorsWriter.Write(
             Path.Combine(made, Checkpoint.WeightsName),
-            [.. model.Parameters().Select(item => SafetensorsTensor.FromFloats(item.Name, ElementType.F32, item.Value.shape, item.Value.detach().data<float>().ToArray()))]);
+            [.. model.Parameters().Select(
+                item => SafetensorsTensor.FromFloats(item.Name, ElementType.F32, item.Value.shape, item.Value.detach().data<float>().ToArray()))]);
         Directory.Move(made, folder);
         return folder;
     }

@@ -21,7 +21,8 @@ internal static class CheckCommand
         var output = new Option<string>("--output") { Description = "the Markdown file to write", DefaultValueFactory = _ => "benchmarks/results/advisor.md" };
         var seconds = new Option<double>("--seconds") { Description = "processor seconds of each probe", DefaultValueFactory = _ => 12 };
         var only = new Option<int?>("--first") { Description = "the first situations alone" };
-        var command = new Command("check", "Ask the advisor in many situations and hold its answers against the table") { data, table, work, output, seconds, only };
+        var command = new Command(
+            "check", "Ask the advisor in many situations and hold its answers against the table") { data, table, work, output, seconds, only };
         command.SetAction(parsed =>
         {
             TorchRuntime.EnsureLoaded();
@@ -43,13 +44,14 @@ internal static class CheckCommand
     private static AdvisorResult Ask(Situation situation, BenchModel model, double seconds)
     {
         using var source = LoadedModel.Open(model.Folder);
-        return Torch.Planning.Advisor.Run(new AdvisorOptions(source, model.Training, model.Probe, [.. situation.Bits.SelectMany(bits => TruthCommand.Candidates(model, bits))])
-        {
-            Constraints = situation.Constraints,
-            ProbeSeconds = seconds,
-            Context = BenchModel.Length,
-            Clock = ProcessorSeconds,
-        });
+        return Torch.Planning.Advisor.Run(
+            new AdvisorOptions(source, model.Training, model.Probe, [.. situation.Bits.SelectMany(bits => TruthCommand.Candidates(model, bits))])
+            {
+                Constraints = situation.Constraints,
+                ProbeSeconds = seconds,
+                Context = BenchModel.Length,
+                Clock = ProcessorSeconds,
+            });
     }
 
     /// <summary>The machine is shared: time on the wall says little.</summary>

@@ -6,7 +6,8 @@ using Nibble.Planning;
 
 namespace Nibble.Benchmarks.Advisor;
 
-/// <summary><c>curves</c>: holds predictions from the table's short runs, on the text that the advisor sees, against its long ones on the other text. Runs nothing.</summary>
+/// <summary><c>curves</c>: holds predictions from the table's short runs, on the text that the advisor sees, against its long ones on the other text. Runs
+/// nothing.</summary>
 internal static class CurvesCommand
 {
     /// <summary>Lengths that a probe trains.</summary>
@@ -18,9 +19,13 @@ internal static class CurvesCommand
     public static Command Create()
     {
         var table = TruthCommand.Table();
-        var output = new Option<string>("--output") { Description = "the Markdown file to write", DefaultValueFactory = _ => "benchmarks/results/advisor-curves.md" };
+        var output = new Option<string>(
+            "--output")
+        { Description = "the Markdown file to write", DefaultValueFactory = _ => "benchmarks/results/advisor-curves.md" };
         var command = new Command("curves", "Hold predictions from short runs of the table against its long runs") { table, output };
-        command.SetAction(parsed => AtomicFile.Write(parsed.GetValue(output)!, stream => stream.Write(Encoding.UTF8.GetBytes(Table(new Truth(parsed.GetValue(table)!).Rows.ToList())))));
+        command.SetAction(parsed =>
+            AtomicFile.Write(parsed.GetValue(output)!,
+            stream => stream.Write(Encoding.UTF8.GetBytes(Table(new Truth(parsed.GetValue(table)!).Rows.ToList())))));
         return command;
     }
 
@@ -41,22 +46,27 @@ internal static class CurvesCommand
             }
 
             // What training alone does to the model is the control's: the gap to it is what quantization costs.
-            var gaps = Short.Select(steps => new LengthPoint(steps, Find(row, row.Recipe, steps)!.ProbeLoss - Find(row, Truth.Float, steps)!.ProbeLoss, WindowError)).ToList();
+            var gaps = Short.Select(
+                steps => new LengthPoint(steps, Find(row, row.Recipe, steps)!.ProbeLoss - Find(row, Truth.Float, steps)!.ProbeLoss, WindowError)).ToList();
             var gap = LossCurve.Gap(gaps, row.Steps);
             var truth = row.Loss - Find(row, Truth.Float, row.Steps)!.Loss;
             qat.Add(Math.Abs(gap.Value - truth));
             inside += gap.Holds(truth) ? 1 : 0;
-            text.Append(CultureInfo.InvariantCulture, $"| {row.Model} | qat {row.Recipe}, over the control | {row.Steps} | {gap.Value:F4} | {gap.Low:F4} to {gap.High:F4} | {truth:F4} | {qat[^1]:F4} | {(gap.Holds(truth) ? "yes" : "no")} |\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"| {row.Model} | qat {row.Recipe}, over the control | {row.Steps} | {gap.Value:F4} | {gap.Low:F4} to {gap.High:F4} | {truth:F4} | "
+                + $"{qat[^1]:F4} | {(gap.Holds(truth) ? "yes" : "no")} |\n");
         }
 
         foreach (var (name, errors) in new[] { ("PTQ", ptq), ("QAT over the control", qat) }.Where(item => item.Item2.Count > 0))
         {
             var sorted = errors.Order().ToList();
-            text.Append(CultureInfo.InvariantCulture, $"\n{name}: {sorted.Count} pairs, error median {sorted[sorted.Count / 2]:F4}, mean {sorted.Average():F4}, largest {sorted[^1]:F4} nats.\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"\n{name}: {sorted.Count} pairs, error median {sorted[sorted.Count / 2]:F4}, mean {sorted.Average():F4}, largest {sorted[^1]:F4} nats.\n");
         }
 
         return text.Append(CultureInfo.InvariantCulture, $"\nInside the interval: {inside} of {qat.Count}.\n").ToString();
 
-        TruthRow? Find(TruthRow like, string recipe, int steps) => rows.Find(row => row.Model == like.Model && row.Recipe == recipe && row.Steps == steps && (recipe != like.Recipe || row.Road == like.Road));
+        TruthRow? Find(TruthRow like, string recipe, int steps) =>
+            rows.Find(row => row.Model == like.Model && row.Recipe == recipe && row.Steps == steps && (recipe != like.Recipe || row.Road == like.Road));
     }
 }

@@ -35,5 +35,6 @@ internal sealed record Situation(string Name, string Model, int[] Bits, Constrai
         new("builtin, 3 bits, no text", "builtin", [3], NoText),
     ];
 
-    private static IEnumerable<Situation> Widths(string model) => TruthCommand.Widths.Select(bits => new Situation($"{model}, {bits} bits", model, [bits], new()));
+    private static IEnumerable<Situation> Widths(string model) =>
+        TruthCommand.Widths.Select(bits => new Situation($"{model}, {bits} bits", model, [bits], new()));
 }

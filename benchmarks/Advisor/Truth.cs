@@ -77,7 +77,13 @@ internal sealed class Truth(string path)
 
     /// <summary>How everything trains here.</summary>
     public static QatSettings Settings(BenchModel model, QatSettings settings) =>
-        settings with { BatchSize = 4, SequenceLength = BenchModel.Length, LearningRate = model.Rate ?? settings.LearningRate, FloatLearningRate = model.Rate ?? settings.FloatLearningRate };
+        settings with
+        {
+            BatchSize = 4,
+            SequenceLength = BenchModel.Length,
+            LearningRate = model.Rate ?? settings.LearningRate,
+            FloatLearningRate = model.Rate ?? settings.FloatLearningRate
+        };
 
     /// <summary>How everything is calibrated here.</summary>
     public static Recipe Shortened(Recipe recipe) => recipe with { Ptq = recipe.Ptq with { SequenceLength = BenchModel.Length } };

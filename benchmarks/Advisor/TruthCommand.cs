@@ -16,9 +16,11 @@ internal static class TruthCommand
 
     public static Argument<string> Data() => new("data") { Description = "the folder with stories260K, tinystories and wikitext-2" };
 
-    public static Option<string> Table() => new("--table") { Description = "the table, which grows", DefaultValueFactory = _ => "benchmarks/results/advisor-truth.csv" };
+    public static Option<string> Table() =>
+        new("--table") { Description = "the table, which grows", DefaultValueFactory = _ => "benchmarks/results/advisor-truth.csv" };
 
-    public static Option<string> Work() => new("--work") { Description = "keeps the models that are trained here", DefaultValueFactory = _ => "/tmp/nibble-advisor" };
+    public static Option<string> Work() =>
+        new("--work") { Description = "keeps the models that are trained here", DefaultValueFactory = _ => "/tmp/nibble-advisor" };
 
     /// <summary>The options at a width: round to nearest, GPTAQ and training.</summary>
     public static IEnumerable<Candidate> Candidates(BenchModel model, int bits)
@@ -32,7 +34,9 @@ internal static class TruthCommand
     public static Command Create()
     {
         var (data, table, work) = (Data(), Table(), Work());
-        var only = new Option<string[]>("--models") { Description = "some of the models", DefaultValueFactory = _ => [.. BenchModel.Names], AllowMultipleArgumentsPerToken = true };
+        var only = new Option<string[]>(
+            "--models")
+        { Description = "some of the models", DefaultValueFactory = _ => [.. BenchModel.Names], AllowMultipleArgumentsPerToken = true };
         var command = new Command("truth", "Go every road to its end") { data, table, work, only };
         command.SetAction(parsed =>
         {

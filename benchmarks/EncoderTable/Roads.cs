@@ -32,7 +32,8 @@ internal sealed class Roads
     public Roads(TableOptions options, bool isEmbedding, int seed, Outcomes outcomes)
     {
         (this.options, this.isEmbedding, this.seed, this.outcomes) = (options, isEmbedding, seed, outcomes);
-        task = isEmbedding ? Nibble.Formats.HuggingFace.SentenceTransformers.Read(options.Model) ?? new TaskConfig(ModelTask.Embedding) : new TaskConfig(ModelTask.Classification);
+        task = isEmbedding ? Nibble.Formats.HuggingFace.SentenceTransformers.Read(options.Model) ?? new TaskConfig(ModelTask.Embedding)
+            : new TaskConfig(ModelTask.Classification);
         folder = options.Model;
     }
 
@@ -70,7 +71,8 @@ internal sealed class Roads
             var steps = Steps(data, 3);
             var cost = Outcomes.Measure(() =>
             {
-                new QuantizationAwareTrainer(loaded, recipe: null, Finetuning with { Steps = steps }, data, CalibrationOptions.For(loaded.Definition), seed).Train();
+                new QuantizationAwareTrainer(loaded, recipe: null, Finetuning with { Steps = steps }, data, CalibrationOptions.For(loaded.Definition), seed)
+                    .Train();
             });
             Replace(folder, loaded.Save);
             return Score(loaded, cost, 3 * data.Count, "fine-tuned");

@@ -16,7 +16,12 @@ internal static class TableCommand
         var seeds = new Option<int>("--seeds") { DefaultValueFactory = _ => 3 };
         var threads = new Option<int>("--threads") { DefaultValueFactory = _ => Environment.ProcessorCount };
         var epochs = new Option<double>("--epochs") { Description = "how often QAT and the control go over the data", DefaultValueFactory = _ => 2 };
-        var work = new Option<string>("--work") { Description = "where fine-tuned models and outcomes are kept: the same command resumes", DefaultValueFactory = _ => $"encoder-table-{name}" };
+        var work = new Option<string>(
+            "--work")
+        {
+            Description = "where fine-tuned models and outcomes are kept: the same command resumes",
+            DefaultValueFactory = _ => $"encoder-table-{name}"
+        };
         var only = new Option<string?>("--only") { Description = "one width alone, such as w4a4" };
         var command = new Command(name, description) { model, data, seeds, threads, epochs, work, only };
         command.SetAction(parsed =>
@@ -25,7 +30,8 @@ internal static class TableCommand
             torch.set_num_threads(parsed.GetValue(threads));
             var folder = parsed.GetRequiredValue(data);
             var options = new TableOptions(
-                parsed.GetRequiredValue(model), Path.Combine(folder, "train.tsv"), Path.Combine(folder, "dev.tsv"), Path.Combine(folder, "test.tsv"), parsed.GetRequiredValue(work),
+                parsed.GetRequiredValue(model), Path.Combine(folder, "train.tsv"), Path.Combine(folder, "dev.tsv"), Path.Combine(folder, "test.tsv"),
+                parsed.GetRequiredValue(work),
                 parsed.GetValue(epochs));
             Directory.CreateDirectory(options.Work);
             var outcomes = new Outcomes(Path.Combine(options.Work, "outcomes.json"));
@@ -54,19 +60,23 @@ internal static class TableCommand
         return command;
     }
 
-    private static string Classification(List<Outcome> floats, List<Outcome> controls, Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
+    private static string Classification(
+        List<Outcome> floats, List<Outcome> controls, Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
     {
         var text = new StringBuilder();
         text.AppendLine(Invariant($"float {Mean(floats)}, {Cost(floats)}; trained as long as QAT, in float: {Mean(controls)}, {Cost(controls)}."));
         text.AppendLine();
-        text.AppendLine("| | round to nearest | PTQ | lost | published | QAT | lost | published | recovered | PTQ: time, memory, samples | QAT: time, memory, samples |");
+        text.AppendLine("| | round to nearest | PTQ | lost | published | QAT | lost | published | recovered | PTQ: time, memory, samples | QAT: time, memory, "
+            + "samples |");
         text.AppendLine("|---|---|---|---|---|---|---|---|---|---|---|");
         foreach (var (width, (nearest, ptq, qat)) in rows)
         {
             var (base0, p, q) = (floats.Average(item => item.Test), ptq.Average(item => item.Test), qat.Average(item => item.Test));
             var recovered = base0 - p > 0.2 ? Invariant($"{100 * (q - p) / (base0 - p):F0} %") : "nothing to recover";
-            text.AppendLine(Invariant(
-                $"| {width.Label} | {Mean(nearest)} | {Mean(ptq)} | {base0 - p:F2} | {width.PublishedPtq} | {Mean(qat)} | {base0 - q:F2} | {width.PublishedQat} | {recovered} | {Cost(ptq)} | {Cost(qat)} |"));
+            var (lostByPtq, lostByQat) = (Invariant($"{base0 - p:F2}"), Invariant($"{base0 - q:F2}"));
+            text.AppendLine(
+                $"| {width.Label} | {Mean(nearest)} | {Mean(ptq)} | {lostByPtq} | {width.PublishedPtq} | {Mean(qat)} | {lostByQat} | {width.PublishedQat} | "
+                    + $"{recovered} | {Cost(ptq)} | {Cost(qat)} |");
         }
 
         text.AppendLine();
@@ -88,20 +98,24 @@ internal static class TableCommand
         foreach (var (width, (nearest, ptq, qat)) in rows)
         {
             text.AppendLine(
-                $"| {width.Label} | {Rank(nearest)} | {Cosine(nearest)} | {Rank(ptq)} | {Cosine(ptq)} | {Rank(qat)} | {Cosine(qat)} | {Cost(ptq)} | {Cost(qat)} |");
+                $"| {width.Label} | {Rank(nearest)} | {Cosine(nearest)} | {Rank(ptq)} | {Cosine(ptq)} | {Rank(qat)} | {Cosine(qat)} | {Cost(ptq)} | "
+                    + $"{Cost(qat)} |");
         }
 
         return text.ToString();
     }
 
-    private static string Mean(List<Outcome> items) => Invariant($"{items.Average(item => item.Test):F2} ± {Deviation([.. items.Select(item => item.Test)]):F2}");
+    private static string Mean(List<Outcome> items) =>
+        Invariant($"{items.Average(item => item.Test):F2} ± {Deviation([.. items.Select(item => item.Test)]):F2}");
 
-    private static string Rank(List<Outcome> items) => Invariant($"{items.Average(item => item.Test) / 100:F4} ± {Deviation([.. items.Select(item => item.Test)]) / 100:F4}");
+    private static string Rank(List<Outcome> items) =>
+        Invariant($"{items.Average(item => item.Test) / 100:F4} ± {Deviation([.. items.Select(item => item.Test)]) / 100:F4}");
 
     private static string Cosine(List<Outcome> items) => Invariant($"{items.Average(item => item.Cosine):F4}");
 
     private static string Cost(List<Outcome> items) =>
-        Invariant($"{items.Average(item => item.Seconds) / 60:F1} min, {items.Max(item => item.PeakBytes) >> 20:N0} MiB, {items.Average(item => item.Samples):N0}");
+        Invariant($"{items.Average(item => item.Seconds) / 60:F1} min, {items.Max(item => item.PeakBytes) >> 20:N0} MiB, ")
+            + Invariant($"{items.Average(item => item.Samples):N0}");
 
     /// <summary>The deviation of a sample.</summary>
     private static double Deviation(double[] values) =>

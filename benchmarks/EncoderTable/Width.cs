@@ -39,7 +39,8 @@ internal sealed record Width(int WeightBits, int ActivationBits, string Publishe
     /// <summary>What QAT trains.</summary>
     /// <param name="model">The model.</param>
     /// <param name="settings">How.</param>
-    public Recipe Trained(ModelDefinition model, QatSettings settings) => Create(model, "qat", ObserverKind.Mse, WeightRange.Mse, WeightAlgorithms.RoundToNearest) with { Qat = settings };
+    public Recipe Trained(ModelDefinition model, QatSettings settings) =>
+        Create(model, "qat", ObserverKind.Mse, WeightRange.Mse, WeightAlgorithms.RoundToNearest) with { Qat = settings };
 
     private Recipe Create(ModelDefinition model, string name, ObserverKind observer, WeightRange range, WeightAlgorithms algorithms) => new(
         $"{Label}, {name}",

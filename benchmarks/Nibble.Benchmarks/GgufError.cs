@@ -6,7 +6,8 @@ namespace Nibble.Benchmarks;
 /// <summary>Prints how much squared error a quantized GGUF file has, as a share of the squares of its matrices.</summary>
 internal static class GgufError
 {
-    /// <summary>Arguments: the float file, the quantized one, and an importance matrix where errors are to be weighted; matrices that it does not know are left out then.</summary>
+    /// <summary>Arguments: the float file, the quantized one, and an importance matrix where errors are to be weighted; matrices that it does not know are left
+    /// out then.</summary>
     public static void Run(string[] arguments)
     {
         using var source = GgufFile.Open(arguments[0]);

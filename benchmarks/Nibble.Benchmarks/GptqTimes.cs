@@ -9,7 +9,8 @@ namespace Nibble.Benchmarks;
 /// <summary>Times GPTQ on one layer, whose weight and Hessian come from a file so that another program can work on the same ones.</summary>
 internal static class GptqTimes
 {
-    /// <summary>Arguments: file of float32 (weight, then Hessian), rows, columns, repeats, threads. Prints the seconds of each repeat and the loss of the last.</summary>
+    /// <summary>Arguments: file of float32 (weight, then Hessian), rows, columns, repeats, threads. Prints the seconds of each repeat and the loss of the
+    /// last.</summary>
     public static void Run(string[] arguments)
     {
         var (rows, columns, repeats, threads) = (Number(arguments[1]), Number(arguments[2]), Number(arguments[3]), Number(arguments[4]));
@@ -31,7 +32,8 @@ internal static class GptqTimes
             var result = Gptq.Quantize(weights, rows, columns, scheme, factor, new GptqOptions { Threads = threads });
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{watch.Elapsed.TotalSeconds:F4} s, {(Environment.CpuUsage.UserTime - used).TotalSeconds:F3} s of user time; the factor {factored:F4} s, {factoredUsed.TotalSeconds:F3} s; loss {result.Loss:G9}"));
+                $"{watch.Elapsed.TotalSeconds:F4} s, {(Environment.CpuUsage.UserTime - used).TotalSeconds:F3} s of user time; the factor {factored:F4} s, "
+                    + $"{factoredUsed.TotalSeconds:F3} s; loss {result.Loss:G9}"));
         }
     }
 

@@ -5,10 +5,12 @@ using Nibble.Formats.Gguf;
 
 namespace Nibble.Benchmarks;
 
-/// <summary>Quantizes a GGUF file by llama.cpp's own quantizer, and prints seconds, with and without the flush to disk that it leaves to the system, and the most memory it held.</summary>
+/// <summary>Quantizes a GGUF file by llama.cpp's own quantizer, and prints seconds, with and without the flush to disk that it leaves to the system, and the
+/// most memory it held.</summary>
 internal static unsafe class LlamaCppQuantize
 {
-    /// <summary>Arguments: folder of llama.cpp's libraries, source, target, number of the file's type, threads, and an importance matrix where there is one.</summary>
+    /// <summary>Arguments: folder of llama.cpp's libraries, source, target, number of the file's type, threads, and an importance matrix where there is
+    /// one.</summary>
     public static void Run(string[] arguments)
     {
         var llama = NativeLibrary.Load(Directory.EnumerateFiles(arguments[0], "libllama.*").First());
@@ -34,7 +36,8 @@ internal static unsafe class LlamaCppQuantize
 
         var flushed = Stopwatch.GetElapsedTime(started).TotalSeconds;
         using var process = Process.GetCurrentProcess();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{flushed:F2} s ({seconds:F2} s without the flush), at most {process.PeakWorkingSet64 >> 20} MiB"));
+        Console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"{flushed:F2} s ({seconds:F2} s without the flush), at most {process.PeakWorkingSet64 >> 20} MiB"));
     }
 
     /// <summary>Means of squares in memory that is never given back; the last entry has no name.</summary>

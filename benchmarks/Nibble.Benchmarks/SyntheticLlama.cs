@@ -53,7 +53,8 @@ internal static class SyntheticLlama
         SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors);
     }
 
-    private static SafetensorsTensor Ones(string name) => SafetensorsTensor.FromFloats(name, ElementType.BF16, [Hidden], Enumerable.Repeat(1f, Hidden).ToArray());
+    private static SafetensorsTensor Ones(string name) =>
+        SafetensorsTensor.FromFloats(name, ElementType.BF16, [Hidden], Enumerable.Repeat(1f, Hidden).ToArray());
 
     /// <summary>Normal values of deviation 0.02, a row at a time, from a seed of the tensor's own.</summary>
     private static SafetensorsTensor Matrix(string name, int rows, int columns) => new(name, ElementType.BF16, [rows, columns], stream =>

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Benchmarks;
 
-/// <summary>Fake quantization of a matrix of 4096 x 4096 with learned scales: the fused kernels, composed operators, libtorch's fused operator, and copying the memory.</summary>
+/// <summary>Fake quantization of a matrix of 4096 x 4096 with learned scales: the fused kernels, composed operators, libtorch's fused operator, and copying the
+/// memory.</summary>
 internal static class FakeQuantizationTimes
 {
     private const int Size = 4096;
@@ -22,7 +23,8 @@ internal static class FakeQuantizationTimes
 
         // Reached through TorchScript, as TorchSharp binds it nowhere.
         using var unit = jit.compile(
-            $"def fake(x, scale, zero_point):\n    return torch._fake_quantize_learnable_per_channel_affine(x, scale, zero_point, 0, {Codes.Min}, {Codes.Max}, 1.0)\n");
+            $"def fake(x, scale, zero_point):\n    return torch._fake_quantize_learnable_per_channel_affine(x, scale, zero_point, 0, {Codes.Min}, {Codes.Max}, "
+                + $"1.0)\n");
         var x = ((rand(Size, Size) + rand(Size, Size) - 1) * 0.1f).requires_grad_();
         var gradient = rand(Size, Size) - 0.5f;
         var perChannel = full(Size, 0.013f).requires_grad_();
@@ -34,7 +36,8 @@ internal static class FakeQuantizationTimes
         {
             ("fused, channels", () => FusedFakeQuantization.Learned(x, perChannel, null, Codes, Granularity.Channel)),
             ("fused, groups of 32", () => FusedFakeQuantization.Learned(x, perGroup, null, Codes, group)),
-            ("fused min-max, groups of 32", () => FusedFakeQuantization.MinMax(x, new QuantizationScheme(4, symmetric: false, group) { ScalePrecision = ScalePrecision.Float16 })),
+            ("fused min-max, groups of 32",
+                () => FusedFakeQuantization.MinMax(x, new QuantizationScheme(4, symmetric: false, group) { ScalePrecision = ScalePrecision.Float16 })),
             ("composed, channels", () => FusedFakeQuantization.ComposedLearned(x, perChannel, null, Codes, Granularity.Channel)),
             ("composed, groups of 32", () => FusedFakeQuantization.ComposedLearned(x, perGroup, null, Codes, group)),
             ("libtorch's operator, channels", () => unit.invoke<Tensor>("fake", x, perChannel, zeroPoint)),
@@ -69,17 +72,20 @@ internal static class FakeQuantizationTimes
             }
         }
 
-        Console.WriteLine($"{Size} x {Size} float32, 4 bits, {threads} thread(s), median of {repeats}. Backward holds what libtorch adds: it copies the gradient once where it keeps it.");
+        Console.WriteLine($"{Size} x {Size} float32, 4 bits, {threads} thread(s), median of {repeats}. Backward holds what libtorch adds: it copies the "
+            + $"gradient once where it keeps it.");
         Console.WriteLine();
         Console.WriteLine("| | forward ms | backward ms |");
         Console.WriteLine("|---|---|---|");
         foreach (var (name, _) in contenders)
         {
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| {name} | {Median(times[name].Forward):F1} | {Median(times[name].Backward):F1} |"));
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"| {name} | {Median(times[name].Forward):F1} | {Median(times[name].Backward):F1} |"));
         }
 
         var time = Median(copies);
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| copying the matrix ({2 * Gigabytes / time * 1e3:F1} GB/s read and written) | {time:F1} | |"));
+        Console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"| copying the matrix ({2 * Gigabytes / time * 1e3:F1} GB/s read and written) | {time:F1} | |"));
     }
 
     private static double Median(List<double> values)

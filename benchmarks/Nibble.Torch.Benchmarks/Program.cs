@@ -21,7 +21,9 @@ switch (args)
         ResNetRuns.Run(folder, Number(threads), road, widths, Number(seed), Number(epochs), rest is [var images] ? Number(images) : int.MaxValue);
         return 0;
     default:
-        Console.Error.WriteLine("kernels THREADS [REPEATS] | steps THREADS [ROUNDS] | memory THREADS SHAPE RECIPE ROAD | profile THREADS SHAPE RECIPE ROAD | resnet20 FOLDER THREADS float|control|ptq|qat WIDTHS SEED EPOCHS [IMAGES]");
+        Console.Error.WriteLine(
+            "kernels THREADS [REPEATS] | steps THREADS [ROUNDS] | memory THREADS SHAPE RECIPE ROAD | profile THREADS SHAPE RECIPE ROAD | resnet20 FOLDER "
+            + "THREADS float|control|ptq|qat WIDTHS SEED EPOCHS [IMAGES]");
         return 2;
 }
 

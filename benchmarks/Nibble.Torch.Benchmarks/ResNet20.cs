@@ -6,7 +6,8 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Benchmarks;
 
-/// <summary>ResNet-20 for CIFAR-10 (He et al. 2016, section 4.2) with shortcuts that stride and pad with zeros (option A); parameters are named as in akamaster's checkpoint.</summary>
+/// <summary>ResNet-20 for CIFAR-10 (He et al. 2016, section 4.2) with shortcuts that stride and pad with zeros (option A); parameters are named as in
+/// akamaster's checkpoint.</summary>
 internal sealed class ResNet20 : nn.Module<Tensor, Tensor>
 {
     private readonly nn.Module<Tensor, Tensor> conv1 = nn.Conv2d(3, 16, 3, padding: 1, bias: false);
@@ -69,7 +70,9 @@ internal sealed class ResNet20 : nn.Module<Tensor, Tensor>
         {
             using var scope = NewDisposeScope();
             var y = bn2.forward(conv2.forward(F.relu(bn1.forward(conv1.forward(input)))));
-            var shortcut = added == 0 ? input : F.pad(input[TensorIndex.Ellipsis, TensorIndex.Slice(step: 2), TensorIndex.Slice(step: 2)], [0, 0, 0, 0, added / 2, added / 2], PaddingModes.Constant, 0);
+            var shortcut = added == 0 ? input
+                : F.pad(input[TensorIndex.Ellipsis, TensorIndex.Slice(step: 2), TensorIndex.Slice(step: 2)], [0, 0, 0, 0, added / 2, added / 2],
+                PaddingModes.Constant, 0);
             return F.relu(y + shortcut).MoveToOuterDisposeScope();
         }
     }
@@ -106,7 +109,8 @@ internal sealed class CifarImages
         var values = new float[indices.Length * 3 * Plane];
         for (var i = 0; i < indices.Length; i++)
         {
-            var (flip, down, right) = random is null ? (false, 0, 0) : (random.Next(2) == 1, random.Next(-Margin, Margin + 1), random.Next(-Margin, Margin + 1));
+            var (flip, down, right) = random is null ? (false, 0, 0)
+                : (random.Next(2) == 1, random.Next(-Margin, Margin + 1), random.Next(-Margin, Margin + 1));
             var image = records.AsSpan((indices[i] * Record) + 1, 3 * Plane);
             for (var at = 0; at < 3 * Plane; at++)
             {

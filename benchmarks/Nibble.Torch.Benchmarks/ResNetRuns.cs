@@ -16,7 +16,8 @@ internal static class ResNetRuns
     private const int BatchSize = 64;
     private const int CalibrationImages = 256;
 
-    /// <summary>Goes one road and prints a line: road, widths, seed, top-1 of jpeg-test-2000 and of lossless-100 in per cent, seconds, most memory in MiB.</summary>
+    /// <summary>Goes one road and prints a line: road, widths, seed, top-1 of jpeg-test-2000 and of lossless-100 in per cent, seconds, most memory in
+    /// MiB.</summary>
     /// <param name="folder">The folder of the weights and images.</param>
     /// <param name="threads">Threads of libtorch.</param>
     /// <param name="road"><c>float</c> as given, <c>control</c> trained in float as QAT trains, <c>ptq</c> or <c>qat</c>.</param>
@@ -75,13 +76,15 @@ internal static class ResNetRuns
         }
     }
 
-    /// <summary>Weights symmetric per channel (at 2 bits on the grid without zero), inputs asymmetric per tensor; both ranges with the least squared error.</summary>
+    /// <summary>Weights symmetric per channel (at 2 bits on the grid without zero), inputs asymmetric per tensor; both ranges with the least squared
+    /// error.</summary>
     internal static Recipe Recipe(string widths, QatSettings settings)
     {
         var (weights, activations) = (widths[1] - '0', widths[3] - '0');
         RecipeRule Rule(string pattern, int weightBits, int inputBits) => new(
             pattern,
-            weightBits == 2 ? QuantizationScheme.CreateStretched(2, Granularity.Channel) : new QuantizationScheme(weightBits, symmetric: true, Granularity.Channel),
+            weightBits == 2 ? QuantizationScheme.CreateStretched(2, Granularity.Channel)
+                : new QuantizationScheme(weightBits, symmetric: true, Granularity.Channel),
             new ActivationRule(new QuantizationScheme(inputBits, symmetric: false, Granularity.Tensor), ObserverKind.Mse),
             WeightRange.Mse);
         return new Recipe(widths, [Rule("conv1", 8, 8), Rule("linear", 8, 8), Rule("*", weights, activations)]) { Qat = settings };
@@ -98,7 +101,8 @@ internal static class ResNetRuns
     }
 
     private static void Train(
-        nn.Module<Tensor, Tensor> network, CifarImages training, IEnumerable<TorchSharp.Modules.Parameter> weights, IEnumerable<TorchSharp.Modules.Parameter> scales, int seed, int epochs, PreparedModel? prepared)
+        nn.Module<Tensor, Tensor> network, CifarImages training, IEnumerable<TorchSharp.Modules.Parameter> weights,
+        IEnumerable<TorchSharp.Modules.Parameter> scales, int seed, int epochs, PreparedModel? prepared)
     {
         const double Rate = 1e-3;
         const double ScaleRate = 1e-2;

@@ -45,7 +45,8 @@ internal static class TrainingSteps
     public static void Compare(int threads, int rounds)
     {
         set_num_threads(threads);
-        Console.WriteLine($"A training step of {Windows.Count} x {Windows.Length} tokens, the classifier's of {Texts.Count} x {Texts.Length}, {threads} thread(s), median of {rounds} rounds; ratios are medians of each round's.");
+        Console.WriteLine($"A training step of {Windows.Count} x {Windows.Length} tokens, the classifier's of {Texts.Count} x {Texts.Length}, {threads} "
+            + $"thread(s), median of {rounds} rounds; ratios are medians of each round's.");
         Console.WriteLine();
         Console.WriteLine("| shape | recipe | float ms | fused ms | fused / float | composed ms | composed / float |");
         Console.WriteLine("|---|---|---|---|---|---|---|");

@@ -144,7 +144,8 @@ internal static partial class BytePairTrainer
         var tokens = new List<string>(SpecialTokens);
         if (vocabulary < tokens.Count + 256)
         {
-            throw new NibbleException($"A vocabulary of {vocabulary} tokens was asked for; {tokens.Count} special tokens and 256 bytes need {tokens.Count + 256} or more.");
+            throw new NibbleException(
+                $"A vocabulary of {vocabulary} tokens was asked for; {tokens.Count} special tokens and 256 bytes need {tokens.Count + 256} or more.");
         }
 
         tokens.AddRange(Alphabet.Order().Select(letter => letter.ToString()));

@@ -49,7 +49,12 @@ internal static class TrainCommand
         var stories = new Option<int>("--stories") { Description = "how many stories to train on", DefaultValueFactory = _ => 40_000 };
         var steps = new Option<int>("--steps") { Description = "optimizer steps of 8 x 256 tokens", DefaultValueFactory = _ => 2000 };
         var seed = new Option<int>("--seed") { Description = "drives the stories, the first weights and the batches", DefaultValueFactory = _ => 3 };
-        var folder = new Option<DirectoryInfo>("-o", "--output") { Description = "the folder that holds tokenizer.json and takes the model", DefaultValueFactory = _ => new DirectoryInfo("samples/storyteller/model") };
+        var folder = new Option<DirectoryInfo>(
+            "-o", "--output")
+        {
+            Description = "the folder that holds tokenizer.json and takes the model",
+            DefaultValueFactory = _ => new DirectoryInfo("samples/storyteller/model")
+        };
         var command = new Command("train", "Train the built-in model from scratch on stories that are written on the spot") { stories, steps, seed, folder };
         command.SetAction(parsed => Train(parsed.GetValue(stories), parsed.GetValue(steps), parsed.GetValue(seed), parsed.GetRequiredValue(folder).FullName));
         return command;
@@ -79,7 +84,8 @@ internal static class TrainCommand
             trainer.Train(new StepLines());
             SafetensorsWriter.Write(
                 Path.Combine(folder, Checkpoint.WeightsName),
-                [.. model.named_parameters().Select(item => SafetensorsTensor.FromFloats(item.name, ElementType.F16, item.parameter.shape, item.parameter.detach().data<float>().ToArray()))],
+                [.. model.named_parameters().Select(
+                    item => SafetensorsTensor.FromFloats(item.name, ElementType.F16, item.parameter.shape, item.parameter.detach().data<float>().ToArray()))],
                 new Dictionary<string, string> { ["format"] = "pt" });
         }
         finally

@@ -104,14 +104,16 @@ internal static class NibbleProgram
         return parsed.UnmatchedTokens is [var first, ..] && command.Subcommands.Count > 0
             ? [$"There is no command '{first}'.{Suggestion.For(first, known)}"]
             : parsed.Errors.Select(problem => Named(problem)
-                + (parsed.UnmatchedTokens.FirstOrDefault(word => problem.Message.Contains($"'{word}'", StringComparison.Ordinal)) is { } word ? Suggestion.For(word, known) : string.Empty));
+                + (parsed.UnmatchedTokens.FirstOrDefault(word => problem.Message.Contains($"'{word}'", StringComparison.Ordinal)) is { } word
+                    ? Suggestion.For(word, known) : string.Empty));
     }
 
     /// <summary>The message of a problem in one line, with the option's name, which the parser leaves out where only some values are accepted.</summary>
     private static string Named(ParseError problem)
     {
         var message = string.Join(' ', problem.Message.Split((char[])['\r', '\n', '\t', ' '], StringSplitOptions.RemoveEmptyEntries));
-        return problem.SymbolResult is OptionResult { Option.Name: var name } && !message.Contains(name, StringComparison.Ordinal) ? $"{name}: {message}" : message;
+        return problem.SymbolResult is OptionResult { Option.Name: var name } && !message.Contains(name, StringComparison.Ordinal) ? $"{name}: {message}"
+            : message;
     }
 
     /// <summary>The command <c>nibble</c> with all its subcommands.</summary>

@@ -40,7 +40,8 @@ public sealed class ModelTensors : IDisposable
     internal string Place => source.Place;
 
     /// <summary>What an artifact says of itself, without tensors that no graph uses; null for a float model.</summary>
-    internal ArtifactManifest? Manifest => source.Manifest is { } manifest ? manifest with { FloatTensors = [.. manifest.FloatTensors.Where(used.Contains)] } : null;
+    internal ArtifactManifest? Manifest =>
+        source.Manifest is { } manifest ? manifest with { FloatTensors = [.. manifest.FloatTensors.Where(used.Contains)] } : null;
 
     /// <summary>The ONNX file that the tensors are read from; null for a folder.</summary>
     internal OnnxSource? Exported => source as OnnxSource;
@@ -101,7 +102,8 @@ public sealed class ModelTensors : IDisposable
         used.Add(name);
         return layer.Weight.Rows == outFeatures && layer.Weight.Columns == inFeatures
             ? layer
-            : throw new NibbleException($"{Place}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{outFeatures}, {inFeatures}] from config.json");
+            : throw new NibbleException(
+                $"{Place}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{outFeatures}, {inFeatures}] from config.json");
     }
 
     /// <summary>A float tensor.</summary>
@@ -112,7 +114,8 @@ public sealed class ModelTensors : IDisposable
         var tensor = source.Float(name) ?? throw new NibbleException($"{Place}: tensor '{name}' is missing, which a model with this config.json has");
         return tensor.Shape.SequenceEqual(shape.Select(size => (long)size))
             ? tensor with { Read = () => Finite(tensor) }
-            : throw new NibbleException($"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
+            : throw new NibbleException(
+                $"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
     }
 
     /// <summary>Refuses NaN and infinity in a checkpoint's tensors that were asked for, before anything is written; those of artifacts were looked at when they

@@ -13,7 +13,8 @@ internal static class OnnxExportFiles
     /// <param name="path">The file to write.</param>
     /// <param name="maxSequence">The most tokens that the model takes; null where nobody says.</param>
     /// <param name="inlineLimit">The most bytes of tensors that stay in the file.</param>
-    public static OnnxExportResult Write(ModelTensors tensors, GraphBuilder graph, string name, IReadOnlyDictionary<string, int> forms, string path, int? maxSequence, long inlineLimit)
+    public static OnnxExportResult Write(
+        ModelTensors tensors, GraphBuilder graph, string name, IReadOnlyDictionary<string, int> forms, string path, int? maxSequence, long inlineLimit)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, OnnxWriter.InlineLimit);

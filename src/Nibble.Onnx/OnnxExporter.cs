@@ -11,10 +11,13 @@ public static class OnnxExporter
 
     /// <summary>Exports a model; the codes of an artifact are written as they are, never rounded again.</summary>
     /// <param name="tensors">The model's tensors.</param>
-    /// <param name="path">The file to write; one that exists is replaced. The tokenizer's files are written beside it, and the folder is made where it is missing.</param>
-    /// <param name="inlineLimit">Tensors of more bytes than this in total go to a second file, the name with <c>.data</c> behind; at most <see cref="MostInlineBytes"/>.</param>
+    /// <param name="path">The file to write; one that exists is replaced. The tokenizer's files are written beside it, and the folder is made where it is
+    /// missing.</param>
+    /// <param name="inlineLimit">Tensors of more bytes than this in total go to a second file, the name with <c>.data</c> behind; at most
+    /// <see cref="MostInlineBytes"/>.</param>
     /// <param name="accuracy">What products of narrow weights and float inputs are computed with.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the model, no graph computes it, or none expresses how it is quantized; the message says which
+    /// <exception cref="NibbleException">The tensors are not those of the model, no graph computes it, or none expresses how it is quantized; the message says
+    /// which
     /// scheme would do. Or another tokenizer lies beside the file.</exception>
     public static OnnxExportResult Run(ModelTensors tensors, string path, long inlineLimit = MostInlineBytes, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
     {

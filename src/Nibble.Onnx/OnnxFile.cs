@@ -28,8 +28,10 @@ internal sealed class OnnxFile
     // Bits of an element, by the numbers of TensorProto.DataType; none for texts.
     private static readonly (string Name, int Bits)[] Types =
     [
-        ("UNDEFINED", 0), ("FLOAT", 32), ("UINT8", 8), ("INT8", 8), ("UINT16", 16), ("INT16", 16), ("INT32", 32), ("INT64", 64), ("STRING", 0), ("BOOL", 8), ("FLOAT16", 16), ("DOUBLE", 64),
-        ("UINT32", 32), ("UINT64", 64), ("COMPLEX64", 64), ("COMPLEX128", 128), ("BFLOAT16", 16), ("FLOAT8E4M3FN", 8), ("FLOAT8E4M3FNUZ", 8), ("FLOAT8E5M2", 8), ("FLOAT8E5M2FNUZ", 8), ("UINT4", 4), ("INT4", 4),
+        ("UNDEFINED", 0), ("FLOAT", 32), ("UINT8", 8), ("INT8", 8), ("UINT16", 16), ("INT16", 16), ("INT32", 32), ("INT64", 64), ("STRING", 0), ("BOOL", 8),
+        ("FLOAT16", 16), ("DOUBLE", 64),
+        ("UINT32", 32), ("UINT64", 64), ("COMPLEX64", 64), ("COMPLEX128", 128), ("BFLOAT16", 16), ("FLOAT8E4M3FN", 8), ("FLOAT8E4M3FNUZ", 8), ("FLOAT8E5M2", 8),
+        ("FLOAT8E5M2FNUZ", 8), ("UINT4", 4), ("INT4", 4),
         ("FLOAT4E2M1", 4), ("FLOAT8E8M0", 8), ("UINT2", 2), ("INT2", 2),
     ];
 
@@ -47,7 +49,8 @@ internal sealed class OnnxFile
         Producer = $"{model.ProducerName} {model.ProducerVersion}".Trim();
         OperatorSets = [.. model.OpsetImport.Select(set => KeyValuePair.Create(set.Domain.Length == 0 ? "ai.onnx" : set.Domain, set.Version))];
         Metadata = [.. model.MetadataProps.Select(entry => KeyValuePair.Create(entry.Key, entry.Value))];
-        Operators = [.. graph.Node.GroupBy(node => node.Domain is "" or "ai.onnx" ? node.OpType : $"{node.Domain}.{node.OpType}").Select(group => KeyValuePair.Create(group.Key, group.Count())).OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal)];
+        Operators = [.. graph.Node.GroupBy(node => node.Domain is "" or "ai.onnx" ? node.OpType : $"{node.Domain}.{node.OpType}").Select(
+            group => KeyValuePair.Create(group.Key, group.Count())).OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal)];
         foreach (var tensor in graph.Initializer)
         {
             if (!tensors.TryAdd(tensor.Name, (Tensor(tensor, lengthOf), tensor)))
@@ -126,7 +129,8 @@ internal sealed class OnnxFile
     internal OnnxTensor? Find(string name) => tensors.TryGetValue(name, out var found) ? found.Tensor : null;
 
     /// <summary>Bytes that there really are of a constant, whatever its shape says; null where there is none.</summary>
-    internal long? HeldBytes(string name) => tensors.TryGetValue(name, out var found) ? found.Tensor.DataFile is null ? found.Proto.RawData.Length : found.Tensor.Bytes ?? 0 : null;
+    internal long? HeldBytes(string name) =>
+        tensors.TryGetValue(name, out var found) ? found.Tensor.DataFile is null ? found.Proto.RawData.Length : found.Tensor.Bytes ?? 0 : null;
 
     /// <summary>Whether a constant's bytes were read.</summary>
     internal bool WasRead(string name) => read.Contains(name);
@@ -135,7 +139,8 @@ internal sealed class OnnxFile
     /// <exception cref="NibbleException">There is none of this name, or it is of another type or shape, or its values do not stand as bytes.</exception>
     internal ReadOnlyMemory<byte> Bytes(string name, OnnxType type, params ReadOnlySpan<long> shape)
     {
-        var (tensor, proto) = tensors.TryGetValue(name, out var found) ? found : throw Refused($"there is no tensor '{name}', expected {Described(type.Name(), shape)}");
+        var (tensor, proto) = tensors.TryGetValue(name, out var found) ? found
+            : throw Refused($"there is no tensor '{name}', expected {Described(type.Name(), shape)}");
         if (proto.DataType != (int)type || !shape.SequenceEqual([.. tensor.Shape]))
         {
             throw Refused($"tensor '{name}' is {Described(tensor.Type, [.. tensor.Shape])}, expected {Described(type.Name(), shape)}");
@@ -152,11 +157,13 @@ internal sealed class OnnxFile
 
     /// <summary>The node that gives a value.</summary>
     /// <exception cref="NibbleException">There is none.</exception>
-    internal NodeProto NodeGiving(string value) => (producers ??= Index(node => node.Output)).GetValueOrDefault(value) ?? throw Refused($"no node gives '{value}'");
+    internal NodeProto NodeGiving(string value) =>
+        (producers ??= Index(node => node.Output)).GetValueOrDefault(value) ?? throw Refused($"no node gives '{value}'");
 
     /// <summary>The first node that takes a value.</summary>
     /// <exception cref="NibbleException">There is none.</exception>
-    internal NodeProto NodeTaking(string value) => (consumers ??= Index(node => node.Input)).GetValueOrDefault(value) ?? throw Refused($"no node takes '{value}'");
+    internal NodeProto NodeTaking(string value) =>
+        (consumers ??= Index(node => node.Input)).GetValueOrDefault(value) ?? throw Refused($"no node takes '{value}'");
 
     /// <summary>What is said where a file keeps to the format and holds something else than is needed.</summary>
     internal NibbleException Refused(string reason) => new($"{Path}: {reason}");
@@ -177,13 +184,16 @@ internal sealed class OnnxFile
 
     private ReadOnlyMemory<byte> Bytes(OnnxTensor tensor, TensorProto proto)
     {
-        var length = tensor.Bytes is { } bytes && bytes <= Array.MaxLength ? (int)bytes : throw Refused($"tensor '{tensor.Name}' has {tensor.Bytes} bytes, expected at most {Array.MaxLength}");
+        var length = tensor.Bytes is { } bytes && bytes <= Array.MaxLength ? (int)bytes
+            : throw Refused($"tensor '{tensor.Name}' has {tensor.Bytes} bytes, expected at most {Array.MaxLength}");
         if (tensor.DataFile is null)
         {
-            return proto.RawData.Length == length ? proto.RawData.Memory : throw Refused($"tensor '{tensor.Name}' holds {proto.RawData.Length} bytes of raw data, expected the {length} of its shape");
+            return proto.RawData.Length == length ? proto.RawData.Memory
+                : throw Refused($"tensor '{tensor.Name}' holds {proto.RawData.Length} bytes of raw data, expected the {length} of its shape");
         }
 
-        var offset = proto.ExternalData.LastOrDefault(entry => entry.Key == "offset")?.Value is { } text ? long.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture) : 0;
+        var offset = proto.ExternalData.LastOrDefault(entry => entry.Key == "offset")?.Value is { } text
+            ? long.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture) : 0;
         var data = new byte[length];
         InputFile.RequireRegular(IoPath.Combine(Folder(Path), tensor.DataFile));
         using var stream = File.OpenRead(IoPath.Combine(Folder(Path), tensor.DataFile));
@@ -196,7 +206,8 @@ internal sealed class OnnxFile
 
     private static string Described(string type, ReadOnlySpan<long> shape) => $"{type} [{string.Join(", ", shape.ToArray())}]";
 
-    internal static string TypeName(int type) => type >= 0 && type < Types.Length ? Types[type].Name : string.Create(CultureInfo.InvariantCulture, $"type {type}");
+    internal static string TypeName(int type) =>
+        type >= 0 && type < Types.Length ? Types[type].Name : string.Create(CultureInfo.InvariantCulture, $"type {type}");
 
     private OnnxTensor Tensor(TensorProto tensor, Func<string, long?> lengthOf)
     {
@@ -231,7 +242,8 @@ internal sealed class OnnxFile
     private string RequireData(TensorProto tensor, long? bytes, Func<string, long?> lengthOf)
     {
         var location = Entry("location");
-        if (string.IsNullOrEmpty(location) || IoPath.IsPathRooted(location) || location.Contains('\0', StringComparison.Ordinal) || location.Split('/', '\\').Contains(".."))
+        if (string.IsNullOrEmpty(location) || IoPath.IsPathRooted(location) || location.Contains('\0', StringComparison.Ordinal)
+            || location.Split('/', '\\').Contains(".."))
         {
             throw Fault($"tensor '{tensor.Name}' lies in '{location}', expected a file beside the model");
         }
@@ -256,7 +268,9 @@ internal sealed class OnnxFile
     private static OnnxValue Value(ValueInfoProto value) => new(
         value.Name,
         value.Type?.TensorType is { } tensor ? TypeName(tensor.ElemType) : string.Empty,
-        [.. value.Type?.TensorType?.Shape?.Dim.Select(size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue.ToString(CultureInfo.InvariantCulture) : size.DimParam) ?? []]);
+        [.. value.Type?.TensorType?.Shape?.Dim.Select(
+            size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue.ToString(CultureInfo.InvariantCulture)
+            : size.DimParam) ?? []]);
 
     private NibbleException Fault(string fault) => new($"{Path} is no valid ONNX model: {fault}");
 }

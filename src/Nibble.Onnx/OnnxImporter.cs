@@ -56,7 +56,9 @@ public static class OnnxImporter
             Checkpoint.Save(
                 folder,
                 source.ConfigJson,
-                [.. source.Floats.Select(tensor => new SafetensorsTensor(tensor.Name, tensor.StoredAs, tensor.Shape, stream => stream.Write(tensor.StoredAs.ToBytes(tensor.Read()))))],
+                [.. source.Floats.Select(
+                    tensor => new SafetensorsTensor(
+                    tensor.Name, tensor.StoredAs, tensor.Shape, stream => stream.Write(tensor.StoredAs.ToBytes(tensor.Read()))))],
                 source.Folder);
             return new OnnxImportResult(0, [.. notes, .. NotesOn(source)]);
         }
@@ -113,7 +115,9 @@ public static class OnnxImporter
             : !expected.Graph.Input.Equals(found.Graph.Input) || !expected.Graph.Output.Equals(found.Graph.Output) ? "the inputs and outputs"
             : expected.IrVersion != found.IrVersion || !expected.OpsetImport.Equals(found.OpsetImport) ? "the version of the operators"
             : null;
-        return other is null ? [] : [$"the graph is not the one that this version of Nibble writes for the model (first difference: {other}), so the file may compute something else than the folder; nibble verify tells"];
+        return other is null ? []
+            : [$"the graph is not the one that this version of Nibble writes for the model (first difference: {other}), so the file may compute something else "
+            + $"than the folder; nibble verify tells"];
     }
 
     private static MatMulAccuracy AccuracyOf(OnnxFile file) => file.Model.Graph.Node.Any(node =>
@@ -125,7 +129,8 @@ public static class OnnxImporter
     {
         if (AccuracyOf(source.File) == MatMulAccuracy.Int8)
         {
-            yield return "the file's MatMulNBits round their inputs to 8 bits in blocks, which the folder does not say: nothing simulates that, and an export needs the accuracy level 4 again";
+            yield return "the file's MatMulNBits round their inputs to 8 bits in blocks, which the folder does not say: nothing simulates that, and an export "
+                + "needs the accuracy level 4 again";
         }
 
         if (TextTokenizer.FilesIn(source.Folder).Count == 0)

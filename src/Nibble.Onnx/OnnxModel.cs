@@ -6,5 +6,6 @@ namespace Nibble.Onnx;
 internal static class OnnxModel
 {
     /// <summary>The version written into models.</summary>
-    public static string Version { get; } = typeof(OnnxModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+    public static string Version { get; } = typeof(OnnxModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion
+        .Split('+')[0];
 }

@@ -28,6 +28,8 @@ public sealed record CompareOptions
 /// <param name="Quantized">The quantized model's, with its divergence from the float model and how often they agree.</param>
 public sealed record ModelComparison(TaskScore Float, TaskScore Quantized)
 {
-    /// <summary>How much worse the quantized model's loss is, in nats a token or a text; negative where it is better, null where the task has no loss.</summary>
+    /// <summary>
+    /// How much worse the quantized model's loss is, in nats a token or a text; negative where it is better, null where the task has no loss.
+    /// </summary>
     public double? LossIncrease => Quantized.Loss - Float.Loss;
 }

@@ -8,7 +8,8 @@ namespace Nibble;
 public sealed record ModuleOptions
 {
     /// <summary>
-    /// Inputs of the module to calibrate static activations with; read once, and only where the recipe has such. Each is disposed. Null, the default, for none: PTQ then
+    /// Inputs of the module to calibrate static activations with; read once, and only where the recipe has such. Each is disposed. Null, the default, for
+    /// none: PTQ then
     /// refuses static activations, and QAT begins with the range of the first input that a layer sees.
     /// </summary>
     public IEnumerable<Tensor>? Batches { get; init; }
@@ -16,7 +17,9 @@ public sealed record ModuleOptions
     /// <summary>The seed by which batches are drawn, noted in the result; 1 when not given.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>What is known beforehand, such as which batch normalization belongs to which convolution; nothing but what their places and names say when not given.</summary>
+    /// <summary>
+    /// What is known beforehand, such as which batch normalization belongs to which convolution; nothing but what their places and names say when not given.
+    /// </summary>
     public PrepareOptions Prepare { get; init; } = new();
 
     /// <summary>QAT: where the training saves itself, and goes on from what it has saved; null, the default, keeps nothing.</summary>

@@ -24,7 +24,10 @@ public record QatOptions
     /// </summary>
     public string? DataFile { get; init; }
 
-    /// <summary>Windows that the model writes where there are no data, at least 1; null, the default, is one for each that training looks at, up to <see cref="UsualWindows"/>.</summary>
+    /// <summary>
+    /// Windows that the model writes where there are no data, at least 1; null, the default, is one for each that training looks at, up to
+    /// <see cref="UsualWindows"/>.
+    /// </summary>
     public int? Windows { get; init; }
 
     /// <summary>What the model is for; null, the default, is what its folder says.</summary>

@@ -8,9 +8,12 @@ using static TorchSharp.torch;
 
 namespace Nibble;
 
-/// <summary>The verbs of <see cref="Quantize"/> for models: <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c>.</summary>
+/// <summary>
+/// The verbs of <see cref="Quantize"/> for models: <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c>.
+/// </summary>
 /// <remarks>
-/// Each has a form from folder to folder, resumable, with little in memory, and one in memory; PTQ and QAT take any TorchSharp module too. They are static extensions of
+/// Each has a form from folder to folder, resumable, with little in memory, and one in memory; PTQ and QAT take any TorchSharp module too. They are static
+/// extensions of
 /// <see cref="Quantize"/>; languages that have no such call them on this class.
 /// </remarks>
 public static class QuantizeModel
@@ -25,9 +28,17 @@ public static class QuantizeModel
         /// <param name="options">How; null for the defaults.</param>
         /// <param name="progress">Told after each layer.</param>
         /// <param name="cancellation">Stops between layers and batches; what is finished is kept for the next run.</param>
-        /// <exception cref="NibbleException">The model cannot be loaded, the recipe matches no layer or needs data that are missing, the output exists, or its job folder belongs to another job.</exception>
+        /// <exception cref="NibbleException">
+        /// The model cannot be loaded, the recipe matches no layer or needs data that are missing, the output exists, or its job folder belongs to another
+        /// job.
+        /// </exception>
         public static QuantizationResult Ptq(
-            string model, Recipe recipe, string output, PtqOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
+            string model,
+            Recipe recipe,
+            string output,
+            PtqOptions? options = null,
+            IProgress<RunProgress>? progress = null,
+            CancellationToken cancellation = default) =>
             PostTrainingQuantizer.Run(Request(model, recipe, output, options, cancellation), progress, cancellation);
 
         /// <summary>Quantizes the checkpoint that a model was loaded from without training it, and leaves nothing on disk.</summary>
@@ -55,9 +66,15 @@ public static class QuantizeModel
         /// <param name="options">Data to calibrate on, and what is known beforehand; null for the defaults.</param>
         /// <param name="progress">Told after each layer.</param>
         /// <param name="cancellation">Stops between layers and batches.</param>
-        /// <exception cref="NibbleException">The recipe names another algorithm than round to nearest, or the module or the data cannot be quantized so.</exception>
+        /// <exception cref="NibbleException">
+        /// The recipe names another algorithm than round to nearest, or the module or the data cannot be quantized so.
+        /// </exception>
         public static QuantizedModel Ptq(
-            nn.Module<Tensor, Tensor> module, Recipe recipe, ModuleOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+            nn.Module<Tensor, Tensor> module,
+            Recipe recipe,
+            ModuleOptions? options = null,
+            IProgress<RunProgress>? progress = null,
+            CancellationToken cancellation = default)
         {
             options ??= new ModuleOptions();
             var model = ModuleQuantizer.Run(module, recipe, options.Batches ?? [], options.Seed, options.Prepare, progress, cancellation);
@@ -81,14 +98,23 @@ public static class QuantizeModel
         /// <summary>Trains a checkpoint through its quantizers, so that it adapts to them, and writes it as an artifact.</summary>
         /// <remarks>A run that was stopped or killed is resumed by the same call, and ends with the same bytes on the same number of threads.</remarks>
         /// <param name="model">The float checkpoint's folder, as Hugging Face has it.</param>
-        /// <param name="recipe">What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; sequences are shortened to what the model takes.</param>
+        /// <param name="recipe">
+        /// What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; sequences are shortened to what the model takes.
+        /// </param>
         /// <param name="output">The artifact's folder, which must not exist yet; the unfinished work stands beside it in <c>OUTPUT.job</c>.</param>
         /// <param name="options">The data, and how else; null for the defaults.</param>
         /// <param name="progress">Told after each step.</param>
         /// <param name="cancellation">Stops between steps; what is done is kept for the next run.</param>
-        /// <exception cref="NibbleException">The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another job.</exception>
+        /// <exception cref="NibbleException">
+        /// The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another job.
+        /// </exception>
         public static QatResult Qat(
-            string model, Recipe recipe, string output, QatOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+            string model,
+            Recipe recipe,
+            string output,
+            QatOptions? options = null,
+            IProgress<RunProgress>? progress = null,
+            CancellationToken cancellation = default)
         {
             ArgumentNullException.ThrowIfNull(recipe);
             using var loaded = LoadedModel.OpenToTrain(model, recipe, options?.Task);
@@ -96,9 +122,16 @@ public static class QuantizeModel
         }
 
         /// <summary>Trains a model in memory through its quantizers, so that it adapts to them, and leaves nothing on disk.</summary>
-        /// <param name="model">The float model (<see cref="LoadedModel.OpenToTrain"/>), which is trained in place and computes what the result does afterwards.</param>
-        /// <param name="recipe">What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; sequences are shortened to what the model takes.</param>
-        /// <param name="options">The data, and how else; null for the defaults. <see cref="QatOptions.Task"/>, <see cref="QatOptions.CheckpointEvery"/> and <see cref="QatOptions.Restart"/> have no effect.</param>
+        /// <param name="model">
+        /// The float model (<see cref="LoadedModel.OpenToTrain"/>), which is trained in place and computes what the result does afterwards.
+        /// </param>
+        /// <param name="recipe">
+        /// What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; sequences are shortened to what the model takes.
+        /// </param>
+        /// <param name="options">
+        /// The data, and how else; null for the defaults. <see cref="QatOptions.Task"/>, <see cref="QatOptions.CheckpointEvery"/> and
+        /// <see cref="QatOptions.Restart"/> have no effect.
+        /// </param>
         /// <param name="progress">Told after each step.</param>
         /// <param name="cancellation">Stops between steps.</param>
         /// <returns>The quantized model, for <c>QuantizedModelFile.Save</c>.</returns>
@@ -114,18 +147,30 @@ public static class QuantizeModel
 
         /// <summary>Trains any TorchSharp module through its quantizers, by AdamW as the recipe's settings say.</summary>
         /// <remarks>For a training loop of your own, use <see cref="QuantizationAware.Prepare"/> and <see cref="PreparedModel.Convert"/>.</remarks>
-        /// <param name="module">The trained float module; afterwards it is prepared, in evaluation, and computes what the result does (<see cref="QuantizationAware.Load"/>).</param>
-        /// <param name="recipe">What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; of its batches only the number of parts counts.</param>
+        /// <param name="module">
+        /// The trained float module; afterwards it is prepared, in evaluation, and computes what the result does (<see cref="QuantizationAware.Load"/>).
+        /// </param>
+        /// <param name="recipe">
+        /// What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; of its batches only the number of parts counts.
+        /// </param>
         /// <param name="loss">
-        /// The mean loss of a batch, a scalar with a gradient, by the batch's number, from 0; a step has one batch, or as many as the recipe accumulates. It depends
+        /// The mean loss of a batch, a scalar with a gradient, by the batch's number, from 0; a step has one batch, or as many as the recipe accumulates. It
+        /// depends
         /// on this number and the module alone, so that an interrupted training can go on.
         /// </param>
         /// <param name="options">Data to calibrate on, and how else; null for the defaults.</param>
         /// <param name="progress">Told after each step.</param>
         /// <param name="cancellation">Stops between steps.</param>
-        /// <exception cref="NibbleException">The recipe asks for what needs a model that Nibble knows, the module cannot be quantized so, or the training has diverged.</exception>
+        /// <exception cref="NibbleException">
+        /// The recipe asks for what needs a model that Nibble knows, the module cannot be quantized so, or the training has diverged.
+        /// </exception>
         public static QuantizedModel Qat(
-            nn.Module module, Recipe recipe, Func<int, Tensor> loss, ModuleOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+            nn.Module module,
+            Recipe recipe,
+            Func<int, Tensor> loss,
+            ModuleOptions? options = null,
+            IProgress<RunProgress>? progress = null,
+            CancellationToken cancellation = default)
         {
             ArgumentNullException.ThrowIfNull(module);
             ArgumentNullException.ThrowIfNull(recipe);
@@ -133,16 +178,27 @@ public static class QuantizeModel
             return ModuleTrainer.Run(module, recipe, loss, options ?? new ModuleOptions(), progress, cancellation);
         }
 
-        /// <summary>Scores a float model and its artifact on the same data: the measures of the task, the loss, the divergence and how often they agree.</summary>
+        /// <summary>
+        /// Scores a float model and its artifact on the same data: the measures of the task, the loss, the divergence and how often they agree.
+        /// </summary>
         /// <param name="original">The float checkpoint's folder.</param>
         /// <param name="artifact">The artifact's folder, or that of any checkpoint of the same kind.</param>
-        /// <param name="dataFile">The data, in the form that the model's task takes: a text for a decoder, lines <c>text TAB label</c> for a classifier.</param>
+        /// <param name="dataFile">
+        /// The data, in the form that the model's task takes: a text for a decoder, lines <c>text TAB label</c> for a classifier.
+        /// </param>
         /// <param name="options">How; null for the defaults.</param>
         /// <param name="progress">Told after each batch, of one model after the other.</param>
         /// <param name="cancellation">Stops between batches.</param>
-        /// <exception cref="NibbleException">A model cannot be loaded, the data have nothing to score by, or a model computes NaN or infinite values.</exception>
+        /// <exception cref="NibbleException">
+        /// A model cannot be loaded, the data have nothing to score by, or a model computes NaN or infinite values.
+        /// </exception>
         public static ModelComparison Compare(
-            string original, string artifact, string dataFile, CompareOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+            string original,
+            string artifact,
+            string dataFile,
+            CompareOptions? options = null,
+            IProgress<RunProgress>? progress = null,
+            CancellationToken cancellation = default)
         {
             options ??= new CompareOptions();
             using var model = LoadedModel.Open(original, options.Task);
@@ -154,7 +210,9 @@ public static class QuantizeModel
         /// <param name="original">The float model.</param>
         /// <param name="quantized">What was made of it; it is simulated in memory meanwhile.</param>
         /// <param name="data">Data that the model's task has read (<c>ModelTasks.Of(original.Definition).Read</c>).</param>
-        /// <param name="options">How; null for the defaults. <see cref="CompareOptions.MaxLength"/> and <see cref="CompareOptions.Task"/> have no effect.</param>
+        /// <param name="options">
+        /// How; null for the defaults. <see cref="CompareOptions.MaxLength"/> and <see cref="CompareOptions.Task"/> have no effect.
+        /// </param>
         /// <param name="progress">Told after each batch, of one model after the other.</param>
         /// <param name="cancellation">Stops between batches.</param>
         /// <exception cref="NibbleException">The data have nothing to score by, or a model computes NaN or infinite values.</exception>
@@ -174,7 +232,12 @@ public static class QuantizeModel
     }
 
     private static ModelComparison Score(
-        LoadedModel original, IQuantizableModel quantized, ITaskData data, CompareOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel original,
+        IQuantizableModel quantized,
+        ITaskData data,
+        CompareOptions options,
+        IProgress<RunProgress>? progress,
+        CancellationToken cancellation)
     {
         var task = ModelTasks.Of(original.Definition);
         var scoring = new ScoreOptions { Count = options.Count, Context = options.Context };
@@ -227,7 +290,8 @@ public static class QuantizeModel
     {
         if (data is not null && dataFile is not null)
         {
-            throw new ArgumentException($"{nameof(PtqOptions.Data)} and {nameof(PtqOptions.DataFile)} were both given, expected one of them.", nameof(dataFile));
+            throw new ArgumentException(
+                $"{nameof(PtqOptions.Data)} and {nameof(PtqOptions.DataFile)} were both given, expected one of them.", nameof(dataFile));
         }
     }
 }

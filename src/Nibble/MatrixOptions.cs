@@ -7,7 +7,9 @@ namespace Nibble;
 /// <summary>How <see cref="Quantize.Matrix"/> works.</summary>
 public sealed record MatrixOptions
 {
-    /// <summary>How codes are chosen; round to nearest when not given. GPTQ and importance weighting need <see cref="Inputs"/> or <see cref="Hessian"/>.</summary>
+    /// <summary>
+    /// How codes are chosen; round to nearest when not given. GPTQ and importance weighting need <see cref="Inputs"/> or <see cref="Hessian"/>.
+    /// </summary>
     public WeightRounding Algorithm { get; init; } = WeightRounding.RoundToNearest;
 
     /// <summary>
@@ -16,7 +18,9 @@ public sealed record MatrixOptions
     /// </summary>
     public WeightRange? Range { get; init; }
 
-    /// <summary>Inputs of the layer to calibrate on, row by row: tokens x columns, all finite; empty, the default, for none. Not beside <see cref="Hessian"/>.</summary>
+    /// <summary>
+    /// Inputs of the layer to calibrate on, row by row: tokens x columns, all finite; empty, the default, for none. Not beside <see cref="Hessian"/>.
+    /// </summary>
     public ReadOnlyMemory<float> Inputs { get; init; }
 
     /// <summary>

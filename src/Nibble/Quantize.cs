@@ -67,7 +67,8 @@ public static class Quantize
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
         if (!options.Inputs.IsEmpty && options.Hessian is not null)
         {
-            throw new ArgumentException($"{nameof(MatrixOptions.Inputs)} and {nameof(MatrixOptions.Hessian)} were both given, expected one of them.", nameof(options));
+            throw new ArgumentException(
+                $"{nameof(MatrixOptions.Inputs)} and {nameof(MatrixOptions.Hessian)} were both given, expected one of them.", nameof(options));
         }
 
         if (options.Inputs.Length % columns != 0)

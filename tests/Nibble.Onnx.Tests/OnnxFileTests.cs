@@ -36,7 +36,8 @@ public class OnnxFileTests
         Assert.Equal([new("ai.onnx", 21), new("com.microsoft", 1)], file.OperatorSets);
         Assert.Equal([new("Add", 2), new("com.microsoft.MatMulNBits", 1)], file.Operators);
         Assert.Equal([new("k", "v")], file.Metadata);
-        Assert.Equal(["w FLOAT 2,3 24 ", "codes UINT4 3 2 ", "far FLOAT16 4,8 64 model.onnx.data", "texts STRING 2  "], file.Tensors.Select(tensor => $"{tensor.Name} {tensor.Type} {string.Join(',', tensor.Shape)} {tensor.Bytes} {tensor.DataFile}"));
+        Assert.Equal(["w FLOAT 2,3 24 ", "codes UINT4 3 2 ", "far FLOAT16 4,8 64 model.onnx.data", "texts STRING 2  "],
+            file.Tensors.Select(tensor => $"{tensor.Name} {tensor.Type} {string.Join(',', tensor.Shape)} {tensor.Bytes} {tensor.DataFile}"));
         Assert.Equal(["x FLOAT batch,3"], file.Inputs.Select(value => $"{value.Name} {value.Type} {string.Join(',', value.Shape)}"));
         Assert.Equal("y", Assert.Single(file.Outputs).Name);
     }
@@ -71,7 +72,8 @@ public class OnnxFileTests
         byte[][] corpus = [Small().ToByteArray(), .. Corpus.Read("onnx")];
         byte[][] pieces =
         [
-            [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0xFF, 0xFF, 0xFF, 0xFF, 0x07], [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01], [0x3A], [0x2A, 0x00], [0x0B], [0x3B, 0x3B, 0x3B, 0x3B], [0x0C],
+            [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0xFF, 0xFF, 0xFF, 0xFF, 0x07],
+            [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01], [0x3A], [0x2A, 0x00], [0x0B], [0x3B, 0x3B, 0x3B, 0x3B], [0x0C],
             Encoding.ASCII.GetBytes("location"), Encoding.ASCII.GetBytes("offset"), Encoding.ASCII.GetBytes("../"), [0xC3, 0x28], [0x00],
         ];
         var read = 0;
@@ -104,7 +106,14 @@ public class OnnxFileTests
     {
         var graph = new GraphProto { Name = "g" };
         graph.Node.Add(new NodeProto { OpType = "Add", Name = "a", Input = { "x", "w" }, Output = { "s" } });
-        graph.Node.Add(new NodeProto { OpType = "MatMulNBits", Domain = GraphBuilder.MicrosoftDomain, Input = { "s", "codes" }, Output = { "m" }, Attribute = { new AttributeProto { Name = "bits", Type = AttributeProto.Types.AttributeType.Int, I = 4 } } });
+        graph.Node.Add(new NodeProto
+        {
+            OpType = "MatMulNBits",
+            Domain = GraphBuilder.MicrosoftDomain,
+            Input = { "s", "codes" },
+            Output = { "m" },
+            Attribute = { new AttributeProto { Name = "bits", Type = AttributeProto.Types.AttributeType.Int, I = 4 } }
+        });
         graph.Node.Add(new NodeProto { OpType = "Add", Name = "b", Input = { "m", "w" }, Output = { "y" } });
         graph.Initializer.Add(new TensorProto { Name = "w", DataType = 1, Dims = { 2, 3 }, RawData = ByteString.CopyFrom(new byte[24]) });
         graph.Initializer.Add(new TensorProto { Name = "codes", DataType = 21, Dims = { 3 }, RawData = ByteString.CopyFrom(1, 2) });
@@ -114,7 +123,8 @@ public class OnnxFileTests
             DataType = 10,
             Dims = { 4, 8 },
             DataLocation = TensorProto.Types.DataLocation.External,
-            ExternalData = { new StringStringEntryProto { Key = "location", Value = "model.onnx.data" }, new StringStringEntryProto { Key = "offset", Value = "4096" }, new StringStringEntryProto { Key = "length", Value = "64" } },
+            ExternalData = { new StringStringEntryProto { Key = "location", Value = "model.onnx.data" },
+                new StringStringEntryProto { Key = "offset", Value = "4096" }, new StringStringEntryProto { Key = "length", Value = "64" } },
         });
         graph.Initializer.Add(new TensorProto { Name = "texts", DataType = 8, Dims = { 2 } });
         graph.Input.Add(Value("x", new TensorShapeProto.Types.Dimension { DimParam = "batch" }, new TensorShapeProto.Types.Dimension { DimValue = 3 }));
@@ -132,5 +142,16 @@ public class OnnxFileTests
     }
 
     private static ValueInfoProto Value(string name, params TensorShapeProto.Types.Dimension[] sizes) =>
-        new() { Name = name, Type = new TypeProto { TensorType = new TypeProto.Types.Tensor { ElemType = 1, Shape = new TensorShapeProto { Dim = { sizes } } } } };
+        new()
+        {
+            Name = name,
+            Type = new TypeProto
+            {
+                TensorType = new TypeProto.Types.Tensor
+                {
+                    ElemType = 1,
+                    Shape = new TensorShapeProto { Dim = { sizes } }
+                }
+            }
+        };
 }

@@ -27,15 +27,25 @@ public sealed class OnnxImportFaultTests : IDisposable
         },
         ["is not valid JSON"] = model => Artifact(model, text => text[..^5]),
         ["is not a valid manifest"] = model => Artifact(model, text => text.Replace("\"layers\"", "\"players\"", StringComparison.Ordinal)),
-        ["names the layer 'model.layers.0.self_attn.q_proj' twice"] = model => Artifact(model, text => text.Replace("model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.q_proj", StringComparison.Ordinal)),
-        ["names the tensor 'model.norm.weight' twice"] = model => Artifact(model, text => text.Replace("model.embed_tokens.weight", "model.norm.weight", StringComparison.Ordinal)),
-        ["it holds 'model.layers.7.self_attn.k_proj'"] = model => Artifact(model, text => text.Replace("\"floatTensors\"", "\"before\": 0,\n  \"floatTensors\"", StringComparison.Ordinal).Replace("\"model.norm.weight\"", "\"model.norm.weight\", \"model.layers.7.self_attn.k_proj\"", StringComparison.Ordinal)),
-        ["tensor 'model.layers.0.self_attn.q_proj.weight' is missing"] = model => Artifact(model, text => text.Replace("model.layers.0.self_attn.q_proj", "model.layers.9.self_attn.q_proj", StringComparison.Ordinal)),
-        ["has shape [258, 16], expected [16777216, 16]"] = model => Artifact(model, text => text.Replace("vocab_size\\\":258", "vocab_size\\\":16777216", StringComparison.Ordinal)),
-        ["too few for the 67108864 x 16 codes"] = model => Artifact(model, text => text.Replace("head_dim\\\":8", "head_dim\\\":16777216", StringComparison.Ordinal)),
-        ["tensor 'model.layers.2.input_layernorm.weight' is missing"] = model => Artifact(model, text => text.Replace("num_hidden_layers\\\":2", "num_hidden_layers\\\":16777216", StringComparison.Ordinal)),
-        ["'vocab_size' is 2147483647, expected"] = model => Artifact(model, text => text.Replace("vocab_size\\\":258", "vocab_size\\\":2147483647", StringComparison.Ordinal)),
-        ["model_type is 'gpt2'"] = model => Artifact(model, text => text.Replace("model_type\\\":\\\"llama", "model_type\\\":\\\"gpt2", StringComparison.Ordinal)),
+        ["names the layer 'model.layers.0.self_attn.q_proj' twice"] = model =>
+            Artifact(model, text => text.Replace("model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.q_proj", StringComparison.Ordinal)),
+        ["names the tensor 'model.norm.weight' twice"] = model =>
+            Artifact(model, text => text.Replace("model.embed_tokens.weight", "model.norm.weight", StringComparison.Ordinal)),
+        ["it holds 'model.layers.7.self_attn.k_proj'"] = model =>
+            Artifact(model, text => text.Replace("\"floatTensors\"", "\"before\": 0,\n  \"floatTensors\"", StringComparison.Ordinal)
+            .Replace("\"model.norm.weight\"", "\"model.norm.weight\", \"model.layers.7.self_attn.k_proj\"", StringComparison.Ordinal)),
+        ["tensor 'model.layers.0.self_attn.q_proj.weight' is missing"] = model =>
+            Artifact(model, text => text.Replace("model.layers.0.self_attn.q_proj", "model.layers.9.self_attn.q_proj", StringComparison.Ordinal)),
+        ["has shape [258, 16], expected [16777216, 16]"] = model =>
+            Artifact(model, text => text.Replace("vocab_size\\\":258", "vocab_size\\\":16777216", StringComparison.Ordinal)),
+        ["too few for the 67108864 x 16 codes"] = model =>
+            Artifact(model, text => text.Replace("head_dim\\\":8", "head_dim\\\":16777216", StringComparison.Ordinal)),
+        ["tensor 'model.layers.2.input_layernorm.weight' is missing"] = model =>
+            Artifact(model, text => text.Replace("num_hidden_layers\\\":2", "num_hidden_layers\\\":16777216", StringComparison.Ordinal)),
+        ["'vocab_size' is 2147483647, expected"] = model =>
+            Artifact(model, text => text.Replace("vocab_size\\\":258", "vocab_size\\\":2147483647", StringComparison.Ordinal)),
+        ["model_type is 'gpt2'"] = model =>
+            Artifact(model, text => text.Replace("model_type\\\":\\\"llama", "model_type\\\":\\\"gpt2", StringComparison.Ordinal)),
         ["expected UINT8 [32, 1, 4]"] = model => Artifact(model, text => text.Replace("\"bits\": 4", "\"bits\": 2", StringComparison.Ordinal)),
         ["tensor 'model.norm.weight' holds Infinity at [0], expected finite values"] = model =>
             Bytes(model, "model.norm.weight", bytes => BitConverter.TryWriteBytes(bytes, float.PositiveInfinity)),
@@ -44,7 +54,8 @@ public sealed class OnnxImportFaultTests : IDisposable
         ["there is no tensor '" + Query + ".zero_points'"] = model => Remove(model, Query + ".zero_points"),
         ["tensor 'model.norm.weight' is missing"] = model => Remove(model, "model.norm.weight"),
         ["has shape [2, 8], expected [16]"] = model => Dims(model, "model.norm.weight", 2, 8),
-        ["tensor 'model.norm.weight' is of type INT32, expected FLOAT, FLOAT16, BFLOAT16"] = model => Tensor(model, "model.norm.weight").DataType = (int)OnnxType.Int32,
+        ["tensor 'model.norm.weight' is of type INT32, expected FLOAT, FLOAT16, BFLOAT16"] = model =>
+            Tensor(model, "model.norm.weight").DataType = (int)OnnxType.Int32,
         ["is INT32 [32, 1], expected FLOAT [32, 1]"] = model => Tensor(model, Query + ".scales").DataType = (int)OnnxType.Int32,
         ["is FLOAT [1, 32], expected FLOAT [32, 1]"] = model => Dims(model, Query + ".scales", 1, 32),
         ["too few for the 32 x 16 codes"] = model => Tensor(model, Query + ".codes").ClearRawData(),
@@ -55,8 +66,10 @@ public sealed class OnnxImportFaultTests : IDisposable
 
     private static readonly byte[][] Pieces =
     [
-        [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0xFF, 0xFF, 0xFF, 0xFF, 0x07], [0x80, 0x80, 0x80, 0x80, 0x80, 0x01], [0x3A], [0x2A, 0x00], [0x0B], [0xC3, 0x28], [0x00], .. ((string[])[
-            "{", "}", "[", "]", "\"", ",", ":", "null", "-1", "0", "99", "2147483647", "1e30", "NaN", "true", "\\ud800", "group_1", "model.norm.weight", ".transposed", ".weight.codes", "\"symmetric\": true", "\"granularity\": \"channel\"", "\"bits\": 3",
+        [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0xFF, 0xFF, 0xFF, 0xFF, 0x07], [0x80, 0x80, 0x80, 0x80, 0x80, 0x01], [0x3A],
+        [0x2A, 0x00], [0x0B], [0xC3, 0x28], [0x00], .. ((string[])[
+            "{", "}", "[", "]", "\"", ",", ":", "null", "-1", "0", "99", "2147483647", "1e30", "NaN", "true", "\\ud800", "group_1", "model.norm.weight",
+            ".transposed", ".weight.codes", "\"symmetric\": true", "\"granularity\": \"channel\"", "\"bits\": 3",
             "activations", "keyValueCache: ", "\"groupIndex\": true,", "\"shape\": [1, 2, 3],", "\"inputTransform\": \"hadamard\",", "token", "tensor",
         ]).Select(Encoding.UTF8.GetBytes),
     ];
@@ -84,8 +97,10 @@ public sealed class OnnxImportFaultTests : IDisposable
     public void An_input_that_is_no_longer_quantized_is_told()
     {
         var model = Quantized("w8a8-static");
-        model.Graph.Node.First(node => node.OpType == "DequantizeLinear" && node.Input[0].EndsWith("QuantizeLinear", StringComparison.Ordinal)).OpType = "Identity";
-        Assert.Contains("comes from a Identity, expected a quantized one", Assert.Throws<NibbleException>(() => Import(model.ToByteArray())).Message, StringComparison.Ordinal);
+        model.Graph.Node.First(node =>
+            node.OpType == "DequantizeLinear" && node.Input[0].EndsWith("QuantizeLinear", StringComparison.Ordinal)).OpType = "Identity";
+        Assert.Contains("comes from a Identity, expected a quantized one", Assert.Throws<NibbleException>(() => Import(model.ToByteArray())).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -148,7 +163,11 @@ public sealed class OnnxImportFaultTests : IDisposable
             mutations =>
             {
                 // Messages that stand one after the other are one message.
-                var metadata = new ModelProto { MetadataProps = { new StringStringEntryProto { Key = entry.Key, Value = Encoding.UTF8.GetString(mutations.Of(text, Pieces)) } } };
+                var metadata = new ModelProto
+                {
+                    MetadataProps = { new StringStringEntryProto { Key = entry.Key,
+                    Value = Encoding.UTF8.GetString(mutations.Of(text, Pieces)) } }
+                };
                 return [.. bytes, .. metadata.ToByteArray()];
             },
             iterations: 5000);

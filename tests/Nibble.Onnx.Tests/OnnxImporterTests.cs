@@ -18,7 +18,9 @@ public sealed class OnnxImporterTests : IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
-    public static TheoryData<string> Layouts => ["w8a16-g32", "w4a16-g32", "w4a16-g16-sym", "w4a16-g8", "w3a16-g16", "w2a16-g32", "wta16-g16", "w2a16-g16-stretched", "w5a16", "w4a16-po2", "w8a8", "w8a8-static", "w4a8-g32", "w4a8-static-g8", "w8a4-static-g16"];
+    public static TheoryData<string> Layouts =>
+        ["w8a16-g32", "w4a16-g32", "w4a16-g16-sym", "w4a16-g8", "w3a16-g16", "w2a16-g32", "wta16-g16", "w2a16-g16-stretched", "w5a16", "w4a16-po2", "w8a8",
+        "w8a8-static", "w4a8-g32", "w4a8-static-g8", "w8a4-static-g16"];
 
     public void Dispose() => folder.Dispose();
 
@@ -90,7 +92,8 @@ public sealed class OnnxImporterTests : IDisposable
     {
         const string Frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq";
         var artifact = QuantizedModelFile.Load(Quantize(new TinyLlama(), "w4a16-g16"));
-        QuantizedModelFile.Save(artifact with { FloatTensors = [.. artifact.FloatTensors, new FloatTensor(Frequencies, [4], [1, 2, 3, 4], ElementType.F32)] }, folder.File("with"));
+        QuantizedModelFile.Save(
+            artifact with { FloatTensors = [.. artifact.FloatTensors, new FloatTensor(Frequencies, [4], [1, 2, 3, 4], ElementType.F32)] }, folder.File("with"));
         OnnxExport.Run(folder.File("with"), folder.File("first/model.onnx"), 2_000_000_000);
         OnnxExport.Run(folder.File("artifact"), folder.File("second/model.onnx"), 2_000_000_000);
         Assert.Equal(File.ReadAllBytes(folder.File("first/model.onnx")), File.ReadAllBytes(folder.File("second/model.onnx")));
@@ -167,7 +170,8 @@ public sealed class OnnxImporterTests : IDisposable
         var text = Texts.TinyStories("valid.txt", source);
         if (recipe is not null)
         {
-            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse(recipe), Texts.TinyStories("train.txt", source), seed: 1), folder.File("artifact"));
+            QuantizedModelFile.Save(
+                PostTrainingQuantizer.Run(source, RecipePresets.Parse(recipe), Texts.TinyStories("train.txt", source), seed: 1), folder.File("artifact"));
             model = folder.File("artifact");
         }
 

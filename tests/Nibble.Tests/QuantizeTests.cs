@@ -28,7 +28,8 @@ public class QuantizeTests
 
     [Fact]
     public void Matrix_TakesTheRangeThatIsGiven() =>
-        Equal(Rtn.Quantize(Weights, Rows, Columns, Int4, WeightRange.Mse), Quantize.Matrix(Weights, Rows, Columns, Int4, new MatrixOptions { Range = WeightRange.Mse }));
+        Equal(Rtn.Quantize(Weights, Rows, Columns, Int4, WeightRange.Mse),
+            Quantize.Matrix(Weights, Rows, Columns, Int4, new MatrixOptions { Range = WeightRange.Mse }));
 
     [Fact]
     public void Matrix_ByHqq_LooksAtNoInputs_AndSaysSo()
@@ -48,7 +49,8 @@ public class QuantizeTests
             importance[column] = (float)(Enumerable.Range(0, Tokens).Sum(token => Math.Pow(Inputs[(token * Columns) + column], 2)) / Tokens);
         }
 
-        Equal(ImportanceWeighted.Quantize(Weights, Rows, Columns, Int4, importance), Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.ImportanceWeighted)));
+        Equal(ImportanceWeighted.Quantize(Weights, Rows, Columns, Int4, importance),
+            Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.ImportanceWeighted)));
     }
 
     [Fact]
@@ -58,11 +60,13 @@ public class QuantizeTests
         var before = hessian.Block(0).ToArray();
         var factor = HessianFactor.Create(NaiveHessian(), byActivation: true);
         var expected = Solver.Quantize(
-            Weights, Rows, Columns, Int4, factor, new GptqOptions { Range = WeightRange.Search, WeighByImportance = true, Order = ActivationOrder.Weight }).Weight;
+            Weights, Rows, Columns, Int4, factor,
+            new GptqOptions { Range = WeightRange.Search, WeighByImportance = true, Order = ActivationOrder.Weight }).Weight;
 
         Equal(expected, Quantize.Matrix(Weights, Rows, Columns, Int4, new MatrixOptions { Algorithm = WeightRounding.Gptq, Hessian = hessian }));
         Assert.Equal(before, hessian.Block(0).ToArray());
-        Assert.True(OutputError(Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.Gptq))) < OutputError(Rtn.Quantize(Weights, Rows, Columns, Int4)));
+        Assert.True(OutputError(
+            Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.Gptq))) < OutputError(Rtn.Quantize(Weights, Rows, Columns, Int4)));
     }
 
     [Fact]
@@ -85,7 +89,8 @@ public class QuantizeTests
     public void Matrix_TellsItsProgress()
     {
         var told = new List<(string, long, long)>();
-        Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.Gptq), new Progress(step => told.Add((step.Stage, step.Done, step.Total))), TestContext.Current.CancellationToken);
+        Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.Gptq), new Progress(step => told.Add((step.Stage, step.Done, step.Total))),
+            TestContext.Current.CancellationToken);
         Assert.Equal([("calibrate", Columns, Columns), ("quantize", Rows, Rows)], told);
     }
 
@@ -103,7 +108,8 @@ public class QuantizeTests
         Assert.Contains("w4a16-g32-gptaq", Assert.Throws<NibbleException>(() => Run(On(WeightRounding.Gptaq))).Message, StringComparison.Ordinal);
         Assert.Contains("both given", Fault(On(WeightRounding.Gptq) with { Hessian = NaiveHessian() }), StringComparison.Ordinal);
         Assert.Contains("expected rows of 37 columns", Fault(On(WeightRounding.Gptq) with { Inputs = Inputs.AsMemory(1) }), StringComparison.Ordinal);
-        Assert.Contains("A Hessian of 3 columns", Fault(new MatrixOptions { Algorithm = WeightRounding.Gptq, Hessian = new SquareMatrix(3) }), StringComparison.Ordinal);
+        Assert.Contains("A Hessian of 3 columns", Fault(new MatrixOptions { Algorithm = WeightRounding.Gptq, Hessian = new SquareMatrix(3) }),
+            StringComparison.Ordinal);
 
         static string Fault(MatrixOptions options) => Assert.Throws<ArgumentException>(() => Run(options)).Message;
         static QuantizedTensor Run(MatrixOptions options) => Quantize.Matrix(Weights, Rows, Columns, Int4, options);
@@ -116,7 +122,8 @@ public class QuantizeTests
         {
             for (var column = 0; column < Columns; column++)
             {
-                hessian[row, column] = (float)(2.0 / Tokens * Enumerable.Range(0, Tokens).Sum(token => (double)Inputs[(token * Columns) + row] * Inputs[(token * Columns) + column]));
+                hessian[row, column] = (float)(
+                    2.0 / Tokens * Enumerable.Range(0, Tokens).Sum(token => (double)Inputs[(token * Columns) + row] * Inputs[(token * Columns) + column]));
             }
         }
 

@@ -134,7 +134,8 @@ public sealed class QuantizeModelTests : IDisposable
         using var images = randn(8, 2, 8, 8);
         using var wanted = network.forward(images).detach();
         var static8 = new RecipeRule(
-            "*", new QuantizationScheme(3, symmetric: true, Granularity.Channel), new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor)));
+            "*", new QuantizationScheme(3, symmetric: true, Granularity.Channel),
+            new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor)));
         var recipe = new Recipe("w3a8", [static8]) { Qat = new QatSettings { Steps = 40, LearningRate = 5e-3 } };
         using var other = new SmallCnn();
         other.load_state_dict(network.state_dict());
@@ -166,6 +167,7 @@ public sealed class QuantizeModelTests : IDisposable
         Assert.Contains("both given", Assert.Throws<ArgumentException>(() => Quantize.Ptq("model", Int4, "out", both)).Message, StringComparison.Ordinal);
         using var module = nn.Sequential(("fc", nn.Linear(4, 4)));
         var taught = Int4 with { Qat = Int4.Qat with { Distillation = new DistillationSettings() } };
-        Assert.Contains("learns from a teacher", Assert.Throws<NibbleException>(() => Quantize.Qat(module, taught, _ => zeros(1))).Message, StringComparison.Ordinal);
+        Assert.Contains("learns from a teacher", Assert.Throws<NibbleException>(() => Quantize.Qat(module, taught, _ => zeros(1))).Message,
+            StringComparison.Ordinal);
     }
 }

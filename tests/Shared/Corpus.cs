@@ -7,7 +7,8 @@ internal static class Corpus
     /// <param name="format">The folder, such as <c>gguf</c>.</param>
     public static (TheoryData<string> Valid, TheoryData<string> Broken) Names(string format)
     {
-        var names = Directory.GetFiles(Folder(format)).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal).ToLookup(name => name.StartsWith("valid-", StringComparison.Ordinal));
+        var names = Directory.GetFiles(Folder(format)).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal)
+            .ToLookup(name => name.StartsWith("valid-", StringComparison.Ordinal));
         return ([.. names[true]], [.. names[false]]);
     }
 

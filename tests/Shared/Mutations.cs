@@ -8,7 +8,8 @@ internal sealed class Mutations
     private Mutations((int Kind, int First, int Second, byte Value)[] changes) => _changes = changes;
 
     /// <summary>Any of them.</summary>
-    public static Gen<Mutations> Any { get; } = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte).Array[1, 4].Select(changes => new Mutations(changes));
+    public static Gen<Mutations> Any { get; } = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte).Array[1, 4]
+        .Select(changes => new Mutations(changes));
 
     /// <summary>Changes bytes.</summary>
     /// <param name="valid">What to start from, which is left as it is.</param>

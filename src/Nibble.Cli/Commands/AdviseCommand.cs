@@ -97,7 +97,17 @@ internal static class AdviseCommand
         var candidates = (options.Widths(parsed) ?? DefaultWidths)
             .SelectMany(bits => Candidate.For(bits, parsed.GetValue(options.Activations), parsed.GetValue(options.GroupSize), engine, isEncoder))
             .Concat((parsed.GetValue(options.Recipes) ?? []).Select(name => UsageException.Of(() => Candidate.Load(name))))
-            .Select(candidate => candidate with { Recipe = candidate.Recipe with { Qat = candidate.Recipe.Qat with { Steps = steps ?? candidate.Recipe.Qat.Steps } } })
+            .Select(candidate => candidate with
+            {
+                Recipe = candidate.Recipe with
+                {
+                    Qat = candidate.Recipe.Qat with
+                    {
+                        Steps = steps
+                ?? candidate.Recipe.Qat.Steps
+                    }
+                }
+            })
             .ToList();
         var unit = LossUnit.Of(model.Definition.Task);
         var loss = options.Limit(parsed, unit);

@@ -9,7 +9,9 @@ namespace Nibble.Cli.Commands;
 /// <summary>What <c>nibble advise</c> takes.</summary>
 internal sealed class AdviseOptions
 {
-    public Argument<string?> Model { get; } = new("MODEL") { Description = "A Hugging Face folder; may be left out with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
+    public Argument<string?> Model { get; } = new(
+        "MODEL")
+    { Description = "A Hugging Face folder; may be left out with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
 
     public TaskOptions Task { get; } = new();
 
@@ -20,7 +22,8 @@ internal sealed class AdviseOptions
 
     public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out data to score on; the last tenth of --data when not given." };
 
-    public Option<int[]> Bits { get; } = CommonOptions.Widths("--bits", "Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.", "4,3", "-b");
+    public Option<int[]> Bits { get; } = CommonOptions
+        .Widths("--bits", "Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.", "4,3", "-b");
 
     public Option<int> Activations { get; } = CommonOptions.Activations();
 
@@ -34,9 +37,11 @@ internal sealed class AdviseOptions
 
     public Option<int?> Steps { get; } = CommonOptions.Steps("the recipe's number");
 
-    public Option<double?> Minutes { get; } = NumberOptions.Number("--minutes", value => value > 0, "above 0", "Minutes that making the model may take; any when not given.");
+    public Option<double?> Minutes { get; } = NumberOptions
+        .Number("--minutes", value => value > 0, "above 0", "Minutes that making the model may take; any when not given.");
 
-    public Option<double?> Memory { get; } = NumberOptions.Number("--memory", value => value > 0, "above 0", "Megabytes of memory that making it may take; any when not given.");
+    public Option<double?> Memory { get; } = NumberOptions
+        .Number("--memory", value => value > 0, "above 0", "Megabytes of memory that making it may take; any when not given.");
 
     public Option<double?> MaxLoss { get; } = new("--max-loss")
     {
@@ -51,19 +56,32 @@ internal sealed class AdviseOptions
     public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast(
         "--calibration-tokens", 0, "Tokens of the data to calibrate on at most; what recipes take when not given.");
 
-    public Option<string> Engine { get; } = new Option<string>("--engine") { Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.", DefaultValueFactory = _ => "nibble" }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
+    public Option<string> Engine { get; } =
+        new Option<string>("--engine")
+        {
+            Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.",
+            DefaultValueFactory = _ => "nibble"
+        }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
 
-    public Option<double?> ProbeMinutes { get; } = NumberOptions.Number("--probe-minutes", value => value > 0, "above 0", "Minutes that the probe takes at most; 2 when not given.");
+    public Option<double?> ProbeMinutes { get; } = NumberOptions
+        .Number("--probe-minutes", value => value > 0, "above 0", "Minutes that the probe takes at most; 2 when not given.");
 
     public Option<int?> Context { get; } = CommonOptions.Context();
 
     public Option<int?> Windows { get; } = NumberOptions.AtLeast("--windows", 2, "Held-out windows or texts at most; 40 windows or 2000 texts when not given.");
 
-    public Option<string?> CostOf { get; } = new("--cost-of") { Description = $"Instead of advice, the cost of each road for models of these sizes, from {string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, with commas between them." };
+    public Option<string?> CostOf { get; } =
+        new("--cost-of")
+        {
+            Description = $"Instead of advice, the cost of each road for models of these sizes, from "
+        + $"{string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, with commas between them."
+        };
 
-    public Option<double?> Flops { get; } = NumberOptions.Number("--flops", value => value > 0, "above 0", "With --cost-of: TFLOP/s of the machine; this one's, measured, when not given.");
+    public Option<double?> Flops { get; } = NumberOptions
+        .Number("--flops", value => value > 0, "above 0", "With --cost-of: TFLOP/s of the machine; this one's, measured, when not given.");
 
-    public Option<double?> Bandwidth { get; } = NumberOptions.Number("--bandwidth", value => value > 0, "above 0", "With --cost-of: GB/s of its memory; this one's, measured, when not given.");
+    public Option<double?> Bandwidth { get; } = NumberOptions
+        .Number("--bandwidth", value => value > 0, "above 0", "With --cost-of: GB/s of its memory; this one's, measured, when not given.");
 
     public Option<string?> Output { get; } = new("--output", "-o") { Description = "A new folder for report.html and advise.json." };
 
@@ -76,7 +94,9 @@ internal sealed class AdviseOptions
     public void AddTo(Command command)
     {
         command.Add(Model);
-        foreach (Option option in (Option[])[Data, EvalData, Bits, Activations, GroupSize, Recipes, Steps, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine, ProbeMinutes, Context, Windows, CostOf, Flops, Bandwidth, Output, Seed, Threads, Json])
+        foreach (Option option in (
+            Option[])[Data, EvalData, Bits, Activations, GroupSize, Recipes, Steps, Minutes, Memory, MaxLoss, NoTrainingData, CalibrationTokens, Engine,
+            ProbeMinutes, Context, Windows, CostOf, Flops, Bandwidth, Output, Seed, Threads, Json])
         {
             command.Add(option);
         }

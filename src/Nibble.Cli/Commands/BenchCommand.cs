@@ -19,13 +19,16 @@ internal static class BenchCommand
 
     public static Command Create(CommandHost host)
     {
-        var file = new Argument<string>("FILE") { Description = "An exported file: a GGUF file, which llama.cpp runs, or an ONNX file or its folder, which ONNX Runtime runs." };
+        var file = new Argument<string>(
+            "FILE")
+        { Description = "An exported file: a GGUF file, which llama.cpp runs, or an ONNX file or its folder, which ONNX Runtime runs." };
         var against = new Option<string?>("--against") { Description = "The float model's exported file, to say how many times faster or slower FILE is." };
         var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"A decoder's tokens of the prompt, computed at once; {UsualPrompt} when not given.");
         var tokens = NumberOptions.AtLeast("--tokens", 1, $"A decoder's tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
         var length = NumberOptions.AtLeast("--length", 3, $"An encoder's tokens of a text; {UsualLength} when not given, or what the model can take.");
         var batch = NumberOptions.AtLeast("--batch", 2, $"An encoder's texts that are computed at once, beside one at a time; {UsualBatch} when not given.");
-        var repeats = NumberOptions.AtLeast("--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
+        var repeats = NumberOptions.AtLeast(
+            "--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
         var libraries = EngineOptions.LibrariesFolder();
         var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads of the engine; all cores when not given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the figures to as well." };
@@ -66,7 +69,8 @@ internal static class BenchCommand
             }
 
             CommonOptions.RefuseWithoutEffect(parsed, $"it is for encoders, and {measured.Path} holds a decoder", length, batch);
-            var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
+            var folder = measured.Engine == LlamaCppEngine.EngineName || compared?.Engine == LlamaCppEngine.EngineName
+                ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
             if (folder.Length == 0)
             {
                 CommonOptions.RefuseWithoutEffect(parsed, "it is for llama.cpp, and no GGUF file is measured", libraries);

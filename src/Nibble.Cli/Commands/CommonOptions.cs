@@ -10,9 +10,11 @@ namespace Nibble.Cli.Commands;
 /// <summary>Arguments and options that several commands share, worded once.</summary>
 internal static class CommonOptions
 {
-    public static Argument<string> Model() => new("MODEL") { Description = "A Hugging Face folder: config.json, model.safetensors (or its index), a tokenizer." };
+    public static Argument<string> Model() =>
+        new("MODEL") { Description = "A Hugging Face folder: config.json, model.safetensors (or its index), a tokenizer." };
 
-    public static Argument<string> ModelOrArtifact() => new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face folder, or a folder that ptq, qat or compare wrote." };
+    public static Argument<string> ModelOrArtifact() =>
+        new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face folder, or a folder that ptq, qat or compare wrote." };
 
     public static Option<string?> Recipe() => new("--recipe", "-r")
     {
@@ -21,7 +23,8 @@ internal static class CommonOptions
 
     public static Option<RecipeTarget?> Target() => new("--target")
     {
-        Description = $"The format to quantize for, whose blocks are simulated: {string.Join(", ", RecipeTarget.Names)}. With --recipe, that says how codes are chosen and trained.",
+        Description = $"The format to quantize for, whose blocks are simulated: {string.Join(", ", RecipeTarget.Names)}. With --recipe, that says how codes "
+            + $"are chosen and trained.",
         CustomParser = result =>
         {
             try
@@ -121,10 +124,17 @@ internal static class CommonOptions
 
     public static Option<string> Device()
     {
-        var option = new Option<string>("--device") { Description = "Where tensors are worked on: cpu, cuda or cuda:N (which needs a libtorch for CUDA).", DefaultValueFactory = _ => "cpu" };
+        var option = new Option<string>(
+            "--device")
+        {
+            Description = "Where tensors are worked on: cpu, cuda or cuda:N (which needs a libtorch for CUDA).",
+            DefaultValueFactory = _ => "cpu"
+        };
         option.Validators.Add(result =>
         {
-            if (result.Tokens is [{ Value: var value }] && !(value is "cpu" or "cuda" || (value.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(value.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out _))))
+            if (result.Tokens is [{ Value: var value }]
+                && !(value is "cpu" or "cuda" || (
+                value.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(value.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out _))))
             {
                 result.AddError($"--device is {value}, expected cpu, cuda or cuda:N.");
             }
@@ -134,7 +144,8 @@ internal static class CommonOptions
 
     public static Option<int?> Steps(string otherwise) => NumberOptions.AtLeast("--steps", 1, $"Optimizer steps of training; {otherwise} when not given.");
 
-    public static Option<int?> Context() => NumberOptions.AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
+    public static Option<int?> Context() =>
+        NumberOptions.AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
 
     public static Option<int?> Windows() => NumberOptions.AtLeast("--windows", 1, "Score only the first N windows.");
 
@@ -142,7 +153,9 @@ internal static class CommonOptions
 
     public static Option<int> Activations()
     {
-        var option = new Option<int>("--activations") { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
+        var option = new Option<int>(
+            "--activations")
+        { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
         option.AcceptOnlyFromAmong("16", "8", "4");
         return option;
     }
@@ -157,16 +170,19 @@ internal static class CommonOptions
         Description = description,
         CustomParser = result =>
         {
-            if (result.Tokens is [{ Value: var text }] && Enum.TryParse<GgufType>(text, ignoreCase: true, out var type) && types.Contains(type) && !char.IsDigit(text[0]))
+            if (result.Tokens is [{ Value: var text }] && Enum.TryParse<GgufType>(text, ignoreCase: true, out var type) && types.Contains(type)
+                && !char.IsDigit(text[0]))
             {
                 return type;
             }
 
-            result.AddError($"{name}: '{string.Join(' ', result.Tokens)}' is not one of {string.Join(", ", types.Select(known => known.ToString().ToLowerInvariant()))}.");
+            result.AddError($"{name}: '{string.Join(' ', result.Tokens)}' is not one of "
+                + $"{string.Join(", ", types.Select(known => known.ToString().ToLowerInvariant()))}.");
             return null;
         },
     };
 
     /// <summary>Some widths, with commas between them.</summary>
-    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) => NumberOptions.Wholes(name, 2, 8, "a width from 2 to 8", description, example, aliases);
+    public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) =>
+        NumberOptions.Wholes(name, 2, 8, "a width from 2 to 8", description, example, aliases);
 }

@@ -35,11 +35,14 @@ internal sealed class CompareArguments
     };
 
     private readonly Option<string?> evalData = new("--eval-data", "-e") { Description = "Held-out data of the same form to score on; required with MODEL." };
-    private readonly Option<int[]> bits = CommonOptions.Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
-    private readonly Option<int?> group = NumberOptions.AtLeast("--group-size", 1, $"Weights that share a scale; {DefaultGroupSize} when not given, or a row of an encoder's.");
+    private readonly Option<int[]> bits = CommonOptions
+        .Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
+    private readonly Option<int?> group = NumberOptions
+        .AtLeast("--group-size", 1, $"Weights that share a scale; {DefaultGroupSize} when not given, or a row of an encoder's.");
     private readonly Option<string?> activations = new("--activations")
     {
-        Description = "Bits of the layers' inputs: 16 (float), 8 or 4. Of a language model: 16 when not given, else per token, dynamic. Of an encoder: 8 when not given, "
+        Description = "Bits of the layers' inputs: 16 (float), 8 or 4. Of a language model: 16 when not given, else per token, dynamic. Of an encoder: 8 when "
+            + "not given, "
             + "per tensor, calibrated.",
     };
 
@@ -65,7 +68,9 @@ internal sealed class CompareArguments
     private readonly Option<int?> windows = NumberOptions.AtLeast(
         "--windows", 1, $"Windows of a text to score on at most, {DefaultWindows} when not given; or texts or pairs, all when not given.");
 
-    private readonly Option<string?> prompt = new("--prompt", "-p") { Description = $"What every variant of a language model is asked to continue; \"{DefaultPrompt}\" when not given." };
+    private readonly Option<string?> prompt = new(
+        "--prompt", "-p")
+    { Description = $"What every variant of a language model is asked to continue; \"{DefaultPrompt}\" when not given." };
 
     public CompareArguments() => activations.AcceptOnlyFromAmong("16", "8", "4");
 
@@ -129,7 +134,8 @@ internal sealed class CompareArguments
         var isText = loaded.Definition.Task == ModelTask.LanguageModelling;
         if (!isText)
         {
-            CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
+            CommonOptions.RefuseWithoutEffect(
+                parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
             CommonOptions.RefuseWithoutEffect(parsed, $"{loaded.Name} writes no text", prompt);
         }
 
@@ -178,21 +184,28 @@ internal sealed class CompareArguments
         var times = parsed.GetValue(epochs) ?? (isText ? null : DefaultEpochs);
         return settings with
         {
-            Steps = parsed.GetValue(steps) ?? (times is { } passes ? FinetuneCommand.StepsOf(training, settings, passes, parsed.GetValue(Seed)) : settings.Steps),
+            Steps = parsed.GetValue(steps)
+                ?? (times is { } passes ? FinetuneCommand.StepsOf(training, settings, passes, parsed.GetValue(Seed)) : settings.Steps),
         };
     }
 
-    /// <summary>The recipe of a width: what engines run fast. The head of an encoder, a few numbers that decide all, stays float, as a language model's does.</summary>
+    /// <summary>The recipe of a width: what engines run fast. The head of an encoder, a few numbers that decide all, stays float, as a language model's
+    /// does.</summary>
     private Recipe RecipeOf(ParseResult parsed, int width, ModelDefinition definition, string? algorithms)
     {
         var isText = definition.Task == ModelTask.LanguageModelling;
         var inputs = parsed.GetValue(activations) ?? (isText ? "16" : "8");
         var groups = parsed.GetValue(group) is { } size ? $"-g{size}" : isText ? $"-g{DefaultGroupSize}" : string.Empty;
-        var name = $"w{width}a{inputs}{groups}{(isText || inputs == "16" ? string.Empty : "-static-mse")}{(algorithms is null ? string.Empty : $"-{algorithms}")}";
+        var ranges = isText || inputs == "16" ? string.Empty : "-static-mse";
+        var name = $"w{width}a{inputs}{groups}{ranges}{(algorithms is null ? string.Empty : $"-{algorithms}")}";
         var recipe = UsageException.Of(() => RecipePresets.Parse(name));
         return isText
             ? IsBuiltIn(parsed) ? recipe with { Qat = BuiltInQat } : recipe
-            : recipe with { Rules = [.. definition.HeadLayers.Select(layer => new RecipeRule(layer.Name, Weights: null)), .. recipe.Rules], Qat = QatSettings.ForEncoder(width) };
+            : recipe with
+            {
+                Rules = [.. definition.HeadLayers.Select(layer => new RecipeRule(layer.Name, Weights: null)), .. recipe.Rules],
+                Qat = QatSettings.ForEncoder(width)
+            };
     }
 
     private IEnumerable<Recipe> Hybrids(ParseResult parsed) => (parsed.GetValue(hybrids) ?? []).Select(LoadHybrid)
@@ -200,5 +213,7 @@ internal sealed class CompareArguments
 
     private static Recipe LoadHybrid(string nameOrPath) => UsageException.Of(() => RecipeFile.Load(nameOrPath)) is { IsHybrid: true } recipe
         ? recipe
-        : throw new UsageException($"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a file whose rules name methods");
+        : throw new UsageException(
+            $"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a "
+            + $"file whose rules name methods");
 }

@@ -28,7 +28,8 @@ internal static class CompareCommand
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs; run it again to resume where it was stopped.");
+            "compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs; run it again to resume where it was "
+                + "stopped.");
         arguments.AddTo(command);
         foreach (var option in (Option[])[output, restart, threads, json])
         {
@@ -128,8 +129,10 @@ internal static class CompareCommand
     private static Dictionary<string, string> Identity(ComparisonOptions options, LoadedModel source)
     {
         var recipes = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids).Select(RecipeFile.ToJson);
-        var settings = new[] { options.Qat, options.FineTuning }.OfType<QatSettings>().Select(item => RecipeFile.ToJson(new Recipe("training", []) { Qat = item }));
-        return new(JobIdentity.ValuesOf("compare", source.ConfigJson, ("recipes", string.Join('\n', recipes)), source.Hashes, options.Training.Hash, options.Seed))
+        var settings = new[] { options.Qat, options.FineTuning }.OfType<QatSettings>()
+            .Select(item => RecipeFile.ToJson(new Recipe("training", []) { Qat = item }));
+        return new(JobIdentity.ValuesOf(
+            "compare", source.ConfigJson, ("recipes", string.Join('\n', recipes)), source.Hashes, options.Training.Hash, options.Seed))
         {
             ["training settings"] = string.Join('\n', settings),
             ["evaluation data"] = options.Evaluation.Hash,

@@ -37,7 +37,8 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
         {
             host.WriteJson(
                 new VerifyEncoderDocument(
-                    VerifyEncoderDocument.CurrentSchema, model.Name, TaskConfig.NameOf(model.Definition.Task!.Value), OnnxRuntimeEngine.EngineName, Data.Name, verdict,
+                    VerifyEncoderDocument.CurrentSchema, model.Name, TaskConfig.NameOf(model.Definition.Task!.Value), OnnxRuntimeEngine.EngineName, Data.Name,
+                    verdict,
                     ScoreText.Document(ours), ScoreText.Document(theirs), ours.Loss,
                     theirs.Loss, difference.LargestDifference, theirs.Agreement, ours.Count, difference.OwnDifference, difference.Ties),
                 CliJson.Default.VerifyEncoderDocument);
@@ -48,7 +49,8 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
         const string Engine = OnnxRuntimeEngine.EngineName;
         var isClass = model.Definition.Task == ModelTask.Classification;
         host.Output.WriteLine(string.Create(
-            culture, $"{ours.Main.Name,-11} {ScoreText.Value(ours.Main)} simulated, {ScoreText.Value(theirs.Main)} in {Engine}, of {ours.Count} {(ours.Loss is null ? "pairs" : "texts")}"));
+            culture, $"{ours.Main.Name,-11} {ScoreText.Value(ours.Main)} simulated, {ScoreText.Value(theirs.Main)} in {Engine}, of {ours.Count} "
+                + $"{(ours.Loss is null ? "pairs" : "texts")}"));
         if (ours.Loss is { } loss)
         {
             var unit = isClass ? "nats" : "squared error";
@@ -57,7 +59,8 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
 
         host.Output.WriteLine(string.Create(
             culture,
-            $"{(isClass ? "logits" : "values"),-11} largest difference {difference.LargestDifference:G3}; of the simulation from itself, each of the first texts by itself, "
+            $"{(isClass ? "logits" : "values"),-11} largest difference {difference.LargestDifference:G3}; of the simulation from itself, each of the first "
+                + $"texts by itself, "
                 + $"{difference.OwnDifference:G3}"));
         TieReport.Write(host.Output, difference.Ties);
         if (theirs.Agreement is { } agreement)

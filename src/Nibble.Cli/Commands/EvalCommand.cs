@@ -16,16 +16,21 @@ internal static class EvalCommand
         var task = new TaskOptions();
         var data = new Option<string>("--data", "-d")
         {
-            Description = "What to score on. A language model: a text, UTF-8, a line <|endoftext|> between two documents. A classifier: lines 'text TAB label' or "
+            Description = "What to score on. A language model: a text, UTF-8, a line <|endoftext|> between two documents. A classifier: lines 'text TAB "
+                + "label' or "
                 + "'text TAB text TAB label'. An embedding model: lines 'text TAB text TAB score'.",
             Required = true,
         };
         var context = CommonOptions.Context();
         var windows = NumberOptions.AtLeast("--windows", 1, "Score only the first N windows, texts or pairs.");
-        var reference = new Option<string?>("--reference") { Description = "A float model to compare with: adds how often both agree and how far their predictions are apart." };
+        var reference = new Option<string?>(
+            "--reference")
+        { Description = "A float model to compare with: adds how often both agree and how far their predictions are apart." };
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("eval", "Score a model: perplexity of a text as llama.cpp's perplexity tool does it, accuracy of a classifier, rank correlation of an embedding model.")
+        var command = new Command(
+            "eval", "Score a model: perplexity of a text as llama.cpp's perplexity tool does it, accuracy of a classifier, rank correlation of an embedding "
+            + "model.")
         {
             model, data, context, windows, reference, threads, json,
         };
@@ -69,7 +74,8 @@ internal static class EvalCommand
     {
         if (reference.Definition.Task != model.Definition.Task)
         {
-            throw new NibbleException($"{reference.Folder}: the reference is for {TaskConfig.NameOf(reference.Definition.Task!.Value)}, expected the model's task, "
+            throw new NibbleException(
+                $"{reference.Folder}: the reference is for {TaskConfig.NameOf(reference.Definition.Task!.Value)}, expected the model's task, "
                 + TaskConfig.NameOf(model.Definition.Task!.Value));
         }
 

@@ -18,17 +18,25 @@ internal static class ExportCommand
     private const int Megabyte = 1_000_000;
     private const int MostInlineMegabytes = (int)(OnnxExport.MostInlineBytes / Megabyte);
 
-    private static readonly Dictionary<string, CheckpointFormat> Checkpoints = new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
+    private static readonly Dictionary<string,
+    CheckpointFormat> Checkpoints = new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
 
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.ModelOrArtifact();
-        var format = new Option<string>("--to") { Description = "The format: gguf, a file that llama.cpp runs; onnx, a file that ONNX Runtime runs; gptq, gptq-v2 or awq, a folder that vLLM and transformers load.", Required = true };
+        var format = new Option<string>(
+            "--to")
+        {
+            Description = "The format: gguf, a file that llama.cpp runs; onnx, a file that ONNX Runtime runs; gptq, gptq-v2 or awq, a folder that "
+            + "vLLM and transformers load.",
+            Required = true
+        };
         format.AcceptOnlyFromAmong([Gguf, OnnxExport.Format, .. Checkpoints.Keys]);
         var output = new Option<string>("--output", "-o") { Description = "The file or folder to write; it must not exist yet.", Required = true };
         var type = CommonOptions.GgufType(
             "--type",
-            "gguf: how matrices are stored: f32, f16 or bf16 for all; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for those that have codes, which it must hold. When not given, the smallest type that holds a matrix's codes, and float matrices as they are.",
+            "gguf: how matrices are stored: f32, f16 or bf16 for all; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for those that have codes, which it must "
+                + "hold. When not given, the smallest type that holds a matrix's codes, and float matrices as they are.",
             GgufExporter.Types);
         var embeddings = CommonOptions.GgufType(
             "--embeddings",
@@ -36,15 +44,19 @@ internal static class ExportCommand
             GgufExporter.EmbeddingTypes);
         var inline = NumberOptions.Whole(
             "--inline-megabytes", 0, MostInlineMegabytes,
-            $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not given.");
+            $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not "
+                + $"given.");
         var accuracy = new Option<int?>("--accuracy-level")
         {
-            Description = "onnx: what MatMulNBits computes with: 1, float32, as simulated; 4, inputs rounded to 8 bits in blocks, which is faster and further from the simulation; 1 when not given.",
+            Description = "onnx: what MatMulNBits computes with: 1, float32, as simulated; 4, inputs rounded to 8 bits in blocks, which is faster and further "
+                + "from the simulation; 1 when not given.",
         };
         accuracy.AcceptOnlyFromAmong("1", "4");
         var task = new TaskOptions();
         var json = CommonOptions.Json();
-        var command = new Command("export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type, embeddings, inline, accuracy, task.Task, task.Pooling, task.Normalize, json };
+        var command = new Command(
+            "export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type,
+            embeddings, inline, accuracy, task.Task, task.Pooling, task.Normalize, json };
         command.Validators.Add(result =>
         {
             if (result.GetResult(format)?.Tokens is not [{ Value: var to }])
@@ -70,8 +82,11 @@ internal static class ExportCommand
             RequirePlace(to, path);
             var source = parsed.GetValue(model)!;
             var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
-                : to == OnnxExport.Format ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes, (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32), task.Read(parsed, source))
-                : host.WithProgress(progress => GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
+                : to == OnnxExport.Format
+                    ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes,
+                    (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32), task.Read(parsed, source))
+                : host.WithProgress(progress =>
+                    GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
             Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
         });

@@ -24,7 +24,9 @@ internal static class FileInspection
         Table(
             console,
             ["tensor", "type", "shape", "bytes"],
-            document.Tensors.Select(tensor => (string[])[tensor.Name, tensor.Type, string.Join(" x ", tensor.Shape), tensor.Bytes?.ToString("N0", CultureInfo.InvariantCulture) ?? string.Empty]));
+            document.Tensors.Select(
+                tensor => (string[])[tensor.Name, tensor.Type, string.Join(" x ", tensor.Shape),
+                tensor.Bytes?.ToString("N0", CultureInfo.InvariantCulture) ?? string.Empty]));
         foreach (var (title, values) in ((string, IReadOnlyList<string>)[])[("input", document.Inputs), ("output", document.Outputs)])
         {
             foreach (var value in values)
@@ -34,7 +36,9 @@ internal static class FileInspection
         }
 
         var types = string.Join(", ", document.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Value} {entry.Key}")));
-        console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{document.File} ({document.Format}): {document.Values:N0} values in {document.Tensors.Count} tensors ({types}), {document.Bytes:N0} bytes"));
+        console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{document.File} ({document.Format}): {document.Values:N0} values in {document.Tensors.Count} tensors ({types}), {document.Bytes:N0} bytes"));
     }
 
     private static InspectFileDocument ReadGguf(ExportedFile file)
@@ -56,7 +60,8 @@ internal static class FileInspection
         var sets = string.Join(", ", onnx.OperatorSets.Select(set => string.Create(CultureInfo.InvariantCulture, $"{set.Key} {set.Value}")));
         return Document(
             file,
-            string.Create(CultureInfo.InvariantCulture, $"ONNX, IR version {onnx.IrVersion}, operators {sets}, by {(onnx.Producer.Length > 0 ? onnx.Producer : "nobody named")}"),
+            string.Create(CultureInfo.InvariantCulture,
+                $"ONNX, IR version {onnx.IrVersion}, operators {sets}, by {(onnx.Producer.Length > 0 ? onnx.Producer : "nobody named")}"),
             onnx.Metadata,
             onnx.Tensors.Select(tensor => new InspectedTensor(tensor.Name, tensor.Type, tensor.Shape, tensor.Bytes)),
             onnx.Operators,
@@ -65,10 +70,12 @@ internal static class FileInspection
     }
 
     private static InspectFileDocument Document(
-        ExportedFile file, string format, IEnumerable<KeyValuePair<string, string>> metadata, IEnumerable<InspectedTensor> tensors, IEnumerable<KeyValuePair<string, int>> operators, IReadOnlyList<string> inputs, IReadOnlyList<string> outputs)
+        ExportedFile file, string format, IEnumerable<KeyValuePair<string, string>> metadata, IEnumerable<InspectedTensor> tensors,
+        IEnumerable<KeyValuePair<string, int>> operators, IReadOnlyList<string> inputs, IReadOnlyList<string> outputs)
     {
         var all = tensors.ToList();
-        var types = all.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.Bytes ?? 0)).Select(group => KeyValuePair.Create(group.Key, group.Count()));
+        var types = all.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.Bytes ?? 0))
+            .Select(group => KeyValuePair.Create(group.Key, group.Count()));
 
         // Of texts under one name, which ONNX allows, the last counts.
         var texts = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -78,13 +85,16 @@ internal static class FileInspection
         }
 
         return new InspectFileDocument(
-            InspectFileDocument.CurrentSchema, file.Path, format, file.Bytes, all.Sum(tensor => tensor.Shape.Aggregate(1L, (product, size) => product * size)), texts, new(types), new(operators), inputs, outputs, all);
+            InspectFileDocument.CurrentSchema, file.Path, format, file.Bytes, all.Sum(tensor => tensor.Shape.Aggregate(1L, (product, size) => product * size)),
+            texts, new(types), new(operators), inputs, outputs, all);
     }
 
     private static string Text(GgufValue value) =>
         value.AsText() is { } text ? text.Length > LongestText ? text[..LongestText] + " ..." : text
         : value.AsInteger()?.ToString(CultureInfo.InvariantCulture) ?? value.AsNumber()?.ToString("R", CultureInfo.InvariantCulture)
-        ?? value.AsBool()?.ToString().ToLowerInvariant() ?? (value.AsTexts() is { } texts ? $"{texts.Count} texts" : value.AsFloats() is { } floats ? $"{floats.Length} numbers" : value.AsIntegers() is { } integers ? $"{integers.Length} numbers" : value.Type.ToString());
+        ?? value.AsBool()?.ToString().ToLowerInvariant()
+            ?? (value.AsTexts() is { } texts ? $"{texts.Count} texts" : value.AsFloats() is { } floats ? $"{floats.Length} numbers"
+            : value.AsIntegers() is { } integers ? $"{integers.Length} numbers" : value.Type.ToString());
 
     private static string Text(OnnxValue value) => $"{value.Name} {value.Type} [{string.Join(", ", value.Shape.Select(size => size.Length > 0 ? size : "?"))}]";
 

@@ -23,22 +23,30 @@ internal static class FinetuneCommand
         var task = new TaskOptions();
         var data = new Option<string>("--data", "-d")
         {
-            Description = "What to train on. Classification: lines 'text TAB label' or 'text TAB text TAB label', labels by name or number. Regression: the same with a number. "
+            Description = "What to train on. Classification: lines 'text TAB label' or 'text TAB text TAB label', labels by name or number. Regression: the "
+                + "same with a number. "
                 + "Language modelling: a text.",
             Required = true,
         };
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Data to score the trained model on." };
         var output = CommonOptions.Output();
-        var epochs = NumberOptions.Number("--epochs", value => value is > 0 and <= 10_000, "above 0", $"How often to go over the data; {UsualEpochs} when not given.");
+        var epochs = NumberOptions.Number(
+            "--epochs", value => value is > 0 and <= 10_000, "above 0", $"How often to go over the data; {UsualEpochs} when not given.");
         var steps = NumberOptions.AtLeast("--steps", 1, "Optimizer steps, instead of --epochs.");
-        var rate = NumberOptions.Number("--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38", $"Peak learning rate; {Usual(false).LearningRate} when not given.");
-        var batch = NumberOptions.AtLeast("--batch-size", 1, $"Texts in a step, or windows; {Usual(false).BatchSize} texts or {Usual(true).BatchSize} windows when not given.");
-        var every = NumberOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
+        var rate = NumberOptions.Number(
+            "--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38",
+            $"Peak learning rate; {Usual(false).LearningRate} when not given.");
+        var batch = NumberOptions.AtLeast(
+            "--batch-size", 1, $"Texts in a step, or windows; {Usual(false).BatchSize} texts or {Usual(true).BatchSize} windows when not given.");
+        var every = NumberOptions.AtLeast(
+            "--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("finetune", "Train a float model on a task: a classifier from a pretrained encoder, a decoder on a text; run it again to resume where it was stopped.")
+        var command = new Command(
+            "finetune", "Train a float model on a task: a classifier from a pretrained encoder, a decoder on a text; run it again to resume where it was "
+            + "stopped.")
         {
             model, data, evalData, output, epochs, steps, rate, batch, every, restart, seed, threads, json,
         };
@@ -60,9 +68,21 @@ internal static class FinetuneCommand
             var (loaded, _) = Open(host, source, task.Read(parsed, source), parsed.GetValue(data)!, parsed.GetValue(seed));
             using var opened = loaded;
             var training = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
-            var settings = Usual(loaded.Definition.Task == ModelTask.LanguageModelling) with { SequenceLength = Math.Min(Usual(true).SequenceLength, loaded.Definition.MaxSequence) };
-            settings = settings with { LearningRate = parsed.GetValue(rate) ?? settings.LearningRate, BatchSize = parsed.GetValue(batch) ?? settings.BatchSize };
-            settings = settings with { Steps = parsed.GetValue(steps) ?? StepsOf(training, settings, parsed.GetValue(epochs) ?? UsualEpochs, parsed.GetValue(seed)) };
+            var settings = Usual(loaded.Definition.Task == ModelTask.LanguageModelling) with
+            {
+                SequenceLength = Math
+                .Min(Usual(true).SequenceLength, loaded.Definition.MaxSequence)
+            };
+            settings = settings with
+            {
+                LearningRate = parsed.GetValue(rate) ?? settings.LearningRate,
+                BatchSize = parsed.GetValue(batch) ?? settings.BatchSize
+            };
+            settings = settings with
+            {
+                Steps = parsed.GetValue(steps)
+                ?? StepsOf(training, settings, parsed.GetValue(epochs) ?? UsualEpochs, parsed.GetValue(seed))
+            };
             var options = new FinetuneOptions(loaded, settings, training, folder)
             {
                 Seed = parsed.GetValue(seed),
@@ -78,14 +98,16 @@ internal static class FinetuneCommand
             }
             catch (OperationCanceledException)
             {
-                return host.Fail([Failure.Cancelled("cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
+                return host.Fail([Failure.Cancelled(
+                    "cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
             }
 
             TaskScore Score(string path)
             {
                 var held = task.ReadData(host, parsed, path, loaded);
                 using var trained = LoadedModel.Open(folder);
-                return host.WithProgress(progress => ModelTasks.Of(trained.Definition).Evaluate(trained.Model, held, new ScoreOptions(), progress, host.Cancellation));
+                return host.WithProgress(
+                    progress => ModelTasks.Of(trained.Definition).Evaluate(trained.Model, held, new ScoreOptions(), progress, host.Cancellation));
             }
         });
         return command;
@@ -117,13 +139,15 @@ internal static class FinetuneCommand
         switch (task?.Task)
         {
             case ModelTask.Embedding:
-                throw new NibbleException("an embedding model is not fine-tuned here: texts alone do not say what their vectors should be; quantize it with nibble qat, which "
+                throw new NibbleException(
+                    "an embedding model is not fine-tuned here: texts alone do not say what their vectors should be; quantize it with nibble qat, which "
                     + "learns from the float model");
             case null or ModelTask.LanguageModelling:
                 return (LoadedModel.Open(folder, task), false);
         }
 
-        var labels = task.Task == ModelTask.Classification ? ClassLabels.OfData(TextData.ReadLabels(data, host?.Cancellation ?? default)) : new ClassLabels(["LABEL_0"]);
+        var labels = task.Task == ModelTask.Classification ? ClassLabels.OfData(TextData.ReadLabels(data, host?.Cancellation ?? default))
+            : new ClassLabels(["LABEL_0"]);
         if (labels.Names.Count < 2 && task.Task == ModelTask.Classification)
         {
             throw new NibbleException($"{data}: all texts have the label '{labels.Names[0]}', expected at least two classes");
@@ -132,7 +156,8 @@ internal static class FinetuneCommand
         var (loaded, drawn) = LoadedModel.OpenWithHead(folder, json => task.AddTo(KeepsClasses(json, labels) ? json : labels.AddTo(json)), seed);
         if (drawn.Count > 0)
         {
-            host?.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew with seed {seed}");
+            host?.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew "
+                + $"with seed {seed}");
         }
 
         return (loaded, drawn.Count > 0);
@@ -150,7 +175,8 @@ internal static class FinetuneCommand
         if (json)
         {
             host.WriteJson(
-                new FinetuneDocument(FinetuneDocument.CurrentSchema, model.Name, task, options.Output, data.Name, data.Count, options.Settings.Steps, result.FinalLoss, seconds)
+                new FinetuneDocument(FinetuneDocument.CurrentSchema, model.Name, task, options.Output, data.Name, data.Count, options.Settings.Steps,
+                    result.FinalLoss, seconds)
                 {
                     Metrics = score is null ? [] : ScoreText.Document(score),
                 },
@@ -159,7 +185,8 @@ internal static class FinetuneCommand
         }
 
         host.Output.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"{options.Output}: {model.Name} trained for {task} in {options.Settings.Steps} steps on {data.Name}, {seconds:F1} s"));
+            CultureInfo.InvariantCulture,
+            $"{options.Output}: {model.Name} trained for {task} in {options.Settings.Steps} steps on {data.Name}, {seconds:F1} s"));
         if (result.FinalLoss is { } loss)
         {
             host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"final loss  {loss:F4}"));

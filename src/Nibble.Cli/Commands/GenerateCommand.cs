@@ -16,11 +16,17 @@ internal static class GenerateCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string>("MODEL_OR_FILE") { Description = "The folder of a model or an artifact; or an exported file, a GGUF file or an ONNX file with its tokenizer beside it." };
+        var model = new Argument<string>(
+            "MODEL_OR_FILE")
+        {
+            Description = "The folder of a model or an artifact; or an exported file, a GGUF file or an ONNX file with its tokenizer "
+            + "beside it."
+        };
         var prompt = new Option<string>("--prompt", "-p") { Description = "The text to continue.", Required = true };
         var engine = new Option<string?>("--engine")
         {
-            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. Where another is named, a folder is exported, and a file imported, into a temporary place.",
+            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. Where another is named, a "
+                + "folder is exported, and a file imported, into a temporary place.",
         };
         engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
         var libraries = EngineOptions.LibrariesFolder();
@@ -28,7 +34,8 @@ internal static class GenerateCommand
         var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {DefaultTokens} when not given.");
         var temperature = NumberOptions.Number(
             "--temperature", value => value >= 0, "0 or more",
-            $"Divides the logits; 0 always takes the likeliest token. As the model's {GenerationConfig.FileName} says when not given, otherwise {DefaultTemperature}.");
+            $"Divides the logits; 0 always takes the likeliest token. As the model's {GenerationConfig.FileName} says when not given, otherwise "
+                + $"{DefaultTemperature}.");
         var topP = NumberOptions.Number(
             "--top-p", value => value is > 0 and <= 1, "above 0 and at most 1",
             "Sample from the likeliest tokens that hold this share of the probability. "
@@ -91,7 +98,8 @@ internal static class GenerateCommand
                 }
 
                 CommandHost.StartTorch(parsed.GetValue(threads));
-                return asked is null or EngineOptions.Nibble ? Writer.Simulated(path) : open(EngineFile.Write(path, asked, temporary.FullName, type: null, host.Cancellation).File);
+                return asked is null or EngineOptions.Nibble ? Writer.Simulated(path)
+                    : open(EngineFile.Write(path, asked, temporary.FullName, type: null, host.Cancellation).File);
             }
         });
         return command;
@@ -115,7 +123,8 @@ internal static class GenerateCommand
     }
 
     /// <summary>The most tokens that a prompt and what follows can take: no tokenizer makes more of a text than its bytes and the marks around it.</summary>
-    private static int Room(string prompt, GenerationOptions options) => (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
+    private static int Room(string prompt, GenerationOptions options) =>
+        (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
 
     /// <summary>Makes a folder of a file, so that something else than its engine can compute it.</summary>
     private static string Import(ExportedFile file, string folder)
@@ -130,7 +139,8 @@ internal static class GenerateCommand
         var pieces = writer.Continue(prompt, options, host.Cancellation);
         if (json)
         {
-            host.WriteJson(new GenerateDocument(GenerateDocument.CurrentSchema, writer.Model, prompt, string.Concat(pieces), writer.Engine), CliJson.Default.GenerateDocument);
+            host.WriteJson(new GenerateDocument(GenerateDocument.CurrentSchema, writer.Model, prompt, string.Concat(pieces), writer.Engine),
+                CliJson.Default.GenerateDocument);
             return;
         }
 

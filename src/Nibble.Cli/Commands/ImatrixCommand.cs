@@ -14,13 +14,17 @@ internal static class ImatrixCommand
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.Model();
-        var data = new Option<string>("--data", "-d") { Description = "The text to run through the model: UTF-8, a line <|endoftext|> between two documents.", Required = true };
+        var data = new Option<string>(
+            "--data", "-d")
+        { Description = "The text to run through the model: UTF-8, a line <|endoftext|> between two documents.", Required = true };
         var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
         var context = CommonOptions.Context();
         var windows = NumberOptions.AtLeast("--windows", 1, "Look at only the first N windows.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("imatrix", "Write an importance matrix, in llama.cpp's format: the squares of what each linear layer reads, summed over a text.") { model, data, output, context, windows, threads, json };
+        var command = new Command(
+            "imatrix", "Write an importance matrix, in llama.cpp's format: the squares of what each linear layer reads, summed over a text.") { model, data,
+            output, context, windows, threads, json };
         command.SetAction(parsed =>
         {
             var (started, path) = (Stopwatch.GetTimestamp(), parsed.GetValue(output)!);
@@ -30,18 +34,22 @@ internal static class ImatrixCommand
             loaded.RequireFloat();
             var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
             var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
-            var matrix = host.WithProgress(progress => ImportanceCalibration.Run(loaded.Decoder, text, length, parsed.GetValue(windows), progress, host.Cancellation));
+            var matrix = host.WithProgress(
+                progress => ImportanceCalibration.Run(loaded.Decoder, text, length, parsed.GetValue(windows), progress, host.Cancellation));
             matrix.Write(path);
             var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
             if (parsed.GetValue(json))
             {
                 host.WriteJson(
-                    new ImatrixDocument(ImatrixDocument.CurrentSchema, loaded.Name, text.Name, path, matrix.Entries.Count, matrix.Chunks, matrix.ChunkSize, seconds),
+                    new ImatrixDocument(ImatrixDocument.CurrentSchema, loaded.Name, text.Name, path, matrix.Entries.Count, matrix.Chunks, matrix.ChunkSize,
+                        seconds),
                     CliJson.Default.ImatrixDocument);
                 return ExitCode.Done;
             }
 
-            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{path}: inputs of {matrix.Entries.Count} matrices over {matrix.Chunks} windows of {matrix.ChunkSize} tokens of {text.Name}, {seconds:F1} s"));
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{path}: inputs of {matrix.Entries.Count} matrices over {matrix.Chunks} windows of {matrix.ChunkSize} tokens of {text.Name}, {seconds:F1} s"));
             return ExitCode.Done;
         });
         return command;

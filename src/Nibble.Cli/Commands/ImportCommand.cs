@@ -36,7 +36,8 @@ internal static class ImportCommand
                 return ExitCode.Done;
             }
 
-            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{folder}: {result.Layers} layers from {result.Format}, {result.Bytes:N0} bytes"));
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"{folder}: {result.Layers} layers from {result.Format}, {result.Bytes:N0} bytes"));
             foreach (var line in result.Summary.Lines())
             {
                 host.Output.WriteLine(line);

@@ -23,9 +23,12 @@ internal static class InspectCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string>("MODEL_OR_FILE") { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF or ONNX file." };
+        var model = new Argument<string>(
+            "MODEL_OR_FILE")
+        { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF or ONNX file." };
         var json = CommonOptions.Json();
-        var command = new Command("inspect", "Show a model's layers, shapes, weight ranges and outliers, and its size at each width; or what a file consists of.") { model, json };
+        var command = new Command(
+            "inspect", "Show a model's layers, shapes, weight ranges and outliers, and its size at each width; or what a file consists of.") { model, json };
         command.SetAction(parsed =>
         {
             if (ExportedFile.Find(parsed.GetValue(model)!) is { } file)
@@ -76,12 +79,14 @@ internal static class InspectCommand
     private static InspectDocument Inspect(LoadedModel model)
     {
         var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name);
-        var layers = model.Model.Linears().Select(linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), model.Quantized?.Provenance.Method)).ToList();
+        var layers = model.Model.Linears().Select(
+            linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), model.Quantized?.Provenance.Method)).ToList();
         var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
         var sizes = Widths.ToDictionary(
             bits => $"w{bits}a16-g{GroupSize}",
             bits => model.Bytes - LinearBytes(model) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
-        return new InspectDocument(InspectDocument.CurrentSchema, model.Name, model.Definition.ModelType, model.Model.ParameterCount(), linears, model.Bytes, layers, sizes);
+        return new InspectDocument(
+            InspectDocument.CurrentSchema, model.Name, model.Definition.ModelType, model.Model.ParameterCount(), linears, model.Bytes, layers, sizes);
     }
 
     /// <summary>Bytes that the layers which presets quantize take on disk, in float or quantized already.</summary>
@@ -96,7 +101,9 @@ internal static class InspectCommand
     }
 
     private static long QuantizedBytes(InspectedLayer layer, int bits) =>
-        QuantizedTensor.CountStoredBytes(layer.Rows, layer.Columns, new QuantizationScheme(bits, symmetric: false, Granularity.Group(GroupSize)) { ScalePrecision = ScalePrecision.Float16 });
+        QuantizedTensor.CountStoredBytes(
+            layer.Rows, layer.Columns,
+            new QuantizationScheme(bits, symmetric: false, Granularity.Group(GroupSize)) { ScalePrecision = ScalePrecision.Float16 });
 
     private static InspectedLayer Describe(string name, QuantizableLinear layer)
     {
@@ -164,8 +171,13 @@ internal static class InspectCommand
         }
 
         console.WriteTable(table);
-        console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{document.Model} ({document.Type}): {document.Parameters:N0} parameters, {document.LinearParameters:N0} in linear layers; {document.Bytes:N0} bytes"));
-        console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"largest: the value farthest from the mean in standard deviations (sd); outliers: share beyond {OutlierDeviations} sd"));
+        console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{document.Model} ({document.Type}): {document.Parameters:N0} parameters, {document.LinearParameters:N0} in linear layers; {document.Bytes:N0} "
+            + $"bytes"));
+        console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"largest: the value farthest from the mean in standard deviations (sd); outliers: share beyond {OutlierDeviations} sd"));
         foreach (var (recipe, bytes) in document.SizeByWidth)
         {
             console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{recipe,-9} {bytes,14:N0} bytes, {Numbers.Smaller(bytes, document.Bytes)}"));

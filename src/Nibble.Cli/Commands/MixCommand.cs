@@ -37,7 +37,9 @@ internal static class MixCommand
                 }
             },
         };
-        var output = new Option<string>("--output", "-o") { Description = "The recipe to write, .yaml, .yml or .json; it must not exist yet.", Required = true };
+        var output = new Option<string>(
+            "--output", "-o")
+        { Description = "The recipe to write, .yaml, .yml or .json; it must not exist yet.", Required = true };
         output.Validators.Add(result =>
         {
             if (result.Tokens is [{ Value: var path }] && Path.GetExtension(path) is not (".yaml" or ".yml" or ".json"))
@@ -47,11 +49,17 @@ internal static class MixCommand
         });
         var report = new Option<string?>("--report") { Description = "An HTML file for the front and the layers; named after the recipe when not given." };
         var tie = new Option<bool>("--tie") { Description = "Treat layers alike that engines fuse: q, k and v; gate and up." };
-        var minutes = NumberOptions.Number("--qat-minutes", value => value is > 0 and <= 1e5, "a number of minutes above 0", "Minutes of training that nibble qat may spend: finds which layers to train in them, around those that PTQ solves.");
-        var rounds = NumberOptions.AtLeast("--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not given.");
+        var minutes = NumberOptions.Number(
+            "--qat-minutes", value => value is > 0 and <= 1e5, "a number of minutes above 0",
+            "Minutes of training that nibble qat may spend: finds which layers to train in them, around those that PTQ solves.");
+        var rounds = NumberOptions.AtLeast(
+            "--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not "
+            + $"given.");
         var points = NumberOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
         var json = CommonOptions.Json();
-        var command = new Command("mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to resume where it was stopped.");
+        var command = new Command(
+            "mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to resume where it "
+            + "was stopped.");
         study.AddTo(command);
         foreach (var option in (Option[])[budget, output, minutes, report, tie, rounds, points, json])
         {
@@ -97,7 +105,8 @@ internal static class MixCommand
         Entry(result.Chosen), [.. result.Front.Select(Entry)], [.. result.Uniform.Select(Entry)], result.Coverage)
     {
         Methods = [.. result.Methods.Select(trial => new MethodEntry(
-            trial.Trained, trial.Layers, trial.TriedSteps == 0 ? 0 : trial.Recipe.Qat.Steps, trial.StepSeconds, trial.TriedSteps, trial.Distance.Loss, trial.Distance.LossError))],
+            trial.Trained, trial.Layers, trial.TriedSteps == 0 ? 0 : trial.Recipe.Qat.Steps, trial.StepSeconds, trial.TriedSteps, trial.Distance.Loss,
+            trial.Distance.LossError))],
         Kept = result.Summary.Kept,
         Warnings = result.Summary.Warnings,
     };
@@ -113,7 +122,8 @@ internal static class MixCommand
             ? RecipeFile.ToJson(recipe) + "\n"
             : RecipeYaml.Write(
                 recipe,
-                string.Create(CultureInfo.InvariantCulture, $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
+                string.Create(CultureInfo.InvariantCulture,
+                    $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
                 string.Create(
                     CultureInfo.InvariantCulture,
                     $"a loss of {chosen.Loss:0.####} {document.Unit().Amount} over float on held-out data (standard error {chosen.LossError:0.####})."));
@@ -143,7 +153,8 @@ internal static class MixCommand
         foreach (var point in document.Uniform.Concat(document.Front).Append(document.Chosen))
         {
             table.AddRow(
-                Markup.Escape(point.Recipe), point.AverageBits.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Count(point.Bytes), Numbers.Loss(point.Predicted),
+                Markup.Escape(point.Recipe), point.AverageBits.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Count(point.Bytes),
+                Numbers.Loss(point.Predicted),
                 $"{Numbers.Loss(point.Low)} .. {Numbers.Loss(point.High)}", Numbers.Loss(point.Loss), Numbers.Divergence(point.LossError));
         }
 
@@ -179,7 +190,8 @@ internal static class MixCommand
         foreach (var method in methods)
         {
             table.AddRow(
-                method.Trained, Numbers.Count(method.Layers), Numbers.Count(method.Steps), method.StepSeconds.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Count(method.TriedSteps),
+                method.Trained, Numbers.Count(method.Layers), Numbers.Count(method.Steps), method.StepSeconds.ToString("0.00", CultureInfo.InvariantCulture),
+                Numbers.Count(method.TriedSteps),
                 Numbers.Loss(method.Loss), Numbers.Divergence(method.LossError));
         }
 

@@ -47,26 +47,27 @@ internal static class NumberOptions
     };
 
     /// <summary>Whole numbers within bounds, with commas between them, each once.</summary>
-    public static Option<int[]> Wholes(string name, int least, int most, string expected, string description, string example, params string[] aliases) => new(name, aliases)
-    {
-        Description = description,
-        CustomParser = result =>
+    public static Option<int[]> Wholes(string name, int least, int most, string expected, string description, string example, params string[] aliases) =>
+        new(name, aliases)
         {
-            var values = new List<int>();
-            foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
+            Description = description,
+            CustomParser = result =>
             {
-                if (!NumberText.TryParse(part, out long value) || value < least || value > most || values.Contains((int)value))
+                var values = new List<int>();
+                foreach (var part in result.Tokens.SelectMany(token => token.Value.Split(',')))
                 {
-                    result.AddError($"{name}: '{part}' is not {expected} that is named once; write for example {name} {example}.");
-                    return [];
+                    if (!NumberText.TryParse(part, out long value) || value < least || value > most || values.Contains((int)value))
+                    {
+                        result.AddError($"{name}: '{part}' is not {expected} that is named once; write for example {name} {example}.");
+                        return [];
+                    }
+
+                    values.Add((int)value);
                 }
 
-                values.Add((int)value);
-            }
-
-            return [.. values];
-        },
-    };
+                return [.. values];
+            },
+        };
 
     private static double? ParseNumber(ArgumentResult result, string name, Predicate<double> accepts, string expected)
     {

@@ -23,13 +23,23 @@ internal static class PtqCommand
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
         var task = new TaskOptions();
-        var data = new Option<string?>("--data", "-d") { Description = "What to calibrate on, needed when the recipe looks at activations: a text, or the word self to let a decoder write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model." };
+        var data = new Option<string?>(
+            "--data", "-d")
+        {
+            Description = "What to calibrate on, needed when the recipe looks at activations: a text, or the word self to let a decoder "
+            + "write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model."
+        };
         var output = CommonOptions.Output();
-        var windows = NumberOptions.AtLeast("--windows", 1, $"Windows of calibration text, or texts with as many tokens; the recipe's number ({usual.Windows} in presets) when not given.");
+        var windows = NumberOptions.AtLeast(
+            "--windows", 1, $"Windows of calibration text, or texts with as many tokens; the recipe's number ({usual.Windows} in presets) when not given.");
         var length = NumberOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
-        var memory = NumberOptions.AtLeast("--activation-memory", 0, $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
+        var memory = NumberOptions.AtLeast(
+            "--activation-memory", 0,
+            $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
         var restart = CommonOptions.Restart();
-        var dryRun = new Option<bool>("--dry-run") { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
+        var dryRun = new Option<bool>(
+            "--dry-run")
+        { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var device = CommonOptions.Device();
@@ -66,7 +76,8 @@ internal static class PtqCommand
             LoadedModel.RequireFloat(source);
             using (var checkpoint = FloatCheckpoint.Open(source, task.Read(parsed, source)))
             {
-                CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), rules.Ptq.SequenceLength, checkpoint.Definition.MaxSequence, checkpoint.Name);
+                CommonOptions.SequenceLength(
+                    length.Name, parsed.GetValue(length), rules.Ptq.SequenceLength, checkpoint.Definition.MaxSequence, checkpoint.Name);
             }
 
             var options = new PtqRequest(source, rules, folder)
@@ -96,7 +107,8 @@ internal static class PtqCommand
             }
             catch (OperationCanceledException)
             {
-                return host.Fail([Failure.Cancelled("cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)")]);
+                return host.Fail([Failure.Cancelled(
+                    "cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;
@@ -132,7 +144,8 @@ internal static class PtqCommand
 
         host.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"dry run of {options.Recipe.Name}: {estimate.Layers} layers, about {estimate.Seconds:F1} s, at most {estimate.PeakBytes >> 20:N0} MiB of memory, {estimate.DiskBytes:N0} bytes of disk meanwhile, {estimate.Bytes:N0} bytes in the end"));
+            $"dry run of {options.Recipe.Name}: {estimate.Layers} layers, about {estimate.Seconds:F1} s, at most {estimate.PeakBytes >> 20:N0} MiB of memory, "
+                + $"{estimate.DiskBytes:N0} bytes of disk meanwhile, {estimate.Bytes:N0} bytes in the end"));
         foreach (var line in estimate.Summary.Lines())
         {
             host.Output.WriteLine(line);

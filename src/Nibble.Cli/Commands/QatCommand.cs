@@ -18,23 +18,40 @@ internal static class QatCommand
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
         var task = new TaskOptions();
-        var data = new Option<string>("--data", "-d") { Description = "What to train on: a text, UTF-8, a line <|endoftext|> between two documents, or the word self to let the float model write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model.", Required = true };
+        var data = new Option<string>(
+            "--data", "-d")
+        {
+            Description = "What to train on: a text, UTF-8, a line <|endoftext|> between two documents, or the word self to let the float "
+            + "model write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model.",
+            Required = true
+        };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = NumberOptions.Number(
             "--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38",
             "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less.");
-        var every = NumberOptions.AtLeast("--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
+        var every = NumberOptions.AtLeast(
+            "--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
         var restart = CommonOptions.Restart();
-        var windows = NumberOptions.AtLeast("--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not given.");
+        var windows = NumberOptions.AtLeast(
+            "--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not "
+            + $"given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };
-        var cache = new Option<string?>("--teacher-cache") { Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the same windows." };
-        var likeliest = NumberOptions.AtLeast("--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not given.");
+        var cache = new Option<string?>(
+            "--teacher-cache")
+        {
+            Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the "
+            + "same windows."
+        };
+        var likeliest = NumberOptions.AtLeast(
+            "--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not "
+            + $"given.");
         var device = CommonOptions.Device();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to resume where it was stopped.")
+        var command = new Command(
+            "qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to resume where it was stopped.")
         {
             model, recipe, target, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
         };
@@ -74,7 +91,8 @@ internal static class QatCommand
                 Restart = parsed.GetValue(restart),
                 Target = parsed.GetValue(target),
                 Logger = new WarningLogger(host.Warn),
-                TeacherCache = parsed.GetValue(cache) is { } predictions ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
+                TeacherCache = parsed.GetValue(cache) is { } predictions
+                    ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
             };
             options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };
             try
@@ -88,14 +106,16 @@ internal static class QatCommand
             }
             catch (OperationCanceledException)
             {
-                return host.Fail([Failure.Cancelled("cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
+                return host.Fail([Failure.Cancelled(
+                    "cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;
     }
 
     /// <summary>Refuses options that have no effect beside the others, and names those that have none with this recipe.</summary>
-    private static void RequireEffect(CommandHost host, ParseResult parsed, Recipe recipe, Option<string> data, Option<int?> windows, Option<string?> cache, Option<int?> likeliest)
+    private static void RequireEffect(
+        CommandHost host, ParseResult parsed, Recipe recipe, Option<string> data, Option<int?> windows, Option<string?> cache, Option<int?> likeliest)
     {
         if (parsed.GetValue(data) != SelfText.Name)
         {

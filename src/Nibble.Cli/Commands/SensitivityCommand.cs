@@ -23,7 +23,8 @@ internal static class SensitivityCommand
         var activations = CommonOptions.Widths("--activations", "Widths of inputs to try too, 2 to 8, symmetric per token; none when not given.", "8,4");
         var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName} and {DocumentName}." };
         var json = CommonOptions.Json();
-        var command = new Command("sensitivity", "Measure what quantizing one layer alone does to the model, at each width; run it again to resume where it was stopped.");
+        var command = new Command(
+            "sensitivity", "Measure what quantizing one layer alone does to the model, at each width; run it again to resume where it was stopped.");
         study.AddTo(command);
         command.Add(activations);
         command.Add(output);
@@ -40,7 +41,8 @@ internal static class SensitivityCommand
             {
                 var document = host.WithProgress(progress => Describe(
                     work,
-                    [.. work.MeasureWeights(progress, host.Cancellation), .. work.MeasureActivations(parsed.GetValue(activations) ?? [], progress, host.Cancellation)],
+                    [.. work.MeasureWeights(progress, host.Cancellation),
+                        .. work.MeasureActivations(parsed.GetValue(activations) ?? [], progress, host.Cancellation)],
                     work.EstimateWeights(progress, host.Cancellation)));
                 CommandHost.Deliver(() => Write(folder, document), () => Print(host, parsed.GetValue(json), document));
                 return ExitCode.Done;
@@ -55,10 +57,13 @@ internal static class SensitivityCommand
         List<SensitivityEntry> entries = [.. measured.Select(item =>
         {
             var estimate = known.GetValueOrDefault((item.Layer, item.Change));
-            return new SensitivityEntry(item.Layer, item.Change, item.Distance.Loss, item.Distance.LossError, item.Distance.Divergence, item.Distance.DivergenceError, estimate?.Fisher, estimate?.HessianTrace);
+            return new SensitivityEntry(
+                item.Layer, item.Change, item.Distance.Loss, item.Distance.LossError, item.Distance.Divergence, item.Distance.DivergenceError, estimate?.Fisher,
+                estimate?.HessianTrace);
         })];
         var correlations = entries.Where(entry => entry.Fisher is not null).GroupBy(entry => entry.Change)
-            .Select(group => new SensitivityCorrelation(group.Key, Correlate(group, entry => entry.Fisher!.Value), Correlate(group, entry => entry.HessianTrace!.Value)));
+            .Select(group => new SensitivityCorrelation(
+                group.Key, Correlate(group, entry => entry.Fisher!.Value), Correlate(group, entry => entry.HessianTrace!.Value)));
         var task = study.Source.Definition.Task!.Value;
         return new SensitivityDocument(
             SensitivityDocument.CurrentSchema, study.Source.Name, TaskConfig.NameOf(task), study.HeldOut.Name,

@@ -22,9 +22,15 @@ internal sealed class StudyArguments
     };
 
     private readonly Option<int[]> bits;
-    private readonly Option<string> algorithm = new("--algorithm") { Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.", DefaultValueFactory = _ => "gptaq" };
+    private readonly Option<string> algorithm =
+        new("--algorithm")
+        {
+            Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.",
+            DefaultValueFactory = _ => "gptaq"
+        };
     private readonly Option<int[]> groups = NumberOptions.Wholes(
-        "--group-size", 1, int.MaxValue, "a number of weights, 1 or more,", $"Weights that share a scale; several with commas between them; {UsualGroupSize} when not given.", "32,64");
+        "--group-size", 1, int.MaxValue, "a number of weights, 1 or more,",
+        $"Weights that share a scale; several with commas between them; {UsualGroupSize} when not given.", "32,64");
 
     private readonly Option<int?> windows = NumberOptions.AtLeast(
         "--windows", 1,
@@ -33,7 +39,9 @@ internal sealed class StudyArguments
 
     private readonly Option<int?> context = NumberOptions.AtLeast(
         "--context", 4, "Tokens in a window of a text; 512 when not given, or what the model can take.");
-    private readonly Option<string?> cache = new("--cache") { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
+    private readonly Option<string?> cache = new(
+        "--cache")
+    { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();
 

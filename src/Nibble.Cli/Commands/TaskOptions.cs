@@ -9,10 +9,12 @@ namespace Nibble.Cli.Commands;
 /// <summary>The options that say what a model is for, and how its data are read.</summary>
 internal sealed class TaskOptions
 {
-    public Option<string?> Task { get; } = Named("--task", $"What the model is for: {string.Join(", ", TaskConfig.TaskNames)}; what its folder says when not given.", TaskConfig.TaskNames);
+    public Option<string?> Task { get; } = Named(
+        "--task", $"What the model is for: {string.Join(", ", TaskConfig.TaskNames)}; what its folder says when not given.", TaskConfig.TaskNames);
 
     public Option<string?> Pooling { get; } = Named(
-        "--pooling", "embedding: how the vectors of a text's tokens become one: mean, cls (the first token's) or max; what the folder says, or mean, when not given.", TaskConfig.PoolingNames);
+        "--pooling", "embedding: how the vectors of a text's tokens become one: mean, cls (the first token's) or max; what the folder says, or mean, when not "
+            + "given.", TaskConfig.PoolingNames);
 
     public Option<bool> Normalize { get; } = new("--normalize") { Description = "embedding: scale vectors to length 1." };
 
@@ -29,7 +31,8 @@ internal sealed class TaskOptions
         command.Validators.Add(result =>
         {
             var task = result.GetResult(Task)?.Tokens is [{ Value: var name }] ? name : null;
-            foreach (var option in ((Option[])[Pooling, Normalize]).Where(option => result.GetResult(option) is { Implicit: false } && task != TaskConfig.NameOf(ModelTask.Embedding)))
+            foreach (var option in ((Option[])[Pooling, Normalize])
+                .Where(option => result.GetResult(option) is { Implicit: false } && task != TaskConfig.NameOf(ModelTask.Embedding)))
             {
                 result.AddError($"{option.Name} is for --task {TaskConfig.NameOf(ModelTask.Embedding)}, which is not given.");
             }
@@ -71,7 +74,8 @@ internal sealed class TaskOptions
             CommonOptions.RefuseWithoutEffect(parsed, "it is for texts in lines, and a language model reads one long text in windows", MaxLength);
         }
 
-        var length = CommonOptions.SequenceLength(MaxLength.Name, parsed.GetValue(MaxLength), ReadOptions.UsualLength, model.Definition.MaxSequence, model.Name);
+        var length = CommonOptions.SequenceLength(
+            MaxLength.Name, parsed.GetValue(MaxLength), ReadOptions.UsualLength, model.Definition.MaxSequence, model.Name);
         var data = ModelTasks.Of(model.Definition).Read(path, model, new ReadOptions(Math.Max(3, length)), host.Cancellation);
         foreach (var note in data.Notes)
         {

@@ -37,7 +37,8 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
             model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = pieces }, progress: null, cancellation);
         var all = Math.Min(options.Windows ?? int.MaxValue, options.Evaluation.CountPieces(options.Context ?? 1));
         var score = Stopwatch.GetElapsedTime(started).TotalSeconds / pieces * all;
-        var step = StepSeconds(model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength }, options, cancellation);
+        var step = StepSeconds(model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength },
+            options, cancellation);
         var trained = (options.Recipes.Count + (ComparisonRunner.HasControl(model.Definition.Task!.Value) ? 1.0 : 0)) * options.Qat.Steps;
         var variants = options.PtqRecipes.Count + options.Recipes.Count + options.Hybrids.Count + 1;
 
@@ -64,7 +65,8 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
     private static double PtqSeconds(LoadedModel model, Recipe recipe, ComparisonOptions options)
     {
         var length = Math.Min(recipe.Ptq.SequenceLength, model.Definition.MaxSequence);
-        var tokens = recipe.NeedsCalibration ? options.Training.Pieces(recipe.Ptq.Windows, length, options.Seed).Sequences.Sum(sequence => (long)sequence.Ids.Length) : 0;
+        var tokens = recipe.NeedsCalibration
+            ? options.Training.Pieces(recipe.Ptq.Windows, length, options.Seed).Sequences.Sum(sequence => (long)sequence.Ids.Length) : 0;
         var (shape, bits) = (model.Definition.ShapeOf(model.Name), recipe.Rules[^1].Weights!.Bits);
         var cost = tokens == 0
             ? RoadCost.RoundToNearest(shape, bits)
@@ -77,7 +79,9 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         // A model whose head was drawn has no teacher yet; a teacher's forward pass is a third of a step.
         var lacksTeacher = options.FineTuning is not null && settings.Distillation is not null;
         var clock = new StepClock(next: null);
-        new QuantizationAwareTrainer(model, recipe, lacksTeacher ? settings with { Distillation = null } : settings, options.Training, CalibrationOptions.For(model.Definition), options.Seed).Train(clock, cancellation);
+        new QuantizationAwareTrainer(
+            model, recipe, lacksTeacher ? settings with { Distillation = null } : settings, options.Training, CalibrationOptions.For(model.Definition),
+            options.Seed).Train(clock, cancellation);
         return lacksTeacher ? clock.StepSeconds * 4 / 3 : clock.StepSeconds;
     }
 }

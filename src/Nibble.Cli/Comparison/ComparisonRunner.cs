@@ -69,7 +69,8 @@ internal sealed class ComparisonRunner : IDisposable
         runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
             name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Definition.MaxSequence) }))));
         var model = original.Model;
-        var quantized = model.Linears().Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null)).Sum(linear => linear.Value.Weight.numel());
+        var quantized = model.Linears().Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null))
+            .Sum(linear => linear.Value.Weight.numel());
         return new ComparisonResult
         {
             Date = DateTimeOffset.Now,
@@ -160,7 +161,8 @@ internal sealed class ComparisonRunner : IDisposable
         }
     }
 
-    /// <summary>Makes a folder and takes the time, with that of attempts that were interrupted, and the memory; what was made before is not made again.</summary>
+    /// <summary>Makes a folder and takes the time, with that of attempts that were interrupted, and the memory; what was made before is not made
+    /// again.</summary>
     private MadeRun Make(string name, string folder, Func<(RunSummary Summary, IReadOnlyList<TrainingPoint> Losses)> make)
     {
         var (record, spent) = ($"{name} made", $"{name} spent");
@@ -222,7 +224,8 @@ internal sealed class ComparisonRunner : IDisposable
         {
             using var source = LoadedModel.Open(original.Folder, asked);
             var settings = options.Qat with { Distillation = null };
-            return (RunSummary.Empty, FinetuneRun.Run(new FinetuneOptions(source, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation).Losses);
+            return (RunSummary.Empty,
+                FinetuneRun.Run(new FinetuneOptions(source, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation).Losses);
         });
         ComparisonRun run;
         using (var trained = LoadedModel.Open(folder, asked))
@@ -271,10 +274,12 @@ internal sealed class ComparisonRunner : IDisposable
 
     /// <summary>The name of the width that a run belongs to: that of the recipe with as many bits, whatever else its own recipe says.</summary>
     private string? WidthOf(RecipeRule rule) => options.Recipes
-        .FirstOrDefault(recipe => recipe.Rules[^1] is var other && other.Weights!.Bits == rule.Weights!.Bits && other.Activations?.Scheme.Bits == rule.Activations?.Scheme.Bits)?.Name;
+        .FirstOrDefault(recipe => recipe.Rules[^1] is var other && other.Weights!.Bits == rule.Weights!.Bits
+            && other.Activations?.Scheme.Bits == rule.Activations?.Scheme.Bits)?.Name;
 
     private TaskScore Evaluate(LoadedModel model, IQuantizableModel? reference) => task.Evaluate(
-        model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = options.Windows, Reference = reference }, progress, cancellation);
+        model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = options.Windows, Reference = reference }, progress,
+        cancellation);
 
     /// <summary>The part of a run that its predictions give; the rest is filled in by who made it.</summary>
     private ComparisonRun Score(LoadedModel model)

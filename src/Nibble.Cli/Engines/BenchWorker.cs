@@ -15,7 +15,8 @@ namespace Nibble.Cli.Engines;
 /// <param name="PromptSeconds">What the prompt took.</param>
 /// <param name="GeneratedTokens">Tokens behind the prompt, computed one after the other.</param>
 /// <param name="GenerationSeconds">What they took.</param>
-internal sealed record BenchSample(double LoadSeconds, long StartBytes, long PeakBytes, int PromptTokens, double PromptSeconds, int GeneratedTokens, double GenerationSeconds)
+internal sealed record BenchSample(
+    double LoadSeconds, long StartBytes, long PeakBytes, int PromptTokens, double PromptSeconds, int GeneratedTokens, double GenerationSeconds)
 {
     public double PromptTokensPerSecond => PromptTokens / PromptSeconds;
 

@@ -11,7 +11,8 @@ namespace Nibble.Cli.Engines;
 /// <param name="Simulated">How well the simulation does the task.</param>
 /// <param name="Engine">How well the engine does, and how alike its answers are to the simulation's.</param>
 /// <param name="LargestDifference">The largest difference between two values.</param>
-/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself, each text by itself, over the first batches: what rounding alone does to this model.</param>
+/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself, each text by itself, over the first batches: what rounding
+/// alone does to this model.</param>
 internal sealed record EncoderDifference(TaskScore Simulated, TaskScore Engine, double LargestDifference, double OwnDifference)
 {
     /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized.</summary>
@@ -39,7 +40,8 @@ internal static class EncoderComparison
     /// <param name="cancellation">Stops between batches.</param>
     /// <exception cref="NibbleException">The engine yields other values.</exception>
     public static EncoderDifference Run(
-        LoadedModel model, OnnxRuntimeEncoder engine, EncoderTies? ties, ITaskData data, int? count, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LoadedModel model, OnnxRuntimeEncoder engine, EncoderTies? ties, ITaskData data, int? count, IProgress<RunProgress>? progress,
+        CancellationToken cancellation)
     {
         var task = ModelTasks.Of(model.Definition);
         var running = new EngineModel(model.Model, engine, ties);

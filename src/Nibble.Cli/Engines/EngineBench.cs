@@ -34,7 +34,8 @@ internal static class EngineBench
     /// <param name="progress">Told after each measurement.</param>
     /// <param name="cancellation">Stops between measurements.</param>
     /// <exception cref="NibbleException">An engine refuses its file.</exception>
-    public static BenchDocument Run(ExportedFile file, ExportedFile? against, BenchOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static BenchDocument Run(
+        ExportedFile file, ExportedFile? against, BenchOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var (ours, theirs) = TakeTurns(file, against, options.Repeats, Measure, progress, cancellation);
         var speedup = against is null ? null : new BenchSpeedup(
@@ -120,7 +121,8 @@ internal static class EngineBench
     {
         Spread Of(Func<BenchSample, double> value) => Spread.Of(samples.Select(value));
         return new BenchedFile(
-            file.Name, file.Path, file.Engine, file.Bytes, Of(sample => sample.LoadSeconds), Of(sample => sample.StartBytes), Of(sample => sample.PeakBytes), Of(sample => sample.PromptTokensPerSecond), Of(sample => sample.GeneratedTokensPerSecond));
+            file.Name, file.Path, file.Engine, file.Bytes, Of(sample => sample.LoadSeconds), Of(sample => sample.StartBytes), Of(sample => sample.PeakBytes),
+            Of(sample => sample.PromptTokensPerSecond), Of(sample => sample.GeneratedTokensPerSecond));
     }
 
     private static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);

@@ -16,10 +16,12 @@ namespace Nibble.Cli.Engines;
 /// <param name="Agreement">Share of the positions where both hold the same token likeliest.</param>
 /// <param name="Continued">Tokens that both were asked to write, the likeliest one after the other.</param>
 /// <param name="SameContinuation">How many of them are the same, up to the first that differs.</param>
-/// <param name="OwnDivergence"><paramref name="Divergence"/> of the simulation from itself over the first windows, one token after the other with a cache, whose sums come in another order: what rounding alone does to this model.</param>
+/// <param name="OwnDivergence"><paramref name="Divergence"/> of the simulation from itself over the first windows, one token after the other with a cache,
+/// whose sums come in another order: what rounding alone does to this model.</param>
 /// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself over the same windows.</param>
 internal sealed record EngineDifference(
-    int Windows, long Tokens, double Simulated, double Engine, double Divergence, double LargestDifference, double Agreement, int Continued, int SameContinuation, double OwnDivergence, double OwnDifference)
+    int Windows, long Tokens, double Simulated, double Engine, double Divergence, double LargestDifference, double Agreement, int Continued,
+    int SameContinuation, double OwnDivergence, double OwnDifference)
 {
     /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized, or the engine does not tell its codes.</summary>
     public TieDifference? Ties { get; init; }
@@ -33,7 +35,8 @@ internal sealed record EngineDifference(
     /// <summary>The largest difference of log-probabilities that summing in another order explains, from what it does to the simulation itself.</summary>
     public double RoundingLimit => LimitOfSums(OwnDifference);
 
-    /// <summary>Whether nothing differs but what rounding explains: that of the engine, ties between codes, or sums in another order. NaN is within no limit.</summary>
+    /// <summary>Whether nothing differs but what rounding explains: that of the engine, ties between codes, or sums in another order. NaN is within no
+    /// limit.</summary>
     public bool IsExplained =>
         Ties is { } ties ? ties.IsWithin(TieDifference.UsualLogitTolerance)
         : Explained is { } explained ? explained.Left <= explained.Limit
@@ -60,7 +63,8 @@ internal sealed record ExplainedDifference(double Explained, double Left, bool I
     private const double Least = 1e-9;
 
     /// <summary>
-    /// The most that may be left. Where roundings fall alike, next to nothing is. Where all of them fall either way, the engine and the simulation are two draws of the same noise, which in
+    /// The most that may be left. Where roundings fall alike, next to nothing is. Where all of them fall either way, the engine and the simulation are two
+    /// draws of the same noise, which in
     /// the mean are twice as far from each other as each is from the simulation without it.
     /// </summary>
     public double Limit => Least + (Explained * (IsExact ? 0.25 : 2));
@@ -84,11 +88,14 @@ internal static class EngineComparison
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
-    public static EngineDifference Run(LoadedModel model, IDecoderEngine engine, DecoderTies? ties, EngineRounding? rounding, TokenizedText text, int context, int? windows, int continued, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public static EngineDifference Run(
+        LoadedModel model, IDecoderEngine engine, DecoderTies? ties, EngineRounding? rounding, TokenizedText text, int context, int? windows, int continued,
+        IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (engine.VocabularySize != model.Definition.VocabularySize)
         {
-            throw new NibbleException($"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Definition.VocabularySize}");
+            throw new NibbleException(
+                $"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Definition.VocabularySize}");
         }
 
         var most = Array.MaxLength / engine.VocabularySize;
@@ -144,14 +151,16 @@ internal static class EngineComparison
         var (expected, found) = (TextGenerator.Continue(model.Decoder, prompt, length, cancellation), engine.Continue(prompt, length));
         var same = expected.Zip(found).TakeWhile(pair => pair.First == pair.Second).Count();
         return new EngineDifference(
-            count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same, ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest)
+            count, tokens, Math.Exp(simulated / tokens), Math.Exp(computed / tokens), divergence / tokens, largest, (double)agreements / tokens, length, same,
+            ownDivergence / (scored * Math.Min(count, OwnWindows)), ownLargest)
         {
             Ties = ties?.Difference,
             Explained = rounding is null ? null : new ExplainedDifference(explained / tokens, left / tokens, rounding.IsExact),
         };
     }
 
-    /// <summary>Summed over positions, nats. In float64, and normalized there: what float32 leaves of a sum of probabilities is more than the least of these divergences.</summary>
+    /// <summary>Summed over positions, nats. In float64, and normalized there: what float32 leaves of a sum of probabilities is more than the least of these
+    /// divergences.</summary>
     private static double Divergence(Tensor from, Tensor to)
     {
         using var scope = NewDisposeScope();

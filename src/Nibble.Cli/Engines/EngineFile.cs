@@ -15,7 +15,8 @@ internal static class EngineFile
     /// <param name="cancellation">Stops between tensors.</param>
     /// <param name="task">What the model is for; null is what the folder says.</param>
     /// <returns>The file, and what differs in it from the model.</returns>
-    public static (ExportedFile File, IReadOnlyList<string> Notes) Write(string model, string engine, string folder, GgufType? type, CancellationToken cancellation, TaskConfig? task = null)
+    public static (ExportedFile File, IReadOnlyList<string> Notes) Write(
+        string model, string engine, string folder, GgufType? type, CancellationToken cancellation, TaskConfig? task = null)
     {
         if (engine == LlamaCppEngine.EngineName)
         {

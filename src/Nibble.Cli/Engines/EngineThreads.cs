@@ -5,8 +5,10 @@ namespace Nibble.Cli.Engines;
 
 /// <summary>How many threads an engine gets.</summary>
 /// <remarks>
-/// llama.cpp's threads spin without end where one of them is not there yet, and nothing of its interface changes that. Beside busy processes the one that is waited for does not run, as the others
-/// spin in its place: with two threads on two busy processors, a token takes a thousand times as long. One thread for each processor that is free takes its share.
+/// llama.cpp's threads spin without end where one of them is not there yet, and nothing of its interface changes that. Beside busy processes the one that is
+/// waited for does not run, as the others
+/// spin in its place: with two threads on two busy processors, a token takes a thousand times as long. One thread for each processor that is free takes its
+/// share.
 /// </remarks>
 internal static class EngineThreads
 {
@@ -26,7 +28,8 @@ internal static class EngineThreads
         var free = CountFree();
         if (free < ThreadLimit.Most)
         {
-            warn($"other work keeps {ThreadLimit.Most - free} of {ThreadLimit.Most} processors busy, so llama.cpp gets {free} thread{(free == 1 ? string.Empty : "s")} (--threads sets another number)");
+            warn($"other work keeps {ThreadLimit.Most - free} of {ThreadLimit.Most} processors busy, so llama.cpp gets {free} "
+                + $"thread{(free == 1 ? string.Empty : "s")} (--threads sets another number)");
         }
 
         return free;

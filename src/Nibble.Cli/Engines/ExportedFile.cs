@@ -45,9 +45,11 @@ internal sealed record ExportedFile(string Path, string Engine)
     /// <summary>The exported file that a path means.</summary>
     /// <exception cref="NibbleException">It means no such file.</exception>
     public static ExportedFile Require(string path) => Find(path) ?? throw new NibbleException(
-        IoPath.Exists(path) ? $"{path} is no exported file: expected a GGUF file, an ONNX file (*.onnx) or a folder with {OnnxName}; nibble export makes one of a model or an artifact" : $"there is no file {path}");
+        IoPath.Exists(path) ? $"{path} is no exported file: expected a GGUF file, an ONNX file (*.onnx) or a folder with {OnnxName}; nibble export makes one "
+            + $"of a model or an artifact" : $"there is no file {path}");
 
-    private static bool IsCheckpoint(string folder) => File.Exists(IoPath.Combine(folder, Checkpoint.WeightsName)) || File.Exists(IoPath.Combine(folder, Checkpoint.IndexName));
+    private static bool IsCheckpoint(string folder) =>
+        File.Exists(IoPath.Combine(folder, Checkpoint.WeightsName)) || File.Exists(IoPath.Combine(folder, Checkpoint.IndexName));
 
     private static bool IsGguf(string path)
     {

@@ -8,7 +8,8 @@ internal interface IDecoderEngine : ITokenPredictor
     /// <summary>Tokens of the model's vocabulary, as the engine sees it.</summary>
     int VocabularySize { get; }
 
-    /// <summary>The logits of a window's positions from one on, without those of the last. Forgets what was given to <see cref="ITokenPredictor.Advance"/>.</summary>
+    /// <summary>The logits of a window's positions from one on, without those of the last. Forgets what was given to
+    /// <see cref="ITokenPredictor.Advance"/>.</summary>
     /// <returns>[positions, vocabulary], row by row.</returns>
     float[] Score(ReadOnlySpan<int> tokens, int first);
 

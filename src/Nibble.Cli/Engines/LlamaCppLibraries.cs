@@ -20,7 +20,8 @@ internal static class LlamaCppLibraries
         var named = asked ?? Environment.GetEnvironmentVariable(Variable);
         if (!string.IsNullOrEmpty(named))
         {
-            return Holds(named) ? named : throw new NativeLibraryException($"{named} holds no {FileName("llama")}; give the folder of llama.cpp's shared libraries");
+            return Holds(named) ? named
+                : throw new NativeLibraryException($"{named} holds no {FileName("llama")}; give the folder of llama.cpp's shared libraries");
         }
 
         foreach (var start in (string[])[Directory.GetCurrentDirectory(), AppContext.BaseDirectory])
@@ -37,7 +38,9 @@ internal static class LlamaCppLibraries
             }
         }
 
-        throw new NativeLibraryException($"llama.cpp's shared libraries are not here; on Linux x64 install them with npm install --ignore-scripts @node-llama-cpp/linux-x64, or name their folder by --engine-path or {Variable}");
+        throw new NativeLibraryException(
+            $"llama.cpp's shared libraries are not here; on Linux x64 install them with npm install --ignore-scripts @node-llama-cpp/linux-x64, or name their "
+            + $"folder by --engine-path or {Variable}");
     }
 
     /// <summary>Loads the libraries of a folder.</summary>
@@ -57,11 +60,14 @@ internal static class LlamaCppLibraries
 
     private static bool Holds(string folder) => Directory.Exists(folder) && Matches(folder, "llama").Any();
 
-    private static string One(string folder, string name) => Matches(folder, name).FirstOrDefault() ?? throw new NativeLibraryException($"{folder} holds no {FileName(name)}");
+    private static string One(string folder, string name) =>
+        Matches(folder, name).FirstOrDefault() ?? throw new NativeLibraryException($"{folder} holds no {FileName(name)}");
 
     // A version may stand in the name, before or behind its end: libllama.v0.5.0.so, libllama.so.1.
-    private static IEnumerable<string> Matches(string folder, string name) => Directory.EnumerateFiles(folder, OperatingSystem.IsWindows() ? $"{name}.dll" : $"lib{name}.*")
-        .Where(path => Path.GetFileName(path).Contains(OperatingSystem.IsWindows() ? ".dll" : OperatingSystem.IsMacOS() ? ".dylib" : ".so", StringComparison.Ordinal))
+    private static IEnumerable<string> Matches(string folder, string name) =>
+        Directory.EnumerateFiles(folder, OperatingSystem.IsWindows() ? $"{name}.dll" : $"lib{name}.*")
+        .Where(path => Path.GetFileName(
+            path).Contains(OperatingSystem.IsWindows() ? ".dll" : OperatingSystem.IsMacOS() ? ".dylib" : ".so", StringComparison.Ordinal))
         .Order(StringComparer.Ordinal);
 
     private static string FileName(string name) => OperatingSystem.IsWindows() ? $"{name}.dll" : $"lib{name}";

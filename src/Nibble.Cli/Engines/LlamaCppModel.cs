@@ -20,7 +20,8 @@ internal sealed unsafe class LlamaCppModel
     {
         this.library = library;
         var file = Marshal.StringToCoTaskMemUTF8(path);
-        var loaded = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_model_load_from_file"))(file, ((delegate* unmanaged<Parameters>)Export("llama_model_default_params"))());
+        var loaded = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_model_load_from_file"))(
+            file, ((delegate* unmanaged<Parameters>)Export("llama_model_default_params"))());
         Marshal.FreeCoTaskMem(file);
         if (loaded == 0)
         {
@@ -109,7 +110,16 @@ internal sealed unsafe class LlamaCppModel
         fixed (sbyte* wantsLogits = wanted)
         fixed (nint* sequenceIds = sequences)
         {
-            var failure = decode(context, new Batch { Count = tokens.Length, Tokens = token, Positions = position, SequenceCounts = count, Sequences = sequenceIds, Logits = wantsLogits });
+            var failure = decode(context,
+                new Batch
+                {
+                    Count = tokens.Length,
+                    Tokens = token,
+                    Positions = position,
+                    SequenceCounts = count,
+                    Sequences = sequenceIds,
+                    Logits = wantsLogits
+                });
             if (failure != 0)
             {
                 throw new NibbleException($"llama.cpp fails to compute {tokens.Length} tokens from position {start} on: code {failure}");

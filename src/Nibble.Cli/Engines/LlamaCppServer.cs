@@ -20,13 +20,15 @@ internal sealed class LlamaCppServer
     /// <summary>The request for the tokens that are likeliest, one after the other; the number is how many.</summary>
     public const int Continue = 2;
 
-    /// <summary>The request for the logits behind the last token, those of requests of this kind before remembered; the number is 0 to forget them first.</summary>
+    /// <summary>The request for the logits behind the last token, those of requests of this kind before remembered; the number is 0 to forget them
+    /// first.</summary>
     public const int Advance = 3;
 
     /// <summary>The request for the tokens of a text, whose bytes stand in the place of tokens; answered by how many they are, and they.</summary>
     public const int Tokenize = 4;
 
-    /// <summary>The request for the text of a token, the number; answered by 1 where it ends texts and 0 elsewhere, how many bytes it has, and they, a number each.</summary>
+    /// <summary>The request for the text of a token, the number; answered by 1 where it ends texts and 0 elsewhere, how many bytes it has, and they, a number
+    /// each.</summary>
     public const int Piece = 5;
 
     private readonly LlamaCppModel model;
@@ -47,7 +49,8 @@ internal sealed class LlamaCppServer
         try
         {
             var invariant = CultureInfo.InvariantCulture;
-            var server = new LlamaCppServer(LlamaCppModel.Load(folder, path, int.Parse(context, invariant), int.Parse(batch, invariant), int.Parse(threads, invariant)));
+            var server = new LlamaCppServer(
+                LlamaCppModel.Load(folder, path, int.Parse(context, invariant), int.Parse(batch, invariant), int.Parse(threads, invariant)));
             using var input = Console.OpenStandardInput();
             using var output = Console.OpenStandardOutput();
             server.Answer(input, output);
@@ -55,7 +58,9 @@ internal sealed class LlamaCppServer
         }
         catch (EntryPointNotFoundException exception)
         {
-            Console.Error.WriteLine($"{exception.Message} This llama.cpp is older or newer than those that Nibble was tried with; the npm package @node-llama-cpp/linux-x64 holds one that fits.");
+            Console.Error.WriteLine(
+                $"{exception.Message} This llama.cpp is older or newer than those that Nibble was tried with; the npm package @node-llama-cpp/linux-x64 holds "
+                + $"one that fits.");
             return ExitCode.NativeLibrary;
         }
         catch (Exception exception)

@@ -13,7 +13,8 @@ namespace Nibble.Cli.Engines;
 /// <param name="Mismatches">Those that differ without being at a tie.</param>
 /// <param name="FirstMismatch">The first layer, in the first run with any, whose input has such codes; null where there are none.</param>
 /// <param name="Farthest">How far from its tie the farthest of the ties lies, in steps.</param>
-/// <param name="LargestDifference">The largest difference between two log-probabilities, or between a classifier's logits, with ties decided as in the engine.</param>
+/// <param name="LargestDifference">The largest difference between two log-probabilities, or between a classifier's logits, with ties decided as in the
+/// engine.</param>
 /// <param name="SameLogits">Whether the file computes the same bits when it puts out its codes as well, without which its ties cannot be known.</param>
 internal sealed record TieDifference(long Codes, long Ties, long Mismatches, string? FirstMismatch, double Farthest, double LargestDifference, bool SameLogits)
 {
@@ -81,12 +82,14 @@ internal sealed class DecoderTies : IDisposable
     /// <param name="threads">Threads of the engine.</param>
     /// <returns>Null where there is nothing to decide: the model's inputs are float, or another engine runs the file.</returns>
     public static DecoderTies? Open(LoadedModel model, ExportedFile file, int threads) =>
-        file.Engine == OnnxRuntimeEngine.EngineName && model.Quantized is { QuantizesInputs: true } quantized ? new DecoderTies(model, quantized, file.Path, threads) : null;
+        file.Engine == OnnxRuntimeEngine.EngineName && model.Quantized is { QuantizesInputs: true } quantized
+            ? new DecoderTies(model, quantized, file.Path, threads) : null;
 
     /// <summary>Computes a window.</summary>
     /// <param name="window">Its tokens.</param>
     /// <param name="first">The first position to compare.</param>
-    /// <param name="theirs">The log-probabilities that the file computes of the positions from <paramref name="first"/> on but for the last, [positions, vocabulary].</param>
+    /// <param name="theirs">The log-probabilities that the file computes of the positions from <paramref name="first"/> on but for the last, [positions,
+    /// vocabulary].</param>
     public void Add(long[] window, int first, Tensor theirs)
     {
         using var scope = NewDisposeScope();

@@ -43,7 +43,8 @@ internal sealed record Writer(string Model, string Engine, ITokenPredictor Predi
         var folder = tokenizer ?? file.Folder;
         if (TextTokenizer.FilesIn(folder).Count == 0)
         {
-            throw new NibbleException($"{folder} holds no tokenizer, which {Path.GetFileName(file.Path)} needs to read and write text; name its folder by --tokenizer");
+            throw new NibbleException(
+                $"{folder} holds no tokenizer, which {Path.GetFileName(file.Path)} needs to read and write text; name its folder by --tokenizer");
         }
 
         var text = TextTokenizer.Load(folder);

@@ -46,11 +46,13 @@ internal sealed record AdviceDocument(
             [.. AdviceText.Sentences(result, request)],
             decision.Recommended is { } option ? AdvisedOption.Of(option, []) : null,
             decision.Recommended is null ? AdvisedOption.Of(decision.RuledOut[0].Option, decision.RuledOut[0].Broken) : null,
-            [.. decision.Ranked.Select(option => AdvisedOption.Of(option, [])), .. decision.RuledOut.Select(item => AdvisedOption.Of(item.Option, item.Broken))],
+            [.. decision.Ranked.Select(option => AdvisedOption.Of(option, [])),
+                .. decision.RuledOut.Select(item => AdvisedOption.Of(item.Option, item.Broken))],
             [.. decision.Widths.Select(width => new AdvisedWidth(
                 width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width, result)))],
             [.. result.Sensitivity.Select(item => new AdvisedLayer(item.Layer, item.Change, item.Distance.Loss, item.Distance.Divergence))],
-            new AdvisedProbe(result.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Bandwidth, result.Curves));
+            new AdvisedProbe(result.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Bandwidth,
+                result.Curves));
     }
 }
 
@@ -62,10 +64,13 @@ internal sealed record AdvisedLoss(double Value, double Low, double High)
 
 /// <summary>An option, with what rules it out.</summary>
 internal sealed record AdvisedOption(
-    string Name, Road Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds, long PeakBytes, long Bytes, long Tokens, string Command, bool Allowed, IReadOnlyList<string> Reasons)
+    string Name, Road Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds, long PeakBytes,
+    long Bytes, long Tokens, string Command, bool Allowed, IReadOnlyList<string> Reasons)
 {
     public static AdvisedOption Of(PlannedOption option, IReadOnlyList<Violation> broken) => new(
-        option.Name, option.Road, option.Recipe.Name, option.Bits, option.Steps, AdvisedLoss.Of(option.Loss), AdvisedLoss.Of(option.Quantization), option.Evidence, option.Seconds, option.PeakBytes, option.Bytes, option.Tokens, option.Command, broken.Count == 0, [.. broken.Select(item => item.Reason)]);
+        option.Name, option.Road, option.Recipe.Name, option.Bits, option.Steps, AdvisedLoss.Of(option.Loss), AdvisedLoss.Of(option.Quantization),
+        option.Evidence, option.Seconds, option.PeakBytes, option.Bytes, option.Tokens, option.Command, broken.Count == 0,
+        [.. broken.Select(item => item.Reason)]);
 }
 
 /// <summary>What a width needs.</summary>

@@ -4,13 +4,16 @@ namespace Nibble.Cli.Rendering;
 
 /// <summary>What <c>bench --json</c> prints.</summary>
 /// <remarks>What it is compared with, and how many times faster it is than that, are null where there is nothing to compare with.</remarks>
-internal sealed record BenchDocument(string Schema, int Threads, int PromptTokens, int GeneratedTokens, int Repeats, BenchedFile File, BenchedFile? Against, BenchSpeedup? Speedup)
+internal sealed record BenchDocument(
+    string Schema, int Threads, int PromptTokens, int GeneratedTokens, int Repeats, BenchedFile File, BenchedFile? Against, BenchSpeedup? Speedup)
 {
     public const string CurrentSchema = "nibble.bench/1";
 }
 
 /// <summary>A file as its engine ran it.</summary>
-internal sealed record BenchedFile(string Name, string Path, string Engine, long Bytes, Spread LoadSeconds, Spread StartBytes, Spread PeakBytes, Spread PromptTokensPerSecond, Spread GeneratedTokensPerSecond);
+internal sealed record BenchedFile(
+    string Name, string Path, string Engine, long Bytes, Spread LoadSeconds, Spread StartBytes, Spread PeakBytes, Spread PromptTokensPerSecond,
+    Spread GeneratedTokensPerSecond);
 
 /// <summary>How many times faster one file is than another, by pairs of runs one after the other.</summary>
 internal sealed record BenchSpeedup(Spread Prompt, Spread Generation);

@@ -9,7 +9,8 @@ namespace Nibble.Cli.Rendering;
 
 /// <summary>What <c>eval --json</c> prints.</summary>
 internal sealed record EvalDocument(
-    string Schema, string Model, string Task, string Data, IReadOnlyDictionary<string, double> Metrics, double? Loss, int? Context, int Pieces, long Predictions, double? Divergence,
+    string Schema, string Model, string Task, string Data, IReadOnlyDictionary<string, double> Metrics, double? Loss, int? Context, int Pieces,
+    long Predictions, double? Divergence,
     double? Agreement)
 {
     public const string CurrentSchema = "nibble.eval/2";
@@ -26,7 +27,9 @@ internal sealed record FinetuneDocument(
 }
 
 /// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
-internal sealed record QuantizeDocument(string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, long PeakBytes, string? Calibration, double? FinalTrainingLoss)
+internal sealed record QuantizeDocument(
+    string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, long PeakBytes,
+    string? Calibration, double? FinalTrainingLoss)
 {
     /// <summary>The layers that were quantized.</summary>
     public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
@@ -59,13 +62,16 @@ internal sealed record GenerateDocument(string Schema, string Model, string Prom
 }
 
 /// <summary>What <c>inspect --json</c> prints.</summary>
-internal sealed record InspectDocument(string Schema, string Model, string Type, long Parameters, long LinearParameters, long Bytes, IReadOnlyList<InspectedLayer> Layers, IReadOnlyDictionary<string, long> SizeByWidth)
+internal sealed record InspectDocument(
+    string Schema, string Model, string Type, long Parameters, long LinearParameters, long Bytes, IReadOnlyList<InspectedLayer> Layers,
+    IReadOnlyDictionary<string, long> SizeByWidth)
 {
     public const string CurrentSchema = "nibble.inspect/1";
 }
 
 /// <summary>A linear layer as <c>inspect</c> sees it.</summary>
-internal sealed record InspectedLayer(string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare)
+internal sealed record InspectedLayer(
+    string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare)
 {
     /// <summary>Its weights' scheme; null where they are float.</summary>
     public string? Weights { get; init; }
@@ -96,7 +102,8 @@ internal sealed record SensitivityDocument(
 }
 
 /// <summary>What quantizing one layer alone does, losses and divergences in the task's unit: measured, and estimated where weights are quantized.</summary>
-internal sealed record SensitivityEntry(string Layer, string Change, double Loss, double LossError, double Kl, double KlError, double? Fisher, double? HessianTrace);
+internal sealed record SensitivityEntry(
+    string Layer, string Change, double Loss, double LossError, double Kl, double KlError, double? Fisher, double? HessianTrace);
 
 /// <summary>Spearman's rank correlation of estimates with the measured divergence, over all layers.</summary>
 internal sealed record SensitivityCorrelation(string Change, double Fisher, double HessianTrace);
@@ -122,13 +129,16 @@ internal sealed record MixDocument(
 }
 
 /// <summary>A recipe that was predicted and measured.</summary>
-internal sealed record MixEntry(string Recipe, double AverageBits, long Bytes, double Predicted, double Low, double High, double Loss, double LossError, double Kl);
+internal sealed record MixEntry(
+    string Recipe, double AverageBits, long Bytes, double Predicted, double Low, double High, double Loss, double LossError, double Kl);
 
-/// <summary>A way to divide a model's layers between PTQ and QAT: which are trained, for how many steps, and the loss after the part of them that was tried.</summary>
+/// <summary>A way to divide a model's layers between PTQ and QAT: which are trained, for how many steps, and the loss after the part of them that was
+/// tried.</summary>
 internal sealed record MethodEntry(string Trained, int Layers, int Steps, double StepSeconds, int TriedSteps, double Loss, double LossError);
 
 /// <summary>What <c>export --json</c> prints.</summary>
-internal sealed record ExportDocument(string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
+internal sealed record ExportDocument(
+    string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
 {
     /// <summary>The layers that are written as codes.</summary>
     public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
@@ -179,7 +189,9 @@ internal sealed record VerifyDocument(
 }
 
 /// <summary>What <c>quantize --json</c> prints.</summary>
-internal sealed record GgufDocument(string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged, IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
+internal sealed record GgufDocument(
+    string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged,
+    IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
     /// <summary>Matrices that have another type than the mixture's.</summary>
     public IReadOnlyList<FallbackEntry> Fallbacks { get; init; } = [];
@@ -215,7 +227,9 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 }
 
 /// <summary>How the documents are written.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n",
+    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Road>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
 [JsonSerializable(typeof(AdviceDocument))]
 [JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(ErrorDocument))]

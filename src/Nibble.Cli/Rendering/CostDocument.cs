@@ -7,5 +7,6 @@ internal sealed record CostDocument(string Schema, double Flops, double Efficien
 {
     public const string CurrentSchema = "nibble.cost/1";
 
-    public static CostDocument Of(CostTable table) => new(CurrentSchema, table.Machine.Flops, table.Machine.Efficiency, table.Machine.Bandwidth, CostTable.Formula, table.Rows);
+    public static CostDocument Of(CostTable table) =>
+        new(CurrentSchema, table.Machine.Flops, table.Machine.Efficiency, table.Machine.Bandwidth, CostTable.Formula, table.Rows);
 }

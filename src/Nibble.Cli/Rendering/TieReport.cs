@@ -18,7 +18,9 @@ internal static class TieReport
         var first = ties.FirstMismatch is { } layer ? $" (first in the input of {layer})" : string.Empty;
         output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"ties        {ties.Ties} of {ties.Codes} codes of inputs are the other one in the engine, at most {ties.Farthest:G2} of a step beside the tie ({EngineDecisions.Tolerance} allowed); decided as there, {ties.Mismatches} codes differ{first}, and logits by {ties.LargestDifference:G3}"));
+            $"ties        {ties.Ties} of {ties.Codes} codes of inputs are the other one in the engine, at most {ties.Farthest:G2} of a step beside the tie "
+                + $"({EngineDecisions.Tolerance} allowed); decided as there, {ties.Mismatches} codes differ{first}, and logits by "
+                + $"{ties.LargestDifference:G3}"));
         if (!ties.SameLogits)
         {
             output.WriteLine("note: the file's logits are others when it puts out its codes as well, so that ties cannot be decided as it does by itself");

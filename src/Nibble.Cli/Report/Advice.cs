@@ -26,7 +26,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         if (!double.IsFinite(result.Baseline.Quality))
         {
             return new Advice(
-                $"The float model gives no finite {result.Scale.Name}, so nothing can be compared with it.", "Check the checkpoint and the evaluation data first.", []);
+                $"The float model gives no finite {result.Scale.Name}, so nothing can be compared with it.",
+                "Check the checkpoint and the evaluation data first.", []);
         }
 
         var widths = Width.Of(result);
@@ -65,7 +66,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
     };
 
     /// <summary>Applies the rules to one comparison.</summary>
-    /// <remarks>Whether a variant is usable is asked against the float model as it came; what quantization costs, against the control where that one is better.</remarks>
+    /// <remarks>Whether a variant is usable is asked against the float model as it came; what quantization costs, against the control where that one is
+    /// better.</remarks>
     private sealed class Judge(ComparisonResult result)
     {
         private const string WayOut = "use more bits or smaller groups, keep the layers with the largest errors at a higher width, or train longer.";
@@ -78,7 +80,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         private bool LearnsFromFloat => result.Qat?.Distillation is { Weight: 1 };
 
-        /// <summary>Two standard errors of the difference between a variant and float, in points, from how often the two answer differently; null where answers are
+        /// <summary>Two standard errors of the difference between a variant and float, in points, from how often the two answer differently; null where answers
+        /// are
         /// not counted.</summary>
         private double? Chance => scale.CountsAnswers && result.Runs.Where(run => run.Agreement is not null).ToList() is { Count: > 0 } counted
             ? 200 * Math.Sqrt((1 - counted.Average(run => run.Agreement!.Value)) / result.Evaluation.Count)
@@ -98,7 +101,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var close = chosen.Find(run => Loss(run) <= scale.Small);
             List<string> sentences = [];
             sentences.Add(close is null
-                ? $"No variant that is advised here stays within {scale.Threshold(scale.Small)} of the float model's {scale.Name} of {scale.Value(result.Baseline.Quality)}."
+                ? $"No variant that is advised here stays within {scale.Threshold(scale.Small)} of the float model's {scale.Name} of "
+                    + $"{scale.Value(result.Baseline.Quality)}."
                 : $"The smallest of the advised variants within {scale.Threshold(scale.Small)} of {Reference(close)} is {Describe(close)}.");
             if (chosen.FirstOrDefault() is { } smallest && smallest != close)
             {
@@ -112,10 +116,12 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
             if (Chance is { } points)
             {
-                sentences.Add($"On {Numbers.Count(result.Evaluation.Count)} {result.Evaluation.Unit}, differences of up to {scale.Threshold(points)} may be chance.");
+                sentences.Add($"On {Numbers.Count(result.Evaluation.Count)} {result.Evaluation.Unit}, differences of up to {scale.Threshold(points)} may be "
+                    + $"chance.");
             }
 
-            var slowdowns = widths.Where(width => width is { Ptq.Seconds: > 0, Qat: not null }).Select(width => width.Qat!.Seconds / width.Ptq!.Seconds).Order().ToList();
+            var slowdowns = widths.Where(width => width is { Ptq.Seconds: > 0, Qat: not null }).Select(width => width.Qat!.Seconds / width.Ptq!.Seconds).Order()
+                .ToList();
             if (slowdowns.Count > 0)
             {
                 sentences.Add($"QAT took {Numbers.Ratio(slowdowns[slowdowns.Count / 2])} as long as PTQ on this machine.");
@@ -136,13 +142,15 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         {
             if (Loss(ptq) <= scale.Small)
             {
-                return Take(Road.Ptq, ptq, $"{Result(ptq)}, within the {scale.Threshold(scale.Small)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat)}");
+                return Take(Road.Ptq, ptq,
+                    $"{Result(ptq)}, within the {scale.Threshold(scale.Small)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat)}");
             }
 
             if (!IsUsable(ptq) && !IsUsable(qat))
             {
                 return Take(
-                    Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {scale.Threshold(scale.Usable)} that counts as usable here: {WayOut}");
+                    Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {scale.Threshold(scale.Usable)} that "
+                        + $"counts as usable here: {WayOut}");
             }
 
             if (Gain(ptq, qat) > scale.WorthTraining)
@@ -157,7 +165,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             WidthAdvice Take(Road road, ComparisonRun? run, string text) => new(width.Recipe, width.Label, road, run?.Name, text);
         }
 
-        /// <summary>Takes the hybrid where it is worth its training against what the pure methods gave: better by enough, or close to QAT in half of its time.</summary>
+        /// <summary>Takes the hybrid where it is worth its training against what the pure methods gave: better by enough, or close to QAT in half of its
+        /// time.</summary>
         private WidthAdvice Weigh(Width width, WidthAdvice pure, ComparisonRun hybrid)
         {
             var chosen = width.Runs.FirstOrDefault(run => run.Name == pure.Run);
@@ -171,7 +180,9 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
                 {
                     Road = Road.Hybrid,
                     Run = hybrid.Name,
-                    Text = $"{result}: {(better ? "better than PTQ and QAT alone" : $"within {scale.Threshold(scale.WorthTraining)} of QAT in at most half of its time")}. {pure.Text}",
+                    Text = better
+                        ? $"{result}: better than PTQ and QAT alone. {pure.Text}"
+                        : $"{result}: within {scale.Threshold(scale.WorthTraining)} of QAT in at most half of its time. {pure.Text}",
                 }
                 : pure with { Text = $"{pure.Text} {result}." };
         }
@@ -180,10 +191,12 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         {
             var start = $"{Result(run)}{AgainstControl(run)}";
             return !IsUsable(run)
-                ? new WidthAdvice(width.Recipe, width.Label, Road.Neither, null, $"{start}: more than the {scale.Threshold(scale.Usable)} that counts as usable here. {caveat} Otherwise: {WayOut}")
+                ? new WidthAdvice(width.Recipe, width.Label, Road.Neither, null,
+                    $"{start}: more than the {scale.Threshold(scale.Usable)} that counts as usable here. {caveat} Otherwise: {WayOut}")
                 : new WidthAdvice(
                     width.Recipe, width.Label, road, run.Name,
-                    $"{start}{(Loss(run) <= scale.Small ? $", within the {scale.Threshold(scale.Small)} that counts as small here" : string.Empty)}. {Saving(run)} {caveat}");
+                    $"{start}{(Loss(run) <= scale.Small ? $", within the {scale.Threshold(scale.Small)} that counts as small here" : string.Empty)}. "
+                        + $"{Saving(run)} {caveat}");
         }
 
         /// <summary>What quantization costs a run, with the gain of training alone taken out; infinite where it was not measured.</summary>
@@ -199,28 +212,34 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         private string Reference(ComparisonRun run) => IsTrained(run) && TrainingGain > 0 ? "the float control" : "the float model";
 
-        private static string Method(ComparisonRun run) => run.Method switch { RunMethod.Qat => "QAT", RunMethod.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
+        private static string Method(ComparisonRun run) =>
+            run.Method switch { RunMethod.Qat => "QAT", RunMethod.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
 
         private string Result(ComparisonRun run) => double.IsFinite(run.LossDifference)
-            ? $"{Method(run)} gives {scale.Name} {scale.Value(run.Quality)} against {scale.Value(result.Baseline.Quality)} for float ({scale.Change(run.LossDifference)})"
+            ? $"{Method(run)} gives {scale.Name} {scale.Value(run.Quality)} against {scale.Value(result.Baseline.Quality)} for float "
+                + $"({scale.Change(run.LossDifference)})"
             : $"{Method(run)} gives no finite {scale.Name}";
 
         private string AgainstControl(ComparisonRun run) =>
             IsTrained(run) && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {scale.Change(Loss(run))} against the float control" : "";
 
         private string Saving(ComparisonRun run) =>
-            $"The model goes from {Numbers.Bytes(result.Baseline.Bytes)} to {Numbers.Bytes(run.Bytes)} ({Numbers.SizeChange(result.Baseline.Bytes, run.Bytes)}) in {Numbers.Duration(run.Seconds)}.";
+            $"The model goes from {Numbers.Bytes(result.Baseline.Bytes)} to {Numbers.Bytes(run.Bytes)} "
+                + $"({Numbers.SizeChange(result.Baseline.Bytes, run.Bytes)}) in {Numbers.Duration(run.Seconds)}.";
 
         private string Describe(ComparisonRun run) =>
-            $"{run.Name}: {scale.Name} {scale.Value(run.Quality)} ({scale.Change(run.LossDifference)} against float), {Numbers.Bytes(run.Bytes)} instead of {Numbers.Bytes(result.Baseline.Bytes)}, made in {Numbers.Duration(run.Seconds)}";
+            $"{run.Name}: {scale.Name} {scale.Value(run.Quality)} ({scale.Change(run.LossDifference)} against float), {Numbers.Bytes(run.Bytes)} instead of "
+                + $"{Numbers.Bytes(result.Baseline.Bytes)}, made in {Numbers.Duration(run.Seconds)}";
 
         private static string Price(ComparisonRun ptq, ComparisonRun qat) => ptq.Seconds > 0 && double.IsFinite(qat.Seconds)
-            ? $"That is {Numbers.Ratio(qat.Seconds / ptq.Seconds)} as long as PTQ's {Numbers.Duration(ptq.Seconds)}{(qat.Bytes == ptq.Bytes ? ", for a model of the same size" : string.Empty)}."
+            ? $"That is {Numbers.Ratio(qat.Seconds / ptq.Seconds)} as long as PTQ's "
+                + $"{Numbers.Duration(ptq.Seconds)}{(qat.Bytes == ptq.Bytes ? ", for a model of the same size" : string.Empty)}."
             : "";
 
         /// <summary>Why QAT is taken where only it is usable, although quantization costs PTQ hardly more.</summary>
         private string AboutNarrowWin(ComparisonRun ptq, ComparisonRun qat) => TrainingGain > Gain(ptq, qat)
-            ? $"Most of what it wins over PTQ is training: the float control reaches {scale.Value(control!.Quality)}, so a float model that is trained on this text first and then quantized by PTQ may do as well."
+            ? $"Most of what it wins over PTQ is training: the float control reaches {scale.Value(control!.Quality)}, so a float model that is trained on this "
+                + $"text first and then quantized by PTQ may do as well."
             : $"The two are close: PTQ is just beyond the {scale.Threshold(scale.Usable)} that counts as usable here, QAT just within.";
 
         /// <summary>What QAT gave where PTQ is taken.</summary>
@@ -239,12 +258,18 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             return (gain, plain) switch
             {
                 _ when gain > enough && control is null && LearnsFromFloat => $"{reached}, which beats PTQ: take it where every bit of quality counts.",
-                _ when gain > enough && control is null => $"{reached}, which beats PTQ: take it where every bit of quality counts. Without a float control it is not known how much of that is plain further training.",
+                _ when gain > enough && control is null =>
+                    $"{reached}, which beats PTQ: take it where every bit of quality counts. Without a float control it is not known how much of that is plain "
+                    + $"further training.",
                 _ when gain > enough => $"{reached}, which beats PTQ by more than training alone explains: take it where every bit of quality counts.",
                 _ when plain > enough =>
-                    $"{reached}, but the float control, trained as long without quantization, reaches {scale.Value(control!.Quality)}: that gain is training, not better quantization.",
-                _ when gain < -enough && plain > 0 => $"{reached}, better than PTQ, but by less than the float control gains: part of the training went into making up for the quantization.",
-                _ when gain < -enough => $"{reached}, worse than PTQ{(plain < -enough ? string.Empty : " once the gain of training alone is taken out")}: its training settings do not seem to suit this model.",
+                    $"{reached}, but the float control, trained as long without quantization, reaches {scale.Value(control!.Quality)}: that gain is training, "
+                        + $"not better quantization.",
+                _ when gain < -enough && plain > 0 =>
+                    $"{reached}, better than PTQ, but by less than the float control gains: part of the training went into making up for the quantization.",
+                _ when gain < -enough =>
+                    $"{reached}, worse than PTQ{(plain < -enough ? string.Empty : " once the gain of training alone is taken out")}: its training settings do "
+                    + $"not seem to suit this model.",
                 _ when faster => $"{reached}, within {worth} of PTQ: either will do here.",
                 _ => $"{reached}, within {worth} of PTQ, which is not worth it here.",
             };
@@ -252,7 +277,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         private string AboutControl(IReadOnlyList<Width> widths)
         {
-            List<string> won = [.. widths.Where(width => width is { Ptq: { } ptq, Qat: { } qat } && qat.LossDifference < ptq.LossDifference).Select(width => width.Label)];
+            List<string> won = [.. widths.Where(width => width is { Ptq: { } ptq, Qat: { } qat } && qat.LossDifference < ptq.LossDifference)
+                .Select(width => width.Label)];
             if (control is null && LearnsFromFloat)
             {
                 return "QAT learned from the float model alone, without labels, so what it wins over PTQ is no further training.";
@@ -269,9 +295,13 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var trained = $"The float control, trained for {steps} without quantization, ";
             return control.LossDifference switch
             {
-                var loss when !double.IsFinite(loss) => $"{trained}gives no finite {scale.Name}, so QAT is judged against the original: lower the learning rate.",
-                < 0 and var loss => $"{trained}goes from {scale.Name} {scale.Value(result.Baseline.Quality)} to {scale.Value(control.Quality)} ({scale.Change(loss)}); QAT is therefore judged against the control, so that more training is not mistaken for better quantization.",
-                var loss when won.Count > 0 => $"{trained}does not improve on the original ({scale.Change(loss)}), so what QAT wins over PTQ at {Enumerate(won)} comes from training with quantization, not from more training.",
+                var loss when !double.IsFinite(loss) =>
+                    $"{trained}gives no finite {scale.Name}, so QAT is judged against the original: lower the learning rate.",
+                < 0 and var loss => $"{trained}goes from {scale.Name} {scale.Value(result.Baseline.Quality)} to {scale.Value(control.Quality)} "
+                    + $"({scale.Change(loss)}); QAT is therefore judged against the control, so that more training is not mistaken for better quantization.",
+                var loss when won.Count > 0 =>
+                    $"{trained}does not improve on the original ({scale.Change(loss)}), so what QAT wins over PTQ at {Enumerate(won)} comes from training with "
+                    + $"quantization, not from more training.",
                 var loss => $"{trained}does not improve on the original ({scale.Change(loss)}).",
             };
         }

@@ -52,7 +52,8 @@ internal static class AdviceReport
                             "dl", Class("facts"),
                             Fact("May use", AdviceText.MayUse(request)),
                             Fact("Scored on", $"{request.HeldOut}: {Scored(result, unit)}"),
-                            Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} threads"),
+                            Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} "
+                                + $"threads"),
                             Fact(
                                 "Intervals",
                                 "should hold the true value nine times in ten. Measured: from the spread over windows or texts. "
@@ -99,12 +100,15 @@ internal static class AdviceReport
         }
 
         var foretold = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
-        var losses = ChartScale.Loss([0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
-        var steps = ChartScale.Logarithmic(curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
+        var losses = ChartScale.Loss(
+            [0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
+        var steps = ChartScale.Logarithmic(
+            curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
         var chart = new SvgChart(
             steps, losses, "steps of a training, logarithmic", $"loss against float, {LossUnit.Of(result.Task).Name}",
             SvgChart.RoomFor(curves.Select(curve => curve.Name)));
-        var styles = SvgChart.ToldApart(curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float"));
+        var styles = SvgChart.ToldApart(
+            curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
         {
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];
@@ -121,7 +125,8 @@ internal static class AdviceReport
 
         return E(
             "figure",
-            E("figcaption", E("strong", "Short trainings."), " Each dot is a training of that length with a whole schedule, scored on held-out text; a thin line leads to what is foretold."),
+            E("figcaption", E("strong", "Short trainings."),
+                " Each dot is a training of that length with a whole schedule, scored on held-out text; a thin line leads to what is foretold."),
             chart.Render("Loss against float over the steps of short trainings, and the losses foretold for the full length."));
     }
 
@@ -149,7 +154,8 @@ internal static class AdviceReport
             E("tbody", rows.Select(row => E(
                 "tr",
                 row.Style is { } style ? Class(style) : null,
-                row.Cells.Select((cell, i) => i == 0 ? E("th", A("scope", "row"), E("bdi", cell)) : E("td", i < words ? null : Class("number"), Typeset(cell))))))));
+                row.Cells.Select((cell, i) =>
+                    i == 0 ? E("th", A("scope", "row"), E("bdi", cell)) : E("td", i < words ? null : Class("number"), Typeset(cell))))))));
 
     private static XElement Fact(string name, string text) => E("div", E("dt", E("bdi", name)), E("dd", Typeset(text)));
 }

@@ -34,14 +34,17 @@ internal static class AdviceText
         var width = WidthOf(result.Decision, option);
         if (option.Loss.Value > result.Limits.Usable)
         {
-            return $"Not usable at {option.Bits} bits{(option.Trains ? ", even with training" : width.Trained is null ? " without training" : "")}: {option.Name} {Nearest(result.Decision, option)}.";
+            return $"Not usable at {option.Bits} bits{(option.Trains ? ", even with training" : width.Trained is null ? " without training" : "")}: "
+                + $"{option.Name} {Nearest(result.Decision, option)}.";
         }
 
         return width.Verdict switch
         {
-            Verdict.PtqIsEnough when option.Evidence == Evidence.Typical => $"PTQ is probably enough: {option.Recipe.Name}, for which there was no time to try it (--probe-minutes).",
+            Verdict.PtqIsEnough when option.Evidence == Evidence.Typical =>
+                $"PTQ is probably enough: {option.Recipe.Name}, for which there was no time to try it (--probe-minutes).",
             Verdict.PtqIsEnough => $"PTQ is enough: {option.Recipe.Name}.",
-            Verdict.TrainingWinsLittle when width.Trained!.Evidence == Evidence.Typical => $"PTQ with {option.Recipe.Name}, as far as is known: there was no time to try training (--probe-minutes).",
+            Verdict.TrainingWinsLittle when width.Trained!.Evidence == Evidence.Typical =>
+                $"PTQ with {option.Recipe.Name}, as far as is known: there was no time to try training (--probe-minutes).",
             Verdict.TrainingWinsLittle => $"PTQ with {option.Recipe.Name}: training would win too little.",
             Verdict.GainIsTraining => $"PTQ with {option.Recipe.Name}: what training would win, it would win without quantization too.",
             Verdict.OnlyPtq => $"PTQ with {option.Recipe.Name} is the best that is allowed.",
@@ -102,7 +105,8 @@ internal static class AdviceText
                     ? $" Training {unit.Write(trained.Loss)}, still more than the {unit.Limit(limits.Usable)} that counts as usable." : "");
         var reason = width switch
         {
-            { Verdict: Verdict.PtqIsEnough, Ptq: { } ptq } => $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
+            { Verdict: Verdict.PtqIsEnough, Ptq: { } ptq } =>
+                $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
             { Verdict: Verdict.OnlyPtq } => "no option that trains is allowed",
             { Ptq: { } ptq, Trained: { } better } => AboutTraining(width.Verdict, ptq, better, unit, limits),
             _ => "every allowed option trains",
@@ -135,7 +139,8 @@ internal static class AdviceText
         return verdict switch
         {
             Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Amount(gain)} of which are beyond what training the float model alone gains")}",
-            Verdict.TextIsNew => $"{lowers}{share}: the float model does not fit this text well, and one that is trained on it first and then quantized by PTQ would do about as well",
+            Verdict.TextIsNew => $"{lowers}{share}: the float model does not fit this text well, and one that is trained on it first and then quantized by PTQ "
+                + $"would do about as well",
             Verdict.OnlyTrainingIsUsable => $"{lowers}{share}: little, but only that is usable",
             _ when gain < Shown => lowers + share,
             _ => $"{lowers}{share}: {(gain <= limits.WorthTraining ? "too little to be worth it" : "no more than the prediction is uncertain by")}",
@@ -161,7 +166,8 @@ internal static class AdviceText
     {
         var better = decision.Ranked.Where(other => other.Loss.Value < option.Loss.Value).ToList();
         return better.Count == 0 ? "loses least"
-            : !option.Trains && better.TrueForAll(other => other.Trains && other.Bits == option.Bits) ? "loses least without training, which would win too little"
+            : !option.Trains && better.TrueForAll(other => other.Trains && other.Bits == option.Bits)
+                ? "loses least without training, which would win too little"
             : "loses least of those worth their time";
     }
 
@@ -170,14 +176,16 @@ internal static class AdviceText
     {
         var bits = (result.Decision.Recommended ?? result.Decision.RuledOut[0].Option).Bits;
         var widths = result.Sensitivity.GroupBy(item => item.Change).ToList();
-        if ((widths.Find(width => RecipeBits(width.Key) == bits) ?? widths.LastOrDefault())?.OrderByDescending(item => item.Distance.Divergence).ToList() is not { } layers)
+        if ((widths.Find(width => RecipeBits(width.Key) == bits) ?? widths.LastOrDefault())?.OrderByDescending(item => item.Distance.Divergence)
+            .ToList() is not { } layers)
         {
             return null;
         }
 
         var worst = layers.Take(Math.Min(WorstLayers, layers.Count)).ToList();
         var share = worst.Sum(item => item.Distance.Divergence) / layers.Sum(item => item.Distance.Divergence);
-        return $"Most sensitive at {RecipeBits(layers[0].Change)} bits: {string.Join(", ", worst.Select(item => item.Layer))}, with {Numbers.Share(share)} of what all {layers.Count} layers cost one at a time; nibble mix can give them more bits than the others.";
+        return $"Most sensitive at {RecipeBits(layers[0].Change)} bits: {string.Join(", ", worst.Select(item => item.Layer))}, with {Numbers.Share(share)} of "
+            + $"what all {layers.Count} layers cost one at a time; nibble mix can give them more bits than the others.";
 
         int RecipeBits(string recipe) => result.Options.First(option => option.Recipe.Name == recipe).Bits;
     }

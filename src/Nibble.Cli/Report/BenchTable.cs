@@ -72,7 +72,8 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
     /// <summary>A ratio of speeds with what it says; where the quartiles of pairs of runs lie on both sides of 1, it says nothing.</summary>
     public static string Verdict(Spread times) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{Times(times.Median)} times float ({Times(times.Low)} to {Times(times.High)}): {(times.High < 1 ? "slower" : times.Low > 1 ? "faster" : "no difference beyond the spread")}");
+        $"{Times(times.Median)} times float ({Times(times.Low)} to {Times(times.High)}): "
+            + $"{(times.High < 1 ? "slower" : times.Low > 1 ? "faster" : "no difference beyond the spread")}");
 
     private static IEnumerable<IReadOnlyList<string>> Amounts(Measured file, Measured? against)
     {

@@ -66,7 +66,8 @@ internal sealed partial class ComparisonJsonContext : JsonSerializerContext;
 /// <summary>Writes training settings in the words of recipes.</summary>
 internal sealed class QatSettingsConverter : JsonConverter<QatSettings>
 {
-    public override QatSettings Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => throw new NotSupportedException("Comparisons are only written.");
+    public override QatSettings Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+        throw new NotSupportedException("Comparisons are only written.");
 
     public override void Write(Utf8JsonWriter writer, QatSettings value, JsonSerializerOptions options)
     {

@@ -21,7 +21,8 @@ internal enum RunMethod
 }
 
 /// <summary>One model, quantized by PTQ and by QAT at several widths, and what was measured.</summary>
-/// <remarks>Losses are in the unit of <see cref="Scale"/>, divergences in nats, sizes in bytes, times in seconds. A measurement that failed is NaN or infinite.</remarks>
+/// <remarks>Losses are in the unit of <see cref="Scale"/>, divergences in nats, sizes in bytes, times in seconds. A measurement that failed is NaN or
+/// infinite.</remarks>
 internal sealed record ComparisonResult
 {
     /// <summary>When the comparison ended.</summary>
@@ -137,7 +138,8 @@ internal sealed record VersionInfo(string Nibble, string Dotnet, string TorchSha
 /// <param name="Seconds">What scoring it took.</param>
 /// <param name="PeakBytes">The most memory the process held while scoring it.</param>
 /// <param name="Sample">How it continued the prompt; null when it was not asked.</param>
-internal sealed record Baseline(double BitsPerWeight, double Quality, IReadOnlyDictionary<string, double> Metrics, long Bytes, double Seconds, long PeakBytes, string? Sample);
+internal sealed record Baseline(
+    double BitsPerWeight, double Quality, IReadOnlyDictionary<string, double> Metrics, long Bytes, double Seconds, long PeakBytes, string? Sample);
 
 /// <summary>One variant of the model, measured.</summary>
 internal sealed record ComparisonRun
@@ -169,10 +171,12 @@ internal sealed record ComparisonRun
     /// <summary>What it loses to the float model, in the unit of the comparison's scale; negative where the variant is better.</summary>
     public required double LossDifference { get; init; }
 
-    /// <summary>How far its predictions are from the float model's: KL(float || variant) in nats, the squared difference of numbers, or 1 less the cosine of vectors.</summary>
+    /// <summary>How far its predictions are from the float model's: KL(float || variant) in nats, the squared difference of numbers, or 1 less the cosine of
+    /// vectors.</summary>
     public required double Divergence { get; init; }
 
-    /// <summary>How alike its answers are to the float model's, 0 to 1: the share of equal ones, or the mean cosine of vectors; null where answers are numbers.</summary>
+    /// <summary>How alike its answers are to the float model's, 0 to 1: the share of equal ones, or the mean cosine of vectors; null where answers are
+    /// numbers.</summary>
     public required double? Agreement { get; init; }
 
     /// <summary>Size on disk.</summary>

@@ -114,7 +114,8 @@ internal static class ComparisonTable
 
     private static IEnumerable<string> Given(string? text) => text is null ? [] : [text];
 
-    private static string Bits(double value) => double.IsFinite(value) ? value.ToString("0.00", System.Globalization.CultureInfo.InvariantCulture) : Numbers.Missing;
+    private static string Bits(double value) =>
+        double.IsFinite(value) ? value.ToString("0.00", System.Globalization.CultureInfo.InvariantCulture) : Numbers.Missing;
 
     /// <summary>Names come from files: their control characters must not reach the terminal.</summary>
     private static string Printable(string text) => string.Concat(text.Select(c => char.IsControl(c) ? '\uFFFD' : c));

@@ -14,8 +14,10 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
 {
     /// <summary>The formulas in words, as docs/advisor.md has them.</summary>
     public const string Formula =
-        "seconds = FLOP / (FLOP/s x efficiency) + bytes / (bytes/s). For T tokens, W weights in linear layers and V in the head: a forward pass is T (2 (W + V) + 4 blocks x channels x length) FLOP; "
-        + "training is 3 of them and 28 bytes a parameter and 24 a weight each step; GPTQ is 2 passes (GPTAQ 3) without the head, and for each input of c columns read by r rows 2 T c^2 + c^3 / 3 + r c^2 (GPTAQ's first and last twice).";
+        "seconds = FLOP / (FLOP/s x efficiency) + bytes / (bytes/s). For T tokens, W weights in linear layers and V in the head: a forward pass is T (2 (W + "
+            + "V) + 4 blocks x channels x length) FLOP; "
+        + "training is 3 of them and 28 bytes a parameter and 24 a weight each step; GPTQ is 2 passes (GPTAQ 3) without the head, and for each input of c "
+            + "columns read by r rows 2 T c^2 + c^3 / 3 + r c^2 (GPTAQ's first and last twice).";
 
     /// <summary>Headings of the rows.</summary>
     public static IReadOnlyList<string> Columns { get; } = ["model", "road", "PFLOP", "time", "memory", "tokens"];
@@ -24,15 +26,19 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
         machine,
         [
             .. shapes.SelectMany(shape => widths.SelectMany(bits => Roads(shape, bits)).Append(Training(shape, training))
-                .Select(road => new CostRow(shape.Name, shape.Parameters, road.Name, road.Cost.Flops, road.Cost.Seconds(machine), road.Cost.PeakBytes, road.Cost.Tokens))),
+                .Select(road => new CostRow(
+                    shape.Name, shape.Parameters, road.Name, road.Cost.Flops, road.Cost.Seconds(machine), road.Cost.PeakBytes, road.Cost.Tokens))),
         ]);
 
     /// <summary>A row's texts, one for each of <see cref="Columns"/>.</summary>
     public static IReadOnlyList<string> Cells(CostRow row) =>
-        [row.Size, row.Road, Numbers.Plain(Math.Round(row.Flops / 1e15, 3)), Numbers.Duration(row.Seconds), Numbers.Bytes((long)row.PeakBytes), Numbers.Count(row.Tokens)];
+        [row.Size, row.Road, Numbers.Plain(Math.Round(row.Flops / 1e15, 3)), Numbers.Duration(row.Seconds), Numbers.Bytes((long)row.PeakBytes),
+            Numbers.Count(row.Tokens)];
 
     /// <summary>The machine in words.</summary>
-    public string Described => string.Create(CultureInfo.InvariantCulture, $"{Machine.Flops / 1e12:0.###} TFLOP/s, of which whole runs reach {Machine.Efficiency:0%}; {Machine.Bandwidth / 1e9:0.#} GB/s");
+    public string Described =>
+        string.Create(CultureInfo.InvariantCulture,
+        $"{Machine.Flops / 1e12:0.###} TFLOP/s, of which whole runs reach {Machine.Efficiency:0%}; {Machine.Bandwidth / 1e9:0.#} GB/s");
 
     public void Write(IAnsiConsole console)
     {

@@ -21,9 +21,11 @@ internal static class HeatMap
     /// <param name="format">How a value is written.</param>
     /// <param name="logarithmic">Whether equal ratios are equal distances of shade, and larger values darker; otherwise smaller ones are.</param>
     /// <param name="folded">Whether the table is hidden until asked for.</param>
-    public static XElement Render(IReadOnlyList<HeatColumn> columns, IReadOnlyList<string> layers, string caption, Func<double, string> format, bool logarithmic, bool folded)
+    public static XElement Render(
+        IReadOnlyList<HeatColumn> columns, IReadOnlyList<string> layers, string caption, Func<double, string> format, bool logarithmic, bool folded)
     {
-        var shown = columns.SelectMany(column => column.Values.Values).OfType<double>().Where(value => double.IsFinite(value) && (!logarithmic || value > 0)).DefaultIfEmpty(1).ToList();
+        var shown = columns.SelectMany(column => column.Values.Values).OfType<double>().Where(value => double.IsFinite(value) && (!logarithmic || value > 0))
+            .DefaultIfEmpty(1).ToList();
         var (least, most) = (shown.Min(), shown.Max());
         var prefix = CommonPrefix(layers);
 

@@ -67,7 +67,8 @@ internal static class HtmlReport
             row.IsBest ? Class("best") : null,
             row.Cells.Select((cell, column) => column switch
             {
-                0 => E("th", A("scope", "row"), E("bdi", cell), row.Run is { } run && advice.Widths.Any(width => width.Run == run.Name) ? E("span", Class("mark"), " advised") : null),
+                0 => E("th", A("scope", "row"), E("bdi", cell),
+                    row.Run is { } run && advice.Widths.Any(width => width.Run == run.Name) ? E("span", Class("mark"), " advised") : null),
                 < ComparisonTable.TextColumns => E("td", Class(cell), cell),
                 _ => E("td", Class("number"), Typeset(cell)),
             })))));
@@ -78,13 +79,20 @@ internal static class HtmlReport
             E(
                 "p", Class("note"),
                 $"Measured on {evaluation.Name}: {Scored(evaluation)}. ",
-                $"{(scale.DivergenceHeading is null ? "Loss and cosine compare" : scale.AgreementHeading is null ? "Loss and squared difference compare" : "Loss, KL and agreement compare")}"
-                    + " with the float model in the first row.",
-                rows.Any(row => row.IsBest) ? $" Bold is the best {scale.Name} of a width; what is advised weighs it against the time it took and against the float control." : ""));
+                $"{Compared(scale)} with the float model in the first row.",
+                rows.Any(row => row.IsBest)
+                    ? $" Bold is the best {scale.Name} of a width; what is advised weighs it against the time it took and against the float control." : ""));
 
 
         static XAttribute? Numeric(int column) => column < ComparisonTable.TextColumns ? null : Class("number");
     }
+
+    private static string Compared(QualityScale scale) => scale switch
+    {
+        { DivergenceHeading: null } => "Loss and cosine compare",
+        { AgreementHeading: null } => "Loss and squared difference compare",
+        _ => "Loss, KL and agreement compare",
+    };
 
     private static string Scored(EvaluationData evaluation) => evaluation.Context is { } context
         ? $"{Numbers.Count(evaluation.Predictions)} tokens in {Numbers.Count(evaluation.Count)} windows of {Numbers.Count(context)}"
@@ -92,7 +100,8 @@ internal static class HtmlReport
 
     private static XElement? Charts(ComparisonResult result)
     {
-        List<XElement?> charts = [ReportCharts.LossBySize(result), ReportCharts.LossByBits(result), ReportCharts.LossByTime(result), ReportCharts.TrainingCurves(result)];
+        List<XElement?> charts = [
+            ReportCharts.LossBySize(result), ReportCharts.LossByBits(result), ReportCharts.LossByTime(result), ReportCharts.TrainingCurves(result)];
         return charts.TrueForAll(chart => chart is null)
             ? null
             : E("section", E("h2", "Quality, width and time"), E("div", Class("charts"), charts));
@@ -105,7 +114,8 @@ internal static class HtmlReport
             : "");
 
     private const string HistogramIntroduction =
-        "The line is the original float weights, the filled shape the weights after quantization. Heights are square roots of the counts, so that a few crowded values do not flatten the rest.";
+        "The line is the original float weights, the filled shape the weights after quantization. Heights are square roots of the counts, so that a few "
+            + "crowded values do not flatten the rest.";
 
     private static List<XElement> Samples(ComparisonResult result)
     {
@@ -145,20 +155,26 @@ internal static class HtmlReport
             E("h2", "What was run"),
             E(
                 "dl", Class("facts"),
-                Fact("Model", $"{model.Name} ({model.Family}), {Numbers.Count(model.Parameters)} parameters, {Numbers.Count(model.QuantizedParameters)} of them in quantized layers, {Numbers.Bytes(model.Bytes)}, from {model.Path}"),
+                Fact("Model", $"{model.Name} ({model.Family}), {Numbers.Count(model.Parameters)} parameters, {Numbers.Count(model.QuantizedParameters)} of "
+                    + $"them in quantized layers, {Numbers.Bytes(model.Bytes)}, from {model.Path}"),
                 Fact("Recipes", recipes.Count == 0 ? "none" : string.Join(", ", recipes)),
-                Fact(result.Scale.IsText ? "Training text" : "Training data", $"{result.Training.Name}, {Numbers.Count(result.Training.Count)} {result.Training.Unit}"),
+                Fact(result.Scale.IsText ? "Training text" : "Training data",
+                    $"{result.Training.Name}, {Numbers.Count(result.Training.Count)} {result.Training.Unit}"),
                 Fact(
                     result.Scale.IsText ? "Evaluation text" : "Evaluation data",
-                    result.Scale.IsText ? $"{result.Evaluation.Name}, {Numbers.Count(result.Evaluation.Predictions)} scored tokens" : $"{result.Evaluation.Name}, {Scored(result.Evaluation)}"),
+                    result.Scale.IsText ? $"{result.Evaluation.Name}, {Numbers.Count(result.Evaluation.Predictions)} scored tokens"
+                        : $"{result.Evaluation.Name}, {Scored(result.Evaluation)}"),
                 result.FineTuning is { } tuned
                     ? Fact(
                         "Fine-tuning",
-                        $"the float model was trained for the task first: {Numbers.Count(tuned.Steps)} steps of {tuned.BatchSize} texts, learning rate {Numbers.Plain(tuned.LearningRate)}, "
+                        $"the float model was trained for the task first: {Numbers.Count(tuned.Steps)} steps of {tuned.BatchSize} texts, learning rate "
+                            + $"{Numbers.Plain(tuned.LearningRate)}, "
                             + Numbers.Duration(tuned.Seconds))
                     : null,
                 result.Qat is { } qat
-                    ? Fact("Training", $"{Numbers.Count(qat.Steps)} steps of {qat.BatchSize} {(result.Scale.IsText ? $"× {qat.SequenceLength} tokens" : "texts")}, learning rate {Numbers.Plain(qat.LearningRate)}, gradient by {Estimator(qat)}")
+                    ? Fact("Training", $"{Numbers.Count(qat.Steps)} steps of {qat.BatchSize} "
+                        + $"{(result.Scale.IsText ? $"× {qat.SequenceLength} tokens" : "texts")}, learning rate {Numbers.Plain(qat.LearningRate)}, "
+                        + $"gradient by {Estimator(qat)}")
                     : null,
                 Fact("Seed", result.Seed.ToString(CultureInfo.InvariantCulture)),
                 Fact("Scoring float", $"{Numbers.Duration(result.Baseline.Seconds)}, peak memory {Numbers.Bytes(result.Baseline.PeakBytes)}"),
@@ -176,18 +192,25 @@ internal static class HtmlReport
             "dl", Class("facts"),
             scale.IsText ? OfTokens() : OfAnswers(scale),
             Fact("Bits per weight", "What a quantized weight takes in storage, its share of scales and zero points included."),
-            Fact("Seconds, peak memory", "What making the variant took: calibrating and solving for PTQ, training and converting for QAT; scoring is not counted. The peak is that of the whole process."),
+            Fact("Seconds, peak memory",
+                "What making the variant took: calibrating and solving for PTQ, training and converting for QAT; scoring is not counted. The peak is that of "
+                + "the whole process."),
             Fact("Float control", "The original model, trained exactly as the QAT variants but without quantization. What it gains, training gains."),
             Fact(
                 "Advice",
-                $"PTQ is enough where {(scale.IsText ? "it raises the perplexity by at most" : $"the {scale.Name} falls by at most")} {scale.Threshold(scale.Small)}. QAT is advised where it "
-                    + $"wins more than {scale.Threshold(scale.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than {scale.Threshold(scale.Usable)}.")));
+                $"PTQ is enough where {(scale.IsText ? "it raises the perplexity by at most" : $"the {scale.Name} falls by at most")} "
+                    + $"{scale.Threshold(scale.Small)}. QAT is advised where it "
+                    + $"wins more than {scale.Threshold(scale.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than "
+                        + $"{scale.Threshold(scale.Usable)}.")));
 
     private static XElement[] OfTokens() =>
     [
-        Fact("Perplexity", "e to the power of the mean negative log-likelihood of a token of the evaluation text. Among how many equally likely tokens the model seems to choose; lower is better."),
-        Fact("Loss", "The mean negative log-likelihood less that of the float model, in nats (1 nat = 1.44 bits). Small losses are nearly the relative rise of the perplexity: +0.01 nats is +1%."),
-        Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It sees changes that the perplexity averages away. Trained variants move away from the original on purpose."),
+        Fact("Perplexity", "e to the power of the mean negative log-likelihood of a token of the evaluation text. Among how many equally likely tokens the "
+            + "model seems to choose; lower is better."),
+        Fact("Loss", "The mean negative log-likelihood less that of the float model, in nats (1 nat = 1.44 bits). Small losses are nearly the relative rise of "
+            + "the perplexity: +0.01 nats is +1%."),
+        Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It sees changes that "
+            + "the perplexity averages away. Trained variants move away from the original on purpose."),
         Fact("Agreement", "How often the variant and the float model hold the same next token most likely."),
     ];
 
@@ -202,14 +225,16 @@ internal static class HtmlReport
         ];
         if (scale.CountsAnswers)
         {
-            facts.Add(Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution over the classes to the variant's, in nats. It sees changes that no answer shows yet."));
+            facts.Add(Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution over the classes to the variant's, in nats. It sees "
+                + "changes that no answer shows yet."));
             facts.Add(Fact("Agreement", "How often the variant and the float model give the same class."));
         }
         else
         {
             facts.Add(scale.AgreementHeading is null
                 ? Fact("Squared difference", "The mean squared difference between the variant's numbers and the float model's.")
-                : Fact("Cosine", "The mean cosine between the variant's vectors and the float model's. It falls where a rank correlation may rise by rounding."));
+                : Fact("Cosine", "The mean cosine between the variant's vectors and the float model's. It falls where a rank correlation may rise by "
+                    + "rounding."));
         }
 
         return facts;

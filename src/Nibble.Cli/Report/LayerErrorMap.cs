@@ -42,7 +42,8 @@ internal static class LayerErrorMap
         }
     }
 
-    private static XElement Map(List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic, bool folded) => HeatMap.Render(
+    private static XElement Map(
+        List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic, bool folded) => HeatMap.Render(
         [.. columns.Select(column => new HeatColumn(
             ReportCharts.Style(column.Run),
             ReportCharts.MethodName(column.Run.Method),

@@ -67,24 +67,28 @@ internal static class MixReport
         "div", Class("scroll"), A("tabindex", "0"),
         E(
             "table", Class("results"),
-            E("thead", E("tr", ((string[])["trained", "layers", "steps in the minutes given", "steps tried", "loss after those", "standard error"]).Select(title => E("th", A("scope", "col"), title)))),
+            E("thead", E("tr", ((string[])["trained", "layers", "steps in the minutes given", "steps tried", "loss after those", "standard error"])
+                .Select(title => E("th", A("scope", "col"), title)))),
             E("tbody", methods.Select(method => E(
                 "tr",
                 E("th", A("scope", "row"), method.Trained),
-                ((string[])[Numbers.Count(method.Layers), Numbers.Count(method.Steps), Numbers.Count(method.TriedSteps), Numbers.Loss(method.Loss), Numbers.Divergence(method.LossError)])
+                ((string[])[Numbers.Count(method.Layers), Numbers.Count(method.Steps), Numbers.Count(method.TriedSteps), Numbers.Loss(method.Loss),
+                    Numbers.Divergence(method.LossError)])
                     .Select(cell => E("td", Class("number"), Typeset(cell))))))));
 
     private static XElement Table(MixDocument document) => E(
         "div", Class("scroll"), A("tabindex", "0"),
         E(
             "table", Class("results"),
-            E("thead", E("tr", ((string[])["recipe", "bits", "size", "predicted", "90 % between", "measured", "standard error"]).Select(title => E("th", A("scope", "col"), title)))),
+            E("thead", E("tr", ((string[])["recipe", "bits", "size", "predicted", "90 % between", "measured", "standard error"])
+                .Select(title => E("th", A("scope", "col"), title)))),
             E("tbody", document.Uniform.Concat(document.Front).Append(document.Chosen).Select(point => E(
                 "tr",
                 E("th", A("scope", "row"), point.Recipe),
                 ((string[])
                 [
-                    point.AverageBits.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Bytes(point.Bytes), Numbers.Loss(point.Predicted), $"{Numbers.Loss(point.Low)} to {Numbers.Loss(point.High)}",
+                    point.AverageBits.ToString("0.00", CultureInfo.InvariantCulture), Numbers.Bytes(point.Bytes), Numbers.Loss(point.Predicted),
+                    $"{Numbers.Loss(point.Low)} to {Numbers.Loss(point.High)}",
                     Numbers.Loss(point.Loss), Numbers.Divergence(point.LossError),
                 ]).Select(cell => E("td", Class("number"), Typeset(cell))))))));
 }

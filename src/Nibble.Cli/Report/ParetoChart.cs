@@ -28,7 +28,9 @@ internal static class ParetoChart
         }
 
         var losses = ChartScale.Loss([0, .. points.Select(point => point.Loss)]);
-        var chart = new SvgChart(ChartScale.Linear(points.Select(point => point.Bytes / Megabyte), room: 0.12), losses, "size, MB", $"loss against float, {unit}", SvgChart.RoomFor(["float"]));
+        var chart = new SvgChart(
+            ChartScale.Linear(points.Select(point => point.Bytes / Megabyte), room: 0.12), losses, "size, MB", $"loss against float, {unit}",
+            SvgChart.RoomFor(["float"]));
         chart.Rule("float", 0);
         chart.EndLabels([("float", "float", 0d)]);
         var front = Front(points);

@@ -13,7 +13,8 @@ internal static class ReportCharts
 
     /// <summary>Loss against float over size, with the variants that nothing beats in both; null where nothing finite was measured.</summary>
     public static XElement? LossBySize(ComparisonResult result) => ParetoChart.Render(
-        Width.Of(result).SelectMany(width => width.Runs.Select(run => new ParetoPoint(Style(run), $"{MethodName(run.Method)} {width.Label}", run.Bytes, run.LossDifference))),
+        Width.Of(result).SelectMany(
+            width => width.Runs.Select(run => new ParetoPoint(Style(run), $"{MethodName(run.Method)} {width.Label}", run.Bytes, run.LossDifference))),
         "What a smaller file costs.",
         result.Scale.LossUnit);
 
@@ -28,7 +29,8 @@ internal static class ReportCharts
 
         var losses = ChartScale.Loss(Losses(result, runs));
         var chart = new SvgChart(
-            ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), losses, "bits per weight, scales included", $"loss against float, {result.Scale.LossUnit}", SvgChart.RoomFor([ControlLabel]));
+            ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), losses, "bits per weight, scales included",
+            $"loss against float, {result.Scale.LossUnit}", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         var severalActivations = runs.Select(run => run.ActivationBits).Distinct().Count() > 1;
         var lines = runs.GroupBy(run => (run.Method, run.ActivationBits)).ToList();
@@ -57,7 +59,8 @@ internal static class ReportCharts
 
         var losses = ChartScale.Loss(Losses(result, runs));
         var chart = new SvgChart(
-            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), losses, "seconds to make it, logarithmic", $"loss against float, {result.Scale.LossUnit}", SvgChart.RoomFor([ControlLabel]));
+            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), losses, "seconds to make it, logarithmic", $"loss against float, {result.Scale.LossUnit}",
+            SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         foreach (var width in Width.Of(result))
         {
@@ -102,13 +105,17 @@ internal static class ReportCharts
         curves = [.. curves.Zip(SvgChart.ToldApart(curves.Select(curve => curve.Style)), (curve, style) => curve with { Style = style })];
         var points = curves.SelectMany(curve => curve.Points).ToList();
         var chart = new SvgChart(
-            ChartScale.Linear([1, result.Runs.SelectMany(run => run.TrainingLosses).Max(loss => loss.Step)], room: 0), ChartScale.Logarithmic(points.Select(point => point.Y)), "training step", result.Scale.IsText ? "loss of the batch, nats, logarithmic" : "loss of the batch, logarithmic", SvgChart.RoomFor(curves.Select(curve => curve.Label)));
+            ChartScale.Linear([1, result.Runs.SelectMany(run => run.TrainingLosses).Max(loss => loss.Step)], room: 0),
+            ChartScale.Logarithmic(points.Select(point => point.Y)), "training step",
+            result.Scale.IsText ? "loss of the batch, nats, logarithmic" : "loss of the batch, logarithmic",
+            SvgChart.RoomFor(curves.Select(curve => curve.Label)));
         curves.ForEach(curve => chart.Line(curve.Style, curve.Points));
         chart.EndLabels(curves.Select(curve => (curve.Style, curve.Label, curve.Points[^1].Y)));
         var stretch = StretchOf(result.Runs.Max(run => run.TrainingLosses.Count));
         return Figure(
             "Training curves",
-            "The loss of the training batches, quantized as the variant is" + (curves.Exists(curve => curve.Label == ControlLabel) ? "; the control trains in float" : "")
+            "The loss of the training batches, quantized as the variant is"
+                + (curves.Exists(curve => curve.Label == ControlLabel) ? "; the control trains in float" : "")
                 + (stretch > 1 ? $". Each point is the mean of {stretch} steps." : "."),
             chart.Render("Loss of the training batches over training steps, one line for each trained variant."));
     }
@@ -117,7 +124,8 @@ internal static class ReportCharts
     public static string Style(ComparisonRun run) => run.Method.ToString().ToLowerInvariant();
 
     /// <summary>A method's name in sentences.</summary>
-    public static string MethodName(RunMethod method) => method is RunMethod.Float or RunMethod.Hybrid ? method.ToString().ToLowerInvariant() : method.ToString().ToUpperInvariant();
+    public static string MethodName(RunMethod method) =>
+        method is RunMethod.Float or RunMethod.Hybrid ? method.ToString().ToLowerInvariant() : method.ToString().ToUpperInvariant();
 
     private static string ScaleNote(ChartScale losses) =>
         (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0; lower") + " is better, and below 0 is better than float.";

@@ -30,7 +30,8 @@ internal static class SensitivityReport
                         E("h2", "Cheap estimates"),
                         E("p", "Spearman's rank correlation with the measured divergence, over the layers at one width."),
                         E("dl", Class("facts"), document.Correlations.Select(item => E(
-                            "div", E("dt", item.Change), E("dd", Typeset($"Fisher information {item.Fisher:0.000}, Hessian trace {item.HessianTrace:0.000}"))))))),
+                            "div", E("dt", item.Change),
+                            E("dd", Typeset($"Fisher information {item.Fisher:0.000}, Hessian trace {item.HessianTrace:0.000}"))))))),
             ]);
     }
 

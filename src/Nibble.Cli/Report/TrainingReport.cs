@@ -45,17 +45,20 @@ internal static class TrainingReport
     {
         var training = ReportCharts.Averaged([.. result.Losses.Select(point => new TrainingLoss(point.Step, point.Loss))]);
         var heldOut = result.HeldOutLosses.Select(point => new ChartPoint(point.Step, point.Loss)).ToList();
-        var curves = new[] { (Style: "qat", Label: "training", Points: training), (Style: "float", Label: "held out", Points: heldOut) }.Where(curve => curve.Points.Count > 0).ToList();
+        var curves = new[] { (Style: "qat", Label: "training", Points: training), (Style: "float", Label: "held out", Points: heldOut) }.Where(
+            curve => curve.Points.Count > 0).ToList();
         var chart = new SvgChart(
             ChartScale.Linear([1, result.Losses.Count], room: 0),
             ChartScale.Logarithmic(curves.SelectMany(curve => curve.Points).Select(point => point.Y)),
             "training step", "loss, nats, logarithmic", SvgChart.RoomFor(curves.Select(curve => curve.Label)));
         curves.ForEach(curve => chart.Line(curve.Style, curve.Points));
         chart.EndLabels(curves.Select(curve => (curve.Style, curve.Label, curve.Points[^1].Y)));
-        var teacher = settings.Distillation is null ? "" : " The training loss is what separates the model from its teacher; that of held-out text is cross-entropy.";
+        var teacher = settings.Distillation is null ? ""
+            : " The training loss is what separates the model from its teacher; that of held-out text is cross-entropy.";
         return E(
             "figure",
-            E("figcaption", E("strong", "Training curves."), $" The loss of the training batches{(heldOut.Count > 0 ? " and of held-out text" : "")}.{teacher}"),
+            E("figcaption", E("strong", "Training curves."),
+                $" The loss of the training batches{(heldOut.Count > 0 ? " and of held-out text" : "")}.{teacher}"),
             chart.Render("Loss over training steps."));
     }
 

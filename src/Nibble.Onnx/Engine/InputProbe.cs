@@ -8,7 +8,8 @@ using Nibble.Onnx.Layers;
 namespace Nibble.Onnx.Engine;
 
 /// <summary>A model whose graph puts out, beside what it puts out anyway, the codes of the inputs of its linear layers.</summary>
-/// <remarks>Layers are known by the names that <see cref="LinearNodes"/> gives their constants; what lies between those and the codes is followed back through the graph.</remarks>
+/// <remarks>Layers are known by the names that <see cref="LinearNodes"/> gives their constants; what lies between those and the codes is followed back through
+/// the graph.</remarks>
 internal sealed class InputProbe
 {
     private const string CodesSuffix = $".weight.{UnsignedWeight.CodesName}";
@@ -24,8 +25,10 @@ internal sealed class InputProbe
     {
         this.graph = graph;
         constants = [.. graph.Initializer.Select(tensor => tensor.Name)];
-        producers = graph.Node.SelectMany(node => node.Output.Select(output => (output, node))).ToDictionary(item => item.output, item => item.node, StringComparer.Ordinal);
-        consumers = graph.Node.SelectMany(node => node.Input.Distinct().Select(input => (input, node))).ToLookup(item => item.input, item => item.node, StringComparer.Ordinal);
+        producers = graph.Node.SelectMany(node => node.Output.Select(output => (output, node)))
+            .ToDictionary(item => item.output, item => item.node, StringComparer.Ordinal);
+        consumers = graph.Node.SelectMany(node => node.Input.Distinct().Select(input => (input, node)))
+            .ToLookup(item => item.input, item => item.node, StringComparer.Ordinal);
         foreach (var name in constants.Where(name => name.EndsWith(CodesSuffix, StringComparison.Ordinal)))
         {
             var layer = name[..^CodesSuffix.Length];
@@ -35,7 +38,8 @@ internal sealed class InputProbe
             }
         }
 
-        foreach (var value in layers.Values.SelectMany(input => (string?[])[input.Codes, input.Scale, input.ZeroPoint, input.Columns]).OfType<string>().Distinct())
+        foreach (var value in layers.Values.SelectMany(input => (string?[])[input.Codes, input.Scale, input.ZeroPoint, input.Columns]).OfType<string>()
+            .Distinct())
         {
             outputs.Add(value, PutOut(value));
         }
@@ -96,7 +100,8 @@ internal sealed class InputProbe
         // Sums of products of bytes are multiplied by each token's scale.
         if (product is { OpType: "MatMulInteger", Input: [var bytes, _, var offset, ..] })
         {
-            return Consumer(product.Output[0]) is { OpType: "Cast" } sums && Consumer(sums.Output[0]) is { OpType: "Mul", Input: [_, var tokens] } ? new Probed(bytes, tokens, offset) : null;
+            return Consumer(product.Output[0]) is { OpType: "Cast" } sums && Consumer(sums.Output[0]) is { OpType: "Mul", Input: [_, var tokens] }
+                ? new Probed(bytes, tokens, offset) : null;
         }
 
         return producers.GetValueOrDefault(product.Input[0]) switch

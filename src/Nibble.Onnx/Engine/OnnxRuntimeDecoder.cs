@@ -26,7 +26,8 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         {
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != Microsoft.ML.OnnxRuntime.Tensors.TensorElementType.Int64)
             {
-                throw new NibbleException($"{path}: the graph has no int64 input '{name}', expected a decoder with a key-value cache as nibble export writes it");
+                throw new NibbleException(
+                    $"{path}: the graph has no int64 input '{name}', expected a decoder with a key-value cache as nibble export writes it");
             }
         }
 
@@ -36,7 +37,8 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         }
 
         VocabularySize = logits.Dimensions[2];
-        caches = [.. session.InputMetadata.Where(input => input.Key.StartsWith(PastPrefix, StringComparison.Ordinal)).Select(input => Cache(path, input.Key, input.Value.Dimensions))];
+        caches = [.. session.InputMetadata.Where(input => input.Key.StartsWith(PastPrefix, StringComparison.Ordinal))
+            .Select(input => Cache(path, input.Key, input.Value.Dimensions))];
         outputs = [Logits, .. caches.Select(cache => cache.Present), .. probe?.Outputs ?? []];
     }
 
@@ -178,6 +180,8 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         var present = string.Concat(PresentPrefix, name.AsSpan(PastPrefix.Length));
         return dimensions is [_, > 0 and var heads, _, > 0 and var size] && session.OutputMetadata.ContainsKey(present)
             ? (name, present, heads, size)
-            : throw new NibbleException($"{path}: the input '{name}' has shape [{string.Join(", ", dimensions)}], expected [batch, key-value heads, past, head size] and an output '{present}'");
+            : throw new NibbleException(
+                $"{path}: the input '{name}' has shape [{string.Join(", ", dimensions)}], expected [batch, key-value heads, past, head size] and an output "
+                + $"'{present}'");
     }
 }

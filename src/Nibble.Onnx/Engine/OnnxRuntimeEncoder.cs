@@ -86,7 +86,8 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     internal (float[] Values, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(long[] ids, long[] mask, int length, long[]? types = null) =>
         probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(ids, mask, length, types, probe.Outputs, probe.Read);
 
-    private (float[] Values, T Further) Run<T>(long[] ids, long[] mask, int length, long[]? types, IEnumerable<string> further, Func<IEnumerable<OrtValue>, T> read)
+    private (float[] Values, T Further) Run<T>(
+        long[] ids, long[] mask, int length, long[]? types, IEnumerable<string> further, Func<IEnumerable<OrtValue>, T> read)
     {
         ArgumentNullException.ThrowIfNull(ids);
         ArgumentNullException.ThrowIfNull(mask);

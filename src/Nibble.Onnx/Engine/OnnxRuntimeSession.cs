@@ -42,7 +42,8 @@ internal static class OnnxRuntimeSession
         settings.AddSessionConfigEntry("session.inter_op.allow_spinning", "0");
         settings.LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL;
 
-        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes on both sides, which never do.
+        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes
+        // on both sides, which never do.
         settings.AddSessionConfigEntry("session.x64quantprecision", "1");
         try
         {
@@ -65,10 +66,13 @@ internal static class OnnxRuntimeSession
             OrtEnv.Instance().DisableTelemetryEvents();
             return new SessionOptions();
         }
-        catch (Exception exception) when (exception is TypeInitializationException or DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
+        catch (Exception exception) when (
+            exception is TypeInitializationException or DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
         {
             var cause = exception is TypeInitializationException { InnerException: { } inner } ? inner : exception;
-            throw new NativeLibraryException($"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Applications reference the package Microsoft.ML.OnnxRuntime, which brings it.", exception);
+            throw new NativeLibraryException(
+                $"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Applications reference the package Microsoft.ML.OnnxRuntime, which "
+                + $"brings it.", exception);
         }
     }
 }

@@ -8,7 +8,8 @@ namespace Nibble.Onnx.Families;
 /// <summary>Builds the graph of a BERT-family encoder.</summary>
 /// <remarks>
 /// Inputs and outputs are named as Hugging Face's optimum names them: <c>input_ids</c>, <c>attention_mask</c> (1 where a token is) and, in BERT,
-/// <c>token_type_ids</c>, int64 [batch, sequence]; <c>logits</c>, [batch, classes], or <c>sentence_embedding</c>, [batch, hidden]. Each sequence stands at the beginning of its row. The
+/// <c>token_type_ids</c>, int64 [batch, sequence]; <c>logits</c>, [batch, classes], or <c>sentence_embedding</c>, [batch, hidden]. Each sequence stands at the
+/// beginning of its row. The
 /// formulas are those of <c>BertModel</c> in Nibble.Torch, in float32.
 /// </remarks>
 internal sealed class BertGraph
@@ -82,7 +83,8 @@ internal sealed class BertGraph
             Pooling.FirstToken => graph.Node("Gather", [x, graph.Integer(0)], ("axis", 1L)),
             Pooling.Mean => graph.Node("Div", [Sum(graph.Node("Mul", [x, tokens])), Sum(tokens)]),
             _ => graph.Node("ReduceMax", [
-                graph.Node("Where", [graph.Node("Cast", [tokens], ("to", (long)OnnxType.Bool)), x, graph.Float(float.MinValue)]), graph.Integers(1)], ("keepdims", 0L)),
+                graph.Node("Where", [graph.Node("Cast", [tokens], ("to", (long)OnnxType.Bool)), x, graph.Float(float.MinValue)]), graph.Integers(1)],
+                ("keepdims", 0L)),
         };
         return !shape.Normalizes ? pooled
             : graph.Node("Div", [pooled, graph.Node("Max", [graph.Node("ReduceL2", [pooled, graph.Integers(1)], ("keepdims", 1L)), graph.Float(LeastLength)])]);
@@ -132,14 +134,16 @@ internal sealed class BertGraph
         q = graph.Node("Mul", [q, graph.Float((float)(1 / Math.Sqrt(size)))]);
         var weights = graph.Node("Softmax", [graph.Node("Add", [graph.Node("MatMul", [q, k]), bias])], ("axis", -1L));
         var mixed = graph.Node("Transpose", [graph.Node("MatMul", [weights, v])], ("perm", new long[] { 0, 2, 1, 3 }));
-        return linear.Apply(graph.Node("Reshape", [mixed, graph.Integers(0, 0, shape.HiddenSize)]), $"{name}.{names.AttentionOutput}", shape.HiddenSize, shape.HiddenSize, bias: true);
+        return linear.Apply(graph.Node("Reshape", [mixed, graph.Integers(0, 0, shape.HiddenSize)]), $"{name}.{names.AttentionOutput}", shape.HiddenSize,
+            shape.HiddenSize, bias: true);
     }
 
     /// <summary>Projects and splits [batch, sequence, hidden] into heads, whose axes (batch, sequence, heads, head size) then come in an order.</summary>
     private string Heads(string x, string name, params long[] order)
     {
         var projected = linear.Apply(x, name, shape.HiddenSize, shape.HiddenSize, bias: true);
-        return graph.Node("Transpose", [graph.Node("Reshape", [projected, graph.Integers(0, 0, shape.Heads, shape.HiddenSize / shape.Heads)])], ("perm", order));
+        return graph.Node("Transpose", [graph.Node("Reshape", [projected, graph.Integers(0, 0, shape.Heads, shape.HiddenSize / shape.Heads)])],
+            ("perm", order));
     }
 
     private string Norm(string x, string name)

@@ -15,5 +15,6 @@ internal sealed class BertGraphs : IGraphFamily
         _ => "classifier",
     };
 
-    public ModelGraph Build(ModelDefinition definition, ModelTensors tensors, MatMulAccuracy accuracy) => BertGraph.Build((BertConfig)definition, tensors, accuracy);
+    public ModelGraph Build(ModelDefinition definition, ModelTensors tensors, MatMulAccuracy accuracy) =>
+        BertGraph.Build((BertConfig)definition, tensors, accuracy);
 }

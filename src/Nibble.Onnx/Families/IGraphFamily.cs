@@ -37,5 +37,6 @@ internal static class GraphFamilies
     /// <exception cref="NibbleException">There is none.</exception>
     public static IGraphFamily Of(ModelDefinition definition) =>
         ModelFamilies.Find(definition.ModelType) is IGraphFamily own && own.Builds(definition) ? own
-        : Array.Find(BuiltIn, family => family.Builds(definition)) ?? throw new NibbleException($"there is no ONNX graph for models of type {definition.ModelType}");
+        : Array.Find(BuiltIn, family => family.Builds(definition))
+            ?? throw new NibbleException($"there is no ONNX graph for models of type {definition.ModelType}");
 }

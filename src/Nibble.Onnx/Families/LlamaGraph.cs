@@ -39,14 +39,16 @@ internal sealed class LlamaGraph
     {
         if (tensors.Manifest is { Recipe: { KeyValueCache: not null } recipe })
         {
-            throw new NibbleException($"{tensors.Place}: the recipe '{recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
+            throw new NibbleException(
+                $"{tensors.Place}: the recipe '{recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
         }
 
         var builder = new LlamaGraph(shape, tensors, accuracy);
         builder.Build();
 
         // Checkpoints of old hold the frequencies, and some a head that repeats the embedding.
-        tensors.RequireAllUsed(name => name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || (shape.TiedHead && name == "lm_head.weight" && tensors.Manifest is null));
+        tensors.RequireAllUsed(name =>
+            name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || (shape.TiedHead && name == "lm_head.weight" && tensors.Manifest is null));
         return new ModelGraph(builder.graph, builder.linear.Forms);
     }
 
@@ -96,7 +98,8 @@ internal sealed class LlamaGraph
     private (string Cosine, string Sine) Rotation(string positions)
     {
         float[] values = [.. shape.RotaryFrequencies(), .. shape.RotaryFrequencies()];
-        var frequencies = graph.Initializer("rotary_frequencies", OnnxType.Float32, [values.Length], stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+        var frequencies = graph.Initializer(
+            "rotary_frequencies", OnnxType.Float32, [values.Length], stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
         var position = graph.Node("Unsqueeze", [graph.Node("Cast", [positions], ("to", (long)OnnxType.Float32)), graph.Integers(1, 3)]);
         var angles = graph.Node("Mul", [position, frequencies]);
         return (graph.Node("Cos", [angles]), graph.Node("Sin", [angles]));
@@ -132,12 +135,14 @@ internal sealed class LlamaGraph
         v = Cached(v, index, "value");
 
         // Query heads that share a key-value head stand side by side, and the products broadcast over them.
-        q = graph.Node("Reshape", [graph.Node("Mul", [q, graph.Float((float)(1 / Math.Sqrt(shape.HeadSize)))]), graph.Integers(0, shape.KeyValueHeads, share, -1, shape.HeadSize)]);
+        q = graph.Node("Reshape",
+            [graph.Node("Mul", [q, graph.Float((float)(1 / Math.Sqrt(shape.HeadSize)))]), graph.Integers(0, shape.KeyValueHeads, share, -1, shape.HeadSize)]);
         k = graph.Node("Unsqueeze", [graph.Node("Transpose", [k], ("perm", new long[] { 0, 1, 3, 2 })), graph.Integers(2)]);
         v = graph.Node("Unsqueeze", [v, graph.Integers(2)]);
         var weights = graph.Node("Softmax", [graph.Node("Add", [graph.Node("MatMul", [q, k]), bias])], ("axis", -1L));
         var mixed = graph.Node("Reshape", [graph.Node("MatMul", [weights, v]), graph.Integers(0, shape.Heads, -1, shape.HeadSize)]);
-        mixed = graph.Node("Reshape", [graph.Node("Transpose", [mixed], ("perm", new long[] { 0, 2, 1, 3 })), graph.Integers(0, 0, shape.Heads * shape.HeadSize)]);
+        mixed = graph.Node("Reshape",
+            [graph.Node("Transpose", [mixed], ("perm", new long[] { 0, 2, 1, 3 })), graph.Integers(0, 0, shape.Heads * shape.HeadSize)]);
         return linear.Apply(mixed, $"{name}.o_proj", shape.HiddenSize, shape.Heads * shape.HeadSize, shape.OutputBias);
     }
 
@@ -167,9 +172,11 @@ internal sealed class LlamaGraph
     /// <summary>Puts new keys or values behind those of the past.</summary>
     private string Cached(string x, int index, string kind)
     {
-        var past = graph.Input(string.Create(CultureInfo.InvariantCulture, $"past_key_values.{index}.{kind}"), OnnxType.Float32, Batch, shape.KeyValueHeads, Past, shape.HeadSize);
+        var past = graph.Input(string.Create(CultureInfo.InvariantCulture, $"past_key_values.{index}.{kind}"), OnnxType.Float32, Batch, shape.KeyValueHeads,
+            Past, shape.HeadSize);
         var all = graph.Node("Concat", [past, x], ("axis", 2L));
-        graph.Output(all, string.Create(CultureInfo.InvariantCulture, $"present.{index}.{kind}"), OnnxType.Float32, Batch, shape.KeyValueHeads, Total, shape.HeadSize);
+        graph.Output(all, string.Create(CultureInfo.InvariantCulture, $"present.{index}.{kind}"), OnnxType.Float32, Batch, shape.KeyValueHeads, Total,
+            shape.HeadSize);
         return all;
     }
 

@@ -12,5 +12,6 @@ internal sealed class LlamaGraphs : IGraphFamily
 
     public int MaxSequence(ModelDefinition definition) => ((LlamaConfig)definition).MaxPositions;
 
-    public ModelGraph Build(ModelDefinition definition, ModelTensors tensors, MatMulAccuracy accuracy) => LlamaGraph.Build((LlamaConfig)definition, tensors, accuracy);
+    public ModelGraph Build(ModelDefinition definition, ModelTensors tensors, MatMulAccuracy accuracy) =>
+        LlamaGraph.Build((LlamaConfig)definition, tensors, accuracy);
 }

@@ -33,7 +33,8 @@ internal sealed class GraphBuilder
     public string Node(string type, string[] inputs, params (string Name, object Value)[] attributes) => Add(type, inputs, string.Empty, attributes);
 
     /// <summary>Adds a node of ONNX Runtime's own operators.</summary>
-    public string MicrosoftNode(string type, string[] inputs, params (string Name, object Value)[] attributes) => Add(type, inputs, MicrosoftDomain, attributes);
+    public string MicrosoftNode(string type, string[] inputs, params (string Name, object Value)[] attributes) =>
+        Add(type, inputs, MicrosoftDomain, attributes);
 
     /// <summary>Adds a constant.</summary>
     /// <returns>Its name.</returns>
@@ -134,7 +135,9 @@ internal sealed class GraphBuilder
     private static ValueInfoProto Value(string name, OnnxType type, object[] shape)
     {
         var sizes = new TensorShapeProto();
-        sizes.Dim.AddRange(shape.Select(size => size is string symbol ? new TensorShapeProto.Types.Dimension { DimParam = symbol } : new TensorShapeProto.Types.Dimension { DimValue = Convert.ToInt64(size, CultureInfo.InvariantCulture) }));
+        sizes.Dim.AddRange(shape.Select(
+            size => size is string symbol ? new TensorShapeProto.Types.Dimension { DimParam = symbol }
+            : new TensorShapeProto.Types.Dimension { DimValue = Convert.ToInt64(size, CultureInfo.InvariantCulture) }));
         return new ValueInfoProto { Name = name, Type = new TypeProto { TensorType = new TypeProto.Types.Tensor { ElemType = (int)type, Shape = sizes } } };
     }
 

@@ -35,7 +35,8 @@ internal static class OnnxWriter
     public static long Write(string path, ModelProto model, IReadOnlyList<OnnxInitializer> initializers, long inlineLimit = InlineLimit)
     {
         DiskSpace.Require(path, initializers.Sum(tensor => tensor.ByteLength), "the model");
-        var external = initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? initializers.Where(tensor => tensor.ByteLength >= SmallTensor).ToList() : [];
+        var external = initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? initializers.Where(tensor => tensor.ByteLength >= SmallTensor).ToList()
+            : [];
         var offsets = external.Count > 0 ? WriteData(DataPath(path), external) : [];
         foreach (var tensor in initializers)
         {

@@ -4,7 +4,8 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Layers;
 
-/// <summary>Adds the nodes of tables whose rows are looked up, float or quantized; of a quantized one, only the rows that are looked up are dequantized.</summary>
+/// <summary>Adds the nodes of tables whose rows are looked up, float or quantized; of a quantized one, only the rows that are looked up are
+/// dequantized.</summary>
 internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
 {
     /// <summary>Adds a table.</summary>
@@ -42,10 +43,12 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
     private string Quantized(string indices, QuantizedLayer layer)
     {
         var weight = UnsignedWeight.Of(layer.Weight) ?? throw new NibbleException(
-            $"{tensors.Place}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, which the exported graph does not hold; quantize with at most 7 bits stretched, or 8 bits that are not");
+            $"{tensors.Place}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, which the exported graph does "
+                + $"not hold; quantize with at most 7 bits stretched, or 8 bits that are not");
         if (weight.Columns is not null)
         {
-            throw new NibbleException($"{tensors.Place}: layer '{layer.Name}' has groups of scattered columns, which the exported graph does not look up; quantize it to nearest");
+            throw new NibbleException(
+                $"{tensors.Place}: layer '{layer.Name}' has groups of scattered columns, which the exported graph does not look up; quantize it to nearest");
         }
 
         string Rows(string kind, OnnxType type, int width, Func<byte[]> bytes) =>
@@ -55,11 +58,13 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
         var groups = weight.Blocks(weight.GroupLength);
         var codes = Rows(UnsignedWeight.CodesName, OnnxType.UInt8, weight.Inputs, weight.Bytes);
         var scales = Rows(UnsignedWeight.ScalesName, OnnxType.Float32, groups, () => weight.BlockScales(weight.GroupLength));
-        var zeroPoints = Rows(UnsignedWeight.ZeroPointsName, OnnxType.UInt8, groups, () => Matrices.Transpose<byte>(weight.ZeroPointsTransposed(), groups, weight.Outputs));
+        var zeroPoints = Rows(UnsignedWeight.ZeroPointsName, OnnxType.UInt8, groups,
+            () => Matrices.Transpose<byte>(weight.ZeroPointsTransposed(), groups, weight.Outputs));
         if (groups > 1)
         {
             long[] column = [.. Enumerable.Range(0, weight.Inputs).Select(index => (long)(index / weight.GroupLength))];
-            var order = graph.Initializer($"{layer.Name}.weight.groups", OnnxType.Int64, [column.Length], stream => stream.Write(MemoryMarshal.AsBytes(column.AsSpan())));
+            var order = graph.Initializer(
+                $"{layer.Name}.weight.groups", OnnxType.Int64, [column.Length], stream => stream.Write(MemoryMarshal.AsBytes(column.AsSpan())));
             scales = graph.Node("Gather", [scales, order], ("axis", -1L));
             zeroPoints = graph.Node("Gather", [zeroPoints, order], ("axis", -1L));
         }

@@ -9,7 +9,8 @@ internal sealed class FloatConstant
     private const string TransposedName = ".transposed";
 
     // Engines hold floats in these types, and so do checkpoints.
-    private static readonly (ElementType Stored, OnnxType Type)[] Types = [(ElementType.F32, OnnxType.Float32), (ElementType.F16, OnnxType.Float16), (ElementType.BF16, OnnxType.BFloat16)];
+    private static readonly (ElementType Stored, OnnxType Type)[] Types = [
+        (ElementType.F32, OnnxType.Float32), (ElementType.F16, OnnxType.Float16), (ElementType.BF16, OnnxType.BFloat16)];
 
     private readonly GraphBuilder graph;
     private readonly OnnxType type;
@@ -32,7 +33,8 @@ internal sealed class FloatConstant
 
     /// <summary>A matrix [out, in] as the right factor of a product, [in, out].</summary>
     public static FloatConstant Transposed(GraphBuilder graph, SourceTensor tensor) => new(
-        graph, tensor.Name + TransposedName, tensor, [tensor.Shape[1], tensor.Shape[0]], values => Matrices.Transpose<float>(values, (int)tensor.Shape[0], (int)tensor.Shape[1]));
+        graph, tensor.Name + TransposedName, tensor, [tensor.Shape[1], tensor.Shape[0]],
+        values => Matrices.Transpose<float>(values, (int)tensor.Shape[0], (int)tensor.Shape[1]));
 
     /// <summary>Reads a tensor back from its constant; null where there is none.</summary>
     /// <exception cref="NibbleException">The constant is of no type that floats have, or a transposed one is no matrix.</exception>

@@ -16,7 +16,8 @@ internal sealed class InputNodes(GraphBuilder graph)
     /// <summary>The values that a layer computes with instead of its input, in float32.</summary>
     /// <param name="x">The input.</param>
     /// <param name="input">How it is quantized.</param>
-    /// <param name="fusible">Whether fixed parameters may be written as QuantizeLinear and DequantizeLinear, which engines fuse with the product behind them.</param>
+    /// <param name="fusible">Whether fixed parameters may be written as QuantizeLinear and DequantizeLinear, which engines fuse with the product behind
+    /// them.</param>
     public string Values(string x, ActivationQuantization input, bool fusible)
     {
         if (!values.TryGetValue((x, input, fusible), out var result))
@@ -42,12 +43,14 @@ internal sealed class InputNodes(GraphBuilder graph)
             return new QuantizationParameters(file.Values<float>(scale, OnnxType.Float32)[0], file.Values<byte>(code, OnnxType.UInt8)[0] - Offset);
         }
 
-        if (node is { OpType: "Mul", Input: [var shifted, var step] } && file.NodeGiving(shifted) is { OpType: "Sub", Input: [_, var zero] } && file.Values<float>(zero, OnnxType.Float32)[0] is var zeroPoint && zeroPoint == (sbyte)zeroPoint)
+        if (node is { OpType: "Mul", Input: [var shifted, var step] } && file.NodeGiving(shifted) is { OpType: "Sub", Input: [_, var zero] }
+            && file.Values<float>(zero, OnnxType.Float32)[0] is var zeroPoint && zeroPoint == (sbyte)zeroPoint)
         {
             return new QuantizationParameters(file.Values<float>(step, OnnxType.Float32)[0], (sbyte)zeroPoint);
         }
 
-        throw file.Refused($"the input '{value}' comes from a {node.OpType}, expected a quantized one, as the metadata say: DequantizeLinear, or Mul behind Sub of a whole zero point");
+        throw file.Refused($"the input '{value}' comes from a {node.OpType}, expected a quantized one, as the metadata say: DequantizeLinear, or Mul behind "
+            + $"Sub of a whole zero point");
     }
 
     /// <summary>Codes plus 128 in bytes, and a scale for each token, of a symmetric scheme.</summary>
@@ -63,7 +66,8 @@ internal sealed class InputNodes(GraphBuilder graph)
         return result;
     }
 
-    /// <summary>QuantizeLinear divides, rounds half to even and saturates as the specification of Nibble's quantizer does; narrower codes are clipped.</summary>
+    /// <summary>QuantizeLinear divides, rounds half to even and saturates as the specification of Nibble's quantizer does; narrower codes are
+    /// clipped.</summary>
     private string Fixed(string x, QuantizationScheme scheme, QuantizationParameters parameters)
     {
         var (scale, zeroPoint) = (graph.Float(parameters.Scale), graph.Byte((byte)(parameters.ZeroPoint + Offset)));

@@ -25,7 +25,8 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     public string Apply(string x, string name, int outFeatures, int inFeatures, bool bias)
     {
         graph.Scope = name;
-        var y = tensors.Layer(name, outFeatures, inFeatures, Read) is { } layer ? Quantized(x, layer) : Float(x, tensors.Float(name + ".weight", outFeatures, inFeatures));
+        var y = tensors.Layer(name, outFeatures, inFeatures, Read) is { } layer ? Quantized(x, layer)
+            : Float(x, tensors.Float(name + ".weight", outFeatures, inFeatures));
         if (!bias)
         {
             return y;
@@ -66,7 +67,10 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
             weight.ReadZeroPointsTransposed(file.Bytes(Name(UnsignedWeight.ZeroPointsName), OnnxType.UInt8, groups, rows).Span);
         }
 
-        return new QuantizedLayer(layer.Name, weight.Weight, input is null ? null : new ActivationQuantization(input, input.Granularity is PerToken ? null : InputNodes.ReadFixed(file, InputOf(file, layer.Name))));
+        return new QuantizedLayer(
+            layer.Name, weight.Weight,
+            input is null ? null : new ActivationQuantization(
+            input, input.Granularity is PerToken ? null : InputNodes.ReadFixed(file, InputOf(file, layer.Name))));
     }
 
     /// <summary>The value that a layer's product takes, of a layer whose codes have that product, or the node that dequantizes them, behind them.</summary>
@@ -74,7 +78,8 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     {
         var product = file.NodeTaking($"{layer}.weight.{UnsignedWeight.CodesName}");
         product = product is { OpType: "DequantizeLinear", Output: [var right, ..] } ? file.NodeTaking(right) : product;
-        return product is { OpType: "MatMul" or "MatMulNBits", Input: [var x, ..] } ? x : throw file.Refused($"the codes of the layer '{layer}' go into a {product.OpType}, expected a MatMul or MatMulNBits");
+        return product is { OpType: "MatMul" or "MatMulNBits", Input: [var x, ..] } ? x
+            : throw file.Refused($"the codes of the layer '{layer}' go into a {product.OpType}, expected a MatMul or MatMulNBits");
     }
 
     /// <summary>Whether a layer's codes are bytes for a product with an input of bytes.</summary>
@@ -109,7 +114,8 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     /// <summary>The layer's codes, unless no graph computes what the layer does.</summary>
     private UnsignedWeight Require(QuantizedLayer layer)
     {
-        NibbleException Refused(string reason, string advice) => new($"{tensors.Place}: layer '{layer.Name}' {reason}, which the exported graph does not do; {advice}");
+        NibbleException Refused(string reason, string advice) =>
+            new($"{tensors.Place}: layer '{layer.Name}' {reason}, which the exported graph does not do; {advice}");
         if (layer.InputTransform != InputTransform.None)
         {
             throw Refused("turns its input by a Hadamard matrix while the model runs", "quantize without rotation");
@@ -120,10 +126,12 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
             throw Refused("rounds the scale of each token to a power of two", "quantize activations with float32 or float16 scales, or with static ones");
         }
 
-        return UnsignedWeight.Of(layer.Weight) ?? throw Refused($"has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits", "quantize with at most 7 bits stretched, or 8 bits that are not");
+        return UnsignedWeight.Of(layer.Weight) ?? throw Refused(
+            $"has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits", "quantize with at most 7 bits stretched, or 8 bits that are not");
     }
 
-    /// <summary>Products of bytes, added up as 32-bit integers. Both factors are unsigned, since products of unsigned and signed bytes saturate on some processors.</summary>
+    /// <summary>Products of bytes, added up as 32-bit integers. Both factors are unsigned, since products of unsigned and signed bytes saturate on some
+    /// processors.</summary>
     private string IntegerProduct(string x, QuantizedLayer layer, UnsignedWeight weight, QuantizationScheme scheme)
     {
         Count("MatMulInteger");
@@ -140,17 +148,20 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
         return graph.Node("MatMul", [x, graph.Node("DequantizeLinear", [right, scales, zeroPoints], ("axis", 1L))]);
     }
 
-    private string FloatProduct(string x, QuantizedLayer layer, UnsignedWeight weight) => weight.Block is { } block ? Blocks(x, layer, weight, block) : Groups(x, layer, weight);
+    private string FloatProduct(string x, QuantizedLayer layer, UnsignedWeight weight) =>
+        weight.Block is { } block ? Blocks(x, layer, weight, block) : Groups(x, layer, weight);
 
     private string Blocks(string x, QuantizedLayer layer, UnsignedWeight weight, int block)
     {
         Count($"MatMulNBits {weight.Bits}");
         var blocks = weight.Blocks(block);
-        var codes = Constant(layer, UnsignedWeight.CodesName, OnnxType.UInt8, [weight.Outputs, blocks, block * weight.Bits / 8], () => weight.PackBlocks(block));
+        var codes = Constant(layer, UnsignedWeight.CodesName, OnnxType.UInt8, [weight.Outputs, blocks, block * weight.Bits / 8],
+            () => weight.PackBlocks(block));
         var scales = Constant(layer, UnsignedWeight.ScalesName, OnnxType.Float32, [weight.Outputs, blocks], () => weight.BlockScales(block));
         string[] zeroPoints = weight.Symmetric
             ? []
-            : [Constant(layer, UnsignedWeight.ZeroPointsName, OnnxType.UInt8, [weight.Outputs, ((blocks * weight.Bits) + 7) / 8], () => weight.PackZeroPoints(block))];
+            : [Constant(layer, UnsignedWeight.ZeroPointsName, OnnxType.UInt8, [weight.Outputs, ((blocks * weight.Bits) + 7) / 8],
+                () => weight.PackZeroPoints(block))];
         return graph.MicrosoftNode(
             "MatMulNBits",
             [x, codes, scales, .. zeroPoints],
@@ -179,7 +190,9 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
 
     private string Reorder(string x, string name, int[] columns)
     {
-        var order = graph.Initializer(UnsignedWeight.ColumnsName(name), OnnxType.Int64, [columns.Length], stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
+        var order = graph.Initializer(
+            UnsignedWeight.ColumnsName(name), OnnxType.Int64, [columns.Length],
+            stream => stream.Write(MemoryMarshal.AsBytes(Array.ConvertAll(columns, column => (long)column).AsSpan())));
         return graph.Node("Gather", [x, order], ("axis", -1L));
     }
 

@@ -108,11 +108,14 @@ internal sealed class UnsignedWeight
 
         if (scheme.Granularity is PerToken || (layer.HasGroupIndex && scheme.Granularity is not PerGroup))
         {
-            throw file.Refused($"the metadata give the layer '{layer.Name}' weights per {scheme.Granularity}{(layer.HasGroupIndex ? " and groups of scattered columns" : string.Empty)}");
+            throw file.Refused($"the metadata give the layer '{layer.Name}' weights per "
+                + $"{scheme.Granularity}{(layer.HasGroupIndex ? " and groups of scattered columns" : string.Empty)}");
         }
 
         var groups = QuantizedTensor.GroupCount(rows, columns, scheme.Granularity);
-        var weight = new QuantizedTensor(rows, columns, scheme, new sbyte[values], new float[groups], new sbyte[scheme.Symmetric ? 0 : groups], layer.HasGroupIndex ? ReadGroups(file, layer, columns) : null);
+        var weight = new QuantizedTensor(
+            rows, columns, scheme, new sbyte[values], new float[groups], new sbyte[scheme.Symmetric ? 0 : groups],
+            layer.HasGroupIndex ? ReadGroups(file, layer, columns) : null);
         return Of(weight) ?? throw file.Refused($"the metadata give the layer '{layer.Name}' {scheme}, whose values need codes of 9 bits, which no file holds");
     }
 
@@ -186,7 +189,8 @@ internal sealed class UnsignedWeight
         }
     }
 
-    /// <summary>Codes as <c>MatMulNBits</c> takes them: [out, blocks, block bytes], the first code in the lowest bits; the last block of a row is filled up with zero points.</summary>
+    /// <summary>Codes as <c>MatMulNBits</c> takes them: [out, blocks, block bytes], the first code in the lowest bits; the last block of a row is filled up
+    /// with zero points.</summary>
     public byte[] PackBlocks(int block)
     {
         var blocks = Blocks(block);

@@ -28,5 +28,6 @@ internal sealed class ArtifactSource(string folder, QuantizedModel model) : IMod
     public QuantizedLayer? Layer(string name, int rows, int columns, LayerReader reader) => layers.GetValueOrDefault(name);
 
     public SourceTensor? Float(string name) =>
-        floats.TryGetValue(name, out var tensor) ? new SourceTensor(name, [.. tensor.Shape.Select(size => (long)size)], tensor.StoredAs, () => tensor.Values) : null;
+        floats.TryGetValue(name, out var tensor) ? new SourceTensor(name, [.. tensor.Shape.Select(size => (long)size)], tensor.StoredAs, () => tensor.Values)
+            : null;
 }

@@ -64,7 +64,9 @@ internal sealed class OnnxSource : IModelSource
             return null;
         }
 
-        var read = reader(File, layer, rows, columns) with { InputTransform = layer.Transform, WeightMethod = layer.Scheme.WeightMethod, InputMethod = layer.Scheme.ActivationMethod };
+        var read = reader(File, layer, rows,
+            columns) with
+        { InputTransform = layer.Transform, WeightMethod = layer.Scheme.WeightMethod, InputMethod = layer.Scheme.ActivationMethod };
         layers[name] = read.FindFault() is { } fault ? throw File.Refused($"the layer '{name}' {fault}, which is {layer.Scheme.Weights}") : read;
         return read;
     }

@@ -50,7 +50,8 @@ internal static class ActivationCalibration
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(options);
-        return Observe(model.Linears(), recipe, () => Feed(model, (data ?? throw MissingText(recipe)).Pieces(options.Windows, options.Length, seed), progress, cancellation));
+        return Observe(model.Linears(), recipe,
+            () => Feed(model, (data ?? throw MissingText(recipe)).Pieces(options.Windows, options.Length, seed), progress, cancellation));
     }
 
     /// <summary>Decides the activation quantization of every <see cref="QuantizableLinear"/> of a module for which a recipe asks it.</summary>
@@ -64,7 +65,8 @@ internal static class ActivationCalibration
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(feed);
-        var linears = module.named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
+        var linears = module.named_modules().Where(item => item.module is QuantizableLinear)
+            .Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
         return Observe(linears, recipe, feed);
     }
 
@@ -73,7 +75,8 @@ internal static class ActivationCalibration
     /// <param name="recipe">Says how.</param>
     /// <param name="feed">Runs calibration text through the layers; called once, and only when a layer is static.</param>
     /// <exception cref="NibbleException">The input of a static layer is not finite.</exception>
-    internal static IReadOnlyDictionary<string, ActivationQuantization> Observe(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Recipe recipe, Action feed)
+    internal static IReadOnlyDictionary<string,
+    ActivationQuantization> Observe(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Recipe recipe, Action feed)
     {
         var rules = linears
             .Select(linear => (linear.Key, linear.Value, Rule: recipe.RuleFor(linear.Key)?.Activations))
@@ -112,7 +115,9 @@ internal static class ActivationCalibration
         {
             if (observer.NonFiniteCount > 0)
             {
-                throw new NibbleException($"calibration: the input of layer '{name}' holds {observer.NonFiniteCount} NaN or infinite values; the float model itself overflows on this text");
+                throw new NibbleException(
+                    $"calibration: the input of layer '{name}' holds {observer.NonFiniteCount} NaN or infinite values; the float model itself overflows on "
+                    + $"this text");
             }
 
             result[name] = new ActivationQuantization(scheme, Numerics.QuantizationParameters.FromRange(observer.Range(scheme), scheme));

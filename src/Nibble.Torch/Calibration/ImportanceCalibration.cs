@@ -21,14 +21,16 @@ public static class ImportanceCalibration
     /// <param name="progress">Told after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or an input is not finite.</exception>
-    public static ImportanceMatrix Run(IDecoder model, TokenizedText text, int length, int? windows, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    public static ImportanceMatrix Run(
+        IDecoder model, TokenizedText text, int length, int? windows, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(text);
         text.RequireWindow(length);
         var count = Math.Min(windows ?? int.MaxValue, text.WindowCount(length));
         var names = GgufNames.Of((LlamaConfig)model.Definition).ToDictionary(tensor => tensor.Source, tensor => tensor.Name);
-        var watched = model.Linears().Where(linear => linear.Key != LlamaConfig.HeadName).Select(linear => (Name: names[linear.Key + ".weight"], Layer: linear.Value, Sum: new SquareSum(linear.Value.InFeatures))).ToList();
+        var watched = model.Linears().Where(linear => linear.Key != LlamaConfig.HeadName)
+            .Select(linear => (Name: names[linear.Key + ".weight"], Layer: linear.Value, Sum: new SquareSum(linear.Value.InFeatures))).ToList();
         try
         {
             watched.ForEach(item => item.Layer.InputQuantizer = item.Sum);
@@ -42,7 +44,8 @@ public static class ImportanceCalibration
                 progress?.Report(new RunProgress("imatrix", i + 1, count));
             }
 
-            return new ImportanceMatrix(watched.ToDictionary(item => item.Name, item => item.Sum.Result(item.Name, (long)count * length)), [text.Name], count, length);
+            return new ImportanceMatrix(
+                watched.ToDictionary(item => item.Name, item => item.Sum.Result(item.Name, (long)count * length)), [text.Name], count, length);
         }
         finally
         {
@@ -72,7 +75,9 @@ public static class ImportanceCalibration
             var squares = Array.ConvertAll(sum.data<double>().ToArray(), value => (float)value);
             return Array.TrueForAll(squares, float.IsFinite)
                 ? new InputSquares(squares, [tokens])
-                : throw new NibbleException($"imatrix: the input of '{name}' holds values that are not finite or too large to be squared; the float model itself overflows on this text");
+                : throw new NibbleException(
+                    $"imatrix: the input of '{name}' holds values that are not finite or too large to be squared; the float model itself overflows on "
+                    + $"this text");
         }
 
         public void Dispose() => sum.Dispose();

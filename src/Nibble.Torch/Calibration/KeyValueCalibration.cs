@@ -19,7 +19,8 @@ internal static class KeyValueCalibration
     private const int Placements = 16;
 
     /// <summary>Fixes the parameters of a block's keys.</summary>
-    /// <remarks>The block computes with its weights and input quantizers as they are when it is called: after them, keys are what the quantized model caches.</remarks>
+    /// <remarks>The block computes with its weights and input quantizers as they are when it is called: after them, keys are what the quantized model
+    /// caches.</remarks>
     /// <param name="block">The block; unchanged afterwards.</param>
     /// <param name="name">The block's name in the checkpoint, such as <c>model.layers.0</c>.</param>
     /// <param name="inputs">What the block reads.</param>
@@ -28,7 +29,8 @@ internal static class KeyValueCalibration
     /// <param name="cancellation">Stops between batches.</param>
     /// <returns>The parameters; null where the rule has no keys per channel.</returns>
     /// <exception cref="NibbleException">A key is not finite, or a scale is above what its precision can hold.</exception>
-    public static KeyQuantization? Run(IKeyValueBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, int context, CancellationToken cancellation)
+    public static KeyQuantization? Run(
+        IKeyValueBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, int context, CancellationToken cancellation)
     {
         if (rule is not { HasStaticKeys: true, Keys: { } scheme })
         {
@@ -56,7 +58,8 @@ internal static class KeyValueCalibration
             cancellation);
         if (observers.Sum(channel => channel.NonFiniteCount) is var broken and > 0)
         {
-            throw new NibbleException($"calibration: the keys of '{module}' hold {broken} NaN or infinite values; the float model itself overflows on this text");
+            throw new NibbleException(
+                $"calibration: the keys of '{module}' hold {broken} NaN or infinite values; the float model itself overflows on this text");
         }
 
         try

@@ -18,7 +18,8 @@ internal static class ModuleCalibration
     {
         var observed = prepared.Prepared
             .Where(layer => layer.Input is InputFakeQuantizer)
-            .Select(layer => (layer.Name, Input: (InputFakeQuantizer)layer.Input!, layer.Layer, Rule: layer.Rule.Activations!, Observer: Observer.Create(layer.Rule.Activations!.Observer)))
+            .Select(layer => (layer.Name, Input: (InputFakeQuantizer)layer.Input!, layer.Layer, Rule: layer.Rule.Activations!,
+                Observer: Observer.Create(layer.Rule.Activations!.Observer)))
             .ToList();
         if (observed.Count == 0)
         {
@@ -49,7 +50,10 @@ internal static class ModuleCalibration
         {
             if (observer.NonFiniteCount > 0 || observer.Count == 0)
             {
-                throw new NibbleException($"calibration: the input of layer '{name}' {(observer.Count == 0 ? "was never seen" : $"holds {observer.NonFiniteCount} NaN or infinite values")}; run data through the module that reaches every layer with finite values");
+                throw new NibbleException(
+                    $"calibration: the input of layer '{name}' "
+                    + $"{(observer.Count == 0 ? "was never seen" : $"holds {observer.NonFiniteCount} NaN or infinite values")}; run data through the module "
+                    + $"that reaches every layer with finite values");
             }
 
             input.Start(QuantizationParameters.FromRange(observer.Range(rule.Scheme), rule.Scheme));

@@ -54,7 +54,8 @@ public static class SelfText
         ArgumentOutOfRangeException.ThrowIfLessThan(length, 2);
         if (length > model.Definition.MaxSequence)
         {
-            throw new NibbleException($"{Name}: windows of {length} tokens were asked for, expected at most the model's context of {model.Definition.MaxSequence}");
+            throw new NibbleException(
+                $"{Name}: windows of {length} tokens were asked for, expected at most the model's context of {model.Definition.MaxSequence}");
         }
 
         if ((long)windows * length > MostTokens)

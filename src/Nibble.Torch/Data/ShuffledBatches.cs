@@ -46,7 +46,8 @@ internal sealed class ShuffledBatches : ITrainingBatches
             ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(value, 1);
             field = value == 0 || data.MaskId is not null
                 ? value
-                : throw new NibbleException($"{data.Name}: words are to be hidden in training, but the tokenizer has no mask token; train with a masked share of 0");
+                : throw new NibbleException(
+                    $"{data.Name}: words are to be hidden in training, but the tokenizer has no mask token; train with a masked share of 0");
         }
     }
 

@@ -86,7 +86,8 @@ public sealed class TextData : ITaskData
             var texts = columns == TextColumns.Apart && cells < 3 ? parts.Length : parts.Length - 1;
             if (parts.Length != cells || texts is < 1 or > 2)
             {
-                throw new NibbleException($"{place} has {parts.Length - 1} tabs, expected {(parts.Length != cells ? $"{cells - 1}, as in the lines before" : form)}");
+                throw new NibbleException(
+                    $"{place} has {parts.Length - 1} tabs, expected {(parts.Length != cells ? $"{cells - 1}, as in the lines before" : form)}");
             }
 
             if (parts.Take(texts).Any(string.IsNullOrWhiteSpace))
@@ -99,7 +100,8 @@ public sealed class TextData : ITaskData
                 targets.Add(parse(parts[^1].Trim(), place));
             }
 
-            sequences.AddRange(columns == TextColumns.Apart ? parts.Take(texts).Select(text => encoder.Encode(text)) : [encoder.Encode(parts[0], texts > 1 ? parts[1] : null)]);
+            sequences.AddRange(columns == TextColumns.Apart ? parts.Take(texts).Select(text => encoder.Encode(text))
+                : [encoder.Encode(parts[0], texts > 1 ? parts[1] : null)]);
         }
 
         var name = Path.GetFileName(path);
@@ -152,7 +154,8 @@ public sealed class TextData : ITaskData
     {
         if (Targets is null)
         {
-            throw new NibbleException($"{Name}: the lines have no score behind their texts, which is what a model is scored by; expected 'text TAB text TAB score'");
+            throw new NibbleException(
+                $"{Name}: the lines have no score behind their texts, which is what a model is scored by; expected 'text TAB text TAB score'");
         }
     }
 
@@ -174,7 +177,8 @@ public sealed class TextData : ITaskData
             }
         }
 
-        return new CalibrationPieces([.. chosen.OrderBy(sequence => sequence.Ids.Length)], string.Create(CultureInfo.InvariantCulture, $"{chosen.Count} texts of {Name}"));
+        return new CalibrationPieces(
+            [.. chosen.OrderBy(sequence => sequence.Ids.Length)], string.Create(CultureInfo.InvariantCulture, $"{chosen.Count} texts of {Name}"));
     }
 
     /// <inheritdoc/>
@@ -226,7 +230,8 @@ public sealed class TextData : ITaskData
     {
         if (!File.Exists(path))
         {
-            throw new NibbleException(Directory.Exists(path) ? $"{path} is a folder, expected a file of lines {form}" : $"{path}: no such file, expected lines {form}");
+            throw new NibbleException(
+                Directory.Exists(path) ? $"{path} is a folder, expected a file of lines {form}" : $"{path}: no such file, expected lines {form}");
         }
 
         var number = 0;

@@ -78,7 +78,8 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
     public ITaskData Take(int first, int count, int length) => this with { Ids = Ids[(first * length)..((first + count) * length)] };
 
     /// <inheritdoc/>
-    public (ITaskData Beginning, ITaskData End) Cut(int count, int length) => (this with { Ids = Ids[..^(count * length)] }, this with { Ids = Ids[^(count * length)..] });
+    public (ITaskData Beginning, ITaskData End) Cut(int count, int length) =>
+        (this with { Ids = Ids[..^(count * length)] }, this with { Ids = Ids[^(count * length)..] });
 
     /// <inheritdoc/>
     public (ITaskData Training, ITaskData HeldOut) Split(int sequenceLength, long seed)
@@ -86,7 +87,8 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
         var count = Math.Clamp((int)(WindowCount(sequenceLength) * HeldOutShare), 1, HeldOutWindows) * sequenceLength;
         if (Ids.Length - count < sequenceLength)
         {
-            throw new NibbleException($"{Name}: the text has {Ids.Length} tokens, expected at least two windows of {sequenceLength}, one of them to hold out; give a longer "
+            throw new NibbleException(
+                $"{Name}: the text has {Ids.Length} tokens, expected at least two windows of {sequenceLength}, one of them to hold out; give a longer "
                 + "text, or set evaluateEvery to 0");
         }
 
@@ -138,7 +140,8 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
     {
         if (Ids.Length < length)
         {
-            throw new NibbleException($"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}; give a longer text or shorter windows");
+            throw new NibbleException(
+                $"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}; give a longer text or shorter windows");
         }
     }
 }

@@ -7,7 +7,8 @@ namespace Nibble.Torch.Evaluation;
 
 /// <summary>How an engine's codes of the inputs of layers compare with the simulation's.</summary>
 /// <param name="Codes">Codes compared.</param>
-/// <param name="Ties">Those that differ by one, where the simulation's value lies within <see cref="EngineDecisions.Tolerance"/> of the middle between the two.</param>
+/// <param name="Ties">Those that differ by one, where the simulation's value lies within <see cref="EngineDecisions.Tolerance"/> of the middle between the
+/// two.</param>
 /// <param name="Mismatches">Those that differ otherwise, or whose scale or zero point does.</param>
 /// <param name="Farthest">How far from the middle the farthest of the ties lies, in steps.</param>
 internal readonly record struct CodeComparison(long Codes, long Ties, long Mismatches, double Farthest)
@@ -22,8 +23,10 @@ internal readonly record struct CodeComparison(long Codes, long Ties, long Misma
 
 /// <summary>Runs a model whose layers, where an input lies at a tie between two codes, take the one that an engine took.</summary>
 /// <remarks>
-/// Float sums in another order differ in their last bits, and an input at a tie becomes the one code or the other by such a bit; all that follows moves, so that outputs tell
-/// little of whether an engine computes what is simulated. With ties decided as in the engine, all else can be held against it closely: any other code, and any scale that is another by
+/// Float sums in another order differ in their last bits, and an input at a tie becomes the one code or the other by such a bit; all that follows moves, so
+/// that outputs tell
+/// little of whether an engine computes what is simulated. With ties decided as in the engine, all else can be held against it closely: any other code, and any
+/// scale that is another by
 /// more than rounding, is counted as a mismatch, and the simulation keeps its own. Padding (<see cref="TokenMask"/>) keeps its own too, and is not counted: no
 /// output depends on it.
 /// </remarks>
@@ -33,7 +36,8 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
 {
     /// <summary>By how much of a step a value may lie beside the middle between two codes to be at a tie.</summary>
     /// <remarks>
-    /// Inputs of stories260K differ from the engine's by up to 1.2e-5 of the largest value of their token, behind the softmax: 1.5e-3 of a step of 8 bits, where the farthest tie lies. Larger models add up
+    /// Inputs of stories260K differ from the engine's by up to 1.2e-5 of the largest value of their token, behind the softmax: 1.5e-3 of a step of 8 bits,
+    /// where the farthest tie lies. Larger models add up
     /// more, so this is about seven times that. Of an engine whose inputs are all off by two hundredths, one code in a hundred would differ at no tie.
     /// </remarks>
     public const double Tolerance = 0.01;
@@ -47,7 +51,8 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
     /// <summary>Runs the model, without a gradient.</summary>
     /// <param name="engine">The codes of the inputs of the same run in the engine, by layer. A layer that is missing here mismatches in all codes.</param>
     /// <param name="forward">Runs the model on the same inputs.</param>
-    /// <returns>What <paramref name="forward"/> returns, and how the codes of each layer compare, in the model's order. What layers share is counted for each.</returns>
+    /// <returns>What <paramref name="forward"/> returns, and how the codes of each layer compare, in the model's order. What layers share is counted for
+    /// each.</returns>
     public (Tensor Output, IReadOnlyList<KeyValuePair<string, CodeComparison>> Layers) Run(IReadOnlyDictionary<string, TokenCodes> engine, Func<Tensor> forward)
     {
         ArgumentNullException.ThrowIfNull(engine);
@@ -119,7 +124,8 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
 
             // A zero point per token is rounded as a code is, and lies at a tie as one does. It follows from the scale, which may be the next one of float16.
             var (theirZero, theirCodes) = (OfTokens(engine.ZeroPoints), tensor(engine.Codes).to(float32).view(x.shape));
-            var exactZero = input is { Static: null, Scheme.Symmetric: false } ? range.Min - (x.amin([1], keepdim: true).clamp_max(0).to(float64) / scale.to(float64)) : own.ZeroPoint;
+            var exactZero = input is { Static: null, Scheme.Symmetric: false }
+                ? range.Min - (x.amin([1], keepdim: true).clamp_max(0).to(float64) / scale.to(float64)) : own.ZeroPoint;
             var ownZero = exactZero.round().clamp(range.Min, range.Max).to(float32);
             var zeroTies = Ties(exactZero, ownZero, theirZero).logical_and(real);
             var zero = where(zeroTies, theirZero, ownZero);
@@ -129,7 +135,8 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
             // Codes of another scale or zero point stand for something else, whatever their number.
             var sameRow = sameScale.logical_and(zero.eq(theirZero));
             var ties = Ties(steps + zero, codes, theirCodes).logical_and(sameRow).logical_and(real);
-            var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64), zeros(1, float64)]).max();
+            var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64),
+                zeros(1, float64)]).max();
             codes = where(ties, theirCodes, codes);
             var mismatches = codes.ne(theirCodes).logical_or(sameRow.logical_not()).logical_and(real).sum().item<long>();
             return ((codes - zero) * scale,
@@ -137,11 +144,13 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
         }
 
         /// <summary>Where two codes are neighbours, and what is rounded to them lies near enough the middle for either.</summary>
-        private static Tensor Ties(Tensor exact, Tensor ours, Tensor theirs) => (ours - theirs).abs().eq(1).logical_and(Distance(exact, ours, theirs).le(Tolerance));
+        private static Tensor Ties(Tensor exact, Tensor ours, Tensor theirs) =>
+            (ours - theirs).abs().eq(1).logical_and(Distance(exact, ours, theirs).le(Tolerance));
 
         private static Tensor Distance(Tensor exact, Tensor ours, Tensor theirs) => (exact - ((ours + theirs) / 2)).abs();
 
         private static bool Fits(TokenCodes engine, long[] shape) =>
-            engine.Codes.Length == shape[0] * shape[1] && ((float[][])[engine.Scales, engine.ZeroPoints]).All(values => values.Length == 1 || values.Length == shape[0]);
+            engine.Codes.Length == shape[0] * shape[1]
+                && ((float[][])[engine.Scales, engine.ZeroPoints]).All(values => values.Length == 1 || values.Length == shape[0]);
     }
 }

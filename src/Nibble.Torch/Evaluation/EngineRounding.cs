@@ -10,7 +10,8 @@ namespace Nibble.Torch.Evaluation;
 
 /// <summary>Computes a model with the rounding that llama.cpp adds to what is simulated, to see how much of a difference that explains.</summary>
 /// <remarks>
-/// llama.cpp rounds the inputs of a matrix to a type that goes with the matrix's own, and keeps keys and values in binary16 (ggml-org/llama.cpp, <c>ggml-cpu.c</c>:
+/// llama.cpp rounds the inputs of a matrix to a type that goes with the matrix's own, and keeps keys and values in binary16 (ggml-org/llama.cpp,
+/// <c>ggml-cpu.c</c>:
 /// <c>vec_dot_type</c>; <c>llama_context_default_params</c>). A file can also hold float matrices in a narrower type than the model has.
 /// </remarks>
 internal sealed class EngineRounding
@@ -29,7 +30,8 @@ internal sealed class EngineRounding
         ArgumentNullException.ThrowIfNull(model);
         this.model = model;
         using var file = GgufFile.Open(path);
-        var types = GgufNames.Of((LlamaConfig)model.Definition).ToDictionary(tensor => tensor.Source, tensor => file.FindTensor(tensor.Name)?.Type ?? GgufType.F32, StringComparer.Ordinal);
+        var types = GgufNames.Of((LlamaConfig)model.Definition)
+            .ToDictionary(tensor => tensor.Source, tensor => file.FindTensor(tensor.Name)?.Type ?? GgufType.F32, StringComparer.Ordinal);
         head = types[LlamaConfig.EmbeddingName];
         Narrow(model.Embedding, head);
         foreach (var (name, layer) in model.Linears())
@@ -45,7 +47,8 @@ internal sealed class EngineRounding
     /// <summary>Whether every matrix is float32, so that only keys and values are rounded, in a way that hardly depends on the last bits before it.</summary>
     public bool IsExact => head == GgufType.F32 && layers.Values.All(type => type == GgufType.F32);
 
-    /// <summary>Runs the model. Inputs are rounded as in llama.cpp instead of as in an artifact, whose quantization of inputs llama.cpp does not know.</summary>
+    /// <summary>Runs the model. Inputs are rounded as in llama.cpp instead of as in an artifact, whose quantization of inputs llama.cpp does not
+    /// know.</summary>
     /// <param name="forward">Runs it.</param>
     /// <returns>What <paramref name="forward"/> returns.</returns>
     public Tensor Run(Func<Tensor> forward)

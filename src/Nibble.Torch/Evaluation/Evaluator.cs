@@ -10,7 +10,8 @@ namespace Nibble.Torch.Evaluation;
 /// <param name="Loss">Mean negative log-likelihood, nats per token.</param>
 /// <param name="Windows">Windows scored.</param>
 /// <param name="Tokens">Tokens scored.</param>
-/// <param name="Divergence">Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, nats; null without a reference.</param>
+/// <param name="Divergence">Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, nats; null without a
+/// reference.</param>
 /// <param name="Agreement">Share of the scored positions where model and reference hold the same token likeliest, 0 to 1; null without a reference.</param>
 internal sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement)
 {

@@ -48,7 +48,8 @@ public static class TextGenerator
     /// <param name="cancellation">Stops between tokens.</param>
     /// <returns>The new tokens, each as soon as it is drawn.</returns>
     /// <exception cref="NibbleException">The prompt is empty or leaves no room in the model's context.</exception>
-    internal static IEnumerable<int> Tokens(ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation = default)
+    internal static IEnumerable<int> Tokens(
+        ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(predictor);
         ArgumentNullException.ThrowIfNull(prompt);
@@ -77,7 +78,8 @@ public static class TextGenerator
         return [.. Draw(predictor, prompt, _ => false, new GenerationOptions(count, Temperature: 0), cancellation)];
     }
 
-    private static IEnumerable<int> Draw(ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation)
+    private static IEnumerable<int> Draw(
+        ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation)
     {
         var sampler = new TokenSampler(options);
         var limit = Math.Min(options.MaxTokens, predictor.MaxSequence - prompt.Count);

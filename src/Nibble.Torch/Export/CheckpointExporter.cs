@@ -47,7 +47,8 @@ public static class CheckpointExporter
             GptqFile.Save(model, folder, format == CheckpointFormat.Gptq ? GptqVersion.V1 : GptqVersion.V2);
         }
 
-        var types = model.FloatTensors.GroupBy(tensor => tensor.StoredAs.ToString()).Select(group => (group.Key, group.Count())).OrderBy(group => group.Key, StringComparer.Ordinal);
+        var types = model.FloatTensors.GroupBy(tensor => tensor.StoredAs.ToString()).Select(group => (group.Key, group.Count()))
+            .OrderBy(group => group.Key, StringComparer.Ordinal);
         return new ExportResult(
             Checkpoint.NameOf(artifact),
             QuantizedModelFile.TensorBytes(folder),
@@ -61,7 +62,9 @@ public static class CheckpointExporter
     /// <summary>What engines are known to ask for beyond what the format's definition does.</summary>
     private static IEnumerable<string> Ragged(QuantizedModel model)
     {
-        var ragged = model.Layers.Where(layer => layer.Weight.Scheme.Granularity is PerGroup { Size: var size } && layer.Weight.Columns > size && layer.Weight.Columns % size != 0).ToList();
+        var ragged = model.Layers.Where(
+            layer => layer.Weight.Scheme.Granularity is PerGroup { Size: var size } && layer.Weight.Columns > size && layer.Weight.Columns % size != 0)
+            .ToList();
         if (ragged.Count > 0)
         {
             yield return $"{ragged.Count} layers, such as {ragged[0].Name}, have rows that groups do not divide; the last group is shorter, which vLLM refuses";

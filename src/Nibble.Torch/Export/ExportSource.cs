@@ -85,7 +85,8 @@ internal abstract class ExportSource : IDisposable
 
         public override void Dispose() => checkpoint.Dispose();
 
-        protected override void Require(IReadOnlyDictionary<string, long[]> expected) => CheckpointTensors.Require(checkpoint, expected, Config.ModelType, Config.IsIgnored);
+        protected override void Require(IReadOnlyDictionary<string, long[]> expected) =>
+            CheckpointTensors.Require(checkpoint, expected, Config.ModelType, Config.IsIgnored);
     }
 
     private sealed class ArtifactSource : ExportSource
@@ -141,13 +142,15 @@ internal abstract class ExportSource : IDisposable
                     : throw new NibbleException($"{Folder}: the artifact lacks the tensor '{name}', which a model of type '{Config.ModelType}' has");
                 if (!found.SequenceEqual(shape))
                 {
-                    throw new NibbleException($"{Folder}: tensor '{name}' has shape [{string.Join(", ", found)}], expected [{string.Join(", ", shape)}] from config.json");
+                    throw new NibbleException(
+                        $"{Folder}: tensor '{name}' has shape [{string.Join(", ", found)}], expected [{string.Join(", ", shape)}] from config.json");
                 }
             }
 
             if (codes.Keys.Concat(floats.Keys).FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
             {
-                throw new NibbleException($"{Folder}: the artifact holds the tensor '{unknown}', which a model of type '{Config.ModelType}' with this config.json does not use");
+                throw new NibbleException(
+                    $"{Folder}: the artifact holds the tensor '{unknown}', which a model of type '{Config.ModelType}' with this config.json does not use");
             }
         }
     }

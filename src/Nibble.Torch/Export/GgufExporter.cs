@@ -46,7 +46,9 @@ public static class GgufExporter
     /// <param name="progress">Told after each tensor.</param>
     /// <param name="cancellation">Stops between tensors.</param>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that the file cannot hold; or the file exists.</exception>
-    public static ExportResult Run(string model, string path, GgufType? type, GgufType? embeddings = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    public static ExportResult Run(
+        string model, string path, GgufType? type, GgufType? embeddings = null, IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(path);
         using var source = ExportSource.Open(model);
@@ -59,7 +61,9 @@ public static class GgufExporter
         }
         else if (type is { } wanted && !wanted.IsFloat())
         {
-            throw new NibbleException($"{model}: a float model has no codes that {wanted} could hold; export it as {nameof(GgufType.F16)} and quantize that file, or quantize the model with nibble ptq or qat first");
+            throw new NibbleException(
+                $"{model}: a float model has no codes that {wanted} could hold; export it as {nameof(GgufType.F16)} and quantize that file, or quantize the "
+                + $"model with nibble ptq or qat first");
         }
 
         var plans = GgufNames.Of(source.Config).Select(name => Plan(source, name, type, embeddings)).ToList();
@@ -106,7 +110,9 @@ public static class GgufExporter
             {
                 return name.Shape[1] % rounded.BlockSize() == 0
                     ? new TensorPlan(name, rounded, null, Ragged: false)
-                    : throw new NibbleException($"{source.Folder}: the rows of {name.Name} have {name.Shape[1]} values, which are not whole blocks of {rounded} ({rounded.BlockSize()}); give another type for embeddings");
+                    : throw new NibbleException(
+                        $"{source.Folder}: the rows of {name.Name} have {name.Shape[1]} values, which are not whole blocks of {rounded} "
+                        + $"({rounded.BlockSize()}); give another type for embeddings");
             }
 
             var stored = source.StoredAs(name.Source) switch { ElementType.F32 => GgufType.F32, ElementType.F16 => GgufType.F16, _ => GgufType.BF16 };
@@ -127,8 +133,10 @@ public static class GgufExporter
         return blocks is not null
             ? new TensorPlan(name, blocks.Type, blocks, Ragged: false)
             : throw new NibbleException(
-                $"{source.Folder}: layer '{name.Source}' has the scheme {codes.Scheme}{(codes.GroupIndex is null ? string.Empty : " of scattered columns")} with {codes.Scheme.ScalePrecision} scales, whose codes {(type is null ? "no block type can hold" : $"{type} cannot hold")}. "
-                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", leave the type out")}, or give the type f16, which writes the values that the codes stand for.");
+                $"{source.Folder}: layer '{name.Source}' has the scheme {codes.Scheme}{(codes.GroupIndex is null ? string.Empty : " of scattered columns")} "
+                    + $"with {codes.Scheme.ScalePrecision} scales, whose codes {(type is null ? "no block type can hold" : $"{type} cannot hold")}. "
+                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", leave the type out")}, or give the type f16, which "
+                    + $"writes the values that the codes stand for.");
     }
 
     private static void Write(ExportSource source, TensorPlan plan, Stream stream)
@@ -183,7 +191,9 @@ public static class GgufExporter
     {
         if (artifact.Layers.FirstOrDefault(layer => layer.InputTransform != InputTransform.None) is { } turned)
         {
-            throw new NibbleException($"{source.Folder}: layer '{turned.Name}' turns its input by a Hadamard matrix while the model runs, which llama.cpp does not do; quantize without rotation (recipe '{artifact.Recipe.Name}')");
+            throw new NibbleException(
+                $"{source.Folder}: layer '{turned.Name}' turns its input by a Hadamard matrix while the model runs, which llama.cpp does not do; quantize "
+                + $"without rotation (recipe '{artifact.Recipe.Name}')");
         }
     }
 
@@ -220,7 +230,8 @@ public static class GgufExporter
         {
             yield return string.Create(
                 CultureInfo.InvariantCulture,
-                $"{ragged.Count} quantized {(ragged.Count == 1 ? "matrix stays" : "matrices stay")} F16, their values rounded to it, since their rows are not whole blocks: {ragged[0].Name.Name} has {ragged[0].Name.Shape[1]} columns");
+                $"{ragged.Count} quantized {(ragged.Count == 1 ? "matrix stays" : "matrices stay")} F16, their values rounded to it, since their rows are not "
+                    + $"whole blocks: {ragged[0].Name.Name} has {ragged[0].Name.Shape[1]} columns");
         }
 
         var rounded = plans.Where(plan => plan.Blocks is { RoundedMinimums: > 0 }).ToList();
@@ -228,7 +239,10 @@ public static class GgufExporter
         {
             yield return string.Create(
                 CultureInfo.InvariantCulture,
-                $"in blocks of {string.Join(" and ", rounded.Select(plan => plan.Type).Distinct())} the minimums of {rounded.Sum(plan => plan.Blocks!.RoundedMinimums):N0} groups are rounded to float16, which moves their values by at most {rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (the type q5_0 holds asymmetric 4 bits without that)");
+                $"in blocks of {string.Join(" and ", rounded.Select(plan => plan.Type).Distinct())} the minimums of "
+                    + $"{rounded.Sum(plan => plan.Blocks!.RoundedMinimums):N0} groups are rounded to float16, which moves their values by at most "
+                    + $"{rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (the type q5_0 holds asymmetric 4 bits "
+                    + $"without that)");
         }
     }
 

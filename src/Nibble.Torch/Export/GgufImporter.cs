@@ -41,14 +41,19 @@ internal static class GgufImporter
             GgufTokenizerFiles.Write(file, tokenizer.FullName);
             if (codes.Count == 0)
             {
-                Checkpoint.Save(folder, json, [.. floats.Select(tensor => new SafetensorsTensor(tensor.Name.Source, StoredAs(tensor), tensor.Name.Shape, stream => Copy(file, tensor, stream)))], tokenizer.FullName);
+                Checkpoint.Save(folder, json,
+                    [.. floats.Select(tensor =>
+                    new SafetensorsTensor(tensor.Name.Source, StoredAs(tensor), tensor.Name.Shape, stream => Copy(file, tensor, stream)))], tokenizer.FullName);
             }
             else
             {
                 var layers = codes.Select(layer => new QuantizedLayer(LayerOf(layer.Key), layer.Value, Input: null)).ToList();
                 var recipe = new Recipe("imported-gguf", ImportedRules.Of(layers, floats.Where(IsLinear).Select(tensor => LayerOf(tensor.Name.Source))));
-                var provenance = new Provenance(Conversion.Version, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) }, new Dictionary<string, double>());
-                QuantizedModelFile.Save(new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder);
+                var provenance = new Provenance(
+                    Conversion.Version, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) }, new Dictionary<string,
+                    double>());
+                QuantizedModelFile.Save(
+                    new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder);
             }
         }
         finally
@@ -71,10 +76,14 @@ internal static class GgufImporter
         var tensors = new List<Tensor>();
         foreach (var name in GgufNames.Of(config))
         {
-            var entry = file.FindTensor(name.Name) ?? throw new NibbleException($"{file.Path}: there is no tensor {name.Name}, which a model of architecture {config.ModelType} with this metadata has");
+            var entry = file.FindTensor(name.Name) ?? throw new NibbleException(
+                $"{file.Path}: there is no tensor {name.Name}, which a model of architecture {config.ModelType} with this metadata has");
             if (!entry.Dimensions.Reverse().SequenceEqual(name.Shape))
             {
-                throw new GgufException(file.Path, entry.Offset, $"tensor {name.Name} has the dimensions [{string.Join(", ", entry.Dimensions)}], expected [{string.Join(", ", name.Shape.Reverse())}] from the metadata");
+                throw new GgufException(
+                    file.Path, entry.Offset,
+                    $"tensor {name.Name} has the dimensions [{string.Join(", ", entry.Dimensions)}], expected [{string.Join(", ", name.Shape.Reverse())}] from "
+                    + $"the metadata");
             }
 
             tensors.Add(new Tensor(name, entry));
@@ -82,7 +91,8 @@ internal static class GgufImporter
 
         var known = tensors.Select(tensor => tensor.Name.Name).Append(GgufNames.RotaryFactors).ToHashSet(StringComparer.Ordinal);
         return file.Tensors.FirstOrDefault(tensor => !known.Contains(tensor.Name)) is { } unknown
-            ? throw new GgufException(file.Path, unknown.Offset, $"tensor {unknown.Name} is none that a model of architecture {config.ModelType} with this metadata uses")
+            ? throw new GgufException(
+                file.Path, unknown.Offset, $"tensor {unknown.Name} is none that a model of architecture {config.ModelType} with this metadata uses")
             : tensors;
     }
 
@@ -90,7 +100,8 @@ internal static class GgufImporter
 
     private static string LayerOf(string tensor) => tensor[..^".weight".Length];
 
-    private static ElementType StoredAs(Tensor tensor) => tensor.Entry.Type switch { GgufType.F16 => ElementType.F16, GgufType.BF16 => ElementType.BF16, _ => ElementType.F32 };
+    private static ElementType StoredAs(Tensor tensor) =>
+        tensor.Entry.Type switch { GgufType.F16 => ElementType.F16, GgufType.BF16 => ElementType.BF16, _ => ElementType.F32 };
 
     private static FloatTensor Read(GgufFile file, Tensor tensor)
     {
@@ -152,12 +163,15 @@ internal static class GgufImporter
 
     private static IEnumerable<string> Notes(int layers, List<Tensor> floats)
     {
-        var widened = floats.Where(tensor => !tensor.Entry.Type.IsFloat()).GroupBy(tensor => tensor.Entry.Type).OrderByDescending(group => group.Count()).ToList();
+        var widened = floats.Where(tensor => !tensor.Entry.Type.IsFloat()).GroupBy(tensor => tensor.Entry.Type).OrderByDescending(group => group.Count())
+            .ToList();
         if (widened.Count > 0)
         {
             yield return string.Create(
                 CultureInfo.InvariantCulture,
-                $"{string.Join(" and ", widened.Select(group => $"{group.Count()} of {group.Key}"))} {(widened.Sum(group => group.Count()) == 1 ? "is" : "are")} float32 now, with the values that the blocks stand for: embeddings have no codes here, and the other types and minimums that are no multiples of their scales have no scheme");
+                $"{string.Join(" and ", widened.Select(group => $"{group.Count()} of {group.Key}"))} "
+                    + $"{(widened.Sum(group => group.Count()) == 1 ? "is" : "are")} float32 now, with the values that the blocks stand for: embeddings have no "
+                    + $"codes here, and the other types and minimums that are no multiples of their scales have no scheme");
         }
 
         if (layers == 0)

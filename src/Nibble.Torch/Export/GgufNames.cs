@@ -77,7 +77,8 @@ internal static class GgufNames
                 var split = name.LastIndexOf('.');
                 var module = InBlock[name[..split]];
                 var heads = reordered ? module switch { "attn_q" => config.Heads, "attn_k" => config.KeyValueHeads, _ => 0 } : 0;
-                yield return new(config.BlockPrefix(block) + name, string.Create(CultureInfo.InvariantCulture, $"blk.{block}.{module}{name[split..]}"), shape, heads);
+                yield return new(config.BlockPrefix(block) + name, string.Create(CultureInfo.InvariantCulture, $"blk.{block}.{module}{name[split..]}"), shape,
+                    heads);
             }
         }
 

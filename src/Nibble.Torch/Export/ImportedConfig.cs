@@ -55,7 +55,8 @@ internal static class ImportedConfig
             }
         }
 
-        throw new NibbleException($"{file.Path}: the tensor {GgufNames.RotaryFactors} divides the rotary frequencies otherwise than Llama 3 does, which is not supported");
+        throw new NibbleException(
+            $"{file.Path}: the tensor {GgufNames.RotaryFactors} divides the rotary frequencies otherwise than Llama 3 does, which is not supported");
     }
 
     private sealed class Reader(GgufFile file)
@@ -109,7 +110,9 @@ internal static class ImportedConfig
         {
             if (architecture is not ("llama" or "qwen2" or "qwen3") || Find("expert_count")?.AsInteger() is > 0)
             {
-                throw new NibbleException($"{file.Path}: the architecture is '{architecture}'{(Find("expert_count")?.AsInteger() is > 0 ? " with experts" : string.Empty)}, expected a dense model of llama, qwen2 or qwen3");
+                throw new NibbleException(
+                    $"{file.Path}: the architecture is '{architecture}'{(Find("expert_count")?.AsInteger() is > 0 ? " with experts" : string.Empty)}, expected "
+                    + $"a dense model of llama, qwen2 or qwen3");
             }
         }
 
@@ -117,7 +120,9 @@ internal static class ImportedConfig
         {
             if (Count("rope.dimension_count", headSize) != headSize || Count("attention.value_length", headSize) != headSize)
             {
-                throw new NibbleException($"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are turned, and values of {Count("attention.value_length", headSize)}; expected one size for all three");
+                throw new NibbleException(
+                    $"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are turned, and values of "
+                    + $"{Count("attention.value_length", headSize)}; expected one size for all three");
             }
 
             if (Find("rope.scaling.attn_factor")?.AsNumber() is { } attention and not 1)
@@ -135,7 +140,8 @@ internal static class ImportedConfig
 
             if (Find("rope.scaling.type")?.AsText() is { } kind && kind is not ("none" or "linear"))
             {
-                throw new NibbleException($"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as Llama 3 has them");
+                throw new NibbleException(
+                    $"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as Llama 3 has them");
             }
         }
 
@@ -181,13 +187,17 @@ internal static class ImportedConfig
 
             return value.AsInteger() is > 0 and <= int.MaxValue and var count
                 ? (int)count
-                : throw new NibbleException($"{file.Path}: {architecture}.{key} is {(value.AsInteger() is { } number ? number.ToString(CultureInfo.InvariantCulture) : $"of type {value.Type}")}, expected a whole number above 0, the same for all blocks");
+                : throw new NibbleException(
+                    $"{file.Path}: {architecture}.{key} is "
+                    + $"{(value.AsInteger() is { } number ? number.ToString(CultureInfo.InvariantCulture) : $"of type {value.Type}")}, expected a whole number "
+                    + $"above 0, the same for all blocks");
         }
 
         private void Number(Utf8JsonWriter json, string name, string key, float? otherwise) => json.WriteNumber(
             name,
             Find(key) is { } value
-                ? value.AsNumber() is { } number && float.IsFinite((float)number) && number > 0 ? (float)number : throw new NibbleException($"{file.Path}: {architecture}.{key} is no number above 0")
+                ? value.AsNumber() is { } number && float.IsFinite((float)number) && number > 0 ? (float)number
+                    : throw new NibbleException($"{file.Path}: {architecture}.{key} is no number above 0")
                 : otherwise ?? throw new NibbleException($"{file.Path}: the metadata has no {architecture}.{key}, expected a number"));
 
         private void Id(Utf8JsonWriter json, string key)

@@ -4,7 +4,8 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A batch normalization that is computed by the convolution before it: it passes on what it is given, and holds parameters and statistics under their old names.</summary>
+/// <summary>A batch normalization that is computed by the convolution before it: it passes on what it is given, and holds parameters and statistics under their
+/// old names.</summary>
 /// <remarks>
 /// A module that computes something between the two, or calls them the other way round, would get wrong values, so the input must be the very tensor that
 /// the convolution yielded.
@@ -86,7 +87,10 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
     {
         if (!expected.TryGetTarget(out var output) || !ReferenceEquals(output, input))
         {
-            throw new NibbleException($"the batch normalization '{path}' was taken to follow the convolution '{convolution}' directly, but its input is not what that yields; leave the pair out with {nameof(Qat.PrepareOptions)}.{nameof(Qat.PrepareOptions.FoldBatchNorms)} = false and name the right pairs in {nameof(Qat.PrepareOptions.BatchNorms)}");
+            throw new NibbleException(
+                $"the batch normalization '{path}' was taken to follow the convolution '{convolution}' directly, but its input is not what that yields; leave "
+                + $"the pair out with {nameof(Qat.PrepareOptions)}.{nameof(Qat.PrepareOptions.FoldBatchNorms)} = false and name the right pairs in "
+                + $"{nameof(Qat.PrepareOptions.BatchNorms)}");
         }
 
         expected.SetTarget(null);

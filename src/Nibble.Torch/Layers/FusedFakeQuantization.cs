@@ -8,7 +8,8 @@ namespace Nibble.Torch.Layers;
 
 /// <summary>Fake quantization in one pass forward and one backward over float32 tensors in main memory; composed of tensor operators elsewhere.</summary>
 /// <remarks>
-/// Values equal those of the composed forms bit for bit, and so do the gradients of values but for what autograd rounds when it multiplies by the scale and divides again. Nothing is
+/// Values equal those of the composed forms bit for bit, and so do the gradients of values but for what autograd rounds when it multiplies by the scale and
+/// divides again. Nothing is
 /// saved between the passes but references to the inputs.
 /// </remarks>
 internal static class FusedFakeQuantization
@@ -39,7 +40,8 @@ internal static class FusedFakeQuantization
         var values = x.contiguous();
         var layout = new Layout(Columns(x), granularity, codes, shift);
         var differentiable = is_grad_enabled() && (values.requires_grad || scale.requires_grad || zeroPoint is { requires_grad: true });
-        var result = differentiable ? LearnedFunction.apply(values, scale.contiguous(), zeroPoint?.contiguous()!, layout) : layout.Forward(values, scale.contiguous(), zeroPoint?.contiguous());
+        var result = differentiable ? LearnedFunction.apply(values, scale.contiguous(), zeroPoint?.contiguous()!, layout)
+            : layout.Forward(values, scale.contiguous(), zeroPoint?.contiguous());
         return result.MoveToOuterDisposeScope();
     }
 
@@ -91,7 +93,8 @@ internal static class FusedFakeQuantization
 
     private static int Columns(Tensor x) => x.dim() == 0 ? 1 : (int)x.shape[^1];
 
-    private static bool Fits(Tensor tensor) => tensor.device_type == DeviceType.CPU && tensor.dtype == float32 && !tensor.is_sparse && tensor.numel() is > 0 and <= MostValues;
+    private static bool Fits(Tensor tensor) =>
+        tensor.device_type == DeviceType.CPU && tensor.dtype == float32 && !tensor.is_sparse && tensor.numel() is > 0 and <= MostValues;
 
     private static Span<float> ValuesOf(Tensor? tensor) => tensor is null ? [] : TensorMemory.Floats(tensor);
 

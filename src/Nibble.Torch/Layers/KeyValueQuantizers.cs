@@ -24,7 +24,8 @@ internal sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
         codes = scheme.Codes;
         long[] shape = [keys.Heads, 1, keys.HeadSize];
         scale = tensor(keys.Scales, shape, device: device).DetachFromDisposeScope();
-        zeroPoint = (scheme.Symmetric ? zeros(shape, device: device) : tensor(Array.ConvertAll(keys.ZeroPoints, code => (float)code), shape, device: device)).DetachFromDisposeScope();
+        zeroPoint = (scheme.Symmetric ? zeros(shape, device: device) : tensor(Array.ConvertAll(keys.ZeroPoints, code => (float)code), shape, device: device))
+            .DetachFromDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -71,7 +72,8 @@ internal static class KeyValueQuantizers
     {
         if (block is IKeyValueBlock caching)
         {
-            caching.HeadRotation = recipe is { Rotation: Rotation.Hadamard, KeyValueCache.Keys: not null } ? new HadamardTransform(caching.KeyValueHeads.Size) : null;
+            caching.HeadRotation = recipe is { Rotation: Rotation.Hadamard, KeyValueCache.Keys: not null } ? new HadamardTransform(caching.KeyValueHeads.Size)
+                : null;
         }
     }
 

@@ -5,7 +5,8 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A convolution over two axes whose weight and input can be quantized, and which can compute the batch normalization behind it (Jacob et al. 2018, section 3.2).</summary>
+/// <summary>A convolution over two axes whose weight and input can be quantized, and which can compute the batch normalization behind it (Jacob et al. 2018,
+/// section 3.2).</summary>
 /// <remarks>
 /// With a batch normalization folded in, the weight is multiplied by <c>gamma / sigma</c> of the running statistics before it is quantized, so that the codes
 /// do not jitter with the batches. In training the output is divided by that factor again and normalized by the statistics of the batch (Krishnamoorthi 2018,

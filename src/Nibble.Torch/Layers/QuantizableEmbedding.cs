@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A table of vectors, one a row, whose values can be quantized without replacing the module. It looks rows up, so its input is never quantized.</summary>
+/// <summary>A table of vectors, one a row, whose values can be quantized without replacing the module. It looks rows up, so its input is never
+/// quantized.</summary>
 public sealed class QuantizableEmbedding : nn.Module<Tensor, Tensor>, IQuantizableLayer
 {
     // TorchSharp registers parameters under the names of their fields.

@@ -57,7 +57,8 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     /// <inheritdoc/>
     public ITensorQuantizer? WeightQuantizer { get; set; }
 
-    /// <summary>Turns the input first of all, before <see cref="InputQuantizer"/>; the columns of the weight are turned alike. Null leaves it as it is.</summary>
+    /// <summary>Turns the input first of all, before <see cref="InputQuantizer"/>; the columns of the weight are turned alike. Null leaves it as it
+    /// is.</summary>
     public HadamardTransform? InputTransform { get; set; }
 
     /// <inheritdoc/>
@@ -75,7 +76,8 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     /// <returns>A tensor per layer, in their order.</returns>
     internal static Tensor[] Project(Tensor input, params QuantizableLinear[] layers)
     {
-        if (layers[0].InputQuantizer is not { } first || !layers.All(layer => layer is { InputTransform: null, InputQuantizer: { } other } && first.IsLike(other)))
+        if (layers[0].InputQuantizer is not { } first
+            || !layers.All(layer => layer is { InputTransform: null, InputQuantizer: { } other } && first.IsLike(other)))
         {
             return Array.ConvertAll(layers, layer => layer.forward(input));
         }

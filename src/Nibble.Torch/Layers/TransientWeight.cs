@@ -20,7 +20,8 @@ internal static class TransientWeight
     {
         // The scope also ends what TorchSharp allocates beside the result.
         using var scope = NewDisposeScope();
-        var product = is_grad_enabled() ? Product.apply([x, new Call(weight, placeholder, x.requires_grad), .. weight.Sources]) : F.linear(x, weight.Apply(placeholder));
+        var product = is_grad_enabled() ? Product.apply([x, new Call(weight, placeholder, x.requires_grad), .. weight.Sources])
+            : F.linear(x, weight.Apply(placeholder));
         return (bias is null ? product : product + bias).MoveToOuterDisposeScope();
     }
 

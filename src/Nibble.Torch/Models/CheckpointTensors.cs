@@ -31,7 +31,9 @@ internal static class CheckpointTensors
             var entry = checkpoint.Entry(name);
             if (!entry.Shape.SequenceEqual(shape))
             {
-                throw new NibbleException($"{checkpoint.Folder}: tensor '{name}' has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
+                throw new NibbleException(
+                    $"{checkpoint.Folder}: tensor '{name}' has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", shape)}] from "
+                    + $"config.json");
             }
 
             if (!entry.ElementType.IsFloatingPoint())
@@ -43,7 +45,8 @@ internal static class CheckpointTensors
         var unknown = checkpoint.TensorNames.FirstOrDefault(name => !expected.ContainsKey(name) && !ignored(name));
         if (unknown is not null)
         {
-            throw new NibbleException($"{checkpoint.Folder}: the checkpoint holds the tensor '{unknown}', which a model of type '{modelType}' with this config.json does not use");
+            throw new NibbleException(
+                $"{checkpoint.Folder}: the checkpoint holds the tensor '{unknown}', which a model of type '{modelType}' with this config.json does not use");
         }
     }
 

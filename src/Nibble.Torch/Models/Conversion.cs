@@ -12,10 +12,12 @@ namespace Nibble.Torch.Models;
 internal static class Conversion
 {
     /// <summary>The version written into artifacts.</summary>
-    public static string Version { get; } = typeof(Conversion).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+    public static string Version { get; } = typeof(Conversion).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion
+        .Split('+')[0];
 
     /// <summary>Joins quantized layers with the tensors that stay float, rounded to the type the checkpoint stores them in.</summary>
-    public static QuantizedModel Assemble(LoadedModel source, IReadOnlyList<QuantizedLayer> layers, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
+    public static QuantizedModel Assemble(
+        LoadedModel source, IReadOnlyList<QuantizedLayer> layers, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
     {
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
         var floats = source.Model.Parameters()

@@ -42,7 +42,8 @@ internal sealed class FloatCheckpoint : IDisposable
     /// <param name="task">What the model is for; null is what the folder says.</param>
     /// <exception cref="MissingHeadException">The model has no head, and nothing says what it is for.</exception>
     /// <exception cref="NibbleException">The folder holds no float checkpoint of a supported model.</exception>
-    public static FloatCheckpoint Open(string folder, TaskConfig? task = null) => Open(folder, json => (task ?? SentenceTransformers.Read(folder))?.AddTo(json) ?? json);
+    public static FloatCheckpoint Open(string folder, TaskConfig? task = null) =>
+        Open(folder, json => (task ?? SentenceTransformers.Read(folder))?.AddTo(json) ?? json);
 
     /// <summary>Opens a checkpoint.</summary>
     /// <param name="folder">A Hugging Face folder.</param>

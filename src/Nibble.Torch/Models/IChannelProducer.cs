@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>What makes a stage's input, linearly in each channel, so that it can give <c>x / s</c> where the layers then compute with <c>W diag(s)</c>.</summary>
+/// <summary>What makes a stage's input, linearly in each channel, so that it can give <c>x / s</c> where the layers then compute with <c>W
+/// diag(s)</c>.</summary>
 public interface IChannelProducer
 {
     /// <summary>The parameter, by its name inside the block, whose stored type limits what factors can be; null where none does.</summary>

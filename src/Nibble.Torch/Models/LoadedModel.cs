@@ -41,7 +41,8 @@ public sealed record LoadedModel(
     /// <summary>The model as one that predicts the next token.</summary>
     /// <exception cref="NibbleException">It does not.</exception>
     public IDecoder Decoder => Model as IDecoder
-        ?? throw new NibbleException($"{Folder}: a model of type {Definition.ModelType} for {TaskConfig.NameOf(Definition.Task!.Value)}, expected a decoder, which "
+        ?? throw new NibbleException(
+            $"{Folder}: a model of type {Definition.ModelType} for {TaskConfig.NameOf(Definition.Task!.Value)}, expected a decoder, which "
             + "predicts the next token");
 
     /// <summary>What the model is called: the name of its folder.</summary>
@@ -118,7 +119,8 @@ public sealed record LoadedModel(
         model.Initialize(generator);
         model.Module.eval();
         var storedAs = model.Parameters().ToDictionary(item => item.Name, _ => ElementType.F32);
-        return new LoadedModel(tokenizerFolder, configJson, model, tokenizer, storedAs, model.ParameterCount() * sizeof(float), new Dictionary<string, string>());
+        return new LoadedModel(tokenizerFolder, configJson, model, tokenizer, storedAs, model.ParameterCount() * sizeof(float), new Dictionary<string,
+            string>());
     }
 
     /// <summary>Writes the model as a float checkpoint in the types that it is stored in; the folder appears only once it is whole.</summary>
@@ -143,7 +145,9 @@ public sealed record LoadedModel(
         if (Quantized is not null)
         {
             QuantizedCheckpoint.RequireFloat(Folder);
-            throw new NibbleException($"{Folder}: this is an artifact that {Quantized.Provenance.Method} wrote with the recipe '{Quantized.Recipe.Name}', expected a float checkpoint; quantize the model that it was made from");
+            throw new NibbleException(
+                $"{Folder}: this is an artifact that {Quantized.Provenance.Method} wrote with the recipe '{Quantized.Recipe.Name}', expected a float "
+                + $"checkpoint; quantize the model that it was made from");
         }
     }
 
@@ -182,7 +186,8 @@ public sealed record LoadedModel(
         {
             var storedAs = new Dictionary<string, ElementType>();
             var rules = training is null ? null : definition.Complete(training);
-            var quantized = model.Linears().Where(linear => rules?.RuleFor(linear.Key) is not null).ToDictionary(linear => linear.Key + ".weight", linear => linear.Value);
+            var quantized = model.Linears().Where(linear => rules?.RuleFor(linear.Key) is not null)
+                .ToDictionary(linear => linear.Key + ".weight", linear => linear.Value);
             foreach (var (name, parameter) in model.Parameters())
             {
                 // A head that was tied begins as the embedding; one that the checkpoint lacks is stored as the rest is.
@@ -234,7 +239,8 @@ public sealed record LoadedModel(
         }
 
         var storedAs = quantized.FloatTensors.ToDictionary(tensor => tensor.Name, tensor => tensor.StoredAs);
-        return new LoadedModel(folder, quantized.ConfigJson, model, FloatCheckpoint.LoadTokenizer(folder, model.Definition), storedAs, bytes, quantized.Provenance.SourceHashes)
+        return new LoadedModel(folder, quantized.ConfigJson, model, FloatCheckpoint.LoadTokenizer(folder, model.Definition), storedAs, bytes,
+            quantized.Provenance.SourceHashes)
         {
             Quantized = quantized,
         };
@@ -260,7 +266,8 @@ public sealed record LoadedModel(
                     var shape = module.Weight.shape;
                     if (layer.Weight.Rows != shape[0] || layer.Weight.Columns != shape[1])
                     {
-                        throw new NibbleException($"{source}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{shape[0]}, {shape[1]}] from "
+                        throw new NibbleException(
+                            $"{source}: layer '{name}' is [{layer.Weight.Rows}, {layer.Weight.Columns}], expected [{shape[0]}, {shape[1]}] from "
                             + "config.json");
                     }
 
@@ -283,7 +290,8 @@ public sealed record LoadedModel(
                 }
                 else if (!name.EndsWith(".weight", StringComparison.Ordinal) || !layers.ContainsKey(name[..^".weight".Length]))
                 {
-                    throw new NibbleException($"{source}: tensor '{name}' is missing or not of the shape [{string.Join(", ", parameter.shape)}] that config.json gives");
+                    throw new NibbleException(
+                        $"{source}: tensor '{name}' is missing or not of the shape [{string.Join(", ", parameter.shape)}] that config.json gives");
                 }
             }
 
@@ -323,7 +331,8 @@ public sealed record LoadedModel(
 
             if (block is not null && (block.Heads != heads || block.HeadSize != size))
             {
-                throw new NibbleException($"{source}: the parameters of the keys of '{name}' are [{block.Heads}, {block.HeadSize}], expected [{heads}, {size}] from config.json");
+                throw new NibbleException(
+                    $"{source}: the parameters of the keys of '{name}' are [{block.Heads}, {block.HeadSize}], expected [{heads}, {size}] from config.json");
             }
 
             KeyValueQuantizers.Set(caching, quantized.Recipe.KeyValueCache, block);

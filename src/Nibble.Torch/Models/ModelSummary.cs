@@ -16,7 +16,8 @@ internal static class ModelSummary
     /// <param name="epochs">How often training goes over its data; null where nothing is trained.</param>
     /// <param name="hasIdleData">Whether data were given that nothing looks at.</param>
     public static RunSummary Of(
-        ModelDefinition definition, Recipe recipe, Method method, CalibrationPieces? pieces, RecipeTarget? target, double? epochs = null, bool hasIdleData = false)
+        ModelDefinition definition, Recipe recipe, Method method, CalibrationPieces? pieces, RecipeTarget? target, double? epochs = null,
+        bool hasIdleData = false)
     {
         var kept = definition.KeptBy(recipe);
         var names = kept.Select(layer => layer.Name).ToHashSet(StringComparer.Ordinal);

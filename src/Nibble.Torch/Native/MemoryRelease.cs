@@ -8,7 +8,8 @@ internal static partial class MemoryRelease
     // Alpine's musl and other systems have no such function, and give freed memory back by themselves.
     private static bool trims = OperatingSystem.IsLinux();
 
-    /// <summary>Collects what is garbage and returns freed pages, managed and native; between two steps, since a collection during one is not safe (see <see cref="CollectorPause"/>).</summary>
+    /// <summary>Collects what is garbage and returns freed pages, managed and native; between two steps, since a collection during one is not safe (see
+    /// <see cref="CollectorPause"/>).</summary>
     public static void Run()
     {
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);

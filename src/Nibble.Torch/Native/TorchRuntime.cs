@@ -36,18 +36,23 @@ public static class TorchRuntime
         }
 
         var index = 0;
-        if (name != "cuda" && !(name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
+        if (name != "cuda" && !(
+            name.StartsWith("cuda:", StringComparison.Ordinal)
+            && int.TryParse(name.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
         {
             throw new NibbleException($"there is no device '{name}', expected cpu, cuda or cuda:N");
         }
 
         if (!torch.cuda_is_available())
         {
-            throw new NibbleException($"the device {name} needs a libtorch for CUDA, a driver and a card, and libtorch here reaches none; use cpu, or reference a TorchSharp-cuda package instead of TorchSharp-cpu");
+            throw new NibbleException(
+                $"the device {name} needs a libtorch for CUDA, a driver and a card, and libtorch here reaches none; use cpu, or reference a TorchSharp-cuda "
+                + $"package instead of TorchSharp-cpu");
         }
 
         var count = torch.cuda.device_count();
-        return index < count ? torch.device(DeviceType.CUDA, index) : throw new NibbleException($"the device {name} does not exist, this machine has {count}: cuda:0 to cuda:{count - 1}");
+        return index < count ? torch.device(DeviceType.CUDA, index)
+            : throw new NibbleException($"the device {name} does not exist, this machine has {count}: cuda:0 to cuda:{count - 1}");
     }
 
     /// <summary>Sets the threads that libtorch computes with, and those of the algorithms here that go with it.</summary>
@@ -101,7 +106,8 @@ public static class TorchRuntime
         catch (DllNotFoundException exception)
         {
             throw new NativeLibraryException(
-                $"libtorch is in {Path.GetDirectoryName(cpu)} and does not load: {LastLine(exception.Message)}. It needs some 3 GB of address space (ulimit -v).",
+                $"libtorch is in {Path.GetDirectoryName(cpu)} and does not load: {LastLine(exception.Message)}. It needs some 3 GB of address space "
+                    + $"(ulimit -v).",
                 exception);
         }
 

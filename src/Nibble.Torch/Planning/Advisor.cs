@@ -11,8 +11,10 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>Answers which road a model needs, by trying the roads for a bounded time and foretelling the rest.</summary>
 /// <remarks>
-/// First the float model is scored, then the post-training options, those that need no text first, for at most <see cref="PtqShare"/> of the time; the first at each width also shows,
-/// a layer at a time, where its loss comes from. What is left goes to short trainings at several lengths, of each trained option and of the float control. All are scored on the same
+/// First the float model is scored, then the post-training options, those that need no text first, for at most <see cref="PtqShare"/> of the time; the first at
+/// each width also shows,
+/// a layer at a time, where its loss comes from. What is left goes to short trainings at several lengths, of each trained option and of the float control. All
+/// are scored on the same
 /// held-out windows, so that differences are paired.
 /// </remarks>
 internal sealed class Advisor
@@ -73,7 +75,8 @@ internal sealed class Advisor
 
         // The likeliest at each width before the next at any; where a width needs no better, last.
         var others = options.Candidates.Where(candidate => candidate is { Trains: false, NeedsData: true }).ToList();
-        foreach (var candidate in others.OrderBy(candidate => IsEnough(candidate.Bits)).ThenBy(candidate => others.Where(other => other.Bits == candidate.Bits).ToList().IndexOf(candidate)).ToList())
+        foreach (var candidate in others.OrderBy(candidate => IsEnough(candidate.Bits))
+            .ThenBy(candidate => others.Where(other => other.Bits == candidate.Bits).ToList().IndexOf(candidate)).ToList())
         {
             Quantize(candidate, machine);
         }
@@ -126,7 +129,8 @@ internal sealed class Advisor
     }
 
     /// <summary>A model's losses over the float model's, window by window.</summary>
-    private double[] Differences(IQuantizableModel model) => [.. Score(model, scoredPieces).PieceLosses.Zip(floatLosses, (loss, reference) => loss - reference)];
+    private double[] Differences(IQuantizableModel model) =>
+        [.. Score(model, scoredPieces).PieceLosses.Zip(floatLosses, (loss, reference) => loss - reference)];
 
     private RoadCost PtqCost(Candidate candidate) => Sizes.PtqCost(shape, candidate, options.Data);
 
@@ -138,7 +142,8 @@ internal sealed class Advisor
         }
 
         // What a run takes is known from the formula and from how far the runs before exceeded theirs.
-        var slowness = trials.Where(trial => trial.Key.NeedsData == candidate.NeedsData).Select(trial => trial.Value.Seconds / PtqCost(trial.Key).Seconds(machine)).DefaultIfEmpty(1).Max();
+        var slowness = trials.Where(trial => trial.Key.NeedsData == candidate.NeedsData)
+            .Select(trial => trial.Value.Seconds / PtqCost(trial.Key).Seconds(machine)).DefaultIfEmpty(1).Max();
         var left = (PtqShare * options.ProbeSeconds) - budget.Spent;
         if (slowness * PtqCost(candidate).Seconds(machine) > left)
         {
@@ -147,7 +152,9 @@ internal sealed class Advisor
 
         QuantizedModel? quantized = null;
         using var memory = PeakMemory.Watch();
-        if (budget.Try(candidate.Name, left, (progress, stop) => quantized = PostTrainingQuantizer.Run(options.Source, candidate.Recipe, options.Data, options.Seed, progress, stop), out var seconds))
+        if (budget.Try(candidate.Name, left,
+            (progress, stop) => quantized = PostTrainingQuantizer.Run(options.Source, candidate.Recipe, options.Data, options.Seed, progress, stop),
+            out var seconds))
         {
             using var model = LoadedModel.Simulate(quantized!, candidate.Name);
             var trial = new Trial(Estimate.OfMean(Differences(model)), seconds, memory.Bytes);

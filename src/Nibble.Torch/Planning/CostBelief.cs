@@ -5,10 +5,14 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>What the choices of a problem may cost, given what selections of them were measured to cost in all.</summary>
 /// <remarks>
-/// A Bayesian linear model. Before anything is measured, each choice costs a layer's own cost times a common factor, with a relative standard deviation of <see cref="Doubt"/>;
-/// a selection's measured cost is the sum of its choices' with noise of <see cref="Noise"/>. A draw from it is drawn from the prior and then corrected by what the
-/// measurements say of that draw (Matheron's rule, as in Wilson et al. 2020, "Efficiently sampling functions from Gaussian process posteriors", equation 11), and the best selection
-/// under a draw is the next to try (Thompson 1933). So layers whose cost the sum mistakes are found out, and the search closes in on selections that measure well.
+/// A Bayesian linear model. Before anything is measured, each choice costs a layer's own cost times a common factor, with a relative standard deviation of
+/// <see cref="Doubt"/>;
+/// a selection's measured cost is the sum of its choices' with noise of <see cref="Noise"/>. A draw from it is drawn from the prior and then corrected by what
+/// the
+/// measurements say of that draw (Matheron's rule, as in Wilson et al. 2020, "Efficiently sampling functions from Gaussian process posteriors", equation 11),
+/// and the best selection
+/// under a draw is the next to try (Thompson 1933). So layers whose cost the sum mistakes are found out, and the search closes in on selections that measure
+/// well.
 /// </remarks>
 internal sealed class CostBelief
 {
@@ -39,14 +43,17 @@ internal sealed class CostBelief
     public ChoiceProblem Draw(Random random)
     {
         // The sum is off by a factor that all selections of about one size share.
-        var factor = observations.Count == 0 ? 1 : observations.Average(point => point.Cost) / Math.Max(1e-12, observations.Average(point => problem.CostOf(point.Selection)));
-        var drawn = problem.Items.Select(item => item.Select(choice => (factor * choice.Cost) + (Deviation(factor, choice) * Gaussian(random))).ToArray()).ToArray();
+        var factor = observations.Count == 0 ? 1
+            : observations.Average(point => point.Cost) / Math.Max(1e-12, observations.Average(point => problem.CostOf(point.Selection)));
+        var drawn = problem.Items.Select(item => item.Select(choice => (factor * choice.Cost) + (Deviation(factor, choice) * Gaussian(random))).ToArray())
+            .ToArray();
         if (observations.Count > 0)
         {
             Correct(drawn, factor, random);
         }
 
-        return new ChoiceProblem([.. problem.Items.Zip(drawn, (item, costs) => (IReadOnlyList<Choice>)[.. item.Zip(costs, (choice, cost) => choice with { Cost = cost })])]);
+        return new ChoiceProblem(
+            [.. problem.Items.Zip(drawn, (item, costs) => (IReadOnlyList<Choice>)[.. item.Zip(costs, (choice, cost) => choice with { Cost = cost })])]);
     }
 
     private void Correct(double[][] drawn, double factor, Random random)
@@ -59,7 +66,8 @@ internal sealed class CostBelief
             var (selection, cost) = observations[i];
             for (var j = 0; j < count; j++)
             {
-                covariance[i, j] = Enumerable.Range(0, selection.Length).Where(item => selection[item] == observations[j].Selection[item]).Sum(item => Variance(item, selection[item]));
+                covariance[i, j] = Enumerable.Range(0, selection.Length).Where(item => selection[item] == observations[j].Selection[item])
+                    .Sum(item => Variance(item, selection[item]));
             }
 
             var noise = Noise * cost;

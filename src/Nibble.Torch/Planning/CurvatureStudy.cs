@@ -20,7 +20,8 @@ internal sealed record CurvatureEstimate(string Layer, string Change, double Fis
 /// <summary>Estimates sensitivities from gradients: the cheap alternative to measuring each layer at each width.</summary>
 /// <remarks>
 /// The Fisher information is the empirical one: squared gradients of single windows, times their tokens. The Hessian's trace is Hutchinson's estimate,
-/// <c>v^T H v</c> with random signs <c>v</c>. HAWQ-V2 finds <c>H v</c> by a second backward pass, which libtorch's fused attention lacks on the CPU; here it is the difference
+/// <c>v^T H v</c> with random signs <c>v</c>. HAWQ-V2 finds <c>H v</c> by a second backward pass, which libtorch's fused attention lacks on the CPU; here it is
+/// the difference
 /// of two gradients, <c>(g(w + e v) - g(w - e v)) / 2e</c>, with signs for all layers at once: what other layers add to <c>v^T H v</c> has mean zero.
 /// </remarks>
 internal sealed class CurvatureStudy
@@ -50,7 +51,8 @@ internal sealed class CurvatureStudy
     /// <param name="length">Tokens in a window.</param>
     /// <param name="progress">Told after each gradient.</param>
     /// <param name="cancellation">Stops between gradients.</param>
-    public CurvatureStudy(IQuantizableModel model, IReadOnlyList<string> layers, ITaskData data, int length, IProgress<RunProgress>? progress, CancellationToken cancellation)
+    public CurvatureStudy(IQuantizableModel model, IReadOnlyList<string> layers, ITaskData data, int length, IProgress<RunProgress>? progress,
+        CancellationToken cancellation)
     {
         this.model = model;
         task = ModelTasks.Of(model.Definition);

@@ -166,7 +166,8 @@ internal abstract class FloatComparison : IDisposable
                 var (own, other) = (found.narrow(0, i, 1), expected.narrow(0, i, 1));
                 var divergence = task.Divergence(own, other, 1).item<float>();
                 divergences.Add(divergence);
-                losses.Add(targets is null ? divergence : task.Loss(own, targets.narrow(0, i, 1)).item<float>() - task.Loss(other, targets.narrow(0, i, 1)).item<float>());
+                losses.Add(targets is null ? divergence
+                    : task.Loss(own, targets.narrow(0, i, 1)).item<float>() - task.Loss(other, targets.narrow(0, i, 1)).item<float>());
             }
         }
     }

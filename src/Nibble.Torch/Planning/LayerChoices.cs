@@ -37,7 +37,10 @@ internal sealed class LayerChoices
     /// <param name="cost">What a layer costs under the recipe of a number: its divergence from the float model.</param>
     /// <param name="size">What it takes: <see cref="CodeBits"/> or <see cref="Bytes"/>.</param>
     public ChoiceProblem Problem(Func<string, int, double> cost, Func<string, int, long> size) => new(
-        [.. items.Select(layers => (IReadOnlyList<Choice>)[.. Enumerable.Range(0, recipes.Count).Select(recipe => new Choice(layers.Sum(layer => cost(layer, recipe)), layers.Sum(layer => size(layer, recipe))))])]);
+        [.. items.Select(layers =>
+            (IReadOnlyList<Choice>)[
+            .. Enumerable.Range(0, recipes.Count).Select(
+            recipe => new Choice(layers.Sum(layer => cost(layer, recipe)), layers.Sum(layer => size(layer, recipe))))])]);
 
     /// <summary>Bits of a layer's codes.</summary>
     public long CodeBits(string layer, int recipe) => weights[layer] * Scheme(layer, recipe).Bits;
@@ -53,13 +56,16 @@ internal sealed class LayerChoices
     public int[] Uniform(int recipe) => [.. Enumerable.Repeat(recipe, items.Count)];
 
     /// <summary>Code bits of a selection, averaged over its weights.</summary>
-    public double AverageBits(IReadOnlyList<int> selection) => (double)items.Zip(selection, (layers, recipe) => layers.Sum(layer => CodeBits(layer, recipe))).Sum() / WeightCount;
+    public double AverageBits(IReadOnlyList<int> selection) =>
+        (double)items.Zip(selection, (layers, recipe) => layers.Sum(layer => CodeBits(layer, recipe))).Sum() / WeightCount;
 
     /// <summary>The recipe of a selection.</summary>
     public Recipe Recipe(IReadOnlyList<int> selection, string name)
     {
-        var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers).ToDictionary();
-        var rules = model.Linears().Select(linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
+        var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers)
+            .ToDictionary();
+        var rules = model.Linears().Select(
+            linear => KeyValuePair.Create(linear.Key, chosen.TryGetValue(linear.Key, out var recipe) ? recipes[recipe].RuleFor(linear.Key) : null)).ToList();
         var bits = (int)Math.Clamp(Math.Round(AverageBits(selection)), QuantizationScheme.MinBits, QuantizationScheme.MaxBits);
         var training = model.Definition.Task == ModelTask.LanguageModelling ? QatSettings.ForWidth(bits) : QatSettings.ForEncoder(bits);
         return MixedRecipe.Create(name, rules, recipes[0] with { Qat = training });

@@ -30,7 +30,8 @@ internal sealed record RecipeDistance(Distance Distance, long Bytes);
 internal sealed record TrainedDistance(Distance Distance, double SetupSeconds, double StepSeconds);
 
 /// <summary>Measures what quantizing does to a model: one layer at a time, or all as a recipe says.</summary>
-/// <remarks>Each result is kept in a file that all it depends on names, so that a study that was stopped goes on, and the same study again measures nothing.</remarks>
+/// <remarks>Each result is kept in a file that all it depends on names, so that a study that was stopped goes on, and the same study again measures
+/// nothing.</remarks>
 internal sealed class LayerStudy : IDisposable
 {
     private readonly StudyOptions options;
@@ -80,7 +81,8 @@ internal sealed class LayerStudy : IDisposable
     public int Made => cache.Made;
 
     /// <summary>The layers that a recipe quantizes, in the model's order.</summary>
-    public IReadOnlyList<string> Layers => [.. options.Source.Model.Linears().Select(linear => linear.Key).Where(layer => options.Recipes.Any(recipe => recipe.RuleFor(layer) is not null))];
+    public IReadOnlyList<string> Layers =>
+        [.. options.Source.Model.Linears().Select(linear => linear.Key).Where(layer => options.Recipes.Any(recipe => recipe.RuleFor(layer) is not null))];
 
     /// <summary>What is studied, and how.</summary>
     public StudyOptions Options => options;
@@ -114,7 +116,8 @@ internal sealed class LayerStudy : IDisposable
         try
         {
             var output = Path.Combine(work, "artifact");
-            var made = PostTrainingQuantizer.Run(new PtqRequest(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
+            var made = PostTrainingQuantizer.Run(
+                new PtqRequest(options.Source.Folder, recipe, output) { Data = calibration, Seed = options.Seed, Task = Source.Task }, progress, cancellation);
             using var model = LoadedModel.Open(output);
             var measured = new RecipeDistance(comparison.Measure(model.Model, cancellation), made.Bytes);
             cache.Add(key, measured);
@@ -162,7 +165,8 @@ internal sealed class LayerStudy : IDisposable
                       from number in Enumerable.Range(0, options.Recipes.Count)
                       let rule = options.Recipes[number].RuleFor(layer)
                       where rule is not null
-                      select (Layer: layer, Number: number, Key: KeyOf(("layer", layer), ("weights", TextOf(options.Recipes[number] with { Rules = [rule] }))))).ToList();
+                      select (Layer: layer, Number: number, Key: KeyOf(("layer", layer), ("weights", TextOf(options.Recipes[number] with { Rules = [rule] })))))
+                          .ToList();
         var found = wanted.ToDictionary(item => item, item => cache.Find<Distance>(item.Key));
         var missing = wanted.Where(item => found[item] is null).ToList();
         if (missing.Count > 0)
@@ -186,7 +190,8 @@ internal sealed class LayerStudy : IDisposable
     /// <param name="bits">Widths, 2 to 8.</param>
     /// <param name="progress">Told after each layer.</param>
     /// <param name="cancellation">Stops between windows.</param>
-    public IReadOnlyList<LayerDistance> MeasureActivations(IReadOnlyList<int> bits, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
+    public IReadOnlyList<LayerDistance> MeasureActivations(
+        IReadOnlyList<int> bits, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(bits);
         var layers = Layers;
@@ -250,10 +255,12 @@ internal sealed class LayerStudy : IDisposable
     private static void Require(Recipe recipe)
     {
         if (recipe.Rotation != Rotation.None || recipe.KeyValueCache is not null
-            || recipe.Rules.Any(rule => rule is { Weights: not null } && (rule.Activations is not null || rule.Algorithms != new WeightAlgorithms(Rounding: rule.Algorithms.Rounding))))
+            || recipe.Rules.Any(rule =>
+                rule is { Weights: not null } && (rule.Activations is not null || rule.Algorithms != new WeightAlgorithms(Rounding: rule.Algorithms.Rounding))))
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' cannot be measured a layer at a time: expected weights alone, by one of rtn, importance, hqq, gptq and gptaq; scaling, learned rounding, bias correction and rotation change several layers at once");
+                $"the recipe '{recipe.Name}' cannot be measured a layer at a time: expected weights alone, by one of rtn, importance, hqq, gptq and gptaq; "
+                    + $"scaling, learned rounding, bias correction and rotation change several layers at once");
         }
     }
 

@@ -15,7 +15,8 @@ internal sealed record MethodTrial(string Trained, int Layers, Recipe Recipe, in
 
 /// <summary>Finds which layers to train in the minutes that there are, around those whose codes PTQ chooses and which stay as they are.</summary>
 /// <remarks>
-/// What a layer gains by training depends on which others are trained, so it does not add up as what layers lose does. A few divisions are trained instead, each for a quarter
+/// What a layer gains by training depends on which others are trained, so it does not add up as what layers lose does. A few divisions are trained instead,
+/// each for a quarter
 /// of the steps that its own step leaves time for, and scored on held-out text.
 /// </remarks>
 internal static class MethodPlanner
@@ -38,7 +39,8 @@ internal static class MethodPlanner
     /// <param name="cancellation">Stops between steps; what is measured is kept.</param>
     /// <returns>The divisions by rising loss; those that there is no time for, and those that diverged, are missing.</returns>
     public static IReadOnlyList<MethodTrial> Run(
-        LayerStudy study, (Recipe Recipe, Distance Distance) mixed, double seconds, IReadOnlyDictionary<string, double> costs, IProgress<RunProgress>? progress, CancellationToken cancellation)
+        LayerStudy study, (Recipe Recipe, Distance Distance) mixed, double seconds, IReadOnlyDictionary<string, double> costs, IProgress<RunProgress>? progress,
+        CancellationToken cancellation)
     {
         var trials = new List<MethodTrial> { new("none", 0, mixed.Recipe, 0, 0, mixed.Distance) };
         foreach (var (name, trained) in Divisions(study, costs).Where(division => division.Trained.Count > 0))
@@ -90,8 +92,17 @@ internal static class MethodPlanner
     private static Recipe Divide(LayerStudy study, Recipe recipe, IReadOnlySet<string> trained)
     {
         var rules = study.Source.Model.Linears().Select(linear => KeyValuePair.Create(
-            linear.Key, recipe.RuleFor(linear.Key) is { } rule ? rule with { WeightMethod = trained.Contains(linear.Key) ? Method.Qat : Method.Ptq } : null)).ToList();
-        return MixedRecipe.Create(recipe.Name, rules, recipe with { Qat = recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, study.Source.Definition.MaxSequence) } });
+            linear.Key, recipe.RuleFor(linear.Key) is { } rule ? rule with { WeightMethod = trained.Contains(linear.Key) ? Method.Qat : Method.Ptq } : null))
+                .ToList();
+        return MixedRecipe.Create(
+            recipe.Name, rules, recipe with
+            {
+                Qat = recipe.Qat with
+                {
+                    SequenceLength = Math
+            .Min(recipe.Qat.SequenceLength, study.Source.Definition.MaxSequence)
+                }
+            });
     }
 
     private static Recipe WithSteps(Recipe recipe, int steps) => recipe with { Qat = recipe.Qat with { Steps = steps } };

@@ -13,7 +13,8 @@ internal sealed record MixOptions(Budget Budget)
     /// <summary>How many further recipes are measured at the budget, each learning from those before it, of which the best is taken; at least 0.</summary>
     public int Rounds { get; init; } = 12;
 
-    /// <summary>Minutes that training with the recipe may take, above 0: the layers that gain most by it are then trained, and the codes of the others stay as PTQ chose them; null trains nothing.</summary>
+    /// <summary>Minutes that training with the recipe may take, above 0: the layers that gain most by it are then trained, and the codes of the others stay as
+    /// PTQ chose them; null trains nothing.</summary>
     public double? QatMinutes { get; init; }
 
     /// <summary>Points of the front between the narrowest and the widest recipe, at least 0.</summary>
@@ -34,7 +35,8 @@ internal sealed record MixPoint(Recipe Recipe, double AverageBits, LossPredictio
 /// <param name="Layers">What each layer costs alone.</param>
 internal sealed record MixResult(MixPoint Chosen, IReadOnlyList<MixPoint> Front, IReadOnlyList<MixPoint> Uniform, IReadOnlyList<LayerDistance> Layers)
 {
-    /// <summary>Ways to divide <see cref="Chosen"/>'s layers between PTQ and QAT, by rising loss; empty where <see cref="MixOptions.QatMinutes"/> asks for none.</summary>
+    /// <summary>Ways to divide <see cref="Chosen"/>'s layers between PTQ and QAT, by rising loss; empty where <see cref="MixOptions.QatMinutes"/> asks for
+    /// none.</summary>
     public IReadOnlyList<MethodTrial> Methods { get; init; } = [];
 
     /// <summary>What <see cref="Recipe"/> does with each layer, and what the user should know.</summary>

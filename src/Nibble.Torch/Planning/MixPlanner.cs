@@ -7,8 +7,10 @@ namespace Nibble.Torch.Planning;
 
 /// <summary>Finds the widths and algorithms of a model's layers that cost the least under a budget.</summary>
 /// <remarks>
-/// What layers cost alone, as Kullback-Leibler divergence from the float model, adds up to what a recipe is predicted to cost; the choice is an integer program (as in
-/// HAWQ-V3, Yao et al. 2021). The sum neglects how layers act on each other, so the recipes of one width and the recipes of the front are quantized and measured in
+/// What layers cost alone, as Kullback-Leibler divergence from the float model, adds up to what a recipe is predicted to cost; the choice is an integer program
+/// (as in
+/// HAWQ-V3, Yao et al. 2021). The sum neglects how layers act on each other, so the recipes of one width and the recipes of the front are quantized and
+/// measured in
 /// earnest, and what they lose calibrates the prediction (<see cref="LossModel"/>). At the budget several recipes are measured, each the best under what
 /// those before it taught of the costs (<see cref="CostBelief"/>), and the best of them is taken.
 /// </remarks>
@@ -49,9 +51,12 @@ internal sealed class MixPlanner
     {
         ArgumentNullException.ThrowIfNull(study);
         ArgumentNullException.ThrowIfNull(options);
-        if (options.Budget.Kind == BudgetKind.AverageBits && study.Options.Recipes.SelectMany(recipe => recipe.Rules).Select(rule => rule.Weights?.Granularity).OfType<Granularity>().Distinct().Count() > 1)
+        if (options.Budget.Kind == BudgetKind.AverageBits
+            && study.Options.Recipes.SelectMany(recipe => recipe.Rules).Select(rule => rule.Weights?.Granularity).OfType<Granularity>().Distinct().Count() > 1)
         {
-            throw new NibbleException($"the budget of {options.Budget} counts bits of codes, which are the same in groups of any size; give the artifact's bytes, such as 200KB, or choose among groups of one size");
+            throw new NibbleException(
+                $"the budget of {options.Budget} counts bits of codes, which are the same in groups of any size; give the artifact's bytes, such as 200KB, or "
+                + $"choose among groups of one size");
         }
 
         return new MixPlanner(study, options, progress, cancellation).Run();
@@ -68,7 +73,8 @@ internal sealed class MixPlanner
             [.. uniform.Select((point, recipe) => Point(point.Selection, point.Measured) with { Recipe = recipes[recipe] })],
             layers)
         {
-            Methods = options.QatMinutes is { } minutes ? MethodPlanner.Run(study, (Named(chosen.Selection), chosen.Measured.Distance), 60 * minutes, CostsOf(Named(chosen.Selection)), progress, cancellation) : [],
+            Methods = options.QatMinutes is { } minutes ? MethodPlanner
+                .Run(study, (Named(chosen.Selection), chosen.Measured.Distance), 60 * minutes, CostsOf(Named(chosen.Selection)), progress, cancellation) : [],
         };
         return result with { Summary = study.Summarize(result.Recipe) };
 
@@ -133,7 +139,8 @@ internal sealed class MixPlanner
     private (int[] Selection, RecipeDistance Measured) WithinLoss(double loss)
     {
         var sum = LossModel.Fit([.. observations.Values]).SumFor(loss);
-        var best = uniform.Where(point => point.Measured.Distance.Loss <= loss).OrderBy(point => problem.SizeOf(point.Selection)).Select(point => ((int[], RecipeDistance)?)point).FirstOrDefault();
+        var best = uniform.Where(point => point.Measured.Distance.Loss <= loss).OrderBy(point => problem.SizeOf(point.Selection))
+            .Select(point => ((int[], RecipeDistance)?)point).FirstOrDefault();
         for (var round = 0; round <= options.Rounds; round++)
         {
             if (ChoiceSolver.LeastSize(problem, sum) is not { } selection)
@@ -180,9 +187,11 @@ internal sealed class MixPlanner
         return measured;
     }
 
-    private Recipe Named(int[] selection) => choices.Recipe(selection, string.Create(CultureInfo.InvariantCulture, $"mixed-{choices.AverageBits(selection):0.00}bits"));
+    private Recipe Named(int[] selection) =>
+        choices.Recipe(selection, string.Create(CultureInfo.InvariantCulture, $"mixed-{choices.AverageBits(selection):0.00}bits"));
 
-    private ChoiceProblem Problem(Func<string, int, double> cost) => choices.Problem(cost, options.Budget.Kind == BudgetKind.Bytes ? choices.Bytes : choices.CodeBits);
+    private ChoiceProblem Problem(Func<string, int, double> cost) =>
+        choices.Problem(cost, options.Budget.Kind == BudgetKind.Bytes ? choices.Bytes : choices.CodeBits);
 
     /// <summary>What each layer costs alone as a recipe treats it.</summary>
     private Dictionary<string, double> CostsOf(Recipe recipe) => study.Layers.ToDictionary(
@@ -190,7 +199,8 @@ internal sealed class MixPlanner
         layer =>
         {
             var rule = recipe.RuleFor(layer)!;
-            var change = recipes.First(one => one.RuleFor(layer) is { } its && (its.Weights, its.Algorithms, its.Range) == (rule.Weights, rule.Algorithms, rule.Range)).Name;
+            var change = recipes.First(
+                one => one.RuleFor(layer) is { } its && (its.Weights, its.Algorithms, its.Range) == (rule.Weights, rule.Algorithms, rule.Range)).Name;
             return layers.First(item => item.Layer == layer && item.Change == change).Distance.Divergence;
         });
 

@@ -4,15 +4,18 @@ using Nibble.Torch.Models;
 namespace Nibble.Torch.Planning;
 
 /// <summary>Makes options of candidates: what each would lose and take, from what was measured.</summary>
-internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Hardware machine, IReadOnlyDictionary<Candidate, Trial> trials, TrainingProbe training)
+internal sealed class OptionPlanner(
+    AdvisorOptions options, ModelShape shape, Hardware machine, IReadOnlyDictionary<Candidate, Trial> trials, TrainingProbe training)
 {
     /// <summary>Shorter trainings to offer where the whole one takes too long, as shares of its steps.</summary>
     private static readonly double[] ShorterShares = [1d / 3, 1d / 10];
 
-    private readonly List<KeyValuePair<string, int>> layers = [.. options.Source.Model.Linears().Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
+    private readonly List<KeyValuePair<string,
+    int>> layers = [.. options.Source.Model.Linears().Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
 
     /// <summary>What the float control's training would do in the steps of the longest option; null where nothing was trained.</summary>
-    public Estimate? Control => training.Control.Count == 0 ? null : ControlAt(options.Candidates.Where(candidate => candidate.Trains).Max(candidate => candidate.Recipe.Qat.Steps));
+    public Estimate? Control =>
+        training.Control.Count == 0 ? null : ControlAt(options.Candidates.Where(candidate => candidate.Trains).Max(candidate => candidate.Recipe.Qat.Steps));
 
     /// <summary>The options of a candidate: one, or several lengths of training.</summary>
     public IEnumerable<PlannedOption> Plan(Candidate candidate)
@@ -77,7 +80,8 @@ internal sealed class OptionPlanner(AdvisorOptions options, ModelShape shape, Ha
             return (exact, control.Value < 0 ? Estimate.Around(exact.Value - control.Value, exact.Half) : exact, Evidence.Measured);
         }
 
-        var gap = gaps.Any(point => !double.IsFinite(point.Loss)) ? new Estimate(double.PositiveInfinity, 0, double.PositiveInfinity) : LossCurve.Gap(gaps, steps);
+        var gap = gaps.Any(point => !double.IsFinite(point.Loss)) ? new Estimate(double.PositiveInfinity, 0, double.PositiveInfinity)
+            : LossCurve.Gap(gaps, steps);
         return Beside(gap, control, Evidence.Extrapolated);
     }
 

@@ -27,7 +27,8 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
     /// <summary>The layers of each width that was looked at, in the order of the calls.</summary>
     public IReadOnlyList<LayerDistance> Measured => measured;
 
-    /// <summary>Puts the layers of a quantized model into the float model one at a time, window by window. Where there is no time for a window of all layers, nothing is kept, and nothing tried again.</summary>
+    /// <summary>Puts the layers of a quantized model into the float model one at a time, window by window. Where there is no time for a window of all layers,
+    /// nothing is kept, and nothing tried again.</summary>
     /// <param name="candidate">What the quantized model is, by round to nearest: what other algorithms do to a layer counts on the layers before it.</param>
     /// <param name="quantized">The quantized model.</param>
     /// <param name="seconds">Seconds it should take.</param>
@@ -50,7 +51,8 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
                 var began = options.Clock();
                 using var model = LoadedModel.Open(options.Source.Folder, options.Source.Task);
                 var last = 0d;
-                for (var window = 0; window < Math.Min(MostWindows, options.HeldOut.CountPieces(options.Context) / Pieces) && (window == 0 || options.Clock() - began + last < seconds); window++)
+                for (var window = 0; window < Math.Min(MostWindows, options.HeldOut.CountPieces(options.Context) / Pieces)
+                    && (window == 0 || options.Clock() - began + last < seconds); window++)
                 {
                     var start = options.Clock();
                     passes.Add(Pass(model, layers, window, progress, stop));
@@ -82,7 +84,8 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
 
     private static Distance Mean(IReadOnlyList<Distance> windows)
     {
-        var (loss, divergence) = (Estimate.OfMean([.. windows.Select(window => window.Loss)]), Estimate.OfMean([.. windows.Select(window => window.Divergence)]));
+        var (loss, divergence) = (
+            Estimate.OfMean([.. windows.Select(window => window.Loss)]), Estimate.OfMean([.. windows.Select(window => window.Divergence)]));
         return windows.Count == 1 ? windows[0] : new Distance(loss.Value, loss.StandardError, divergence.Value, divergence.StandardError);
     }
 }

@@ -37,6 +37,7 @@ internal static class Sizes
     /// <summary>Bytes of the artifact's tensors, without names and shapes in the file's header.</summary>
     public static long ArtifactBytes(LoadedModel source, Recipe recipe) => source.Bytes + source.Model.Linears().Sum(linear =>
         recipe.RuleFor(linear.Key) is { } rule && source.StoredAs.TryGetValue(linear.Key + ".weight", out var type)
-            ? QuantizedTensor.CountStoredBytes(linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!) - ((long)linear.Value.OutFeatures * linear.Value.InFeatures * type.ByteSize())
+            ? QuantizedTensor.CountStoredBytes(
+                linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!) - ((long)linear.Value.OutFeatures * linear.Value.InFeatures * type.ByteSize())
             : 0);
 }

@@ -34,7 +34,8 @@ internal sealed record StudyOptions(LoadedModel Source, ITaskData Data, IReadOnl
         var windows = Math.Min(Windows, Data.CountPieces(Context) / 2);
         return windows > 0 ? Data.Cut(windows, Context)
             : throw new NibbleException(Data is TokenizedText
-                ? $"{Data.Name}: the text has {Data.Count} tokens, expected at least two windows of {Context}, one of them to measure on; give a longer text or shorter windows"
+                ? $"{Data.Name}: the text has {Data.Count} tokens, expected at least two windows of {Context}, one of them to measure on; give a longer text "
+                    + $"or shorter windows"
                 : $"{Data.Name}: the data have {Data.Count} lines, expected at least two, one of them to measure on; give more of them");
     }
 }

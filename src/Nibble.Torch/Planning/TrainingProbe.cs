@@ -6,7 +6,8 @@ using Nibble.Torch.Qat;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Short trainings of the options that train and of the float control, each with a whole schedule, at a quarter, a half and all of the length there is time for.</summary>
+/// <summary>Short trainings of the options that train and of the float control, each with a whole schedule, at a quarter, a half and all of the length there is
+/// time for.</summary>
 /// <remarks>What learns from the float model as it is gains nothing from training alone, and has the float model itself as its control.</remarks>
 /// <param name="options">What may be used.</param>
 /// <param name="budget">The time left.</param>
@@ -56,7 +57,8 @@ internal sealed class TrainingProbe(
     public Estimate? Measured(Candidate candidate, int steps) =>
         runs.TryGetValue(candidate, out var own) && own.TryGetValue(steps, out var run) ? Estimate.OfMean(run.Differences) : null;
 
-    /// <summary>Seconds before the first step, where a hybrid solves, seconds of a step, and the most memory the process held; null where the option was not tried.</summary>
+    /// <summary>Seconds before the first step, where a hybrid solves, seconds of a step, and the most memory the process held; null where the option was not
+    /// tried.</summary>
     public (double Setup, double Step, long PeakBytes)? Cost(Candidate candidate) =>
         runs.TryGetValue(candidate, out var own) ? (own.Values[^1].Setup, own.Values[^1].Seconds / own.Keys[^1], own.Values.Max(run => run.PeakBytes)) : null;
 
@@ -120,7 +122,8 @@ internal sealed class TrainingProbe(
         return control.ContainsKey(steps);
     }
 
-    /// <summary>What to train, and how long: all of it in full where that fits, else shortly, without the widths that need no training, and as many of the others as fit, most bits first.</summary>
+    /// <summary>What to train, and how long: all of it in full where that fits, else shortly, without the widths that need no training, and as many of the
+    /// others as fit, most bits first.</summary>
     /// <param name="candidates">The options that train.</param>
     /// <param name="full">Steps of the whole training.</param>
     /// <param name="needless">Whether a width needs no training.</param>
@@ -162,7 +165,8 @@ internal sealed class TrainingProbe(
                 var opened = options.Clock();
                 using var trained = candidate is null ? LoadedModel.Open(options.Source.Folder, options.Source.Task)
                     : LoadedModel.OpenToTrain(options.Source.Folder, candidate.Recipe, options.Source.Task);
-                var trainer = new QuantizationAwareTrainer(trained, candidate?.Recipe, settings, options.Data!, CalibrationOptions.For(trained.Definition), options.Seed);
+                var trainer = new QuantizationAwareTrainer(
+                    trained, candidate?.Recipe, settings, options.Data!, CalibrationOptions.For(trained.Definition), options.Seed);
                 var began = options.Clock();
                 setup = began - opened;
                 try

@@ -68,7 +68,8 @@ internal sealed class ActivationStream : IDisposable
     /// <param name="width">Values of a token.</param>
     /// <param name="memoryLimit">Bytes up to which the values are held in memory too.</param>
     public static ActivationStream Create(string path, IReadOnlyList<int> lengths, int width, long memoryLimit) =>
-        new(path, new FileStream(Unfinished(path), FileMode.Create, FileAccess.ReadWrite, FileShare.None, bufferSize: 1), lengths, width, memoryLimit, written: 0);
+        new(path, new FileStream(Unfinished(path), FileMode.Create, FileAccess.ReadWrite, FileShare.None, bufferSize: 1), lengths, width, memoryLimit,
+            written: 0);
 
     /// <summary>Opens a stream that a run before has completed; null where there is none.</summary>
     /// <exception cref="DamagedFileException">The file is not what was written.</exception>

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Gathers the Hessian of a linear layer's squared output error: <c>H = 2/n X^T X</c> over the n tokens of its inputs X (Frantar et al. 2022, section 3).</summary>
+/// <summary>Gathers the Hessian of a linear layer's squared output error: <c>H = 2/n X^T X</c> over the n tokens of its inputs X (Frantar et al. 2022, section
+/// 3).</summary>
 /// <remarks>The paper's code takes n as the number of sequences; a constant factor of H changes no code.</remarks>
 public sealed class Hessian : IDisposable
 {

@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>The first road for any TorchSharp module: weights rounded to nearest with the ranges of their rules, inputs calibrated, batch normalizations folded.</summary>
+/// <summary>The first road for any TorchSharp module: weights rounded to nearest with the ranges of their rules, inputs calibrated, batch normalizations
+/// folded.</summary>
 /// <remarks>Algorithms other than rounding to nearest need a model whose blocks Nibble knows; see <see cref="PostTrainingQuantizer"/>.</remarks>
 internal static class ModuleQuantizer
 {
@@ -19,7 +20,8 @@ internal static class ModuleQuantizer
     /// <param name="options">What is known beforehand, such as which batch normalization belongs to which convolution.</param>
     /// <param name="progress">Told after each layer.</param>
     /// <param name="cancellation">Stops between layers and batches.</param>
-    /// <exception cref="NibbleException">The recipe names another algorithm than rounding to nearest, or the module or the data cannot be quantized so.</exception>
+    /// <exception cref="NibbleException">The recipe names another algorithm than rounding to nearest, or the module or the data cannot be quantized
+    /// so.</exception>
     public static QuantizedModel Run(
         nn.Module<Tensor, Tensor> module,
         Recipe recipe,
@@ -35,7 +37,9 @@ internal static class ModuleQuantizer
         recipe.RequirePtq();
         if (recipe.Rules.FirstOrDefault(rule => rule is { Weights: not null } && rule.Algorithms != WeightAlgorithms.RoundToNearest) is { } other)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only rounded to nearest (rtn)");
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only "
+                + $"rounded to nearest (rtn)");
         }
 
         var summary = QuantizationAware.Summarize(ModuleTree.Nodes(module).Where(node => QuantizationAware.IsLayer(node.Module)), recipe, Method.Ptq);

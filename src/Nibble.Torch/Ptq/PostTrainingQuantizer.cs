@@ -18,7 +18,8 @@ internal static class PostTrainingQuantizer
     /// <param name="options">What to do.</param>
     /// <param name="progress">Told after each layer.</param>
     /// <param name="cancellation">Stops between layers and batches; what is finished is kept for the next run.</param>
-    /// <exception cref="NibbleException">The model cannot be loaded, the recipe matches no layer or needs text that is missing, the output exists, or its job folder belongs to another job.</exception>
+    /// <exception cref="NibbleException">The model cannot be loaded, the recipe matches no layer or needs text that is missing, the output exists, or its job
+    /// folder belongs to another job.</exception>
     public static QuantizationResult Run(PtqRequest options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -59,7 +60,8 @@ internal static class PostTrainingQuantizer
     /// <param name="cancellation">Stops between layers and batches.</param>
     /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
     public static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
+        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default) =>
         Run(source, options => options, recipe, data, seed, progress, cancellation);
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
@@ -80,11 +82,13 @@ internal static class PostTrainingQuantizer
 
     /// <summary>Quantizes the checkpoint that a model was loaded from, and rounds each layer on trial with what is known of its inputs meanwhile.</summary>
     internal static QuantizedModel Run(
-        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, TrialRounding trials, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, TrialRounding trials, IProgress<RunProgress>? progress,
+        CancellationToken cancellation) =>
         Run(source, options => options with { Trials = trials }, recipe, data, seed, progress, cancellation);
 
     private static QuantizedModel Run(
-        LoadedModel source, Func<PtqRequest, PtqRequest> extend, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
+        LoadedModel source, Func<PtqRequest, PtqRequest> extend, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress,
+        CancellationToken cancellation) =>
         InMemory(source, output =>
         {
             var request = new PtqRequest(source.Folder, recipe, output) { Data = data, Seed = seed, Task = source.Task };
@@ -131,8 +135,10 @@ internal static class PostTrainingQuantizer
         if (matched == 0)
         {
             throw new NibbleException(recipe.Rules.FirstOrDefault(rule => names.Any(rule.Matches)) is { } keeping
-                ? $"the recipe '{recipe.Name}' keeps all {names.Count} linear layers of {model} in float, by the rule '{keeping.Pattern}', so nothing would be quantized"
-                : $"the recipe '{recipe.Name}' matches none of the {names.Count} linear layers of {model}, so nothing would be quantized; their names look like '{names[0]}'");
+                ? $"the recipe '{recipe.Name}' keeps all {names.Count} linear layers of {model} in float, by the rule '{keeping.Pattern}', so nothing would be "
+                    + $"quantized"
+                : $"the recipe '{recipe.Name}' matches none of the {names.Count} linear layers of {model}, so nothing would be quantized; their names look "
+                    + $"like '{names[0]}'");
         }
     }
 }

@@ -36,7 +36,14 @@ internal static class PtqProbe
             var small = options with
             {
                 Output = Path.Combine(work, "artifact"),
-                Recipe = options.Recipe with { Ptq = settings with { Windows = Math.Min(settings.Windows, 4 * batch), LearningSteps = Math.Max(1, settings.LearningSteps / StepShare) } },
+                Recipe = options.Recipe with
+                {
+                    Ptq = settings with
+                    {
+                        Windows = Math.Min(settings.Windows, 4 * batch),
+                        LearningSteps = Math.Max(1, settings.LearningSteps / StepShare)
+                    }
+                },
             };
             using var run = new PtqRun(small, null, cancellation);
             var opened = Stopwatch.GetElapsedTime(started).TotalSeconds;
@@ -52,7 +59,8 @@ internal static class PtqProbe
             using var process = Process.GetCurrentProcess();
             var bytes = run.CountBytes();
             return new PtqEstimate(
-                opened + (block.Embedding * tokens / Math.Max(1, block.Tokens)) + (block.Seconds(tokens, settings) * run.Blocks) + head + WritingSeconds(work, bytes),
+                opened + (block.Embedding * tokens / Math.Max(1, block.Tokens)) + (block.Seconds(tokens, settings) * run.Blocks) + head
+                    + WritingSeconds(work, bytes),
                 process.PeakWorkingSet64 + (2 * run.StreamCount * held),
                 bytes,
                 bytes + (2 * run.StreamCount * stream),

@@ -80,7 +80,9 @@ internal sealed class PtqRun : IDisposable
             // Blocks are read when their turn comes, which may be after hours.
             checkpoint.RequireFinite();
             var hashes = checkpoint.Hashes();
-            var provenance = new Provenance(Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>()) { Calibration = pieces?.Description };
+            var provenance = new Provenance(
+                Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>())
+            { Calibration = pieces?.Description };
             frame = new QuantizedModel(source.ConfigJson, [], [], recipe, provenance, string.Empty);
             job = new PtqJob(options.Output, Identity(hashes), options.Restart);
         }
@@ -96,7 +98,8 @@ internal sealed class PtqRun : IDisposable
     public RunSummary Summarize(PtqSettings? settings = null)
     {
         var asked = recipe with { Ptq = settings ?? recipe.Ptq };
-        return ModelSummary.Of(source.Definition, asked, Method.Ptq, streams.Length == 0 ? null : settings is null ? pieces : ReadPieces(settings), options.Target,
+        return ModelSummary.Of(source.Definition, asked, Method.Ptq, streams.Length == 0 ? null : settings is null ? pieces : ReadPieces(settings),
+            options.Target,
             hasIdleData: streams.Length == 0 && options is { Data: not null, IsPart: false });
     }
 
@@ -164,7 +167,8 @@ internal sealed class PtqRun : IDisposable
         Array.ForEach(outputs, stream => stream.Delete());
         var streaming = inputs.Sum(stream => stream.Visiting.TotalSeconds);
         job.Discard(streams, number);
-        return new UnitTimes(CountTokens(recipe.Ptq), embedded, streaming, learning.TotalSeconds, recipe.Ptq.LearningSteps, seconds - streaming - learning.TotalSeconds);
+        return new UnitTimes(CountTokens(recipe.Ptq), embedded, streaming, learning.TotalSeconds, recipe.Ptq.LearningSteps,
+            seconds - streaming - learning.TotalSeconds);
     }
 
     /// <summary>Bytes of one stream.</summary>
@@ -181,7 +185,8 @@ internal sealed class PtqRun : IDisposable
             var layer = tensor.Name.EndsWith(".weight", StringComparison.Ordinal) ? tensor.Name[..^".weight".Length] : string.Empty;
             return layers.Contains(layer) && recipe.RuleFor(layer) is { } rule
                 ? CompressedTensorsLayer.Layout(
-                    layer, (int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, definition.IsTable(layer) ? null : rule.Activations?.Scheme, HasGroupIndex(rule), format)
+                    layer, (int)tensor.Shape[0], (int)tensor.Shape[1], rule.Weights!, definition.IsTable(layer) ? null : rule.Activations?.Scheme,
+                    HasGroupIndex(rule), format)
                 : [SafetensorsTensor.FromFloats(tensor.Name, source.StoredAs(tensor.Name), [.. tensor.Shape], default)];
         });
         var keys = recipe.KeyValueCache is { HasStaticKeys: true } ? EmptyKeys() : [];
@@ -356,7 +361,8 @@ internal sealed class PtqRun : IDisposable
         var opened = new List<ActivationStream>();
         foreach (var name in streams)
         {
-            opened.Add(ActivationStream.TryOpen(job.Stream(name, part), lengths, source.Definition.HiddenSize, options.ActivationMemory) ?? Embed(job.Stream(name, part)));
+            opened.Add(ActivationStream.TryOpen(job.Stream(name, part), lengths, source.Definition.HiddenSize, options.ActivationMemory)
+                ?? Embed(job.Stream(name, part)));
         }
 
         return [.. opened];
@@ -396,7 +402,8 @@ internal sealed class PtqRun : IDisposable
     private List<FloatTensor> FloatTensors(QuantizationUnit unit, IReadOnlyList<QuantizedLayer> layers)
     {
         var quantized = layers.Select(layer => layer.Name + ".weight").ToHashSet();
-        return [.. unit.Parameters.Where(item => !quantized.Contains(item.Key)).Select(item => Conversion.Stored(item.Key, item.Value, source.StoredAs(item.Key)))];
+        return [.. unit.Parameters.Where(item => !quantized.Contains(item.Key))
+            .Select(item => Conversion.Stored(item.Key, item.Value, source.StoredAs(item.Key)))];
     }
 
     private void LayerDone() => progress?.Report(new RunProgress("quantize", ++layersDone, layerCount));
@@ -407,7 +414,8 @@ internal sealed class PtqRun : IDisposable
 
     private string[] Streams(List<RecipeRule> rules) =>
         options.Training is not null || rules.Any(rule => rule.Algorithms.NeedsFloat) ? [PtqJob.InputStream, PtqJob.FloatStream]
-        : recipe.KeyValueCache is { HasStaticKeys: true } || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: PerTensor }) ? [PtqJob.InputStream]
+        : recipe.KeyValueCache is { HasStaticKeys: true }
+            || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: PerTensor }) ? [PtqJob.InputStream]
         : [];
 
     /// <summary>Tokens that a run with some settings looks at.</summary>

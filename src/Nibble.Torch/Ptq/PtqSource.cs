@@ -73,7 +73,8 @@ internal sealed class PtqSource : IDisposable
     /// <summary>The model to be quantized.</summary>
     public ModelDefinition Definition { get; }
 
-    /// <summary>The tables before the first block that the recipe quantizes; rounded to nearest, since nothing goes into them that an algorithm could look at.</summary>
+    /// <summary>The tables before the first block that the recipe quantizes; rounded to nearest, since nothing goes into them that an algorithm could look
+    /// at.</summary>
     public IReadOnlyList<QuantizedLayer> Tables { get; }
 
     /// <summary>Reads the unit of a number: a block, or the head behind the last one.</summary>

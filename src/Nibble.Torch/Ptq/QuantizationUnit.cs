@@ -10,7 +10,8 @@ namespace Nibble.Torch.Ptq;
 /// <param name="Linears">The layers by their full names.</param>
 /// <param name="Trace">What they read when the unit runs on its input, and the residual stream that their output is added to, if any.</param>
 /// <param name="Producer">What makes their input, where factors of its channels can be moved there.</param>
-internal sealed record UnitStage(int Number, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<BlockInput, StageTrace> Trace, IChannelProducer? Producer);
+internal sealed record UnitStage(
+    int Number, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<BlockInput, StageTrace> Trace, IChannelProducer? Producer);
 
 /// <summary>What is in memory at a time: a block, or the head behind the last one.</summary>
 internal sealed class QuantizationUnit : IDisposable

@@ -64,7 +64,10 @@ internal sealed class UnitQuantizer(
                 }
 
                 var weight = Round(name, linear, rule, statistics, factor);
-                var layer = new QuantizedLayer(name, weight, ranges.GetValueOrDefault(name)) { InputTransform = linear.InputTransform is null ? InputTransform.None : InputTransform.Hadamard };
+                var layer = new QuantizedLayer(
+                    name, weight, ranges.GetValueOrDefault(
+                    name))
+                { InputTransform = linear.InputTransform is null ? InputTransform.None : InputTransform.Hadamard };
                 Replace(name, linear, layer, rule, statistics);
                 layers.Add(layer);
                 finished();
@@ -79,7 +82,8 @@ internal sealed class UnitQuantizer(
         layers = Learn(unit, inputs, original, layers);
         return training is null || unit.IsHead || layers.Count == 0
             ? layers
-            : new BlockTrainer(training, seed, progress, cancellation).Train(unit, original!.Value.Unit, new BlockReconstruction(unit, inputs!, original.Value.Unit, original.Value.Inputs, device, cancellation), layers);
+            : new BlockTrainer(training, seed, progress, cancellation).Train(
+                unit, original!.Value.Unit, new BlockReconstruction(unit, inputs!, original.Value.Unit, original.Value.Inputs, device, cancellation), layers);
     }
 
     /// <summary>Learns the rounding of the layers whose rules say so.</summary>
@@ -210,7 +214,8 @@ internal sealed class UnitQuantizer(
         {
             return rule.Algorithms.Rounding switch
             {
-                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } => ActivationAwareClipping.Quantize(linear.Weight, statistics.Moments(), scheme),
+                WeightRounding.RoundToNearest when rule is { Algorithms.Scaling: ChannelScaling.Awq, Range: WeightRange.Mse } =>
+                    ActivationAwareClipping.Quantize(linear.Weight, statistics.Moments(), scheme),
                 WeightRounding.RoundToNearest => RoundToNearest.Quantize(weights, rows, columns, scheme, rule.Range),
                 WeightRounding.ImportanceWeighted => ImportanceWeighted.Quantize(weights, rows, columns, scheme, statistics.Importance()),
                 WeightRounding.Hqq => Hqq.Quantize(weights, rows, columns, scheme),
@@ -231,7 +236,8 @@ internal sealed class UnitQuantizer(
         }
     }
 
-    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so and nothing is learned before.</summary>
+    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so and nothing is learned
+    /// before.</summary>
     private void Replace(string name, QuantizableLinear linear, QuantizedLayer layer, RecipeRule rule, StageStatistics statistics)
     {
         using var guard = no_grad();

@@ -16,9 +16,12 @@ internal static class BatchNormPairs
         var pairs = new Dictionary<string, ModuleNode>();
         foreach (var (convolution, norm) in options.BatchNorms)
         {
-            if (!byPath.TryGetValue(convolution, out var first) || first.Module is not Conv2d || !byPath.TryGetValue(norm, out var second) || !Fits(first, second))
+            if (!byPath.TryGetValue(convolution, out var first) || first.Module is not Conv2d || !byPath.TryGetValue(norm, out var second)
+                || !Fits(first, second))
             {
-                throw new NibbleException($"{nameof(PrepareOptions.BatchNorms)} pairs '{convolution}' with '{norm}', which are not a Conv2d and a BatchNorm2d of as many channels that tracks running statistics");
+                throw new NibbleException(
+                    $"{nameof(PrepareOptions.BatchNorms)} pairs '{convolution}' with '{norm}', which are not a Conv2d and a BatchNorm2d of as many channels "
+                    + $"that tracks running statistics");
             }
 
             if (convolutions.Contains(convolution))

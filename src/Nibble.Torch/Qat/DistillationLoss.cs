@@ -47,7 +47,8 @@ internal static class DistillationLoss
         return loss.MoveToOuterDisposeScope();
     }
 
-    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, from what a cache holds of the teacher's predictions: the tokens that it lacks count as one, whose probability is the rest.</summary>
+    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, from what a cache holds of the teacher's predictions: the tokens that it lacks count as
+    /// one, whose probability is the rest.</summary>
     public static Tensor Divergence(Tensor student, TeacherPrediction teacher, double temperature)
     {
         using var scope = NewDisposeScope();
@@ -56,7 +57,8 @@ internal static class DistillationLoss
         if (teacher.Tokens is null)
         {
             // Rounding has left probabilities that do not quite add up to 1.
-            return (F.kl_div(actual, teacher.LogProbabilities.log_softmax(1), log_target: true, reduction: nn.Reduction.Sum) * factor).MoveToOuterDisposeScope();
+            return (F.kl_div(actual, teacher.LogProbabilities.log_softmax(1), log_target: true, reduction: nn.Reduction.Sum) * factor)
+                .MoveToOuterDisposeScope();
         }
 
         var likeliest = actual.gather(1, teacher.Tokens);

@@ -30,7 +30,8 @@ public sealed record FinetuneOptions(LoadedModel Source, QatSettings Settings, I
 public sealed record FinetuneResult(double? FinalLoss, IReadOnlyList<TrainingPoint> Losses, IReadOnlyList<TrainingPoint> HeldOutLosses);
 
 /// <summary>Trains a float model on a task, resuming where a run before was interrupted.</summary>
-/// <remarks>The training saves itself beside the output. On the same number of threads, however often it is killed, the checkpoint has the same bytes.</remarks>
+/// <remarks>The training saves itself beside the output. On the same number of threads, however often it is killed, the checkpoint has the same
+/// bytes.</remarks>
 public static class FinetuneRun
 {
     /// <summary>Runs.</summary>

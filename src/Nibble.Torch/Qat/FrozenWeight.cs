@@ -5,14 +5,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>A weight that post-training quantization has put on its grid and that training leaves there: a step computes neither its gradient nor its codes.</summary>
+/// <summary>A weight that post-training quantization has put on its grid and that training leaves there: a step computes neither its gradient nor its
+/// codes.</summary>
 internal sealed class FrozenWeight : WeightFakeQuantizer
 {
     private readonly QuantizedTensor weight;
     private readonly Tensor values;
 
     /// <summary>Freezes a layer's weight.</summary>
-    /// <param name="layer">The layer, whose weight takes the values of the codes, unless a batch normalization is folded into it: then it has them beside.</param>
+    /// <param name="layer">The layer, whose weight takes the values of the codes, unless a batch normalization is folded into it: then it has them
+    /// beside.</param>
     /// <param name="weight">The codes.</param>
     public FrozenWeight(IQuantizableLayer layer, QuantizedTensor weight)
         : base(weight.Scheme, weight.Rows, weight.Columns)

@@ -45,7 +45,8 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     {
         if (!started)
         {
-            throw new InvalidOperationException("No input has passed through the quantizer, so its range is unknown; run the model on a batch before converting it.");
+            throw new InvalidOperationException(
+                "No input has passed through the quantizer, so its range is unknown; run the model on a batch before converting it.");
         }
 
         using var scope = NewDisposeScope();
@@ -60,7 +61,8 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         if (values.Length != 1 + SaveRange().Length)
         {
             throw new NibbleException(
-                $"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: {OutputJob.StartOver}");
+                $"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: "
+                    + $"{OutputJob.StartOver}");
         }
 
         started = values[0] != 0;
@@ -168,7 +170,8 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
         return new QuantizationParameters(scale.item<float>(), (int)zero.item<float>());
     }
 
-    private (Tensor Scale, Tensor ZeroPoint) Effective(long count) => LearnedGrid.Of(tensor(start.Scale), tensor((float)start.ZeroPoint), logarithm, offset, count, Scheme);
+    private (Tensor Scale, Tensor ZeroPoint) Effective(long count) =>
+        LearnedGrid.Of(tensor(start.Scale), tensor((float)start.ZeroPoint), logarithm, offset, count, Scheme);
 }
 
 /// <summary>The range goes from zero (symmetric schemes: from its negative) to a learned end: PACT (Choi et al. 2018).</summary>
@@ -180,7 +183,8 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
 
     public override IEnumerable<Parameter> Parameters => [logarithm];
 
-    protected override void Begin(QuantizationParameters parameters) => start = Math.Max(parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint), float.Epsilon);
+    protected override void Begin(QuantizationParameters parameters) =>
+        start = Math.Max(parameters.Scale * (Scheme.Codes.Max - parameters.ZeroPoint), float.Epsilon);
 
     protected override float[] SaveRange() => [start];
 

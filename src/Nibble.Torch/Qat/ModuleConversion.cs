@@ -62,7 +62,8 @@ internal static class ModuleConversion
         var expected = module.state_dict();
         foreach (var norm in folded.Values)
         {
-            var node = nodes.GetValueOrDefault(norm) is { Module: BatchNorm2d } found ? found : throw Fault($"folds the batch normalization '{norm}', which the module does not have");
+            var node = nodes.GetValueOrDefault(norm) is { Module: BatchNorm2d } found ? found
+                : throw Fault($"folds the batch normalization '{norm}', which the module does not have");
             replacements.Add((node, nn.Identity()));
             foreach (var name in node.Module.state_dict().Keys)
             {
@@ -73,22 +74,28 @@ internal static class ModuleConversion
         var copies = new List<(Tensor Destination, float[] Values)>();
         foreach (var layer in model.Layers)
         {
-            var node = nodes.GetValueOrDefault(layer.Name) is { } found && QuantizationAware.IsLayer(found.Module) ? found : throw Fault($"has a layer '{layer.Name}', but the module has no Linear, Conv2d or Embedding of that name");
-            if (!expected.Remove(layer.Name + WeightSuffix, out var weight) || !weight.shape.Select(size => (int)size).SequenceEqual(layer.Shape ?? [layer.Weight.Rows, layer.Weight.Columns]))
+            var node = nodes.GetValueOrDefault(layer.Name) is { } found && QuantizationAware.IsLayer(found.Module) ? found
+                : throw Fault($"has a layer '{layer.Name}', but the module has no Linear, Conv2d or Embedding of that name");
+            if (!expected.Remove(layer.Name + WeightSuffix, out var weight)
+                || !weight.shape.Select(size => (int)size).SequenceEqual(layer.Shape ?? [layer.Weight.Rows, layer.Weight.Columns]))
             {
-                throw Fault($"has a weight of shape [{string.Join(", ", layer.Shape ?? [layer.Weight.Rows, layer.Weight.Columns])}] in '{layer.Name}', expected [{string.Join(", ", weight?.shape ?? [])}] as in the module");
+                throw Fault($"has a weight of shape [{string.Join(", ", layer.Shape ?? [layer.Weight.Rows, layer.Weight.Columns])}] in '{layer.Name}', "
+                    + $"expected [{string.Join(", ", weight?.shape ?? [])}] as in the module");
             }
 
             var twin = node.Module;
             if (folded.ContainsKey(layer.Name))
             {
-                if (node.Module is not Conv2d convolution || !floats.Remove(layer.Name + BiasSuffix, out var bias) || bias.Values.Length != convolution.out_channels)
+                if (node.Module is not Conv2d convolution || !floats.Remove(layer.Name + BiasSuffix, out var bias)
+                    || bias.Values.Length != convolution.out_channels)
                 {
-                    throw Fault($"folds a batch normalization into '{layer.Name}', which is not a convolution with a bias of as many values as it has channels");
+                    throw Fault($"folds a batch normalization into '{layer.Name}', which is not a convolution with a bias of as many values as it has "
+                        + $"channels");
                 }
 
                 expected.Remove(layer.Name + BiasSuffix);
-                twin = new QuantizableConv2d(convolution, convolution.weight!, (Parameter)nn.Parameter(tensor(bias.Values).to(convolution.weight!.device)).DetachFromDisposeScope());
+                twin = new QuantizableConv2d(
+                    convolution, convolution.weight!, (Parameter)nn.Parameter(tensor(bias.Values).to(convolution.weight!.device)).DetachFromDisposeScope());
             }
             else if (layer.Input is not null && twin is not IQuantizableLayer)
             {
@@ -127,7 +134,8 @@ internal static class ModuleConversion
         QuantizationAware.Replace(replacements);
         copies.ForEach(copy => Conversion.CopyInto(copy.Destination, copy.Values));
 
-        NibbleException Fault(string what) => new($"the quantized model {what}; load it into a module of the class that was converted ({module.GetType().Name} was given)");
+        NibbleException Fault(string what) =>
+            new($"the quantized model {what}; load it into a module of the class that was converted ({module.GetType().Name} was given)");
     }
 
     private static bool IsCounter(string name) => name == BatchCounter || name.EndsWith("." + BatchCounter, StringComparison.Ordinal);
@@ -137,7 +145,9 @@ internal static class ModuleConversion
         ScalarType.Float32 => ElementType.F32,
         ScalarType.Float16 => ElementType.F16,
         ScalarType.BFloat16 => ElementType.BF16,
-        _ => throw new NibbleException($"'{name}' is a tensor of {tensor.dtype}, expected float32, float16 or bfloat16, which is what a quantized model holds beside its codes; register a buffer that the constructor fills with persistent: false"),
+        _ => throw new NibbleException(
+            $"'{name}' is a tensor of {tensor.dtype}, expected float32, float16 or bfloat16, which is what a quantized model holds beside its codes; register "
+            + $"a buffer that the constructor fills with persistent: false"),
     };
 
     private static string Configuration(PreparedModel prepared)
@@ -174,7 +184,9 @@ internal static class ModuleConversion
         }
         catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or ArgumentException)
         {
-            throw new NibbleException($"the quantized model's config.json does not describe a module: expected model_type {ModelType} and {FoldedKey} as {nameof(QuantizationAware)} writes them; open models of other types with LoadedModel.Open", exception);
+            throw new NibbleException(
+                $"the quantized model's config.json does not describe a module: expected model_type {ModelType} and {FoldedKey} as {nameof(QuantizationAware)} "
+                + $"writes them; open models of other types with LoadedModel.Open", exception);
         }
     }
 }

@@ -14,7 +14,9 @@ internal static class ModuleTrainer
     /// <param name="options">How else.</param>
     /// <param name="progress">Told after each step.</param>
     /// <param name="cancellation">Stops between steps.</param>
-    /// <exception cref="NibbleException">The recipe asks for what needs a model that Nibble knows, the module cannot be quantized so, or the training has diverged.</exception>
+    /// <exception cref="NibbleException">
+    /// The recipe asks for what needs a model that Nibble knows, the module cannot be quantized so, or the training has diverged.
+    /// </exception>
     public static QuantizedModel Run(
         nn.Module module, Recipe recipe, Func<int, Tensor> loss, ModuleOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
@@ -59,7 +61,8 @@ internal static class ModuleTrainer
         {
             if (wrong)
             {
-                throw new NibbleException($"the recipe '{recipe.Name}' {fault}: a module that Nibble does not know is trained as a whole, by the loss that is given");
+                throw new NibbleException(
+                    $"the recipe '{recipe.Name}' {fault}: a module that Nibble does not know is trained as a whole, by the loss that is given");
             }
         }
     }

@@ -77,7 +77,10 @@ internal static class ModuleTree
                 var value = field.GetValue(parent);
                 if (ReferenceEquals(value, old))
                 {
-                    Put(field.FieldType, $"{(field.Name.StartsWith('<') ? $"the property {field.Name[1..field.Name.IndexOf('>')]}" : $"the field {field.Name}")} of class {type.Name}", () => field.SetValue(parent, module));
+                    Put(
+                field.FieldType,
+                $"{(field.Name.StartsWith('<') ? $"the property {field.Name[1..field.Name.IndexOf('>')]}" : $"the field {field.Name}")} of class {type.Name}",
+                () => field.SetValue(parent, module));
                 }
                 else if (value is IDictionary dictionary)
                 {
@@ -101,7 +104,8 @@ internal static class ModuleTree
 
         if (places == 0)
         {
-            faults.Add($"'{node.Path}' is registered in {parent.GetType().Name}, but no field, array, list or dictionary there holds it, so it cannot be exchanged; keep it in a field");
+            faults.Add($"'{node.Path}' is registered in {parent.GetType().Name}, but no field, array, list or dictionary there holds it, so it cannot be "
+                + $"exchanged; keep it in a field");
         }
 
         void PlanList(IList list, string place)
@@ -128,7 +132,8 @@ internal static class ModuleTree
             assignments.Add(assign);
             if (!declared.IsInstanceOfType(module))
             {
-                faults.Add($"'{node.Path}' is kept in {place} as {Name(declared)}, which a {module.GetType().Name} is not: declare it as nn.Module<Tensor, Tensor>");
+                faults.Add($"'{node.Path}' is kept in {place} as {Name(declared)}, which a {module.GetType().Name} is not: declare it as nn.Module<Tensor, "
+                    + $"Tensor>");
             }
         }
     }
@@ -137,12 +142,17 @@ internal static class ModuleTree
         type.Assembly == typeof(nn.Module).Assembly ? $"a {Name(type)}" : $"the field {field.Name} of class {type.Name}";
 
     private static string Name(Type type) =>
-        type.IsGenericType ? $"{type.Name[..type.Name.IndexOf('`', StringComparison.Ordinal)]}<{string.Join(", ", type.GenericTypeArguments.Select(Name))}>" : type.Name;
+        type.IsGenericType ? $"{type.Name[..type.Name.IndexOf('`', StringComparison.Ordinal)]}<{string.Join(", ", type.GenericTypeArguments.Select(Name))}>"
+            : type.Name;
 
     private static Type ElementType(object collection, Type definition, int argument) =>
-        collection.GetType().GetInterfaces().FirstOrDefault(type => type.IsGenericType && type.GetGenericTypeDefinition() == definition)?.GenericTypeArguments[argument] ?? typeof(object);
+        collection.GetType().GetInterfaces().FirstOrDefault(
+            type => type.IsGenericType && type.GetGenericTypeDefinition() == definition)?.GenericTypeArguments[argument] ?? typeof(object);
 
     private static OrderedDict<string, nn.Module> Children(nn.Module module) =>
         typeof(nn.Module).GetField(ChildrenField, Declared)?.GetValue(module) as OrderedDict<string, nn.Module>
-            ?? throw new NibbleException($"TorchSharp {typeof(nn.Module).Assembly.GetName().Version} keeps the children of a module otherwise than in {ChildrenField}, so layers cannot be exchanged for fake-quantized ones; use TorchSharp 0.107, or build the module from {nameof(QuantizableLinear)}, {nameof(QuantizableConv2d)} and {nameof(QuantizableEmbedding)}");
+            ?? throw new NibbleException(
+                $"TorchSharp {typeof(nn.Module).Assembly.GetName().Version} keeps the children of a module otherwise than in {ChildrenField}, so layers cannot "
+                + $"be exchanged for fake-quantized ones; use TorchSharp 0.107, or build the module from {nameof(QuantizableLinear)}, "
+                + $"{nameof(QuantizableConv2d)} and {nameof(QuantizableEmbedding)}");
 }

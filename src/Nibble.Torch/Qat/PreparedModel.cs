@@ -53,7 +53,8 @@ internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, Recip
 /// <summary>What quantization-aware training begins with, where something is known beforehand.</summary>
 public sealed record PrepareOptions
 {
-    /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error. A layer whose weights have the method ptq keeps all of it, and is rounded to nearest where it is missing.</summary>
+    /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error. A
+    /// layer whose weights have the method ptq keeps all of it, and is rounded to nearest where it is missing.</summary>
     public IReadOnlyDictionary<string, QuantizedTensor> Weights { get; init; } = new Dictionary<string, QuantizedTensor>();
 
     /// <summary>Drives what is drawn: the adapters.</summary>
@@ -65,7 +66,8 @@ public sealed record PrepareOptions
     /// <summary>Which batch normalization (value) is folded into which convolution (key), beside those that <see cref="FoldBatchNorms"/> finds.</summary>
     public IReadOnlyDictionary<string, string> BatchNorms { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Whether a batch normalization is folded into a convolution where it comes next in a Sequential, or has its name with <c>bn</c> for <c>conv</c> beside it.</summary>
+    /// <summary>Whether a batch normalization is folded into a convolution where it comes next in a Sequential, or has its name with <c>bn</c> for <c>conv</c>
+    /// beside it.</summary>
     public bool FoldBatchNorms { get; init; } = true;
 }
 
@@ -75,7 +77,8 @@ public sealed class PreparedModel
 {
     private readonly List<PreparedLayer> layers = [];
 
-    internal PreparedModel(nn.Module module, IEnumerable<KeyValuePair<string, IQuantizableLayer>> candidates, Recipe recipe, QatSettings settings, PrepareOptions options)
+    internal PreparedModel(nn.Module module, IEnumerable<KeyValuePair<string, IQuantizableLayer>> candidates, Recipe recipe, QatSettings settings,
+        PrepareOptions options)
     {
         settings.Validate();
         Module = module;
@@ -116,8 +119,10 @@ public sealed class PreparedModel
     /// <summary>The learned scales and zero points, which want a learning rate of their own and no weight decay.</summary>
     public IEnumerable<Parameter> ScaleParameters => layers.SelectMany(layer => layer.ScaleParameters);
 
-    /// <summary>What is trained beside the scales: the module's parameters but for weights that post-training quantization chose, adapters, or nothing, as mode and methods say.</summary>
-    public IEnumerable<Parameter> WeightParameters => Recipe.Qat.Mode == TrainingMode.Full ? Module.parameters().Where(parameter => parameter.requires_grad) : layers.SelectMany(layer => (layer.Weight as AdaptedWeight)?.Adapters ?? []);
+    /// <summary>What is trained beside the scales: the module's parameters but for weights that post-training quantization chose, adapters, or nothing, as mode
+    /// and methods say.</summary>
+    public IEnumerable<Parameter> WeightParameters => Recipe.Qat.Mode == TrainingMode.Full ? Module.parameters().Where(parameter => parameter.requires_grad)
+        : layers.SelectMany(layer => (layer.Weight as AdaptedWeight)?.Adapters ?? []);
 
     /// <summary>All that training changes.</summary>
     public IEnumerable<Parameter> Parameters => WeightParameters.Concat(ScaleParameters);
@@ -151,7 +156,8 @@ public sealed class PreparedModel
     /// <summary>Switches all quantizers on, with the recipe's schemes, and freezes observed ranges: the model is as it will be converted.</summary>
     public void Complete() => Follow(double.PositiveInfinity);
 
-    /// <summary>The penalty of weights that lie off the middle of their step, which damps oscillation between two codes (Nagel et al. 2022, equation 6), summed over all layers.</summary>
+    /// <summary>The penalty of weights that lie off the middle of their step, which damps oscillation between two codes (Nagel et al. 2022, equation 6), summed
+    /// over all layers.</summary>
     /// <returns>A scalar with a gradient for the weights alone.</returns>
     public Tensor Dampening()
     {
@@ -178,7 +184,8 @@ public sealed class PreparedModel
     }
 
     /// <summary>Lets static inputs begin with the ranges that the observers of their rules find on calibration data.</summary>
-    /// <param name="feed">Runs calibration data through the module, which is in evaluation and in float meanwhile; called once, and only where an input is static.</param>
+    /// <param name="feed">Runs calibration data through the module, which is in evaluation and in float meanwhile; called once, and only where an input is
+    /// static.</param>
     /// <exception cref="NibbleException">The data never reaches a static input, or it is not finite there.</exception>
     public void Calibrate(Action feed) => ModuleCalibration.Run(this, feed);
 
@@ -188,7 +195,8 @@ public sealed class PreparedModel
     public void Calibrate(IEnumerable<Tensor> batches) => Calibrate(() =>
     {
         ArgumentNullException.ThrowIfNull(batches);
-        var module = Module as nn.Module<Tensor, Tensor> ?? throw new NibbleException($"{Module.GetType().Name} does not take and yield one tensor; give {nameof(Calibrate)} a function that runs it");
+        var module = Module as nn.Module<Tensor,
+        Tensor> ?? throw new NibbleException($"{Module.GetType().Name} does not take and yield one tensor; give {nameof(Calibrate)} a function that runs it");
         foreach (var batch in batches)
         {
             using var scope = NewDisposeScope();
@@ -199,12 +207,14 @@ public sealed class PreparedModel
         }
     });
 
-    /// <summary>The quantized model of any module, which computes what the trained module computes in evaluation; see <see cref="QuantizationAware.Load"/>.</summary>
+    /// <summary>The quantized model of any module, which computes what the trained module computes in evaluation; see
+    /// <see cref="QuantizationAware.Load"/>.</summary>
     /// <param name="seed">The seed of the training, noted in the model.</param>
     /// <param name="metrics">What was measured in training, by name, noted in the model.</param>
     /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
     /// <exception cref="NibbleException">The module holds a buffer that is not of a floating-point type.</exception>
-    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) => ModuleConversion.Convert(this, Recipe, MethodName, seed, metrics ?? new Dictionary<string, double>());
+    public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) =>
+        ModuleConversion.Convert(this, Recipe, MethodName, seed, metrics ?? new Dictionary<string, double>());
 
     private void Follow(double share)
     {
@@ -240,10 +250,12 @@ public sealed class PreparedModel
         }
 
         var part = widths.Count * Math.Max(share, 0) / Schedule.AnnealingShare;
-        return !(part < widths.Count) ? scheme : new QuantizationScheme(widths[(int)part], scheme.Symmetric, scheme.Granularity) { ScalePrecision = scheme.ScalePrecision };
+        return !(part < widths.Count) ? scheme
+            : new QuantizationScheme(widths[(int)part], scheme.Symmetric, scheme.Granularity) { ScalePrecision = scheme.ScalePrecision };
     }
 
-    private static WeightFakeQuantizer WeightQuantizer(string name, RecipeRule rule, QatSettings settings, IQuantizableLayer layer, QuantizedTensor? solution, long seed)
+    private static WeightFakeQuantizer WeightQuantizer(
+        string name, RecipeRule rule, QatSettings settings, IQuantizableLayer layer, QuantizedTensor? solution, long seed)
     {
         if (rule.WeightMethod == Method.Ptq)
         {
@@ -273,7 +285,9 @@ public sealed class PreparedModel
     {
         if (rule.Algorithms != WeightAlgorithms.RoundToNearest)
         {
-            throw new NibbleException($"the rule for {rule.Pattern} chooses the weights of '{name}' by {string.Join(", ", rule.Algorithms.Names)}, which needs a model whose blocks Nibble knows; give their solution in {nameof(PrepareOptions)}.{nameof(PrepareOptions.Weights)}, or use rtn");
+            throw new NibbleException(
+                $"the rule for {rule.Pattern} chooses the weights of '{name}' by {string.Join(", ", rule.Algorithms.Names)}, which needs a model whose blocks "
+                + $"Nibble knows; give their solution in {nameof(PrepareOptions)}.{nameof(PrepareOptions.Weights)}, or use rtn");
         }
 
         using var scope = NewDisposeScope();
@@ -299,7 +313,8 @@ public sealed class PreparedModel
             return new DynamicInputQuantizer(scheme);
         }
 
-        var quantizer = rule.ActivationMethod == Method.Ptq ? new ObservedInputQuantizer(scheme, follows: false) : InputFakeQuantizer.Create(settings.Activations, scheme);
+        var quantizer = rule.ActivationMethod == Method.Ptq ? new ObservedInputQuantizer(scheme, follows: false)
+            : InputFakeQuantizer.Create(settings.Activations, scheme);
         if (calibrated?.Static is { } start)
         {
             quantizer.Start(start);

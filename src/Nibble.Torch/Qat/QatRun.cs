@@ -25,7 +25,8 @@ internal static class QatRun
     /// <param name="options">What to do.</param>
     /// <param name="progress">Told after each step.</param>
     /// <param name="cancellation">Stops between steps; what is done is kept for the next run.</param>
-    /// <exception cref="NibbleException">The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another job.</exception>
+    /// <exception cref="NibbleException">The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another
+    /// job.</exception>
     public static QatResult Run(QatRequest options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -44,7 +45,8 @@ internal static class QatRun
             try
             {
                 var data = options.Data ?? Sample(options, job.Text, progress, cancellation);
-                var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, data, CalibrationOptions.For(options.Source.Definition), options.Seed)
+                var trainer = new QuantizationAwareTrainer(
+                    options.Source, options.Recipe, options.Settings, data, CalibrationOptions.For(options.Source.Definition), options.Seed)
                 {
                     Checkpoints = new CheckpointOptions(job.Checkpoint, options.CheckpointEvery),
                     TeacherCache = options.TeacherCache,
@@ -91,7 +93,8 @@ internal static class QatRun
     public static QuantizedModel RunInMemory(QatRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var data = options.Data ?? Write(options, progress, cancellation);
-        var trainer = new QuantizationAwareTrainer(options.Source, options.Recipe, options.Settings, data, CalibrationOptions.For(options.Source.Definition), options.Seed)
+        var trainer = new QuantizationAwareTrainer(
+            options.Source, options.Recipe, options.Settings, data, CalibrationOptions.For(options.Source.Definition), options.Seed)
         {
             TeacherCache = options.TeacherCache,
             Target = options.Target,
@@ -110,9 +113,11 @@ internal static class QatRun
     private static TokenizedText Write(QatRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         // Some modes do not hold the float model.
-        using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null : LoadedModel.Open(options.Source.Folder, options.Source.Task);
+        using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null
+            : LoadedModel.Open(options.Source.Folder, options.Source.Task);
         return SelfText.Sample(
-            (writer ?? options.Source).Decoder, options.Source.Tokenizer, options.WindowCount, options.Settings.SequenceLength, options.Seed, progress, cancellation);
+            (writer ?? options.Source).Decoder, options.Source.Tokenizer, options.WindowCount, options.Settings.SequenceLength, options.Seed, progress,
+            cancellation);
     }
 
     /// <summary>The text that the float model writes, or has written in the run before.</summary>

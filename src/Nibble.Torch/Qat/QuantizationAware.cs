@@ -13,7 +13,8 @@ namespace Nibble.Torch.Qat;
 /// <summary>Quantization-aware training of any TorchSharp module, with the caller's own loop.</summary>
 /// <remarks>
 /// <c>Prepare</c> puts fake-quantized layers in the place of Linear, Conv2d and Embedding; then train <see cref="PreparedModel.Parameters"/>
-/// as ever, and <see cref="PreparedModel.Convert"/> yields the quantized model. Linear, Conv2d, BatchNorm2d and Embedding are sealed classes of TorchSharp, so that
+/// as ever, and <see cref="PreparedModel.Convert"/> yields the quantized model. Linear, Conv2d, BatchNorm2d and Embedding are sealed classes of TorchSharp, so
+/// that
 /// a field that is declared as one of them cannot hold anything else: declare it as <c>nn.Module&lt;Tensor, Tensor&gt;</c>.
 /// </remarks>
 public static class QuantizationAware
@@ -51,9 +52,12 @@ public static class QuantizationAware
         TrainingModes.RequireMethods(recipe, recipe.Qat, layers.Select(layer => layer.Path));
         var chosen = layers.Where(layer => recipe.RuleFor(layer.Path) is not null).ToList();
         RequireOwnWeights(module, nodes, chosen);
-        foreach (var layer in chosen.Where(layer => layer.Module is Conv2d or QuantizableConv2d && recipe.RuleFor(layer.Path)!.Activations?.Scheme.Granularity is PerToken))
+        foreach (var layer in chosen.Where(
+            layer => layer.Module is Conv2d or QuantizableConv2d && recipe.RuleFor(layer.Path)!.Activations?.Scheme.Granularity is PerToken))
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' quantizes the input of the convolution '{layer.Path}' per token, but images have no tokens; use a static scheme per tensor, such as w8a8-static");
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' quantizes the input of the convolution '{layer.Path}' per token, but images have no tokens; use a static scheme "
+                + $"per tensor, such as w8a8-static");
         }
 
         var norms = BatchNormPairs.Find(nodes, chosen.Where(layer => layer.Module is Conv2d).Select(layer => layer.Path).ToHashSet(), options);
@@ -149,7 +153,8 @@ public static class QuantizationAware
     {
         if (IsLayer(module))
         {
-            throw new NibbleException($"the module itself is a {module.GetType().Name}, which cannot be exchanged from inside; put it into a Sequential or a module of your own");
+            throw new NibbleException(
+                $"the module itself is a {module.GetType().Name}, which cannot be exchanged from inside; put it into a Sequential or a module of your own");
         }
 
         if (recipe.KeyValueCache is not null)
@@ -178,7 +183,9 @@ public static class QuantizationAware
             var others = parameters.Where(parameter => parameter.Name != weight && own is not null && IsSame(own, parameter.Value)).ToList();
             if (others.Count > 0)
             {
-                throw new NibbleException($"the weight of '{layer.Path}' is also {string.Join(" and ", others.Select(parameter => $"'{parameter.Name}'"))}, so it cannot be quantized by itself; keep both in float by a rule without weights, or give each a weight of its own");
+                throw new NibbleException(
+                    $"the weight of '{layer.Path}' is also {string.Join(" and ", others.Select(parameter => $"'{parameter.Name}'"))}, so it cannot be "
+                    + $"quantized by itself; keep both in float by a rule without weights, or give each a weight of its own");
             }
         }
     }

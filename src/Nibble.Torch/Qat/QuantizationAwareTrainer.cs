@@ -51,7 +51,8 @@ public sealed class QuantizationAwareTrainer
     /// <param name="data">Data to train on, and to calibrate static activations with.</param>
     /// <param name="calibration">How much of them calibrates static activations.</param>
     /// <param name="seed">Drives the order of the batches.</param>
-    /// <exception cref="NibbleException">The recipe matches no layer and leaves the key-value cache float, or has keys per channel, or the text is shorter than a sequence.</exception>
+    /// <exception cref="NibbleException">The recipe matches no layer and leaves the key-value cache float, or has keys per channel, or the text is shorter than
+    /// a sequence.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A setting is out of range.</exception>
     public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, ITaskData data, CalibrationOptions calibration, long seed)
     {
@@ -68,7 +69,9 @@ public sealed class QuantizationAwareTrainer
         task = ModelTasks.Of(source.Definition);
         if (settings.Precision == TrainingPrecision.BFloat16 && source.Model.IsOnCpu())
         {
-            throw new NibbleException("the precision bfloat16 needs a device with bfloat16 products; a CPU computes them about 100 times slower than float32: use precision: float32, or another device");
+            throw new NibbleException(
+                "the precision bfloat16 needs a device with bfloat16 products; a CPU computes them about 100 times slower than float32: use precision: "
+                + "float32, or another device");
         }
 
         foreach (var (_, linear) in source.Model.Linears())
@@ -99,12 +102,15 @@ public sealed class QuantizationAwareTrainer
     {
         if (recipe.KeyValueCache is { HasStaticKeys: true })
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would leave behind; train with keys per token, or use post-training quantization");
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would leave behind; train with keys per "
+                + $"token, or use post-training quantization");
         }
 
         if (recipe.Rotation != Rotation.None)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
         }
 
         if (TiedHead.IsNamed(recipe, source.Definition))
@@ -226,7 +232,10 @@ public sealed class QuantizationAwareTrainer
     {
         if (prepared is null)
         {
-            throw new InvalidOperationException(recipe is null ? "The float control has nothing to convert." : "In this mode, or where post-training quantization chooses weights first, the model is quantized when training begins; train it before converting it.");
+            throw new InvalidOperationException(
+                recipe is null ? "The float control has nothing to convert."
+                : "In this mode, or where post-training quantization chooses weights first, the model is quantized when training begins; train it before "
+                + "converting it.");
         }
 
         var metrics = new Dictionary<string, double>();
@@ -254,7 +263,15 @@ public sealed class QuantizationAwareTrainer
 
         try
         {
-            var steps = settings with { Steps = distillation.TeacherSteps, LearningRate = settings.FloatLearningRate ?? settings.LearningRate, Distillation = null, EvaluateEvery = 0, Patience = 0, Dampening = 0 };
+            var steps = settings with
+            {
+                Steps = distillation.TeacherSteps,
+                LearningRate = settings.FloatLearningRate ?? settings.LearningRate,
+                Distillation = null,
+                EvaluateEvery = 0,
+                Patience = 0,
+                Dampening = 0
+            };
             new QuantizationAwareTrainer(model, recipe: null, steps, training, new CalibrationOptions(), seed)
             {
                 Checkpoints = Checkpoints is { } own ? own with { Path = own.Path + ".teacher" } : null,
@@ -315,7 +332,8 @@ public sealed class QuantizationAwareTrainer
             ? task.Divergence(student.Output, expected!.Output, distillation.Temperature)
             : DistillationLoss.Divergence(student.Output, known, distillation.Temperature);
         return DistillationLoss.Of(
-            divergence, () => OwnLoss(student.Output, batch), () => DistillationLoss.BlockError(student.Blocks, expected!.Blocks, batch.Input.Mask), distillation);
+            divergence, () => OwnLoss(student.Output, batch), () => DistillationLoss.BlockError(student.Blocks, expected!.Blocks, batch.Input.Mask),
+            distillation);
     }
 
     /// <summary>What the teacher computes; where that is little for each text, it is computed once and kept.</summary>

@@ -7,7 +7,8 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What training begins with: calibrated inputs, the weights that post-training quantization chooses for good and, where the recipe names algorithms to start with, their solution.</summary>
+/// <summary>What training begins with: calibrated inputs, the weights that post-training quantization chooses for good and, where the recipe names algorithms
+/// to start with, their solution.</summary>
 internal static class StartingPoint
 {
     /// <summary>Whether post-training quantization chooses weights for good, which training works around.</summary>
@@ -17,7 +18,8 @@ internal static class StartingPoint
     /// <remarks>
     /// Post-training algorithms leave the model with their solution's values in the place of its weights: a weight on its grid is where its code
     /// is least likely to change, so that training begins with the solution's loss and moves away from it only as far as it pays.
-    /// Weights of the method ptq are solved in the same pass, by the algorithms of their rules; weights that are trained from their float values are float in it.
+    /// Weights of the method ptq are solved in the same pass, by the algorithms of their rules; weights that are trained from their float values are float in
+    /// it.
     /// </remarks>
     /// <param name="source">The float model, whose weights are overwritten by a solution's.</param>
     /// <param name="recipe">The recipe that will be trained.</param>
@@ -42,9 +44,12 @@ internal static class StartingPoint
 
         var solution = Solve(source, recipe with { Rules = [.. recipe.Rules.Select(Solved)] }, data, seed, training: null, folder, warn, progress,
             cancellation);
-        if (solution.Layers.FirstOrDefault(layer => layer.Weight.GroupIndex is not null && recipe.RuleFor(layer.Name)!.WeightMethod != Method.Ptq) is { } scattered)
+        if (solution.Layers.FirstOrDefault(
+            layer => layer.Weight.GroupIndex is not null && recipe.RuleFor(layer.Name)!.WeightMethod != Method.Ptq) is { } scattered)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; use activationOrder: weight or none");
+            throw new NibbleException(
+                $"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; "
+                + $"use activationOrder: weight or none");
         }
 
         var weights = source.Model.Layers.ToDictionary(layer => layer.Key, layer => layer.Value.Weight);
@@ -59,7 +64,9 @@ internal static class StartingPoint
             return known;
         }
 
-        var rest = ActivationCalibration.Run(source.Model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule.WeightMethod == Method.Ptq ? rule with { Activations = null } : rule)] }, data, calibration, seed, progress, cancellation);
+        var rest = ActivationCalibration.Run(
+            source.Model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule.WeightMethod == Method.Ptq ? rule with { Activations = null } : rule)] },
+            data, calibration, seed, progress, cancellation);
         return known with { Inputs = known.Inputs.Concat(rest).ToDictionary() };
 
         RecipeRule Solved(RecipeRule rule) => rule switch
@@ -85,7 +92,8 @@ internal static class StartingPoint
         LoadedModel source, Recipe recipe, ICalibrationData data, long seed, QatSettings? training, string? folder, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
         ? PostTrainingQuantizer.Run(source, recipe, data, seed, training, warn, progress, cancellation)
-        : PostTrainingQuantizer.RunOrLoad(new PtqRequest(source.Folder, recipe, folder) { Data = data, Seed = seed, Task = source.Task, Training = training, Warn = warn },
+        : PostTrainingQuantizer.RunOrLoad(
+            new PtqRequest(source.Folder, recipe, folder) { Data = data, Seed = seed, Task = source.Task, Training = training, Warn = warn },
             progress, cancellation);
 
     /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>

@@ -191,7 +191,8 @@ internal sealed class TrainingLoop
             {
                 throw new NibbleException(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"the training loss has exploded: it was above {guard.Limit:F3} for {LossGuard.Patience} steps and is {loss:F3} at step {step}; {Advice()}"));
+                    $"the training loss has exploded: it was above {guard.Limit:F3} for {LossGuard.Patience} steps and is {loss:F3} at step {step}; "
+                        + $"{Advice()}"));
             }
         }
 
@@ -275,7 +276,8 @@ internal sealed class TrainingLoop
         [
             .. task.Groups.Where(group => group.Parameters.Count > 0).Select(group => new AdamW.ParamGroup(
                 group.Parameters,
-                new AdamW.Options { LearningRate = group.LearningRate, InitialLearningRate = group.LearningRate, beta1 = Beta1, beta2 = Beta2, eps = Epsilon, weight_decay = group.WeightDecay })),
+                new AdamW.Options { LearningRate = group.LearningRate, InitialLearningRate = group.LearningRate, beta1 = Beta1, beta2 = Beta2, eps = Epsilon,
+                    weight_decay = group.WeightDecay })),
         ],
         settings.LearningRate);
 
@@ -295,7 +297,8 @@ internal sealed class TrainingLoop
 
     private string Advice() => string.Create(
         CultureInfo.InvariantCulture,
-        $"lower the learning rate (it is {settings.LearningRate}), lengthen the warm-up (it is {settings.WarmUp} of the steps) or lower the rate of the scales (it is {settings.ScaleLearningRate})");
+        $"lower the learning rate (it is {settings.LearningRate}), lengthen the warm-up (it is {settings.WarmUp} of the steps) or lower the rate of the scales "
+            + $"(it is {settings.ScaleLearningRate})");
 
     private void Write(string path, AdamW optimizer)
     {

@@ -18,8 +18,10 @@ internal static class TrainingModes
     {
         var codes = settings.Mode is TrainingMode.BlockWise or TrainingMode.Scales;
         var schedule = settings.Schedule;
-        Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough, "learns scales, but the estimator straightThrough learns none; use learnedScale");
-        Refuse(settings.Mode != TrainingMode.Full && (schedule.FloatShare > 0 || schedule.Gradual > 0), "trains no weights that could be float at first; leave floatShare and gradual at 0");
+        Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough,
+            "learns scales, but the estimator straightThrough learns none; use learnedScale");
+        Refuse(settings.Mode != TrainingMode.Full && (schedule.FloatShare > 0 || schedule.Gradual > 0),
+            "trains no weights that could be float at first; leave floatShare and gradual at 0");
         Refuse(codes && schedule.AnnealFrom > 0, "begins with codes of the scheme's bits; leave annealFrom at 0");
         Refuse(codes && settings.Dampening > 0, "trains no weights end to end that could oscillate between codes; leave dampening at 0");
         Refuse(settings.Start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
@@ -27,7 +29,8 @@ internal static class TrainingModes
             settings.Mode == TrainingMode.AdaptersOnNormalFloat && settings.Start != WeightAlgorithms.RoundToNearest,
             "cannot begin with codes of float weights, which it does not hold; leave start out");
         Refuse(
-            settings.Mode == TrainingMode.BlockWise && recipe.Ptq.ActivationOrder == ActivationOrder.Group && settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
+            settings.Mode == TrainingMode.BlockWise && recipe.Ptq.ActivationOrder == ActivationOrder.Group
+                && settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
             "cannot train groups of scattered columns; set activationOrder to weight");
 
         void Refuse(bool wrong, string fault)
@@ -55,11 +58,14 @@ internal static class TrainingModes
         var (schedule, ranges) = (settings.Schedule, settings.Activations != ActivationEstimator.StraightThrough);
         var all = rules.TrueForAll(rule => rule.WeightMethod == Method.Ptq) && settings.FloatLearningRate is null or 0;
         Refuse(settings.Mode != TrainingMode.Full, $"cannot stay as they are in the mode {NameOf(settings.Mode)}; use mode: full");
-        Refuse(rules.Exists(rule => rule is { WeightMethod: Method.Ptq, Algorithms.BiasCorrection: true }), "cannot have the algorithm debias, which gives layers biases that the model lacks; leave it out");
+        Refuse(rules.Exists(rule => rule is { WeightMethod: Method.Ptq, Algorithms.BiasCorrection: true }),
+            "cannot have the algorithm debias, which gives layers biases that the model lacks; leave it out");
         Refuse(
             all && !(ranges && rules.Exists(rule => rule is { Activations.Scheme.Granularity: PerTensor, ActivationMethod: not Method.Ptq })),
-            "leave nothing to train, as those of all other layers do: no activations have the method qat, granularity: tensor and an estimator that learns ranges, and what stays float has no floatLearningRate; use nibble ptq, or name what is to be trained");
-        Refuse(all && (schedule.FloatShare > 0 || schedule.ActivationDelay > 0), "leave nothing to train as long as activations are float; leave floatShare and activationDelay at 0");
+            "leave nothing to train, as those of all other layers do: no activations have the method qat, granularity: tensor and an estimator that learns "
+                + "ranges, and what stays float has no floatLearningRate; use nibble ptq, or name what is to be trained");
+        Refuse(all && (schedule.FloatShare > 0 || schedule.ActivationDelay > 0),
+            "leave nothing to train as long as activations are float; leave floatShare and activationDelay at 0");
 
         void Refuse(bool wrong, string fault)
         {
@@ -102,12 +108,22 @@ internal static class TrainingModes
         var blocks = settings.Mode == TrainingMode.BlockWise;
         var rules = recipe.Rules.Select(rule => rule.Weights is null
             ? rule
-            : rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range), WeightMethod = null, ActivationMethod = null });
+            : rule with
+            {
+                Algorithms = settings.Start,
+                Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range),
+                WeightMethod = null,
+                ActivationMethod = null
+            });
         var start = recipe with
         {
             Rules = [.. rules],
             Ptq = blocks
-                ? recipe.Ptq with { SequenceLength = settings.SequenceLength, Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs) }
+                ? recipe.Ptq with
+                {
+                    SequenceLength = settings.SequenceLength,
+                    Windows = Math.Max(recipe.Ptq.Windows, settings.BlockSteps * settings.BatchSize / Epochs)
+                }
                 : recipe.Ptq,
         };
         return StartingPoint.Take(source, StartingPoint.Solve(source, start, data, seed, blocks ? settings : null, folder, warn, progress, cancellation));

@@ -36,7 +36,8 @@ internal sealed record TrainingTask(IReadOnlyList<ParameterGroup> Groups, Func<i
     /// <summary>What changes besides the parameters.</summary>
     public IReadOnlyList<ITrainingState> States { get; init; } = [];
 
-    /// <summary>Called before each step with its number, and once with the last step that was done when an interrupted run goes on; null does nothing.</summary>
+    /// <summary>Called before each step with its number, and once with the last step that was done when an interrupted run goes on; null does
+    /// nothing.</summary>
     public Action<int>? BeginStep { get; init; }
 
     /// <summary>The mean loss on data held out of training, called without gradients; null where there is none.</summary>

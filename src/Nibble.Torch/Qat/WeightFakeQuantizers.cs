@@ -49,7 +49,8 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
         }
     }
 
-    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error (<see cref="WeightRange.Search"/>).</summary>
+    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error
+    /// (<see cref="WeightRange.Search"/>).</summary>
     public abstract void Restart(Tensor weight, QuantizedTensor? solution);
 
     /// <inheritdoc/>
@@ -154,7 +155,8 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         start.Dispose();
         zeroPoint.Dispose();
         start = tensor(initial.Scales).unsqueeze(1).DetachFromDisposeScope();
-        zeroPoint = (Scheme.Symmetric ? zeros_like(start) : tensor(Array.ConvertAll(initial.ZeroPoints, point => (float)point)).unsqueeze(1)).DetachFromDisposeScope();
+        zeroPoint = (Scheme.Symmetric ? zeros_like(start) : tensor(Array.ConvertAll(initial.ZeroPoints, point => (float)point)).unsqueeze(1))
+            .DetachFromDisposeScope();
         logarithm.zero_();
         offset?.zero_();
     }
@@ -167,7 +169,8 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         if (values.Length != 2 * count)
         {
             throw new NibbleException(
-                $"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: {OutputJob.StartOver}");
+                $"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: "
+                    + $"{OutputJob.StartOver}");
         }
 
         Conversion.CopyInto(start, values[..count]);
@@ -178,7 +181,8 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
     {
         using var scope = NewDisposeScope();
         var (scale, zero) = Effective();
-        var quantized = FusedFakeQuantization.Learned(tensor.reshape(Rows, Columns), scale, Scheme.Symmetric ? null : zero, Scheme.Codes, Scheme.Granularity, Scheme.Shift);
+        var quantized = FusedFakeQuantization.Learned(
+            tensor.reshape(Rows, Columns), scale, Scheme.Symmetric ? null : zero, Scheme.Codes, Scheme.Granularity, Scheme.Shift);
         return quantized.view(tensor.shape).MoveToOuterDisposeScope();
     }
 

@@ -102,7 +102,8 @@ public sealed class Classification : ITask
         }
     }
 
-    /// <summary>Matthews' correlation of predicted and right classes, -1 to 1 (Gorodkin 2004 for more than two classes); 0 where one of them is constant.</summary>
+    /// <summary>Matthews' correlation of predicted and right classes, -1 to 1 (Gorodkin 2004 for more than two classes); 0 where one of them is
+    /// constant.</summary>
     internal static double Matthews(long[,] confusion)
     {
         var classes = confusion.GetLength(0);

@@ -6,13 +6,15 @@ namespace Nibble.Torch.Tasks;
 /// <summary>How far outputs are from others.</summary>
 internal static class Distances
 {
-    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, mean over positions: T^2 keeps the gradient's size (Hinton et al. 2015, section 2).</summary>
+    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, mean over positions: T^2 keeps the gradient's size (Hinton et al. 2015, section
+    /// 2).</summary>
     public static Tensor KullbackLeibler(Tensor student, Tensor teacher, double temperature)
     {
         using var scope = NewDisposeScope();
         var classes = student.shape[^1];
         var expected = (teacher / temperature).reshape(-1, classes).log_softmax(1);
         var actual = (student / temperature).reshape(-1, classes).log_softmax(1);
-        return (F.kl_div(actual, expected, log_target: true, reduction: nn.Reduction.Sum) * (temperature * temperature / expected.shape[0])).MoveToOuterDisposeScope();
+        return (F.kl_div(actual, expected, log_target: true, reduction: nn.Reduction.Sum) * (temperature * temperature / expected.shape[0]))
+            .MoveToOuterDisposeScope();
     }
 }

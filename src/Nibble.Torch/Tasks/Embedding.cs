@@ -9,7 +9,8 @@ namespace Nibble.Torch.Tasks;
 
 /// <summary>Giving a vector to a text; scored by the rank correlation of cosines with how alike people find pairs of texts.</summary>
 /// <remarks>
-/// A file to score by has lines <c>text TAB text TAB score</c>. To calibrate and to train, texts are enough, with or without a score behind them: a model learns from what
+/// A file to score by has lines <c>text TAB text TAB score</c>. To calibrate and to train, texts are enough, with or without a score behind them: a model
+/// learns from what
 /// the float model makes of them.
 /// </remarks>
 public sealed class Embedding : ITask

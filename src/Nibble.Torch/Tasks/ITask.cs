@@ -39,7 +39,8 @@ public interface ITask
     /// <param name="progress">Told after each batch.</param>
     /// <param name="cancellation">Stops between batches.</param>
     /// <exception cref="NibbleException">The data have nothing to score by, or the model computes NaN or infinite values.</exception>
-    TaskScore Evaluate(IQuantizableModel model, ITaskData data, ScoreOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default);
+    TaskScore Evaluate(IQuantizableModel model, ITaskData data, ScoreOptions options, IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default);
 }
 
 /// <summary>How data are read.</summary>

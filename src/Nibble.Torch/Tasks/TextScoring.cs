@@ -21,7 +21,8 @@ internal static class TextScoring
     /// <param name="cancellation">Stops between batches.</param>
     /// <exception cref="NibbleException">A model computes NaN or infinite values.</exception>
     public static void ForEach(
-        IQuantizableModel model, TextData texts, int count, IQuantizableModel? reference, Action<int[], Tensor, Tensor?> visit, IProgress<RunProgress>? progress,
+        IQuantizableModel model, TextData texts, int count, IQuantizableModel? reference, Action<int[], Tensor, Tensor?> visit,
+        IProgress<RunProgress>? progress,
         CancellationToken cancellation)
     {
         var modes = new[] { model, reference }.OfType<IQuantizableModel>().Select(one => (one.Module, one.Module.training)).ToList();

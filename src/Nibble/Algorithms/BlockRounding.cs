@@ -13,7 +13,8 @@ internal static class BlockRounding
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
     /// <param name="choose">Chooses the parameters of a block, on any thread; must not throw.</param>
     /// <exception cref="ArgumentException">The number of weights does not follow from the shape.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or the min-max scale does not fit the precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or the min-max scale does not fit the precision it is stored
+    /// in.</exception>
     public static unsafe QuantizedTensor Quantize(
         ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, Func<WeightBlock, QuantizationParameters> choose)
     {
@@ -58,7 +59,8 @@ internal static class BlockRounding
 
         if (scheme.Granularity is PerToken)
         {
-            throw new NibbleException($"Weights cannot be quantized per token, which is for activations; give the scheme \"{scheme}\" the granularity tensor, channel or group.");
+            throw new NibbleException(
+                $"Weights cannot be quantized per token, which is for activations; give the scheme \"{scheme}\" the granularity tensor, channel or group.");
         }
     }
 
@@ -79,7 +81,8 @@ internal static class BlockRounding
                 column++;
             }
 
-            throw new NibbleException($"The weight at row {bad}, column {column} is {weights[column]}, expected finite weights; repair the checkpoint or keep this layer in float.");
+            throw new NibbleException(
+                $"The weight at row {bad}, column {column} is {weights[column]}, expected finite weights; repair the checkpoint or keep this layer in float.");
         }
 
         return Array.ConvertAll(statistics, row => row.Range);
@@ -118,7 +121,8 @@ internal static class BlockRounding
     }
 
     /// <summary>The codes of values that share their parameters.</summary>
-    public static void Quantize(IQuantizationKernel kernel, ReadOnlySpan<float> values, QuantizationParameters parameters, QuantizationScheme scheme, Span<sbyte> codes)
+    public static void Quantize(
+        IQuantizationKernel kernel, ReadOnlySpan<float> values, QuantizationParameters parameters, QuantizationScheme scheme, Span<sbyte> codes)
     {
         if (!scheme.Stretched)
         {

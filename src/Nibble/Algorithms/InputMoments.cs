@@ -23,7 +23,9 @@ internal static class InputMoments
     }
 
     /// <summary>The Hessian of the squared output error, <c>2/n X^T X</c> over the n tokens of the inputs X.</summary>
-    /// <remarks>Each element is one chain of fused multiply-adds over the tokens, so that it depends neither on the number of threads nor on the instruction set.</remarks>
+    /// <remarks>
+    /// Each element is one chain of fused multiply-adds over the tokens, so that it depends neither on the number of threads nor on the instruction set.
+    /// </remarks>
     /// <param name="inputs">The inputs, row by row: tokens x <paramref name="columns"/>, at least one token.</param>
     /// <param name="columns">Columns, at least 1.</param>
     /// <param name="threads">How many threads work, at least 1; null for one a core.</param>

@@ -89,7 +89,8 @@ internal sealed record ArtifactManifest(
 
     /// <summary>The layers of each scheme.</summary>
     internal IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> Groups() =>
-        [.. Layers.GroupBy(layer => (layer.Scheme, layer.HasGroupIndex)).Select(group => (group.Key.Scheme, group.Key.HasGroupIndex, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
+        [.. Layers.GroupBy(layer => (layer.Scheme, layer.HasGroupIndex))
+            .Select(group => (group.Key.Scheme, group.Key.HasGroupIndex, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
 
     /// <summary>The file's text; equal manifests give equal texts.</summary>
     public string ToJson()
@@ -218,7 +219,8 @@ internal sealed record ArtifactManifest(
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
             ? scheme
-            : throw new NibbleException($"{path}: layer {Text(layer, "name")} has scheme {Text(layer, "scheme")}, which is not among {string.Join(", ", byName.Keys)}.");
+            : throw new NibbleException(
+                $"{path}: layer {Text(layer, "name")} has scheme {Text(layer, "scheme")}, which is not among {string.Join(", ", byName.Keys)}.");
     }
 
     private static InputTransform Transform(JsonElement layer) => !layer.TryGetProperty(TransformKey, out _) ? InputTransform.None
@@ -236,7 +238,8 @@ internal sealed record ArtifactManifest(
         writer.WriteEndArray();
     }
 
-    private static string[] ReadNames(JsonElement names) => [.. names.EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a name is null"))];
+    private static string[] ReadNames(JsonElement names) =>
+        [.. names.EnumerateArray().Select(name => name.GetString() ?? throw new FormatException("a name is null"))];
 
     private void WriteProvenance(Utf8JsonWriter writer)
     {
@@ -279,11 +282,13 @@ internal sealed record ArtifactManifest(
         Text(element, "method"),
         element.GetProperty("seed").GetInt64(),
         new SortedDictionary<string, string>(
-            element.GetProperty("sourceHashes").EnumerateObject().ToDictionary(hash => hash.Name, hash => hash.Value.GetString() ?? string.Empty), StringComparer.Ordinal),
+            element.GetProperty("sourceHashes").EnumerateObject().ToDictionary(hash => hash.Name, hash => hash.Value.GetString() ?? string.Empty),
+            StringComparer.Ordinal),
         new SortedDictionary<string, double>(
             element.GetProperty("metrics").EnumerateObject().ToDictionary(
                 metric => metric.Name,
-                metric => metric.Value.ValueKind == JsonValueKind.String ? double.Parse(metric.Value.GetString()!, CultureInfo.InvariantCulture) : metric.Value.GetDouble()),
+                metric => metric.Value.ValueKind == JsonValueKind.String ? double.Parse(metric.Value.GetString()!, CultureInfo.InvariantCulture)
+                    : metric.Value.GetDouble()),
             StringComparer.Ordinal))
     {
         Calibration = element.TryGetProperty("calibration", out var calibration) ? calibration.GetString() : null,

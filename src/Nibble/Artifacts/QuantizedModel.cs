@@ -15,7 +15,8 @@ public enum InputTransform
     /// <summary>Nothing.</summary>
     None,
 
-    /// <summary>Multiplies it by the orthogonal Hadamard matrix of its length (see <c>HadamardTransform</c> in Nibble.Torch); the stored weight's columns are turned alike.</summary>
+    /// <summary>Multiplies it by the orthogonal Hadamard matrix of its length (see <c>HadamardTransform</c> in Nibble.Torch); the stored weight's columns are
+    /// turned alike.</summary>
     Hadamard,
 }
 
@@ -64,7 +65,8 @@ public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, Activat
 
         return parameters is not { } known ? null
             : FindScaleFault(scheme, [known.Scale])
-            ?? ((scheme.Symmetric ? known.ZeroPoint == 0 : known.ZeroPoint >= scheme.Codes.Min && known.ZeroPoint <= scheme.Codes.Max) ? null : "has an input zero point outside its scheme");
+            ?? ((scheme.Symmetric ? known.ZeroPoint == 0 : known.ZeroPoint >= scheme.Codes.Min && known.ZeroPoint <= scheme.Codes.Max) ? null
+                : "has an input zero point outside its scheme");
     }
 }
 

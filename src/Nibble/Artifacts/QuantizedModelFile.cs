@@ -91,7 +91,8 @@ public static class QuantizedModelFile
             {
                 var file = SafetensorsFile.Open(Path.Combine(part, Checkpoint.WeightsName));
                 files.Add(file);
-                tensors.AddRange(file.Tensors.Select(entry => new SafetensorsTensor(entry.Name, entry.ElementType, entry.Shape, stream => file.CopyTo(entry.Name, stream))));
+                tensors.AddRange(file.Tensors.Select(
+                    entry => new SafetensorsTensor(entry.Name, entry.ElementType, entry.Shape, stream => file.CopyTo(entry.Name, stream))));
             }
 
             CheckpointFolder.Create(folder, tokenizerFolder, temporary => Write(ArtifactManifest.Join(manifests, others), temporary, tensors));
@@ -148,7 +149,8 @@ public static class QuantizedModelFile
     private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)
     {
         SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
-        CheckpointFolder.WriteConfig(folder, manifest.ConfigJson, (writer, config) => CompressedTensorsConfig.Write(writer, manifest, Ignored(manifest, tensors), config));
+        CheckpointFolder.WriteConfig(
+            folder, manifest.ConfigJson, (writer, config) => CompressedTensorsConfig.Write(writer, manifest, Ignored(manifest, tensors), config));
         CheckpointFolder.WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
     }
 
@@ -171,12 +173,15 @@ public static class QuantizedModelFile
         var rule = manifest.Recipe.KeyValueCache;
         return rule is { HasStaticKeys: true } == manifest.StaticKeys.Count > 0
             ? manifest.StaticKeys.Select(name => CompressedTensorsKeys.Read(source, name, rule!.Keys!))
-            : throw new NibbleException($"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys names {manifest.StaticKeys.Count} blocks, but the recipe has {(rule is { HasStaticKeys: true } ? "keys per channel, whose parameters are fixed" : "no keys per channel")}.");
+            : throw new NibbleException(
+                $"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys names {manifest.StaticKeys.Count} blocks, but the recipe has "
+                + $"{(rule is { HasStaticKeys: true } ? "keys per channel, whose parameters are fixed" : "no keys per channel")}.");
     }
 
     private static QuantizedLayer ReadLayer(ArtifactManifest manifest, ManifestLayer layer, TensorSource source)
     {
-        var read = CompressedTensorsLayer.Read(source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with
+        var read = CompressedTensorsLayer.Read(
+            source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with
         {
             InputTransform = layer.Transform,
             Shape = layer.Shape,
@@ -185,7 +190,9 @@ public static class QuantizedModelFile
         };
         return HasShapeOfWeight(read)
             ? read
-            : throw source.Fault(layer.Name, $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which is not that of {read.Weight.Rows} x {read.Weight.Columns} codes");
+            : throw source.Fault(layer.Name,
+                $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which is not that of {read.Weight.Rows} x "
+                + $"{read.Weight.Columns} codes");
     }
 
     private static bool HasShapeOfWeight(QuantizedLayer layer) => layer.Shape is null
@@ -210,7 +217,9 @@ public static class QuantizedModelFile
             var others = document.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
             var sources = source.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
             if (document.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out _)
-                && others.SequenceEqual(sources, EqualityComparer<JsonProperty>.Create((left, right) => left.Name == right.Name && JsonElement.DeepEquals(left.Value, right.Value))))
+                && others.SequenceEqual(
+                    sources, EqualityComparer<JsonProperty>.Create(
+                    (left, right) => left.Name == right.Name && JsonElement.DeepEquals(left.Value, right.Value))))
             {
                 return;
             }
@@ -220,7 +229,8 @@ public static class QuantizedModelFile
             throw new NibbleException($"{ArtifactManifest.FileName} beside {path}: config is not the text of a JSON object: {exception.Message}", exception);
         }
 
-        throw new NibbleException($"{path} and {ArtifactManifest.FileName} beside it disagree about the model's configuration; one of them was edited or belongs to another model.");
+        throw new NibbleException(
+            $"{path} and {ArtifactManifest.FileName} beside it disagree about the model's configuration; one of them was edited or belongs to another model.");
     }
 
     private static void RequireConsistent(QuantizedModel model)
@@ -236,13 +246,16 @@ public static class QuantizedModelFile
             Require(HasShapeOfWeight(layer), layer.Name, "has a shape that is not that of its codes");
         }
 
-        Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name, "and the model disagree about whether keys have fixed parameters");
+        Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name,
+            "and the model disagree about whether keys have fixed parameters");
         foreach (var keys in model.StaticKeys)
         {
             var scheme = model.Recipe.KeyValueCache!.Keys!;
-            Require(keys.Heads >= 1 && keys.Scales.Length >= keys.Heads && keys.Scales.Length % keys.Heads == 0, keys.Name, "has scales that are not as many for each head");
+            Require(keys.Heads >= 1 && keys.Scales.Length >= keys.Heads && keys.Scales.Length % keys.Heads == 0, keys.Name,
+                "has scales that are not as many for each head");
             Require(keys.ZeroPoints.Length == (scheme.Symmetric ? 0 : keys.Scales.Length), keys.Name, "has another number of zero points than its scheme says");
-            Require(keys.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) < 0, keys.Name, "has zero points outside its scheme");
+            Require(keys.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) < 0, keys.Name,
+                "has zero points outside its scheme");
             RequireNone(QuantizedLayer.FindScaleFault(scheme, keys.Scales), keys.Name);
         }
 
@@ -250,7 +263,8 @@ public static class QuantizedModelFile
         {
             Require(tensor.StoredAs.IsFloatingPoint(), tensor.Name, $"is stored as {tensor.StoredAs}, not as a floating-point type");
             Require(FiniteValues.IndexOfFault(tensor.Values) < 0, tensor.Name, "has values that are NaN or infinite");
-            Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name, $"has values that {tensor.StoredAs} cannot hold");
+            Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name,
+                $"has values that {tensor.StoredAs} cannot hold");
         }
     }
 

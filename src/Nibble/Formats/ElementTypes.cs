@@ -28,7 +28,8 @@ internal static class ElementTypes
     {
         if (source.Length != (long)values.Length * type.ByteSize())
         {
-            throw new ArgumentException($"{values.Length} {type} values are {(long)values.Length * type.ByteSize()} bytes, found {source.Length}.", nameof(source));
+            throw new ArgumentException(
+                $"{values.Length} {type} values are {(long)values.Length * type.ByteSize()} bytes, found {source.Length}.", nameof(source));
         }
 
         switch (type)

@@ -29,7 +29,8 @@ internal sealed record QuantizedCheckpoint(QuantizedModel Model, string Format, 
         {
             throw new NibbleException(
                 $"{folder}: the weights are quantized already, by {method}; expected a float checkpoint: take the model that this one was made from "
-                    + "(nibble import makes an artifact of this one, to export and to compare it). Where the weights are float and the configuration was left behind, take it out.");
+                    + "(nibble import makes an artifact of this one, to export and to compare it). Where the weights are float and the configuration was left "
+                        + "behind, take it out.");
         }
     }
 

@@ -39,10 +39,14 @@ internal static class WeightOnlyCheckpoint
             Require(layer.Input is null, layer, "quantizes its input, expected float inputs; quantize with a recipe such as w4a16-g128");
             Require(layer.InputTransform == InputTransform.None, layer, "transforms its input, which only Nibble computes; quantize without rotation");
             Require(layer.Shape is null, layer, "is a convolution, expected linear layers; keep it float");
-            Require(layer.Weight.Scheme is { Ternary: false, Stretched: false }, layer, $"has {layer.Weight.Scheme} codes, expected integers with a zero point");
-            Require(layer.Weight.Scheme.Granularity is PerChannel or PerGroup, layer, $"has one scale per {layer.Weight.Scheme.Granularity}, expected one per channel or group");
-            Require(layer.Weight.Scheme == scheme, layer, $"has {layer.Weight.Scheme} weights and {model.Layers[0].Name} {scheme}; expected one scheme for all quantized layers");
-            Require(Array.TrueForAll(layer.Weight.Scales, scale => (float)(Half)scale == scale), layer, "has scales that binary16 does not hold; quantize with scale: float16");
+            Require(layer.Weight.Scheme is { Ternary: false, Stretched: false }, layer,
+                $"has {layer.Weight.Scheme} codes, expected integers with a zero point");
+            Require(layer.Weight.Scheme.Granularity is PerChannel or PerGroup, layer,
+                $"has one scale per {layer.Weight.Scheme.Granularity}, expected one per channel or group");
+            Require(layer.Weight.Scheme == scheme, layer,
+                $"has {layer.Weight.Scheme} weights and {model.Layers[0].Name} {scheme}; expected one scheme for all quantized layers");
+            Require(Array.TrueForAll(layer.Weight.Scales, scale => (float)(Half)scale == scale), layer,
+                "has scales that binary16 does not hold; quantize with scale: float16");
         }
 
         return scheme;
@@ -58,7 +62,8 @@ internal static class WeightOnlyCheckpoint
 
     /// <summary>The tensors that stay float.</summary>
     public static IEnumerable<SafetensorsTensor> FloatTensors(QuantizedModel model) =>
-        model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values));
+        model.FloatTensors.Select(
+            tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values));
 
     /// <summary>The modules with a matrix of weights that stays float, without embeddings and the head.</summary>
     public static IReadOnlyList<string> FloatModules(QuantizedModel model) =>
@@ -109,7 +114,9 @@ internal static class WeightOnlyCheckpoint
         var entry = checkpoint.Entry(name);
         if (entry.ElementType != type || !shape.SequenceEqual([.. entry.Shape]))
         {
-            throw new NibbleException($"{checkpoint.Folder}, {name}: expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}].");
+            throw new NibbleException(
+                $"{checkpoint.Folder}, {name}: expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} "
+                + $"[{string.Join(", ", entry.Shape)}].");
         }
 
         if (entry.ByteLength > Array.MaxLength)
@@ -128,7 +135,8 @@ internal static class WeightOnlyCheckpoint
     public static float[] Scales(Checkpoint checkpoint, string name, int groups, int outputs)
     {
         var entry = checkpoint.Entry(name);
-        if (entry.ElementType is not (ElementType.F16 or ElementType.BF16 or ElementType.F32) || entry.Shape is not [var height, var width] || (height, width) != (groups, outputs))
+        if (entry.ElementType is not (ElementType.F16 or ElementType.BF16 or ElementType.F32) || entry.Shape is not [var height, var width]
+            || (height, width) != (groups, outputs))
         {
             throw new NibbleException($"{checkpoint.Folder}, {name}: expected floats [{groups}, {outputs}], found {entry.ElementType} "
                 + $"[{string.Join(", ", entry.Shape)}].");
@@ -142,6 +150,8 @@ internal static class WeightOnlyCheckpoint
         var entry = checkpoint.Entry(name);
         return entry.ElementType.IsFloatingPoint() && entry.Shape.All(size => size <= int.MaxValue)
             ? new FloatTensor(name, [.. entry.Shape.Select(size => (int)size)], checkpoint.ReadFloats(name), entry.ElementType)
-            : throw new NibbleException($"{checkpoint.Folder}, {name}: {entry.ElementType} [{string.Join(", ", entry.Shape)}] belongs to no quantized layer; expected a tensor of floats.");
+            : throw new NibbleException(
+                $"{checkpoint.Folder}, {name}: {entry.ElementType} [{string.Join(", ", entry.Shape)}] belongs to no quantized layer; expected a tensor of "
+                + $"floats.");
     }
 }

@@ -38,7 +38,8 @@ internal interface IQuantizationKernel
     /// <summary>The summed square of what fake quantization changes; <see cref="LaneSums"/> fixes the order of summation.</summary>
     double SquaredError(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes);
 
-    /// <summary>The summed product of each value's importance with the square of what fake quantization changes; <see cref="LaneSums"/> fixes the order of summation.</summary>
+    /// <summary>The summed product of each value's importance with the square of what fake quantization changes; <see cref="LaneSums"/> fixes the order of
+    /// summation.</summary>
     /// <param name="values">The values.</param>
     /// <param name="importance">One weight per value, finite and not negative.</param>
     /// <param name="parameters">The scale and the zero point.</param>

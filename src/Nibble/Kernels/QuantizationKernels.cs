@@ -41,7 +41,8 @@ internal static class QuantizationKernels
 
             return supported
                 ? kernel
-                : throw new NibbleException($"{Variable} is \"{name}\", which this machine cannot run; it has {Names(Available)}. Unset {Variable} to use the fastest.");
+                : throw new NibbleException(
+                    $"{Variable} is \"{name}\", which this machine cannot run; it has {Names(Available)}. Unset {Variable} to use the fastest.");
         }
 
         throw new NibbleException($"{Variable} is \"{name}\", expected one of {Names(All.Select(entry => entry.Kernel))}. Unset it to use the fastest.");

@@ -1,6 +1,7 @@
 namespace Nibble.Kernels;
 
-/// <summary>The grid that training rounds to: <c>Scale * (step + Shift)</c> for the whole steps from <paramref name="Lowest"/> to <paramref name="Highest"/>.</summary>
+/// <summary>The grid that training rounds to: <c>Scale * (step + Shift)</c> for the whole steps from <paramref name="Lowest"/> to
+/// <paramref name="Highest"/>.</summary>
 /// <param name="Scale">The distance between two neighbours. One that is NaN, as after a diverging step, makes every value NaN.</param>
 /// <param name="Lowest">The lowest code less the zero point.</param>
 /// <param name="Highest">The highest code less the zero point.</param>
@@ -10,8 +11,10 @@ internal readonly record struct TrainingGrid(float Scale, float Lowest, float Hi
     /// <summary>The value on the grid; NaN stays NaN.</summary>
     public float FakeQuantize(float value) => Scale * (Clamp(Round(value / Scale)) + Shift);
 
-    /// <summary>The gradients of one value, given the gradient of what it became: its own, its part of the scale's, and what counts for the zero point.</summary>
-    /// <remarks>A value is inside where the step that it rounds to is one of the grid's, as in PyTorch's learnable fake quantizer; LSQ's equation 3 ends half a step earlier.</remarks>
+    /// <summary>The gradients of one value, given the gradient of what it became: its own, its part of the scale's, and what counts for the zero
+    /// point.</summary>
+    /// <remarks>A value is inside where the step that it rounds to is one of the grid's, as in PyTorch's learnable fake quantizer; LSQ's equation 3 ends half a
+    /// step earlier.</remarks>
     public (float Value, double Scale, double Outside) Backward(float value, float gradient)
     {
         var steps = value / Scale;

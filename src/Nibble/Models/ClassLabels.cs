@@ -18,7 +18,8 @@ internal sealed record ClassLabels(IReadOnlyList<string> Names)
         using var config = JsonDocument.Parse(configJson);
         if (config.RootElement.TryGetProperty(Key, out var names) && names.ValueKind == JsonValueKind.Object)
         {
-            return new ClassLabels([.. names.EnumerateObject().OrderBy(name => int.TryParse(name.Name, NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+            return new ClassLabels([
+                .. names.EnumerateObject().OrderBy(name => int.TryParse(name.Name, NumberStyles.None, CultureInfo.InvariantCulture, out var id)
                 ? id : int.MaxValue).Select(name => name.Value.ToString())]);
         }
 

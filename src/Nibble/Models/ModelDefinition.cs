@@ -92,7 +92,8 @@ public abstract record ModelDefinition
     /// <summary>Matrices that no rule reaches, and why.</summary>
     public virtual IReadOnlyList<KeptLayer> OutOfReach => [];
 
-    /// <summary>Matrices that a recipe leaves in float whatever its patterns match, and why: those that no rule reaches, and those that a rule must name.</summary>
+    /// <summary>Matrices that a recipe leaves in float whatever its patterns match, and why: those that no rule reaches, and those that a rule must
+    /// name.</summary>
     public virtual IReadOnlyList<KeptLayer> KeptBy(Recipe recipe) => OutOfReach;
 
     /// <summary>What a recipe means for this family: with the rules that the family adds where the recipe does not say.</summary>

@@ -61,7 +61,8 @@ internal static unsafe class FakeQuantizer
     /// <param name="threads">Threads to use at most, at least 1.</param>
     /// <exception cref="ArgumentException">A length does not follow from the shape.</exception>
     public static void Backward(
-        ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, GroupGrids grids, Span<float> valueGradients, Span<float> scaleGradients, Span<float> zeroPointGradients, int threads)
+        ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, GroupGrids grids, Span<float> valueGradients, Span<float> scaleGradients,
+        Span<float> zeroPointGradients, int threads)
     {
         RequireLengths(values.Length, grids);
         RequireLength(values.Length, gradients.Length, nameof(gradients));
@@ -85,7 +86,8 @@ internal static unsafe class FakeQuantizer
                 {
                     var (start, length) = walk.Group(row, group);
                     var sums = kernel.Backward(
-                        new ReadOnlySpan<float>(from + start, length), new ReadOnlySpan<float>(gradient + start, length), walk.Grid(row, group), to is null ? [] : new Span<float>(to + start, length));
+                        new ReadOnlySpan<float>(from + start, length), new ReadOnlySpan<float>(gradient + start, length), walk.Grid(row, group),
+                        to is null ? [] : new Span<float>(to + start, length));
                     if (walk.OneGrid)
                     {
                         chunks[row] = sums;
@@ -116,7 +118,8 @@ internal static unsafe class FakeQuantizer
         }
     }
 
-    /// <summary>Values on grids that cover their own ranges: what shares a scale is measured, <see cref="QuantizationParameters.FromRange"/> computes the grid, and the values are put on it.</summary>
+    /// <summary>Values on grids that cover their own ranges: what shares a scale is measured, <see cref="QuantizationParameters.FromRange"/> computes the grid,
+    /// and the values are put on it.</summary>
     /// <remarks>Where a value is not finite, or the scale is above what its precision can hold, all values that share the scale become NaN.</remarks>
     /// <param name="values">Values, row by row.</param>
     /// <param name="columns">Values in a row; divides the number of values.</param>
@@ -163,7 +166,8 @@ internal static unsafe class FakeQuantizer
         });
         return chunks.Aggregate(
             ValueStatistics.Create(float.PositiveInfinity, float.NegativeInfinity, 0),
-            (all, chunk) => ValueStatistics.Create(MathF.Min(all.Range.Min, chunk.Range.Min), MathF.Max(all.Range.Max, chunk.Range.Max), all.NonFiniteCount + chunk.NonFiniteCount));
+            (all, chunk) => ValueStatistics.Create(
+                MathF.Min(all.Range.Min, chunk.Range.Min), MathF.Max(all.Range.Max, chunk.Range.Max), all.NonFiniteCount + chunk.NonFiniteCount));
     }
 
     private static TrainingGrid Grid(ValueStatistics statistics, QuantizationScheme scheme) =>
@@ -281,8 +285,10 @@ internal static unsafe class FakeQuantizer
 /// <param name="columns">Values in a row of the matrix.</param>
 /// <param name="granularity">Which values share a scale.</param>
 /// <param name="codes">The codes to use.</param>
-/// <param name="shift">0, or 1/2 for a stretched grid, whose values <c>scale * (code + 1/2)</c> lie evenly around zero and round down (SEQ of ParetoQ, Liu et al. 2025).</param>
-internal readonly ref struct GroupGrids(ReadOnlySpan<float> scales, ReadOnlySpan<float> zeroPoints, int columns, Granularity granularity, CodeRange codes, float shift = 0)
+/// <param name="shift">0, or 1/2 for a stretched grid, whose values <c>scale * (code + 1/2)</c> lie evenly around zero and round down (SEQ of ParetoQ, Liu et
+/// al. 2025).</param>
+internal readonly ref struct GroupGrids(
+    ReadOnlySpan<float> scales, ReadOnlySpan<float> zeroPoints, int columns, Granularity granularity, CodeRange codes, float shift = 0)
 {
     /// <summary>One scale per group, row by row.</summary>
     public ReadOnlySpan<float> Scales { get; } = scales;

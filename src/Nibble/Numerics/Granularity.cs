@@ -1,6 +1,7 @@
 namespace Nibble.Numerics;
 
-/// <summary>Which values share one scale and zero point. A closed set: <see cref="PerTensor"/>, <see cref="PerChannel"/>, <see cref="PerGroup"/>, <see cref="PerToken"/>.</summary>
+/// <summary>Which values share one scale and zero point. A closed set: <see cref="PerTensor"/>, <see cref="PerChannel"/>, <see cref="PerGroup"/>,
+/// <see cref="PerToken"/>.</summary>
 public abstract record Granularity
 {
     private protected Granularity()

@@ -1,9 +1,11 @@
 namespace Nibble.Numerics;
 
-/// <summary>4-bit NormalFloat: values over the greatest magnitude of their block, on 16 levels that are quantiles of the normal distribution (QLoRA, Dettmers et al. 2023, section 3 and appendix E).</summary>
+/// <summary>4-bit NormalFloat: values over the greatest magnitude of their block, on 16 levels that are quantiles of the normal distribution (QLoRA, Dettmers
+/// et al. 2023, section 3 and appendix E).</summary>
 /// <remarks>
 /// A block is 64 neighbouring values. Its greatest magnitude is itself quantized (double quantization): the mean of all is taken out, and what is left becomes
-/// 8-bit codes with one scale per 256 of them. Where the paper takes an 8-bit floating-point type for those, these are symmetric integers. Codes of values are chosen with the
+/// 8-bit codes with one scale per 256 of them. Where the paper takes an 8-bit floating-point type for those, these are symmetric integers. Codes of values are
+/// chosen with the
 /// magnitude as it is stored. A value takes 4 + 8/64 + 32/(64 * 256) bits, 4.127.
 /// </remarks>
 internal sealed class NormalFloatTensor

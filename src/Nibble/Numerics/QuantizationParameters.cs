@@ -48,7 +48,8 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         return storable;
     }
 
-    /// <summary>The smallest scale that is used: the smallest normal binary32, below which dividing by it could overflow, or the smallest subnormal binary16.</summary>
+    /// <summary>The smallest scale that is used: the smallest normal binary32, below which dividing by it could overflow, or the smallest subnormal
+    /// binary16.</summary>
     public static float MinScale(ScalePrecision precision) => precision == ScalePrecision.Float16 ? (float)Half.Epsilon : 1.17549435e-38f;
 
     /// <summary>Rounds a scale to the precision it is stored in, never to zero; 0 becomes 1.</summary>
@@ -75,7 +76,8 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
     }
 
     /// <summary>Whether a scale is one that <see cref="RoundScale"/> gives.</summary>
-    internal static bool IsStorable(float scale, ScalePrecision precision) => float.IsFinite(scale) && scale >= MinScale(precision) && Stored(scale, precision) == scale;
+    internal static bool IsStorable(float scale, ScalePrecision precision) =>
+        float.IsFinite(scale) && scale >= MinScale(precision) && Stored(scale, precision) == scale;
 
     private static float Stored(double scale, ScalePrecision precision) => precision switch
     {

@@ -47,7 +47,8 @@ public sealed record QuantizationScheme
         ArgumentNullException.ThrowIfNull(granularity);
         if (bits is < MinBits or > MaxBits)
         {
-            throw new ArgumentOutOfRangeException(nameof(bits), bits, $"A scheme has {MinBits} to {MaxBits} bits; for ternary codes use {nameof(QuantizationScheme)}.{nameof(CreateTernary)}.");
+            throw new ArgumentOutOfRangeException(
+                nameof(bits), bits, $"A scheme has {MinBits} to {MaxBits} bits; for ternary codes use {nameof(QuantizationScheme)}.{nameof(CreateTernary)}.");
         }
 
         Bits = bits;
@@ -67,7 +68,8 @@ public sealed record QuantizationScheme
     /// <summary>Whether only the codes -1, 0 and 1 are used.</summary>
     public bool Ternary { get; private init; }
 
-    /// <summary>Whether values lie at <c>scale * (code + 1/2)</c>, balanced around zero: at 2 bits -1.5, -0.5, 0.5 and 1.5 scales (ParetoQ's stretched elastic quantization, Liu et al. 2025).</summary>
+    /// <summary>Whether values lie at <c>scale * (code + 1/2)</c>, balanced around zero: at 2 bits -1.5, -0.5, 0.5 and 1.5 scales (ParetoQ's stretched elastic
+    /// quantization, Liu et al. 2025).</summary>
     public bool Stretched { get; private init; }
 
     /// <summary>What is added to a code, less its zero point, before the scale multiplies it: 1/2 when <see cref="Stretched"/>, otherwise 0.</summary>
@@ -90,5 +92,6 @@ public sealed record QuantizationScheme
     public static QuantizationScheme CreateStretched(int bits, Granularity granularity) => new(bits, symmetric: true, granularity) { Stretched = true };
 
     /// <inheritdoc/>
-    public override string ToString() => $"{(Stretched ? "stretched " : string.Empty)}{(Ternary ? "ternary" : $"int{Bits}")} {(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
+    public override string ToString() =>
+        $"{(Stretched ? "stretched " : string.Empty)}{(Ternary ? "ternary" : $"int{Bits}")} {(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
 }

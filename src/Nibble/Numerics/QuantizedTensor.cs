@@ -19,7 +19,8 @@ public sealed class QuantizedTensor
     /// <param name="scales">One scale per group, row by row.</param>
     /// <param name="zeroPoints">One zero point per group, row by row; empty in symmetric schemes.</param>
     /// <param name="groupIndex">The group of each column, for groups of scattered columns; null where groups hold neighbouring columns.</param>
-    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme, or the group index breaks the rule of <see cref="GroupIndex"/>.</exception>
+    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme, or the group index breaks the rule of
+    /// <see cref="GroupIndex"/>.</exception>
     /// <exception cref="NibbleException">The matrix has more than <see cref="MostValues"/> values.</exception>
     public QuantizedTensor(int rows, int columns, QuantizationScheme scheme, sbyte[] codes, float[] scales, sbyte[] zeroPoints, int[]? groupIndex = null)
     {

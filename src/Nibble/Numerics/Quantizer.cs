@@ -47,7 +47,8 @@ public static class Quantizer
     /// <param name="parameters">A positive finite scale and a zero point inside <paramref name="codes"/>.</param>
     /// <param name="codes">The codes to use, within -128 to 127.</param>
     /// <param name="destination">Receives the values; may be <paramref name="values"/> itself, but not overlap it otherwise.</param>
-    /// <exception cref="ArgumentException">The lengths differ, the spans overlap in part, or the parameters or the codes are outside what is said above.</exception>
+    /// <exception cref="ArgumentException">The lengths differ, the spans overlap in part, or the parameters or the codes are outside what is said
+    /// above.</exception>
     public static void FakeQuantize(ReadOnlySpan<float> values, QuantizationParameters parameters, CodeRange codes, Span<float> destination)
     {
         RequireParameters(parameters, codes);

@@ -38,7 +38,8 @@ internal readonly partial record struct Budget(BudgetKind Kind, double Amount)
     {
         ArgumentNullException.ThrowIfNull(text);
         var match = Pattern.Match(text);
-        if (!match.Success || !double.TryParse(match.Groups["amount"].ValueSpan, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount) || amount <= 0)
+        if (!match.Success || !double.TryParse(match.Groups["amount"].ValueSpan, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount)
+            || amount <= 0)
         {
             throw new NibbleException(
                 $"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) "
@@ -50,7 +51,8 @@ internal readonly partial record struct Budget(BudgetKind Kind, double Amount)
             : new Budget(BudgetKind.AverageBits, amount);
     }
 
-    private static string Hint(string text) => text.Replace(',', '.') is var point && point != text && Pattern.IsMatch(point) ? $"; write {point}" : string.Empty;
+    private static string Hint(string text) =>
+        text.Replace(',', '.') is var point && point != text && Pattern.IsMatch(point) ? $"; write {point}" : string.Empty;
 
     /// <inheritdoc/>
     public override string ToString() => Kind switch
@@ -60,6 +62,7 @@ internal readonly partial record struct Budget(BudgetKind Kind, double Amount)
         _ => string.Create(CultureInfo.InvariantCulture, $"loss={Amount}"),
     };
 
-    [GeneratedRegex(@"^(?<loss>loss=)?(?<amount>[0-9]+(\.[0-9]+)?)(?<unit>(?(loss)|(bits?|[KMG]i?B|B)))\z", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"^(?<loss>loss=)?(?<amount>[0-9]+(\.[0-9]+)?)(?<unit>(?(loss)|(bits?|[KMG]i?B|B)))\z",
+        RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
     private static partial Regex Pattern { get; }
 }

@@ -51,8 +51,10 @@ internal sealed record Constraints
             broken.Add(new($"{TargetEngines.ByName.First(item => item.Value == Engine).Key} cannot run it: {refusal}", double.PositiveInfinity));
         }
 
-        Limit(option.Seconds, Seconds, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, allowed are {limit / 60:0.##}"));
-        Limit(option.PeakBytes, MemoryBytes, (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 1e6:0} MB of memory, allowed are {limit / 1e6:0}"));
+        Limit(option.Seconds, Seconds,
+            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, allowed are {limit / 60:0.##}"));
+        Limit(option.PeakBytes, MemoryBytes,
+            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 1e6:0} MB of memory, allowed are {limit / 1e6:0}"));
         Limit(
             option.Loss.Value, Loss,
             (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} {Unit.Amount}, allowed are {limit:0.####}"));

@@ -50,7 +50,8 @@ internal sealed record RuledOut(PlannedOption Option, IReadOnlyList<Violation> B
 /// <param name="Ranked">All allowed options, the recommended one first, then by loss.</param>
 /// <param name="Widths">What to do at each width, most bits first.</param>
 /// <param name="RuledOut">What constraints rule out, the nearest to being allowed first.</param>
-internal sealed record Decision(PlannedOption? Recommended, IReadOnlyList<PlannedOption> Ranked, IReadOnlyList<WidthDecision> Widths, IReadOnlyList<RuledOut> RuledOut)
+internal sealed record Decision(
+    PlannedOption? Recommended, IReadOnlyList<PlannedOption> Ranked, IReadOnlyList<WidthDecision> Widths, IReadOnlyList<RuledOut> RuledOut)
 {
     /// <summary>Chooses among options.</summary>
     /// <remarks>
@@ -108,7 +109,8 @@ internal sealed record Decision(PlannedOption? Recommended, IReadOnlyList<Planne
         var known = options.ToLookup(option => option.Evidence != Evidence.Typical);
         return (known[true].MinBy(Loss), known[false].MinBy(Loss)) switch
         {
-            ({ } tried, { } untried) => Loss(tried) > tolerance && untried.Quantization.Value + untried.Quantization.StandardError < Loss(tried) ? untried : tried,
+            ({ } tried, { } untried) =>
+                Loss(tried) > tolerance && untried.Quantization.Value + untried.Quantization.StandardError < Loss(tried) ? untried : tried,
             var (tried, untried) => tried ?? untried,
         };
     }

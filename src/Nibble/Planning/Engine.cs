@@ -47,7 +47,8 @@ internal static class TargetEngines
 
         return recipe.Rotation != Rotation.None ? "it does not rotate the layers' inputs"
             : recipe.KeyValueCache is not null ? "it takes no quantized key-value cache from a file"
-            : layers.Select(layer => recipe.RuleFor(layer.Key) is { } rule ? Refusal(engine, rule, layer.Key, layer.Value) : null).FirstOrDefault(reason => reason is not null);
+            : layers.Select(layer => recipe.RuleFor(layer.Key) is { } rule ? Refusal(engine, rule, layer.Key, layer.Value) : null)
+                .FirstOrDefault(reason => reason is not null);
     }
 
     private static string? Refusal(Engine engine, RecipeRule rule, string layer, int columns)
@@ -66,11 +67,14 @@ internal static class TargetEngines
             Engine.LlamaCpp when group != 32 || !(weights.Bits is 4 or 5 || (weights.Bits == 8 && weights.Symmetric)) =>
                 "its exact blocks are 4 and 5 bits, and 8 bits symmetric, in groups of 32",
             Engine.Vllm when eightBit => null,
-            Engine.Vllm when weights.Bits is not (4 or 8) || rule.Activations is not null => "it runs weights of 4 and 8 bits, with activations of 8 bits beside 8-bit weights per channel only",
-            Engine.Vllm when group is { } size && columns % size != 0 => string.Create(CultureInfo.InvariantCulture, $"groups of {size} do not divide the {columns} columns of {layer}"),
+            Engine.Vllm when weights.Bits is not (4 or 8) || rule.Activations is not null =>
+                "it runs weights of 4 and 8 bits, with activations of 8 bits beside 8-bit weights per channel only",
+            Engine.Vllm when group is { } size && columns % size != 0 =>
+                string.Create(CultureInfo.InvariantCulture, $"groups of {size} do not divide the {columns} columns of {layer}"),
             Engine.OnnxRuntime when eightBit => null,
             Engine.OnnxRuntime when weights.Bits is not (2 or 4 or 8) || rule.Activations is not null || group is not (16 or 32 or 64 or 128 or 256) =>
-                "its MatMulNBits holds weights of 2, 4 and 8 bits in groups that are a power of two, and activations of 8 bits go with 8-bit weights per channel only",
+                "its MatMulNBits holds weights of 2, 4 and 8 bits in groups that are a power of two, and activations of 8 bits go with 8-bit weights per "
+                    + "channel only",
             _ => null,
         };
     }

@@ -29,11 +29,13 @@ internal readonly record struct Estimate(double Value, double Low, double High)
         ArgumentOutOfRangeException.ThrowIfZero(differences.Count);
         var mean = differences.Average();
         var square = differences.Sum(difference => (difference - mean) * (difference - mean));
-        return differences.Count == 1 ? new(mean, double.NegativeInfinity, double.PositiveInfinity) : Around(mean, Errors * Math.Sqrt(square / (differences.Count - 1) / differences.Count));
+        return differences.Count == 1 ? new(mean, double.NegativeInfinity, double.PositiveInfinity)
+            : Around(mean, Errors * Math.Sqrt(square / (differences.Count - 1) / differences.Count));
     }
 
     /// <summary>The estimate moved by a sum, its interval widened by another's: errors that do not depend on each other add as squares.</summary>
-    public static Estimate operator +(Estimate left, Estimate right) => Around(left.Value + right.Value, Math.Sqrt((left.Half * left.Half) + (right.Half * right.Half)));
+    public static Estimate operator +(Estimate left, Estimate right) =>
+        Around(left.Value + right.Value, Math.Sqrt((left.Half * left.Half) + (right.Half * right.Half)));
 
     /// <summary>The sum of two estimates; see the operator.</summary>
     public static Estimate Add(Estimate left, Estimate right) => left + right;

@@ -32,7 +32,8 @@ internal static class LossCurve
     /// <param name="points">Short trainings, at least one.</param>
     /// <param name="steps">Steps of the long one, at least 1.</param>
     public static Estimate Gap(IReadOnlyList<LengthPoint> points, int steps) => Average(
-        points, steps, Grid(0, 1.2), exponent => Square((exponent - UsualExponent) / ExponentSpread), (exponent, n) => (0, Math.Pow(n, -exponent)), curvature: 0);
+        points, steps, Grid(0, 1.2), exponent => Square((exponent - UsualExponent) / ExponentSpread), (exponent, n) => (0, Math.Pow(n, -exponent)),
+        curvature: 0);
 
     /// <summary>The control's loss after a number of steps.</summary>
     /// <param name="points">Short trainings, at least one.</param>
@@ -44,7 +45,8 @@ internal static class LossCurve
 
     /// <summary>Averages the forms offset + amplitude × factor over a parameter of both; the amplitude is a least-squares fit for each.</summary>
     private static Estimate Average(
-        IReadOnlyList<LengthPoint> points, int steps, double[] parameters, Func<double, double> penalty, Func<double, int, (double Offset, double Factor)> form, double curvature)
+        IReadOnlyList<LengthPoint> points, int steps, double[] parameters, Func<double, double> penalty, Func<double, int, (double Offset, double Factor)> form,
+        double curvature)
     {
         ArgumentNullException.ThrowIfNull(points);
         ArgumentOutOfRangeException.ThrowIfZero(points.Count);

@@ -17,8 +17,10 @@ internal readonly record struct LossPrediction(double Loss, double Low, double H
 
 /// <summary>Predicts what a recipe costs from what its layers cost alone.</summary>
 /// <remarks>
-/// Errors of layers amplify each other where they are large, and later layers make up for them where they are small, so their sum is not the loss. The model is a
-/// power of the sum, <c>loss = e^a sum^b</c>, fitted by least squares of the logarithms to recipes that were measured. The interval is conformal (Vovk et al. 2005):
+/// Errors of layers amplify each other where they are large, and later layers make up for them where they are small, so their sum is not the loss. The model is
+/// a
+/// power of the sum, <c>loss = e^a sum^b</c>, fitted by least squares of the logarithms to recipes that were measured. The interval is conformal (Vovk et al.
+/// 2005):
 /// as wide as it must be for 90 % of those recipes to lie inside when each is predicted from all others.
 /// </remarks>
 internal sealed class LossModel
@@ -52,7 +54,9 @@ internal sealed class LossModel
             var predicted = Math.Exp(a + (b * Math.Log(observations[i].Sum)));
             return Math.Abs(observations[i].Loss - predicted) / (predicted + Floor);
         }).Order().ToList();
-        return new LossModel(intercept, slope) { Spread = scores.Count == 0 ? 1 : scores[Math.Min(scores.Count, (int)Math.Ceiling(Confidence * (scores.Count + 1))) - 1] };
+        return new LossModel(intercept,
+            slope)
+        { Spread = scores.Count == 0 ? 1 : scores[Math.Min(scores.Count, (int)Math.Ceiling(Confidence * (scores.Count + 1))) - 1] };
     }
 
     /// <summary>Predicts the loss of a recipe.</summary>
@@ -71,7 +75,8 @@ internal sealed class LossModel
     /// <summary>The straight line through the logarithms; the sum itself where too little is known.</summary>
     private static (double Intercept, double Slope) Line(IReadOnlyList<Observation> observations)
     {
-        var points = observations.Where(point => point.Sum > 0 && point.Loss > Floor).Select(point => (X: Math.Log(point.Sum), Y: Math.Log(point.Loss))).ToList();
+        var points = observations.Where(point => point.Sum > 0 && point.Loss > Floor).Select(point => (X: Math.Log(point.Sum), Y: Math.Log(point.Loss)))
+            .ToList();
         if (points.Count == 0)
         {
             return (0, 1);

@@ -13,12 +13,15 @@ internal static class MixedRecipe
     {
         ArgumentNullException.ThrowIfNull(layers);
         ArgumentNullException.ThrowIfNull(settings);
-        var rules = layers.Select(layer => (Name: layer.Key, Kind: KindOf(layer.Key), Rule: (layer.Value ?? new RecipeRule(string.Empty, Weights: null)) with { Pattern = string.Empty })).ToList();
+        var rules = layers.Select(
+            layer => (Name: layer.Key, Kind: KindOf(layer.Key),
+            Rule: (layer.Value ?? new RecipeRule(string.Empty, Weights: null)) with { Pattern = string.Empty })).ToList();
         var usual = Commonest(rules.Select(layer => layer.Rule));
         var kinds = rules.GroupBy(layer => layer.Kind).ToDictionary(group => group.Key, group => Commonest(group.Select(layer => layer.Rule)));
 
         // Layers that have no number, such as the head, are named in full: there is but one.
-        var exceptions = rules.Where(layer => layer.Rule != kinds[layer.Kind] || (layer.Kind == layer.Name && layer.Rule != usual)).Select(layer => layer.Rule with { Pattern = layer.Name });
+        var exceptions = rules.Where(layer => layer.Rule != kinds[layer.Kind] || (layer.Kind == layer.Name && layer.Rule != usual))
+            .Select(layer => layer.Rule with { Pattern = layer.Name });
         var patterns = kinds.Where(kind => kind.Value != usual && kind.Key.StartsWith('*')).Select(kind => kind.Value with { Pattern = kind.Key });
         return settings with { Name = name, Rules = [.. exceptions, .. patterns, usual with { Pattern = "*" }] };
     }

@@ -28,7 +28,8 @@ public sealed record ModelShape(string Name, int Blocks, int Hidden, int Inner, 
     public bool HasHead { get; init; } = true;
 
     /// <summary>A block's inputs with the rows of all layers that read each: query, key and value; output; gate and up; down.</summary>
-    public IReadOnlyList<(int Columns, int Rows)> Inputs => [(Hidden, Query + (2 * KeyValue)), (Query, Hidden), (Hidden, (IsGated ? 2 : 1) * Inner), (Inner, Hidden)];
+    public IReadOnlyList<(int Columns, int Rows)> Inputs =>
+        [(Hidden, Query + (2 * KeyValue)), (Query, Hidden), (Hidden, (IsGated ? 2 : 1) * Inner), (Inner, Hidden)];
 
     /// <summary>Weights of a block's linear layers.</summary>
     public long BlockWeights => Inputs.Sum(input => (long)input.Columns * input.Rows);

@@ -89,7 +89,9 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
         var perStep = (long)batch * length;
 
         // Kept for the backward pass: inputs of layers, norms and products, about as many again as the layers' own inputs and outputs, and attention's weights.
-        var activations = shape.Blocks * ((2d * shape.Inputs.Sum(input => (double)input.Columns + input.Rows) * perStep) + (2d * perStep * length * shape.Query / 64)) + (shape.HasHead ? 3d * perStep * shape.Vocabulary : 0);
+        var activations = shape.Blocks * (
+            (2d * shape.Inputs.Sum(input => (double)input.Columns + input.Rows) * perStep) + (2d * perStep * length * shape.Query / 64))
+            + (shape.HasHead ? 3d * perStep * shape.Vocabulary : 0);
         return new(
             3 * Forward(shape, steps * perStep, length),
             steps * ((28d * shape.Parameters) + (24d * shape.LinearWeights)),

@@ -36,7 +36,9 @@ internal static class HybridPresets
         if (kind == WeightsByPtq)
         {
             return recipe.Rules[^1].Activations is null
-                ? throw new NibbleException($"There is no preset '{name}': it trains the ranges of activations, but those of {basis} stay float; write for example w4a4-g32 or w4a8-g32 before -{Word}{kind}.")
+                ? throw new NibbleException(
+                    $"There is no preset '{name}': it trains the ranges of activations, but those of {basis} stay float; write for example w4a4-g32 or "
+                    + $"w4a8-g32 before -{Word}{kind}.")
                 : recipe with
                 {
                     Rules = [.. recipe.Rules.Select(rule => By(rule, Method.Ptq, Method.Qat))],
@@ -48,7 +50,8 @@ internal static class HybridPresets
         var last = recipe.Rules[^1];
         return recipe with
         {
-            Rules = [.. recipe.Rules.SkipLast(1), .. Attention.Select(pattern => By(last with { Pattern = pattern }, attention, attention)), By(last, others, others)],
+            Rules = [.. recipe.Rules.SkipLast(1), .. Attention.Select(pattern => By(last with { Pattern = pattern }, attention, attention)),
+                By(last, others, others)],
         };
     }
 

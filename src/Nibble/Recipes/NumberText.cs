@@ -8,7 +8,8 @@ internal static class NumberText
     private const NumberStyles Style = NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
 
     /// <summary>Reads a finite number.</summary>
-    public static bool TryParse(string text, out double value) => double.TryParse(text, Style, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
+    public static bool TryParse(string text, out double value) =>
+        double.TryParse(text, Style, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
 
     /// <summary>Reads a whole number.</summary>
     public static bool TryParse(string text, out long value) => long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out value);
@@ -26,6 +27,7 @@ internal static class NumberText
         // What is behind a separator is a number of thousands only where it has three digits: 1,5 is no 15.
         var parts = text.Split(',', '.', '_', '\'', ' ');
         var digits = string.Concat(parts);
-        return digits != text && parts.Skip(1).All(part => part.Length == 3) && !TryParse(text, out double _) && TryParse(digits, out long _) ? $"; write {digits}" : string.Empty;
+        return digits != text && parts.Skip(1).All(part => part.Length == 3) && !TryParse(text, out double _) && TryParse(digits, out long _)
+            ? $"; write {digits}" : string.Empty;
     }
 }

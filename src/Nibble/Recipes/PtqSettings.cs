@@ -9,7 +9,8 @@ public enum ActivationOrder
     /// <summary>By falling diagonal of the Hessian; groups hold neighbouring columns, with scales found from the weights as they were at first.</summary>
     Weight,
 
-    /// <summary>By falling diagonal of the Hessian; a group holds columns that follow each other in that order, and the file holds each column's group (<c>weight_g_idx</c>).</summary>
+    /// <summary>By falling diagonal of the Hessian; a group holds columns that follow each other in that order, and the file holds each column's group
+    /// (<c>weight_g_idx</c>).</summary>
     Group,
 }
 

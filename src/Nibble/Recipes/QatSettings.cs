@@ -35,7 +35,8 @@ public enum TrainingMode
     /// <summary>Weights, scales and all that stays float, end to end.</summary>
     Full,
 
-    /// <summary>One block after another, weights and scales against the float block's outputs; then the scales alone, end to end (EfficientQAT, Chen et al. 2024).</summary>
+    /// <summary>One block after another, weights and scales against the float block's outputs; then the scales alone, end to end (EfficientQAT, Chen et al.
+    /// 2024).</summary>
     BlockWise,
 
     /// <summary>The scales alone, end to end, over codes that stay as they start (EfficientQAT's second phase).</summary>
@@ -93,7 +94,8 @@ public sealed record QatSchedule
     /// <summary>Share of the steps over which one layer after another is quantized, the model's last ones last; 0 quantizes all at once.</summary>
     public double Gradual { get; init; }
 
-    /// <summary>Bits to begin with; they are halved in equal parts of <see cref="AnnealingShare"/> until the scheme's are reached (8, 4, 2). 0 begins with the scheme's.</summary>
+    /// <summary>Bits to begin with; they are halved in equal parts of <see cref="AnnealingShare"/> until the scheme's are reached (8, 4, 2). 0 begins with the
+    /// scheme's.</summary>
     public int AnnealFrom { get; init; }
 
     /// <summary>Share of the steps that wider weights take in all.</summary>
@@ -139,7 +141,8 @@ public sealed record QatSettings
     /// <summary>AdamW's peak learning rate of learned scales, relative to each scale's starting value.</summary>
     public double ScaleLearningRate { get; init; } = 1e-3;
 
-    /// <summary>AdamW's peak learning rate of what stays float: embeddings, norms, biases; null takes <see cref="LearningRate"/>, or trains nothing of it where post-training quantization chooses all weights.</summary>
+    /// <summary>AdamW's peak learning rate of what stays float: embeddings, norms, biases; null takes <see cref="LearningRate"/>, or trains nothing of it where
+    /// post-training quantization chooses all weights.</summary>
     public double? FloatLearningRate { get; init; }
 
     /// <summary>AdamW's decoupled weight decay of the matrices.</summary>
@@ -157,7 +160,8 @@ public sealed record QatSettings
     /// <summary>Decay of the moving average of the weights that is converted in the end, 0 to below 1; 0 converts the weights of the last step.</summary>
     public double AverageDecay { get; init; }
 
-    /// <summary>Weight of the penalty that draws weights towards the middle of their step, which damps oscillation (Nagel et al. 2022); it grows along a cosine. 0 leaves it out.</summary>
+    /// <summary>Weight of the penalty that draws weights towards the middle of their step, which damps oscillation (Nagel et al. 2022); it grows along a
+    /// cosine. 0 leaves it out.</summary>
     public double Dampening { get; init; }
 
     /// <summary>What is learned from the float model; null learns from the text alone.</summary>
@@ -187,7 +191,8 @@ public sealed record QatSettings
         _ => new QatSettings(),
     };
 
-    /// <summary>The settings that suit a pretrained encoder: rates of fine-tuning, larger batches of short texts, ranges of inputs learned with their offsets, and the
+    /// <summary>The settings that suit a pretrained encoder: rates of fine-tuning, larger batches of short texts, ranges of inputs learned with their offsets,
+    /// and the
     /// float model as the teacher.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
     public static QatSettings ForEncoder(int bits) => new()
@@ -202,8 +207,10 @@ public sealed record QatSettings
         Distillation = new DistillationSettings { Weight = 1, Temperature = 2 },
     };
 
-    /// <summary>The settings that presets have where weights are frozen, and ranges of activations and what stays float are trained: few numbers, which take few steps and high rates.</summary>
-    public static QatSettings ForRanges { get; } = new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 90, FloatLearningRate = 5e-3, ScaleLearningRate = 3e-2 };
+    /// <summary>The settings that presets have where weights are frozen, and ranges of activations and what stays float are trained: few numbers, which take
+    /// few steps and high rates.</summary>
+    public static QatSettings ForRanges { get; } =
+        new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 90, FloatLearningRate = 5e-3, ScaleLearningRate = 3e-2 };
 
     /// <summary>Refuses settings that no training could follow.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>

@@ -8,7 +8,8 @@ internal static class QatSettingsText
     private const string None = "none";
 
     private static readonly string[] DistillationKeys = ["weight", "temperature", "hidden", "teacherSteps"];
-    private static readonly string[] ScheduleKeys = ["floatShare", "activationDelay", "observerFreeze", "batchNormFreeze", "gradual", "annealFrom", "annealingShare"];
+    private static readonly string[] ScheduleKeys = [
+        "floatShare", "activationDelay", "observerFreeze", "batchNormFreeze", "gradual", "annealFrom", "annealingShare"];
 
     private static readonly Dictionary<string, GradientEstimator> Estimators = new()
     {
@@ -43,8 +44,10 @@ internal static class QatSettingsText
     /// <summary>What <see cref="Parse"/> knows.</summary>
     public static string[] Keys { get; } =
     [
-        "estimator", "activations", "mode", "start", "steps", "batchSize", "sequenceLength", "accumulation", "recompute", "precision", "learningRate", "scaleLearningRate", "floatLearningRate",
-        "weightDecay", "warmUp", "finalLearningRate", "gradientClip", "averageDecay", "dampening", "distillation", "schedule", "evaluateEvery", "patience", "adapterRank", "blockSteps",
+        "estimator", "activations", "mode", "start", "steps", "batchSize", "sequenceLength", "accumulation", "recompute", "precision", "learningRate",
+        "scaleLearningRate", "floatLearningRate",
+        "weightDecay", "warmUp", "finalLearningRate", "gradientClip", "averageDecay", "dampening", "distillation", "schedule", "evaluateEvery", "patience",
+        "adapterRank", "blockSteps",
     ];
 
     /// <summary>Reads settings; what is left out is as in <paramref name="usual"/>.</summary>
@@ -137,13 +140,14 @@ internal static class QatSettingsText
         }
     }
 
-    private static DistillationSettings? Distillation(YamlMap map, DistillationSettings usual) => map.MapUnless("distillation", None, DistillationKeys) is not { } teacher ? null : new()
-    {
-        Weight = teacher.Number("weight", usual.Weight, min: 0, max: 1),
-        Temperature = teacher.Number("temperature", usual.Temperature, min: double.Epsilon),
-        Hidden = teacher.Number("hidden", usual.Hidden, min: 0),
-        TeacherSteps = teacher.Integer("teacherSteps", usual.TeacherSteps, min: 0),
-    };
+    private static DistillationSettings? Distillation(YamlMap map, DistillationSettings usual) =>
+        map.MapUnless("distillation", None, DistillationKeys) is not { } teacher ? null : new()
+        {
+            Weight = teacher.Number("weight", usual.Weight, min: 0, max: 1),
+            Temperature = teacher.Number("temperature", usual.Temperature, min: double.Epsilon),
+            Hidden = teacher.Number("hidden", usual.Hidden, min: 0),
+            TeacherSteps = teacher.Integer("teacherSteps", usual.TeacherSteps, min: 0),
+        };
 
     private static QatSchedule Schedule(YamlMap map, QatSchedule usual) => new()
     {

@@ -41,7 +41,8 @@ public enum Rotation
     /// <summary>It is not.</summary>
     None,
 
-    /// <summary>Residual stream, values and the down projections' inputs are turned by Hadamard matrices, which spreads outliers (QuaRot, Ashkboos et al. 2024).</summary>
+    /// <summary>Residual stream, values and the down projections' inputs are turned by Hadamard matrices, which spreads outliers (QuaRot, Ashkboos et al.
+    /// 2024).</summary>
     Hadamard,
 }
 
@@ -74,7 +75,9 @@ public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, Act
         get;
         init => field = value == WeightAlgorithms.RoundToNearest || Weights is not { Stretched: true }
             ? value
-            : throw new NibbleException($"the rule for {Pattern} has {Weights} weights and the algorithms {string.Join(", ", value.Names)}, which need a grid that holds zero; stretched weights are rounded to nearest or trained");
+            : throw new NibbleException(
+                $"the rule for {Pattern} has {Weights} weights and the algorithms {string.Join(", ", value.Names)}, which need a grid that holds zero; "
+                + $"stretched weights are rounded to nearest or trained");
     } = WeightAlgorithms.RoundToNearest;
 
     /// <summary>How the weights come to their codes; null is the method of the run that the recipe is used in.</summary>
@@ -105,7 +108,12 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
     public KeyValueCacheRule? KeyValueCache { get; init; }
 
     /// <summary>Whether a run of training leaves a side of a layer to post-training quantization.</summary>
-    public bool IsHybrid => Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq } or { Weights: not null, Activations: not null, ActivationMethod: Method.Ptq });
+    public bool IsHybrid =>
+        Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq } or
+        {
+            Weights: not null, Activations: not null,
+            ActivationMethod: Method.Ptq
+        });
 
     /// <summary>Whether post-training quantization by this recipe looks at text: an algorithm or a fixed range needs to see activations.</summary>
     public bool NeedsCalibration =>
@@ -121,7 +129,9 @@ public sealed record Recipe(string Name, IReadOnlyList<RecipeRule> Rules)
             var trained = rule.WeightMethod == Method.Qat ? "weights" : rule is { Activations: not null, ActivationMethod: Method.Qat } ? "activations" : null;
             if (trained is not null)
             {
-                throw new NibbleException($"the rule for {rule.Pattern} of the recipe '{Name}' has {trained} of the method qat, which post-training quantization does not do; use nibble qat, or take the method out of the rule");
+                throw new NibbleException(
+                    $"the rule for {rule.Pattern} of the recipe '{Name}' has {trained} of the method qat, which post-training quantization does not do; use "
+                    + $"nibble qat, or take the method out of the rule");
             }
         }
     }

@@ -25,12 +25,14 @@ namespace Nibble.Recipes;
 /// ptq: { windows: 64, sequenceLength: 256, dampening: 0.01, activationOrder: weight, sequential: true }
 /// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
 /// </code>
-/// Weights: <c>bits</c> 2 to 8 (with <c>stretched: true</c> on the grid without zero), or <c>ternary: true</c>; <c>symmetric</c> (default true); <c>granularity</c> tensor, channel (default)
+/// Weights: <c>bits</c> 2 to 8 (with <c>stretched: true</c> on the grid without zero), or <c>ternary: true</c>; <c>symmetric</c> (default true);
+/// <c>granularity</c> tensor, channel (default)
 /// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default), float32 or powerOfTwo; <c>range</c> minmax (default), mse or search.
 /// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
 /// percentile, mse or entropy; <c>scale</c> float32 (default), float16 or powerOfTwo. Keys are like activations, except that their
 /// <c>granularity</c> is token (default) or channel, to which <c>observer</c> belongs; values are per token. <c>algorithms</c> are
-/// those of <see cref="WeightAlgorithms.KnownNames"/>. <c>method</c> ptq or qat may also stand in <c>weights</c> and in <c>activations</c>, where it comes before
+/// those of <see cref="WeightAlgorithms.KnownNames"/>. <c>method</c> ptq or qat may also stand in <c>weights</c> and in <c>activations</c>, where it comes
+/// before
 /// that of the rule; it is written there alone. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
 /// preset) and <see cref="QatSettings"/> (or the preset).
 /// </remarks>
@@ -57,8 +59,10 @@ public static class RecipeFile
     private static readonly Dictionary<string, string> WeightGranularities = new() { ["tensor"] = "tensor", ["channel"] = "channel", ["group"] = "group" };
     private static readonly Dictionary<string, Granularity> ActivationGranularities = new() { ["token"] = Granularity.Token, ["tensor"] = Granularity.Tensor };
     private static readonly Dictionary<string, Granularity> KeyGranularities = new() { ["token"] = Granularity.Token, ["channel"] = Granularity.Channel };
-    private static readonly Dictionary<string, ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32, ["powerOfTwo"] = ScalePrecision.PowerOfTwo };
-    private static readonly Dictionary<string, WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse, ["search"] = WeightRange.Search };
+    private static readonly Dictionary<string,
+    ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32, ["powerOfTwo"] = ScalePrecision.PowerOfTwo };
+    private static readonly Dictionary<string,
+    WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse, ["search"] = WeightRange.Search };
 
     private static readonly Dictionary<string, ObserverKind> Observers = new()
     {
@@ -121,12 +125,14 @@ public static class RecipeFile
             Rotation = map.Choice("rotation", preset?.Rotation ?? Rotation.None, Rotations),
             KeyValueCache = map.Has(Cache) ? KeyValueCache(map) : preset?.KeyValueCache,
             Ptq = map.Map("ptq", PtqKeys) is { } ptq ? Ptq(ptq, preset?.Ptq ?? new PtqSettings()) : preset?.Ptq ?? new PtqSettings(),
-            Qat = map.Map("qat", QatSettingsText.Keys) is { } qat ? QatSettingsText.Parse(qat, preset?.Qat ?? new QatSettings()) : preset?.Qat ?? new QatSettings(),
+            Qat = map.Map("qat", QatSettingsText.Keys) is { } qat ? QatSettingsText.Parse(qat, preset?.Qat ?? new QatSettings())
+                : preset?.Qat ?? new QatSettings(),
         };
     }
 
     /// <summary>Writes a recipe as JSON that <see cref="ParseYaml"/> reads back to an equal one; equal recipes give equal text.</summary>
-    /// <exception cref="NibbleException">A rule has a granularity that its place cannot have (weights per token, activations per channel or group, ternary activations).</exception>
+    /// <exception cref="NibbleException">A rule has a granularity that its place cannot have (weights per token, activations per channel or group, ternary
+    /// activations).</exception>
     public static string ToJson(Recipe recipe)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -259,7 +265,8 @@ public static class RecipeFile
 
     private static ActivationRule Activations(YamlMap map)
     {
-        var scheme = new QuantizationScheme(Bits(map), map.Flag("symmetric", absent: true), map.Choice("granularity", Granularity.Token, ActivationGranularities))
+        var scheme = new QuantizationScheme(
+            Bits(map), map.Flag("symmetric", absent: true), map.Choice("granularity", Granularity.Token, ActivationGranularities))
         {
             ScalePrecision = map.Choice("scale", ScalePrecision.Float32, Scales),
         };

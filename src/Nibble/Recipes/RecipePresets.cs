@@ -22,7 +22,8 @@ namespace Nibble.Recipes;
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
 /// <item><c>-hybrid-weights-ptq-activations-qat</c>, at the end: weights by PTQ, ranges of the activations by QAT; <c>-hybrid-attention-qat</c>: attention by
-/// QAT, the rest by PTQ; <c>-hybrid-mlp-qat</c>: the reverse. PTQ is GPTAQ (behind SmoothQuant for the first) and trained activations are static with the observer <c>mse</c> where nothing else is said; without
+/// QAT, the rest by PTQ; <c>-hybrid-mlp-qat</c>: the reverse. PTQ is GPTAQ (behind SmoothQuant for the first) and trained activations are static with the
+/// observer <c>mse</c> where nothing else is said; without
 /// anything before it, <c>hybrid-weights-ptq-activations-qat</c> is of <c>w4a4-g32</c> and the others are of <c>w4a16-g32</c>.</item>
 /// </list>
 /// Scales of weights are stored as binary16, unless they are powers of two. <c>w16a16-kv8</c> quantizes the cache and nothing else.
@@ -38,12 +39,14 @@ public static partial class RecipePresets
     private const string FloatModel = "w16a16";
 
     private const string Grammar =
-        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -stretched (a grid without zero), -po2 (scales that are powers of two), -mse (weight ranges), -rotated, "
+        "A preset is w{2..8 or t for ternary}a{16, 8 or 4}, then any of -g{group size}, -sym (symmetric groups), -stretched (a grid without zero), -po2 "
+            + "(scales that are powers of two), -mse (weight ranges), -rotated, "
         + "the algorithms -smoothquant or -awq, -importance, -hqq, -gptq or -gptaq, -adaround or -signround, -debias, "
         + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
         + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average), "
         + "-encoder (training that suits a pretrained encoder); or w16a16-kv{2..8}, which quantizes the cache alone. "
-        + "At the end -hybrid-weights-ptq-activations-qat, -hybrid-attention-qat or -hybrid-mlp-qat divides the model between the methods; these also stand alone.";
+        + "At the end -hybrid-weights-ptq-activations-qat, -hybrid-attention-qat or -hybrid-mlp-qat divides the model between the methods; these also stand "
+            + "alone.";
 
     private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)
     {
@@ -56,7 +59,8 @@ public static partial class RecipePresets
     /// <summary>Commonly used presets; <see cref="Parse"/> knows every name of the grammar.</summary>
     public static IReadOnlyList<string> Names { get; } =
     [
-        "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile", "w4a8-g32",
+        "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile",
+        "w4a8-g32",
         "w4a16-g32-gptq", "w3a16-g32-gptaq", "w4a16-g128-awq", "w4a16-g32-hqq", "w2a16-g32-signround", "w8a8-smoothquant", "w4a4-g32-rotated-gptq",
         .. HybridPresets.Names,
     ];
@@ -167,7 +171,8 @@ public static partial class RecipePresets
         return new Recipe(name,
         [
             new RecipeRule(Head, Weights: null),
-            new RecipeRule("*", weights with { ScalePrecision = powerOfTwo ? ScalePrecision.PowerOfTwo : ScalePrecision.Float16 }, activations, range) { Algorithms = stack },
+            new RecipeRule("*", weights with { ScalePrecision = powerOfTwo ? ScalePrecision.PowerOfTwo : ScalePrecision.Float16 }, activations,
+                range) { Algorithms = stack },
         ])
         {
             Rotation = rotation,

@@ -46,7 +46,8 @@ public sealed partial record RecipeTarget
     {
         ArgumentNullException.ThrowIfNull(name);
         var type = Types.Where(type => NameOf(type).Equals(name, StringComparison.OrdinalIgnoreCase)).Cast<GgufType?>().FirstOrDefault();
-        return type is { } found ? new RecipeTarget(found) : throw new NibbleException($"There is no target '{name}'.{Suggestion.For(name, Names)} Targets are {string.Join(", ", Names)}.");
+        return type is { } found ? new RecipeTarget(found)
+            : throw new NibbleException($"There is no target '{name}'.{Suggestion.For(name, Names)} Targets are {string.Join(", ", Names)}.");
     }
 
     /// <summary>The recipe that quantizes for the target.</summary>
@@ -64,7 +65,9 @@ public sealed partial record RecipeTarget
 
         if (layers.All(layer => basis.RuleFor(layer.Name) is null || IsRagged(layer)))
         {
-            throw new NibbleException($"no layer would be quantized for {Name}: rows of quantized layers have to be multiples of {Type.BlockSize()}, and this model has rows of {string.Join(", ", layers.Select(layer => layer.Columns).Distinct().Order())}");
+            throw new NibbleException(
+                $"no layer would be quantized for {Name}: rows of quantized layers have to be multiples of {Type.BlockSize()}, and this model has rows of "
+                + $"{string.Join(", ", layers.Select(layer => layer.Columns).Distinct().Order())}");
         }
 
         return basis with

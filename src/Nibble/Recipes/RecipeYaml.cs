@@ -42,13 +42,15 @@ internal static partial class RecipeYaml
 
     private static string Flow(JsonElement value) => value.ValueKind switch
     {
-        JsonValueKind.Object => value.EnumerateObject().Any() ? $"{{ {string.Join(", ", value.EnumerateObject().Select(field => $"{field.Name}: {Flow(field.Value)}"))} }}" : "{}",
+        JsonValueKind.Object =>
+            value.EnumerateObject().Any() ? $"{{ {string.Join(", ", value.EnumerateObject().Select(field => $"{field.Name}: {Flow(field.Value)}"))} }}" : "{}",
         JsonValueKind.Array => $"[{string.Join(", ", value.EnumerateArray().Select(Flow))}]",
         JsonValueKind.String when Word.IsMatch(value.GetString()!) => value.GetString()!,
         _ => value.GetRawText(),
     };
 
     /// <summary>Texts that are themselves without quotes, and nothing else: no number, and none of the words that YAML reads as another type.</summary>
-    [GeneratedRegex(@"^(?!(true|false|null|yes|no|on|off|y|n)\z)[a-z][A-Za-z0-9]*\z", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"^(?!(true|false|null|yes|no|on|off|y|n)\z)[a-z][A-Za-z0-9]*\z",
+        RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
     private static partial Regex Word { get; }
 }

@@ -6,7 +6,8 @@ internal static class Suggestion
     /// <summary>A sentence that offers the nearest known word, or nothing when none is near.</summary>
     public static string For(string found, IEnumerable<string> known)
     {
-        var (distance, nearest) = known.Select(word => (Distance: Distance(found, word), Word: word)).DefaultIfEmpty((int.MaxValue, string.Empty)).MinBy(pair => pair.Item1);
+        var (distance, nearest) = known.Select(word => (Distance: Distance(found, word), Word: word)).DefaultIfEmpty((int.MaxValue, string.Empty))
+            .MinBy(pair => pair.Item1);
         return distance <= Math.Max(1, nearest.Length / 3) ? $" Did you mean {nearest}?" : string.Empty;
     }
 

@@ -45,7 +45,8 @@ public enum RoundingLearning
     SignRound,
 }
 
-/// <summary>What post-training quantization does to a layer's weights, in this order: scale channels, choose codes, learn their rounding, correct the bias.</summary>
+/// <summary>What post-training quantization does to a layer's weights, in this order: scale channels, choose codes, learn their rounding, correct the
+/// bias.</summary>
 /// <param name="Scaling">What is folded into the preceding operator first.</param>
 /// <param name="Rounding">How codes are chosen.</param>
 /// <param name="Learning">Whether rounding is then learned, starting from those codes.</param>
@@ -82,18 +83,25 @@ public sealed record WeightAlgorithms(
     public IReadOnlyList<string> Names =>
     [
         .. Scaling switch { ChannelScaling.SmoothQuant => ["smoothquant"], ChannelScaling.Awq => ["awq"], _ => Array.Empty<string>() },
-        Rounding switch { WeightRounding.ImportanceWeighted => "importance", WeightRounding.Hqq => "hqq", WeightRounding.Gptq => "gptq", WeightRounding.Gptaq => "gptaq", _ => "rtn" },
+        Rounding switch { WeightRounding.ImportanceWeighted => "importance", WeightRounding.Hqq => "hqq", WeightRounding.Gptq => "gptq",
+            WeightRounding.Gptaq => "gptaq", _ => "rtn" },
         .. Learning switch { RoundingLearning.AdaRound => ["adaround"], RoundingLearning.SignRound => ["signround"], _ => Array.Empty<string>() },
         .. BiasCorrection ? [Debias] : Array.Empty<string>(),
     ];
 
     /// <summary>Whether calibration text is needed.</summary>
-    public bool NeedsData => this is not { Scaling: ChannelScaling.None, Rounding: WeightRounding.RoundToNearest or WeightRounding.Hqq, Learning: RoundingLearning.None, BiasCorrection: false };
+    public bool NeedsData =>
+        this is not
+        {
+            Scaling: ChannelScaling.None, Rounding: WeightRounding.RoundToNearest or WeightRounding.Hqq, Learning: RoundingLearning.None,
+            BiasCorrection: false
+        };
 
     /// <summary>Whether the float model has to compute beside the quantized one.</summary>
     public bool NeedsFloat => Rounding == WeightRounding.Gptaq || Learning != RoundingLearning.None || BiasCorrection;
 
-    /// <summary>The weight range that goes with these algorithms: searched for GPTQ and GPTAQ, of the least squared error for AWQ and learned rounding; null where any does.</summary>
+    /// <summary>The weight range that goes with these algorithms: searched for GPTQ and GPTAQ, of the least squared error for AWQ and learned rounding; null
+    /// where any does.</summary>
     public WeightRange? UsualRange => Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
         : Scaling == ChannelScaling.Awq || Learning != RoundingLearning.None ? WeightRange.Mse
         : null;
@@ -116,7 +124,8 @@ public sealed record WeightAlgorithms(
             if (found.Place <= last)
             {
                 throw new NibbleException(
-                    $"the algorithm '{name}' stands after one that excludes it or comes later; a list has at most one of smoothquant and awq, then one of rtn, importance, hqq, gptq and gptaq, then one of adaround and signround, then {Debias}");
+                    $"the algorithm '{name}' stands after one that excludes it or comes later; a list has at most one of smoothquant and awq, then one of rtn, "
+                        + $"importance, hqq, gptq and gptaq, then one of adaround and signround, then {Debias}");
             }
 
             stack = found.Add(stack);

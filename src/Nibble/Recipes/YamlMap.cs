@@ -25,7 +25,8 @@ internal sealed class YamlMap
             var name = (key as YamlScalarNode)?.Value ?? key.ToString();
             if (!keys.Contains(name, StringComparer.Ordinal))
             {
-                throw Fault(key, SplitNumber(last, name, value) ?? $"unknown key '{name}'.{Suggestion.For(name, keys)} The keys here are {string.Join(", ", keys)}");
+                throw Fault(key, SplitNumber(last, name, value)
+                    ?? $"unknown key '{name}'.{Suggestion.For(name, keys)} The keys here are {string.Join(", ", keys)}");
             }
 
             last = (name, value);
@@ -149,12 +150,14 @@ internal sealed class YamlMap
     private string? Plain(string key, string expected, bool quoted = false) => _values.TryGetValue(key, out var node)
         ? node is not YamlScalarNode { Value: { } text } scalar ? throw Fault(node, $"{key} must be {expected}")
             : quoted || scalar.Style == ScalarStyle.Plain ? text
-            : throw Fault(node, $"{key} must be {expected}, found the text '{text}'; write it without quotes{NumberText.DecimalHint(text).Replace("; write", " and as", StringComparison.Ordinal)}")
+            : throw Fault(node, $"{key} must be {expected}, found the text '{text}'; write it without "
+                + $"quotes{NumberText.DecimalHint(text).Replace("; write", " and as", StringComparison.Ordinal)}")
         : null;
 
     /// <summary>What happened where a decimal comma ended a value inside of braces, so that its digits stand as a key of their own.</summary>
     private static string? SplitNumber((string Name, YamlNode Value)? last, string name, YamlNode value) =>
-        last is { Value: YamlScalarNode { Value: { } whole } } before && value is YamlScalarNode { Value: null or "" } && NumberText.DecimalHint($"{whole},{name}") is { Length: > 0 } hint
+        last is { Value: YamlScalarNode { Value: { } whole } } before && value is YamlScalarNode { Value: null or "" }
+            && NumberText.DecimalHint($"{whole},{name}") is { Length: > 0 } hint
             ? $"the comma in '{whole},{name}' ends the value of {before.Name}{hint}"
             : null;
 

@@ -19,7 +19,8 @@ public sealed class AdviseCommandTests : IDisposable
         Assert.Equal("nibble.advise/2", document.GetProperty("schema").GetString());
         var recommendation = document.GetProperty("recommendation");
         Assert.Contains(recommendation.GetProperty("method").GetString(), (string[])["ptq", "qat", "hybrid"]);
-        Assert.StartsWith($"nibble {recommendation.GetProperty("method").GetString()} {folder.Model} --recipe {recommendation.GetProperty("recipe").GetString()}", recommendation.GetProperty("command").GetString(), StringComparison.Ordinal);
+        Assert.StartsWith($"nibble {recommendation.GetProperty("method").GetString()} {folder.Model} --recipe "
+            + $"{recommendation.GetProperty("recipe").GetString()}", recommendation.GetProperty("command").GetString(), StringComparison.Ordinal);
         var options = document.GetProperty("options").EnumerateArray().ToList();
         Assert.Equal(10, options.Count);
         Assert.Equal(recommendation.GetProperty("name").GetString(), options[0].GetProperty("name").GetString());
@@ -32,8 +33,10 @@ public sealed class AdviseCommandTests : IDisposable
         });
         Assert.Equal(JsonValueKind.Null, document.GetProperty("nearest").ValueKind);
         Assert.Equal(2, document.GetProperty("widths").GetArrayLength());
-        Assert.Equal([7, 7], document.GetProperty("sensitivity").EnumerateArray().CountBy(layer => layer.GetProperty("change").GetString()!).Select(change => change.Value));
-        Assert.Equal(run.Output.Trim(), (await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "advise.json"), TestContext.Current.CancellationToken)).Trim());
+        Assert.Equal([7, 7], document.GetProperty("sensitivity").EnumerateArray().CountBy(layer => layer.GetProperty("change").GetString()!)
+            .Select(change => change.Value));
+        Assert.Equal(run.Output.Trim(),
+            (await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "advise.json"), TestContext.Current.CancellationToken)).Trim());
         var report = await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken);
         string[] parts = ["<h1>", "<code>nibble ", "Loss over size", "class=\"heat\"", "<h2>Options</h2>", "What each road would cost"];
         Assert.Equal(parts, parts.OrderBy(part => report.IndexOf(part, StringComparison.Ordinal)));
@@ -46,7 +49,8 @@ public sealed class AdviseCommandTests : IDisposable
         var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--activations", "8", "--steps", "2", "--calibration-tokens", "100", "--json"));
 
         var commands = run.Json.GetProperty("options").EnumerateArray().Select(option => option.GetProperty("command").GetString()!).ToList();
-        Assert.Contains(commands, command => command.Contains("gptaq", StringComparison.Ordinal) && command.Contains("--windows 1 --length 64", StringComparison.Ordinal));
+        Assert.Contains(commands,
+            command => command.Contains("gptaq", StringComparison.Ordinal) && command.Contains("--windows 1 --length 64", StringComparison.Ordinal));
         foreach (var command in commands)
         {
             var words = command.Split(' ');
@@ -60,7 +64,8 @@ public sealed class AdviseCommandTests : IDisposable
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         var before = folder.Content();
-        using var process = ChildProcess.Start(folder.Root, Arguments("--bits", "4", "--steps", "1000000", "-o", folder.At("out")), new() { ["TMPDIR"] = folder.Root });
+        using var process = ChildProcess.Start(
+            folder.Root, Arguments("--bits", "4", "--steps", "1000000", "-o", folder.At("out")), new() { ["TMPDIR"] = folder.Root });
         await process.ReadErrorUntil("float control");
         process.Signal(ChildProcess.Interrupt);
         var (output, error) = await process.Finish();
@@ -105,7 +110,8 @@ public sealed class AdviseCommandTests : IDisposable
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("Nothing satisfies these constraints; the nearest is ptq w4a16-g16", run.Output, StringComparison.Ordinal);
         Assert.Contains("llama.cpp cannot run it: its exact blocks are 4 and 5 bits", run.Output, StringComparison.Ordinal);
-        Assert.Contains("Nothing satisfies these constraints", await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.Contains("Nothing satisfies these constraints",
+            await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -113,7 +119,8 @@ public sealed class AdviseCommandTests : IDisposable
     {
         var run = await CommandRun.Succeeds("advise", folder.Model, "--eval-data", folder.EvaluationText, "--bits", "4", "--windows", "2", "--json");
 
-        var allowed = run.Json.GetProperty("options").EnumerateArray().Where(option => option.GetProperty("allowed").GetBoolean()).Select(option => option.GetProperty("name").GetString());
+        var allowed = run.Json.GetProperty("options").EnumerateArray().Where(option => option.GetProperty("allowed").GetBoolean())
+            .Select(option => option.GetProperty("name").GetString());
         Assert.Equal(["ptq w4a16-g32", "ptq w4a16-g32-mse"], allowed.Order(StringComparer.Ordinal));
     }
 
@@ -131,7 +138,8 @@ public sealed class AdviseCommandTests : IDisposable
         var run = await CommandRun.Succeeds(Arguments("--bits", "8", "--no-training-data", "--recipes", recipe, "--json"));
 
         var mixed = run.Json.GetProperty("options").EnumerateArray().Single(option => option.GetProperty("recipe").GetString() == "mixed");
-        Assert.Equal(("ptq", "measured", 3), (mixed.GetProperty("method").GetString(), mixed.GetProperty("evidence").GetString(), mixed.GetProperty("bits").GetInt32()));
+        Assert.Equal(("ptq", "measured", 3),
+            (mixed.GetProperty("method").GetString(), mixed.GetProperty("evidence").GetString(), mixed.GetProperty("bits").GetInt32()));
         Assert.Contains($"--recipe {recipe}", mixed.GetProperty("command").GetString(), StringComparison.Ordinal);
     }
 
@@ -160,7 +168,8 @@ public sealed class AdviseCommandTests : IDisposable
         {
             var run = await CommandRun.Succeeds("advise", "--cost-of", "8B", "--flops", flops, "--bandwidth", "1000", "--json");
             Assert.Equal("nibble.cost/1", run.Json.GetProperty("schema").GetString());
-            return run.Json.GetProperty("rows").EnumerateArray().ToDictionary(row => row.GetProperty("road").GetString()!, row => row.GetProperty("seconds").GetDouble());
+            return run.Json.GetProperty("rows").EnumerateArray()
+                .ToDictionary(row => row.GetProperty("road").GetString()!, row => row.GetProperty("seconds").GetDouble());
         }
     }
 
@@ -168,7 +177,8 @@ public sealed class AdviseCommandTests : IDisposable
     public async Task Stories_at_8_bits_need_no_training()
     {
         var run = await CommandRun.Succeeds(
-            "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data", SharedData.Require("tinystories/valid.txt"), "--bits", "8", "--probe-minutes", "0.3", "--threads", "1", "--json");
+            "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data",
+            SharedData.Require("tinystories/valid.txt"), "--bits", "8", "--probe-minutes", "0.3", "--threads", "1", "--json");
 
         Assert.StartsWith("PTQ is enough", run.Json.GetProperty("headline").GetString(), StringComparison.Ordinal);
         Assert.Equal("ptq", run.Json.GetProperty("recommendation").GetProperty("method").GetString());
@@ -180,12 +190,14 @@ public sealed class AdviseCommandTests : IDisposable
     public async Task Stories_at_2_bits_are_not_usable_without_training()
     {
         var run = await CommandRun.Succeeds(
-            "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data", SharedData.Require("tinystories/valid.txt"), "--bits", "2", "--probe-minutes", "0.4", "--threads", "1", "--json");
+            "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data",
+            SharedData.Require("tinystories/valid.txt"), "--bits", "2", "--probe-minutes", "0.4", "--threads", "1", "--json");
 
         var width = run.Json.GetProperty("widths")[0];
         Assert.True(width.GetProperty("unusableWithoutTraining").GetBoolean());
         Assert.Contains("Not usable at 2 bits without training", width.GetProperty("text").GetString(), StringComparison.Ordinal);
-        var plain = run.Json.GetProperty("options").EnumerateArray().Single(option => option.GetProperty("name").GetString() == "ptq w2a16-g32").GetProperty("loss");
+        var plain = run.Json.GetProperty("options").EnumerateArray().Single(option => option.GetProperty("name").GetString() == "ptq w2a16-g32")
+            .GetProperty("loss");
         Assert.InRange(plain.GetProperty("value").GetDouble(), 4, 5.2);
     }
 

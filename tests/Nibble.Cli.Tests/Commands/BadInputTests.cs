@@ -112,7 +112,8 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
-    public Task An_unknown_preset(string command) => RefusesAsUsage([.. CommandOn(command, folder.Model)[..^1], "w4a16-g23x"], "There is no preset 'w4a16-g23x'", "w4a16-g32");
+    public Task An_unknown_preset(string command) =>
+        RefusesAsUsage([.. CommandOn(command, folder.Model)[..^1], "w4a16-g23x"], "There is no preset 'w4a16-g23x'", "w4a16-g32");
 
     [Fact]
     public Task A_missing_recipe_file() => RefusesAsUsage([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
@@ -227,7 +228,8 @@ public sealed class BadInputTests : IDisposable
 
     [Fact]
     public Task A_calibration_window_that_the_model_cannot_take() =>
-        RefusesAsUsage(["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--length", "65"], "--length is 65, expected at most 64");
+        RefusesAsUsage(["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--length", "65"],
+            "--length is 65, expected at most 64");
 
     [Fact]
     public Task Windows_of_a_text_that_is_trained_on_as_a_whole() =>
@@ -252,7 +254,8 @@ public sealed class BadInputTests : IDisposable
     private Task Refuses(string[] arguments, params string[] expected) => Refuses(ExitCode.BadInput, arguments, expected);
 
     /// <summary>What the command line itself names is at fault.</summary>
-    private Task RefusesAsUsage(string[] arguments, params string[] expected) => Refuses(ExitCode.Usage, arguments, [.. expected, $"Try 'nibble {arguments[0]} --help'."]);
+    private Task RefusesAsUsage(string[] arguments, params string[] expected) =>
+        Refuses(ExitCode.Usage, arguments, [.. expected, $"Try 'nibble {arguments[0]} --help'."]);
 
     private async Task Refuses(int exitCode, string[] arguments, string[] expected)
     {

@@ -21,7 +21,8 @@ public sealed class BenchCommandTests : IDisposable
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("float/model.onnx"));
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a8", "--output", folder.At("artifact"));
         await CommandRun.Succeeds("export", folder.At("artifact"), "--to", "onnx", "-o", folder.At("w8a8/model.onnx"));
-        var run = await CommandRun.Succeeds(["bench", folder.At("w8a8"), "--against", folder.At("float/model.onnx"), "--report", folder.At("bench.html"), "--json", .. Short]);
+        var run = await CommandRun.Succeeds(
+            ["bench", folder.At("w8a8"), "--against", folder.At("float/model.onnx"), "--report", folder.At("bench.html"), "--json", .. Short]);
 
         Assert.Equal("nibble.bench/1", run.Json.GetProperty("schema").GetString());
         Assert.Equal(8, run.Json.GetProperty("promptTokens").GetInt32());
@@ -31,7 +32,8 @@ public sealed class BenchCommandTests : IDisposable
 
         var page = XDocument.Parse(File.ReadAllText(folder.At("bench.html")).Replace("<!DOCTYPE html>", string.Empty, StringComparison.Ordinal));
         Assert.Equal(["", "w8a8", "float", "compared"], page.Descendants("thead").Single().Descendants("th").Select(heading => heading.Value));
-        Assert.Equal(["size", "load", "peak memory", "before loading", "prompt", "generation"], page.Descendants("tbody").Single().Descendants("th").Select(heading => heading.Value));
+        Assert.Equal(["size", "load", "peak memory", "before loading", "prompt", "generation"],
+            page.Descendants("tbody").Single().Descendants("th").Select(heading => heading.Value));
     }
 
     [Fact]
@@ -52,7 +54,8 @@ public sealed class BenchCommandTests : IDisposable
     [Fact]
     public async Task What_is_no_exported_file_is_refused()
     {
-        foreach (var (path, reason) in ((string, string)[])[(folder.Model, "nibble export makes one"), (folder.At("none.gguf"), "there is no file"), (folder.TrainingText, "is no exported file")])
+        foreach (var (path, reason) in ((string, string)[])[
+            (folder.Model, "nibble export makes one"), (folder.At("none.gguf"), "there is no file"), (folder.TrainingText, "is no exported file")])
         {
             var run = await CommandRun.Of("bench", path);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
@@ -83,7 +86,8 @@ public sealed class BenchCommandTests : IDisposable
         Assert.Equal(engine, file.GetProperty("engine").GetString());
         Assert.Equal(path, file.GetProperty("path").GetString());
         Assert.Equal(new FileInfo(path).Length, file.GetProperty("bytes").GetInt64());
-        Assert.All((string[])["loadSeconds", "startBytes", "peakBytes", "promptTokensPerSecond", "generatedTokensPerSecond"], measured => RequireSpread(file.GetProperty(measured)));
+        Assert.All((string[])["loadSeconds", "startBytes", "peakBytes", "promptTokensPerSecond", "generatedTokensPerSecond"],
+            measured => RequireSpread(file.GetProperty(measured)));
         Assert.True(file.GetProperty("peakBytes").GetProperty("low").GetDouble() > file.GetProperty("startBytes").GetProperty("low").GetDouble());
     }
 

@@ -78,7 +78,8 @@ internal sealed partial class ChildProcess : IDisposable
     public async Task ReadErrorUntil(string text)
     {
         var errors = new List<string>();
-        while (!errors.Exists(line => line.Contains(text, StringComparison.Ordinal)) && await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken) is { } line)
+        while (!errors.Exists(line => line.Contains(text, StringComparison.Ordinal))
+            && await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken) is { } line)
         {
             errors.Add(line);
         }

@@ -41,7 +41,8 @@ public sealed class ChildProcessTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+            StringComparison.Ordinal);
         Assert.All(folder.Content().Keys.Except(before.Keys), path => Assert.StartsWith("report.html.job", path, StringComparison.Ordinal));
         Assert.True(Directory.Exists(folder.At("report.html.job")));
     }
@@ -64,7 +65,8 @@ public sealed class ChildProcessTests : IDisposable
     [Fact]
     public async Task A_forced_kernel_that_does_not_exist_is_refused()
     {
-        using var process = ChildProcess.Start(folder.Root, ["ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out")], new() { ["NIBBLE_KERNEL"] = "abacus" });
+        using var process = ChildProcess.Start(
+            folder.Root, ["ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out")], new() { ["NIBBLE_KERNEL"] = "abacus" });
         var (output, error) = await process.Finish();
 
         Assert.Equal(ExitCode.BadInput, process.ExitCode);
@@ -78,7 +80,8 @@ public sealed class ChildProcessTests : IDisposable
     {
         foreach (var kernel in new[] { "scalar", "vector" })
         {
-            using var process = ChildProcess.Start(folder.Root, ["ptq", folder.Model, "-r", "w3a16-g32-mse", "-o", folder.At(kernel)], new() { ["NIBBLE_KERNEL"] = kernel });
+            using var process = ChildProcess.Start(
+                folder.Root, ["ptq", folder.Model, "-r", "w3a16-g32-mse", "-o", folder.At(kernel)], new() { ["NIBBLE_KERNEL"] = kernel });
             var (_, error) = await process.Finish();
             Assert.True(process.ExitCode == 0, error);
         }

@@ -22,7 +22,8 @@ public sealed class CompareCommandTests : IDisposable
         Assert.True(baseline.GetProperty("metrics").GetProperty("perplexity").GetDouble() > 1);
         Assert.Equal(new FileInfo(folder.Weights).Length, baseline.GetProperty("bytes").GetInt64());
         var runs = document.GetProperty("runs").EnumerateArray().ToDictionary(item => item.GetProperty("name").GetString()!);
-        Assert.Equal(["float control", "ptq w2a16-g32-gptaq", "ptq w8a16-g32-gptaq", "qat w2a16-g32", "qat w8a16-g32"], runs.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(["float control", "ptq w2a16-g32-gptaq", "ptq w8a16-g32-gptaq", "qat w2a16-g32", "qat w8a16-g32"],
+            runs.Keys.Order(StringComparer.Ordinal));
         foreach (var (name, item) in runs)
         {
             var control = name == "float control";
@@ -33,7 +34,8 @@ public sealed class CompareCommandTests : IDisposable
             Assert.True(item.GetProperty("divergence").GetDouble() >= 0);
             Assert.InRange(item.GetProperty("agreement").GetDouble(), 0, 1);
             Assert.Equal(
-                control ? baseline.GetProperty("bytes").GetInt64() : new FileInfo(Path.Combine(folder.At("out"), name.Replace(' ', '-'), "model.safetensors")).Length,
+                control ? baseline.GetProperty("bytes").GetInt64()
+                    : new FileInfo(Path.Combine(folder.At("out"), name.Replace(' ', '-'), "model.safetensors")).Length,
                 item.GetProperty("bytes").GetInt64());
             Assert.True(item.GetProperty("seconds").GetDouble() > 0);
             Assert.True(item.GetProperty("peakBytes").GetInt64() > 1 << 20);
@@ -56,13 +58,16 @@ public sealed class CompareCommandTests : IDisposable
         Assert.Equal(
             ["compare.json", "ptq-w4a16-g32-gptaq", "qat-w4a16-g32", "report.html", "table.md"],
             Directory.EnumerateFileSystemEntries(folder.At("out")).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
-        Assert.Equal(["eval.txt", "model", "out", "train.txt"], Directory.EnumerateFileSystemEntries(folder.Root).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        Assert.Equal(["eval.txt", "model", "out", "train.txt"],
+            Directory.EnumerateFileSystemEntries(folder.Root).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         Assert.Equal(run.Output.ReplaceLineEndings("\n"), await Read("compare.json"));
         Assert.StartsWith("<!doctype html>", await Read("report.html"), StringComparison.OrdinalIgnoreCase);
         Assert.Contains("| ptq w4a16-g32-gptaq |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
-        var artifact = await CommandRun.Succeeds("eval", Path.Combine(folder.At("out"), "qat-w4a16-g32"), "-d", folder.EvaluationText, "--windows", "2", "--json");
+        var artifact = await CommandRun.Succeeds(
+            "eval", Path.Combine(folder.At("out"), "qat-w4a16-g32"), "-d", folder.EvaluationText, "--windows", "2", "--json");
         Assert.Equal(
-            run.Json.GetProperty("runs").EnumerateArray().Single(item => item.GetProperty("name").GetString() == "qat w4a16-g32").GetProperty("metrics").GetProperty("perplexity").GetDouble(),
+            run.Json.GetProperty("runs").EnumerateArray().Single(item => item.GetProperty("name").GetString() == "qat w4a16-g32").GetProperty("metrics")
+                .GetProperty("perplexity").GetDouble(),
             artifact.Perplexity);
     }
 
@@ -86,7 +91,8 @@ public sealed class CompareCommandTests : IDisposable
     {
         var file = folder.Write("mine.yaml", "preset: w4a16-g32\nrules: [{ pattern: '*.mlp.*', weights: { bits: 8 }, method: ptq }]");
 
-        var run = await CommandRun.Succeeds([.. Arguments("--bits", "4"), "--hybrids", $"w4a16-g16-hybrid-attention-qat,{file}", "--json", "-o", folder.At("out")]);
+        var run = await CommandRun.Succeeds(
+            [.. Arguments("--bits", "4"), "--hybrids", $"w4a16-g16-hybrid-attention-qat,{file}", "--json", "-o", folder.At("out")]);
 
         var runs = run.Json.GetProperty("runs").EnumerateArray().ToList();
         Assert.Equal(
@@ -137,12 +143,14 @@ public sealed class CompareCommandTests : IDisposable
         var run = await CommandRun.Succeeds("compare", "--bits", "8", "--steps", "1", "--windows", "1", "--json", "-o", folder.At("out"));
 
         Assert.Equal(3, run.Json.GetProperty("runs").GetArrayLength());
-        Assert.All(run.Json.GetProperty("runs").EnumerateArray(), item => Assert.Equal(JsonValueKind.Number, item.GetProperty("metrics").GetProperty("perplexity").ValueKind));
+        Assert.All(run.Json.GetProperty("runs").EnumerateArray(),
+            item => Assert.Equal(JsonValueKind.Number, item.GetProperty("metrics").GetProperty("perplexity").ValueKind));
     }
 
     private string[] Arguments(params string[] more) =>
     [
-        "compare", folder.Model, "--data", folder.TrainingText, "--eval-data", folder.EvaluationText, "--steps", "2", "--windows", "2", "--prompt", "The fox", .. more,
+        "compare", folder.Model, "--data", folder.TrainingText, "--eval-data", folder.EvaluationText, "--steps", "2", "--windows", "2", "--prompt", "The fox",
+        .. more,
     ];
 
     private Task<string> Read(string name) => File.ReadAllTextAsync(Path.Combine(folder.At("out"), name), TestContext.Current.CancellationToken);

@@ -129,7 +129,9 @@ public sealed class EncoderCommandTests : IDisposable
     {
         var model = new TinyBert().Write(folder.File("model"));
         var before = await CommandRun.Succeeds("eval", model, "--data", texts, "--threads", "1", "--json");
-        var qat = await CommandRun.Succeeds("qat", model, "--recipe", "w4a8-g16", "--data", texts, "--steps", "30", "--learning-rate", "0.01", "-o", folder.File("artifact"), "--threads", "1", "--json");
+        var qat = await CommandRun.Succeeds(
+            "qat", model, "--recipe", "w4a8-g16", "--data", texts, "--steps", "30", "--learning-rate", "0.01", "-o", folder.File("artifact"), "--threads", "1",
+            "--json");
         Assert.Equal(("qat", 14), (qat.Json.GetProperty("method").GetString(), qat.Json.GetProperty("layers").GetInt32()));
         var after = await CommandRun.Succeeds("eval", folder.File("artifact"), "--data", texts, "--reference", model, "--threads", "1", "--json");
         Assert.True(after.Json.GetProperty("loss").GetDouble() < before.Json.GetProperty("loss").GetDouble());
@@ -145,7 +147,8 @@ public sealed class EncoderCommandTests : IDisposable
         File.WriteAllLines(named, File.ReadAllLines(texts).Select(line => line.Replace("\t0", "\tbad", StringComparison.Ordinal)
             .Replace("\t1", "\tfair", StringComparison.Ordinal).Replace("\t2", "\tgood", StringComparison.Ordinal)));
         var pretrained = WriteEmbedder();
-        string[] train = ["finetune", pretrained, "--task", "classification", "--data", named, "--eval-data", named, "--steps", "40", "--learning-rate", "0.01", "--threads", "1"];
+        string[] train = ["finetune", pretrained, "--task", "classification", "--data", named, "--eval-data", named, "--steps", "40", "--learning-rate", "0.01",
+            "--threads", "1"];
         var tuned = await CommandRun.Succeeds([.. train, "-o", folder.File("tuned"), "--json"]);
         Assert.Equal(("nibble.finetune/1", 40), (tuned.Json.GetProperty("schema").GetString(), tuned.Json.GetProperty("steps").GetInt32()));
         Assert.Equal(1, tuned.Metric("accuracy"));
@@ -155,7 +158,8 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.Equal(("nibble.eval/2", 1.0), (score.Json.GetProperty("schema").GetString(), score.Metric("accuracy")));
         await CommandRun.Succeeds([.. train, "-o", folder.File("again")]);
         Assert.Equal(
-            File.ReadAllBytes(Path.Combine(folder.File("tuned"), "model.safetensors")), File.ReadAllBytes(Path.Combine(folder.File("again"), "model.safetensors")));
+            File.ReadAllBytes(Path.Combine(folder.File("tuned"), "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(folder.File("again"), "model.safetensors")));
     }
 
     [Theory]
@@ -217,5 +221,6 @@ public sealed class EncoderCommandTests : IDisposable
 
     private string WriteEmbedder() => TinyEncoder.WriteEmbedder(folder.File("embedder"));
 
-    private Task<CommandRun> Verify(string model, params string[] further) => CommandRun.Of(["verify", model, "--data", texts, "--engine", "onnxruntime", "--threads", "1", .. further]);
+    private Task<CommandRun> Verify(string model, params string[] further) =>
+        CommandRun.Of(["verify", model, "--data", texts, "--engine", "onnxruntime", "--threads", "1", .. further]);
 }

@@ -72,7 +72,8 @@ public sealed class EncoderCompareTests : IDisposable
         var train = TinyEncoder.WriteTexts(folder.File("train.tsv"), 64);
         var eval = TinyEncoder.WritePairs(folder.File("eval.tsv"), 12);
         var run = await CommandRun.Succeeds(
-            "compare", model, "--task", "embedding", "--data", train, "--eval-data", eval, "--bits", "4", "--steps", "2", "--threads", "1", "-o", folder.File("out"));
+            "compare", model, "--task", "embedding", "--data", train, "--eval-data", eval, "--bits", "4", "--steps", "2", "--threads", "1", "-o",
+            folder.File("out"));
 
         Assert.Contains("Spearman", run.Output, StringComparison.Ordinal);
         Assert.Contains("cosine", run.Output, StringComparison.Ordinal);
@@ -80,7 +81,8 @@ public sealed class EncoderCompareTests : IDisposable
         using var document = JsonDocument.Parse(await File.ReadAllTextAsync(folder.File("out/compare.json"), TestContext.Current.CancellationToken));
         var quantized = document.RootElement.GetProperty("runs")[0];
         Assert.Equal(1 - quantized.GetProperty("agreement").GetDouble(), quantized.GetProperty("divergence").GetDouble(), 1e-9);
-        Assert.Contains("QAT learned from the float model alone, without labels", Text(document.RootElement.GetProperty("advice"), "summary"), StringComparison.Ordinal);
+        Assert.Contains("QAT learned from the float model alone, without labels", Text(document.RootElement.GetProperty("advice"), "summary"),
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -106,7 +108,8 @@ public sealed class EncoderCompareTests : IDisposable
             process.Signal(ChildProcess.Interrupt);
             var (_, error) = await process.Finish();
             Assert.Equal(ExitCode.Cancelled, process.ExitCode);
-            Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+            Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+                StringComparison.Ordinal);
             Assert.False(Path.Exists(folder.File("out")));
         }
 
@@ -120,7 +123,8 @@ public sealed class EncoderCompareTests : IDisposable
         foreach (var file in Directory.EnumerateFiles(folder.File("whole"), "*.safetensors", SearchOption.AllDirectories))
         {
             var path = Path.GetRelativePath(folder.File("whole"), file);
-            Assert.Equal(await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(Path.Combine(folder.File("out"), path), TestContext.Current.CancellationToken));
+            Assert.Equal(await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken),
+                await File.ReadAllBytesAsync(Path.Combine(folder.File("out"), path), TestContext.Current.CancellationToken));
         }
 
         Assert.Equal(Measured(whole.Json), Measured(resumed.Json));
@@ -128,11 +132,13 @@ public sealed class EncoderCompareTests : IDisposable
 
     /// <summary>What a comparison has measured, without times and memory.</summary>
     private static List<string> Measured(JsonElement document) =>
-        [.. document.GetProperty("runs").EnumerateArray().Select(run => $"{Text(run, "name")} {run.GetProperty("quality")} {run.GetProperty("divergence")} {run.GetProperty("bytes")}")];
+        [.. document.GetProperty("runs").EnumerateArray()
+            .Select(run => $"{Text(run, "name")} {run.GetProperty("quality")} {run.GetProperty("divergence")} {run.GetProperty("bytes")}")];
 
     private string[] Compare(string model, params string[] more) =>
     [
-        "compare", model, "--data", TinyEncoder.WriteLabelled(folder.File("train.tsv"), 64), "--eval-data", TinyEncoder.WriteLabelled(folder.File("eval.tsv"), 40), "--threads", "1", .. more,
+        "compare", model, "--data", TinyEncoder.WriteLabelled(folder.File("train.tsv"), 64), "--eval-data",
+        TinyEncoder.WriteLabelled(folder.File("eval.tsv"), 40), "--threads", "1", .. more,
     ];
 
     private static string Text(JsonElement element, string name) => element.GetProperty(name).GetString()!;

@@ -64,7 +64,8 @@ public sealed class ExportCommandTests : IDisposable
         await CommandRun.Succeeds("export", folder.At("artifact"), "--to", format, "-o", folder.At("second"));
 
         Assert.Equal((format, 21), (exported.Json.GetProperty("format").GetString(), exported.Json.GetProperty("types").GetProperty("INT4").GetInt32()));
-        Assert.Equal(("nibble.import/1", format, 21), (imported.Json.GetProperty("schema").GetString(), imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("layers").GetInt32()));
+        Assert.Equal(("nibble.import/1", format, 21),
+            (imported.Json.GetProperty("schema").GetString(), imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("layers").GetInt32()));
         Assert.Equal(0, imported.Json.GetProperty("notes").GetArrayLength());
         foreach (var document in new[] { exported.Json, imported.Json })
         {
@@ -130,7 +131,8 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Equal((recipe is null ? 0 : 21, recipe is null ? 22 : 1),
             (imported.Json.GetProperty("quantized").GetArrayLength(), imported.Json.GetProperty("kept").GetArrayLength()));
         Assert.Equal((recipe is null ? 0 : 21, "gguf"), (imported.Json.GetProperty("layers").GetInt32(), imported.Json.GetProperty("format").GetString()));
-        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
+        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken),
+            await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
         string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];
         var (before, after) = (await CommandRun.Succeeds(["eval", model, .. score]), await CommandRun.Succeeds(["eval", folder.At("imported"), .. score]));
         Assert.Equal(before.Perplexity, after.Perplexity, 0.002);
@@ -142,12 +144,14 @@ public sealed class ExportCommandTests : IDisposable
         // Made by llama.cpp's converter: with names, tokens and metadata that nobody here chose.
         var run = await CommandRun.Succeeds("import", SharedData.Require("stories260K/stories260K.gguf"), "-o", folder.At("stories"));
         Assert.Contains("the folder is a float checkpoint", run.Output, StringComparison.Ordinal);
-        var score = await CommandRun.Succeeds("eval", folder.At("stories"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--threads", "1", "--json");
+        var score = await CommandRun.Succeeds(
+            "eval", folder.At("stories"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--threads", "1", "--json");
         Assert.Equal(3.7886, score.Perplexity, 0.0005);
 
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("quantize", SharedData.Require("stories260K/stories260K.gguf"), "--type", "q4_0", "-o", folder.At("q4.gguf"));
-        var verified = await CommandRun.Succeeds("verify", folder.At("q4.gguf"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "4", "--threads", "1", "--json");
+        var verified = await CommandRun.Succeeds(
+            "verify", folder.At("q4.gguf"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "4", "--threads", "1", "--json");
         Assert.Equal(("same", "q4"), (verified.Json.GetProperty("verdict").GetString(), verified.Json.GetProperty("model").GetString()));
 
         var typed = await CommandRun.Of("verify", folder.At("q4.gguf"), "--data", "text", "--type", "q4_0");
@@ -162,7 +166,9 @@ public sealed class ExportCommandTests : IDisposable
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
         await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gptq-v2", "-o", folder.At("lies"));
         var config = Path.Combine(folder.At("lies"), "config.json");
-        await File.WriteAllTextAsync(config, (await File.ReadAllTextAsync(config, TestContext.Current.CancellationToken)).Replace("\"gptq_v2\"", "\"gptq\"", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(
+            config, (await File.ReadAllTextAsync(config, TestContext.Current.CancellationToken)).Replace("\"gptq_v2\"", "\"gptq\"", StringComparison.Ordinal),
+            TestContext.Current.CancellationToken);
 
         var lying = await CommandRun.Succeeds("import", folder.At("lies"), "-o", folder.At("out"));
         var floating = await CommandRun.Of("import", BuiltInModel.Folder, "-o", folder.At("none"));
@@ -170,12 +176,14 @@ public sealed class ExportCommandTests : IDisposable
         var exported = await CommandRun.Of("export", BuiltInModel.Folder, "--to", "awq", "-o", folder.At("none"));
         var typed = await CommandRun.Of("export", folder.At("w4"), "--to", "awq", "--type", "q4_0", "-o", folder.At("none"));
 
-        Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), which was believed", lying.Output, StringComparison.Ordinal);
+        Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), which was believed", lying.Output,
+            StringComparison.Ordinal);
         Assert.Contains("has no quantization_config, and there is no quantize_config.json", floating.Error, StringComparison.Ordinal);
         Assert.Contains("is an artifact of Nibble, which needs no import", ours.Error, StringComparison.Ordinal);
         Assert.Contains("a float model has no codes to write", exported.Error, StringComparison.Ordinal);
         Assert.Contains("--type is one of GGUF's, but --to is awq", typed.Error, StringComparison.Ordinal);
-        Assert.Equal((ExitCode.BadInput, ExitCode.BadInput, ExitCode.BadInput, ExitCode.Usage), (floating.ExitCode, ours.ExitCode, exported.ExitCode, typed.ExitCode));
+        Assert.Equal((ExitCode.BadInput, ExitCode.BadInput, ExitCode.BadInput, ExitCode.Usage),
+            (floating.ExitCode, ours.ExitCode, exported.ExitCode, typed.ExitCode));
         Assert.False(Path.Exists(folder.At("none")));
     }
 
@@ -233,7 +241,8 @@ public sealed class ExportCommandTests : IDisposable
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("small.gguf"));
-        var run = await CommandRun.Succeeds("verify", folder.At("small.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        var run = await CommandRun.Succeeds(
+            "verify", folder.At("small.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
         Assert.Equal("same", run.Json.GetProperty("verdict").GetString());
         Assert.InRange(run.Json.GetProperty("agreement").GetDouble(), 0.95, 1);
     }
@@ -288,12 +297,15 @@ public sealed class ExportCommandTests : IDisposable
     public async Task What_was_quantized_or_trained_for_a_target_is_in_its_blocks_and_runs_the_same(string target, bool train, int greedy)
     {
         string[] training = train ? ["--data", BuiltInModel.TrainingText, "--steps", "2"] : [];
-        await CommandRun.Succeeds([train ? "qat" : "ptq", BuiltInModel.Folder, "--target", target, "--output", folder.At("quantized"), "--threads", "1", .. training]);
+        await CommandRun.Succeeds(
+            [train ? "qat" : "ptq", BuiltInModel.Folder, "--target", target, "--output", folder.At("quantized"), "--threads", "1", .. training]);
         var run = await CommandRun.Succeeds("export", folder.At("quantized"), "--to", "gguf", "-o", folder.At("model.gguf"), "--json");
         Assert.Equal(21, run.Json.GetProperty("types").GetProperty(target["gguf:".Length..].ToUpperInvariant()).GetInt32());
 
         LlamaCpp.RequireFolder();
-        var verified = await CommandRun.Succeeds("verify", folder.At("quantized"), "--file", folder.At("model.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        var verified = await CommandRun.Succeeds(
+            "verify", folder.At("quantized"), "--file", folder.At("model.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1",
+            "--json");
         Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
         Assert.InRange(verified.Json.GetProperty("sameGreedyTokens").GetInt32(), greedy, 64);
     }
@@ -310,7 +322,8 @@ public sealed class ExportCommandTests : IDisposable
         // What is read from blocks of bytes rounds to the same bytes.
         await CommandRun.Succeeds("import", folder.At("first.gguf"), "-o", folder.At("imported"));
         await CommandRun.Succeeds("export", folder.At("imported"), "--to", "gguf", "-o", folder.At("second.gguf"), "--embeddings", "q8_0");
-        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
+        Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken),
+            await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
 
         var elsewhere = await CommandRun.Of("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"), "--embeddings", "q8_0");
         Assert.Contains("--embeddings is one of GGUF's, but --to is onnx", elsewhere.Error, StringComparison.Ordinal);
@@ -318,14 +331,17 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Contains("the rows of token_embd.weight have 64 values, which are not whole blocks of Q6_K (256)", ragged.Error, StringComparison.Ordinal);
 
         LlamaCpp.RequireFolder();
-        var verified = await CommandRun.Succeeds("verify", folder.At("w4"), "--file", folder.At("first.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
+        var verified = await CommandRun.Succeeds(
+            "verify", folder.At("w4"), "--file", folder.At("first.gguf"), "--data", BuiltInModel.EvaluationText, "--windows", "4", "--threads", "1", "--json");
         Assert.Equal("same", verified.Json.GetProperty("verdict").GetString());
     }
 
     [Fact]
     public async Task Rows_that_a_target_cannot_hold_stay_float()
     {
-        await CommandRun.Succeeds("ptq", SharedData.Require("stories260K"), "--recipe", "w4a16-g32-gptq", "--data", SharedData.Require("tinystories/train.txt"), "--windows", "4", "--target", "gguf:q4_0", "--output", folder.At("stories"));
+        await CommandRun.Succeeds(
+            "ptq", SharedData.Require("stories260K"), "--recipe", "w4a16-g32-gptq", "--data", SharedData.Require("tinystories/train.txt"), "--windows", "4",
+            "--target", "gguf:q4_0", "--output", folder.At("stories"));
         var run = await CommandRun.Succeeds("export", folder.At("stories"), "--to", "gguf", "-o", folder.At("stories.gguf"), "--json");
         Assert.Equal((30, 0), (run.Json.GetProperty("types").GetProperty("Q4_0").GetInt32(), run.Json.GetProperty("notes").GetArrayLength()));
     }

@@ -47,11 +47,13 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Equal(simulated.Output, (await Generate(folder.At("story.gguf"), "--temperature", "0", "--threads", "1", "--engine", "nibble")).Output);
 
         // As many tokens as can be asked for, of which the context holds few.
-        var whole = await CommandRun.Succeeds("generate", BuiltInModel.Folder, "--engine", "llama.cpp", "-p", Prompt, "--max-tokens", "2000000000", "--temperature", "0", "--threads", "1");
+        var whole = await CommandRun.Succeeds(
+            "generate", BuiltInModel.Folder, "--engine", "llama.cpp", "-p", Prompt, "--max-tokens", "2000000000", "--temperature", "0", "--threads", "1");
         Assert.StartsWith(simulated.Output.TrimEnd('\n'), whole.Output, StringComparison.Ordinal);
 
         // The seed drives the same draws in every engine.
-        var (one, two) = (await Generate(folder.At("story.gguf"), "--seed", "1", "--threads", "1", "--json"), await Generate(folder.At("story.gguf"), "--seed", "2", "--threads", "1", "--json"));
+        var (one, two) = (await Generate(folder.At("story.gguf"), "--seed", "1", "--threads", "1", "--json"),
+            await Generate(folder.At("story.gguf"), "--seed", "2", "--threads", "1", "--json"));
         Assert.Equal("llama.cpp", one.Json.GetProperty("engine").GetString());
         Assert.NotEqual(one.Json.GetProperty("text").GetString(), two.Json.GetProperty("text").GetString());
     }
@@ -60,7 +62,9 @@ public sealed class GenerateCommandTests : IDisposable
     public async Task Text_appears_token_by_token()
     {
         await using var output = new Pieces();
-        Assert.Equal(ExitCode.Done, await NibbleProgram.RunAsync(["generate", folder.Model, "-p", Prompt, "--max-tokens", "8", "--temperature", "0", "--threads", "1"], output, TextWriter.Null));
+        Assert.Equal(ExitCode.Done,
+            await NibbleProgram.RunAsync(
+            ["generate", folder.Model, "-p", Prompt, "--max-tokens", "8", "--temperature", "0", "--threads", "1"], output, TextWriter.Null));
         Assert.True(output.Flushes >= 8, $"{output.Flushes} flushes");
     }
 
@@ -138,7 +142,8 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Equal(second.ToString(System.Globalization.CultureInfo.InvariantCulture), metadata.GetProperty("tokenizer.ggml.eom_token_id").ToString());
     }
 
-    private static Task<CommandRun> Generate(string model, params string[] further) => CommandRun.Succeeds(["generate", model, "-p", Prompt, "--max-tokens", "16", .. further]);
+    private static Task<CommandRun> Generate(string model, params string[] further) =>
+        CommandRun.Succeeds(["generate", model, "-p", Prompt, "--max-tokens", "16", .. further]);
 
     /// <summary>Counts how often what was written is handed on.</summary>
     private sealed class Pieces : StringWriter

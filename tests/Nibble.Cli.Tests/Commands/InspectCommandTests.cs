@@ -46,11 +46,13 @@ public sealed class InspectCommandTests : IDisposable
     public async Task Shows_what_a_file_consists_of(string format, string absent, string tensor)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
-        await CommandRun.Succeeds(["export", folder.At("out"), "--to", format, "-o", folder.At("model." + format), .. format == "gguf" ? (string[])["--type", "f16"] : []]);
+        await CommandRun.Succeeds(
+            ["export", folder.At("out"), "--to", format, "-o", folder.At("model." + format), .. format == "gguf" ? (string[])["--type", "f16"] : []]);
         var run = await CommandRun.Succeeds("inspect", folder.At("model." + format), "--json");
         Assert.Equal("nibble.inspect-file/1", run.Json.GetProperty("schema").GetString());
         Assert.Equal(new FileInfo(folder.At("model." + format)).Length, run.Json.GetProperty("bytes").GetInt64());
-        Assert.Contains(run.Json.GetProperty("tensors").EnumerateArray(), entry => entry.GetProperty("name").GetString() == tensor && entry.GetProperty("bytes").GetInt64() > 0);
+        Assert.Contains(run.Json.GetProperty("tensors").EnumerateArray(),
+            entry => entry.GetProperty("name").GetString() == tensor && entry.GetProperty("bytes").GetInt64() > 0);
         Assert.Equal(format == "onnx", run.Json.GetProperty("inputs").GetArrayLength() > 0);
 
         var text = await CommandRun.Succeeds("inspect", folder.At("model." + format));
@@ -79,13 +81,15 @@ public sealed class InspectCommandTests : IDisposable
             """);
         await CommandRun.Succeeds("qat", folder.Model, "-r", recipe, "-d", folder.TrainingText, "-o", folder.At("out"));
 
-        var layers = (await CommandRun.Succeeds("inspect", folder.At("out"), "--json")).Json.GetProperty("layers").EnumerateArray().ToDictionary(layer => layer.GetProperty("name").GetString()!);
+        var layers = (await CommandRun.Succeeds("inspect", folder.At("out"), "--json")).Json.GetProperty("layers").EnumerateArray()
+            .ToDictionary(layer => layer.GetProperty("name").GetString()!);
         Assert.Equal(("int4 symmetric per channel", "ptq", "int8 symmetric per tensor", "qat"), Sides("mlp.up_proj"));
         Assert.Equal(("int3 symmetric per channel", "qat", "int4 symmetric per token", null), Sides("self_attn.o_proj"));
         Assert.Equal((null, null, null, null), Sides("self_attn.q_proj"));
         Assert.Matches("int4 ptq +int8 qat", (await CommandRun.Succeeds("inspect", folder.At("out"))).Output);
 
-        (string?, string?, string?, string?) Sides(string layer) => (Text(layer, "weights"), Text(layer, "weightMethod"), Text(layer, "input"), Text(layer, "inputMethod"));
+        (string?, string?, string?, string?) Sides(string layer) =>
+            (Text(layer, "weights"), Text(layer, "weightMethod"), Text(layer, "input"), Text(layer, "inputMethod"));
 
         string? Text(string layer, string key) => layers["model.layers.0." + layer].GetProperty(key).GetString();
     }

@@ -54,7 +54,9 @@ public sealed class InterruptedPtqTests : IDisposable
         // The delays are those of this machine as it was a moment ago: most, not all of them, hit a run at work.
         Assert.InRange(killed, 3, Moments);
         Assert.InRange(resumed, 1, Moments);
-        Assert.Equal(["eval.txt", "model", "train.txt"], Directory.EnumerateFileSystemEntries(folder.Root).Select(Path.GetFileName).Where(name => name is not ("whole" or "again") && !name!.StartsWith("killed", StringComparison.Ordinal)).Order());
+        Assert.Equal(["eval.txt", "model", "train.txt"],
+            Directory.EnumerateFileSystemEntries(folder.Root).Select(Path.GetFileName)
+            .Where(name => name is not ("whole" or "again") && !name!.StartsWith("killed", StringComparison.Ordinal)).Order());
     }
 
     [Fact]
@@ -259,6 +261,7 @@ public sealed class InterruptedPtqTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.Cancelled, child.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("nibble: cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+            StringComparison.Ordinal);
     }
 }

@@ -100,7 +100,8 @@ public sealed class InterruptedQatTests : IDisposable
         await Refuses("recipe", [.. Command("out"), "--learning-rate", "0.01"]);
         await Refuses("seed", [.. Command("out"), "--seed", "2"]);
         await Refuses("data", Command("out", data: folder.EvaluationText));
-        await Refuses("method, recipe, data, device, training", ["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--threads", "1"]);
+        await Refuses("method, recipe, data, device, training",
+            ["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--threads", "1"]);
         await Succeeds("out", "--restart");
         await Succeeds("whole");
         Assert.Equal(TinyFolder.ContentOf(folder.At("whole")), TinyFolder.ContentOf(folder.At("out")));
@@ -109,7 +110,8 @@ public sealed class InterruptedQatTests : IDisposable
         {
             var run = await CommandRun.Of(command);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
-            Assert.EndsWith($"it differs in {difference}. Repeat what began it to resume it, or start over with --restart", run.Error.TrimEnd(), StringComparison.Ordinal);
+            Assert.EndsWith($"it differs in {difference}. Repeat what began it to resume it, or start over with --restart", run.Error.TrimEnd(),
+                StringComparison.Ordinal);
         }
     }
 
@@ -175,7 +177,8 @@ public sealed class InterruptedQatTests : IDisposable
     private string Job(string name) => folder.At(name + ".job");
 
     private string[] Command(string name, string? data = null) =>
-        ["qat", folder.Model, "-r", recipe, "-d", data ?? folder.TrainingText, "-o", folder.At(name), "--steps", $"{Steps}", "--checkpoint-every", "1", "--threads", "1"];
+        ["qat", folder.Model, "-r", recipe, "-d", data ?? folder.TrainingText, "-o", folder.At(name), "--steps", $"{Steps}", "--checkpoint-every", "1",
+            "--threads", "1"];
 
     private async Task Succeeds(string name, params string[] more)
     {
@@ -192,6 +195,7 @@ public sealed class InterruptedQatTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.Cancelled, child.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("nibble: cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+            StringComparison.Ordinal);
     }
 }

@@ -24,7 +24,8 @@ public sealed class MixCommandTests : IDisposable
         Assert.Contains("0 new measurements", second.Error, StringComparison.Ordinal);
         var document = first.Json;
         Assert.Equal(21, document.GetProperty("layers").GetArrayLength());
-        Assert.Equal(["w2a16-g32-gptaq", "w4a16-g32-gptaq"], document.GetProperty("correlations").EnumerateArray().Select(item => item.GetProperty("change").GetString()));
+        Assert.Equal(["w2a16-g32-gptaq", "w4a16-g32-gptaq"],
+            document.GetProperty("correlations").EnumerateArray().Select(item => item.GetProperty("change").GetString()));
         var report = await File.ReadAllTextAsync(Path.Combine(folder.At("first"), "report.html"), TestContext.Current.CancellationToken);
         Assert.Contains("class=\"heat\"", report, StringComparison.Ordinal);
         Assert.Contains("self_attn.q_proj", report, StringComparison.Ordinal);
@@ -42,7 +43,9 @@ public sealed class MixCommandTests : IDisposable
     [Fact]
     public async Task Mix_writes_a_recipe_that_ptq_obeys_and_a_report()
     {
-        var run = await CommandRun.Succeeds(Study("mix", "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn,gptq", "--rounds", "1", "--points", "2", "-o", folder.At("mixed.yaml"), "--json"));
+        var run = await CommandRun.Succeeds(
+            Study("mix", "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn,gptq", "--rounds", "1", "--points", "2", "-o", folder.At("mixed.yaml"),
+            "--json"));
         await CommandRun.Succeeds("ptq", folder.Model, "-r", folder.At("mixed.yaml"), "-d", folder.TrainingText, "-o", folder.At("out"), "--length", "16");
 
         var chosen = run.Json.GetProperty("chosen");
@@ -65,7 +68,8 @@ public sealed class MixCommandTests : IDisposable
     [Fact]
     public async Task A_budget_that_nothing_meets_ends_with_4_and_names_the_nearest()
     {
-        var run = await CommandRun.Of(Study("mix", "--budget", "1.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
+        var run = await CommandRun.Of(
+            Study("mix", "--budget", "1.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("no recipe meets the budget of 1.5bits: the nearest has 2 bits on average", run.Error, StringComparison.Ordinal);
@@ -75,7 +79,9 @@ public sealed class MixCommandTests : IDisposable
     [Fact]
     public async Task Group_sizes_are_chosen_under_a_budget_of_bytes_alone()
     {
-        var mixed = await CommandRun.Succeeds(Study("mix", "--budget", "100KB", "--bits", "2,3", "--group-size", "8,16", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml"), "--json"));
+        var mixed = await CommandRun.Succeeds(
+            Study("mix", "--budget", "100KB", "--bits", "2,3", "--group-size", "8,16", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o",
+            folder.At("mixed.yaml"), "--json"));
         var refused = await CommandRun.Of(Study("mix", "--budget", "3bits", "--group-size", "8,16", "-o", folder.At("other.yaml")));
         var wrong = await CommandRun.Of(Study("mix", "--budget", "3bits", "--group-size", "8,0", "-o", folder.At("other.yaml")));
 
@@ -91,7 +97,9 @@ public sealed class MixCommandTests : IDisposable
     [Fact]
     public async Task Minutes_of_training_yield_a_recipe_for_qat()
     {
-        var run = await CommandRun.Succeeds(Study("mix", "--budget", "2.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "--qat-minutes", "0.15", "-o", folder.At("mixed.yaml"), "--json"));
+        var run = await CommandRun.Succeeds(
+            Study("mix", "--budget", "2.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "--qat-minutes", "0.15", "-o",
+            folder.At("mixed.yaml"), "--json"));
         await CommandRun.Succeeds("qat", folder.Model, "-r", folder.At("mixed.yaml"), "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "2");
 
         // Divisions that a slow machine has no time for are left out.
@@ -100,13 +108,15 @@ public sealed class MixCommandTests : IDisposable
         var (recipe, trained) = (RecipeFile.Load(folder.At("mixed.yaml")), methods[0].GetProperty("layers").GetInt32());
         Assert.Equal(trained > 0 ? methods[0].GetProperty("steps").GetInt32() : recipe.Qat.Steps, recipe.Qat.Steps);
         Assert.Equal(trained, QuantizedModelFile.Load(folder.At("out")).Layers.Count(layer => recipe.RuleFor(layer.Name)!.WeightMethod == Method.Qat));
-        Assert.Contains("Which layers to train", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.Contains("Which layers to train", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken),
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task A_budget_of_bytes_names_the_nearest_too()
     {
-        var run = await CommandRun.Of(Study("mix", "--budget", "1KB", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
+        var run = await CommandRun.Of(
+            Study("mix", "--budget", "1KB", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("no recipe meets the budget of 1000B: the nearest has 2 bits on average and ", run.Error, StringComparison.Ordinal);
@@ -118,12 +128,14 @@ public sealed class MixCommandTests : IDisposable
     public async Task A_budget_of_loss_names_the_nearest_too()
     {
         var run = await CommandRun.Of(
-            "mix", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--budget", "loss=0.1", "--bits", "2", "--algorithm", "rtn", "--context", "128", "--windows", "4",
+            "mix", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--budget", "loss=0.1", "--bits", "2",
+            "--algorithm", "rtn", "--context", "128", "--windows", "4",
             "--rounds", "1", "--points", "0", "--cache", folder.At("cache"), "-o", folder.At("mixed.yaml"));
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("no recipe meets the budget of loss=0.1: the nearest loses ", run.Error, StringComparison.Ordinal);
-        Assert.Contains("nats with every layer as w2a16-g32-rtn has it; raise the budget, allow more bits or try another algorithm", run.Error, StringComparison.Ordinal);
+        Assert.Contains("nats with every layer as w2a16-g32-rtn has it; raise the budget, allow more bits or try another algorithm", run.Error,
+            StringComparison.Ordinal);
         Assert.Empty(run.Output);
         Assert.False(File.Exists(folder.At("mixed.yaml")) || File.Exists(folder.At("mixed.html")));
     }

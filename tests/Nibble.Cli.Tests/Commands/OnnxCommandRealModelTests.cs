@@ -21,7 +21,8 @@ public sealed class OnnxCommandRealModelTests : IDisposable
         var model = SharedData.Require("stories260K");
         if (recipe is not null)
         {
-            await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--data", SharedData.Require("tinystories/train.txt"), "--output", folder.At("stories"));
+            await CommandRun.Succeeds(
+                "ptq", model, "--recipe", recipe, "--data", SharedData.Require("tinystories/train.txt"), "--output", folder.At("stories"));
             model = folder.At("stories");
         }
 

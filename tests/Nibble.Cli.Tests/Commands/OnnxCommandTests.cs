@@ -109,7 +109,8 @@ public sealed class OnnxCommandTests : IDisposable
         Assert.Equal(0, ties.GetProperty("mismatches").GetInt64());
         Assert.InRange(ties.GetProperty("largestDifference").GetDouble(), 0, 1e-4);
         Assert.True(ties.GetProperty("sameLogits").GetBoolean());
-        Assert.Contains("of a step beside the tie (0.01 allowed); decided as there, 0 codes differ, and logits by ", (await Verify(folder.At("quantized"), "--file", folder.At("file.onnx"))).Output, StringComparison.Ordinal);
+        Assert.Contains("of a step beside the tie (0.01 allowed); decided as there, 0 codes differ, and logits by ",
+            (await Verify(folder.At("quantized"), "--file", folder.At("file.onnx"))).Output, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -121,7 +122,8 @@ public sealed class OnnxCommandTests : IDisposable
         const string Layer = "model.layers.0.self_attn.v_proj";
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
         var quantized = QuantizedModelFile.Load(folder.At("quantized"));
-        QuantizedModelFile.Save(quantized with { Layers = [.. quantized.Layers.Select(layer => layer.Name == Layer ? Altered(layer) : layer)] }, folder.At("altered"));
+        QuantizedModelFile.Save(
+            quantized with { Layers = [.. quantized.Layers.Select(layer => layer.Name == Layer ? Altered(layer) : layer)] }, folder.At("altered"));
         await CommandRun.Succeeds("export", folder.At("altered"), "--to", "onnx", "-o", folder.At("altered.onnx"));
 
         var run = await Verify(folder.At("quantized"), "--file", folder.At("altered.onnx"), "--json");
@@ -136,12 +138,24 @@ public sealed class OnnxCommandTests : IDisposable
         QuantizedLayer Altered(QuantizedLayer layer)
         {
             var (weight, input) = (layer.Weight, layer.Input!);
-            QuantizedTensor With(sbyte[] codes, float[] scales) => new(weight.Rows, weight.Columns, weight.Scheme, codes, scales, weight.ZeroPoints, weight.GroupIndex);
+            QuantizedTensor With(sbyte[] codes, float[] scales) =>
+                new(weight.Rows, weight.Columns, weight.Scheme, codes, scales, weight.ZeroPoints, weight.GroupIndex);
             return what[0] switch
             {
-                'a' => layer with { Input = input with { Static = new QuantizationParameters(input.Static!.Value.Scale * 1.001f, input.Static.Value.ZeroPoint) } },
+                'a' => layer with
+                {
+                    Input = input with
+                    {
+                        Static = new QuantizationParameters(
+                    input.Static!.Value.Scale * 1.001f, input.Static.Value.ZeroPoint)
+                    }
+                },
                 't' => layer with { Weight = With(weight.Codes, [.. weight.Scales.Select(scale => (float)Half.BitIncrement((Half)scale))]) },
-                _ => layer with { Weight = With([(sbyte)(weight.Codes[0] > 0 ? weight.Codes[0] - 1 : weight.Codes[0] + 1), .. weight.Codes[1..]], weight.Scales) },
+                _ => layer with
+                {
+                    Weight = With(
+                    [(sbyte)(weight.Codes[0] > 0 ? weight.Codes[0] - 1 : weight.Codes[0] + 1), .. weight.Codes[1..]], weight.Scales)
+                },
             };
         }
     }
@@ -198,12 +212,14 @@ public sealed class OnnxCommandTests : IDisposable
         }
 
         await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.At("first/model.onnx"));
-        var verified = await CommandRun.Succeeds("verify", folder.At("first/model.onnx"), "--data", folder.EvaluationText, "--context", "32", "--windows", "3", "--json");
+        var verified = await CommandRun.Succeeds(
+            "verify", folder.At("first/model.onnx"), "--data", folder.EvaluationText, "--context", "32", "--windows", "3", "--json");
         string Text(string name) => verified.Json.GetProperty(name).GetString()!;
         Assert.Equal(("same", "onnxruntime", "first"), (Text("verdict"), Text("engine"), Text("model")));
 
         var imported = await CommandRun.Succeeds("import", folder.At("first/model.onnx"), "-o", folder.At("imported"), "--json");
-        Assert.Equal(("onnx", "first", layers), (imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("model").GetString(), imported.Json.GetProperty("layers").GetInt32()));
+        Assert.Equal(("onnx", "first", layers),
+            (imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("model").GetString(), imported.Json.GetProperty("layers").GetInt32()));
         Assert.Empty(imported.Json.GetProperty("notes").EnumerateArray());
         await CommandRun.Succeeds("export", folder.At("imported"), "--to", "onnx", "-o", folder.At("second/model.onnx"));
         Assert.Equal(TinyFolder.ContentOf(folder.At("first")), TinyFolder.ContentOf(folder.At("second")));

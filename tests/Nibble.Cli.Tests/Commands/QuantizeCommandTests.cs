@@ -15,7 +15,8 @@ public sealed class QuantizeCommandTests : IDisposable
     {
         var quantized = await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a16-g32", "--output", folder.At("out"), "--json");
 
-        Assert.Equal(["config.json", "model.safetensors", "nibble.json", "tokenizer.json"], Directory.EnumerateFiles(folder.At("out")).Select(path => Path.GetFileName(path)).Order());
+        Assert.Equal(["config.json", "model.safetensors", "nibble.json", "tokenizer.json"],
+            Directory.EnumerateFiles(folder.At("out")).Select(path => Path.GetFileName(path)).Order());
         var document = quantized.Json;
         Assert.Equal("nibble.quantize/1", document.GetProperty("schema").GetString());
         Assert.Equal("ptq", document.GetProperty("method").GetString());
@@ -45,13 +46,15 @@ public sealed class QuantizeCommandTests : IDisposable
     [Fact]
     public async Task Qat_trains_writes_an_artifact_and_says_so()
     {
-        var run = await CommandRun.Succeeds("qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "3", "--json");
+        var run = await CommandRun.Succeeds(
+            "qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "3", "--json");
 
         var document = run.Json;
         Assert.Equal("qat", document.GetProperty("method").GetString());
         Assert.InRange(document.GetProperty("finalTrainingLoss").GetDouble(), 1, 10);
         Assert.Contains("train 3/3, loss", run.Error, StringComparison.Ordinal);
-        using var manifest = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "nibble.json"), TestContext.Current.CancellationToken));
+        using var manifest = JsonDocument.Parse(
+            await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "nibble.json"), TestContext.Current.CancellationToken));
         Assert.Equal(3, manifest.RootElement.GetProperty("recipe").GetProperty("qat").GetProperty("steps").GetInt32());
         Assert.InRange((await Eval(folder.At("out"))).Perplexity, 2, 1000);
     }
@@ -59,7 +62,9 @@ public sealed class QuantizeCommandTests : IDisposable
     [Fact]
     public async Task Qat_without_data_trains_on_what_the_model_writes_and_draws_its_curves()
     {
-        var recipe = folder.Write("recipe.yaml", "preset: w2a16-g32\nqat: { sequenceLength: 16, batchSize: 2, evaluateEvery: 2, distillation: { weight: 0.5, hidden: 1 }, recompute: true }");
+        var recipe = folder.Write(
+            "recipe.yaml", "preset: w2a16-g32\nqat: { sequenceLength: 16, batchSize: 2, evaluateEvery: 2, distillation: { weight: 0.5, hidden: 1 }, recompute: "
+            + "true }");
         string[] arguments = ["qat", folder.Model, "-r", recipe, "-d", "self", "--steps", "4", "--windows", "5"];
         var run = await CommandRun.Succeeds([.. arguments, "-o", folder.At("out"), "--report", folder.At("report.html"), "--json"]);
         await CommandRun.Succeeds([.. arguments, "-o", folder.At("again"), "--report", folder.At("again.html")]);
@@ -80,7 +85,8 @@ public sealed class QuantizeCommandTests : IDisposable
     public async Task Qat_lowers_the_loss_that_ptq_leaves()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w2a16-g32", "-o", folder.At("ptq"));
-        await CommandRun.Succeeds("qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("qat"), "--steps", "20", "--learning-rate", "0.01");
+        await CommandRun.Succeeds(
+            "qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("qat"), "--steps", "20", "--learning-rate", "0.01");
 
         var (before, after) = ((await Eval(folder.At("ptq"))).Json, (await Eval(folder.At("qat"))).Json);
         Assert.True(after.GetProperty("loss").GetDouble() < before.GetProperty("loss").GetDouble() - 0.5);
@@ -89,8 +95,11 @@ public sealed class QuantizeCommandTests : IDisposable
     [Fact]
     public async Task Options_that_the_recipe_leaves_without_effect_are_named()
     {
-        var ptq = await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"), "-d", folder.TrainingText, "--windows", "3", "--length", "16");
-        var qat = await CommandRun.Succeeds("qat", folder.Model, "-r", "w4a16-g32", "-o", folder.At("trained"), "-d", folder.TrainingText, "--steps", "1", "--teacher-cache", folder.At("cache"));
+        var ptq = await CommandRun.Succeeds(
+            "ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"), "-d", folder.TrainingText, "--windows", "3", "--length", "16");
+        var qat = await CommandRun.Succeeds(
+            "qat", folder.Model, "-r", "w4a16-g32", "-o", folder.At("trained"), "-d", folder.TrainingText, "--steps", "1", "--teacher-cache",
+            folder.At("cache"));
 
         Assert.Contains("nibble: --data, --windows, --length have no effect: the recipe w4a16-g32 looks at no text", ptq.Error, StringComparison.Ordinal);
         Assert.Contains("nibble: --teacher-cache has no effect: the recipe w4a16-g32 has no distillation", qat.Error, StringComparison.Ordinal);
@@ -101,7 +110,8 @@ public sealed class QuantizeCommandTests : IDisposable
     [InlineData("qat")]
     public async Task The_same_seed_gives_the_same_bytes(string method)
     {
-        string[] arguments = [method, folder.Model, "-r", "w3a8-g32", "-d", folder.TrainingText, "--seed", "11", .. method == "qat" ? (string[])["--steps", "2"] : []];
+        string[] arguments = [method, folder.Model, "-r", "w3a8-g32", "-d", folder.TrainingText, "--seed", "11",
+            .. method == "qat" ? (string[])["--steps", "2"] : []];
         await CommandRun.Succeeds([.. arguments, "-o", folder.At("first")]);
         await CommandRun.Succeeds([.. arguments, "-o", folder.At("second")]);
 
@@ -242,7 +252,8 @@ public sealed class QuantizeCommandTests : IDisposable
     [Fact]
     public async Task Eval_prints_perplexity_for_people_and_scores_only_the_windows_asked_for()
     {
-        var run = await CommandRun.Succeeds("eval", folder.Model, "--data", folder.EvaluationText, "--windows", "2", "--context", "32", "--reference", folder.Model);
+        var run = await CommandRun.Succeeds(
+            "eval", folder.Model, "--data", folder.EvaluationText, "--windows", "2", "--context", "32", "--reference", folder.Model);
 
         Assert.StartsWith("perplexity  ", run.Output, StringComparison.Ordinal);
         Assert.Contains("agreement   100.00", run.Output, StringComparison.Ordinal);

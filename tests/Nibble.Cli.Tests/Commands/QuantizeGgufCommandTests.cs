@@ -30,7 +30,8 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         using var ours = GgufFile.Open(folder.At("ours.gguf"));
         using var theirs = GgufFile.Open(folder.At("theirs.gguf"));
         Assert.Equal(theirs.Tensors.Select(tensor => (tensor.Name, tensor.Type)).Order(), ours.Tensors.Select(tensor => (tensor.Name, tensor.Type)).Order());
-        Assert.Equal(theirs.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))), ours.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))));
+        Assert.Equal(theirs.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))),
+            ours.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))));
         foreach (var tensor in ours.Tensors.Where(tensor => tensor.Type != GgufType.Q6_K))
         {
             Assert.Equal(Bytes(theirs, theirs.FindTensor(tensor.Name)!), Bytes(ours, tensor));
@@ -55,13 +56,15 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         using var source = GgufFile.Open(folder.At("f16.gguf"));
         using var ours = GgufFile.Open(folder.At("ours.gguf"));
         using var theirs = GgufFile.Open(folder.At("theirs.gguf"));
-        Assert.Equal(theirs.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))), ours.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))));
+        Assert.Equal(theirs.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))),
+            ours.Metadata.Select(pair => (pair.Key, Convert.ToHexString(pair.Value.Bytes))));
         foreach (var tensor in source.Tensors)
         {
             Assert.Equal(theirs.FindTensor(tensor.Name)!.Type, ours.FindTensor(tensor.Name)!.Type);
             Assert.InRange(Error(ours), 0, Error(theirs));
 
-            double Error(GgufFile file) => source.ReadFloats(tensor).Zip(file.ReadFloats(file.FindTensor(tensor.Name)!)).Sum(pair => Math.Pow(pair.First - (double)pair.Second, 2));
+            double Error(GgufFile file) =>
+                source.ReadFloats(tensor).Zip(file.ReadFloats(file.FindTensor(tensor.Name)!)).Sum(pair => Math.Pow(pair.First - (double)pair.Second, 2));
         }
     }
 
@@ -74,14 +77,19 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     public async Task An_importance_matrix_moves_errors_to_where_they_matter_less(string type, double share)
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
-        var run = await CommandRun.Succeeds("imatrix", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "-o", folder.At("imatrix.gguf"), "--windows", "8", "--threads", "1", "--json");
+        var run = await CommandRun.Succeeds(
+            "imatrix", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "-o", folder.At("imatrix.gguf"), "--windows", "8", "--threads", "1",
+            "--json");
         Assert.Equal(("nibble.imatrix/1", 8), (run.Json.GetProperty("schema").GetString(), run.Json.GetProperty("windows").GetInt32()));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("plain.gguf"));
-        var quantized = await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--imatrix", folder.At("imatrix.gguf"));
-        Assert.Contains("note: 1 are not in the importance matrix, so that all their columns count the same: token_embd.weight", quantized.Output, StringComparison.Ordinal);
+        var quantized = await CommandRun.Succeeds(
+            "quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--imatrix", folder.At("imatrix.gguf"));
+        Assert.Contains("note: 1 are not in the importance matrix, so that all their columns count the same: token_embd.weight", quantized.Output,
+            StringComparison.Ordinal);
 
         var importance = ImportanceMatrix.Read(folder.At("imatrix.gguf"));
-        var weights = importance.Entries.ToDictionary(entry => entry.Key, entry => Array.ConvertAll(entry.Value.Squares, value => value / entry.Value.Counts[0]));
+        var weights = importance.Entries.ToDictionary(
+            entry => entry.Key, entry => Array.ConvertAll(entry.Value.Squares, value => value / entry.Value.Counts[0]));
         LlamaCppQuantizer.Run(folder.At("f16.gguf"), folder.At("theirs.gguf"), GgufMixture.Find(type)!.FileType, weights);
         var (ours, theirs, plain) = (0d, 0d, 0d);
         using var source = GgufFile.Open(folder.At("f16.gguf"));
@@ -94,7 +102,9 @@ public sealed class QuantizeGgufCommandTests : IDisposable
 
         Assert.InRange(ours, 0, share * plain);
         using var file = GgufFile.Open(folder.At("ours.gguf"));
-        Assert.Equal((folder.At("imatrix.gguf"), (long?)weights.Count, 8L), (file.Find("quantize.imatrix.file")?.AsText(), file.Find("quantize.imatrix.entries_count")?.AsInteger(), file.Find("quantize.imatrix.chunks_count")?.AsInteger()));
+        Assert.Equal((folder.At("imatrix.gguf"), (long?)weights.Count, 8L),
+            (file.Find("quantize.imatrix.file")?.AsText(), file.Find("quantize.imatrix.entries_count")?.AsInteger(),
+            file.Find("quantize.imatrix.chunks_count")?.AsInteger()));
 
         double Error(string path, string name, float[] columns)
         {
@@ -201,9 +211,12 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         Assert.Contains("value 10 of tensor blk.1.ffn_up.weight is NaN", await Refusal("ruined.gguf"), StringComparison.Ordinal);
 
         {
-            var tensor = new GgufTensor("a.weight", GgufType.F32, [32, 2], stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));
+            var tensor = new GgufTensor(
+                "a.weight", GgufType.F32, [32, 2],
+                stream => stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<float>([.. Enumerable.Range(0, 64).Select(i => i == 63 ? -1e6f : 1)]))));
             GgufWriter.Write(folder.At("large.gguf"), [new("general.architecture", GgufValue.Of("llama"))], [tensor]);
-            Assert.Contains("value 63 of tensor a.weight is -1000000, expected a finite number of at most 65504", await Refusal("large.gguf"), StringComparison.Ordinal);
+            Assert.Contains("value 63 of tensor a.weight is -1000000, expected a finite number of at most 65504", await Refusal("large.gguf"),
+                StringComparison.Ordinal);
             GgufWriter.Write(folder.At("other.gguf"), [new("general.architecture", GgufValue.Of("mamba"))], []);
         }
 
@@ -215,7 +228,8 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         Assert.Contains("is part 2 of 3 of a model, expected all in one file", await Refusal("part.gguf"), StringComparison.Ordinal);
 
         new ImportanceMatrix(new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([1, 2], [1]) }, [], 1, 1).Write(folder.At("foreign.gguf"));
-        Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model", await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);
+        Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model",
+            await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);
         Assert.Contains("holds no importance matrix", await Refusal("f16.gguf", "--imatrix", folder.At("f16.gguf")), StringComparison.Ordinal);
 
         async Task<string> Refusal(string name, params string[] further)

@@ -167,7 +167,8 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
                 "sensitivity" => [command, folder.Model, .. data, "--bits", "8", .. quick],
                 "mix" =>
                 [
-                    command, folder.Model, .. data, "--bits", "4,8", "--budget", "6bits", "--rounds", "0", "--points", "1", .. quick, "--output", output + ".yaml",
+                    command, folder.Model, .. data, "--bits", "4,8", "--budget", "6bits", "--rounds", "0", "--points", "1", .. quick, "--output",
+                    output + ".yaml",
                 ],
                 "export" => [command, folder.Model, "--to", "gguf", "--output", output],
                 "import" => [command, Gguf, "--output", output],

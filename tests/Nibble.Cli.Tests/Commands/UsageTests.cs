@@ -8,11 +8,15 @@ public sealed class UsageTests
     [InlineData("frobnicate", "There is no command 'frobnicate'.", "nibble --help")]
     [InlineData("quantise model.gguf", "There is no command 'quantise'. Did you mean quantize?", "nibble --help")]
     [InlineData("ptq model --recipie w4a16-g32 -o out", "'--recipie'. Did you mean --recipe?", "nibble ptq --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0,001", "--learning-rate is '0,001', which is not a number; expected above 0, and at most 3.4e38; write 0.001.", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --steps 1,000", "--steps is '1,000', which is not a whole number; expected 1 or more; write 1000.", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --seed 1_000", "--seed is '1_000', which is not a whole number; expected one of 64 bits; write 1000.", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0,001",
+        "--learning-rate is '0,001', which is not a number; expected above 0, and at most 3.4e38; write 0.001.", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --steps 1,000", "--steps is '1,000', which is not a whole number; expected 1 or more; write 1000.",
+        "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --seed 1_000", "--seed is '1_000', which is not a whole number; expected one of 64 bits; write 1000.",
+        "nibble qat --help")]
     [InlineData("verify model -d text --tolerance 0,1", "--tolerance is '0,1', which is not a number; expected 0 or more; write 0.1.", "nibble verify --help")]
-    [InlineData("verify model -d text --logit-tolerance 1.000,5", "--logit-tolerance is '1.000,5', which is not a number; expected 0 or more.", "nibble verify --help")]
+    [InlineData("verify model -d text --logit-tolerance 1.000,5", "--logit-tolerance is '1.000,5', which is not a number; expected 0 or more.",
+        "nibble verify --help")]
     [InlineData("verify model -d text --tolerance ∞", "--tolerance is '∞', which is not a number", "nibble verify --help")]
     [InlineData("generate model -p x --temperature 0,7", "write 0.7.", "nibble generate --help")]
     [InlineData("generate model -p x --top-p 0,9", "write 0.9.", "nibble generate --help")]
@@ -37,9 +41,11 @@ public sealed class UsageTests
     [InlineData("ptq model -r w4a16-g32", "'--output' is required", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out", "'--data' is required", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --steps 0", "--steps is 0, expected 1 or more", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --steps many", "--steps is 'many', which is not a whole number; expected 1 or more.", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --steps many", "--steps is 'many', which is not a whole number; expected 1 or more.",
+        "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0", "--learning-rate is 0, expected above 0", "nibble qat --help")]
-    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate fast", "--learning-rate is 'fast', which is not a number; expected above 0, and at most 3.4e38.", "nibble qat --help")]
+    [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate fast",
+        "--learning-rate is 'fast', which is not a number; expected above 0, and at most 3.4e38.", "nibble qat --help")]
     [InlineData("eval model", "'--data' is required", "nibble eval --help")]
     [InlineData("eval model -d text --windows -1", "--windows is -1, expected 1 or more", "nibble eval --help")]
     [InlineData("eval model -d text --context 3", "--context is 3, expected 4 or more", "nibble eval --help")]
@@ -51,7 +57,8 @@ public sealed class UsageTests
     [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 1e39", "expected above 0, and at most 3.4e38", "nibble qat --help")]
     [InlineData("sensitivity model -d text --cache ", "--cache is empty; give it a value", "nibble sensitivity --help")]
     [InlineData("export model --to foo -o out", "--to: Argument 'foo' not recognized. Must be one of:", "nibble export --help")]
-    [InlineData("sensitivity model -d text --algorithm foo", "--algorithm: 'foo' is not one of rtn, importance, hqq, gptq, gptaq.", "nibble sensitivity --help")]
+    [InlineData("sensitivity model -d text --algorithm foo", "--algorithm: 'foo' is not one of rtn, importance, hqq, gptq, gptaq.",
+        "nibble sensitivity --help")]
     [InlineData("eval model -d text --context 99999999999", "--context is 99999999999, expected 4 to 2147483647.", "nibble eval --help")]
     [InlineData("bench", "Required argument missing", "nibble bench --help")]
     [InlineData("bench model.gguf --repeats 0", "--repeats is 0, expected 1 or more", "nibble bench --help")]
@@ -87,11 +94,15 @@ public sealed class UsageTests
     [InlineData("export model --to onnx -o out --inline-megabytes 2001", "--inline-megabytes is 2001, expected 0 to 2000", "nibble export --help")]
     [InlineData("verify model -d text --engine onnxruntime --type q4_0", "--type is for llama.cpp, but --engine is onnxruntime", "nibble verify --help")]
     [InlineData("verify model -d text --file model.gguf --type q4_0", "--file is exported already", "nibble verify --help")]
-    [InlineData("verify model -d text --file model.gguf --engine onnxruntime", "model.gguf is run in llama.cpp, but --engine is onnxruntime", "nibble verify --help")]
+    [InlineData("verify model -d text --file model.gguf --engine onnxruntime", "model.gguf is run in llama.cpp, but --engine is onnxruntime",
+        "nibble verify --help")]
     [InlineData("verify model.onnx -d text --type q4_0", "--type is for llama.cpp, but an ONNX file is run in onnxruntime", "nibble verify --help")]
-    [InlineData("verify model.onnx -d text --engine llama.cpp", "An ONNX file is run in ONNX Runtime as it is: leave --file and --engine out", "nibble verify --help")]
-    [InlineData("verify model.onnx -d text --file other.onnx", "An ONNX file is run in ONNX Runtime as it is: leave --file and --engine out", "nibble verify --help")]
-    [InlineData("verify model.gguf -d text --engine onnxruntime", "A GGUF file is run in llama.cpp as it is: leave --file and --engine out", "nibble verify --help")]
+    [InlineData("verify model.onnx -d text --engine llama.cpp", "An ONNX file is run in ONNX Runtime as it is: leave --file and --engine out",
+        "nibble verify --help")]
+    [InlineData("verify model.onnx -d text --file other.onnx", "An ONNX file is run in ONNX Runtime as it is: leave --file and --engine out",
+        "nibble verify --help")]
+    [InlineData("verify model.gguf -d text --engine onnxruntime", "A GGUF file is run in llama.cpp as it is: leave --file and --engine out",
+        "nibble verify --help")]
     [InlineData("export model --to awq -o out --inline-megabytes 3", "--inline-megabytes is for ONNX, but --to is awq", "nibble export --help")]
     [InlineData("export model --to gguf -o out --accuracy-level 4", "--accuracy-level is for ONNX, but --to is gguf", "nibble export --help")]
     [InlineData("export model --to onnx -o out --accuracy-level 2", "'2'", "nibble export --help")]
@@ -132,7 +143,8 @@ public sealed class UsageTests
 
         Assert.Equal(asked.Output, alone.Output);
         Assert.Contains("nibble [command] [options]", alone.Output, StringComparison.Ordinal);
-        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "imatrix", "quantize", "verify", "bench"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
+        Assert.All(["advise", "compare", "inspect", "ptq", "qat", "eval", "generate", "sensitivity", "mix", "export", "import", "imatrix", "quantize", "verify",
+            "bench"], command => Assert.Contains($"\n  {command} ", alone.Output, StringComparison.Ordinal));
         Assert.Empty(alone.Error);
     }
 

@@ -36,7 +36,8 @@ internal sealed partial record Document(string Path, string Text)
     }
 
     /// <summary>The first fenced block in a language.</summary>
-    public string Block(string language) => Regex.Match(Text, $"```{language}\n(?<code>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture).Groups["code"].Value;
+    public string Block(string language) =>
+        Regex.Match(Text, $"```{language}\n(?<code>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture).Groups["code"].Value;
 
     /// <summary>The rows of every table whose header's first cell is the given one, as their cells.</summary>
     public IEnumerable<string[]> Table(string firstHeader)
@@ -72,7 +73,8 @@ internal sealed partial record Document(string Path, string Text)
     }
 
     /// <summary>The targets of links that are not addresses.</summary>
-    public IEnumerable<string> RelativeLinks() => Links().Matches(Text).Select(match => match.Groups["target"].Value).Where(target => !target.Contains("://", StringComparison.Ordinal));
+    public IEnumerable<string> RelativeLinks() =>
+        Links().Matches(Text).Select(match => match.Groups["target"].Value).Where(target => !target.Contains("://", StringComparison.Ordinal));
 
     private static string FindRoot()
     {

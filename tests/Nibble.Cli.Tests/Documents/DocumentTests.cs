@@ -164,7 +164,8 @@ public sealed partial class DocumentTests : IDisposable
     {
         using var written = JsonDocument.Parse(RecipeFile.ToJson(new Recipe("defaults", [])));
         var defaults = written.RootElement.GetProperty("ptq").EnumerateObject()
-            .ToDictionary(setting => setting.Name, setting => setting.Value.ValueKind == JsonValueKind.String ? $"`{setting.Value}` (default)" : setting.Value.GetRawText());
+            .ToDictionary(setting => setting.Name,
+                setting => setting.Value.ValueKind == JsonValueKind.String ? $"`{setting.Value}` (default)" : setting.Value.GetRawText());
         var documented = Document.Read("docs/recipes.md").Table("setting").ToDictionary(row => row[0].Trim('`'), row => row[1]);
 
         Assert.Equal(KeysOf("preset: w4a16\nptq: { KEY: 1 }").Order(StringComparer.Ordinal), documented.Keys.Order(StringComparer.Ordinal));
@@ -176,10 +177,12 @@ public sealed partial class DocumentTests : IDisposable
     public void Recipes_of_the_benchmarks_parse()
     {
         var files = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "recipes"));
-        var ptq = Rows("ptq-table.sh", 1).SelectMany(row => row.StartsWith("$w", StringComparison.Ordinal) ? Enumerable.Range(2, 3).Select(bits => $"w{bits}a16-g32{row[2..]}") : [row]);
+        var ptq = Rows("ptq-table.sh", 1).SelectMany(
+            row => row.StartsWith("$w", StringComparison.Ordinal) ? Enumerable.Range(2, 3).Select(bits => $"w{bits}a16-g32{row[2..]}") : [row]);
         var recipes = ptq.Concat(Rows("qat-table.sh", 2)).ToList();
 
-        Assert.Equal(files.Select(Path.GetFileName).Order(StringComparer.Ordinal), recipes.Where(recipe => recipe.EndsWith(".yaml", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+        Assert.Equal(files.Select(Path.GetFileName).Order(StringComparer.Ordinal),
+            recipes.Where(recipe => recipe.EndsWith(".yaml", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
         Assert.All(recipes, recipe => Assert.Equal(
             Path.GetFileNameWithoutExtension(recipe),
             RecipeFile.Load(recipe.EndsWith(".yaml", StringComparison.Ordinal) ? Path.Combine(Document.Root, "benchmarks", "recipes", recipe) : recipe).Name));
@@ -236,7 +239,8 @@ public sealed partial class DocumentTests : IDisposable
     {
         var codes = typeof(ExitCode).GetFields().Select(field => (int)field.GetRawConstantValue()!);
 
-        Assert.Equal(codes.Order(), Document.Read("docs/commands.md").Table("code").Select(row => int.Parse(row[0], System.Globalization.CultureInfo.InvariantCulture)));
+        Assert.Equal(codes.Order(),
+            Document.Read("docs/commands.md").Table("code").Select(row => int.Parse(row[0], System.Globalization.CultureInfo.InvariantCulture)));
     }
 
     [Fact]
@@ -251,7 +255,8 @@ public sealed partial class DocumentTests : IDisposable
 
     private static IEnumerable<string> CommandLines(Document document) => document.CodeLines()
         .Select(line => line.Split('#')[0].Trim())
-        .Select(line => line == "nibble" ? null : line.StartsWith("nibble ", StringComparison.Ordinal) ? line["nibble ".Length..] : line.StartsWith(Run, StringComparison.Ordinal) ? line[Run.Length..] : null)
+        .Select(line => line == "nibble" ? null : line.StartsWith("nibble ", StringComparison.Ordinal) ? line["nibble ".Length..]
+            : line.StartsWith(Run, StringComparison.Ordinal) ? line[Run.Length..] : null)
         .OfType<string>();
 
     /// <summary>The keys that may stand where a recipe has the word KEY.</summary>

@@ -18,7 +18,8 @@ public sealed class LlamaCppTokenizerTests : IDisposable
 
     private static readonly string[] Texts =
     [
-        "Once upon a time", "12", "1234567", " 12 and 3", "a1b22c", "x  y   z    ", "    12", "a  1", "one!!  two!! 3!!", "line\n\n  next\n", "end.\n\n\n1", "it's He'S we'll", "½ ² Ⅷ ٣", "naïve 日本 🙂 12", " \n \n 1 ", "\t12\t\t3", "",
+        "Once upon a time", "12", "1234567", " 12 and 3", "a1b22c", "x  y   z    ", "    12", "a  1", "one!!  two!! 3!!", "line\n\n  next\n", "end.\n\n\n1",
+        "it's He'S we'll", "½ ² Ⅷ ٣", "naïve 日本 🙂 12", " \n \n 1 ", "\t12\t\t3", "",
     ];
 
     private readonly TinyFolder folder = new();
@@ -65,8 +66,10 @@ public sealed class LlamaCppTokenizerTests : IDisposable
         await CommandRun.Succeeds("import", folder.At("words.gguf"), "-o", folder.At("imported"));
         await CommandRun.Succeeds("export", folder.At("imported"), "--to", "gguf", "-o", folder.At("again.gguf"));
 
-        Assert.Equal(name, (await CommandRun.Succeeds("inspect", folder.At("words.gguf"), "--json")).Json.GetProperty("metadata").GetProperty("tokenizer.ggml.pre").GetString());
-        Assert.Equal(await File.ReadAllBytesAsync(folder.At("words.gguf"), TestContext.Current.CancellationToken), await File.ReadAllBytesAsync(folder.At("again.gguf"), TestContext.Current.CancellationToken));
+        Assert.Equal(name, (await CommandRun.Succeeds("inspect", folder.At("words.gguf"), "--json")).Json.GetProperty("metadata")
+            .GetProperty("tokenizer.ggml.pre").GetString());
+        Assert.Equal(await File.ReadAllBytesAsync(folder.At("words.gguf"), TestContext.Current.CancellationToken),
+            await File.ReadAllBytesAsync(folder.At("again.gguf"), TestContext.Current.CancellationToken));
         var tokenizer = TextTokenizer.Load(folder.At("imported"));
         using var engine = LlamaCppEngine.Start(libraries, folder.At("words.gguf"), 64, 1);
 

@@ -27,11 +27,13 @@ public sealed class GoldenArtifactTests
         "w4a4-static-percentile-smoothquant-gptaq",
     ];
 
-    public static TheoryData<string> DecoderQat => ["w8a8", "w4a4-static", "w2a16-g8", "wta16", "w4a16-g8-gptq", "hybrid-weights-ptq-activations-qat", "hybrid-attention-qat"];
+    public static TheoryData<string> DecoderQat =>
+        ["w8a8", "w4a4-static", "w2a16-g8", "wta16", "w4a16-g8-gptq", "hybrid-weights-ptq-activations-qat", "hybrid-attention-qat"];
 
     public static TheoryData<string> EncoderPtq =>
     [
-        "w8a16", "w8a16-g8", "w4a16-g8", "w4a16-g8-sym", "w4a16-mse", "w2a16-stretched", "w3a16", "wta16", "w4a16-po2", "w8a8", "w4a8-g8", "w4a4", "w8a8-static",
+        "w8a16", "w8a16-g8", "w4a16-g8", "w4a16-g8-sym", "w4a16-mse", "w2a16-stretched", "w3a16", "wta16", "w4a16-po2", "w8a8", "w4a8-g8", "w4a4",
+        "w8a8-static",
         "w4a4-static-mse",
     ];
 
@@ -40,7 +42,8 @@ public sealed class GoldenArtifactTests
     public async Task Ptq_of_a_decoder(string recipe)
     {
         using var folder = new TinyFolder(layers: 2);
-        await Check(folder.At("out"), $"ptq decoder {recipe}", "ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--windows", "4", "--length", "32");
+        await Check(folder.At("out"), $"ptq decoder {recipe}", "ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--windows", "4",
+            "--length", "32");
     }
 
     [Theory]

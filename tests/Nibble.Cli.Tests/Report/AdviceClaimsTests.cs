@@ -13,7 +13,8 @@ public sealed partial class AdviceClaimsTests
     private static readonly double?[] ControlLosses = [null, -0.4, -0.1, -0.012, -0.0001, 0, 0.2, double.NaN];
     private static readonly double?[] HybridLosses = [null, 0.05, 0.2, double.NaN];
 
-    private static readonly Dictionary<RunMethod, ComparisonRun> Models = new[] { RunMethod.Ptq, RunMethod.Qat, RunMethod.Hybrid }.ToDictionary(method => method, method => Run(method, 4, 0));
+    private static readonly Dictionary<RunMethod,
+    ComparisonRun> Models = new[] { RunMethod.Ptq, RunMethod.Qat, RunMethod.Hybrid }.ToDictionary(method => method, method => Run(method, 4, 0));
 
     private static readonly double Small = Thresholds.SmallLoss;
     private static readonly double Usable = Thresholds.UsableLoss;
@@ -48,7 +49,8 @@ public sealed partial class AdviceClaimsTests
 
         Claim("^No variant that is advised here stays within 1%", o => !(o.Ptq <= Small)),
         Claim("^The smallest of the advised variants within 1% of the float model", o => o.Ptq <= Small || o.Qat <= Small || o.Hybrid <= Small),
-        Claim("^The smallest of the advised variants within 1% of the float control", o => o.TrainingGain > 0 && (o.Qat + o.TrainingGain <= Small || o.Hybrid + o.TrainingGain <= Small)),
+        Claim("^The smallest of the advised variants within 1% of the float control",
+            o => o.TrainingGain > 0 && (o.Qat + o.TrainingGain <= Small || o.Hybrid + o.TrainingGain <= Small)),
         Claim("^The smallest that is still usable, losing at most 25%", o => o.Ptq <= Usable || o.Qat <= Usable || o.Hybrid <= Usable),
         Claim("so part of what QAT wins may be plain further training", o => o.Control is null && o.Qat < o.Ptq),
         Claim("so what further training alone would change is not known", o => o.Control is null),
@@ -96,7 +98,8 @@ public sealed partial class AdviceClaimsTests
                 },
                 $"{outcome}: {width.Road}");
 
-            ComparisonRun Timed(RunMethod method, double loss, double seconds) => Models[method] with { LossDifference = loss, Quality = FloatPerplexity * Math.Exp(loss), Seconds = seconds, Bytes = outcome.Bytes };
+            ComparisonRun Timed(RunMethod method, double loss, double seconds) =>
+                Models[method] with { LossDifference = loss, Quality = FloatPerplexity * Math.Exp(loss), Seconds = seconds, Bytes = outcome.Bytes };
         }
 
         Assert.Empty(Claims.Select(claim => claim.Words.ToString()).Except(seen));
@@ -110,13 +113,15 @@ public sealed partial class AdviceClaimsTests
         from slow in (bool[])[false, true]
         select new Outcome(ptq!.Value, qat!.Value, control, hybrid, slow ? 100 : 1, 50, hybrid is 0.05 ? 10 : 40, slow ? 1_300_000 : 245_000);
 
-    private static (Regex Words, Func<Outcome, bool> Holds) Claim(string words, Func<Outcome, bool> holds) => (new Regex(words, RegexOptions.CultureInvariant | RegexOptions.Compiled), holds);
+    private static (Regex Words, Func<Outcome, bool> Holds) Claim(string words, Func<Outcome, bool> holds) =>
+        (new Regex(words, RegexOptions.CultureInvariant | RegexOptions.Compiled), holds);
 
     [GeneratedRegex(@"(?<=\.) (?=[A-Z])")]
     private static partial Regex SentenceEnd { get; }
 
     /// <summary>Losses over the float model in nats, times in seconds.</summary>
-    private sealed record Outcome(double Ptq, double Qat, double? Control, double? Hybrid, double PtqSeconds, double QatSeconds, double HybridSeconds, long Bytes)
+    private sealed record Outcome(
+        double Ptq, double Qat, double? Control, double? Hybrid, double PtqSeconds, double QatSeconds, double HybridSeconds, long Bytes)
     {
         public double TrainingGain => Control is { } loss && double.IsFinite(loss) ? Math.Max(0, -loss) : 0;
     }

@@ -171,10 +171,12 @@ public class AdviceTests
     {
         var advice = Advice.For(Typical());
 
-        Assert.Equal("Quantize after training (PTQ) at 8 bits and 4 bits, train with quantization (QAT) at 3 bits, and use neither at 2 bits.", advice.Headline);
+        Assert.Equal("Quantize after training (PTQ) at 8 bits and 4 bits, train with quantization (QAT) at 3 bits, and use neither at 2 bits.",
+            advice.Headline);
         Assert.Contains("The smallest of the advised variants within 1% of the float model is ptq w4a16-g32: perplexity 4.157", advice.Summary);
         Assert.Contains("The smallest that is still usable, losing at most 25%, is qat w3a16-g32", advice.Summary);
-        Assert.Contains("trained for the same 300 steps without quantization, goes from perplexity 4.120 to 4.071 (-1.2%); QAT is therefore judged against the control", advice.Summary);
+        Assert.Contains("trained for the same 300 steps without quantization, goes from perplexity 4.120 to 4.071 (-1.2%); QAT is therefore judged against the "
+            + "control", advice.Summary);
         Assert.Contains("QAT took 101× as long as PTQ", advice.Summary);
     }
 

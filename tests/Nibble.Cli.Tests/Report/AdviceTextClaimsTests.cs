@@ -20,8 +20,10 @@ public sealed partial class AdviceTextClaimsTests
         Claim("^Not usable at 4 bits, even with training: ", o => o.Option.Loss.Value > Usable && o.Option.Trains),
         Claim("^Not usable at 4 bits without training: .* loses", o => o.Option.Loss.Value > Usable && o.Qat is null),
         Claim(@"loses least[.;]", o => o.Result.Options.All(other => !(other.Loss.Value < o.Option.Loss.Value))),
-        Claim("loses least without training", o => !o.Option.Trains && o.Result.Options.All(other => other.Trains || !(other.Loss.Value < o.Option.Loss.Value))),
-        Claim("^PTQ is probably enough: .* no time to try it", o => !o.Option.Trains && o.Option.Evidence == Evidence.Typical && o.Option.Loss.Value <= Tolerance),
+        Claim("loses least without training",
+            o => !o.Option.Trains && o.Result.Options.All(other => other.Trains || !(other.Loss.Value < o.Option.Loss.Value))),
+        Claim("^PTQ is probably enough: .* no time to try it",
+            o => !o.Option.Trains && o.Option.Evidence == Evidence.Typical && o.Option.Loss.Value <= Tolerance),
         Claim("^PTQ is enough: ", o => !o.Option.Trains && o.Option.Evidence == Evidence.Measured && o.Option.Loss.Value <= Tolerance),
         Claim("^PTQ with .* no time to try training", o => o.Qat?.Evidence == Evidence.Typical && !o.Option.Trains),
         Claim("^PTQ with .*: training would win too little", o => o.Qat is { Evidence: not Evidence.Typical } && !o.Option.Trains),
@@ -34,14 +36,17 @@ public sealed partial class AdviceTextClaimsTests
         Claim("was not tried; typical are", o => o.Option.Evidence == Evidence.Typical),
         Claim("^No allowed option stays within 1%", o => o.Result.Options.All(other => !(other.Loss.Value <= Tolerance))),
         Claim("^qat .* stays within 1% of float,", o => o.Qat!.Loss.Value <= Tolerance),
-        Claim("may stay within 1% of float, but was not tried", o => o.Result.Options.Any(other => other.Evidence == Evidence.Typical && other.Loss.Value <= Tolerance)),
+        Claim("may stay within 1% of float, but was not tried",
+            o => o.Result.Options.Any(other => other.Evidence == Evidence.Typical && other.Loss.Value <= Tolerance)),
 
-        Claim("was not tried, but should lose no more than is tolerated", o => o.Width.Ptq!.Evidence == Evidence.Typical && o.Width.Ptq.Loss.Value <= Tolerance),
+        Claim("was not tried, but should lose no more than is tolerated",
+            o => o.Width.Ptq!.Evidence == Evidence.Typical && o.Width.Ptq.Loss.Value <= Tolerance),
         Claim("loses no more than is tolerated", o => o.Width.Ptq!.Evidence == Evidence.Measured && o.Width.Ptq.Loss.Value <= Tolerance),
         Claim("no option that trains is allowed", o => o.Qat is null),
         Claim("would win nothing over", o => !(o.Width.Trained!.Loss.Value < o.Width.Ptq!.Loss.Value)),
         Claim("(lowers|would lower) the loss of .* by (?<nats>[0-9.]+) nats", (o, m) => Near(m, o.Width.Ptq!.Loss.Value - o.Width.Trained!.Loss.Value)),
-        Claim("(?<nats>[0-9.]+) nats of which are beyond what training the float model alone gains", (o, m) => o.TrainingGain > 0 && Near(m, o.QuantizationGain)),
+        Claim("(?<nats>[0-9.]+) nats of which are beyond what training the float model alone gains",
+            (o, m) => o.TrainingGain > 0 && Near(m, o.QuantizationGain)),
         Claim("(?<nats>[0-9.]+) nats of which training the float model alone gains too", (o, m) => Near(m, o.TrainingGain)),
         Claim("and training the float model alone gains as much", o => o.TrainingGain >= o.Width.Ptq!.Loss.Value - o.Width.Trained!.Loss.Value - 1e-4),
         Claim(@"too little to be worth it\.", o => o.QuantizationGain <= Thresholds.WorthTraining),
@@ -65,7 +70,8 @@ public sealed partial class AdviceTextClaimsTests
         foreach (var outcome in Grid())
         {
             var request = new AdviceRequest("model", 1_000_000, "text", "text", new Constraints(), 60, "nibble advise");
-            foreach (var sentence in new[] { AdviceText.Headline(outcome.Result) }.Concat(AdviceText.Sentences(outcome.Result, request)).SelectMany(text => SentenceEnd.Split(text)))
+            foreach (var sentence in new[] { AdviceText.Headline(outcome.Result) }.Concat(AdviceText.Sentences(outcome.Result, request))
+                .SelectMany(text => SentenceEnd.Split(text)))
             {
                 var claims = Claims.Select(claim => (claim, Match: claim.Words.Match(sentence))).Where(claim => claim.Match.Success).ToList();
                 Assert.True(claims.Count > 0, $"no rule for: {sentence}");
@@ -90,9 +96,11 @@ public sealed partial class AdviceTextClaimsTests
 
     private static bool Near(Match match, double nats) => Math.Abs(double.Parse(match.Groups["nats"].Value, CultureInfo.InvariantCulture) - nats) < 6e-5;
 
-    private static (Regex Words, Func<Outcome, Match, bool> Holds) Claim(string words, Func<Outcome, bool> holds) => Claim(words, (outcome, _) => holds(outcome));
+    private static (Regex Words, Func<Outcome, Match, bool> Holds) Claim(string words, Func<Outcome, bool> holds) =>
+        Claim(words, (outcome, _) => holds(outcome));
 
-    private static (Regex Words, Func<Outcome, Match, bool> Holds) Claim(string words, Func<Outcome, Match, bool> holds) => (new Regex(words, RegexOptions.CultureInvariant | RegexOptions.Compiled), holds);
+    private static (Regex Words, Func<Outcome, Match, bool> Holds) Claim(string words, Func<Outcome, Match, bool> holds) =>
+        (new Regex(words, RegexOptions.CultureInvariant | RegexOptions.Compiled), holds);
 
     [GeneratedRegex(@"(?<=\.) (?=[A-Z])")]
     private static partial Regex SentenceEnd { get; }

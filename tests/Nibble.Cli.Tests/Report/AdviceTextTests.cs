@@ -63,7 +63,8 @@ public class AdviceTextTests
 
     private static AdvisorResult Result(List<PlannedOption> options, params (string Layer, double Divergence)[] sensitivity) => new(
         ModelShape.Known[0], 1.5, 4, 1000, null, options, Decision.Of(options, new Constraints(), 0.01), [],
-        [.. sensitivity.Select(item => new LayerDistance(item.Layer, options[0].Recipe.Name, new Distance(0, 0, item.Divergence, 0)))], 1, new Hardware(1, 1), 1);
+        [.. sensitivity.Select(item => new LayerDistance(item.Layer, options[0].Recipe.Name, new Distance(0, 0, item.Divergence, 0)))], 1, new Hardware(1, 1),
+        1);
 
     private static PlannedOption Option(Road road, int bits, double loss) => new()
     {

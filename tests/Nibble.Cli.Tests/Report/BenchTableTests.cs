@@ -18,7 +18,8 @@ public sealed class BenchTableTests
     [InlineData(0.61, 0.48, 0.62, "0.61 times float (0.48 to 0.62): slower")]
     [InlineData(1.8, 1.5, 2, "1.80 times float (1.50 to 2.00): faster")]
     [InlineData(1.02, 0.9, 1.2, "1.02 times float (0.90 to 1.20): no difference beyond the spread")]
-    public void A_slower_file_is_called_slower(double median, double low, double high, string expected) => Assert.Equal(expected, BenchTable.Verdict(new Spread(median, low, high)));
+    public void A_slower_file_is_called_slower(double median, double low, double high, string expected) =>
+        Assert.Equal(expected, BenchTable.Verdict(new Spread(median, low, high)));
 
     [Theory]
     [InlineData(1, "one run")]

@@ -20,7 +20,8 @@ public class ComparisonJsonTests
         foreach (var run in root.GetProperty("runs").EnumerateArray())
         {
             Assert.Equal(JsonValueKind.String, run.GetProperty("name").ValueKind);
-            foreach (var number in new[] { "weightBits", "activationBits", "bitsPerWeight", "quality", "lossDifference", "divergence", "agreement", "bytes", "seconds", "peakBytes" })
+            foreach (var number in new[] { "weightBits", "activationBits", "bitsPerWeight", "quality", "lossDifference", "divergence", "agreement", "bytes",
+                "seconds", "peakBytes" })
             {
                 Assert.Equal(JsonValueKind.Number, run.GetProperty(number).ValueKind);
             }

@@ -39,8 +39,10 @@ public class ComparisonTableTests
         var lines = Written(Typical(), 100);
 
         Assert.All(lines, line => Assert.True(line.TrimEnd().Length <= 100, line));
-        Assert.Contains(" qat w3a16-g32  qat      3.50       4.350  +0.0544  0.0690   88.2%   216 kB   4.9×  64.4  812 MB", lines.Select(line => line.TrimEnd()));
-        Assert.Contains(" ptq w2a16-g32  ptq      2.50       515.9  +4.8300  4.3470   17.1%   188 kB   5.6×  0.53  341 MB", lines.Select(line => line.TrimEnd()));
+        Assert.Contains(" qat w3a16-g32  qat      3.50       4.350  +0.0544  0.0690   88.2%   216 kB   4.9×  64.4  812 MB",
+            lines.Select(line => line.TrimEnd()));
+        Assert.Contains(" ptq w2a16-g32  ptq      2.50       515.9  +4.8300  4.3470   17.1%   188 kB   5.6×  0.53  341 MB",
+            lines.Select(line => line.TrimEnd()));
     }
 
     [Fact]
@@ -75,7 +77,8 @@ public class ComparisonTableTests
     private static string[] Written(ComparisonResult result, int columns)
     {
         using var writer = new StringWriter();
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Out = new AnsiConsoleOutput(writer) });
+        var console = AnsiConsole.Create(
+            new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Out = new AnsiConsoleOutput(writer) });
         console.Profile.Width = columns;
         ComparisonTable.Write(result, console);
         return writer.ToString().ReplaceLineEndings("\n").Split('\n');

@@ -53,7 +53,9 @@ internal static class FakeComparison
         Machine = new MachineInfo("Example CPU 3000", 8, "Linux 6.1", 16_000_000_000),
         Versions = new VersionInfo("0.1.0", "10.0.1", "0.107.0", "2.10.0"),
         Prompt = Prompt,
-        Baseline = new Baseline(32, FloatPerplexity, new Dictionary<string, double> { ["perplexity"] = FloatPerplexity }, 1_056_768, 1.9, 310_000_000, Prompt + " girl named Lily. She loved to play outside in the park. One day, she saw a big red ball."),
+        Baseline = new Baseline(
+            32, FloatPerplexity, new Dictionary<string, double> { ["perplexity"] = FloatPerplexity }, 1_056_768, 1.9, 310_000_000,
+            Prompt + " girl named Lily. She loved to play outside in the park. One day, she saw a big red ball."),
         Runs = runs,
     };
 
@@ -94,7 +96,8 @@ internal static class FakeComparison
             Bytes = 131_072 + (bits * 28_416),
             Seconds = qat ? 61.4 + bits : 0.31 + (0.11 * bits),
             PeakBytes = qat ? 812_000_000 : 341_000_000,
-            Sample = Prompt + (loss < 1 ? " boy named Tim. Tim had a dog, and the dog liked to run & jump." : " the the a was. and and the Lily a a the the was"),
+            Sample = Prompt + (loss < 1 ? " boy named Tim. Tim had a dog, and the dog liked to run & jump."
+                : " the the a was. and and the Lily a a the the was"),
             TrainingLosses = qat ? Losses(1.41 + loss) : [],
             LayerErrors = Errors(bits, qat),
             WeightHistograms = [Histogram("model.layers.0.self_attn.q_proj", 0.07, bits), Histogram("model.layers.4.mlp.down_proj", 0.12, bits)],

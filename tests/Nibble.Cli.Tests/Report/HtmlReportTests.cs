@@ -20,9 +20,11 @@ public class HtmlReportTests
 
         Assert.Equal("en", page.Root!.Attribute("lang")!.Value);
         Assert.Equal("stories260K: PTQ and QAT compared by Nibble", page.Descendants("title").Single().Value);
-        Assert.Equal(Advice.For(Typical()).Headline.Replace("8 bits", "8\u00A0bits").Replace("4 bits", "4\u00A0bits").Replace("3 bits", "3\u00A0bits").Replace("2 bits", "2\u00A0bits"), page.Descendants("h1").Single().Value);
+        Assert.Equal(Advice.For(Typical()).Headline.Replace("8 bits", "8\u00A0bits").Replace("4 bits", "4\u00A0bits").Replace("3 bits", "3\u00A0bits")
+            .Replace("2 bits", "2\u00A0bits"), page.Descendants("h1").Single().Value);
         Assert.Equal(
-            ["Results", "Quality, width and time", "Where the error sits", "Weights before and after", "What the variants write", "What was run", "How to read the numbers"],
+            ["Results", "Quality, width and time", "Where the error sits", "Weights before and after", "What the variants write", "What was run",
+                "How to read the numbers"],
             page.Descendants("h2").Select(heading => heading.Value));
         Assert.Equal(4, page.Descendants("svg").Count(svg => Is(svg, "chart")));
         Assert.Equal(16, page.Descendants("svg").Count(svg => Is(svg, "histogram")));
@@ -62,8 +64,10 @@ public class HtmlReportTests
 
         var rows = table.Elements("tbody").Elements("tr").ToList();
         Assert.Equal(10, rows.Count);
-        Assert.Equal(["qat w8a16", "qat w4a16-g32", "qat w3a16-g32", "qat w2a16-g32"], rows.Where(row => Is(row, "best")).Select(row => row.Descendants("bdi").Single().Value));
-        Assert.Equal(["ptq w8a16", "ptq w4a16-g32", "qat w3a16-g32"], rows.Where(row => row.Descendants("span").Any()).Select(row => row.Descendants("bdi").Single().Value));
+        Assert.Equal(["qat w8a16", "qat w4a16-g32", "qat w3a16-g32", "qat w2a16-g32"],
+            rows.Where(row => Is(row, "best")).Select(row => row.Descendants("bdi").Single().Value));
+        Assert.Equal(["ptq w8a16", "ptq w4a16-g32", "qat w3a16-g32"],
+            rows.Where(row => row.Descendants("span").Any()).Select(row => row.Descendants("bdi").Single().Value));
         Assert.Equal("−0.0120", rows[1].Elements().ElementAt(4).Value);
     }
 
@@ -86,7 +90,8 @@ public class HtmlReportTests
         Assert.DoesNotMatch("https?:", html);
         Assert.DoesNotMatch(@"url\(|@import", html);
         Assert.DoesNotContain(page.Descendants(), element => element.Name.LocalName is "script" or "link" or "img" or "iframe" or "object" or "base");
-        Assert.DoesNotContain(page.Descendants().Attributes(), attribute => attribute.Name.LocalName is "src" or "href" or "srcset" || attribute.Name.LocalName.StartsWith("on", StringComparison.Ordinal));
+        Assert.DoesNotContain(page.Descendants().Attributes(),
+            attribute => attribute.Name.LocalName is "src" or "href" or "srcset" || attribute.Name.LocalName.StartsWith("on", StringComparison.Ordinal));
         Assert.Contains("default-src 'none'", html);
     }
 
@@ -146,8 +151,11 @@ public class HtmlReportTests
             Of(Run(RunMethod.Ptq, 4, 0)),
             Of(Control(double.NaN), Run(RunMethod.Ptq, 4, double.NaN), Run(RunMethod.Qat, 4, double.PositiveInfinity)),
             Of(Run(RunMethod.Ptq, 2, 4.8) with { Seconds = 0, Bytes = 0, Sample = null, LayerErrors = [], WeightHistograms = [] }),
-            Of(Run(RunMethod.Ptq, 2, 4.8) with { LayerErrors = [new LayerError("a", 0), new LayerError("b", double.NaN), new LayerError("c", double.PositiveInfinity)] }),
-            Of(Run(RunMethod.Ptq, 2, 4.8) with { WeightHistograms = [new WeightHistogram("a", [0, 0], [0], [0]), new WeightHistogram("b", [0, 1], [0], [0]), new WeightHistogram("c", [], [], [])] }),
+            Of(Run(RunMethod.Ptq, 2,
+                4.8) with { LayerErrors = [new LayerError("a", 0), new LayerError("b", double.NaN), new LayerError("c", double.PositiveInfinity)] }),
+            Of(Run(RunMethod.Ptq, 2,
+                4.8) with { WeightHistograms = [
+                new WeightHistogram("a", [0, 0], [0], [0]), new WeightHistogram("b", [0, 1], [0], [0]), new WeightHistogram("c", [], [], [])] }),
             Of(Run(RunMethod.Qat, 2, 4.8) with { TrainingLosses = [new TrainingLoss(1, double.NaN), new TrainingLoss(2, 1.5)] }),
             Of(Run(RunMethod.Ptq, 4, 1e9), Run(RunMethod.Qat, 4, -1e9) with { Seconds = 1e9 }),
         ];
@@ -166,7 +174,8 @@ public class HtmlReportTests
     {
         var page = Parse(HtmlReport.Render(Of(Run(RunMethod.Ptq, 4, 0.01), Run(RunMethod.Qat, 4, double.NaN))));
 
-        Assert.Contains(page.Descendants("figcaption"), caption => caption.Value.Contains("Not drawn, because no finite loss was measured: qat w4a16-g32.", StringComparison.Ordinal));
+        Assert.Contains(page.Descendants("figcaption"),
+            caption => caption.Value.Contains("Not drawn, because no finite loss was measured: qat w4a16-g32.", StringComparison.Ordinal));
         Assert.Single(page.Descendants("svg").First().Descendants("circle"));
     }
 
@@ -176,7 +185,8 @@ public class HtmlReportTests
         ComparisonResult[] results = [Typical(), Crowded()];
         foreach (var chart in results.SelectMany(result => Parse(HtmlReport.Render(result)).Descendants("svg").Where(svg => Is(svg, "chart"))))
         {
-            var labels = chart.Descendants("text").Where(text => Is(text, "label")).Select(text => (X: Start(text), Y: Number(text, "y"), Length: Length(text))).ToList();
+            var labels = chart.Descendants("text").Where(text => Is(text, "label")).Select(text => (X: Start(text), Y: Number(text, "y"), Length: Length(text)))
+                .ToList();
             for (var i = 0; i < labels.Count; i++)
             {
                 for (var j = 0; j < i; j++)
@@ -187,7 +197,8 @@ public class HtmlReportTests
             }
         }
 
-        static double Start(XElement text) => Number(text, "x") - (Length(text) * text.Attribute("text-anchor")!.Value switch { "start" => 0, "middle" => 0.5, _ => 1 });
+        static double Start(XElement text) =>
+            Number(text, "x") - (Length(text) * text.Attribute("text-anchor")!.Value switch { "start" => 0, "middle" => 0.5, _ => 1 });
 
         static double Length(XElement text) => text.Value.Length * 7.5;
 
@@ -199,7 +210,8 @@ public class HtmlReportTests
     {
         var css = Parse(HtmlReport.Render(Typical())).Descendants("style").Single().Value;
         var themes = Regex.Matches(css, @":root \{(.*?)\}", RegexOptions.Singleline).Select(match =>
-            Regex.Matches(match.Groups[1].Value, @"--(\w+): #(\w{6})").ToDictionary(color => color.Groups[1].Value, color => Convert.ToInt32(color.Groups[2].Value, 16))).ToList();
+            Regex.Matches(match.Groups[1].Value, @"--(\w+): #(\w{6})")
+                .ToDictionary(color => color.Groups[1].Value, color => Convert.ToInt32(color.Groups[2].Value, 16))).ToList();
 
         Assert.Equal(2, themes.Count);
         Assert.All(themes, theme =>
@@ -207,7 +219,8 @@ public class HtmlReportTests
             Assert.All(TextColors, name => Assert.True(Contrast(theme[name], theme["paper"]) >= 4.5, name));
             Assert.True(Contrast(theme["ink"], theme["marked"]) >= 4.5);
         });
-        var shares = Regex.Matches(css, @"--heat: (\d+)%").Select(match => int.Parse(match.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture)).ToList();
+        var shares = Regex.Matches(css, @"--heat: (\d+)%").Select(match => int.Parse(match.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture))
+            .ToList();
         Assert.All(themes.Zip(shares), pair => Assert.All(
             HeatColors,
             name => Assert.True(Contrast(pair.First["ink"], Mix(pair.First[name], pair.First["paper"], pair.Second / 100.0)) >= 4.5, name)));

@@ -52,7 +52,8 @@ public sealed class FloatDecoderEngineTests : IDisposable
         using var both = BothWays.Open(new TinyLlama().Write(folder.File("tiny")), folder);
         var tokens = Tokens(12);
         using var cache = new DecoderCache();
-        float[] found = [.. both.Engine.Advance(tokens.AsSpan(0, 5), cache), .. both.Engine.Advance(tokens.AsSpan(5, 1), cache), .. both.Engine.Advance(tokens.AsSpan(6), cache)];
+        float[] found = [.. both.Engine.Advance(tokens.AsSpan(0, 5), cache), .. both.Engine.Advance(tokens.AsSpan(5, 1), cache),
+            .. both.Engine.Advance(tokens.AsSpan(6), cache)];
         Assert.Equal(12, cache.Length);
         Assert.InRange(BothWays.Difference(both.Simulate(tokens), found), 0, Rounding);
     }
@@ -70,7 +71,8 @@ public sealed class FloatDecoderEngineTests : IDisposable
                 tensors.Remove(name);
             }
         });
-        File.WriteAllText(Path.Combine(path, "config.json"), one.ConfigJson.Replace("\"num_hidden_layers\":2", "\"num_hidden_layers\":1", StringComparison.Ordinal));
+        File.WriteAllText(Path.Combine(path, "config.json"),
+            one.ConfigJson.Replace("\"num_hidden_layers\":2", "\"num_hidden_layers\":1", StringComparison.Ordinal));
         using var both = BothWays.Open(path, folder);
         var tokens = Tokens(20);
         var last = both.Engine.Score(tokens)[^TinyLlama.Vocabulary..];
@@ -125,8 +127,10 @@ public sealed class FloatDecoderEngineTests : IDisposable
     [Fact]
     public void Engine_RefusesWhatIsNoDecoder()
     {
-        Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => OnnxRuntimeDecoder.Open(folder.File("none.onnx"), 1)).Message, StringComparison.Ordinal);
-        Assert.Contains("refuses the file", Assert.Throws<NibbleException>(() => OnnxRuntimeDecoder.Open(folder.Write("text.onnx", "text"), 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => OnnxRuntimeDecoder.Open(folder.File("none.onnx"), 1)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("refuses the file", Assert.Throws<NibbleException>(() => OnnxRuntimeDecoder.Open(folder.Write("text.onnx", "text"), 1)).Message,
+            StringComparison.Ordinal);
         using var both = BothWays.Open(new TinyLlama().Write(folder.File("tiny")), folder);
         Assert.Contains("ONNX Runtime", Assert.Throws<NibbleException>(() => both.Engine.Score([100_000])).Message, StringComparison.Ordinal);
     }

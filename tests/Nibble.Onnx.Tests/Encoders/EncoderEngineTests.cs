@@ -82,7 +82,8 @@ public sealed class EncoderEngineTests : IDisposable
         using var loaded = new TinyBert().Open(folder);
         Export(QuantizedBert.Write(loaded, preset with { Rules = [preset.Rules[^1] with { Pattern = "*.word_embeddings" }] }, folder.File("artifact")));
         var tensors = ModelProto.Parser.ParseFrom(File.ReadAllBytes(Path)).Graph.Initializer;
-        Assert.Equal(TinyBert.Vocabulary * TinyBert.Hidden, tensors.Single(tensor => tensor.Name == "bert.embeddings.word_embeddings.weight.codes").RawData.Length);
+        Assert.Equal(TinyBert.Vocabulary * TinyBert.Hidden,
+            tensors.Single(tensor => tensor.Name == "bert.embeddings.word_embeddings.weight.codes").RawData.Length);
         Assert.DoesNotContain(tensors, tensor => tensor.Name == "bert.embeddings.word_embeddings.weight");
     }
 
@@ -120,7 +121,10 @@ public sealed class EncoderEngineTests : IDisposable
         Export(new TinyBert().Write(folder.File("float")));
         using var engine = OnnxRuntimeEncoder.Open(Path, threads: 1);
         Assert.Equal(TinyBert.Labels, engine.Compute(new long[TinyBert.Positions], [.. Enumerable.Repeat(1L, TinyBert.Positions)], TinyBert.Positions).Length);
-        Assert.Contains("ONNX Runtime", Assert.Throws<NibbleException>(() => engine.Compute(new long[TinyBert.Positions + 1], new long[TinyBert.Positions + 1], TinyBert.Positions + 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("ONNX Runtime",
+            Assert.Throws<NibbleException>(
+            () => engine.Compute(new long[TinyBert.Positions + 1], new long[TinyBert.Positions + 1], TinyBert.Positions + 1)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -134,7 +138,8 @@ public sealed class EncoderEngineTests : IDisposable
     public void ADecoder_IsNoEncoder()
     {
         BothWays.Export(new TinyLlama().Write(folder.File("tiny")), Path);
-        Assert.Contains("expected an encoder", Assert.Throws<NibbleException>(() => OnnxRuntimeEncoder.Open(Path, threads: 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected an encoder", Assert.Throws<NibbleException>(() => OnnxRuntimeEncoder.Open(Path, threads: 1)).Message,
+            StringComparison.Ordinal);
     }
 
     private string Path => folder.File("exported.onnx");
@@ -180,7 +185,8 @@ public sealed class EncoderEngineTests : IDisposable
         using var mask = OrtValue.CreateTensorValueFromMemory(new long[] { 1, 1, 1, 1, 1, 1 }, shape);
         using var kinds = OrtValue.CreateTensorValueFromMemory(types, shape);
         using var options = new RunOptions();
-        using var results = session.Run(options, new Dictionary<string, OrtValue> { ["input_ids"] = ids, ["attention_mask"] = mask, ["token_type_ids"] = kinds }, ["logits"]);
+        using var results = session.Run(
+            options, new Dictionary<string, OrtValue> { ["input_ids"] = ids, ["attention_mask"] = mask, ["token_type_ids"] = kinds }, ["logits"]);
         return results[0].GetTensorDataAsSpan<float>().ToArray();
     }
 }

@@ -11,9 +11,11 @@ namespace Nibble.Onnx.Tests.Layers;
 public sealed class LayerReadingTests
 {
     [Fact]
-    public void Linear_layers_are_read_as_they_were() => Gen.Select(LinearNodesEngineTests.WeightSchemes, LinearNodesEngineTests.Inputs, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Bool, Gen.Int).Sample(
+    public void Linear_layers_are_read_as_they_were() =>
+        Gen.Select(LinearNodesEngineTests.WeightSchemes, LinearNodesEngineTests.Inputs, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Bool, Gen.Int).Sample(
         (scheme, input, rows, columns, scattered, seed) => RequireSame(
-            new QuantizedLayer("layer", LinearNodesEngineTests.Weight(scheme, rows, columns, scattered && scheme.Granularity is PerGroup, new Random(seed)), input),
+            new QuantizedLayer("layer", LinearNodesEngineTests.Weight(scheme, rows, columns, scattered && scheme.Granularity is PerGroup, new Random(seed)),
+                input),
             (graph, tensors) => new LinearNodes(graph, tensors).Apply(graph.Input("x", OnnxType.Float32, 1, columns), "layer", rows, columns, bias: false)),
         iter: 300,
         threads: 1);
@@ -30,7 +32,8 @@ public sealed class LayerReadingTests
     {
         using var folder = new TemporaryFolder();
         QuantizedModelFile.Save(
-            new QuantizedModel("{}", [layer], [], new Recipe("test", []), new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty),
+            new QuantizedModel("{}", [layer], [], new Recipe("test", []),
+                new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty),
             folder.File("artifact"));
         using (var tensors = ModelTensors.Open(folder.File("artifact")))
         {
@@ -42,7 +45,8 @@ public sealed class LayerReadingTests
         using var exported = ModelTensors.OpenExported(folder.File("layer.onnx"));
         apply(new GraphBuilder(), exported);
         var read = Assert.Single(exported.Exported!.Layers);
-        Assert.Equal((layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input), (read.Name, read.Weight.Rows, read.Weight.Columns, read.Weight.Scheme, read.Input));
+        Assert.Equal((layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input),
+            (read.Name, read.Weight.Rows, read.Weight.Columns, read.Weight.Scheme, read.Input));
         Assert.Equal(layer.Weight.Codes, read.Weight.Codes);
         Assert.Equal(layer.Weight.Scales, read.Weight.Scales);
         Assert.Equal(layer.Weight.ZeroPoints, read.Weight.ZeroPoints);

@@ -15,7 +15,8 @@ public sealed class LinearNodesEngineTests
     private const int Tokens = 5;
 
     internal static readonly Gen<QuantizationScheme> WeightSchemes =
-        from granularity in Gen.OneOf(Gen.OneOf(Granularity.Channel, Granularity.Tensor), Gen.OneOf(8, 16, 20, 32, 48, 64, 100, 128, 256).Select(Granularity.Group))
+        from granularity in Gen.OneOf(
+            Gen.OneOf(Granularity.Channel, Granularity.Tensor), Gen.OneOf(8, 16, 20, 32, 48, 64, 100, 128, 256).Select(Granularity.Group))
         from bits in Gen.Int[2, 8]
         from kind in Gen.Int[0, 5]
         select kind switch
@@ -35,7 +36,10 @@ public sealed class LinearNodesEngineTests
             0 or 1 => null,
             2 => new ActivationQuantization(new QuantizationScheme(bits, symmetric: true, Granularity.Tensor), new QuantizationParameters(scale, 0)),
             3 => new ActivationQuantization(new QuantizationScheme(bits, symmetric: false, Granularity.Tensor), new QuantizationParameters(scale, zeroPoint)),
-            4 => new ActivationQuantization(new QuantizationScheme(bits, symmetric: true, Granularity.Token) { ScalePrecision = zeroPoint < 0 ? ScalePrecision.Float16 : ScalePrecision.Float32 }, null),
+            4 => new ActivationQuantization(
+                new QuantizationScheme(bits, symmetric: true,
+                Granularity.Token)
+                { ScalePrecision = zeroPoint < 0 ? ScalePrecision.Float16 : ScalePrecision.Float32 }, null),
             _ => new ActivationQuantization(new QuantizationScheme(bits, symmetric: false, Granularity.Token), null),
         };
 
@@ -58,7 +62,8 @@ public sealed class LinearNodesEngineTests
         foreach (var symmetric in (bool[])[true, false])
         {
             var input = new ActivationQuantization(new QuantizationScheme(8, symmetric, Granularity.Token), null);
-            RequireEqual(new QuantizedLayer("layer", Weight(new QuantizationScheme(8, true, Granularity.Channel), 4, 32, false, new Random(1)), input), new float[Tokens * 32]);
+            RequireEqual(new QuantizedLayer("layer", Weight(new QuantizationScheme(8, true, Granularity.Channel), 4, 32, false, new Random(1)), input),
+                new float[Tokens * 32]);
         }
     }
 
@@ -66,18 +71,24 @@ public sealed class LinearNodesEngineTests
     public void LargestCodes_DoNotSaturate()
     {
         // Pairs of products of 255 and 127 exceed 16 bits, where processors with AVX2 alone add unsigned by signed bytes up.
-        var weight = new QuantizedTensor(2, 64, new QuantizationScheme(8, true, Granularity.Channel), [.. Enumerable.Repeat((sbyte)127, 64), .. Enumerable.Repeat((sbyte)-128, 64)], [1, 1], []);
+        var weight = new QuantizedTensor(
+            2, 64, new QuantizationScheme(8, true, Granularity.Channel), [.. Enumerable.Repeat((sbyte)127, 64), .. Enumerable.Repeat((sbyte)-128, 64)], [1, 1],
+            []);
         float[] x = [.. Enumerable.Repeat(1f, Tokens * 64)];
         RequireEqual(new QuantizedLayer("layer", weight, new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token), null)), x);
-        RequireEqual(new QuantizedLayer("layer", weight, new ActivationQuantization(new QuantizationScheme(8, false, Granularity.Tensor), new QuantizationParameters(1f / 255, -128))), x);
+        RequireEqual(new QuantizedLayer(
+            "layer", weight, new ActivationQuantization(new QuantizationScheme(8, false, Granularity.Tensor), new QuantizationParameters(1f / 255, -128))), x);
     }
 
     [Fact]
     public void WhatNoGraphExpresses_IsRefusedByName()
     {
         var plain = new QuantizedLayer("layer", Weight(new QuantizationScheme(8, true, Granularity.Channel), 4, 32, false, new Random(1)), null);
-        Assert.Contains("layer 'layer' turns its input by a Hadamard matrix", Refusal(plain with { InputTransform = InputTransform.Hadamard }), StringComparison.Ordinal);
-        Assert.Contains("codes of 9 bits", Refusal(plain with { Weight = Weight(QuantizationScheme.CreateStretched(8, Granularity.Channel), 4, 32, false, new Random(1)) }), StringComparison.Ordinal);
+        Assert.Contains("layer 'layer' turns its input by a Hadamard matrix", Refusal(plain with { InputTransform = InputTransform.Hadamard }),
+            StringComparison.Ordinal);
+        Assert.Contains("codes of 9 bits",
+            Refusal(plain with { Weight = Weight(QuantizationScheme.CreateStretched(8, Granularity.Channel), 4, 32, false, new Random(1)) }),
+            StringComparison.Ordinal);
         var powers = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token) { ScalePrecision = ScalePrecision.PowerOfTwo }, null);
         Assert.Contains("power of two", Refusal(plain with { Input = powers }), StringComparison.Ordinal);
     }
@@ -109,7 +120,8 @@ public sealed class LinearNodesEngineTests
                 size += Math.Abs(product);
             }
 
-            Assert.True(Math.Abs(found[i] - sum) <= 3e-6 * size, $"{layer.Weight.Scheme}, {rows} x {columns}, input {layer.Input}: output {i} is {found[i]}, expected {sum}");
+            Assert.True(Math.Abs(found[i] - sum) <= 3e-6 * size,
+                $"{layer.Weight.Scheme}, {rows} x {columns}, input {layer.Input}: output {i} is {found[i]}, expected {sum}");
         }
     }
 
@@ -123,7 +135,8 @@ public sealed class LinearNodesEngineTests
         using (probed)
         {
             var expected = Run(plain, x, ["y"], results => results[0].GetTensorDataAsSpan<float>().ToArray());
-            var (found, inputs) = Run(probed, x, ["y", .. probe.Outputs], results => (results[0].GetTensorDataAsSpan<float>().ToArray(), probe.Read(results.Skip(1))));
+            var (found, inputs) = Run(
+                probed, x, ["y", .. probe.Outputs], results => (results[0].GetTensorDataAsSpan<float>().ToArray(), probe.Read(results.Skip(1))));
             Assert.Equal(expected, found);
             Assert.Equal(layer.Input is null ? [] : [layer.Name], inputs.Keys);
             if (layer.Input is { } input)
@@ -164,12 +177,14 @@ public sealed class LinearNodesEngineTests
     private static string Write(QuantizedLayer layer, TemporaryFolder folder)
     {
         QuantizedModelFile.Save(
-            new QuantizedModel("{}", [layer], [], new Recipe("test", []), new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty),
+            new QuantizedModel("{}", [layer], [], new Recipe("test", []),
+                new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty),
             folder.File("artifact"));
         using var tensors = ModelTensors.Open(folder.File("artifact"));
         var graph = new GraphBuilder();
         var input = graph.Input("x", OnnxType.Float32, Tokens, layer.Weight.Columns);
-        graph.Output(new LinearNodes(graph, tensors).Apply(input, layer.Name, layer.Weight.Rows, layer.Weight.Columns, bias: false), "y", OnnxType.Float32, Tokens, layer.Weight.Rows);
+        graph.Output(new LinearNodes(graph, tensors).Apply(input, layer.Name, layer.Weight.Rows, layer.Weight.Columns, bias: false), "y", OnnxType.Float32,
+            Tokens, layer.Weight.Rows);
         OnnxWriter.Write(folder.File("layer.onnx"), graph.Build("layer", []), graph.Initializers);
         return folder.File("layer.onnx");
     }
@@ -196,5 +211,6 @@ public sealed class LinearNodesEngineTests
             index);
     }
 
-    private static float[] Values(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => (random.NextSingle() - 0.4f) * (random.Next(20) == 0 ? 30 : 2))];
+    private static float[] Values(Random random, int count) =>
+        [.. Enumerable.Range(0, count).Select(_ => (random.NextSingle() - 0.4f) * (random.Next(20) == 0 ? 30 : 2))];
 }

@@ -52,7 +52,8 @@ public sealed class UnsignedWeightTests
     [InlineData(100, null)]
     public void Block_IsThePowerOfTwoThatDividesAGroup(int group, int? block)
     {
-        var weight = Of(new QuantizedTensor(1, 1024, new QuantizationScheme(4, true, Granularity.Group(group)), new sbyte[1024], new float[(1024 + group - 1) / group], []));
+        var weight = Of(new QuantizedTensor(
+            1, 1024, new QuantizationScheme(4, true, Granularity.Group(group)), new sbyte[1024], new float[(1024 + group - 1) / group], []));
         Assert.Equal(block, weight.Block);
     }
 

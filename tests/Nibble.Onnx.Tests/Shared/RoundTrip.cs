@@ -10,7 +10,8 @@ internal static class RoundTrip
 {
     /// <summary>Expects the same bytes in both files and, of an artifact, in both folders; of a checkpoint the same tensors.</summary>
     /// <returns>The folder that was imported, and what the import noted.</returns>
-    public static (string Imported, IReadOnlyList<string> Notes) RequireSame(string model, TemporaryFolder folder, long inlineLimit = 2_000_000_000, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
+    public static (string Imported, IReadOnlyList<string> Notes) RequireSame(
+        string model, TemporaryFolder folder, long inlineLimit = 2_000_000_000, MatMulAccuracy accuracy = MatMulAccuracy.Float32)
     {
         var (first, second, imported) = (folder.File("first"), folder.File("second"), folder.File("imported"));
         OnnxExport.Run(model, Path.Combine(first, "model.onnx"), inlineLimit, accuracy);
@@ -47,7 +48,8 @@ internal static class RoundTrip
         Assert.Equal(left.TensorNames, right.TensorNames);
         Assert.All(left.TensorNames, name =>
         {
-            Assert.Equal((left.Entry(name).ElementType, string.Join(',', left.Entry(name).Shape)), (right.Entry(name).ElementType, string.Join(',', right.Entry(name).Shape)));
+            Assert.Equal((left.Entry(name).ElementType, string.Join(',', left.Entry(name).Shape)),
+                (right.Entry(name).ElementType, string.Join(',', right.Entry(name).Shape)));
             Assert.Equal(left.ReadFloats(name), right.ReadFloats(name));
         });
     }

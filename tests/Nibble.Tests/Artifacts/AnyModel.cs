@@ -28,7 +28,8 @@ internal static class AnyModel
             codes,
             Array.ConvertAll(scales, scale => Round(scheme, scale)),
             zeroPoints,
-            scattered && scheme.Granularity is PerGroup ? Array.ConvertAll(order, position => position / Math.Min(((PerGroup)scheme.Granularity).Size, columns)) : null);
+            scattered && scheme.Granularity is PerGroup ? Array.ConvertAll(order, position => position / Math.Min(((PerGroup)scheme.Granularity).Size, columns))
+                : null);
 
     private static readonly Gen<ActivationQuantization?> Input =
         from rule in AnyRecipe.Activations
@@ -65,7 +66,9 @@ internal static class AnyModel
             })],
             [.. floats.Select((tensor, index) => tensor with { Name = $"model.{(char)('z' - index)}.weight" })],
             recipe,
-            new Provenance("0.1.0", "ptq", seed, new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }, new Dictionary<string, double> { ["perplexity"] = metric, ["error"] = 0.1 }),
+            new Provenance("0.1.0", "ptq", seed, new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }, new Dictionary<string,
+                double>
+            { ["perplexity"] = metric, ["error"] = 0.1 }),
             TokenizerFolder: string.Empty)
         {
             StaticKeys = [.. keys.Select((block, index) => block with { Name = $"model.layers.{index}.self_attn" })],

@@ -32,7 +32,8 @@ public sealed class QuantizedModelFileTests : IDisposable
                 Assert.Equal(first, loaded.TokenizerFolder);
 
                 QuantizedModelFile.Save(loaded, second);
-                Assert.All(Directory.GetFiles(first), path => Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(Path.Combine(second, Path.GetFileName(path)))));
+                Assert.All(Directory.GetFiles(first),
+                    path => Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(Path.Combine(second, Path.GetFileName(path)))));
                 Directory.Delete(first, recursive: true);
                 Directory.Delete(second, recursive: true);
             },
@@ -64,9 +65,12 @@ public sealed class QuantizedModelFileTests : IDisposable
     [Fact]
     public void Layout_KnowsNoBytes()
     {
-        var tensor = CompressedTensorsLayer.Layout("a", 2, 4, new QuantizationScheme(4, symmetric: true, Granularity.Channel), null, hasGroupIndex: false, CompressedTensorsFormat.PackQuantized).First();
+        var tensor = CompressedTensorsLayer.Layout(
+            "a", 2, 4, new QuantizationScheme(4, symmetric: true, Granularity.Channel), null, hasGroupIndex: false, CompressedTensorsFormat.PackQuantized)
+            .First();
         Assert.Equal("a.weight_packed", tensor.Name);
-        Assert.Contains("only the layout is known", Assert.Throws<InvalidOperationException>(() => tensor.Write(Stream.Null)).Message, StringComparison.Ordinal);
+        Assert.Contains("only the layout is known", Assert.Throws<InvalidOperationException>(() => tensor.Write(Stream.Null)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -82,7 +86,8 @@ public sealed class QuantizedModelFileTests : IDisposable
                 new QuantizedLayer("a", new QuantizedTensor(2, 4, grouped, [7, -8, 0, 1, 2, 3, 4, 5], [1, 2, 3, 4], [-8, 6, 7, -7]), null),
                 new QuantizedLayer("b", new QuantizedTensor(1, 2, QuantizationScheme.CreateTernary(Granularity.Channel), [1, -1], [0.5f], []), dynamic),
             ],
-            [new FloatTensor("model.embed_tokens.weight", [1, 2], [1, 2], ElementType.BF16), new FloatTensor("model.norm.weight", [2], [1, 2], ElementType.F32)],
+            [new FloatTensor("model.embed_tokens.weight", [1, 2], [1, 2], ElementType.BF16),
+                new FloatTensor("model.norm.weight", [2], [1, 2], ElementType.F32)],
             _folder.File("source"));
         var folder = _folder.File("out");
         QuantizedModelFile.Save(model, folder);
@@ -124,7 +129,8 @@ public sealed class QuantizedModelFileTests : IDisposable
     public void Save_WritesWhatCompressedTensorsReads_IntQuantized()
     {
         var input = new ActivationQuantization(new QuantizationScheme(8, symmetric: false, Granularity.Tensor), new QuantizationParameters(0.25f, -3));
-        var model = Model([new QuantizedLayer("lm_head", new QuantizedTensor(2, 1, new QuantizationScheme(8, symmetric: true, Granularity.Channel), [127, -128], [1, 2], []), input)], []);
+        var model = Model([new QuantizedLayer(
+            "lm_head", new QuantizedTensor(2, 1, new QuantizationScheme(8, symmetric: true, Granularity.Channel), [127, -128], [1, 2], []), input)], []);
         var folder = _folder.File("out");
         QuantizedModelFile.Save(model, folder);
 
@@ -180,7 +186,8 @@ public sealed class QuantizedModelFileTests : IDisposable
     {
         QuantizedModelFile.Save(ChannelKeys(), _folder.File("out"));
         using var file = SafetensorsFile.Open(Path.Combine(_folder.File("out"), "model.safetensors"));
-        Assert.Equal(["a.k_scale F32 [2, 1, 3]", "a.k_zero_point I8 [2, 1, 3]"], file.Tensors.Select(tensor => $"{tensor.Name} {tensor.ElementType} [{string.Join(", ", tensor.Shape)}]").Order(StringComparer.Ordinal));
+        Assert.Equal(["a.k_scale F32 [2, 1, 3]", "a.k_zero_point I8 [2, 1, 3]"],
+            file.Tensors.Select(tensor => $"{tensor.Name} {tensor.ElementType} [{string.Join(", ", tensor.Shape)}]").Order(StringComparer.Ordinal));
         Assert.Equal([1f, 2, 3, 4, 5, 6], file.ReadFloats("a.k_scale"));
         Assert.Equal([0, 1, 2, 3, 0xF8, 7], file.ReadBytes("a.k_zero_point"));
         Assert.Contains("\"kv_cache_scheme\": null", File.ReadAllText(Path.Combine(_folder.File("out"), "config.json")), StringComparison.Ordinal);
@@ -192,7 +199,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         QuantizedModelFile.Save(Model([], []), _folder.File("out"));
         var path = _folder.File("out/nibble.json");
         var text = File.ReadAllText(path);
-        var old = text.Replace(",\n  \"staticKeys\": []", string.Empty, StringComparison.Ordinal).Replace("\"keyValueCache\": \"float\",", string.Empty, StringComparison.Ordinal);
+        var old = text.Replace(",\n  \"staticKeys\": []", string.Empty, StringComparison.Ordinal)
+            .Replace("\"keyValueCache\": \"float\",", string.Empty, StringComparison.Ordinal);
         Assert.DoesNotContain("staticKeys", old, StringComparison.Ordinal);
         Assert.DoesNotContain("keyValueCache", old, StringComparison.Ordinal);
         File.WriteAllText(path, old);
@@ -204,7 +212,8 @@ public sealed class QuantizedModelFileTests : IDisposable
     {
         var weight = new QuantizedTensor(1, 2, new QuantizationScheme(4, symmetric: true, Granularity.Channel), [1, 2], [1], []);
         var folder = _folder.File("out");
-        QuantizedModelFile.Save(Model([new QuantizedLayer("a", weight, null), new QuantizedLayer("b", weight, null) { InputTransform = InputTransform.Hadamard }], []), folder);
+        QuantizedModelFile.Save(
+            Model([new QuantizedLayer("a", weight, null), new QuantizedLayer("b", weight, null) { InputTransform = InputTransform.Hadamard }], []), folder);
         using (var config = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))))
         {
             Assert.Equal("nibble", config.RootElement.GetProperty("quantization_config").GetProperty("quant_method").GetString());
@@ -212,7 +221,8 @@ public sealed class QuantizedModelFileTests : IDisposable
 
         var path = Path.Combine(folder, "nibble.json");
         File.WriteAllText(path, File.ReadAllText(path).Replace("\"hadamard\"", "\"fourier\"", StringComparison.Ordinal));
-        Assert.Contains("layer b has the input transform fourier, expected hadamard", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+        Assert.Contains("layer b has the input transform fourier, expected hadamard",
+            Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -220,9 +230,12 @@ public sealed class QuantizedModelFileTests : IDisposable
     {
         var folder = _folder.File("out");
         Directory.CreateDirectory(folder);
-        Assert.Contains("exists already", Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], []), folder)).Message, StringComparison.Ordinal);
+        Assert.Contains("exists already", Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], []), folder)).Message,
+            StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(folder));
-        Assert.Contains("does not exist", Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], [], _folder.File("absent")), _folder.File("other"))).Message, StringComparison.Ordinal);
+        Assert.Contains("does not exist",
+            Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], [], _folder.File("absent")), _folder.File("other"))).Message,
+            StringComparison.Ordinal);
         Assert.Equal([folder], Directory.GetFileSystemEntries(_folder.Path));
     }
 
@@ -233,14 +246,22 @@ public sealed class QuantizedModelFileTests : IDisposable
         var zero = new QuantizationParameters(1, 0);
         Refuse("codes outside", Layer(int4, [8], [1]));
         Refuse("codes outside", Layer(QuantizationScheme.CreateTernary(Granularity.Channel), [-2], [1]));
-        Refuse("zero points outside", new QuantizedLayer("a", new QuantizedTensor(1, 1, new QuantizationScheme(4, false, Granularity.Channel), [1], [1], [8]), null));
+        Refuse("zero points outside",
+            new QuantizedLayer("a", new QuantizedTensor(1, 1, new QuantizationScheme(4, false, Granularity.Channel), [1], [1], [8]), null));
         Refuse("scales that are not", Layer(int4, [1], [0]));
         Refuse("scales that are not", Layer(int4, [1], [float.NaN]));
         Refuse("scales that are not", Layer(int4 with { ScalePrecision = ScalePrecision.Float16 }, [1], [0.1f]));
         Refuse("weights per token", Layer(new QuantizationScheme(4, true, Granularity.Token), [1], [1]));
-        Refuse("neither per token", Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Tensor), null) });
-        Refuse("neither per token", Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token), zero) });
-        Refuse("input zero point", Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Tensor), zero with { ZeroPoint = 1 }) });
+        Refuse("neither per token",
+            Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Tensor), null) });
+        Refuse("neither per token",
+            Layer(int4, [1], [1]) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token), zero) });
+        Refuse("input zero point",
+            Layer(int4, [1], [1]) with
+            {
+                Input = new ActivationQuantization(
+            new QuantizationScheme(8, true, Granularity.Tensor), zero with { ZeroPoint = 1 })
+            });
         var keys = ChannelKeys();
         RefuseModel("disagree about whether keys", keys with { StaticKeys = [] });
         RefuseModel("disagree about whether keys", keys with { Recipe = RecipePresets.Parse("w8a8-kv4") });
@@ -257,11 +278,13 @@ public sealed class QuantizedModelFileTests : IDisposable
         RefuseModel("taken twice", Model([], [new FloatTensor("f", [1], [1], ElementType.F32), new FloatTensor("f", [1], [1], ElementType.F32)]));
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
 
-        static QuantizedLayer Layer(QuantizationScheme scheme, sbyte[] codes, float[] scales) => new("a", new QuantizedTensor(1, 1, scheme, codes, scales, []), null);
+        static QuantizedLayer Layer(QuantizationScheme scheme, sbyte[] codes, float[] scales) =>
+            new("a", new QuantizedTensor(1, 1, scheme, codes, scales, []), null);
         void RefuseKeys(string complaint, KeyQuantization block) => RefuseModel(complaint, keys with { StaticKeys = [block] });
         void Refuse(string complaint, QuantizedLayer layer) => RefuseModel(complaint, Model([layer], []));
         void RefuseModel(string complaint, QuantizedModel model) =>
-            Assert.Contains(complaint, Assert.Throws<ArgumentException>(() => QuantizedModelFile.Save(model, _folder.File("out"))).Message, StringComparison.Ordinal);
+            Assert.Contains(complaint, Assert.Throws<ArgumentException>(() => QuantizedModelFile.Save(model, _folder.File("out"))).Message,
+                StringComparison.Ordinal);
     }
 
     [Fact]
@@ -269,7 +292,9 @@ public sealed class QuantizedModelFileTests : IDisposable
     {
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Channel);
         var folder = _folder.File("out");
-        QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1], []), null)], [new FloatTensor("f", [1], [1], ElementType.F32)]), folder);
+        QuantizedModelFile.Save(
+            Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1], []), null)], [new FloatTensor("f", [1], [1], ElementType.F32)]),
+            folder);
         AssertRefusal("\"schema\": 1", "\"schema\": 2", "schema version 2; this version of Nibble reads 1");
         AssertRefusal("pack-quantized", "other", "format other is unknown");
         AssertRefusal("pack-quantized", "int-quantized", "no tensor a.weight");
@@ -286,7 +311,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         Assert.Contains("model.safetensors", Refusal(), StringComparison.Ordinal);
         File.Delete(Path.Combine(folder, "nibble.json"));
         Assert.Contains("holds no nibble.json", Refusal(), StringComparison.Ordinal);
-        Assert.Contains("There is no folder", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(_folder.File("absent"))).Message, StringComparison.Ordinal);
+        Assert.Contains("There is no folder", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(_folder.File("absent"))).Message,
+            StringComparison.Ordinal);
 
         string Refusal() => Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message;
 
@@ -354,7 +380,9 @@ public sealed class QuantizedModelFileTests : IDisposable
         var groups = config.RootElement.GetProperty("quantization_config").GetProperty("config_groups");
         Assert.Equal(
             ["group_0 [\"a\",\"c\"] \"group\"", "group_1 [\"b\"] null"],
-            groups.EnumerateObject().Select(group => $"{group.Name} {JsonSerializer.Serialize(group.Value.GetProperty("targets"))} {group.Value.GetProperty("weights").GetProperty("actorder").GetRawText()}"));
+            groups.EnumerateObject().Select(
+                group => $"{group.Name} {JsonSerializer.Serialize(group.Value.GetProperty("targets"))} "
+                + $"{group.Value.GetProperty("weights").GetProperty("actorder").GetRawText()}"));
         Assert.Equal(new int[]?[] { [1, 0, 0], null, [0, 0, 1] }, QuantizedModelFile.Load(folder).Layers.Select(layer => layer.Weight.GroupIndex));
 
         QuantizedLayer Layer(string name, int[]? index) => new(name, new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1, 2], [], index), null);
@@ -378,7 +406,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         }
 
         File.WriteAllBytes(path, bytes);
-        Assert.Contains($"a.weight_g_idx: {complaint}", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+        Assert.Contains($"a.weight_g_idx: {complaint}", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -391,7 +420,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         var text = File.ReadAllText(path);
         Assert.Contains("\"groupIndex\": true", text, StringComparison.Ordinal);
         File.WriteAllText(path, text.Replace("\"groupIndex\": true", "\"groupIndex\": false", StringComparison.Ordinal));
-        Assert.Contains("a.weight_g_idx: the tensor belongs to no layer", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
+        Assert.Contains("a.weight_g_idx: the tensor belongs to no layer", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message,
+            StringComparison.Ordinal);
         File.WriteAllText(path, text.Replace("\"groupIndex\": true", "\"groupIndex\": 1", StringComparison.Ordinal));
         Assert.Contains("not a valid manifest", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message, StringComparison.Ordinal);
     }
@@ -402,11 +432,13 @@ public sealed class QuantizedModelFileTests : IDisposable
         var folder = _folder.File("out");
         QuantizedModelFile.Save(ChannelKeys(), folder);
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"\n  ]", "\"staticKeys\": []", "staticKeys names 0 blocks, but the recipe has keys per channel");
-        AssertManifestRefusal("\"granularity\": \"channel\",\n        \"observer\": \"minmax\"", "\"granularity\": \"token\"", "staticKeys names 1 blocks, but the recipe has no keys per channel");
+        AssertManifestRefusal("\"granularity\": \"channel\",\n        \"observer\": \"minmax\"", "\"granularity\": \"token\"",
+            "staticKeys names 1 blocks, but the recipe has no keys per channel");
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    \"a\", \"a\"", "names the tensor twice");
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    \"b\"", "no tensor b.k_scale");
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    7", "not a valid manifest");
-        AssertManifestRefusal("\"symmetric\": false,\n        \"scale\": \"float32\",\n        \"granularity\"", "\"symmetric\": true,\n        \"scale\": \"float32\",\n        \"granularity\"", "a.k_zero_point: the tensor belongs to no layer");
+        AssertManifestRefusal("\"symmetric\": false,\n        \"scale\": \"float32\",\n        \"granularity\"",
+            "\"symmetric\": true,\n        \"scale\": \"float32\",\n        \"granularity\"", "a.k_zero_point: the tensor belongs to no layer");
         AssertTensorRefusal([0, 0, 0, 0], 0, "a.k_scale: scale 0 is 0; expected a positive number");
         AssertTensorRefusal([8], 24, "a.k_zero_point: zero point 0 is 8");
 
@@ -447,7 +479,15 @@ public sealed class QuantizedModelFileTests : IDisposable
     public void Metrics_MayBeInfinite()
     {
         var model = Model([], []);
-        model = model with { Provenance = model.Provenance with { Metrics = new Dictionary<string, double> { ["perplexity"] = double.PositiveInfinity, ["kl"] = double.NaN } } };
+        model = model with
+        {
+            Provenance = model.Provenance with
+            {
+                Metrics = new Dictionary<string,
+            double>
+                { ["perplexity"] = double.PositiveInfinity, ["kl"] = double.NaN }
+            }
+        };
         QuantizedModelFile.Save(model, _folder.File("out"));
         Assert.Equal(model.Provenance.Metrics.OrderBy(metric => metric.Key), QuantizedModelFile.Load(_folder.File("out")).Provenance.Metrics);
     }
@@ -460,8 +500,10 @@ public sealed class QuantizedModelFileTests : IDisposable
         return QuantizedModelFile.CountTensorBytes(
             [
                 .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Layout(
-                    layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input?.Scheme, layer.Weight.GroupIndex is not null, format)),
-                .. model.FloatTensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], default)),
+                    layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input?.Scheme, layer.Weight.GroupIndex is not null,
+                    format)),
+                .. model.FloatTensors.Select(
+                    tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], default)),
             ],
             model.StaticKeys,
             model.Recipe.KeyValueCache?.Keys);
@@ -496,7 +538,8 @@ public sealed class QuantizedModelFileTests : IDisposable
         Assert.Equal(expected.Recipe.Name, actual.Recipe.Name);
         Assert.Equal(expected.Recipe.Rules, actual.Recipe.Rules);
         Assert.Equal(expected.Recipe.Qat, actual.Recipe.Qat);
-        Assert.Equal((expected.Provenance.Version, expected.Provenance.Method, expected.Provenance.Seed), (actual.Provenance.Version, actual.Provenance.Method, actual.Provenance.Seed));
+        Assert.Equal((expected.Provenance.Version, expected.Provenance.Method, expected.Provenance.Seed),
+            (actual.Provenance.Version, actual.Provenance.Method, actual.Provenance.Seed));
         Assert.Equal(expected.Provenance.SourceHashes.OrderBy(pair => pair.Key), actual.Provenance.SourceHashes);
         Assert.Equal(expected.Provenance.Metrics.OrderBy(pair => pair.Key), actual.Provenance.Metrics);
         Assert.Equal(expected.Layers.Count, actual.Layers.Count);

@@ -18,11 +18,13 @@ internal static class WeightOnlyModels
         from bias in Gen.Float[-1, 1].Array[3]
         select Create([.. weights.Select((weight, i) => new QuantizedLayer($"model.layers.{i}.mlp.up_proj", weight, Input: null))]) with
         {
-            FloatTensors = [new FloatTensor("model.norm.weight", [3], bias, ElementType.F32), new FloatTensor("lm_head.weight", [1, 3], Array.ConvertAll(bias, value => ElementType.BF16.Round(value)), ElementType.BF16)],
+            FloatTensors = [new FloatTensor("model.norm.weight", [3], bias, ElementType.F32),
+                new FloatTensor("lm_head.weight", [1, 3], Array.ConvertAll(bias, value => ElementType.BF16.Round(value)), ElementType.BF16)],
         };
 
     public static QuantizedModel Create(params QuantizedLayer[] layers) => new(
-        Config, layers, [], new Recipe("test", [new RecipeRule("*", layers[0].Weight.Scheme)]), new Provenance("0.1.0", "ptq", 1, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty);
+        Config, layers, [], new Recipe("test", [new RecipeRule("*", layers[0].Weight.Scheme)]),
+        new Provenance("0.1.0", "ptq", 1, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty);
 
     /// <summary>A layer whose codes, scales and zero points are all the same.</summary>
     public static QuantizedLayer Layer(QuantizationScheme scheme, int rows = 8, int columns = 64, sbyte zeroPoint = 1) => new(
@@ -38,20 +40,23 @@ internal static class WeightOnlyModels
         Assert.All(expected.Layers.Zip(actual.Layers), pair =>
         {
             var (left, right) = (pair.First.Weight, pair.Second.Weight);
-            Assert.Equal((left.Rows, left.Columns, left.Scheme.Bits, left.Scheme.Granularity), (right.Rows, right.Columns, right.Scheme.Bits, right.Scheme.Granularity));
+            Assert.Equal((left.Rows, left.Columns, left.Scheme.Bits, left.Scheme.Granularity),
+                (right.Rows, right.Columns, right.Scheme.Bits, right.Scheme.Granularity));
             Assert.Equal(left.Codes, right.Codes);
             Assert.Equal(left.Scales, right.Scales);
             Assert.Equal(Enumerable.Range(0, left.Columns).Select(left.GroupOf), Enumerable.Range(0, left.Columns).Select(right.GroupOf));
             Assert.Equal(left.Dequantize(), right.Dequantize());
         });
-        Assert.Equal(expected.FloatTensors.Select(tensor => (tensor.Name, tensor.StoredAs)), actual.FloatTensors.Select(tensor => (tensor.Name, tensor.StoredAs)));
+        Assert.Equal(expected.FloatTensors.Select(tensor => (tensor.Name, tensor.StoredAs)),
+            actual.FloatTensors.Select(tensor => (tensor.Name, tensor.StoredAs)));
         Assert.All(expected.FloatTensors.Zip(actual.FloatTensors), pair => Assert.Equal(pair.First.Values, pair.Second.Values));
     }
 
     public static void AssertSameFiles(string expected, string actual)
     {
         Assert.Equal(Directory.GetFiles(expected).Select(Path.GetFileName).Order(), Directory.GetFiles(actual).Select(Path.GetFileName).Order());
-        Assert.All(Directory.GetFiles(expected), path => Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(Path.Combine(actual, Path.GetFileName(path)))));
+        Assert.All(Directory.GetFiles(expected),
+            path => Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(Path.Combine(actual, Path.GetFileName(path)))));
     }
 
     /// <summary>Changes bytes of a file here and there.</summary>
@@ -66,7 +71,8 @@ internal static class WeightOnlyModels
         File.WriteAllBytes(path, bytes);
     }
 
-    public static void Replace(string path, string old, string with) => File.WriteAllText(path, File.ReadAllText(path).Replace(old, with, StringComparison.Ordinal), new UTF8Encoding(false));
+    public static void Replace(string path, string old, string with) =>
+        File.WriteAllText(path, File.ReadAllText(path).Replace(old, with, StringComparison.Ordinal), new UTF8Encoding(false));
 
     /// <summary>The words of a tensor of 32-bit integers, and its shape.</summary>
     public static (uint[] Words, int Rows, int Columns) Words(SafetensorsFile file, string name)
@@ -74,7 +80,8 @@ internal static class WeightOnlyModels
         var entry = file.Entry(name);
         Assert.Equal(ElementType.I32, entry.ElementType);
         var bytes = file.ReadBytes(name);
-        return ([.. Enumerable.Range(0, bytes.Length / 4).Select(i => BitConverter.ToUInt32(bytes, 4 * i))], (int)entry.Shape[0], entry.Shape.Count > 1 ? (int)entry.Shape[1] : 1);
+        return ([.. Enumerable.Range(0, bytes.Length / 4).Select(i => BitConverter.ToUInt32(bytes, 4 * i))], (int)entry.Shape[0],
+            entry.Shape.Count > 1 ? (int)entry.Shape[1] : 1);
     }
 
     private static Gen<QuantizedTensor> Weight(QuantizationScheme scheme, Gen<(int Rows, int Columns)> sizes, int leastZero, bool scattered) =>

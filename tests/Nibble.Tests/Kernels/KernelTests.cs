@@ -121,7 +121,8 @@ public class KernelTests
                 {
                     var span = values.AsSpan(start, length);
                     var found = kernel.SquaredError(span, parameters, codes);
-                    Assert.Equal(BitConverter.DoubleToInt64Bits(ScalarKernel.Instance.SquaredError(span, parameters, codes)), BitConverter.DoubleToInt64Bits(found));
+                    Assert.Equal(BitConverter.DoubleToInt64Bits(ScalarKernel.Instance.SquaredError(span, parameters, codes)),
+                        BitConverter.DoubleToInt64Bits(found));
                     var exact = 0m;
                     var representable = true;
                     foreach (var value in span)

@@ -3,7 +3,8 @@ using Nibble.Numerics;
 
 namespace Nibble.Tests.Kernels;
 
-/// <summary>Fake quantization for training: the scalar form against the quantizer, and every kernel of this machine against the scalar form, bit for bit.</summary>
+/// <summary>Fake quantization for training: the scalar form against the quantizer, and every kernel of this machine against the scalar form, bit for
+/// bit.</summary>
 public class TrainingGridTests
 {
     private const int Longest = 75;
@@ -13,7 +14,8 @@ public class TrainingGridTests
         from stretched in Gen.Bool
         select Grid(quantization.Parameters, quantization.Codes, stretched ? 0.5f : 0);
 
-    private static readonly Gen<float> Gradients = Gen.Frequency((6, Gen.Float[-3, 3]), (1, Gen.Const(0f)), (1, Gen.Float[-1e-41f, 1e-41f]), (1, Gen.Float[-1e30f, 1e30f]));
+    private static readonly Gen<float> Gradients = Gen
+        .Frequency((6, Gen.Float[-3, 3]), (1, Gen.Const(0f)), (1, Gen.Float[-1e-41f, 1e-41f]), (1, Gen.Float[-1e30f, 1e30f]));
 
     public static TheoryData<string> Names { get; } = [.. QuantizationKernels.Available.Select(kernel => kernel.Name)];
 
@@ -24,7 +26,8 @@ public class TrainingGridTests
             {
                 var (parameters, codes, _) = quantization;
                 var found = Grid(parameters, codes, 0).FakeQuantize(value);
-                Assert.Equal(Bits(float.IsNaN(value) || float.IsNaN(value / parameters.Scale) ? float.NaN : ScalarQuantizer.FakeQuantize(value, parameters, codes)), Bits(found));
+                Assert.Equal(Bits(float.IsNaN(value) || float.IsNaN(value / parameters.Scale) ? float.NaN
+                    : ScalarQuantizer.FakeQuantize(value, parameters, codes)), Bits(found));
             },
             iter: 10000);
 

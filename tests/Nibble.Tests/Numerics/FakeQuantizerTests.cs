@@ -12,7 +12,9 @@ public class FakeQuantizerTests
         from bits in Gen.Int[1, 8]
         from symmetric in Gen.Bool
         from precision in Gen.Enum<ScalePrecision>()
-        select (bits == 1 ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric, granularity)) with { ScalePrecision = precision };
+        select (bits == 1 ? QuantizationScheme.CreateTernary(granularity)
+            : new QuantizationScheme(bits, symmetric, granularity)) with
+        { ScalePrecision = precision };
 
     private static readonly Gen<(int Rows, int Columns)> Shapes = Gen.Select(Gen.Int[1, 5], Gen.Int[1, 90]);
 
@@ -39,7 +41,8 @@ public class FakeQuantizerTests
             var (values, scales, zeroPoints) = Make(scheme, shape, seed);
             var gradients = Array.ConvertAll(values, value => MathF.Cos(1e4f * value));
             var (ofValues, ofScales, ofZeroPoints) = (new float[values.Length], new float[scales.Length], new float[scales.Length]);
-            FakeQuantizer.Backward(values, gradients, new GroupGrids(scales, zeroPoints, shape.Columns, scheme.Granularity, scheme.Codes), ofValues, ofScales, ofZeroPoints, 1);
+            FakeQuantizer.Backward(values, gradients, new GroupGrids(scales, zeroPoints, shape.Columns, scheme.Granularity, scheme.Codes), ofValues, ofScales,
+                ofZeroPoints, 1);
 
             var (expected, scaleSums, outsideSums) = (new float[values.Length], new double[scales.Length], new double[scales.Length]);
             for (var i = 0; i < values.Length; i++)
@@ -100,7 +103,8 @@ public class FakeQuantizerTests
         {
             var (values, _, _) = Make(scheme, shape, seed);
             var groups = Enumerable.Range(0, values.Length).ToLookup(i => GroupOf(i, shape, scheme.Granularity), i => values[i]);
-            var parameters = groups.ToDictionary(group => group.Key, group => QuantizationParameters.FromRange(new ValueRange(group.Min(), group.Max()), scheme));
+            var parameters = groups.ToDictionary(
+                group => group.Key, group => QuantizationParameters.FromRange(new ValueRange(group.Min(), group.Max()), scheme));
             var expected = values.Select((value, i) => ScalarQuantizer.FakeQuantize(value, parameters[GroupOf(i, shape, scheme.Granularity)], scheme.Codes));
             var found = new float[values.Length];
             FakeQuantizer.MinMax(values, shape.Columns, scheme, found, 1);
@@ -181,7 +185,8 @@ public class FakeQuantizerTests
         Assert.Throws<ArgumentException>(() => FakeQuantizer.Forward(values, new GroupGrids(two, [0], 3, Granularity.Channel, codes), values, 1));
         Assert.Throws<ArgumentException>(() => FakeQuantizer.Forward(values, new GroupGrids(two, [], 3, Granularity.Channel, codes), two, 1));
         Assert.Throws<ArgumentException>(() => FakeQuantizer.Backward(values, two, new GroupGrids(two, [], 3, Granularity.Channel, codes), [], two, [], 1));
-        Assert.Throws<ArgumentException>(() => FakeQuantizer.Backward(values, values, new GroupGrids(two, [], 3, Granularity.Channel, codes), [], values, [], 1));
+        Assert.Throws<ArgumentException>(
+            () => FakeQuantizer.Backward(values, values, new GroupGrids(two, [], 3, Granularity.Channel, codes), [], values, [], 1));
         Assert.Throws<ArgumentException>(() => FakeQuantizer.MinMax(values, 4, new QuantizationScheme(4, true, Granularity.Channel), values, 1));
         Assert.Throws<ArgumentOutOfRangeException>(() => new GroupGrids(two, [], 3, Granularity.Channel, codes, 0.25f).Shift);
     }
@@ -200,7 +205,8 @@ public class FakeQuantizerTests
         var groups = QuantizedTensor.GroupCount(shape.Rows, shape.Columns, scheme.Granularity);
         var scales = Enumerable.Range(0, groups).Select(i => i % 2 == 0 ? 0.5f : 0.1f + random.NextSingle()).ToArray();
         var zeroPoints = scheme.Symmetric ? [] : Enumerable.Range(0, groups).Select(_ => (float)random.Next(scheme.Codes.Min, scheme.Codes.Max + 1)).ToArray();
-        var values = Enumerable.Range(0, shape.Rows * shape.Columns).Select(i => i % 5 == 0 ? random.Next(-40, 40) / 4f : (random.NextSingle() - 0.5f) * scheme.Codes.Steps).ToArray();
+        var values = Enumerable.Range(0, shape.Rows * shape.Columns)
+            .Select(i => i % 5 == 0 ? random.Next(-40, 40) / 4f : (random.NextSingle() - 0.5f) * scheme.Codes.Steps).ToArray();
         return (values, scales, zeroPoints);
     }
 }

@@ -4,7 +4,9 @@ namespace Nibble.Tests.Numerics;
 
 public class NormalFloatTests
 {
-    private static readonly Gen<float[]> Values = Gen.Select(Gen.Float[-3, 3].Array[1, 600], Gen.OneOf(Gen.Const(1e-6f), Gen.Const(1f), Gen.Const(1e4f)), (values, scale) => Array.ConvertAll(values, value => value * scale));
+    private static readonly Gen<float[]> Values =
+        Gen.Select(Gen.Float[-3, 3].Array[1, 600], Gen.OneOf(Gen.Const(1e-6f), Gen.Const(1f), Gen.Const(1e4f)),
+        (values, scale) => Array.ConvertAll(values, value => value * scale));
 
     /// <summary>The constants of the paper, appendix E.</summary>
     [Fact]
@@ -13,7 +15,8 @@ public class NormalFloatTests
         float[] published =
         [
             -1, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0,
-            0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1,
+            0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
+            0.7229568362236023f, 1,
         ];
         Assert.Equal(16, NormalFloat.Levels.Count);
         Assert.All(published.Zip(NormalFloat.Levels), pair => Assert.Equal(pair.First, pair.Second, 2e-7f));
@@ -54,7 +57,8 @@ public class NormalFloatTests
     public void NormalValuesLoseLittle()
     {
         var random = new Random(1);
-        var values = Enumerable.Range(0, 1 << 16).Select(_ => (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()))).ToArray();
+        var values = Enumerable.Range(0, 1 << 16)
+            .Select(_ => (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()))).ToArray();
         var tensor = NormalFloatTensor.Quantize(values);
         var error = Math.Sqrt(Dequantize(tensor).Zip(values).Average(pair => Math.Pow(pair.First - pair.Second, 2)));
 

@@ -55,7 +55,8 @@ public class QuantizedTensorTests
         var scheme = new QuantizationScheme(8, symmetric: true, Granularity.Group(3));
         sbyte[] codes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
         float[] scales = [0.5f, 2, 3, 0.1f];
-        Assert.Equal(new QuantizedTensor(2, 5, scheme, codes, scales, []).Dequantize(), new QuantizedTensor(2, 5, scheme, codes, scales, [], [0, 0, 0, 1, 1]).Dequantize());
+        Assert.Equal(new QuantizedTensor(2, 5, scheme, codes, scales, []).Dequantize(),
+            new QuantizedTensor(2, 5, scheme, codes, scales, [], [0, 0, 0, 1, 1]).Dequantize());
     }
 
     [Fact]
@@ -64,6 +65,7 @@ public class QuantizedTensorTests
         var grouped = new QuantizationScheme(8, symmetric: true, Granularity.Group(2));
         Assert.Throws<ArgumentException>(() => new QuantizedTensor(1, 3, grouped, new sbyte[3], new float[2], [], [0, 0]));
         Assert.Throws<ArgumentException>(() => new QuantizedTensor(1, 3, grouped, new sbyte[3], new float[2], [], [1, 1, 0]));
-        Assert.Throws<ArgumentException>(() => new QuantizedTensor(1, 3, new QuantizationScheme(8, true, Granularity.Channel), new sbyte[3], new float[1], [], [0, 0, 0]));
+        Assert.Throws<ArgumentException>(
+            () => new QuantizedTensor(1, 3, new QuantizationScheme(8, true, Granularity.Channel), new sbyte[3], new float[1], [], [0, 0, 0]));
     }
 }

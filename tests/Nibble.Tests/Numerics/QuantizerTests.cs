@@ -27,7 +27,8 @@ public class QuantizerTests
 
     [Fact]
     public void MeasureOfNoFiniteValueIsTheEmptyRange() =>
-        Assert.Equal(new ValueStatistics(new ValueRange(float.PositiveInfinity, float.NegativeInfinity), 2), Quantizer.Measure([float.NaN, float.NegativeInfinity]));
+        Assert.Equal(new ValueStatistics(new ValueRange(float.PositiveInfinity, float.NegativeInfinity), 2),
+            Quantizer.Measure([float.NaN, float.NegativeInfinity]));
 
     [Theory]
     [InlineData(0f, 0, -8, 7)]

@@ -99,7 +99,8 @@ public class ScalarQuantizerTests
         var scheme = QuantizationScheme.CreateTernary(Granularity.Tensor);
         var parameters = QuantizationParameters.FromRange(new ValueRange(-2, 2), scheme);
         Assert.Equal(new QuantizationParameters(2, 0), parameters);
-        Assert.Equal([-1, -1, 0, 0, 0, 1], new[] { -9f, -1.1f, -1f, 0f, 1f, 1.1f }.Select(value => (int)ScalarQuantizer.Quantize(value, parameters, scheme.Codes)));
+        Assert.Equal([-1, -1, 0, 0, 0, 1],
+            new[] { -9f, -1.1f, -1f, 0f, 1f, 1.1f }.Select(value => (int)ScalarQuantizer.Quantize(value, parameters, scheme.Codes)));
     }
 
     [Fact]

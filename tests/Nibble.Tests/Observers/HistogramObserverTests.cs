@@ -66,7 +66,8 @@ public class HistogramObserverTests
                 var sum = Enumerable.Range(0, Points)
                     .Select(i => low + (width * (i + 0.5) / Points))
                     .Average(value => Math.Pow(value - ScalarQuantizer.FakeQuantize((float)value, parameters, codes), 2));
-                var error = MseObserver.SquaredError([new HistogramBin(low, low + (width / 4), 1), new HistogramBin(low + (width / 4), low + width, 3)], parameters, codes);
+                var error = MseObserver.SquaredError(
+                    [new HistogramBin(low, low + (width / 4), 1), new HistogramBin(low + (width / 4), low + width, 3)], parameters, codes);
                 Assert.Equal(4 * sum, error, 1e-3 * (1 + error));
             },
             iter: 30);
@@ -107,7 +108,8 @@ public class HistogramObserverTests
 
     [Fact]
     public void EntropyOfARangeWithoutValuesIsInfinite() =>
-        Assert.Equal(double.PositiveInfinity, EntropyObserver.Divergence([new(3, 4, 5)], new ValueRange(0, 1), new QuantizationParameters(1, 0), new CodeRange(0, 3)));
+        Assert.Equal(double.PositiveInfinity,
+            EntropyObserver.Divergence([new(3, 4, 5)], new ValueRange(0, 1), new QuantizationParameters(1, 0), new CodeRange(0, 3)));
 
     [Fact]
     public void EntropyDoesNotCareHowManyValuesAreZero()

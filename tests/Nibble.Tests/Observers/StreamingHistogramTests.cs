@@ -24,7 +24,8 @@ public class StreamingHistogramTests
                 foreach (var bin in bins)
                 {
                     // Only the highest value of all may lie on the upper edge of its bin.
-                    Assert.Equal(bin.Count, finite.Count(value => value != 0 && value >= bin.Low && (value < bin.High || value == histogram.Range.Max && value == bin.High)));
+                    Assert.Equal(bin.Count,
+                        finite.Count(value => value != 0 && value >= bin.Low && (value < bin.High || value == histogram.Range.Max && value == bin.High)));
                 }
             },
             iter: 50);

@@ -27,5 +27,6 @@ public sealed class BudgetTests
     [InlineData("3bytes")]
     [InlineData("loss=0.1bits")]
     [InlineData("loss=")]
-    public void Parse_RefusesTheRest(string text) => Assert.Contains("is not a budget", Assert.Throws<NibbleException>(() => Budget.Parse(text)).Message, StringComparison.Ordinal);
+    public void Parse_RefusesTheRest(string text) =>
+        Assert.Contains("is not a budget", Assert.Throws<NibbleException>(() => Budget.Parse(text)).Message, StringComparison.Ordinal);
 }

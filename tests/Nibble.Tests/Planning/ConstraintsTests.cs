@@ -33,7 +33,9 @@ public class ConstraintsTests
 
     [Fact]
     public void AnEngineThatRefusesIsNamed() =>
-        Assert.Contains("vllm cannot run it: odd columns", Assert.Single(new Constraints { Engine = Engine.Vllm }.Broken(Options.Ptq(0) with { EngineRefusal = "odd columns" })).Reason, StringComparison.Ordinal);
+        Assert.Contains("vllm cannot run it: odd columns",
+            Assert.Single(new Constraints { Engine = Engine.Vllm }.Broken(Options.Ptq(0) with { EngineRefusal = "odd columns" })).Reason,
+            StringComparison.Ordinal);
 
     [Fact]
     public void AnUnknownLossIsNotWithinALimit() =>

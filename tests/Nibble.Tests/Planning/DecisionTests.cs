@@ -31,7 +31,8 @@ public class DecisionTests
     [Theory]
     [InlineData(0.008, Verdict.PtqIsEnough)]
     [InlineData(0.02, Verdict.OnlyPtq)]
-    public void WithoutTrainingPtqMayBeEnoughAllTheSame(double loss, object verdict) => Assert.Equal(verdict, Decide(Options.Ptq(loss)).Widths.Single().Verdict);
+    public void WithoutTrainingPtqMayBeEnoughAllTheSame(double loss, object verdict) =>
+        Assert.Equal(verdict, Decide(Options.Ptq(loss)).Widths.Single().Verdict);
 
     [Fact]
     public void AGainWithinItsErrorDoesNotPay() =>

@@ -21,7 +21,8 @@ public class LossCurveTests
     [Fact]
     public void TheSteepnessIsLearnedFromThePoints()
     {
-        var (steep, flat) = (LossCurve.Gap(Points(n => 2 * Math.Pow(n, -0.4)), 300), LossCurve.Gap(Points(n => Math.Pow(n, -0.4) * 2 * Math.Pow(n / 40d, 0.3)), 300));
+        var (steep, flat) = (LossCurve.Gap(Points(n => 2 * Math.Pow(n, -0.4)), 300),
+            LossCurve.Gap(Points(n => Math.Pow(n, -0.4) * 2 * Math.Pow(n / 40d, 0.3)), 300));
 
         Assert.True(steep.Value < flat.Value, $"{steep.Value} < {flat.Value}: both end at the same gap after 40 steps");
     }

@@ -20,12 +20,17 @@ public sealed class MixedRecipeTests
     [Fact]
     public void Create_NamesOnlyWhatDiffers()
     {
-        var layers = Layers().Select(layer => KeyValuePair.Create(layer, layer == "lm_head" ? null : Rule(layer.Contains("k_proj", StringComparison.Ordinal) ? 4 : layer == "model.layers.2.mlp.up_proj" ? 2 : 3))).ToList();
+        var layers = Layers().Select(
+            layer => KeyValuePair.Create(
+            layer, layer == "lm_head" ? null : Rule(layer.Contains("k_proj", StringComparison.Ordinal) ? 4 : layer == "model.layers.2.mlp.up_proj" ? 2 : 3)))
+            .ToList();
 
-        Assert.Equal(["model.layers.2.mlp.up_proj", "lm_head", "*.self_attn.k_proj", "*"], MixedRecipe.Create("mixed", layers, RecipePresets.Parse("w3a16-g32")).Rules.Select(rule => rule.Pattern));
+        Assert.Equal(["model.layers.2.mlp.up_proj", "lm_head", "*.self_attn.k_proj", "*"],
+            MixedRecipe.Create("mixed", layers, RecipePresets.Parse("w3a16-g32")).Rules.Select(rule => rule.Pattern));
     }
 
-    private static IEnumerable<string> Layers() => Enumerable.Range(0, 5).SelectMany(block => Kinds.Select(kind => $"model.layers.{block}.{kind}")).Append("lm_head");
+    private static IEnumerable<string> Layers() =>
+        Enumerable.Range(0, 5).SelectMany(block => Kinds.Select(kind => $"model.layers.{block}.{kind}")).Append("lm_head");
 
     private static RecipeRule? Rule(int width) => RecipePresets.Parse($"w{width}a16-g32-gptq").RuleFor("model.layers.0.mlp.up_proj");
 }

@@ -9,7 +9,8 @@ internal static class Options
     public static PlannedOption Ptq(double loss, int bits = 4) => Option(Road.Ptq, loss, loss, bits);
 
     /// <summary>An option that trains; <paramref name="control"/> is what training alone does to the loss.</summary>
-    public static PlannedOption Qat(double loss, int bits = 4, double control = 0, double half = 0.005) => Option(Road.Qat, loss, loss - Math.Min(0, control), bits, half) with { Steps = 300, Seconds = 120, PeakBytes = 2000 };
+    public static PlannedOption Qat(double loss, int bits = 4, double control = 0, double half = 0.005) =>
+        Option(Road.Qat, loss, loss - Math.Min(0, control), bits, half) with { Steps = 300, Seconds = 120, PeakBytes = 2000 };
 
     private static PlannedOption Option(Road road, double loss, double quantization, int bits, double half = 0.005) => new()
     {

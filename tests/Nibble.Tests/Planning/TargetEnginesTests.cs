@@ -25,7 +25,8 @@ public class TargetEnginesTests
     [InlineData((int)Engine.OnnxRuntime, "w8a8-static", 64, true)]
     [InlineData((int)Engine.OnnxRuntime, "wta16-g32", 64, false)]
     public void AnEngineRunsWhatItsFormatsHold(object engine, string recipe, int columns, bool runs) =>
-        Assert.Equal(runs, TargetEngines.Refusal((Engine)engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
+        Assert.Equal(runs, TargetEngines.Refusal(
+            (Engine)engine, RecipePresets.Parse(recipe), [KeyValuePair.Create("model.layers.0.mlp.down_proj", columns)]) is null);
 
     [Fact]
     public void LayersThatStayFloatRunEverywhere() =>
@@ -33,7 +34,8 @@ public class TargetEnginesTests
 
     [Theory]
     [InlineData(4, 16, "w4a16-g32", "w4a16-g32-mse", "w4a16-g32-gptaq", "w4a16-g32-gptq", "w4a16-g32")]
-    [InlineData(4, 4, "w4a4-g32", "w4a4-g32-mse", "w4a4-g32-rotated-gptaq", "w4a4-g32-gptaq", "w4a4-g32-gptq", "w4a4-g32", "w4a4-g32-hybrid-weights-ptq-activations-qat")]
+    [InlineData(4, 4, "w4a4-g32", "w4a4-g32-mse", "w4a4-g32-rotated-gptaq", "w4a4-g32-gptaq", "w4a4-g32-gptq", "w4a4-g32",
+        "w4a4-g32-hybrid-weights-ptq-activations-qat")]
     public void CandidatesOfAWidth(int bits, int activations, params string[] recipes)
     {
         var candidates = Candidate.For(bits, activations, 32, Engine.Nibble);

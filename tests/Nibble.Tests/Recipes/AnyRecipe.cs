@@ -150,7 +150,8 @@ internal static class AnyRecipe
 
     public static Gen<Method?> Method => Gen.Int[0, 2].Select(choice => choice == 0 ? (Method?)null : (Method)(choice - 1));
 
-    private static Gen<string> Text => Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
+    private static Gen<string> Text =>
+        Gen.OneOf(Gen.Char['!', '~'], Gen.Char['\0', '\ud7ff'], Gen.OneOf('*', '?', '.', ' ', '\n', '"', '\\', ':', '#', '\u2028', '\ufeff'))
         .Array[1, 12]
         .Select(characters => new string(characters));
 

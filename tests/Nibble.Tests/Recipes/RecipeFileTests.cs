@@ -37,7 +37,8 @@ public sealed class RecipeFileTests : IDisposable
                 new RecipeRule(
                     "*.down_proj",
                     new QuantizationScheme(3, symmetric: false, Granularity.Group(64)),
-                    new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 }, ObserverKind.MovingAverage),
+                    new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 },
+                        ObserverKind.MovingAverage),
                     WeightRange.Mse),
                 new RecipeRule("*", QuantizationScheme.CreateTernary(Granularity.Channel) with { ScalePrecision = ScalePrecision.Float16 }),
             ],
@@ -82,7 +83,8 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Fact]
-    public void ToJson_OfARecipeThatNamesNoMethod_HasNone() => Assert.DoesNotContain("method", RecipeFile.ToJson(RecipePresets.Parse("w8a8")), StringComparison.Ordinal);
+    public void ToJson_OfARecipeThatNamesNoMethod_HasNone() =>
+        Assert.DoesNotContain("method", RecipeFile.ToJson(RecipePresets.Parse("w8a8")), StringComparison.Ordinal);
 
     [Theory]
     [InlineData("method: ptq, weights: { bits: 4 }, activations: { bits: 4 }", null)]
@@ -93,14 +95,17 @@ public sealed class RecipeFileTests : IDisposable
         var recipe = RecipeFile.ParseYaml($"rules: [{{ pattern: 'a*', {rule} }}]", "mine.yaml");
 
         var fault = Record.Exception(recipe.RequirePtq)?.Message;
-        Assert.Equal(trained is null ? null : $"the rule for a* of the recipe 'mine' has {trained} of the method qat, which post-training quantization does not do; use nibble qat, or take the method out of the rule", fault);
+        Assert.Equal(trained is null ? null
+            : $"the rule for a* of the recipe 'mine' has {trained} of the method qat, which post-training quantization does not do; use nibble qat, or take "
+            + $"the method out of the rule", fault);
     }
 
     [Theory]
     [InlineData("", "int8 asymmetric per token", "int8 asymmetric per token", ObserverKind.MinMax)]
     [InlineData("keyValueCache: { keys: { bits: 4 } }", "int4 symmetric per token", null, ObserverKind.MinMax)]
     [InlineData("keyValueCache: { keys: float, values: { bits: 3, symmetric: false } }", null, "int3 asymmetric per token", ObserverKind.MinMax)]
-    [InlineData("keyValueCache: { keys: { bits: 4, granularity: channel, observer: percentile }, values: float }", "int4 symmetric per channel", null, ObserverKind.Percentile)]
+    [InlineData("keyValueCache: { keys: { bits: 4, granularity: channel, observer: percentile }, values: float }", "int4 symmetric per channel", null,
+        ObserverKind.Percentile)]
     public void ParseYaml_ReadsTheCache_OrTakesThePresets(string yaml, string? keys, string? values, ObserverKind observer)
     {
         var cache = RecipeFile.ParseYaml("preset: w4a16-kv8\n" + yaml, "r").KeyValueCache!;
@@ -128,7 +133,8 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("rulez: []", "r.yaml, line 1, column 1: unknown key 'rulez'. Did you mean rules? The keys here are name, preset, rules, rotation, keyValueCache, ptq, qat.")]
+    [InlineData("rulez: []",
+        "r.yaml, line 1, column 1: unknown key 'rulez'. Did you mean rules? The keys here are name, preset, rules, rotation, keyValueCache, ptq, qat.")]
     [InlineData("rules:\n  - pattern: a\n    weights: { bit: 4 }", "line 3, column 16: unknown key 'bit'. Did you mean bits?")]
     [InlineData("rules:\n  - pattern: a\n    weights: { bits: 9 }", "line 3, column 22: bits must be an integer from 2 to 8, found '9'.")]
     [InlineData("rules: [{ pattern: a, weights: { bits: '4' } }]", "bits must be an integer from 2 to 8, found the text '4'; write it without quotes.")]
@@ -137,7 +143,8 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("rules: [{ pattern: a, weights: { bits: } }]", "found ''")]
     [InlineData("rules: [{ pattern: a, weights: { symmetric: true } }]", "bits are missing")]
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, symmetric: yes } }]", "symmetric must be true or false, found 'yes'")]
-    [InlineData("rules: [{ pattern: a, weights: { bits: 4, granularity: grup, groupSize: 4 } }]", "one of tensor, channel, group, found 'grup'. Did you mean group?")]
+    [InlineData("rules: [{ pattern: a, weights: { bits: 4, granularity: grup, groupSize: 4 } }]",
+        "one of tensor, channel, group, found 'grup'. Did you mean group?")]
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, granularity: group } }]", "go together")]
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, granularity: channel, groupSize: 4 } }]", "go together")]
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, groupSize: 0 } }]", "groupSize must be an integer of at least 1")]
@@ -154,7 +161,8 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("rules: [{ pattern: '', weights: float }]", "pattern must be a text that is not empty")]
     [InlineData("rules: [7]", "each of rules must be a mapping")]
     [InlineData("rules: {}", "rules must be a list")]
-    [InlineData("rules: [{ pattern: a, weights: float, activations: { bits: 8, granularity: channel } }]", "granularity must be one of token, tensor, found 'channel'")]
+    [InlineData("rules: [{ pattern: a, weights: float, activations: { bits: 8, granularity: channel } }]",
+        "granularity must be one of token, tensor, found 'channel'")]
     [InlineData("name: x", "needs rules or a preset")]
     [InlineData("preset: w44", "line 1, column 9: There is no preset 'w44'")]
     [InlineData("preset: w8a8\nkeyValueCache: { }", "line 2, column 16: keyValueCache needs keys or values")]
@@ -165,12 +173,14 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 1 } }", "bits must be an integer from 2 to 8, found '1'")]
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, granularity: tensor } }", "one of token, channel, found 'tensor'")]
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, observer: mse } }", "keys per token have none to find")]
-    [InlineData("preset: w8a8\nkeyValueCache: { values: { bits: 8, granularity: channel } }", "unknown key 'granularity'. The keys here are bits, symmetric, scale.")]
+    [InlineData("preset: w8a8\nkeyValueCache: { values: { bits: 8, granularity: channel } }",
+        "unknown key 'granularity'. The keys here are bits, symmetric, scale.")]
     [InlineData("preset: w8a8\nqat: { steps: 0 }", "steps must be an integer of at least 1, found '0'")]
     [InlineData("preset: w8a8\nqat: { warmUp: 1.5 }", "warmUp must be a number of at least 0 and at most 1, found '1.5'")]
     [InlineData("preset: w8a8\nqat:\n  learningRate: 0,001", "line 3, column 17: learningRate must be a number of at least 0, found '0,001'; write 0.001.")]
     [InlineData("preset: w8a8\nqat: { learningRate: 0,001 }", "the comma in '0,001' ends the value of learningRate; write 0.001.")]
-    [InlineData("{\"preset\": \"w8a8\", \"qat\": {\"learningRate\": \"0,001\"}}", "learningRate must be a number of at least 0, found the text '0,001'; write it without quotes and as 0.001.")]
+    [InlineData("{\"preset\": \"w8a8\", \"qat\": {\"learningRate\": \"0,001\"}}",
+        "learningRate must be a number of at least 0, found the text '0,001'; write it without quotes and as 0.001.")]
     [InlineData("preset: w8a8\nqat: { steps: 1_000 }", "found '1_000'; write 1000.")]
     [InlineData("preset: w8a8\nqat:\n  steps: 1,000", "found '1,000'; write 1000.")]
     [InlineData("preset: w8a8\nptq:\n  windows: 1,5", "line 3, column 12: windows must be an integer of at least 1, found '1,5'")]
@@ -202,7 +212,8 @@ public sealed class RecipeFileTests : IDisposable
 
     [Fact]
     public void ParseYaml_OfAnyText_ReadsOrThrowsNibbleException() =>
-        Gen.OneOf(Gen.OneOf("rules", ": ", "\n", "  ", "- ", "[", "]", "{", "}", "pattern", "weights", "bits", "4", "*", "&a", "!!x", "'", "\"", "|", ">", "%", "?", "#", ","), Gen.String[0, 3])
+        Gen.OneOf(Gen.OneOf("rules", ": ", "\n", "  ", "- ", "[", "]", "{", "}", "pattern", "weights", "bits", "4", "*", "&a", "!!x", "'", "\"", "|", ">", "%",
+            "?", "#", ","), Gen.String[0, 3])
             .Array[0, 30]
             .Sample(parts =>
             {
@@ -238,6 +249,7 @@ public sealed class RecipeFileTests : IDisposable
         Refuse(new RecipeRule("a", null, new ActivationRule(QuantizationScheme.CreateTernary(Granularity.Token))));
 
         static void Refuse(RecipeRule rule) =>
-            Assert.Contains("The rule for a has", Assert.Throws<NibbleException>(() => RecipeFile.ToJson(new Recipe("n", [rule]))).Message, StringComparison.Ordinal);
+            Assert.Contains("The rule for a has", Assert.Throws<NibbleException>(() => RecipeFile.ToJson(new Recipe("n", [rule]))).Message,
+                StringComparison.Ordinal);
     }
 }

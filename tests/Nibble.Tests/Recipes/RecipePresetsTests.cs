@@ -24,7 +24,8 @@ public class RecipePresetsTests
         { "w8a8-static-entropy", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.Entropy), WeightRange.MinMax },
         { "w8a8-static-average", Half(8, true, Granularity.Channel), new ActivationRule(StaticInt8, ObserverKind.MovingAverage), WeightRange.MinMax },
         { "w4a4-g32", Half(4, false, Granularity.Group(32)), new ActivationRule(new QuantizationScheme(4, true, Granularity.Token)), WeightRange.MinMax },
-        { "wta8-g64", QuantizationScheme.CreateTernary(Granularity.Group(64)) with { ScalePrecision = ScalePrecision.Float16 }, new ActivationRule(DynamicInt8), WeightRange.MinMax },
+        { "wta8-g64", QuantizationScheme.CreateTernary(Granularity.Group(64)) with { ScalePrecision = ScalePrecision.Float16 }, new ActivationRule(DynamicInt8),
+            WeightRange.MinMax },
     };
 
     [Theory]
@@ -102,7 +103,8 @@ public class RecipePresetsTests
         RequireMethod(others, "encoder.layer.1.output.dense");
 
         void RequireMethod(Method method, string layer) =>
-            Assert.Equal(expected.Rules[^1] with { WeightMethod = method, ActivationMethod = expected.Rules[^1].Activations is null ? null : method }, recipe.RuleFor(layer)! with { Pattern = "*" });
+            Assert.Equal(expected.Rules[^1] with { WeightMethod = method, ActivationMethod = expected.Rules[^1].Activations is null ? null : method },
+                recipe.RuleFor(layer)! with { Pattern = "*" });
     }
 
     [Theory]
@@ -172,5 +174,6 @@ public class RecipePresetsTests
     public void Parse_SaysWhatIsWrong(string name, string complaint) =>
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => RecipePresets.Parse(name)).Message, StringComparison.Ordinal);
 
-    private static QuantizationScheme Half(int bits, bool symmetric, Granularity granularity) => new(bits, symmetric, granularity) { ScalePrecision = ScalePrecision.Float16 };
+    private static QuantizationScheme Half(int bits, bool symmetric, Granularity granularity) =>
+        new(bits, symmetric, granularity) { ScalePrecision = ScalePrecision.Float16 };
 }

@@ -8,7 +8,8 @@ public class RecipeTargetTests
 {
     private static readonly (string Name, int Columns)[] Layers =
     [
-        .. Enumerable.Range(0, 12).SelectMany(block => ((string, int)[])[($"model.layers.{block}.self_attn.q_proj", 64), ($"model.layers.{block}.mlp.down_proj", 172)]),
+        .. Enumerable.Range(0, 12).SelectMany(
+            block => ((string, int)[])[($"model.layers.{block}.self_attn.q_proj", 64), ($"model.layers.{block}.mlp.down_proj", 172)]),
         ("lm_head", 64),
     ];
 
@@ -66,8 +67,10 @@ public class RecipeTargetTests
     [Fact]
     public void What_the_engine_does_not_compute_or_cannot_hold_is_refused()
     {
-        Assert.Contains("rotates the model", Refusal(() => RecipeTarget.Parse("gguf:q4_0").Apply(RecipePresets.Parse("w4a16-g32-rotated"), Layers)), StringComparison.Ordinal);
-        Assert.Contains("multiples of 256, and this model has rows of 64, 172", Refusal(() => RecipeTarget.Parse("gguf:tq2_0").Apply(recipe: null, Layers)), StringComparison.Ordinal);
+        Assert.Contains("rotates the model", Refusal(() => RecipeTarget.Parse("gguf:q4_0").Apply(RecipePresets.Parse("w4a16-g32-rotated"), Layers)),
+            StringComparison.Ordinal);
+        Assert.Contains("multiples of 256, and this model has rows of 64, 172", Refusal(() => RecipeTarget.Parse("gguf:tq2_0").Apply(recipe: null, Layers)),
+            StringComparison.Ordinal);
         Assert.Contains("Did you mean gguf:q4_0?", Refusal(() => RecipeTarget.Parse("gguf:q40")), StringComparison.Ordinal);
     }
 

@@ -13,8 +13,10 @@ public sealed class RecipeYamlTests
     {
         var text = RecipeYaml.Write(RecipePresets.Parse("w3a16-g32-gptq"), "made for a test");
 
-        Assert.StartsWith("# made for a test\nname: \"w3a16-g32-gptq\"\nrules:\n  - pattern: \"lm_head\"\n    weights: float\n", text, StringComparison.Ordinal);
-        Assert.Contains("    weights: { bits: 3, symmetric: false, granularity: group, groupSize: 32, scale: float16, range: search }\n", text, StringComparison.Ordinal);
+        Assert.StartsWith("# made for a test\nname: \"w3a16-g32-gptq\"\nrules:\n  - pattern: \"lm_head\"\n    weights: float\n", text,
+            StringComparison.Ordinal);
+        Assert.Contains("    weights: { bits: 3, symmetric: false, granularity: group, groupSize: 32, scale: float16, range: search }\n", text,
+            StringComparison.Ordinal);
         Assert.Contains("    algorithms: [gptq]\n", text, StringComparison.Ordinal);
     }
 }

@@ -148,7 +148,8 @@ public sealed class RunSummaryTests
     {
         var rule = new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse([algorithm]) };
         var recipe = new Recipe("mine", [rule]) { Ptq = new PtqSettings { Windows = pieces } };
-        var warnings = RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = pieces, CalibrationTokens = pieces * tokens, WindowTokens = tokens }).Warnings
+        var warnings = RunSummary.Of(
+            recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = pieces, CalibrationTokens = pieces * tokens, WindowTokens = tokens }).Warnings
             .Where(warning => !warning.Contains("ptq.windows", StringComparison.Ordinal)).ToList();
         Assert.Equal(expected is null ? 0 : 1, warnings.Count);
         Assert.StartsWith(expected ?? string.Empty, warnings.FirstOrDefault() ?? string.Empty, StringComparison.Ordinal);
@@ -226,5 +227,10 @@ public sealed class RunSummaryTests
 
     private static IReadOnlyList<string> Warnings(string yaml, Method method, int? pieces = null, int tokens = 0) =>
         RunSummary.Of(RecipeFile.ParseYaml(yaml, "mine.yaml"),
-            new RunFacts(method, [.. Layers.Select(layer => layer with { Columns = 512 })]) { CalibrationPieces = pieces, CalibrationTokens = (pieces ?? 0) * tokens, WindowTokens = tokens }).Warnings;
+            new RunFacts(method, [.. Layers.Select(layer => layer with { Columns = 512 })])
+            {
+                CalibrationPieces = pieces,
+                CalibrationTokens = (pieces ?? 0) * tokens,
+                WindowTokens = tokens
+            }).Warnings;
 }

@@ -9,7 +9,8 @@ public class BytePairTrainerTests
 {
     private static readonly BytePairTokenizer Committed = Load();
     private static readonly HashSet<string> Vocabulary = [.. Committed.Tokens];
-    private static readonly Dictionary<(string Left, string Right), int> Ranks = Committed.Merges.Index().ToDictionary(merge => merge.Item, merge => merge.Index);
+    private static readonly Dictionary<(string Left, string Right),
+    int> Ranks = Committed.Merges.Index().ToDictionary(merge => merge.Item, merge => merge.Index);
 
     [Fact]
     public void The_committed_vocabulary_is_two_special_tokens_all_bytes_and_the_merges()

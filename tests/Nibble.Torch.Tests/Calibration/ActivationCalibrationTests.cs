@@ -38,7 +38,8 @@ public sealed class ActivationCalibrationTests : IDisposable
         Assert.Equal(scheme, inputs[First].Scheme);
         Assert.Equal(expected.Scale, inputs[First].Static!.Value.Scale, expected.Scale * 1e-5f);
         Assert.Equal(expected.ZeroPoint, inputs[First].Static!.Value.ZeroPoint);
-        Assert.Equal(model.Llama().Linears.Select(linear => linear.Key).Where(name => name != "lm_head").Order(StringComparer.Ordinal), inputs.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(model.Llama().Linears.Select(linear => linear.Key).Where(name => name != "lm_head").Order(StringComparer.Ordinal),
+            inputs.Keys.Order(StringComparer.Ordinal));
         Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
         Assert.Equal([new RunProgress("calibrate", 1, 2), new RunProgress("calibrate", 2, 2)], told.All);
     }
@@ -58,8 +59,10 @@ public sealed class ActivationCalibrationTests : IDisposable
     {
         using var model = new TinyLlama().Open(folder);
         var recipe = RecipePresets.Parse("w8a8-static");
-        Assert.Contains("which needs calibration data", Refusal(() => ActivationCalibration.Run(model.Model, recipe, null, new CalibrationOptions())), StringComparison.Ordinal);
-        Assert.Contains("expected at least one window of 10", Refusal(() => ActivationCalibration.Run(model.Model, recipe, Texts.Random(9), new CalibrationOptions(1, 10))), StringComparison.Ordinal);
+        Assert.Contains("which needs calibration data", Refusal(() => ActivationCalibration.Run(model.Model, recipe, null, new CalibrationOptions())),
+            StringComparison.Ordinal);
+        Assert.Contains("expected at least one window of 10",
+            Refusal(() => ActivationCalibration.Run(model.Model, recipe, Texts.Random(9), new CalibrationOptions(1, 10))), StringComparison.Ordinal);
         Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
 
         static string Refusal(Func<object> run) => Assert.ThrowsAny<NibbleException>(run).Message;
@@ -74,7 +77,8 @@ public sealed class ActivationCalibrationTests : IDisposable
             model.Llama().Blocks[1].InputNorm.Weight[3] = float.NaN;
         }
 
-        var message = Assert.Throws<NibbleException>(() => ActivationCalibration.Run(model.Model, RecipePresets.Parse("w8a8-static"), Texts.Random(50), new CalibrationOptions(2, 10))).Message;
+        var message = Assert.Throws<NibbleException>(
+            () => ActivationCalibration.Run(model.Model, RecipePresets.Parse("w8a8-static"), Texts.Random(50), new CalibrationOptions(2, 10))).Message;
         Assert.Contains("the input of layer 'model.layers.1.self_attn.q_proj' holds 20 NaN or infinite values", message, StringComparison.Ordinal);
     }
 
@@ -84,7 +88,10 @@ public sealed class ActivationCalibrationTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
         var told = new Told(progress => cancellation.Cancel());
-        Assert.Throws<OperationCanceledException>(() => ActivationCalibration.Run(model.Model, RecipePresets.Parse("w8a8-static"), Texts.Random(50), new CalibrationOptions(5, 10), progress: told, cancellation: cancellation.Token));
+        Assert.Throws<OperationCanceledException>(
+            () => ActivationCalibration.Run(
+            model.Model, RecipePresets.Parse("w8a8-static"), Texts.Random(50), new CalibrationOptions(5, 10), progress: told,
+            cancellation: cancellation.Token));
         Assert.Single(told.All);
         Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
     }

@@ -50,7 +50,10 @@ public sealed class ImportanceCalibrationTests : IDisposable
     public void Run_RefusesATextThatIsTooShort_AndLeavesTheModelAlone()
     {
         using var model = new TinyLlama().Open(folder);
-        Assert.Contains("expected at least one window of 10", Assert.Throws<NibbleException>(() => ImportanceCalibration.Run(model.Decoder, Texts.Random(9), 10, null, cancellation: TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected at least one window of 10",
+            Assert.Throws<NibbleException>(
+            () => ImportanceCalibration.Run(model.Decoder, Texts.Random(9), 10, null, cancellation: TestContext.Current.CancellationToken)).Message,
+            StringComparison.Ordinal);
         Assert.All(model.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
     }
 }

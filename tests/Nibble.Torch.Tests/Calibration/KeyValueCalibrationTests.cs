@@ -60,7 +60,8 @@ public sealed class KeyValueCalibrationTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
         using var stream = CacheModel.Stream(folder, Inputs(2, 64));
-        float Sum(ObserverKind observer) => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null, observer), 64, TestContext.Current.CancellationToken)!.Scales.Sum();
+        float Sum(ObserverKind observer) => KeyValueCalibration
+            .Run(model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null, observer), 64, TestContext.Current.CancellationToken)!.Scales.Sum();
         Assert.InRange(Sum(ObserverKind.Mse), 0.3f, Sum(ObserverKind.MinMax) * 0.999f);
     }
 
@@ -70,7 +71,8 @@ public sealed class KeyValueCalibrationTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
         using var stream = CacheModel.Stream(folder, Inputs(1, 8));
-        Assert.Null(KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, RecipePresets.Parse("w16a16-kv8").KeyValueCache!, 64, TestContext.Current.CancellationToken));
+        Assert.Null(KeyValueCalibration.Run(
+            model.Llama().Blocks[0], "b", stream, RecipePresets.Parse("w16a16-kv8").KeyValueCache!, 64, TestContext.Current.CancellationToken));
     }
 
     [Fact]
@@ -84,26 +86,30 @@ public sealed class KeyValueCalibrationTests : IDisposable
             @"the keys of 'b\.self_attn' hold \d+ NaN or infinite values",
             Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(
                 model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, TestContext.Current.CancellationToken)).Message);
-        Assert.Throws<OperationCanceledException>(() => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, new CancellationToken(canceled: true)));
+        Assert.Throws<OperationCanceledException>(
+            () => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, new KeyValueCacheRule(Scheme, null), 8, new CancellationToken(canceled: true)));
     }
 
     [Fact]
     public void Run_RefusesScalesThatBinary16CannotHold()
     {
-        using var model = LoadedModel.Open(new TinyLlama().Write(folder.File("large"), tensors => Array.Fill(tensors["model.layers.0.self_attn.k_proj.weight"].Values, 1e6f)));
+        using var model = LoadedModel.Open(
+            new TinyLlama().Write(folder.File("large"), tensors => Array.Fill(tensors["model.layers.0.self_attn.k_proj.weight"].Values, 1e6f)));
         using var scope = NewDisposeScope();
         using var stream = CacheModel.Stream(folder, Inputs(1, 8));
         var rule = new KeyValueCacheRule(Scheme with { ScalePrecision = ScalePrecision.Float16 }, null);
         Assert.Contains(
             "the keys of 'b.self_attn': The scale",
-            Assert.Throws<NibbleException>(() => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, rule, 8, TestContext.Current.CancellationToken)).Message,
+            Assert.Throws<NibbleException>(
+                () => KeyValueCalibration.Run(model.Llama().Blocks[0], "b", stream, rule, 8, TestContext.Current.CancellationToken)).Message,
             StringComparison.Ordinal);
     }
 
     private static Tensor Inputs(int windows, int length)
     {
         var random = new Random(5);
-        return tensor(Enumerable.Range(0, windows * length * TinyLlama.Hidden).Select(_ => random.NextSingle() - 0.3f).ToArray(), windows, length, TinyLlama.Hidden);
+        return tensor(Enumerable.Range(0, windows * length * TinyLlama.Hidden).Select(_ => random.NextSingle() - 0.3f).ToArray(), windows, length,
+            TinyLlama.Hidden);
     }
 }
 

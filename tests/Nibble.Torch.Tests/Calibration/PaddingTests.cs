@@ -74,7 +74,8 @@ public sealed class PaddingTests : IDisposable
         }
 
         using var again = LoadedModel.Open(folder.File("bert"));
-        var three = PostTrainingQuantizer.Run(again, RecipePresets.Parse("w8a8-static") with { Ptq = new PtqSettings { Windows = 3, SequenceLength = 4 } }, data, seed: 1);
+        var three = PostTrainingQuantizer.Run(
+            again, RecipePresets.Parse("w8a8-static") with { Ptq = new PtqSettings { Windows = 3, SequenceLength = 4 } }, data, seed: 1);
         Assert.Equal("3 texts of texts.tsv", three.Provenance.Calibration);
     }
 

@@ -120,15 +120,18 @@ public sealed class SelfTextTests : IDisposable
     public void Sample_RefusesWhatTheModelCannotWrite()
     {
         using var model = new TinyLlama().Open(folder);
-        Assert.Contains("expected at most the model's context of 64", Assert.Throws<NibbleException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 1, 65, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected at most the model's context of 64",
+            Assert.Throws<NibbleException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 1, 65, 1)).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentOutOfRangeException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 0, 8, 1));
         Assert.Throws<ArgumentOutOfRangeException>(() => SelfText.Sample(model.Decoder, model.Tokenizer, 1, 1, 1));
         using var broken = LoadedModel.Open(new TinyLlama().Write(folder.File("broken"), tensors => Array.Fill(tensors["lm_head.weight"].Values, 3e38f)));
-        Assert.Contains("logits are NaN or infinite", Assert.Throws<NibbleException>(() => SelfText.Sample(broken.Decoder, broken.Tokenizer, 1, 8, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("logits are NaN or infinite", Assert.Throws<NibbleException>(() => SelfText.Sample(broken.Decoder, broken.Tokenizer, 1, 8, 1)).Message,
+            StringComparison.Ordinal);
     }
 
     /// <summary>A model whose normalised stream is all ones, so that each row of its head sums to a logit.</summary>
-    private LoadedModel Constant(Action<SortedDictionary<string, (long[] Shape, float[] Values)>> head) => LoadedModel.Open(new TinyLlama().Write(folder.File("constant"), tensors =>
+    private LoadedModel Constant(Action<SortedDictionary<string, (long[] Shape, float[] Values)>> head) =>
+        LoadedModel.Open(new TinyLlama().Write(folder.File("constant"), tensors =>
     {
         foreach (var (name, (_, values)) in tensors)
         {

@@ -66,7 +66,8 @@ public sealed class TextDataTests : IDisposable
 
     [Fact]
     public void Read_RefusesAFileThatIsNotThere() =>
-        Assert.Contains("no such file, expected lines", Assert.Throws<NibbleException>(() => Read(classifier, folder.File("none.tsv"))).Message, StringComparison.Ordinal);
+        Assert.Contains("no such file, expected lines", Assert.Throws<NibbleException>(() => Read(classifier, folder.File("none.tsv"))).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void Read_RefusesWhatIsNoUtf8()
@@ -179,7 +180,8 @@ public sealed class TextDataTests : IDisposable
         using var unmasked = LoadedModel.Create(new TinyBert().ConfigJson, folder.File("vocabulary"), seed: 1);
         var data = Read(unmasked, folder.Write("data.tsv", "good\t1\n"));
         Assert.Null(data.MaskId);
-        Assert.Contains("no mask token", Assert.Throws<NibbleException>(() => new ShuffledBatches(data, 8, seed: 1) { MaskedShare = 0.1 }).Message, StringComparison.Ordinal);
+        Assert.Contains("no mask token", Assert.Throws<NibbleException>(() => new ShuffledBatches(data, 8, seed: 1) { MaskedShare = 0.1 }).Message,
+            StringComparison.Ordinal);
     }
 
     private static string Key(IEnumerable<int> ids) => string.Join(' ', ids);
@@ -188,14 +190,17 @@ public sealed class TextDataTests : IDisposable
     {
         using var scope = NewDisposeScope();
         var batch = batches.At(index + 1, 0, 1).Input;
-        return [.. Enumerable.Range(0, (int)batch.Ids.shape[0]).Select(row => Key(batch.Ids[row].data<long>().ToArray().Take((int)(batch.Mask?[row].sum().item<long>() ?? batch.Ids.shape[1])).Select(id => (int)id)))];
+        return [.. Enumerable.Range(0, (int)batch.Ids.shape[0]).Select(
+            row => Key(batch.Ids[row].data<long>().ToArray().Take((int)(batch.Mask?[row].sum().item<long>() ?? batch.Ids.shape[1])).Select(id => (int)id)))];
     }
 
     /// <summary>Texts of 1 to 8 words, no two alike.</summary>
     private TextData Numbered(int count) =>
-        Read(string.Concat(Enumerable.Range(0, count).Select(i => $"{string.Join(' ', Enumerable.Range(0, 1 + (i % 8)).Select(word => $"w{9 + ((i + (word * (1 + (i / 31)))) % 31)}"))}\t{i % 3}\n").Distinct()));
+        Read(string.Concat(Enumerable.Range(
+            0, count).Select(i => $"{string.Join(' ', Enumerable.Range(0, 1 + (i % 8)).Select(word => $"w{9 + ((i + (word * (1 + (i / 31)))) % 31)}"))}\t{i % 3}\n").Distinct()));
 
     private TextData Read(string text, int maxLength = 128) => Read(classifier, folder.Write("data.tsv", text), maxLength);
 
-    private static TextData Read(LoadedModel model, string path, int maxLength = 128) => (TextData)new Classification().Read(path, model, new ReadOptions(maxLength));
+    private static TextData Read(LoadedModel model, string path, int maxLength = 128) =>
+        (TextData)new Classification().Read(path, model, new ReadOptions(maxLength));
 }

@@ -37,8 +37,10 @@ public sealed class TokenizedTextTests : IDisposable
     public void Read_RefusesWhatHoldsNoText()
     {
         using var model = new TinyLlama().Open(folder);
-        Assert.Contains("absent.txt: no such text file", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("absent.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
-        Assert.Contains("holds no text", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.Write("blank.txt", " \n"), model.Tokenizer)).Message, StringComparison.Ordinal);
+        Assert.Contains("absent.txt: no such text file",
+            Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("absent.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
+        Assert.Contains("holds no text", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.Write("blank.txt", " \n"), model.Tokenizer)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -13,7 +13,8 @@ public sealed class EngineDecisionsTests
 {
     private const string Name = "layer";
 
-    private static readonly ActivationQuantization Static = new(new QuantizationScheme(8, symmetric: false, Granularity.Tensor), new QuantizationParameters(0.5f, 3));
+    private static readonly ActivationQuantization Static = new(
+        new QuantizationScheme(8, symmetric: false, Granularity.Tensor), new QuantizationParameters(0.5f, 3));
     private static readonly ActivationQuantization Dynamic = new(new QuantizationScheme(8, symmetric: true, Granularity.Token), null);
 
     // 1.2495 lies a thousandth of a step below the tie between codes 5 and 6 (2.5 steps and the zero point 3), 1.2 a tenth.
@@ -134,7 +135,9 @@ public sealed class EngineDecisionsTests
         var own = new DynamicInputQuantizer(Dynamic.Scheme);
         linear.InputQuantizer = own;
         var weight = new QuantizedTensor(1, 1, new QuantizationScheme(8, true, Granularity.Channel), [1], [1], []);
-        var model = new QuantizedModel("{}", [new QuantizedLayer(Name, weight, input)], [], new Recipe("test", []), new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty);
+        var model = new QuantizedModel(
+            "{}", [new QuantizedLayer(Name, weight, input)], [], new Recipe("test", []),
+            new Provenance("0", "ptq", 0, new Dictionary<string, string>(), new Dictionary<string, double>()), string.Empty);
         var decisions = new EngineDecisions([KeyValuePair.Create(Name, linear)], model);
         var engines = engine is null ? new Dictionary<string, TokenCodes>() : new Dictionary<string, TokenCodes> { [Name] = engine };
         var (output, layers) = decisions.Run(engines, () => linear.forward(tensor(values).view(1, -1, width)));

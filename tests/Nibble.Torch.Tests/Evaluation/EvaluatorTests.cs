@@ -73,9 +73,11 @@ public sealed class EvaluatorTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
         var told = new Told(progress => cancellation.Cancel());
-        Assert.Throws<OperationCanceledException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, progress: told, cancellation: cancellation.Token));
+        Assert.Throws<OperationCanceledException>(
+            () => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, progress: told, cancellation: cancellation.Token));
         Assert.Single(told.All);
-        Assert.Contains("expected at least one window of 41", Assert.Throws<NibbleException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 41)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected at least one window of 41",
+            Assert.Throws<NibbleException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 41)).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentOutOfRangeException>(() => Evaluator.Evaluate(model.Decoder, Texts.Random(40), 3));
     }
 

@@ -66,7 +66,8 @@ public sealed class TextGeneratorTests : IDisposable
             Assert.Throws<NibbleException>(() => TextGenerator.Generate(model, new string('x', 63), new GenerationOptions())).Message);
 
         using var bare = LoadedModel.Open(new TinyLlama { AddsBos = false }.Write(folder.File("bare")));
-        Assert.Contains("the prompt is empty", Assert.Throws<NibbleException>(() => TextGenerator.Generate(bare, "", new GenerationOptions())).Message, StringComparison.Ordinal);
+        Assert.Contains("the prompt is empty", Assert.Throws<NibbleException>(() => TextGenerator.Generate(bare, "", new GenerationOptions())).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -117,7 +117,8 @@ public sealed class GgufExporterTests : IDisposable
 
     [Fact]
     public void A_float_model_has_no_codes_for_blocks() =>
-        Assert.Contains("has no codes that Q4_0 could hold", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message, StringComparison.Ordinal);
+        Assert.Contains("has no codes that Q4_0 could hold", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message,
+            StringComparison.Ordinal);
 
     private GgufFile Export(TinyLlama llama, GgufType? type, out ExportResult result)
     {

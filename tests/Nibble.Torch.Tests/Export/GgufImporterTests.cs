@@ -9,7 +9,8 @@ namespace Nibble.Torch.Tests.Export;
 
 public sealed class GgufImporterTests : IDisposable
 {
-    private const string Stretched = ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}";
+    private const string Stretched =
+        ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":16}";
     private const string Linear = ",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2.5}";
 
     private readonly TemporaryFolder folder = new();
@@ -54,7 +55,8 @@ public sealed class GgufImporterTests : IDisposable
         Assert.Equal(File.ReadAllBytes(folder.File("first.gguf")), File.ReadAllBytes(folder.File("second.gguf")));
         using var imported = FloatCheckpoint.Open(folder.File("imported"));
         using var original = FloatCheckpoint.Open(source);
-        Assert.Equal((LlamaConfig)original.Definition with { ModelType = imported.Definition.ModelType }, (LlamaConfig)imported.Definition with { NormEpsilon = ((LlamaConfig)original.Definition).NormEpsilon });
+        Assert.Equal((LlamaConfig)original.Definition with { ModelType = imported.Definition.ModelType },
+            (LlamaConfig)imported.Definition with { NormEpsilon = ((LlamaConfig)original.Definition).NormEpsilon });
         using var weights = Checkpoint.Open(folder.File("imported"));
         Assert.All(llama.Tensors(), tensor => Assert.Equal(tensor.Value.Values, weights.ReadFloats(tensor.Key)));
         Assert.Equal(original.Tokenizer.Encode("Ünï <|eos|> x"), imported.Tokenizer.Encode("Ünï <|eos|> x"));

@@ -13,7 +13,9 @@ public sealed class FakeQuantizationTests
         from bits in Gen.Int[1, 8]
         from symmetric in Gen.Bool
         from precision in Gen.Enum<ScalePrecision>()
-        select (bits == 1 ? QuantizationScheme.CreateTernary(Granularity.Tensor) : new QuantizationScheme(bits, symmetric, Granularity.Tensor)) with { ScalePrecision = precision };
+        select (bits == 1 ? QuantizationScheme.CreateTernary(Granularity.Tensor)
+            : new QuantizationScheme(bits, symmetric, Granularity.Tensor)) with
+        { ScalePrecision = precision };
 
     private static readonly Gen<ValueRange> Ranges =
         from width in Gen.Int[0, Widths.Length - 1]
@@ -27,7 +29,9 @@ public sealed class FakeQuantizationTests
         (1, Gen.OneOf(0f, -0f, 1e-42f, -1e-42f, 0.5f, -0.5f, 2.5f, 3e38f, -3e38f, float.PositiveInfinity, float.NegativeInfinity)));
 
     private static readonly Gen<QuantizationParameters> AnyParameters =
-        from scale in Gen.Frequency((2, Gen.Int[-4, 4].Select(exponent => MathF.Pow(2, exponent))), (2, Gen.Float[1e-3f, 10]), (1, Gen.OneOf(QuantizationParameters.MinScale(ScalePrecision.Float32), 1e-20f, 1e30f)))
+        from scale in Gen.Frequency(
+            (2, Gen.Int[-4, 4].Select(exponent => MathF.Pow(2, exponent))), (2, Gen.Float[1e-3f, 10]),
+            (1, Gen.OneOf(QuantizationParameters.MinScale(ScalePrecision.Float32), 1e-20f, 1e30f)))
         from zeroPoint in Gen.Int[-128, 127]
         select new QuantizationParameters(scale, zeroPoint);
 
@@ -47,7 +51,8 @@ public sealed class FakeQuantizationTests
     public void Parameters_OfTheWidestRanges_EqualThoseOfTheScalarFormula()
     {
         using var scope = NewDisposeScope();
-        foreach (var scheme in (QuantizationScheme[])[new(2, true, Granularity.Tensor), new(2, false, Granularity.Tensor), new(8, true, Granularity.Tensor), new(8, false, Granularity.Tensor)])
+        foreach (var scheme in (QuantizationScheme[])[
+            new(2, true, Granularity.Tensor), new(2, false, Granularity.Tensor), new(8, true, Granularity.Tensor), new(8, false, Granularity.Tensor)])
         {
             var expected = QuantizationParameters.FromRange(new ValueRange(float.MinValue, float.MaxValue), scheme);
             var (scale, zeroPoint) = FakeQuantization.Parameters(tensor(float.MinValue), tensor(float.MaxValue), scheme);
@@ -58,7 +63,8 @@ public sealed class FakeQuantizationTests
 
     [Fact]
     public void RoundScale_EqualsTheScalarFormula_BitForBit() =>
-        Gen.Select(Gen.Enum<ScalePrecision>(), Gen.Frequency((3, Gen.Double[0, 6e4]), (3, Gen.Double[0, 1e-4]), (1, Gen.OneOf(0d, 1e-300, 1e-45, 1e-38, 2e-38, 2.9e-8, 3e-8, 6e-8)))
+        Gen.Select(Gen.Enum<ScalePrecision>(),
+            Gen.Frequency((3, Gen.Double[0, 6e4]), (3, Gen.Double[0, 1e-4]), (1, Gen.OneOf(0d, 1e-300, 1e-45, 1e-38, 2e-38, 2.9e-8, 3e-8, 6e-8)))
             .Array[1, 20]).Sample((precision, scales) =>
             {
                 using var scope = NewDisposeScope();
@@ -159,7 +165,8 @@ public sealed class FakeQuantizationTests
         // Made once with PyTorch 1.13: y = torch._fake_quantize_learnable_per_channel_affine(x, scale, zero_point, axis=0, quant_min=-8,
         // quant_max=7, grad_factor=1); (y * g).sum().backward(); then y, x.grad and scale.grad printed.
         using var scope = NewDisposeScope();
-        var x = tensor(new[,] { { -2.3f, -0.71f, -0.26f, 0f, 0.13f, 0.4f, 0.9f, 3.1f }, { -1.4f, -0.33f, -0.05f, 0.02f, 0.37f, 0.58f, 1.27f, 2.2f } }).requires_grad_();
+        var x = tensor(new[,] { { -2.3f, -0.71f, -0.26f, 0f, 0.13f, 0.4f, 0.9f, 3.1f },
+            { -1.4f, -0.33f, -0.05f, 0.02f, 0.37f, 0.58f, 1.27f, 2.2f } }).requires_grad_();
         var scale = tensor(new[,] { { 0.3f }, { 0.17f } }).requires_grad_();
         var g = tensor(new[,] { { 1f, -2, 3, -4, 5, -6, 7, -8 }, { 0.5f, 1.5f, -2.5f, 3.5f, -4.5f, 5.5f, -6.5f, 7.5f } });
         var y = FakeQuantization.Learned(x, scale, tensor(new[,] { { 1f }, { -2f } }), new CodeRange(-8, 7));

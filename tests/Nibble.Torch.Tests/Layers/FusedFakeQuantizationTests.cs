@@ -10,18 +10,21 @@ public sealed class FusedFakeQuantizationTests
     private static readonly Gen<Granularity> Granularities =
         Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Const(Granularity.Token), Gen.Int[1, 40].Select(Granularity.Group));
 
-    private static readonly Gen<CodeRange> Codes = Gen.OneOf(Gen.Const(new CodeRange(-1, 1)), Gen.Int[2, 8].Select(bits => new CodeRange(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)));
+    private static readonly Gen<CodeRange> Codes = Gen
+        .OneOf(Gen.Const(new CodeRange(-1, 1)), Gen.Int[2, 8].Select(bits => new CodeRange(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)));
 
     [Fact]
     public void Learned_EqualsTheComposedForm_ForwardAndBackward() =>
-        Gen.Select(Granularities, Codes, Gen.Int[1, 6], Gen.Int[1, 75], Gen.Bool, Gen.Bool, Gen.Int[0, 1 << 20]).Sample((granularity, codes, rows, columns, offset, stretched, seed) =>
+        Gen.Select(Granularities, Codes, Gen.Int[1, 6], Gen.Int[1, 75], Gen.Bool, Gen.Bool, Gen.Int[0, 1 << 20])
+            .Sample((granularity, codes, rows, columns, offset, stretched, seed) =>
         {
             using var scope = NewDisposeScope();
             var (random, shift) = (new Random(seed), stretched ? 0.5f : 0);
             var groups = QuantizedTensor.GroupCount(rows, columns, granularity);
             var scales = Enumerable.Range(0, groups).Select(_ => random.Next(2) == 0 ? 0.5f : 0.1f + random.NextSingle()).ToArray();
             var points = Enumerable.Range(0, groups).Select(_ => (float)random.Next(codes.Min, codes.Max + 1)).ToArray();
-            var values = Enumerable.Range(0, rows * columns).Select(i => i % 3 == 0 ? random.Next(-60, 60) / 4f : (random.NextSingle() - 0.5f) * 1.5f * codes.Steps).ToArray();
+            var values = Enumerable.Range(0, rows * columns)
+                .Select(i => i % 3 == 0 ? random.Next(-60, 60) / 4f : (random.NextSingle() - 0.5f) * 1.5f * codes.Steps).ToArray();
             var given = Array.ConvertAll(values, _ => random.NextSingle() - 0.5f);
             var weights = tensor(given).view(rows, columns);
 
@@ -66,7 +69,8 @@ public sealed class FusedFakeQuantizationTests
     [InlineData(-2, 1)]
     public void Learned_EqualsLibtorchsLearnableFakeQuantizer(int low, int high)
     {
-        // Reached through TorchScript, as TorchSharp binds it nowhere; a script that names what does not exist, or does not end its last line, ends the process.
+        // Reached through TorchScript, as TorchSharp binds it nowhere; a script that names what does not exist, or does not end its last line, ends the
+        // process.
         using var unit = jit.compile(
             $"def fake(x, scale, zero_point):\n    return torch._fake_quantize_learnable_per_channel_affine(x, scale, zero_point, 0, {low}, {high}, 1.0)\n");
         const int Rows = 5;
@@ -130,7 +134,8 @@ public sealed class FusedFakeQuantizationTests
 
     [Fact]
     public void MinMax_EqualsTheComposedForm_AndPassesTheGradient() =>
-        Gen.Select(Granularities, Gen.Int[2, 8], Gen.Bool, Gen.Enum<ScalePrecision>(), Gen.Int[1, 4], Gen.Float[-9, 9].Array[1, 60]).Sample((granularity, bits, symmetric, precision, rows, row) =>
+        Gen.Select(Granularities, Gen.Int[2, 8], Gen.Bool, Gen.Enum<ScalePrecision>(), Gen.Int[1, 4], Gen.Float[-9, 9].Array[1, 60])
+            .Sample((granularity, bits, symmetric, precision, rows, row) =>
         {
             using var scope = NewDisposeScope();
             var scheme = new QuantizationScheme(bits, symmetric, granularity) { ScalePrecision = precision };

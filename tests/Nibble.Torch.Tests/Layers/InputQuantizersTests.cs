@@ -9,7 +9,8 @@ namespace Nibble.Torch.Tests.Layers;
 
 public sealed class InputQuantizersTests
 {
-    private static readonly Gen<float[]> Token = Gen.Frequency((5, Gen.Float[-9, 9].Array[7]), (1, Gen.Const(new float[7])), (1, Gen.Float[0, 1e-41f].Array[7]));
+    private static readonly Gen<float[]> Token = Gen
+        .Frequency((5, Gen.Float[-9, 9].Array[7]), (1, Gen.Const(new float[7])), (1, Gen.Float[0, 1e-41f].Array[7]));
 
     [Fact]
     public void Dynamic_QuantizesEachTokenByItself_AsTheScalarFormulaDoes() =>
@@ -92,7 +93,8 @@ public sealed class InputQuantizersTests
         float[] values = [1.2f, 2.6f];
         var x = tensor(values);
         Assert.Equal(10 + (0.6f * 1.2f) + (-1.4f * 2.6f), linear.forward(x).item<float>(), 1e-5f);
-        linear.WeightQuantizer = linear.InputQuantizer = new StaticInputQuantizer(new QuantizationScheme(4, true, Granularity.Tensor), new QuantizationParameters(1, 0));
+        linear.WeightQuantizer = linear.InputQuantizer = new StaticInputQuantizer(
+            new QuantizationScheme(4, true, Granularity.Tensor), new QuantizationParameters(1, 0));
         Assert.Equal(10 + (1 * 1) + (-1 * 3), linear.forward(x).item<float>());
     }
 }

@@ -7,7 +7,8 @@ namespace Nibble.Torch.Tests.Layers;
 
 public sealed class WeightGroupsTests
 {
-    private static readonly Gen<Granularity> Granularities = Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 20].Select(Granularity.Group));
+    private static readonly Gen<Granularity> Granularities = Gen
+        .OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 20].Select(Granularity.Group));
 
     [Fact]
     public void Split_PutsEachValueInTheGroupOfItsScale_AndJoinBringsItBack() =>

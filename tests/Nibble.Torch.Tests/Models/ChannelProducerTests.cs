@@ -22,7 +22,8 @@ public sealed class ChannelProducerTests : IDisposable
     {
         foreach (var storedAs in new[] { ElementType.F32, ElementType.F16, ElementType.BF16 })
         {
-            using var loaded = LoadedModel.Open(new TinyLlama { Type = type, Tied = tied, Further = further, StoredAs = storedAs }.Write(folder.File($"{storedAs}")));
+            using var loaded = LoadedModel.Open(
+                new TinyLlama { Type = type, Tied = tied, Further = further, StoredAs = storedAs }.Write(folder.File($"{storedAs}")));
             using var guard = no_grad();
             using var scope = NewDisposeScope();
             var block = loaded.Llama().Blocks[0];

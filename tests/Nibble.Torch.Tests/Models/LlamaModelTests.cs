@@ -38,7 +38,8 @@ public sealed class LlamaModelTests : IDisposable
         Assert.All(model.named_parameters(), item => Assert.Equal(expected[item.name].Shape, item.parameter.shape));
         Assert.Equal(expected.Values.Sum(tensor => tensor.Values.LongLength), model.ParameterCount());
         Assert.Equal(
-            expected.Keys.Where(name => name.Contains("_proj.weight", StringComparison.Ordinal) || name == "lm_head.weight").Select(name => name[..^".weight".Length]),
+            expected.Keys.Where(name => name.Contains("_proj.weight", StringComparison.Ordinal) || name == "lm_head.weight")
+                .Select(name => name[..^".weight".Length]),
             model.Linears.Select(linear => linear.Key).Order(StringComparer.Ordinal));
     }
 

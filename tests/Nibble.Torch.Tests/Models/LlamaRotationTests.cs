@@ -35,7 +35,8 @@ public sealed class LlamaRotationTests : IDisposable
         Assert.Equal(0, (rotated.forward(tokens) - expected).abs().max().item<float>(), 1e-4);
 
         // Not by doing nothing.
-        Assert.All(rotated.Linears.Zip(source.Llama().Linears), pair => Assert.True((pair.First.Value.Weight - pair.Second.Value.Weight).abs().max().item<float>() > 0.1));
+        Assert.All(rotated.Linears.Zip(source.Llama().Linears),
+            pair => Assert.True((pair.First.Value.Weight - pair.Second.Value.Weight).abs().max().item<float>() > 0.1));
         Assert.All(rotated.Blocks, block => Assert.Equal(16, block.InputNorm.Weight.eq(1).sum().item<long>()));
 
         foreach (var block in rotated.Blocks)
@@ -82,7 +83,9 @@ public sealed class LlamaRotationTests : IDisposable
         var quantized = RotatedLlama.RoundToNearest(rotated, source, RecipePresets.Parse("w4a8-g8-rotated"));
         QuantizedModelFile.Save(quantized, folder.File("artifact"));
         using var loaded = LoadedModel.Open(folder.File("artifact"));
-        Assert.All(loaded.Quantized!.Layers, layer => Assert.Equal(layer.Name.EndsWith("down_proj", StringComparison.Ordinal) ? InputTransform.Hadamard : InputTransform.None, layer.InputTransform));
+        Assert.All(loaded.Quantized!.Layers,
+            layer => Assert.Equal(layer.Name.EndsWith("down_proj", StringComparison.Ordinal) ? InputTransform.Hadamard : InputTransform.None,
+            layer.InputTransform));
         using var simulated = (IDecoder)LoadedModel.Simulate(quantized, "memory");
         var text = Texts.Random(100);
         var result = Evaluator.Evaluate(loaded.Decoder, text, 20, reference: simulated);
@@ -138,7 +141,8 @@ internal static class RotatedLlama
             .. from linear in model.Linears
                let rule = recipe.RuleFor(linear.Key)
                where rule is not null
-               let weight = Algorithms.RoundToNearest.Quantize(Bits.Of(linear.Value.Weight), linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!, rule.Range)
+               let weight = Algorithms.RoundToNearest.Quantize(
+                   Bits.Of(linear.Value.Weight), linear.Value.OutFeatures, linear.Value.InFeatures, rule.Weights!, rule.Range)
                select new QuantizedLayer(linear.Key, weight, rule.Activations is { } input ? new ActivationQuantization(input.Scheme, null) : null)
                {
                    InputTransform = linear.Value.InputTransform is null ? InputTransform.None : InputTransform.Hadamard,

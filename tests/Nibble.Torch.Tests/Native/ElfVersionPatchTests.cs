@@ -98,7 +98,8 @@ public sealed class ElfVersionPatchTests
     [InlineData("")]
     [InlineData("MZ, a library of another system, and quite some bytes more than the sixty-four of a header")]
     public void Patch_RefusesWhatIsNoElfFile(string text) =>
-        Assert.Contains("not a 64-bit little-endian ELF", Assert.Throws<InvalidDataException>(() => ElfVersionPatch.TryApply(Encoding.ASCII.GetBytes(text))).Message, StringComparison.Ordinal);
+        Assert.Contains("not a 64-bit little-endian ELF",
+            Assert.Throws<InvalidDataException>(() => ElfVersionPatch.TryApply(Encoding.ASCII.GetBytes(text))).Message, StringComparison.Ordinal);
 
     private static uint Read32(byte[] bytes, int offset) => BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan(offset));
 

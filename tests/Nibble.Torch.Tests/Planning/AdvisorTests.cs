@@ -128,7 +128,8 @@ public sealed class AdvisorTests : IDisposable
         Assert.Throws<OperationCanceledException>(() => budget.Try("it", 5, (_, stop) => { user.Cancel(); stop.ThrowIfCancellationRequested(); }, out _));
     }
 
-    private AdvisorResult Ask(Func<double> clock, int steps = 6, double seconds = 60, Constraints? constraints = null, double? tolerance = null, double rate = 1e-3)
+    private AdvisorResult Ask(
+        Func<double> clock, int steps = 6, double seconds = 60, Constraints? constraints = null, double? tolerance = null, double rate = 1e-3)
     {
         var candidates = Candidate.For(4, 16, 8, Engine.Nibble).Select(candidate => candidate with
         {

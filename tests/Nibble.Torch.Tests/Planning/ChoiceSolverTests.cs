@@ -6,7 +6,8 @@ namespace Nibble.Torch.Tests.Planning;
 public sealed class ChoiceSolverTests
 {
     private static readonly Gen<ChoiceProblem> Problems =
-        Gen.Select(Gen.Int[-3, 40], Gen.Long[0, 30], (cost, size) => new Choice(cost / 8d, size)).Array[1, 4].Array[1, 5].Select(items => new ChoiceProblem(items));
+        Gen.Select(Gen.Int[-3, 40], Gen.Long[0, 30], (cost, size) => new Choice(cost / 8d, size)).Array[1, 4].Array[1, 5]
+            .Select(items => new ChoiceProblem(items));
 
     [Fact]
     public void LeastCost_IsThatOfEverySelectionTried() => Gen.Select(Problems, Gen.Long[0, 80]).Sample(

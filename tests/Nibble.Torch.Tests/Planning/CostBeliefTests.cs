@@ -5,7 +5,8 @@ namespace Nibble.Torch.Tests.Planning;
 
 public sealed class CostBeliefTests
 {
-    private static readonly ChoiceProblem Problem = new([.. Enumerable.Range(1, 6).Select(item => (IReadOnlyList<Choice>)[new Choice(item, 2), new Choice(0.2 * item, 3), new Choice(0.02 * item, 4)])]);
+    private static readonly ChoiceProblem Problem = new(
+        [.. Enumerable.Range(1, 6).Select(item => (IReadOnlyList<Choice>)[new Choice(item, 2), new Choice(0.2 * item, 3), new Choice(0.02 * item, 4)])]);
 
     [Fact]
     public void Draws_SpreadAroundTheCosts_BeforeAnythingIsMeasured()
@@ -61,6 +62,7 @@ public sealed class CostBeliefTests
         Assert.True(best < 1.06 * least, $"the best found costs {best / least} of the least");
 
         static IReadOnlyList<Choice> Widths(double cost) => [new(cost, 2), new(cost / 5, 3), new(cost / 25, 4)];
-        static IReadOnlyList<Choice> Scaled(IReadOnlyList<Choice> item, double factor) => [.. item.Select(choice => choice with { Cost = factor * choice.Cost })];
+        static IReadOnlyList<Choice> Scaled(IReadOnlyList<Choice> item, double factor) =>
+            [.. item.Select(choice => choice with { Cost = factor * choice.Cost })];
     }
 }

@@ -37,7 +37,8 @@ public sealed class LayerStudyTests : IDisposable
         using var stop = new CancellationTokenSource();
         using (var stopped = Study("w2a16-g8", "w4a16-g8"))
         {
-            Assert.Throws<OperationCanceledException>(() => stopped.MeasureWeights(new Told(progress => { if (progress is { Stage: "measure", Done: 5 }) { stop.Cancel(); } }), stop.Token));
+            Assert.Throws<OperationCanceledException>(
+                () => stopped.MeasureWeights(new Told(progress => { if (progress is { Stage: "measure", Done: 5 }) { stop.Cancel(); } }), stop.Token));
             Assert.Equal(5, stopped.Made);
         }
 
@@ -101,7 +102,8 @@ public sealed class LayerStudyTests : IDisposable
         var measured = study.MeasureActivations([8, 2]);
 
         Assert.All(source.Llama().Linears, linear => Assert.Null(linear.Value.InputQuantizer));
-        Assert.True(measured.Where(item => item.Change == "a2").Sum(item => item.Distance.Divergence) > 10 * measured.Where(item => item.Change == "a8").Sum(item => item.Distance.Divergence));
+        Assert.True(measured.Where(item => item.Change == "a2").Sum(item => item.Distance.Divergence) > 10 * measured.Where(item => item.Change == "a8")
+            .Sum(item => item.Distance.Divergence));
     }
 
     [Fact]
@@ -126,11 +128,14 @@ public sealed class LayerStudyTests : IDisposable
 
     [Fact]
     public void ATextOfOneWindow_IsRefused() =>
-        Assert.Contains("expected at least two windows of 32", Assert.Throws<NibbleException>(() => new LayerStudy(Options(folder.File("cache"), ["w4a16-g8"]) with { Data = Texts.Random(40) })).Message, StringComparison.Ordinal);
+        Assert.Contains("expected at least two windows of 32",
+            Assert.Throws<NibbleException>(() => new LayerStudy(Options(folder.File("cache"), ["w4a16-g8"]) with { Data = Texts.Random(40) })).Message,
+            StringComparison.Ordinal);
 
     private LayerStudy Study(params string[] presets) => StudyIn(folder.File("cache"), presets);
 
     private LayerStudy StudyIn(string cache, params string[] presets) => new(Options(cache, presets));
 
-    private StudyOptions Options(string cache, string[] presets) => new(source, Texts.Random(600), [.. presets.Select(PlanningRecipes.Parse)], cache) { Windows = 4, Context = 32 };
+    private StudyOptions Options(string cache, string[] presets) =>
+        new(source, Texts.Random(600), [.. presets.Select(PlanningRecipes.Parse)], cache) { Windows = 4, Context = 32 };
 }

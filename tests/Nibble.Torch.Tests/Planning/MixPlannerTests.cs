@@ -15,7 +15,10 @@ public sealed class MixPlannerTests : IDisposable
     public MixPlannerTests()
     {
         source = new TinyLlama().Open(folder);
-        study = new LayerStudy(new StudyOptions(source, Texts.Random(600), [.. ((string[])["w2a16-g8", "w4a16-g8", "w8a16-g8"]).Select(PlanningRecipes.Parse)], folder.File("cache")) { Windows = 4, Context = 32 });
+        study = new LayerStudy(new StudyOptions(
+            source, Texts.Random(600), [.. ((string[])["w2a16-g8", "w4a16-g8", "w8a16-g8"]).Select(PlanningRecipes.Parse)],
+            folder.File("cache"))
+        { Windows = 4, Context = 32 });
     }
 
     public void Dispose()
@@ -74,20 +77,23 @@ public sealed class MixPlannerTests : IDisposable
     [InlineData("1.5bits", "2 bits on average")]
     [InlineData("100B", "2 bits on average")]
     public void WhatNothingMeets_NamesTheNearest(string budget, string nearest) =>
-        Assert.Contains(nearest, Assert.Throws<NoSolutionException>(() => Plan(budget, new MixOptions(default) { Rounds = 0, FrontPoints = 0 })).Message, StringComparison.Ordinal);
+        Assert.Contains(nearest, Assert.Throws<NoSolutionException>(() => Plan(budget, new MixOptions(default) { Rounds = 0, FrontPoints = 0 })).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void BitsOfCodes_DoNotChooseAmongGroupSizes()
     {
         using var groups = new LayerStudy(study.Options with { Recipes = [.. ((string[])["w2a16-g8", "w2a16-g16"]).Select(PlanningRecipes.Parse)] });
 
-        Assert.Contains("groups of any size", Assert.Throws<NibbleException>(() => MixPlanner.Run(groups, new MixOptions(Budget.Parse("3bits")))).Message, StringComparison.Ordinal);
+        Assert.Contains("groups of any size", Assert.Throws<NibbleException>(() => MixPlanner.Run(groups, new MixOptions(Budget.Parse("3bits")))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Bytes_AreSharedOutAmongGroupSizesToo()
     {
-        using var groups = new LayerStudy(study.Options with { Recipes = [.. ((string[])["w3a16-g16", "w4a16-g16", "w3a16-g8", "w4a16-g8"]).Select(PlanningRecipes.Parse)] });
+        using var groups = new LayerStudy(
+            study.Options with { Recipes = [.. ((string[])["w3a16-g16", "w4a16-g16", "w3a16-g8", "w4a16-g8"]).Select(PlanningRecipes.Parse)] });
         var uniform = groups.Measure(groups.Options.Recipes[2]);
         var result = MixPlanner.Run(groups, new MixOptions(new Budget(BudgetKind.Bytes, uniform.Bytes)) { Rounds = 2, FrontPoints = 0 });
 
@@ -127,6 +133,7 @@ public sealed class MixPlannerTests : IDisposable
     private double BitsOf(MixPoint point)
     {
         var layers = source.Llama().Linears.Where(linear => point.Recipe.RuleFor(linear.Key) is not null).ToList();
-        return layers.Sum(linear => (double)linear.Value.Weight.numel() * point.Recipe.RuleFor(linear.Key)!.Weights!.Bits) / layers.Sum(linear => linear.Value.Weight.numel());
+        return layers.Sum(linear => (double)linear.Value.Weight.numel() * point.Recipe.RuleFor(linear.Key)!.Weights!.Bits) / layers
+            .Sum(linear => linear.Value.Weight.numel());
     }
 }

@@ -20,7 +20,8 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     {
         var mixed = Mixed("3bits");
         Assert.Equal(35, Quantized(mixed).Count);
-        Assert.InRange(Quantized(mixed).Sum(item => (double)item.Linear.Weight.numel() * item.Scheme.Bits) / Quantized(mixed).Sum(item => item.Linear.Weight.numel()), 2.9, 3);
+        Assert.InRange(Quantized(mixed).Sum(item => (double)item.Linear.Weight.numel() * item.Scheme.Bits) / Quantized(mixed)
+            .Sum(item => item.Linear.Weight.numel()), 2.9, 3);
 
         var (mix, uniform) = (Loss(mixed), Loss(RecipePresets.Parse("w3a16-g32-gptaq")));
         TestContext.Current.TestOutputHelper?.WriteLine($"mixed {mix:F4}, uniform {uniform:F4} nats over float");
@@ -37,7 +38,8 @@ public sealed class MixedStoriesRealModelTests : IDisposable
 
         var (lossOfTwo, lossOfThree) = (Loss(two), Loss(three));
         var (lossOfWhole, lossOfHalf) = (Loss(whole), Loss(half));
-        TestContext.Current.TestOutputHelper?.WriteLine($"3 bits {lossOfThree:F4}, its bytes {lossOfWhole:F4}, 2 bits {lossOfTwo:F4}, the bytes between {lossOfHalf:F4} nats over float");
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            $"3 bits {lossOfThree:F4}, its bytes {lossOfWhole:F4}, 2 bits {lossOfTwo:F4}, the bytes between {lossOfHalf:F4} nats over float");
         Assert.InRange(lossOfWhole, 0, 0.75 * lossOfThree);
         Assert.InRange(lossOfHalf, 0, 0.75 * (lossOfTwo + lossOfThree) / 2);
     }
@@ -45,15 +47,18 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     private static Recipe Mixed(string budget) => RecipeFile.Load(Path.Combine(Root(), "benchmarks", "recipes", "mixed", $"stories260K-{budget}.yaml"));
 
     private List<(QuantizableLinear Linear, QuantizationScheme Scheme)> Quantized(Recipe recipe) =>
-        [.. source.Llama().Linears.Where(linear => recipe.RuleFor(linear.Key) is not null).Select(linear => (linear.Value, recipe.RuleFor(linear.Key)!.Weights!))];
+        [.. source.Llama().Linears.Where(linear => recipe.RuleFor(linear.Key) is not null)
+            .Select(linear => (linear.Value, recipe.RuleFor(linear.Key)!.Weights!))];
 
-    private long Bytes(Recipe recipe) => Quantized(recipe).Sum(item => QuantizedTensor.CountStoredBytes(item.Linear.OutFeatures, item.Linear.InFeatures, item.Scheme));
+    private long Bytes(Recipe recipe) =>
+        Quantized(recipe).Sum(item => QuantizedTensor.CountStoredBytes(item.Linear.OutFeatures, item.Linear.InFeatures, item.Scheme));
 
     /// <summary>Nats over float on the first 20 windows.</summary>
     private double Loss(Recipe recipe)
     {
         var valid = Texts.TinyStories("valid.txt", source);
-        using var model = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(source, recipe, Texts.TinyStories("train.txt", source), seed: 1), recipe.Name);
+        using var model = (IDecoder)LoadedModel.Simulate(
+            PostTrainingQuantizer.Run(source, recipe, Texts.TinyStories("train.txt", source), seed: 1), recipe.Name);
         return Evaluator.Evaluate(model, valid, 512, 20).Loss - Evaluator.Evaluate(source.Decoder, valid, 512, 20).Loss;
     }
 

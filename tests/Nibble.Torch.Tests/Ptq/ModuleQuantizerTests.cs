@@ -62,9 +62,11 @@ public sealed class ModuleQuantizerTests : IDisposable
     {
         using var module = nn.Sequential(("fc", nn.Linear(4, 4)));
         var gptq = RecipePresets.Parse("w4a16-g32-gptq");
-        Assert.Contains("only rounded to nearest", Assert.Throws<NibbleException>(() => ModuleQuantizer.Run(module, gptq, [], 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("only rounded to nearest", Assert.Throws<NibbleException>(() => ModuleQuantizer.Run(module, gptq, [], 1)).Message,
+            StringComparison.Ordinal);
         var statically = new Recipe("static", [new RecipeRule("*", new QuantizationScheme(8, true, Granularity.Channel), new ActivationRule(Int8))]);
-        Assert.Contains("input of layer 'fc' was never seen", Assert.Throws<NibbleException>(() => ModuleQuantizer.Run(module, statically, [], 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("input of layer 'fc' was never seen", Assert.Throws<NibbleException>(() => ModuleQuantizer.Run(module, statically, [], 1)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -73,7 +75,8 @@ public sealed class ModuleQuantizerTests : IDisposable
         using var module = new SmallCnn();
         module.train();
         Child(module, "features").eval();
-        var prepared = QuantizationAware.Prepare(module, new Recipe("w8a8", [new RecipeRule("*", new QuantizationScheme(8, true, Granularity.Channel), new ActivationRule(Int8))]));
+        var prepared = QuantizationAware.Prepare(
+            module, new Recipe("w8a8", [new RecipeRule("*", new QuantizationScheme(8, true, Granularity.Channel), new ActivationRule(Int8))]));
         var before = Bits.Of(module.state_dict()["bn1.running_mean"]);
         prepared.Calibrate([randn(2, 2, 8, 8)]);
         Assert.True(Child(module, "downsample").training);

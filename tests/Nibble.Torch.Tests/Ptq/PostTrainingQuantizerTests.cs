@@ -80,7 +80,8 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         SortedDictionary<string, byte[]> Make(string name)
         {
             using var source = new TinyLlama().Open(folder);
-            QuantizedModelFile.Save(PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8-static-mse"), Texts.Random(100), seed: 4), folder.File(name));
+            QuantizedModelFile.Save(
+                PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a8-g8-static-mse"), Texts.Random(100), seed: 4), folder.File(name));
             return TemporaryFolder.Contents(folder.File(name));
         }
 
@@ -95,7 +96,8 @@ public sealed class PostTrainingQuantizerTests : IDisposable
         using var source = new TinyLlama().Open(folder);
         var nothing = new Recipe("mine", [new RecipeRule("transformer.*", new QuantizationScheme(4, true, Granularity.Channel))]);
         Assert.Equal(
-            "the recipe 'mine' matches none of the 15 linear layers of tiny, so nothing would be quantized; their names look like 'model.layers.0.self_attn.q_proj'",
+            "the recipe 'mine' matches none of the 15 linear layers of tiny, so nothing would be quantized; their names look like "
+                + "'model.layers.0.self_attn.q_proj'",
             Assert.ThrowsAny<NibbleException>(() => PostTrainingQuantizer.Run(source, nothing, null, 0)).Message);
         var kept = new Recipe("mine", [new RecipeRule("*", Weights: null)]);
         Assert.Equal(

@@ -73,8 +73,10 @@ public sealed class PtqJobTests : IDisposable
     public void Begin_RefusesAnotherJob_AndNamesWhatDiffers()
     {
         Begin().Dispose();
-        var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
-        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat what began it to resume it, or start over", message);
+        var message = Assert.Throws<NibbleException>(
+            () => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
+        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat what began it to resume it, or start over",
+            message);
     }
 
     [Theory]

@@ -75,7 +75,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         set_num_threads(2);
         try
         {
-            Assert.Contains("it differs in threads.", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message, StringComparison.Ordinal);
+            Assert.Contains("it differs in threads.", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message,
+                StringComparison.Ordinal);
         }
         finally
         {
@@ -102,7 +103,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         using var scope = NewDisposeScope();
         var tokens = tensor(Enumerable.Range(0, 64).SelectMany(window => Text.Window(window * 64, 64)).ToArray(), 64, 64);
         var embedding = source.Llama().named_parameters().Single(item => item.name == LlamaConfig.EmbeddingName).parameter;
-        var x = source.Llama().Blocks[0].Stages[LlamaBlock.AttentionInput].Trace(new BlockInput(embedding.index_select(0, tokens.reshape(-1)).view(-1, 64, TinyLlama.Hidden))).Input;
+        var x = source.Llama().Blocks[0].Stages[LlamaBlock.AttentionInput]
+            .Trace(new BlockInput(embedding.index_select(0, tokens.reshape(-1)).view(-1, 64, TinyLlama.Hidden))).Input;
         foreach (var name in names)
         {
             Assert.True(MeanError(before, name) > 1e-2);
@@ -195,7 +197,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         Assert.Equal(6, model.Layers.Count);
         Assert.All(model.Layers, layer => Assert.StartsWith("model.layers.1.", layer.Name, StringComparison.Ordinal));
         var quantized = model.Layers.Select(layer => layer.Name + ".weight").ToHashSet();
-        Assert.Equal(tiny.Tensors().Keys.Where(name => !quantized.Contains(name)), model.FloatTensors.Select(tensor => tensor.Name).Order(StringComparer.Ordinal));
+        Assert.Equal(tiny.Tensors().Keys.Where(name => !quantized.Contains(name)),
+            model.FloatTensors.Select(tensor => tensor.Name).Order(StringComparer.Ordinal));
         Assert.All(model.FloatTensors, tensor => Bits.Equal(tiny.Tensors()[tensor.Name].Values, tensor.Values));
     }
 
@@ -252,7 +255,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     {
         new TinyLlama().Write(folder.File("tiny"), tensors => tensors["model.layers.1.mlp.up_proj.weight"].Values[3] = 3e38f);
         var options = Options(new TinyLlama(), RecipePresets.Parse("w4a16-g8-importance"), "out");
-        Assert.Contains("model.layers.1.mlp.up_proj", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message, StringComparison.Ordinal);
+        Assert.Contains("model.layers.1.mlp.up_proj", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message,
+            StringComparison.Ordinal);
         Assert.Equal(["tiny"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName));
     }
 
@@ -260,7 +264,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     public void Output_ThatExists_IsRefused()
     {
         var options = Options(new TinyLlama(), RecipePresets.Parse("w8a8"), "tiny");
-        Assert.Contains("the output folder exists already", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message, StringComparison.Ordinal);
+        Assert.Contains("the output folder exists already", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message,
+            StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder.File("tiny.job")));
     }
 

@@ -211,7 +211,9 @@ public sealed class HybridTests : IDisposable
         using var module = new SmallCnn();
         using var original = new SmallCnn();
         var weights = new QuantizationScheme(4, symmetric: true, Granularity.Channel);
-        var rule = new RecipeRule("*", weights, new ActivationRule(new QuantizationScheme(4, false, Granularity.Tensor)), WeightRange.Mse) { WeightMethod = Method.Ptq };
+        var rule = new RecipeRule(
+            "*", weights, new ActivationRule(new QuantizationScheme(4, false, Granularity.Tensor)), WeightRange.Mse)
+        { WeightMethod = Method.Ptq };
         var fc = Bits.Of(((Linear)module.named_children().Single(child => child.name == "fc").module).weight!);
         var prepared = QuantizationAware.Prepare(module, new Recipe("ranges", [rule]));
         using var scope = NewDisposeScope();
@@ -249,7 +251,9 @@ public sealed class HybridTests : IDisposable
     public void A_module_whose_weights_no_one_has_solved_is_only_rounded_to_nearest()
     {
         using var module = new SmallText();
-        var rule = new RecipeRule("hidden.*", new QuantizationScheme(4, true, Granularity.Channel)) { WeightMethod = Method.Ptq, Algorithms = WeightAlgorithms.Parse(["gptq"]) };
+        var rule = new RecipeRule(
+            "hidden.*", new QuantizationScheme(4, true, Granularity.Channel))
+        { WeightMethod = Method.Ptq, Algorithms = WeightAlgorithms.Parse(["gptq"]) };
         var trained = new RecipeRule("*", new QuantizationScheme(4, true, Granularity.Channel));
 
         var fault = Assert.Throws<NibbleException>(() => QuantizationAware.Prepare(module, new Recipe("mine", [rule, trained])));

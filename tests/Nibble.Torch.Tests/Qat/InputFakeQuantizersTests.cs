@@ -51,7 +51,9 @@ public class InputFakeQuantizersTests
 
     [Fact]
     public void Convert_BeforeAnyInput_SaysThatTheRangeIsUnknown() =>
-        Assert.Contains("No input", Assert.Throws<InvalidOperationException>(InputFakeQuantizer.Create(ActivationEstimator.LearnedScale, Scheme).Convert).Message, StringComparison.Ordinal);
+        Assert.Contains("No input",
+            Assert.Throws<InvalidOperationException>(InputFakeQuantizer.Create(ActivationEstimator.LearnedScale, Scheme).Convert).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void Observed_FollowsTheInputs_UntilItIsFrozen()

@@ -49,7 +49,8 @@ public sealed class QuantizationAwareTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Conversions))]
-    public void Convert_YieldsWhatATrainedModuleComputesAlsoAfterAWayThroughAFile(string preset, GradientEstimator estimator, ActivationEstimator activations, bool images)
+    public void Convert_YieldsWhatATrainedModuleComputesAlsoAfterAWayThroughAFile(
+        string preset, GradientEstimator estimator, ActivationEstimator activations, bool images)
     {
         using var module = Create(images, seed: 1);
         var recipe = RecipePresets.Parse(preset) with { Qat = new QatSettings { Estimator = estimator, Activations = activations } };
@@ -114,7 +115,8 @@ public sealed class QuantizationAwareTests : IDisposable
         var parameters = module.parameters().ToList();
         using var optimizer = optim.SGD(parameters, 0.1);
         var before = parameters.ConvertAll(Bits.Of);
-        QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)]) { Qat = new QatSettings { Estimator = GradientEstimator.StraightThrough } });
+        QuantizationAware.Prepare(
+            module, new Recipe("all", [new RecipeRule("*", Int4)]) { Qat = new QatSettings { Estimator = GradientEstimator.StraightThrough } });
 
         using (var pause = CollectorPause.Begin())
         using (var scope = NewDisposeScope())
@@ -130,7 +132,8 @@ public sealed class QuantizationAwareTests : IDisposable
     public void Prepare_FollowsRulesByName()
     {
         using var module = new SmallCnn();
-        var prepared = QuantizationAware.Prepare(module, new Recipe("some", [new RecipeRule("conv1", null), new RecipeRule("features.*", Int4), new RecipeRule("fc", Int4, Static8)]));
+        var prepared = QuantizationAware.Prepare(
+            module, new Recipe("some", [new RecipeRule("conv1", null), new RecipeRule("features.*", Int4), new RecipeRule("fc", Int4, Static8)]));
 
         Assert.Equal(["features.depthwise", "features.inner.1", "fc"], prepared.Layers);
         Assert.Contains(module.named_modules(), child => child.name == "conv1" && child.module is Conv2d);
@@ -227,7 +230,9 @@ public sealed class QuantizationAwareTests : IDisposable
         Assert.Empty(prepared.BatchNorms);
 
         using var named = new SmallCnn();
-        var some = QuantizationAware.Prepare(named, new Recipe("all", [new RecipeRule("*", Int4)]), new PrepareOptions { FoldBatchNorms = false, BatchNorms = new Dictionary<string, string> { ["downsample.0"] = "downsample.1" } });
+        var some = QuantizationAware.Prepare(
+            named, new Recipe("all", [new RecipeRule("*", Int4)]),
+            new PrepareOptions { FoldBatchNorms = false, BatchNorms = new Dictionary<string, string> { ["downsample.0"] = "downsample.1" } });
         Assert.Equal(["downsample.0"], some.BatchNorms.Keys);
     }
 
@@ -264,7 +269,8 @@ public sealed class QuantizationAwareTests : IDisposable
         Refused(relu, "all", "holds no Linear", new RecipeRule("*", Int4));
         using var cnn = new SmallCnn();
         Refused(cnn, "none", "matches none of the 5 layers of SmallCnn; their names look like 'conv1'", new RecipeRule("layers.*", Int4));
-        Refused(cnn, "token", "input of the convolution 'conv1' per token", new RecipeRule("*", Int4, new ActivationRule(new QuantizationScheme(8, true, Granularity.Token))));
+        Refused(cnn, "token", "input of the convolution 'conv1' per token",
+            new RecipeRule("*", Int4, new ActivationRule(new QuantizationScheme(8, true, Granularity.Token))));
         using var shared = nn.Linear(2, 2);
         using var twice = nn.Sequential(("a", shared), ("b", shared));
         Refused(twice, "all", "the weight of 'a' is also 'b.weight'", new RecipeRule("*", Int4));
@@ -274,7 +280,9 @@ public sealed class QuantizationAwareTests : IDisposable
         using var tied = nn.Sequential(("embedding", embedding), ("head", head));
         Refused(tied, "all", "the weight of 'embedding' is also 'head.weight'", new RecipeRule("embedding", Int4));
         var faults = new PrepareOptions { BatchNorms = new Dictionary<string, string> { ["conv1"] = "fc" } };
-        Assert.Contains("pairs 'conv1' with 'fc'", Assert.Throws<NibbleException>(() => QuantizationAware.Prepare(cnn, new Recipe("all", [new RecipeRule("*", Int4)]), faults)).Message, StringComparison.Ordinal);
+        Assert.Contains("pairs 'conv1' with 'fc'",
+            Assert.Throws<NibbleException>(() => QuantizationAware.Prepare(cnn, new Recipe("all", [new RecipeRule("*", Int4)]), faults)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -288,7 +296,8 @@ public sealed class QuantizationAwareTests : IDisposable
         Assert.Equal([4, 2, 3, 3], read.Layers.Single(layer => layer.Name == "conv1").Shape!);
         Assert.Equal(18, read.Layers.Single(layer => layer.Name == "conv1").Weight.Columns);
         Assert.Null(read.Layers.Single(layer => layer.Name == "fc").Shape);
-        Assert.Equal(["conv1.bias", "downsample.0.bias", "fc.bias", "features.depthwise.bias", "features.inner.1.bias"], read.FloatTensors.Select(tensor => tensor.Name).Order(StringComparer.Ordinal));
+        Assert.Equal(["conv1.bias", "downsample.0.bias", "fc.bias", "features.depthwise.bias", "features.inner.1.bias"],
+            read.FloatTensors.Select(tensor => tensor.Name).Order(StringComparer.Ordinal));
         Assert.Contains("\"conv1\":\"bn1\"", read.ConfigJson, StringComparison.Ordinal);
         Assert.Equal(3, read.Provenance.Seed);
     }
@@ -304,7 +313,8 @@ public sealed class QuantizationAwareTests : IDisposable
         var before = Bits.Of(fresh.state_dict()["fc.weight"]);
         Refuse(model with { FloatTensors = [.. model.FloatTensors.Skip(1)] }, "has no tensor");
         Refuse(model with { FloatTensors = [.. model.FloatTensors, model.FloatTensors[0] with { Name = "more" }] }, "has a tensor 'more'");
-        Refuse(model with { Layers = [.. model.Layers.Select(layer => layer with { Shape = null })] }, "has a weight of shape [4, 18] in 'conv1', expected [4, 2, 3, 3]");
+        Refuse(model with { Layers = [.. model.Layers.Select(layer => layer with { Shape = null })] },
+            "has a weight of shape [4, 18] in 'conv1', expected [4, 2, 3, 3]");
         Refuse(model with { Layers = [model.Layers[0] with { Name = "conv9" }, .. model.Layers.Skip(1)] }, "has a layer 'conv9'");
         Refuse(model with { ConfigJson = "{}" }, "model_type torchsharp");
         Refuse(model with { ConfigJson = model.ConfigJson.Replace("bn1", "bn9", StringComparison.Ordinal) }, "'bn9'");
@@ -343,7 +353,8 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     private static void Refused(nn.Module module, string name, string expected, RecipeRule rule) =>
-        Assert.Contains(expected, Assert.Throws<NibbleException>(() => QuantizationAware.Prepare(module, new Recipe(name, [rule]))).Message, StringComparison.Ordinal);
+        Assert.Contains(expected, Assert.Throws<NibbleException>(() => QuantizationAware.Prepare(module, new Recipe(name, [rule]))).Message,
+            StringComparison.Ordinal);
 
     private static nn.Module<Tensor, Tensor> Create(bool images, int seed)
     {

@@ -18,7 +18,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
 {
     private static readonly CalibrationOptions Calibration = new(2, 16);
 
-    private static readonly QatSettings Short = new() { Steps = 5, BatchSize = 2, SequenceLength = 16, LearningRate = 1e-2, ScaleLearningRate = 1e-2, WarmUp = 0, WeightDecay = 0.01 };
+    private static readonly QatSettings Short =
+        new() { Steps = 5, BatchSize = 2, SequenceLength = 16, LearningRate = 1e-2, ScaleLearningRate = 1e-2, WarmUp = 0, WeightDecay = 0.01 };
 
     private readonly TemporaryFolder folder = new();
 
@@ -90,7 +91,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     {
         using var model = new TinyLlama().Open(folder);
         var input = new QuantizationScheme(8, symmetric: false, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 };
-        RequireConversionKeeps(model, new Recipe("half", [new RecipeRule("*", new QuantizationScheme(4, true, Granularity.Tensor), new ActivationRule(input))]), estimator);
+        RequireConversionKeeps(model, new Recipe("half", [new RecipeRule("*", new QuantizationScheme(4, true, Granularity.Tensor), new ActivationRule(input))]),
+            estimator);
     }
 
     [Theory]
@@ -103,13 +105,15 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     {
         var tiny = new TinyLlama { Type = "qwen2" };
         using var model = tiny.Open(folder);
-        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse(preset), Short with { Estimator = estimator, WeightDecay = 0 }, Texts.Random(100), Calibration, 1);
+        var trainer = new QuantizationAwareTrainer(
+            model, RecipePresets.Parse(preset), Short with { Estimator = estimator, WeightDecay = 0 }, Texts.Random(100), Calibration, 1);
         var told = new Told();
         trainer.Train(told);
         var before = tiny.Tensors();
         Assert.All(model.Llama().named_parameters(), item => Assert.NotEqual(before[item.name].Values, Bits.Of(item.parameter)));
         Assert.Equal(Enumerable.Range(1, 5), trainer.Losses.Select(point => point.Step));
-        Assert.Equal(trainer.Losses.Select(point => new RunProgress("train", point.Step, 5, point.Loss) { Tokens = 32, Perplexity = Math.Exp(point.Loss) }), told.All);
+        Assert.Equal(trainer.Losses.Select(point => new RunProgress("train", point.Step, 5, point.Loss) { Tokens = 32, Perplexity = Math.Exp(point.Loss) }),
+            told.All);
         Assert.Equal(trainer.Losses[^1].Loss, trainer.Convert().Provenance.Metrics["finalTrainingLoss"]);
     }
 
@@ -223,7 +227,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     {
         foreach (var activations in new[] { ActivationEstimator.LearnedScale, ActivationEstimator.StraightThrough })
         {
-            var (plain, again) = (LossesAndFiles(preset, Short with { Activations = activations }), LossesAndFiles(preset, Short with { Activations = activations, Recompute = true }));
+            var (plain, again) = (LossesAndFiles(preset, Short with { Activations = activations }),
+                LossesAndFiles(preset, Short with { Activations = activations, Recompute = true }));
             Assert.Equal(plain.Losses, again.Losses);
             Assert.Equal(plain.Files, again.Files);
         }
@@ -260,7 +265,12 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [InlineData(1, 0.5)]
     public void Distillation_BringsTheModelNearerToItsTeacher(double weight, double hidden)
     {
-        var settings = Short with { Steps = 30, LearningRate = 3e-3, Distillation = new DistillationSettings { Weight = weight, Temperature = 2, Hidden = hidden } };
+        var settings = Short with
+        {
+            Steps = 30,
+            LearningRate = 3e-3,
+            Distillation = new DistillationSettings { Weight = weight, Temperature = 2, Hidden = hidden }
+        };
         var losses = LossesAndFiles("w3a16-g8", settings).Losses;
         Assert.True(losses[^1].Loss < (0.9 * losses[0].Loss));
     }
@@ -278,11 +288,18 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [InlineData(0, 1000, 1e-3)]
     public void TeacherCache_GivesTheSameLosses_WhetherOrNotItIsFilled(double hidden, int tokens, double tolerance)
     {
-        var settings = Short with { LearningRate = 1e-3, Accumulation = 2, Distillation = new DistillationSettings { Weight = 0.8, Temperature = 2, Hidden = hidden } };
+        var settings = Short with
+        {
+            LearningRate = 1e-3,
+            Accumulation = 2,
+            Distillation = new DistillationSettings { Weight = 0.8, Temperature = 2, Hidden = hidden }
+        };
         IReadOnlyList<TrainingPoint> Train(TeacherCacheOptions? cache, int seed = 1)
         {
             using var model = new TinyLlama().Open(folder);
-            var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w3a16-g8"), settings, Texts.Random(100), Calibration, seed) { TeacherCache = cache };
+            var trainer = new QuantizationAwareTrainer(
+                model, RecipePresets.Parse("w3a16-g8"), settings, Texts.Random(100), Calibration, seed)
+            { TeacherCache = cache };
             trainer.Train();
             return trainer.Losses;
         }
@@ -310,7 +327,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     public void BFloat16_IsRefusedOnTheCpu_WhereItIsFarSlower()
     {
         using var model = new TinyLlama().Open(folder);
-        var refused = Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, null, Short with { Precision = TrainingPrecision.BFloat16 }, Texts.Random(100), Calibration, 1));
+        var refused = Assert.Throws<NibbleException>(
+            () => new QuantizationAwareTrainer(model, null, Short with { Precision = TrainingPrecision.BFloat16 }, Texts.Random(100), Calibration, 1));
         Assert.StartsWith("the precision bfloat16 needs a device with bfloat16 products", refused.Message, StringComparison.Ordinal);
 
         using var scope = NewDisposeScope();
@@ -348,7 +366,9 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         again.Train();
         Assert.Equal(trainer.Losses, again.Losses);
         Assert.NotEqual(trainer.HeldOutLosses, again.HeldOutLosses);
-        Assert.Contains("expected at least two windows of 16", Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(other, null, settings, Texts.Random(31), Calibration, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected at least two windows of 16",
+            Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(other, null, settings, Texts.Random(31), Calibration, 1)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -374,7 +394,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         var trainer = new QuantizationAwareTrainer(model, null, Short with { LearningRate = 1e30 }, Texts.Random(100), Calibration, 1);
         var message = Assert.Throws<NibbleException>(() => trainer.Train()).Message;
-        Assert.Matches("^the training (loss|gradient) became (NaN|∞|Infinity) at step [2-5]; lower the learning rate \\(it is 1E\\+30\\), lengthen the warm-up \\(it is 0 of the steps\\) or lower the rate of the scales \\(it is 0\\.01\\)$", message);
+        Assert.Matches("^the training (loss|gradient) became (NaN|∞|Infinity) at step [2-5]; lower the learning rate \\(it is 1E\\+30\\), lengthen the warm-up "
+            + "\\(it is 0 of the steps\\) or lower the rate of the scales \\(it is 0\\.01\\)$", message);
     }
 
     [Fact]
@@ -388,7 +409,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
             StringComparison.Ordinal);
         Assert.Contains(
             "quantizes keys per channel with ranges from calibration, which training would leave behind",
-            Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-kv8c"), Short, Texts.Random(100), Calibration, 1)).Message,
+            Assert.Throws<NibbleException>(
+                () => new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-kv8c"), Short, Texts.Random(100), Calibration, 1)).Message,
             StringComparison.Ordinal);
         Assert.Contains(
             "expected at least one window of 16",
@@ -410,7 +432,8 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         return (trainer.Losses, files);
     }
 
-    private void RequireConversionKeeps(LoadedModel model, Recipe recipe, GradientEstimator estimator) => RequireConversionKeeps(model, recipe, Short with { Estimator = estimator });
+    private void RequireConversionKeeps(LoadedModel model, Recipe recipe, GradientEstimator estimator) =>
+        RequireConversionKeeps(model, recipe, Short with { Estimator = estimator });
 
     private (IReadOnlyList<TrainingPoint> Losses, SortedDictionary<string, byte[]> Files) Trained(string preset, QatSettings settings)
     {
@@ -455,7 +478,8 @@ public sealed class QuantizationAwareTrainerRealModelTests
         using var rounded = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(model, recipe, null, 1), "ptq");
         var roundedPerplexity = Evaluator.Evaluate(rounded, valid, 512, 5).Perplexity;
 
-        var trainer = new QuantizationAwareTrainer(model, recipe, new QatSettings { Steps = 30, BatchSize = 4, SequenceLength = 128, LearningRate = 2e-3 }, train, new CalibrationOptions(), 1);
+        var trainer = new QuantizationAwareTrainer(
+            model, recipe, new QatSettings { Steps = 30, BatchSize = 4, SequenceLength = 128, LearningRate = 2e-3 }, train, new CalibrationOptions(), 1);
         trainer.Train();
         using var trained = (IDecoder)LoadedModel.Simulate(trainer.Convert(), "qat");
         var trainedPerplexity = Evaluator.Evaluate(trained, valid, 512, 5).Perplexity;
@@ -471,7 +495,8 @@ public sealed class QuantizationAwareTrainerRealModelTests
         using var folder = new TemporaryFolder();
         using var model = Texts.Stories();
         var (train, valid) = (Texts.TinyStories("train.txt", model), Texts.TinyStories("valid.txt", model));
-        var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse(preset), new QatSettings { Steps = 5, BatchSize = 2, SequenceLength = 64 }, train, new CalibrationOptions(), 1);
+        var trainer = new QuantizationAwareTrainer(
+            model, RecipePresets.Parse(preset), new QatSettings { Steps = 5, BatchSize = 2, SequenceLength = 64 }, train, new CalibrationOptions(), 1);
         trainer.Train();
         QuantizedModelFile.Save(trainer.Convert(), folder.File("artifact"));
         using var converted = LoadedModel.Open(folder.File("artifact"));
@@ -488,7 +513,8 @@ public sealed class QuantizationAwareTrainerRealModelTests
             losses[1] += Loss(read, tokens);
         }
 
-        Assert.Equal(Math.Exp(losses[0] / valid.WindowCount(Length)), Math.Exp(losses[1] / valid.WindowCount(Length)), 1e-4 * Math.Exp(losses[0] / valid.WindowCount(Length)));
+        Assert.Equal(Math.Exp(losses[0] / valid.WindowCount(Length)), Math.Exp(losses[1] / valid.WindowCount(Length)),
+            1e-4 * Math.Exp(losses[0] / valid.WindowCount(Length)));
 
         static double Loss(Tensor logits, Tensor tokens) => nn.functional.cross_entropy(logits[0, ..^1], tokens[0, 1..]).item<float>();
     }

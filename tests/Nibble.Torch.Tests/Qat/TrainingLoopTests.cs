@@ -8,7 +8,8 @@ namespace Nibble.Torch.Tests.Qat;
 
 public sealed class TrainingLoopTests : IDisposable
 {
-    private static readonly QatSettings Short = new() { Steps = 12, BatchSize = 4, SequenceLength = 2, LearningRate = 0.05, ScaleLearningRate = 0.05, WarmUp = 0, GradientClip = 1e6 };
+    private static readonly QatSettings Short =
+        new() { Steps = 12, BatchSize = 4, SequenceLength = 2, LearningRate = 0.05, ScaleLearningRate = 0.05, WarmUp = 0, GradientClip = 1e6 };
 
     private readonly TemporaryFolder folder = new();
 
@@ -178,7 +179,8 @@ public sealed class TrainingLoopTests : IDisposable
         Assert.Throws<Nibble.Formats.DamagedFileException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path)));
 
         void Refuses(TrainingTask task, QatSettings settings, string expected) => Assert.Contains(
-            expected, Assert.Throws<NibbleException>(() => new TrainingLoop(task, settings).Run(new CheckpointOptions(Path))).Message, StringComparison.Ordinal);
+            expected, Assert.Throws<NibbleException>(() => new TrainingLoop(task, settings).Run(new CheckpointOptions(Path))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

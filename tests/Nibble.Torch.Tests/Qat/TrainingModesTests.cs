@@ -93,7 +93,8 @@ public sealed class TrainingModesTests : IDisposable
         // Layers that are quantized hold no float weight, except below adapters, where it is the checkpoint's.
         var quantized = converted.Layers.Select(layer => layer.Name).ToHashSet(StringComparer.Ordinal);
         Assert.All(model.Llama().Linears.Where(linear => quantized.Contains(linear.Key)), linear =>
-            Assert.Equal(mode == TrainingMode.Adapters ? before[linear.Key + ".weight"].Values : new float[linear.Value.Weight.numel()], Bits.Of(linear.Value.Weight)));
+            Assert.Equal(mode == TrainingMode.Adapters ? before[linear.Key + ".weight"].Values : new float[linear.Value.Weight.numel()],
+                Bits.Of(linear.Value.Weight)));
     }
 
     [Theory]
@@ -135,7 +136,8 @@ public sealed class TrainingModesTests : IDisposable
         var text = Texts.Random(400);
         var trainer = new QuantizationAwareTrainer(model, recipe, recipe.Qat, text, Calibration, 1);
         trainer.Train();
-        var begun = PostTrainingQuantizer.Run(model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule with { Algorithms = algorithms, Range = WeightRange.Search })] }, text, 1);
+        var begun = PostTrainingQuantizer.Run(
+            model, recipe with { Rules = [.. recipe.Rules.Select(rule => rule with { Algorithms = algorithms, Range = WeightRange.Search })] }, text, 1);
         Assert.All(begun.Layers.Zip(trainer.Convert().Layers), item =>
         {
             Assert.Equal(item.First.Weight.Codes, item.Second.Weight.Codes);
@@ -182,13 +184,18 @@ public sealed class TrainingModesTests : IDisposable
 
     public static TheoryData<QatSettings, ActivationOrder, string> Refusals => new()
     {
-        { Short with { Mode = TrainingMode.Scales, Estimator = GradientEstimator.StraightThrough }, ActivationOrder.None, "trains in the mode scales, which learns scales, but the estimator straightThrough learns none; use learnedScale" },
-        { Short with { Mode = TrainingMode.BlockWise, Schedule = new() { AnnealFrom = 8 } }, ActivationOrder.None, "trains in the mode blockWise, which begins with codes of the scheme's bits; leave annealFrom at 0" },
-        { Short with { Mode = TrainingMode.Adapters, Schedule = new() { FloatShare = 0.1 } }, ActivationOrder.None, "trains no weights that could be float at first" },
+        { Short with { Mode = TrainingMode.Scales, Estimator = GradientEstimator.StraightThrough }, ActivationOrder.None,
+            "trains in the mode scales, which learns scales, but the estimator straightThrough learns none; use learnedScale" },
+        { Short with { Mode = TrainingMode.BlockWise, Schedule = new() { AnnealFrom = 8 } }, ActivationOrder.None,
+            "trains in the mode blockWise, which begins with codes of the scheme's bits; leave annealFrom at 0" },
+        { Short with { Mode = TrainingMode.Adapters, Schedule = new() { FloatShare = 0.1 } }, ActivationOrder.None,
+            "trains no weights that could be float at first" },
         { Short with { Mode = TrainingMode.Scales, Dampening = 1 }, ActivationOrder.None, "leave dampening at 0" },
         { Short with { Mode = TrainingMode.Full, Start = WeightAlgorithms.Parse(["debias"]) }, ActivationOrder.None, "cannot begin with debias" },
-        { Short with { Mode = TrainingMode.AdaptersOnNormalFloat, Start = WeightAlgorithms.Parse(["gptq"]) }, ActivationOrder.None, "cannot begin with codes of float weights" },
-        { Short with { Mode = TrainingMode.BlockWise, Start = WeightAlgorithms.Parse(["gptq"]) }, ActivationOrder.Group, "cannot train groups of scattered columns; set activationOrder to weight" },
+        { Short with { Mode = TrainingMode.AdaptersOnNormalFloat, Start = WeightAlgorithms.Parse(["gptq"]) }, ActivationOrder.None,
+            "cannot begin with codes of float weights" },
+        { Short with { Mode = TrainingMode.BlockWise, Start = WeightAlgorithms.Parse(["gptq"]) }, ActivationOrder.Group,
+            "cannot train groups of scattered columns; set activationOrder to weight" },
     };
 
     [Theory]
@@ -197,7 +204,9 @@ public sealed class TrainingModesTests : IDisposable
     {
         var recipe = RecipePresets.Parse("w4a16-g8") with { Qat = settings, Ptq = new() { ActivationOrder = order } };
         using var model = new TinyLlama().Open(folder);
-        Assert.Contains(message, Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, recipe, settings, Texts.Random(100), Calibration, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains(message,
+            Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, recipe, settings, Texts.Random(100), Calibration, 1)).Message,
+            StringComparison.Ordinal);
     }
 
     private static Recipe Recipe(string preset, TrainingMode mode, WeightAlgorithms? start = null) => RecipePresets.Parse(preset) with

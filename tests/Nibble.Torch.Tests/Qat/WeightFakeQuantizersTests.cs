@@ -23,7 +23,8 @@ public class WeightFakeQuantizersTests
 
     [Fact]
     public void Convert_GivesTheValuesThatTrainingComputedWith() =>
-        Gen.Select(Gen.Enum<GradientEstimator>(), Schemes, Gen.Select(Gen.Int[1, 4], Gen.Int[1, 20]), Gen.Float[-3, 3].Array[80], Gen.Float[-0.5f, 0.5f].Array[80]).Sample((estimator, scheme, shape, values, steps) =>
+        Gen.Select(Gen.Enum<GradientEstimator>(), Schemes, Gen.Select(Gen.Int[1, 4], Gen.Int[1, 20]), Gen.Float[-3, 3].Array[80],
+            Gen.Float[-0.5f, 0.5f].Array[80]).Sample((estimator, scheme, shape, values, steps) =>
         {
             using var scope = NewDisposeScope();
             var (rows, columns) = shape;
@@ -43,7 +44,8 @@ public class WeightFakeQuantizersTests
     [Fact]
     public void ScaleGradient_IsThatOfLsq_TimesItsGradientScale()
     {
-        // Esser et al. 2020, section 2.2: g = 1 / sqrt(n * codeMax); equation 3 for the rest. The scale is start * exp(p), so its gradient is multiplied by the scale.
+        // Esser et al. 2020, section 2.2: g = 1 / sqrt(n * codeMax); equation 3 for the rest. The scale is start * exp(p), so its gradient is multiplied by the
+        // scale.
         using var scope = NewDisposeScope();
         var weight = tensor(new[,] { { -3f, -0.6f, 0.3f, 5f } });
         var scheme = new QuantizationScheme(3, symmetric: true, Granularity.Channel);
@@ -57,7 +59,8 @@ public class WeightFakeQuantizersTests
     [Fact]
     public void Offset_IsLearned_FromWhatLiesOutsideTheRange()
     {
-        // LSQ+ (Bhalgat et al. 2020): the value of a clipped weight is scale * (end - zeroPoint), so its slope in the zero point is -scale; inside there is none.
+        // LSQ+ (Bhalgat et al. 2020): the value of a clipped weight is scale * (end - zeroPoint), so its slope in the zero point is -scale; inside there is
+        // none.
         using var scope = NewDisposeScope();
         var weight = tensor(new[,] { { -3f, -0.6f, 0.3f, 5f } });
         var scheme = new QuantizationScheme(3, symmetric: false, Granularity.Channel);

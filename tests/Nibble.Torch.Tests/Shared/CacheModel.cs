@@ -24,7 +24,9 @@ internal static class CacheModel
         for (var i = 0; i < source.Llama().Blocks.Count; i++)
         {
             using var stream = Stream(folder, x);
-            if (KeyValueCalibration.Run(source.Llama().Blocks[i], $"model.layers.{i}", stream, recipe.KeyValueCache!, source.Llama().Config.MaxSequence, CancellationToken.None) is { } block)
+            if (KeyValueCalibration.Run(
+                source.Llama().Blocks[i], $"model.layers.{i}", stream, recipe.KeyValueCache!, source.Llama().Config.MaxSequence,
+                CancellationToken.None) is { } block)
             {
                 keys.Add(block);
             }
@@ -38,7 +40,8 @@ internal static class CacheModel
     /// <summary>A stream of one batch.</summary>
     public static ActivationStream Stream(TemporaryFolder folder, Tensor batch)
     {
-        var stream = ActivationStream.Create(folder.File("stream"), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
+        var stream = ActivationStream.Create(
+            folder.File("stream"), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
         stream.Append(batch);
         stream.Complete();
         return stream;

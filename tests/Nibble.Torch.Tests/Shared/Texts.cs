@@ -22,7 +22,8 @@ internal static class Texts
 
     public static LoadedModel Stories() => LoadedModel.Open(SharedData.Require("stories260K"));
 
-    public static TokenizedText TinyStories(string file, LoadedModel model) => TokenizedText.Read(Path.Combine(SharedData.Require("tinystories"), file), model.Tokenizer);
+    public static TokenizedText TinyStories(string file, LoadedModel model) =>
+        TokenizedText.Read(Path.Combine(SharedData.Require("tinystories"), file), model.Tokenizer);
 }
 
 /// <summary>Reports progress at once and on the caller's thread.</summary>

@@ -7,7 +7,8 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Tests.Shared;
 
-/// <summary>A random decoder of two narrow blocks as a checkpoint folder, with a tokenizer of the 256 bytes, <c>&lt;|bos|&gt;</c> and <c>&lt;|eos|&gt;</c>.</summary>
+/// <summary>A random decoder of two narrow blocks as a checkpoint folder, with a tokenizer of the 256 bytes, <c>&lt;|bos|&gt;</c> and
+/// <c>&lt;|eos|&gt;</c>.</summary>
 internal sealed record TinyLlama
 {
     public const int Bos = 256;

@@ -67,7 +67,8 @@ public sealed class ClassificationTrainingTests : IDisposable
             [
                 new("*.word_embeddings", new QuantizationScheme(8, symmetric: true, Granularity.Channel)),
                 new("*_embeddings", null),
-                new("*", new QuantizationScheme(bits, symmetric: true, Granularity.Channel), new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor))),
+                new("*", new QuantizationScheme(bits, symmetric: true, Granularity.Channel),
+                    new ActivationRule(new QuantizationScheme(8, symmetric: false, Granularity.Tensor))),
             ]);
         var exact = Score(loaded, data);
         var trainer = Trainer(loaded, data, Settings with { Distillation = new DistillationSettings { Weight = 0.5, Temperature = 2 } }, recipe);
@@ -90,7 +91,13 @@ public sealed class ClassificationTrainingTests : IDisposable
     public void Distillation_BeginsWithLittleLoss_WhereNothingIsRoundedMuch(double hidden, double most)
     {
         using var loaded = new TinyBert { Dropout = 0 }.Open(folder);
-        var settings = Settings with { Steps = 2, LearningRate = 1e-9, ScaleLearningRate = 0, Distillation = new DistillationSettings { Hidden = hidden, Temperature = 3 } };
+        var settings = Settings with
+        {
+            Steps = 2,
+            LearningRate = 1e-9,
+            ScaleLearningRate = 0,
+            Distillation = new DistillationSettings { Hidden = hidden, Temperature = 3 }
+        };
         var trainer = Trainer(loaded, Read(loaded, Texts(20, seed: 1)), settings, RecipePresets.Parse("w8a16-g8"));
         trainer.Train();
         Assert.All(trainer.Losses, point => Assert.InRange(point.Loss, 1e-9, most));

@@ -32,7 +32,8 @@ internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>, IInputPart
         [.. named_parameters().Select(item => KeyValuePair.Create(Prefix + item.name, item.parameter)).Where(item => item.Key != Words.Key)];
 
     public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Tables =>
-        [.. named_children().Where(item => item.module is QuantizableEmbedding).Select(item => KeyValuePair.Create(Prefix + item.name, (IQuantizableLayer)item.module))];
+        [.. named_children().Where(item => item.module is QuantizableEmbedding)
+            .Select(item => KeyValuePair.Create(Prefix + item.name, (IQuantizableLayer)item.module))];
 
     private string Prefix => $"{config.ModelType}.embeddings.";
 

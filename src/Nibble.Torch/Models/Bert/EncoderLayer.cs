@@ -53,7 +53,8 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
     private Tensor Mix(BlockInput input)
     {
         var x = input.Hidden;
-        var heads = Array.ConvertAll(QuantizableLinear.Project(x, Query, Key, Value), part => part.view(part.shape[0], part.shape[1], config.Heads, -1).transpose(1, 2));
+        var heads = Array.ConvertAll(
+            QuantizableLinear.Project(x, Query, Key, Value), part => part.view(part.shape[0], part.shape[1], config.Heads, -1).transpose(1, 2));
         var mask = input.Mask?.unsqueeze(1).unsqueeze(1);
         return F.scaled_dot_product_attention(heads[0], heads[1], heads[2], mask, training ? config.AttentionDropout : 0).transpose(1, 2).reshape(x.shape);
     }

@@ -54,7 +54,8 @@ internal sealed class LlamaAttention : nn.Module
     /// <summary>Values of a head.</summary>
     public int HeadSize => config.HeadSize;
 
-    /// <summary>Turns queries and keys after their rotary embedding, which changes no product of theirs but spreads the keys' outliers; null leaves them as they are.</summary>
+    /// <summary>Turns queries and keys after their rotary embedding, which changes no product of theirs but spreads the keys' outliers; null leaves them as
+    /// they are.</summary>
     public HadamardTransform? HeadRotation { get; set; }
 
     /// <summary>What happens to keys after their rotation, [batch, key-value heads, length, head size]; null uses them as they are.</summary>
@@ -96,7 +97,8 @@ internal sealed class LlamaAttention : nn.Module
 
     /// <summary>Scaled dot-product attention.</summary>
     /// <remarks>
-    /// For very small heads the products inside take a slow path of libtorch's BLAS: heads of 8 filled up with zeros to 16 take half the time, forward and backward, and
+    /// For very small heads the products inside take a slow path of libtorch's BLAS: heads of 8 filled up with zeros to 16 take half the time, forward and
+    /// backward, and
     /// change nothing but the factor that the kernel derives from the head's size.
     /// </remarks>
     private Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal)

@@ -27,7 +27,8 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
         model = new Body(config);
         lm_head = config.TiedHead ? null : new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
         RegisterComponents();
-        var linears = named_modules().Where(item => item.module is QuantizableLinear).Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
+        var linears = named_modules().Where(item => item.module is QuantizableLinear)
+            .Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
 
         // TorchSharp names direct children first, and so the head before the blocks.
         Linears = [.. linears.OrderBy(linear => linear.Value == lm_head)];
@@ -96,7 +97,8 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     }
 
     /// <inheritdoc/>
-    /// <remarks>Normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases 0.</remarks>
+    /// <remarks>Normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases
+    /// 0.</remarks>
     public void Initialize(Generator generator, Func<string, bool>? drawn = null)
     {
         using var scope = NewDisposeScope();

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>Turns a model's hidden values by orthogonal matrices that spread outliers, without changing what it computes (QuaRot, Ashkboos et al. 2024).</summary>
+/// <summary>Turns a model's hidden values by orthogonal matrices that spread outliers, without changing what it computes (QuaRot, Ashkboos et al.
+/// 2024).</summary>
 /// <remarks>
 /// <para>The residual stream is turned by <c>Q = D H</c>, with random signs D from the seed and H of <see cref="HadamardTransform"/>
 /// (section 4, stage 1a): RMSNorm without its weight g commutes with Q, so g moves into the linears that read the norm, which become

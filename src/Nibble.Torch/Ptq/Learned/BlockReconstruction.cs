@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
 
-/// <summary>How far what a unit computes on the output of the quantized units before it is from what the float unit computes on that of the float ones (BRECQ's block reconstruction, Li et al. 2021).</summary>
+/// <summary>How far what a unit computes on the output of the quantized units before it is from what the float unit computes on that of the float ones (BRECQ's
+/// block reconstruction, Li et al. 2021).</summary>
 /// <param name="unit">The unit.</param>
 /// <param name="inputs">What goes into it behind quantized units.</param>
 /// <param name="original">The float unit.</param>

@@ -83,7 +83,8 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
     {
     }
 
-    /// <summary>What is added to the loss, from nothing to learn to all weights undecided, 0 to 1, summed over the weights; null where the variant has no such term.</summary>
+    /// <summary>What is added to the loss, from nothing to learn to all weights undecided, 0 to 1, summed over the weights; null where the variant has no such
+    /// term.</summary>
     /// <param name="progress">How much of the learning is done, 0 to 1.</param>
     public virtual Tensor? Penalty(double progress) => null;
 
@@ -119,5 +120,6 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
 
     private Tensor Expand(Tensor parameters) => parameters.index_select(1, groupOf);
 
-    private static Tensor Whole(sbyte[] values, int rows, int columns, Device device) => tensor(Array.ConvertAll(values, value => (float)value), rows, columns, device: device);
+    private static Tensor Whole(sbyte[] values, int rows, int columns, Device device) =>
+        tensor(Array.ConvertAll(values, value => (float)value), rows, columns, device: device);
 }

@@ -47,7 +47,8 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
     /// <param name="layers">The layers to learn, at least one.</param>
     /// <returns>The weights of the layers, in their order.</returns>
     /// <exception cref="NibbleException">The loss is no longer finite.</exception>
-    public IReadOnlyList<QuantizedTensor> Learn(QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers)
+    public IReadOnlyList<QuantizedTensor> Learn(
+        QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers)
     {
         var reconstruction = new BlockReconstruction(unit, inputs, original, floats, device, cancellation);
         var before = reconstruction.Error();
@@ -113,7 +114,9 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
                 var value = loss.item<float>();
                 if (!float.IsFinite(value))
                 {
-                    throw new NibbleException($"{layers[0].Name} and the layers beside it: the loss of learned rounding became {value} at step {step + 1}; lower the learning rate (it is {settings.LearningRate})");
+                    throw new NibbleException(
+                        $"{layers[0].Name} and the layers beside it: the loss of learned rounding became {value} at step {step + 1}; lower the learning rate "
+                        + $"(it is {settings.LearningRate})");
                 }
 
                 optimizer.zero_grad();

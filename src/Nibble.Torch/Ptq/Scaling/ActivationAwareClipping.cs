@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Scaling;
 
-/// <summary>Rounds to nearest with ranges that are shrunk to where the layer's output, not its weight, has the least error: the clipping search of AWQ (Lin et al. 2023).</summary>
+/// <summary>Rounds to nearest with ranges that are shrunk to where the layer's output, not its weight, has the least error: the clipping search of AWQ (Lin et
+/// al. 2023).</summary>
 internal static class ActivationAwareClipping
 {
     private const int ShrinkSteps = 20;
@@ -21,7 +22,8 @@ internal static class ActivationAwareClipping
     /// <param name="weight">[out, in].</param>
     /// <param name="hessian">X^T X of the inputs, [in, in], times any number.</param>
     /// <param name="scheme">The codes and which weights share a scale.</param>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored
+    /// in.</exception>
     public static QuantizedTensor Quantize(Tensor weight, Tensor hessian, QuantizationScheme scheme)
     {
         using var guard = no_grad();
@@ -51,7 +53,8 @@ internal static class ActivationAwareClipping
         }
 
         return RoundToNearest.QuantizeWith(
-            values, rows, columns, scheme, Conversion.ValuesOf(scale), scheme.Symmetric ? [] : Array.ConvertAll(Conversion.ValuesOf(zeroPoint), value => (sbyte)value));
+            values, rows, columns, scheme, Conversion.ValuesOf(scale),
+            scheme.Symmetric ? [] : Array.ConvertAll(Conversion.ValuesOf(zeroPoint), value => (sbyte)value));
 
         // [groups, 1]
         Tensor Errors(Tensor scales, Tensor zeroPoints)

@@ -149,7 +149,8 @@ internal static class StageScaling
 
         var scaled = statistics.Sample! / columns;
         var range = new ValueRange((statistics.Min / columns).min().item<float>(), (statistics.Max / columns).max().item<float>());
-        return layers.Sum(layer => (layer.QuantizeInput(scaled, range).matmul(layer.Round(columns).t()) - layer.Output!).square().sum(ScalarType.Float64).item<double>());
+        return layers.Sum(layer =>
+            (layer.QuantizeInput(scaled, range).matmul(layer.Round(columns).t()) - layer.Output!).square().sum(ScalarType.Float64).item<double>());
     }
 
     /// <summary>A layer's float weight with its rule, and what it makes of the sampled inputs.</summary>

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat.Adapters;
 
-/// <summary>Fake-quantizes a frozen weight to which a product of two narrow matrices is added, which alone are trained: <c>W + BA</c> (LoRA, Hu et al. 2022, with alpha equal to the rank).</summary>
+/// <summary>Fake-quantizes a frozen weight to which a product of two narrow matrices is added, which alone are trained: <c>W + BA</c> (LoRA, Hu et al. 2022,
+/// with alpha equal to the rank).</summary>
 /// <remarks>
 /// What is quantized is the sum, in training and in <see cref="Convert"/>, so that merging the adapter changes nothing. A [rank, in] is drawn from a normal
 /// distribution of variance 1 / in, and B [out, rank] starts at zero, so that training begins with the weight itself.
@@ -85,7 +86,8 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
         protected override Tensor Base(Tensor own) => own;
     }
 
-    private sealed class Held(NormalFloatWeight held, WeightFakeQuantizer inner, QuantizationScheme scheme, int rows, int columns, int rank, Generator generator)
+    private sealed class Held(
+        NormalFloatWeight held, WeightFakeQuantizer inner, QuantizationScheme scheme, int rows, int columns, int rank, Generator generator)
         : AdaptedWeight(inner, scheme, rows, columns, rank, generator), ITransientWeight
     {
         public IReadOnlyList<Tensor> Sources => [.. Parameters, .. Adapters];

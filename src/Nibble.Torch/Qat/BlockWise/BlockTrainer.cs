@@ -7,7 +7,8 @@ using TorchSharp.Modules;
 
 namespace Nibble.Torch.Qat.BlockWise;
 
-/// <summary>Trains the weights and scales of a decoder block against what the float block computes: Block-AP (EfficientQAT, Chen et al. 2024, section 3.2).</summary>
+/// <summary>Trains the weights and scales of a decoder block against what the float block computes: Block-AP (EfficientQAT, Chen et al. 2024, section
+/// 3.2).</summary>
 /// <remarks>
 /// Training begins with the float weights where they were rounded to nearest, and otherwise with the values of the codes that were found. The
 /// loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of
@@ -77,7 +78,8 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
         }
     }
 
-    private void Optimize(BlockReconstruction reconstruction, List<QuantizedLayer> layers, Parameter[] weights, List<WeightFakeQuantizer> quantizers, double before)
+    private void Optimize(BlockReconstruction reconstruction, List<QuantizedLayer> layers, Parameter[] weights, List<WeightFakeQuantizer> quantizers,
+        double before)
     {
         var windows = new WindowOrder(reconstruction.Windows, SeededRandom.Create(seed));
         var task = new TrainingTask(

@@ -9,7 +9,8 @@ namespace Nibble.Torch.Qat.BlockWise;
 
 /// <summary>A weight whose codes stay while its scales are learned: E2E-QP (EfficientQAT, Chen et al. 2024, section 3.3).</summary>
 /// <remarks>
-/// The value is <c>scale * (code - zeroPoint)</c>, so the scale's gradient is exact: the sum over its group of <c>gradient * (code - zeroPoint)</c>. Codes are held in a byte each,
+/// The value is <c>scale * (code - zeroPoint)</c>, so the scale's gradient is exact: the sum over its group of <c>gradient * (code - zeroPoint)</c>. Codes are
+/// held in a byte each,
 /// and no float weight lives longer than a product. The scale is learned as <c>start * exp(p)</c> and used as it will be stored.
 /// </remarks>
 internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
@@ -32,7 +33,8 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
         zeroPoints = weight.ZeroPoints;
         codes = tensor(weight.Codes, Rows, Columns).DetachFromDisposeScope();
         start = tensor(weight.Scales, parameters, weight.GroupsPerRow).DetachFromDisposeScope();
-        shift = (Scheme.Symmetric ? full(1, 1, Scheme.Shift) : -tensor(Array.ConvertAll(zeroPoints, point => (float)point), parameters, weight.GroupsPerRow)).DetachFromDisposeScope();
+        shift = (Scheme.Symmetric ? full(1, 1, Scheme.Shift) : -tensor(Array.ConvertAll(zeroPoints, point => (float)point), parameters, weight.GroupsPerRow))
+            .DetachFromDisposeScope();
         groupOf = weight.GroupIndex is null && weight.GroupsPerRow * weight.GroupLength == Columns
             ? null
             : tensor([.. Enumerable.Range(0, Columns).Select(weight.GroupOf)], dtype: int64).DetachFromDisposeScope();
@@ -64,7 +66,8 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        return new QuantizedTensor(Rows, Columns, Scheme, MemoryMarshal.Cast<byte, sbyte>(codes.bytes).ToArray(), Conversion.ValuesOf(Scale()), zeroPoints, groupIndex);
+        return new QuantizedTensor(
+            Rows, Columns, Scheme, MemoryMarshal.Cast<byte, sbyte>(codes.bytes).ToArray(), Conversion.ValuesOf(Scale()), zeroPoints, groupIndex);
     }
 
     public override Tensor Clip(Tensor weight) => Apply(weight).detach();

@@ -6,7 +6,8 @@ namespace Nibble.Algorithms;
 
 /// <summary>Factors a symmetric positive definite matrix as <c>H = R R^T</c> with an upper-triangular R, with the kernels of GPTQ.</summary>
 /// <remarks>
-/// With rows and columns in reverse this is the usual Cholesky factor, <c>M = L L^T</c> with <c>M_ij = H_(n-1-i)(n-1-j)</c> and <c>L_ij = R_(n-1-i)(n-1-j)</c>. A panel of
+/// With rows and columns in reverse this is the usual Cholesky factor, <c>M = L L^T</c> with <c>M_ij = H_(n-1-i)(n-1-j)</c> and <c>L_ij = R_(n-1-i)(n-1-j)</c>.
+/// A panel of
 /// rows of L follows from the rows above as a weight's errors follow from the columns before: the same sums over the same tiles, where a tile holds
 /// four rows of L. As there, sums are chains of fused multiply-adds in one order, whatever the number of threads and the instruction set.
 /// </remarks>
@@ -77,7 +78,8 @@ internal sealed unsafe class Cholesky : IDisposable
         var diagonalSums = (float*)NativeMemory.AlignedAlloc((nuint)(stride * (afterPanel - firstPanel) * sizeof(float)), 64);
         try
         {
-            Parallel.For(firstPanel, afterPanel, parallel, panel => Gather(panel, start, Math.Min((panel + 1) * Rows, size), diagonalSums + ((panel - firstPanel) * stride)));
+            Parallel.For(firstPanel, afterPanel, parallel,
+                panel => Gather(panel, start, Math.Min((panel + 1) * Rows, size), diagonalSums + ((panel - firstPanel) * stride)));
             for (var panel = firstPanel; panel < afterPanel; panel++)
             {
                 if (!FactorDiagonal(panel, start, diagonalSums + ((panel - firstPanel) * stride)))

@@ -24,7 +24,8 @@ public static class Gptq
     /// <param name="options">How to work; null for the defaults.</param>
     /// <param name="cancellation">Stops between chunks of rows.</param>
     /// <exception cref="ArgumentException">The weights, the factor or its order do not fit the shape and the options.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, errors grow beyond all bounds, the granularity is per token, or a scale does not fit the precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, errors grow beyond all bounds, the granularity is per token, or a scale does not fit the
+    /// precision it is stored in.</exception>
     public static unsafe GptqResult Quantize(
         ReadOnlySpan<float> weights,
         int rows,
@@ -40,12 +41,14 @@ public static class Gptq
         options ??= new GptqOptions();
         if (factor.Columns != columns || weights.Length != (long)rows * columns)
         {
-            throw new ArgumentException($"{weights.Length} weights and a factor of {factor.Columns} columns were given, expected {rows} x {columns}.", nameof(weights));
+            throw new ArgumentException(
+                $"{weights.Length} weights and a factor of {factor.Columns} columns were given, expected {rows} x {columns}.", nameof(weights));
         }
 
         if ((options.Order == ActivationOrder.None) != (factor.Order is null))
         {
-            throw new ArgumentException($"The order {options.Order} does not fit a factor {(factor.Order is null ? "without" : "with")} an order.", nameof(options));
+            throw new ArgumentException(
+                $"The order {options.Order} does not fit a factor {(factor.Order is null ? "without" : "with")} an order.", nameof(options));
         }
 
         if (options.WeighByImportance && factor.Importance.IsEmpty)
@@ -104,7 +107,8 @@ public static class Gptq
     }
 
     /// <summary>Chooses the scales of a tensor, of channels or of groups of neighbouring columns by weighted squared error.</summary>
-    private static unsafe void SearchScales(float* weights, QuantizedTensor tensor, ReadOnlyMemory<float> importance, WeightRange range, ParallelOptions parallel)
+    private static unsafe void SearchScales(
+        float* weights, QuantizedTensor tensor, ReadOnlyMemory<float> importance, WeightRange range, ParallelOptions parallel)
     {
         // A tensor is one search over all rows, everything else is a search per group of a row.
         var together = tensor.Scheme.Granularity is PerTensor ? tensor.Rows : 1;

@@ -8,7 +8,8 @@ public sealed record GptqOptions
     /// <summary>How the range of a group is chosen.</summary>
     public WeightRange Range { get; init; } = WeightRange.MinMax;
 
-    /// <summary>Whether <see cref="WeightRange.Mse"/> and <see cref="WeightRange.Search"/> weight the squared error of each column by <see cref="HessianFactor.Importance"/>.</summary>
+    /// <summary>Whether <see cref="WeightRange.Mse"/> and <see cref="WeightRange.Search"/> weight the squared error of each column by
+    /// <see cref="HessianFactor.Importance"/>.</summary>
     public bool WeighByImportance { get; init; }
 
     /// <summary>What the factor's order means for groups; <see cref="ActivationOrder.None"/> exactly where the factor has no order.</summary>

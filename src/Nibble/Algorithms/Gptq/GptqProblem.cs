@@ -43,7 +43,8 @@ internal sealed unsafe class GptqProblem : IDisposable
     /// <param name="range">How the scales of moving groups are chosen.</param>
     /// <param name="importance">What the squared error of each column counts, in the weight's own order; may be empty.</param>
     /// <param name="parallel">How many threads to use.</param>
-    public GptqProblem(float* weights, QuantizedTensor result, HessianFactor factor, bool moving, WeightRange range, ReadOnlyMemory<float> importance, ParallelOptions parallel)
+    public GptqProblem(float* weights, QuantizedTensor result, HessianFactor factor, bool moving, WeightRange range, ReadOnlyMemory<float> importance,
+        ParallelOptions parallel)
     {
         this.weights = weights;
         this.result = result;
@@ -100,7 +101,9 @@ internal sealed unsafe class GptqProblem : IDisposable
 
         return double.IsFinite(loss)
             ? loss / 2
-            : throw new NibbleException($"The errors of the weight of {result.Rows} x {Columns} grow beyond all bounds: its Hessian is too close to singular; use more dampening or other calibration data.");
+            : throw new NibbleException(
+                $"The errors of the weight of {result.Rows} x {Columns} grow beyond all bounds: its Hessian is too close to singular; use more dampening or "
+                + $"other calibration data.");
     }
 
     /// <summary>What one thread works in.</summary>
@@ -147,7 +150,8 @@ internal sealed unsafe class GptqProblem : IDisposable
 
         public void Dispose()
         {
-            foreach (var memory in new nint[] { (nint)changes, (nint)sums, (nint)groupSums, (nint)groupChanges, (nint)groupWeights, (nint)codes, (nint)scales, (nint)zeroPoints, (nint)losses })
+            foreach (var memory in new nint[] { (nint)changes, (nint)sums, (nint)groupSums, (nint)groupChanges, (nint)groupWeights, (nint)codes, (nint)scales,
+                (nint)zeroPoints, (nint)losses })
             {
                 NativeMemory.AlignedFree((void*)memory);
             }
@@ -176,7 +180,8 @@ internal sealed unsafe class GptqProblem : IDisposable
                     for (var i = 0; i < count; i++)
                     {
                         var panel = new Panel(this, i, firstPanel + i);
-                        problem.kernel.Accumulate(problem.factor.Tiles, firstTile, endTile, from, Math.Min(from + StretchLength, start), panel.Changes, panel.Sums);
+                        problem.kernel.Accumulate(
+                            problem.factor.Tiles, firstTile, endTile, from, Math.Min(from + StretchLength, start), panel.Changes, panel.Sums);
                     }
                 }
 
@@ -258,7 +263,9 @@ internal sealed unsafe class GptqProblem : IDisposable
                 var full = new ValueRange(lowest[row], highest[row]);
                 if (!float.IsFinite(full.Min) || !float.IsFinite(full.Max))
                 {
-                    throw new NibbleException($"Row {panel.FirstRow + row}: the errors of the columns before group {group} grow beyond all bounds: the Hessian is too close to singular; use more dampening or other calibration data.");
+                    throw new NibbleException(
+                        $"Row {panel.FirstRow + row}: the errors of the columns before group {group} grow beyond all bounds: the Hessian is too close to "
+                        + $"singular; use more dampening or other calibration data.");
                 }
 
                 var parameters = Choose(panel, corrected, row, full, start, end);
@@ -282,7 +289,9 @@ internal sealed unsafe class GptqProblem : IDisposable
                     values[column] = corrected[(column * Rows) + row];
                 }
 
-                return ScaleSearch.Choose(values, problem.importance.AsSpan(problem.importance.Length == 0 ? 0 : start, problem.importance.Length == 0 ? 0 : values.Length), full, result.Scheme, problem.range);
+                return ScaleSearch.Choose(
+                    values, problem.importance.AsSpan(problem.importance.Length == 0 ? 0 : start, problem.importance.Length == 0 ? 0 : values.Length), full,
+                    result.Scheme, problem.range);
             }
             catch (OverflowException exception)
             {

@@ -6,7 +6,8 @@ namespace Nibble.Algorithms;
 /// <summary>What GPTQ needs to know about a layer's inputs: the damped Hessian as <c>H = R R^T</c> with an upper-triangular R.</summary>
 /// <remarks>
 /// <para>The paper's U, with <c>H^-1 = U^T U</c>, is the inverse of R: the rows of U that spread an error over the columns still to come need not be
-/// formed, which spares two thirds of the factorization and keeps its rounding errors apart from the Hessian's condition. R is the Cholesky factor of the Hessian with rows and
+/// formed, which spares two thirds of the factorization and keeps its rounding errors apart from the Hessian's condition. R is the Cholesky factor of the
+/// Hessian with rows and
 /// columns in reverse, itself reversed in both directions.</para>
 /// <para>Rows and columns of R are in the order in which columns are quantized; everything else is in the weight's own order.</para>
 /// </remarks>
@@ -62,7 +63,9 @@ public sealed class HessianFactor
             var rest = values.Row(row)[row..];
             if (!(rest[0] > 0) || Quantizer.Measure(rest).NonFiniteCount > 0)
             {
-                throw new NibbleException($"Row {row} of the Hessian's factor has the diagonal element {rest[0]} and may hold NaN or infinite values, expected finite values and a positive diagonal; use more dampening or other calibration data.");
+                throw new NibbleException(
+                    $"Row {row} of the Hessian's factor has the diagonal element {rest[0]} and may hold NaN or infinite values, expected finite values and a "
+                    + $"positive diagonal; use more dampening or other calibration data.");
             }
         }
 
@@ -76,7 +79,8 @@ public sealed class HessianFactor
     /// <summary>Factors a Hessian.</summary>
     /// <remarks>
     /// As in the paper's code: a column whose diagonal element is zero is dead and gets the element 1, then <paramref name="dampening"/> times the mean of the
-    /// diagonal is added to the diagonal. Where the result is not positive definite in binary32, ten times as much is added, and so on up to <see cref="MostDampening"/>.
+    /// diagonal is added to the diagonal. Where the result is not positive definite in binary32, ten times as much is added, and so on up to
+    /// <see cref="MostDampening"/>.
     /// The result depends neither on the number of threads nor on the instruction set.
     /// </remarks>
     /// <param name="hessian">H, row by row, symmetric, undamped; its memory is reused.</param>
@@ -111,7 +115,9 @@ public sealed class HessianFactor
             importance[i] = hessian[i, i];
             if (!(importance[i] >= 0) || Quantizer.Measure(hessian.Row(i)).NonFiniteCount > 0)
             {
-                throw new NibbleException($"Row {i} of the Hessian has the diagonal element {importance[i]} and may hold NaN or infinite values, expected finite values and a diagonal that is not negative: the layer's inputs overflow on the calibration data.");
+                throw new NibbleException(
+                    $"Row {i} of the Hessian has the diagonal element {importance[i]} and may hold NaN or infinite values, expected finite values and a "
+                    + $"diagonal that is not negative: the layer's inputs overflow on the calibration data.");
             }
         }
 
@@ -143,7 +149,9 @@ public sealed class HessianFactor
 
             if (tried >= MostDampening)
             {
-                throw new NibbleException($"The Hessian of {columns} columns is not positive definite even with {tried} times its mean diagonal added, so it is no Hessian of inputs; collect it again.");
+                throw new NibbleException(
+                    $"The Hessian of {columns} columns is not positive definite even with {tried} times its mean diagonal added, so it is no Hessian of "
+                    + $"inputs; collect it again.");
             }
 
             // The triangle below the diagonal is as it was.
@@ -181,7 +189,8 @@ public sealed class HessianFactor
 
     private static string Raised(int columns, double asked, double used) => string.Create(
         CultureInfo.InvariantCulture,
-        $"The Hessian of {columns} columns is not positive definite in binary32 with {asked} times its mean diagonal added; {used} times was added instead, which makes errors spread less. More calibration data helps.");
+        $"The Hessian of {columns} columns is not positive definite in binary32 with {asked} times its mean diagonal added; {used} times was added instead, "
+            + $"which makes errors spread less. More calibration data helps.");
 
     /// <summary>Puts rows and columns into another order, without a second matrix.</summary>
     private static void Permute(SquareMatrix matrix, int[] order, ParallelOptions parallel)

@@ -13,7 +13,8 @@ internal static class ScaleSearch
     /// <param name="full">The lowest to the highest weight.</param>
     /// <param name="scheme">The codes to use.</param>
     /// <param name="range">How the range is chosen: not min-max.</param>
-    public static QuantizationParameters Choose(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, ValueRange full, QuantizationScheme scheme, WeightRange range)
+    public static QuantizationParameters Choose(
+        ReadOnlySpan<float> values, ReadOnlySpan<float> importance, ValueRange full, QuantizationScheme scheme, WeightRange range)
     {
         if (range == WeightRange.Mse)
         {

@@ -36,7 +36,8 @@ public static class Hqq
     /// <param name="columns">Input channels, at least 1.</param>
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
     /// <exception cref="ArgumentException">The number of weights does not follow from the shape.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored
+    /// in.</exception>
     public static QuantizedTensor Quantize(ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme) =>
         BlockRounding.Quantize(weights, rows, columns, scheme, block => Solve(block.Values, block.Range, scheme));
 
@@ -80,7 +81,8 @@ public static class Hqq
         return best;
     }
 
-    /// <summary>Both halves of an iteration: splits the errors and gathers the sums of the line through the rest; with it the summed size of the errors.</summary>
+    /// <summary>Both halves of an iteration: splits the errors and gathers the sums of the line through the rest; with it the summed size of the
+    /// errors.</summary>
     private static (LinearFit Fit, double Error) Iterate(ReadOnlySpan<float> values, float scale, float zeroPoint, CodeRange codes, float beta, float unit)
     {
         var (lowest, highest) = (Vector256.Create((float)codes.Min), Vector256.Create((float)codes.Max));

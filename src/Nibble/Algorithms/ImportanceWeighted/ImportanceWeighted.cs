@@ -45,7 +45,9 @@ public static class ImportanceWeighted
         {
             if (!float.IsFinite(importance[column]) || importance[column] < 0)
             {
-                throw new NibbleException($"The importance of column {column} is {importance[column]}, expected a mean square, finite and not negative; the calibration inputs overflow.");
+                throw new NibbleException(
+                    $"The importance of column {column} is {importance[column]}, expected a mean square, finite and not negative; the calibration inputs "
+                    + $"overflow.");
             }
         }
     }

@@ -10,7 +10,8 @@ public static class RoundToNearest
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
     /// <para>The range of a group is its lowest to its highest weight. With <see cref="WeightRange.Mse"/> both ends are multiplied by
-    /// 1.00, 0.99, ... 0.30, and the factor whose codes have the least summed squared error is kept, the largest of equals. With <see cref="WeightRange.Search"/> scale and
+    /// 1.00, 0.99, ... 0.30, and the factor whose codes have the least summed squared error is kept, the largest of equals. With
+    /// <see cref="WeightRange.Search"/> scale and
     /// zero point are searched apart from each other, see <see cref="ParameterSearch"/>; stretched schemes, which have no zero point, take the former.</para>
     /// <para>Rows are worked on in parallel; the result does not depend on how many threads there are, nor on the machine.</para>
     /// </remarks>
@@ -20,7 +21,8 @@ public static class RoundToNearest
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
     /// <param name="range">How the range of a group is chosen.</param>
     /// <exception cref="ArgumentException">The number of weights does not follow from the shape.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored
+    /// in.</exception>
     public static QuantizedTensor Quantize(
         ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, WeightRange range = WeightRange.MinMax) =>
         BlockRounding.Quantize(weights, rows, columns, scheme, block => ChooseParameters(block, scheme, range));
@@ -33,7 +35,8 @@ public static class RoundToNearest
     /// <param name="scales">One scale per group, row by row; kept.</param>
     /// <param name="zeroPoints">One zero point per group, row by row; empty in symmetric schemes; kept.</param>
     /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme.</exception>
-    public static QuantizedTensor QuantizeWith(ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, float[] scales, sbyte[] zeroPoints)
+    public static QuantizedTensor QuantizeWith(
+        ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, float[] scales, sbyte[] zeroPoints)
     {
         var result = new QuantizedTensor(rows, columns, scheme, new sbyte[weights.Length], scales, zeroPoints);
         var kernel = QuantizationKernels.Active;

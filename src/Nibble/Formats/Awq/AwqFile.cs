@@ -28,8 +28,10 @@ internal static class AwqFile
 
     private static readonly HashSet<string> Parts = new(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, Zeros, "scales" };
 
-    /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is whole.</summary>
-    /// <param name="model">Weights of 4 bits in groups that divide the rows, of one scheme, with scales in binary16; outputs are multiples of 8; inputs stay float.</param>
+    /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is
+    /// whole.</summary>
+    /// <param name="model">Weights of 4 bits in groups that divide the rows, of one scheme, with scales in binary16; outputs are multiples of 8; inputs stay
+    /// float.</param>
     /// <param name="folder">The folder to create.</param>
     /// <exception cref="NibbleException">The format cannot hold the model, or the folder exists already.</exception>
     public static void Save(QuantizedModel model, string folder)
@@ -43,7 +45,8 @@ internal static class AwqFile
 
         foreach (var layer in model.Layers)
         {
-            Require(layer.Weight.Columns % group == 0, layer, $"rows of {layer.Weight.Columns} columns, which groups of {group} do not divide; keep it float, or choose other groups");
+            Require(layer.Weight.Columns % group == 0, layer,
+                $"rows of {layer.Weight.Columns} columns, which groups of {group} do not divide; keep it float, or choose other groups");
             Require(layer.Weight.Rows % CodesPerWord == 0, layer, $"{layer.Weight.Rows} outputs, expected a multiple of {CodesPerWord}; keep it float");
             Require(layer.Weight.GroupIndex is null, layer, "groups of scattered columns, expected neighbouring ones; quantize with activationOrder: weight");
         }
@@ -128,12 +131,15 @@ internal static class AwqFile
     {
         var weight = layer.Weight;
         var (rows, columns, groups) = (weight.Rows, weight.Columns, weight.GroupsPerRow);
-        yield return Tensor(WeightOnlyCheckpoint.Codes, ElementType.I32, [columns, rows / CodesPerWord], () => Pack(PackedWords.Transpose<sbyte>(weight.Codes, rows, columns)));
+        yield return Tensor(WeightOnlyCheckpoint.Codes, ElementType.I32, [columns, rows / CodesPerWord],
+            () => Pack(PackedWords.Transpose<sbyte>(weight.Codes, rows, columns)));
         yield return Tensor(Zeros, ElementType.I32, [groups, rows / CodesPerWord],
             () => Pack(PackedWords.Transpose<sbyte>(weight.Scheme.Symmetric ? new sbyte[weight.Scales.Length] : weight.ZeroPoints, rows, groups)));
-        yield return Tensor("scales", ElementType.F16, [groups, rows], () => ElementType.F16.ToBytes(PackedWords.Transpose<float>(weight.Scales, rows, groups)));
+        yield return Tensor("scales", ElementType.F16, [groups, rows],
+            () => ElementType.F16.ToBytes(PackedWords.Transpose<float>(weight.Scales, rows, groups)));
 
-        SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Func<byte[]> bytes) => new($"{layer.Name}.{part}", type, shape, stream => stream.Write(bytes()));
+        SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Func<byte[]> bytes) =>
+            new($"{layer.Name}.{part}", type, shape, stream => stream.Write(bytes()));
     }
 
     private static QuantizedTensor Read(Checkpoint checkpoint, string name, int group, bool symmetric)

@@ -25,7 +25,8 @@ internal static class CompressedTensorsConfig
     {
         var groups = manifest.Groups();
         writer.WriteStartObject();
-        writer.WriteString("quant_method", manifest.Layers.All(layer => layer is { Transform: InputTransform.None, Scheme.Weights.Stretched: false }) ? "compressed-tensors" : "nibble");
+        writer.WriteString("quant_method",
+            manifest.Layers.All(layer => layer is { Transform: InputTransform.None, Scheme.Weights.Stretched: false }) ? "compressed-tensors" : "nibble");
         writer.WriteString("format", manifest.Format.Name());
         writer.WriteString("quantization_status", "compressed");
         WriteArguments(writer, "kv_cache_scheme", CacheScheme(manifest.Recipe.KeyValueCache, config), dynamic: true);
@@ -61,7 +62,8 @@ internal static class CompressedTensorsConfig
     }
 
     /// <summary>The cache's scheme as the definition can say it: one for keys and values, of which each head's vector is a group.</summary>
-    /// <remarks>Its <c>token</c> would share a scale among all tokens that are cached at once, and it has no keys per channel; such a cache is null here.</remarks>
+    /// <remarks>Its <c>token</c> would share a scale among all tokens that are cached at once, and it has no keys per channel; such a cache is null
+    /// here.</remarks>
     private static QuantizationScheme? CacheScheme(KeyValueCacheRule? cache, JsonElement config) =>
         cache is { Keys: { } keys, Values: { } values } && keys == values && HeadSize(config) is { } size
             ? new QuantizationScheme(keys.Bits, keys.Symmetric, Granularity.Group(size))

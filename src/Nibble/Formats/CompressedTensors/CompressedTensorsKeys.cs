@@ -19,7 +19,8 @@ internal static class CompressedTensorsKeys
         yield return CompressedTensorsLayer.Scales(ScaleName(keys.Name), scheme, shape, keys.Scales);
         if (!scheme.Symmetric)
         {
-            yield return SafetensorsTensor.FromBytes(ZeroPointName(keys.Name), ElementType.I8, shape, MemoryMarshal.AsBytes(keys.ZeroPoints.AsSpan()).ToArray());
+            yield return SafetensorsTensor.FromBytes(
+                ZeroPointName(keys.Name), ElementType.I8, shape, MemoryMarshal.AsBytes(keys.ZeroPoints.AsSpan()).ToArray());
         }
     }
 
@@ -35,7 +36,8 @@ internal static class CompressedTensorsKeys
 
         var shape = new[] { heads, 1, size };
         var scales = CompressedTensorsLayer.ReadScales(source, tensor, scheme, shape);
-        return new KeyQuantization(name, (int)heads, scales, scheme.Symmetric ? [] : CompressedTensorsLayer.ReadZeroPoints(source, ZeroPointName(name), scheme, shape));
+        return new KeyQuantization(
+            name, (int)heads, scales, scheme.Symmetric ? [] : CompressedTensorsLayer.ReadZeroPoints(source, ZeroPointName(name), scheme, shape));
     }
 
     private static string ScaleName(string module) => module + ".k_scale";

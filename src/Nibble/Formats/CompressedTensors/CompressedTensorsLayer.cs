@@ -40,18 +40,22 @@ internal static class CompressedTensorsLayer
     /// <param name="input">The input's scheme; null when it stays float.</param>
     /// <param name="hasGroupIndex">Whether the groups hold scattered columns.</param>
     /// <param name="format">How codes are stored.</param>
-    public static IEnumerable<SafetensorsTensor> Layout(string name, int rows, int columns, QuantizationScheme weights, QuantizationScheme? input, bool hasGroupIndex, CompressedTensorsFormat format)
+    public static IEnumerable<SafetensorsTensor> Layout(
+        string name, int rows, int columns, QuantizationScheme weights, QuantizationScheme? input, bool hasGroupIndex, CompressedTensorsFormat format)
     {
         ArgumentNullException.ThrowIfNull(weights);
-        return Tensors(name, rows, columns, weights, input, hasGroupIndex, format, () => throw new InvalidOperationException($"Of the layer {name} only the layout is known."));
+        return Tensors(name, rows, columns, weights, input, hasGroupIndex, format,
+            () => throw new InvalidOperationException($"Of the layer {name} only the layout is known."));
     }
 
     /// <summary>The tensors of a layer.</summary>
     internal static IEnumerable<SafetensorsTensor> Tensors(QuantizedLayer layer, CompressedTensorsFormat format) =>
-        Tensors(layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input?.Scheme, layer.Weight.GroupIndex is not null, format, () => layer);
+        Tensors(layer.Name, layer.Weight.Rows, layer.Weight.Columns, layer.Weight.Scheme, layer.Input?.Scheme, layer.Weight.GroupIndex is not null, format,
+            () => layer);
 
     private static IEnumerable<SafetensorsTensor> Tensors(
-        string name, int rows, int columns, QuantizationScheme weights, QuantizationScheme? input, bool hasGroupIndex, CompressedTensorsFormat format, Func<QuantizedLayer> layer)
+        string name, int rows, int columns, QuantizationScheme weights, QuantizationScheme? input, bool hasGroupIndex, CompressedTensorsFormat format,
+        Func<QuantizedLayer> layer)
     {
         var bits = weights.Bits;
         if (format == CompressedTensorsFormat.IntQuantized)
@@ -60,8 +64,10 @@ internal static class CompressedTensorsLayer
         }
         else
         {
-            yield return Tensor("weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)], (it, stream) => stream.Write(PackedWords.PackRows(it.Weight.Codes, rows, columns, bits)));
-            yield return Tensor("weight_shape", ElementType.I64, [2], (_, stream) => stream.Write(MemoryMarshal.AsBytes(new long[] { rows, columns }.AsSpan())));
+            yield return Tensor("weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)],
+                (it, stream) => stream.Write(PackedWords.PackRows(it.Weight.Codes, rows, columns, bits)));
+            yield return Tensor("weight_shape", ElementType.I64, [2],
+                (_, stream) => stream.Write(MemoryMarshal.AsBytes(new long[] { rows, columns }.AsSpan())));
         }
 
         var scaleShape = ScaleShape(weights, rows, columns);
@@ -69,7 +75,8 @@ internal static class CompressedTensorsLayer
         if (!weights.Symmetric)
         {
             yield return ZeroPointsArePacked(weights, format)
-                ? Tensor("weight_zero_point", ElementType.I32, [PackedWords.Count(rows, bits), scaleShape[1]], (it, stream) => stream.Write(PackedWords.PackColumns(it.Weight.ZeroPoints, rows, (int)scaleShape[1], bits)))
+                ? Tensor("weight_zero_point", ElementType.I32, [PackedWords.Count(rows, bits), scaleShape[1]],
+                    (it, stream) => stream.Write(PackedWords.PackColumns(it.Weight.ZeroPoints, rows, (int)scaleShape[1], bits)))
                 : Tensor("weight_zero_point", ElementType.I8, scaleShape, (it, stream) => stream.Write(MemoryMarshal.AsBytes(it.Weight.ZeroPoints.AsSpan())));
         }
 
@@ -99,21 +106,27 @@ internal static class CompressedTensorsLayer
     /// <param name="format">How the file stores codes.</param>
     /// <param name="hasGroupIndex">Whether the groups hold scattered columns.</param>
     /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the scheme does not allow.</exception>
-    internal static QuantizedLayer Read(TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format, bool hasGroupIndex)
+    internal static QuantizedLayer Read(
+        TensorSource source, string name, QuantizationScheme weights, QuantizationScheme? input, CompressedTensorsFormat format, bool hasGroupIndex)
     {
         var (rows, columns, codes) = ReadCodes(source, name, weights.Bits, format);
         if (codes.AsSpan().IndexOfAnyExceptInRange((sbyte)weights.Codes.Min, (sbyte)weights.Codes.Max) is var outside and >= 0)
         {
-            throw source.Fault(name, $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {weights} has {weights.Codes.Min} to {weights.Codes.Max}");
+            throw source.Fault(name,
+                $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {weights} has {weights.Codes.Min} to {weights.Codes.Max}");
         }
 
         var scaleShape = ScaleShape(weights, rows, columns);
         var scales = ReadScales(source, $"{name}.weight_scale", weights, scaleShape);
         var zeroPoints = weights.Symmetric ? []
             : ZeroPointsArePacked(weights, format)
-                ? PackedWords.UnpackColumns(source.Bytes($"{name}.weight_zero_point", ElementType.I32, [PackedWords.Count(rows, weights.Bits), scaleShape[1]]), rows, (int)scaleShape[1], weights.Bits)
+                ? PackedWords.UnpackColumns(
+                    source.Bytes($"{name}.weight_zero_point", ElementType.I32, [PackedWords.Count(rows, weights.Bits), scaleShape[1]]), rows,
+                    (int)scaleShape[1], weights.Bits)
                 : ReadZeroPoints(source, $"{name}.weight_zero_point", weights, scaleShape);
-        var weight = new QuantizedTensor(rows, columns, weights, codes, scales, zeroPoints, hasGroupIndex ? ReadGroupIndex(source, $"{name}.weight_g_idx", columns, weights.Granularity) : null);
+        var weight = new QuantizedTensor(
+            rows, columns, weights, codes, scales, zeroPoints,
+            hasGroupIndex ? ReadGroupIndex(source, $"{name}.weight_g_idx", columns, weights.Granularity) : null);
         return new QuantizedLayer(name, weight, input is null ? null : ReadInput(source, name, input));
     }
 

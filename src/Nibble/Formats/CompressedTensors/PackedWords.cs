@@ -4,7 +4,8 @@ using Nibble.Numerics;
 namespace Nibble.Formats.CompressedTensors;
 
 /// <summary>Matrices of codes as little-endian 32-bit words, each row or column a dense stream of its own that starts at a word.</summary>
-/// <remarks>Layout: vllm-project/compressed-tensors, <c>compressors/pack_quantized/helpers.py</c>, <c>pack_to_int32</c> (since May 2026 also for 3, 5, 6 and 7 bits).</remarks>
+/// <remarks>Layout: vllm-project/compressed-tensors, <c>compressors/pack_quantized/helpers.py</c>, <c>pack_to_int32</c> (since May 2026 also for 3, 5, 6 and 7
+/// bits).</remarks>
 internal static class PackedWords
 {
     /// <summary>Words that a stream of codes takes.</summary>

@@ -41,8 +41,10 @@ internal sealed class ExactBlocks
 
     /// <summary>What blocks hold, in words.</summary>
     public static string Rules { get; } =
-        "GGUF blocks hold, with groups of a multiple of 32 (or per channel or tensor) that divide the row and float16 scales: symmetric weights of 2 to 4 bits in Q4_0, of 5 in Q5_0, of 6 to 8 in Q8_0; "
-        + "asymmetric ones of 2 and 3 bits in Q4_0, of 4 in Q5_0 (and in Q4_1, its minimums rounded to float16), of 5 to 7 in Q8_0 (5 also in Q5_1); ternary ones in groups of a multiple of 256 in TQ2_0 and TQ1_0, in others in Q4_0";
+        "GGUF blocks hold, with groups of a multiple of 32 (or per channel or tensor) that divide the row and float16 scales: symmetric weights of 2 to 4 bits "
+            + "in Q4_0, of 5 in Q5_0, of 6 to 8 in Q8_0; "
+        + "asymmetric ones of 2 and 3 bits in Q4_0, of 4 in Q5_0 (and in Q4_1, its minimums rounded to float16), of 5 to 7 in Q8_0 (5 also in Q5_1); ternary "
+            + "ones in groups of a multiple of 256 in TQ2_0 and TQ1_0, in others in Q4_0";
 
     /// <summary>The smallest type that holds a matrix; null where none does.</summary>
     public static ExactBlocks? Find(QuantizedTensor tensor) => Choices.Select(type => Create(tensor, type)).FirstOrDefault(blocks => blocks is not null);
@@ -53,7 +55,8 @@ internal sealed class ExactBlocks
     public static ExactBlocks? Create(QuantizedTensor tensor, GgufType type)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        var aligned = tensor.GroupIndex is null && tensor.Columns % type.BlockSize() == 0 && (tensor.GroupLength % type.BlockSize() == 0 || tensor.GroupLength >= tensor.Columns);
+        var aligned = tensor.GroupIndex is null && tensor.Columns % type.BlockSize() == 0
+            && (tensor.GroupLength % type.BlockSize() == 0 || tensor.GroupLength >= tensor.Columns);
         if (!aligned || BlockCodecs.Find(type) is null || !Array.TrueForAll(tensor.Scales, scale => IsHalf(Unit(tensor, scale))))
         {
             return null;

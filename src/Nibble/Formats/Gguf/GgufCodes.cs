@@ -30,7 +30,8 @@ internal static class GgufCodes
 
         if (tensor.Columns * tensor.Rows > Array.MaxLength)
         {
-            throw new GgufException(file.Path, tensor.Offset, $"tensor {tensor.Name} has {tensor.Columns * tensor.Rows} values; at most {Array.MaxLength} can be read");
+            throw new GgufException(
+                file.Path, tensor.Offset, $"tensor {tensor.Name} has {tensor.Columns * tensor.Rows} values; at most {Array.MaxLength} can be read");
         }
 
         var reader = new Reader(file, tensor);
@@ -84,7 +85,10 @@ internal static class GgufCodes
                 var (scale, minimum) = Unpack(bytes, codes);
                 if (!float.IsFinite(scale) || !float.IsFinite(minimum))
                 {
-                    throw new GgufException(_file.Path, _tensor.Offset + (row * _row.Length) + (block * bytes.Length), $"block {block} of row {row} of tensor {_tensor.Name} has the scale {scale}{(_affine ? $" and the minimum {minimum}" : string.Empty)}, expected finite numbers; the file is damaged");
+                    throw new GgufException(
+                        _file.Path, _tensor.Offset + (row * _row.Length) + (block * bytes.Length),
+                        $"block {block} of row {row} of tensor {_tensor.Name} has the scale {scale}{(_affine ? $" and the minimum {minimum}" : string.Empty)}, "
+                        + $"expected finite numbers; the file is damaged");
                 }
 
                 var group = (target * _blocks) + block;
@@ -110,7 +114,8 @@ internal static class GgufCodes
             }
 
             var scheme = ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric: !_affine, granularity);
-            return new QuantizedTensor((int)_tensor.Rows, (int)_tensor.Columns, scheme with { ScalePrecision = ScalePrecision.Float16 }, _codes, _scales, _zeroPoints);
+            return new QuantizedTensor(
+                (int)_tensor.Rows, (int)_tensor.Columns, scheme with { ScalePrecision = ScalePrecision.Float16 }, _codes, _scales, _zeroPoints);
         }
 
         private (float Scale, float Minimum) Unpack(ReadOnlySpan<byte> block, Span<byte> codes)

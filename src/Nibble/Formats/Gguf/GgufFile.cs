@@ -90,7 +90,8 @@ internal sealed class GgufFile : IDisposable
         for (var done = 0; done < destination.Length;)
         {
             var read = RandomAccess.Read(_stream.SafeFileHandle, destination[done..], tensor.Offset + start + done);
-            done += read > 0 ? read : throw new GgufException(Path, tensor.Offset + start + done, $"tensor {tensor.Name} ends here, though the file was long enough when it was opened");
+            done += read > 0 ? read : throw new GgufException(
+                Path, tensor.Offset + start + done, $"tensor {tensor.Name} ends here, though the file was long enough when it was opened");
         }
     }
 
@@ -140,7 +141,8 @@ internal sealed class GgufFile : IDisposable
         }
 
         // Mapped, since only reading it tells where the header ends; what is not touched costs nothing.
-        using var file = MemoryMappedFile.CreateFromFile(_stream, mapName: null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
+        using var file = MemoryMappedFile.CreateFromFile(
+            _stream, mapName: null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
         using var view = file.CreateViewAccessor(0, Math.Min(length, Array.MaxLength), MemoryMappedFileAccess.Read);
         byte* start = null;
         var handle = view.SafeMemoryMappedViewHandle;

@@ -56,7 +56,8 @@ internal ref struct GgufHeader
     /// <param name="bytes">The file, or as much of its beginning as can be addressed at once.</param>
     /// <param name="fileLength">The file's bytes.</param>
     /// <exception cref="GgufException">The file breaks the format in any way.</exception>
-    public static (IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<GgufEntry> Tensors, uint Alignment) Read(string path, ReadOnlySpan<byte> bytes, long fileLength)
+    public static (IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<GgufEntry> Tensors, uint Alignment) Read(
+        string path, ReadOnlySpan<byte> bytes, long fileLength)
     {
         var header = new GgufHeader(path, bytes, fileLength);
         var alignment = header.Read();
@@ -109,7 +110,8 @@ internal ref struct GgufHeader
     {
         var start = _position;
         var number = UInt32();
-        return number <= (uint)GgufValueType.Float64 ? (GgufValueType)number : throw Fault(start, $"{key} has a value of type {number}; known are 0 to {(int)GgufValueType.Float64}");
+        return number <= (uint)GgufValueType.Float64 ? (GgufValueType)number
+            : throw Fault(start, $"{key} has a value of type {number}; known are 0 to {(int)GgufValueType.Float64}");
     }
 
     private void SkipValue(string key, GgufValueType type, int depth)
@@ -204,12 +206,15 @@ internal ref struct GgufHeader
         {
             if (entry.Offset != end - first)
             {
-                throw Fault(start, $"tensor {entry.Name} stands {entry.Offset} bytes into the data, expected {end - first}, right behind the one before it at a multiple of {alignment}");
+                throw Fault(start, $"tensor {entry.Name} stands {entry.Offset} bytes into the data, expected {end - first}, right behind the one before it at "
+                    + $"a multiple of {alignment}");
             }
 
             if (entry.ByteLength > _fileLength - end)
             {
-                throw Fault(Math.Min(end, _fileLength), $"tensor {entry.Name} needs {entry.ByteLength} bytes from byte {end} on, the file has {_fileLength} in all: it was cut short; copy or download it again");
+                throw Fault(Math.Min(end, _fileLength),
+                    $"tensor {entry.Name} needs {entry.ByteLength} bytes from byte {end} on, the file has {_fileLength} in all: it was cut short; copy or "
+                    + $"download it again");
             }
 
             _tensors.Add(entry with { Offset = end });
@@ -240,7 +245,8 @@ internal ref struct GgufHeader
 
         var type = (GgufType)number;
         var length = type.CountBytes(sizes)
-            ?? throw Fault(start, $"tensor {name} of type {type} has the shape [{string.Join(", ", sizes)}]; expected sizes of 1 or more, the first in whole blocks of {type.BlockSize()}, and less than 2^63 bytes");
+            ?? throw Fault(start, $"tensor {name} of type {type} has the shape [{string.Join(", ", sizes)}]; expected sizes of 1 or more, the first in whole "
+                + $"blocks of {type.BlockSize()}, and less than 2^63 bytes");
         var offset = (long)UInt64();
         return new GgufEntry(name, type, sizes, offset, length);
     }
@@ -269,7 +275,8 @@ internal ref struct GgufHeader
     {
         var start = _position;
         var count = UInt64();
-        return count <= (ulong)(_bytes.Length / least) ? (int)count : throw Fault(start, $"the file claims {count} {what}, more than its {_fileLength} bytes can hold");
+        return count <= (ulong)(_bytes.Length / least) ? (int)count
+            : throw Fault(start, $"the file claims {count} {what}, more than its {_fileLength} bytes can hold");
     }
 
     /// <summary>Reads a number of elements that must still have room.</summary>
@@ -290,7 +297,8 @@ internal ref struct GgufHeader
     {
         if (length > _bytes.Length - _position)
         {
-            throw Fault(_position, $"the header ends behind byte {_bytes.Length}, where the file was cut short or its header is too large; copy or download it again");
+            throw Fault(_position, $"the header ends behind byte {_bytes.Length}, where the file was cut short or its header is too large; copy or download it "
+                + $"again");
         }
 
         var taken = _bytes.Slice(_position, length);

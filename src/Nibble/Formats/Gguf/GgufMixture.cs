@@ -24,7 +24,8 @@ public sealed record GgufMixture(string Name, GgufType Main, uint FileType)
 
     /// <summary>The mixture that is named after a type.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is none.</exception>
-    public static GgufMixture Of(GgufType type) => Find(type.ToString()) ?? throw new ArgumentOutOfRangeException(nameof(type), type, "No mixture is named after this type.");
+    public static GgufMixture Of(GgufType type) =>
+        Find(type.ToString()) ?? throw new ArgumentOutOfRangeException(nameof(type), type, "No mixture is named after this type.");
 
     private static GgufMixture Plain(GgufType type) => new(type.ToString().ToLowerInvariant(), type, GgufFileType.Of(type));
 }

@@ -38,7 +38,8 @@ public sealed record GgufFallback(GgufType Wanted, GgufType Type, int Tensors, s
 
 /// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
 /// <remarks>
-/// Which matrix gets which type follows ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors stay, and <see cref="MixtureRules"/> says what the others
+/// Which matrix gets which type follows ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors stay, and <see cref="MixtureRules"/> says what the
+/// others
 /// become. Threads take pieces of tensors: each reads one, quantizes it while it is in the cache, and writes it to its place.
 /// </remarks>
 public static class GgufQuantizer
@@ -54,7 +55,8 @@ public static class GgufQuantizer
     /// <param name="mixture">What its matrices become.</param>
     /// <param name="pure">Whether all of them get the mixture's main type.</param>
     /// <param name="threads">Threads, at least 1.</param>
-    /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for it.</param>
+    /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for
+    /// it.</param>
     /// <param name="progress">Told how much of the source is done, in megabytes.</param>
     /// <param name="cancellation">Stops between pieces of tensors.</param>
     /// <exception cref="NibbleException">
@@ -83,11 +85,14 @@ public static class GgufQuantizer
         {
             if (types[i] != file.Tensors[i].Type && !file.Tensors[i].Type.IsFloat())
             {
-                throw new NibbleException($"{source}: tensor {file.Tensors[i].Name} is {file.Tensors[i].Type}, expected F32, F16 or BF16: rounding a second time costs quality; quantize the file that this one was made from");
+                throw new NibbleException(
+                    $"{source}: tensor {file.Tensors[i].Name} is {file.Tensors[i].Type}, expected F32, F16 or BF16: rounding a second time costs quality; "
+                    + $"quantize the file that this one was made from");
             }
         }
 
-        var layout = GgufLayout.Create(Metadata(file, mixture, importance), [.. file.Tensors.Select((tensor, i) => (tensor.Name, types[i], tensor.Dimensions))]);
+        var layout = GgufLayout.Create(
+            Metadata(file, mixture, importance), [.. file.Tensors.Select((tensor, i) => (tensor.Name, types[i], tensor.Dimensions))]);
         var pieces = Pieces(file, layout, importance);
         AtomicFile.WriteAt(path, layout.Length, handle =>
         {
@@ -101,7 +106,8 @@ public static class GgufQuantizer
                     share?.Add();
                 });
             }
-            catch (AggregateException exception) when (exception.InnerExceptions is [var inner, ..] && exception.InnerExceptions.All(fault => fault is NibbleException))
+            catch (AggregateException exception) when (
+                exception.InnerExceptions is [var inner, ..] && exception.InnerExceptions.All(fault => fault is NibbleException))
             {
                 throw new NibbleException(inner.Message, exception);
             }
@@ -153,7 +159,8 @@ public static class GgufQuantizer
             [.. fallbacks])
         {
             Copied = [.. file.Tensors.Select(tensor => tensor.Name).Except(matrices.Select(matrix => matrix.First.Name))],
-            Unchanged = [.. matrices.Where(matrix => matrix.First.Type == matrix.Second.Type && !matrix.First.Type.IsFloat()).Select(matrix => matrix.First.Name)],
+            Unchanged = [.. matrices.Where(matrix => matrix.First.Type == matrix.Second.Type && !matrix.First.Type.IsFloat())
+                .Select(matrix => matrix.First.Name)],
             ImportanceIgnored = importance is null ? [] : [.. weighted[false].Where(importance.Entries.ContainsKey)],
         };
     }
@@ -164,7 +171,9 @@ public static class GgufQuantizer
         var architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
         if (!Architectures.Contains(architecture) || file.Find($"{architecture}.expert_count")?.AsInteger() is > 0)
         {
-            throw new NibbleException($"{file.Path}: the architecture is '{architecture}'{(Architectures.Contains(architecture) ? " with experts" : string.Empty)}, expected a dense model of {string.Join(", ", Architectures)}: others keep further tensors in float");
+            throw new NibbleException(
+                $"{file.Path}: the architecture is '{architecture}'{(Architectures.Contains(architecture) ? " with experts" : string.Empty)}, expected a dense "
+                + $"model of {string.Join(", ", Architectures)}: others keep further tensors in float");
         }
     }
 
@@ -172,7 +181,8 @@ public static class GgufQuantizer
     private static KeyValuePair<string, GgufValue>[] Metadata(GgufFile file, GgufMixture mixture, ImportanceMatrix? importance)
     {
         const string Version = "general.quantization_version";
-        KeyValuePair<string, GgufValue>[] added = [new(Version, GgufValue.Of(2u)), new(GgufFileType.Key, GgufValue.Of(mixture.FileType)), .. importance?.Provenance() ?? []];
+        KeyValuePair<string, GgufValue>[] added = [
+            new(Version, GgufValue.Of(2u)), new(GgufFileType.Key, GgufValue.Of(mixture.FileType)), .. importance?.Provenance() ?? []];
         return [.. file.Metadata.Where(pair => !SplitKeys.Contains(pair.Key) && !added.Any(other => other.Key == pair.Key)), .. added];
     }
 

@@ -309,6 +309,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
         return value.ValueKind == JsonValueKind.String ? value.GetString() : Text(named, "template");
 
         static string? Text(JsonElement item, string key) =>
-            item.ValueKind == JsonValueKind.Object && item.TryGetProperty(key, out var text) && text.ValueKind == JsonValueKind.String ? text.GetString() : null;
+            item.ValueKind == JsonValueKind.Object && item.TryGetProperty(key, out var text) && text.ValueKind == JsonValueKind.String ? text.GetString()
+                : null;
     }
 }

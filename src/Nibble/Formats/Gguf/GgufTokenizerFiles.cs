@@ -17,7 +17,8 @@ internal static class GgufTokenizerFiles
         var kinds = file.Find(GgufTokenizer.Prefix + "token_type")?.AsIntegers() ?? throw Missing(file, "token_type", "a list of INT32");
         if (kinds.Length != texts.Count || Array.Exists(kinds, kind => !Enum.IsDefined((PieceKind)kind)))
         {
-            throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}token_type has {kinds.Length} numbers for {texts.Count} tokens, expected one from 1 to 6 for each");
+            throw new GgufException(
+                file.Path, 0, $"{GgufTokenizer.Prefix}token_type has {kinds.Length} numbers for {texts.Count} tokens, expected one from 1 to 6 for each");
         }
 
         Marks marks;
@@ -75,7 +76,8 @@ internal static class GgufTokenizerFiles
         }
 
         var tokens = Texts(file).Count;
-        return value.AsInteger() is >= 0 and var id && id < tokens ? (int)id : throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}{key} is no id of the {tokens} tokens");
+        return value.AsInteger() is >= 0 and var id && id < tokens ? (int)id
+            : throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}{key} is no id of the {tokens} tokens");
     }
 
     private static IReadOnlyList<string> Texts(GgufFile file) => file.Find(GgufTokenizer.Prefix + "tokens")?.AsTexts()

@@ -19,7 +19,8 @@ internal static class GgufWriter
     /// <param name="replace">Whether a file of that name is replaced; otherwise it is an error.</param>
     /// <exception cref="IOException">The disk has no room for the file.</exception>
     /// <exception cref="NibbleException">The file exists and must not be replaced.</exception>
-    /// <exception cref="ArgumentException">Names repeat or are too long, a shape is not whole blocks, the alignment is none, or a tensor writes more or fewer bytes than its shape says.</exception>
+    /// <exception cref="ArgumentException">Names repeat or are too long, a shape is not whole blocks, the alignment is none, or a tensor writes more or fewer
+    /// bytes than its shape says.</exception>
     public static void Write(string path, IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<GgufTensor> tensors, bool replace = true)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -74,7 +75,8 @@ internal sealed class GgufLayout
 
     /// <summary>Lays out a file.</summary>
     /// <exception cref="ArgumentException">Names repeat or are too long, a shape is not whole blocks, or the alignment is none.</exception>
-    public static GgufLayout Create(IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<(string Name, GgufType Type, IReadOnlyList<long> Dimensions)> tensors)
+    public static GgufLayout Create(
+        IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<(string Name, GgufType Type, IReadOnlyList<long> Dimensions)> tensors)
     {
         ArgumentNullException.ThrowIfNull(metadata);
         var alignment = GgufHeader.DefaultAlignment;
@@ -98,7 +100,8 @@ internal sealed class GgufLayout
         var offset = 0L;
         foreach (var (name, type, dimensions) in tensors)
         {
-            var bytes = type.CountBytes(dimensions) ?? throw new ArgumentException($"Tensor {name} of type {type} has the shape [{string.Join(", ", dimensions)}], which is not whole blocks.", nameof(tensors));
+            var bytes = type.CountBytes(dimensions) ?? throw new ArgumentException(
+                $"Tensor {name} of type {type} has the shape [{string.Join(", ", dimensions)}], which is not whole blocks.", nameof(tensors));
             GgufValue.Append(stream, name);
             Write(stream, (uint)dimensions.Count);
             foreach (var size in dimensions)

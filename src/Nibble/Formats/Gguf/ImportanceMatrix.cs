@@ -9,7 +9,8 @@ public sealed record InputSquares(float[] Squares, float[] Counts);
 
 /// <summary>How much the columns of a model's matrices matter: the squares of the inputs that meet them, summed over a text.</summary>
 /// <remarks>
-/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/README.md</c> and <c>imatrix.cpp</c>. In the GGUF form a matrix has two tensors, <c>NAME.in_sum2</c> and <c>NAME.counts</c>;
+/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/README.md</c> and <c>imatrix.cpp</c>. In the GGUF form a matrix has two tensors, <c>NAME.in_sum2</c> and
+/// <c>NAME.counts</c>;
 /// other tensors are passed over. The older form is read too.
 /// </remarks>
 public sealed class ImportanceMatrix
@@ -64,7 +65,8 @@ public sealed class ImportanceMatrix
         var matrix = IsGguf(path) ? ReadGguf(path) : LegacyImportanceFile.Read(path);
         foreach (var (name, entry) in matrix.Entries)
         {
-            if (entry.Squares.Concat(entry.Counts).Where(value => !float.IsFinite(value) || value < 0).Select(value => (float?)value).FirstOrDefault() is { } fault)
+            if (entry.Squares.Concat(entry.Counts).Where(value => !float.IsFinite(value) || value < 0).Select(value => (float?)value)
+                .FirstOrDefault() is { } fault)
             {
                 throw new GgufException(path, 0, $"the entry of {name} holds {fault}, expected finite numbers of 0 or more; make the importance matrix anew");
             }
@@ -107,7 +109,10 @@ public sealed class ImportanceMatrix
 
         if (entry.Counts.Length != 1 || entry.Squares.Length != tensor.Columns)
         {
-            throw new NibbleException($"{Path ?? "the importance matrix"}: the entry of {tensor.Name} has {entry.Squares.Length} columns{(entry.Counts.Length > 1 ? $" of {entry.Counts.Length} experts" : string.Empty)}, the matrix has {tensor.Columns}; it was made for another model");
+            throw new NibbleException(
+                $"{Path ?? "the importance matrix"}: the entry of {tensor.Name} has {entry.Squares.Length} "
+                + $"columns{(entry.Counts.Length > 1 ? $" of {entry.Counts.Length} experts" : string.Empty)}, the matrix has {tensor.Columns}; it was made for "
+                + $"another model");
         }
 
         // The number of tokens divides all alike, and so falls out.
@@ -132,7 +137,8 @@ public sealed class ImportanceMatrix
         yield return new("quantize.imatrix.chunks_count", GgufValue.Of((uint)Chunks));
     }
 
-    private static GgufTensor Tensor(string name, float[] values, long[] dimensions) => new(name, GgufType.F32, dimensions, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+    private static GgufTensor Tensor(string name, float[] values, long[] dimensions) =>
+        new(name, GgufType.F32, dimensions, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
 
     private static bool IsGguf(string path)
     {
@@ -148,10 +154,13 @@ public sealed class ImportanceMatrix
         foreach (var squares in file.Tensors.Where(tensor => tensor.Name.EndsWith(SquaresSuffix, StringComparison.Ordinal)))
         {
             var name = squares.Name[..^SquaresSuffix.Length];
-            var counts = file.FindTensor(name + CountsSuffix) ?? throw new GgufException(path, squares.Offset, $"there is {squares.Name}, but not {name}{CountsSuffix}, which tells over how many tokens it was summed");
+            var counts = file.FindTensor(name + CountsSuffix) ?? throw new GgufException(
+                path, squares.Offset, $"there is {squares.Name}, but not {name}{CountsSuffix}, which tells over how many tokens it was summed");
             if (squares.Type != GgufType.F32 || counts.Type != GgufType.F32 || counts.Columns != 1 || counts.Rows != squares.Rows)
             {
-                throw new GgufException(path, counts.Offset, $"{squares.Name} is {Describe(squares)} and {counts.Name} {Describe(counts)}, expected F32 [columns, matrices] and F32 [1, matrices]");
+                throw new GgufException(
+                    path, counts.Offset, $"{squares.Name} is {Describe(squares)} and {counts.Name} {Describe(counts)}, expected F32 [columns, matrices] and "
+                    + $"F32 [1, matrices]");
             }
 
             entries.Add(name, new InputSquares(file.ReadFloats(squares), file.ReadFloats(counts)));

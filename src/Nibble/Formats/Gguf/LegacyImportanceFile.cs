@@ -6,8 +6,10 @@ namespace Nibble.Formats.Gguf;
 
 /// <summary>Reads the form that llama.cpp gave importance matrices before the one in GGUF (<c>imatrix.dat</c>).</summary>
 /// <remarks>
-/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/imatrix.cpp</c>, <c>save_imatrix_legacy</c>: 32-bit integers and floats, little-endian. The number of entries; of each the length of the name,
-/// the name, the number of windows, the number of columns, and mean squares times windows; then, in files that are not very old, the number of windows and the name of the text behind its length.
+/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/imatrix.cpp</c>, <c>save_imatrix_legacy</c>: 32-bit integers and floats, little-endian. The number of
+/// entries; of each the length of the name,
+/// the name, the number of windows, the number of columns, and mean squares times windows; then, in files that are not very old, the number of windows and the
+/// name of the text behind its length.
 /// </remarks>
 internal static class LegacyImportanceFile
 {
@@ -52,7 +54,8 @@ internal static class LegacyImportanceFile
         {
             var place = stream.Position;
             var length = Int32(stream);
-            return length >= 0 && length <= Rest() / size ? length : throw Fault(place, $"{what} claims {length} elements, more than the rest of the file holds; copy it again");
+            return length >= 0 && length <= Rest() / size ? length
+                : throw Fault(place, $"{what} claims {length} elements, more than the rest of the file holds; copy it again");
         }
 
         string Text(int length)

@@ -4,7 +4,8 @@ namespace Nibble.Formats.Gguf;
 
 /// <summary>Which matrix of a model gets which type in a mixture.</summary>
 /// <remarks>
-/// The rules are those of ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense models of the
+/// The rules are those of ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense models of
+/// the
 /// Llama family: heads, values of attention and the way back from the feed-forward layers get more bits, most of all in the first and last blocks.
 /// Of its own is what a mixture named <c>mxfp4</c> is, which llama.cpp has for experts alone.
 /// </remarks>
@@ -54,7 +55,8 @@ internal sealed class MixtureRules
 
     /// <summary>Whether a tensor is a matrix that is quantized at all.</summary>
     public static bool IsQuantizable(GgufEntry tensor) =>
-        tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
+        tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal)
+            && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
 
     private GgufType Wanted(GgufEntry tensor) =>
         !IsQuantizable(tensor) ? tensor.Type : _pure || _mixture.Main.BlockSize() == 1 ? _mixture.Main : Mixed(tensor, _mixture.Main);

@@ -16,7 +16,8 @@ internal static class GptqFile
     private const int MostGroups = 1 << 16;
     private const double Certain = 0.06;
 
-    /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is whole.</summary>
+    /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is
+    /// whole.</summary>
     /// <param name="model">Weights of 2, 3, 4 or 8 bits, per channel or group, of one scheme, with scales in binary16; inputs stay float.</param>
     /// <param name="folder">The folder to create.</param>
     /// <param name="version">How zero points are stored. Most engines read both; <see cref="GptqVersion.V1"/> is the older.</param>

@@ -9,8 +9,10 @@ namespace Nibble.Formats.Gptq;
 
 /// <summary>A quantized layer as the tensors of a GPTQ checkpoint.</summary>
 /// <remarks>
-/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/nn_modules/qlinear/__init__.py</c>, <c>pack_original</c>. <c>qweight</c> I32 [words, out]: each output's codes, plus 2^(bits-1), as
-/// a dense stream down the inputs; <c>qzeros</c> I32 [groups, words]: each group's zero points, plus 2^(bits-1) and in version 1 less 1, as a dense stream along the outputs;
+/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/nn_modules/qlinear/__init__.py</c>, <c>pack_original</c>. <c>qweight</c> I32 [words, out]: each output's
+/// codes, plus 2^(bits-1), as
+/// a dense stream down the inputs; <c>qzeros</c> I32 [groups, words]: each group's zero points, plus 2^(bits-1) and in version 1 less 1, as a dense stream
+/// along the outputs;
 /// <c>scales</c> [groups, out]; <c>g_idx</c> I32 [in]: the group of each input, left out by some where groups hold neighbouring ones.
 /// </remarks>
 internal static class GptqLayer
@@ -38,7 +40,8 @@ internal static class GptqLayer
         yield return Tensor(GroupIndex, ElementType.I32, [columns],
             () => MemoryMarshal.AsBytes(Enumerable.Range(0, columns).Select(weight.GroupOf).ToArray().AsSpan()).ToArray());
 
-        SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Func<byte[]> bytes) => new($"{layer.Name}.{part}", type, shape, stream => stream.Write(bytes()));
+        SafetensorsTensor Tensor(string part, ElementType type, long[] shape, Func<byte[]> bytes) =>
+            new($"{layer.Name}.{part}", type, shape, stream => stream.Write(bytes()));
     }
 
     /// <summary>Reads a layer.</summary>
@@ -131,7 +134,8 @@ internal static class GptqLayer
         if (zeroPoints.AsSpan().IndexOf((sbyte)least) is var lost and >= 0)
         {
             throw new NibbleException(
-                $"The layer {layer.Name}, output {lost / weight.GroupsPerRow}, group {lost % weight.GroupsPerRow}: the zero point is 0 above the least code, which version 1 of GPTQ's format cannot hold, as it stores one less; write gptq-v2 instead.");
+                $"The layer {layer.Name}, output {lost / weight.GroupsPerRow}, group {lost % weight.GroupsPerRow}: the zero point is 0 above the least code, "
+                    + $"which version 1 of GPTQ's format cannot hold, as it stores one less; write gptq-v2 instead.");
         }
 
         return Array.ConvertAll(zeroPoints, zeroPoint => (sbyte)(zeroPoint - 1));
@@ -144,7 +148,9 @@ internal static class GptqLayer
         var index = checkpoint.Contains($"{name}.{GroupIndex}") ? checkpoint.Entry($"{name}.{GroupIndex}").Shape : [words * 32 / bits];
         return words > 0 && index is [>= 1 and <= int.MaxValue] && index[0] * codes[1] <= Array.MaxLength
             ? ((int)codes[1], (int)index[0])
-            : throw new NibbleException($"{checkpoint.Folder}, {name}: expected a matrix of 1 to {Array.MaxLength} codes, found g_idx [{string.Join(", ", index)}] and qweight [{string.Join(", ", codes)}].");
+            : throw new NibbleException(
+                $"{checkpoint.Folder}, {name}: expected a matrix of 1 to {Array.MaxLength} codes, found g_idx [{string.Join(", ", index)}] and qweight "
+                + $"[{string.Join(", ", codes)}].");
     }
 
     /// <summary>Columns of a group; null where all columns are one.</summary>

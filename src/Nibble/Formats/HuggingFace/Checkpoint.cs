@@ -254,7 +254,8 @@ public sealed class Checkpoint : IDisposable
             {
                 if (shard.AsSpan().ContainsAny("/\\:\0") || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
                 {
-                    throw new NibbleException($"{index}: weight_map maps {mapped.Name} to '{shard}'; expected the name of a .safetensors file in the same folder.");
+                    throw new NibbleException(
+                        $"{index}: weight_map maps {mapped.Name} to '{shard}'; expected the name of a .safetensors file in the same folder.");
                 }
 
                 file = SafetensorsFile.Open(Path.Combine(folder, shard));
@@ -263,7 +264,8 @@ public sealed class Checkpoint : IDisposable
 
             if (!file.Contains(mapped.Name))
             {
-                throw new NibbleException($"{index}: weight_map says that {shard} holds {mapped.Name}, but it does not; the files belong to different checkpoints.");
+                throw new NibbleException(
+                    $"{index}: weight_map says that {shard} holds {mapped.Name}, but it does not; the files belong to different checkpoints.");
             }
 
             byTensor[mapped.Name] = file;

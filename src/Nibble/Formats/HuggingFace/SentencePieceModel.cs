@@ -209,7 +209,11 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
             {
                 TextField => piece with { Text = System.Text.Encoding.UTF8.GetString(value.Bytes) },
                 ScoreField => piece with { Score = BitConverter.UInt32BitsToSingle((uint)value.Number) },
-                KindField => piece with { Kind = Enum.IsDefined((PieceKind)value.Number) ? (PieceKind)value.Number : throw new ArgumentException($"a piece is of kind {value.Number}, expected 1 to 6", nameof(bytes)) },
+                KindField => piece with
+                {
+                    Kind = Enum.IsDefined((PieceKind)value.Number) ? (PieceKind)value.Number
+                    : throw new ArgumentException($"a piece is of kind {value.Number}, expected 1 to 6", nameof(bytes))
+                },
                 _ => piece,
             };
         }

@@ -4,7 +4,8 @@ using Nibble.Models;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>The files of sentence-transformers beside a checkpoint: <c>modules.json</c> lists what follows the encoder, <c>1_Pooling/config.json</c> says how its
+/// <summary>The files of sentence-transformers beside a checkpoint: <c>modules.json</c> lists what follows the encoder, <c>1_Pooling/config.json</c> says how
+/// its
 /// tokens are pooled.</summary>
 internal static class SentenceTransformers
 {
@@ -105,6 +106,7 @@ internal static class SentenceTransformers
 
         return set is [var only] && Modes.TryGetValue(only, out var pooling)
             ? pooling
-            : throw new NibbleException($"{path}: found {(set.Count == 0 ? "no way to pool" : string.Join(" and ", set))}, expected one of {string.Join(", ", Modes.Keys)}");
+            : throw new NibbleException(
+                $"{path}: found {(set.Count == 0 ? "no way to pool" : string.Join(" and ", set))}, expected one of {string.Join(", ", Modes.Keys)}");
     }
 }

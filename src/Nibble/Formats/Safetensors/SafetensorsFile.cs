@@ -104,7 +104,8 @@ public sealed class SafetensorsFile : IDisposable
         for (var done = 0L; done < destination.Length; done += ChunkElements)
         {
             var chunk = destination.Slice((int)done, (int)Math.Min(ChunkElements, destination.Length - done));
-            Access(entry.Offset + ((start + done) * size), chunk.Length * size, chunk, static (bytes, target, type) => type.ToSingles(bytes, target), entry.ElementType);
+            Access(entry.Offset + ((start + done) * size), chunk.Length * size, chunk, static (bytes, target, type) => type.ToSingles(bytes, target),
+                entry.ElementType);
         }
     }
 
@@ -172,12 +173,14 @@ public sealed class SafetensorsFile : IDisposable
         var length = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
         if (length > SafetensorsHeader.MaxLength)
         {
-            throw new SafetensorsException(Path, 0, $"the header claims {length} bytes, above the format's limit of {SafetensorsHeader.MaxLength}; is this a safetensors file?");
+            throw new SafetensorsException(
+                Path, 0, $"the header claims {length} bytes, above the format's limit of {SafetensorsHeader.MaxLength}; is this a safetensors file?");
         }
 
         if ((long)length > fileLength - SafetensorsHeader.LengthSize)
         {
-            throw new SafetensorsException(Path, 0, $"the header claims {length} bytes, the file has {fileLength} in all: it was cut short; copy or download it again");
+            throw new SafetensorsException(
+                Path, 0, $"the header claims {length} bytes, the file has {fileLength} in all: it was cut short; copy or download it again");
         }
 
         var json = new byte[length];

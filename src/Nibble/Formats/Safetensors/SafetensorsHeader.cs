@@ -45,7 +45,8 @@ internal ref struct SafetensorsHeader
     /// <param name="path">The file's path, for messages.</param>
     /// <param name="json">The header.</param>
     /// <param name="fileLength">The file's bytes.</param>
-    public static (IReadOnlyList<SafetensorsEntry> Tensors, IReadOnlyDictionary<string, string> Metadata) Read(string path, ReadOnlySpan<byte> json, long fileLength)
+    public static (IReadOnlyList<SafetensorsEntry> Tensors, IReadOnlyDictionary<string, string> Metadata) Read(
+        string path, ReadOnlySpan<byte> json, long fileLength)
     {
         var header = new SafetensorsHeader(path, json);
         try
@@ -121,7 +122,8 @@ internal ref struct SafetensorsHeader
                     var dtype = _reader.GetString()!;
                     type = ElementTypes.TryGetValue(dtype, out var known)
                         ? known
-                        : throw Fault($"tensor {name} has element type {dtype}; supported are {string.Join(", ", ElementTypes.Keys.Order(StringComparer.Ordinal))}");
+                        : throw Fault($"tensor {name} has element type {dtype}; supported are "
+                            + $"{string.Join(", ", ElementTypes.Keys.Order(StringComparer.Ordinal))}");
                     break;
                 case "shape" when shape is null:
                     shape = ReadIntegers(name);
@@ -143,7 +145,8 @@ internal ref struct SafetensorsHeader
             ?? throw new SafetensorsException(_path, start, $"tensor {name} of shape [{string.Join(", ", shape)}] is larger than any file");
         if (end < begin || end - begin != length || end > long.MaxValue - _dataOffset)
         {
-            throw new SafetensorsException(_path, start, $"tensor {name} has data_offsets [{begin}, {end}], but {type} [{string.Join(", ", shape)}] is {length} bytes");
+            throw new SafetensorsException(
+                _path, start, $"tensor {name} has data_offsets [{begin}, {end}], but {type} [{string.Join(", ", shape)}] is {length} bytes");
         }
 
         return new SafetensorsEntry(name, type.Value, shape, _dataOffset + begin, length);

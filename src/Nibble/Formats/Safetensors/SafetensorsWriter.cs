@@ -40,7 +40,8 @@ public static class SafetensorsWriter
     /// <param name="path">The file to write; one that exists is replaced.</param>
     /// <param name="tensors">The tensors.</param>
     /// <param name="metadata">Free-form metadata.</param>
-    /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, a shape is too large, or a tensor writes more or fewer bytes than its shape says.</exception>
+    /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, a shape is too large, or a tensor writes more or fewer bytes than its
+    /// shape says.</exception>
     /// <exception cref="IOException">The disk has no room for the file.</exception>
     public static void Write(string path, IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
@@ -169,7 +170,8 @@ public static class SafetensorsWriter
         }
     }
 
-    private static long ByteLength(SafetensorsTensor tensor) => tensor.Shape.All(size => size >= 0) && SafetensorsHeader.ByteLength(tensor.ElementType, tensor.Shape) is { } length
+    private static long ByteLength(SafetensorsTensor tensor) =>
+        tensor.Shape.All(size => size >= 0) && SafetensorsHeader.ByteLength(tensor.ElementType, tensor.Shape) is { } length
         ? length
         : throw new ArgumentException($"Tensor {tensor.Name} has a negative or too large shape [{string.Join(", ", tensor.Shape)}].", nameof(tensor));
 }

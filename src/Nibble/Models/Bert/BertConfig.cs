@@ -122,7 +122,8 @@ internal sealed record BertConfig : ModelDefinition
     /// <summary>Tables of consecutive numbers that older versions of transformers wrote, and heads of other tasks.</summary>
     public override bool IsIgnored(string tensor) =>
         tensor.EndsWith(".embeddings.position_ids", StringComparison.Ordinal) || tensor.EndsWith(".embeddings.token_type_ids", StringComparison.Ordinal)
-        || OtherHeads.Any(head => tensor.StartsWith(head, StringComparison.Ordinal)) || (!HasClassifier && tensor.StartsWith("bert.pooler.", StringComparison.Ordinal));
+        || OtherHeads.Any(head => tensor.StartsWith(head, StringComparison.Ordinal))
+            || (!HasClassifier && tensor.StartsWith("bert.pooler.", StringComparison.Ordinal));
 
     /// <inheritdoc/>
     public override ModelShape ShapeOf(string name) =>
@@ -136,7 +137,8 @@ internal sealed record BertConfig : ModelDefinition
         [.. QuantizableLayers.Where(layer => !layer.HasInput).Select(layer => new KeptLayer(layer.Name, "tables stay float unless a rule names embeddings"))];
 
     /// <summary>Tables of words, positions and types stay float where no rule names embeddings, as decoders' do.</summary>
-    public override Recipe Complete(Recipe recipe) => NamesTables(recipe) || recipe.Rules.Contains(Tables) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
+    public override Recipe Complete(Recipe recipe) =>
+        NamesTables(recipe) || recipe.Rules.Contains(Tables) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
 
     private static bool NamesTables(Recipe recipe) => recipe.Rules.Any(rule => rule != Tables && rule.Pattern.Contains("embeddings", StringComparison.Ordinal));
 
@@ -167,7 +169,8 @@ internal sealed record BertConfig : ModelDefinition
         var type = reader.Text("model_type", string.Empty);
         if (!SupportedTypes.Contains(type))
         {
-            throw new NibbleException($"{reader.Source}: model_type is '{type}', which is no encoder supported here; supported: {string.Join(", ", SupportedTypes)}");
+            throw new NibbleException(
+                $"{reader.Source}: model_type is '{type}', which is no encoder supported here; supported: {string.Join(", ", SupportedTypes)}");
         }
 
         Require(reader, type == Distilled ? "activation" : "hidden_act", "gelu");
@@ -180,12 +183,15 @@ internal sealed record BertConfig : ModelDefinition
         var config = ReadTask(reader, type == Distilled ? ReadDistilBert(reader) : ReadBert(reader, type));
         if (config.HiddenSize % config.Heads != 0)
         {
-            throw new NibbleException($"{reader.Source}: a hidden size of {config.HiddenSize} and {config.Heads} attention heads; expected the heads to divide the hidden size");
+            throw new NibbleException(
+                $"{reader.Source}: a hidden size of {config.HiddenSize} and {config.Heads} attention heads; expected the heads to divide the hidden size");
         }
 
         if (config.PaddingId >= config.VocabularySize || config.MaxSequence < 2)
         {
-            throw new NibbleException($"{reader.Source}: pad_token_id is {config.PaddingId} with {config.VocabularySize} tokens and {config.MaxPositions} positions; expected a token of the vocabulary that leaves at least 2 positions");
+            throw new NibbleException(
+                $"{reader.Source}: pad_token_id is {config.PaddingId} with {config.VocabularySize} tokens and {config.MaxPositions} positions; expected a "
+                + $"token of the vocabulary that leaves at least 2 positions");
         }
 
         return config;
@@ -294,18 +300,21 @@ internal sealed record BertConfig : ModelDefinition
     private static double ReadEpsilon(ConfigReader reader)
     {
         var epsilon = reader.Number("layer_norm_eps", 1e-12);
-        return epsilon is > 0 and <= 1 ? epsilon : throw new NibbleException($"{reader.Source}: 'layer_norm_eps' is {epsilon}, expected a number above 0 and at most 1");
+        return epsilon is > 0 and <= 1 ? epsilon
+            : throw new NibbleException($"{reader.Source}: 'layer_norm_eps' is {epsilon}, expected a number above 0 and at most 1");
     }
 
     private static double ReadInitializerRange(ConfigReader reader)
     {
         var range = reader.Number("initializer_range", 0.02);
-        return range is > 0 and <= 10 ? range : throw new NibbleException($"{reader.Source}: 'initializer_range' is {range}, expected a number above 0 and at most 10");
+        return range is > 0 and <= 10 ? range
+            : throw new NibbleException($"{reader.Source}: 'initializer_range' is {range}, expected a number above 0 and at most 10");
     }
 
     private static double Share(ConfigReader reader, string name, double absent)
     {
         var share = reader.Number(name, absent);
-        return share is >= 0 and < 1 ? share : throw new NibbleException($"{reader.Source}: '{name}' is {share}, expected a share of at least 0 and less than 1");
+        return share is >= 0 and < 1 ? share
+            : throw new NibbleException($"{reader.Source}: '{name}' is {share}, expected a share of at least 0 and less than 1");
     }
 }

@@ -6,7 +6,8 @@ using Nibble.Recipes;
 
 namespace Nibble.Models.Llama;
 
-/// <summary>How rotary frequencies are stretched for long contexts (<c>rope_scaling</c> of type <c>llama3</c>, or <c>linear</c> when only the factor is used).</summary>
+/// <summary>How rotary frequencies are stretched for long contexts (<c>rope_scaling</c> of type <c>llama3</c>, or <c>linear</c> when only the factor is
+/// used).</summary>
 /// <param name="Factor">By how much low frequencies are divided.</param>
 /// <param name="LowFrequencyFactor">Wavelengths above original context / this are divided in full.</param>
 /// <param name="HighFrequencyFactor">Wavelengths below original context / this are left alone.</param>
@@ -82,7 +83,8 @@ public sealed record LlamaConfig : ModelDefinition
     public override int MaxSequence => Math.Min(MaxPositions, Math.Min(SlidingWindow ?? MaxPositions, AttentionChunk ?? MaxPositions));
 
     /// <inheritdoc/>
-    public override ModelShape ShapeOf(string name) => new(name, Layers, HiddenSize, IntermediateSize, KeyValueHeads * HeadSize, VocabularySize, TiedHead) { Query = Heads * HeadSize };
+    public override ModelShape ShapeOf(string name) =>
+        new(name, Layers, HiddenSize, IntermediateSize, KeyValueHeads * HeadSize, VocabularySize, TiedHead) { Query = Heads * HeadSize };
 
     /// <summary>Radians by which each pair of a head's channels, (i, i + half), turns from one position to the next; half of <see cref="HeadSize"/>.</summary>
     public float[] RotaryFrequencies() => [.. Enumerable.Range(0, HeadSize / 2).Select(pair => (float)RotaryFrequency(pair))];
@@ -194,7 +196,9 @@ public sealed record LlamaConfig : ModelDefinition
             RequireDense(type);
             if (!SupportedTypes.Contains(type))
             {
-                throw new NibbleException($"{config.Source}: model_type is '{type}', which is not supported; supported: {string.Join(", ", SupportedTypes)} (SmolLM checkpoints are of type llama)");
+                throw new NibbleException(
+                    $"{config.Source}: model_type is '{type}', which is not supported; supported: {string.Join(", ", SupportedTypes)} (SmolLM checkpoints are "
+                    + $"of type llama)");
             }
 
             var activation = config.Text("hidden_act", "silu");
@@ -209,7 +213,9 @@ public sealed record LlamaConfig : ModelDefinition
             var headSize = config.Positive("head_dim", Math.Max(1, hidden / heads));
             if (heads % keyValueHeads != 0 || headSize % 2 != 0)
             {
-                throw new NibbleException($"{config.Source}: {heads} attention heads, {keyValueHeads} key-value heads, heads of {headSize}; expected the heads to be a multiple of the key-value heads, and an even head size");
+                throw new NibbleException(
+                    $"{config.Source}: {heads} attention heads, {keyValueHeads} key-value heads, heads of {headSize}; expected the heads to be a multiple of "
+                    + $"the key-value heads, and an even head size");
             }
 
             // What transformers has in the code of a family is not asked for.
@@ -261,14 +267,16 @@ public sealed record LlamaConfig : ModelDefinition
                 }
             }
 
-            if (!SupportedTypes.Contains(type) && (type.Contains("moe", StringComparison.Ordinal) || type is "mixtral" or "dbrx" or "deepseek_v2" or "deepseek_v3" or "gpt_oss"))
+            if (!SupportedTypes.Contains(type)
+                && (type.Contains("moe", StringComparison.Ordinal) || type is "mixtral" or "dbrx" or "deepseek_v2" or "deepseek_v3" or "gpt_oss"))
             {
                 throw Mixture($"model_type is '{type}'");
             }
         }
 
         private NibbleException Mixture(string sign) =>
-            new($"{config.Source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types {string.Join(", ", SupportedTypes)}");
+            new($"{config.Source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types "
+                + $"{string.Join(", ", SupportedTypes)}");
 
         // A window that is not given at all is 4096 in the families that have one; null is none.
         private int? Window(string type)
@@ -365,7 +373,8 @@ public sealed record LlamaConfig : ModelDefinition
                 case "linear":
                     return new RotaryScaling(config.PositiveNumber("factor"), 1, 1, 0);
                 case "llama3":
-                    var scaling = new RotaryScaling(config.PositiveNumber("factor"), config.PositiveNumber("low_freq_factor"), config.PositiveNumber("high_freq_factor"),
+                    var scaling = new RotaryScaling(
+                        config.PositiveNumber("factor"), config.PositiveNumber("low_freq_factor"), config.PositiveNumber("high_freq_factor"),
                         config.Positive("original_max_position_embeddings"));
                     return scaling.HighFrequencyFactor > scaling.LowFrequencyFactor ? scaling
                         : throw config.Wrong("high_freq_factor", config.Get("high_freq_factor")!.Value,

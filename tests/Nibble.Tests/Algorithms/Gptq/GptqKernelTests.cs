@@ -22,7 +22,8 @@ public class GptqKernelTests
     {
         var kernel = GptqKernels.Available.Single(candidate => candidate.Name == name);
         var tiles = (Columns + PackedFactor.Width - 1) / PackedFactor.Width;
-        var gen = Gen.Select(Gens.Finite.Array[(int)PackedFactor.TileOffset(tiles)], Gens.Finite.Array[Columns * Rows], Gens.Finite.Array[tiles * PackedFactor.Width * Rows]);
+        var gen = Gen.Select(Gens.Finite.Array[(int)PackedFactor.TileOffset(tiles)], Gens.Finite.Array[Columns * Rows],
+            Gens.Finite.Array[tiles * PackedFactor.Width * Rows]);
         gen.Sample(
             (factor, changes, before) =>
             {
@@ -72,7 +73,8 @@ public class GptqKernelTests
             from weights in Gens.Any.Array[Rows]
             from sums in Gens.Any.Array[Rows]
             from diagonal in Gen.Float[0.1f, 10]
-            select (codes, weights, sums, diagonal, Array.ConvertAll(quantization, q => q.Parameters.Scale), Array.ConvertAll(quantization, q => Math.Clamp(q.Parameters.ZeroPoint, codes.Min, codes.Max)));
+            select (codes, weights, sums, diagonal, Array.ConvertAll(quantization, q => q.Parameters.Scale),
+                Array.ConvertAll(quantization, q => Math.Clamp(q.Parameters.ZeroPoint, codes.Min, codes.Max)));
         gen.Sample(
             (codes, weights, sums, diagonal, scales, zeroPoints) =>
             {
@@ -103,7 +105,8 @@ public class GptqKernelTests
             iter: 300);
     }
 
-    /// <summary>Runs with each kernel and each instruction set switched off, by <see cref="InstructionSetTests"/>: codes, scales and loss must be the same everywhere.</summary>
+    /// <summary>Runs with each kernel and each instruction set switched off, by <see cref="InstructionSetTests"/>: codes, scales and loss must be the same
+    /// everywhere.</summary>
     [Fact]
     public void ALayerHasTheSameResultOnEveryMachine()
     {
@@ -114,12 +117,14 @@ public class GptqKernelTests
         var hessian = new float[LayerColumns * LayerColumns];
         for (var i = 0; i < hessian.Length; i++)
         {
-            hessian[i] = Enumerable.Range(0, 300).Sum(sample => inputs[(sample * LayerColumns) + (i / LayerColumns)] * inputs[(sample * LayerColumns) + (i % LayerColumns)]);
+            hessian[i] = Enumerable.Range(
+                0, 300).Sum(sample => inputs[(sample * LayerColumns) + (i / LayerColumns)] * inputs[(sample * LayerColumns) + (i % LayerColumns)]);
         }
 
         var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(48));
         var options = new GptqOptions { Order = ActivationOrder.Group, Range = WeightRange.Mse, WeighByImportance = true };
-        var result = Solver.Quantize(weights, 30, LayerColumns, scheme, HessianFactor.Create(hessian, LayerColumns, byActivation: true), options, TestContext.Current.CancellationToken);
+        var result = Solver.Quantize(
+            weights, 30, LayerColumns, scheme, HessianFactor.Create(hessian, LayerColumns, byActivation: true), options, TestContext.Current.CancellationToken);
         var bytes = MemoryMarshal.AsBytes(result.Weight.Codes.AsSpan()).ToArray()
             .Concat(MemoryMarshal.AsBytes(result.Weight.Scales.AsSpan()).ToArray())
             .Concat(BitConverter.GetBytes(result.Loss));
@@ -130,5 +135,6 @@ public class GptqKernelTests
     private static void AssertSameBits(ReadOnlySpan<float> expected, ReadOnlySpan<float> found) =>
         Assert.Equal(Bits(expected), Bits(found));
 
-    private static int[] Bits(ReadOnlySpan<float> values) => Array.ConvertAll(values.ToArray(), value => float.IsNaN(value) ? -1 : BitConverter.SingleToInt32Bits(value));
+    private static int[] Bits(ReadOnlySpan<float> values) =>
+        Array.ConvertAll(values.ToArray(), value => float.IsNaN(value) ? -1 : BitConverter.SingleToInt32Bits(value));
 }

@@ -11,7 +11,8 @@ public class GptqTests
 {
     private static readonly Gen<QuantizationScheme> Schemes =
         from scheme in Gens.Scheme
-        from granularity in Gen.Frequency((1, Gen.Const(Granularity.Tensor)), (1, Gen.Const(Granularity.Channel)), (4, Gen.Int[1, 60].Select(Granularity.Group)))
+        from granularity in Gen.Frequency(
+            (1, Gen.Const(Granularity.Tensor)), (1, Gen.Const(Granularity.Channel)), (4, Gen.Int[1, 60].Select(Granularity.Group)))
         from precision in Gen.Enum<ScalePrecision>()
         let placed = scheme.Ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(scheme.Bits, scheme.Symmetric, granularity)
         select placed with { ScalePrecision = precision };
@@ -178,7 +179,8 @@ public class GptqTests
         Assert.Throws<ArgumentException>(() => new HessianFactor(2, [1, 0, 0, 1], importance: [1]));
         Assert.Contains("Row 1", Assert.Throws<NibbleException>(() => new HessianFactor(2, [1, 0, 0, 0])).Message, StringComparison.Ordinal);
         Assert.Contains("Row 0", Assert.Throws<NibbleException>(() => new HessianFactor(2, [1, float.NaN, 0, 1])).Message, StringComparison.Ordinal);
-        Assert.Contains("row 1, column 0", Assert.Throws<NibbleException>(() => Quantize([0, 0, float.NaN, 0], 2, 2, scheme, factor)).Message, StringComparison.Ordinal);
+        Assert.Contains("row 1, column 0", Assert.Throws<NibbleException>(() => Quantize([0, 0, float.NaN, 0], 2, 2, scheme, factor)).Message,
+            StringComparison.Ordinal);
         Assert.Throws<NibbleException>(() => Quantize(new float[4], 2, 2, new QuantizationScheme(4, true, Granularity.Token), factor));
     }
 
@@ -187,8 +189,12 @@ public class GptqTests
     {
         float[] factor = [1e-3f, 1e30f, 0, 0, 1e-30f, 1e30f, 0, 0, 1e-30f];
         var grouped = new QuantizationScheme(2, symmetric: true, Granularity.Group(1));
-        Assert.Contains("beyond all bounds", Assert.Throws<NibbleException>(() => Quantize([1, 0.3f, 1], 1, 3, new QuantizationScheme(2, symmetric: true, Granularity.Channel), new HessianFactor(3, factor))).Message, StringComparison.Ordinal);
-        Assert.Contains("beyond all bounds", Assert.Throws<NibbleException>(() => Quantize([1, 0.3f, 1], 1, 3, grouped, new HessianFactor(3, factor))).Message, StringComparison.Ordinal);
+        Assert.Contains("beyond all bounds",
+            Assert.Throws<NibbleException>(
+            () => Quantize([1, 0.3f, 1], 1, 3, new QuantizationScheme(2, symmetric: true, Granularity.Channel), new HessianFactor(3, factor))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("beyond all bounds", Assert.Throws<NibbleException>(() => Quantize([1, 0.3f, 1], 1, 3, grouped, new HessianFactor(3, factor))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -201,7 +207,8 @@ public class GptqTests
         Assert.Contains("Float16", exception.Message, StringComparison.Ordinal);
     }
 
-    private static GptqResult Quantize(ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, HessianFactor factor, GptqOptions? options = null) =>
+    private static GptqResult Quantize(
+        ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, HessianFactor factor, GptqOptions? options = null) =>
         Solver.Quantize(weights, rows, columns, scheme, factor, options, TestContext.Current.CancellationToken);
 
     private static HessianFactor Factor(RandomLayer layer, GptqOptions options) => layer.Factor(options.Order == ActivationOrder.None ? null : layer.Order);

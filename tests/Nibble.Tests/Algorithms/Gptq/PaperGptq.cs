@@ -66,7 +66,8 @@ internal sealed class PaperGptq
                 for (var group = 0; group < groups; group++)
                 {
                     int[] members = [.. Enumerable.Range(0, columns).Where(position => order[position] / length == group)];
-                    parameters[(row * groups) + group] = Choose([.. members.Select(i => weights[row, i])], [.. members.Select(i => importance[i])], scheme, range, ref margin);
+                    parameters[(row * groups) + group] = Choose(
+                        [.. members.Select(i => weights[row, i])], [.. members.Select(i => importance[i])], scheme, range, ref margin);
                 }
             }
 
@@ -75,7 +76,8 @@ internal sealed class PaperGptq
                 if (moving && i % length == 0)
                 {
                     int[] members = [.. Enumerable.Range(i, Math.Min(length, columns - i))];
-                    parameters[(row * groups) + GroupOf(i)] = Choose([.. members.Select(j => weights[row, j])], [.. members.Select(j => importance[j])], scheme, range, ref margin);
+                    parameters[(row * groups) + GroupOf(i)] = Choose(
+                        [.. members.Select(j => weights[row, j])], [.. members.Select(j => importance[j])], scheme, range, ref margin);
                 }
 
                 var chosen = parameters[scheme.Granularity is PerTensor ? 0 : (row * groups) + GroupOf(i)];
@@ -108,10 +110,12 @@ internal sealed class PaperGptq
         var candidates = Enumerable.Range(0, range == WeightRange.Mse ? 71 : 1)
             .Select(step => 1 - (step * 0.01))
             .Select(factor => QuantizationParameters.FromRange(new ValueRange((float)(min * factor), (float)(max * factor)), scheme))
-            .Select(candidate => (Parameters: candidate, Error: values.Zip(importance, (value, weight) => weight * Math.Pow(value - Nearest(value, candidate, scheme.Codes), 2)).Sum()))
+            .Select(candidate => (Parameters: candidate,
+                Error: values.Zip(importance, (value, weight) => weight * Math.Pow(value - Nearest(value, candidate, scheme.Codes), 2)).Sum()))
             .ToArray();
         var best = candidates.MinBy(candidate => candidate.Error);
-        var next = candidates.Where(candidate => candidate.Parameters != best.Parameters).Select(candidate => candidate.Error).DefaultIfEmpty(double.PositiveInfinity).Min();
+        var next = candidates.Where(candidate => candidate.Parameters != best.Parameters).Select(candidate => candidate.Error)
+            .DefaultIfEmpty(double.PositiveInfinity).Min();
         margin = Math.Min(margin, best.Error == 0 ? 1 : (next - best.Error) / best.Error);
         return best.Parameters;
     }

@@ -38,7 +38,8 @@ public class HqqTests
     public void BothTheObjectiveAndTheSquaredErrorFallOnNormalWeights(int bits, bool symmetric)
     {
         var random = new Random(3);
-        var weights = Array.ConvertAll(new float[64 * 128], _ => (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble())));
+        var weights = Array.ConvertAll(
+            new float[64 * 128], _ => (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble())));
         var scheme = new QuantizationScheme(bits, symmetric, Granularity.Group(32)) { ScalePrecision = ScalePrecision.Float16 };
         var (values, minMax) = (HalfQuadratic.Quantize(weights, 64, 128, scheme).Dequantize(), Rtn.Quantize(weights, 64, 128, scheme).Dequantize());
         Assert.True(Total(values, Loss) < 0.99 * Total(minMax, Loss));
@@ -68,7 +69,8 @@ public class HqqTests
     [InlineData(1e38f)]
     public void WeightsOfEverySizeAreTaken(float size)
     {
-        foreach (var scheme in (QuantizationScheme[])[new(4, false, Granularity.Channel), new(4, true, Granularity.Channel), QuantizationScheme.CreateTernary(Granularity.Channel)])
+        foreach (var scheme in (
+            QuantizationScheme[])[new(4, false, Granularity.Channel), new(4, true, Granularity.Channel), QuantizationScheme.CreateTernary(Granularity.Channel)])
         {
             var result = HalfQuadratic.Quantize([size, -size, size / 2, 0], 1, 4, scheme);
             Assert.True(float.IsFinite(result.Scales[0]) && result.Scales[0] > 0);
@@ -79,7 +81,8 @@ public class HqqTests
     [Fact]
     public void AWeightThatIsNotFiniteIsNamed()
     {
-        var exception = Assert.Throws<NibbleException>(() => HalfQuadratic.Quantize([0, 0, 0, float.NaN], 2, 2, new QuantizationScheme(4, true, Granularity.Channel)));
+        var exception = Assert.Throws<NibbleException>(
+            () => HalfQuadratic.Quantize([0, 0, 0, float.NaN], 2, 2, new QuantizationScheme(4, true, Granularity.Channel)));
         Assert.Contains("row 1, column 1", exception.Message, StringComparison.Ordinal);
     }
 

@@ -54,7 +54,8 @@ public class ImportanceWeightedTests
         Array.Fill(importance, 1f);
         importance[5] = 1000;
         var values = Iw.Quantize(weights, 64, 32, new QuantizationScheme(3, symmetric: false, Granularity.Group(32)), importance).Dequantize();
-        var errors = Enumerable.Range(0, 32).Select(column => Enumerable.Range(0, 64).Sum(row => Math.Pow(values[(row * 32) + column] - weights[(row * 32) + column], 2))).ToArray();
+        var errors = Enumerable.Range(
+            0, 32).Select(column => Enumerable.Range(0, 64).Sum(row => Math.Pow(values[(row * 32) + column] - weights[(row * 32) + column], 2))).ToArray();
         Assert.True(errors[5] < 0.2 * errors.Average());
     }
 
@@ -64,7 +65,8 @@ public class ImportanceWeightedTests
     [InlineData(-1f)]
     public void AnImportanceThatIsNoMeanSquareIsNamed(float bad)
     {
-        var exception = Assert.Throws<NibbleException>(() => Iw.Quantize(new float[6], 2, 3, new QuantizationScheme(4, true, Granularity.Channel), [1, 0, bad]));
+        var exception = Assert.Throws<NibbleException>(
+            () => Iw.Quantize(new float[6], 2, 3, new QuantizationScheme(4, true, Granularity.Channel), [1, 0, bad]));
         Assert.Contains("column 2", exception.Message, StringComparison.Ordinal);
     }
 
@@ -79,7 +81,8 @@ public class ImportanceWeightedTests
     [Fact]
     public void AWeightThatIsNotFiniteIsNamed()
     {
-        var exception = Assert.Throws<NibbleException>(() => Iw.Quantize([0, 0, 0, float.NaN], 2, 2, new QuantizationScheme(4, true, Granularity.Channel), [1, 1]));
+        var exception = Assert.Throws<NibbleException>(
+            () => Iw.Quantize([0, 0, 0, float.NaN], 2, 2, new QuantizationScheme(4, true, Granularity.Channel), [1, 1]));
         Assert.Contains("row 1, column 1", exception.Message, StringComparison.Ordinal);
     }
 }

@@ -104,7 +104,8 @@ public class ParameterSearchTests
     [InlineData(1e38f)]
     public void ValuesOfEverySizeAreTaken(float size)
     {
-        foreach (var scheme in (QuantizationScheme[])[new(4, false, Granularity.Tensor), new(4, true, Granularity.Tensor), QuantizationScheme.CreateTernary(Granularity.Tensor)])
+        foreach (var scheme in (
+            QuantizationScheme[])[new(4, false, Granularity.Tensor), new(4, true, Granularity.Tensor), QuantizationScheme.CreateTernary(Granularity.Tensor)])
         {
             float[] values = [size, -size, size / 2, 0];
             var found = ParameterSearch.Search(values, [1e38f, 1e-38f, 1, 0], scheme);

@@ -120,7 +120,8 @@ public class RoundToNearestTests
         // Sums in another order may rank two ranges differently that are equally good.
         Assert.True(Error(found) <= candidates.Min(Error) * (1 + 1e-12), $"{found} has more error than needed");
 
-        double Error(QuantizationParameters parameters) => group.Sum(value => Math.Pow(value - ScalarQuantizer.FakeQuantize(value, parameters, scheme.Codes), 2));
+        double Error(QuantizationParameters parameters) =>
+            group.Sum(value => Math.Pow(value - ScalarQuantizer.FakeQuantize(value, parameters, scheme.Codes), 2));
     }
 
     private static double SquaredError(float[] weights, QuantizedTensor tensor) => weights.Zip(tensor.Dequantize(), (a, b) => Math.Pow(a - b, 2)).Sum();

@@ -19,7 +19,8 @@ public sealed class AwqFileTests : IDisposable
         (from symmetric in Gen.Bool
          from size in Gen.OneOf(Gen.Const(1), Gen.Const(8), Gen.Const(24))
          from model in WeightOnlyModels.Any(
-             new QuantizationScheme(4, symmetric, Granularity.Group(size)) { ScalePrecision = ScalePrecision.Float16 }, Gen.Select(Gen.Int[1, 5], Gen.Int[1, 4], (rows, groups) => (8 * rows, size * groups)), leastZero: 0)
+             new QuantizationScheme(4, symmetric, Granularity.Group(size)) { ScalePrecision = ScalePrecision.Float16 },
+             Gen.Select(Gen.Int[1, 5], Gen.Int[1, 4], (rows, groups) => (8 * rows, size * groups)), leastZero: 0)
          select model).Sample(
             model =>
             {
@@ -48,7 +49,8 @@ public sealed class AwqFileTests : IDisposable
         Refuses("12 outputs, expected a multiple of 8", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4, rows: 12)));
         Refuses("groups of scattered columns", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4) with
         {
-            Weight = new QuantizedTensor(8, 64, Int4, new sbyte[512], [.. Enumerable.Repeat(1f, 16)], new sbyte[16], [.. Enumerable.Range(0, 64).Select(column => column % 2)]),
+            Weight = new QuantizedTensor(
+                8, 64, Int4, new sbyte[512], [.. Enumerable.Repeat(1f, 16)], new sbyte[16], [.. Enumerable.Range(0, 64).Select(column => column % 2)]),
         }));
 
         void Refuses(string message, QuantizedModel model)

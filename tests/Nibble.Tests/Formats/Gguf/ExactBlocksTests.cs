@@ -142,7 +142,8 @@ public class ExactBlocksTests
             codes[i] = (sbyte)(i % 16 == 0 ? min : i % 16 == 1 ? max : random.Next(min, max + 1));
         }
 
-        var zeroPoints = scheme.Symmetric ? [] : Enumerable.Range(0, groups).Select(i => (sbyte)(i % 3 == 0 ? min : i % 3 == 1 ? max : random.Next(min, max + 1))).ToArray();
+        var zeroPoints = scheme.Symmetric ? []
+            : Enumerable.Range(0, groups).Select(i => (sbyte)(i % 3 == 0 ? min : i % 3 == 1 ? max : random.Next(min, max + 1))).ToArray();
         return new QuantizedTensor(rows, columns, scheme, codes, [.. Enumerable.Range(0, groups).Select(_ => Scale())], zeroPoints);
 
         float Scale() => scheme.ScalePrecision == ScalePrecision.Float16 ? (float)(Half)(0.001f + random.NextSingle()) : 1 / 3f;

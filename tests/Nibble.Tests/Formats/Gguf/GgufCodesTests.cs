@@ -16,7 +16,8 @@ public class GgufCodesTests
     [InlineData(GgufType.Q8_0, 8)]
     [InlineData(GgufType.TQ1_0, 2)]
     [InlineData(GgufType.TQ2_0, 2)]
-    public void Codes_stand_for_the_values_of_the_blocks_and_are_written_again_as_they_were(GgufType type, int bits) => Gen.Float[-10, 10].Array[Rows * Columns].Sample(values =>
+    public void Codes_stand_for_the_values_of_the_blocks_and_are_written_again_as_they_were(GgufType type, int bits) =>
+        Gen.Float[-10, 10].Array[Rows * Columns].Sample(values =>
     {
         var blocks = Quantize(type, values);
         var codes = Read(type, blocks)!;
@@ -102,7 +103,8 @@ public class GgufCodesTests
     {
         var blocks = Quantize(GgufType.Q4_0, new float[Rows * Columns]);
         Rounding.WriteHalf(blocks.AsSpan(18), float.NaN);
-        Assert.Contains("block 1 of row 0 of tensor w has the scale NaN", Assert.Throws<GgufException>(() => Read(GgufType.Q4_0, blocks)).Message, StringComparison.Ordinal);
+        Assert.Contains("block 1 of row 0 of tensor w has the scale NaN", Assert.Throws<GgufException>(() => Read(GgufType.Q4_0, blocks)).Message,
+            StringComparison.Ordinal);
     }
 
     /// <summary>Any bytes are read, refused as damaged, or said to have no codes; what is read is consistent.</summary>

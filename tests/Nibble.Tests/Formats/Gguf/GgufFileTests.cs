@@ -143,7 +143,8 @@ public sealed class GgufFileTests : IDisposable
     public void Open_RefusesRepeatedNamesAndDeepLists()
     {
         Assert.Contains("names k twice", Refusal([new("k", GgufValue.Of(1u)), new("k", GgufValue.Of(1u))], []), StringComparison.Ordinal);
-        Assert.Contains("tensor t twice", Refusal([], [AnyGguf.Tensor("t", GgufType.F32, [1], 0), AnyGguf.Tensor("t", GgufType.F32, [1], 0)]), StringComparison.Ordinal);
+        Assert.Contains("tensor t twice", Refusal([], [AnyGguf.Tensor("t", GgufType.F32, [1], 0), AnyGguf.Tensor("t", GgufType.F32, [1], 0)]),
+            StringComparison.Ordinal);
         Assert.Contains("1 to 63 bytes", Refusal([], [AnyGguf.Tensor(new string('t', 64), GgufType.F32, [1], 0)]), StringComparison.Ordinal);
 
         var deep = Enumerable.Repeat(new byte[] { 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0 }, 1000).SelectMany(level => level).ToArray();
@@ -158,7 +159,8 @@ public sealed class GgufFileTests : IDisposable
     {
         var tensor = new GgufTensor("t", GgufType.F32, [2], stream => stream.WriteByte(0));
         Assert.Contains("its shape says", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor])).Message, StringComparison.Ordinal);
-        Assert.Contains("not whole blocks", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor with { Type = GgufType.Q8_0 }])).Message, StringComparison.Ordinal);
+        Assert.Contains("not whole blocks", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor with { Type = GgufType.Q8_0 }])).Message,
+            StringComparison.Ordinal);
     }
 
     public static TheoryData<string> ValidFiles { get; } = Corpus.Names("gguf").Valid;
@@ -188,7 +190,8 @@ public sealed class GgufFileTests : IDisposable
     {
         byte[][] corpus = [AnyGguf.Bytes, .. Corpus.Read("gguf")];
         long[] lengths = [0, 1, 32, 1 << 16, 1L << 32, 1L << 61, long.MaxValue - 31, long.MaxValue, -1];
-        byte[][] pieces = [.. lengths.Select(BitConverter.GetBytes), .. Enumerable.Range(0, 14).Select(i => new byte[] { (byte)i, 0, 0, 0 }), "general.alignment"u8.ToArray(), [9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], [0xC3, 0x28]];
+        byte[][] pieces = [.. lengths.Select(BitConverter.GetBytes), .. Enumerable.Range(0, 14).Select(i => new byte[] { (byte)i, 0, 0, 0 }),
+            "general.alignment"u8.ToArray(), [9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], [0xC3, 0x28]];
         var read = 0;
         Gen.Select(Gen.Int[0, corpus.Length - 1], Mutations.Any, Gen.Frequency((3, Gen.Const(0)), (1, Gen.Int[0, 1 << 12]))).Sample(
             (seed, mutations, cut) =>
@@ -198,7 +201,8 @@ public sealed class GgufFileTests : IDisposable
                 try
                 {
                     var (metadata, tensors, alignment) = GgufHeader.Read("mutated", bytes, bytes.Length);
-                    Assert.All(tensors, tensor => Assert.True(tensor.Offset % alignment == 0 && tensor.ByteLength > 0 && tensor.Offset + tensor.ByteLength <= bytes.Length));
+                    Assert.All(tensors, tensor =>
+                        Assert.True(tensor.Offset % alignment == 0 && tensor.ByteLength > 0 && tensor.Offset + tensor.ByteLength <= bytes.Length));
                     _ = metadata.Select(Everything).ToArray();
                     Interlocked.Increment(ref read);
                 }

@@ -25,7 +25,8 @@ public sealed class GgufMixtureTests : IDisposable
         new("llama", 9, Hidden: 96, Wide: 160, Tied: true),
     ];
 
-    public static TheoryData<string> Names { get; } = [.. GgufMixture.All.Where(mixture => mixture.Main.BlockSize() > 1 && mixture.Main != GgufType.MXFP4).Select(mixture => mixture.Name)];
+    public static TheoryData<string> Names { get; } = [
+        .. GgufMixture.All.Where(mixture => mixture.Main.BlockSize() > 1 && mixture.Main != GgufType.MXFP4).Select(mixture => mixture.Name)];
 
     public void Dispose() => _folder.Dispose();
 
@@ -51,7 +52,8 @@ public sealed class GgufMixtureTests : IDisposable
             using var file = GgufFile.Open(_folder.File("model.gguf"));
             var random = new Random(3);
             var entries = file.Tensors.Where(tensor => tensor.Name.StartsWith("blk.", StringComparison.Ordinal) && tensor.Rows > 1)
-                .ToDictionary(tensor => tensor.Name, tensor => new InputSquares([.. Enumerable.Range(0, (int)tensor.Columns).Select(_ => random.NextSingle())], [1]));
+                .ToDictionary(tensor => tensor.Name,
+                    tensor => new InputSquares([.. Enumerable.Range(0, (int)tensor.Columns).Select(_ => random.NextSingle())], [1]));
             AssertSameTypes(name, shape.ToString(), new ImportanceMatrix(entries, ["text"], 3, 0));
         }
     }
@@ -62,7 +64,8 @@ public sealed class GgufMixtureTests : IDisposable
         SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[1]);
         foreach (var mixture in GgufMixture.All)
         {
-            GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: true, threads: 2, cancellation: TestContext.Current.CancellationToken);
+            GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: true, threads: 2,
+                cancellation: TestContext.Current.CancellationToken);
             using var file = GgufFile.Open(_folder.File("ours.gguf"));
             Assert.All(file.Tensors.Where(tensor => tensor.Rows > 1), tensor => Assert.Equal(mixture.Main, tensor.Type));
             File.Delete(_folder.File("ours.gguf"));
@@ -74,10 +77,12 @@ public sealed class GgufMixtureTests : IDisposable
     public void Mxfp4FilesKeepEightBitsAtBothEnds()
     {
         SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[0]);
-        GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), GgufMixture.Of(GgufType.MXFP4), pure: false, threads: 1, cancellation: TestContext.Current.CancellationToken);
+        GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), GgufMixture.Of(GgufType.MXFP4), pure: false, threads: 1,
+            cancellation: TestContext.Current.CancellationToken);
         using var file = GgufFile.Open(_folder.File("ours.gguf"));
         Assert.Equal((GgufType.Q8_0, GgufType.Q8_0), (file.FindTensor("output.weight")!.Type, file.FindTensor("token_embd.weight")!.Type));
-        Assert.All(file.Tensors.Where(tensor => tensor.Name.StartsWith("blk.", StringComparison.Ordinal) && tensor.Rows > 1), tensor => Assert.Equal(GgufType.MXFP4, tensor.Type));
+        Assert.All(file.Tensors.Where(tensor => tensor.Name.StartsWith("blk.", StringComparison.Ordinal) && tensor.Rows > 1),
+            tensor => Assert.Equal(GgufType.MXFP4, tensor.Type));
         Assert.Equal(38, file.Find("general.file_type")!.AsInteger());
     }
 
@@ -87,7 +92,8 @@ public sealed class GgufMixtureTests : IDisposable
         SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[0]);
         var theirs = _folder.Write("theirs.gguf", "theirs");
         var message = Assert.Throws<NibbleException>(() => GgufQuantizer.Run(
-            _folder.File("model.gguf"), theirs, GgufMixture.Find("q4_0")!, pure: false, threads: 1, cancellation: TestContext.Current.CancellationToken)).Message;
+            _folder.File("model.gguf"), theirs, GgufMixture.Find("q4_0")!, pure: false, threads: 1,
+            cancellation: TestContext.Current.CancellationToken)).Message;
         Assert.Equal($"{theirs} exists already; choose another name, or delete it first", message);
         Assert.Equal("theirs", File.ReadAllText(theirs));
     }
@@ -105,13 +111,16 @@ public sealed class GgufMixtureTests : IDisposable
     {
         var mixture = GgufMixture.Find(name)!;
         File.Delete(_folder.File("ours.gguf"));
-        GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: false, threads: 1, importance, cancellation: TestContext.Current.CancellationToken);
-        LlamaCppQuantizer.Run(_folder.File("model.gguf"), _folder.File("theirs.gguf"), mixture.FileType, importance?.Entries.ToDictionary(entry => entry.Key, entry => entry.Value.Squares));
+        GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: false, threads: 1, importance,
+            cancellation: TestContext.Current.CancellationToken);
+        LlamaCppQuantizer.Run(_folder.File("model.gguf"), _folder.File("theirs.gguf"), mixture.FileType,
+            importance?.Entries.ToDictionary(entry => entry.Key, entry => entry.Value.Squares));
         using var ours = GgufFile.Open(_folder.File("ours.gguf"));
         using var theirs = GgufFile.Open(_folder.File("theirs.gguf"));
         foreach (var tensor in theirs.Tensors)
         {
-            Assert.True(tensor.Type == ours.FindTensor(tensor.Name)!.Type, $"{what}: {tensor.Name} is {ours.FindTensor(tensor.Name)!.Type}, llama.cpp's {tensor.Type}");
+            Assert.True(tensor.Type == ours.FindTensor(tensor.Name)!.Type,
+                $"{what}: {tensor.Name} is {ours.FindTensor(tensor.Name)!.Type}, llama.cpp's {tensor.Type}");
         }
 
         Assert.Equal(theirs.Find("general.file_type")!.AsInteger(), ours.Find("general.file_type")!.AsInteger());

@@ -74,7 +74,8 @@ public sealed class ImportanceMatrixTests : IDisposable
         Assert.Contains("is no importance matrix", Refusal(_folder.Write("text.dat", "What is this?"u8.ToArray())), StringComparison.Ordinal);
         Assert.Contains("holds no importance matrix", Refusal(Gguf(Floats("a.weight", [2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("but not a.weight.counts", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, 2))), StringComparison.Ordinal);
-        Assert.Contains("F32 [2, 1] and a.weight.counts F32 [1, 2]", Refusal(Gguf(Floats("a.weight.in_sum2", [2, 1], 1, 2), Floats("a.weight.counts", [1, 2], 1, 2))), StringComparison.Ordinal);
+        Assert.Contains("F32 [2, 1] and a.weight.counts F32 [1, 2]",
+            Refusal(Gguf(Floats("a.weight.in_sum2", [2, 1], 1, 2), Floats("a.weight.counts", [1, 2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("holds NaN", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, float.NaN), Floats("a.weight.counts", [1], 1))), StringComparison.Ordinal);
         Assert.Contains("holds -2", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, 2), Floats("a.weight.counts", [1], -2))), StringComparison.Ordinal);
         Assert.Contains("holds Infinity", Refusal(_folder.Write("infinite.dat", Legacy(float.PositiveInfinity))), StringComparison.Ordinal);
@@ -115,13 +116,16 @@ public sealed class ImportanceMatrixTests : IDisposable
         Assert.Equal([4 / 1.375f, 1e-6f, 1.5f / 1.375f, 1e-6f], Some.Weights(Matrix("blk.1.ffn_down.weight", 4))!);
         Assert.Null(Some.Weights(Matrix("blk.2.ffn_down.weight", 4)));
         Assert.Null(new ImportanceMatrix(new Dictionary<string, InputSquares> { ["a"] = new([0, 0], [3]) }, [], 1, 1).Weights(Matrix("a", 2)));
-        Assert.Contains("has 2 columns, the matrix has 4", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.attn_q.weight", 4))).Message, StringComparison.Ordinal);
-        Assert.Contains("of 2 experts", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.ffn_up_exps.weight", 6))).Message, StringComparison.Ordinal);
+        Assert.Contains("has 2 columns, the matrix has 4", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.attn_q.weight", 4))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("of 2 experts", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.ffn_up_exps.weight", 6))).Message,
+            StringComparison.Ordinal);
     }
 
     private static GgufEntry Matrix(string name, long columns) => new(name, GgufType.F32, [columns, 1], 0, 0);
 
-    private static GgufTensor Floats(string name, long[] dimensions, params float[] values) => new(name, GgufType.F32, dimensions, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+    private static GgufTensor Floats(string name, long[] dimensions, params float[] values) =>
+        new(name, GgufType.F32, dimensions, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
 
     private string Gguf(params GgufTensor[] tensors)
     {

@@ -48,7 +48,8 @@ internal static unsafe class LlamaCppImportance
         var counts = node + 11;
         entries.Add(
             Encoding.UTF8.GetString((byte*)node[4], (int)node[5]),
-            (new ReadOnlySpan<float>((void*)sums[0], (int)(sums[1] - sums[0]) / sizeof(float)).ToArray(), new ReadOnlySpan<long>((void*)counts[0], (int)(counts[1] - counts[0]) / sizeof(long)).ToArray()));
+            (new ReadOnlySpan<float>((void*)sums[0], (int)(sums[1] - sums[0]) / sizeof(float)).ToArray(),
+                new ReadOnlySpan<long>((void*)counts[0], (int)(counts[1] - counts[0]) / sizeof(long)).ToArray()));
         Walk((nint*)node[3], entries);
     }
 }

@@ -39,7 +39,8 @@ internal static class SyntheticGguf
         {
             var name = string.Create(CultureInfo.InvariantCulture, $"blk.{block}.");
             tensors.Add(Vector(name + "attn_norm.weight", shape.Hidden));
-            tensors.AddRange(((string[])["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up"]).Select(part => Matrix(name + part + ".weight", shape.Hidden)));
+            tensors.AddRange(((string[])["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up"])
+                .Select(part => Matrix(name + part + ".weight", shape.Hidden)));
             tensors.Add(Matrix(name + "ffn_down.weight", shape.Wide));
             tensors.Add(Vector(name + "ffn_norm.weight", shape.Hidden));
         }
@@ -60,7 +61,8 @@ internal static class SyntheticGguf
     private static GgufTensor Tensor(string name, long[] dimensions) => new(name, GgufType.F32, dimensions, stream =>
     {
         var random = new Random(name.Length);
-        float[] values = [.. Enumerable.Range(0, (int)dimensions.Aggregate(1L, (product, size) => product * size)).Select(_ => (random.NextSingle() - 0.5f) / 10)];
+        float[] values = [.. Enumerable.Range(0, (int)dimensions.Aggregate(1L, (product, size) => product * size))
+            .Select(_ => (random.NextSingle() - 0.5f) / 10)];
         stream.Write(MemoryMarshal.AsBytes(values.AsSpan()));
     });
 }

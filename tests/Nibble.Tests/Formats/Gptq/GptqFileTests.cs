@@ -101,14 +101,23 @@ public sealed class GptqFileTests : IDisposable
     public void Save_RefusesWhatTheFormatCannotHold()
     {
         Refuses("stores one less; write gptq-v2 instead", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4, zeroPoint: -8)));
-        Refuses("weights of 5 bits, expected 2, 3, 4 or 8", WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(5, true, Granularity.Channel))));
-        Refuses("one scale per tensor, expected one per channel or group", WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(4, true, Granularity.Tensor))));
-        Refuses("expected integers with a zero point", WeightOnlyModels.Create(WeightOnlyModels.Layer(QuantizationScheme.CreateStretched(2, Granularity.Channel))));
-        Refuses("expected float inputs", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token), null) }));
+        Refuses("weights of 5 bits, expected 2, 3, 4 or 8",
+            WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(5, true, Granularity.Channel))));
+        Refuses("one scale per tensor, expected one per channel or group",
+            WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(4, true, Granularity.Tensor))));
+        Refuses("expected integers with a zero point",
+            WeightOnlyModels.Create(WeightOnlyModels.Layer(QuantizationScheme.CreateStretched(2, Granularity.Channel))));
+        Refuses("expected float inputs",
+            WeightOnlyModels.Create(
+            WeightOnlyModels.Layer(Int4) with { Input = new ActivationQuantization(new QuantizationScheme(8, true, Granularity.Token), null) }));
         Refuses("transforms its input", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4) with { InputTransform = InputTransform.Hadamard }));
         Refuses("is a convolution", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4) with { Shape = [8, 16, 2, 2] }));
         Refuses("expected one scheme for all quantized layers", WeightOnlyModels.Create(
-            WeightOnlyModels.Layer(Int4), WeightOnlyModels.Layer(new QuantizationScheme(8, false, Granularity.Group(32)) { ScalePrecision = ScalePrecision.Float16 }) with { Name = "other" }));
+            WeightOnlyModels.Layer(Int4),
+            WeightOnlyModels.Layer(new QuantizationScheme(
+            8, false, Granularity.Group(32))
+            { ScalePrecision = ScalePrecision.Float16 }) with
+            { Name = "other" }));
         Refuses("key-value cache", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)) with { Recipe = RecipePresets.Parse("w4a16-g32-kv8") });
         Refuses("No layer of the model is quantized", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)) with { Layers = [] });
         var layer = WeightOnlyModels.Layer(new QuantizationScheme(4, true, Granularity.Channel));
@@ -117,7 +126,8 @@ public sealed class GptqFileTests : IDisposable
 
         void Refuses(string message, QuantizedModel model)
         {
-            Assert.Contains(message, Assert.Throws<NibbleException>(() => GptqFile.Save(model, folder.File("out"), GptqVersion.V1)).Message, StringComparison.Ordinal);
+            Assert.Contains(message, Assert.Throws<NibbleException>(() => GptqFile.Save(model, folder.File("out"), GptqVersion.V1)).Message,
+                StringComparison.Ordinal);
             Assert.False(Path.Exists(folder.File("out")));
         }
     }

@@ -12,7 +12,8 @@ public sealed class SafetensorsFileTests : IDisposable
     /// <summary>What mutations put in: words of the format, and numbers at the ends of their ranges.</summary>
     private static readonly string[] HeaderPieces =
     [
-        "0", "1", "-1", "9223372036854775807", "18446744073709551615", "1e3", "4294967296", "2147483648", "[", "]", "{", "}", ",", ":", "\"", "\\ud800", "null", "true",
+        "0", "1", "-1", "9223372036854775807", "18446744073709551615", "1e3", "4294967296", "2147483648", "[", "]", "{", "}", ",", ":", "\"", "\\ud800", "null",
+        "true",
         "\"dtype\":\"F32\",", "\"shape\":[4],", "\"data_offsets\":[0,16],", "\"__metadata__\":{},", "\"a\":", "[[[[[[[[[[",
     ];
 
@@ -119,7 +120,8 @@ public sealed class SafetensorsFileTests : IDisposable
         Assert.Contains("cut short", Refusal(whole[..^1]), StringComparison.Ordinal);
         Assert.Contains("limit of 100000000", Refusal([255, 255, 255, 255, 255, 255, 255, 255]), StringComparison.Ordinal);
         Assert.Contains("not valid UTF-8", Refusal(Bytes([(byte)'{', (byte)'"', 0xFF, (byte)'"', (byte)'}'], [])), StringComparison.Ordinal);
-        Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => SafetensorsFile.Open(_folder.File("absent"))).Message, StringComparison.Ordinal);
+        Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => SafetensorsFile.Open(_folder.File("absent"))).Message,
+            StringComparison.Ordinal);
 
         string Refusal(byte[] bytes) => Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(_folder.Write("short.safetensors", bytes))).Message;
     }
@@ -174,7 +176,8 @@ public sealed class SafetensorsFileTests : IDisposable
     public void Open_ReadsTheCorpus(string name)
     {
         using var file = SafetensorsFile.Open(Corpus.PathOf("safetensors", name));
-        Assert.Equal(Enumerable.Range(1, 16).Select(i => (byte)i), file.Tensors.OrderBy(tensor => tensor.Offset).SelectMany(tensor => file.ReadBytes(tensor.Name)));
+        Assert.Equal(Enumerable.Range(1, 16).Select(i => (byte)i),
+            file.Tensors.OrderBy(tensor => tensor.Offset).SelectMany(tensor => file.ReadBytes(tensor.Name)));
     }
 
     [Theory]
@@ -186,7 +189,8 @@ public sealed class SafetensorsFileTests : IDisposable
     public void AMutatedHeaderIsReadOrRefused()
     {
         const int DataBytes = 16;
-        byte[][] corpus = [.. Corpus.Read("safetensors").Where(file => file.Length >= SafetensorsHeader.LengthSize + DataBytes).Select(file => file[SafetensorsHeader.LengthSize..^DataBytes])];
+        byte[][] corpus = [.. Corpus.Read("safetensors").Where(file => file.Length >= SafetensorsHeader.LengthSize + DataBytes)
+            .Select(file => file[SafetensorsHeader.LengthSize..^DataBytes])];
         byte[][] pieces = [.. HeaderPieces.Select(piece => Encoding.UTF8.GetBytes(piece))];
         var read = 0;
         Gen.Select(Gen.Int[0, corpus.Length - 1], Mutations.Any).Sample(

@@ -40,15 +40,37 @@ public sealed class BertConfigTests
     public void Parse_ReadsEverything()
     {
         Assert.Equal(
-            Smallest with { MaxPositions = 77, TokenTypes = 1, Labels = 3, PaddingId = 5, NormEpsilon = 1e-5, HiddenDropout = 0.3, AttentionDropout = 0, ClassifierDropout = 0.4, InitializerRange = 0.1 },
+            Smallest with
+            {
+                MaxPositions = 77,
+                TokenTypes = 1,
+                Labels = 3,
+                PaddingId = 5,
+                NormEpsilon = 1e-5,
+                HiddenDropout = 0.3,
+                AttentionDropout = 0,
+                ClassifierDropout = 0.4,
+                InitializerRange = 0.1
+            },
             Parse(
                 Bert,
                 ("max_position_embeddings", "77"), ("type_vocab_size", "1"), ("id2label", """{"0":"a","1":"b","2":"c"}"""), ("pad_token_id", "5"), ("layer_norm_eps", "1e-5"),
                 ("hidden_dropout_prob", "0.3"), ("attention_probs_dropout_prob", "0"), ("classifier_dropout", "0.4"), ("initializer_range", "0.1"),
-                ("hidden_act", "\"gelu\""), ("position_embedding_type", "\"absolute\""), ("problem_type", "\"single_label_classification\""), ("is_decoder", "false")));
+                ("hidden_act", "\"gelu\""), ("position_embedding_type", "\"absolute\""), ("problem_type", "\"single_label_classification\""),
+                ("is_decoder", "false")));
         Assert.Equal(
-            Smallest with { ModelType = "distilbert", TokenTypes = 0, MaxPositions = 77, Labels = 5, HiddenDropout = 0.3, AttentionDropout = 0.2, ClassifierDropout = 0 },
-            Parse(DistilBert, ("max_position_embeddings", "77"), ("num_labels", "5"), ("dropout", "0.3"), ("attention_dropout", "0.2"), ("seq_classif_dropout", "0"), ("activation", "\"gelu\"")));
+            Smallest with
+            {
+                ModelType = "distilbert",
+                TokenTypes = 0,
+                MaxPositions = 77,
+                Labels = 5,
+                HiddenDropout = 0.3,
+                AttentionDropout = 0.2,
+                ClassifierDropout = 0
+            },
+            Parse(DistilBert, ("max_position_embeddings", "77"), ("num_labels", "5"), ("dropout", "0.3"), ("attention_dropout", "0.2"),
+                ("seq_classif_dropout", "0"), ("activation", "\"gelu\"")));
     }
 
     [Fact]
@@ -66,8 +88,10 @@ public sealed class BertConfigTests
     [InlineData("model_type", "\"albert\"", "model_type is 'albert', which is no encoder supported here; supported: bert, roberta, distilbert")]
     [InlineData("hidden_act", "\"gelu_new\"", "hidden_act is 'gelu_new', expected 'gelu'")]
     [InlineData("position_embedding_type", "\"relative_key\"", "position_embedding_type is 'relative_key', expected 'absolute'")]
-    [InlineData("problem_type", "\"multi_label_classification\"", "problem_type is 'multi_label_classification', expected 'single_label_classification' or 'regression'")]
-    [InlineData("nibble_task", "{\"name\":\"translation\"}", "the task is 'translation', expected one of language-modelling, classification, regression, embedding")]
+    [InlineData("problem_type", "\"multi_label_classification\"",
+        "problem_type is 'multi_label_classification', expected 'single_label_classification' or 'regression'")]
+    [InlineData("nibble_task", "{\"name\":\"translation\"}",
+        "the task is 'translation', expected one of language-modelling, classification, regression, embedding")]
     [InlineData("nibble_task", "{\"name\":\"language-modelling\"}", "the task is language-modelling, which encoders do not have")]
     [InlineData("nibble_task", "{\"name\":\"embedding\",\"pooling\":\"last\"}", "'pooling' is \"last\", expected mean, cls, max")]
     [InlineData("is_decoder", "true", "'is_decoder' is true, expected an encoder")]
@@ -120,6 +144,7 @@ public sealed class BertConfigTests
         var config = BertConfig.Parse(Bert.Insert(Bert.LastIndexOf('}'), further), "config.json");
         Assert.Equal((task, labels), (config.Task, config.Labels));
         Assert.Equal(labels > 0, config.HeadTensors.Count > 0);
-        Assert.Equal(further.Contains("cls", StringComparison.Ordinal) ? (Pooling.FirstToken, true) : (Pooling.Mean, false), (config.Pooling, config.Normalizes));
+        Assert.Equal(further.Contains("cls", StringComparison.Ordinal) ? (Pooling.FirstToken, true) : (Pooling.Mean, false),
+            (config.Pooling, config.Normalizes));
     }
 }

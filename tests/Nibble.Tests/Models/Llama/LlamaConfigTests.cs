@@ -199,7 +199,8 @@ public sealed class LlamaConfigTests
     [InlineData("rope_scaling", "{\"type\":3}", "rope_scaling: 'type' is 3, expected a text")]
     [InlineData("rope_scaling", "{\"type\":\"linear\"}", "rope_scaling: 'factor' is missing, expected a number")]
     [InlineData("rope_scaling", "{\"type\":\"linear\",\"factor\":null}", "rope_scaling: 'factor' is missing, expected a number")]
-    [InlineData("rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}", "'original_max_position_embeddings' is missing")]
+    [InlineData("rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}",
+        "'original_max_position_embeddings' is missing")]
     [InlineData("rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4,\"original_max_position_embeddings\":8}",
         "'high_freq_factor' is 4, expected more than low_freq_factor, 4")]
     [InlineData("rope_scaling", "{\"type\":\"default\",\"mrope_section\":[1]}",

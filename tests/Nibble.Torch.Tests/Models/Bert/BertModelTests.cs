@@ -60,7 +60,8 @@ public sealed class BertModelTests : IDisposable
         using var model = new BertModel(new TinyBert(type).Config);
         var names = model.Linears.Select(linear => linear.Key).ToArray();
         Assert.Equal((count, first, beforeLast, last), (names.Length, names[0], names[^2], names[^1]));
-        var others = model.named_parameters().Where(item => item.name.EndsWith("weight", StringComparison.Ordinal) && item.parameter.dim() == 2).Select(item => item.name[..^".weight".Length]).Except(names);
+        var others = model.named_parameters().Where(item => item.name.EndsWith("weight", StringComparison.Ordinal) && item.parameter.dim() == 2)
+            .Select(item => item.name[..^".weight".Length]).Except(names);
         Assert.All(others, name => Assert.EndsWith("_embeddings", name, StringComparison.Ordinal));
     }
 
@@ -98,7 +99,8 @@ public sealed class BertModelTests : IDisposable
         var values = first.Bert().named_parameters().ToDictionary(item => item.name, item => Bits.Of(item.parameter));
         Assert.All(again.Bert().named_parameters(), item => Bits.Equal(values[item.name], item.parameter));
         Assert.NotEqual(values["classifier.weight"], Bits.Of(other.Bert().named_parameters().Single(item => item.name == "classifier.weight").parameter));
-        Assert.All(values["classifier.bias"].Concat(values["bert.embeddings.LayerNorm.bias"]).Concat(values["bert.embeddings.word_embeddings.weight"].Take(TinyBert.Hidden)), value => Assert.Equal(0, value));
+        Assert.All(values["classifier.bias"].Concat(values["bert.embeddings.LayerNorm.bias"])
+            .Concat(values["bert.embeddings.word_embeddings.weight"].Take(TinyBert.Hidden)), value => Assert.Equal(0, value));
         Assert.All(values["bert.embeddings.LayerNorm.weight"], value => Assert.Equal(1, value));
         var words = values["bert.embeddings.word_embeddings.weight"].Skip(TinyBert.Hidden).Select(value => (double)value).ToArray();
         Assert.InRange(Math.Sqrt(words.Average(value => value * value)), 0.018, 0.022);

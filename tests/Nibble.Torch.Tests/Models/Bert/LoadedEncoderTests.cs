@@ -160,7 +160,8 @@ public sealed class LoadedEncoderTests : IDisposable
     {
         var path = new TinyBert().Write(folder.File("unmarked"));
         File.WriteAllLines(Path.Combine(path, "vocab.txt"), TinyBert.Words.Where(word => word != "[SEP]"));
-        Assert.Contains("the tokenizer names no tokens for the beginning and the end of a sequence", Assert.Throws<NibbleException>(() => LoadedModel.Open(path)).Message, StringComparison.Ordinal);
+        Assert.Contains("the tokenizer names no tokens for the beginning and the end of a sequence",
+            Assert.Throws<NibbleException>(() => LoadedModel.Open(path)).Message, StringComparison.Ordinal);
     }
 
     private string Refusal(TinyBert tiny, Action<SortedDictionary<string, (long[] Shape, float[] Values)>> change) =>

@@ -35,7 +35,8 @@ internal static class QuantizedBert
             get
             {
                 var random = new Random(Seed);
-                return [.. Enumerable.Range(0, Rows).Select(row => new TokenSequence([.. Enumerable.Range(0, 2 + row).Select(_ => random.Next(Config.VocabularySize))]))];
+                return [.. Enumerable.Range(
+                    0, Rows).Select(row => new TokenSequence([.. Enumerable.Range(0, 2 + row).Select(_ => random.Next(Config.VocabularySize))]))];
             }
         }
 

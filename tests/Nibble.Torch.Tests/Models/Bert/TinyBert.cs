@@ -7,7 +7,8 @@ using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Models.Bert;
 
-/// <summary>A classifier of two narrow layers whose weights follow from their names, as in <c>reference.py</c>, with a WordPiece vocabulary of 40 tokens.</summary>
+/// <summary>A classifier of two narrow layers whose weights follow from their names, as in <c>reference.py</c>, with a WordPiece vocabulary of 40
+/// tokens.</summary>
 internal sealed record TinyBert(string Type = "bert")
 {
     public const int Vocabulary = 40;
@@ -114,7 +115,8 @@ internal sealed record TinyBert(string Type = "bert")
     private static float[] Fill(string name, int count)
     {
         var start = Encoding.ASCII.GetBytes(name).Aggregate(0x811C9DC5u, (hash, value) => (hash ^ value) * 0x01000193);
-        var (centre, scale) = name.EndsWith("bias", StringComparison.Ordinal) ? (0, 0.3) : name.Contains("orm.weight", StringComparison.Ordinal) ? (1, 0.3) : (0, 0.5);
+        var (centre, scale) = name.EndsWith("bias", StringComparison.Ordinal) ? (0, 0.3) : name.Contains("orm.weight", StringComparison.Ordinal) ? (1, 0.3)
+            : (0, 0.5);
         return [.. Enumerable.Range(0, count).Select(index =>
         {
             var x = start + ((uint)index * 0x9E3779B9);

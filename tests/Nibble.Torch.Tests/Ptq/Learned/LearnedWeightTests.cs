@@ -50,7 +50,8 @@ public sealed class LearnedWeightTests
 
             var result = learned.Convert();
             Bits.Equal(result.Dequantize().Select(Unsigned), learned.Apply(weight).abs());
-            Assert.All(result.Codes.Zip(start.Codes), codes => Assert.InRange(codes.First, Math.Max(codes.Second - 1, scheme.Codes.Min), Math.Min(codes.Second + 1, scheme.Codes.Max)));
+            Assert.All(result.Codes.Zip(start.Codes),
+                codes => Assert.InRange(codes.First, Math.Max(codes.Second - 1, scheme.Codes.Min), Math.Min(codes.Second + 1, scheme.Codes.Max)));
             Assert.All(result.Scales, scale => Assert.Equal(scale, QuantizationParameters.RoundScale(scale, scheme.ScalePrecision)));
             Assert.Equal(start.ZeroPoints, result.ZeroPoints);
 

@@ -72,7 +72,8 @@ public sealed class RoundingLearnerTests : IDisposable
     public void Learn_LeavesTheLayersItIsNotGiven()
     {
         var layers = Layers(RoundingLearning.SignRound, 2);
-        var kept = layers.Where(layer => !layer.Name.EndsWith("v_proj", StringComparison.Ordinal)).ToDictionary(layer => layer.Name, layer => Bits.Of(layer.Linear.Weight));
+        var kept = layers.Where(layer => !layer.Name.EndsWith("v_proj", StringComparison.Ordinal))
+            .ToDictionary(layer => layer.Name, layer => Bits.Of(layer.Linear.Weight));
         var result = Learner(Settings, 1).Learn(unit, inputs, original, floatInputs, [layers.Single(layer => !kept.ContainsKey(layer.Name))]);
 
         Assert.Single(result);
@@ -84,7 +85,8 @@ public sealed class RoundingLearnerTests : IDisposable
     [Fact]
     public void Learn_OfOneSeed_GivesTheSameCodes_AndOfAnotherOthers()
     {
-        IReadOnlyList<QuantizedTensor> Run(long seed) => Learner(Settings, seed).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2));
+        IReadOnlyList<QuantizedTensor> Run(long seed) =>
+            Learner(Settings, seed).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2));
 
         var (one, same, other) = (Run(3), Run(3), Run(4));
         Assert.All(one.Zip(same), item =>
@@ -132,7 +134,8 @@ public sealed class RoundingLearnerTests : IDisposable
     [Fact]
     public void Learn_NamesTheLayers_WhenTheLossIsNoLongerFinite() => Assert.Equal(
         "model.layers.0.self_attn.q_proj and the layers beside it: the loss of learned rounding became NaN at step 2; lower the learning rate (it is 1E+20)",
-        Assert.Throws<NibbleException>(() => Learner(Settings with { LearningRate = 1e20 }, 1).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2))).Message);
+        Assert.Throws<NibbleException>(
+            () => Learner(Settings with { LearningRate = 1e20 }, 1).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2))).Message);
 
     [Theory]
     [InlineData("w2a16-g8-gptaq-signround")]
@@ -190,7 +193,8 @@ public sealed class RoundingLearnerTests : IDisposable
 
     private ActivationStream Stream(string name, Tensor batch)
     {
-        var stream = ActivationStream.Create(folder.File(name), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
+        var stream = ActivationStream.Create(
+            folder.File(name), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
         stream.Append(batch);
         stream.Complete();
         return stream;
@@ -210,7 +214,8 @@ public sealed class RoundingLearnerRealModelTests
 
         double Perplexity(string preset)
         {
-            using var simulated = (IDecoder)LoadedModel.Simulate(PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset) with { Ptq = settings }, text, 1), preset);
+            using var simulated = (IDecoder)LoadedModel
+                .Simulate(PostTrainingQuantizer.Run(source, RecipePresets.Parse(preset) with { Ptq = settings }, text, 1), preset);
             return Evaluator.Evaluate(simulated, Texts.TinyStories("valid.txt", source), 256, 8).Perplexity;
         }
     }

@@ -7,7 +7,8 @@ namespace Nibble.Torch.Tests.Ptq.Scaling;
 
 public sealed class ActivationAwareClippingTests
 {
-    private static readonly Gen<Granularity> Granularities = Gen.OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 9].Select(Granularity.Group));
+    private static readonly Gen<Granularity> Granularities = Gen
+        .OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 9].Select(Granularity.Group));
 
     [Fact]
     public void Errors_AreTheLeastOfAllFactors_GroupByGroup()
@@ -49,7 +50,9 @@ public sealed class ActivationAwareClippingTests
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Channel);
-        Assert.Contains("row 0, column 1", Assert.Throws<NibbleException>(() => ActivationAwareClipping.Quantize(tensor([1, float.NaN], 1, 2), eye(2), scheme)).Message, StringComparison.Ordinal);
+        Assert.Contains("row 0, column 1",
+            Assert.Throws<NibbleException>(() => ActivationAwareClipping.Quantize(tensor([1, float.NaN], 1, 2), eye(2), scheme)).Message,
+            StringComparison.Ordinal);
     }
 
     /// <summary>Every group's range, the scheme's way, times a factor.</summary>
@@ -60,7 +63,8 @@ public sealed class ActivationAwareClippingTests
         for (var group = 0; group < parameters.Length; group++)
         {
             var members = values.Where((_, index) => Group(shape, index / columns, index % columns) == group).ToArray();
-            parameters[group] = QuantizationParameters.FromRange(new ValueRange((float)(Math.Min(0, members.Min()) * factor), (float)(Math.Max(0, members.Max()) * factor)), scheme);
+            parameters[group] = QuantizationParameters
+                .FromRange(new ValueRange((float)(Math.Min(0, members.Min()) * factor), (float)(Math.Max(0, members.Max()) * factor)), scheme);
         }
 
         return RoundToNearest.QuantizeWith(

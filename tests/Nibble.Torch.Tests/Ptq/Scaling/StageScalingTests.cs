@@ -86,13 +86,19 @@ public sealed class StageScalingTests : IDisposable
         block.FeedForward.Down.InputTransform = new HadamardTransform(TinyLlama.Intermediate);
         var weight = Bits.Of(block.FeedForward.Down.Weight);
         var awq = RecipePresets.Parse("w3a16-g8-awq").Rules[^1];
-        Assert.Null(StageScaling.Apply(Stage(block, LlamaBlock.FeedForwardOutput), inputs, new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.down_proj"] = awq }, Settings, ElementType.F32, CPU, CancellationToken.None));
+        Assert.Null(StageScaling.Apply(
+            Stage(block, LlamaBlock.FeedForwardOutput), inputs, new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.down_proj"] = awq }, Settings,
+            ElementType.F32, CPU, CancellationToken.None));
         Bits.Equal(weight, block.FeedForward.Down.Weight);
 
-        var mixed = new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.gate_proj"] = awq, ["model.layers.0.mlp.up_proj"] = awq with { Algorithms = WeightAlgorithms.RoundToNearest } };
+        var mixed = new Dictionary<string,
+        RecipeRule>
+        { ["model.layers.0.mlp.gate_proj"] = awq, ["model.layers.0.mlp.up_proj"] = awq with { Algorithms = WeightAlgorithms.RoundToNearest } };
         Assert.Contains(
             "must name one scaling",
-            Assert.Throws<ArgumentException>(() => StageScaling.Apply(Stage(block, LlamaBlock.FeedForwardInput), inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,
+            Assert.Throws<ArgumentException>(
+                () => StageScaling.Apply(
+                Stage(block, LlamaBlock.FeedForwardInput), inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,
             StringComparison.Ordinal);
     }
 
@@ -145,7 +151,8 @@ public sealed class StageScalingTests : IDisposable
 
         Tensor Static(QuantizationScheme scheme)
         {
-            using var quantizer = new StaticInputQuantizer(scheme, QuantizationParameters.FromRange(new ValueRange(x.min().item<float>(), x.max().item<float>()), scheme));
+            using var quantizer = new StaticInputQuantizer(
+                scheme, QuantizationParameters.FromRange(new ValueRange(x.min().item<float>(), x.max().item<float>()), scheme));
             return quantizer.Apply(x);
         }
     }

@@ -76,7 +76,9 @@ public sealed class AdaptedWeightTests
     public void Adapters_HaveTheRank_AndAreDrawnFromTheSeed()
     {
         using var layer = Layer();
-        float[] Draw(ulong seed) => Bits.Of(AdaptedWeight.Create(new QatSettings { Mode = TrainingMode.Adapters, AdapterRank = 3 }, Scheme, layer, null, new Generator(seed)).Adapters[0]);
+        float[] Draw(ulong seed) =>
+            Bits.Of(AdaptedWeight.Create(
+            new QatSettings { Mode = TrainingMode.Adapters, AdapterRank = 3 }, Scheme, layer, null, new Generator(seed)).Adapters[0]);
         var adapters = Create(layer, TrainingMode.Adapters, GradientEstimator.LearnedScale).Adapters;
         Assert.Equal([[3, 20], [6, 3]], adapters.Select(adapter => adapter.shape));
         Assert.Equal(Draw(1), Draw(1));

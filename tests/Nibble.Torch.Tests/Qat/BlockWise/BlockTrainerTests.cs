@@ -13,7 +13,8 @@ namespace Nibble.Torch.Tests.Qat.BlockWise;
 
 public sealed class BlockTrainerTests : IDisposable
 {
-    private static readonly QatSettings Settings = new() { Mode = TrainingMode.BlockWise, BlockSteps = 40, BatchSize = 3, LearningRate = 5e-3, ScaleLearningRate = 5e-3 };
+    private static readonly QatSettings Settings =
+        new() { Mode = TrainingMode.BlockWise, BlockSteps = 40, BatchSize = 3, LearningRate = 5e-3, ScaleLearningRate = 5e-3 };
 
     private readonly TemporaryFolder folder = new();
     private readonly LoadedModel quantized;
@@ -56,7 +57,8 @@ public sealed class BlockTrainerTests : IDisposable
         var layers = Layers(bits);
         var before = reconstruction.Error();
         var told = new Told();
-        var result = Trainer(Settings with { Estimator = estimator, ScaleLearningRate = estimator == GradientEstimator.LearnedScale ? 5e-3 : 5e-2 }, 1, told).Train(unit, original, reconstruction, layers);
+        var result = Trainer(Settings with { Estimator = estimator, ScaleLearningRate = estimator == GradientEstimator.LearnedScale ? 5e-3 : 5e-2 }, 1, told)
+            .Train(unit, original, reconstruction, layers);
 
         Assert.InRange(reconstruction.Error(), 0, share * before);
         Assert.Equal(Enumerable.Range(1, 40).Select(step => new RunProgress("learn", step, 40)), told.All);
@@ -80,7 +82,8 @@ public sealed class BlockTrainerTests : IDisposable
         var tensors = new TinyLlama().Tensors();
         Trainer(Settings, 1).Train(unit, original, reconstruction, Layers(2));
         Assert.All(original.Parameters, parameter => Bits.Equal(tensors[parameter.Key].Values, parameter.Value));
-        Assert.All(unit.Parameters.Where(parameter => parameter.Key.Contains("norm", StringComparison.Ordinal)), parameter => Bits.Equal(tensors[parameter.Key].Values, parameter.Value));
+        Assert.All(unit.Parameters.Where(parameter => parameter.Key.Contains("norm", StringComparison.Ordinal)),
+            parameter => Bits.Equal(tensors[parameter.Key].Values, parameter.Value));
     }
 
     [Fact]
@@ -88,7 +91,8 @@ public sealed class BlockTrainerTests : IDisposable
     {
         var layers = Layers(4);
         var before = reconstruction.Error();
-        Assert.Equal(layers, Trainer(Settings with { LearningRate = 5, ScaleLearningRate = 1, BlockSteps = 2 }, 1).Train(unit, original, reconstruction, layers));
+        Assert.Equal(layers, Trainer(Settings with { LearningRate = 5, ScaleLearningRate = 1, BlockSteps = 2 }, 1)
+            .Train(unit, original, reconstruction, layers));
         Assert.Equal(before, reconstruction.Error());
     }
 
@@ -106,7 +110,9 @@ public sealed class BlockTrainerTests : IDisposable
     [Fact]
     public void Train_NamesTheLayers_WhenTheLossIsNoLongerFinite() => Assert.Matches(
         "^model.layers.0.self_attn.q_proj and the layers beside it: the training loss became .* at step 2; ",
-        Assert.Throws<NibbleException>(() => Trainer(Settings with { LearningRate = 1e30, ScaleLearningRate = 1e30, WarmUp = 0 }, 1).Train(unit, original, reconstruction, Layers(2))).Message);
+        Assert.Throws<NibbleException>(
+            () => Trainer(Settings with { LearningRate = 1e30, ScaleLearningRate = 1e30, WarmUp = 0 }, 1)
+            .Train(unit, original, reconstruction, Layers(2))).Message);
 
     private static BlockTrainer Trainer(QatSettings settings, long seed, Told? told = null) => new(settings, seed, told, CancellationToken.None);
 
@@ -127,7 +133,8 @@ public sealed class BlockTrainerTests : IDisposable
 
     private ActivationStream Stream(string name, Tensor batch)
     {
-        var stream = ActivationStream.Create(folder.File(name), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
+        var stream = ActivationStream.Create(
+            folder.File(name), [.. Enumerable.Repeat((int)batch.shape[1], (int)batch.shape[0])], (int)batch.shape[2], memoryLimit: 0);
         stream.Append(batch);
         stream.Complete();
         return stream;

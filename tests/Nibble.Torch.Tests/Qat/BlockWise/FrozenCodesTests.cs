@@ -41,7 +41,8 @@ public sealed class FrozenCodesTests
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(10));
         var plain = Start(scheme);
-        var start = new QuantizedTensor(Rows, Columns, scheme, plain.Codes, plain.Scales, plain.ZeroPoints, [.. Enumerable.Range(0, Columns).Select(column => column % 2)]);
+        var start = new QuantizedTensor(
+            Rows, Columns, scheme, plain.Codes, plain.Scales, plain.ZeroPoints, [.. Enumerable.Range(0, Columns).Select(column => column % 2)]);
         var frozen = new FrozenCodes(start);
         Bits.Equal(start.Dequantize(), frozen.Apply(zeros(Rows, Columns)));
         Assert.Equal(start.GroupIndex, frozen.Convert(zeros(Rows, Columns)).GroupIndex);

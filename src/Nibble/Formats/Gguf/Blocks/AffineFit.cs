@@ -9,7 +9,8 @@ namespace Nibble.Formats.Gguf.Blocks;
 /// <param name="Tries">How many.</param>
 internal readonly record struct ScaleTries(float First, float Step, int Tries);
 
-/// <summary>The scales and minimums of eight sub-blocks with which codes from 0 on leave the least weighted squared error: <c>value = scale * code + minimum</c>.</summary>
+/// <summary>The scales and minimums of eight sub-blocks with which codes from 0 on leave the least weighted squared error: <c>value = scale * code +
+/// minimum</c>.</summary>
 /// <remarks>
 /// A scale that is tried says which codes values get; for given codes, scale and minimum follow from linear regression. At the end the codes
 /// of the best are rounded anew and fitted once more.
@@ -98,7 +99,8 @@ internal readonly struct AffineFit
             var above = Vector256.GreaterThan(fittedOffset, highest) | Vector256.LessThan(determinant, total * squares * Vector256.Create(Spread));
             fittedOffset = Vector256.ConditionalSelect(above, highest, fittedOffset);
             fittedScale = Vector256.ConditionalSelect(above, (products - (fittedOffset * codes)) / squares, fittedScale);
-            var error = (fittedScale * ((fittedScale * squares) + (2 * ((fittedOffset * codes) - products)))) + (fittedOffset * ((fittedOffset * total) - (sum + sum)));
+            var error = (fittedScale * ((fittedScale * squares) + (2 * ((fittedOffset * codes) - products))))
+                + (fittedOffset * ((fittedOffset * total) - (sum + sum)));
             var better = Vector256.LessThan(error, least) & Vector256.GreaterThan(fittedScale, Lane.Zero);
             least = Vector256.ConditionalSelect(better, error, least);
             scale = Vector256.ConditionalSelect(better, fittedScale, scale);

@@ -29,7 +29,8 @@ internal static class AffineSearch
     /// <param name="minimums">Receives <c>m</c> of each sub-block.</param>
     /// <param name="codes">Receives 256 codes.</param>
     /// <returns>Both steps; binary16 holds them.</returns>
-    public static (float Scale, float Minimum) Run(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, AffineGrid grid, Span<byte> scales, Span<byte> minimums, Span<byte> codes)
+    public static (float Scale, float Minimum) Run(
+        ReadOnlySpan<float> values, ReadOnlySpan<float> weights, AffineGrid grid, Span<byte> scales, Span<byte> minimums, Span<byte> codes)
     {
         Span<Lane> x = stackalloc Lane[SubBlocks.Vectors];
         Span<Lane> w = stackalloc Lane[SubBlocks.Vectors];
@@ -43,7 +44,8 @@ internal static class AffineSearch
         var (largest, deepest, unavoidable) = (Lane.Zero, Lane.Zero, Lane.Zero);
         for (var group = 0; group < groups; group++)
         {
-            fits[group] = AffineFit.Find(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid.LastCode, grid.Tries, belowZero: true);
+            fits[group] = AffineFit.Find(
+                x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid.LastCode, grid.Tries, belowZero: true);
             (sizes[group], sizes[groups + group]) = (fits[group].Scale, -fits[group].Minimum);
             (costs[group], costs[groups + group]) = (fits[group].Squares, fits[group].Weight);
             largest = Vector256.MaxNative(largest, sizes[group]);
@@ -103,7 +105,8 @@ internal static class AffineSearch
             var errors = Lane.Zero;
             for (var group = 0; group < groups; group++)
             {
-                errors += Choose(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, fits[group], steps, out trial[group], out trial[groups + group]);
+                errors += Choose(x.Slice(group * grid.Length, grid.Length), w.Slice(group * grid.Length, grid.Length), grid, fits[group], steps,
+                    out trial[group], out trial[groups + group]);
             }
 
             var error = SubBlocks.Sum(errors);
@@ -125,7 +128,8 @@ internal static class AffineSearch
 
     /// <summary>The best whole numbers of steps around each sub-block's own scale and minimum.</summary>
     /// <returns>The error that they leave.</returns>
-    private static Lane Choose(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, in AffineFit fit, (float Scale, float Minimum) steps, out Lane scales, out Lane minimums)
+    private static Lane Choose(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, in AffineFit fit, (float Scale, float Minimum) steps, out Lane scales, out Lane minimums)
     {
         var last = Vector256.Create((float)grid.LastStep);
         var center = Vector256.Round(fit.Scale * Rounding.Reciprocal(steps.Scale));
@@ -158,7 +162,8 @@ internal static class AffineSearch
     }
 
     /// <summary>What codes under a scale and each of two minimums leave.</summary>
-    private static (Lane First, Lane Second) Errors(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, Lane scale, Lane firstMinimum, Lane secondMinimum)
+    private static (Lane First, Lane Second) Errors(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, Lane scale, Lane firstMinimum, Lane secondMinimum)
     {
         var (inverse, last) = (SubBlocks.Reciprocal(scale), Vector256.Create((float)grid.LastCode));
         var (first, second) = (Lane.Zero, Lane.Zero);
@@ -176,7 +181,8 @@ internal static class AffineSearch
     }
 
     /// <summary>The steps that fit the codes best, where binary16 holds them; otherwise those at hand.</summary>
-    private static (float Scale, float Minimum) Refit(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<Lane> scales, ReadOnlySpan<Lane> minimums, (float Scale, float Minimum) steps)
+    private static (float Scale, float Minimum) Refit(
+        ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<Lane> scales, ReadOnlySpan<Lane> minimums, (float Scale, float Minimum) steps)
     {
         // With p = s * code, sums over all values of w p^2, w p m, w m^2, w p x and w m x.
         var (squares, mixed, depths, products, depthProducts) = (Lane.Zero, Lane.Zero, Lane.Zero, Lane.Zero, Lane.Zero);

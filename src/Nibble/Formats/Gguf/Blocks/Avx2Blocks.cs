@@ -26,7 +26,8 @@ internal static class Avx2Blocks
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[34..])
         {
             Load(values, out var first, out var second, out var third, out var fourth);
-            var scale = Highest(Avx.Max(Avx.Max(Vector256.Abs(first), Vector256.Abs(second)), Avx.Max(Vector256.Abs(third), Vector256.Abs(fourth)))) / sbyte.MaxValue;
+            var scale = Highest(Avx.Max(
+                Avx.Max(Vector256.Abs(first), Vector256.Abs(second)), Avx.Max(Vector256.Abs(third), Vector256.Abs(fourth)))) / sbyte.MaxValue;
             Rounding.WriteHalf(blocks, scale);
             var inverse = Vector256.Create(Rounding.Reciprocal(scale));
             first *= inverse;
@@ -145,7 +146,8 @@ internal static class Avx2Blocks
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void WriteCodes(Vector256<int> first, Vector256<int> second, Vector256<int> third, Vector256<int> fourth, [ConstantExpected] int bits, Span<byte> target)
+    private static void WriteCodes(
+        Vector256<int> first, Vector256<int> second, Vector256<int> third, Vector256<int> fourth, [ConstantExpected] int bits, Span<byte> target)
     {
         var codes = Pack(first, second, third, fourth);
         if (bits == 5)
@@ -195,7 +197,8 @@ internal static class Avx2Blocks
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Load(ReadOnlySpan<float> values, out Vector256<float> first, out Vector256<float> second, out Vector256<float> third, out Vector256<float> fourth)
+    private static void Load(
+        ReadOnlySpan<float> values, out Vector256<float> first, out Vector256<float> second, out Vector256<float> third, out Vector256<float> fourth)
     {
         ref var source = ref MemoryMarshal.GetReference(values[..Count]);
         first = Vector256.LoadUnsafe(ref source);

@@ -14,7 +14,8 @@ internal static class BlockCodes
 
     private const int Half = Count / 2;
 
-    /// <summary>The stored code that stands for zero: what is taken off a code before the scale multiplies it; 0 where codes are signed or have a minimum.</summary>
+    /// <summary>The stored code that stands for zero: what is taken off a code before the scale multiplies it; 0 where codes are signed or have a
+    /// minimum.</summary>
     public static int ZeroOf(GgufType type) => type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
 
     /// <summary>Packs the codes of a block.</summary>

@@ -2,8 +2,10 @@ namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q4_K and Q5_K: 8 sub-blocks of 32 values with scales and minimums of 6 bits, <c>value = d * scale * code - dmin * minimum</c>.</summary>
 /// <remarks>
-/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q4_K</c> and <c>block_q5_K</c>, whose codes' fifth bits stand apart. Of the twelve bytes of scales, four
-/// hold scales 0 to 3 and four minimums 0 to 3 in their lower six bits; above those stand the upper two bits of scales and minimums 4 to 7, whose lower four share the last
+/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q4_K</c> and <c>block_q5_K</c>, whose codes' fifth bits stand apart. Of the twelve bytes of
+/// scales, four
+/// hold scales 0 to 3 and four minimums 0 to 3 in their lower six bits; above those stand the upper two bits of scales and minimums 4 to 7, whose lower four
+/// share the last
 /// four bytes. <see cref="AffineSearch"/> finds the codes.
 /// </remarks>
 internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
@@ -21,7 +23,8 @@ internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
 
     /// <summary>What a block can hold; at 5 bits, the same ranges are twice as many steps.</summary>
     public AffineGrid Grid { get; } =
-        new(SubBlock, LastCode: (1 << bits) - 1, LastStep: 63, bits == 5 ? new ScaleTries(First: -4, Step: 0.4f, Tries: 13) : new ScaleTries(First: -2, Step: 0.2f, Tries: 16));
+        new(SubBlock, LastCode: (1 << bits) - 1, LastStep: 63,
+            bits == 5 ? new ScaleTries(First: -4, Step: 0.4f, Tries: 13) : new ScaleTries(First: -2, Step: 0.2f, Tries: 16));
 
     public void Quantize(ReadOnlySpan<float> values, Span<byte> blocks) => Quantize(values, [], blocks);
 
@@ -32,7 +35,8 @@ internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
         Span<byte> codes = stackalloc byte[SubBlocks.Count];
         for (var i = 0; i < values.Length; i += SubBlocks.Count, blocks = blocks[_blockBytes..])
         {
-            var (factor, minimum) = AffineSearch.Run(values.Slice(i, SubBlocks.Count), weights.IsEmpty ? [] : weights.Slice(i, SubBlocks.Count), Grid, scales, minimums, codes);
+            var (factor, minimum) = AffineSearch.Run(
+                values.Slice(i, SubBlocks.Count), weights.IsEmpty ? [] : weights.Slice(i, SubBlocks.Count), Grid, scales, minimums, codes);
             Rounding.WriteHalf(blocks, factor);
             Rounding.WriteHalf(blocks[MinimumOffset..], minimum);
             PackScales(scales, minimums, blocks[ScalesOffset..CodesOffset]);

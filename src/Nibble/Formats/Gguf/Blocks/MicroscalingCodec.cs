@@ -3,7 +3,8 @@ using System.Runtime.Intrinsics;
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>MXFP4: a power of two and 4-bit floats (OCP Microscaling: E8M0 and E2M1).</summary>
-/// <remarks>The exponent is that of the largest magnitude less 2, so that the largest falls between 4 and 8, of which 6 is the last that a code can say.</remarks>
+/// <remarks>The exponent is that of the largest magnitude less 2, so that the largest falls between 4 and 8, of which 6 is the last that a code can
+/// say.</remarks>
 internal sealed class MicroscalingCodec : IBlockCodec
 {
     private const int Count = 32;

@@ -86,7 +86,8 @@ internal static class SubBlocks
                     {
                         var integers = Avx.ConvertToVector256Int32WithTruncation(rows[lane]);
                         var words = Sse2.PackSignedSaturate(integers.GetLower(), integers.GetUpper());
-                        BinaryPrimitives.WriteUInt64LittleEndian(codes[(group + (lane * length) + i)..], Sse2.PackUnsignedSaturate(words, words).AsUInt64().ToScalar());
+                        BinaryPrimitives.WriteUInt64LittleEndian(
+                            codes[(group + (lane * length) + i)..], Sse2.PackUnsignedSaturate(words, words).AsUInt64().ToScalar());
                     }
                 }
 
@@ -167,7 +168,8 @@ internal static class SubBlocks
 
     /// <summary>By what a scale that leaves the least squared error is to be multiplied.</summary>
     /// <remarks>
-    /// Least squares shrink: the projection of what codes stand for on the values is shorter than the values, by the share of their squares that is lost. Outputs shrink with it, in all rows
+    /// Least squares shrink: the projection of what codes stand for on the values is shorter than the values, by the share of their squares that is lost.
+    /// Outputs shrink with it, in all rows
     /// alike, where other errors cancel. Most of the length is given back, at the price of a little squared error.
     /// </remarks>
     /// <param name="squares">The weighted sum of the values' squares.</param>

@@ -99,7 +99,8 @@ internal static class SymmetricFit
     /// <summary>Tries two scales side by side, so that neither's sums wait for themselves.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Try(
-        ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, Lane other, int zero, [ConstantExpected] bool weighted, [ConstantExpected] bool limited, ref Lane gain, ref Lane scale)
+        ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, Lane other, int zero, [ConstantExpected] bool weighted,
+        [ConstantExpected] bool limited, ref Lane gain, ref Lane scale)
     {
         var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));
         var (products, squares) = (Lane.Zero, Lane.Zero);
@@ -117,7 +118,8 @@ internal static class SymmetricFit
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Add(
-        Lane value, Lane weight, Lane inverse, Lane first, Lane last, [ConstantExpected] bool weighted, [ConstantExpected] bool limited, ref Lane products, ref Lane squares)
+        Lane value, Lane weight, Lane inverse, Lane first, Lane last, [ConstantExpected] bool weighted, [ConstantExpected] bool limited, ref Lane products,
+        ref Lane squares)
     {
         var code = limited ? SubBlocks.Code(value, inverse, first, last) : Vector256.Round(value * inverse);
         var product = weighted ? code * weight : code;

@@ -70,7 +70,8 @@ internal static class TernaryCodes
             {
                 for (var i = 0; i < PairedRun; i++)
                 {
-                    target[i] = (byte)((codes[i] & 3) | ((codes[i + PairedRun] & 3) << 2) | ((codes[i + (2 * PairedRun)] & 3) << 4) | ((codes[i + (3 * PairedRun)] & 3) << 6));
+                    target[i] = (byte)((codes[i] & 3) | (
+                        (codes[i + PairedRun] & 3) << 2) | ((codes[i + (2 * PairedRun)] & 3) << 4) | ((codes[i + (3 * PairedRun)] & 3) << 6));
                 }
             }
 

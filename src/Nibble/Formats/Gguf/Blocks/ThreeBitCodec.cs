@@ -3,7 +3,8 @@ namespace Nibble.Formats.Gguf.Blocks;
 /// <summary>Q3_K: 16 sub-blocks of 16 values with scales of 6 bits, <c>value = d * (scale - 32) * (code - 4)</c>.</summary>
 /// <remarks>
 /// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q3_K</c>. The third bits of the codes stand apart. Twelve bytes hold the scales: the lower
-/// four bits of scales <c>i</c> and <c>i + 8</c> in byte <c>i</c> of eight, the upper two of scales <c>i</c>, <c>i + 4</c>, <c>i + 8</c> and <c>i + 12</c> in byte <c>i</c> of four.
+/// four bits of scales <c>i</c> and <c>i + 8</c> in byte <c>i</c> of eight, the upper two of scales <c>i</c>, <c>i + 4</c>, <c>i + 8</c> and <c>i + 12</c> in
+/// byte <c>i</c> of four.
 /// <see cref="SymmetricSearch"/> finds the codes.
 /// </remarks>
 internal sealed class ThreeBitCodec : IWeightedCodec

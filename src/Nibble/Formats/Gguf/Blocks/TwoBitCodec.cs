@@ -1,7 +1,8 @@
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q2_K: 16 sub-blocks of 16 values with scales and minimums of 4 bits, <c>value = d * scale * code - dmin * minimum</c>.</summary>
-/// <remarks>Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q2_K</c>; a byte holds a scale and, above it, a minimum. <see cref="AffineSearch"/> finds the codes.</remarks>
+/// <remarks>Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q2_K</c>; a byte holds a scale and, above it, a minimum. <see cref="AffineSearch"/> finds
+/// the codes.</remarks>
 internal sealed class TwoBitCodec : IWeightedCodec
 {
     private const int SubBlock = 16;
@@ -25,7 +26,8 @@ internal sealed class TwoBitCodec : IWeightedCodec
         Span<byte> codes = stackalloc byte[SubBlocks.Count];
         for (var i = 0; i < values.Length; i += SubBlocks.Count, blocks = blocks[BlockBytes..])
         {
-            var (factor, minimum) = AffineSearch.Run(values.Slice(i, SubBlocks.Count), weights.IsEmpty ? [] : weights.Slice(i, SubBlocks.Count), Grid, scales, minimums, codes);
+            var (factor, minimum) = AffineSearch.Run(
+                values.Slice(i, SubBlocks.Count), weights.IsEmpty ? [] : weights.Slice(i, SubBlocks.Count), Grid, scales, minimums, codes);
             for (var sub = 0; sub < Scales; sub++)
             {
                 blocks[sub] = (byte)(scales[sub] | (minimums[sub] << 4));

@@ -14,7 +14,8 @@ internal static unsafe class GgmlQuantizer
     /// <param name="importance">A weight for each column; null for none.</param>
     public static byte[] Quantize(GgufType type, float[] values, int columns, float[]? importance = null)
     {
-        var function = (delegate* unmanaged<int, float*, void*, long, long, long, float*, nuint>)NativeLibrary.GetExport(LlamaCpp.RequireBase(), "ggml_quantize_chunk");
+        var function = (delegate* unmanaged<int, float*, void*, long, long, long, float*, nuint>)NativeLibrary
+            .GetExport(LlamaCpp.RequireBase(), "ggml_quantize_chunk");
         var rows = values.Length / columns;
         var blocks = new byte[values.Length / type.BlockSize() * type.BlockBytes()];
         fixed (float* source = values, weights = importance)

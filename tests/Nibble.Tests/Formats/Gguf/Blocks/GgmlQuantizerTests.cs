@@ -12,7 +12,9 @@ public class GgmlQuantizerTests
 {
     private const int Columns = 256;
 
-    public static TheoryData<GgufType> EqualTypes { get; } = [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q4_0, GgufType.Q4_1, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0, GgufType.TQ1_0, GgufType.TQ2_0, GgufType.MXFP4];
+    public static TheoryData<GgufType> EqualTypes { get; } =
+        [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q4_0, GgufType.Q4_1, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0, GgufType.TQ1_0, GgufType.TQ2_0,
+        GgufType.MXFP4];
 
     [Theory]
     [MemberData(nameof(EqualTypes))]

@@ -15,9 +15,11 @@ public class SearchSpecificationTests
     [MemberData(nameof(SuperBlocks))]
     public void SuperBlocksAreThoseOfTheSpecification(GgufType type)
     {
-        var ordinary = Gen.Select(Gen.Float[-20, 10], Gen.Float[-1, 1].Array[256]).Select((exponent, values) => Array.ConvertAll(values, value => value * MathF.Pow(2, exponent)));
+        var ordinary = Gen.Select(Gen.Float[-20, 10], Gen.Float[-1, 1].Array[256])
+            .Select((exponent, values) => Array.ConvertAll(values, value => value * MathF.Pow(2, exponent)));
         var any = Gens.Any.Where(value => float.IsFinite(value) && MathF.Abs(value) < 65504).Array[256];
-        var constant = Gen.Select(Gen.Float[-2, 2], Gen.Int[0, 256]).Select((value, count) => Enumerable.Range(0, 256).Select(i => i < count ? value : 0).ToArray());
+        var constant = Gen.Select(Gen.Float[-2, 2], Gen.Int[0, 256])
+            .Select((value, count) => Enumerable.Range(0, 256).Select(i => i < count ? value : 0).ToArray());
         Gen.Select(Gen.Frequency((3, ordinary), (2, any), (1, constant)), Gen.Frequency((1, Gen.Const(1f).Array[256]), (1, Gen.Float[0.001f, 100].Array[256])))
             .Sample((values, weights) => AssertSpecified(type, values, weights), iter: 300);
     }
@@ -34,7 +36,8 @@ public class SearchSpecificationTests
             var weights = Array.ConvertAll(RandomWeights.Of("laplace", 32 * count), value => MathF.Exp(20 * value));
             var blocks = new byte[count * type.BlockBytes()];
             ((IWeightedCodec)BlockCodecs.For(type)).Quantize(values, weights, blocks);
-            Assert.Equal(Enumerable.Range(0, count).SelectMany(i => Expected(type, values[(32 * i)..(32 * (i + 1))], weights[(32 * i)..(32 * (i + 1))])), Restore(type, blocks));
+            Assert.Equal(Enumerable.Range(0, count).SelectMany(i => Expected(type, values[(32 * i)..(32 * (i + 1))], weights[(32 * i)..(32 * (i + 1))])),
+                Restore(type, blocks));
         }
     }
 

@@ -2,7 +2,8 @@ using Nibble.Formats.Gguf.Blocks;
 
 namespace Nibble.Tests.Formats.Gguf.Blocks;
 
-/// <summary>What <see cref="AffineSearch"/> and <see cref="SymmetricSearch"/> compute, one sub-block after the other in plain numbers: the specification of both.</summary>
+/// <summary>What <see cref="AffineSearch"/> and <see cref="SymmetricSearch"/> compute, one sub-block after the other in plain numbers: the specification of
+/// both.</summary>
 internal static class SuperBlockSpecification
 {
     private const int Lanes = 8;
@@ -12,7 +13,8 @@ internal static class SuperBlockSpecification
 
     public static (float Scale, float Minimum) Affine(float[] values, float[] weights, AffineGrid grid, int[] scales, int[] minimums, int[] codes)
     {
-        var subs = Enumerable.Range(0, values.Length / grid.Length).Select(i => (X: values[(i * grid.Length)..((i + 1) * grid.Length)], W: weights[(i * grid.Length)..((i + 1) * grid.Length)])).ToArray();
+        var subs = Enumerable.Range(0, values.Length / grid.Length)
+            .Select(i => (X: values[(i * grid.Length)..((i + 1) * grid.Length)], W: weights[(i * grid.Length)..((i + 1) * grid.Length)])).ToArray();
         var fits = Array.ConvertAll(subs, sub => AffineSub(sub.X, sub.W, grid.LastCode, grid.Tries, belowZero: true));
         var start = (
             Scale: StepSpecification.Find(Array.ConvertAll(fits, fit => fit.Scale), Array.ConvertAll(fits, fit => fit.Squares),
@@ -37,7 +39,8 @@ internal static class SuperBlockSpecification
             (scales[i / grid.Length], minimums[i / grid.Length]) = ((int)scale, (int)minimum);
         }
 
-        var stretch = Stretch(values, weights, i => i / grid.Length % Lanes, i => (codes[i] * (scales[i / grid.Length] * best.Scale)) - (minimums[i / grid.Length] * best.Minimum));
+        var stretch = Stretch(values, weights, i => i / grid.Length % Lanes,
+            i => (codes[i] * (scales[i / grid.Length] * best.Scale)) - (minimums[i / grid.Length] * best.Minimum));
         return (StepSpecification.Stretch(best.Scale, stretch), StepSpecification.Stretch(best.Minimum, stretch));
 
         void Improve((float Scale, float Minimum) steps)
@@ -62,7 +65,8 @@ internal static class SuperBlockSpecification
     public static float Symmetric(float[] values, float[] weights, SymmetricGrid grid, int[] scales, int[] codes)
     {
         const int Length = 16;
-        var subs = Enumerable.Range(0, values.Length / Length).Select(i => (X: values[(i * Length)..((i + 1) * Length)], W: weights[(i * Length)..((i + 1) * Length)])).ToArray();
+        var subs = Enumerable.Range(0, values.Length / Length)
+            .Select(i => (X: values[(i * Length)..((i + 1) * Length)], W: weights[(i * Length)..((i + 1) * Length)])).ToArray();
         var fits = Array.ConvertAll(subs, sub => SymmetricSub(sub.X, sub.W, grid.Zero, grid.Tries));
         var scaleOf = Array.ConvertAll(fits, fit => fit.Scale);
         var peak = scaleOf.Select((fit, i) => (Fit: fit, Lane: i % Lanes)).OrderBy(entry => entry.Lane)
@@ -172,7 +176,8 @@ internal static class SuperBlockSpecification
                 fittedScale = (products - (fittedOffset * codes)) / squares;
             }
 
-            var error = (fittedScale * ((fittedScale * squares) + (2 * ((fittedOffset * codes) - products)))) + (fittedOffset * ((fittedOffset * total) - (sum + sum)));
+            var error = (fittedScale * ((fittedScale * squares) + (2 * ((fittedOffset * codes) - products))))
+                + (fittedOffset * ((fittedOffset * total) - (sum + sum)));
             if (error < least && fittedScale > 0)
             {
                 (least, scale, offset, mean, found) = (error, fittedScale, fittedOffset, codes / total, squares);
@@ -255,7 +260,8 @@ internal static class SuperBlockSpecification
         return best;
     }
 
-    private static (float Scale, float Minimum) RefitAffine((float[] X, float[] W)[] subs, AffineGrid grid, (float Error, float Scale, float Minimum)[] chosen, (float Scale, float Minimum) steps)
+    private static (float Scale, float Minimum) RefitAffine(
+        (float[] X, float[] W)[] subs, AffineGrid grid, (float Error, float Scale, float Minimum)[] chosen, (float Scale, float Minimum) steps)
     {
         var sums = Enumerable.Range(0, 5).Select(_ => new float[Lanes]).ToArray();
         for (var sub = 0; sub < subs.Length; sub++)
@@ -276,7 +282,8 @@ internal static class SuperBlockSpecification
         var (pp, pm, mm, px, mx) = (Sum(sums[0]), Sum(sums[1]), Sum(sums[2]), Sum(sums[3]), Sum(sums[4]));
         var determinant = (pp * mm) - (pm * pm);
         var (fittedScale, fittedMinimum) = mm > 0 ? (((px * mm) - (mx * pm)) / determinant, ((px * pm) - (mx * pp)) / determinant) : (px / pp, steps.Minimum);
-        return fittedScale is > 0 and <= 65504 && (mm == 0 || fittedMinimum is > 0 and <= 65504) ? ((float)(Half)fittedScale, (float)(Half)fittedMinimum) : steps;
+        return fittedScale is > 0 and <= 65504 && (mm == 0 || fittedMinimum is > 0 and <= 65504) ? ((float)(Half)fittedScale, (float)(Half)fittedMinimum)
+            : steps;
     }
 
     private static (float Error, float Scale) ChooseSymmetric(float[] x, float[] w, SymmetricGrid grid, float fit, float step)

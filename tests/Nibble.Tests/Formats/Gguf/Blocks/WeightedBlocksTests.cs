@@ -15,7 +15,8 @@ public class WeightedBlocksTests
     public void WeightedErrorIsNoHigher(GgufType type)
     {
         using var file = SafetensorsFile.Open(StorytellerFolder.Find("model/model.safetensors"));
-        var matrices = file.Tensors.Where(tensor => tensor.Shape.Count == 2).Select(tensor => (tensor.Name, Values: file.ReadFloats(tensor.Name), Columns: (int)tensor.Shape[1]));
+        var matrices = file.Tensors.Where(tensor => tensor.Shape.Count == 2)
+            .Select(tensor => (tensor.Name, Values: file.ReadFloats(tensor.Name), Columns: (int)tensor.Shape[1]));
         var random = ((string[])["normal", "student", "laplace", "shifted", "sparse"]).Select(kind => (kind, RandomWeights.Of(kind, 64 * 96), 96));
         foreach (var (name, values, columns) in matrices.Concat(random))
         {
