@@ -9,8 +9,7 @@ namespace Nibble.Cli.Commands;
 /// <summary>What <c>nibble advise</c> takes.</summary>
 internal sealed class AdviseOptions
 {
-    public Argument<string?> Model { get; } = new(
-        "MODEL")
+    public Argument<string?> Model { get; } = new("MODEL")
     { Description = "A Hugging Face folder; may be left out with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
 
     public TaskOptions Task { get; } = new();

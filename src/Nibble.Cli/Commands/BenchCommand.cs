@@ -19,8 +19,7 @@ internal static class BenchCommand
 
     public static Command Create(CommandHost host)
     {
-        var file = new Argument<string>(
-            "FILE")
+        var file = new Argument<string>("FILE")
         { Description = "An exported file: a GGUF file, which llama.cpp runs, or an ONNX file or its folder, which ONNX Runtime runs." };
         var against = new Option<string?>("--against") { Description = "The float model's exported file, to say how many times faster or slower FILE is." };
         var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"A decoder's tokens of the prompt, computed at once; {UsualPrompt} when not given.");

@@ -124,8 +124,7 @@ internal static class CommonOptions
 
     public static Option<string> Device()
     {
-        var option = new Option<string>(
-            "--device")
+        var option = new Option<string>("--device")
         {
             Description = "Where tensors are worked on: cpu, cuda or cuda:N (which needs a libtorch for CUDA).",
             DefaultValueFactory = _ => "cpu"
@@ -153,8 +152,7 @@ internal static class CommonOptions
 
     public static Option<int> Activations()
     {
-        var option = new Option<int>(
-            "--activations")
+        var option = new Option<int>("--activations")
         { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
         option.AcceptOnlyFromAmong("16", "8", "4");
         return option;

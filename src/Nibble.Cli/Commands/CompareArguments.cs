@@ -68,8 +68,7 @@ internal sealed class CompareArguments
     private readonly Option<int?> windows = NumberOptions.AtLeast(
         "--windows", 1, $"Windows of a text to score on at most, {DefaultWindows} when not given; or texts or pairs, all when not given.");
 
-    private readonly Option<string?> prompt = new(
-        "--prompt", "-p")
+    private readonly Option<string?> prompt = new("--prompt", "-p")
     { Description = $"What every variant of a language model is asked to continue; \"{DefaultPrompt}\" when not given." };
 
     public CompareArguments() => activations.AcceptOnlyFromAmong("16", "8", "4");

@@ -23,8 +23,7 @@ internal static class EvalCommand
         };
         var context = CommonOptions.Context();
         var windows = NumberOptions.AtLeast("--windows", 1, "Score only the first N windows, texts or pairs.");
-        var reference = new Option<string?>(
-            "--reference")
+        var reference = new Option<string?>("--reference")
         { Description = "A float model to compare with: adds how often both agree and how far their predictions are apart." };
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();

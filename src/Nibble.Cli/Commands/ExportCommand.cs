@@ -18,14 +18,13 @@ internal static class ExportCommand
     private const int Megabyte = 1_000_000;
     private const int MostInlineMegabytes = (int)(OnnxExport.MostInlineBytes / Megabyte);
 
-    private static readonly Dictionary<string,
-    CheckpointFormat> Checkpoints = new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
+    private static readonly Dictionary<string, CheckpointFormat> Checkpoints =
+        new() { ["gptq"] = CheckpointFormat.Gptq, ["gptq-v2"] = CheckpointFormat.GptqV2, ["awq"] = CheckpointFormat.Awq };
 
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.ModelOrArtifact();
-        var format = new Option<string>(
-            "--to")
+        var format = new Option<string>("--to")
         {
             Description = "The format: gguf, a file that llama.cpp runs; onnx, a file that ONNX Runtime runs; gptq, gptq-v2 or awq, a folder that "
             + "vLLM and transformers load.",

@@ -16,8 +16,7 @@ internal static class GenerateCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string>(
-            "MODEL_OR_FILE")
+        var model = new Argument<string>("MODEL_OR_FILE")
         {
             Description = "The folder of a model or an artifact; or an exported file, a GGUF file or an ONNX file with its tokenizer "
             + "beside it."

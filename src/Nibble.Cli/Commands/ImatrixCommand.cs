@@ -14,8 +14,7 @@ internal static class ImatrixCommand
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.Model();
-        var data = new Option<string>(
-            "--data", "-d")
+        var data = new Option<string>("--data", "-d")
         { Description = "The text to run through the model: UTF-8, a line <|endoftext|> between two documents.", Required = true };
         var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
         var context = CommonOptions.Context();

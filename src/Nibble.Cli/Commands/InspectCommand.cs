@@ -23,8 +23,7 @@ internal static class InspectCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string>(
-            "MODEL_OR_FILE")
+        var model = new Argument<string>("MODEL_OR_FILE")
         { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF or ONNX file." };
         var json = CommonOptions.Json();
         var command = new Command(

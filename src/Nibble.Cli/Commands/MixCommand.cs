@@ -37,8 +37,7 @@ internal static class MixCommand
                 }
             },
         };
-        var output = new Option<string>(
-            "--output", "-o")
+        var output = new Option<string>("--output", "-o")
         { Description = "The recipe to write, .yaml, .yml or .json; it must not exist yet.", Required = true };
         output.Validators.Add(result =>
         {

@@ -23,8 +23,7 @@ internal static class PtqCommand
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
         var task = new TaskOptions();
-        var data = new Option<string?>(
-            "--data", "-d")
+        var data = new Option<string?>("--data", "-d")
         {
             Description = "What to calibrate on, needed when the recipe looks at activations: a text, or the word self to let a decoder "
             + "write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model."
@@ -37,8 +36,7 @@ internal static class PtqCommand
             "--activation-memory", 0,
             $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
         var restart = CommonOptions.Restart();
-        var dryRun = new Option<bool>(
-            "--dry-run")
+        var dryRun = new Option<bool>("--dry-run")
         { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();

@@ -18,8 +18,7 @@ internal static class QatCommand
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
         var task = new TaskOptions();
-        var data = new Option<string>(
-            "--data", "-d")
+        var data = new Option<string>("--data", "-d")
         {
             Description = "What to train on: a text, UTF-8, a line <|endoftext|> between two documents, or the word self to let the float "
             + "model write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model.",
@@ -37,8 +36,7 @@ internal static class QatCommand
             "--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not "
             + $"given.");
         var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };
-        var cache = new Option<string?>(
-            "--teacher-cache")
+        var cache = new Option<string?>("--teacher-cache")
         {
             Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the "
             + "same windows."

@@ -17,8 +17,7 @@ internal static class QuantizeCommand
         var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
         var pure = new Option<bool>("--pure") { Description = "Give all matrices the same type, also the head and others that llama.cpp gives more bits." };
         var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads; all cores when not given.");
-        var importance = new Option<string>(
-            "--imatrix")
+        var importance = new Option<string>("--imatrix")
         { Description = "An importance matrix, from nibble imatrix or llama.cpp: how much errors count in each column." };
         var json = CommonOptions.Json();
         var command = new Command(

@@ -39,8 +39,7 @@ internal sealed class StudyArguments
 
     private readonly Option<int?> context = NumberOptions.AtLeast(
         "--context", 4, "Tokens in a window of a text; 512 when not given, or what the model can take.");
-    private readonly Option<string?> cache = new(
-        "--cache")
+    private readonly Option<string?> cache = new("--cache")
     { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();

@@ -20,26 +20,22 @@ internal static class VerifyCommand
 
     public static Command Create(CommandHost host)
     {
-        var model = new Argument<string>(
-            "MODEL_OR_FILE")
+        var model = new Argument<string>("MODEL_OR_FILE")
         {
             Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file or an ONNX file of nibble export, "
             + "which is simulated and run as it is."
         };
-        var data = new Option<string>(
-            "--data", "-d")
+        var data = new Option<string>("--data", "-d")
         {
             Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For an encoder, lines as nibble eval "
             + "takes them.",
             Required = true
         };
-        var engine = new Option<string?>(
-            "--engine")
+        var engine = new Option<string?>("--engine")
         { Description = "The engine: llama.cpp or onnxruntime; when not given, onnxruntime for an ONNX file, otherwise llama.cpp." };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
         var task = new TaskOptions();
-        var file = new Option<string?>(
-            "--file")
+        var file = new Option<string?>("--file")
         { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
         var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType(

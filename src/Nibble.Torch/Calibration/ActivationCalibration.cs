@@ -75,8 +75,8 @@ internal static class ActivationCalibration
     /// <param name="recipe">Says how.</param>
     /// <param name="feed">Runs calibration text through the layers; called once, and only when a layer is static.</param>
     /// <exception cref="NibbleException">The input of a static layer is not finite.</exception>
-    internal static IReadOnlyDictionary<string,
-    ActivationQuantization> Observe(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Recipe recipe, Action feed)
+    internal static IReadOnlyDictionary<string, ActivationQuantization> Observe(
+        IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Recipe recipe, Action feed)
     {
         var rules = linears
             .Select(linear => (linear.Key, linear.Value, Rule: recipe.RuleFor(linear.Key)?.Activations))

@@ -50,8 +50,8 @@ internal static class GgufImporter
                 var layers = codes.Select(layer => new QuantizedLayer(LayerOf(layer.Key), layer.Value, Input: null)).ToList();
                 var recipe = new Recipe("imported-gguf", ImportedRules.Of(layers, floats.Where(IsLinear).Select(tensor => LayerOf(tensor.Name.Source))));
                 var provenance = new Provenance(
-                    Conversion.Version, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) }, new Dictionary<string,
-                    double>());
+                    Conversion.Version, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) },
+                    new Dictionary<string, double>());
                 QuantizedModelFile.Save(
                     new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder);
             }

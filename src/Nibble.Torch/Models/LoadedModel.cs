@@ -119,8 +119,8 @@ public sealed record LoadedModel(
         model.Initialize(generator);
         model.Module.eval();
         var storedAs = model.Parameters().ToDictionary(item => item.Name, _ => ElementType.F32);
-        return new LoadedModel(tokenizerFolder, configJson, model, tokenizer, storedAs, model.ParameterCount() * sizeof(float), new Dictionary<string,
-            string>());
+        return new LoadedModel(
+            tokenizerFolder, configJson, model, tokenizer, storedAs, model.ParameterCount() * sizeof(float), new Dictionary<string, string>());
     }
 
     /// <summary>Writes the model as a float checkpoint in the types that it is stored in; the folder appears only once it is whole.</summary>

@@ -10,8 +10,8 @@ internal sealed class OptionPlanner(
     /// <summary>Shorter trainings to offer where the whole one takes too long, as shares of its steps.</summary>
     private static readonly double[] ShorterShares = [1d / 3, 1d / 10];
 
-    private readonly List<KeyValuePair<string,
-    int>> layers = [.. options.Source.Model.Linears().Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
+    private readonly List<KeyValuePair<string, int>> layers =
+        [.. options.Source.Model.Linears().Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
 
     /// <summary>What the float control's training would do in the steps of the longest option; null where nothing was trained.</summary>
     public Estimate? Control =>

@@ -195,8 +195,8 @@ public sealed class PreparedModel
     public void Calibrate(IEnumerable<Tensor> batches) => Calibrate(() =>
     {
         ArgumentNullException.ThrowIfNull(batches);
-        var module = Module as nn.Module<Tensor,
-        Tensor> ?? throw new NibbleException($"{Module.GetType().Name} does not take and yield one tensor; give {nameof(Calibrate)} a function that runs it");
+        var module = Module as nn.Module<Tensor, Tensor>
+            ?? throw new NibbleException($"{Module.GetType().Name} does not take and yield one tensor; give {nameof(Calibrate)} a function that runs it");
         foreach (var batch in batches)
         {
             using var scope = NewDisposeScope();

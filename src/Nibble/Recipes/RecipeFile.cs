@@ -59,10 +59,11 @@ public static class RecipeFile
     private static readonly Dictionary<string, string> WeightGranularities = new() { ["tensor"] = "tensor", ["channel"] = "channel", ["group"] = "group" };
     private static readonly Dictionary<string, Granularity> ActivationGranularities = new() { ["token"] = Granularity.Token, ["tensor"] = Granularity.Tensor };
     private static readonly Dictionary<string, Granularity> KeyGranularities = new() { ["token"] = Granularity.Token, ["channel"] = Granularity.Channel };
-    private static readonly Dictionary<string,
-    ScalePrecision> Scales = new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32, ["powerOfTwo"] = ScalePrecision.PowerOfTwo };
-    private static readonly Dictionary<string,
-    WeightRange> Ranges = new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse, ["search"] = WeightRange.Search };
+    private static readonly Dictionary<string, ScalePrecision> Scales =
+        new() { ["float16"] = ScalePrecision.Float16, ["float32"] = ScalePrecision.Float32, ["powerOfTwo"] = ScalePrecision.PowerOfTwo };
+
+    private static readonly Dictionary<string, WeightRange> Ranges =
+        new() { ["minmax"] = WeightRange.MinMax, ["mse"] = WeightRange.Mse, ["search"] = WeightRange.Search };
 
     private static readonly Dictionary<string, ObserverKind> Observers = new()
     {

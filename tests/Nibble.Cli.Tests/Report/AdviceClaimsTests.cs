@@ -13,8 +13,8 @@ public sealed partial class AdviceClaimsTests
     private static readonly double?[] ControlLosses = [null, -0.4, -0.1, -0.012, -0.0001, 0, 0.2, double.NaN];
     private static readonly double?[] HybridLosses = [null, 0.05, 0.2, double.NaN];
 
-    private static readonly Dictionary<RunMethod,
-    ComparisonRun> Models = new[] { RunMethod.Ptq, RunMethod.Qat, RunMethod.Hybrid }.ToDictionary(method => method, method => Run(method, 4, 0));
+    private static readonly Dictionary<RunMethod, ComparisonRun> Models =
+        new[] { RunMethod.Ptq, RunMethod.Qat, RunMethod.Hybrid }.ToDictionary(method => method, method => Run(method, 4, 0));
 
     private static readonly double Small = Thresholds.SmallLoss;
     private static readonly double Usable = Thresholds.UsableLoss;

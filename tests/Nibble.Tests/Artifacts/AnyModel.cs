@@ -66,8 +66,7 @@ internal static class AnyModel
             })],
             [.. floats.Select((tensor, index) => tensor with { Name = $"model.{(char)('z' - index)}.weight" })],
             recipe,
-            new Provenance("0.1.0", "ptq", seed, new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }, new Dictionary<string,
-                double>
+            new Provenance("0.1.0", "ptq", seed, new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }, new Dictionary<string, double>
             { ["perplexity"] = metric, ["error"] = 0.1 }),
             TokenizerFolder: string.Empty)
         {

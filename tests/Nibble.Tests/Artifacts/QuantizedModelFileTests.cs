@@ -483,8 +483,7 @@ public sealed class QuantizedModelFileTests : IDisposable
         {
             Provenance = model.Provenance with
             {
-                Metrics = new Dictionary<string,
-            double>
+                Metrics = new Dictionary<string, double>
                 { ["perplexity"] = double.PositiveInfinity, ["kl"] = double.NaN }
             }
         };

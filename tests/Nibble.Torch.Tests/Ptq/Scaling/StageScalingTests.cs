@@ -91,8 +91,7 @@ public sealed class StageScalingTests : IDisposable
             ElementType.F32, CPU, CancellationToken.None));
         Bits.Equal(weight, block.FeedForward.Down.Weight);
 
-        var mixed = new Dictionary<string,
-        RecipeRule>
+        var mixed = new Dictionary<string, RecipeRule>
         { ["model.layers.0.mlp.gate_proj"] = awq, ["model.layers.0.mlp.up_proj"] = awq with { Algorithms = WeightAlgorithms.RoundToNearest } };
         Assert.Contains(
             "must name one scaling",

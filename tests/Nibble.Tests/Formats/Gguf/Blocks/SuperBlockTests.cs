@@ -16,8 +16,11 @@ public class SuperBlockTests
 
     /// <summary>Normal, with heavy tails, and away from zero.</summary>
     public static TheoryData<GgufType, string> RandomCases { get; } =
-        [.. from row in Types from kind in (string[])["normal", "student", "laplace", "shifted", "sparse"] select new TheoryDataRow<GgufType,
-            string>(row.Data, kind)];
+        [
+            .. from row in Types
+            from kind in (string[])["normal", "student", "laplace", "shifted", "sparse"]
+            select new TheoryDataRow<GgufType, string>(row.Data, kind),
+        ];
 
     [Theory]
     [MemberData(nameof(Types))]
