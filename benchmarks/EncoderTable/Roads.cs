@@ -40,19 +40,6 @@ internal sealed class Roads
     /// <summary>How the float model is fine-tuned.</summary>
     private static QatSettings Finetuning => new() { LearningRate = 1e-4, WeightDecay = 0.01, WarmUp = 0.1, BatchSize = 32 };
 
-    /// <summary>How QAT and the float control train.</summary>
-    public static QatSettings Training(int weightBits) => new()
-    {
-        LearningRate = weightBits <= 2 ? 1e-4 : 5e-5,
-        ScaleLearningRate = 1e-3,
-        FloatLearningRate = 5e-5,
-        WeightDecay = 0.01,
-        WarmUp = 0.1,
-        BatchSize = 32,
-        Activations = ActivationEstimator.LearnedScaleAndOffset,
-        Distillation = new DistillationSettings { Weight = 1, Temperature = 2 },
-    };
-
     /// <summary>The float model: fine-tuned where it is a classifier.</summary>
     public Outcome Float() => outcomes.Of($"seed {seed}: float", () =>
     {
@@ -84,7 +71,7 @@ internal sealed class Roads
     {
         using var loaded = Open();
         var data = Read(loaded, options.Train);
-        var settings = Training(8) with { Steps = Steps(data, options.Epochs), Distillation = null };
+        var settings = QatSettings.ForEncoder(8) with { Steps = Steps(data, options.Epochs), Distillation = null };
         var cost = Outcomes.Measure(() =>
             new QuantizationAwareTrainer(loaded, recipe: null, settings, data, CalibrationOptions.For(loaded.Definition), seed).Train());
         return Score(loaded, cost, (long)(options.Epochs * data.Count), "float control");
@@ -122,7 +109,7 @@ internal sealed class Roads
     {
         using var loaded = Open();
         var data = Read(loaded, options.Train);
-        var settings = Training(width.WeightBits) with { Steps = Steps(data, options.Epochs) };
+        var settings = QatSettings.ForEncoder(width.WeightBits) with { Steps = Steps(data, options.Epochs) };
         var recipe = width.Trained(loaded.Definition, settings);
         QuantizedModel? quantized = null;
         var cost = Outcomes.Measure(() =>

@@ -10,7 +10,9 @@ namespace Nibble.Torch;
 internal class OutputJob : IDisposable
 {
     private const string LockName = "lock";
-    private const string ArtifactName = "artifact";
+
+    /// <summary>The entry of the folder that becomes the output.</summary>
+    public const string ArtifactName = "artifact";
 
     /// <summary>What to do where a file of the folder is damaged, for messages.</summary>
     public const string Remedy = $"the work cannot be resumed from it: {StartOver}";

@@ -155,8 +155,7 @@ public static class QuantizeModel
         /// </param>
         /// <param name="loss">
         /// The mean loss of a batch, a scalar with a gradient, by the batch's number, from 0; a step has one batch, or as many as the recipe accumulates. It
-        /// depends
-        /// on this number and the module alone, so that an interrupted training can go on.
+        /// depends on this number and the module alone, so that an interrupted training can go on.
         /// </param>
         /// <param name="options">Data to calibrate on, and how else; null for the defaults.</param>
         /// <param name="progress">Told after each step.</param>

@@ -51,10 +51,8 @@ internal static class CompareCommand
 
             arguments.RequireSense(parsed);
             CommandHost.StartTorch(parsed.GetValue(threads));
-            var (opened, isDrawn) = arguments.Open(parsed, host);
-            using var loaded = opened;
-            var options = arguments.Read(host, parsed, loaded, isDrawn);
-            using var job = new ComparisonJob(folder ?? ReportName, Identity(options, loaded), parsed.GetValue(restart));
+            var (options, identity) = Read(host, arguments, parsed);
+            using var job = new ComparisonJob(folder ?? ReportName, identity, parsed.GetValue(restart));
             try
             {
                 Run(host, options, job, () => arguments.Open(parsed, host: null).Model, folder, parsed.GetValue(json));
@@ -66,6 +64,15 @@ internal static class CompareCommand
             }
         });
         return command;
+    }
+
+    /// <summary>What to compare. The model that the data are read for is not held meanwhile: what is measured is the memory of each road.</summary>
+    private static (ComparisonOptions Options, Dictionary<string, string> Identity) Read(CommandHost host, CompareArguments arguments, ParseResult parsed)
+    {
+        var (opened, isDrawn) = arguments.Open(parsed, host);
+        using var loaded = opened;
+        var options = arguments.Read(host, parsed, loaded, isDrawn);
+        return (options, Identity(options, loaded));
     }
 
     private static void Run(CommandHost host, ComparisonOptions options, ComparisonJob job, Func<LoadedModel> open, string? folder, bool json)
@@ -121,7 +128,7 @@ internal static class CompareCommand
         }
         catch (Exception exception) when (exception is NibbleException or IOException or UnauthorizedAccessException)
         {
-            throw new NibbleException($"{exception.Message.TrimEnd('.')}; the artifacts are kept in {job.At(ComparisonJob.ArtifactFolder)}", exception);
+            throw new NibbleException($"{exception.Message.TrimEnd('.')}; the artifacts are kept in {job.At(OutputJob.ArtifactName)}", exception);
         }
     }
 

@@ -30,7 +30,8 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
     {
         using var model = open();
         var recipe = options.Recipes[0];
-        var ptq = options.PtqRecipes.Sum(item => PtqSeconds(model, item, options));
+        var machine = MachineSpeed.Measure();
+        var ptq = options.PtqRecipes.Sum(item => PtqCost(model, item, options).Seconds(machine));
         var pieces = PiecesOf(options.Evaluation, options.Context);
         var started = Stopwatch.GetTimestamp();
         ModelTasks.Of(model.Definition).Evaluate(
@@ -62,16 +63,15 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         return $"about {Numbers.Duration(FineTuning + Ptq + Training + Scoring)} in all: {string.Join(", ", parts)}";
     }
 
-    private static double PtqSeconds(LoadedModel model, Recipe recipe, ComparisonOptions options)
+    private static RoadCost PtqCost(LoadedModel model, Recipe recipe, ComparisonOptions options)
     {
         var length = Math.Min(recipe.Ptq.SequenceLength, model.Definition.MaxSequence);
         var tokens = recipe.NeedsCalibration
             ? options.Training.Pieces(recipe.Ptq.Windows, length, options.Seed).Sequences.Sum(sequence => (long)sequence.Ids.Length) : 0;
         var (shape, bits) = (model.Definition.ShapeOf(model.Name), recipe.Rules[^1].Weights!.Bits);
-        var cost = tokens == 0
+        return tokens == 0
             ? RoadCost.RoundToNearest(shape, bits)
             : RoadCost.Gptq(shape, bits, tokens, length, recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
-        return cost.Seconds(MachineSpeed.Measure());
     }
 
     private static double StepSeconds(LoadedModel model, Recipe recipe, QatSettings settings, ComparisonOptions options, CancellationToken cancellation)

@@ -28,17 +28,14 @@ internal sealed class ComparisonJob : OutputJob
         }
 
         // Killed while the variants became the output: they go back, and are joined again.
-        if (Directory.Exists(At(ArtifactFolder)) && !Directory.Exists(Variants))
+        if (Directory.Exists(At(ArtifactName)) && !Directory.Exists(Variants))
         {
-            Directory.Move(At(ArtifactFolder), Variants);
+            Directory.Move(At(ArtifactName), Variants);
         }
 
         Directory.CreateDirectory(Variants);
         Directory.CreateDirectory(At(RecordsName));
     }
-
-    /// <summary>Where the output is kept that could not be moved to its place.</summary>
-    public const string ArtifactFolder = "artifact";
 
     /// <summary>Whether something was done before.</summary>
     public bool HasRecords => Joined || Directory.EnumerateFileSystemEntries(At(RecordsName)).Any() || Directory.EnumerateFileSystemEntries(Variants).Any();
@@ -85,7 +82,7 @@ internal sealed record MeasuredRun(
 }
 
 /// <summary>What was measured of the float model.</summary>
-internal sealed record MeasuredFloat(Baseline Baseline, int Count, long Predictions, double Quality, double? Loss);
+internal sealed record MeasuredFloat(Baseline Baseline, int Count, long Predictions, double? Loss);
 
 /// <summary>What making a variant took and gave, beside the artifact.</summary>
 internal sealed record MadeRun(double Seconds, long PeakBytes, RunSummary Summary, IReadOnlyList<TrainingLoss> TrainingLosses);

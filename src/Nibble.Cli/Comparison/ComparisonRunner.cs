@@ -130,11 +130,11 @@ internal sealed class ComparisonRunner : IDisposable
             var scored = Evaluate(original, reference: null);
             measured = new MeasuredFloat(
                 new Baseline(FloatBits, scored.Main.Value, ScoreText.Document(scored), original.Bytes, Seconds(started), memory.Bytes, Sample(original)),
-                scored.Count, scored.Predictions, scored.Main.Value, scored.Loss);
+                scored.Count, scored.Predictions, scored.Loss);
             job.Keep(FloatName, measured, RecordJson.Default.MeasuredFloat);
         }
 
-        floatScore = new TaskScore([new TaskMetric(scale.Name, measured.Quality, !scale.IsText)], measured.Loss, measured.Count);
+        floatScore = new TaskScore([new TaskMetric(scale.Name, measured.Baseline.Quality, !scale.IsText)], measured.Loss, measured.Count);
         return measured;
     }
 

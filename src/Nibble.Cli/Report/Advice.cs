@@ -81,8 +81,7 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private bool LearnsFromFloat => result.Qat?.Distillation is { Weight: 1 };
 
         /// <summary>Two standard errors of the difference between a variant and float, in points, from how often the two answer differently; null where answers
-        /// are
-        /// not counted.</summary>
+        /// are not counted.</summary>
         private double? Chance => scale.CountsAnswers && result.Runs.Where(run => run.Agreement is not null).ToList() is { Count: > 0 } counted
             ? 200 * Math.Sqrt((1 - counted.Average(run => run.Agreement!.Value)) / result.Evaluation.Count)
             : null;

@@ -34,44 +34,9 @@ internal sealed class QualityScale
         Usable = Thresholds.UsableLoss,
     };
 
-    private static readonly QualityScale OfClasses = new()
-    {
-        Name = Classification.Accuracy,
-        Heading = Classification.Accuracy,
-        LossUnit = "points",
-        DivergenceHeading = "KL",
-        AgreementHeading = "agree",
-        Pieces = "texts",
-        Small = SmallPoints,
-        WorthTraining = PointsWorthTraining,
-        Usable = UsablePoints,
-    };
-
-    private static readonly QualityScale OfNumbers = new()
-    {
-        Name = "rank correlation",
-        Heading = "Spearman",
-        LossUnit = "points",
-        DivergenceHeading = "sq. diff.",
-        AgreementHeading = null,
-        Pieces = "texts",
-        Small = SmallPoints,
-        WorthTraining = PointsWorthTraining,
-        Usable = UsablePoints,
-    };
-
-    private static readonly QualityScale OfVectors = new()
-    {
-        Name = "rank correlation",
-        Heading = "Spearman",
-        LossUnit = "points",
-        DivergenceHeading = null,
-        AgreementHeading = "cosine",
-        Pieces = "pairs",
-        Small = SmallPoints,
-        WorthTraining = PointsWorthTraining,
-        Usable = UsablePoints,
-    };
+    private static readonly QualityScale OfClasses = InPoints(Classification.Accuracy, Classification.Accuracy, "texts", "KL", "agree");
+    private static readonly QualityScale OfNumbers = InPoints("rank correlation", "Spearman", "texts", "sq. diff.", agreement: null);
+    private static readonly QualityScale OfVectors = InPoints("rank correlation", "Spearman", "pairs", divergence: null, "cosine");
 
     private QualityScale()
     {
@@ -132,9 +97,6 @@ internal sealed class QualityScale
         _ => Numbers.Correlation(value),
     };
 
-    /// <summary>Whether a measure is better than another.</summary>
-    public bool IsBetter(double value, double other) => IsText ? value < other : value > other;
-
     /// <summary>A loss in a table, with its sign.</summary>
     public string Loss(double loss) => IsText ? Numbers.Loss(loss) : Numbers.Points(loss);
 
@@ -146,4 +108,17 @@ internal sealed class QualityScale
 
     /// <summary>How alike answers are, in a table.</summary>
     public string Agreement(double value) => this == OfVectors ? Numbers.Correlation(value) : Numbers.Share(value);
+
+    private static QualityScale InPoints(string name, string heading, string pieces, string? divergence, string? agreement) => new()
+    {
+        Name = name,
+        Heading = heading,
+        LossUnit = "points",
+        DivergenceHeading = divergence,
+        AgreementHeading = agreement,
+        Pieces = pieces,
+        Small = SmallPoints,
+        WorthTraining = PointsWorthTraining,
+        Usable = UsablePoints,
+    };
 }

@@ -51,7 +51,7 @@ public static class FinetuneRun
         var result = new FinetuneResult(null, [], []);
         if (!job.Joined)
         {
-            DiskSpace.Require(job.At("artifact"), options.Source.Bytes, "the trained model");
+            DiskSpace.Require(job.At(OutputJob.ArtifactName), options.Source.Bytes, "the trained model");
             try
             {
                 var trainer = new QuantizationAwareTrainer(

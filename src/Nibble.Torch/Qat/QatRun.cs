@@ -41,7 +41,7 @@ internal static class QatRun
         var calibration = options.Data is null ? options.OwnText : null;
         if (!job.Joined)
         {
-            DiskSpace.Require(job.At("artifact"), options.Source.CountArtifactBytes(options.Recipe), "the artifact");
+            DiskSpace.Require(job.At(OutputJob.ArtifactName), options.Source.CountArtifactBytes(options.Recipe), "the artifact");
             try
             {
                 var data = options.Data ?? Sample(options, job.Text, progress, cancellation);
