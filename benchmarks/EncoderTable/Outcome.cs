@@ -7,11 +7,12 @@ namespace Nibble.Benchmarks.EncoderTable;
 /// <param name="Dev">The measure, in percent, on the data that choices are made by.</param>
 /// <param name="Test">The measure, in percent, on those that are reported.</param>
 /// <param name="Cosine">How alike vectors are to the float model's; null for a classifier.</param>
-/// <param name="Seconds">Its time, without the scoring.</param>
+/// <param name="CpuSeconds">Processor time that it took, of all its threads, without the scoring: that of a machine with nothing else to do, and of a busy
+/// one.</param>
 /// <param name="PeakBytes">The most memory that the process held meanwhile, libtorch's own included.</param>
 /// <param name="Samples">Texts that it looked at, each as often as it did.</param>
 /// <param name="Recipe">What was done.</param>
-internal sealed record Outcome(double Dev, double Test, double? Cosine, double Seconds, long PeakBytes, long Samples, string Recipe);
+internal sealed record Outcome(double Dev, double Test, double? Cosine, double CpuSeconds, long PeakBytes, long Samples, string Recipe);
 
 /// <summary>Runs roads whose outcome is not known yet, and keeps what is: a table takes hours, and resumes where it was stopped.</summary>
 /// <param name="path">The file.</param>
@@ -34,12 +35,12 @@ internal sealed class Outcomes(string path)
             File.Move(path + ".tmp", path, overwrite: true);
         }
 
-        Console.Error.WriteLine($"{key}: dev {outcome.Dev:F2}, test {outcome.Test:F2}, {outcome.Seconds:F0} s");
+        Console.Error.WriteLine($"{key}: dev {outcome.Dev:F2}, test {outcome.Test:F2}, {outcome.CpuSeconds:F0} s");
         return outcome;
     }
 
     /// <summary>Runs and measures.</summary>
-    public static (double Seconds, long PeakBytes) Measure(Action road)
+    public static (double CpuSeconds, long PeakBytes) Measure(Action road)
     {
         // Linux forgets the process's peak when 5 is written here (man 5 proc); elsewhere the peak is that of all roads so far.
         if (OperatingSystem.IsLinux())
@@ -47,9 +48,9 @@ internal sealed class Outcomes(string path)
             File.WriteAllText("/proc/self/clear_refs", "5");
         }
 
-        var start = Stopwatch.GetTimestamp();
+        var start = Environment.CpuUsage.TotalTime;
         road();
         using var process = Process.GetCurrentProcess();
-        return (Stopwatch.GetElapsedTime(start).TotalSeconds, process.PeakWorkingSet64);
+        return ((Environment.CpuUsage.TotalTime - start).TotalSeconds, process.PeakWorkingSet64);
     }
 }

@@ -16,8 +16,7 @@ namespace Nibble.Benchmarks.EncoderTable;
 /// <param name="Dev">What recipes are chosen by.</param>
 /// <param name="Test">What is reported.</param>
 /// <param name="Work">Where fine-tuned models and outcomes are kept.</param>
-/// <param name="Epochs">How often QAT and the float control go over the data.</param>
-internal sealed record TableOptions(string Model, string Train, string Dev, string Test, string Work, double Epochs);
+internal sealed record TableOptions(string Model, string Train, string Dev, string Test, string Work);
 
 /// <summary>One seed's float model and the roads from it: after training, in training, and the control.</summary>
 internal sealed class Roads
@@ -29,9 +28,10 @@ internal sealed class Roads
     private readonly TaskConfig task;
     private string folder;
 
-    public Roads(TableOptions options, bool isEmbedding, int seed, Outcomes outcomes)
+    public Roads(TableOptions options, bool isEmbedding, int seed)
     {
-        (this.options, this.isEmbedding, this.seed, this.outcomes) = (options, isEmbedding, seed, outcomes);
+        (this.options, this.isEmbedding, this.seed) = (options, isEmbedding, seed);
+        outcomes = new Outcomes(Path.Combine(options.Work, $"outcomes-{seed}.json"));
         task = isEmbedding ? Nibble.Formats.HuggingFace.SentenceTransformers.Read(options.Model) ?? new TaskConfig(ModelTask.Embedding)
             : new TaskConfig(ModelTask.Classification);
         folder = options.Model;
@@ -41,7 +41,7 @@ internal sealed class Roads
     private static QatSettings Finetuning => new() { LearningRate = 1e-4, WeightDecay = 0.01, WarmUp = 0.1, BatchSize = 32 };
 
     /// <summary>The float model: fine-tuned where it is a classifier.</summary>
-    public Outcome Float() => outcomes.Of($"seed {seed}: float", () =>
+    public Outcome Float() => outcomes.Of("float", () =>
     {
         if (isEmbedding)
         {
@@ -66,15 +66,16 @@ internal sealed class Roads
         }
     });
 
-    /// <summary>The float model, trained as long as QAT trains and from the labels: what more training does by itself.</summary>
-    public Outcome Control() => outcomes.Of($"seed {seed}: control", () =>
+    /// <summary>The float model, trained as long as QAT trains at most and from the labels: what more training does by itself.</summary>
+    public Outcome Control() => outcomes.Of("control", () =>
     {
         using var loaded = Open();
         var data = Read(loaded, options.Train);
-        var settings = QatSettings.ForEncoder(8) with { Steps = Steps(data, options.Epochs), Distillation = null };
+        var epochs = Width.All.Max(width => width.Epochs);
+        var settings = QatSettings.ForEncoder(8) with { Steps = Steps(data, epochs), Distillation = null };
         var cost = Outcomes.Measure(() =>
             new QuantizationAwareTrainer(loaded, recipe: null, settings, data, CalibrationOptions.For(loaded.Definition), seed).Train());
-        return Score(loaded, cost, (long)(options.Epochs * data.Count), "float control");
+        return Score(loaded, cost, (long)(epochs * data.Count), "float control");
     });
 
     /// <summary>Post-training quantization by a recipe.</summary>
@@ -82,7 +83,7 @@ internal sealed class Roads
     {
         using var loaded = Open();
         var recipe = choose(loaded.Definition);
-        return outcomes.Of($"seed {seed}: ptq {recipe.Name}", () =>
+        return outcomes.Of($"ptq {recipe.Name}", () =>
         {
             var data = Read(loaded, options.Train);
             QuantizedModel? quantized = null;
@@ -105,11 +106,11 @@ internal sealed class Roads
     }
 
     /// <summary>Quantization-aware training.</summary>
-    public Outcome Qat(Width width) => outcomes.Of($"seed {seed}: qat {width.Label}", () =>
+    public Outcome Qat(Width width) => outcomes.Of($"qat {width.Label}", () =>
     {
         using var loaded = Open();
         var data = Read(loaded, options.Train);
-        var settings = QatSettings.ForEncoder(width.WeightBits) with { Steps = Steps(data, options.Epochs) };
+        var settings = QatSettings.ForEncoder(width.WeightBits) with { Steps = Steps(data, width.Epochs) };
         var recipe = width.Trained(loaded.Definition, settings);
         QuantizedModel? quantized = null;
         var cost = Outcomes.Measure(() =>
@@ -119,7 +120,7 @@ internal sealed class Roads
             quantized = trainer.Convert();
         });
         using var original = Open();
-        return Score(quantized!, original, cost, (long)(options.Epochs * data.Count), recipe.Name);
+        return Score(quantized!, original, cost, (long)(width.Epochs * data.Count), recipe.Name);
     });
 
     private LoadedModel Open()
@@ -133,7 +134,7 @@ internal sealed class Roads
     private static ITaskData Read(LoadedModel model, string path) => ModelTasks.Of(model.Definition).Read(path, model, new ReadOptions());
 
     /// <summary>Scores what an artifact computes: written, and read back.</summary>
-    private Outcome Score(QuantizedModel quantized, LoadedModel original, (double Seconds, long PeakBytes) cost, long samples, string recipe)
+    private Outcome Score(QuantizedModel quantized, LoadedModel original, (double CpuSeconds, long PeakBytes) cost, long samples, string recipe)
     {
         var artifact = Path.Combine(options.Work, $"artifact-{seed}");
         Replace(artifact, path => QuantizedModelFile.Save(quantized, path));
@@ -141,12 +142,12 @@ internal sealed class Roads
         return Score(loaded, cost, samples, recipe, original);
     }
 
-    private Outcome Score(LoadedModel model, (double Seconds, long PeakBytes) cost, long samples, string recipe, LoadedModel? reference = null)
+    private Outcome Score(LoadedModel model, (double CpuSeconds, long PeakBytes) cost, long samples, string recipe, LoadedModel? reference = null)
     {
         var scoring = ModelTasks.Of(model.Definition);
         var dev = scoring.Evaluate(model.Model, Read(model, options.Dev), new ScoreOptions());
         var test = scoring.Evaluate(model.Model, Read(model, options.Test), new ScoreOptions { Reference = isEmbedding ? reference?.Model : null });
-        return new Outcome(100 * dev.Main.Value, 100 * test.Main.Value, test.Agreement, cost.Seconds, cost.PeakBytes, samples, recipe);
+        return new Outcome(100 * dev.Main.Value, 100 * test.Main.Value, test.Agreement, cost.CpuSeconds, cost.PeakBytes, samples, recipe);
     }
 
     private static void Replace(string path, Action<string> write)

@@ -13,9 +13,13 @@ internal static class TableCommand
     {
         var model = new Argument<string>("model") { Description = "a pretrained encoder's folder" };
         var data = new Argument<string>("data") { Description = "a folder with train.tsv, dev.tsv (recipes are chosen by it) and test.tsv (reported)" };
-        var seeds = new Option<int>("--seeds") { DefaultValueFactory = _ => 3 };
+        var seeds = new Option<int[]>("--seeds")
+        {
+            Description = "which; each keeps its outcomes in a file of its own, so that two processes can share the work",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [1, 2, 3],
+        };
         var threads = new Option<int>("--threads") { DefaultValueFactory = _ => Environment.ProcessorCount };
-        var epochs = new Option<double>("--epochs") { Description = "how often QAT and the control go over the data", DefaultValueFactory = _ => 2 };
         var work = new Option<string>(
             "--work")
         {
@@ -23,7 +27,7 @@ internal static class TableCommand
             DefaultValueFactory = _ => $"encoder-table-{name}"
         };
         var only = new Option<string?>("--only") { Description = "one width alone, such as w4a4" };
-        var command = new Command(name, description) { model, data, seeds, threads, epochs, work, only };
+        var command = new Command(name, description) { model, data, seeds, threads, work, only };
         command.SetAction(parsed =>
         {
             TorchRuntime.EnsureLoaded();
@@ -31,16 +35,14 @@ internal static class TableCommand
             var folder = parsed.GetRequiredValue(data);
             var options = new TableOptions(
                 parsed.GetRequiredValue(model), Path.Combine(folder, "train.tsv"), Path.Combine(folder, "dev.tsv"), Path.Combine(folder, "test.tsv"),
-                parsed.GetRequiredValue(work),
-                parsed.GetValue(epochs));
+                parsed.GetRequiredValue(work));
             Directory.CreateDirectory(options.Work);
-            var outcomes = new Outcomes(Path.Combine(options.Work, "outcomes.json"));
             var widths = Width.All.Where(width => parsed.GetValue(only) is not { } label || width.Label == label).ToList();
             var rows = widths.ToDictionary(width => width, _ => (Nearest: new List<Outcome>(), Ptq: new List<Outcome>(), Qat: new List<Outcome>()));
             var (floats, controls) = (new List<Outcome>(), new List<Outcome>());
-            for (var seed = 1; seed <= parsed.GetValue(seeds); seed++)
+            foreach (var seed in parsed.GetRequiredValue(seeds))
             {
-                var roads = new Roads(options, isEmbedding, seed, outcomes);
+                var roads = new Roads(options, isEmbedding, seed);
                 floats.Add(roads.Float());
                 if (!isEmbedding)
                 {
@@ -66,7 +68,7 @@ internal static class TableCommand
         var text = new StringBuilder();
         text.AppendLine(Invariant($"float {Mean(floats)}, {Cost(floats)}; trained as long as QAT, in float: {Mean(controls)}, {Cost(controls)}."));
         text.AppendLine();
-        text.AppendLine("| | round to nearest | PTQ | lost | published | QAT | lost | published | recovered | PTQ: time, memory, samples | QAT: time, memory, "
+        text.AppendLine("| | round to nearest | PTQ | lost | published | QAT | lost | published | recovered | PTQ: CPU time, memory, samples | QAT: CPU time, memory, "
             + "samples |");
         text.AppendLine("|---|---|---|---|---|---|---|---|---|---|---|");
         foreach (var (width, (nearest, ptq, qat)) in rows)
@@ -93,7 +95,7 @@ internal static class TableCommand
         var text = new StringBuilder();
         text.AppendLine(Invariant($"float {floats[0].Test / 100:F4}"));
         text.AppendLine();
-        text.AppendLine("| | round to nearest | cosine | PTQ | cosine | QAT | cosine | PTQ: time, memory, samples | QAT: time, memory, samples |");
+        text.AppendLine("| | round to nearest | cosine | PTQ | cosine | QAT | cosine | PTQ: CPU time, memory, samples | QAT: CPU time, memory, samples |");
         text.AppendLine("|---|---|---|---|---|---|---|---|---|");
         foreach (var (width, (nearest, ptq, qat)) in rows)
         {
@@ -114,7 +116,7 @@ internal static class TableCommand
     private static string Cosine(List<Outcome> items) => Invariant($"{items.Average(item => item.Cosine):F4}");
 
     private static string Cost(List<Outcome> items) =>
-        Invariant($"{items.Average(item => item.Seconds) / 60:F1} min, {items.Max(item => item.PeakBytes) >> 20:N0} MiB, ")
+        Invariant($"{items.Average(item => item.CpuSeconds) / 60:F1} min, {items.Max(item => item.PeakBytes) >> 20:N0} MiB, ")
             + Invariant($"{items.Average(item => item.Samples):N0}");
 
     /// <summary>The deviation of a sample.</summary>

@@ -13,11 +13,12 @@ namespace Nibble.Benchmarks.EncoderTable;
 /// <param name="ActivationBits">Bits of the inputs.</param>
 /// <param name="PublishedPtq">What PTQ usually loses, in points, as the page that the project implements says; empty where it says nothing.</param>
 /// <param name="PublishedQat">The same of QAT.</param>
-internal sealed record Width(int WeightBits, int ActivationBits, string PublishedPtq, string PublishedQat)
+/// <param name="Epochs">How often QAT goes over the data: where rounding costs more, training needs longer.</param>
+internal sealed record Width(int WeightBits, int ActivationBits, string PublishedPtq, string PublishedQat, double Epochs)
 {
     public static IReadOnlyList<Width> All { get; } =
     [
-        new(8, 8, "0.5–1", "0.1–0.3"), new(4, 8, "2–5", "0.5–2"), new(4, 4, "2–5", "0.5–2"), new(3, 8, "", ""), new(2, 8, "10–20", "3–8"),
+        new(8, 8, "0.5–1", "0.1–0.3", 1), new(4, 8, "2–5", "0.5–2", 1), new(4, 4, "2–5", "0.5–2", 2), new(3, 8, "", "", 1), new(2, 8, "10–20", "3–8", 2),
     ];
 
     public string Label => $"w{WeightBits}a{ActivationBits}";
@@ -26,15 +27,12 @@ internal sealed record Width(int WeightBits, int ActivationBits, string Publishe
     public Recipe Nearest(ModelDefinition model) => Create(model, "rtn", ObserverKind.MinMax, WeightRange.Mse, WeightAlgorithms.RoundToNearest);
 
     /// <summary>What PTQ chooses from, on data that are not reported.</summary>
-    public IEnumerable<Recipe> Candidates(ModelDefinition model)
-    {
-        foreach (var observer in new[] { ObserverKind.Mse, ObserverKind.Percentile })
-        {
-            var name = observer.ToString().ToLowerInvariant();
-            yield return Create(model, $"rtn, {name}", observer, WeightRange.Mse, WeightAlgorithms.RoundToNearest);
-            yield return Create(model, $"gptaq, {name}", observer, WeightRange.Search, WeightAlgorithms.Parse(["gptaq"]));
-        }
-    }
+    public IEnumerable<Recipe> Candidates(ModelDefinition model) =>
+    [
+        Nearest(model),
+        .. new[] { ObserverKind.Mse, ObserverKind.Percentile }.Select(observer =>
+            Create(model, $"gptaq, {observer.ToString().ToLowerInvariant()}", observer, WeightRange.Search, WeightAlgorithms.Parse(["gptaq"]))),
+    ];
 
     /// <summary>What QAT trains.</summary>
     /// <param name="model">The model.</param>
