@@ -1,7 +1,7 @@
+using Nibble.Files;
 using System.CommandLine;
 using System.Globalization;
 using System.Text;
-using Nibble.Formats;
 using Nibble.Planning;
 
 namespace Nibble.Benchmarks.Advisor;

@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;

@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Globalization;
-using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 

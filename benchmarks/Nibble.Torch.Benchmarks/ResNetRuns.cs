@@ -1,10 +1,11 @@
+using Nibble.Torch.Modules;
+using Nibble.Formats.CompressedTensors;
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Native;
-using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 using static TorchSharp.torch;
 

@@ -1,3 +1,4 @@
+using Nibble.Torch.Training;
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Models;
@@ -9,7 +10,6 @@ using Nibble.Torch.Models;
 using Nibble.Torch.Models.Bert;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
-using Nibble.Torch.Qat;
 using Nibble.Torch.Tasks;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

@@ -1,7 +1,7 @@
+using Nibble.Files;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Models.Llama;

@@ -1,3 +1,4 @@
+using Nibble.Cli.Report.Documents;
 using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;

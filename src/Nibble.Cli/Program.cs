@@ -1,3 +1,4 @@
+using Nibble.Cli.Bench;
 using Nibble.Cli;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;

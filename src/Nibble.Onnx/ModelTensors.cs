@@ -1,5 +1,8 @@
+using Nibble.Onnx.Layers;
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models;
 using Nibble.Onnx.Sources;
@@ -52,28 +55,9 @@ public sealed class ModelTensors : IDisposable
     /// <param name="task">What the model is for; null is what the folder says.</param>
     public static ModelTensors Open(string folder, TaskConfig? task = null)
     {
-        QuantizedCheckpoint.RequireFloat(folder);
-        if (QuantizedModelFile.IsArtifact(folder))
-        {
-            return new(new ArtifactSource(folder, QuantizedModelFile.Load(folder)));
-        }
-
-        var checkpoint = Checkpoint.Open(folder);
-        try
-        {
-            task ??= SentenceTransformers.Read(folder);
-            if (task?.Task != ModelTask.Embedding)
-            {
-                checkpoint.RequireHead();
-            }
-
-            return new(new CheckpointSource(checkpoint), task);
-        }
-        catch
-        {
-            checkpoint.Dispose();
-            throw;
-        }
+        task ??= SentenceTransformers.Read(folder);
+        var source = ModelSources.Open(folder, needsHead: task?.Task != ModelTask.Embedding);
+        return new(source, source is ArtifactSource ? null : task);
     }
 
     /// <summary>Opens an ONNX file that Nibble wrote; its tensors are read as they were in the folder that it was made from.</summary>
@@ -94,7 +78,8 @@ public sealed class ModelTensors : IDisposable
     /// <exception cref="NibbleException">The layer's weight has another shape.</exception>
     internal QuantizedLayer? Layer(string name, int outFeatures, int inFeatures, LayerReader reader)
     {
-        if (source.Layer(name, outFeatures, inFeatures, reader) is not { } layer)
+        var found = source is OnnxSource exported ? exported.Layer(name, outFeatures, inFeatures, reader) : source.Layer(name, outFeatures, inFeatures);
+        if (found is not { } layer)
         {
             return null;
         }
@@ -113,7 +98,7 @@ public sealed class ModelTensors : IDisposable
         used.Add(name);
         var tensor = source.Float(name) ?? throw new NibbleException($"{Place}: tensor '{name}' is missing, which a model with this config.json has");
         return tensor.Shape.SequenceEqual(shape.Select(size => (long)size))
-            ? tensor with { Read = () => Finite(tensor) }
+            ? new SourceTensor(name, tensor.Shape, tensor.StoredAs, () => Finite(tensor))
             : throw new NibbleException(
                 $"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
     }
@@ -147,10 +132,3 @@ public sealed class ModelTensors : IDisposable
         }
     }
 }
-
-/// <summary>A float tensor of a model.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Shape">Its shape.</param>
-/// <param name="StoredAs">The element type it is stored in.</param>
-/// <param name="Read">Reads its values, row by row.</param>
-internal sealed record SourceTensor(string Name, long[] Shape, ElementType StoredAs, Func<float[]> Read);

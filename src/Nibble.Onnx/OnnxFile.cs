@@ -1,7 +1,7 @@
+using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Google.Protobuf;
-using Nibble.Formats;
 using Nibble.Onnx.Graphs;
 using IoPath = System.IO.Path;
 

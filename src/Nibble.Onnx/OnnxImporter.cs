@@ -1,5 +1,6 @@
+using Nibble.Files;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Onnx.Families;

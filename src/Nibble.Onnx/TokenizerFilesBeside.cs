@@ -1,4 +1,4 @@
-using Nibble.Formats;
+using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Onnx;

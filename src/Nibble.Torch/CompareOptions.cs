@@ -1,3 +1,4 @@
+using Nibble.Torch.Data;
 using Microsoft.Extensions.Logging;
 using Nibble.Models;
 using Nibble.Torch.Tasks;

@@ -1,7 +1,7 @@
+using Nibble.Artifacts;
+using Nibble.Files;
 using System.Globalization;
 using System.Text.Json;
-using Nibble.Formats;
-using Nibble.Torch.Models;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch;
@@ -41,7 +41,7 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
     {
         return new Dictionary<string, string>
         {
-            ["version of Nibble"] = Conversion.Version,
+            ["version of Nibble"] = Provenance.ThisVersion,
             ["method"] = method,
             ["configuration"] = configJson,
             [plan.Name] = plan.Json,

@@ -1,3 +1,4 @@
+using Nibble.Torch.Training;
 using Microsoft.Extensions.Logging;
 using Nibble.Torch.Qat;
 using static TorchSharp.torch;

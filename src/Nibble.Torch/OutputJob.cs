@@ -1,4 +1,4 @@
-using Nibble.Formats;
+using Nibble.Files;
 
 namespace Nibble.Torch;
 

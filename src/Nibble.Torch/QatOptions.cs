@@ -1,8 +1,8 @@
+using Nibble.Torch.Data;
 using Microsoft.Extensions.Logging;
 using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch.Qat;
-using Nibble.Torch.Tasks;
 
 namespace Nibble;
 

@@ -1,3 +1,5 @@
+using Nibble.Torch.Modules;
+using Nibble.Torch.Data;
 using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Models;

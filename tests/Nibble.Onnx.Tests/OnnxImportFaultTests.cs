@@ -1,6 +1,6 @@
+using Nibble.Formats.CompressedTensors;
 using System.Text;
 using Google.Protobuf;
-using Nibble.Artifacts;
 using Nibble.Cli.Engines;
 using Nibble.Onnx.Graphs;
 using Nibble.Recipes;

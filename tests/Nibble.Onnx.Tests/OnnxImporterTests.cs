@@ -1,6 +1,7 @@
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Artifacts;
 using Nibble.Cli.Engines;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Onnx.Tests.Shared;
 using Nibble.Recipes;

@@ -1,14 +1,13 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Export;
 using System.CommandLine;
 using System.Globalization;
-using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Data;
-using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using System.CommandLine;
 using Nibble.Torch.Models;
 using Nibble.Planning;

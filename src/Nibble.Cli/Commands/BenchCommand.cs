@@ -1,3 +1,5 @@
+using Nibble.Cli.Bench;
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Text.Json.Serialization.Metadata;
 using Nibble.Cli.Comparison;

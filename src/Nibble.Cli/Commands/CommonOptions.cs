@@ -1,8 +1,8 @@
+using Nibble.Export;
+using Nibble.Files;
 using System.CommandLine;
 using System.Globalization;
-using Nibble.Formats.Gguf;
 using Nibble.Recipes;
-using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;

@@ -5,7 +5,6 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 

@@ -1,8 +1,8 @@
+using Nibble.Files;
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch;
 using Nibble.Torch.Models;

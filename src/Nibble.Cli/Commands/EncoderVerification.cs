@@ -1,10 +1,12 @@
+using Nibble.Cli.Report;
+using Nibble.Cli.Report.Documents;
+using Nibble.Torch.Data;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Models;
 using Nibble.Onnx.Engine;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 

@@ -1,3 +1,4 @@
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Rendering;

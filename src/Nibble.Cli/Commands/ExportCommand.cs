@@ -1,12 +1,12 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Artifacts;
 using Nibble.Cli.Engines;
-using Nibble.Cli.Rendering;
 using Nibble.Models;
 using Nibble.Onnx;
-using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Commands;
 

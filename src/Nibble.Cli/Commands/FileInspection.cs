@@ -1,3 +1,4 @@
+using Nibble.Cli.Report.Documents;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;

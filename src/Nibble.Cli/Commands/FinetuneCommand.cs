@@ -1,3 +1,4 @@
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;

@@ -1,7 +1,7 @@
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Text;
 using Nibble.Cli.Engines;
-using Nibble.Cli.Rendering;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Evaluation;
 

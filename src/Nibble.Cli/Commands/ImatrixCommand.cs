@@ -1,7 +1,7 @@
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Cli.Rendering;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;

@@ -1,7 +1,7 @@
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
-using Nibble.Cli.Rendering;
 
 namespace Nibble.Cli.Commands;
 

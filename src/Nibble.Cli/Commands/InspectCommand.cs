@@ -1,10 +1,11 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Files;
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Models;

@@ -1,9 +1,10 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Files;
 using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;

@@ -1,5 +1,5 @@
+using Nibble.Files;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;

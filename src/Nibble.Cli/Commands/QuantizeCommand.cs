@@ -1,7 +1,8 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Files;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Formats.Gguf;
 

@@ -1,6 +1,6 @@
+using Nibble.Cli.Report.Documents;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Torch.Ptq;
 

@@ -1,9 +1,10 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Files;
 using System.CommandLine;
 using System.Text;
 using System.Text.Json;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Planning;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Data;
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Models;

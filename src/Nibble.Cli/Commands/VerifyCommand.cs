@@ -1,11 +1,12 @@
+using Nibble.Cli.Report;
+using Nibble.Cli.Report.Documents;
+using Nibble.Export;
 using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
-using Nibble.Cli.Rendering;
 using Nibble.Models;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
-using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Data;
 using System.Diagnostics;
 using Nibble.Cli.Report;
 using Nibble.Planning;

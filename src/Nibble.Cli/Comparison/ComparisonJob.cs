@@ -1,8 +1,8 @@
+using Nibble.Files;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch;
 

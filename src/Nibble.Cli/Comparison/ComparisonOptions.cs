@@ -1,6 +1,6 @@
+using Nibble.Torch.Data;
 using Nibble.Models;
 using Nibble.Recipes;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Comparison;
 

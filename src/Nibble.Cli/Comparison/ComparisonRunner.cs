@@ -1,8 +1,9 @@
+using Nibble.Torch.Training;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using System.Diagnostics;
-using Nibble.Artifacts;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
-using Nibble.Formats;
 using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Data;
 using Nibble.Models;
 using Nibble.Onnx.Engine;
 using Nibble.Torch.Layers;

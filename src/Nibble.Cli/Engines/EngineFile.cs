@@ -1,6 +1,6 @@
-using Nibble.Formats.Gguf;
+using Nibble.Export;
+using Nibble.Files;
 using Nibble.Models;
-using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Engines;
 

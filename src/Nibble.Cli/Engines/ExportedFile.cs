@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Text;
-using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using IoPath = System.IO.Path;
 

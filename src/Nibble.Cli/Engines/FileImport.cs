@@ -1,6 +1,6 @@
-using Nibble.Artifacts;
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Onnx;
-using Nibble.Torch.Export;
 
 namespace Nibble.Cli.Engines;
 

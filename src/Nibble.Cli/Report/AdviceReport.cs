@@ -1,7 +1,7 @@
+using Nibble.Cli.Report.Documents;
+using Nibble.Files;
 using System.Text.Json;
 using System.Xml.Linq;
-using Nibble.Cli.Rendering;
-using Nibble.Formats;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;

@@ -1,6 +1,6 @@
+using Nibble.Cli.Report.Documents;
 using System.Globalization;
 using Nibble.Cli.Engines;
-using Nibble.Cli.Rendering;
 
 namespace Nibble.Cli.Report;
 

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using System.Globalization;
 using Nibble.Cli.Rendering;
 using Nibble.Planning;

@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Text;
 using System.Xml.Linq;
-using Nibble.Formats;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;

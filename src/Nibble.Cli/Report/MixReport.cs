@@ -1,6 +1,6 @@
+using Nibble.Cli.Report.Documents;
 using System.Globalization;
 using System.Xml.Linq;
-using Nibble.Cli.Rendering;
 using Nibble.Recipes;
 using Nibble.Torch.Planning;
 using static Nibble.Cli.Report.Html;

@@ -1,5 +1,5 @@
+using Nibble.Cli.Report.Documents;
 using System.Xml.Linq;
-using Nibble.Cli.Rendering;
 using Nibble.Planning;
 using static Nibble.Cli.Report.Html;
 

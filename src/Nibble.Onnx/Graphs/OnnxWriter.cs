@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Globalization;
 using Google.Protobuf;
-using Nibble.Formats;
 
 namespace Nibble.Onnx.Graphs;
 

@@ -1,3 +1,4 @@
+using Nibble.Formats.CompressedTensors;
 using System.Runtime.InteropServices;
 using Nibble.Artifacts;
 using Nibble.Onnx.Graphs;

@@ -1,4 +1,5 @@
-using Nibble.Formats;
+using Nibble.Export;
+using Nibble.Files;
 using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Layers;

@@ -1,3 +1,5 @@
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
 using System.Runtime.InteropServices;
 using Nibble.Artifacts;
 using Nibble.Numerics;

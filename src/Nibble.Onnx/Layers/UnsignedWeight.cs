@@ -1,6 +1,6 @@
+using Nibble.Formats.CompressedTensors;
 using System.Numerics;
 using System.Runtime.InteropServices;
-using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Onnx.Graphs;
 

@@ -1,3 +1,5 @@
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
 using Nibble.Onnx.Layers;
 
@@ -57,6 +59,14 @@ internal sealed class OnnxSource : IModelSource
     {
     }
 
+    QuantizedLayer? IModelSource.Layer(string name, int rows, int columns) =>
+        throw new NotSupportedException("The form of a layer's nodes must be known to read it.");
+
+    /// <summary>A quantized layer; null where the name is of none.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="rows">Rows that its weight should have.</param>
+    /// <param name="columns">Columns that its weight should have.</param>
+    /// <param name="reader">How the file holds it.</param>
     public QuantizedLayer? Layer(string name, int rows, int columns, LayerReader reader)
     {
         if (!described.TryGetValue(name, out var layer))

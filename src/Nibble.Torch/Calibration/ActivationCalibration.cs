@@ -6,7 +6,6 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;
-using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;

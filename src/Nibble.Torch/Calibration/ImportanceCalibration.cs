@@ -1,7 +1,6 @@
 using Nibble.Models.Llama;
 using Nibble.Formats.Gguf;
 using Nibble.Torch.Data;
-using Nibble.Torch.Export;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;

@@ -3,7 +3,6 @@ using Nibble.Numerics;
 using Nibble.Observers;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;

@@ -1,5 +1,4 @@
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Data;
 

@@ -1,4 +1,3 @@
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Data;
 

@@ -1,9 +1,8 @@
+using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Data;

@@ -1,6 +1,6 @@
+using Nibble.Files;
 using Nibble.Models.Llama;
 using Nibble.Formats.Gguf;
-using Nibble.Torch.Export;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using TorchSharp.Modules;

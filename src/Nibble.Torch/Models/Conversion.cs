@@ -1,7 +1,6 @@
+using Nibble.Files;
 using System.Globalization;
-using System.Reflection;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
@@ -11,10 +10,6 @@ namespace Nibble.Torch.Models;
 /// <summary>Builds the one result of both roads from a model in memory.</summary>
 internal static class Conversion
 {
-    /// <summary>The version written into artifacts.</summary>
-    public static string Version { get; } = typeof(Conversion).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion
-        .Split('+')[0];
-
     /// <summary>Joins quantized layers with the tensors that stay float, rounded to the type the checkpoint stores them in.</summary>
     public static QuantizedModel Assemble(
         LoadedModel source, IReadOnlyList<QuantizedLayer> layers, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
@@ -24,7 +19,8 @@ internal static class Conversion
             .Where(item => !quantized.Contains(item.Name))
             .Select(item => Stored(item.Name, item.Value, source.StoredAs[item.Name]))
             .ToList();
-        return new QuantizedModel(source.ConfigJson, layers, floats, recipe, new Provenance(Version, method, seed, source.Hashes, metrics), source.Folder);
+        var provenance = new Provenance(Provenance.ThisVersion, method, seed, source.Hashes, metrics);
+        return new QuantizedModel(source.ConfigJson, layers, floats, recipe, provenance, source.Folder);
     }
 
     /// <summary>A tensor's values as its element type on disk can hold them, in float32.</summary>

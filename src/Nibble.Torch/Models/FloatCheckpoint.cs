@@ -1,3 +1,4 @@
+using Nibble.Files;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models;
@@ -151,7 +152,7 @@ internal sealed class FloatCheckpoint : IDisposable
     }
 
     /// <summary>Reads a tensor into a parameter of the same shape.</summary>
-    internal void Load(string name, Tensor parameter) => CheckpointTensors.Read(checkpoint, name, parameter);
+    internal void Load(string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, TensorMemory.Floats(parameter));
 
     /// <summary>Reads the parameters of a part; those that the checkpoint lacks become zeros.</summary>
     /// <param name="prefix">What stands before their names.</param>

@@ -1,4 +1,4 @@
-using Nibble.Formats;
+using Nibble.Files;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

@@ -1,3 +1,6 @@
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.HuggingFace;
@@ -5,10 +8,8 @@ using Nibble.Formats.Safetensors;
 using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Torch.Export;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
-using Nibble.Torch.Qat.Adapters;
 
 namespace Nibble.Torch.Models;
 

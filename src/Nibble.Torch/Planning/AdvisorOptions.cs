@@ -1,8 +1,8 @@
+using Nibble.Torch.Data;
 using System.Diagnostics;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 

@@ -1,3 +1,5 @@
+using Nibble.Artifacts;
+using Nibble.Torch.Data;
 using System.Globalization;
 using Nibble.Models;
 using Nibble.Numerics;
@@ -7,7 +9,6 @@ using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
-using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
@@ -62,7 +63,7 @@ internal sealed class LayerStudy : IDisposable
         cache = new MeasurementCache(options.CacheFolder);
         identity = new Dictionary<string, string>
         {
-            ["version"] = Conversion.Version,
+            ["version"] = Provenance.ThisVersion,
             ["model"] = string.Join(' ', options.Source.Hashes.OrderBy(item => item.Key, StringComparer.Ordinal).Select(item => $"{item.Key}:{item.Value}")),
             ["calibration"] = calibration.Hash,
             ["heldOut"] = HeldOut.Hash,

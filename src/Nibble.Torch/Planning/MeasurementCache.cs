@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Security.Cryptography;
 using System.Text.Json;
-using Nibble.Formats;
 
 namespace Nibble.Torch.Planning;
 

@@ -1,10 +1,10 @@
-using Nibble.Formats;
+using Nibble.Files;
+using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Planning;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 

@@ -1,7 +1,6 @@
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 

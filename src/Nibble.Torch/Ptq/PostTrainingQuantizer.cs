@@ -1,5 +1,6 @@
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;

@@ -1,5 +1,6 @@
+using Nibble.Torch.Calibration;
+using Nibble.Files;
 using System.Diagnostics;
-using Nibble.Formats;
 using Nibble.Recipes;
 
 namespace Nibble.Torch.Ptq;

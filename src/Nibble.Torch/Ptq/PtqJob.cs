@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Globalization;
 using System.Text.RegularExpressions;
-using Nibble.Formats;
 
 namespace Nibble.Torch.Ptq;
 

@@ -1,13 +1,12 @@
+using Nibble.Files;
 using System.Diagnostics;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
-using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Scaling;
@@ -81,7 +80,7 @@ internal sealed class PtqRun : IDisposable
             checkpoint.RequireFinite();
             var hashes = checkpoint.Hashes();
             var provenance = new Provenance(
-                Conversion.Version, "ptq", options.Seed, hashes, new Dictionary<string, double>())
+                Provenance.ThisVersion, "ptq", options.Seed, hashes, new Dictionary<string, double>())
             { Calibration = pieces?.Description };
             frame = new QuantizedModel(source.ConfigJson, [], [], recipe, provenance, string.Empty);
             job = new PtqJob(options.Output, Identity(hashes), options.Restart);

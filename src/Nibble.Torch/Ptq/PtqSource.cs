@@ -1,6 +1,6 @@
+using Nibble.Files;
 using Nibble.Algorithms;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Models;
 using Nibble.Recipes;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Ptq.BlockWise;
 using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Numerics;
@@ -7,7 +8,6 @@ using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using Nibble.Torch.Ptq.Learned;
 using Nibble.Torch.Ptq.Scaling;
-using Nibble.Torch.Qat.BlockWise;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;

@@ -1,8 +1,9 @@
-using Nibble.Formats;
+using Nibble.Torch.Training;
+using Nibble.Torch.Data;
+using Nibble.Files;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Qat;
 

@@ -1,7 +1,7 @@
+using Nibble.Files;
 using System.Text;
 using System.Text.Json;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
@@ -40,7 +40,7 @@ internal static class ModuleConversion
             .Select(item => Conversion.Stored(item.Key, item.Value, StoredAs(item.Key, item.Value)))
             .ToList();
         return new QuantizedModel(Configuration(prepared), layers, floats, recipe,
-            new Provenance(Conversion.Version, method, seed, new Dictionary<string, string>(), metrics), string.Empty)
+            new Provenance(Provenance.ThisVersion, method, seed, new Dictionary<string, string>(), metrics), string.Empty)
         {
             Summary = prepared.Summary,
         };

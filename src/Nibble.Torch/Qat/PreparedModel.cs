@@ -1,13 +1,12 @@
+using Nibble.Torch.Training;
 using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Native;
 using Nibble.Torch.Qat.Adapters;
-using Nibble.Torch.Qat.BlockWise;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

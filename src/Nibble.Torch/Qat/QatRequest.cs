@@ -1,6 +1,6 @@
+using Nibble.Torch.Data;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Qat;
 

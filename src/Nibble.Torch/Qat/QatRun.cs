@@ -1,7 +1,9 @@
+using Nibble.Torch.Training;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;

@@ -1,10 +1,10 @@
+using Nibble.Torch.Training;
 using Nibble.Artifacts;
 using Nibble.Models;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
-using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tasks;

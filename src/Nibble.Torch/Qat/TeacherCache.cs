@@ -1,10 +1,10 @@
+using Nibble.Torch.Data;
+using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
-using Nibble.Formats;
 using Nibble.Torch.Models;
-using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;

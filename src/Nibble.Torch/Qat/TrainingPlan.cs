@@ -1,3 +1,4 @@
+using Nibble.Torch.Training;
 using Nibble.Recipes;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

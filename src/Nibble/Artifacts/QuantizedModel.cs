@@ -1,4 +1,5 @@
-using Nibble.Formats;
+using System.Reflection;
+using Nibble.Files;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
@@ -101,6 +102,10 @@ public sealed record Provenance(
     IReadOnlyDictionary<string, string> SourceHashes,
     IReadOnlyDictionary<string, double> Metrics)
 {
+    /// <summary>The version of this library, as it is written into artifacts.</summary>
+    internal static string ThisVersion { get; } =
+        typeof(Provenance).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+
     /// <summary>What text activations were looked at on, in words; null where none was.</summary>
     public string? Calibration { get; init; }
 }

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using Nibble.Artifacts;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;

@@ -1,4 +1,3 @@
-using Nibble.Planning;
 using Nibble.Recipes;
 
 namespace Nibble.Models;

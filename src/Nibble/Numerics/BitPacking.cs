@@ -1,4 +1,4 @@
-using Nibble.Kernels;
+using Nibble.Numerics.Kernels;
 
 namespace Nibble.Numerics;
 

@@ -1,3 +1,5 @@
+using Nibble.Models;
+
 namespace Nibble.Planning;
 
 /// <summary>What a machine can do.</summary>

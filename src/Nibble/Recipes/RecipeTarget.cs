@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Text.RegularExpressions;
-using Nibble.Formats.Gguf;
 using Nibble.Numerics;
 
 namespace Nibble.Recipes;

@@ -1,5 +1,5 @@
+using Nibble.Formats.CompressedTensors;
 using System.Text.Json;
-using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Tests.Shared;
 

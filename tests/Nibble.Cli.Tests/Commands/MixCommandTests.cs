@@ -1,4 +1,4 @@
-using Nibble.Artifacts;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Recipes;
 using Nibble.Tests.Shared;
 

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Comparison;

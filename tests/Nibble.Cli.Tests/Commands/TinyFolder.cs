@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Globalization;
 using System.Text;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Samples.Storyteller;
 

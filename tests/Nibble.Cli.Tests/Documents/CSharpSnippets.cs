@@ -1,8 +1,10 @@
+using Nibble.Torch.Data;
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
 using Microsoft.Extensions.Logging;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Qat;
 using Nibble.Torch.Tasks;

@@ -1,8 +1,8 @@
+using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using Nibble.Cli.Rendering;
 using Nibble.Numerics;
 using Nibble.Recipes;
 

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Nibble.Cli.Report;

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using Nibble.Cli.Report;
 using Nibble.Planning;
 using Nibble.Recipes;

@@ -1,5 +1,5 @@
+using Nibble.Cli.Report.Documents;
 using Nibble.Cli.Engines;
-using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 
 namespace Nibble.Cli.Tests.Report;

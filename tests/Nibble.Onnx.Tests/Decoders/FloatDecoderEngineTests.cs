@@ -1,6 +1,6 @@
+using Nibble.Files;
 using Nibble.Torch.Models;
 using System.Globalization;
-using Nibble.Formats;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Tests.Shared;

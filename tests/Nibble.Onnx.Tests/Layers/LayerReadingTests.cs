@@ -1,3 +1,4 @@
+using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Onnx.Graphs;

@@ -1,3 +1,4 @@
+using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
 using Nibble.Onnx.Engine;
 using Nibble.Torch.Models;

@@ -1,4 +1,4 @@
-using Nibble.Artifacts;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Cli.Engines;
 using Nibble.Formats.HuggingFace;
 using Nibble.Torch.Tests.Shared;

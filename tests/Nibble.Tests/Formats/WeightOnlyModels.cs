@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Text;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
 using Nibble.Recipes;

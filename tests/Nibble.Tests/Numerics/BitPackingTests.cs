@@ -1,5 +1,5 @@
+using Nibble.Tests.Numerics.Kernels;
 using Nibble.Numerics;
-using Nibble.Tests.Kernels;
 
 namespace Nibble.Tests.Numerics;
 

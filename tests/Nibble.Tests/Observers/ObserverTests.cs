@@ -1,7 +1,7 @@
+using Nibble.Tests.Numerics.Kernels;
 using Nibble.Numerics;
 using Nibble.Observers;
 using Nibble.Recipes;
-using Nibble.Tests.Kernels;
 
 namespace Nibble.Tests.Observers;
 

@@ -1,5 +1,5 @@
+using Nibble.Tests.Numerics.Kernels;
 using Nibble.Observers;
-using Nibble.Tests.Kernels;
 
 namespace Nibble.Tests.Observers;
 

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using Nibble.Planning;
 
 namespace Nibble.Tests.Planning;

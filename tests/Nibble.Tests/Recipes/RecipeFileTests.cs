@@ -1,6 +1,6 @@
+using Nibble.Tests.Files;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Tests.Formats;
 
 namespace Nibble.Tests.Recipes;
 

@@ -1,8 +1,8 @@
-using Nibble.Artifacts;
+using Nibble.Torch.Modules;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Recipes;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Benchmarks;
-using Nibble.Torch.Ptq;
 using Nibble.Torch.Qat;
 using Nibble.Torch.Tests.Shared;
 

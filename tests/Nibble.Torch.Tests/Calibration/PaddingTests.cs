@@ -1,3 +1,5 @@
+using Nibble.Torch.Training;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -6,7 +8,6 @@ using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Ptq;
-using Nibble.Torch.Qat;
 using Nibble.Torch.Tasks;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;

@@ -1,5 +1,6 @@
+using Nibble.Torch.Training;
+using Nibble.Files;
 using Nibble.Torch.Tasks;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Data;

@@ -1,11 +1,12 @@
+using Nibble.Export;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Nibble.Algorithms;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Torch.Export;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;

@@ -1,7 +1,8 @@
+using Nibble.Export;
+using Nibble.Files;
 using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
-using Nibble.Torch.Export;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tests.Export.Foreign;
 using Nibble.Torch.Tests.Shared;

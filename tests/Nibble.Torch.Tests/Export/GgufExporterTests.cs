@@ -1,5 +1,6 @@
+using Nibble.Export;
+using Nibble.Files;
 using Nibble.Formats.Gguf;
-using Nibble.Torch.Export;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;

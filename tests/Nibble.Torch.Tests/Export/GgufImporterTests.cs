@@ -1,8 +1,8 @@
+using Nibble.Export;
 using Nibble.Torch.Models;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models.Llama;
-using Nibble.Torch.Export;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;

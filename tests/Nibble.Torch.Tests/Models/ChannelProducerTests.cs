@@ -1,4 +1,4 @@
-using Nibble.Formats;
+using Nibble.Files;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Ptq;

@@ -1,4 +1,4 @@
-using Nibble.Formats;
+using Nibble.Files;
 using Nibble.Recipes;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Shared;

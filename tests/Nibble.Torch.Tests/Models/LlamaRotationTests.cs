@@ -1,6 +1,7 @@
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using System.Text.Json.Nodes;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Models.Llama;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;

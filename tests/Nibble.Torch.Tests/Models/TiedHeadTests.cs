@@ -1,6 +1,6 @@
+using Nibble.Formats.CompressedTensors;
 using System.Text.Json.Nodes;
 using Nibble.Algorithms;
-using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;

@@ -78,7 +78,7 @@ public sealed class LayerStudyTests : IDisposable
         {
             File.WriteAllText(file, changed);
             using var study = Study("w2a16-g8");
-            var message = Assert.Throws<Nibble.Formats.DamagedFileException>(() => study.MeasureActivations([8])).Message;
+            var message = Assert.Throws<Nibble.Files.DamagedFileException>(() => study.MeasureActivations([8])).Message;
             Assert.StartsWith($"{file} is damaged: ", message, StringComparison.Ordinal);
             Assert.EndsWith("; delete the file, and it is measured again", message, StringComparison.Ordinal);
         }

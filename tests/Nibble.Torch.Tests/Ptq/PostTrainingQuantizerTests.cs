@@ -1,6 +1,6 @@
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Algorithms;
-using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;

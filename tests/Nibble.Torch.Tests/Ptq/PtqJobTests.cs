@@ -196,12 +196,12 @@ public sealed class PtqJobTests : IDisposable
         AddPart(job, 0);
         var file = Path.Combine(job.Part(0), "model.safetensors");
         File.WriteAllText(file, "codes");
-        Nibble.Formats.FolderChecksums.Write(job.Part(0));
+        Nibble.Files.FolderChecksums.Write(job.Part(0));
         job.RequireIntact(1);
         File.WriteAllText(file, "c0des");
         Assert.Equal(
             $"{file} is damaged: its checksum is not that in checksums.txt beside it; the work cannot be resumed from it: start over",
-            Assert.Throws<Nibble.Formats.DamagedFileException>(() => job.RequireIntact(1)).Message);
+            Assert.Throws<Nibble.Files.DamagedFileException>(() => job.RequireIntact(1)).Message);
     }
 
     [Fact]

@@ -1,7 +1,8 @@
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Models.Llama;
 using System.Text.Json.Nodes;
 using Nibble.Artifacts;
-using Nibble.Formats;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;

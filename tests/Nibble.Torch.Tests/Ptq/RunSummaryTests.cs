@@ -1,7 +1,9 @@
+using Nibble.Torch.Modules;
+using Nibble.Torch.Data;
+using Nibble.Files;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Models;
 using Nibble.Torch.Tasks;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Ptq;

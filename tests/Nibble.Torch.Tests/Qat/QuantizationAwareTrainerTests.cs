@@ -1,5 +1,6 @@
-using Nibble.Artifacts;
-using Nibble.Formats;
+using Nibble.Torch.Training;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
@@ -318,7 +319,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         File.WriteAllBytes(record, bytes);
         Assert.Equal(
             $"{record} is damaged: its checksum is not that of its contents; delete the file, and it is computed again",
-            Assert.Throws<Nibble.Formats.DamagedFileException>(() => Train(cache)).Message);
+            Assert.Throws<Nibble.Files.DamagedFileException>(() => Train(cache)).Message);
         File.Delete(record);
         Assert.Equal(first, Train(cache));
     }

@@ -1,5 +1,5 @@
-using Nibble.Artifacts;
-using Nibble.Formats;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Files;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;

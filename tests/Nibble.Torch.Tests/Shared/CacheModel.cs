@@ -3,7 +3,6 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Ptq;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Shared;

@@ -1,3 +1,4 @@
+
 namespace Nibble.Torch.Tests.Shared;
 
 /// <summary>A folder that goes away with the test.</summary>

@@ -1,6 +1,6 @@
+using Nibble.Files;
 using System.Globalization;
 using System.Text.Json;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Models.Llama;
 using Nibble.Torch.Models;

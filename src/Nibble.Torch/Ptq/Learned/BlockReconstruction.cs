@@ -1,3 +1,4 @@
+using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using static TorchSharp.torch;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Calibration;
 using System.Diagnostics;
 using Nibble.Numerics;
 using Nibble.Recipes;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
 using static TorchSharp.torch;

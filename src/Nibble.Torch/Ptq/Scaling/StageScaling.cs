@@ -1,5 +1,6 @@
+using Nibble.Torch.Calibration;
+using Nibble.Files;
 using Nibble.Algorithms;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;

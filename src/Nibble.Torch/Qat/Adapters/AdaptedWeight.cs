@@ -1,3 +1,4 @@
+using Nibble.Torch.Training;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;

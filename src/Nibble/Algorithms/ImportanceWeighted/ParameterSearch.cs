@@ -1,5 +1,5 @@
+using Nibble.Numerics.Kernels;
 using System.Buffers;
-using Nibble.Kernels;
 using Nibble.Numerics;
 
 namespace Nibble.Algorithms;

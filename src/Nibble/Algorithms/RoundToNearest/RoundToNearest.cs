@@ -1,4 +1,4 @@
-using Nibble.Kernels;
+using Nibble.Numerics.Kernels;
 using Nibble.Numerics;
 using Nibble.Recipes;
 

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using Nibble.Formats.Safetensors;
 
 namespace Nibble.Formats.CompressedTensors;

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
 using Nibble.Numerics;
 

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf;
 
 /// <summary>A tensor in a GGUF file.</summary>

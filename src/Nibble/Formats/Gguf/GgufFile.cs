@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Globalization;
 using System.IO.MemoryMappedFiles;
 using Nibble.Formats.Gguf.Blocks;

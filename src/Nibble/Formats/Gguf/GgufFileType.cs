@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf;
 
 /// <summary>The number that <c>general.file_type</c> has for a file whose matrices are mostly of a type.</summary>

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Buffers.Binary;
 using System.Text;
 using System.Text.Unicode;

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf;
 
 /// <summary>What the matrices of a GGUF file become: most of them one type, and those that matter more others with more bits.</summary>

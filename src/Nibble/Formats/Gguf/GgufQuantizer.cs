@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Buffers;
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Buffers.Binary;
 
 namespace Nibble.Formats.Gguf;

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Runtime.InteropServices;
 
 namespace Nibble.Formats.Gguf;

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Globalization;
 
 namespace Nibble.Formats.Gguf;

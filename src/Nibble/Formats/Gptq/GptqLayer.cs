@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Runtime.InteropServices;
 using Nibble.Artifacts;
 using Nibble.Formats.CompressedTensors;

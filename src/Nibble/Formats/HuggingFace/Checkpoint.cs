@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Nibble.Formats.Safetensors;

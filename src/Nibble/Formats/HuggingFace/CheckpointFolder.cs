@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Text.Json;
 using Nibble.Recipes;
 

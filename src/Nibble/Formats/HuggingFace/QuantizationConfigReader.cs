@@ -8,7 +8,7 @@ namespace Nibble.Formats.HuggingFace;
 /// <param name="method">What made the weights, where the configuration does not say it itself.</param>
 internal sealed class QuantizationConfigReader(string path, JsonElement config, string? method = null)
 {
-    /// <summary>The method of <see cref="Artifacts.QuantizedModelFile"/>'s own layout, and of llm-compressor's.</summary>
+    /// <summary>The method of <see cref="CompressedTensors.QuantizedModelFile"/>'s own layout, and of llm-compressor's.</summary>
     public const string CompressedTensors = "compressed-tensors";
 
     /// <summary>The method of GPTQModel's and AutoGPTQ's checkpoints.</summary>

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using Google.Protobuf;
 using Nibble.Formats.HuggingFace.Tokenizers;
 

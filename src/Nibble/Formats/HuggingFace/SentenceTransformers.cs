@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Text;
 using System.Text.Json;
 using Nibble.Models;

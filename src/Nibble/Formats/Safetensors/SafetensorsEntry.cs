@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Safetensors;
 
 /// <summary>A tensor in a safetensors file.</summary>

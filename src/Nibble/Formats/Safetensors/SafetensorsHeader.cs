@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Collections.Frozen;
 using System.Text.Json;
 

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Text.Encodings.Web;

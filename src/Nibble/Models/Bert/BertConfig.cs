@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using Nibble.Planning;
 using Nibble.Recipes;
 
 namespace Nibble.Models.Bert;

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Nibble.Planning;
 using Nibble.Recipes;
 
 namespace Nibble.Models.Llama;

@@ -1,9 +1,9 @@
+using Nibble.Tests.Numerics.Kernels;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Tests.Kernels;
 using Solver = Nibble.Algorithms.Gptq;
 
 namespace Nibble.Tests.Algorithms;

@@ -1,7 +1,7 @@
+using Nibble.Tests.Numerics.Kernels;
 using Nibble.Algorithms;
 using Nibble.Numerics;
 using Nibble.Recipes;
-using Nibble.Tests.Kernels;
 using Rtn = Nibble.Algorithms.RoundToNearest;
 using Solver = Nibble.Algorithms.Gptq;
 

@@ -1,6 +1,6 @@
+using Nibble.Tests.Numerics.Kernels;
 using Nibble.Algorithms;
 using Nibble.Numerics;
-using Nibble.Tests.Kernels;
 
 namespace Nibble.Tests.Algorithms;
 

@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using Nibble.Artifacts;
 using Nibble.Formats.Awq;
 using Nibble.Formats.Safetensors;

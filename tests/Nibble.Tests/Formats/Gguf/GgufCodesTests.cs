@@ -1,3 +1,5 @@
+using Nibble.Tests.Files;
+using Nibble.Files;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.Gguf.Blocks;
 using Nibble.Numerics;

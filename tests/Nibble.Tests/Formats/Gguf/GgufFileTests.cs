@@ -1,3 +1,5 @@
+using Nibble.Tests.Files;
+using Nibble.Files;
 using System.Buffers.Binary;
 using System.Text;
 using Nibble.Formats.Gguf;

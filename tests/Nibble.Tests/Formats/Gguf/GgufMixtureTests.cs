@@ -1,3 +1,5 @@
+using Nibble.Tests.Files;
+using Nibble.Files;
 using Nibble.Formats.Gguf;
 using Nibble.Tests.Shared;
 

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Nibble.Formats.Gguf;

@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using Nibble.Artifacts;
 using Nibble.Formats.Gptq;
 using Nibble.Formats.Safetensors;

@@ -1,4 +1,5 @@
-using Nibble.Formats;
+using Nibble.Tests.Files;
+using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 

@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models;
 

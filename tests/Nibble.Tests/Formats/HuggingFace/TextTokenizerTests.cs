@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using System.Text;
 using System.Text.Json;
 using Nibble.Formats.HuggingFace;

@@ -1,6 +1,7 @@
+using Nibble.Tests.Files;
+using Nibble.Files;
 using System.Buffers.Binary;
 using System.Text;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Tests.Shared;
 

@@ -1,4 +1,5 @@
-using Nibble.Formats;
+using Nibble.Tests.Files;
+using Nibble.Files;
 using Nibble.Formats.Safetensors;
 
 namespace Nibble.Tests.Formats.Safetensors;

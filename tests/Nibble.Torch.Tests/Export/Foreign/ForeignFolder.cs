@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Text.Json.Nodes;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Torch.Tests.Shared;
 

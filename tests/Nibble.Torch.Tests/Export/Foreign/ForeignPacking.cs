@@ -1,4 +1,4 @@
-using Nibble.Formats;
+using Nibble.Files;
 using Nibble.Formats.Safetensors;
 
 namespace Nibble.Torch.Tests.Export.Foreign;

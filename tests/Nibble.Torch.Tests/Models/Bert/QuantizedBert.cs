@@ -1,4 +1,4 @@
-using Nibble.Artifacts;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Models.Bert;
 using Nibble.Recipes;
 using Nibble.Torch.Data;

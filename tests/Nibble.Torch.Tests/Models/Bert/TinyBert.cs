@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Text;
-using Nibble.Formats;
 using Nibble.Formats.Safetensors;
 using Nibble.Models.Bert;
 using Nibble.Torch.Models;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Calibration;
 using Nibble.Algorithms;
 using Nibble.Artifacts;
 using Nibble.Numerics;

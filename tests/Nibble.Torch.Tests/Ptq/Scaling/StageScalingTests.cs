@@ -1,5 +1,5 @@
+using Nibble.Files;
 using Nibble.Algorithms;
-using Nibble.Formats;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;

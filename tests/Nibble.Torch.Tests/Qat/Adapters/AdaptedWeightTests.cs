@@ -1,8 +1,8 @@
+using Nibble.Torch.Training;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Qat;
 using Nibble.Torch.Qat.Adapters;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q4_1 and Q5_1: a scale, a minimum and codes, <c>value = d * code + m</c>.</summary>

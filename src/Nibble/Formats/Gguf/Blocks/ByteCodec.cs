@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q8_0: a scale and signed bytes, <c>value = d * code</c>.</summary>

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Values stored one by one as floating-point numbers; half to even.</summary>

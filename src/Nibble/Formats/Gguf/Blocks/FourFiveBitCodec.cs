@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q4_K and Q5_K: 8 sub-blocks of 32 values with scales and minimums of 6 bits, <c>value = d * scale * code - dmin * minimum</c>.</summary>

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Quantizes values into blocks of one type, and reads them back.</summary>

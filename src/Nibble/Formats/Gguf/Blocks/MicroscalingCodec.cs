@@ -1,3 +1,4 @@
+using Nibble.Files;
 using System.Runtime.Intrinsics;
 
 namespace Nibble.Formats.Gguf.Blocks;

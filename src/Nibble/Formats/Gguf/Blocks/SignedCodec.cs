@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q4_0 and Q5_0: a scale and codes that have zero in the middle, <c>value = d * (code - 2^(bits-1))</c>.</summary>

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>TQ1_0 and TQ2_0: 256 ternary codes and a scale, <c>value = d * (code - 1)</c>.</summary>

@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q3_K: 16 sub-blocks of 16 values with scales of 6 bits, <c>value = d * (scale - 32) * (code - 4)</c>.</summary>

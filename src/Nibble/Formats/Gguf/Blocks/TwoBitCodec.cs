@@ -1,3 +1,5 @@
+using Nibble.Files;
+
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q2_K: 16 sub-blocks of 16 values with scales and minimums of 4 bits, <c>value = d * scale * code - dmin * minimum</c>.</summary>

@@ -1,8 +1,8 @@
+using Nibble.Tests.Numerics.Kernels;
+using Nibble.Files;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using Nibble.Formats.Gguf;
 using Nibble.Formats.Gguf.Blocks;
-using Nibble.Tests.Kernels;
 
 namespace Nibble.Tests.Formats.Gguf.Blocks;
 

@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Runtime.InteropServices;
-using Nibble.Formats.Gguf;
 using Nibble.Tests.Shared;
 
 namespace Nibble.Tests.Formats.Gguf.Blocks;

@@ -1,7 +1,7 @@
-using Nibble.Formats.Gguf;
+using Nibble.Tests.Numerics.Kernels;
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
 using Nibble.Formats.Safetensors;
-using Nibble.Tests.Kernels;
 using Nibble.Tests.Samples;
 using Nibble.Tests.Shared;
 

@@ -1,6 +1,6 @@
-using Nibble.Formats.Gguf;
+using Nibble.Tests.Numerics.Kernels;
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
-using Nibble.Tests.Kernels;
 
 namespace Nibble.Tests.Formats.Gguf.Blocks;
 

@@ -1,5 +1,5 @@
+using Nibble.Files;
 using System.Globalization;
-using Nibble.Formats.Gguf;
 using Nibble.Formats.Gguf.Blocks;
 using Nibble.Formats.Safetensors;
 using Nibble.Tests.Samples;

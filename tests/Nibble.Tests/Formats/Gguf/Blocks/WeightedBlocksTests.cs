@@ -1,4 +1,4 @@
-using Nibble.Formats.Gguf;
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
 using Nibble.Formats.Safetensors;
 using Nibble.Tests.Samples;

@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using System.Text.Json.Nodes;
 
 namespace Nibble.Tests.Formats.HuggingFace.Tokenizers;

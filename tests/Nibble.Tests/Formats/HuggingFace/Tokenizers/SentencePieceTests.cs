@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using Google.Protobuf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.HuggingFace.Tokenizers;

@@ -1,3 +1,4 @@
+using Nibble.Tests.Files;
 using System.Text.Json.Nodes;
 using Nibble.Formats.HuggingFace;
 

@@ -1,0 +1,55 @@
+using Nibble.Files;
+
+namespace Nibble.Export;
+
+/// <summary>Takes values as they are stored and keeps them as numbers.</summary>
+/// <param name="type">How they are stored; each write holds whole values.</param>
+/// <param name="values">Receives them.</param>
+internal sealed class FloatSink(ElementType type, Memory<float> values) : Stream
+{
+    private int count;
+
+    /// <inheritdoc/>
+    public override bool CanRead => false;
+
+    /// <inheritdoc/>
+    public override bool CanSeek => false;
+
+    /// <inheritdoc/>
+    public override bool CanWrite => true;
+
+    /// <inheritdoc/>
+    public override long Length => (long)values.Length * type.ByteSize();
+
+    /// <inheritdoc/>
+    public override long Position
+    {
+        get => (long)count * type.ByteSize();
+        set => throw new NotSupportedException();
+    }
+
+    /// <inheritdoc/>
+    public override void Write(ReadOnlySpan<byte> buffer)
+    {
+        var added = values.Span.Slice(count, buffer.Length / type.ByteSize());
+        type.ToSingles(buffer, added);
+        count += added.Length;
+    }
+
+    /// <inheritdoc/>
+    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+    /// <inheritdoc/>
+    public override void Flush()
+    {
+    }
+
+    /// <inheritdoc/>
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    /// <inheritdoc/>
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    /// <inheritdoc/>
+    public override void SetLength(long value) => throw new NotSupportedException();
+}

@@ -1,0 +1,60 @@
+using Nibble.Artifacts;
+using Nibble.Files;
+using Nibble.Formats.Gguf;
+using Nibble.Models.Llama;
+
+namespace Nibble.Export;
+
+/// <summary>What a GGUF file says about a model beside its tensors.</summary>
+/// <remarks>Keys: ggml-org/ggml, <c>docs/gguf.md</c>.</remarks>
+internal static class GgufMetadata
+{
+    // How blocks are laid out: the second and so far last version.
+    private const uint QuantizationVersion = 2;
+
+    /// <summary>The metadata of a model, its tokenizer apart.</summary>
+    /// <param name="name">What the model is called.</param>
+    /// <param name="config">Its shape.</param>
+    /// <param name="mostly">The type that most matrices have.</param>
+    public static IEnumerable<KeyValuePair<string, GgufValue>> Of(string name, LlamaConfig config, GgufType mostly)
+    {
+        var architecture = GgufNames.Architecture(config);
+        yield return new("general.architecture", GgufValue.Of(architecture));
+        yield return new("general.type", GgufValue.Of("model"));
+        yield return new("general.name", GgufValue.Of(name));
+        yield return new("general.quantized_by", GgufValue.Of($"Nibble {Provenance.ThisVersion}"));
+        yield return new("general.quantization_version", GgufValue.Of(QuantizationVersion));
+        yield return new("general.file_type", GgufValue.Of(GgufFileType.Of(mostly)));
+        yield return new($"{architecture}.vocab_size", GgufValue.Of((uint)config.VocabularySize));
+
+        // Engines look back over the whole context: the window is as far as this model may.
+        yield return new($"{architecture}.context_length", GgufValue.Of((uint)config.MaxSequence));
+        yield return new($"{architecture}.embedding_length", GgufValue.Of((uint)config.HiddenSize));
+        yield return new($"{architecture}.block_count", GgufValue.Of((uint)config.Layers));
+        yield return new($"{architecture}.feed_forward_length", GgufValue.Of((uint)config.IntermediateSize));
+        yield return new($"{architecture}.attention.head_count", GgufValue.Of((uint)config.Heads));
+        yield return new($"{architecture}.attention.head_count_kv", GgufValue.Of((uint)config.KeyValueHeads));
+        yield return new($"{architecture}.attention.key_length", GgufValue.Of((uint)config.HeadSize));
+        yield return new($"{architecture}.attention.value_length", GgufValue.Of((uint)config.HeadSize));
+        yield return new($"{architecture}.attention.layer_norm_rms_epsilon", GgufValue.Of((float)config.NormEpsilon));
+        yield return new($"{architecture}.rope.dimension_count", GgufValue.Of((uint)config.HeadSize));
+        yield return new($"{architecture}.rope.freq_base", GgufValue.Of((float)config.RotaryBase));
+        if (config.RotaryScaling is { OriginalContext: 0 } linear)
+        {
+            yield return new($"{architecture}.rope.scaling.type", GgufValue.Of("linear"));
+            yield return new($"{architecture}.rope.scaling.factor", GgufValue.Of((float)linear.Factor));
+        }
+    }
+
+    /// <summary>By what llama.cpp divides each rotary frequency of a model whose long wavelengths are stretched more than its short ones.</summary>
+    public static float[]? RotaryFactors(LlamaConfig config)
+    {
+        if (config.RotaryScaling is not { OriginalContext: > 0 })
+        {
+            return null;
+        }
+
+        var plain = config with { RotaryScaling = null };
+        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(plain.RotaryFrequency(pair) / config.RotaryFrequency(pair)))];
+    }
+}

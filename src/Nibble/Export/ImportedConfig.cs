@@ -1,0 +1,211 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Nibble.Formats.Gguf;
+using Nibble.Models.Llama;
+
+namespace Nibble.Export;
+
+/// <summary>The <c>config.json</c> of a model that is read from a GGUF file.</summary>
+/// <remarks>Keys of the file: ggml-org/ggml, <c>docs/gguf.md</c>.</remarks>
+internal static class ImportedConfig
+{
+    /// <summary>Where the name that the file gave the model is kept. Not Hugging Face's <c>_name_or_path</c>, which often is somebody's folder.</summary>
+    private const string NameKey = "nibble_imported_name";
+
+    // What Llama 3.1 and all that follow it have; only the factor and the first context differ.
+    private const double LowFrequencyFactor = 1;
+    private const double HighFrequencyFactor = 4;
+
+    /// <summary>The name that an imported model had in its file; null for other models.</summary>
+    public static string? NameIn(string configJson)
+    {
+        using var document = JsonDocument.Parse(configJson);
+        return document.RootElement.TryGetProperty(NameKey, out var name) && name.ValueKind == JsonValueKind.String ? name.GetString() : null;
+    }
+
+    /// <summary>Reads the metadata.</summary>
+    /// <returns>The text of a <c>config.json</c>, and what it says.</returns>
+    /// <exception cref="NibbleException">The metadata is incomplete or of a model that is not supported.</exception>
+    public static (string Json, LlamaConfig Config) Read(GgufFile file)
+    {
+        var reader = new Reader(file);
+        var json = reader.Write(rotary: null);
+        var config = LlamaConfig.Parse(json, file.Path);
+        if (file.FindTensor(GgufNames.RotaryFactors) is { } factors)
+        {
+            json = reader.Write(FindRotary(file, config, file.ReadFloats(factors)));
+            config = LlamaConfig.Parse(json, file.Path);
+        }
+
+        return (json, config);
+    }
+
+    /// <summary>Finds the parameters that give the file's factors: they are not in it.</summary>
+    private static RotaryScaling FindRotary(GgufFile file, LlamaConfig config, float[] factors)
+    {
+        // The longest wavelength is divided by the whole factor.
+        double factor = factors.Max();
+        for (var context = 1; context > 0; context <<= 1)
+        {
+            var scaling = new RotaryScaling(factor, LowFrequencyFactor, HighFrequencyFactor, context);
+            if (GgufMetadata.RotaryFactors(config with { RotaryScaling = scaling })!.SequenceEqual(factors))
+            {
+                return scaling;
+            }
+        }
+
+        throw new NibbleException(
+            $"{file.Path}: the tensor {GgufNames.RotaryFactors} divides the rotary frequencies otherwise than Llama 3 does, which is not supported");
+    }
+
+    private sealed class Reader(GgufFile file)
+    {
+        private readonly string architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
+
+        public string Write(RotaryScaling? rotary)
+        {
+            RequireSupported();
+            var heads = Count("attention.head_count");
+            var hidden = Count("embedding_length");
+            var headSize = Count("attention.key_length", Math.Max(1, hidden / Math.Max(1, heads)));
+            RequireRotary(headSize);
+            using var stream = new MemoryStream();
+            using (var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
+            {
+                json.WriteStartObject();
+                json.WriteStartArray("architectures");
+                json.WriteStringValue(architecture switch { "qwen2" => "Qwen2ForCausalLM", "qwen3" => "Qwen3ForCausalLM", _ => "LlamaForCausalLM" });
+                json.WriteEndArray();
+                json.WriteString("model_type", architecture);
+                json.WriteNumber("hidden_size", hidden);
+                json.WriteNumber("intermediate_size", Count("feed_forward_length"));
+                json.WriteNumber("num_hidden_layers", Count("block_count"));
+                json.WriteNumber("num_attention_heads", heads);
+                json.WriteNumber("num_key_value_heads", Count("attention.head_count_kv", heads));
+                json.WriteNumber("head_dim", headSize);
+                json.WriteNumber("vocab_size", Vocabulary());
+                json.WriteNumber("max_position_embeddings", Count("context_length"));
+                Number(json, "rms_norm_eps", "attention.layer_norm_rms_epsilon", null);
+                Number(json, "rope_theta", "rope.freq_base", 10000);
+                json.WriteString("hidden_act", "silu");
+                json.WriteBoolean("tie_word_embeddings", file.FindTensor("output.weight") is null);
+                json.WriteBoolean("attention_bias", file.FindTensor("blk.0.attn_q.bias") is not null);
+                json.WriteBoolean("mlp_bias", file.FindTensor("blk.0.ffn_up.bias") is not null);
+                WriteRotary(json, rotary);
+                Id(json, "bos_token_id");
+                Id(json, "eos_token_id");
+                if (file.Find("general.name")?.AsText() is { } name)
+                {
+                    json.WriteString(NameKey, name);
+                }
+
+                json.WriteEndObject();
+            }
+
+            return Encoding.UTF8.GetString(stream.ToArray());
+        }
+
+        private void RequireSupported()
+        {
+            if (architecture is not ("llama" or "qwen2" or "qwen3") || Find("expert_count")?.AsInteger() is > 0)
+            {
+                throw new NibbleException(
+                    $"{file.Path}: the architecture is '{architecture}'{(Find("expert_count")?.AsInteger() is > 0 ? " with experts" : string.Empty)}, expected "
+                    + $"a dense model of llama, qwen2 or qwen3");
+            }
+        }
+
+        private void RequireRotary(int headSize)
+        {
+            if (Count("rope.dimension_count", headSize) != headSize || Count("attention.value_length", headSize) != headSize)
+            {
+                throw new NibbleException(
+                    $"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are turned, and values of "
+                    + $"{Count("attention.value_length", headSize)}; expected one size for all three");
+            }
+
+            if (Find("rope.scaling.attn_factor")?.AsNumber() is { } attention and not 1)
+            {
+                throw new NibbleException(string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{file.Path}: {architecture}.rope.scaling.attn_factor multiplies what is turned by {attention}, which is not supported; expected 1"));
+            }
+
+            if (file.FindTensor(GgufNames.RotaryFactors) is not null && LinearKey() is { } both)
+            {
+                throw new NibbleException(
+                    $"{file.Path}: rotary frequencies are divided by {architecture}.{both} and by the tensor {GgufNames.RotaryFactors}, expected one of them");
+            }
+
+            if (Find("rope.scaling.type")?.AsText() is { } kind && kind is not ("none" or "linear"))
+            {
+                throw new NibbleException(
+                    $"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as Llama 3 has them");
+            }
+        }
+
+        private void WriteRotary(Utf8JsonWriter json, RotaryScaling? rotary)
+        {
+            if (rotary is { } scaling)
+            {
+                json.WriteStartObject("rope_scaling");
+                json.WriteString("rope_type", "llama3");
+                json.WriteNumber("factor", scaling.Factor);
+                json.WriteNumber("low_freq_factor", scaling.LowFrequencyFactor);
+                json.WriteNumber("high_freq_factor", scaling.HighFrequencyFactor);
+                json.WriteNumber("original_max_position_embeddings", scaling.OriginalContext);
+                json.WriteEndObject();
+            }
+            else if (LinearKey() is { } key)
+            {
+                json.WriteStartObject("rope_scaling");
+                json.WriteString("rope_type", "linear");
+                Number(json, "factor", key, null);
+                json.WriteEndObject();
+            }
+        }
+
+        /// <summary>The key of the factor that divides positions; null where none does.</summary>
+        /// <remarks>As llama.cpp reads it: without a type the factor is linear, 0 is none, and files of 2023 have another key.</remarks>
+        private string? LinearKey() => Find("rope.scaling.type")?.AsText() is "none" ? null
+            : ((string[])["rope.scaling.factor", "rope.scale_linear"]).FirstOrDefault(key => Find(key) is not null) is { } found
+                && Find(found)!.AsNumber() is not 0 ? found : null;
+
+        private GgufValue? Find(string key) => file.Find($"{architecture}.{key}");
+
+        private int Vocabulary() => Find("vocab_size") is not null ? Count("vocab_size")
+            : file.FindTensor("token_embd.weight") is { Rows: <= int.MaxValue and var rows } ? (int)rows
+            : throw new NibbleException($"{file.Path}: there is no tensor token_embd.weight, expected the embedding of each token");
+
+        private int Count(string key, int? otherwise = null)
+        {
+            if (Find(key) is not { } value)
+            {
+                return otherwise ?? throw new NibbleException($"{file.Path}: the metadata has no {architecture}.{key}, expected a whole number");
+            }
+
+            return value.AsInteger() is > 0 and <= int.MaxValue and var count
+                ? (int)count
+                : throw new NibbleException(
+                    $"{file.Path}: {architecture}.{key} is "
+                    + $"{(value.AsInteger() is { } number ? number.ToString(CultureInfo.InvariantCulture) : $"of type {value.Type}")}, expected a whole number "
+                    + $"above 0, the same for all blocks");
+        }
+
+        private void Number(Utf8JsonWriter json, string name, string key, float? otherwise) => json.WriteNumber(
+            name,
+            Find(key) is { } value
+                ? value.AsNumber() is { } number && float.IsFinite((float)number) && number > 0 ? (float)number
+                    : throw new NibbleException($"{file.Path}: {architecture}.{key} is no number above 0")
+                : otherwise ?? throw new NibbleException($"{file.Path}: the metadata has no {architecture}.{key}, expected a number"));
+
+        private void Id(Utf8JsonWriter json, string key)
+        {
+            if (GgufTokenizerFiles.SpecialId(file, key) is { } id)
+            {
+                json.WriteNumber(key, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+using System.IO.Hashing;
+
+namespace Nibble.Files;
+
+/// <summary>A file whose last bytes are the checksum of all before them, so that damage is noticed before anything is computed from it.</summary>
+/// <remarks>The checksum is XxHash128, which costs next to nothing beside the disk. It is no protection against people.</remarks>
+internal static class ChecksummedFile
+{
+    /// <summary>Bytes of the checksum.</summary>
+    public const int ChecksumLength = 16;
+
+    private const int BufferLength = 1 << 20;
+
+    /// <summary>Writes a file whole or not at all, replacing one of that name.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="write">Writes its contents; the checksum follows.</param>
+    public static void Write(string path, Action<Stream> write)
+    {
+        ArgumentNullException.ThrowIfNull(write);
+        AtomicFile.Write(path, stream =>
+        {
+            using var hashing = new HashingStream(stream);
+            write(hashing);
+            hashing.WriteChecksum();
+        });
+    }
+
+    /// <summary>Reads a file's contents.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="remedy">What to do where it is damaged, for the message.</param>
+    /// <exception cref="DamagedFileException">The contents are not what was written.</exception>
+    public static byte[] Read(string path, string remedy)
+    {
+        var bytes = File.ReadAllBytes(path);
+        var length = bytes.Length - ChecksumLength;
+        return length >= 0 && XxHash128.Hash(bytes.AsSpan(0, length)).AsSpan().SequenceEqual(bytes.AsSpan(length))
+            ? bytes[..length]
+            : throw Damaged(path, remedy);
+    }
+
+    /// <summary>Refuses a file whose contents are not what was written.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="remedy">What to do, for the message.</param>
+    /// <exception cref="DamagedFileException">They are not.</exception>
+    public static void Require(string path, string remedy)
+    {
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
+        var hash = new XxHash128();
+        var buffer = new byte[(int)Math.Min(BufferLength, Math.Max(stream.Length, ChecksumLength))];
+        for (var left = stream.Length - ChecksumLength; left > 0;)
+        {
+            var read = stream.Read(buffer, 0, (int)Math.Min(buffer.Length, left));
+            hash.Append(buffer.AsSpan(0, read));
+            left = read == 0 ? 0 : left - read;
+        }
+
+        var found = buffer.AsSpan(0, ChecksumLength);
+        if (stream.ReadAtLeast(found, ChecksumLength, throwOnEndOfStream: false) < ChecksumLength || !hash.GetCurrentHash().AsSpan().SequenceEqual(found))
+        {
+            throw Damaged(path, remedy);
+        }
+    }
+
+    private static DamagedFileException Damaged(string path, string remedy) => new(path, "its checksum is not that of its contents", remedy);
+}

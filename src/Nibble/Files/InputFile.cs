@@ -1,0 +1,129 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+
+namespace Nibble.Files;
+
+/// <summary>Reads files that users name: a path can lead to anything, such as a pipe that nobody writes to or a device without an end.</summary>
+internal static partial class InputFile
+{
+    /// <summary>A string holds a little more; what is longer would fail as if memory had run out.</summary>
+    private const int MostBytes = 1_000_000_000;
+
+    private const int BufferLength = 1 << 16;
+
+    /// <summary>Refuses pipes, sockets and devices, where opening can wait forever and reading need not end.</summary>
+    /// <param name="path">The file. Where there is none, whoever opens it says so.</param>
+    /// <exception cref="NibbleException">Something else than a regular file is there.</exception>
+    public static void RequireRegular(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        if (KindOf(path) is { } kind)
+        {
+            throw new NibbleException($"{path} is {kind}, expected a regular file; copy what it gives into one first");
+        }
+    }
+
+    /// <summary>The bytes of a regular file, where the path is a link too, of which <see cref="FileInfo.Length"/> gives the length of the link.</summary>
+    /// <param name="path">The file, which must exist.</param>
+    public static long Length(string path)
+    {
+        var file = new FileInfo(path);
+        return file.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target ? target.Length : file.Length;
+    }
+
+    /// <summary>Reads a text in UTF-8, without the byte order mark at its beginning. It may come through a pipe.</summary>
+    /// <param name="path">The file, pipe or device, which must exist.</param>
+    /// <param name="cancellation">Gives up waiting for a pipe.</param>
+    /// <exception cref="NibbleException">
+    /// It holds bytes that are not UTF-8, or a zero byte, as no text does; the message says which and where. Or it is too long for a string.
+    /// </exception>
+    public static string ReadText(string path, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        if (KindOf(path) is null)
+        {
+            return ReadToEnd(path, cancellation);
+        }
+
+        // A pipe lets a reader wait for its writer and for all that is written: on another thread, so that the waiting can be given up.
+        var reading = Task.Run(() => ReadToEnd(path, cancellation), CancellationToken.None);
+        Task.WaitAny([reading], cancellation);
+        return reading.GetAwaiter().GetResult();
+    }
+
+    /// <summary>Reads the lines of a text, without what ends them.</summary>
+    /// <inheritdoc cref="ReadText"/>
+    public static IReadOnlyList<string> ReadLines(string path, CancellationToken cancellation = default)
+    {
+        using var reader = new StringReader(ReadText(path, cancellation));
+        var lines = new List<string>();
+        while (reader.ReadLine() is { } line)
+        {
+            lines.Add(line);
+        }
+
+        return lines;
+    }
+
+    private static string ReadToEnd(string path, CancellationToken cancellation)
+    {
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
+        using var bytes = new MemoryStream();
+        var buffer = new byte[BufferLength];
+        for (int count; (count = stream.Read(buffer)) > 0;)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (bytes.Length > MostBytes - count)
+            {
+                throw new NibbleException(string.Create(
+                    CultureInfo.InvariantCulture, $"{path} has more than {MostBytes:N0} bytes; give a part of the text"));
+            }
+
+            bytes.Write(buffer, 0, count);
+            if (buffer.AsSpan(0, count).Contains((byte)0))
+            {
+                // No text: what follows, which may have no end, need not be read to say so.
+                break;
+            }
+        }
+
+        return Utf8Text.Decode(bytes.GetBuffer().AsSpan(0, (int)bytes.Length), path);
+    }
+
+    /// <summary>What a path leads to; null for a regular file, a folder, nothing, or where the system does not tell.</summary>
+    private static string? KindOf(string path)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            return null;
+        }
+
+        const int currentFolder = -100;
+        const uint onlyTheType = 1;
+        const int modeOffset = 28;
+        Span<byte> status = stackalloc byte[256];
+        try
+        {
+            if (Status(currentFolder, path, 0, onlyTheType, status) != 0)
+            {
+                return null;
+            }
+        }
+        catch (EntryPointNotFoundException)
+        {
+            return null;
+        }
+
+        return (MemoryMarshal.Read<ushort>(status[modeOffset..]) & 0xF000) switch
+        {
+            0x1000 => "a pipe",
+            0x2000 or 0x6000 => "a device",
+            0xC000 => "a socket",
+            _ => null,
+        };
+    }
+
+    /// <summary>Linux's <c>statx</c>, whose structure is the same on all machines.</summary>
+    [LibraryImport("libc", EntryPoint = "statx", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Status(int folder, string path, int flags, uint mask, Span<byte> status);
+}

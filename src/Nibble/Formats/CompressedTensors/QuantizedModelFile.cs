@@ -1,0 +1,280 @@
+using Nibble.Artifacts;
+using Nibble.Files;
+using System.Text.Json;
+using Nibble.Formats.HuggingFace;
+using Nibble.Formats.Safetensors;
+using Nibble.Numerics;
+using Nibble.Recipes;
+
+namespace Nibble.Formats.CompressedTensors;
+
+/// <summary>Quantized models on disk: a Hugging Face folder in compressed-tensors layout, plus <c>nibble.json</c>.</summary>
+/// <remarks>
+/// The folder holds <c>config.json</c> (the source's, with <c>quantization_config</c>), <c>model.safetensors</c>, the tokenizer's files
+/// and <c>nibble.json</c> (recipe, provenance, layers). Loading a saved model gives an equal one, whose tokenizer's folder is the
+/// artifact. Groups that do not divide a row are stored as they are; other engines refuse such layers. They also refuse a model with a
+/// layer that transforms its input, because its <c>quant_method</c> is then none of theirs.
+/// </remarks>
+public static class QuantizedModelFile
+{
+    /// <summary>Whether a folder holds a quantized model that <see cref="Save"/> wrote.</summary>
+    public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
+
+    /// <summary>Bytes of an artifact's tensors on disk.</summary>
+    public static long TensorBytes(string folder) => InputFile.Length(Path.Combine(folder, Checkpoint.WeightsName));
+
+    /// <summary>Which layers of an artifact, or of a float checkpoint, have codes and which have none, known without reading its tensors.</summary>
+    /// <param name="folder">The folder.</param>
+    public static RunSummary Summarize(string folder)
+    {
+        using var checkpoint = Checkpoint.Open(folder);
+        var manifest = IsArtifact(folder) ? ArtifactManifest.Read(Path.Combine(folder, ArtifactManifest.FileName)) : null;
+        return RunSummary.OfCodes(
+            manifest is null ? [] : manifest.Layers.Select(layer => (layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme)),
+            (manifest?.FloatTensors ?? checkpoint.TensorNames).Select(name => (name, checkpoint.Entry(name).Shape.Count)));
+    }
+
+    /// <summary>Bytes that an artifact's tensors will take on disk, known from their names, types and shapes.</summary>
+    /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>
+    /// <param name="staticKeys">The blocks whose keys have fixed parameters; only how many they are counts.</param>
+    /// <param name="keys">The scheme of those keys; null where there are none.</param>
+    internal static long CountTensorBytes(IEnumerable<SafetensorsTensor> tensors, IEnumerable<KeyQuantization> staticKeys, QuantizationScheme? keys) =>
+        SafetensorsWriter.CountBytes([.. tensors, .. staticKeys.SelectMany(block => CompressedTensorsKeys.Tensors(block, keys!))], CheckpointFolder.Metadata);
+
+    /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    /// <exception cref="ArgumentException">The model contradicts itself, such as by a scale that its precision cannot hold.</exception>
+    public static void Save(QuantizedModel model, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        var format = CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme)));
+        SaveFolder(model, format, folder, checksummed: false);
+    }
+
+    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time, which <see cref="Join"/> puts together; with checksums.</summary>
+    /// <param name="part">The layers and tensors at hand, with the recipe, provenance and configuration of the whole.</param>
+    /// <param name="format">How the whole model stores codes: <see cref="CompressedTensorsLayer.FormatFor"/> of all its layers.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    /// <exception cref="ArgumentException">The part contradicts itself, such as by a scale that its precision cannot hold.</exception>
+    internal static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(part);
+        SaveFolder(part, format, folder, checksummed: true);
+    }
+
+    /// <summary>Puts saved parts together into one artifact, copying a tensor at a time.</summary>
+    /// <param name="parts">The folders of the parts, in the model's order; they agree in recipe, provenance and configuration.</param>
+    /// <param name="others">Float tensors that stand in no part.</param>
+    /// <param name="tokenizerFolder">The folder that holds the tokenizer's files.</param>
+    /// <param name="folder">The folder to create.</param>
+    /// <exception cref="NibbleException">A part is missing or broken, or the folder exists already.</exception>
+    /// <exception cref="DamagedFileException">A part is not what was written.</exception>
+    internal static void Join(IReadOnlyList<string> parts, IReadOnlyList<SafetensorsTensor> others, string tokenizerFolder, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(parts);
+        ArgumentNullException.ThrowIfNull(others);
+        ArgumentOutOfRangeException.ThrowIfZero(parts.Count, nameof(parts));
+        foreach (var part in parts)
+        {
+            FolderChecksums.Require(part, "the work cannot be resumed from it: start over");
+        }
+
+        var manifests = parts.Select(part => ArtifactManifest.Read(Path.Combine(part, ArtifactManifest.FileName))).ToList();
+        var files = new List<SafetensorsFile>();
+        try
+        {
+            var tensors = others.ToList();
+            foreach (var part in parts)
+            {
+                var file = SafetensorsFile.Open(Path.Combine(part, Checkpoint.WeightsName));
+                files.Add(file);
+                tensors.AddRange(file.Tensors.Select(
+                    entry => new SafetensorsTensor(entry.Name, entry.ElementType, entry.Shape, stream => file.CopyTo(entry.Name, stream))));
+            }
+
+            CheckpointFolder.Create(folder, tokenizerFolder, temporary => Write(ArtifactManifest.Join(manifests, others), temporary, tensors));
+        }
+        finally
+        {
+            files.ForEach(file => file.Dispose());
+        }
+    }
+
+    /// <summary>Loads a saved model.</summary>
+    /// <exception cref="NibbleException">The folder holds no saved model, or one whose files are broken or disagree.</exception>
+    public static QuantizedModel Load(string folder)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        if (!IsArtifact(folder))
+        {
+            throw new NibbleException(Directory.Exists(folder)
+                ? $"The folder {folder} holds no {ArtifactManifest.FileName}, so it is not a model that Nibble has quantized."
+                : $"There is no folder {folder}.");
+        }
+
+        var manifest = ArtifactManifest.Read(Path.Combine(folder, ArtifactManifest.FileName));
+        RequireSameConfig(Path.Combine(folder, Checkpoint.ConfigName), manifest.ConfigJson);
+        using var file = SafetensorsFile.Open(Path.Combine(folder, Checkpoint.WeightsName));
+        var source = new TensorSource(file);
+        QuantizedLayer[] layers = [.. manifest.Layers.Select(layer => ReadLayer(manifest, layer, source))];
+        FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
+        KeyQuantization[] keys = [.. ReadStaticKeys(manifest, source, folder)];
+        source.RequireAllRead();
+        return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder) { StaticKeys = keys };
+    }
+
+    private static void SaveFolder(QuantizedModel model, CompressedTensorsFormat format, string folder, bool checksummed)
+    {
+        RequireConsistent(model);
+        var manifest = ArtifactManifest.Of(model, format);
+        CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
+        {
+            Write(manifest, temporary,
+            [
+                .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
+                .. model.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, model.Recipe.KeyValueCache!.Keys!)),
+                .. model.FloatTensors.Select(tensor =>
+                    SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
+            ]);
+            if (checksummed)
+            {
+                FolderChecksums.Write(temporary);
+            }
+        });
+    }
+
+    private static void Write(ArtifactManifest manifest, string folder, IReadOnlyList<SafetensorsTensor> tensors)
+    {
+        SafetensorsWriter.Write(Path.Combine(folder, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
+        CheckpointFolder.WriteConfig(
+            folder, manifest.ConfigJson, (writer, config) => CompressedTensorsConfig.Write(writer, manifest, Ignored(manifest, tensors), config));
+        CheckpointFolder.WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
+    }
+
+    /// <summary>The modules that an engine could take for linear layers but that stay float.</summary>
+    private static IEnumerable<string> Ignored(ArtifactManifest manifest, IReadOnlyList<SafetensorsTensor> tensors)
+    {
+        const string Suffix = ".weight";
+        const string Head = "lm_head";
+        var floats = manifest.FloatTensors.ToHashSet(StringComparer.Ordinal);
+        var matrices = tensors
+            .Where(tensor => floats.Contains(tensor.Name) && tensor.Shape.Count == 2 && tensor.Name.EndsWith(Suffix, StringComparison.Ordinal))
+            .Select(tensor => tensor.Name[..^Suffix.Length]);
+
+        // A head that shares the embedding's weights has no tensor of its own.
+        return (manifest.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
+    }
+
+    private static IEnumerable<KeyQuantization> ReadStaticKeys(ArtifactManifest manifest, TensorSource source, string folder)
+    {
+        var rule = manifest.Recipe.KeyValueCache;
+        return rule is { HasStaticKeys: true } == manifest.StaticKeys.Count > 0
+            ? manifest.StaticKeys.Select(name => CompressedTensorsKeys.Read(source, name, rule!.Keys!))
+            : throw new NibbleException(
+                $"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys names {manifest.StaticKeys.Count} blocks, but the recipe has "
+                + $"{(rule is { HasStaticKeys: true } ? "keys per channel, whose parameters are fixed" : "no keys per channel")}.");
+    }
+
+    private static QuantizedLayer ReadLayer(ArtifactManifest manifest, ManifestLayer layer, TensorSource source)
+    {
+        var read = CompressedTensorsLayer.Read(
+            source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with
+        {
+            InputTransform = layer.Transform,
+            Shape = layer.Shape,
+            WeightMethod = layer.Scheme.WeightMethod,
+            InputMethod = layer.Scheme.ActivationMethod,
+        };
+        return HasShapeOfWeight(read)
+            ? read
+            : throw source.Fault(layer.Name,
+                $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which is not that of {read.Weight.Rows} x "
+                + $"{read.Weight.Columns} codes");
+    }
+
+    private static bool HasShapeOfWeight(QuantizedLayer layer) => layer.Shape is null
+        || (layer.Shape.Count > 2 && layer.Shape.All(size => size > 0) && layer.Shape[0] == layer.Weight.Rows
+            && layer.Shape.Skip(1).Aggregate((Int128)1, (product, size) => product > int.MaxValue ? product : product * size) == layer.Weight.Columns);
+
+    private static FloatTensor ReadFloats(TensorSource source, string name)
+    {
+        var entry = source.Entry(name);
+        int[] shape = [.. entry.Shape.Select(size => size <= int.MaxValue ? (int)size : throw source.Fault(name, $"a side of {size} is too long"))];
+        var values = source.Floats(name, entry.ElementType, [.. entry.Shape]);
+        FiniteValues.Require(values, source.Path, name, entry.Shape);
+        return new FloatTensor(name, shape, values, entry.ElementType);
+    }
+
+    private static void RequireSameConfig(string path, string expected)
+    {
+        using var document = JsonFile.ReadObject(path);
+        try
+        {
+            using var source = JsonDocument.Parse(expected);
+            var others = document.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
+            var sources = source.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
+            if (document.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out _)
+                && others.SequenceEqual(
+                    sources, EqualityComparer<JsonProperty>.Create(
+                    (left, right) => left.Name == right.Name && JsonElement.DeepEquals(left.Value, right.Value))))
+            {
+                return;
+            }
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            throw new NibbleException($"{ArtifactManifest.FileName} beside {path}: config is not the text of a JSON object: {exception.Message}", exception);
+        }
+
+        throw new NibbleException(
+            $"{path} and {ArtifactManifest.FileName} beside it disagree about the model's configuration; one of them was edited or belongs to another model.");
+    }
+
+    private static void RequireConsistent(QuantizedModel model)
+    {
+        using (var config = JsonDocument.Parse(model.ConfigJson))
+        {
+            Require(config.RootElement.ValueKind == JsonValueKind.Object, "config.json", "is not a JSON object");
+        }
+
+        foreach (var layer in model.Layers)
+        {
+            RequireNone(layer.FindFault(), layer.Name);
+            Require(HasShapeOfWeight(layer), layer.Name, "has a shape that is not that of its codes");
+        }
+
+        Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name,
+            "and the model disagree about whether keys have fixed parameters");
+        foreach (var keys in model.StaticKeys)
+        {
+            var scheme = model.Recipe.KeyValueCache!.Keys!;
+            Require(keys.Heads >= 1 && keys.Scales.Length >= keys.Heads && keys.Scales.Length % keys.Heads == 0, keys.Name,
+                "has scales that are not as many for each head");
+            Require(keys.ZeroPoints.Length == (scheme.Symmetric ? 0 : keys.Scales.Length), keys.Name, "has another number of zero points than its scheme says");
+            Require(keys.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) < 0, keys.Name,
+                "has zero points outside its scheme");
+            RequireNone(QuantizedLayer.FindScaleFault(scheme, keys.Scales), keys.Name);
+        }
+
+        foreach (var tensor in model.FloatTensors)
+        {
+            Require(tensor.StoredAs.IsFloatingPoint(), tensor.Name, $"is stored as {tensor.StoredAs}, not as a floating-point type");
+            Require(FiniteValues.IndexOfFault(tensor.Values) < 0, tensor.Name, "has values that are NaN or infinite");
+            Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name,
+                $"has values that {tensor.StoredAs} cannot hold");
+        }
+    }
+
+    private static void RequireNone(string? fault, string name) => Require(fault is null, name, fault ?? string.Empty);
+
+    private static void Require(bool condition, string name, string fault)
+    {
+        if (!condition)
+        {
+            throw new ArgumentException($"{name} {fault}.");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+using Nibble.Files;
+using Nibble.Formats.Safetensors;
+
+namespace Nibble.Tests.Files;
+
+public sealed class ChecksumTests : IDisposable
+{
+    private const string Remedy = "make it again";
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(3_000_000)]
+    public void AFile_ReadsAsItWasWritten(int length)
+    {
+        var contents = Bytes(length);
+        ChecksummedFile.Write(_folder.File("file"), stream =>
+        {
+            stream.Write(contents.AsSpan(0, length / 3));
+            stream.Write(contents, length / 3, length - (length / 3));
+        });
+        Assert.Equal(contents, ChecksummedFile.Read(_folder.File("file"), Remedy));
+        ChecksummedFile.Require(_folder.File("file"), Remedy);
+        Assert.Equal(length + ChecksummedFile.ChecksumLength, new FileInfo(_folder.File("file")).Length);
+    }
+
+    [Fact]
+    public void AChangedFile_IsDamaged()
+    {
+        ChecksummedFile.Write(_folder.File("file"), stream => stream.Write(Bytes(100)));
+        var whole = File.ReadAllBytes(_folder.File("file"));
+        for (var place = 0; place < whole.Length; place++)
+        {
+            var changed = (byte[])whole.Clone();
+            changed[place] ^= (byte)(1 << (place % 8));
+            RequireDamaged(changed);
+        }
+
+        RequireDamaged([.. whole, 0]);
+        for (var length = 0; length < whole.Length; length++)
+        {
+            RequireDamaged(whole[..length]);
+        }
+    }
+
+    [Fact]
+    public void ASafetensorsFile_EndsInItsChecksum_AndIsOneStill()
+    {
+        SafetensorsWriter.WriteChecksummed(
+            _folder.File("file"),
+            [
+                SafetensorsTensor.FromFloats("b", ElementType.F16, [2], new float[] { 1, 2 }),
+                SafetensorsTensor.FromFloats("z", ElementType.F32, [1], new float[] { 3 }),
+            ],
+            new Dictionary<string, string> { ["format"] = "ours" });
+        ChecksummedFile.Require(_folder.File("file"), Remedy);
+        using (var file = SafetensorsFile.Open(_folder.File("file")))
+        {
+            Assert.Equal(["z", "b", "checksum"], file.Tensors.Select(tensor => tensor.Name));
+            Assert.Equal([1, 2], file.ReadFloats("b"));
+        }
+
+        var whole = File.ReadAllBytes(_folder.File("file"));
+        whole[20] ^= 1;
+        RequireDamaged(whole);
+        var bytes = SafetensorsTensor.FromBytes("i", ElementType.I8, [1], new byte[1]);
+        Assert.Throws<ArgumentException>(() => SafetensorsWriter.WriteChecksummed(_folder.File("file"), [bytes]));
+    }
+
+    [Fact]
+    public void AFolder_IsDamaged_WhereAFileWasChangedRemovedOrAdded()
+    {
+        _folder.Write("a", "one");
+        _folder.Write("b b", "two");
+        Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(_folder.Path, Remedy));
+        FolderChecksums.Write(_folder.Path);
+        FolderChecksums.Require(_folder.Path, Remedy);
+
+        _folder.Write("b b", "tw0");
+        Refuses("b b");
+        _folder.Write("b b", "two");
+        File.Delete(_folder.File("a"));
+        Refuses("a");
+        _folder.Write("a", "one");
+        _folder.Write("c", string.Empty);
+        Refuses("c");
+        File.Delete(_folder.File("c"));
+        FolderChecksums.Require(_folder.Path, Remedy);
+        File.WriteAllText(_folder.File(FolderChecksums.FileName), string.Empty);
+        Refuses("a");
+
+        void Refuses(string name) => Assert.Equal(
+            $"{_folder.File(name)} is damaged: its checksum is not that in checksums.txt beside it; make it again",
+            Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(_folder.Path, Remedy)).Message);
+    }
+
+    private void RequireDamaged(byte[] bytes)
+    {
+        var path = _folder.Write("damaged", bytes);
+        Assert.Equal(
+            $"{path} is damaged: its checksum is not that of its contents; make it again",
+            Assert.Throws<DamagedFileException>(() => ChecksummedFile.Read(path, Remedy)).Message);
+        Assert.Throws<DamagedFileException>(() => ChecksummedFile.Require(path, Remedy));
+    }
+
+    private static byte[] Bytes(int length)
+    {
+        var bytes = new byte[length];
+        new Random(5).NextBytes(bytes);
+        return bytes;
+    }
+}
