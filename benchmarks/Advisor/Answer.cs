@@ -17,7 +17,7 @@ internal sealed class Answer
         var reference = truth.Of(model, null, Truth.Float, 0).Loss;
         Options = [.. result.Options.Select(option =>
         {
-            var row = truth.Of(model, option.Recipe, option.Road.ToString().ToLowerInvariant(), option.Steps);
+            var row = truth.Of(model, option.Recipe, option.Method.ToString().ToLowerInvariant(), option.Steps);
             return new Foretold(situation.Model, option, row.Loss - reference, row.Seconds);
         })];
         var allowed = Options.Where(option => result.Decision.Ranked.Contains(option.Option)).ToList();

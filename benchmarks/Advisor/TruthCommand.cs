@@ -26,9 +26,9 @@ internal static class TruthCommand
     public static IEnumerable<Candidate> Candidates(BenchModel model, int bits)
     {
         var recipe = RecipePresets.Parse($"w{bits}a16-g32");
-        yield return new(Road.Ptq, recipe);
-        yield return new(Road.Ptq, Truth.Shortened(RecipePresets.Parse($"{recipe.Name}-gptaq")));
-        yield return new(Road.Qat, recipe with { Qat = Truth.Settings(model, recipe.Qat) with { Steps = Steps[^1] } });
+        yield return new(Method.Ptq, recipe);
+        yield return new(Method.Ptq, Truth.Shortened(RecipePresets.Parse($"{recipe.Name}-gptaq")));
+        yield return new(Method.Qat, recipe with { Qat = Truth.Settings(model, recipe.Qat) with { Steps = Steps[^1] } });
     }
 
     public static Command Create()

@@ -155,7 +155,7 @@ internal static class AdviseCommand
             words.AddRange(["--steps", Invariant(steps)]);
         }
 
-        var road = candidate.Trains ? "-" + candidate.Road.ToString().ToLowerInvariant() : string.Empty;
+        var road = candidate.Trains ? "-" + candidate.Method.ToString().ToLowerInvariant() : string.Empty;
         return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{road}"]);
     }
 

@@ -65,10 +65,10 @@ internal sealed class ComparisonRunner : IDisposable
         }
 
         runs.AddRange(options.Recipes.Select(recipe => Named($"qat {recipe.Name}", name => Training(
-            name, RunMethod.Qat, recipe,
+            name, Method.Qat, recipe,
             recipe.Qat with { Steps = options.Qat.Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength }))));
         runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
-            name, RunMethod.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Definition.MaxSequence) }))));
+            name, Method.Hybrid, recipe, recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, original.Definition.MaxSequence) }))));
         var model = original.Model;
         var quantized = model.Linears().Where(linear => options.Recipes.Any(recipe => recipe.RuleFor(linear.Key) is not null))
             .Sum(linear => linear.Value.Weight.numel());
@@ -203,10 +203,10 @@ internal sealed class ComparisonRunner : IDisposable
             var ptq = new PtqRequest(original.Folder, recipe, folder) { Data = options.Training, Task = asked, Seed = options.Seed, IsPart = true };
             return (PostTrainingQuantizer.Run(ptq, progress, cancellation).Summary, []);
         });
-        return Measure(name, RunMethod.Ptq, width, folder, made);
+        return Measure(name, Method.Ptq, width, folder, made);
     }
 
-    private ComparisonRun Training(string name, RunMethod method, Recipe recipe, QatSettings settings)
+    private ComparisonRun Training(string name, Method method, Recipe recipe, QatSettings settings)
     {
         var folder = FolderOf(name);
         var made = Make(name, folder, () =>
@@ -234,7 +234,7 @@ internal sealed class ComparisonRunner : IDisposable
             run = Score(trained) with
             {
                 Name = name,
-                Method = RunMethod.Float,
+                Method = null,
                 WeightBits = FloatBits,
                 ActivationBits = FloatBits,
                 BitsPerWeight = FloatBits,
@@ -248,7 +248,7 @@ internal sealed class ComparisonRunner : IDisposable
         return run;
     }
 
-    private ComparisonRun Measure(string name, RunMethod method, Recipe recipe, string folder, MadeRun made)
+    private ComparisonRun Measure(string name, Method method, Recipe recipe, string folder, MadeRun made)
     {
         var quantized = QuantizedModelFile.Load(folder);
         using var artifact = LoadedModel.Open(folder);
@@ -289,7 +289,7 @@ internal sealed class ComparisonRunner : IDisposable
         return new ComparisonRun
         {
             Name = string.Empty,
-            Method = RunMethod.Float,
+            Method = null,
             WeightBits = 0,
             ActivationBits = 0,
             BitsPerWeight = 0,

@@ -1,14 +1,15 @@
-using Nibble.Planning;
+using System.Text.Json.Serialization;
+using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;
 
 /// <summary>What the measurements say about one width.</summary>
 /// <param name="Recipe">The recipe's name.</param>
 /// <param name="Label">The width's name in sentences, such as <c>4 bits</c>.</param>
-/// <param name="Road">The road to take.</param>
+/// <param name="Method">How to get there; null where nothing measured is good enough.</param>
 /// <param name="Run">The run to use; null when no road is good enough.</param>
 /// <param name="Text">The reasons, in sentences.</param>
-internal sealed record WidthAdvice(string Recipe, string Label, Road Road, string? Run, string Text);
+internal sealed record WidthAdvice(string Recipe, string Label, [property: JsonConverter(typeof(NeitherOrMethodConverter))] Method? Method, string? Run, string Text);
 
 /// <summary>What the measurements say, in words.</summary>
 /// <remarks>
@@ -43,14 +44,14 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
     private static string Headlined(IEnumerable<WidthAdvice> advice)
     {
-        var parts = advice.GroupBy(width => width.Road).OrderBy(group => group.Key).Select(group =>
+        var parts = advice.GroupBy(width => width.Method).OrderBy(group => group.Key is null).ThenBy(group => group.Key).Select(group =>
         {
             var labels = Enumerate([.. group.Select(width => width.Label)]);
             return group.Key switch
             {
-                Road.Ptq => $"quantize after training (PTQ) at {labels}",
-                Road.Qat => $"train with quantization (QAT) at {labels}",
-                Road.Hybrid => $"take the hybrid of both at {labels}",
+                Method.Ptq => $"quantize after training (PTQ) at {labels}",
+                Method.Qat => $"train with quantization (QAT) at {labels}",
+                Method.Hybrid => $"take the hybrid of both at {labels}",
                 _ => $"use neither at {labels}",
             };
         });
@@ -73,7 +74,7 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private const string WayOut = "use more bits or smaller groups, keep the layers with the largest errors at a higher width, or train longer.";
 
         private readonly QualityScale scale = result.Scale;
-        private readonly ComparisonRun? control = result.Runs.FirstOrDefault(run => run.Method == RunMethod.Float);
+        private readonly ComparisonRun? control = result.Runs.FirstOrDefault(run => run.Method is null);
 
         /// <summary>What training alone gains over the float model; 0 where it gains nothing.</summary>
         private double TrainingGain => control is { } run && double.IsFinite(run.LossDifference) ? Math.Max(0, -run.LossDifference) : 0;
@@ -89,7 +90,7 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         public WidthAdvice Advise(Width width) => (width.Hybrid, width.Ptq ?? width.Qat) switch
         {
             (null, _) => AdvisePure(width),
-            ({ } hybrid, null) => JudgeAlone(width, hybrid, Road.Hybrid, "Neither PTQ nor QAT was run, so whether this width needs a hybrid is not known."),
+            ({ } hybrid, null) => JudgeAlone(width, hybrid, Method.Hybrid, "Neither PTQ nor QAT was run, so whether this width needs a hybrid is not known."),
             ({ } hybrid, _) => Weigh(width, AdvisePure(width), hybrid),
         };
 
@@ -108,7 +109,7 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
                 sentences.Add($"The smallest that is still usable, losing at most {scale.Threshold(scale.Usable)}, is {Describe(smallest)}.");
             }
 
-            if (runs.Exists(run => run.Method == RunMethod.Qat))
+            if (runs.Exists(run => run.Method == Method.Qat))
             {
                 sentences.Add(AboutControl(widths));
             }
@@ -132,8 +133,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         private WidthAdvice AdvisePure(Width width) => (width.Ptq, width.Qat) switch
         {
             ({ } ptq, { } qat) => Compare(width, ptq, qat),
-            ({ } ptq, null) => JudgeAlone(width, ptq, Road.Ptq, "QAT was not run, so what training could win back is not known."),
-            (null, { } qat) => JudgeAlone(width, qat, Road.Qat, "PTQ was not run, so whether this width needs training is not known."),
+            ({ } ptq, null) => JudgeAlone(width, ptq, Method.Ptq, "QAT was not run, so what training could win back is not known."),
+            (null, { } qat) => JudgeAlone(width, qat, Method.Qat, "PTQ was not run, so whether this width needs training is not known."),
             _ => throw new ArgumentException($"Width {width.Recipe} has no run.", nameof(width)),
         };
 
@@ -141,27 +142,27 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
         {
             if (Loss(ptq) <= scale.Small)
             {
-                return Take(Road.Ptq, ptq,
+                return Take(Method.Ptq, ptq,
                     $"{Result(ptq)}, within the {scale.Threshold(scale.Small)} that counts as small here. {Saving(ptq)} {AboutQat(ptq, qat)}");
             }
 
             if (!IsUsable(ptq) && !IsUsable(qat))
             {
                 return Take(
-                    Road.Neither, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {scale.Threshold(scale.Usable)} that "
+                    null, null, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. Both lose more than the {scale.Threshold(scale.Usable)} that "
                         + $"counts as usable here: {WayOut}");
             }
 
             if (Gain(ptq, qat) > scale.WorthTraining)
             {
-                return Take(Road.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)}");
+                return Take(Method.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)}");
             }
 
             return IsUsable(ptq)
-                ? Take(Road.Ptq, ptq, $"{Result(ptq)}. {Saving(ptq)} {AboutQat(ptq, qat)}")
-                : Take(Road.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)} {AboutNarrowWin(ptq, qat)}");
+                ? Take(Method.Ptq, ptq, $"{Result(ptq)}. {Saving(ptq)} {AboutQat(ptq, qat)}")
+                : Take(Method.Qat, qat, $"{Result(ptq)}; {Result(qat)}{AgainstControl(qat)}. {Saving(qat)} {Price(ptq, qat)} {AboutNarrowWin(ptq, qat)}");
 
-            WidthAdvice Take(Road road, ComparisonRun? run, string text) => new(width.Recipe, width.Label, road, run?.Name, text);
+            WidthAdvice Take(Method? method, ComparisonRun? run, string text) => new(width.Recipe, width.Label, method, run?.Name, text);
         }
 
         /// <summary>Takes the hybrid where it is worth its training against what the pure methods gave: better by enough, or close to QAT in half of its
@@ -171,13 +172,13 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var chosen = width.Runs.FirstOrDefault(run => run.Name == pure.Run);
             var better = chosen is null
                 ? IsUsable(hybrid)
-                : Gain(chosen, hybrid) > scale.WorthTraining && !(pure.Road == Road.Ptq && Loss(chosen) <= scale.Small);
-            var cheaper = pure.Road == Road.Qat && Gain(chosen!, hybrid) >= -scale.WorthTraining && IsUsable(hybrid) && hybrid.Seconds <= chosen!.Seconds / 2;
+                : Gain(chosen, hybrid) > scale.WorthTraining && !(pure.Method == Method.Ptq && Loss(chosen) <= scale.Small);
+            var cheaper = pure.Method == Method.Qat && Gain(chosen!, hybrid) >= -scale.WorthTraining && IsUsable(hybrid) && hybrid.Seconds <= chosen!.Seconds / 2;
             var result = $"{Result(hybrid)}{AgainstControl(hybrid)} in {Numbers.Duration(hybrid.Seconds)}";
             return better || cheaper
                 ? pure with
                 {
-                    Road = Road.Hybrid,
+                    Method = Method.Hybrid,
                     Run = hybrid.Name,
                     Text = better
                         ? $"{result}: better than PTQ and QAT alone. {pure.Text}"
@@ -186,14 +187,14 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
                 : pure with { Text = $"{pure.Text} {result}." };
         }
 
-        private WidthAdvice JudgeAlone(Width width, ComparisonRun run, Road road, string caveat)
+        private WidthAdvice JudgeAlone(Width width, ComparisonRun run, Method method, string caveat)
         {
             var start = $"{Result(run)}{AgainstControl(run)}";
             return !IsUsable(run)
-                ? new WidthAdvice(width.Recipe, width.Label, Road.Neither, null,
+                ? new WidthAdvice(width.Recipe, width.Label, null, null,
                     $"{start}: more than the {scale.Threshold(scale.Usable)} that counts as usable here. {caveat} Otherwise: {WayOut}")
                 : new WidthAdvice(
-                    width.Recipe, width.Label, road, run.Name,
+                    width.Recipe, width.Label, method, run.Name,
                     $"{start}{(Loss(run) <= scale.Small ? $", within the {scale.Threshold(scale.Small)} that counts as small here" : string.Empty)}. "
                         + $"{Saving(run)} {caveat}");
         }
@@ -207,17 +208,17 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         private bool IsUsable(ComparisonRun run) => double.IsFinite(run.LossDifference) && run.LossDifference <= scale.Usable;
 
-        private static bool IsTrained(ComparisonRun run) => run.Method is RunMethod.Qat or RunMethod.Hybrid;
+        private static bool IsTrained(ComparisonRun run) => run.Method is Method.Qat or Method.Hybrid;
 
         private string Reference(ComparisonRun run) => IsTrained(run) && TrainingGain > 0 ? "the float control" : "the float model";
 
-        private static string Method(ComparisonRun run) =>
-            run.Method switch { RunMethod.Qat => "QAT", RunMethod.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
+        private static string Subject(ComparisonRun run) =>
+            run.Method switch { Method.Qat => "QAT", Method.Hybrid => $"The hybrid ({run.Name})", _ => "PTQ" };
 
         private string Result(ComparisonRun run) => double.IsFinite(run.LossDifference)
-            ? $"{Method(run)} gives {scale.Name} {scale.Value(run.Quality)} against {scale.Value(result.Baseline.Quality)} for float "
+            ? $"{Subject(run)} gives {scale.Name} {scale.Value(run.Quality)} against {scale.Value(result.Baseline.Quality)} for float "
                 + $"({scale.Change(run.LossDifference)})"
-            : $"{Method(run)} gives no finite {scale.Name}";
+            : $"{Subject(run)} gives no finite {scale.Name}";
 
         private string AgainstControl(ComparisonRun run) =>
             IsTrained(run) && TrainingGain > 0 && double.IsFinite(run.LossDifference) ? $", {scale.Change(Loss(run))} against the float control" : "";

@@ -88,7 +88,7 @@ internal static class AdviceReport
     }
 
     private static XElement? Pareto(AdvisorResult result) => ParetoChart.Render(
-        result.Options.Select(option => new ParetoPoint(option.Road.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
+        result.Options.Select(option => new ParetoPoint(option.Method.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
         "What each option would lose, and how large it would be.");
 
     private static XElement? Curves(AdvisorResult result)
@@ -108,7 +108,7 @@ internal static class AdviceReport
             steps, losses, "steps of a training, logarithmic", $"loss against float, {LossUnit.Of(result.Task).Name}",
             SvgChart.RoomFor(curves.Select(curve => curve.Name)));
         var styles = SvgChart.ToldApart(
-            curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Road.ToString().ToLowerInvariant() ?? "float"));
+            curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.ToString().ToLowerInvariant() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
         {
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Nibble.Models;
-using Nibble.Planning;
 using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;
@@ -59,9 +58,26 @@ internal sealed class ComparisonDocument(string schema, ComparisonResult result,
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     WriteIndented = true,
     NewLine = "\n",
-    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<RunMethod>), typeof(CamelCaseConverter<Road>), typeof(QatSettingsConverter)])]
+    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(QatSettingsConverter)])]
 [JsonSerializable(typeof(ComparisonDocument))]
 internal sealed partial class ComparisonJsonContext : JsonSerializerContext;
+
+/// <summary>Writes a method, and what no method stands for.</summary>
+/// <param name="none">The word for it.</param>
+internal abstract class MethodConverter(string none) : JsonConverter<Method?>
+{
+    public override bool HandleNull => true;
+
+    public override Method? Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+        reader.GetString() is { } word && word != none ? Enum.Parse<Method>(word, ignoreCase: true) : null;
+
+    public override void Write(Utf8JsonWriter writer, Method? value, JsonSerializerOptions options) =>
+        writer.WriteStringValue(value?.ToString().ToLowerInvariant() ?? none);
+}
+
+internal sealed class FloatOrMethodConverter() : MethodConverter("float");
+
+internal sealed class NeitherOrMethodConverter() : MethodConverter("neither");
 
 /// <summary>Writes training settings in the words of recipes.</summary>
 internal sealed class QatSettingsConverter : JsonConverter<QatSettings>

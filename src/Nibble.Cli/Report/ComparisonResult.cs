@@ -4,22 +4,6 @@ using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>What made a variant of the model.</summary>
-internal enum RunMethod
-{
-    /// <summary>No quantization: the control, trained exactly as the QAT runs are.</summary>
-    Float,
-
-    /// <summary>Post-training quantization.</summary>
-    Ptq,
-
-    /// <summary>Quantization-aware training.</summary>
-    Qat,
-
-    /// <summary>Post-training quantization of some sides of layers, training of the others.</summary>
-    Hybrid,
-}
-
 /// <summary>One model, quantized by PTQ and by QAT at several widths, and what was measured.</summary>
 /// <remarks>Losses are in the unit of <see cref="Scale"/>, divergences in nats, sizes in bytes, times in seconds. A measurement that failed is NaN or
 /// infinite.</remarks>
@@ -147,8 +131,13 @@ internal sealed record ComparisonRun
     /// <summary>What to call it, such as <c>ptq w4a16-g32</c> or <c>float control</c>.</summary>
     public required string Name { get; init; }
 
-    /// <summary>What made it.</summary>
-    public required RunMethod Method { get; init; }
+    /// <summary>What made it; null for the control, which is float and trained exactly as the QAT runs are.</summary>
+    [JsonConverter(typeof(FloatOrMethodConverter))]
+    public required Method? Method { get; init; }
+
+    /// <summary>The same in a word: <c>ptq</c>, <c>qat</c>, <c>hybrid</c> or <c>float</c>.</summary>
+    [JsonIgnore]
+    public string MethodWord => Method?.ToString().ToLowerInvariant() ?? "float";
 
     /// <summary>The recipe's name, which PTQ, QAT and hybrid runs of one width share; null for the float control.</summary>
     public string? Recipe { get; init; }

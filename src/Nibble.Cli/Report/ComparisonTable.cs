@@ -35,7 +35,7 @@ internal static class ComparisonTable
                 Numbers.Ratio(1), "–", "–",
             ]),
         ];
-        rows.AddRange(result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => Row(run, "", false)));
+        rows.AddRange(result.Runs.Where(run => run.Method is null).Select(run => Row(run, "", false)));
         foreach (var width in Width.Of(result))
         {
             rows.AddRange(width.Runs.Select(run => Row(run, width.Recipe, run == width.Best)));
@@ -46,7 +46,7 @@ internal static class ComparisonTable
         ComparisonRow Row(ComparisonRun run, string group, bool best) => new(run, group, best,
         [
             run.Name,
-            run.Method.ToString().ToLowerInvariant(),
+            run.MethodWord,
             Bits(run.BitsPerWeight),
             scale.Value(run.Quality),
             scale.Loss(run.LossDifference),

@@ -1,6 +1,6 @@
+using Nibble.Recipes;
 using System.Globalization;
 using System.Xml.Linq;
-using Nibble.Planning;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
@@ -42,10 +42,8 @@ internal static class HtmlReport
         E("p", Class("summary"), Typeset(advice.Summary)),
         advice.Widths.Count == 0 ? null : E("dl", Class("advice"), advice.Widths.Select(width => E(
             "div",
-            E("dt", E("span", width.Label), " ", E("strong", Class(width.Road.ToString().ToLowerInvariant()), RoadName(width.Road))),
+            E("dt", E("span", width.Label), " ", E("strong", Class(width.Method?.ToString().ToLowerInvariant() ?? "neither"), width.Method?.ToString().ToUpperInvariant() ?? "neither")),
             E("dd", Typeset(width.Text))))));
-
-    private static string RoadName(Road road) => road == Road.Neither ? "neither" : road.ToString().ToUpperInvariant();
 
     private static XElement Results(ComparisonResult result, Advice advice)
     {
@@ -109,7 +107,7 @@ internal static class HtmlReport
 
     private static string LayerErrorIntroduction(ComparisonResult result) =>
         "How far the weights of each layer end up from the original ones. The stronger the colour, the larger the error, on a logarithmic scale."
-        + (result.Runs.Any(run => run.Method is RunMethod.Qat or RunMethod.Hybrid)
+        + (result.Runs.Any(run => run.Method is Method.Qat or Method.Hybrid)
             ? " QAT moves weights on purpose, so a large distance there is not a defect: the table of results says whether the model got better or worse."
             : "");
 
@@ -127,7 +125,7 @@ internal static class HtmlReport
         IEnumerable<(string Name, string Style, double Quality, string? Sample)> all =
         [
             ("float", "float", result.Baseline.Quality, result.Baseline.Sample),
-            .. result.Runs.Where(run => run.Method == RunMethod.Float).Concat(Width.Of(result).SelectMany(width => width.Runs))
+            .. result.Runs.Where(run => run.Method is null).Concat(Width.Of(result).SelectMany(width => width.Runs))
                 .Select(run => (run.Name, ReportCharts.Style(run), run.Quality, run.Sample)),
         ];
         var figures = all.Where(variant => variant.Sample is not null).Select(variant => E(

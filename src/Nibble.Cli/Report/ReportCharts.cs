@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using System.Xml.Linq;
 using static Nibble.Cli.Report.Html;
 
@@ -92,7 +93,7 @@ internal static class ReportCharts
     {
         var named = Width.Of(result)
             .SelectMany(width => width.Runs.Select(run => (Run: run, Label: $"{MethodName(run.Method)} {width.Label}")))
-            .Concat(result.Runs.Where(run => run.Method == RunMethod.Float).Select(run => (Run: run, Label: ControlLabel)));
+            .Concat(result.Runs.Where(run => run.Method is null).Select(run => (Run: run, Label: ControlLabel)));
         var curves = named
             .Select(pair => (Style: Style(pair.Run), pair.Label, Points: Averaged(pair.Run.TrainingLosses)))
             .Where(curve => curve.Points.Count > 1)
@@ -121,11 +122,11 @@ internal static class ReportCharts
     }
 
     /// <summary>The style class of a run: its method's colour.</summary>
-    public static string Style(ComparisonRun run) => run.Method.ToString().ToLowerInvariant();
+    public static string Style(ComparisonRun run) => run.MethodWord;
 
     /// <summary>A method's name in sentences.</summary>
-    public static string MethodName(RunMethod method) =>
-        method is RunMethod.Float or RunMethod.Hybrid ? method.ToString().ToLowerInvariant() : method.ToString().ToUpperInvariant();
+    public static string MethodName(Method? method) =>
+        method switch { null => "float", Method.Hybrid => "hybrid", { } pure => pure.ToString().ToUpperInvariant() };
 
     private static string ScaleNote(ChartScale losses) =>
         (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0; lower") + " is better, and below 0 is better than float.";
@@ -134,7 +135,7 @@ internal static class ReportCharts
         [.. Width.Of(result).SelectMany(width => width.Runs).Where(run => double.IsFinite(run.LossDifference) && double.IsFinite(run.BitsPerWeight))];
 
     private static ComparisonRun? DrawableControl(ComparisonResult result) =>
-        result.Runs.FirstOrDefault(run => run.Method == RunMethod.Float && double.IsFinite(run.LossDifference));
+        result.Runs.FirstOrDefault(run => run.Method is null && double.IsFinite(run.LossDifference));
 
     private static List<double> Losses(ComparisonResult result, IEnumerable<ComparisonRun> runs) =>
         [0, DrawableControl(result)?.LossDifference ?? 0, .. runs.Select(run => run.LossDifference)];

@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 namespace Nibble.Cli.Report;
 
 /// <summary>The runs that share a recipe: the roads to one width.</summary>
@@ -7,13 +8,13 @@ namespace Nibble.Cli.Report;
 internal sealed record Width(string Recipe, string Label, IReadOnlyList<ComparisonRun> Runs)
 {
     /// <summary>The best PTQ run; null where there is none.</summary>
-    public ComparisonRun? Ptq => BestOf(RunMethod.Ptq);
+    public ComparisonRun? Ptq => BestOf(Method.Ptq);
 
     /// <summary>The best QAT run; null where there is none.</summary>
-    public ComparisonRun? Qat => BestOf(RunMethod.Qat);
+    public ComparisonRun? Qat => BestOf(Method.Qat);
 
     /// <summary>The best hybrid run; null where there is none.</summary>
-    public ComparisonRun? Hybrid => BestOf(RunMethod.Hybrid);
+    public ComparisonRun? Hybrid => BestOf(Method.Hybrid);
 
     /// <summary>The run that loses least; null where there is nothing to choose between.</summary>
     public ComparisonRun? Best =>
@@ -23,7 +24,7 @@ internal sealed record Width(string Recipe, string Label, IReadOnlyList<Comparis
     public static IReadOnlyList<Width> Of(ComparisonResult result)
     {
         var groups = result.Runs
-            .Where(run => run.Method != RunMethod.Float)
+            .Where(run => run.Method is not null)
             .GroupBy(run => run.Recipe ?? run.Name)
             .OrderByDescending(group => group.First().WeightBits)
             .ThenByDescending(group => group.First().ActivationBits)
@@ -34,6 +35,6 @@ internal sealed record Width(string Recipe, string Label, IReadOnlyList<Comparis
         return [.. groups.Select(group => new Width(group.Key, name?.Invoke(group.First()) ?? group.Key, [.. group.OrderBy(run => run.Method)]))];
     }
 
-    private ComparisonRun? BestOf(RunMethod method) =>
+    private ComparisonRun? BestOf(Method method) =>
         Runs.Where(run => run.Method == method).MinBy(run => double.IsFinite(run.LossDifference) ? run.LossDifference : double.PositiveInfinity);
 }

@@ -112,7 +112,7 @@ internal sealed class OptionPlanner(
     private PlannedOption Option(Candidate candidate, int steps, Estimate loss, Estimate quantization, Evidence evidence) => new()
     {
         Name = candidate.Name + (steps > 0 && steps != candidate.Recipe.Qat.Steps ? $", {steps} steps" : string.Empty),
-        Road = candidate.Road,
+        Method = candidate.Method,
         Recipe = candidate.Recipe,
         Bits = candidate.Bits,
         Steps = steps,

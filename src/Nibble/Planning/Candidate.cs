@@ -4,9 +4,9 @@ using Nibble.Recipes;
 namespace Nibble.Planning;
 
 /// <summary>A kind of option that the advisor weighs: a road with a recipe.</summary>
-/// <param name="Road">The road.</param>
+/// <param name="Method">How to get to the width.</param>
 /// <param name="Recipe">What happens to each layer, and how it is trained or calibrated.</param>
-internal sealed record Candidate(Road Road, Recipe Recipe)
+internal sealed record Candidate(Method Method, Recipe Recipe)
 {
     /// <summary>The recipe as a command takes it: a preset's name or a file's path.</summary>
     public string Source { get; init; } = Recipe.Name;
@@ -14,7 +14,7 @@ internal sealed record Candidate(Road Road, Recipe Recipe)
     private const int UsualGroupSize = 32;
 
     /// <summary>Whether weights are trained.</summary>
-    public bool Trains => Road is Road.Qat or Road.Hybrid;
+    public bool Trains => Method is Method.Qat or Method.Hybrid;
 
     /// <summary>The width it belongs to: the fewest bits that a layer's weights have.</summary>
     public int Bits => Recipe.Rules.Min(rule => rule.Weights?.Bits ?? int.MaxValue);
@@ -23,7 +23,7 @@ internal sealed record Candidate(Road Road, Recipe Recipe)
     public bool NeedsData => Trains || Recipe.NeedsCalibration;
 
     /// <summary>What to call it.</summary>
-    public string Name => $"{Road.ToString().ToLowerInvariant()} {Recipe.Name}";
+    public string Name => $"{Method.ToString().ToLowerInvariant()} {Recipe.Name}";
 
     /// <summary>The option with its calibration cut to a number of tokens: fewer windows, and shorter ones where not even one fits.</summary>
     /// <param name="tokens">Tokens to calibrate on at most; null for any, and 0 leaves the option as it is, since it is not to be tried at all.</param>
@@ -44,7 +44,7 @@ internal sealed record Candidate(Road Road, Recipe Recipe)
     /// <summary>The option that a recipe by itself is: a hybrid where it leaves some sides to PTQ and trains others, else post-training quantization.</summary>
     /// <param name="source">A preset's name or a file's path, such as what <c>nibble mix</c> wrote.</param>
     public static Candidate Load(string source) =>
-        RecipeFile.Load(source) is var recipe && recipe.IsHybrid ? new(Road.Hybrid, recipe) { Source = source } : new(Road.Ptq, recipe) { Source = source };
+        RecipeFile.Load(source) is var recipe && recipe.IsHybrid ? new(Method.Hybrid, recipe) { Source = source } : new(Method.Ptq, recipe) { Source = source };
 
     /// <summary>The options at one width, the likeliest to be good first among those that need text.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
@@ -67,11 +67,11 @@ internal sealed record Candidate(Road Road, Recipe Recipe)
 
         return
         [
-            .. algorithms.Select(algorithm => new Candidate(Road.Ptq, RecipePresets.Parse(width + algorithm))),
-            new(Road.Qat, RecipePresets.Parse(trained)),
+            .. algorithms.Select(algorithm => new Candidate(Method.Ptq, RecipePresets.Parse(width + algorithm))),
+            new(Method.Qat, RecipePresets.Parse(trained)),
 
             // Weights that PTQ chose leave the inputs' ranges to train, where inputs are quantized.
-            .. activations < 16 ? new[] { new Candidate(Road.Hybrid, RecipePresets.Parse(trained + "-hybrid-weights-ptq-activations-qat")) } : [],
+            .. activations < 16 ? new[] { new Candidate(Method.Hybrid, RecipePresets.Parse(trained + "-hybrid-weights-ptq-activations-qat")) } : [],
         ];
     }
 }

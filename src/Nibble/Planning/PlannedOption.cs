@@ -22,7 +22,7 @@ internal sealed record PlannedOption
     public required string Name { get; init; }
 
     /// <summary>The road.</summary>
-    public required Road Road { get; init; }
+    public required Method Method { get; init; }
 
     /// <summary>What happens to each layer.</summary>
     public required Recipe Recipe { get; init; }
@@ -64,5 +64,5 @@ internal sealed record PlannedOption
     public string? EngineRefusal { get; init; }
 
     /// <summary>Whether weights are trained.</summary>
-    public bool Trains => Road is Road.Qat or Road.Hybrid;
+    public bool Trains => Method is Method.Qat or Method.Hybrid;
 }

@@ -46,7 +46,7 @@ public enum Rotation
     Hadamard,
 }
 
-/// <summary>How one side of a layer, its weights or its inputs, comes to its codes.</summary>
+/// <summary>How a model, or one side of a layer, its weights or its inputs, comes to its codes.</summary>
 public enum Method
 {
     /// <summary>Post-training: weights get their codes from the rule's algorithms and inputs their range from calibration, and both stay.</summary>
@@ -54,6 +54,9 @@ public enum Method
 
     /// <summary>Quantization-aware training: weights and their grid, or the fixed range of the inputs, are trained.</summary>
     Qat,
+
+    /// <summary>Both: rules name one or the other for the weights or the inputs of some layers. Of recipes and runs only, never of one side of a layer.</summary>
+    Hybrid,
 }
 
 /// <summary>How the inputs of the matched layers are quantized.</summary>
@@ -81,13 +84,18 @@ public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, Act
     } = WeightAlgorithms.RoundToNearest;
 
     /// <summary>How the weights come to their codes; null is the method of the run that the recipe is used in.</summary>
-    public Method? WeightMethod { get; init; }
+    /// <exception cref="NibbleException">It is a hybrid.</exception>
+    public Method? WeightMethod { get; init => field = OfOneSide(value); }
 
     /// <summary>How the inputs come to their range; null is the method of the run. Inputs per token have no range to train, whatever it says.</summary>
-    public Method? ActivationMethod { get; init; }
+    /// <exception cref="NibbleException">It is a hybrid.</exception>
+    public Method? ActivationMethod { get; init => field = OfOneSide(value); }
 
     /// <summary>Whether a layer's name matches the pattern.</summary>
     public bool Matches(string layer) => FileSystemName.MatchesSimpleExpression(Pattern, layer, ignoreCase: false);
+
+    private static Method? OfOneSide(Method? method) => method is not Recipes.Method.Hybrid ? method
+        : throw new NibbleException("the weights or the inputs of a layer are quantized by ptq or by qat; a hybrid names both in one recipe");
 }
 
 /// <summary>What to do with each layer: the same record in code, in YAML or JSON, and inside an artifact.</summary>

@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using System.Text.RegularExpressions;
 using Nibble.Cli.Report;
 using Nibble.Planning;
@@ -13,8 +14,8 @@ public sealed partial class AdviceClaimsTests
     private static readonly double?[] ControlLosses = [null, -0.4, -0.1, -0.012, -0.0001, 0, 0.2, double.NaN];
     private static readonly double?[] HybridLosses = [null, 0.05, 0.2, double.NaN];
 
-    private static readonly Dictionary<RunMethod, ComparisonRun> Models =
-        new[] { RunMethod.Ptq, RunMethod.Qat, RunMethod.Hybrid }.ToDictionary(method => method, method => Run(method, 4, 0));
+    private static readonly Dictionary<Method, ComparisonRun> Models =
+        new[] { Method.Ptq, Method.Qat, Method.Hybrid }.ToDictionary(method => method, method => Run(method, 4, 0));
 
     private static readonly double Small = Thresholds.SmallLoss;
     private static readonly double Usable = Thresholds.UsableLoss;
@@ -67,7 +68,7 @@ public sealed partial class AdviceClaimsTests
         var seen = new HashSet<string>();
         foreach (var outcome in Grid())
         {
-            List<ComparisonRun> runs = [Timed(RunMethod.Ptq, outcome.Ptq, outcome.PtqSeconds), Timed(RunMethod.Qat, outcome.Qat, outcome.QatSeconds)];
+            List<ComparisonRun> runs = [Timed(Method.Ptq, outcome.Ptq, outcome.PtqSeconds), Timed(Method.Qat, outcome.Qat, outcome.QatSeconds)];
             if (outcome.Control is { } control)
             {
                 runs.Insert(0, Control(control));
@@ -75,7 +76,7 @@ public sealed partial class AdviceClaimsTests
 
             if (outcome.Hybrid is { } hybrid)
             {
-                runs.Add(Timed(RunMethod.Hybrid, hybrid, outcome.HybridSeconds));
+                runs.Add(Timed(Method.Hybrid, hybrid, outcome.HybridSeconds));
             }
 
             var advice = Advice.For(Of(runs));
@@ -89,16 +90,16 @@ public sealed partial class AdviceClaimsTests
             }
 
             Assert.True(
-                width.Road switch
+                width.Method switch
                 {
-                    Road.Ptq => outcome.Ptq <= Usable,
-                    Road.Qat => outcome.Qat <= Usable,
-                    Road.Hybrid => outcome.Hybrid <= Usable,
+                    Method.Ptq => outcome.Ptq <= Usable,
+                    Method.Qat => outcome.Qat <= Usable,
+                    Method.Hybrid => outcome.Hybrid <= Usable,
                     _ => !(outcome.Ptq <= Usable) && !(outcome.Qat <= Usable) && !(outcome.Hybrid <= Usable),
                 },
-                $"{outcome}: {width.Road}");
+                $"{outcome}: {width.Method}");
 
-            ComparisonRun Timed(RunMethod method, double loss, double seconds) =>
+            ComparisonRun Timed(Method method, double loss, double seconds) =>
                 Models[method] with { LossDifference = loss, Quality = FloatPerplexity * Math.Exp(loss), Seconds = seconds, Bytes = outcome.Bytes };
         }
 

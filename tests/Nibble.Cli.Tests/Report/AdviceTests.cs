@@ -1,5 +1,5 @@
+using Nibble.Recipes;
 using Nibble.Cli.Report;
-using Nibble.Planning;
 using static Nibble.Cli.Tests.Report.FakeComparison;
 
 namespace Nibble.Cli.Tests.Report;
@@ -9,9 +9,9 @@ public class AdviceTests
     [Fact]
     public void Ptq_is_enough_when_it_loses_little()
     {
-        var width = Single(Control(0.001), Run(RunMethod.Ptq, 4, 0.0089), Run(RunMethod.Qat, 4, 0.0032));
+        var width = Single(Control(0.001), Run(Method.Ptq, 4, 0.0089), Run(Method.Qat, 4, 0.0032));
 
-        Assert.Equal((Road.Ptq, "ptq w4a16-g32"), (width.Road, width.Run));
+        Assert.Equal((Method.Ptq, "ptq w4a16-g32"), (width.Method, width.Run));
         Assert.Contains("perplexity 4.157 against 4.120 for float (+0.9%), within the 1% that counts as small here", width.Text);
         Assert.Contains("from 1.06 MB to 245 kB (4.3× smaller) in 0.75 s", width.Text);
         Assert.Contains("For 87× the time QAT reaches 4.133, within 2% of PTQ, which is not worth it here.", width.Text);
@@ -20,61 +20,61 @@ public class AdviceTests
     [Fact]
     public void Qat_pays_when_it_beats_ptq_by_more_than_training_does()
     {
-        var width = Single(Control(-0.012), Run(RunMethod.Ptq, 3, 0.2127), Run(RunMethod.Qat, 3, 0.0544));
+        var width = Single(Control(-0.012), Run(Method.Ptq, 3, 0.2127), Run(Method.Qat, 3, 0.0544));
 
-        Assert.Equal((Road.Qat, "qat w3a16-g32"), (width.Road, width.Run));
+        Assert.Equal((Method.Qat, "qat w3a16-g32"), (width.Method, width.Run));
         Assert.Contains("QAT gives perplexity 4.350 against 4.120 for float (+5.6%), +6.9% against the float control", width.Text);
         Assert.Contains("101× as long as PTQ's 0.64 s, for a model of the same size", width.Text);
     }
 
     [Theory]
-    [InlineData(0.15, 10, nameof(Road.Hybrid), "better than PTQ and QAT alone")]
-    [InlineData(0.21, 10, nameof(Road.Hybrid), "within 2% of QAT in at most half of its time")]
-    [InlineData(0.21, 60, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
-    [InlineData(0.3, 10, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
-    [InlineData(double.NaN, 10, nameof(Road.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
+    [InlineData(0.15, 10, nameof(Method.Hybrid), "better than PTQ and QAT alone")]
+    [InlineData(0.21, 10, nameof(Method.Hybrid), "within 2% of QAT in at most half of its time")]
+    [InlineData(0.21, 60, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
+    [InlineData(0.3, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
+    [InlineData(double.NaN, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
     public void Hybrid_pays_when_it_is_better_or_as_good_in_half_the_time(double loss, double seconds, string road, string reason)
     {
-        var width = Single(Control(0), Run(RunMethod.Ptq, 3, 0.25), Run(RunMethod.Qat, 3, 0.2), Run(RunMethod.Hybrid, 3, loss) with { Seconds = seconds });
+        var width = Single(Control(0), Run(Method.Ptq, 3, 0.25), Run(Method.Qat, 3, 0.2), Run(Method.Hybrid, 3, loss) with { Seconds = seconds });
 
-        Assert.Equal(road, width.Road.ToString());
+        Assert.Equal(road, width.Method?.ToString());
         Assert.Contains(reason, width.Text);
     }
 
     [Fact]
     public void Hybrid_is_not_worth_it_where_ptq_loses_little_and_saves_what_both_lose()
     {
-        Assert.Equal(Road.Ptq, Single(Control(0), Run(RunMethod.Ptq, 8, 0.001), Run(RunMethod.Qat, 8, 0), Run(RunMethod.Hybrid, 8, -0.05)).Road);
-        Assert.Equal(Road.Hybrid, Single(Control(0), Run(RunMethod.Ptq, 2, 3), Run(RunMethod.Qat, 2, 0.5), Run(RunMethod.Hybrid, 2, 0.2)).Road);
-        Assert.Equal(Road.Hybrid, Single(Run(RunMethod.Hybrid, 4, 0.05)).Road);
-        Assert.Equal(Road.Neither, Single(Run(RunMethod.Hybrid, 2, 0.5)).Road);
+        Assert.Equal(Method.Ptq, Single(Control(0), Run(Method.Ptq, 8, 0.001), Run(Method.Qat, 8, 0), Run(Method.Hybrid, 8, -0.05)).Method);
+        Assert.Equal(Method.Hybrid, Single(Control(0), Run(Method.Ptq, 2, 3), Run(Method.Qat, 2, 0.5), Run(Method.Hybrid, 2, 0.2)).Method);
+        Assert.Equal(Method.Hybrid, Single(Run(Method.Hybrid, 4, 0.05)).Method);
+        Assert.Null(Single(Run(Method.Hybrid, 2, 0.5)).Method);
     }
 
     [Fact]
     public void Gain_that_the_control_has_too_is_training_and_not_quantization()
     {
-        var width = Single(Control(-0.1), Run(RunMethod.Ptq, 4, 0.03), Run(RunMethod.Qat, 4, -0.06));
+        var width = Single(Control(-0.1), Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, -0.06));
 
-        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Equal(Method.Ptq, width.Method);
         Assert.Contains("the float control, trained as long without quantization, reaches 3.728: that gain is training, not better quantization.", width.Text);
     }
 
     [Fact]
     public void Same_gain_without_control_counts_for_qat()
     {
-        var advice = Advice.For(Of(Run(RunMethod.Ptq, 4, 0.03), Run(RunMethod.Qat, 4, -0.06)));
+        var advice = Advice.For(Of(Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, -0.06)));
 
-        Assert.Equal(Road.Qat, Assert.Single(advice.Widths).Road);
+        Assert.Equal(Method.Qat, Assert.Single(advice.Widths).Method);
         Assert.Contains("There is no float control, so part of what QAT wins may be plain further training.", advice.Summary);
     }
 
     [Fact]
     public void Control_that_training_made_worse_does_not_excuse_qat()
     {
-        var advice = Advice.For(Of(Control(0.2), Run(RunMethod.Ptq, 4, 0.03), Run(RunMethod.Qat, 4, 0.05)));
+        var advice = Advice.For(Of(Control(0.2), Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, 0.05)));
 
         var width = Assert.Single(advice.Widths);
-        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Equal(Method.Ptq, width.Method);
         Assert.DoesNotContain("against the float control", width.Text);
         Assert.Contains("does not improve on the original (+22.1%)", advice.Summary);
     }
@@ -82,9 +82,9 @@ public class AdviceTests
     [Fact]
     public void Ptq_wins_a_tie()
     {
-        var width = Single(Control(0), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.04));
+        var width = Single(Control(0), Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, 0.04));
 
-        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Equal(Method.Ptq, width.Method);
         Assert.Contains("which is not worth it here", width.Text);
         Assert.DoesNotContain("counts as small", width.Text);
     }
@@ -94,55 +94,56 @@ public class AdviceTests
     {
         Assert.Contains(
             "worse than PTQ: its training settings do not seem to suit this model.",
-            Single(Control(0.001), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.15)).Text);
+            Single(Control(0.001), Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, 0.15)).Text);
         Assert.Contains(
             "better than PTQ, but by less than the float control gains",
-            Single(Control(-0.1), Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, 0.04)).Text);
+            Single(Control(-0.1), Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, 0.04)).Text);
     }
 
     [Fact]
     public void Qat_that_beats_a_good_ptq_beyond_the_control_is_offered()
     {
-        var width = Single(Control(0), Run(RunMethod.Ptq, 8, 0.005), Run(RunMethod.Qat, 8, -0.05));
+        var width = Single(Control(0), Run(Method.Ptq, 8, 0.005), Run(Method.Qat, 8, -0.05));
 
-        Assert.Equal(Road.Ptq, width.Road);
+        Assert.Equal(Method.Ptq, width.Method);
         Assert.Contains("beats PTQ by more than training alone explains", width.Text);
     }
 
     [Fact]
     public void Neither_road_when_both_lose_too_much()
     {
-        var width = Single(Control(0), Run(RunMethod.Ptq, 2, 4.83), Run(RunMethod.Qat, 2, 0.317));
+        var width = Single(Control(0), Run(Method.Ptq, 2, 4.83), Run(Method.Qat, 2, 0.317));
 
-        Assert.Equal((Road.Neither, null), (width.Road, width.Run));
+        Assert.Null(width.Method);
+        Assert.Null(width.Run);
         Assert.Contains("(125×)", width.Text);
         Assert.Contains("Both lose more than the 25% that counts as usable here: use more bits or smaller groups", width.Text);
     }
 
     [Theory]
-    [InlineData(0.005, nameof(Road.Ptq), "within the 1%")]
-    [InlineData(0.1, nameof(Road.Ptq), "(+10.5%). The model goes")]
-    [InlineData(0.5, nameof(Road.Neither), "more than the 25%")]
-    public void Ptq_alone_says_that_qat_was_not_run(double loss, string road, string text)
+    [InlineData(0.005, nameof(Method.Ptq), "within the 1%")]
+    [InlineData(0.1, nameof(Method.Ptq), "(+10.5%). The model goes")]
+    [InlineData(0.5, null, "more than the 25%")]
+    public void Ptq_alone_says_that_qat_was_not_run(double loss, string? road, string text)
     {
-        var advice = Advice.For(Of(Run(RunMethod.Ptq, 4, loss)));
+        var advice = Advice.For(Of(Run(Method.Ptq, 4, loss)));
 
         var width = Assert.Single(advice.Widths);
-        Assert.Equal(road, width.Road.ToString());
+        Assert.Equal(road, width.Method?.ToString());
         Assert.Contains(text, width.Text);
         Assert.Contains("QAT was not run", width.Text);
         Assert.DoesNotContain("control", advice.Summary);
     }
 
     [Theory]
-    [InlineData(-0.005, nameof(Road.Qat))]
-    [InlineData(0.1, nameof(Road.Qat))]
-    [InlineData(0.5, nameof(Road.Neither))]
-    public void Qat_alone_says_that_ptq_was_not_run(double loss, string road)
+    [InlineData(-0.005, nameof(Method.Qat))]
+    [InlineData(0.1, nameof(Method.Qat))]
+    [InlineData(0.5, null)]
+    public void Qat_alone_says_that_ptq_was_not_run(double loss, string? road)
     {
-        var width = Single(Control(-0.001), Run(RunMethod.Qat, 4, loss));
+        var width = Single(Control(-0.001), Run(Method.Qat, 4, loss));
 
-        Assert.Equal(road, width.Road.ToString());
+        Assert.Equal(road, width.Method?.ToString());
         Assert.Contains("PTQ was not run", width.Text);
     }
 
@@ -152,18 +153,18 @@ public class AdviceTests
     [InlineData(double.NegativeInfinity)]
     public void Runs_without_a_finite_loss_lose(double loss)
     {
-        Assert.Contains("QAT gives no finite perplexity: its training diverged.", Single(Run(RunMethod.Ptq, 4, 0.05), Run(RunMethod.Qat, 4, loss)).Text);
-        Assert.Equal(Road.Qat, Single(Run(RunMethod.Ptq, 4, loss), Run(RunMethod.Qat, 4, 0.05)).Road);
-        Assert.Equal(Road.Neither, Single(Run(RunMethod.Ptq, 4, loss), Run(RunMethod.Qat, 4, loss)).Road);
+        Assert.Contains("QAT gives no finite perplexity: its training diverged.", Single(Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, loss)).Text);
+        Assert.Equal(Method.Qat, Single(Run(Method.Ptq, 4, loss), Run(Method.Qat, 4, 0.05)).Method);
+        Assert.Null(Single(Run(Method.Ptq, 4, loss), Run(Method.Qat, 4, loss)).Method);
     }
 
     [Fact]
     public void Control_without_a_finite_loss_is_named()
     {
-        var advice = Advice.For(Of(Control(double.NaN), Run(RunMethod.Ptq, 4, 0.2), Run(RunMethod.Qat, 4, 0.05)));
+        var advice = Advice.For(Of(Control(double.NaN), Run(Method.Ptq, 4, 0.2), Run(Method.Qat, 4, 0.05)));
 
         Assert.Contains("gives no finite perplexity, so QAT is judged against the original", advice.Summary);
-        Assert.Equal(Road.Qat, Assert.Single(advice.Widths).Road);
+        Assert.Equal(Method.Qat, Assert.Single(advice.Widths).Method);
     }
 
     [Fact]
@@ -183,7 +184,7 @@ public class AdviceTests
     [Fact]
     public void Widths_with_equal_weight_bits_are_told_apart()
     {
-        var advice = Advice.For(Of(Run(RunMethod.Ptq, 4, 0.001, "w4a16-g32"), Run(RunMethod.Ptq, 4, 0.002, "w4a16-g128")));
+        var advice = Advice.For(Of(Run(Method.Ptq, 4, 0.001, "w4a16-g32"), Run(Method.Ptq, 4, 0.002, "w4a16-g128")));
 
         Assert.Equal(["w4a16-g128", "w4a16-g32"], advice.Widths.Select(width => width.Label));
     }

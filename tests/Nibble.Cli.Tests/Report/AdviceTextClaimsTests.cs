@@ -114,15 +114,15 @@ public sealed partial class AdviceTextClaimsTests
         {
             described = $"ptq {ptq} {(tried ? "" : "un")}tried, qat {qat} +- {half} {evidence}, control {control}, untried {untried}";
             Control = control is { } trained ? Estimate.Around(trained, 0) : null;
-            List<PlannedOption> options = [Plan(Road.Ptq, "ptq w4a16-g32", ptq, 0, 0, tried ? Evidence.Measured : Evidence.Typical)];
+            List<PlannedOption> options = [Plan(Method.Ptq, "ptq w4a16-g32", ptq, 0, 0, tried ? Evidence.Measured : Evidence.Typical)];
             if (untried is { } other)
             {
-                options.Add(Plan(Road.Ptq, "ptq w4a16-g32-gptaq", other, 0, 0.004, Evidence.Typical));
+                options.Add(Plan(Method.Ptq, "ptq w4a16-g32-gptaq", other, 0, 0.004, Evidence.Typical));
             }
 
             if (qat is { } loss)
             {
-                options.Add(Qat = Plan(Road.Qat, "qat w4a16-g32", loss, Math.Max(0, -(control ?? 0)), half, evidence));
+                options.Add(Qat = Plan(Method.Qat, "qat w4a16-g32", loss, Math.Max(0, -(control ?? 0)), half, evidence));
             }
 
             Result = new AdvisorResult(
@@ -148,10 +148,10 @@ public sealed partial class AdviceTextClaimsTests
 
         public override string ToString() => described;
 
-        private static PlannedOption Plan(Road road, string name, double loss, double gain, double half, Evidence evidence) => new()
+        private static PlannedOption Plan(Method road, string name, double loss, double gain, double half, Evidence evidence) => new()
         {
             Name = name,
-            Road = road,
+            Method = road,
             Recipe = RecipePresets.Parse(name.Split(' ')[1]),
             Bits = 4,
             Loss = Estimate.Around(loss, half),

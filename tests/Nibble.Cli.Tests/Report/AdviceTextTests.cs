@@ -18,10 +18,10 @@ public class AdviceTextTests
     [InlineData(2, 0.9, null, Evidence.Measured, "Not usable at 2 bits without training: Ptq loses least.")]
     public void The_headline_says_what_to_do(int bits, double ptq, double? qat, object evidence, string headline)
     {
-        List<PlannedOption> options = [Option(Road.Ptq, bits, ptq)];
+        List<PlannedOption> options = [Option(Method.Ptq, bits, ptq)];
         if (qat is { } loss)
         {
-            options.Add(Option(Road.Qat, bits, loss) with { Evidence = (Evidence)evidence });
+            options.Add(Option(Method.Qat, bits, loss) with { Evidence = (Evidence)evidence });
         }
 
         Assert.Equal(headline, AdviceText.Headline(Result(options)));
@@ -31,17 +31,17 @@ public class AdviceTextTests
     public void A_width_that_needs_training_is_called_so() =>
         Assert.EndsWith(
             "Not usable at 2 bits without training: PTQ +0.9000 nats (2.5×; +0.9000 to +0.9000).",
-            About(Option(Road.Ptq, 2, 0.9), Option(Road.Qat, 2, 0.1)),
+            About(Option(Method.Ptq, 2, 0.9), Option(Method.Qat, 2, 0.1)),
             StringComparison.Ordinal);
 
     [Fact]
     public void Training_that_would_lose_wins_nothing() =>
-        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", About(Option(Road.Ptq, 4, 0.03), Option(Road.Qat, 4, 0.1)));
+        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", About(Option(Method.Ptq, 4, 0.03), Option(Method.Qat, 4, 0.1)));
 
     [Fact]
     public void A_width_that_another_beats_by_more_training_alone_does_not_lose_least()
     {
-        var result = Result([Option(Road.Ptq, 8, 0.3), Option(Road.Qat, 4, 0.28) with { Quantization = Estimate.Around(0.35, 0) }]);
+        var result = Result([Option(Method.Ptq, 8, 0.3), Option(Method.Qat, 4, 0.28) with { Quantization = Estimate.Around(0.35, 0) }]);
 
         Assert.Equal("Not usable at 8 bits without training: Ptq loses least of those worth their time.", AdviceText.Headline(result));
     }
@@ -49,7 +49,7 @@ public class AdviceTextTests
     [Fact]
     public void The_most_sensitive_layers_are_named()
     {
-        var result = Result([Option(Road.Ptq, 4, 0.005)], ("a", 0.1), ("b", 0.5), ("c", 0.2), ("d", 0.2));
+        var result = Result([Option(Method.Ptq, 4, 0.005)], ("a", 0.1), ("b", 0.5), ("c", 0.2), ("d", 0.2));
 
         Assert.Contains(
             "Most sensitive at 4 bits: b, c, d, with 90.0% of what all 4 layers cost one at a time; nibble mix can give them more bits than the others.",
@@ -67,10 +67,10 @@ public class AdviceTextTests
         [.. sensitivity.Select(item => new LayerDistance(item.Layer, options[0].Recipe.Name, new Distance(0, 0, item.Divergence, 0)))], 1, new Hardware(1, 1),
         1);
 
-    private static PlannedOption Option(Road road, int bits, double loss) => new()
+    private static PlannedOption Option(Method road, int bits, double loss) => new()
     {
         Name = road.ToString(),
-        Road = road,
+        Method = road,
         Recipe = RecipePresets.Parse($"w{bits}a16-g32"),
         Bits = bits,
         Loss = Estimate.Around(loss, 0),

@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using System.Text.Json;
 using Nibble.Cli.Report;
 using static Nibble.Cli.Tests.Report.FakeComparison;
@@ -34,14 +35,14 @@ public class ComparisonJsonTests
         using var document = JsonDocument.Parse(ComparisonJson.Serialize(Typical()));
 
         var widths = document.RootElement.GetProperty("advice").GetProperty("widths").EnumerateArray().ToList();
-        Assert.Equal(["ptq", "ptq", "qat", "neither"], widths.Select(width => width.GetProperty("road").GetString()));
+        Assert.Equal(["ptq", "ptq", "qat", "neither"], widths.Select(width => width.GetProperty("method").GetString()));
         Assert.Equal("qat w3a16-g32", widths[2].GetProperty("run").GetString());
     }
 
     [Fact]
     public void Numbers_that_json_cannot_write_are_null()
     {
-        var text = ComparisonJson.Serialize(Of(Run(RunMethod.Ptq, 2, double.PositiveInfinity), Run(RunMethod.Qat, 2, double.NaN)));
+        var text = ComparisonJson.Serialize(Of(Run(Method.Ptq, 2, double.PositiveInfinity), Run(Method.Qat, 2, double.NaN)));
 
         using var document = JsonDocument.Parse(text);
         foreach (var run in document.RootElement.GetProperty("runs").EnumerateArray())

@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using Nibble.Cli.Report;
 using Spectre.Console;
 using static Nibble.Cli.Tests.Report.FakeComparison;
@@ -9,7 +10,7 @@ public class ComparisonTableTests
     [Fact]
     public void Markdown_is_a_table_with_the_best_run_of_each_width_in_bold()
     {
-        var result = Of(Run(RunMethod.Qat, 3, 0.0544), Run(RunMethod.Ptq, 3, 0.2127), Control(-0.012), Run(RunMethod.Ptq, 8, 0.0002));
+        var result = Of(Run(Method.Qat, 3, 0.0544), Run(Method.Ptq, 3, 0.2127), Control(-0.012), Run(Method.Ptq, 8, 0.0002));
 
         Assert.Equal(
             """
@@ -28,7 +29,7 @@ public class ComparisonTableTests
     [Fact]
     public void Markdown_escapes_names()
     {
-        var run = Run(RunMethod.Ptq, 4, 0.01) with { Name = "a|b <i>*c*</i>\n`d` [e](f)" };
+        var run = Run(Method.Ptq, 4, 0.01) with { Name = "a|b <i>*c*</i>\n`d` [e](f)" };
 
         Assert.Contains("| a\\|b &lt;i&gt;\\*c\\*&lt;/i&gt;\uFFFD\\`d\\` \\[e\\](f) |", ComparisonTable.ToMarkdown(Of(run)));
     }
@@ -48,7 +49,7 @@ public class ComparisonTableTests
     [Fact]
     public void Terminal_wraps_long_names_and_keeps_the_numbers()
     {
-        var lines = Written(Of(Run(RunMethod.Qat, 4, 0.01) with { Name = "qat w4a8 grouped by 128 with learned scales" }), 100);
+        var lines = Written(Of(Run(Method.Qat, 4, 0.01) with { Name = "qat w4a8 grouped by 128 with learned scales" }), 100);
 
         Assert.All(lines, line => Assert.True(line.TrimEnd().Length <= 100, line));
         Assert.Contains(lines, line => line.Contains("65.4  812 MB", StringComparison.Ordinal));
@@ -57,7 +58,7 @@ public class ComparisonTableTests
     [Fact]
     public void Terminal_shows_names_as_text()
     {
-        var text = string.Join('\n', Written(Of(Run(RunMethod.Ptq, 4, 0.01) with { Name = "[red]x[/]\u001b[2J" }), 100));
+        var text = string.Join('\n', Written(Of(Run(Method.Ptq, 4, 0.01) with { Name = "[red]x[/]\u001b[2J" }), 100));
 
         Assert.Contains("[red]x[/]\uFFFD[2J", text);
         Assert.DoesNotContain('\u001b', text);
@@ -66,9 +67,9 @@ public class ComparisonTableTests
     [Fact]
     public void Failed_measurements_are_shown_and_never_best()
     {
-        var rows = ComparisonTable.Rows(Of(Run(RunMethod.Ptq, 4, 0.5), Run(RunMethod.Qat, 4, double.NaN), Run(RunMethod.Ptq, 2, double.PositiveInfinity)));
+        var rows = ComparisonTable.Rows(Of(Run(Method.Ptq, 4, 0.5), Run(Method.Qat, 4, double.NaN), Run(Method.Ptq, 2, double.PositiveInfinity)));
 
-        var qat = rows.Single(row => row.Run?.Method == RunMethod.Qat);
+        var qat = rows.Single(row => row.Run?.Method == Method.Qat);
         Assert.Equal(["n/a", "n/a", "n/a", "n/a"], qat.Cells.Skip(3).Take(4));
         Assert.Equal("∞", rows[^1].Cells[3]);
         Assert.Equal(["ptq w4a16-g32"], rows.Where(row => row.IsBest).Select(row => row.Cells[0]));

@@ -17,28 +17,28 @@ internal static class FakeComparison
     /// <summary>PTQ is enough at 8 and 4 bits, QAT pays at 3 bits, and neither is good enough at 2 bits.</summary>
     public static ComparisonResult Typical() => Of(
         Control(-0.012),
-        Run(RunMethod.Ptq, 8, 0.0002),
-        Run(RunMethod.Qat, 8, -0.0101),
-        Run(RunMethod.Ptq, 4, 0.0089),
-        Run(RunMethod.Qat, 4, -0.0032),
-        Run(RunMethod.Ptq, 3, 0.2127),
-        Run(RunMethod.Qat, 3, 0.0544),
-        Run(RunMethod.Ptq, 2, 4.83),
-        Run(RunMethod.Qat, 2, 0.317));
+        Run(Method.Ptq, 8, 0.0002),
+        Run(Method.Qat, 8, -0.0101),
+        Run(Method.Ptq, 4, 0.0089),
+        Run(Method.Qat, 4, -0.0032),
+        Run(Method.Ptq, 3, 0.2127),
+        Run(Method.Qat, 3, 0.0544),
+        Run(Method.Ptq, 2, 4.83),
+        Run(Method.Qat, 2, 0.317));
 
     /// <summary>Long names and points that lie close together, at a width that PTQ breaks.</summary>
     public static ComparisonResult Crowded() => Of(
         Control(-0.08),
-        Run(RunMethod.Ptq, 8, 0.001, "w8a8-token") with { ActivationBits = 8 },
-        Run(RunMethod.Qat, 8, -0.07, "w8a8-token") with { ActivationBits = 8 },
-        Run(RunMethod.Ptq, 4, 0.05, "w4a16-g32-mse"),
-        Run(RunMethod.Qat, 4, -0.04, "w4a16-g32-mse"),
-        Run(RunMethod.Ptq, 4, 0.09, "w4a16-channel") with { BitsPerWeight = 4.1 },
-        Run(RunMethod.Qat, 4, -0.03, "w4a16-channel") with { BitsPerWeight = 4.1 },
-        Run(RunMethod.Ptq, 4, 0.12, "w4a8-g32") with { ActivationBits = 8 },
-        Run(RunMethod.Qat, 4, -0.02, "w4a8-g32") with { ActivationBits = 8 },
-        Run(RunMethod.Ptq, 2, double.NaN),
-        Run(RunMethod.Qat, 2, 0.2));
+        Run(Method.Ptq, 8, 0.001, "w8a8-token") with { ActivationBits = 8 },
+        Run(Method.Qat, 8, -0.07, "w8a8-token") with { ActivationBits = 8 },
+        Run(Method.Ptq, 4, 0.05, "w4a16-g32-mse"),
+        Run(Method.Qat, 4, -0.04, "w4a16-g32-mse"),
+        Run(Method.Ptq, 4, 0.09, "w4a16-channel") with { BitsPerWeight = 4.1 },
+        Run(Method.Qat, 4, -0.03, "w4a16-channel") with { BitsPerWeight = 4.1 },
+        Run(Method.Ptq, 4, 0.12, "w4a8-g32") with { ActivationBits = 8 },
+        Run(Method.Qat, 4, -0.02, "w4a8-g32") with { ActivationBits = 8 },
+        Run(Method.Ptq, 2, double.NaN),
+        Run(Method.Qat, 2, 0.2));
 
     public static ComparisonResult Of(params IReadOnlyList<ComparisonRun> runs) => new()
     {
@@ -62,7 +62,7 @@ internal static class FakeComparison
     public static ComparisonRun Control(double loss) => new()
     {
         Name = "float control",
-        Method = RunMethod.Float,
+        Method = null,
         WeightBits = 32,
         ActivationBits = 32,
         BitsPerWeight = 32,
@@ -77,9 +77,9 @@ internal static class FakeComparison
         TrainingLosses = Losses(1.41 + loss),
     };
 
-    public static ComparisonRun Run(RunMethod method, int bits, double loss, string? recipe = null)
+    public static ComparisonRun Run(Method method, int bits, double loss, string? recipe = null)
     {
-        var qat = method == RunMethod.Qat;
+        var qat = method == Method.Qat;
         recipe ??= bits == 8 ? "w8a16" : $"w{bits}a16-g32";
         return new ComparisonRun
         {

@@ -41,17 +41,17 @@ public class HtmlReportTests
         var kept = new KeptLayer("lm_head", "the rule 'lm_head' keeps it");
         var result = typical with
         {
-            Runs = [.. typical.Runs.Select((run, i) => run.Method == RunMethod.Float ? run : run with
+            Runs = [.. typical.Runs.Select((run, i) => run.Method is null ? run : run with
             {
                 Summary = new RunSummary(
-                    [new SummarizedLayer("a", "int4", null, run.Method == RunMethod.Ptq ? "rtn" : "qat")], [kept], i == 1 ? ["beware"] : []),
+                    [new SummarizedLayer("a", "int4", null, run.Method == Method.Ptq ? "rtn" : "qat")], [kept], i == 1 ? ["beware"] : []),
             })],
         };
         var section = Parse(HtmlReport.Render(result)).Descendants("section").Single(section => section.Element("h2")?.Value == "What became of the layers");
         var facts = section.Descendants("dt").Zip(section.Descendants("dd"), (name, text) => $"{name.Value}: {text.Value}").ToList();
-        string Names(RunMethod method) => string.Join(", ", typical.Runs.Where(run => run.Method == method).Select(run => run.Name));
+        string Names(Method method) => string.Join(", ", typical.Runs.Where(run => run.Method == method).Select(run => run.Name));
         Assert.Equal(
-            [$"quantized: {Names(RunMethod.Ptq)}: 1 layer to int4, by rtn", $"quantized: {Names(RunMethod.Qat)}: 1 layer to int4, by qat"],
+            [$"quantized: {Names(Method.Ptq)}: 1 layer to int4, by rtn", $"quantized: {Names(Method.Qat)}: 1 layer to int4, by qat"],
             facts.Where(fact => fact.StartsWith("quantized", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
         Assert.Contains("kept float: all quantized runs: 1 layer: the rule 'lm_head' keeps it (lm_head)", facts);
         Assert.Equal($"warning: {typical.Runs[1].Name}: beware", facts[^1]);
@@ -132,7 +132,7 @@ public class HtmlReportTests
         var page = Parse(HtmlReport.Render(result with
         {
             Baseline = result.Baseline with { Sample = "Once upon a time" },
-            Runs = [Run(RunMethod.Ptq, 4, 0.01) with { Sample = " a day" }],
+            Runs = [Run(Method.Ptq, 4, 0.01) with { Sample = " a day" }],
         }));
 
         Assert.Equal(["Once upon a time", "Once upon a day"], page.Descendants("blockquote").Select(quote => quote.Value));
@@ -146,18 +146,18 @@ public class HtmlReportTests
         [
             Of(),
             Of(Control(0.1)),
-            Of(Run(RunMethod.Ptq, 4, 0.01)),
-            Of(Run(RunMethod.Qat, 4, 0.01)) with { Qat = null },
-            Of(Run(RunMethod.Ptq, 4, 0)),
-            Of(Control(double.NaN), Run(RunMethod.Ptq, 4, double.NaN), Run(RunMethod.Qat, 4, double.PositiveInfinity)),
-            Of(Run(RunMethod.Ptq, 2, 4.8) with { Seconds = 0, Bytes = 0, Sample = null, LayerErrors = [], WeightHistograms = [] }),
-            Of(Run(RunMethod.Ptq, 2,
+            Of(Run(Method.Ptq, 4, 0.01)),
+            Of(Run(Method.Qat, 4, 0.01)) with { Qat = null },
+            Of(Run(Method.Ptq, 4, 0)),
+            Of(Control(double.NaN), Run(Method.Ptq, 4, double.NaN), Run(Method.Qat, 4, double.PositiveInfinity)),
+            Of(Run(Method.Ptq, 2, 4.8) with { Seconds = 0, Bytes = 0, Sample = null, LayerErrors = [], WeightHistograms = [] }),
+            Of(Run(Method.Ptq, 2,
                 4.8) with { LayerErrors = [new LayerError("a", 0), new LayerError("b", double.NaN), new LayerError("c", double.PositiveInfinity)] }),
-            Of(Run(RunMethod.Ptq, 2,
+            Of(Run(Method.Ptq, 2,
                 4.8) with { WeightHistograms = [
                 new WeightHistogram("a", [0, 0], [0], [0]), new WeightHistogram("b", [0, 1], [0], [0]), new WeightHistogram("c", [], [], [])] }),
-            Of(Run(RunMethod.Qat, 2, 4.8) with { TrainingLosses = [new TrainingLoss(1, double.NaN), new TrainingLoss(2, 1.5)] }),
-            Of(Run(RunMethod.Ptq, 4, 1e9), Run(RunMethod.Qat, 4, -1e9) with { Seconds = 1e9 }),
+            Of(Run(Method.Qat, 2, 4.8) with { TrainingLosses = [new TrainingLoss(1, double.NaN), new TrainingLoss(2, 1.5)] }),
+            Of(Run(Method.Ptq, 4, 1e9), Run(Method.Qat, 4, -1e9) with { Seconds = 1e9 }),
         ];
 
         Assert.All(shapes, shape =>
@@ -172,7 +172,7 @@ public class HtmlReportTests
     [Fact]
     public void Run_without_a_finite_loss_is_named_below_the_chart()
     {
-        var page = Parse(HtmlReport.Render(Of(Run(RunMethod.Ptq, 4, 0.01), Run(RunMethod.Qat, 4, double.NaN))));
+        var page = Parse(HtmlReport.Render(Of(Run(Method.Ptq, 4, 0.01), Run(Method.Qat, 4, double.NaN))));
 
         Assert.Contains(page.Descendants("figcaption"),
             caption => caption.Value.Contains("Not drawn, because no finite loss was measured: qat w4a16-g32.", StringComparison.Ordinal));

@@ -18,7 +18,7 @@ public class CandidateTests
     [InlineData(9999L, 64, 64, 64)]
     public void CalibrationIsCutToATextOfSomeTokens(long? tokens, int longest, int windows, int length)
     {
-        var cut = new Candidate(Road.Ptq, RecipePresets.Parse("w4a16-g32-gptq")).Within(tokens, longest);
+        var cut = new Candidate(Method.Ptq, RecipePresets.Parse("w4a16-g32-gptq")).Within(tokens, longest);
 
         Assert.Equal((windows, length), (cut.Recipe.Ptq.Windows, cut.Recipe.Ptq.SequenceLength));
         Assert.Equal("ptq w4a16-g32-gptq", cut.Name);

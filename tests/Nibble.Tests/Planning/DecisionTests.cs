@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using Nibble.Planning;
 
 namespace Nibble.Tests.Planning;
@@ -7,23 +8,23 @@ public class DecisionTests
     private const double Tolerance = 0.01;
 
     [Theory]
-    [InlineData(0.008, 0.001, 0, Road.Ptq, Verdict.PtqIsEnough)]
-    [InlineData(0.2, 0.05, 0, Road.Qat, Verdict.TrainingPays)]
-    [InlineData(0.03, 0.02, 0, Road.Ptq, Verdict.TrainingWinsLittle)]
-    [InlineData(0.03, -0.03, -0.06, Road.Ptq, Verdict.GainIsTraining)]
-    [InlineData(0.2, 0.0, -0.06, Road.Qat, Verdict.TrainingPays)]
-    [InlineData(0.2, 0.05, 0.03, Road.Qat, Verdict.TrainingPays)]
-    [InlineData(0.03, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
-    [InlineData(0.001, -0.97, -1, Road.Qat, Verdict.TextIsNew)]
-    [InlineData(0.005, 0.25, -0.4, Road.Ptq, Verdict.PtqIsEnough)]
-    [InlineData(0.3, 0.2, -0.09, Road.Qat, Verdict.TextIsNew)]
-    [InlineData(0.225, 0.22, 0, Road.Qat, Verdict.OnlyTrainingIsUsable)]
-    [InlineData(double.NaN, 0.5, 0, Road.Qat, Verdict.TrainingPays)]
+    [InlineData(0.008, 0.001, 0, Method.Ptq, Verdict.PtqIsEnough)]
+    [InlineData(0.2, 0.05, 0, Method.Qat, Verdict.TrainingPays)]
+    [InlineData(0.03, 0.02, 0, Method.Ptq, Verdict.TrainingWinsLittle)]
+    [InlineData(0.03, -0.03, -0.06, Method.Ptq, Verdict.GainIsTraining)]
+    [InlineData(0.2, 0.0, -0.06, Method.Qat, Verdict.TrainingPays)]
+    [InlineData(0.2, 0.05, 0.03, Method.Qat, Verdict.TrainingPays)]
+    [InlineData(0.03, -0.97, -1, Method.Qat, Verdict.TextIsNew)]
+    [InlineData(0.001, -0.97, -1, Method.Qat, Verdict.TextIsNew)]
+    [InlineData(0.005, 0.25, -0.4, Method.Ptq, Verdict.PtqIsEnough)]
+    [InlineData(0.3, 0.2, -0.09, Method.Qat, Verdict.TextIsNew)]
+    [InlineData(0.225, 0.22, 0, Method.Qat, Verdict.OnlyTrainingIsUsable)]
+    [InlineData(double.NaN, 0.5, 0, Method.Qat, Verdict.TrainingPays)]
     public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, object road, object verdict)
     {
         var decision = Decide(Options.Ptq(ptq), Options.Qat(qat, control: control));
 
-        Assert.Equal(((Road)road, (Verdict)verdict), (decision.Recommended!.Road, decision.Widths.Single().Verdict));
+        Assert.Equal(((Method)road, (Verdict)verdict), (decision.Recommended!.Method, decision.Widths.Single().Verdict));
         Assert.Equal(decision.Recommended, decision.Ranked[0]);
         Assert.Equal(2, decision.Ranked.Count);
     }
@@ -36,7 +37,7 @@ public class DecisionTests
 
     [Fact]
     public void AGainWithinItsErrorDoesNotPay() =>
-        Assert.Equal(Road.Ptq, Decide(Options.Ptq(0.2), Options.Qat(0.15, half: 0.1)).Recommended!.Road);
+        Assert.Equal(Method.Ptq, Decide(Options.Ptq(0.2), Options.Qat(0.15, half: 0.1)).Recommended!.Method);
 
     [Theory]
     [InlineData(0.005, 0.001, 0, true)]

@@ -6,16 +6,16 @@ namespace Nibble.Tests.Planning;
 /// <summary>Options that a probe could have made.</summary>
 internal static class Options
 {
-    public static PlannedOption Ptq(double loss, int bits = 4) => Option(Road.Ptq, loss, loss, bits);
+    public static PlannedOption Ptq(double loss, int bits = 4) => Option(Method.Ptq, loss, loss, bits);
 
     /// <summary>An option that trains; <paramref name="control"/> is what training alone does to the loss.</summary>
     public static PlannedOption Qat(double loss, int bits = 4, double control = 0, double half = 0.005) =>
-        Option(Road.Qat, loss, loss - Math.Min(0, control), bits, half) with { Steps = 300, Seconds = 120, PeakBytes = 2000 };
+        Option(Method.Qat, loss, loss - Math.Min(0, control), bits, half) with { Steps = 300, Seconds = 120, PeakBytes = 2000 };
 
-    private static PlannedOption Option(Road road, double loss, double quantization, int bits, double half = 0.005) => new()
+    private static PlannedOption Option(Method road, double loss, double quantization, int bits, double half = 0.005) => new()
     {
         Name = $"{road} {bits}",
-        Road = road,
+        Method = road,
         Recipe = RecipePresets.Parse($"w{bits}a16-g32"),
         Bits = bits,
         Loss = Estimate.Around(loss, half),

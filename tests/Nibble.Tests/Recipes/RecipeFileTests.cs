@@ -86,6 +86,16 @@ public sealed class RecipeFileTests : IDisposable
     public void ToJson_OfARecipeThatNamesNoMethod_HasNone() =>
         Assert.DoesNotContain("method", RecipeFile.ToJson(RecipePresets.Parse("w8a8")), StringComparison.Ordinal);
 
+    [Fact]
+    public void OneSideOfALayerIsNoHybrid()
+    {
+        Assert.Throws<NibbleException>(() => new RecipeRule("*", Weights: null) { WeightMethod = Method.Hybrid });
+        Assert.Throws<NibbleException>(() => new RecipeRule("*", Weights: null) { ActivationMethod = Method.Hybrid });
+        var fault = Assert.Throws<NibbleException>(() => RecipeFile.Load(
+            _folder.Write("hybrid.yaml", "name: mine\nrules: [{ pattern: a, method: hybrid, weights: { bits: 4 } }]")));
+        Assert.Contains("ptq", fault.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("method: ptq, weights: { bits: 4 }, activations: { bits: 4 }", null)]
     [InlineData("weights: { bits: 4, method: qat }", "weights")]

@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using Nibble.Planning;
 using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
@@ -46,7 +47,7 @@ public sealed class AdvisorTests : IDisposable
         // Each look at the clock takes long enough that nothing but the cheapest options fits.
         var result = Ask(() => now += 5);
 
-        var qat = result.Options.Single(option => option.Road == Road.Qat);
+        var qat = result.Options.Single(option => option.Method == Method.Qat);
         Assert.Equal(Evidence.Typical, qat.Evidence);
         Assert.Empty(result.Curves);
         Assert.Null(result.Control);
@@ -61,7 +62,7 @@ public sealed class AdvisorTests : IDisposable
         var result = Ask(() => now += 0.05, steps: 400, seconds: 20, tolerance: 100, rate: rate);
 
         Assert.Equal(curves, result.Curves.Select(curve => curve.Name));
-        Assert.Equal(evidence, result.Options.Single(option => option.Road == Road.Qat).Evidence);
+        Assert.Equal(evidence, result.Options.Single(option => option.Method == Method.Qat).Evidence);
     }
 
     [Fact]
@@ -78,7 +79,7 @@ public sealed class AdvisorTests : IDisposable
     {
         var result = Ask(() => now += 0.05, steps: 400, seconds: 60);
 
-        var qat = result.Options.Single(option => option.Road == Road.Qat);
+        var qat = result.Options.Single(option => option.Method == Method.Qat);
         Assert.Equal((Evidence.Extrapolated, 400), (qat.Evidence, qat.Steps));
         Assert.All(result.Curves, curve => Assert.Equal(3, curve.Points.Count));
         Assert.True(result.ProbeSeconds <= 60 * 1.1, $"{result.ProbeSeconds} s");
@@ -90,7 +91,7 @@ public sealed class AdvisorTests : IDisposable
     {
         var result = Ask(() => now += 0.05, steps: 400, seconds: 60, constraints: new Constraints { Seconds = 1e-6 });
 
-        Assert.Equal([400, 133, 40], result.Options.Where(option => option.Road == Road.Qat).Select(option => option.Steps));
+        Assert.Equal([400, 133, 40], result.Options.Where(option => option.Method == Method.Qat).Select(option => option.Steps));
         Assert.Null(result.Decision.Recommended);
     }
 

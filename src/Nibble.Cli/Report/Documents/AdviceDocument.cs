@@ -1,3 +1,4 @@
+using Nibble.Recipes;
 using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Planning;
@@ -63,11 +64,11 @@ internal sealed record AdvisedLoss(double Value, double Low, double High)
 
 /// <summary>An option, with what rules it out.</summary>
 internal sealed record AdvisedOption(
-    string Name, Road Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds, long PeakBytes,
+    string Name, Method Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds, long PeakBytes,
     long Bytes, long Tokens, string Command, bool Allowed, IReadOnlyList<string> Reasons)
 {
     public static AdvisedOption Of(PlannedOption option, IReadOnlyList<Violation> broken) => new(
-        option.Name, option.Road, option.Recipe.Name, option.Bits, option.Steps, AdvisedLoss.Of(option.Loss), AdvisedLoss.Of(option.Quantization),
+        option.Name, option.Method, option.Recipe.Name, option.Bits, option.Steps, AdvisedLoss.Of(option.Loss), AdvisedLoss.Of(option.Quantization),
         option.Evidence, option.Seconds, option.PeakBytes, option.Bytes, option.Tokens, option.Command, broken.Count == 0,
         [.. broken.Select(item => item.Reason)]);
 }
