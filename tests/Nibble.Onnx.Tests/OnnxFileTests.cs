@@ -29,7 +29,7 @@ public class OnnxFileTests
     };
 
     [Fact]
-    public void A_model_is_described()
+    public void AModelIsDescribed()
     {
         var file = Read(Small().ToByteArray());
         Assert.Equal((10, "Nibble 1.0"), (file.IrVersion, file.Producer));
@@ -46,7 +46,7 @@ public class OnnxFileTests
 
     [Theory]
     [MemberData(nameof(Said))]
-    public void What_is_wrong_is_said(string expected)
+    public void WhatIsWrongIsSaid(string expected)
     {
         var model = Small();
         Faults[expected](model);
@@ -59,15 +59,15 @@ public class OnnxFileTests
 
     [Theory]
     [MemberData(nameof(ValidFiles))]
-    public void The_corpus_is_read(string name) => Assert.NotEmpty(OnnxFile.Open(Corpus.PathOf("onnx", name)).Outputs);
+    public void TheCorpusIsRead(string name) => Assert.NotEmpty(OnnxFile.Open(Corpus.PathOf("onnx", name)).Outputs);
 
     [Theory]
     [MemberData(nameof(BrokenFiles))]
-    public void The_corpus_is_refused(string name) => Assert.Throws<NibbleException>(() => OnnxFile.Open(Corpus.PathOf("onnx", name)));
+    public void TheCorpusIsRefused(string name) => Assert.Throws<NibbleException>(() => OnnxFile.Open(Corpus.PathOf("onnx", name)));
 
     /// <summary>A million mutations of the corpus: each is read or refused.</summary>
     [Fact]
-    public void A_mutated_model_is_read_or_refused()
+    public void AMutatedModelIsReadOrRefused()
     {
         byte[][] corpus = [Small().ToByteArray(), .. Corpus.Read("onnx")];
         byte[][] pieces =

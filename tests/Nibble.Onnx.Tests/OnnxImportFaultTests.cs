@@ -82,7 +82,7 @@ public sealed class OnnxImportFaultTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Said))]
-    public void What_is_wrong_is_said(string expected)
+    public void WhatIsWrongIsSaid(string expected)
     {
         var model = Quantized("w4a16-g16");
         Faults[expected](model);
@@ -94,7 +94,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     }
 
     [Fact]
-    public void An_input_that_is_no_longer_quantized_is_told()
+    public void AnInputThatIsNoLongerQuantizedIsTold()
     {
         var model = Quantized("w8a8-static");
         model.Graph.Node.First(node =>
@@ -104,7 +104,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_folder_is_no_file()
+    public void AFolderIsNoFile()
     {
         using var tensors = ModelTensors.Open(new TinyLlama().Write(folder.File("tiny")));
         Assert.Throws<ArgumentException>(() => OnnxImporter.Run(tensors, folder.File("imported")));
@@ -114,7 +114,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     [InlineData("node")]
     [InlineData("constant")]
     [InlineData("inputs and outputs")]
-    public void Another_graph_around_the_same_tensors_is_noted(string what)
+    public void AnotherGraphAroundTheSameTensorsIsNoted(string what)
     {
         var model = Quantized("w4a16-g16");
         switch (what)
@@ -141,7 +141,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     [InlineData("w4a16-g16")]
     [InlineData("w4a8-static-g8")]
     [InlineData(null)]
-    public void A_mutated_file_is_read_or_refused(string? recipe)
+    public void AMutatedFileIsReadOrRefused(string? recipe)
     {
         var valid = (recipe is null ? Float() : Quantized(recipe)).ToByteArray();
         RequireReadOrRefused(mutations => mutations.Of(valid, Pieces), iterations: 5000);
@@ -152,7 +152,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     [InlineData("w4a16-g16")]
     [InlineData("w8a8-static")]
     [InlineData(null)]
-    public void Mutated_metadata_are_read_or_refused(string? recipe)
+    public void MutatedMetadataAreReadOrRefused(string? recipe)
     {
         var model = recipe is null ? Float() : Quantized(recipe);
         var entry = model.MetadataProps.Single(entry => entry.Key is OnnxMetadata.Artifact or OnnxMetadata.Config);

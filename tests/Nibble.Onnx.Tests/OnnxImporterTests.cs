@@ -27,7 +27,7 @@ public sealed class OnnxImporterTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Layouts))]
-    public void A_quantized_decoder_comes_back(string recipe)
+    public void AQuantizedDecoderComesBack(string recipe)
     {
         var (_, notes) = RoundTrip.RequireSame(Quantize(new TinyLlama(), recipe), folder);
         Assert.Empty(notes);
@@ -40,7 +40,7 @@ public sealed class OnnxImporterTests : IDisposable
     [InlineData("llama", false, ""","rope_scaling":{"rope_type":"llama3","factor":4,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":16}""", "w4a16-g16")]
     [InlineData("qwen3", false, "", "w4a16-g16")]
     [InlineData("mistral", true, ""","sliding_window":40""", "w2a16-g16")]
-    public void Every_kind_of_decoder_comes_back(string type, bool tied, string further, string recipe)
+    public void EveryKindOfDecoderComesBack(string type, bool tied, string further, string recipe)
     {
         var tiny = new TinyLlama { Type = type, Tied = tied, Further = further };
         RoundTrip.RequireSame(Quantize(tiny, recipe), folder);
@@ -52,7 +52,7 @@ public sealed class OnnxImporterTests : IDisposable
     [InlineData(ElementType.F32)]
     [InlineData(ElementType.F16)]
     [InlineData(ElementType.BF16)]
-    public void Narrow_floats_come_back_narrow(ElementType type)
+    public void NarrowFloatsComeBackNarrow(ElementType type)
     {
         var tiny = new TinyLlama { StoredAs = type };
         RoundTrip.RequireSame(Quantize(tiny, "w4a16-g16"), folder);
@@ -64,7 +64,7 @@ public sealed class OnnxImporterTests : IDisposable
     [InlineData(null)]
     [InlineData("w4a16-g16")]
     [InlineData("w8a8-static")]
-    public void Tensors_in_a_second_file_come_back(string? recipe)
+    public void TensorsInASecondFileComeBack(string? recipe)
     {
         var model = Quantize(new TinyLlama(), recipe ?? "w8a8");
         RoundTrip.RequireSame(recipe is null ? folder.File("tiny") : model, folder, inlineLimit: 0);
@@ -72,14 +72,14 @@ public sealed class OnnxImporterTests : IDisposable
     }
 
     [Fact]
-    public void Products_in_bytes_are_noted()
+    public void ProductsInBytesAreNoted()
     {
         var (_, notes) = RoundTrip.RequireSame(Quantize(new TinyLlama(), "w4a16-g16"), folder, accuracy: MatMulAccuracy.Int8);
         Assert.Contains("accuracy level 4", Assert.Single(notes), StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Scattered_groups_come_back()
+    public void ScatteredGroupsComeBack()
     {
         var model = Quantize(new TinyLlama(), "w4a16-g8");
         var artifact = QuantizedModelFile.Load(model);
@@ -89,7 +89,7 @@ public sealed class OnnxImporterTests : IDisposable
     }
 
     [Fact]
-    public void What_no_graph_uses_does_not_come_back()
+    public void WhatNoGraphUsesDoesNotComeBack()
     {
         const string Frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq";
         var artifact = QuantizedModelFile.Load(Quantize(new TinyLlama(), "w4a16-g16"));
@@ -109,7 +109,7 @@ public sealed class OnnxImporterTests : IDisposable
     }
 
     [Fact]
-    public void Without_a_tokenizer_the_folder_has_none()
+    public void WithoutATokenizerTheFolderHasNone()
     {
         var model = Quantize(new TinyLlama(), "w4a16-g16");
         File.Delete(Path.Combine(model, "tokenizer.json"));
@@ -118,7 +118,7 @@ public sealed class OnnxImporterTests : IDisposable
     }
 
     [Fact]
-    public void Names_of_folders_make_no_difference_and_no_path_is_in_the_file()
+    public void NamesOfFoldersMakeNoDifferenceAndNoPathIsInTheFile()
     {
         var model = Quantize(new TinyLlama(), "w4a16-g16");
         Directory.Move(model, folder.File("elsewhere"));
@@ -133,11 +133,11 @@ public sealed class OnnxImporterTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public void A_float_encoder_comes_back(string type) => RoundTrip.RequireSame(new TinyBert(type).Write(folder.File("float")), folder);
+    public void AFloatEncoderComesBack(string type) => RoundTrip.RequireSame(new TinyBert(type).Write(folder.File("float")), folder);
 
     [Theory]
     [MemberData(nameof(Layouts))]
-    public void A_quantized_encoder_comes_back(string recipe)
+    public void AQuantizedEncoderComesBack(string recipe)
     {
         using var loaded = new TinyBert().Open(folder);
         RoundTrip.RequireSame(QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact")), folder);
@@ -146,7 +146,7 @@ public sealed class OnnxImporterTests : IDisposable
     [Theory]
     [InlineData("roberta", "w4a16-g8")]
     [InlineData("distilbert", "w8a8-static")]
-    public void Every_kind_of_encoder_comes_back(string type, string recipe)
+    public void EveryKindOfEncoderComesBack(string type, string recipe)
     {
         using var loaded = new TinyBert(type).Open(folder);
         RoundTrip.RequireSame(QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact")), folder, inlineLimit: 0);
@@ -164,7 +164,7 @@ public sealed class OnnxImporterTests : IDisposable
     [InlineData("w8a8")]
     [InlineData("w8a8-static")]
     [InlineData("w4a8-g32")]
-    public void A_real_model_comes_back_with_its_perplexity(string? recipe)
+    public void ARealModelComesBackWithItsPerplexity(string? recipe)
     {
         var model = SharedData.Require("stories260K");
         using var source = LoadedModel.Open(model);

@@ -7,7 +7,7 @@ public sealed partial class NativeEnvironmentTests
     [Theory]
     [InlineData(null, "default")]
     [InlineData("chosen", "chosen")]
-    public void A_default_reaches_native_libraries_unless_there_is_a_value_which_then_does(string? chosen, string expected)
+    public void ADefaultReachesNativeLibrariesUnlessThereIsAValueWhichThenDoes(string? chosen, string expected)
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "asks the C library of Unix");
         var name = $"NIBBLE_TEST_{chosen}";
@@ -20,7 +20,7 @@ public sealed partial class NativeEnvironmentTests
     }
 
     [Fact]
-    public void Threads_are_at_most_the_processors()
+    public void ThreadsAreAtMostTheProcessors()
     {
         Assert.Equal(Environment.ProcessorCount, ThreadLimit.Cap(null));
         Assert.Equal(Environment.ProcessorCount, ThreadLimit.Cap(int.MaxValue));

@@ -23,16 +23,16 @@ public class QuantizeTests
     private static MatrixOptions On(WeightRounding algorithm) => new() { Algorithm = algorithm, Inputs = Inputs };
 
     [Fact]
-    public void Matrix_WithoutOptions_RoundsToNearest() =>
+    public void MatrixWithoutOptionsRoundsToNearest() =>
         Equal(Rtn.Quantize(Weights, Rows, Columns, Int4), Quantize.Matrix(Weights, Rows, Columns, Int4));
 
     [Fact]
-    public void Matrix_TakesTheRangeThatIsGiven() =>
+    public void MatrixTakesTheRangeThatIsGiven() =>
         Equal(Rtn.Quantize(Weights, Rows, Columns, Int4, WeightRange.Mse),
             Quantize.Matrix(Weights, Rows, Columns, Int4, new MatrixOptions { Range = WeightRange.Mse }));
 
     [Fact]
-    public void Matrix_ByHqq_LooksAtNoInputs_AndSaysSo()
+    public void MatrixByHqqLooksAtNoInputsAndSaysSo()
     {
         var told = new List<string>();
         var options = On(WeightRounding.Hqq) with { Logger = new ListLogger(told) };
@@ -41,7 +41,7 @@ public class QuantizeTests
     }
 
     [Fact]
-    public void Matrix_ByImportance_WeighsByTheMeanSquaresOfTheInputs()
+    public void MatrixByImportanceWeighsByTheMeanSquaresOfTheInputs()
     {
         var importance = new float[Columns];
         for (var column = 0; column < Columns; column++)
@@ -54,7 +54,7 @@ public class QuantizeTests
     }
 
     [Fact]
-    public void Matrix_ByGptq_TakesInputsOrTheirHessian_WhichStaysAsItIs()
+    public void MatrixByGptqTakesInputsOrTheirHessianWhichStaysAsItIs()
     {
         var hessian = NaiveHessian();
         var before = hessian.Block(0).ToArray();
@@ -70,7 +70,7 @@ public class QuantizeTests
     }
 
     [Fact]
-    public void Hessian_OfInputs_IsTheirSecondMoments_OnAnyNumberOfThreads()
+    public void HessianOfInputsIsTheirSecondMomentsOnAnyNumberOfThreads()
     {
         var (one, many) = (InputMoments.Hessian(Inputs, Columns, 1, default), InputMoments.Hessian(Inputs, Columns, 4, default));
         var naive = NaiveHessian();
@@ -86,7 +86,7 @@ public class QuantizeTests
     }
 
     [Fact]
-    public void Matrix_TellsItsProgress()
+    public void MatrixTellsItsProgress()
     {
         var told = new List<(string, long, long)>();
         Quantize.Matrix(Weights, Rows, Columns, Int4, On(WeightRounding.Gptq), new Progress(step => told.Add((step.Stage, step.Done, step.Total))),
@@ -95,11 +95,11 @@ public class QuantizeTests
     }
 
     [Fact]
-    public void Matrix_IsCancelled() =>
+    public void MatrixIsCancelled() =>
         Assert.Throws<OperationCanceledException>(() => Quantize.Matrix(Weights, Rows, Columns, Int4, cancellation: new CancellationToken(canceled: true)));
 
     [Fact]
-    public void Matrix_RefusesWhatCannotBe()
+    public void MatrixRefusesWhatCannotBe()
     {
         Assert.Contains(
             "the algorithm gptq has to know the layer's inputs, and none are given; set Inputs or Hessian",

@@ -24,7 +24,7 @@ public sealed class QuantizeModelTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Ptq_OfADecoder_GivesTheSameInMemoryAndOnDisk()
+    public void PtqOfADecoderGivesTheSameInMemoryAndOnDisk()
     {
         var model = new TinyLlama().Write(folder.File("tiny"));
         var recipe = RecipePresets.Parse("w4a16-g8-gptq");
@@ -46,7 +46,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void Ptq_IsCancelled_AndResumedByTheSameCall()
+    public void PtqIsCancelledAndResumedByTheSameCall()
     {
         var model = new TinyLlama().Write(folder.File("tiny"));
         using var cancellation = new CancellationTokenSource();
@@ -65,7 +65,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void Qat_OfADecoder_GivesTheSameInMemoryAndOnDisk_AndCompares()
+    public void QatOfADecoderGivesTheSameInMemoryAndOnDiskAndCompares()
     {
         var model = new TinyLlama().Write(folder.File("tiny"));
         var recipe = Int4 with { Qat = Int4.Qat with { Steps = 6, BatchSize = 2 } };
@@ -88,7 +88,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void Qat_WithoutData_LetsADecoderWriteThem()
+    public void QatWithoutDataLetsADecoderWriteThem()
     {
         var model = new TinyLlama().Write(folder.File("tiny"));
         var recipe = Int4 with { Qat = Int4.Qat with { Steps = 2, BatchSize = 2 } };
@@ -100,7 +100,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void AnEncoder_WalksTheSameVerbs()
+    public void AnEncoderWalksTheSameVerbs()
     {
         var model = new TinyBert().Write(folder.File("bert"));
         var data = folder.Write("data.tsv", string.Concat(Enumerable.Range(0, 24).Select(i => $"w{9 + i} {(i % 2 == 0 ? "good" : "bad")} film\t{i % 2}\n")));
@@ -119,7 +119,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void Notes_OfTheData_AreLogged()
+    public void NotesOfTheDataAreLogged()
     {
         var model = new TinyBert().Write(folder.File("bert"));
         var data = folder.Write("data.tsv", $"{string.Join(' ', Enumerable.Repeat("good", 40))}\t1\nbad film\t0\n");
@@ -128,7 +128,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void AModule_IsQuantizedAndTrained()
+    public void AModuleIsQuantizedAndTrained()
     {
         manual_seed(3);
         using var network = new SmallCnn();
@@ -162,7 +162,7 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
-    public void Refuses_TwoSourcesOfData_AndWhatAModuleCannot()
+    public void RefusesTwoSourcesOfDataAndWhatAModuleCannot()
     {
         var both = new PtqOptions { Data = Texts.Random(100), DataFile = "text.txt" };
         Assert.Contains("both given", Assert.Throws<ArgumentException>(() => Quantize.Ptq("model", Int4, "out", both)).Message, StringComparison.Ordinal);

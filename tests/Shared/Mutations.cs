@@ -3,9 +3,9 @@ namespace Nibble.Tests.Shared;
 /// <summary>One to four changes of bytes: one set, some taken out, a piece put in or over others, or some of them repeated elsewhere.</summary>
 internal sealed class Mutations
 {
-    private readonly (int Kind, int First, int Second, byte Value)[] _changes;
+    private readonly (int Kind, int First, int Second, byte Value)[] changes;
 
-    private Mutations((int Kind, int First, int Second, byte Value)[] changes) => _changes = changes;
+    private Mutations((int Kind, int First, int Second, byte Value)[] changes) => this.changes = changes;
 
     /// <summary>Any of them.</summary>
     public static Gen<Mutations> Any { get; } = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 1 << 16], Gen.Int[0, 1 << 16], Gen.Byte).Array[1, 4]
@@ -17,7 +17,7 @@ internal sealed class Mutations
     public byte[] Of(byte[] valid, byte[][] pieces)
     {
         var bytes = valid.ToList();
-        foreach (var (kind, first, second, value) in _changes.Where(_ => bytes.Count > 0))
+        foreach (var (kind, first, second, value) in changes.Where(_ => bytes.Count > 0))
         {
             var at = first % bytes.Count;
             switch (kind)

@@ -1,5 +1,5 @@
-using Nibble.Numerics.Kernels;
 using Nibble.Numerics;
+using Nibble.Numerics.Kernels;
 
 namespace Nibble.Algorithms;
 

@@ -1,9 +1,9 @@
-using Nibble.Formats.CompressedTensors;
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Formats;
 using Nibble.Formats.Awq;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Gptq;
 using Nibble.Formats.HuggingFace;
 using Nibble.Numerics;

@@ -1,6 +1,6 @@
-using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
 using Nibble.Formats;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 using Nibble.Recipes;
 

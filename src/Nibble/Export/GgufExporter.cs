@@ -1,10 +1,10 @@
-using Nibble.Formats.HuggingFace;
-using Nibble.Numerics;
-using Nibble.Files;
-using Nibble.Models.Llama;
 using System.Globalization;
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats.Gguf;
+using Nibble.Formats.HuggingFace;
+using Nibble.Models.Llama;
+using Nibble.Numerics;
 using Nibble.Recipes;
 
 namespace Nibble.Export;

@@ -1,9 +1,9 @@
-using Nibble.Formats.CompressedTensors;
-using Nibble.Files;
 using System.Globalization;
 using System.Security.Cryptography;
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;

@@ -1,7 +1,7 @@
-using Nibble.Files;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models;
 using Nibble.Models.Llama;

@@ -1,5 +1,5 @@
-using Nibble.Files;
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;

@@ -1,5 +1,5 @@
-using Nibble.Numerics.Kernels;
 using System.Globalization;
+using Nibble.Numerics.Kernels;
 
 namespace Nibble.Numerics;
 

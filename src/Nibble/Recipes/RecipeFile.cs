@@ -1,8 +1,8 @@
-using Nibble.Files;
 using System.Buffers;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Nibble.Files;
 using Nibble.Numerics;
 
 namespace Nibble.Recipes;

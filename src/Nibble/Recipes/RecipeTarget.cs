@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Text.RegularExpressions;
+using Nibble.Files;
 using Nibble.Numerics;
 
 namespace Nibble.Recipes;

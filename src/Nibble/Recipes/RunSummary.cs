@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Globalization;
+using Nibble.Files;
 using Nibble.Numerics;
 
 namespace Nibble.Recipes;

@@ -11,14 +11,14 @@ internal sealed class YamlMap
     private const int MaxCharacters = 1 << 20;
     private const int MaxDepth = 16;
 
-    private readonly string _source;
-    private readonly YamlMappingNode _node;
-    private readonly Dictionary<string, YamlNode> _values = new(StringComparer.Ordinal);
+    private readonly string source;
+    private readonly YamlMappingNode node;
+    private readonly Dictionary<string, YamlNode> values = new(StringComparer.Ordinal);
 
     private YamlMap(string source, YamlMappingNode node, string[] keys)
     {
-        _source = source;
-        _node = node;
+        this.source = source;
+        this.node = node;
         (string Name, YamlNode Value)? last = null;
         foreach (var (key, value) in node.Children)
         {
@@ -31,7 +31,7 @@ internal sealed class YamlMap
 
             last = (name, value);
 
-            _values.Add(name, value);
+            values.Add(name, value);
         }
     }
 
@@ -70,13 +70,13 @@ internal sealed class YamlMap
     }
 
     /// <summary>Whether the mapping has a key.</summary>
-    public bool Has(string key) => _values.ContainsKey(key);
+    public bool Has(string key) => values.ContainsKey(key);
 
     /// <summary>A fault at a key's value, or at the mapping where it has no such key.</summary>
-    public NibbleException Fault(string key, string message) => Fault(_values.GetValueOrDefault(key, _node), message);
+    public NibbleException Fault(string key, string message) => Fault(values.GetValueOrDefault(key, node), message);
 
     /// <summary>The text at a key; null where it is absent.</summary>
-    public string? Text(string key) => _values.TryGetValue(key, out var node)
+    public string? Text(string key) => values.TryGetValue(key, out var node)
         ? node is YamlScalarNode { Value: { Length: > 0 } text } ? text : throw Fault(node, $"{key} must be a text that is not empty")
         : null;
 
@@ -124,30 +124,30 @@ internal sealed class YamlMap
     }
 
     /// <summary>The mapping at a key; null where it is absent.</summary>
-    public YamlMap? Map(string key, params string[] keys) => _values.TryGetValue(key, out var node) ? Map(node, key, keys) : null;
+    public YamlMap? Map(string key, params string[] keys) => values.TryGetValue(key, out var node) ? Map(node, key, keys) : null;
 
     /// <summary>The mapping at a key; null where it is absent or the given word stands for it.</summary>
-    public YamlMap? MapUnless(string key, string word, params string[] keys) => !_values.TryGetValue(key, out var node) ? null
+    public YamlMap? MapUnless(string key, string word, params string[] keys) => !values.TryGetValue(key, out var node) ? null
         : node is not YamlScalarNode scalar ? Map(node, $"{key} (or the word {word})", keys)
         : scalar.Value == word ? null
         : throw Fault(node, $"{key} must be {word} or a mapping with the keys {string.Join(", ", keys)}, found '{scalar.Value}'");
 
     /// <summary>The mappings of the list at a key; null where it is absent.</summary>
-    public IReadOnlyList<YamlMap>? Maps(string key, params string[] keys) => !_values.TryGetValue(key, out var node) ? null
+    public IReadOnlyList<YamlMap>? Maps(string key, params string[] keys) => !values.TryGetValue(key, out var node) ? null
         : node is YamlSequenceNode list ? [.. list.Children.Select(item => Map(item, $"each of {key}", keys))]
         : throw Fault(node, $"{key} must be a list");
 
     /// <summary>The texts of the list at a key; null where it is absent.</summary>
-    public IReadOnlyList<string>? Texts(string key) => !_values.TryGetValue(key, out var node) ? null
+    public IReadOnlyList<string>? Texts(string key) => !values.TryGetValue(key, out var node) ? null
         : node is YamlSequenceNode list && list.Children.All(item => item is YamlScalarNode { Value: not null })
             ? [.. list.Children.Select(item => ((YamlScalarNode)item).Value!)]
             : throw Fault(node, $"{key} must be a list of words");
 
     private YamlMap Map(YamlNode node, string what, string[] keys) => node is YamlMappingNode map
-        ? new YamlMap(_source, map, keys)
+        ? new YamlMap(source, map, keys)
         : throw Fault(node, $"{what} must be a mapping with the keys {string.Join(", ", keys)}");
 
-    private string? Plain(string key, string expected, bool quoted = false) => _values.TryGetValue(key, out var node)
+    private string? Plain(string key, string expected, bool quoted = false) => values.TryGetValue(key, out var node)
         ? node is not YamlScalarNode { Value: { } text } scalar ? throw Fault(node, $"{key} must be {expected}")
             : quoted || scalar.Style == ScalarStyle.Plain ? text
             : throw Fault(node, $"{key} must be {expected}, found the text '{text}'; write it without "
@@ -182,7 +182,7 @@ internal sealed class YamlMap
         }
     }
 
-    private NibbleException Fault(YamlNode node, string message) => Fault(_source, node.Start, message);
+    private NibbleException Fault(YamlNode node, string message) => Fault(source, node.Start, message);
 
     private static NibbleException Fault(string source, Mark mark, string message) => new($"{source}, {Place(mark)}: {message.TrimEnd('.')}.");
 

@@ -11,7 +11,7 @@ public sealed class AdversarialInputTests : IDisposable
     [Theory]
     [InlineData("sensitivity")]
     [InlineData("mix")]
-    public async Task An_algorithm_that_is_named_twice(string command)
+    public async Task AnAlgorithmThatIsNamedTwice(string command)
     {
         string[] more = command == "mix" ? ["--budget", "3bits", "-o", folder.At("out.yaml")] : [];
         string[] study = ["--data", folder.TrainingText, "--bits", "4", "--algorithm", "rtn,rtn", "--windows", "1", "--cache", folder.At("cache")];
@@ -26,7 +26,7 @@ public sealed class AdversarialInputTests : IDisposable
     [InlineData("")]
     [InlineData("\0\0\0\0")]
     [InlineData("\n\x03Zed")]
-    public async Task A_sentencepiece_model_that_is_none(string content)
+    public async Task ASentencepieceModelThatIsNone(string content)
     {
         File.Delete(Path.Combine(folder.Model, "tokenizer.json"));
         File.WriteAllText(Path.Combine(folder.Model, "tokenizer.model"), content);
@@ -52,7 +52,7 @@ public sealed class AdversarialInputTests : IDisposable
     [InlineData("quantize /dev/zero --type q8_0 -o OUT", "/dev/zero is a device")]
     [InlineData("eval MODEL --data MODEL", "model is a folder, expected a text file")]
     [InlineData("eval MODEL/config.json --data MODEL", "config.json is a file; give the checkpoint's folder")]
-    public async Task A_device_or_a_folder_in_the_place_of_a_file(string command, string message)
+    public async Task ADeviceOrAFolderInThePlaceOfAFile(string command, string message)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "reads /dev/zero");
         var words = command.Replace("MODEL", folder.Model, StringComparison.Ordinal).Replace("OUT", folder.At("out"), StringComparison.Ordinal).Split(' ');
@@ -64,7 +64,7 @@ public sealed class AdversarialInputTests : IDisposable
     [InlineData("config.json")]
     [InlineData("model.safetensors")]
     [InlineData("tokenizer.json")]
-    public async Task A_models_file_that_is_a_link_to_a_device(string name)
+    public async Task AModelsFileThatIsALinkToADevice(string name)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "reads /dev/zero");
         File.Delete(Path.Combine(folder.Model, name));
@@ -74,14 +74,14 @@ public sealed class AdversarialInputTests : IDisposable
     }
 
     [Fact]
-    public async Task More_text_than_can_be_written() =>
+    public async Task MoreTextThanCanBeWritten() =>
         Assert.Contains(
             "self: 2,147,483,647 windows of 64 tokens were asked for",
             (await Refused(["qat", folder.Model, "-r", "w4a16-g8", "--data", "self", "--windows", "2147483647", "-o", folder.At("out")])).Error,
             StringComparison.Ordinal);
 
     [Fact]
-    public async Task More_tokens_than_a_number_counts()
+    public async Task MoreTokensThanANumberCounts()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("model.onnx"));
         var run = await Refused(["bench", folder.At("model.onnx"), "--tokens", "2147483647", "--repeats", "1"]);
@@ -95,7 +95,7 @@ public sealed class AdversarialInputTests : IDisposable
     [InlineData("export MODEL --to onnx -o OUT")]
     [InlineData("export MODEL --to onnx -o OUT --inline-megabytes 0")]
     [InlineData("import GGUF -o OUT")]
-    public async Task A_file_that_may_not_grow(string command)
+    public async Task AFileThatMayNotGrow(string command)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "limits a process by bash's ulimit");
         if (command.Contains("GGUF", StringComparison.Ordinal))
@@ -120,7 +120,7 @@ public sealed class AdversarialInputTests : IDisposable
     }
 
     [Fact]
-    public async Task Memory_that_runs_out()
+    public async Task MemoryThatRunsOut()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "limits a process by bash's ulimit");
         // The tokens of each window of a batch this large take more than there is.

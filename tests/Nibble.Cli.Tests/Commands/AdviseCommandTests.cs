@@ -11,7 +11,7 @@ public sealed class AdviseCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Answers_with_a_recommendation_its_command_and_the_rest()
+    public async Task AnswersWithARecommendationItsCommandAndTheRest()
     {
         var run = await CommandRun.Succeeds(Arguments("--bits", "8,4", "--steps", "20", "--json", "-o", folder.At("out")));
 
@@ -44,7 +44,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task The_commands_of_options_run()
+    public async Task TheCommandsOfOptionsRun()
     {
         var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--activations", "8", "--steps", "2", "--calibration-tokens", "100", "--json"));
 
@@ -60,7 +60,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_signal_cancels_with_130_and_leaves_nothing_behind()
+    public async Task ASignalCancelsWith130AndLeavesNothingBehind()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         var before = folder.Content();
@@ -77,7 +77,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Constraints_that_nothing_satisfies_name_the_nearest_option()
+    public async Task ConstraintsThatNothingSatisfiesNameTheNearestOption()
     {
         var run = await CommandRun.Of(Arguments("--bits", "4", "--memory", "1", "--no-training-data", "--json"));
 
@@ -91,7 +91,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_text_that_the_float_model_does_not_fit_asks_for_training()
+    public async Task ATextThatTheFloatModelDoesNotFitAsksForTraining()
     {
         var run = await CommandRun.Succeeds(Arguments("--bits", "8", "--steps", "100000", "--json"));
 
@@ -103,7 +103,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task People_are_told_the_nearest_option_too()
+    public async Task PeopleAreToldTheNearestOptionToo()
     {
         var run = await CommandRun.Of(Arguments("--bits", "4", "--engine", "llama.cpp", "--group-size", "16", "--no-training-data", "-o", folder.At("out")));
 
@@ -115,7 +115,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_text_to_calibrate_on_only_what_needs_none_is_allowed()
+    public async Task WithoutTextToCalibrateOnOnlyWhatNeedsNoneIsAllowed()
     {
         var run = await CommandRun.Succeeds("advise", folder.Model, "--eval-data", folder.EvaluationText, "--bits", "4", "--windows", "2", "--json");
 
@@ -125,7 +125,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_mixed_recipe_of_a_file_is_an_option()
+    public async Task AMixedRecipeOfAFileIsAnOption()
     {
         var recipe = folder.Write("mixed.yaml", """
             name: mixed
@@ -144,7 +144,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Speaks_to_people_too()
+    public async Task SpeaksToPeopleToo()
     {
         var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--no-training-data"));
 
@@ -156,7 +156,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Costs_of_known_sizes_follow_the_figures_given()
+    public async Task CostsOfKnownSizesFollowTheFiguresGiven()
     {
         var (fast, slow) = (await Seconds("100"), await Seconds("50"));
 
@@ -174,7 +174,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Stories_at_8_bits_need_no_training()
+    public async Task StoriesAt8BitsNeedNoTraining()
     {
         var run = await CommandRun.Succeeds(
             "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data",
@@ -187,7 +187,7 @@ public sealed class AdviseCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Stories_at_2_bits_are_not_usable_without_training()
+    public async Task StoriesAt2BitsAreNotUsableWithoutTraining()
     {
         var run = await CommandRun.Succeeds(
             "advise", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/train.txt"), "--eval-data",

@@ -17,14 +17,14 @@ public sealed class BadInputTests : IDisposable
     [InlineData("ptq")]
     [InlineData("qat")]
     [InlineData("compare")]
-    public Task A_missing_folder(string command) => Refuses(CommandOn(command, folder.At("nowhere")), $"There is no folder {folder.At("nowhere")}.");
+    public Task AMissingFolder(string command) => Refuses(CommandOn(command, folder.At("nowhere")), $"There is no folder {folder.At("nowhere")}.");
 
     [Theory]
     [InlineData("inspect")]
     [InlineData("ptq")]
     [InlineData("qat")]
     [InlineData("compare")]
-    public Task An_unknown_model_type(string command)
+    public Task AnUnknownModelType(string command)
     {
         folder.WriteConfig("gpt2");
 
@@ -34,7 +34,7 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("inspect")]
     [InlineData("ptq")]
-    public Task A_mixture_of_experts(string command)
+    public Task AMixtureOfExperts(string command)
     {
         folder.WriteConfig("mixtral");
 
@@ -45,7 +45,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("inspect")]
     [InlineData("ptq")]
     [InlineData("compare")]
-    public Task A_truncated_safetensors_file(string command)
+    public Task ATruncatedSafetensorsFile(string command)
     {
         using (var file = File.OpenWrite(folder.Weights))
         {
@@ -56,7 +56,7 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
-    public Task A_header_that_lies_about_offsets()
+    public Task AHeaderThatLiesAboutOffsets()
     {
         var bytes = File.ReadAllBytes(folder.Weights);
         var length = checked((int)BitConverter.ToInt64(bytes));
@@ -70,7 +70,7 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
-    public Task A_checkpoint_without_one_of_its_tensors()
+    public Task ACheckpointWithoutOneOfItsTensors()
     {
         folder.WriteWeights(name => name != "model.norm.weight");
 
@@ -82,7 +82,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("qat", "train.txt")]
     [InlineData("compare", "eval.txt")]
     [InlineData("compare", "train.txt")]
-    public Task A_text_shorter_than_one_window(string command, string text)
+    public Task ATextShorterThanOneWindow(string command, string text)
     {
         folder.Write(text, "Too short.");
 
@@ -92,7 +92,7 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("eval", "eval.txt")]
     [InlineData("qat", "train.txt")]
-    public Task A_missing_text(string command, string text)
+    public Task AMissingText(string command, string text)
     {
         File.Delete(folder.At(text));
 
@@ -102,7 +102,7 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
-    public Task An_unknown_key_of_a_recipe(string command)
+    public Task AnUnknownKeyOfARecipe(string command)
     {
         var recipe = folder.Write("mine.yaml", "rules:\n  - pattern: \"*\"\n    weights: { bits: 4, groupsize: 32 }\n");
 
@@ -112,14 +112,14 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
-    public Task An_unknown_preset(string command) =>
+    public Task AnUnknownPreset(string command) =>
         RefusesAsUsage([.. CommandOn(command, folder.Model)[..^1], "w4a16-g23x"], "There is no preset 'w4a16-g23x'", "w4a16-g32");
 
     [Fact]
-    public Task A_missing_recipe_file() => RefusesAsUsage([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
+    public Task AMissingRecipeFile() => RefusesAsUsage([.. CommandOn("ptq", folder.Model)[..^1], "missing.yaml"], "There is no recipe file missing.yaml.");
 
     [Fact]
-    public Task A_weight_that_is_not_a_number()
+    public Task AWeightThatIsNotANumber()
     {
         folder.RuinAWeight();
         var recipe = folder.Write("all.yaml", "rules:\n  - pattern: \"*\"\n    weights: { bits: 4 }\n");
@@ -138,7 +138,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("imatrix")]
     [InlineData("gguf")]
     [InlineData("onnx")]
-    public Task A_norm_that_is_not_a_number(string command)
+    public Task ANormThatIsNotANumber(string command)
     {
         folder.RuinATensor("model.layers.0.input_layernorm.weight", 5);
         string[] arguments = command is "gguf" or "onnx" ? ["export", folder.Model, "--to", command, "-o", folder.At("out")] : CommandOn(command, folder.Model);
@@ -148,7 +148,7 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("\"rms_norm_eps\": 1E-05", "\"rms_norm_eps\": -1", "'rms_norm_eps' is -1")]
     [InlineData("\"rms_norm_eps\": 1E-05", "\"rope_theta\": 0", "'rope_theta' is 0")]
-    public async Task A_configuration_that_gives_no_numbers(string from, string to, string complaint)
+    public async Task AConfigurationThatGivesNoNumbers(string from, string to, string complaint)
     {
         var path = Path.Combine(folder.Model, "config.json");
         File.WriteAllText(path, File.ReadAllText(path).Replace(from, to, StringComparison.Ordinal));
@@ -162,7 +162,7 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("eval")]
     [InlineData("compare")]
-    public Task A_model_that_overflows(string command)
+    public Task AModelThatOverflows(string command)
     {
         folder.RuinATensor("model.layers.0.mlp.up_proj.weight", 0, 3e38f);
         folder.RuinATensor("model.layers.0.mlp.up_proj.weight", 1, 3e38f);
@@ -173,14 +173,14 @@ public sealed class BadInputTests : IDisposable
     [Theory]
     [InlineData("eval", "eval.txt")]
     [InlineData("qat", "train.txt")]
-    public Task A_text_in_another_encoding(string command, string text)
+    public Task ATextInAnotherEncoding(string command, string text)
     {
         File.WriteAllBytes(folder.At(text), Encoding.Latin1.GetBytes("Plain.\nUn caf\u00e9 noir."));
         return Refuses(CommandOn(command, folder.Model), $"{text}: byte 0xE9 at offset 13 (line 2) is not UTF-8");
     }
 
     [Fact]
-    public Task A_recipe_in_another_encoding()
+    public Task ARecipeInAnotherEncoding()
     {
         var recipe = folder.At("latin.yaml");
         File.WriteAllBytes(recipe, Encoding.Latin1.GetBytes("name: caf\u00e9\npreset: w8a8\n"));
@@ -188,7 +188,7 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
-    public Task A_recipe_that_matches_nothing()
+    public Task ARecipeThatMatchesNothing()
     {
         var recipe = folder.Write("mine.yaml", "rules:\n  - pattern: encoder.*\n    weights: { bits: 4 }\n");
 
@@ -196,14 +196,14 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
-    public Task Static_activations_without_text() =>
+    public Task StaticActivationsWithoutText() =>
         Refuses(["ptq", folder.Model, "-o", folder.At("out"), "--recipe", "w8a8-static"], "needs calibration data", "--data");
 
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
     [InlineData("compare")]
-    public Task An_output_folder_that_exists(string command)
+    public Task AnOutputFolderThatExists(string command)
     {
         Directory.CreateDirectory(folder.At("out"));
 
@@ -215,7 +215,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("qat")]
     [InlineData("compare")]
     [InlineData("imatrix")]
-    public async Task An_artifact_cannot_be_quantized_again(string command)
+    public async Task AnArtifactCannotBeQuantizedAgain(string command)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("artifact"));
 
@@ -223,20 +223,20 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
-    public Task A_context_that_the_model_cannot_take() =>
+    public Task AContextThatTheModelCannotTake() =>
         RefusesAsUsage([.. CommandOn("eval", folder.Model), "--context", "65"], "--context is 65, expected at most 64");
 
     [Fact]
-    public Task A_calibration_window_that_the_model_cannot_take() =>
+    public Task ACalibrationWindowThatTheModelCannotTake() =>
         RefusesAsUsage(["ptq", folder.Model, "-r", "w8a8-static", "-d", folder.TrainingText, "-o", folder.At("out"), "--length", "65"],
             "--length is 65, expected at most 64");
 
     [Fact]
-    public Task Windows_of_a_text_that_is_trained_on_as_a_whole() =>
+    public Task WindowsOfATextThatIsTrainedOnAsAWhole() =>
         RefusesAsUsage([.. CommandOn("qat", folder.Model), "--windows", "3"], "--windows has no effect here: it is for --data self");
 
     [Fact]
-    public Task A_prompt_that_fills_the_context() =>
+    public Task APromptThatFillsTheContext() =>
         Refuses(["generate", folder.Model, "--prompt", new string('x', 80)], "the prompt has ", "the model's context of 64");
 
     /// <summary>A command line that would succeed on a good model; that of ptq and qat ends with the recipe's name.</summary>

@@ -16,7 +16,7 @@ public sealed class BenchCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task An_ONNX_file_is_measured_beside_another()
+    public async Task AnONNXFileIsMeasuredBesideAnother()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("float/model.onnx"));
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a8", "--output", folder.At("artifact"));
@@ -37,7 +37,7 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_GGUF_file_is_measured_alone()
+    public async Task AGGUFFileIsMeasuredAlone()
     {
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("story.gguf"));
@@ -52,7 +52,7 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_no_exported_file_is_refused()
+    public async Task WhatIsNoExportedFileIsRefused()
     {
         foreach (var (path, reason) in ((string, string)[])[
             (folder.Model, "nibble export makes one"), (folder.At("none.gguf"), "there is no file"), (folder.TrainingText, "is no exported file")])
@@ -64,7 +64,7 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_prompt_beyond_the_context_is_refused()
+    public async Task APromptBeyondTheContextIsRefused()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("float/model.onnx"));
         var run = await CommandRun.Of("bench", folder.At("float"), "--prompt-tokens", "60", "--tokens", "5", "--threads", "1");
@@ -73,7 +73,7 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_file_that_the_engine_refuses_is_refused()
+    public async Task AFileThatTheEngineRefusesIsRefused()
     {
         var run = await CommandRun.Of("bench", folder.Write("broken.onnx", "no graph"), "--threads", "1");
         Assert.Equal(ExitCode.BadInput, run.ExitCode);

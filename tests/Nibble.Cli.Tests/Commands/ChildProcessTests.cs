@@ -11,7 +11,7 @@ public sealed class ChildProcessTests : IDisposable
     [Theory]
     [InlineData(2)]
     [InlineData(15)]
-    public async Task A_signal_cancels_a_training_with_130_and_keeps_its_job_alone(int signal)
+    public async Task ASignalCancelsATrainingWith130AndKeepsItsJobAlone(int signal)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         string[] arguments = ["qat", folder.Model, "-r", "w4a16-g32", "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "1000000"];
@@ -28,7 +28,7 @@ public sealed class ChildProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task A_signal_cancels_a_comparison_with_130_and_keeps_what_is_done()
+    public async Task ASignalCancelsAComparisonWith130AndKeepsWhatIsDone()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         const int signal = 2;
@@ -48,7 +48,7 @@ public sealed class ChildProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task Compare_without_an_output_writes_only_the_report_into_the_current_folder()
+    public async Task CompareWithoutAnOutputWritesOnlyTheReportIntoTheCurrentFolder()
     {
         var before = folder.Content().Keys.ToList();
         using var process = ChildProcess.Start(
@@ -63,7 +63,7 @@ public sealed class ChildProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task A_forced_kernel_that_does_not_exist_is_refused()
+    public async Task AForcedKernelThatDoesNotExistIsRefused()
     {
         using var process = ChildProcess.Start(
             folder.Root, ["ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out")], new() { ["NIBBLE_KERNEL"] = "abacus" });
@@ -76,7 +76,7 @@ public sealed class ChildProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task Every_kernel_writes_the_same_artifact()
+    public async Task EveryKernelWritesTheSameArtifact()
     {
         foreach (var kernel in new[] { "scalar", "vector" })
         {

@@ -6,7 +6,7 @@ namespace Nibble.Cli.Tests.Commands;
 public sealed class CommandRealModelTests
 {
     [Fact]
-    public async Task Eval_of_stories260K_gives_the_reference_s_perplexity()
+    public async Task EvalOfStories260KGivesTheReferenceSPerplexity()
     {
         var run = await CommandRun.Succeeds(
             "eval", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--windows", "20", "--json");

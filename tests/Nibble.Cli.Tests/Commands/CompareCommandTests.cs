@@ -10,7 +10,7 @@ public sealed class CompareCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Takes_a_model_down_both_roads_and_prints_one_document()
+    public async Task TakesAModelDownBothRoadsAndPrintsOneDocument()
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8,2"), "--json", "--output", folder.At("out")]);
 
@@ -51,7 +51,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Writes_the_report_the_document_the_table_and_every_artifact()
+    public async Task WritesTheReportTheDocumentTheTableAndEveryArtifact()
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "4"), "--json", "-o", folder.At("out")]);
 
@@ -72,7 +72,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Prints_a_table_and_advice_for_people()
+    public async Task PrintsATableAndAdviceForPeople()
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8"), "--activations", "8", "--group-size", "16", "-o", folder.At("out")]);
 
@@ -87,7 +87,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Hybrids_stand_beside_the_pure_roads_of_their_width()
+    public async Task HybridsStandBesideThePureRoadsOfTheirWidth()
     {
         var file = folder.Write("mine.yaml", "preset: w4a16-g32\nrules: [{ pattern: '*.mlp.*', weights: { bits: 8 }, method: ptq }]");
 
@@ -108,7 +108,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_pure_recipe_is_refused_among_hybrids()
+    public async Task APureRecipeIsRefusedAmongHybrids()
     {
         var run = await CommandRun.Of([.. Arguments("--bits", "4"), "--hybrids", "w4a16-g32"]);
 
@@ -117,7 +117,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Says_the_command_that_repeats_it()
+    public async Task SaysTheCommandThatRepeatsIt()
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8"), "--json", "-o", folder.At("out")]);
 
@@ -127,7 +127,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_bits_the_widths_are_8_4_and_2()
+    public async Task WithoutBitsTheWidthsAre84And2()
     {
         var run = await CommandRun.Succeeds(Arguments("--json", "-o", folder.At("out")));
 
@@ -138,7 +138,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task The_built_in_model_comes_with_the_program()
+    public async Task TheBuiltInModelComesWithTheProgram()
     {
         var run = await CommandRun.Succeeds("compare", "--bits", "8", "--steps", "1", "--windows", "1", "--json", "-o", folder.At("out"));
 

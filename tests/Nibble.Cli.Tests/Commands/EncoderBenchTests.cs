@@ -15,7 +15,7 @@ public sealed class EncoderBenchTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task A_classifier_is_measured_beside_another()
+    public async Task AClassifierIsMeasuredBesideAnother()
     {
         var model = TinyEncoder.WriteClassifier(folder.File("model"));
         await CommandRun.Succeeds("ptq", model, "--recipe", "w8a8", "-o", folder.File("artifact"));
@@ -36,7 +36,7 @@ public sealed class EncoderBenchTests : IDisposable
     }
 
     [Fact]
-    public async Task An_embedding_model_is_measured_alone_with_texts_as_long_as_it_takes()
+    public async Task AnEmbeddingModelIsMeasuredAloneWithTextsAsLongAsItTakes()
     {
         var file = await Export(TinyEncoder.WriteEmbedder(folder.File("model")), "embedder");
         var run = await CommandRun.Succeeds("bench", file, "--repeats", "1", "--threads", "1");
@@ -47,7 +47,7 @@ public sealed class EncoderBenchTests : IDisposable
     }
 
     [Fact]
-    public async Task Options_and_files_of_the_other_kind_are_refused()
+    public async Task OptionsAndFilesOfTheOtherKindAreRefused()
     {
         var encoder = await Export(TinyEncoder.WriteClassifier(folder.File("model")), "encoder");
         using var tiny = new TinyFolder();

@@ -24,7 +24,7 @@ public sealed class EncoderCommandTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public async Task A_float_classifier_is_the_same_in_onnxruntime(string type)
+    public async Task AFloatClassifierIsTheSameInOnnxruntime(string type)
     {
         var model = new TinyBert(type).Write(folder.File("model"));
         var export = await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"), "--json");
@@ -47,7 +47,7 @@ public sealed class EncoderCommandTests : IDisposable
     [InlineData("w4a16-g16", false)]
     [InlineData("w8a8", true)]
     [InlineData("w8a8-static", true)]
-    public async Task A_quantized_classifier_is_the_same_in_onnxruntime(string recipe, bool quantizesInputs)
+    public async Task AQuantizedClassifierIsTheSameInOnnxruntime(string recipe, bool quantizesInputs)
     {
         using var loaded = LoadedModel.Open(new TinyBert().Write(folder.File("model")));
         var run = await Verify(QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact")), "--windows", "3");
@@ -63,7 +63,7 @@ public sealed class EncoderCommandTests : IDisposable
     [InlineData("w4a8-g16-gptaq-debias", "calibrated on 5 texts of texts.tsv")]
     [InlineData("w4a16-g16-adaround", "calibrated on 5 texts of texts.tsv")]
     [InlineData("w8a8-static", "calibrated on 5 texts of texts.tsv")]
-    public async Task A_classifier_is_quantized_scored_and_run(string recipe, string? calibration)
+    public async Task AClassifierIsQuantizedScoredAndRun(string recipe, string? calibration)
     {
         var model = new TinyBert().Write(folder.File("model"));
         var ptq = await CommandRun.Succeeds("ptq", model, "--recipe", recipe, "--data", texts, "-o", folder.File("artifact"), "--threads", "1");
@@ -85,7 +85,7 @@ public sealed class EncoderCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_classifier_s_artifact_is_the_same_for_the_same_seed()
+    public async Task AClassifierSArtifactIsTheSameForTheSameSeed()
     {
         var model = new TinyBert().Write(folder.File("model"));
         foreach (var name in (string[])["first", "second"])
@@ -102,7 +102,7 @@ public sealed class EncoderCommandTests : IDisposable
     [Theory]
     [InlineData(null)]
     [InlineData("w4a16-g16")]
-    public async Task A_file_alone_is_verified_and_imported(string? recipe)
+    public async Task AFileAloneIsVerifiedAndImported(string? recipe)
     {
         var model = new TinyBert().Write(folder.File("model"));
         if (recipe is not null)
@@ -125,7 +125,7 @@ public sealed class EncoderCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_classifier_is_trained_on_the_second_road()
+    public async Task AClassifierIsTrainedOnTheSecondRoad()
     {
         var model = new TinyBert().Write(folder.File("model"));
         var before = await CommandRun.Succeeds("eval", model, "--data", texts, "--threads", "1", "--json");
@@ -141,7 +141,7 @@ public sealed class EncoderCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_pretrained_encoder_is_fine_tuned_for_the_labels_of_the_data()
+    public async Task APretrainedEncoderIsFineTunedForTheLabelsOfTheData()
     {
         var named = folder.File("named.tsv");
         File.WriteAllLines(named, File.ReadAllLines(texts).Select(line => line.Replace("\t0", "\tbad", StringComparison.Ordinal)
@@ -165,7 +165,7 @@ public sealed class EncoderCommandTests : IDisposable
     [Theory]
     [InlineData("w8a8", null)]
     [InlineData("w4a16-g16-gptq", "calibrated on 8 texts of pairs.tsv")]
-    public async Task Sentence_embeddings_are_quantized_scored_and_run(string recipe, string? calibration)
+    public async Task SentenceEmbeddingsAreQuantizedScoredAndRun(string recipe, string? calibration)
     {
         var pairs = folder.File("pairs.tsv");
         File.WriteAllLines(pairs, ["good film\tgood films\t5", "bad film\tw12 w13\t0.5", "w20 good w21\tw21 w20\t3", "w9 w30\tbad w31 w31\t1.2"]);
@@ -183,7 +183,7 @@ public sealed class EncoderCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Another_model_s_file_differs()
+    public async Task AnotherModelSFileDiffers()
     {
         var model = new TinyBert().Write(folder.File("model"));
         await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("first.onnx"));
@@ -194,7 +194,7 @@ public sealed class EncoderCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task What_cannot_be_done_with_a_classifier_is_refused()
+    public async Task WhatCannotBeDoneWithAClassifierIsRefused()
     {
         var model = new TinyBert().Write(folder.File("model"));
         await CommandRun.Succeeds("export", model, "--to", "onnx", "-o", folder.File("exported/model.onnx"));

@@ -12,7 +12,7 @@ public sealed class EncoderCompareTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task A_classifier_is_judged_by_its_accuracy()
+    public async Task AClassifierIsJudgedByItsAccuracy()
     {
         var model = TinyEncoder.WriteClassifier(folder.File("model"));
         var run = await CommandRun.Succeeds([.. Compare(model, "--bits", "8,2", "--epochs", "0.5"), "--json", "-o", folder.File("out")]);
@@ -47,7 +47,7 @@ public sealed class EncoderCompareTests : IDisposable
     }
 
     [Fact]
-    public async Task A_checkpoint_without_a_head_is_trained_first()
+    public async Task ACheckpointWithoutAHeadIsTrainedFirst()
     {
         var model = TinyEncoder.WriteEmbedder(folder.File("encoder"));
         var run = await CommandRun.Succeeds([.. Compare(model, "--task", "classification", "--bits", "4", "--steps", "2"), "-o", folder.File("out")]);
@@ -66,7 +66,7 @@ public sealed class EncoderCompareTests : IDisposable
     }
 
     [Fact]
-    public async Task An_embedding_model_learns_from_itself_and_has_no_control()
+    public async Task AnEmbeddingModelLearnsFromItselfAndHasNoControl()
     {
         var model = TinyEncoder.WriteEmbedder(folder.File("model"));
         var train = TinyEncoder.WriteTexts(folder.File("train.tsv"), 64);
@@ -88,7 +88,7 @@ public sealed class EncoderCompareTests : IDisposable
     [Theory]
     [InlineData("--context", "64")]
     [InlineData("--prompt", "Once")]
-    public async Task What_only_a_language_model_has_is_refused(string option, string value)
+    public async Task WhatOnlyALanguageModelHasIsRefused(string option, string value)
     {
         var run = await CommandRun.Of([.. Compare(TinyEncoder.WriteClassifier(folder.File("model"))), option, value]);
 
@@ -97,7 +97,7 @@ public sealed class EncoderCompareTests : IDisposable
     }
 
     [Fact]
-    public async Task An_interrupted_comparison_resumes_and_ends_as_one_that_was_not()
+    public async Task AnInterruptedComparisonResumesAndEndsAsOneThatWasNot()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         var model = TinyEncoder.WriteEmbedder(folder.File("encoder"));

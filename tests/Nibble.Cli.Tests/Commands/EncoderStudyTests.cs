@@ -23,7 +23,7 @@ public sealed class EncoderStudyTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Layers_of_a_classifier_are_measured_on_texts_once()
+    public async Task LayersOfAClassifierAreMeasuredOnTextsOnce()
     {
         string[] line = Study("sensitivity", Classifier, labelled, "--bits", "2,4", "--algorithm", "rtn", "--activations", "8");
         var first = await CommandRun.Succeeds([.. line, "-o", folder.File("out"), "--json"]);
@@ -42,7 +42,7 @@ public sealed class EncoderStudyTests : IDisposable
     }
 
     [Fact]
-    public async Task Layers_of_an_embedding_model_are_measured_by_cosines_for_each_pooling()
+    public async Task LayersOfAnEmbeddingModelAreMeasuredByCosinesForEachPooling()
     {
         string[] line = Study("sensitivity", Embedder, pairs, "--bits", "2", "--algorithm", "rtn", "--task", "embedding");
         var mean = await CommandRun.Succeeds(line);
@@ -59,7 +59,7 @@ public sealed class EncoderStudyTests : IDisposable
     }
 
     [Fact]
-    public async Task A_mix_for_a_classifier_is_a_recipe_for_ptq_and_qat()
+    public async Task AMixForAClassifierIsARecipeForPtqAndQat()
     {
         var run = await CommandRun.Succeeds(Study(
             "mix", Classifier, labelled, "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn", "--rounds", "1", "--points", "1",
@@ -76,7 +76,7 @@ public sealed class EncoderStudyTests : IDisposable
     }
 
     [Fact]
-    public async Task A_mix_for_an_embedding_model_keeps_within_a_loss_of_cosine()
+    public async Task AMixForAnEmbeddingModelKeepsWithinALossOfCosine()
     {
         string[] line = Study("mix", Embedder, pairs, "--bits", "2,4,8", "--algorithm", "rtn", "--rounds", "1", "--points", "1");
         var run = await CommandRun.Succeeds([.. line, "--budget", "loss=0.02", "-o", folder.File("mixed.yaml")]);
@@ -90,7 +90,7 @@ public sealed class EncoderStudyTests : IDisposable
     }
 
     [Fact]
-    public async Task A_classifier_needs_no_training_at_8_bits_and_the_commands_of_all_options_run()
+    public async Task AClassifierNeedsNoTrainingAt8BitsAndTheCommandsOfAllOptionsRun()
     {
         string[] line =
             ["advise", Classifier, "--data", labelled, "--bits", "8", "--steps", "2", "--max-length", "10", "--probe-minutes", "1", "--threads", "1"];
@@ -112,7 +112,7 @@ public sealed class EncoderStudyTests : IDisposable
     }
 
     [Fact]
-    public async Task An_embedding_model_is_advised_on_texts_alone_and_the_commands_of_all_options_run()
+    public async Task AnEmbeddingModelIsAdvisedOnTextsAloneAndTheCommandsOfAllOptionsRun()
     {
         var texts = TinyEncoder.WriteTexts(folder.File("plain.txt"), 40);
         string[] line =
@@ -132,7 +132,7 @@ public sealed class EncoderStudyTests : IDisposable
     }
 
     [Fact]
-    public async Task What_belongs_to_decoders_alone_is_refused_by_name()
+    public async Task WhatBelongsToDecodersAloneIsRefusedByName()
     {
         await Refuses("--context has no effect here", Study("sensitivity", Classifier, labelled, "--context", "8"));
         await Refuses(

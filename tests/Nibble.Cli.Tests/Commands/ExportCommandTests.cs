@@ -15,7 +15,7 @@ public sealed class ExportCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Export_writes_codes_and_says_what_it_wrote()
+    public async Task ExportWritesCodesAndSaysWhatItWrote()
     {
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32", "--output", folder.At("w4"));
         var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("w4.gguf"), "--json");
@@ -35,7 +35,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Export_refuses_what_no_block_holds_and_says_which_scheme_would_be_exact()
+    public async Task ExportRefusesWhatNoBlockHoldsAndSaysWhichSchemeWouldBeExact()
     {
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g16", "--output", folder.At("g16"));
         var run = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
@@ -56,7 +56,7 @@ public sealed class ExportCommandTests : IDisposable
     [InlineData("gptq")]
     [InlineData("gptq-v2")]
     [InlineData("awq")]
-    public async Task Checkpoints_come_back_as_they_were(string format)
+    public async Task CheckpointsComeBackAsTheyWere(string format)
     {
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
         var exported = await CommandRun.Succeeds("export", folder.At("w4"), "--to", format, "-o", folder.At("first"), "--json");
@@ -88,7 +88,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Onnx_files_of_other_tools_are_said_not_to_be_supported()
+    public async Task OnnxFilesOfOtherToolsAreSaidNotToBeSupported()
     {
         // A model of pytorch's with an empty graph.
         await File.WriteAllBytesAsync(folder.At("other.onnx"), [0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3A, 0x00], TestContext.Current.CancellationToken);
@@ -114,7 +114,7 @@ public sealed class ExportCommandTests : IDisposable
     [InlineData("wta16-g256", null)]
     [InlineData("wta16-g256", "tq1_0")]
     [InlineData(null, null)]
-    public async Task A_gguf_file_comes_back_as_it_was(string? recipe, string? type)
+    public async Task AGgufFileComesBackAsItWas(string? recipe, string? type)
     {
         var model = BuiltInModel.Folder;
         if (recipe is not null)
@@ -139,7 +139,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_gguf_file_that_another_tool_made_is_read_and_runs_the_same()
+    public async Task AGgufFileThatAnotherToolMadeIsReadAndRunsTheSame()
     {
         // Made by llama.cpp's converter: with names, tokens and metadata that nobody here chose.
         var run = await CommandRun.Succeeds("import", SharedData.Require("stories260K/stories260K.gguf"), "-o", folder.At("stories"));
@@ -161,7 +161,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Import_says_where_a_label_lies_and_what_is_no_checkpoint()
+    public async Task ImportSaysWhereALabelLiesAndWhatIsNoCheckpoint()
     {
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
         await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gptq-v2", "-o", folder.At("lies"));
@@ -188,7 +188,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Export_keeps_ragged_rows_in_half_precision()
+    public async Task ExportKeepsRaggedRowsInHalfPrecision()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g32", "--output", folder.At("tiny"));
         var run = await CommandRun.Succeeds("export", folder.At("tiny"), "--to", "gguf", "-o", folder.At("tiny.gguf"));
@@ -201,7 +201,7 @@ public sealed class ExportCommandTests : IDisposable
     [InlineData("w4a16-g32-sym", 0)]
     [InlineData("w4a16-g32", 0)]
     [InlineData("wta16-g256", 0)]
-    public async Task The_built_in_model_is_the_same_in_llama_cpp(string? recipe, int greedy)
+    public async Task TheBuiltInModelIsTheSameInLlamaCpp(string? recipe, int greedy)
     {
         LlamaCpp.RequireFolder();
         var model = BuiltInModel.Folder;
@@ -219,7 +219,7 @@ public sealed class ExportCommandTests : IDisposable
 
     /// <summary>The file, read back, computes what llama.cpp computes from it: biases of queries and keys stand in the order of their rows.</summary>
     [Fact]
-    public async Task Biases_of_attention_are_the_same_in_llama_cpp_from_a_file_alone()
+    public async Task BiasesOfAttentionAreTheSameInLlamaCppFromAFileAlone()
     {
         LlamaCpp.RequireFolder();
         folder.AddAttentionBiases();
@@ -236,7 +236,7 @@ public sealed class ExportCommandTests : IDisposable
     [InlineData("q3_k_m")]
     [InlineData("q2_k")]
     [InlineData("tq2_0")]
-    public async Task A_file_that_was_quantized_is_the_same_in_llama_cpp(string type)
+    public async Task AFileThatWasQuantizedIsTheSameInLlamaCpp(string type)
     {
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
@@ -248,7 +248,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Verify_ends_with_another_code_where_the_engine_differs()
+    public async Task VerifyEndsWithAnotherCodeWhereTheEngineDiffers()
     {
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--recipe", "w4a16-g32-sym", "--output", folder.At("w4"));
@@ -258,7 +258,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Verify_says_where_llama_cpp_is_looked_for()
+    public async Task VerifySaysWhereLlamaCppIsLookedFor()
     {
         var run = await CommandRun.Of("verify", BuiltInModel.Folder, "--data", BuiltInModel.EvaluationText, "--engine-path", folder.Root);
         Assert.Equal(ExitCode.NativeLibrary, run.ExitCode);
@@ -266,7 +266,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Verify_says_that_llama_cpp_cannot_be_loaded()
+    public async Task VerifySaysThatLlamaCppCannotBeLoaded()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "the libraries' names are Linux's");
         folder.Write("libllama.so", "no library");
@@ -276,7 +276,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public void The_engine_tells_why_it_refuses_a_file()
+    public void TheEngineTellsWhyItRefusesAFile()
     {
         var libraries = LlamaCpp.RequireFolder();
         var exception = Assert.Throws<NibbleException>(() => LlamaCppEngine.Start(libraries, folder.Write("no.gguf", "GGUF"), 64, 1).Dispose());
@@ -294,7 +294,7 @@ public sealed class ExportCommandTests : IDisposable
     [InlineData("gguf:q4_1", true, 0)]
     [InlineData("gguf:q4_0", true, 0)]
     [InlineData("gguf:tq2_0", true, 0)]
-    public async Task What_was_quantized_or_trained_for_a_target_is_in_its_blocks_and_runs_the_same(string target, bool train, int greedy)
+    public async Task WhatWasQuantizedOrTrainedForATargetIsInItsBlocksAndRunsTheSame(string target, bool train, int greedy)
     {
         string[] training = train ? ["--data", BuiltInModel.TrainingText, "--steps", "2"] : [];
         await CommandRun.Succeeds(
@@ -311,7 +311,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Embeddings_are_rounded_where_asked()
+    public async Task EmbeddingsAreRoundedWhereAsked()
     {
         await CommandRun.Succeeds("ptq", BuiltInModel.Folder, "--target", "gguf:q4_0", "--output", folder.At("w4"));
         await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("plain.gguf"));
@@ -337,7 +337,7 @@ public sealed class ExportCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Rows_that_a_target_cannot_hold_stay_float()
+    public async Task RowsThatATargetCannotHoldStayFloat()
     {
         await CommandRun.Succeeds(
             "ptq", SharedData.Require("stories260K"), "--recipe", "w4a16-g32-gptq", "--data", SharedData.Require("tinystories/train.txt"), "--windows", "4",
@@ -354,7 +354,7 @@ public sealed class ExportCommandTests : IDisposable
     [InlineData("qat", "w8a16-g32-sym", null, 0)]
     [InlineData("qat", "w4a16-g32-sym", null, 0)]
     [InlineData("qat", "w4a16-g32", null, 0)]
-    public async Task Stories260K_is_the_same_in_llama_cpp(string? method, string? recipe, double? perplexity, int greedy)
+    public async Task Stories260KIsTheSameInLlamaCpp(string? method, string? recipe, double? perplexity, int greedy)
     {
         LlamaCpp.RequireFolder();
         var model = SharedData.Require("stories260K");

@@ -19,7 +19,7 @@ public sealed partial class FootprintTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Commands_leave_nothing_but_their_output_and_the_cache()
+    public async Task CommandsLeaveNothingButTheirOutputAndTheCache()
     {
         var (gguf, onnx) = (folder.At("output/model.gguf"), folder.At("output/model.onnx"));
         var before = Outside();
@@ -47,7 +47,7 @@ public sealed partial class FootprintTests : IDisposable
 
     /// <summary>Asks the system itself what ONNX Runtime, which has telemetry, opens to write and where it connects to.</summary>
     [Fact]
-    public async Task Onnx_runtime_opens_no_file_to_write_and_no_connection()
+    public async Task OnnxRuntimeOpensNoFileToWriteAndNoConnection()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("output/model.onnx"));
         var log = folder.At("calls");
@@ -66,7 +66,7 @@ public sealed partial class FootprintTests : IDisposable
     }
 
     [Fact]
-    public async Task A_home_that_cannot_be_written_is_done_without()
+    public async Task AHomeThatCannotBeWrittenIsDoneWithout()
     {
         var environment = Environment();
         environment["HOME"] = "/proc";

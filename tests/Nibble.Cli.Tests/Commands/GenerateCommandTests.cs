@@ -18,7 +18,7 @@ public sealed class GenerateCommandTests : IDisposable
     [Theory]
     [InlineData("0")]
     [InlineData("1.5")]
-    public async Task An_ONNX_file_writes_what_the_simulation_writes(string temperature)
+    public async Task AnONNXFileWritesWhatTheSimulationWrites(string temperature)
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
         var simulated = await Generate(folder.Model, "--temperature", temperature);
@@ -35,7 +35,7 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_GGUF_file_writes_what_the_simulation_writes()
+    public async Task AGGUFFileWritesWhatTheSimulationWrites()
     {
         LlamaCpp.RequireFolder();
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f32", "-o", folder.At("story.gguf"));
@@ -59,7 +59,7 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Text_appears_token_by_token()
+    public async Task TextAppearsTokenByToken()
     {
         await using var output = new Pieces();
         Assert.Equal(ExitCode.Done,
@@ -69,7 +69,7 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task The_context_of_an_ONNX_file_is_the_model_s()
+    public async Task TheContextOfAnONNXFileIsTheModelS()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
         var run = await CommandRun.Of("generate", folder.At("exported"), "-p", new string('x', 80));
@@ -79,7 +79,7 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task An_ONNX_file_without_a_tokenizer_is_refused_unless_one_is_named()
+    public async Task AnONNXFileWithoutATokenizerIsRefusedUnlessOneIsNamed()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
         File.Delete(folder.At("exported/tokenizer.json"));
@@ -90,7 +90,7 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task An_export_leaves_another_tokenizer_alone()
+    public async Task AnExportLeavesAnotherTokenizerAlone()
     {
         var other = folder.Write("tokenizer.json", "{}");
         var run = await CommandRun.Of("export", folder.Model, "--to", "onnx", "-o", folder.At("beside.onnx"));
@@ -101,7 +101,7 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task An_ONNX_file_is_imported_where_it_is_not_its_engine_that_is_named()
+    public async Task AnONNXFileIsImportedWhereItIsNotItsEngineThatIsNamed()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));
         var simulated = await Generate(folder.Model, "--temperature", "0");
@@ -110,7 +110,7 @@ public sealed class GenerateCommandTests : IDisposable
 
     /// <summary>What the model's own file says about generating goes wherever the model goes, and is done unless the command line says otherwise.</summary>
     [Fact]
-    public async Task The_model_says_how_text_is_generated()
+    public async Task TheModelSaysHowTextIsGenerated()
     {
         var greedy = await Generate(folder.Model, "--temperature", "0", "--json");
         var file = Path.Combine(folder.Model, "generation_config.json");

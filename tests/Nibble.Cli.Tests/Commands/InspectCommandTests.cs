@@ -8,7 +8,7 @@ public sealed class InspectCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Describes_every_linear_layer()
+    public async Task DescribesEveryLinearLayer()
     {
         var run = await CommandRun.Succeeds("inspect", folder.Model, "--json");
         var document = run.Json;
@@ -26,7 +26,7 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Foretells_the_bytes_that_ptq_writes()
+    public async Task ForetellsTheBytesThatPtqWrites()
     {
         var foretold = (await CommandRun.Succeeds("inspect", folder.Model, "--json")).Json.GetProperty("sizeByWidth").GetProperty("w4a16-g32").GetInt64();
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
@@ -43,7 +43,7 @@ public sealed class InspectCommandTests : IDisposable
     [Theory]
     [InlineData("gguf", "model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight")]
     [InlineData("onnx", "MatMulNBits", "model.layers.0.mlp.gate_proj.weight.codes")]
-    public async Task Shows_what_a_file_consists_of(string format, string absent, string tensor)
+    public async Task ShowsWhatAFileConsistsOf(string format, string absent, string tensor)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
         await CommandRun.Succeeds(
@@ -61,7 +61,7 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Says_how_a_file_is_broken()
+    public async Task SaysHowAFileIsBroken()
     {
         var onnx = await CommandRun.Of("inspect", folder.Write("no.onnx", "\u0012no"));
         Assert.Equal(ExitCode.BadInput, onnx.ExitCode);
@@ -71,7 +71,7 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Shows_which_method_made_each_side_of_each_layer()
+    public async Task ShowsWhichMethodMadeEachSideOfEachLayer()
     {
         var recipe = folder.Write("mine.yaml", """
             rules:
@@ -95,7 +95,7 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Prints_a_table_for_people()
+    public async Task PrintsATableForPeople()
     {
         var run = await CommandRun.Succeeds("inspect", folder.Model);
 

@@ -19,7 +19,7 @@ public sealed class InterruptedPtqTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Killed_at_ten_random_moments_every_run_ends_with_the_same_bytes()
+    public async Task KilledAtTenRandomMomentsEveryRunEndsWithTheSameBytes()
     {
         var expected = await Uninterrupted();
         var started = Stopwatch.GetTimestamp();
@@ -60,7 +60,7 @@ public sealed class InterruptedPtqTests : IDisposable
     }
 
     [Fact]
-    public async Task An_interrupt_keeps_the_finished_blocks_and_the_same_command_goes_on()
+    public async Task AnInterruptKeepsTheFinishedBlocksAndTheSameCommandGoesOn()
     {
         await Stop("out");
         Assert.False(Directory.Exists(folder.At("out")));
@@ -72,7 +72,7 @@ public sealed class InterruptedPtqTests : IDisposable
     }
 
     [Fact]
-    public async Task Another_job_is_refused_until_restart_starts_over()
+    public async Task AnotherJobIsRefusedUntilRestartStartsOver()
     {
         await Stop("out");
         var before = TinyFolder.ContentOf(Job("out"));
@@ -101,7 +101,7 @@ public sealed class InterruptedPtqTests : IDisposable
     }
 
     [Fact]
-    public async Task An_output_that_exists_is_refused_before_any_work()
+    public async Task AnOutputThatExistsIsRefusedBeforeAnyWork()
     {
         await Stop("out");
         var job = TinyFolder.ContentOf(Job("out"));
@@ -117,7 +117,7 @@ public sealed class InterruptedPtqTests : IDisposable
     }
 
     [Fact]
-    public async Task A_second_run_on_the_same_output_is_refused()
+    public async Task ASecondRunOnTheSameOutputIsRefused()
     {
         using var first = ChildProcess.Start(folder.Root, Command("out", windows: 100_000, length: 8));
         await first.ReadErrorUntil("quantize 1/");
@@ -139,7 +139,7 @@ public sealed class InterruptedPtqTests : IDisposable
     [InlineData(0.9, "")]
     [InlineData(1, "disk/out.job/part-000")]
     [InlineData(1, "disk/out.job/part-003")]
-    public async Task A_disk_without_room_stops_the_run_and_as_much_room_as_was_predicted_lets_it_end_with_the_same_bytes(double share, string filledAt)
+    public async Task ADiskWithoutRoomStopsTheRunAndAsMuchRoomAsWasPredictedLetsItEndWithTheSameBytes(double share, string filledAt)
     {
         // A disk of its own, which only this process and its children see.
         const string Namespace = "unshare --map-root-user --mount";
@@ -187,7 +187,7 @@ public sealed class InterruptedPtqTests : IDisposable
     [InlineData("part-000/checksums.txt")]
     [InlineData("inputs-001.bin")]
     [InlineData("floats-001.bin")]
-    public async Task Unfinished_work_that_is_damaged_is_never_resumed_from(string name)
+    public async Task UnfinishedWorkThatIsDamagedIsNeverResumedFrom(string name)
     {
         using (var child = ChildProcess.Start(folder.Root, Command("out")))
         {
@@ -210,7 +210,7 @@ public sealed class InterruptedPtqTests : IDisposable
     }
 
     [Fact]
-    public async Task A_dry_run_leaves_nothing_behind()
+    public async Task ADryRunLeavesNothingBehind()
     {
         Directory.CreateDirectory(folder.At("temporary"));
         var before = folder.Content();
@@ -224,7 +224,7 @@ public sealed class InterruptedPtqTests : IDisposable
     [Theory]
     [InlineData("cuda")]
     [InlineData("cuda:3")]
-    public async Task A_device_that_this_machine_lacks_is_refused(string device)
+    public async Task ADeviceThatThisMachineLacksIsRefused(string device)
     {
         var run = await CommandRun.Of([.. Command("out"), "--device", device]);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);

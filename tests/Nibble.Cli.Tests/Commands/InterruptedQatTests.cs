@@ -35,7 +35,7 @@ public sealed class InterruptedQatTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Killed_again_and_again_a_run_ends_with_the_same_bytes(bool blockWise)
+    public async Task KilledAgainAndAgainARunEndsWithTheSameBytes(bool blockWise)
     {
         if (blockWise)
         {
@@ -80,7 +80,7 @@ public sealed class InterruptedQatTests : IDisposable
     }
 
     [Fact]
-    public async Task An_interrupt_saves_the_steps_and_the_same_command_goes_on()
+    public async Task AnInterruptSavesTheStepsAndTheSameCommandGoesOn()
     {
         await Stop("out");
         Assert.False(Directory.Exists(folder.At("out")));
@@ -94,7 +94,7 @@ public sealed class InterruptedQatTests : IDisposable
     }
 
     [Fact]
-    public async Task Another_job_is_refused_until_restart_starts_over()
+    public async Task AnotherJobIsRefusedUntilRestartStartsOver()
     {
         await Stop("out");
         await Refuses("recipe", [.. Command("out"), "--learning-rate", "0.01"]);
@@ -119,7 +119,7 @@ public sealed class InterruptedQatTests : IDisposable
     [InlineData("checkpoint.safetensors", "TEXT", "full")]
     [InlineData("checkpoint.safetensors.codes/model.safetensors", "TEXT", "blockWise")]
     [InlineData("text.bin", "self", "full")]
-    public async Task Unfinished_work_that_is_damaged_is_never_resumed_from(string name, string text, string mode)
+    public async Task UnfinishedWorkThatIsDamagedIsNeverResumedFrom(string name, string text, string mode)
     {
         recipe = folder.Write("mode.yaml", $$"""
             preset: w2a16-g8
@@ -152,7 +152,7 @@ public sealed class InterruptedQatTests : IDisposable
     }
 
     [Fact]
-    public async Task A_training_that_diverges_keeps_its_last_good_checkpoint_and_one_that_never_began_keeps_nothing()
+    public async Task ATrainingThatDivergesKeepsItsLastGoodCheckpointAndOneThatNeverBeganKeepsNothing()
     {
         var run = await CommandRun.Of([.. Command("out"), "--learning-rate", "1e30"]);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
@@ -166,7 +166,7 @@ public sealed class InterruptedQatTests : IDisposable
     }
 
     [Fact]
-    public async Task A_device_that_this_machine_lacks_is_refused()
+    public async Task ADeviceThatThisMachineLacksIsRefused()
     {
         var run = await CommandRun.Of([.. Command("out"), "--device", "cuda:3"]);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);

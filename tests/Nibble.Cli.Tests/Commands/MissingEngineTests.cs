@@ -11,7 +11,7 @@ public sealed class MissingEngineTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Commands_that_need_it_say_so_and_end_with_their_own_code()
+    public async Task CommandsThatNeedItSaySoAndEndWithTheirOwnCode()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "links files as Linux does");
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("exported/model.onnx"));

@@ -13,7 +13,7 @@ public sealed class MixCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Sensitivity_measures_once_and_writes_the_same_again()
+    public async Task SensitivityMeasuresOnceAndWritesTheSameAgain()
     {
         var first = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2,4", "--activations", "4", "-o", folder.At("first"), "--json"));
         var second = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2,4", "--activations", "4", "-o", folder.At("second"), "--json"));
@@ -32,7 +32,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Sensitivity_shows_a_table_to_people()
+    public async Task SensitivityShowsATableToPeople()
     {
         var run = await CommandRun.Succeeds(Study("sensitivity", "--bits", "2", "--algorithm", "rtn"));
 
@@ -41,7 +41,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Mix_writes_a_recipe_that_ptq_obeys_and_a_report()
+    public async Task MixWritesARecipeThatPtqObeysAndAReport()
     {
         var run = await CommandRun.Succeeds(
             Study("mix", "--budget", "3bits", "--bits", "2,3,4", "--algorithm", "rtn,gptq", "--rounds", "1", "--points", "2", "-o", folder.At("mixed.yaml"),
@@ -66,7 +66,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_budget_that_nothing_meets_ends_with_4_and_names_the_nearest()
+    public async Task ABudgetThatNothingMeetsEndsWith4AndNamesTheNearest()
     {
         var run = await CommandRun.Of(
             Study("mix", "--budget", "1.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
@@ -77,7 +77,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Group_sizes_are_chosen_under_a_budget_of_bytes_alone()
+    public async Task GroupSizesAreChosenUnderABudgetOfBytesAlone()
     {
         var mixed = await CommandRun.Succeeds(
             Study("mix", "--budget", "100KB", "--bits", "2,3", "--group-size", "8,16", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o",
@@ -95,7 +95,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Minutes_of_training_yield_a_recipe_for_qat()
+    public async Task MinutesOfTrainingYieldARecipeForQat()
     {
         var run = await CommandRun.Succeeds(
             Study("mix", "--budget", "2.5bits", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "--qat-minutes", "0.15", "-o",
@@ -113,7 +113,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_budget_of_bytes_names_the_nearest_too()
+    public async Task ABudgetOfBytesNamesTheNearestToo()
     {
         var run = await CommandRun.Of(
             Study("mix", "--budget", "1KB", "--bits", "2,3", "--algorithm", "rtn", "--rounds", "0", "--points", "0", "-o", folder.At("mixed.yaml")));
@@ -125,7 +125,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_budget_of_loss_names_the_nearest_too()
+    public async Task ABudgetOfLossNamesTheNearestToo()
     {
         var run = await CommandRun.Of(
             "mix", SharedData.Require("stories260K"), "--data", SharedData.Require("tinystories/valid.txt"), "--budget", "loss=0.1", "--bits", "2",
@@ -141,7 +141,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_signal_cancels_with_130_and_leaves_only_the_measurements()
+    public async Task ASignalCancelsWith130AndLeavesOnlyTheMeasurements()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");
         var before = folder.Content().Keys.ToList();
@@ -161,7 +161,7 @@ public sealed class MixCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_recipe_that_exists_is_kept()
+    public async Task ARecipeThatExistsIsKept()
     {
         var run = await CommandRun.Of(Study("mix", "--budget", "3bits", "-o", folder.Write("mixed.yaml", "mine")));
 

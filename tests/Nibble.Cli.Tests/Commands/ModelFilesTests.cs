@@ -16,7 +16,7 @@ public sealed class ModelFilesTests : IDisposable
     [InlineData("ptq", "--target", "gguf:q8_0", "--dry-run")]
     [InlineData("qat", "--target", "gguf:q8_0", "--steps", "1")]
     [InlineData("advise", "--engine", "llama.cpp", "--eval-data", "EVAL")]
-    public async Task What_a_target_implies_is_checked_before_the_work(string command, params string[] further)
+    public async Task WhatATargetImpliesIsCheckedBeforeTheWork(string command, params string[] further)
     {
         Change("tokenizer.json", root => root["pre_tokenizer"] = JsonNode.Parse(
             """{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"[a-z]+"},"behavior":"Isolated","invert":false}"""
@@ -30,7 +30,7 @@ public sealed class ModelFilesTests : IDisposable
     }
 
     [Fact]
-    public async Task Keys_that_nothing_is_known_about_are_told()
+    public async Task KeysThatNothingIsKnownAboutAreTold()
     {
         Change("config.json", root => root["funny_scale"] = 3);
         var run = await CommandRun.Succeeds("eval", folder.Model, "--data", folder.EvaluationText, "--windows", "1");
@@ -43,7 +43,7 @@ public sealed class ModelFilesTests : IDisposable
     }
 
     [Fact]
-    public async Task Keys_that_change_the_arithmetic_are_refused()
+    public async Task KeysThatChangeTheArithmeticAreRefused()
     {
         Change("config.json", root => root["partial_rotary_factor"] = 0.5);
         foreach (var command in (string[][])[["eval", folder.Model, "--data", folder.EvaluationText],
@@ -58,7 +58,7 @@ public sealed class ModelFilesTests : IDisposable
 
     /// <summary>Windows begin with the token that the tokenizer puts before texts, not with one that config.json names.</summary>
     [Fact]
-    public async Task Windows_begin_as_the_tokenizer_says()
+    public async Task WindowsBeginAsTheTokenizerSays()
     {
         Change("config.json", root => root["bos_token_id"] = 0);
         var with = await Perplexity();

@@ -16,7 +16,7 @@ public sealed class OnnxCommandRealModelTests : IDisposable
     [InlineData("w4a8-g32", null)]
     [InlineData("w8a8", null)]
     [InlineData("w8a8-static", null)]
-    public async Task Stories260K_is_the_same_in_onnxruntime(string? recipe, double? largestDifference)
+    public async Task Stories260KIsTheSameInOnnxruntime(string? recipe, double? largestDifference)
     {
         var model = SharedData.Require("stories260K");
         if (recipe is not null)

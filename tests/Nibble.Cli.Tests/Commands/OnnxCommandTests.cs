@@ -13,7 +13,7 @@ public sealed class OnnxCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Export_says_how_layers_were_written()
+    public async Task ExportSaysHowLayersWereWritten()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g32", "--output", folder.At("w4"));
         var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"), "--json");
@@ -32,7 +32,7 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Products_in_bytes_are_asked_for_and_said_to_differ()
+    public async Task ProductsInBytesAreAskedForAndSaidToDiffer()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g16", "--output", folder.At("w4"));
         var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "--accuracy-level", "4", "-o", folder.At("fast.onnx"));
@@ -45,7 +45,7 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Tensors_go_to_a_second_file_beyond_a_limit()
+    public async Task TensorsGoToASecondFileBeyondALimit()
     {
         var run = await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("split.onnx"), "--inline-megabytes", "0");
         Assert.Contains("8 MatMul", run.Output, StringComparison.Ordinal);
@@ -63,7 +63,7 @@ public sealed class OnnxCommandTests : IDisposable
     [Theory]
     [InlineData("w4a4-g32-rotated", "turns its input by a Hadamard matrix")]
     [InlineData("w4a16-g32-kv8", "quantizes the key-value cache")]
-    public async Task Export_refuses_what_no_graph_expresses(string recipe, string reason)
+    public async Task ExportRefusesWhatNoGraphExpresses(string recipe, string reason)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("other"));
         var run = await CommandRun.Of("export", folder.At("other"), "--to", "onnx", "-o", folder.At("other.onnx"));
@@ -77,7 +77,7 @@ public sealed class OnnxCommandTests : IDisposable
     [Theory]
     [InlineData(null)]
     [InlineData("w2a16-g32")]
-    public async Task Verify_finds_the_same(string? recipe)
+    public async Task VerifyFindsTheSame(string? recipe)
     {
         var model = folder.Model;
         if (recipe is not null)
@@ -98,7 +98,7 @@ public sealed class OnnxCommandTests : IDisposable
     [InlineData("w8a8-static", "2000")]
     [InlineData("w8a8", "2000")]
     [InlineData("w4a8-g8", "0")]
-    public async Task Verify_decides_ties_between_codes_as_the_file_does(string recipe, string inlineMegabytes)
+    public async Task VerifyDecidesTiesBetweenCodesAsTheFileDoes(string recipe, string inlineMegabytes)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
         await CommandRun.Succeeds("export", folder.At("quantized"), "--to", "onnx", "-o", folder.At("file.onnx"), "--inline-megabytes", inlineMegabytes);
@@ -118,7 +118,7 @@ public sealed class OnnxCommandTests : IDisposable
     [InlineData("w8a8-static", "a fixed scale of the input, by a thousandth")]
     [InlineData("w8a8", "the weights' scales, to the next of float16")]
     [InlineData("w4a8-g8", "one code of the weights, by one")]
-    public async Task Verify_finds_what_a_layer_of_the_file_has_otherwise(string recipe, string what)
+    public async Task VerifyFindsWhatALayerOfTheFileHasOtherwise(string recipe, string what)
     {
         const string Layer = "model.layers.0.self_attn.v_proj";
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
@@ -162,7 +162,7 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Verify_finds_every_code_missing_in_a_file_with_float_inputs()
+    public async Task VerifyFindsEveryCodeMissingInAFileWithFloatInputs()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a8", "--output", folder.At("quantized"));
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("float.onnx"));
@@ -174,7 +174,7 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Verify_ends_with_another_code_where_the_file_is_of_another_model()
+    public async Task VerifyEndsWithAnotherCodeWhereTheFileIsOfAnotherModel()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "onnx", "-o", folder.At("first.onnx"));
         folder.WriteWeights(_ => true, seed: 8);
@@ -185,14 +185,14 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Verify_judges_logits_by_themselves()
+    public async Task VerifyJudgesLogitsByThemselves()
     {
         var run = await Verify(folder.Model, "--logit-tolerance", "0");
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
     }
 
     [Fact]
-    public async Task Verify_says_which_file_is_missing()
+    public async Task VerifySaysWhichFileIsMissing()
     {
         var run = await Verify(folder.Model, "--file", folder.At("none.onnx"));
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
@@ -203,7 +203,7 @@ public sealed class OnnxCommandTests : IDisposable
     [InlineData(null, 0)]
     [InlineData("w4a16-g32", 7)]
     [InlineData("w8a8-static", 7)]
-    public async Task A_file_alone_is_verified_imported_and_exported_again(string? recipe, int layers)
+    public async Task AFileAloneIsVerifiedImportedAndExportedAgain(string? recipe, int layers)
     {
         var model = folder.Model;
         if (recipe is not null)
@@ -235,7 +235,7 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_noted_of_a_file_is_said_where_it_is_verified()
+    public async Task WhatIsNotedOfAFileIsSaidWhereItIsVerified()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g16", "--output", folder.At("w4"));
         await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "--accuracy-level", "4", "-o", folder.At("fast/model.onnx"));
@@ -247,7 +247,7 @@ public sealed class OnnxCommandTests : IDisposable
     [Theory]
     [InlineData("import", "-o")]
     [InlineData("verify", "--data")]
-    public async Task A_file_that_is_none_of_ours_is_refused(string command, string option)
+    public async Task AFileThatIsNoneOfOursIsRefused(string command, string option)
     {
         var run = await CommandRun.Of(command, folder.Write("foreign.onnx", "foreign"), option, folder.At("other"));
         Assert.Equal(ExitCode.BadInput, run.ExitCode);

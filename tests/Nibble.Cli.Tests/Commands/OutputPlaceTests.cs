@@ -17,7 +17,7 @@ public sealed class OutputPlaceTests : IDisposable
     [InlineData("ptq MODEL -r w4a16-g32 -o results/ --restart")]
     [InlineData("ptq MODEL -r w4a16-g32-gptaq -d self -o results --dry-run")]
     [InlineData("qat MODEL -r w4a16-g32 -d TEXT --steps 1 -o results --restart")]
-    public async Task A_folder_of_the_users_beside_the_output_is_left_alone(string command)
+    public async Task AFolderOfTheUsersBesideTheOutputIsLeftAlone(string command)
     {
         Directory.CreateDirectory(folder.At("results.job/paper"));
         folder.Write("results.job/paper/draft.tex", "mine");
@@ -46,7 +46,7 @@ public sealed class OutputPlaceTests : IDisposable
     [InlineData("import no-model -o PLACE")]
     [InlineData("imatrix no-model -d no-text -o PLACE.gguf")]
     [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf")]
-    public async Task An_output_that_cannot_be_written_is_refused_before_the_work(string command)
+    public async Task AnOutputThatCannotBeWrittenIsRefusedBeforeTheWork(string command)
     {
         // A file in the place of a folder stops everybody, root too.
         folder.Write("blocked", "a file");
@@ -61,7 +61,7 @@ public sealed class OutputPlaceTests : IDisposable
     [InlineData("export no-model --to gguf -o PLACE.gguf")]
     [InlineData("imatrix no-model -d no-text -o PLACE.gguf")]
     [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf")]
-    public Task A_file_in_a_folder_that_is_missing_is_refused_before_the_work(string command) =>
+    public Task AFileInAFolderThatIsMissingIsRefusedBeforeTheWork(string command) =>
         Refuses(
             command.Replace("PLACE", "no/such/out", StringComparison.Ordinal),
             $"there is no folder {folder.At("no/such")}; make it first, or give another name");
@@ -77,7 +77,7 @@ public sealed class OutputPlaceTests : IDisposable
     [InlineData("export no-model --to onnx -o PLACE.onnx", "onnx.data")]
     [InlineData("imatrix no-model -d no-text -o PLACE.gguf", "gguf")]
     [InlineData("quantize no-file.gguf --type q4_0 -o PLACE.gguf", "gguf")]
-    public async Task A_file_of_others_is_refused_before_the_work_even_a_link_that_leads_nowhere(string command, string extension)
+    public async Task AFileOfOthersIsRefusedBeforeTheWorkEvenALinkThatLeadsNowhere(string command, string extension)
     {
         var file = folder.Write($"theirs.{extension}", Theirs);
         command = command.Replace("PLACE", "theirs", StringComparison.Ordinal);
@@ -90,11 +90,11 @@ public sealed class OutputPlaceTests : IDisposable
     }
 
     [Fact]
-    public async Task The_report_and_the_output_must_not_have_one_name() =>
+    public async Task TheReportAndTheOutputMustNotHaveOneName() =>
         await Refuses("qat no-model -r w4a16-g32 -d no-text -o out --report out", "the report and the output have the same name");
 
     [Fact]
-    public async Task Comparing_without_an_output_replaces_its_own_report_and_no_other()
+    public async Task ComparingWithoutAnOutputReplacesItsOwnReportAndNoOther()
     {
         var report = folder.Write("report.html", Theirs);
         var command = Words("compare MODEL -d TEXT -e TEXT --bits 4 --steps 1 --windows 1 --threads 1");
@@ -114,7 +114,7 @@ public sealed class OutputPlaceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_report_may_go_into_the_folder_that_the_command_makes()
+    public async Task AReportMayGoIntoTheFolderThatTheCommandMakes()
     {
         await CommandRun.Succeeds(Words("qat MODEL -r w4a16-g32 -d TEXT --steps 1 -o out --report out/report.html"));
         var report = await File.ReadAllTextAsync(folder.At("out/report.html"), TestContext.Current.CancellationToken);
@@ -122,7 +122,7 @@ public sealed class OutputPlaceTests : IDisposable
     }
 
     [Fact]
-    public async Task What_a_training_has_made_is_printed_though_its_report_cannot_be_written()
+    public async Task WhatATrainingHasMadeIsPrintedThoughItsReportCannotBeWritten()
     {
         using var child = ChildProcess.Start(folder.Root, Words("qat MODEL -r w4a16-g32 -d TEXT --steps 40 -o out --report report.html --threads 1"));
         await child.ReadErrorUntil("train 1/");
@@ -136,7 +136,7 @@ public sealed class OutputPlaceTests : IDisposable
     }
 
     [Fact]
-    public async Task What_a_comparison_has_measured_is_printed_and_its_artifacts_are_kept_though_the_folder_was_taken()
+    public async Task WhatAComparisonHasMeasuredIsPrintedAndItsArtifactsAreKeptThoughTheFolderWasTaken()
     {
         using var child = ChildProcess.Start(folder.Root, Words("compare MODEL -d TEXT -e TEXT --bits 4 --steps 20 --windows 1 --threads 1 -o out"));
         await child.ReadErrorUntil("float control: train");
@@ -153,7 +153,7 @@ public sealed class OutputPlaceTests : IDisposable
     }
 
     [Fact]
-    public void All_steps_of_a_delivery_are_taken_and_the_first_failure_is_told()
+    public void AllStepsOfADeliveryAreTakenAndTheFirstFailureIsTold()
     {
         var told = new StringBuilder();
         var failure = Assert.Throws<IOException>(() => CommandHost.Deliver(

@@ -11,7 +11,7 @@ public sealed class QuantizeCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Ptq_writes_an_artifact_that_eval_scores_close_to_its_source()
+    public async Task PtqWritesAnArtifactThatEvalScoresCloseToItsSource()
     {
         var quantized = await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w8a16-g32", "--output", folder.At("out"), "--json");
 
@@ -36,7 +36,7 @@ public sealed class QuantizeCommandTests : IDisposable
     [InlineData("w8a8")]
     [InlineData("w8a8-static-percentile")]
     [InlineData("wta16-g32")]
-    public async Task Ptq_follows_every_kind_of_preset(string preset)
+    public async Task PtqFollowsEveryKindOfPreset(string preset)
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", preset, "-d", folder.TrainingText, "-o", folder.At("out"));
 
@@ -44,7 +44,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Qat_trains_writes_an_artifact_and_says_so()
+    public async Task QatTrainsWritesAnArtifactAndSaysSo()
     {
         var run = await CommandRun.Succeeds(
             "qat", folder.Model, "-r", "w2a16-g32", "-d", folder.TrainingText, "-o", folder.At("out"), "--steps", "3", "--json");
@@ -60,7 +60,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Qat_without_data_trains_on_what_the_model_writes_and_draws_its_curves()
+    public async Task QatWithoutDataTrainsOnWhatTheModelWritesAndDrawsItsCurves()
     {
         var recipe = folder.Write(
             "recipe.yaml", "preset: w2a16-g32\nqat: { sequenceLength: 16, batchSize: 2, evaluateEvery: 2, distillation: { weight: 0.5, hidden: 1 }, recompute: "
@@ -82,7 +82,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Qat_lowers_the_loss_that_ptq_leaves()
+    public async Task QatLowersTheLossThatPtqLeaves()
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w2a16-g32", "-o", folder.At("ptq"));
         await CommandRun.Succeeds(
@@ -93,7 +93,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Options_that_the_recipe_leaves_without_effect_are_named()
+    public async Task OptionsThatTheRecipeLeavesWithoutEffectAreNamed()
     {
         var ptq = await CommandRun.Succeeds(
             "ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"), "-d", folder.TrainingText, "--windows", "3", "--length", "16");
@@ -108,7 +108,7 @@ public sealed class QuantizeCommandTests : IDisposable
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
-    public async Task The_same_seed_gives_the_same_bytes(string method)
+    public async Task TheSameSeedGivesTheSameBytes(string method)
     {
         string[] arguments = [method, folder.Model, "-r", "w3a8-g32", "-d", folder.TrainingText, "--seed", "11",
             .. method == "qat" ? (string[])["--steps", "2"] : []];
@@ -119,7 +119,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Another_seed_trains_on_other_batches()
+    public async Task AnotherSeedTrainsOnOtherBatches()
     {
         foreach (var seed in new[] { "1", "2" })
         {
@@ -130,7 +130,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Text_for_people_goes_to_stdout_and_progress_to_stderr()
+    public async Task TextForPeopleGoesToStdoutAndProgressToStderr()
     {
         var run = await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
 
@@ -140,7 +140,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task A_run_says_what_it_did_with_each_layer_and_warns_before_it_begins()
+    public async Task ARunSaysWhatItDidWithEachLayerAndWarnsBeforeItBegins()
     {
         var recipe = folder.Write(
             "mine.yaml",
@@ -196,7 +196,7 @@ public sealed class QuantizeCommandTests : IDisposable
     [Theory]
     [InlineData("ptq")]
     [InlineData("qat")]
-    public async Task A_tied_head_that_a_rule_names_is_quantized(string method)
+    public async Task ATiedHeadThatARuleNamesIsQuantized(string method)
     {
         var config = Path.Combine(folder.Model, "config.json");
         await File.WriteAllTextAsync(
@@ -217,7 +217,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Generate_continues_the_prompt_and_repeats_itself_for_one_seed()
+    public async Task GenerateContinuesThePromptAndRepeatsItselfForOneSeed()
     {
         string[] arguments = ["generate", folder.Model, "--prompt", "The fox", "--max-tokens", "12", "--seed", "3"];
         var text = await CommandRun.Succeeds(arguments);
@@ -230,7 +230,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Generate_takes_a_prompt_that_starts_with_an_at_sign_as_it_is()
+    public async Task GenerateTakesAPromptThatStartsWithAnAtSignAsItIs()
     {
         var run = await CommandRun.Succeeds("generate", folder.Model, "--prompt", "@home", "--max-tokens", "1");
 
@@ -238,7 +238,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Generate_at_temperature_0_does_not_depend_on_the_seed()
+    public async Task GenerateAtTemperature0DoesNotDependOnTheSeed()
     {
         var runs = new List<string>();
         foreach (var seed in new[] { "1", "2" })
@@ -250,7 +250,7 @@ public sealed class QuantizeCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Eval_prints_perplexity_for_people_and_scores_only_the_windows_asked_for()
+    public async Task EvalPrintsPerplexityForPeopleAndScoresOnlyTheWindowsAskedFor()
     {
         var run = await CommandRun.Succeeds(
             "eval", folder.Model, "--data", folder.EvaluationText, "--windows", "2", "--context", "32", "--reference", folder.Model);

@@ -22,7 +22,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     [InlineData("q4_1", 3)]
     [InlineData("q4_0", 2)]
     [InlineData("bf16", 32)]
-    public async Task A_file_gets_the_types_and_bytes_that_llama_cpp_gives_it(string type, uint fileType)
+    public async Task AFileGetsTheTypesAndBytesThatLlamaCppGivesIt(string type, uint fileType)
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--threads", "2");
@@ -48,7 +48,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     [InlineData("q4_k_m")]
     [InlineData("q5_k_s")]
     [InlineData("q6_k")]
-    public async Task Super_blocks_have_no_more_error_than_llama_cpps(string type)
+    public async Task SuperBlocksHaveNoMoreErrorThanLlamaCpps(string type)
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"));
@@ -75,7 +75,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     [InlineData("q4_k_m", 0.99)]
     [InlineData("q4_0", 0.95)]
     [InlineData("q5_1", 0.95)]
-    public async Task An_importance_matrix_moves_errors_to_where_they_matter_less(string type, double share)
+    public async Task AnImportanceMatrixMovesErrorsToWhereTheyMatterLess(string type, double share)
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
         var run = await CommandRun.Succeeds(
@@ -116,7 +116,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Threads_and_pieces_change_no_byte_and_pure_files_have_one_type()
+    public async Task ThreadsAndPiecesChangeNoByteAndPureFilesHaveOneType()
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q4_0", "-o", folder.At("one.gguf"), "--threads", "1");
@@ -129,7 +129,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Ragged_rows_stay_in_half_precision()
+    public async Task RaggedRowsStayInHalfPrecision()
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "-o", folder.At("tiny.gguf"));
         var run = await CommandRun.Succeeds("quantize", folder.At("tiny.gguf"), "--type", "q8_0", "-o", folder.At("tiny-q8.gguf"));
@@ -139,7 +139,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
 
     /// <summary>What another type takes the place of is said, type by type, in the text and in JSON.</summary>
     [Fact]
-    public async Task Types_that_do_not_fit_are_said()
+    public async Task TypesThatDoNotFitAreSaid()
     {
         GgufTensor Matrix(string name, int columns) => new(name, GgufType.F32, [columns, 4], stream => stream.Write(new byte[columns * 16]));
         GgufWriter.Write(
@@ -167,7 +167,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     [InlineData("tq2_0", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
     [InlineData("q4_0", null)]
     [InlineData("q6_k", null)]
-    public async Task Types_that_make_no_use_of_an_importance_matrix_say_so(string type, string? expected)
+    public async Task TypesThatMakeNoUseOfAnImportanceMatrixSaySo(string type, string? expected)
     {
         using var values = new MemoryStream(new byte[256 * 2 * sizeof(float)]);
         GgufWriter.Write(
@@ -192,7 +192,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task What_cannot_be_quantized_is_refused_and_leaves_nothing()
+    public async Task WhatCannotBeQuantizedIsRefusedAndLeavesNothing()
     {
         await CommandRun.Succeeds("export", BuiltInModel.Folder, "--to", "gguf", "-o", folder.At("f16.gguf"));
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q8_0", "-o", folder.At("q8.gguf"));

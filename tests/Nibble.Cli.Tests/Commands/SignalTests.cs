@@ -15,7 +15,7 @@ public sealed class SignalTests : IDisposable
     [Theory]
     [InlineData(ChildProcess.HangUp)]
     [InlineData(ChildProcess.Terminate)]
-    public async Task The_first_signal_saves(int signal)
+    public async Task TheFirstSignalSaves(int signal)
     {
         using var process = ChildProcess.Start(folder.Root, Qat("batchSize: 4"));
         await process.ReadErrorUntil("train ");
@@ -32,7 +32,7 @@ public sealed class SignalTests : IDisposable
     }
 
     [Fact]
-    public async Task The_second_signal_ends_it_at_once()
+    public async Task TheSecondSignalEndsItAtOnce()
     {
         // A step of as many parts takes hours.
         using var process = ChildProcess.Start(folder.Root, Qat("batchSize: 1000000\n  accumulation: 1000000"));
@@ -52,7 +52,7 @@ public sealed class SignalTests : IDisposable
     [Theory]
     [InlineData("eval", ChildProcess.Terminate)]
     [InlineData("compare", ChildProcess.HangUp)]
-    public async Task A_pipe_that_nobody_writes_to_does_not_hold_a_signal_off(string command, int signal)
+    public async Task APipeThatNobodyWritesToDoesNotHoldASignalOff(string command, int signal)
     {
         var pipe = await MakePipe("pipe");
         string[] arguments = command == "eval"
@@ -70,7 +70,7 @@ public sealed class SignalTests : IDisposable
     }
 
     [Fact]
-    public async Task A_text_may_come_through_a_pipe()
+    public async Task ATextMayComeThroughAPipe()
     {
         var expected = await ChildProcess.Run(folder.Root, ["eval", folder.Model, "--data", folder.EvaluationText]);
         using var process = ChildProcess.StartBash(folder.Root, "exec \"$0\" \"$@\" --data <(cat eval.txt)", ["eval", folder.Model]);
@@ -84,7 +84,7 @@ public sealed class SignalTests : IDisposable
     [InlineData("config.json")]
     [InlineData("model.safetensors")]
     [InlineData("tokenizer.json")]
-    public async Task A_pipe_in_the_place_of_a_models_file_is_refused(string name)
+    public async Task APipeInThePlaceOfAModelsFileIsRefused(string name)
     {
         File.Delete(Path.Combine(folder.Model, name));
         await MakePipe(Path.Combine("model", name));
@@ -109,7 +109,7 @@ public sealed class SignalTests : IDisposable
     [InlineData("import FILE -o out")]
     [InlineData("quantize FILE --type q8_0 -o out")]
     [InlineData("verify FILE.onnx --data x")]
-    public async Task A_pipe_in_the_place_of_a_file_is_refused(string command)
+    public async Task APipeInThePlaceOfAFileIsRefused(string command)
     {
         await MakePipe("file");
         await MakePipe("file.onnx");
@@ -122,7 +122,7 @@ public sealed class SignalTests : IDisposable
     }
 
     [Fact]
-    public async Task More_threads_than_processors_are_not_started_and_that_is_said()
+    public async Task MoreThreadsThanProcessorsAreNotStartedAndThatIsSaid()
     {
         var most = ThreadLimit.Most;
         foreach (var command in (string[][])[

@@ -13,7 +13,7 @@ public sealed class StandardStreamTests : IDisposable
     [InlineData("2>/dev/full")]
     [InlineData("2>&-")]
     [InlineData("<&- 2>&-")]
-    public async Task Progress_that_cannot_be_written_is_dropped(string redirection)
+    public async Task ProgressThatCannotBeWrittenIsDropped(string redirection)
     {
         var (code, output, error) = await Run($"exec \"$0\" \"$@\" {redirection}", Qat("out"));
 
@@ -28,7 +28,7 @@ public sealed class StandardStreamTests : IDisposable
     [InlineData("exec \"$0\" \"$@\" >&-", "stdout is closed")]
     [InlineData("exec \"$0\" \"$@\" <&- >&-", "stdout is closed")]
     [InlineData("set -o pipefail; \"$0\" \"$@\" | true", "the result cannot be written to stdout: Broken pipe")]
-    public async Task A_result_that_cannot_be_written_is_a_failure(string script, string message)
+    public async Task AResultThatCannotBeWrittenIsAFailure(string script, string message)
     {
         var (code, output, error) = await Run(script, ["eval", folder.Model, "--data", folder.EvaluationText, "--windows", "1"]);
 
@@ -39,7 +39,7 @@ public sealed class StandardStreamTests : IDisposable
     }
 
     [Fact]
-    public async Task With_nothing_to_write_to_the_code_still_tells()
+    public async Task WithNothingToWriteToTheCodeStillTells()
     {
         Assert.Equal(ExitCode.BadInput, (await Run("exec \"$0\" \"$@\" >/dev/full 2>/dev/full", ["inspect", folder.Model])).Code);
         Assert.Equal(ExitCode.BadInput, (await Run("exec \"$0\" \"$@\" <&- >&- 2>&-", ["inspect", folder.Model])).Code);
@@ -47,7 +47,7 @@ public sealed class StandardStreamTests : IDisposable
     }
 
     [Fact]
-    public async Task An_artifact_is_there_even_where_its_line_cannot_be_written()
+    public async Task AnArtifactIsThereEvenWhereItsLineCannotBeWritten()
     {
         var (code, _, error) = await Run("exec \"$0\" \"$@\" >/dev/full", Qat("out"));
 

@@ -48,7 +48,7 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
 
     [Theory]
     [MemberData(nameof(Commands))]
-    public async Task A_command_on_a_terminal(string command, string stage)
+    public async Task ACommandOnATerminal(string command, string stage)
     {
         // Both widths, both kinds of terminals, and each stream alone in a file.
         var runs = await Task.WhenAll(
@@ -84,7 +84,7 @@ public sealed partial class TerminalTests : IClassFixture<TerminalTests.Files>
     }
 
     [Fact]
-    public async Task A_bar_shows_rate_and_time_left_in_one_line()
+    public async Task ABarShowsRateAndTimeLeftInOneLine()
     {
         string[] arguments = ["qat", files.Model, "-r", "w4a16-g8", "-d", files.TrainingText, "--steps", "60", "-o", files.At("rates")];
         var run = await PseudoTerminal.Run(files.Root, Wide, PseudoTerminal.Nothing, NoColour, arguments);

@@ -109,7 +109,7 @@ public sealed class UsageTests
     [InlineData("verify model -d text --engine steam", "'steam'", "nibble verify --help")]
     [InlineData("verify model -d text --engine onnxruntime --tolerance -1", "--tolerance is -1, expected 0 or more", "nibble verify --help")]
     [InlineData("sensitivity model -d text --bits 9", "--bits: '9' is not a width from 2 to 8", "nibble sensitivity --help")]
-    public async Task Wrong_usage_is_refused_with_a_hint(string line, string expected, string hint)
+    public async Task WrongUsageIsRefusedWithAHint(string line, string expected, string hint)
     {
         var run = await CommandRun.Of(line.Split(' '));
 
@@ -125,7 +125,7 @@ public sealed class UsageTests
     [InlineData("verify missing.onnx -d text --json", "badInput", ExitCode.BadInput)]
     [InlineData("quantize missing.gguf --type q8_0 -o out.gguf --json", "badInput", ExitCode.BadInput)]
     [InlineData("qat missing -r w4a99 -o out -d text --json", "usage", ExitCode.Usage)]
-    public async Task With_json_failures_are_a_document_too(string line, string kind, int exitCode)
+    public async Task WithJsonFailuresAreADocumentToo(string line, string kind, int exitCode)
     {
         var run = await CommandRun.Of(line.Split(' '));
 
@@ -137,7 +137,7 @@ public sealed class UsageTests
     }
 
     [Fact]
-    public async Task Without_a_command_nibble_prints_its_help()
+    public async Task WithoutACommandNibblePrintsItsHelp()
     {
         var (alone, asked) = (await CommandRun.Succeeds(), await CommandRun.Succeeds("--help"));
 
@@ -149,7 +149,7 @@ public sealed class UsageTests
     }
 
     [Fact]
-    public async Task Every_command_and_option_describes_itself()
+    public async Task EveryCommandAndOptionDescribesItself()
     {
         using var host = new CommandHost(TextWriter.Null, TextWriter.Null);
         foreach (var command in NibbleProgram.CreateRoot(host).Subcommands)
@@ -163,7 +163,7 @@ public sealed class UsageTests
     }
 
     [Fact]
-    public async Task Version_is_the_assembly_s()
+    public async Task VersionIsTheAssemblyS()
     {
         var run = await CommandRun.Succeeds("--version");
 

@@ -10,7 +10,7 @@ public sealed class VerifyVerdictTests
     [InlineData(1e-5, "same")]
     [InlineData(1e-4, "differs")]
     [InlineData(1e-3, "differs")]
-    public async Task Another_epsilon_in_a_float_file_is_found_in_llama_cpp(double epsilon, string verdict)
+    public async Task AnotherEpsilonInAFloatFileIsFoundInLlamaCpp(double epsilon, string verdict)
     {
         LlamaCpp.RequireFolder();
         using var folder = new TinyFolder(layers: 2, hidden: 64, inner: 96, spread: 0.5);
@@ -24,7 +24,7 @@ public sealed class VerifyVerdictTests
     [Theory]
     [InlineData(1e-5, "same")]
     [InlineData(1e-4, "differs")]
-    public async Task Another_epsilon_is_found_in_onnx_runtime(double epsilon, string verdict)
+    public async Task AnotherEpsilonIsFoundInOnnxRuntime(double epsilon, string verdict)
     {
         using var folder = new TinyFolder(layers: 2, hidden: 64, inner: 96, spread: 0.5);
         folder.WriteConfig("llama", epsilon);
@@ -41,7 +41,7 @@ public sealed class VerifyVerdictTests
     [InlineData("q4_0")]
     [InlineData("q4_1")]
     [InlineData("q5_0")]
-    public async Task A_right_file_of_a_model_that_amplifies_rounding_is_the_same(string type)
+    public async Task ARightFileOfAModelThatAmplifiesRoundingIsTheSame(string type)
     {
         LlamaCpp.RequireFolder();
         using var folder = new TinyFolder(layers: 4, hidden: 64, inner: 96, spread: 2);
@@ -55,7 +55,7 @@ public sealed class VerifyVerdictTests
     }
 
     [Fact]
-    public async Task A_tolerance_that_is_given_decides_alone()
+    public async Task AToleranceThatIsGivenDecidesAlone()
     {
         LlamaCpp.RequireFolder();
         using var folder = new TinyFolder(layers: 2, hidden: 64, inner: 96, spread: 0.5);

@@ -14,7 +14,7 @@ public sealed class CSharpSnippetTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Stand_in_the_document()
+    public void StandInTheDocument()
     {
         var source = File.ReadAllText(Path.Combine(Document.Root, "tests", "Nibble.Cli.Tests", "Documents", "CSharpSnippets.cs")).ReplaceLineEndings("\n");
         var blocks = Regex.Matches(source, "// block begins\n(?<code>.*?) *// block ends", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
@@ -26,7 +26,7 @@ public sealed class CSharpSnippetTests : IDisposable
     }
 
     [Fact]
-    public void A_matrix_is_quantized()
+    public void AMatrixIsQuantized()
     {
         var random = new Random(1);
         float[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() - 0.5f)];
@@ -35,7 +35,7 @@ public sealed class CSharpSnippetTests : IDisposable
     }
 
     [Fact]
-    public void A_model_is_quantized_trained_compared_and_exported()
+    public void AModelIsQuantizedTrainedComparedAndExported()
     {
         var compared = CSharpSnippets.Model(
             folder.Model, folder.TrainingText, folder.At("out"), new Progress<RunProgress>(), new ListLogger([]), TestContext.Current.CancellationToken);
@@ -46,7 +46,7 @@ public sealed class CSharpSnippetTests : IDisposable
     }
 
     [Fact]
-    public void A_model_in_memory_is_quantized_and_compared()
+    public void AModelInMemoryIsQuantizedAndCompared()
     {
         var compared = CSharpSnippets.InMemory(folder.Model, folder.TrainingText, folder.At("out"));
 
@@ -55,7 +55,7 @@ public sealed class CSharpSnippetTests : IDisposable
     }
 
     [Fact]
-    public void A_module_is_trained()
+    public void AModuleIsTrained()
     {
         TorchRuntime.EnsureLoaded();
         using var scope = NewDisposeScope();

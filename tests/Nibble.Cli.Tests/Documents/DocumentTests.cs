@@ -32,7 +32,7 @@ public sealed partial class DocumentTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Documents))]
-    public void Links_lead_somewhere(string name)
+    public void LinksLeadSomewhere(string name)
     {
         var document = Document.Read(name);
         var folder = Path.GetDirectoryName(document.Path)!;
@@ -42,7 +42,7 @@ public sealed partial class DocumentTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Documents))]
-    public void Command_lines_parse(string name)
+    public void CommandLinesParse(string name)
     {
         foreach (var line in CommandLines(Document.Read(name)))
         {
@@ -52,7 +52,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Command_lines_are_found()
+    public void CommandLinesAreFound()
     {
         Assert.Contains("compare", CommandLines(Document.Read("README.md")));
         Assert.True(CommandLines(Document.Read("docs/commands.md")).Count() >= root.Subcommands.Count);
@@ -60,7 +60,7 @@ public sealed partial class DocumentTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Documents))]
-    public void Recipes_of_command_lines_exist(string name)
+    public void RecipesOfCommandLinesExist(string name)
     {
         foreach (var line in CommandLines(Document.Read(name)).Select(line => line.Split(' ')).Where(words => words.Contains("--recipe")))
         {
@@ -71,13 +71,13 @@ public sealed partial class DocumentTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Documents))]
-    public void Commands_named_in_text_exist(string name) => Assert.All(
+    public void CommandsNamedInTextExist(string name) => Assert.All(
         NamedCommand().Matches(Document.Read(name).Text).Select(match => match.Groups["command"].Value),
         command => Assert.Contains(command, root.Subcommands.Select(known => known.Name)));
 
     [Theory]
     [MemberData(nameof(Commands))]
-    public void Every_option_is_documented_and_nothing_else(string name)
+    public void EveryOptionIsDocumentedAndNothingElse(string name)
     {
         var command = root.Subcommands.Single(command => command.Name == name);
         var documented = Document.Read("docs/commands.md").Section($"nibble {name}")
@@ -90,7 +90,7 @@ public sealed partial class DocumentTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Commands))]
-    public void Every_required_option_is_said_to_be_required(string name)
+    public void EveryRequiredOptionIsSaidToBeRequired(string name)
     {
         var section = Document.Read("docs/commands.md").Section($"nibble {name}");
         foreach (var option in root.Subcommands.Single(command => command.Name == name).Options)
@@ -103,7 +103,7 @@ public sealed partial class DocumentTests : IDisposable
     [Theory]
     [InlineData("README.md")]
     [InlineData("docs/recipes.md")]
-    public void Presets_are_what_their_rows_say(string name)
+    public void PresetsAreWhatTheirRowsSay(string name)
     {
         var rows = Document.Read(name).Table("preset").ToList();
         Assert.True(rows.Count > 5);
@@ -119,11 +119,11 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Readme_shows_the_presets_in_common_use() =>
+    public void ReadmeShowsThePresetsInCommonUse() =>
         Assert.Equal(RecipePresets.Names, Document.Read("README.md").Table("preset").Select(row => row[0].Trim('`')));
 
     [Fact]
-    public void The_example_recipe_is_the_one_shown_and_parses()
+    public void TheExampleRecipeIsTheOneShownAndParses()
     {
         var path = Path.Combine(Document.Root, "docs", "example-recipe.yaml");
 
@@ -140,7 +140,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Algorithms_are_documented_in_the_order_of_their_stack()
+    public void AlgorithmsAreDocumentedInTheOrderOfTheirStack()
     {
         var rows = Document.Read("docs/recipes.md").Table("algorithm").ToList();
 
@@ -149,7 +149,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Two_algorithms_stack_where_their_documented_places_rise()
+    public void TwoAlgorithmsStackWhereTheirDocumentedPlacesRise()
     {
         var rows = Document.Read("docs/recipes.md").Table("algorithm").Select(row => (Name: row[0].Trim('`'), Place: row[1].Split(',')[0])).ToList();
 
@@ -160,7 +160,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Settings_of_ptq_are_documented_with_their_defaults()
+    public void SettingsOfPtqAreDocumentedWithTheirDefaults()
     {
         using var written = JsonDocument.Parse(RecipeFile.ToJson(new Recipe("defaults", [])));
         var defaults = written.RootElement.GetProperty("ptq").EnumerateObject()
@@ -174,7 +174,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Recipes_of_the_benchmarks_parse()
+    public void RecipesOfTheBenchmarksParse()
     {
         var files = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "recipes"));
         var ptq = Rows("ptq-table.sh", 1).SelectMany(
@@ -200,7 +200,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData("preset: w4a16\nqat: { schedule: { KEY: 1 } }", null)]
     [InlineData("preset: w4a16\nqat: { distillation: { KEY: 1 } }", "distillation.")]
     [InlineData("KEY: 1", null)]
-    public void Every_key_of_a_recipe_file_is_documented(string yaml, string? prefix)
+    public void EveryKeyOfARecipeFileIsDocumented(string yaml, string? prefix)
     {
         var documented = Document.Read("docs/recipes.md").Table("key").Select(row => row[0].Trim('`')).ToHashSet();
 
@@ -226,7 +226,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
     [InlineData(BenchEncoderDocument.CurrentSchema, typeof(BenchEncoderDocument))]
     [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]
-    public void Fields_of_JSON_documents_are_documented_in_their_order(string schema, Type type)
+    public void FieldsOfJSONDocumentsAreDocumentedInTheirOrder(string schema, Type type)
     {
         var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");
         var documented = QuotedWord().Matches(Parenthesis().Replace(row[2], string.Empty)).Select(match => match.Groups["word"].Value);
@@ -235,7 +235,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void Exit_codes_are_documented()
+    public void ExitCodesAreDocumented()
     {
         var codes = typeof(ExitCode).GetFields().Select(field => (int)field.GetRawConstantValue()!);
 
@@ -244,7 +244,7 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void The_packing_example_is_true()
+    public void ThePackingExampleIsTrue()
     {
         var packed = new byte[4];
         BitPacking.Pack([-8, -7, 7, 0, -8, -8, -8, -8], 4, packed);

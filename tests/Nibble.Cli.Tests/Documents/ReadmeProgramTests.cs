@@ -14,7 +14,7 @@ public sealed class ReadmeProgramTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Builds_without_a_warning_and_runs()
+    public async Task BuildsWithoutAWarningAndRuns()
     {
         // Links keep half a gigabyte of libtorch where it is. The libraries are there, built as these tests are.
         var configuration = new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;

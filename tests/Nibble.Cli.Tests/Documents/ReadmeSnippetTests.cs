@@ -16,7 +16,7 @@ public class ReadmeSnippetTests
     }
 
     [Fact]
-    public void Stands_in_the_README()
+    public void StandsInTheREADME()
     {
         var source = File.ReadAllLines(Path.Combine(Document.Root, "tests", "Nibble.Cli.Tests", "Documents", "ReadmeSnippet.cs"));
 

@@ -37,7 +37,7 @@ public sealed class LlamaCppTokenizerTests : IDisposable
     [InlineData("gpt-4o")]
     [InlineData("deepseek-v3")]
     [InlineData("deepseek-coder")]
-    public async Task Texts_become_the_same_tokens(string name, string? unreachable = null)
+    public async Task TextsBecomeTheSameTokens(string name, string? unreachable = null)
     {
         var libraries = LlamaCpp.RequireFolder();
         var model = folder.At("model-of-words");
@@ -85,7 +85,7 @@ public sealed class LlamaCppTokenizerTests : IDisposable
     [Theory]
     [InlineData("""{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]}""", true)]
     [InlineData("""{"type":"Replace","pattern":{"String":" "},"content":"▁"}""", false)]
-    public async Task Texts_become_the_same_pieces(string normalizer, bool adds)
+    public async Task TextsBecomeTheSamePieces(string normalizer, bool adds)
     {
         var libraries = LlamaCpp.RequireFolder();
         var json = TinyTokenizers.SentencePiece(normalizer);

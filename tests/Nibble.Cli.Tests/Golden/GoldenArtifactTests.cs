@@ -39,7 +39,7 @@ public sealed class GoldenArtifactTests
 
     [Theory]
     [MemberData(nameof(DecoderPtq))]
-    public async Task Ptq_of_a_decoder(string recipe)
+    public async Task PtqOfADecoder(string recipe)
     {
         using var folder = new TinyFolder(layers: 2);
         await Check(folder.At("out"), $"ptq decoder {recipe}", "ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--windows", "4",
@@ -48,7 +48,7 @@ public sealed class GoldenArtifactTests
 
     [Theory]
     [MemberData(nameof(DecoderQat))]
-    public async Task Qat_of_a_decoder(string recipe)
+    public async Task QatOfADecoder(string recipe)
     {
         using var folder = new TinyFolder(layers: 2);
         await Check(folder.At("out"), $"qat decoder {recipe}", "qat", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--steps", "3");
@@ -56,7 +56,7 @@ public sealed class GoldenArtifactTests
 
     [Theory]
     [MemberData(nameof(EncoderPtq))]
-    public async Task Ptq_of_an_encoder(string recipe)
+    public async Task PtqOfAnEncoder(string recipe)
     {
         using var folder = new TinyFolder();
         var texts = folder.Write("texts.tsv", "good film\t2\nbad films w12 w13\t0\nw20 good w21 w22 w23\t1\nfilm bad\t0\nw9 w30 w31\t1\n");

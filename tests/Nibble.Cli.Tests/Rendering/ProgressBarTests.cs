@@ -14,15 +14,15 @@ public sealed class ProgressBarTests
     [InlineData(20, "train  10/20")]
     [InlineData(8, "train")]
     [InlineData(3, "tra")]
-    public void What_matters_less_gives_way_first(int width, string expected) =>
+    public void WhatMattersLessGivesWayFirst(int width, string expected) =>
         Assert.Equal(expected, Composed("w4", new RunProgress("train", 10, 20, 1.5) { Perplexity = 4.5, HeldOutLoss = 1.25 }, width));
 
     [Fact]
-    public void A_line_fits_at_every_width() => Gen.Select(Gen.Int[0, 200], Gen.Int[0, 60], Gen.Int[0, 500]).Sample((width, run, done) =>
+    public void ALineFitsAtEveryWidth() => Gen.Select(Gen.Int[0, 200], Gen.Int[0, 60], Gen.Int[0, 500]).Sample((width, run, done) =>
         Assert.True(Composed(new string('r', run), new RunProgress("train", done, 500, 1) { Perplexity = 2, Tokens = 3 }, width).Length <= width));
 
     [Fact]
-    public void A_message_stands_above_the_bar_and_a_stage_leaves_one_line()
+    public void AMessageStandsAboveTheBarAndAStageLeavesOneLine()
     {
         using var terminal = new StringWriter();
         using (var bar = new ProgressBar(terminal, () => 80))
@@ -43,7 +43,7 @@ public sealed class ProgressBarTests
     }
 
     [Fact]
-    public void Files_get_the_first_line_of_the_work_and_the_last_of_each_stage()
+    public void FilesGetTheFirstLineOfTheWorkAndTheLastOfEachStage()
     {
         using var file = new StringWriter();
         using (var lines = new ProgressLines(file))

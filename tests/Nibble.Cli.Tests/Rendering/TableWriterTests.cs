@@ -6,15 +6,15 @@ namespace Nibble.Cli.Tests.Rendering;
 public sealed class TableWriterTests
 {
     [Fact]
-    public void A_table_that_fits_is_a_table() =>
+    public void ATableThatFitsIsATable() =>
         Assert.Equal(["layer shape", "up 16 x 8", "down is long 8 x 16"], Written(40));
 
     [Fact]
-    public void Words_break_only_between_rows() =>
+    public void WordsBreakOnlyBetweenRows() =>
         Assert.Equal(["layer shape", "up 16 x 8", "down 8 x 16", "is", "long"], Written(18));
 
     [Fact]
-    public void A_table_that_does_not_fit_is_told_row_by_row() =>
+    public void ATableThatDoesNotFitIsToldRowByRow() =>
         Assert.Equal(["up", "shape: 16 x 8", "down is long", "shape: 8 x 16"], Written(16));
 
     private static string[] Written(int width)

@@ -15,14 +15,14 @@ public sealed class WordWrapTests
     [InlineData("one two\nthree four", 8, "one two\nthree\n  four")]
     [InlineData("trailing   ", 8, "trailing   ")]
     [InlineData("         deep", 5, "         deep")]
-    public void Lines_break_between_words(string text, int width, string expected) => Assert.Equal(expected, WordWrap.Break(text, width));
+    public void LinesBreakBetweenWords(string text, int width, string expected) => Assert.Equal(expected, WordWrap.Break(text, width));
 
     [Fact]
-    public void Pieces_stay_whole_where_a_line_holds_them() =>
+    public void PiecesStayWholeWhereALineHoldsThem() =>
         Assert.Equal("  shape: 64 x 64,\n  min: -1, max: 2", WordWrap.Flow(["shape: 64 x 64", "min: -1", "max: 2"], 20));
 
     [Fact]
-    public void Nothing_is_lost_and_what_can_fit_fits() => Gen.Select(Gen.String[Gen.Char[" ab"], 0, 60], Gen.Int[1, 20]).Sample((text, width) =>
+    public void NothingIsLostAndWhatCanFitFits() => Gen.Select(Gen.String[Gen.Char[" ab"], 0, 60], Gen.Int[1, 20]).Sample((text, width) =>
     {
         var lines = WordWrap.Break(text, width).Split('\n');
         Assert.Equal(Words(text), lines.SelectMany(Words));

@@ -63,7 +63,7 @@ public sealed partial class AdviceClaimsTests
     ];
 
     [Fact]
-    public void Every_sentence_follows_from_the_numbers()
+    public void EverySentenceFollowsFromTheNumbers()
     {
         var seen = new HashSet<string>();
         foreach (var outcome in Grid())

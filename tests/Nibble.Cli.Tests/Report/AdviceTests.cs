@@ -7,7 +7,7 @@ namespace Nibble.Cli.Tests.Report;
 public class AdviceTests
 {
     [Fact]
-    public void Ptq_is_enough_when_it_loses_little()
+    public void PtqIsEnoughWhenItLosesLittle()
     {
         var width = Single(Control(0.001), Run(Method.Ptq, 4, 0.0089), Run(Method.Qat, 4, 0.0032));
 
@@ -18,7 +18,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Qat_pays_when_it_beats_ptq_by_more_than_training_does()
+    public void QatPaysWhenItBeatsPtqByMoreThanTrainingDoes()
     {
         var width = Single(Control(-0.012), Run(Method.Ptq, 3, 0.2127), Run(Method.Qat, 3, 0.0544));
 
@@ -33,7 +33,7 @@ public class AdviceTests
     [InlineData(0.21, 60, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(0.3, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(double.NaN, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
-    public void Hybrid_pays_when_it_is_better_or_as_good_in_half_the_time(double loss, double seconds, string road, string reason)
+    public void HybridPaysWhenItIsBetterOrAsGoodInHalfTheTime(double loss, double seconds, string road, string reason)
     {
         var width = Single(Control(0), Run(Method.Ptq, 3, 0.25), Run(Method.Qat, 3, 0.2), Run(Method.Hybrid, 3, loss) with { Seconds = seconds });
 
@@ -42,7 +42,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Hybrid_is_not_worth_it_where_ptq_loses_little_and_saves_what_both_lose()
+    public void HybridIsNotWorthItWherePtqLosesLittleAndSavesWhatBothLose()
     {
         Assert.Equal(Method.Ptq, Single(Control(0), Run(Method.Ptq, 8, 0.001), Run(Method.Qat, 8, 0), Run(Method.Hybrid, 8, -0.05)).Method);
         Assert.Equal(Method.Hybrid, Single(Control(0), Run(Method.Ptq, 2, 3), Run(Method.Qat, 2, 0.5), Run(Method.Hybrid, 2, 0.2)).Method);
@@ -51,7 +51,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Gain_that_the_control_has_too_is_training_and_not_quantization()
+    public void GainThatTheControlHasTooIsTrainingAndNotQuantization()
     {
         var width = Single(Control(-0.1), Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, -0.06));
 
@@ -60,7 +60,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Same_gain_without_control_counts_for_qat()
+    public void SameGainWithoutControlCountsForQat()
     {
         var advice = Advice.For(Of(Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, -0.06)));
 
@@ -69,7 +69,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Control_that_training_made_worse_does_not_excuse_qat()
+    public void ControlThatTrainingMadeWorseDoesNotExcuseQat()
     {
         var advice = Advice.For(Of(Control(0.2), Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, 0.05)));
 
@@ -80,7 +80,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Ptq_wins_a_tie()
+    public void PtqWinsATie()
     {
         var width = Single(Control(0), Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, 0.04));
 
@@ -90,7 +90,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Qat_that_is_worse_than_ptq_blames_its_settings()
+    public void QatThatIsWorseThanPtqBlamesItsSettings()
     {
         Assert.Contains(
             "worse than PTQ: its training settings do not seem to suit this model.",
@@ -101,7 +101,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Qat_that_beats_a_good_ptq_beyond_the_control_is_offered()
+    public void QatThatBeatsAGoodPtqBeyondTheControlIsOffered()
     {
         var width = Single(Control(0), Run(Method.Ptq, 8, 0.005), Run(Method.Qat, 8, -0.05));
 
@@ -110,7 +110,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Neither_road_when_both_lose_too_much()
+    public void NeitherRoadWhenBothLoseTooMuch()
     {
         var width = Single(Control(0), Run(Method.Ptq, 2, 4.83), Run(Method.Qat, 2, 0.317));
 
@@ -124,7 +124,7 @@ public class AdviceTests
     [InlineData(0.005, nameof(Method.Ptq), "within the 1%")]
     [InlineData(0.1, nameof(Method.Ptq), "(+10.5%). The model goes")]
     [InlineData(0.5, null, "more than the 25%")]
-    public void Ptq_alone_says_that_qat_was_not_run(double loss, string? road, string text)
+    public void PtqAloneSaysThatQatWasNotRun(double loss, string? road, string text)
     {
         var advice = Advice.For(Of(Run(Method.Ptq, 4, loss)));
 
@@ -139,7 +139,7 @@ public class AdviceTests
     [InlineData(-0.005, nameof(Method.Qat))]
     [InlineData(0.1, nameof(Method.Qat))]
     [InlineData(0.5, null)]
-    public void Qat_alone_says_that_ptq_was_not_run(double loss, string? road)
+    public void QatAloneSaysThatPtqWasNotRun(double loss, string? road)
     {
         var width = Single(Control(-0.001), Run(Method.Qat, 4, loss));
 
@@ -151,7 +151,7 @@ public class AdviceTests
     [InlineData(double.NaN)]
     [InlineData(double.PositiveInfinity)]
     [InlineData(double.NegativeInfinity)]
-    public void Runs_without_a_finite_loss_lose(double loss)
+    public void RunsWithoutAFiniteLossLose(double loss)
     {
         Assert.Contains("QAT gives no finite perplexity: its training diverged.", Single(Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, loss)).Text);
         Assert.Equal(Method.Qat, Single(Run(Method.Ptq, 4, loss), Run(Method.Qat, 4, 0.05)).Method);
@@ -159,7 +159,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Control_without_a_finite_loss_is_named()
+    public void ControlWithoutAFiniteLossIsNamed()
     {
         var advice = Advice.For(Of(Control(double.NaN), Run(Method.Ptq, 4, 0.2), Run(Method.Qat, 4, 0.05)));
 
@@ -168,7 +168,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Headline_and_summary_cover_all_widths()
+    public void HeadlineAndSummaryCoverAllWidths()
     {
         var advice = Advice.For(Typical());
 
@@ -182,7 +182,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Widths_with_equal_weight_bits_are_told_apart()
+    public void WidthsWithEqualWeightBitsAreToldApart()
     {
         var advice = Advice.For(Of(Run(Method.Ptq, 4, 0.001, "w4a16-g32"), Run(Method.Ptq, 4, 0.002, "w4a16-g128")));
 
@@ -190,7 +190,7 @@ public class AdviceTests
     }
 
     [Fact]
-    public void Nothing_to_compare_is_said()
+    public void NothingToCompareIsSaid()
     {
         Assert.Contains("No quantized variant", Advice.For(Of(Control(0))).Headline);
         var broken = Typical();

@@ -65,7 +65,7 @@ public sealed partial class AdviceTextClaimsTests
     ];
 
     [Fact]
-    public void Every_sentence_follows_from_the_table()
+    public void EverySentenceFollowsFromTheTable()
     {
         var seen = new HashSet<string>();
         foreach (var outcome in Grid())

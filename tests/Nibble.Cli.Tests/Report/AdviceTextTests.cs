@@ -16,7 +16,7 @@ public class AdviceTextTests
     [InlineData(2, 0.9, 0.5, Evidence.Measured, "Not usable at 2 bits, even with training: Qat loses least.")]
     [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least without training, which would win too little.")]
     [InlineData(2, 0.9, null, Evidence.Measured, "Not usable at 2 bits without training: Ptq loses least.")]
-    public void The_headline_says_what_to_do(int bits, double ptq, double? qat, object evidence, string headline)
+    public void TheHeadlineSaysWhatToDo(int bits, double ptq, double? qat, object evidence, string headline)
     {
         List<PlannedOption> options = [Option(Method.Ptq, bits, ptq)];
         if (qat is { } loss)
@@ -28,18 +28,18 @@ public class AdviceTextTests
     }
 
     [Fact]
-    public void A_width_that_needs_training_is_called_so() =>
+    public void AWidthThatNeedsTrainingIsCalledSo() =>
         Assert.EndsWith(
             "Not usable at 2 bits without training: PTQ +0.9000 nats (2.5×; +0.9000 to +0.9000).",
             About(Option(Method.Ptq, 2, 0.9), Option(Method.Qat, 2, 0.1)),
             StringComparison.Ordinal);
 
     [Fact]
-    public void Training_that_would_lose_wins_nothing() =>
+    public void TrainingThatWouldLoseWinsNothing() =>
         Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", About(Option(Method.Ptq, 4, 0.03), Option(Method.Qat, 4, 0.1)));
 
     [Fact]
-    public void A_width_that_another_beats_by_more_training_alone_does_not_lose_least()
+    public void AWidthThatAnotherBeatsByMoreTrainingAloneDoesNotLoseLeast()
     {
         var result = Result([Option(Method.Ptq, 8, 0.3), Option(Method.Qat, 4, 0.28) with { Quantization = Estimate.Around(0.35, 0) }]);
 
@@ -47,7 +47,7 @@ public class AdviceTextTests
     }
 
     [Fact]
-    public void The_most_sensitive_layers_are_named()
+    public void TheMostSensitiveLayersAreNamed()
     {
         var result = Result([Option(Method.Ptq, 4, 0.005)], ("a", 0.1), ("b", 0.5), ("c", 0.2), ("d", 0.2));
 

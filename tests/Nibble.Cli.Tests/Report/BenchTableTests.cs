@@ -7,7 +7,7 @@ namespace Nibble.Cli.Tests.Report;
 public sealed class BenchTableTests
 {
     [Fact]
-    public void The_median_is_in_the_middle()
+    public void TheMedianIsInTheMiddle()
     {
         Assert.Equal(new Spread(3, 2, 8), Spread.Of([90, 1, 8, 2, 3]));
         Assert.Equal(new Spread(2.5, 1.75, 4.5), Spread.Of([9, 1, 2, 3]));
@@ -18,13 +18,13 @@ public sealed class BenchTableTests
     [InlineData(0.61, 0.48, 0.62, "0.61 times float (0.48 to 0.62): slower")]
     [InlineData(1.8, 1.5, 2, "1.80 times float (1.50 to 2.00): faster")]
     [InlineData(1.02, 0.9, 1.2, "1.02 times float (0.90 to 1.20): no difference beyond the spread")]
-    public void A_slower_file_is_called_slower(double median, double low, double high, string expected) =>
+    public void ASlowerFileIsCalledSlower(double median, double low, double high, string expected) =>
         Assert.Equal(expected, BenchTable.Verdict(new Spread(median, low, high)));
 
     [Theory]
     [InlineData(1, "one run")]
     [InlineData(3, "the median of 3 runs (quartiles)")]
-    public void The_setting_tells_how_often_was_measured(int repeats, string expected)
+    public void TheSettingTellsHowOftenWasMeasured(int repeats, string expected)
     {
         var one = new Spread(1, 1, 1);
         var file = new BenchedFile("w4", "w4.gguf", "llama.cpp", 1, one, one, one, one, one);
@@ -33,7 +33,7 @@ public sealed class BenchTableTests
     }
 
     [Fact]
-    public void Rows_hold_what_was_measured_and_how_it_compares()
+    public void RowsHoldWhatWasMeasuredAndHowItCompares()
     {
         var rows = BenchTable.Of(new BenchDocument(
             BenchDocument.CurrentSchema, 2, 256, 64, 3,

@@ -5,7 +5,7 @@ namespace Nibble.Cli.Tests.Report;
 public class ChartScaleTests
 {
     [Fact]
-    public void Ticks_are_round_numbers_within_the_axis()
+    public void TicksAreRoundNumbersWithinTheAxis()
     {
         Assert.Equal(["3", "4", "5", "6", "7", "8"], Labels(ChartScale.Linear([2.5, 8.5])));
         Assert.Equal(["1", "10", "100"], Labels(ChartScale.Logarithmic([0.6, 250])));
@@ -14,14 +14,14 @@ public class ChartScaleTests
     }
 
     [Fact]
-    public void Single_value_stands_in_the_middle_of_its_axis()
+    public void SingleValueStandsInTheMiddleOfItsAxis()
     {
         Assert.Equal(0.5, ChartScale.Linear([4]).Position(4), 9);
         Assert.Equal(0.5, ChartScale.Logarithmic([4]).Position(4), 9);
     }
 
     [Fact]
-    public void Loss_axis_rises_through_zero() => Gen.Double[-20, 20].Array[2, 20].Sample(values =>
+    public void LossAxisRisesThroughZero() => Gen.Double[-20, 20].Array[2, 20].Sample(values =>
     {
         var scale = ChartScale.Loss(values);
         var sorted = values.Order().ToArray();

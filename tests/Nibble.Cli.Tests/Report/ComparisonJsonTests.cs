@@ -8,7 +8,7 @@ namespace Nibble.Cli.Tests.Report;
 public class ComparisonJsonTests
 {
     [Fact]
-    public void Document_names_its_schema_and_holds_every_run()
+    public void DocumentNamesItsSchemaAndHoldsEveryRun()
     {
         using var document = JsonDocument.Parse(ComparisonJson.Serialize(Typical()));
         var root = document.RootElement;
@@ -30,7 +30,7 @@ public class ComparisonJsonTests
     }
 
     [Fact]
-    public void Advice_is_part_of_the_document()
+    public void AdviceIsPartOfTheDocument()
     {
         using var document = JsonDocument.Parse(ComparisonJson.Serialize(Typical()));
 
@@ -40,7 +40,7 @@ public class ComparisonJsonTests
     }
 
     [Fact]
-    public void Numbers_that_json_cannot_write_are_null()
+    public void NumbersThatJsonCannotWriteAreNull()
     {
         var text = ComparisonJson.Serialize(Of(Run(Method.Ptq, 2, double.PositiveInfinity), Run(Method.Qat, 2, double.NaN)));
 
@@ -53,7 +53,7 @@ public class ComparisonJsonTests
     }
 
     [Fact]
-    public void Curves_and_histograms_stay_out()
+    public void CurvesAndHistogramsStayOut()
     {
         var text = ComparisonJson.Serialize(Typical());
 

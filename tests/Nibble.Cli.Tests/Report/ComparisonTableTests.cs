@@ -8,7 +8,7 @@ namespace Nibble.Cli.Tests.Report;
 public class ComparisonTableTests
 {
     [Fact]
-    public void Markdown_is_a_table_with_the_best_run_of_each_width_in_bold()
+    public void MarkdownIsATableWithTheBestRunOfEachWidthInBold()
     {
         var result = Of(Run(Method.Qat, 3, 0.0544), Run(Method.Ptq, 3, 0.2127), Control(-0.012), Run(Method.Ptq, 8, 0.0002));
 
@@ -27,7 +27,7 @@ public class ComparisonTableTests
     }
 
     [Fact]
-    public void Markdown_escapes_names()
+    public void MarkdownEscapesNames()
     {
         var run = Run(Method.Ptq, 4, 0.01) with { Name = "a|b <i>*c*</i>\n`d` [e](f)" };
 
@@ -35,7 +35,7 @@ public class ComparisonTableTests
     }
 
     [Fact]
-    public void Terminal_shows_every_number_within_100_columns()
+    public void TerminalShowsEveryNumberWithin100Columns()
     {
         var lines = Written(Typical(), 100);
 
@@ -47,7 +47,7 @@ public class ComparisonTableTests
     }
 
     [Fact]
-    public void Terminal_wraps_long_names_and_keeps_the_numbers()
+    public void TerminalWrapsLongNamesAndKeepsTheNumbers()
     {
         var lines = Written(Of(Run(Method.Qat, 4, 0.01) with { Name = "qat w4a8 grouped by 128 with learned scales" }), 100);
 
@@ -56,7 +56,7 @@ public class ComparisonTableTests
     }
 
     [Fact]
-    public void Terminal_shows_names_as_text()
+    public void TerminalShowsNamesAsText()
     {
         var text = string.Join('\n', Written(Of(Run(Method.Ptq, 4, 0.01) with { Name = "[red]x[/]\u001b[2J" }), 100));
 
@@ -65,7 +65,7 @@ public class ComparisonTableTests
     }
 
     [Fact]
-    public void Failed_measurements_are_shown_and_never_best()
+    public void FailedMeasurementsAreShownAndNeverBest()
     {
         var rows = ComparisonTable.Rows(Of(Run(Method.Ptq, 4, 0.5), Run(Method.Qat, 4, double.NaN), Run(Method.Ptq, 2, double.PositiveInfinity)));
 

@@ -14,7 +14,7 @@ public class HtmlReportTests
     private static readonly int[] ColorShifts = [16, 8, 0];
 
     [Fact]
-    public void Page_has_its_parts_in_order()
+    public void PageHasItsPartsInOrder()
     {
         var page = Parse(HtmlReport.Render(Typical()));
 
@@ -35,7 +35,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Summaries_of_runs_name_the_runs_that_they_hold_for()
+    public void SummariesOfRunsNameTheRunsThatTheyHoldFor()
     {
         var typical = Typical();
         var kept = new KeptLayer("lm_head", "the rule 'lm_head' keeps it");
@@ -58,7 +58,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Results_hold_the_cells_of_the_table()
+    public void ResultsHoldTheCellsOfTheTable()
     {
         var table = Parse(HtmlReport.Render(Typical())).Descendants("table").Single(element => Is(element, "results"));
 
@@ -72,7 +72,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Training_curves_of_one_method_are_told_apart()
+    public void TrainingCurvesOfOneMethodAreToldApart()
     {
         var curves = Parse(HtmlReport.Render(Typical())).Descendants("svg").Where(svg => Is(svg, "chart")).Last();
         var styles = curves.Descendants("path").Where(path => Is(path, "line")).Select(path => path.Attribute("class")!.Value).ToList();
@@ -82,7 +82,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Page_loads_and_runs_nothing()
+    public void PageLoadsAndRunsNothing()
     {
         var html = HtmlReport.Render(Typical());
         var page = Parse(html);
@@ -96,7 +96,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Hostile_text_stays_text()
+    public void HostileTextStaysText()
     {
         const string hostile = "</style></title><script>alert(\"1\")</script>'&amp;\0\u001b\uD800\uFFFE-->";
         var result = Typical();
@@ -126,7 +126,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Prompt_is_marked_once_whether_or_not_the_sample_repeats_it()
+    public void PromptIsMarkedOnceWhetherOrNotTheSampleRepeatsIt()
     {
         var result = Typical() with { Prompt = "Once upon" };
         var page = Parse(HtmlReport.Render(result with
@@ -140,7 +140,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Every_shape_of_comparison_renders()
+    public void EveryShapeOfComparisonRenders()
     {
         ComparisonResult[] shapes =
         [
@@ -170,7 +170,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Run_without_a_finite_loss_is_named_below_the_chart()
+    public void RunWithoutAFiniteLossIsNamedBelowTheChart()
     {
         var page = Parse(HtmlReport.Render(Of(Run(Method.Ptq, 4, 0.01), Run(Method.Qat, 4, double.NaN))));
 
@@ -180,7 +180,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Labels_of_a_chart_do_not_overlap()
+    public void LabelsOfAChartDoNotOverlap()
     {
         ComparisonResult[] results = [Typical(), Crowded()];
         foreach (var chart in results.SelectMany(result => Parse(HtmlReport.Render(result)).Descendants("svg").Where(svg => Is(svg, "chart"))))
@@ -206,7 +206,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Colours_reach_contrast_aa_in_both_themes()
+    public void ColoursReachContrastAaInBothThemes()
     {
         var css = Parse(HtmlReport.Render(Typical())).Descendants("style").Single().Value;
         var themes = Regex.Matches(css, @":root \{(.*?)\}", RegexOptions.Singleline).Select(match =>
@@ -227,10 +227,10 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Same_result_writes_the_same_page() => Assert.Equal(HtmlReport.Render(Typical()), HtmlReport.Render(Typical()));
+    public void SameResultWritesTheSamePage() => Assert.Equal(HtmlReport.Render(Typical()), HtmlReport.Render(Typical()));
 
     [Fact]
-    public void Write_replaces_an_older_report_and_leaves_nothing_beside_it()
+    public void WriteReplacesAnOlderReportAndLeavesNothingBesideIt()
     {
         var folder = Directory.CreateTempSubdirectory();
         try
@@ -253,7 +253,7 @@ public class HtmlReportTests
     [InlineData("")]
     [InlineData("my notes")]
     [InlineData("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<title>My notes on Nibble</title>\n</head>\n<body>\n</body>\n</html>\n")]
-    public void Write_leaves_a_file_that_Nibble_did_not_write(string content)
+    public void WriteLeavesAFileThatNibbleDidNotWrite(string content)
     {
         var folder = Directory.CreateTempSubdirectory();
         try
@@ -274,7 +274,7 @@ public class HtmlReportTests
     }
 
     [Fact]
-    public void Write_into_a_missing_folder_says_what_to_do()
+    public void WriteIntoAMissingFolderSaysWhatToDo()
     {
         var path = Path.Combine(Path.GetTempPath(), Guid.NewGuid().ToString("N"), "report.html");
 

@@ -12,7 +12,7 @@ public class NumbersTests
     [InlineData(3.21e9, "3.2e+9")]
     [InlineData(double.NaN, "n/a")]
     [InlineData(double.PositiveInfinity, "∞")]
-    public void Perplexity_keeps_four_digits(double value, string expected) => Assert.Equal(expected, Numbers.Perplexity(value));
+    public void PerplexityKeepsFourDigits(double value, string expected) => Assert.Equal(expected, Numbers.Perplexity(value));
 
     [Theory]
     [InlineData(0.0089, "+0.0089")]
@@ -20,7 +20,7 @@ public class NumbersTests
     [InlineData(0, "0.0000")]
     [InlineData(-0.00001, "0.0000")]
     [InlineData(double.NaN, "n/a")]
-    public void Loss_carries_its_sign(double value, string expected) => Assert.Equal(expected, Numbers.Loss(value));
+    public void LossCarriesItsSign(double value, string expected) => Assert.Equal(expected, Numbers.Loss(value));
 
     [Theory]
     [InlineData(0.0089, "+0.9%")]
@@ -30,14 +30,14 @@ public class NumbersTests
     [InlineData(1, "2.7×")]
     [InlineData(30, "1.1e+13×")]
     [InlineData(double.PositiveInfinity, "∞")]
-    public void Change_is_a_percentage_until_it_doubles(double nats, string expected) => Assert.Equal(expected, Numbers.Change(nats));
+    public void ChangeIsAPercentageUntilItDoubles(double nats, string expected) => Assert.Equal(expected, Numbers.Change(nats));
 
     [Theory]
     [InlineData(282_784, 1_045_397, "3.70 times smaller than 1,045,397")]
     [InlineData(1234, 1000, "1.23 times larger than 1,000")]
     [InlineData(1000, 1000, "as large as 1,000")]
     [InlineData(536_192, 536_000, "as large as 536,000")]
-    public void Sizes_say_whether_they_shrink(long bytes, long source, string expected) => Assert.Equal(expected, Numbers.Smaller(bytes, source));
+    public void SizesSayWhetherTheyShrink(long bytes, long source, string expected) => Assert.Equal(expected, Numbers.Smaller(bytes, source));
 
     [Theory]
     [InlineData(0, "0 B")]
@@ -46,14 +46,14 @@ public class NumbersTests
     [InlineData(1_056_768, "1.06 MB")]
     [InlineData(999_960, "1.00 MB")]
     [InlineData(45_600_000_000, "45.6 GB")]
-    public void Bytes_are_decimal(long value, string expected) => Assert.Equal(expected, Numbers.Bytes(value));
+    public void BytesAreDecimal(long value, string expected) => Assert.Equal(expected, Numbers.Bytes(value));
 
     [Theory]
     [InlineData(0.615, "0.62 s")]
     [InlineData(61.44, "61.4 s")]
     [InlineData(600, "10.0 min")]
     [InlineData(9000, "2.5 h")]
-    public void Duration_chooses_its_unit(double seconds, string expected) => Assert.Equal(expected, Numbers.Duration(seconds));
+    public void DurationChoosesItsUnit(double seconds, string expected) => Assert.Equal(expected, Numbers.Duration(seconds));
 
     [Theory]
     [InlineData(0.1834, "18%")]
@@ -61,11 +61,11 @@ public class NumbersTests
     [InlineData(0.000031, "0.0031%")]
     [InlineData(1e-9, "<0.0001%")]
     [InlineData(0, "0%")]
-    public void RelativeError_keeps_two_digits(double value, string expected) => Assert.Equal(expected, Numbers.RelativeError(value));
+    public void RelativeErrorKeepsTwoDigits(double value, string expected) => Assert.Equal(expected, Numbers.RelativeError(value));
 
     [Theory]
     [InlineData(0.00001, "<0.0001")]
     [InlineData(0.0212, "0.0212")]
     [InlineData(0, "0.0000")]
-    public void Divergence_does_not_round_to_nothing(double value, string expected) => Assert.Equal(expected, Numbers.Divergence(value));
+    public void DivergenceDoesNotRoundToNothing(double value, string expected) => Assert.Equal(expected, Numbers.Divergence(value));
 }

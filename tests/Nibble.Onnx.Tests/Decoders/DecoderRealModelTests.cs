@@ -18,7 +18,7 @@ public sealed class DecoderRealModelTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Float_HasTheSimulationsLogits()
+    public void FloatHasTheSimulationsLogits()
     {
         using var both = BothWays.Open(SharedData.Require("stories260K"), folder);
         Assert.InRange(Compare(both), 0, 1e-3f);
@@ -30,7 +30,7 @@ public sealed class DecoderRealModelTests : IDisposable
     [InlineData("w3a16-g32")]
     [InlineData("w2a16-g32")]
     [InlineData("wta16-g32")]
-    public void QuantizedWeights_HaveTheSimulationsLogits(string recipe)
+    public void QuantizedWeightsHaveTheSimulationsLogits(string recipe)
     {
         using var source = LoadedModel.Open(SharedData.Require("stories260K"));
         using var both = BothWays.Open(PostTrainingQuantizer.Run(source, RecipePresets.Parse(recipe), data: null, seed: 1), folder);

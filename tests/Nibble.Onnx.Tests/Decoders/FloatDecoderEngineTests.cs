@@ -26,7 +26,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     [InlineData("qwen2", true, "")]
     [InlineData("qwen3", false, "")]
     [InlineData("mistral", false, ""","sliding_window":40""")]
-    public void Logits_AreThoseOfTheSimulation(string type, bool tied, string further)
+    public void LogitsAreThoseOfTheSimulation(string type, bool tied, string further)
     {
         using var both = BothWays.Open(new TinyLlama { Type = type, Tied = tied, Further = further }.Write(folder.File("tiny")), folder);
         Assert.InRange(both.Difference(Tokens(33)), 0, Rounding);
@@ -35,7 +35,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     [Theory]
     [InlineData(ElementType.F16)]
     [InlineData(ElementType.BF16)]
-    public void NarrowTensors_StayNarrowInTheFileAndAreWidenedExactly(ElementType type)
+    public void NarrowTensorsStayNarrowInTheFileAndAreWidenedExactly(ElementType type)
     {
         using var both = BothWays.Open(new TinyLlama { StoredAs = type }.Write(folder.File("tiny")), folder, inlineLimit: 0);
         Assert.InRange(both.Difference(Tokens(20)), 0, Rounding);
@@ -47,7 +47,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void Cache_GivesTheLogitsOfTheWholeSequence()
+    public void CacheGivesTheLogitsOfTheWholeSequence()
     {
         using var both = BothWays.Open(new TinyLlama().Write(folder.File("tiny")), folder);
         var tokens = Tokens(12);
@@ -59,7 +59,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void SlidingWindow_ForgetsWhatLiesBeforeIt()
+    public void SlidingWindowForgetsWhatLiesBeforeIt()
     {
         // What one block computes for the last position depends on the window alone, and rotary positions only on distances.
         const string Window = ""","sliding_window":6""";
@@ -81,7 +81,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void ExternalData_HoldsTheTensors()
+    public void ExternalDataHoldsTheTensors()
     {
         using var both = BothWays.Open(new TinyLlama().Write(folder.File("tiny")), folder, inlineLimit: 10_000);
         Assert.True(new FileInfo(both.Path + ".data").Length > both.Simulated.Model.ParameterCount() * 3);
@@ -90,7 +90,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void SameModel_GivesTheSameBytes()
+    public void SameModelGivesTheSameBytes()
     {
         var model = new TinyLlama().Write(folder.File("tiny"));
         BothWays.Export(model, folder.File("a.onnx"));
@@ -99,7 +99,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void Continue_WritesWhatTheLogitsSay()
+    public void ContinueWritesWhatTheLogitsSay()
     {
         using var both = BothWays.Open(new TinyLlama().Write(folder.File("tiny")), folder);
         List<int> expected = [.. Tokens(4)];
@@ -113,7 +113,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void MissingOrForeignTensors_AreNamed()
+    public void MissingOrForeignTensorsAreNamed()
     {
         var lacking = new TinyLlama().Write(folder.File("lacking"), tensors => tensors.Remove("model.norm.weight"));
         Assert.Contains("'model.norm.weight' is missing", Message(lacking), StringComparison.Ordinal);
@@ -125,7 +125,7 @@ public sealed class FloatDecoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void Engine_RefusesWhatIsNoDecoder()
+    public void EngineRefusesWhatIsNoDecoder()
     {
         Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => OnnxRuntimeDecoder.Open(folder.File("none.onnx"), 1)).Message,
             StringComparison.Ordinal);

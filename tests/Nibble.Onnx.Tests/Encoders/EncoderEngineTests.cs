@@ -42,7 +42,7 @@ public sealed class EncoderEngineTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public void Float_HasTheSimulationsLogits(string type)
+    public void FloatHasTheSimulationsLogits(string type)
     {
         var written = Export(new TinyBert(type).Write(folder.File("float")));
         Assert.Equal(14, written.Forms["MatMul"]);
@@ -51,7 +51,7 @@ public sealed class EncoderEngineTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Recipes))]
-    public void QuantizedWeights_HaveTheSimulationsLogits(string type, string recipe, string form)
+    public void QuantizedWeightsHaveTheSimulationsLogits(string type, string recipe, string form)
     {
         var artifact = Quantize(type, recipe);
         Assert.Contains(form, Export(artifact).Forms.Keys);
@@ -66,7 +66,7 @@ public sealed class EncoderEngineTests : IDisposable
     [InlineData("roberta", "w8a8-static", "QuantizeLinear")]
     [InlineData("distilbert", "w8a8", "MatMulInteger")]
     [InlineData("distilbert", "w8a8-static", "QuantizeLinear")]
-    public void QuantizedInputs_HaveTheSimulationsLogitsButForTies(string type, string recipe, string form)
+    public void QuantizedInputsHaveTheSimulationsLogitsButForTies(string type, string recipe, string form)
     {
         var artifact = Quantize(type, recipe);
         Assert.Contains(form, Export(artifact).Forms.Keys);
@@ -76,7 +76,7 @@ public sealed class EncoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void Tables_KeepTheirCodes()
+    public void TablesKeepTheirCodes()
     {
         var preset = RecipePresets.Parse("w4a16-g8");
         using var loaded = new TinyBert().Open(folder);
@@ -99,7 +99,7 @@ public sealed class EncoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void OtherTypesOfTokens_TakeTheirRowOfTheTable()
+    public void OtherTypesOfTokensTakeTheirRowOfTheTable()
     {
         var path = new TinyBert().Write(folder.File("float"));
         Export(path);
@@ -116,7 +116,7 @@ public sealed class EncoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void LongSequences_AreRefused()
+    public void LongSequencesAreRefused()
     {
         Export(new TinyBert().Write(folder.File("float")));
         using var engine = OnnxRuntimeEncoder.Open(Path, threads: 1);
@@ -128,14 +128,14 @@ public sealed class EncoderEngineTests : IDisposable
     }
 
     [Fact]
-    public void WhatTheModelDoesNotUse_IsRefused()
+    public void WhatTheModelDoesNotUseIsRefused()
     {
         var path = new TinyBert().Write(folder.File("more"), tensors => tensors["bert.embeddings.extra"] = ([1], [1]));
         Assert.Contains("it holds 'bert.embeddings.extra'", Assert.Throws<NibbleException>(() => Export(path)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void ADecoder_IsNoEncoder()
+    public void ADecoderIsNoEncoder()
     {
         BothWays.Export(new TinyLlama().Write(folder.File("tiny")), Path);
         Assert.Contains("expected an encoder", Assert.Throws<NibbleException>(() => OnnxRuntimeEncoder.Open(Path, threads: 1)).Message,

@@ -12,7 +12,7 @@ public sealed class OnnxWriterTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void SmallModel_IsOneFileWithRawBytes()
+    public void SmallModelIsOneFileWithRawBytes()
     {
         var graph = Graph([1, 2, 3]);
         var bytes = OnnxWriter.Write(folder.File("a.onnx"), graph.Build("g", [new("key", "value")]), graph.Initializers);
@@ -28,7 +28,7 @@ public sealed class OnnxWriterTests : IDisposable
     }
 
     [Fact]
-    public void LargeTensors_GoToASecondFileAtAlignedOffsets()
+    public void LargeTensorsGoToASecondFileAtAlignedOffsets()
     {
         var graph = new GraphBuilder();
         float[] first = [.. Enumerable.Range(0, 300).Select(i => (float)i)];
@@ -54,7 +54,7 @@ public sealed class OnnxWriterTests : IDisposable
     }
 
     [Fact]
-    public void TensorOfAnotherLength_IsRefusedAndNothingIsWritten()
+    public void TensorOfAnotherLengthIsRefusedAndNothingIsWritten()
     {
         var graph = new GraphBuilder();
         graph.Initializer("x", OnnxType.Float32, [3], stream => stream.Write(new byte[8]));
@@ -65,7 +65,7 @@ public sealed class OnnxWriterTests : IDisposable
     }
 
     [Fact]
-    public void EqualConstants_AreOne()
+    public void EqualConstantsAreOne()
     {
         var graph = new GraphBuilder();
         Assert.Equal(graph.Float(1), graph.Float(1));

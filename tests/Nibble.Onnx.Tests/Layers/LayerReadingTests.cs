@@ -12,7 +12,7 @@ namespace Nibble.Onnx.Tests.Layers;
 public sealed class LayerReadingTests
 {
     [Fact]
-    public void Linear_layers_are_read_as_they_were() =>
+    public void LinearLayersAreReadAsTheyWere() =>
         Gen.Select(LinearNodesEngineTests.WeightSchemes, LinearNodesEngineTests.Inputs, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Bool, Gen.Int).Sample(
         (scheme, input, rows, columns, scattered, seed) => RequireSame(
             new QuantizedLayer("layer", LinearNodesEngineTests.Weight(scheme, rows, columns, scattered && scheme.Granularity is PerGroup, new Random(seed)),
@@ -22,7 +22,7 @@ public sealed class LayerReadingTests
         threads: 1);
 
     [Fact]
-    public void Tables_are_read_as_they_were() => Gen.Select(LinearNodesEngineTests.WeightSchemes, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Int).Sample(
+    public void TablesAreReadAsTheyWere() => Gen.Select(LinearNodesEngineTests.WeightSchemes, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Int).Sample(
         (scheme, rows, columns, seed) => RequireSame(
             new QuantizedLayer("layer", LinearNodesEngineTests.Weight(scheme, rows, columns, scattered: false, new Random(seed)), Input: null),
             (graph, tensors) => new EmbeddingNodes(graph, tensors).Apply(graph.Input("x", OnnxType.Int64, 1), "layer", rows, columns)),

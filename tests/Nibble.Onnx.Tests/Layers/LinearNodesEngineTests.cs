@@ -45,7 +45,7 @@ public sealed class LinearNodesEngineTests
         };
 
     [Fact]
-    public void EveryScheme_ComputesWhatTheCodesStandFor() => Gen.Select(WeightSchemes, Inputs, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Bool, Gen.Int).Sample(
+    public void EverySchemeComputesWhatTheCodesStandFor() => Gen.Select(WeightSchemes, Inputs, Gen.Int[1, 40], Gen.Int[1, 300], Gen.Bool, Gen.Int).Sample(
         (scheme, input, rows, columns, scattered, seed) =>
         {
             var random = new Random(seed);
@@ -58,7 +58,7 @@ public sealed class LinearNodesEngineTests
         threads: 1);
 
     [Fact]
-    public void TokensOfZeros_GiveZeros()
+    public void TokensOfZerosGiveZeros()
     {
         foreach (var symmetric in (bool[])[true, false])
         {
@@ -69,7 +69,7 @@ public sealed class LinearNodesEngineTests
     }
 
     [Fact]
-    public void LargestCodes_DoNotSaturate()
+    public void LargestCodesDoNotSaturate()
     {
         // Pairs of products of 255 and 127 exceed 16 bits, where processors with AVX2 alone add unsigned by signed bytes up.
         var weight = new QuantizedTensor(
@@ -82,7 +82,7 @@ public sealed class LinearNodesEngineTests
     }
 
     [Fact]
-    public void WhatNoGraphExpresses_IsRefusedByName()
+    public void WhatNoGraphExpressesIsRefusedByName()
     {
         var plain = new QuantizedLayer("layer", Weight(new QuantizationScheme(8, true, Granularity.Channel), 4, 32, false, new Random(1)), null);
         Assert.Contains("layer 'layer' turns its input by a Hadamard matrix", Refusal(plain with { InputTransform = InputTransform.Hadamard }),

@@ -6,7 +6,7 @@ namespace Nibble.Onnx.Tests.Layers;
 public sealed class UnsignedWeightTests
 {
     [Fact]
-    public void FourBits_StandLowNibbleFirstAndAreFilledUpWithZeroPoints()
+    public void FourBitsStandLowNibbleFirstAndAreFilledUpWithZeroPoints()
     {
         // 18 columns are a block of 16 and one of 2.
         sbyte[] codes = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 1, -1];
@@ -18,7 +18,7 @@ public sealed class UnsignedWeightTests
     }
 
     [Fact]
-    public void TwoBits_StandFourInAByte()
+    public void TwoBitsStandFourInAByte()
     {
         sbyte[] codes = [-2, -1, 0, 1, 1, 0, -1, -2, 0, 0, 0, 0, 1, 1, 1, 1];
         var weight = Of(new QuantizedTensor(1, 16, new QuantizationScheme(2, true, Granularity.Channel), codes, [1], []));
@@ -26,7 +26,7 @@ public sealed class UnsignedWeightTests
     }
 
     [Fact]
-    public void Bytes_AreTransposedAndMovedBy128()
+    public void BytesAreTransposedAndMovedBy128()
     {
         var weight = Of(new QuantizedTensor(2, 3, new QuantizationScheme(8, false, Granularity.Channel), [-128, 0, 1, 2, 3, 127], [1, 2], [-128, 127]));
         Assert.Equal([0, 130, 128, 131, 129, 255], weight.BytesTransposed());
@@ -34,7 +34,7 @@ public sealed class UnsignedWeightTests
     }
 
     [Fact]
-    public void StretchedCodes_AreOddMultiplesOfHalfTheScale()
+    public void StretchedCodesAreOddMultiplesOfHalfTheScale()
     {
         var weight = Of(new QuantizedTensor(1, 4, QuantizationScheme.CreateStretched(2, Granularity.Channel), [-2, -1, 0, 1], [3], []));
         Assert.Equal(4, weight.Bits);
@@ -50,7 +50,7 @@ public sealed class UnsignedWeightTests
     [InlineData(512, 256)]
     [InlineData(8, null)]
     [InlineData(100, null)]
-    public void Block_IsThePowerOfTwoThatDividesAGroup(int group, int? block)
+    public void BlockIsThePowerOfTwoThatDividesAGroup(int group, int? block)
     {
         var weight = Of(new QuantizedTensor(
             1, 1024, new QuantizationScheme(4, true, Granularity.Group(group)), new sbyte[1024], new float[(1024 + group - 1) / group], []));
@@ -61,7 +61,7 @@ public sealed class UnsignedWeightTests
     [InlineData(3, 16)]
     [InlineData(100, 128)]
     [InlineData(5000, 128)]
-    public void BlockOfWholeRows_IsNoLongerThanNeeded(int columns, int block) =>
+    public void BlockOfWholeRowsIsNoLongerThanNeeded(int columns, int block) =>
         Assert.Equal(block, Of(new QuantizedTensor(1, columns, new QuantizationScheme(4, true, Granularity.Channel), new sbyte[columns], [1], [])).Block);
 
     [Theory]
@@ -70,11 +70,11 @@ public sealed class UnsignedWeightTests
     [InlineData(4, 4)]
     [InlineData(5, 8)]
     [InlineData(8, 8)]
-    public void Codes_AreStoredInTheNarrowestWidthThatHoldsThem(int bits, int stored) =>
+    public void CodesAreStoredInTheNarrowestWidthThatHoldsThem(int bits, int stored) =>
         Assert.Equal(stored, Of(new QuantizedTensor(1, 1, new QuantizationScheme(bits, true, Granularity.Channel), [0], [1], [])).Bits);
 
     [Fact]
-    public void ScatteredGroups_BecomeNeighbours()
+    public void ScatteredGroupsBecomeNeighbours()
     {
         var weight = Of(new QuantizedTensor(1, 4, new QuantizationScheme(8, true, Granularity.Group(2)), [1, 2, 3, 4], [1, 2], [], [1, 0, 1, 0]));
         Assert.Equal([1, 3, 0, 2], weight.Columns!);

@@ -13,7 +13,7 @@ public class AlgorithmsRealModelTests
     [Theory]
     [InlineData(4, 0.9)]
     [InlineData(3, 0.85)]
-    public void Stories260K_ImportanceWeightingLowersTheWeightedErrorOfEveryLayer(int bits, double factor)
+    public void Stories260KImportanceWeightingLowersTheWeightedErrorOfEveryLayer(int bits, double factor)
     {
         // Mean squares of inputs differ by orders of magnitude between channels.
         var importances = Enumerable.Range(0, 172).Select(i => MathF.Exp(2 * MathF.Sin(i * i))).ToArray();
@@ -30,7 +30,7 @@ public class AlgorithmsRealModelTests
     [Theory]
     [InlineData(4)]
     [InlineData(3)]
-    public void Stories260K_HalfQuadraticLowersItsObjectiveAndTheSquaredErrorOfEveryLayer(int bits) =>
+    public void Stories260KHalfQuadraticLowersItsObjectiveAndTheSquaredErrorOfEveryLayer(int bits) =>
         ForEachLayer((name, weights, rows, columns) =>
         {
             var (found, minMax) = (HalfQuadratic.Quantize(weights, rows, columns, Scheme(bits)), Rtn.Quantize(weights, rows, columns, Scheme(bits)));

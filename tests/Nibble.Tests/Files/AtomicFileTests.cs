@@ -4,15 +4,15 @@ namespace Nibble.Tests.Files;
 
 public sealed class AtomicFileTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void TwoWritersOfOneFile_HaveTemporaryFilesOfTheirOwn()
+    public void TwoWritersOfOneFileHaveTemporaryFilesOfTheirOwn()
     {
         // Two containers that share a folder often have the same process id.
-        var path = _folder.File("model");
+        var path = folder.File("model");
         AtomicFile.Write(path, outer =>
         {
             outer.Write("outer"u8);
@@ -21,39 +21,39 @@ public sealed class AtomicFileTests : IDisposable
             outer.Write(" again"u8);
         });
         Assert.Equal("outer again", File.ReadAllText(path));
-        Assert.Equal([path], Directory.EnumerateFileSystemEntries(_folder.Path));
+        Assert.Equal([path], Directory.EnumerateFileSystemEntries(folder.Path));
     }
 
     [Fact]
-    public void TwoMakersOfOneFolder_HaveTemporaryFoldersOfTheirOwn_AndTheSecondLosesNothing()
+    public void TwoMakersOfOneFolderHaveTemporaryFoldersOfTheirOwnAndTheSecondLosesNothing()
     {
-        var path = _folder.File("out");
+        var path = folder.File("out");
         var message = Assert.Throws<NibbleException>(() => AtomicFile.MakeFolder(path, outer =>
         {
             File.WriteAllText(Path.Combine(outer, "file"), "outer");
             AtomicFile.MakeFolder(path + Path.DirectorySeparatorChar, inner => File.WriteAllText(Path.Combine(inner, "file"), "inner"));
         })).Message;
         Assert.Equal("inner", File.ReadAllText(Path.Combine(path, "file")));
-        var kept = Assert.Single(Directory.EnumerateDirectories(_folder.Path), other => other != path);
+        var kept = Assert.Single(Directory.EnumerateDirectories(folder.Path), other => other != path);
         Assert.Equal($"{path} exists now, though it did not when the work began, and is left as it is; what was made is in {kept}", message);
         Assert.Equal("outer", File.ReadAllText(Path.Combine(kept, "file")));
     }
 
     [Fact]
-    public void WhatMustNotBeReplaced_StaysAsItIs()
+    public void WhatMustNotBeReplacedStaysAsItIs()
     {
-        var path = _folder.Write("theirs", "theirs");
+        var path = folder.Write("theirs", "theirs");
         Assert.Throws<NibbleException>(() => AtomicFile.Write(path, _ => Assert.Fail("nothing is to be made"), replace: false));
         Assert.Throws<NibbleException>(() => AtomicFile.WriteAt(path, 1, _ => Assert.Fail("nothing is to be made"), replace: false));
         Assert.Throws<NibbleException>(() => AtomicFile.MakeFolder(path, _ => Assert.Fail("nothing is to be made")));
         Assert.Equal("theirs", File.ReadAllText(path));
-        Assert.Equal([path], Directory.EnumerateFileSystemEntries(_folder.Path));
+        Assert.Equal([path], Directory.EnumerateFileSystemEntries(folder.Path));
     }
 
     [Fact]
-    public void WhatComesIntoBeingMeanwhile_StaysAsItIs_AndNothingIsLost()
+    public void WhatComesIntoBeingMeanwhileStaysAsItIsAndNothingIsLost()
     {
-        var path = _folder.File("file");
+        var path = folder.File("file");
         Assert.Throws<NibbleException>(() => AtomicFile.Write(
             path,
             stream =>
@@ -63,17 +63,17 @@ public sealed class AtomicFileTests : IDisposable
             },
             replace: false));
         Assert.Equal("theirs", File.ReadAllText(path));
-        Assert.Equal("ours", File.ReadAllText(Assert.Single(Directory.EnumerateFiles(_folder.Path), other => other != path)));
+        Assert.Equal("ours", File.ReadAllText(Assert.Single(Directory.EnumerateFiles(folder.Path), other => other != path)));
     }
 
     [Fact]
-    public void ALinkThatLeadsNowhere_Exists()
+    public void ALinkThatLeadsNowhereExists()
     {
-        var path = _folder.File("link");
-        File.CreateSymbolicLink(path, _folder.File("nowhere"));
+        var path = folder.File("link");
+        File.CreateSymbolicLink(path, folder.File("nowhere"));
         Assert.True(AtomicFile.Exists(path));
         Assert.Throws<NibbleException>(() => AtomicFile.Write(path, _ => { }, replace: false));
-        Assert.Equal(_folder.File("nowhere"), new FileInfo(path).LinkTarget);
+        Assert.Equal(folder.File("nowhere"), new FileInfo(path).LinkTarget);
         File.Delete(path);
         Assert.False(AtomicFile.Exists(path));
     }
@@ -81,30 +81,30 @@ public sealed class AtomicFileTests : IDisposable
     [Fact]
     public void AFailureLeavesNothing()
     {
-        Assert.Throws<InvalidOperationException>(() => AtomicFile.Write(_folder.File("a"), _ => throw new InvalidOperationException()));
-        Assert.Throws<InvalidOperationException>(() => AtomicFile.WriteAt(_folder.File("b"), 5, _ => throw new InvalidOperationException()));
-        Assert.Throws<InvalidOperationException>(() => AtomicFile.MakeFolder(_folder.File("c"), _ => throw new InvalidOperationException()));
-        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder.Path));
+        Assert.Throws<InvalidOperationException>(() => AtomicFile.Write(folder.File("a"), _ => throw new InvalidOperationException()));
+        Assert.Throws<InvalidOperationException>(() => AtomicFile.WriteAt(folder.File("b"), 5, _ => throw new InvalidOperationException()));
+        Assert.Throws<InvalidOperationException>(() => AtomicFile.MakeFolder(folder.File("c"), _ => throw new InvalidOperationException()));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
     }
 
     [Fact]
-    public void Try_LeavesNothing_AndFindsWhatCannotBeWritten()
+    public void TryLeavesNothingAndFindsWhatCannotBeWritten()
     {
-        AtomicFile.Try(_folder.File("file"));
-        AtomicFile.Try(_folder.File("missing/too/file"));
-        AtomicFile.Try(_folder.File("folder/"));
-        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder.Path));
-        Assert.ThrowsAny<IOException>(() => AtomicFile.Try(_folder.File(new string('x', 250))));
-        Assert.ThrowsAny<IOException>(() => AtomicFile.Try(Path.Combine(_folder.Write("file", "text"), "inside")));
+        AtomicFile.Try(folder.File("file"));
+        AtomicFile.Try(folder.File("missing/too/file"));
+        AtomicFile.Try(folder.File("folder/"));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
+        Assert.ThrowsAny<IOException>(() => AtomicFile.Try(folder.File(new string('x', 250))));
+        Assert.ThrowsAny<IOException>(() => AtomicFile.Try(Path.Combine(folder.Write("file", "text"), "inside")));
     }
 
     [Fact]
-    public void DiskSpace_IsRequired()
+    public void DiskSpaceIsRequired()
     {
-        DiskSpace.Require(_folder.File("missing/file"), 1, "the file");
+        DiskSpace.Require(folder.File("missing/file"), 1, "the file");
         var message = Assert.Throws<IOException>(() =>
-            AtomicFile.WriteAt(_folder.File("file"), long.MaxValue, _ => Assert.Fail("nothing is to be made"))).Message;
-        Assert.StartsWith($"{_folder.File("file")}: the file takes 9,223,372,036,854,775,807 bytes, and the disk has ", message, StringComparison.Ordinal);
-        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder.Path));
+            AtomicFile.WriteAt(folder.File("file"), long.MaxValue, _ => Assert.Fail("nothing is to be made"))).Message;
+        Assert.StartsWith($"{folder.File("file")}: the file takes 9,223,372,036,854,775,807 bytes, and the disk has ", message, StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
     }
 }

@@ -6,32 +6,32 @@ namespace Nibble.Tests.Files;
 public sealed class ChecksumTests : IDisposable
 {
     private const string Remedy = "make it again";
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(3_000_000)]
-    public void AFile_ReadsAsItWasWritten(int length)
+    public void AFileReadsAsItWasWritten(int length)
     {
         var contents = Bytes(length);
-        ChecksummedFile.Write(_folder.File("file"), stream =>
+        ChecksummedFile.Write(folder.File("file"), stream =>
         {
             stream.Write(contents.AsSpan(0, length / 3));
             stream.Write(contents, length / 3, length - (length / 3));
         });
-        Assert.Equal(contents, ChecksummedFile.Read(_folder.File("file"), Remedy));
-        ChecksummedFile.Require(_folder.File("file"), Remedy);
-        Assert.Equal(length + ChecksummedFile.ChecksumLength, new FileInfo(_folder.File("file")).Length);
+        Assert.Equal(contents, ChecksummedFile.Read(folder.File("file"), Remedy));
+        ChecksummedFile.Require(folder.File("file"), Remedy);
+        Assert.Equal(length + ChecksummedFile.ChecksumLength, new FileInfo(folder.File("file")).Length);
     }
 
     [Fact]
-    public void AChangedFile_IsDamaged()
+    public void AChangedFileIsDamaged()
     {
-        ChecksummedFile.Write(_folder.File("file"), stream => stream.Write(Bytes(100)));
-        var whole = File.ReadAllBytes(_folder.File("file"));
+        ChecksummedFile.Write(folder.File("file"), stream => stream.Write(Bytes(100)));
+        var whole = File.ReadAllBytes(folder.File("file"));
         for (var place = 0; place < whole.Length; place++)
         {
             var changed = (byte[])whole.Clone();
@@ -47,59 +47,59 @@ public sealed class ChecksumTests : IDisposable
     }
 
     [Fact]
-    public void ASafetensorsFile_EndsInItsChecksum_AndIsOneStill()
+    public void ASafetensorsFileEndsInItsChecksumAndIsOneStill()
     {
         SafetensorsWriter.WriteChecksummed(
-            _folder.File("file"),
+            folder.File("file"),
             [
                 SafetensorsTensor.FromFloats("b", ElementType.F16, [2], new float[] { 1, 2 }),
                 SafetensorsTensor.FromFloats("z", ElementType.F32, [1], new float[] { 3 }),
             ],
             new Dictionary<string, string> { ["format"] = "ours" });
-        ChecksummedFile.Require(_folder.File("file"), Remedy);
-        using (var file = SafetensorsFile.Open(_folder.File("file")))
+        ChecksummedFile.Require(folder.File("file"), Remedy);
+        using (var file = SafetensorsFile.Open(folder.File("file")))
         {
             Assert.Equal(["z", "b", "checksum"], file.Tensors.Select(tensor => tensor.Name));
             Assert.Equal([1, 2], file.ReadFloats("b"));
         }
 
-        var whole = File.ReadAllBytes(_folder.File("file"));
+        var whole = File.ReadAllBytes(folder.File("file"));
         whole[20] ^= 1;
         RequireDamaged(whole);
         var bytes = SafetensorsTensor.FromBytes("i", ElementType.I8, [1], new byte[1]);
-        Assert.Throws<ArgumentException>(() => SafetensorsWriter.WriteChecksummed(_folder.File("file"), [bytes]));
+        Assert.Throws<ArgumentException>(() => SafetensorsWriter.WriteChecksummed(folder.File("file"), [bytes]));
     }
 
     [Fact]
-    public void AFolder_IsDamaged_WhereAFileWasChangedRemovedOrAdded()
+    public void AFolderIsDamagedWhereAFileWasChangedRemovedOrAdded()
     {
-        _folder.Write("a", "one");
-        _folder.Write("b b", "two");
-        Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(_folder.Path, Remedy));
-        FolderChecksums.Write(_folder.Path);
-        FolderChecksums.Require(_folder.Path, Remedy);
+        folder.Write("a", "one");
+        folder.Write("b b", "two");
+        Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(folder.Path, Remedy));
+        FolderChecksums.Write(folder.Path);
+        FolderChecksums.Require(folder.Path, Remedy);
 
-        _folder.Write("b b", "tw0");
+        folder.Write("b b", "tw0");
         Refuses("b b");
-        _folder.Write("b b", "two");
-        File.Delete(_folder.File("a"));
+        folder.Write("b b", "two");
+        File.Delete(folder.File("a"));
         Refuses("a");
-        _folder.Write("a", "one");
-        _folder.Write("c", string.Empty);
+        folder.Write("a", "one");
+        folder.Write("c", string.Empty);
         Refuses("c");
-        File.Delete(_folder.File("c"));
-        FolderChecksums.Require(_folder.Path, Remedy);
-        File.WriteAllText(_folder.File(FolderChecksums.FileName), string.Empty);
+        File.Delete(folder.File("c"));
+        FolderChecksums.Require(folder.Path, Remedy);
+        File.WriteAllText(folder.File(FolderChecksums.FileName), string.Empty);
         Refuses("a");
 
         void Refuses(string name) => Assert.Equal(
-            $"{_folder.File(name)} is damaged: its checksum is not that in checksums.txt beside it; make it again",
-            Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(_folder.Path, Remedy)).Message);
+            $"{folder.File(name)} is damaged: its checksum is not that in checksums.txt beside it; make it again",
+            Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(folder.Path, Remedy)).Message);
     }
 
     private void RequireDamaged(byte[] bytes)
     {
-        var path = _folder.Write("damaged", bytes);
+        var path = folder.Write("damaged", bytes);
         Assert.Equal(
             $"{path} is damaged: its checksum is not that of its contents; make it again",
             Assert.Throws<DamagedFileException>(() => ChecksummedFile.Read(path, Remedy)).Message);

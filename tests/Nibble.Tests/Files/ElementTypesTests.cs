@@ -13,13 +13,13 @@ public class ElementTypesTests
     [InlineData(float.MaxValue, 0x7F80)]
     [InlineData(float.NegativeInfinity, 0xFF80)]
     [InlineData(1e-45f, 0)]
-    public void BFloat16_RoundsHalfToEven(float value, int expected)
+    public void BFloat16RoundsHalfToEven(float value, int expected)
     {
         Assert.Equal(expected, BitConverter.ToUInt16(ElementType.BF16.ToBytes([value])));
     }
 
     [Fact]
-    public void BFloat16_KeepsNaN()
+    public void BFloat16KeepsNaN()
     {
         var payloadInLowerHalf = BitConverter.UInt32BitsToSingle(0x7F80_0001);
         Assert.True(float.IsNaN(ElementType.BF16.Round(payloadInLowerHalf)));
@@ -29,7 +29,7 @@ public class ElementTypesTests
     [InlineData(ElementType.F32)]
     [InlineData(ElementType.F16)]
     [InlineData(ElementType.BF16)]
-    public void Round_IsWhatIsReadBack(ElementType type) => Gen.Single.Array[0, 20].Sample(values =>
+    public void RoundIsWhatIsReadBack(ElementType type) => Gen.Single.Array[0, 20].Sample(values =>
     {
         var read = new float[values.Length];
         type.ToSingles(type.ToBytes(values), read);
@@ -38,7 +38,7 @@ public class ElementTypesTests
     });
 
     [Fact]
-    public void EveryHalf_IsReadExactly()
+    public void EveryHalfIsReadExactly()
     {
         var halves = Enumerable.Range(0, 1 << 16).Select(bits => BitConverter.UInt16BitsToHalf((ushort)bits)).ToArray();
         var values = new float[halves.Length];
@@ -47,7 +47,7 @@ public class ElementTypesTests
     }
 
     [Fact]
-    public void Integers_AreRefused()
+    public void IntegersAreRefused()
     {
         Assert.Throws<ArgumentException>(() => ElementType.I8.ToBytes([1f]));
         Assert.Throws<ArgumentException>(() => ElementType.I8.ToSingles([1], new float[1]));

@@ -13,7 +13,7 @@ public sealed class FiniteValuesTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void TheFirstFault_IsFoundInEveryType_WhereverItStands() =>
+    public void TheFirstFaultIsFoundInEveryTypeWhereverItStands() =>
         Gen.Select(Gen.Int[0, Types.Length - 1].Select(i => Types[i]), Gen.Float.Array[0, 70]).Sample((type, values) =>
         {
             var stored = Array.ConvertAll(values, value => type.Round(value));
@@ -23,7 +23,7 @@ public sealed class FiniteValuesTests : IDisposable
     [Theory]
     [InlineData(float.NaN)]
     [InlineData(float.NegativeInfinity)]
-    public void Checkpoints_AreRefused_ByTensorAndPlace(float value)
+    public void CheckpointsAreRefusedByTensorAndPlace(float value)
     {
         foreach (var type in Types)
         {

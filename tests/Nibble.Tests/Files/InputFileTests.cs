@@ -11,7 +11,7 @@ public sealed class InputFileTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void A_text_is_utf8()
+    public void ATextIsUtf8()
     {
         var path = folder.File("text");
         File.WriteAllText(path, "naïve 你好", new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
@@ -24,14 +24,14 @@ public sealed class InputFileTests : IDisposable
     }
 
     [Fact]
-    public void Lines_end_as_any_system_ends_them()
+    public void LinesEndAsAnySystemEndsThem()
     {
         Assert.Equal(["a", "b", "", "c"], InputFile.ReadLines(folder.Write("a.txt", "a\r\nb\n\nc"), TestContext.Current.CancellationToken));
         Assert.Empty(InputFile.ReadLines(folder.Write("empty.txt", string.Empty), TestContext.Current.CancellationToken));
     }
 
     [Fact]
-    public void A_zero_is_in_no_text()
+    public void AZeroIsInNoText()
     {
         var path = folder.File("text");
         File.WriteAllText(path, new string('a', 100_000) + "\0");
@@ -40,7 +40,7 @@ public sealed class InputFileTests : IDisposable
     }
 
     [Fact]
-    public void The_length_of_a_link_is_that_of_its_file()
+    public void TheLengthOfALinkIsThatOfItsFile()
     {
         var (path, link) = (folder.File("file"), folder.File("link"));
         File.WriteAllBytes(path, new byte[1000]);
@@ -50,7 +50,7 @@ public sealed class InputFileTests : IDisposable
     }
 
     [Fact]
-    public void Regular_files_and_links_to_them_and_nothing_at_all_pass()
+    public void RegularFilesAndLinksToThemAndNothingAtAllPass()
     {
         var (path, link) = (folder.File("file"), folder.File("link"));
         File.WriteAllBytes(path, []);
@@ -59,7 +59,7 @@ public sealed class InputFileTests : IDisposable
     }
 
     [Fact]
-    public async Task What_has_no_end_or_no_beginning_is_refused_or_can_be_given_up()
+    public async Task WhatHasNoEndOrNoBeginningIsRefusedOrCanBeGivenUp()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "makes a pipe with mkfifo");
         var pipe = folder.File("pipe");

@@ -10,9 +10,9 @@ namespace Nibble.Tests.Files;
 /// <summary>Tensors of more than 2^31 bytes or values: the embedding of Qwen3 8B has 2.5 GB in float32, a layer of Llama 405B 3.5 GB.</summary>
 public sealed class LargeTensorTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Theory]
     [InlineData(ElementType.F32)]
@@ -55,7 +55,7 @@ public sealed class LargeTensorTests : IDisposable
         var header = Encoding.UTF8.GetBytes(string.Create(
             CultureInfo.InvariantCulture,
             $$$"""{"t":{"dtype":"BF16","shape":[{{{Rows}}},{{{Columns}}}],"data_offsets":[0,{{{Rows * Columns * 2}}}]}}"""));
-        var path = _folder.File("large.safetensors");
+        var path = folder.File("large.safetensors");
         using (var file = File.Create(path))
         {
             file.Write(BitConverter.GetBytes((long)header.Length));

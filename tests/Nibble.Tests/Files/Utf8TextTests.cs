@@ -8,7 +8,7 @@ public sealed class Utf8TextTests
     private const string Text = "Grüße, 世界 😀\nline two\n";
 
     [Fact]
-    public void Text_IsReadAsItIs_WithoutAByteOrderMark()
+    public void TextIsReadAsItIsWithoutAByteOrderMark()
     {
         Assert.Equal(Text, Utf8Text.Decode(Encoding.UTF8.GetBytes(Text), "a.txt"));
         Assert.Equal(Text, Utf8Text.Decode([.. Encoding.UTF8.Preamble, .. Encoding.UTF8.GetBytes(Text)], "a.txt"));
@@ -19,7 +19,7 @@ public sealed class Utf8TextTests
     [InlineData("utf-16")]
     [InlineData("utf-16BE")]
     [InlineData("utf-32")]
-    public void OtherUnicode_IsNamed(string name)
+    public void OtherUnicodeIsNamed(string name)
     {
         var encoding = Encoding.GetEncoding(name);
         var kind = name.StartsWith("utf-32", StringComparison.Ordinal) ? "UTF-32" : "UTF-16";
@@ -30,11 +30,11 @@ public sealed class Utf8TextTests
     [Theory]
     [InlineData("utf-16", "UTF-16LE")]
     [InlineData("utf-16BE", "UTF-16BE")]
-    public void Utf16WithoutAMark_IsRecognised(string name, string expected) =>
+    public void Utf16WithoutAMarkIsRecognised(string name, string expected) =>
         Assert.Contains($"the text is in {expected}", Fault(Encoding.GetEncoding(name).GetBytes("A plain text of some words.\n")), StringComparison.Ordinal);
 
     [Fact]
-    public void Latin1_IsRefused_WithTheByteAndItsPlace() =>
+    public void Latin1IsRefusedWithTheByteAndItsPlace() =>
         Assert.StartsWith(
             "a.txt: byte 0xE9 at offset 12 (line 2) is not UTF-8, expected a text in UTF-8; if it is Latin-1 or Windows-1252, convert it, for example with "
                 + "iconv -f WINDOWS-1252 -t UTF-8",
@@ -46,7 +46,7 @@ public sealed class Utf8TextTests
     [InlineData(new byte[] { 0x61, 0xED, 0xA0, 0x80 }, "byte 0xED at offset 1")]
     [InlineData(new byte[] { 0x61, 0xE4, 0xB8 }, "ends in the middle of a UTF-8 character, at offset 1 (line 1)")]
     [InlineData(new byte[] { 0x61, 0x0A, 0x00, 0x62 }, "a NUL byte at offset 2 (line 2)")]
-    public void WhatIsNoText_IsRefused(byte[] bytes, string complaint) => Assert.Contains(complaint, Fault(bytes), StringComparison.Ordinal);
+    public void WhatIsNoTextIsRefused(byte[] bytes, string complaint) => Assert.Contains(complaint, Fault(bytes), StringComparison.Ordinal);
 
     private static string Fault(byte[] bytes) => Assert.Throws<NibbleException>(() => Utf8Text.Decode(bytes, "a.txt")).Message;
 }

@@ -15,7 +15,7 @@ public sealed class QuantizedCheckpointTests : IDisposable
     [InlineData("""{"quantization":{"group_size":64,"bits":4}}""", "quantized already, by mlx")]
     [InlineData("""{"quantization_config":null}""", null)]
     [InlineData("""{"quantization_config":{}}""", null)]
-    public void RequireFloat_RefusesWeightsThatAreQuantized(string config, string? complaint)
+    public void RequireFloatRefusesWeightsThatAreQuantized(string config, string? complaint)
     {
         folder.Write("config.json", config);
         if (complaint is null)

@@ -19,7 +19,7 @@ public class FakeQuantizerTests
     private static readonly Gen<(int Rows, int Columns)> Shapes = Gen.Select(Gen.Int[1, 5], Gen.Int[1, 90]);
 
     [Fact]
-    public void Forward_PutsEachValueOnTheGridOfItsGroup() =>
+    public void ForwardPutsEachValueOnTheGridOfItsGroup() =>
         Gen.Select(Schemes, Shapes, Gen.Int[0, 1 << 20]).Sample((scheme, shape, seed) =>
         {
             var (values, scales, zeroPoints) = Make(scheme, shape, seed);
@@ -35,7 +35,7 @@ public class FakeQuantizerTests
         });
 
     [Fact]
-    public void Backward_SumsTheGradientsOfEachGroup() =>
+    public void BackwardSumsTheGradientsOfEachGroup() =>
         Gen.Select(Schemes, Shapes, Gen.Int[0, 1 << 20]).Sample((scheme, shape, seed) =>
         {
             var (values, scales, zeroPoints) = Make(scheme, shape, seed);
@@ -71,7 +71,7 @@ public class FakeQuantizerTests
     [InlineData(-8.4f, true, -8 + 8.4)]
     [InlineData(-8.5f, true, 0.5)]
     [InlineData(-8.6f, false, -8)]
-    public void Backward_AsksTheCodeWhetherAValueIsInside(float steps, bool inside, double ofScale)
+    public void BackwardAsksTheCodeWhetherAValueIsInside(float steps, bool inside, double ofScale)
     {
         const float Scale = 0.5f;
         var (ofValue, ofScales, ofZeroPoints) = (new float[1], new float[1], new float[1]);
@@ -89,7 +89,7 @@ public class FakeQuantizerTests
     [InlineData(2f, false, 1.5)]
     [InlineData(-2f, true, 0.5)]
     [InlineData(-2.1f, false, -1.5)]
-    public void Backward_OfAStretchedGrid_RoundsDown(float steps, bool inside, double ofScale)
+    public void BackwardOfAStretchedGridRoundsDown(float steps, bool inside, double ofScale)
     {
         var (ofValue, ofScales) = (new float[1], new float[1]);
         FakeQuantizer.Backward([steps], [2f], new GroupGrids([1f], [], 1, Granularity.Channel, new CodeRange(-2, 1), 0.5f), ofValue, ofScales, [], 1);
@@ -98,7 +98,7 @@ public class FakeQuantizerTests
     }
 
     [Fact]
-    public void MinMax_EqualsTheScalarFormula_OnEachGroup() =>
+    public void MinMaxEqualsTheScalarFormulaOnEachGroup() =>
         Gen.Select(Schemes, Shapes, Gen.Int[0, 1 << 20]).Sample((scheme, shape, seed) =>
         {
             var (values, _, _) = Make(scheme, shape, seed);
@@ -115,7 +115,7 @@ public class FakeQuantizerTests
     [InlineData(float.NaN)]
     [InlineData(float.PositiveInfinity)]
     [InlineData(1e6f)]
-    public void MinMax_OfAGroupThatHasNoGrid_IsNaN(float value)
+    public void MinMaxOfAGroupThatHasNoGridIsNaN(float value)
     {
         // 1e6 / 7.5 is more than binary16 holds.
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Group(2)) { ScalePrecision = ScalePrecision.Float16 };
@@ -155,7 +155,7 @@ public class FakeQuantizerTests
     }
 
     [Fact]
-    public void Backward_WritesOnlyWhatIsWanted_AndInPlace()
+    public void BackwardWritesOnlyWhatIsWantedAndInPlace()
     {
         float[] values = [0.6f, 9, -9];
         float[] gradients = [1, 2, 3];
@@ -170,7 +170,7 @@ public class FakeQuantizerTests
     }
 
     [Fact]
-    public void Nothing_IsFakeQuantizedToNothing()
+    public void NothingIsFakeQuantizedToNothing()
     {
         FakeQuantizer.Forward([], new GroupGrids([], [], 3, Granularity.Channel, new CodeRange(-8, 7)), [], 1);
         FakeQuantizer.MinMax([], 3, new QuantizationScheme(4, true, Granularity.Tensor), [], 1);

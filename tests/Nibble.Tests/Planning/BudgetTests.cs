@@ -11,7 +11,7 @@ public sealed class BudgetTests
     [InlineData("1.5MiB", BudgetKind.Bytes, 1_572_864)]
     [InlineData("1234B", BudgetKind.Bytes, 1234)]
     [InlineData("loss=0.1", BudgetKind.Loss, 0.1)]
-    public void Parse_ReadsEveryKind(string text, object kind, double amount)
+    public void ParseReadsEveryKind(string text, object kind, double amount)
     {
         var budget = new Budget((BudgetKind)kind, amount);
         Assert.Equal(budget, Budget.Parse(text));
@@ -27,6 +27,6 @@ public sealed class BudgetTests
     [InlineData("3bytes")]
     [InlineData("loss=0.1bits")]
     [InlineData("loss=")]
-    public void Parse_RefusesTheRest(string text) =>
+    public void ParseRefusesTheRest(string text) =>
         Assert.Contains("is not a budget", Assert.Throws<NibbleException>(() => Budget.Parse(text)).Message, StringComparison.Ordinal);
 }

@@ -5,7 +5,7 @@ namespace Nibble.Tests.Planning;
 public sealed class LossModelTests
 {
     [Fact]
-    public void Fit_FindsAPower_AndItsInverse()
+    public void FitFindsAPowerAndItsInverse()
     {
         var model = LossModel.Fit([.. ((double[])[0.01, 0.1, 0.5, 1, 2]).Select(sum => new Observation(sum, 1.5 * Math.Pow(sum, 1.2)))]);
 
@@ -15,7 +15,7 @@ public sealed class LossModelTests
     }
 
     [Fact]
-    public void Intervals_HoldNineTenthsOfWhatTheyWereFittedTo() => Gen.Select(Gen.Double[0.01, 3], Gen.Double[-0.5, 0.5]).Array[8, 40].Sample(items =>
+    public void IntervalsHoldNineTenthsOfWhatTheyWereFittedTo() => Gen.Select(Gen.Double[0.01, 3], Gen.Double[-0.5, 0.5]).Array[8, 40].Sample(items =>
     {
         List<Observation> observations = [.. items.Select(item => new Observation(item.Item1, item.Item1 * Math.Exp(item.Item2)))];
         var outside = Enumerable.Range(0, observations.Count).Count(i =>
@@ -28,5 +28,5 @@ public sealed class LossModelTests
     });
 
     [Fact]
-    public void Predict_WithoutMeasurements_TakesTheSum() => Assert.Equal(0.25, LossModel.Fit([]).Predict(0.25).Loss, 1e-12);
+    public void PredictWithoutMeasurementsTakesTheSum() => Assert.Equal(0.25, LossModel.Fit([]).Predict(0.25).Loss, 1e-12);
 }

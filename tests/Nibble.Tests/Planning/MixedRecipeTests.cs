@@ -8,7 +8,7 @@ public sealed class MixedRecipeTests
     private static readonly string[] Kinds = ["self_attn.k_proj", "mlp.up_proj", "mlp.down_proj"];
 
     [Fact]
-    public void Create_GivesEveryLayerItsRule() => Gen.Int[2, 4].Array[1 + (5 * Kinds.Length)].Sample(widths =>
+    public void CreateGivesEveryLayerItsRule() => Gen.Int[2, 4].Array[1 + (5 * Kinds.Length)].Sample(widths =>
     {
         var layers = Layers().Zip(widths, (layer, width) => KeyValuePair.Create(layer, width == 4 && layer == "lm_head" ? null : Rule(width))).ToList();
         var recipe = MixedRecipe.Create("mixed", layers, RecipePresets.Parse("w3a16-g32"));
@@ -18,7 +18,7 @@ public sealed class MixedRecipeTests
     });
 
     [Fact]
-    public void Create_NamesOnlyWhatDiffers()
+    public void CreateNamesOnlyWhatDiffers()
     {
         var layers = Layers().Select(
             layer => KeyValuePair.Create(

@@ -8,7 +8,7 @@ public class KeyValueCacheRuleTests
     private static readonly QuantizationScheme Token = new(8, true, Granularity.Token);
 
     [Fact]
-    public void Constructor_RefusesWhatACacheCannotHave()
+    public void ConstructorRefusesWhatACacheCannotHave()
     {
         Refuse("both stay float", null, null);
         Refuse("Keys are quantized", new QuantizationScheme(8, true, Granularity.Tensor), Token);
@@ -21,7 +21,7 @@ public class KeyValueCacheRuleTests
     }
 
     [Fact]
-    public void Observer_BelongsToKeysPerChannel()
+    public void ObserverBelongsToKeysPerChannel()
     {
         var channel = new KeyValueCacheRule(new QuantizationScheme(4, true, Granularity.Channel), null, ObserverKind.Mse);
         Assert.True(channel.HasStaticKeys);

@@ -6,12 +6,12 @@ namespace Nibble.Tests.Recipes;
 
 public sealed class RecipeFileTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void ParseYaml_ReadsEveryKey()
+    public void ParseYamlReadsEveryKey()
     {
         var recipe = RecipeFile.ParseYaml(
             """
@@ -60,7 +60,7 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Fact]
-    public void ParseYaml_PutsTheRulesOfThePresetLast()
+    public void ParseYamlPutsTheRulesOfThePresetLast()
     {
         var recipe = RecipeFile.ParseYaml("preset: w4a16-g32\nrules: [{ pattern: 'a*', weights: { bits: 8 } }]", "r");
         Assert.Equal(["a*", "lm_head", "*"], recipe.Rules.Select(rule => rule.Pattern));
@@ -75,7 +75,7 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("method: qat, weights: { bits: 4 }, activations: { bits: 4 }", Method.Qat, Method.Qat)]
     [InlineData("method: qat, weights: { bits: 4 }, activations: { bits: 4, method: ptq }", Method.Qat, Method.Ptq)]
     [InlineData("method: ptq, weights: { bits: 4 }, activations: float", Method.Ptq, null)]
-    public void ParseYaml_ReadsTheMethodOfEachSide(string rule, Method? weights, Method? activations)
+    public void ParseYamlReadsTheMethodOfEachSide(string rule, Method? weights, Method? activations)
     {
         var read = RecipeFile.ParseYaml($"rules: [{{ pattern: a, {rule} }}]", "r").Rules[0];
 
@@ -83,7 +83,7 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Fact]
-    public void ToJson_OfARecipeThatNamesNoMethod_HasNone() =>
+    public void ToJsonOfARecipeThatNamesNoMethodHasNone() =>
         Assert.DoesNotContain("method", RecipeFile.ToJson(RecipePresets.Parse("w8a8")), StringComparison.Ordinal);
 
     [Fact]
@@ -92,7 +92,7 @@ public sealed class RecipeFileTests : IDisposable
         Assert.Throws<NibbleException>(() => new RecipeRule("*", Weights: null) { WeightMethod = Method.Hybrid });
         Assert.Throws<NibbleException>(() => new RecipeRule("*", Weights: null) { ActivationMethod = Method.Hybrid });
         var fault = Assert.Throws<NibbleException>(() => RecipeFile.Load(
-            _folder.Write("hybrid.yaml", "name: mine\nrules: [{ pattern: a, method: hybrid, weights: { bits: 4 } }]")));
+            folder.Write("hybrid.yaml", "name: mine\nrules: [{ pattern: a, method: hybrid, weights: { bits: 4 } }]")));
         Assert.Contains("ptq", fault.Message, StringComparison.Ordinal);
     }
 
@@ -100,7 +100,7 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("method: ptq, weights: { bits: 4 }, activations: { bits: 4 }", null)]
     [InlineData("weights: { bits: 4, method: qat }", "weights")]
     [InlineData("weights: { bits: 4 }, activations: { bits: 4, method: qat }", "activations")]
-    public void RequirePtq_RefusesTraining(string rule, string? trained)
+    public void RequirePtqRefusesTraining(string rule, string? trained)
     {
         var recipe = RecipeFile.ParseYaml($"rules: [{{ pattern: 'a*', {rule} }}]", "mine.yaml");
 
@@ -116,27 +116,27 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("keyValueCache: { keys: float, values: { bits: 3, symmetric: false } }", null, "int3 asymmetric per token", ObserverKind.MinMax)]
     [InlineData("keyValueCache: { keys: { bits: 4, granularity: channel, observer: percentile }, values: float }", "int4 symmetric per channel", null,
         ObserverKind.Percentile)]
-    public void ParseYaml_ReadsTheCache_OrTakesThePresets(string yaml, string? keys, string? values, ObserverKind observer)
+    public void ParseYamlReadsTheCacheOrTakesThePresets(string yaml, string? keys, string? values, ObserverKind observer)
     {
         var cache = RecipeFile.ParseYaml("preset: w4a16-kv8\n" + yaml, "r").KeyValueCache!;
         Assert.Equal((keys, values, observer), (cache.Keys?.ToString(), cache.Values?.ToString(), cache.Observer));
     }
 
     [Fact]
-    public void ParseYaml_LeavesTheCacheFloat_WhenToldSoOrNothing()
+    public void ParseYamlLeavesTheCacheFloatWhenToldSoOrNothing()
     {
         Assert.Null(RecipeFile.ParseYaml("preset: w4a16-kv8\nkeyValueCache: float", "r").KeyValueCache);
         Assert.Null(RecipeFile.ParseYaml("preset: w4a16", "r").KeyValueCache);
     }
 
     [Fact]
-    public void Load_TakesPresetsAndFiles()
+    public void LoadTakesPresetsAndFiles()
     {
         Assert.Equal("w8a8", RecipeFile.Load("w8a8").Name);
-        Assert.Equal("own", RecipeFile.Load(_folder.Write("own.yaml", "preset: w8a8\nname: own")).Name);
-        Assert.Equal("file", RecipeFile.Load(_folder.Write("file.json", """{"rules":[]}""")).Name);
-        Assert.Contains("no recipe file", Refusal(_folder.File("absent.yml")), StringComparison.Ordinal);
-        Assert.Contains("ends in .yaml", Refusal(_folder.Write("recipe.txt", "")), StringComparison.Ordinal);
+        Assert.Equal("own", RecipeFile.Load(folder.Write("own.yaml", "preset: w8a8\nname: own")).Name);
+        Assert.Equal("file", RecipeFile.Load(folder.Write("file.json", """{"rules":[]}""")).Name);
+        Assert.Contains("no recipe file", Refusal(folder.File("absent.yml")), StringComparison.Ordinal);
+        Assert.Contains("ends in .yaml", Refusal(folder.Write("recipe.txt", "")), StringComparison.Ordinal);
         Assert.Contains("no preset", Refusal("w77"), StringComparison.Ordinal);
 
         static string Refusal(string name) => Assert.Throws<NibbleException>(() => RecipeFile.Load(name)).Message;
@@ -208,11 +208,11 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("--- {rules: []}\n--- {rules: []}", "expected one YAML document, found 2")]
     [InlineData("7", "expected a mapping")]
     [InlineData("? [a]\n: b", "unknown key")]
-    public void ParseYaml_SaysWhereAndWhat(string yaml, string complaint) =>
+    public void ParseYamlSaysWhereAndWhat(string yaml, string complaint) =>
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => RecipeFile.ParseYaml(yaml, "r.yaml")).Message, StringComparison.Ordinal);
 
     [Fact]
-    public void ParseYaml_RefusesWhatWouldExhaustTheMachine()
+    public void ParseYamlRefusesWhatWouldExhaustTheMachine()
     {
         Assert.Contains("deeper than 16", Refusal("rules: " + new string('[', 200_000)), StringComparison.Ordinal);
         Assert.Contains("at most 1048576", Refusal(new string(' ', (1 << 20) + 1)), StringComparison.Ordinal);
@@ -221,7 +221,7 @@ public sealed class RecipeFileTests : IDisposable
     }
 
     [Fact]
-    public void ParseYaml_OfAnyText_ReadsOrThrowsNibbleException() =>
+    public void ParseYamlOfAnyTextReadsOrThrowsNibbleException() =>
         Gen.OneOf(Gen.OneOf("rules", ": ", "\n", "  ", "- ", "[", "]", "{", "}", "pattern", "weights", "bits", "4", "*", "&a", "!!x", "'", "\"", "|", ">", "%",
             "?", "#", ","), Gen.String[0, 3])
             .Array[0, 30]
@@ -238,7 +238,7 @@ public sealed class RecipeFileTests : IDisposable
             });
 
     [Fact]
-    public void ToJson_ThenParseYaml_IsTheIdentity() => AnyRecipe.Recipe.Sample(recipe =>
+    public void ToJsonThenParseYamlIsTheIdentity() => AnyRecipe.Recipe.Sample(recipe =>
     {
         var json = RecipeFile.ToJson(recipe);
         var read = RecipeFile.ParseYaml(json, "json");
@@ -252,7 +252,7 @@ public sealed class RecipeFileTests : IDisposable
     });
 
     [Fact]
-    public void ToJson_RefusesWhatNoFileCanSay()
+    public void ToJsonRefusesWhatNoFileCanSay()
     {
         Refuse(new RecipeRule("a", new QuantizationScheme(4, true, Granularity.Token)));
         Refuse(new RecipeRule("a", null, new ActivationRule(new QuantizationScheme(4, true, Granularity.Channel))));

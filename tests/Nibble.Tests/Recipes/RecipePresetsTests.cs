@@ -30,7 +30,7 @@ public class RecipePresetsTests
 
     [Theory]
     [MemberData(nameof(Presets))]
-    public void Parse_FollowsTheGrammar(string name, QuantizationScheme weights, ActivationRule? activations, WeightRange range)
+    public void ParseFollowsTheGrammar(string name, QuantizationScheme weights, ActivationRule? activations, WeightRange range)
     {
         var recipe = RecipePresets.Parse(name);
         Assert.Equal(name, recipe.Name);
@@ -47,7 +47,7 @@ public class RecipePresetsTests
     [InlineData("w2a16-g32-importance-signround", "importance, signround", WeightRange.Mse, Rotation.None)]
     [InlineData("w4a8-g32-rotated-gptq", "gptq", WeightRange.Search, Rotation.Hadamard)]
     [InlineData("w4a16-g32-hqq-debias", "hqq, debias", WeightRange.MinMax, Rotation.None)]
-    public void Parse_KnowsAlgorithms(string name, string algorithms, WeightRange range, Rotation rotation)
+    public void ParseKnowsAlgorithms(string name, string algorithms, WeightRange range, Rotation rotation)
     {
         var recipe = RecipePresets.Parse(name);
         var rule = recipe.RuleFor("model.layers.0.mlp.down_proj")!;
@@ -62,7 +62,7 @@ public class RecipePresetsTests
     [InlineData("w8a8-static-kv2", 2, "token")]
     [InlineData("w16a16-kv4", 4, "token")]
     [InlineData("w16a16-kv8c", 8, "channel")]
-    public void Parse_KnowsTheCache(string name, int bits, string keys)
+    public void ParseKnowsTheCache(string name, int bits, string keys)
     {
         var recipe = RecipePresets.Parse(name);
         Assert.Equal($"int{bits} asymmetric per {keys}", recipe.KeyValueCache!.Keys!.ToString());
@@ -75,7 +75,7 @@ public class RecipePresetsTests
     [InlineData("hybrid-weights-ptq-activations-qat", "w4a4-g32-smoothquant-gptaq-static-mse")]
     [InlineData("w4a4-g32-hybrid-weights-ptq-activations-qat", "w4a4-g32-smoothquant-gptaq-static-mse")]
     [InlineData("w3a8-g64-awq-static-percentile-hybrid-weights-ptq-activations-qat", "w3a8-g64-awq-static-percentile")]
-    public void Parse_OfRangesByQat_TrainsThemAroundTheBasis(string name, string basis)
+    public void ParseOfRangesByQatTrainsThemAroundTheBasis(string name, string basis)
     {
         var (recipe, expected) = (RecipePresets.Parse(name), RecipePresets.Parse(basis));
 
@@ -91,7 +91,7 @@ public class RecipePresetsTests
     [InlineData("w3a16-g32-hybrid-attention-qat", "w3a16-g32-gptaq", Method.Qat, Method.Ptq)]
     [InlineData("w2a16-g32-stretched-hybrid-mlp-qat", "w2a16-g32-stretched", Method.Ptq, Method.Qat)]
     [InlineData("wta8-g32-static-hybrid-mlp-qat", "wta8-g32-static", Method.Ptq, Method.Qat)]
-    public void Parse_OfAPartByQat_DividesTheBasis(string name, string basis, Method attention, Method others)
+    public void ParseOfAPartByQatDividesTheBasis(string name, string basis, Method attention, Method others)
     {
         var (recipe, expected) = (RecipePresets.Parse(name), RecipePresets.Parse(basis));
 
@@ -112,7 +112,7 @@ public class RecipePresetsTests
     [InlineData("w2a16-encoder-g32", "w2a16-g32", 2)]
     [InlineData("w4a8-g32-encoder-hybrid-weights-ptq-activations-qat", "w4a8-g32-hybrid-weights-ptq-activations-qat", 4)]
     [InlineData("w3a16-encoder-hybrid-attention-qat", "w3a16-hybrid-attention-qat", 3)]
-    public void Parse_ForAnEncoder_ChangesTheTrainingAlone(string name, string basis, int bits)
+    public void ParseForAnEncoderChangesTheTrainingAlone(string name, string basis, int bits)
     {
         var (recipe, expected) = (RecipePresets.Parse(name), RecipePresets.Parse(basis));
         Assert.Equal(expected.Rules, recipe.Rules);
@@ -122,7 +122,7 @@ public class RecipePresetsTests
     }
 
     [Fact]
-    public void IsHybrid_WhereASideIsLeftToPtq()
+    public void IsHybridWhereASideIsLeftToPtq()
     {
         var rule = RecipePresets.Parse("w4a4-g32").Rules[^1];
 
@@ -135,7 +135,7 @@ public class RecipePresetsTests
     }
 
     [Fact]
-    public void Names_AreAllPresets() => Assert.All(RecipePresets.Names, name => Assert.Equal(name, RecipePresets.Parse(name).Name));
+    public void NamesAreAllPresets() => Assert.All(RecipePresets.Names, name => Assert.Equal(name, RecipePresets.Parse(name).Name));
 
     [Theory]
     [InlineData("w4a16-g23x", "The option 'g23x'")]
@@ -171,7 +171,7 @@ public class RecipePresetsTests
     [InlineData("w16a16-g32", "leaves weights and activations float")]
     [InlineData("w16a16-mse-kv8", "all that can follow")]
     [InlineData("w16a8-kv8", "no preset 'w16a8-kv8'. A preset is")]
-    public void Parse_SaysWhatIsWrong(string name, string complaint) =>
+    public void ParseSaysWhatIsWrong(string name, string complaint) =>
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => RecipePresets.Parse(name)).Message, StringComparison.Ordinal);
 
     private static QuantizationScheme Half(int bits, bool symmetric, Granularity granularity) =>

@@ -19,7 +19,7 @@ public class RecipeTargetTests
     /// <summary>Whatever codes the scheme allows, the smallest blocks that hold them are the target's, or those of as few bits.</summary>
     [Theory]
     [MemberData(nameof(Names))]
-    public void The_scheme_is_what_the_blocks_hold(string name)
+    public void TheSchemeIsWhatTheBlocksHold(string name)
     {
         var target = RecipeTarget.Parse(name);
         var random = new Random(1);
@@ -39,7 +39,7 @@ public class RecipeTargetTests
     }
 
     [Fact]
-    public void Rows_that_are_not_whole_blocks_and_the_head_stay_float()
+    public void RowsThatAreNotWholeBlocksAndTheHeadStayFloat()
     {
         var recipe = RecipeTarget.Parse("GGUF:Q4_0").Apply(recipe: null, Layers);
         Assert.Equal("gguf:q4_0", recipe.Name);
@@ -52,7 +52,7 @@ public class RecipeTargetTests
     }
 
     [Fact]
-    public void A_recipe_says_how_and_the_target_what()
+    public void ARecipeSaysHowAndTheTargetWhat()
     {
         var given = RecipePresets.Parse("w3a8-g64-smoothquant-gptaq");
         var recipe = RecipeTarget.Parse("gguf:q5_1").Apply(given, Layers);
@@ -66,7 +66,7 @@ public class RecipeTargetTests
     }
 
     [Fact]
-    public void What_the_engine_does_not_compute_or_cannot_hold_is_refused()
+    public void WhatTheEngineDoesNotComputeOrCannotHoldIsRefused()
     {
         Assert.Contains("rotates the model", Refusal(() => RecipeTarget.Parse("gguf:q4_0").Apply(RecipePresets.Parse("w4a16-g32-rotated"), Layers)),
             StringComparison.Ordinal);

@@ -5,11 +5,11 @@ namespace Nibble.Tests.Recipes;
 public sealed class RecipeYamlTests
 {
     [Fact]
-    public void Write_ThenParse_IsTheIdentity() => AnyRecipe.Recipe.Sample(recipe =>
+    public void WriteThenParseIsTheIdentity() => AnyRecipe.Recipe.Sample(recipe =>
         Assert.Equal(RecipeFile.ToJson(recipe), RecipeFile.ToJson(RecipeFile.ParseYaml(RecipeYaml.Write(recipe, "a comment"), "recipe.yaml"))));
 
     [Fact]
-    public void Write_IsReadable()
+    public void WriteIsReadable()
     {
         var text = RecipeYaml.Write(RecipePresets.Parse("w3a16-g32-gptq"), "made for a test");
 

@@ -33,7 +33,7 @@ public sealed class RunSummaryTests
     /// trained.</summary>
     [Theory]
     [MemberData(nameof(Presets))]
-    public void Presets_AreSilent_WhereTheModelFits(string name, Method method)
+    public void PresetsAreSilentWhereTheModelFits(string name, Method method)
     {
         var recipe = RecipePresets.Parse(name);
         var layers = Layers.Select(layer => layer with { Columns = 512 }).ToArray();
@@ -57,7 +57,7 @@ public sealed class RunSummaryTests
     }
 
     [Fact]
-    public void Layers_AreListedWithTheirSchemesOrReasons()
+    public void LayersAreListedWithTheirSchemesOrReasons()
     {
         var recipe = new Recipe("mine",
         [
@@ -100,7 +100,7 @@ public sealed class RunSummaryTests
     [InlineData("*.embed_tokens", "the rule '*.embed_tokens' has no effect on model.embed_tokens: embeddings stay float")]
     [InlineData("*.q_proj", "the rule '*.q_proj' has no effect: the first rule that matches decides, and '*_proj' before it matches all its layers")]
     [InlineData("*0*", "the rule '*0*' has no effect: the first rule that matches decides, and '*_proj' before it matches all its layers")]
-    public void Rules_WithoutEffect_AreNamed(string pattern, string expected)
+    public void RulesWithoutEffectAreNamed(string pattern, string expected)
     {
         foreach (var weights in (QuantizationScheme?[])[Int4, .. pattern == "*.embed_tokens" ? [] : (QuantizationScheme?[])[null]])
         {
@@ -112,7 +112,7 @@ public sealed class RunSummaryTests
     }
 
     [Fact]
-    public void CatchAlls_ThatAreLeftWithNothing_AreNoFault() =>
+    public void CatchAllsThatAreLeftWithNothingAreNoFault() =>
         Assert.Empty(RunSummary.Of(new Recipe("mine", [new RecipeRule("model.*", Int4), new RecipeRule("lm_head", Int4), new RecipeRule("*", Weights: null)]),
             new RunFacts(Method.Ptq, Layers)).Warnings);
 
@@ -121,12 +121,12 @@ public sealed class RunSummaryTests
         "groups of 32 do not divide the rows of 172 of model.layers.0.mlp.down_proj: the last group of a row holds 12, and other engines refuse such layers")]
     [InlineData(256,
         "groups of 256 do not divide the rows of 172 of model.layers.0.mlp.down_proj: each row is one group, and other engines refuse such layers")]
-    public void Groups_ThatDoNotDivide_AreTold(int size, string expected) =>
+    public void GroupsThatDoNotDivideAreTold(int size, string expected) =>
         Assert.Equal([expected], RunSummary.Of(new Recipe("mine", [new RecipeRule("*", new QuantizationScheme(4, symmetric: true, Granularity.Group(size)))]),
             new RunFacts(Method.Ptq, Layers)).Warnings);
 
     [Fact]
-    public void Targets_SayWhatTheirBlocksCannotHold()
+    public void TargetsSayWhatTheirBlocksCannotHold()
     {
         var target = RecipeTarget.Parse("gguf:q4_0");
         var recipe = target.Apply(null, [.. Layers.Select(layer => (layer.Name, layer.Columns))]);
@@ -144,7 +144,7 @@ public sealed class RunSummaryTests
     [InlineData("gptq", 2, 256, null)]
     [InlineData("importance", 1, 2, null)]
     [InlineData("rtn", 1, 2, null)]
-    public void FewTokens_AreToldWithNumbers(string algorithm, int pieces, int tokens, string? expected)
+    public void FewTokensAreToldWithNumbers(string algorithm, int pieces, int tokens, string? expected)
     {
         var rule = new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse([algorithm]) };
         var recipe = new Recipe("mine", [rule]) { Ptq = new PtqSettings { Windows = pieces } };
@@ -159,7 +159,7 @@ public sealed class RunSummaryTests
     }
 
     [Fact]
-    public void DataThatAreShort_AreTold()
+    public void DataThatAreShortAreTold()
     {
         var recipe = new Recipe("mine", [new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse(["importance"]) }]);
         Assert.Equal(["the calibration data have 5 of the 64 windows that the recipe asks for"],
@@ -185,7 +185,7 @@ public sealed class RunSummaryTests
     [InlineData("learningSteps: 5", "ptq.learningSteps has no effect: only adaround and signround look at it")]
     [InlineData("learningBatch: 5", "ptq.learningBatch has no effect: only adaround and signround look at it")]
     [InlineData("learningRate: 0.1", "ptq.learningRate has no effect: only adaround and signround look at it")]
-    public void SettingsOfPtq_ThatNothingLooksAt_AreNamed(string setting, string expected)
+    public void SettingsOfPtqThatNothingLooksAtAreNamed(string setting, string expected)
     {
         Assert.Equal([$"the setting {expected}"], Warnings($"rules: [{{ pattern: '*', weights: {{ bits: 4 }} }}]\nptq: {{ {setting} }}", Method.Ptq));
 
@@ -204,7 +204,7 @@ public sealed class RunSummaryTests
     [InlineData("schedule: { observerFreeze: 0.1 }", "qat.schedule.observerFreeze has no effect: no observer follows inputs in training")]
     [InlineData("schedule: { annealingShare: 0.1 }", "qat.schedule.annealingShare has no effect: annealFrom is 0")]
     [InlineData("steps: 5 }\nptq: { dampening: 0.5", "ptq.dampening has no effect: only gptq and gptaq look at it")]
-    public void SettingsOfTraining_ThatNothingLooksAt_AreNamed(string setting, string expected) =>
+    public void SettingsOfTrainingThatNothingLooksAtAreNamed(string setting, string expected) =>
         Assert.Equal([$"the setting {expected}"], Warnings($"rules: [{{ pattern: '*', weights: {{ bits: 4 }} }}]\nqat: {{ {setting} }}", Method.Qat));
 
     [Theory]
@@ -213,11 +213,11 @@ public sealed class RunSummaryTests
     [InlineData("weights: { bits: 4, range: search }, algorithms: [hqq]", Method.Ptq, "the range of the rule '*' has no effect: hqq finds ranges of its own")]
     [InlineData("weights: { bits: 4 }, activations: { bits: 8, observer: entropy }", Method.Ptq,
         "the observer of the rule '*' has no effect: inputs per token are quantized by what each token holds")]
-    public void PartsOfRules_ThatNothingLooksAt_AreNamed(string rule, Method method, string expected) =>
+    public void PartsOfRulesThatNothingLooksAtAreNamed(string rule, Method method, string expected) =>
         Assert.Equal([expected], Warnings($"rules: [{{ pattern: '*', {rule} }}]", method));
 
     [Fact]
-    public void Results_LargerThanTheirSource_SaySo()
+    public void ResultsLargerThanTheirSourceSaySo()
     {
         Assert.Empty(RunSummary.Empty.WithSizes(99, 100).Warnings);
         Assert.StartsWith("the result is not smaller than its source: 1,234 bytes instead of 1,000; ",

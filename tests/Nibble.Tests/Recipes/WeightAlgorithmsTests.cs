@@ -5,7 +5,7 @@ namespace Nibble.Tests.Recipes;
 public class WeightAlgorithmsTests
 {
     [Fact]
-    public void Parse_ReadsItsOwnNames() => AnyRecipe.Algorithms.Sample(algorithms => WeightAlgorithms.Parse(algorithms.Names) == algorithms);
+    public void ParseReadsItsOwnNames() => AnyRecipe.Algorithms.Sample(algorithms => WeightAlgorithms.Parse(algorithms.Names) == algorithms);
 
     [Theory]
     [InlineData("rtn", false)]
@@ -16,9 +16,9 @@ public class WeightAlgorithmsTests
     [InlineData("smoothquant", true)]
     [InlineData("signround", true)]
     [InlineData("debias", true)]
-    public void NeedsData_OfWhatLooksAtActivations(string name, bool expected) => Assert.Equal(expected, WeightAlgorithms.Parse([name]).NeedsData);
+    public void NeedsDataOfWhatLooksAtActivations(string name, bool expected) => Assert.Equal(expected, WeightAlgorithms.Parse([name]).NeedsData);
 
     [Fact]
-    public void Parse_SuggestsTheNameMeant() =>
+    public void ParseSuggestsTheNameMeant() =>
         Assert.Contains("Did you mean gptq?", Assert.Throws<NibbleException>(() => WeightAlgorithms.Parse(["gptqq"])).Message, StringComparison.Ordinal);
 }

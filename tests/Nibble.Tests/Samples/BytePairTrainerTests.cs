@@ -13,7 +13,7 @@ public class BytePairTrainerTests
     int> Ranks = Committed.Merges.Index().ToDictionary(merge => merge.Item, merge => merge.Index);
 
     [Fact]
-    public void The_committed_vocabulary_is_two_special_tokens_all_bytes_and_the_merges()
+    public void TheCommittedVocabularyIsTwoSpecialTokensAllBytesAndTheMerges()
     {
         Assert.Equal(1024, Committed.Tokens.Count);
         Assert.Equal(1024, Committed.Tokens.Distinct(StringComparer.Ordinal).Count());
@@ -23,7 +23,7 @@ public class BytePairTrainerTests
     }
 
     [Fact]
-    public void The_committed_file_is_what_training_writes_again()
+    public void TheCommittedFileIsWhatTrainingWritesAgain()
     {
         var stories = new StoryWriter(3);
         var trained = BytePairTrainer.Train(Enumerable.Range(0, 3500).Select(_ => stories.Write()).ToArray(), 1024);
@@ -31,7 +31,7 @@ public class BytePairTrainerTests
     }
 
     [Fact]
-    public void Any_text_comes_back_from_its_tokens() => Gen.String.Sample(text =>
+    public void AnyTextComesBackFromItsTokens() => Gen.String.Sample(text =>
     {
         // A lone surrogate is no UTF-8 text; what can be encoded is the text after replacement.
         var expected = Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
@@ -41,10 +41,10 @@ public class BytePairTrainerTests
     [Theory]
     [InlineData("Once upon a time, there was a girl.")]
     [InlineData("naïve café, 東京 🦊\r\n\t\u0000 end\u00ad ")]
-    public void Text_comes_back(string text) => Assert.Equal(text, Decode(Encode(text)));
+    public void TextComesBack(string text) => Assert.Equal(text, Decode(Encode(text)));
 
     [Fact]
-    public void Stories_take_few_tokens_and_fit_the_context_of_the_model()
+    public void StoriesTakeFewTokensAndFitTheContextOfTheModel()
     {
         var writer = new StoryWriter(12);
         var stories = Enumerable.Range(0, 50).Select(_ => writer.Write()).ToArray();
@@ -54,7 +54,7 @@ public class BytePairTrainerTests
     }
 
     [Fact]
-    public void The_most_frequent_pair_is_merged_first_and_a_tie_goes_to_the_smaller_ids()
+    public void TheMostFrequentPairIsMergedFirstAndATieGoesToTheSmallerIds()
     {
         // a b: 3 times; then (space, ab) and (ab, c) twice each, and the space is a byte while ab is a later token.
         var trained = BytePairTrainer.Train(["abc abc abd"], 261);
@@ -62,7 +62,7 @@ public class BytePairTrainerTests
     }
 
     [Fact]
-    public void Too_small_a_vocabulary_and_too_short_a_text_are_refused()
+    public void TooSmallAVocabularyAndTooShortATextAreRefused()
     {
         Assert.Contains("258", Assert.Throws<NibbleException>(() => BytePairTrainer.Train(["abc"], 257)).Message, StringComparison.Ordinal);
         Assert.Contains("260 tokens", Assert.Throws<NibbleException>(() => BytePairTrainer.Train(["abc"], 300)).Message, StringComparison.Ordinal);

@@ -15,14 +15,14 @@ public sealed class ResNet20RealModelTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Float_ClassifiesAsWellAsItsPublishers()
+    public void FloatClassifiesAsWellAsItsPublishers()
     {
         using var network = ResNet20.Open(SharedData.Require("resnet20-cifar10/resnet20-12fca82f.safetensors"));
         Assert.Equal(0.94, Lossless().Accuracy(network), 6);
     }
 
     [Fact]
-    public void EightBits_LoseAlmostNothingWithAllBatchNormsFolded()
+    public void EightBitsLoseAlmostNothingWithAllBatchNormsFolded()
     {
         using var network = ResNet20.Open(SharedData.Require("resnet20-cifar10/resnet20-12fca82f.safetensors"));
         var training = new CifarImages(SharedData.Require("resnet20-cifar10/cifar10-jpeg-train-8000.bin"));

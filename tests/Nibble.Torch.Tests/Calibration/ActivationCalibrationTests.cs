@@ -15,7 +15,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Run_CoversWhatALayerSees_InTheWindowsAskedFor()
+    public void RunCoversWhatALayerSeesInTheWindowsAskedFor()
     {
         var tiny = new TinyLlama();
         using var model = tiny.Open(folder);
@@ -45,7 +45,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_OfDynamicActivations_NeedsNoText()
+    public void RunOfDynamicActivationsNeedsNoText()
     {
         using var model = new TinyLlama().Open(folder);
         var inputs = ActivationCalibration.Run(model.Model, RecipePresets.Parse("w8a8"), null, new CalibrationOptions());
@@ -55,7 +55,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_OfStaticActivations_RefusesToGoWithoutEnoughText()
+    public void RunOfStaticActivationsRefusesToGoWithoutEnoughText()
     {
         using var model = new TinyLlama().Open(folder);
         var recipe = RecipePresets.Parse("w8a8-static");
@@ -69,7 +69,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_RefusesAModelThatOverflows()
+    public void RunRefusesAModelThatOverflows()
     {
         using var model = new TinyLlama().Open(folder);
         using (no_grad())
@@ -83,7 +83,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_CanBeCancelled_AndLeavesTheModelAsItWas()
+    public void RunCanBeCancelledAndLeavesTheModelAsItWas()
     {
         using var model = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
@@ -97,7 +97,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Options_StayWithinTheModelsContext()
+    public void OptionsStayWithinTheModelsContext()
     {
         Assert.Equal(new CalibrationOptions(32, 64), CalibrationOptions.For(new TinyLlama().Config));
         Assert.Equal(new CalibrationOptions(32, 256), CalibrationOptions.For(new TinyLlama { MaxPositions = 512 }.Config));

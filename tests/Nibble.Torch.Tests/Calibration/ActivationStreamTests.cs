@@ -21,7 +21,7 @@ public sealed class ActivationStreamTests : IDisposable
     [InlineData(Everything, Everything)]
     [InlineData(Everything - 1, Everything)]
     [InlineData(0, 0)]
-    public void MemoryAndDisk_GiveTheSameValues(long writing, long reading)
+    public void MemoryAndDiskGiveTheSameValues(long writing, long reading)
     {
         using var scope = NewDisposeScope();
         var values = randn([Windows, Length, Width], generator: new Generator(1));
@@ -38,7 +38,7 @@ public sealed class ActivationStreamTests : IDisposable
     }
 
     [Fact]
-    public void File_HasItsNameOnlyOnceItIsWhole()
+    public void FileHasItsNameOnlyOnceItIsWhole()
     {
         using var scope = NewDisposeScope();
         var values = ones(Windows, Length, Width);
@@ -62,7 +62,7 @@ public sealed class ActivationStreamTests : IDisposable
     [InlineData(-1)]
     [InlineData(4)]
     [InlineData(-Everything - 16)]
-    public void FileThatWasCutShortOrGrew_IsRefused(long more)
+    public void FileThatWasCutShortOrGrewIsRefused(long more)
     {
         var path = Written();
         using (var file = File.OpenWrite(path))
@@ -78,7 +78,7 @@ public sealed class ActivationStreamTests : IDisposable
     [InlineData(Everything - 1)]
     [InlineData(Everything)]
     [InlineData(Everything + 15)]
-    public void FileWithAChangedByte_IsRefused(long place)
+    public void FileWithAChangedByteIsRefused(long place)
     {
         var path = Written();
         var bytes = File.ReadAllBytes(path);
@@ -88,7 +88,7 @@ public sealed class ActivationStreamTests : IDisposable
     }
 
     [Fact]
-    public void FileOfAnotherShape_IsRefused() =>
+    public void FileOfAnotherShapeIsRefused() =>
         Refuses(Written(), Width + 1, $"found {Everything + 16} bytes, expected {(Everything / Width * (Width + 1)) + 16}");
 
     private string Written()
@@ -104,7 +104,7 @@ public sealed class ActivationStreamTests : IDisposable
         Assert.Throws<Nibble.Files.DamagedFileException>(() => ActivationStream.TryOpen(path, Lengths, width, 0)).Message);
 
     [Fact]
-    public void ForEach_StopsBetweenBatches()
+    public void ForEachStopsBetweenBatches()
     {
         using var scope = NewDisposeScope();
         using var cancellation = new CancellationTokenSource();
@@ -124,7 +124,7 @@ public sealed class ActivationStreamTests : IDisposable
     [Theory]
     [InlineData(0)]
     [InlineData(1 << 20)]
-    public void PiecesOfDifferentLengths_ArePaddedWhereTheyAreRead(long memory)
+    public void PiecesOfDifferentLengthsArePaddedWhereTheyAreRead(long memory)
     {
         using var scope = NewDisposeScope();
         int[] lengths = [2, 3, 3, 1];

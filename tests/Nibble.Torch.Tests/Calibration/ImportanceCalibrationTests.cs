@@ -10,7 +10,7 @@ public sealed class ImportanceCalibrationTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Run_AddsUpTheSquaresOfWhatLayersRead()
+    public void RunAddsUpTheSquaresOfWhatLayersRead()
     {
         var tiny = new TinyLlama();
         using var model = tiny.Open(folder);
@@ -47,7 +47,7 @@ public sealed class ImportanceCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_RefusesATextThatIsTooShort_AndLeavesTheModelAlone()
+    public void RunRefusesATextThatIsTooShortAndLeavesTheModelAlone()
     {
         using var model = new TinyLlama().Open(folder);
         Assert.Contains("expected at least one window of 10",

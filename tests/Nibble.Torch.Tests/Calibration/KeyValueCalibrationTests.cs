@@ -19,7 +19,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Run_CoversEachChannelOfTheKeys(bool symmetric)
+    public void RunCoversEachChannelOfTheKeys(bool symmetric)
     {
         using var model = new TinyLlama { Type = "qwen3" }.Open(folder);
         var block = model.Llama().Blocks[0];
@@ -51,11 +51,11 @@ public sealed class KeyValueCalibrationTests : IDisposable
     [InlineData(256, 512, "0 256")]
     [InlineData(256, 600, "0 172 344")]
     [InlineData(100, 131_072, "0 8731 17462 26194 34925 43657 52388 61120 69851 78583 87314 96046 104777 113509 122240 130972")]
-    public void Starts_SpreadOverTheContext(int length, int context, string expected) =>
+    public void StartsSpreadOverTheContext(int length, int context, string expected) =>
         Assert.Equal(expected, string.Join(' ', KeyValueCalibration.Starts(length, context)));
 
     [Fact]
-    public void Run_UsesTheRulesObserver()
+    public void RunUsesTheRulesObserver()
     {
         using var model = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
@@ -66,7 +66,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_OfKeysPerToken_HasNothingToFind()
+    public void RunOfKeysPerTokenHasNothingToFind()
     {
         using var model = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
@@ -76,7 +76,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_RefusesKeysThatOverflow_AndCanBeCancelled()
+    public void RunRefusesKeysThatOverflowAndCanBeCancelled()
     {
         using var model = LoadedModel.Open(
             new TinyLlama().Write(folder.File("huge"), tensors => Array.Fill(tensors["model.layers.0.self_attn.k_proj.weight"].Values, 3e38f)));
@@ -91,7 +91,7 @@ public sealed class KeyValueCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void Run_RefusesScalesThatBinary16CannotHold()
+    public void RunRefusesScalesThatBinary16CannotHold()
     {
         using var model = LoadedModel.Open(
             new TinyLlama().Write(folder.File("large"), tensors => Array.Fill(tensors["model.layers.0.self_attn.k_proj.weight"].Values, 1e6f)));
@@ -120,7 +120,7 @@ public sealed class KeyValueCalibrationRealModelTests
     [InlineData("w16a16-kv8c", 0.998, 1.002, 0.002)]
     [InlineData("w16a16-kv4", 1.5, 1.9, 0.7)]
     [InlineData("w16a16-kv4c", 1.2, 1.5, 0.45)]
-    public void Stories_LosesWhatWasMeasured(string preset, double least, double most, double divergence)
+    public void StoriesLosesWhatWasMeasured(string preset, double least, double most, double divergence)
     {
         using var source = Texts.Stories();
         var valid = Texts.TinyStories("valid.txt", source);

@@ -33,7 +33,7 @@ public sealed class PaddingTests : IDisposable
     [InlineData("roberta", "w8a8-static-percentile")]
     [InlineData("distilbert", "w8a8-static-mse")]
     [InlineData("bert", "w4a4-g8-static-entropy")]
-    public void StaticRanges_OfAPaddedBatch_AreThoseOfTheTextsAlone(string type, string preset)
+    public void StaticRangesOfAPaddedBatchAreThoseOfTheTextsAlone(string type, string preset)
     {
         var (classifier, data) = Open(type);
         using (classifier)
@@ -62,7 +62,7 @@ public sealed class PaddingTests : IDisposable
     }
 
     [Fact]
-    public void Quantizing_AClassifier_LooksAtRealTokensAlone_AndAtAsManyTextsAsAskedFor()
+    public void QuantizingAClassifierLooksAtRealTokensAloneAndAtAsManyTextsAsAskedFor()
     {
         var (classifier, data) = Open("bert");
         using (classifier)
@@ -84,7 +84,7 @@ public sealed class PaddingTests : IDisposable
     [InlineData(ActivationEstimator.StraightThrough)]
     [InlineData(ActivationEstimator.LearnedScale)]
     [InlineData(ActivationEstimator.ClippedActivation)]
-    public void Training_BeginsAndFollowsRanges_WithoutPadding(ActivationEstimator estimator)
+    public void TrainingBeginsAndFollowsRangesWithoutPadding(ActivationEstimator estimator)
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(8, symmetric: false, Granularity.Tensor);
@@ -105,7 +105,7 @@ public sealed class PaddingTests : IDisposable
 
     /// <summary>LSQ divides the gradient of a scale by the root of how many values share it.</summary>
     [Fact]
-    public void Training_CountsNoPadding_ForTheGradientOfAScale()
+    public void TrainingCountsNoPaddingForTheGradientOfAScale()
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(8, symmetric: false, Granularity.Tensor);
@@ -125,7 +125,7 @@ public sealed class PaddingTests : IDisposable
     }
 
     [Fact]
-    public void Hessians_LeavePaddingOut()
+    public void HessiansLeavePaddingOut()
     {
         using var scope = NewDisposeScope();
         var x = randn([2, 3, 4], generator: new Generator(1));
@@ -147,7 +147,7 @@ public sealed class PaddingTests : IDisposable
     [InlineData("w8a8-static")]
     [InlineData("w8a8")]
     [InlineData("w4a16-g8")]
-    public void Evaluation_DoesNotDependOnTheBatches(string preset)
+    public void EvaluationDoesNotDependOnTheBatches(string preset)
     {
         var (classifier, data) = Open("bert");
         using (classifier)
@@ -167,7 +167,7 @@ public sealed class PaddingTests : IDisposable
     }
 
     [Fact]
-    public void APass_EndsWithWhatWasBefore_AndAMaskIsChecked()
+    public void APassEndsWithWhatWasBeforeAndAMaskIsChecked()
     {
         using var scope = NewDisposeScope();
         var (x, mask) = (ones(2, 2, 3), tensor(TwoRows).view(2, 2));

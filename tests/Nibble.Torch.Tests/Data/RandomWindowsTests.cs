@@ -7,7 +7,7 @@ public class RandomWindowsTests
     private static readonly TokenizedText Text = new("numbers", [.. Enumerable.Range(0, 11)], 99);
 
     [Fact]
-    public void Starts_AreDrawnFromTheWholeText()
+    public void StartsAreDrawnFromTheWholeText()
     {
         var windows = new RandomWindows(Text, 8, 2, 5);
         var starts = new HashSet<int>();
@@ -27,7 +27,7 @@ public class RandomWindowsTests
     }
 
     [Fact]
-    public void Starts_DependOnSeedAndStepAlone()
+    public void StartsDependOnSeedAndStepAlone()
     {
         var forward = new RandomWindows(Text, 8, 2, 5);
         var expected = Enumerable.Range(1, 9).Select(step => forward.Starts(step).ToArray()).ToList();

@@ -13,7 +13,7 @@ public sealed class SelfTextTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Sample_DrawsOneTextFromOneSeed()
+    public void SampleDrawsOneTextFromOneSeed()
     {
         using var model = new TinyLlama().Open(folder);
         TokenizedText Draw(long seed) => SelfText.Sample(model.Decoder, model.Tokenizer, 5, 20, seed);
@@ -27,7 +27,7 @@ public sealed class SelfTextTests : IDisposable
     }
 
     [Fact]
-    public void Sample_TakesTheLikeliestTokensFirst_ThenDraws()
+    public void SampleTakesTheLikeliestTokensFirstThenDraws()
     {
         using var model = new TinyLlama().Open(folder);
         var text = SelfText.Sample(model.Decoder, model.Tokenizer, 8, 40, seed: 3);
@@ -58,7 +58,7 @@ public sealed class SelfTextTests : IDisposable
     }
 
     [Fact]
-    public void Sample_DrawsFromTheModelsDistribution()
+    public void SampleDrawsFromTheModelsDistribution()
     {
         // Every token but the ends has the same logit, except that 'A' has 2 more: e^2 / (e^2 + 257) of what is drawn.
         using var model = Constant(tensors => Array.Fill(tensors["lm_head.weight"].Values, 2f / TinyLlama.Hidden, 'A' * TinyLlama.Hidden, TinyLlama.Hidden));
@@ -84,7 +84,7 @@ public sealed class SelfTextTests : IDisposable
     }
 
     [Fact]
-    public void Sample_BeginsAnew_WhereTheModelEnds()
+    public void SampleBeginsAnewWhereTheModelEnds()
     {
         using var model = Constant(tensors => Array.Fill(tensors["lm_head.weight"].Values, 10, TinyLlama.Eos * TinyLlama.Hidden, TinyLlama.Hidden));
         var text = SelfText.Sample(model.Decoder, model.Tokenizer, 2, 6, seed: 1);
@@ -93,7 +93,7 @@ public sealed class SelfTextTests : IDisposable
     }
 
     [Fact]
-    public void Sample_WithoutABeginningToken_StartsAtRandom()
+    public void SampleWithoutABeginningTokenStartsAtRandom()
     {
         using var model = new TinyLlama { AddsBos = false }.Open(folder);
         var text = SelfText.Sample(model.Decoder, model.Tokenizer, 6, 4, seed: 1);
@@ -102,7 +102,7 @@ public sealed class SelfTextTests : IDisposable
     }
 
     [Fact]
-    public void Sample_TellsHowFarItIs_AndStops()
+    public void SampleTellsHowFarItIsAndStops()
     {
         using var model = new TinyLlama().Open(folder);
         var told = new Told();
@@ -117,7 +117,7 @@ public sealed class SelfTextTests : IDisposable
     }
 
     [Fact]
-    public void Sample_RefusesWhatTheModelCannotWrite()
+    public void SampleRefusesWhatTheModelCannotWrite()
     {
         using var model = new TinyLlama().Open(folder);
         Assert.Contains("expected at most the model's context of 64",
@@ -145,7 +145,7 @@ public sealed class SelfTextTests : IDisposable
 public sealed class SelfTextRealModelTests
 {
     [Fact]
-    public void Stories_WritesWhatItKnows()
+    public void StoriesWritesWhatItKnows()
     {
         using var model = Texts.Stories();
         var text = SelfText.Sample(model.Decoder, model.Tokenizer, 16, 256, seed: 1);

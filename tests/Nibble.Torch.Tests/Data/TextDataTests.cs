@@ -23,7 +23,7 @@ public sealed class TextDataTests : IDisposable
     [Theory]
     [InlineData("")]
     [InlineData("sentence\tlabel\n")]
-    public void Read_PutsTheTextBetweenItsMarks(string header)
+    public void ReadPutsTheTextBetweenItsMarks(string header)
     {
         var data = Read(header + "Good films\t1\r\nbad\t0\nstrange film\t2");
         Assert.Equal([[2, 5, 7, 8, 3], [2, 6, 3], [2, 1, 7, 3]], data.Sequences.Select(sequence => sequence.Ids));
@@ -36,7 +36,7 @@ public sealed class TextDataTests : IDisposable
     [InlineData(12, 12)]
     [InlineData(5, 5)]
     [InlineData(3, 3)]
-    public void Read_CutsLongTexts_ToTheModelsPositionsAtMost(int maxLength, int expected)
+    public void ReadCutsLongTextsToTheModelsPositionsAtMost(int maxLength, int expected)
     {
         var data = Read(string.Join(' ', Enumerable.Repeat("good", 50)) + "\t1\n", maxLength);
         Assert.Equal(expected, data.Sequences[0].Ids.Length);
@@ -57,7 +57,7 @@ public sealed class TextDataTests : IDisposable
     [InlineData("good\tbad\tfilm\t1\n", "line 1 has 3 tabs, expected 'text TAB label' or 'text TAB text TAB label'")]
     [InlineData("", "the file holds no text, expected lines 'text TAB label'")]
     [InlineData("sentence\tlabel\n", "the file holds no text")]
-    public void Read_SaysWhichLineIsWrong(string text, string complaint)
+    public void ReadSaysWhichLineIsWrong(string text, string complaint)
     {
         var message = Assert.Throws<NibbleException>(() => Read(text)).Message;
         Assert.Contains("data.tsv: ", message, StringComparison.Ordinal);
@@ -65,12 +65,12 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void Read_RefusesAFileThatIsNotThere() =>
+    public void ReadRefusesAFileThatIsNotThere() =>
         Assert.Contains("no such file, expected lines", Assert.Throws<NibbleException>(() => Read(classifier, folder.File("none.tsv"))).Message,
             StringComparison.Ordinal);
 
     [Fact]
-    public void Read_RefusesWhatIsNoUtf8()
+    public void ReadRefusesWhatIsNoUtf8()
     {
         File.WriteAllBytes(folder.File("latin.tsv"), System.Text.Encoding.Latin1.GetBytes("good\t1\ncaf\u00e9\t0\n"));
         Assert.Contains("latin.tsv: byte 0xE9 at offset 10 (line 2)",
@@ -78,7 +78,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void Batch_PadsToItsLongest()
+    public void BatchPadsToItsLongest()
     {
         using var scope = NewDisposeScope();
         var batch = Read("good films\t1\nbad\t0\n").Batch([1, 0]);
@@ -89,14 +89,14 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void Batch_HidesWordsButNoMarks()
+    public void BatchHidesWordsButNoMarks()
     {
         using var scope = NewDisposeScope();
         Assert.Equal([2, 4, 4, 4, 3, 2, 4, 3, 0, 0], Read("good films\t1\nbad\t0\n").Batch([0, 1], () => true).Ids.data<long>().ToArray());
     }
 
     [Fact]
-    public void Pairs_AreOneSequence_WhoseTypesTellThemApart()
+    public void PairsAreOneSequenceWhoseTypesTellThemApart()
     {
         var data = Read("good film\tbad\t1\nfilm\tgood\tb\n");
         Assert.Equal([[2, 5, 7, 3, 6, 3], [2, 7, 3, 5, 3]], data.Sequences.Select(sequence => sequence.Ids));
@@ -106,7 +106,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void Pairs_AreCutWhereTheyAreLongest()
+    public void PairsAreCutWhereTheyAreLongest()
     {
         var data = Read("good good good good good good\tbad bad\t1\n", 8);
         Assert.Equal([2, 5, 5, 5, 3, 6, 6, 3], data.Sequences[0].Ids);
@@ -115,7 +115,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void Pieces_HoldTheTokensThatAreAskedFor_ShortTextsFirst()
+    public void PiecesHoldTheTokensThatAreAskedForShortTextsFirst()
     {
         var data = Numbered(60);
         var pieces = data.Pieces(4, 10, seed: 3);
@@ -127,7 +127,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void Split_HoldsEveryTextOnce()
+    public void SplitHoldsEveryTextOnce()
     {
         var data = Numbered(100);
         var (training, held) = data.Split(0, seed: 1);
@@ -138,7 +138,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void ShuffledBatches_HoldEveryTextOnceAnEpoch_InAnotherOrderEachTime()
+    public void ShuffledBatchesHoldEveryTextOnceAnEpochInAnotherOrderEachTime()
     {
         var data = Numbered(101);
         var batches = new ShuffledBatches(data, 8, seed: 5);
@@ -151,7 +151,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void ShuffledBatches_FollowFromTheSeedAndTheirNumberAlone()
+    public void ShuffledBatchesFollowFromTheSeedAndTheirNumberAlone()
     {
         var data = Numbered(60);
         var forward = new ShuffledBatches(data, 8, seed: 5) { MaskedShare = 0.3 };
@@ -163,7 +163,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void ShuffledBatches_HideTheShareOfWordsThatIsAskedFor()
+    public void ShuffledBatchesHideTheShareOfWordsThatIsAskedFor()
     {
         var data = Read(string.Concat(Enumerable.Repeat("w9 w10 w11 w12 w13 w14 w15 w16\t1\n", 100)));
         using var scope = NewDisposeScope();
@@ -174,7 +174,7 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Fact]
-    public void ShuffledBatches_RefuseToHideWordsWithoutAMask()
+    public void ShuffledBatchesRefuseToHideWordsWithoutAMask()
     {
         File.WriteAllLines(folder.File("vocabulary/vocab.txt"), TinyBert.Words.Where(word => word != "[MASK]"));
         using var unmasked = LoadedModel.Create(new TinyBert().ConfigJson, folder.File("vocabulary"), seed: 1);

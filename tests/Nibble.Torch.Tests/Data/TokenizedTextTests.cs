@@ -14,7 +14,7 @@ public sealed class TokenizedTextTests : IDisposable
     [InlineData("one\r\n<|endoftext|>\r\ntwo", "one\n\ntwo")]
     [InlineData("one\n<|endoftext|>\ntwo\n<|endoftext|>\nthree\n", "one\n\ntwo\n\nthree\n")]
     [InlineData("one <|endoftext|> two", "one <|endoftext|> two")]
-    public void Read_JoinsDocumentsByABlankLine(string text, string expected)
+    public void ReadJoinsDocumentsByABlankLine(string text, string expected)
     {
         using var model = new TinyLlama().Open(folder);
         var read = TokenizedText.Read(folder.Write("text.txt", text), model.Tokenizer);
@@ -24,7 +24,7 @@ public sealed class TokenizedTextTests : IDisposable
     }
 
     [Fact]
-    public void Read_WithoutABeginningToken_StartsWithTheText()
+    public void ReadWithoutABeginningTokenStartsWithTheText()
     {
         using var model = new TinyLlama { AddsBos = false }.Open(folder);
         var read = TokenizedText.Read(folder.Write("text.txt", "abc"), model.Tokenizer);
@@ -34,7 +34,7 @@ public sealed class TokenizedTextTests : IDisposable
     }
 
     [Fact]
-    public void Read_RefusesWhatHoldsNoText()
+    public void ReadRefusesWhatHoldsNoText()
     {
         using var model = new TinyLlama().Open(folder);
         Assert.Contains("absent.txt: no such text file",
@@ -44,7 +44,7 @@ public sealed class TokenizedTextTests : IDisposable
     }
 
     [Fact]
-    public void Read_RefusesWhatIsNoUtf8()
+    public void ReadRefusesWhatIsNoUtf8()
     {
         using var model = new TinyLlama().Open(folder);
         File.WriteAllBytes(folder.File("latin.txt"), System.Text.Encoding.Latin1.GetBytes("un caf\u00e9 noir"));
@@ -53,7 +53,7 @@ public sealed class TokenizedTextTests : IDisposable
     }
 
     [Fact]
-    public void Windows_AreConsecutive_AndBeginWithTheBeginningToken()
+    public void WindowsAreConsecutiveAndBeginWithTheBeginningToken()
     {
         var text = new TokenizedText("numbers", [.. Enumerable.Range(0, 11)], 99);
         Assert.Equal((2, 1, 11, 0), (text.WindowCount(5), text.WindowCount(11), text.WindowCount(1), text.WindowCount(12)));
@@ -69,7 +69,7 @@ public sealed class TokenizedTextTests : IDisposable
 public sealed class TokenizedTextRealModelTests
 {
     [Fact]
-    public void TinyStories_HasAsManyTokensAsTheReferenceFound()
+    public void TinyStoriesHasAsManyTokensAsTheReferenceFound()
     {
         using var model = Texts.Stories();
         var text = Texts.TinyStories("valid.txt", model);

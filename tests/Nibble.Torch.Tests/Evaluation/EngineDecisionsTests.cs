@@ -25,7 +25,7 @@ public sealed class EngineDecisionsTests
     public EngineDecisionsTests() => TorchRuntime.EnsureLoaded();
 
     [Fact]
-    public void EqualCodes_LeaveTheOutputAsItIs()
+    public void EqualCodesLeaveTheOutputAsItIs()
     {
         var (output, compared) = Run(Static, Values, new TokenCodes(Codes, [0.5f], [3]));
         Assert.Equal(new CodeComparison(4, 0, 0, 0), compared);
@@ -33,7 +33,7 @@ public sealed class EngineDecisionsTests
     }
 
     [Fact]
-    public void ATie_IsDecidedAsInTheEngine()
+    public void ATieIsDecidedAsInTheEngine()
     {
         var (output, compared) = Run(Static, Values, new TokenCodes([3, 6, 5, 127], [0.5f], [3]));
         Assert.Equal((4, 1, 0), (compared.Codes, compared.Ties, compared.Mismatches));
@@ -45,7 +45,7 @@ public sealed class EngineDecisionsTests
     [InlineData(2, 6)]
     [InlineData(1, 7)]
     [InlineData(3, 126)]
-    public void AnotherCode_IsAMismatchAndNotTaken(int position, sbyte code)
+    public void AnotherCodeIsAMismatchAndNotTaken(int position, sbyte code)
     {
         sbyte[] codes = [.. Codes];
         codes[position] = code;
@@ -57,7 +57,7 @@ public sealed class EngineDecisionsTests
     [Theory]
     [InlineData(0.500001f, 3)]
     [InlineData(0.5f, 4)]
-    public void AnotherScaleOrZeroPoint_MismatchesThroughout(float scale, float zeroPoint)
+    public void AnotherScaleOrZeroPointMismatchesThroughout(float scale, float zeroPoint)
     {
         var (output, compared) = Run(Static, Values, new TokenCodes(Codes, [scale], [zeroPoint]));
         Assert.Equal(4, compared.Mismatches);
@@ -65,7 +65,7 @@ public sealed class EngineDecisionsTests
     }
 
     [Fact]
-    public void ScalesOfTokens_MayDifferByRounding()
+    public void ScalesOfTokensMayDifferByRounding()
     {
         // Scales 2 and 1, the largest magnitudes over 127.5; so -255 is at a tie by itself.
         float[] values = [-255, 2, 127.5f, 3];
@@ -81,7 +81,7 @@ public sealed class EngineDecisionsTests
     }
 
     [Fact]
-    public void AZeroPointAtATie_IsTakenWithAllThatItMoves()
+    public void AZeroPointAtATieIsTakenWithAllThatItMoves()
     {
         // -128 + 27.5 lies between the zero points -101 and -100 with the scale 1; one that rounds to the even -100.
         var input = Dynamic with { Scheme = new QuantizationScheme(8, symmetric: false, Granularity.Token) };
@@ -92,7 +92,7 @@ public sealed class EngineDecisionsTests
     }
 
     [Fact]
-    public void AZeroPoint_FollowsFromTheEnginesScale()
+    public void AZeroPointFollowsFromTheEnginesScale()
     {
         // The scale lies between two of float16. With 2 the zero point is -128 + 101.48, with the one below -128 + 101.53: -27 and -26, and neither at a tie.
         var input = Dynamic with { Scheme = new QuantizationScheme(8, symmetric: false, Granularity.Token) { ScalePrecision = ScalePrecision.Float16 } };
@@ -110,14 +110,14 @@ public sealed class EngineDecisionsTests
     }
 
     [Fact]
-    public void CodesThatAreMissing_AllMismatch()
+    public void CodesThatAreMissingAllMismatch()
     {
         Assert.Equal(new CodeComparison(4, 0, 4, 0), Run(Static, Values, null).Compared);
         Assert.Equal(new CodeComparison(4, 0, 4, 0), Run(Static, Values, new TokenCodes([1, 2], [0.5f], [3])).Compared);
     }
 
     [Fact]
-    public void Padding_IsNotCompared()
+    public void PaddingIsNotCompared()
     {
         using var scope = NewDisposeScope();
         float[] values = [.. Values, 7, 8, 9, 10];

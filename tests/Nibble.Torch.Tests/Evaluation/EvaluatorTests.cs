@@ -12,7 +12,7 @@ public sealed class EvaluatorTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Evaluate_EqualsThePlainSums()
+    public void EvaluateEqualsThePlainSums()
     {
         var (tiny, other) = (new TinyLlama { Seed = 1 }, new TinyLlama { Seed = 2 });
         using var model = tiny.Open(folder);
@@ -48,7 +48,7 @@ public sealed class EvaluatorTests : IDisposable
     }
 
     [Fact]
-    public void Evaluate_OfAModelThatKnowsNothing_IsTheVocabulary()
+    public void EvaluateOfAModelThatKnowsNothingIsTheVocabulary()
     {
         using var model = LoadedModel.Open(new TinyLlama().Write(folder.File("blank"), tensors => Array.Clear(tensors["lm_head.weight"].Values)));
         var result = Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, windows: 2);
@@ -59,7 +59,7 @@ public sealed class EvaluatorTests : IDisposable
     }
 
     [Fact]
-    public void Evaluate_AgainstItself_FindsNoDifference()
+    public void EvaluateAgainstItselfFindsNoDifference()
     {
         using var model = new TinyLlama().Open(folder);
         var result = Evaluator.Evaluate(model.Decoder, Texts.Random(40), 8, reference: model.Decoder);
@@ -68,7 +68,7 @@ public sealed class EvaluatorTests : IDisposable
     }
 
     [Fact]
-    public void Evaluate_StopsBetweenWindows_AndRefusesShortTexts()
+    public void EvaluateStopsBetweenWindowsAndRefusesShortTexts()
     {
         using var model = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
@@ -94,7 +94,7 @@ public sealed class EvaluatorRealModelTests
     [Theory]
     [InlineData(20, 3.788)]
     [InlineData(null, 4.660)]
-    public void Stories_HasThePerplexityThatTheReferencesFound(int? windows, double expected)
+    public void StoriesHasThePerplexityThatTheReferencesFound(int? windows, double expected)
     {
         using var model = Texts.Stories();
         var result = Evaluator.Evaluate(model.Decoder, Texts.TinyStories("valid.txt", model), 512, windows);

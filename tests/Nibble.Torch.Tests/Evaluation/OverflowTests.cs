@@ -26,7 +26,7 @@ public sealed class OverflowTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Scores_NameTheFirstLayerThatIsGivenWhatIsNoNumber()
+    public void ScoresNameTheFirstLayerThatIsGivenWhatIsNoNumber()
     {
         using var model = new TinyLlama().Open(folder);
         Set(model.Model.Module, "model.layers.1.post_attention_layernorm.weight", 2, float.NaN);
@@ -42,7 +42,7 @@ public sealed class OverflowTests : IDisposable
     }
 
     [Fact]
-    public void Scores_OfAnOutputAlone_SaySo()
+    public void ScoresOfAnOutputAloneSaySo()
     {
         using var model = new TinyLlama().Open(folder);
         Set(model.Model.Module, "lm_head.weight", 7, float.PositiveInfinity);
@@ -50,7 +50,7 @@ public sealed class OverflowTests : IDisposable
     }
 
     [Fact]
-    public void Scores_OfClassifiers_NameTheLayerToo()
+    public void ScoresOfClassifiersNameTheLayerToo()
     {
         using var loaded = new TinyBert().Open(folder);
         var task = new Classification();
@@ -66,7 +66,7 @@ public sealed class OverflowTests : IDisposable
     [InlineData("w4a16-g8-awq", "model.layers.0.mlp.down_proj: the layer's inputs are NaN, infinite or too large to be squared")]
     [InlineData("w8a8-static", "calibration: the input of layer 'model.layers.0.mlp.down_proj' holds")]
     [InlineData("w4a16-g8-gptq-kept", "tiny: what model.layers.0 puts out holds NaN or infinite values, first at token 0 of calibration window 0")]
-    public void Calibration_NamesThePlace(string preset, string expected)
+    public void CalibrationNamesThePlace(string preset, string expected)
     {
         // Products of the feed-forward part are above what binary32 holds.
         var path = new TinyLlama().Write(folder.File("tiny"), tensors =>
@@ -87,7 +87,7 @@ public sealed class OverflowTests : IDisposable
     [Theory]
     [InlineData(ActivationEstimator.StraightThrough)]
     [InlineData(ActivationEstimator.LearnedScale)]
-    public void Training_SaysTheStep_WhereAnInputIsNoNumber(ActivationEstimator estimator)
+    public void TrainingSaysTheStepWhereAnInputIsNoNumber(ActivationEstimator estimator)
     {
         using var scope = NewDisposeScope();
         var quantizer = InputFakeQuantizer.Create(estimator, new QuantizationScheme(8, symmetric: false, Granularity.Tensor));
@@ -99,7 +99,7 @@ public sealed class OverflowTests : IDisposable
     }
 
     [Fact]
-    public void Training_OfAModelThatOverflows_DoesNotBlameTheLearningRate()
+    public void TrainingOfAModelThatOverflowsDoesNotBlameTheLearningRate()
     {
         using var model = new TinyLlama().Open(folder);
         Set(model.Model.Module, "model.norm.weight", 0, float.NaN);
@@ -108,7 +108,7 @@ public sealed class OverflowTests : IDisposable
     }
 
     [Fact]
-    public void HeldOutLosses_AreLookedAt()
+    public void HeldOutLossesAreLookedAt()
     {
         using var parameter = nn.Parameter(ones(1));
         var task = new TrainingTask([new ParameterGroup("p", [parameter], 0.1, 0)], (_, _) => parameter.sum()) { HeldOutLoss = () => double.NaN };
@@ -117,7 +117,7 @@ public sealed class OverflowTests : IDisposable
     }
 
     [Fact]
-    public void Values_ThatTheirTypeCannotHold_AreRefused()
+    public void ValuesThatTheirTypeCannotHoldAreRefused()
     {
         using var scope = NewDisposeScope();
         var values = tensor(Large);

@@ -12,7 +12,7 @@ public sealed class StreamedTextTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Append_HoldsBytesBackUntilTheyAreACharacter()
+    public void AppendHoldsBytesBackUntilTheyAreACharacter()
     {
         using var model = new TinyLlama().Open(folder);
         var ids = model.Tokenizer.Encode("a🙂b");
@@ -23,7 +23,7 @@ public sealed class StreamedTextTests : IDisposable
     }
 
     [Fact]
-    public void Rest_IsWhatNeverBecameACharacter()
+    public void RestIsWhatNeverBecameACharacter()
     {
         using var model = new TinyLlama().Open(folder);
         var text = new StreamedText(model.Tokenizer, []);
@@ -33,7 +33,7 @@ public sealed class StreamedTextTests : IDisposable
     }
 
     [Fact]
-    public void Pieces_AreTheTextOfAllTokens()
+    public void PiecesAreTheTextOfAllTokens()
     {
         var tokenizer = TextTokenizer.Load(SharedData.Require("stories260K"));
         const string Story = "Once upon a time, there was a fox 🙂 – it  ran.\nThe end";

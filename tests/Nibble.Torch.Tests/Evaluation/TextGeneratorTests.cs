@@ -11,7 +11,7 @@ public sealed class TextGeneratorTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Generate_WritesTheLikeliestToken_UpToTheLimit()
+    public void GenerateWritesTheLikeliestTokenUpToTheLimit()
     {
         using var model = Always('A');
         Assert.Equal("AAAAA", TextGenerator.Generate(model, "say ", new GenerationOptions(MaxTokens: 5, Temperature: 0)));
@@ -21,14 +21,14 @@ public sealed class TextGeneratorTests : IDisposable
     }
 
     [Fact]
-    public void Generate_StopsAtTheEndToken()
+    public void GenerateStopsAtTheEndToken()
     {
         using var model = Always(TinyLlama.Eos);
         Assert.Equal(string.Empty, TextGenerator.Generate(model, "say ", new GenerationOptions(Temperature: 0)));
     }
 
     [Fact]
-    public void Generate_AtTemperature0_IsWhatTheLogitsOfTheWholeTextSay()
+    public void GenerateAtTemperature0IsWhatTheLogitsOfTheWholeTextSay()
     {
         using var model = new TinyLlama().Open(folder);
         var options = new GenerationOptions(MaxTokens: 12, Temperature: 0, Seed: 1);
@@ -49,7 +49,7 @@ public sealed class TextGeneratorTests : IDisposable
     }
 
     [Fact]
-    public void Generate_WithOneSeed_WritesOneText()
+    public void GenerateWithOneSeedWritesOneText()
     {
         using var model = new TinyLlama().Open(folder);
         string Write(long seed) => TextGenerator.Generate(model, "hello", new GenerationOptions(MaxTokens: 20, Temperature: 2, TopP: 1, Seed: seed));
@@ -58,7 +58,7 @@ public sealed class TextGeneratorTests : IDisposable
     }
 
     [Fact]
-    public void Generate_RefusesPromptsThatDoNotFit()
+    public void GenerateRefusesPromptsThatDoNotFit()
     {
         using var model = new TinyLlama().Open(folder);
         Assert.Equal(
@@ -71,7 +71,7 @@ public sealed class TextGeneratorTests : IDisposable
     }
 
     [Fact]
-    public void Generate_CanBeCancelled()
+    public void GenerateCanBeCancelled()
     {
         using var model = new TinyLlama().Open(folder);
         Assert.Throws<OperationCanceledException>(() => TextGenerator.Generate(model, "hello", new GenerationOptions(), new CancellationToken(canceled: true)));

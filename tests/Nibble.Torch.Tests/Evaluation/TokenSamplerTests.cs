@@ -12,7 +12,7 @@ public sealed class TokenSamplerTests
     [InlineData(1, 0.6, 0, 1, 0)]
     [InlineData(0.5, 1, 1 / 46.0, 36 / 46.0, 9 / 46.0)]
     [InlineData(0, 1, 0, 1, 0)]
-    public void Pick_DrawsByTemperatureAndNucleus(double temperature, double topP, double first, double second, double third)
+    public void PickDrawsByTemperatureAndNucleus(double temperature, double topP, double first, double second, double third)
     {
         const int Draws = 20_000;
         var sampler = new TokenSampler(new GenerationOptions(Temperature: temperature, TopP: topP, Seed: 3));
@@ -28,6 +28,6 @@ public sealed class TokenSamplerTests
     }
 
     [Fact]
-    public void Pick_TakesTheFirstOfEqualLogits_WithoutTemperature() =>
+    public void PickTakesTheFirstOfEqualLogitsWithoutTemperature() =>
         Assert.Equal(1, new TokenSampler(new GenerationOptions(Temperature: 0)).Pick([1, 2, 2, 0]));
 }

@@ -42,7 +42,7 @@ public sealed class EngineReadingTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Engines_see_which_layers_are_quantized(string format, string quantized)
+    public void EnginesSeeWhichLayersAreQuantized(string format, string quantized)
     {
         // AWQ's outputs come in eights, which the feed-forward layers of this model do not.
         bool Wanted(string name) => (format != "awq" || !name.Contains("mlp", StringComparison.Ordinal)) && quantized switch
@@ -89,7 +89,7 @@ public sealed class EngineReadingTests : IDisposable
 
     /// <summary>Fields that engines look at besides, and what they ask for that a checkpoint cannot give.</summary>
     [Fact]
-    public void Gptq_configurations_have_what_engines_look_at()
+    public void GptqConfigurationsHaveWhatEnginesLookAt()
     {
         QuantizedModelFile.Save(Model(name => name != "lm_head" && !name.EndsWith("k_proj", StringComparison.Ordinal)), folder.File("artifact"));
         var result = CheckpointExporter.Run(folder.File("artifact"), folder.File("gptq"), CheckpointFormat.Gptq);

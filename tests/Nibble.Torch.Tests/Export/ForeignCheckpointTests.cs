@@ -31,7 +31,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     /// of rotary embeddings.
     /// </summary>
     [Fact]
-    public void Autogptqs_first_checkpoints()
+    public void AutogptqsFirstCheckpoints()
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Write(
@@ -51,7 +51,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData(Plain, true)]
     [InlineData("""{ "bits": 4, "quant_method": "gptq" }""", true)]
     [InlineData("""{ "bits": 4, "group_size": 8, "sym": true, "desc_act": true, "quant_method": "gptq", "checkpoint_format": "gptq" }""", true)]
-    public void What_is_left_out_is_told_by_the_tensors(string config, bool symmetric)
+    public void WhatIsLeftOutIsToldByTheTensors(string config, bool symmetric)
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric);
         source.Write(folder.File("tool"), layer => ForeignPacking.Gptq(layer), config, change: tensors =>
@@ -65,7 +65,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData(3, 16)]
     [InlineData(4, -1)]
     [InlineData(8, 4)]
-    public void All_widths_and_group_sizes(int bits, int group)
+    public void AllWidthsAndGroupSizes(int bits, int group)
     {
         // At 3 bits, 16 inputs are a word and a half; g_idx says how many there are.
         var source = new ForeignFolder().Quantize(name => InBlocks(name) || name == "lm_head", bits, group, symmetric: false);
@@ -77,7 +77,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     }
 
     [Fact]
-    public void Groups_of_scattered_columns()
+    public void GroupsOfScatteredColumns()
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true, scattered: true);
         source.Write(
@@ -93,7 +93,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData("gptq_v2", 1, true)]
     [InlineData("gptq", 0, false)]
     [InlineData("gptq_v2", 1, false)]
-    public void Zeros_are_believed_where_the_label_lies(string label, int less, bool symmetric)
+    public void ZerosAreBelievedWhereTheLabelLies(string label, int less, bool symmetric)
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric);
         var random = new Random(3);
@@ -122,7 +122,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [Theory]
     [InlineData(Plain, false, "as AutoGPTQ reads them")]
     [InlineData(GptqModelMeta, true, "as GPTQModel, which wrote them, reads them")]
-    public void Zero_points_of_zero_in_version_1(string config, bool borrow, string said)
+    public void ZeroPointsOfZeroInVersion1(string config, bool borrow, string said)
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: false, leastZero: 5);
         source.Change(_ => true, layer => layer with
@@ -142,7 +142,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     /// <summary>GPTQModel's <c>dynamic</c>: patterns match from the start, the first that does counts, and changes what it names.</summary>
     [Fact]
-    public void Layers_with_schemes_of_their_own()
+    public void LayersWithSchemesOfTheirOwn()
     {
         var source = new ForeignFolder()
             .Quantize(name => InBlocks(name) && name.EndsWith("up_proj", StringComparison.Ordinal), 8, 4, symmetric: true)
@@ -163,7 +163,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     /// <summary>Scales of bfloat16, negative ones (AutoRound's) and zeros, which say that a group is zero; symmetric checkpoints without zeros.</summary>
     [Fact]
-    public void Odd_scales()
+    public void OddScales()
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Change(_ => true, layer => layer with
@@ -183,7 +183,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     }
 
     [Fact]
-    public void Shards_under_any_name()
+    public void ShardsUnderAnyName()
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Write(folder.File("tool"), layer => ForeignPacking.Gptq(layer), Plain, weights: "gptq_model-4bit-8g-00001-of-00001.safetensors");
@@ -202,7 +202,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData("GEMM", -1)]
     [InlineData("GEMV", 8)]
     [InlineData("GEMV", -1)]
-    public void Awq_of_both_layouts(string version, int group)
+    public void AwqOfBothLayouts(string version, int group)
     {
         var source = new ForeignFolder().Quantize(
             name => InBlocks(name) && !name.Contains("mlp", StringComparison.Ordinal), 4, group, symmetric: false, leastZero: 0);
@@ -238,7 +238,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData(6, "channel", false, true, "packed", ElementType.I64)]
     [InlineData(7, "group", false, true, "bytes", ElementType.I64)]
     [InlineData(7, "group", true, false, "none", ElementType.I64)]
-    public void Compressed_tensors_through_the_years(int bits, string strategy, bool symmetric, bool gaps, string zeroPoints, ElementType shape)
+    public void CompressedTensorsThroughTheYears(int bits, string strategy, bool symmetric, bool gaps, string zeroPoints, ElementType shape)
     {
         var source = new ForeignFolder().Quantize(InBlocks, bits, strategy == "group" ? 8 : -1, symmetric);
         if (strategy == "tensor")
@@ -257,7 +257,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     /// says nothing.
     /// </summary>
     [Fact]
-    public void Compressed_tensors_of_several_schemes()
+    public void CompressedTensorsOfSeveralSchemes()
     {
         var source = new ForeignFolder()
             .Quantize(name => name == "model.layers.0.self_attn.q_proj", 8, -1, symmetric: true)
@@ -291,7 +291,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData("int-quantized", "tensor", true, null)]
     [InlineData("int-quantized", "tensor", false, -7)]
     [InlineData("naive-quantized", null, true, null)]
-    public void Compressed_tensors_in_bytes(string format, string? input, bool symmetric, int? zeroPoint)
+    public void CompressedTensorsInBytes(string format, string? input, bool symmetric, int? zeroPoint)
     {
         var source = new ForeignFolder().Quantize(InBlocks, 8, -1, symmetric: true);
         source.Write(
@@ -324,7 +324,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     /// <summary>An embedding that is quantized is looked up as values, and a head with codes of its own is no copy of it.</summary>
     [Fact]
-    public void Compressed_embeddings_and_heads()
+    public void CompressedEmbeddingsAndHeads()
     {
         var source = new ForeignFolder()
             .Quantize(name => name.EndsWith("embed_tokens", StringComparison.Ordinal) || name == "lm_head" || InBlocks(name), 4, 8, symmetric: true);
@@ -350,7 +350,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData("\"naive-quantized\"", "{ \"num_bits\": 8, \"type\": \"int\", \"strategy\": \"block\" }",
         "strategy is block, expected tensor, channel, or group")]
     [InlineData("\"naive-quantized\"", "{ \"num_bits\": 16, \"type\": \"int\" }", "num_bits is 16, expected 2 to 8")]
-    public void What_compressed_tensors_hold_besides_integers_is_refused_by_name(string format, string? weights, string expected)
+    public void WhatCompressedTensorsHoldBesidesIntegersIsRefusedByName(string format, string? weights, string expected)
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Write(
@@ -379,7 +379,7 @@ public sealed class ForeignCheckpointTests : IDisposable
           "config_groups": { "g": { "targets": ["model.other"], "weights": { "num_bits": 4 } } } }
         """,
         "holds I32 [")]
-    public void What_is_not_supported_is_refused_by_name(string config, string expected)
+    public void WhatIsNotSupportedIsRefusedByName(string config, string expected)
     {
         new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true).Write(folder.File("tool"), layer => ForeignPacking.Gptq(layer), config);
         if (expected.StartsWith("holds", StringComparison.Ordinal))
@@ -392,7 +392,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     /// <summary>A bias that is not zero, a tensor that is missing or of another model: said when it is imported, and not when it is evaluated.</summary>
     [Fact]
-    public void Tensors_that_the_model_does_not_have_are_refused()
+    public void TensorsThatTheModelDoesNotHaveAreRefused()
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Write(
@@ -409,7 +409,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData("model.bin", "can run any program when it is read")]
     [InlineData("model.pt", "can run any program when it is read")]
     [InlineData("model.safetensors", "give its folder")]
-    public void Files_of_other_kinds_are_refused_by_name(string name, string expected)
+    public void FilesOfOtherKindsAreRefusedByName(string name, string expected)
     {
         File.WriteAllText(folder.File(name), "text");
         var error = Assert.Throws<NibbleException>(() => CheckpointImporter.Run(folder.File(name), folder.File("out")));
@@ -418,7 +418,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     /// <summary>A folder whose weights are PyTorch's alone, and commands that need float weights.</summary>
     [Fact]
-    public void What_float_weights_are_needed_for_says_so()
+    public void WhatFloatWeightsAreNeededForSaysSo()
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: true);
         source.Write(folder.File("tool"), layer => ForeignPacking.Gptq(layer), Plain, weights: "gptq_model-4bit-8g.safetensors");

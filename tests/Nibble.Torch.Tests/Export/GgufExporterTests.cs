@@ -16,7 +16,7 @@ public sealed class GgufExporterTests : IDisposable
     [InlineData("mistral", "llama", true)]
     [InlineData("qwen2", "qwen2", false)]
     [InlineData("qwen3", "qwen3", false)]
-    public void A_float_model_keeps_every_value_under_its_other_name(string type, string architecture, bool reordered)
+    public void AFloatModelKeepsEveryValueUnderItsOtherName(string type, string architecture, bool reordered)
     {
         var llama = new TinyLlama { Type = type, HeadSize = type == "qwen2" ? 4 : 8 };
         using var file = Export(llama, null, out var result);
@@ -51,7 +51,7 @@ public sealed class GgufExporterTests : IDisposable
         + "\"original_max_position_embeddings\":16}", 4, "rotary scaling of type llama3")]
     [InlineData("qwen2", "", 8, "4 heads of 8 in a model of 16 channels have no place in a GGUF file")]
     [InlineData("llama", ",\"attention_bias\":true,\"mlp_bias\":true", 8, null)]
-    public void What_the_engine_has_no_place_for_is_refused(string type, string further, int headSize, string? complaint)
+    public void WhatTheEngineHasNoPlaceForIsRefused(string type, string further, int headSize, string? complaint)
     {
         var source = new TinyLlama { Type = type, Further = further, HeadSize = headSize }.Write(folder.File("source"));
         if (complaint is null)
@@ -67,7 +67,7 @@ public sealed class GgufExporterTests : IDisposable
     }
 
     [Fact]
-    public void Stretched_rotary_frequencies_are_written_as_factors()
+    public void StretchedRotaryFrequenciesAreWrittenAsFactors()
     {
         var scaling = ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
         + "\"original_max_position_embeddings\":16}";
@@ -80,7 +80,7 @@ public sealed class GgufExporterTests : IDisposable
     }
 
     [Fact]
-    public void Equal_models_give_equal_bytes_and_types_are_as_asked()
+    public void EqualModelsGiveEqualBytesAndTypesAreAsAsked()
     {
         using (var first = Export(new TinyLlama(), GgufType.BF16, out var result))
         {
@@ -102,7 +102,7 @@ public sealed class GgufExporterTests : IDisposable
     [Theory]
     [InlineData(7e4f, GgufType.F16, "has the value 70000 in row 3, column 2, and F16 holds finite numbers of at most 65504")]
     [InlineData(float.NaN, GgufType.F32, "holds NaN at [3, 2], expected finite values")]
-    public void Values_that_the_type_does_not_hold_are_refused(float value, GgufType type, string expected)
+    public void ValuesThatTheTypeDoesNotHoldAreRefused(float value, GgufType type, string expected)
     {
         var source = new TinyLlama { Seed = 3 }.Write(folder.File("large"), tensors =>
             tensors["model.layers.0.self_attn.k_proj.weight"].Values[(3 * TinyLlama.Hidden) + 2] = value);
@@ -117,7 +117,7 @@ public sealed class GgufExporterTests : IDisposable
     }
 
     [Fact]
-    public void A_float_model_has_no_codes_for_blocks() =>
+    public void AFloatModelHasNoCodesForBlocks() =>
         Assert.Contains("has no codes that Q4_0 could hold", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message,
             StringComparison.Ordinal);
 

@@ -43,7 +43,7 @@ public sealed class GgufImporterTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Models))]
-    public void A_float_model_comes_back_with_every_value_and_the_same_bytes(string type, string further, int keyHeads, int headSize, bool tied)
+    public void AFloatModelComesBackWithEveryValueAndTheSameBytes(string type, string further, int keyHeads, int headSize, bool tied)
     {
         var llama = new TinyLlama { Type = type, Further = further, KeyHeads = keyHeads, HeadSize = headSize, Tied = tied };
         var source = llama.Write(folder.File("source"));
@@ -64,7 +64,7 @@ public sealed class GgufImporterTests : IDisposable
     }
 
     [Fact]
-    public void A_template_of_chats_is_kept()
+    public void ATemplateOfChatsIsKept()
     {
         var source = new TinyLlama().Write(folder.File("source"));
         File.WriteAllText(Path.Combine(source, "tokenizer_config.json"), """{"add_bos_token":false,"chat_template":[{"name":"tools","template":"a"},{"name":"default","template":"{{ b }}"}]}""");
@@ -100,7 +100,7 @@ public sealed class GgufImporterTests : IDisposable
     [InlineData("tokenizer.ggml.pre", "other", "tokenizer.ggml.pre is 'other', expected a pre-tokenizer that Nibble knows")]
     [InlineData("tokenizer.ggml.merges", null, "has no tokenizer.ggml.merges")]
     [InlineData("tokenizer.ggml.bos_token_id", 100000u, "tokenizer.ggml.bos_token_id is no id of the")]
-    public void What_a_file_lacks_or_contradicts_is_said(string key, object? value, string expected)
+    public void WhatAFileLacksOrContradictsIsSaid(string key, object? value, string expected)
     {
         GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("whole.gguf"), type: null);
         Change(folder.File("whole.gguf"), folder.File("changed.gguf"), [key], value is null ? [] : [new(key, Value(value))]);
@@ -116,7 +116,7 @@ public sealed class GgufImporterTests : IDisposable
     [InlineData("llama.rope.scaling.factor", 2.5f, null, 2.5)]
     [InlineData("llama.rope.scaling.factor", 0f, "linear", null)]
     [InlineData("llama.rope.scaling.factor", 2.5f, "none", null)]
-    public void Positions_are_divided_as_llama_cpp_does(string key, float value, string? type, double? factor)
+    public void PositionsAreDividedAsLlamaCppDoes(string key, float value, string? type, double? factor)
     {
         GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("whole.gguf"), type: null);
         KeyValuePair<string, GgufValue>[] added = [new(key, GgufValue.Of(value))];
@@ -127,7 +127,7 @@ public sealed class GgufImporterTests : IDisposable
     }
 
     [Fact]
-    public void Positions_that_are_divided_in_two_ways_are_refused()
+    public void PositionsThatAreDividedInTwoWaysAreRefused()
     {
         GgufExporter.Run(new TinyLlama { Further = Stretched }.Write(folder.File("source")), folder.File("whole.gguf"), type: null);
         Change(folder.File("whole.gguf"), folder.File("both.gguf"), [], [new("llama.rope.scaling.factor", GgufValue.Of(2f))]);
@@ -149,7 +149,7 @@ public sealed class GgufImporterTests : IDisposable
     [Theory]
     [InlineData("blk.1.attn_norm.weight", 3, "[3]")]
     [InlineData("token_embd.weight", 20, "[1, 4]")]
-    public void Values_that_are_not_finite_are_refused(string name, int index, string place)
+    public void ValuesThatAreNotFiniteAreRefused(string name, int index, string place)
     {
         GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("ruined.gguf"), type: null);
         var bytes = File.ReadAllBytes(folder.File("ruined.gguf"));

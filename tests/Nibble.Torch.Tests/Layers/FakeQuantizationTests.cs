@@ -36,7 +36,7 @@ public sealed class FakeQuantizationTests
         select new QuantizationParameters(scale, zeroPoint);
 
     [Fact]
-    public void Parameters_EqualThoseOfTheScalarFormula_BitForBit() =>
+    public void ParametersEqualThoseOfTheScalarFormulaBitForBit() =>
         Gen.Select(Schemes, Ranges.Array[1, 20]).Sample((scheme, ranges) =>
         {
             using var scope = NewDisposeScope();
@@ -48,7 +48,7 @@ public sealed class FakeQuantizationTests
         });
 
     [Fact]
-    public void Parameters_OfTheWidestRanges_EqualThoseOfTheScalarFormula()
+    public void ParametersOfTheWidestRangesEqualThoseOfTheScalarFormula()
     {
         using var scope = NewDisposeScope();
         foreach (var scheme in (QuantizationScheme[])[
@@ -62,7 +62,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void RoundScale_EqualsTheScalarFormula_BitForBit() =>
+    public void RoundScaleEqualsTheScalarFormulaBitForBit() =>
         Gen.Select(Gen.Enum<ScalePrecision>(),
             Gen.Frequency((3, Gen.Double[0, 6e4]), (3, Gen.Double[0, 1e-4]), (1, Gen.OneOf(0d, 1e-300, 1e-45, 1e-38, 2e-38, 2.9e-8, 3e-8, 6e-8)))
             .Array[1, 20]).Sample((precision, scales) =>
@@ -72,7 +72,7 @@ public sealed class FakeQuantizationTests
             });
 
     [Fact]
-    public void ApplyAndLearned_EqualTheScalarQuantizer_BitForBit() =>
+    public void ApplyAndLearnedEqualTheScalarQuantizerBitForBit() =>
         Gen.Select(Schemes, AnyParameters, Values.Array[1, 40]).Sample((scheme, parameters, values) =>
         {
             using var scope = NewDisposeScope();
@@ -85,7 +85,7 @@ public sealed class FakeQuantizationTests
         });
 
     [Fact]
-    public void ApplyAndLearned_KeepNaN_SoThatTrainingNotices()
+    public void ApplyAndLearnedKeepNaNSoThatTrainingNotices()
     {
         using var scope = NewDisposeScope();
         var (x, one, zero) = (tensor(new[] { float.NaN, 1 }), tensor(1f), tensor(0f));
@@ -94,7 +94,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void Apply_LeavesItsInputsAlone_AndGivesNoGradient()
+    public void ApplyLeavesItsInputsAloneAndGivesNoGradient()
     {
         using var scope = NewDisposeScope();
         float[] values = [0.4f, 0.6f];
@@ -105,7 +105,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void StraightThrough_HasTheValueOfOneAndTheGradientOfTheOther()
+    public void StraightThroughHasTheValueOfOneAndTheGradientOfTheOther()
     {
         // 0.1 and 3e-9 are far enough apart that adding their difference would round.
         using var scope = NewDisposeScope();
@@ -118,7 +118,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void Learned_HasTheGradientsOfLsq()
+    public void LearnedHasTheGradientsOfLsq()
     {
         // Esser et al. 2020, equation 3: the scale gets round(v) - v inside the code range and the range's end outside, v = x / scale.
         using var scope = NewDisposeScope();
@@ -133,7 +133,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void Learned_PassesTheWholeGradient_AtTheEndsOfTheRange()
+    public void LearnedPassesTheWholeGradientAtTheEndsOfTheRange()
     {
         using var scope = NewDisposeScope();
         var x = tensor(new[] { -2f, 1.5f }).requires_grad_();
@@ -144,7 +144,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void Learned_OutsideTheRange_HasTheSlopeOfItsValue()
+    public void LearnedOutsideTheRangeHasTheSlopeOfItsValue()
     {
         // The value of what is cut off is scale * (end - zeroPoint): smooth in the scale, so finite differences see the true slope.
         using var guard = NewDisposeScope();
@@ -160,7 +160,7 @@ public sealed class FakeQuantizationTests
     }
 
     [Fact]
-    public void Learned_EqualsPyTorchsLearnableFakeQuantizer()
+    public void LearnedEqualsPyTorchsLearnableFakeQuantizer()
     {
         // Made once with PyTorch 1.13: y = torch._fake_quantize_learnable_per_channel_affine(x, scale, zero_point, axis=0, quant_min=-8,
         // quant_max=7, grad_factor=1); (y * g).sum().backward(); then y, x.grad and scale.grad printed.

@@ -14,7 +14,7 @@ public sealed class FusedFakeQuantizationTests
         .OneOf(Gen.Const(new CodeRange(-1, 1)), Gen.Int[2, 8].Select(bits => new CodeRange(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)));
 
     [Fact]
-    public void Learned_EqualsTheComposedForm_ForwardAndBackward() =>
+    public void LearnedEqualsTheComposedFormForwardAndBackward() =>
         Gen.Select(Granularities, Codes, Gen.Int[1, 6], Gen.Int[1, 75], Gen.Bool, Gen.Bool, Gen.Int[0, 1 << 20])
             .Sample((granularity, codes, rows, columns, offset, stretched, seed) =>
         {
@@ -67,7 +67,7 @@ public sealed class FusedFakeQuantizationTests
     [InlineData(-128, 127)]
     [InlineData(-8, 7)]
     [InlineData(-2, 1)]
-    public void Learned_EqualsLibtorchsLearnableFakeQuantizer(int low, int high)
+    public void LearnedEqualsLibtorchsLearnableFakeQuantizer(int low, int high)
     {
         // Reached through TorchScript, as TorchSharp binds it nowhere; a script that names what does not exist, or does not end its last line, ends the
         // process.
@@ -104,7 +104,7 @@ public sealed class FusedFakeQuantizationTests
     [Theory]
     [InlineData(0f)]
     [InlineData(0.5f)]
-    public void Learned_HasTheSlopesOfTheSmoothedFunction(float shift)
+    public void LearnedHasTheSlopesOfTheSmoothedFunction(float shift)
     {
         // The straight-through surrogate: rounding adds to value / scale a residual that stays as it is. It is smooth in everything but at the ends.
         var (codes, point, scale) = (new CodeRange(-8, 7), 2f, 0.37f);
@@ -133,7 +133,7 @@ public sealed class FusedFakeQuantizationTests
     }
 
     [Fact]
-    public void MinMax_EqualsTheComposedForm_AndPassesTheGradient() =>
+    public void MinMaxEqualsTheComposedFormAndPassesTheGradient() =>
         Gen.Select(Granularities, Gen.Int[2, 8], Gen.Bool, Gen.Enum<ScalePrecision>(), Gen.Int[1, 4], Gen.Float[-9, 9].Array[1, 60])
             .Sample((granularity, bits, symmetric, precision, rows, row) =>
         {
@@ -150,7 +150,7 @@ public sealed class FusedFakeQuantizationTests
     [Theory]
     [InlineData(float.NaN)]
     [InlineData(float.PositiveInfinity)]
-    public void MinMax_OfWhatIsNotFinite_IsNaN_AsTheComposedForm(float value)
+    public void MinMaxOfWhatIsNotFiniteIsNaNAsTheComposedForm(float value)
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, false, Granularity.Token);
@@ -161,7 +161,7 @@ public sealed class FusedFakeQuantizationTests
     }
 
     [Fact]
-    public void OtherLayoutsAndTypes_GiveTheSame()
+    public void OtherLayoutsAndTypesGiveTheSame()
     {
         using var scope = NewDisposeScope();
         var codes = new CodeRange(-8, 7);
@@ -185,7 +185,7 @@ public sealed class FusedFakeQuantizationTests
     }
 
     [Fact]
-    public void Gradients_GoOnlyWhereTheyAreWanted()
+    public void GradientsGoOnlyWhereTheyAreWanted()
     {
         using var scope = NewDisposeScope();
         var codes = new CodeRange(-8, 7);
@@ -204,7 +204,7 @@ public sealed class FusedFakeQuantizationTests
     }
 
     [Fact]
-    public async Task ManySteps_KeepNoMemory_AndSurviveAnEagerCollector()
+    public async Task ManyStepsKeepNoMemoryAndSurviveAnEagerCollector()
     {
         const int Steps = 2000;
         const int Warm = 500;

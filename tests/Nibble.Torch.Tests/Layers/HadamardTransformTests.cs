@@ -7,7 +7,7 @@ namespace Nibble.Torch.Tests.Layers;
 public sealed class HadamardTransformTests
 {
     [Fact]
-    public void Matrix_IsOrthogonalAndSymmetric_InEverySize()
+    public void MatrixIsOrthogonalAndSymmetricInEverySize()
     {
         for (var size = 1; size <= 200; size++)
         {
@@ -26,7 +26,7 @@ public sealed class HadamardTransformTests
     }
 
     [Fact]
-    public void PowersOfTwo_AreSylvestersMatrix_AcrossFactors()
+    public void PowersOfTwoAreSylvestersMatrixAcrossFactors()
     {
         using var scope = NewDisposeScope();
         using var transform = new HadamardTransform(512);
@@ -38,7 +38,7 @@ public sealed class HadamardTransformTests
     }
 
     [Fact]
-    public void Twelve_IsTheProductWorkedByHand()
+    public void TwelveIsTheProductWorkedByHand()
     {
         // 4 x 3: rows of the Hadamard matrix of 4 times cas(2 pi i j / 3) / sqrt 3, cas 0 = 1, cas 120 degrees = 0.366, cas 240 degrees = -1.366.
         using var scope = NewDisposeScope();
@@ -50,7 +50,7 @@ public sealed class HadamardTransformTests
     }
 
     [Fact]
-    public void Apply_KeepsShapeAndType_AndPassesGradients()
+    public void ApplyKeepsShapeAndTypeAndPassesGradients()
     {
         using var scope = NewDisposeScope();
         using var transform = new HadamardTransform(20);

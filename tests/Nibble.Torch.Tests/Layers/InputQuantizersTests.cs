@@ -13,7 +13,7 @@ public sealed class InputQuantizersTests
         .Frequency((5, Gen.Float[-9, 9].Array[7]), (1, Gen.Const(new float[7])), (1, Gen.Float[0, 1e-41f].Array[7]));
 
     [Fact]
-    public void Dynamic_QuantizesEachTokenByItself_AsTheScalarFormulaDoes() =>
+    public void DynamicQuantizesEachTokenByItselfAsTheScalarFormulaDoes() =>
         Gen.Select(Gen.Int[2, 8], Gen.Bool, Token.Array[6]).Sample((bits, symmetric, tokens) =>
         {
             using var scope = NewDisposeScope();
@@ -30,7 +30,7 @@ public sealed class InputQuantizersTests
         });
 
     [Fact]
-    public void Static_EqualsTheScalarQuantizer() =>
+    public void StaticEqualsTheScalarQuantizer() =>
         Gen.Select(Gen.Int[2, 8], Gen.Bool, Gen.Float[0.01f, 3], Gen.Float[-300, 300].Array[1, 30]).Sample((bits, symmetric, scale, values) =>
         {
             using var scope = NewDisposeScope();
@@ -41,7 +41,7 @@ public sealed class InputQuantizersTests
         });
 
     [Fact]
-    public void Dynamic_PassesTheGradientStraightThrough()
+    public void DynamicPassesTheGradientStraightThrough()
     {
         using var scope = NewDisposeScope();
         var x = tensor(new[] { -3f, 0.1f, 2 }).requires_grad_();
@@ -50,7 +50,7 @@ public sealed class InputQuantizersTests
     }
 
     [Fact]
-    public void Static_PassesTheGradientInsideItsRange()
+    public void StaticPassesTheGradientInsideItsRange()
     {
         using var scope = NewDisposeScope();
         using var quantizer = new StaticInputQuantizer(new QuantizationScheme(4, false, Granularity.Tensor), new QuantizationParameters(0.5f, -8));
@@ -60,7 +60,7 @@ public sealed class InputQuantizersTests
     }
 
     [Fact]
-    public void Observing_ShowsTheValues_AndChangesNothing()
+    public void ObservingShowsTheValuesAndChangesNothing()
     {
         using var scope = NewDisposeScope();
         var observer = new MinMaxObserver();
@@ -71,7 +71,7 @@ public sealed class InputQuantizersTests
     }
 
     [Fact]
-    public void Create_FollowsTheArtifact()
+    public void CreateFollowsTheArtifact()
     {
         var scheme = new QuantizationScheme(8, true, Granularity.Tensor);
         Assert.Null(InputQuantizers.Create(null));
@@ -80,7 +80,7 @@ public sealed class InputQuantizersTests
     }
 
     [Fact]
-    public void Linear_UsesItsQuantizers_AndItsBias()
+    public void LinearUsesItsQuantizersAndItsBias()
     {
         using var scope = NewDisposeScope();
         using var linear = new QuantizableLinear(2, 1, bias: true);

@@ -12,7 +12,7 @@ public sealed class QuantizableLinearTests
     [InlineData(4, 8)]
     [InlineData(4, 0)]
     [InlineData(0, 0)]
-    public void LayersSideBySide_ComputeWhatEachWouldAlone(int firstBits, int secondBits)
+    public void LayersSideBySideComputeWhatEachWouldAlone(int firstBits, int secondBits)
     {
         using var scope = NewDisposeScope();
         using var first = Layer(Dynamic(firstBits));
@@ -34,7 +34,7 @@ public sealed class QuantizableLinearTests
     [Theory]
     [InlineData(1, 1, 1)]
     [InlineData(1, 2, 2)]
-    public void LayersSideBySide_QuantizeOnce_WhatAllQuantizeAlike(int firstKind, int secondKind, int calls)
+    public void LayersSideBySideQuantizeOnceWhatAllQuantizeAlike(int firstKind, int secondKind, int calls)
     {
         using var scope = NewDisposeScope();
         var count = 0;
@@ -45,7 +45,7 @@ public sealed class QuantizableLinearTests
     }
 
     [Fact]
-    public void DynamicQuantizers_AreAlike_WhereTheirSchemesAre()
+    public void DynamicQuantizersAreAlikeWhereTheirSchemesAre()
     {
         Assert.True(Dynamic(4)!.IsLike(Dynamic(4)!));
         Assert.False(Dynamic(4)!.IsLike(Dynamic(8)!));

@@ -10,7 +10,7 @@ public sealed class RecomputationTests
     [InlineData(true, true)]
     [InlineData(true, false)]
     [InlineData(false, true)]
-    public void Gradients_AreThoseOfThePlainForm(bool inputLearns, bool weightLearns)
+    public void GradientsAreThoseOfThePlainForm(bool inputLearns, bool weightLearns)
     {
         using var scope = NewDisposeScope();
         var (plainInput, plainWeight) = Compute((x, part) => part(part(x)));
@@ -30,7 +30,7 @@ public sealed class RecomputationTests
     }
 
     [Fact]
-    public void APart_IsSeenForTheFirstTimeOnce()
+    public void APartIsSeenForTheFirstTimeOnce()
     {
         using var scope = NewDisposeScope();
         var seen = new List<bool>();
@@ -52,7 +52,7 @@ public sealed class RecomputationTests
     }
 
     [Fact]
-    public void APartThatThrows_LeavesNoTrace()
+    public void APartThatThrowsLeavesNoTrace()
     {
         using var scope = NewDisposeScope();
         Assert.ThrowsAny<Exception>(() => Recomputation.Run(ones(2, requires_grad: true), _ => throw new InvalidOperationException("no")));

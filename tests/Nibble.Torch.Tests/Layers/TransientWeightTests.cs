@@ -10,7 +10,7 @@ public sealed class TransientWeightTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void Linear_ComputesAndPassesGradients_AsALayerThatKeepsItsWeight(bool bias)
+    public void LinearComputesAndPassesGradientsAsALayerThatKeepsItsWeight(bool bias)
     {
         using var scope = NewDisposeScope();
         using var kept = Layer(bias);
@@ -34,7 +34,7 @@ public sealed class TransientWeightTests
     }
 
     [Fact]
-    public void Linear_NeedsNoGradientOfItsInput()
+    public void LinearNeedsNoGradientOfItsInput()
     {
         using var scope = NewDisposeScope();
         using var layer = Layer(bias: false);
@@ -45,7 +45,7 @@ public sealed class TransientWeightTests
     }
 
     [Fact]
-    public void Linear_PassesTheInputsGradient_WhereTheWeightHasNone()
+    public void LinearPassesTheInputsGradientWhereTheWeightHasNone()
     {
         using var scope = NewDisposeScope();
         using var layer = Layer(bias: false);
@@ -56,7 +56,7 @@ public sealed class TransientWeightTests
     }
 
     [Fact]
-    public void Release_KeepsTheShape()
+    public void ReleaseKeepsTheShape()
     {
         using var layer = Layer(bias: false);
         TransientWeight.Release(layer);

@@ -11,7 +11,7 @@ public sealed class WeightGroupsTests
         .OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 20].Select(Granularity.Group));
 
     [Fact]
-    public void Split_PutsEachValueInTheGroupOfItsScale_AndJoinBringsItBack() =>
+    public void SplitPutsEachValueInTheGroupOfItsScaleAndJoinBringsItBack() =>
         Gen.Select(Gen.Int[1, 5], Gen.Int[1, 40], Granularities).Sample((rows, columns, granularity) =>
         {
             using var scope = NewDisposeScope();
@@ -45,7 +45,7 @@ public sealed class WeightGroupsTests
         });
 
     [Fact]
-    public void Split_AndJoin_CarryTheGradientOfEachValue()
+    public void SplitAndJoinCarryTheGradientOfEachValue()
     {
         using var scope = NewDisposeScope();
         var groups = new WeightGroups(2, 5, Granularity.Group(3));

@@ -18,7 +18,7 @@ public sealed class ChannelProducerTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Families))]
-    public void Fold_ChangesNoOutput(string type, bool tied, string further)
+    public void FoldChangesNoOutput(string type, bool tied, string further)
     {
         foreach (var storedAs in new[] { ElementType.F32, ElementType.F16, ElementType.BF16 })
         {
@@ -59,7 +59,7 @@ public sealed class ChannelProducerTests : IDisposable
     }
 
     [Fact]
-    public void Factors_AreSharedByQueryHeadsOfOneKeyValueHead()
+    public void FactorsAreSharedByQueryHeadsOfOneKeyValueHead()
     {
         using var loaded = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();

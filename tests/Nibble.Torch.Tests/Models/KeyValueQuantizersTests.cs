@@ -16,7 +16,7 @@ public sealed class KeyValueQuantizersTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void ChannelKeys_EqualTheScalarQuantizer() =>
+    public void ChannelKeysEqualTheScalarQuantizer() =>
         Gen.Select(Gen.Int[2, 8], Gen.Bool, Gen.Float[0.01f, 3].Array[6], Gen.Float[-300, 300].Array[60]).Sample((bits, symmetric, scales, values) =>
         {
             using var scope = NewDisposeScope();
@@ -34,7 +34,7 @@ public sealed class KeyValueQuantizersTests : IDisposable
         });
 
     [Fact]
-    public void TokenVectors_EqualTheScalarQuantizer_EachHeadByItself()
+    public void TokenVectorsEqualTheScalarQuantizerEachHeadByItself()
     {
         using var model = new LlamaModel(new TinyLlama().Config);
         var block = model.Blocks[1];
@@ -56,7 +56,7 @@ public sealed class KeyValueQuantizersTests : IDisposable
     }
 
     [Fact]
-    public void ChannelKeys_PassTheGradientStraightThrough()
+    public void ChannelKeysPassTheGradientStraightThrough()
     {
         using var scope = NewDisposeScope();
         using var quantizer = new ChannelKeyQuantizer(new QuantizationScheme(4, true, Granularity.Channel), new KeyQuantization("k", 1, [1, 2], []), CPU);
@@ -68,7 +68,7 @@ public sealed class KeyValueQuantizersTests : IDisposable
     }
 
     [Fact]
-    public void Set_FollowsTheRule()
+    public void SetFollowsTheRule()
     {
         using var model = new TinyLlama().Open(folder);
         var attention = model.Llama().Blocks[0].Attention;

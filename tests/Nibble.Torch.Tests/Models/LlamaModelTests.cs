@@ -29,7 +29,7 @@ public sealed class LlamaModelTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Families))]
-    public void Parameters_AreThoseOfTheCheckpoint_EachOnce(string type, bool tied, string further)
+    public void ParametersAreThoseOfTheCheckpointEachOnce(string type, bool tied, string further)
     {
         var tiny = new TinyLlama { Type = type, Tied = tied, Further = further };
         using var model = new LlamaModel(tiny.Config);
@@ -44,7 +44,7 @@ public sealed class LlamaModelTests : IDisposable
     }
 
     [Fact]
-    public void Linears_ComeInTheModelsOrder()
+    public void LinearsComeInTheModelsOrder()
     {
         using var model = new LlamaModel(new TinyLlama().Config);
         string[] block = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
@@ -55,7 +55,7 @@ public sealed class LlamaModelTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Families))]
-    public void Logits_EqualThoseOfTheNaiveLoops(string type, bool tied, string further)
+    public void LogitsEqualThoseOfTheNaiveLoops(string type, bool tied, string further)
     {
         var tiny = new TinyLlama { Type = type, Tied = tied, Further = further };
         using var loaded = tiny.Open(folder);
@@ -66,7 +66,7 @@ public sealed class LlamaModelTests : IDisposable
     }
 
     [Fact]
-    public void Llama3Frequencies_AreThoseWorkedByHand()
+    public void Llama3FrequenciesAreThoseWorkedByHand()
     {
         // Heads of 8: frequencies 1, 0.1, 0.01, 0.001, wavelengths 6.3, 62.8, 628, 6283. Context 64, factors 1 and 4: below 16 kept, above
         // 64 divided by 8, and at 62.8: turns 64 / 62.83 = 1.01859, share (1.01859 - 1) / 3 = 0.0061972, 0.1 (0.0061972 + 0.9938028 / 8).
@@ -76,7 +76,7 @@ public sealed class LlamaModelTests : IDisposable
     }
 
     [Fact]
-    public void Batch_IsEachSequenceByItself()
+    public void BatchIsEachSequenceByItself()
     {
         using var loaded = new TinyLlama().Open(folder);
         using var guard = no_grad();
@@ -91,7 +91,7 @@ public sealed class LlamaModelTests : IDisposable
     [InlineData(12)]
     [InlineData(5, 1, 1, 4, 1)]
     [InlineData(1, 11)]
-    public void Cache_GivesTheLogitsOfTheWhole(params int[] chunks)
+    public void CacheGivesTheLogitsOfTheWhole(params int[] chunks)
     {
         using var loaded = new TinyLlama().Open(folder);
         using var guard = no_grad();
@@ -113,7 +113,7 @@ public sealed class LlamaModelTests : IDisposable
     }
 
     [Fact]
-    public void Positions_MayPassThoseTrainedFor()
+    public void PositionsMayPassThoseTrainedFor()
     {
         var tiny = new TinyLlama { MaxPositions = 4 };
         using var loaded = tiny.Open(folder);
@@ -125,7 +125,7 @@ public sealed class LlamaModelTests : IDisposable
     }
 
     [Fact]
-    public void SlidingWindow_RefusesWhatIsLonger()
+    public void SlidingWindowRefusesWhatIsLonger()
     {
         using var loaded = new TinyLlama { Type = "mistral", Further = ",\"sliding_window\":8" }.Open(folder);
         using var guard = no_grad();
@@ -141,7 +141,7 @@ public sealed class LlamaModelTests : IDisposable
     }
 
     [Fact]
-    public void Initialize_DrawsTheSameWeightsFromTheSameSeed()
+    public void InitializeDrawsTheSameWeightsFromTheSameSeed()
     {
         float[][] Draw(ulong seed)
         {

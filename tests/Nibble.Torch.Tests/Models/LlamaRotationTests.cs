@@ -25,7 +25,7 @@ public sealed class LlamaRotationTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Families))]
-    public void RotatedModel_ComputesTheSame(string type, bool tied, string further)
+    public void RotatedModelComputesTheSame(string type, bool tied, string further)
     {
         using var source = new TinyLlama { Type = type, Tied = tied, Further = further }.Open(folder);
         using var rotated = RotatedLlama.Of(source, seed: 3);
@@ -49,7 +49,7 @@ public sealed class LlamaRotationTests : IDisposable
     }
 
     [Fact]
-    public void Seeds_DrawTheSigns()
+    public void SeedsDrawTheSigns()
     {
         using var source = new TinyLlama().Open(folder);
         float[] Weight(long seed)
@@ -63,7 +63,7 @@ public sealed class LlamaRotationTests : IDisposable
     }
 
     [Fact]
-    public void UntieHead_ChangesOnlyThat()
+    public void UntieHeadChangesOnlyThat()
     {
         var tied = new TinyLlama { Tied = true }.ConfigJson;
         var expected = JsonNode.Parse(tied)!.AsObject();
@@ -77,7 +77,7 @@ public sealed class LlamaRotationTests : IDisposable
     private static string Untied(string json) => LlamaConfig.Parse(json, "config.json").Untie(json);
 
     [Fact]
-    public void Artifact_ComputesWhatTheModelInMemoryComputes()
+    public void ArtifactComputesWhatTheModelInMemoryComputes()
     {
         using var source = new TinyLlama { Tied = true }.Open(folder);
         using var rotated = RotatedLlama.Of(source, seed: 3);
@@ -160,7 +160,7 @@ internal static class RotatedLlama
 public sealed class LlamaRotationRealModelTests
 {
     [Fact]
-    public void Stories_RotatedInFloat_PredictsTheSame()
+    public void StoriesRotatedInFloatPredictsTheSame()
     {
         using var source = Texts.Stories();
         using var rotated = RotatedLlama.Of(source, seed: 1);
@@ -170,7 +170,7 @@ public sealed class LlamaRotationRealModelTests
     [Theory]
     [InlineData("w4a8-g32")]
     [InlineData("w4a4-g32")]
-    public void Stories_WithFewBits_LosesLessWhenRotated(string preset)
+    public void StoriesWithFewBitsLosesLessWhenRotated(string preset)
     {
         using var source = Texts.Stories();
         using var rotated = RotatedLlama.Of(source, seed: 1);

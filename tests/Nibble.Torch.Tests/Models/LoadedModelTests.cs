@@ -20,7 +20,7 @@ public sealed class LoadedModelTests : IDisposable
     [InlineData(ElementType.F32)]
     [InlineData(ElementType.F16)]
     [InlineData(ElementType.BF16)]
-    public void Open_ReadsACheckpoint(ElementType type)
+    public void OpenReadsACheckpoint(ElementType type)
     {
         var tiny = new TinyLlama { StoredAs = type };
         using var loaded = tiny.Open(folder);
@@ -37,7 +37,7 @@ public sealed class LoadedModelTests : IDisposable
     }
 
     [Fact]
-    public void Open_IgnoresWhatOldCheckpointsCarryAlong()
+    public void OpenIgnoresWhatOldCheckpointsCarryAlong()
     {
         var path = new TinyLlama { Tied = true }.Write(folder.File("old"), tensors =>
         {
@@ -49,7 +49,7 @@ public sealed class LoadedModelTests : IDisposable
     }
 
     [Fact]
-    public void Open_RefusesACheckpointThatIsNotWhatItsConfigSays()
+    public void OpenRefusesACheckpointThatIsNotWhatItsConfigSays()
     {
         Assert.Contains(
             "the checkpoint lacks the tensor 'model.layers.1.mlp.up_proj.weight', which a model of type 'llama' has",
@@ -82,7 +82,7 @@ public sealed class LoadedModelTests : IDisposable
     }
 
     [Fact]
-    public void Open_OfAnArtifact_IsQuantizedAlready()
+    public void OpenOfAnArtifactIsQuantizedAlready()
     {
         var artifact = folder.File("artifact");
         using (var source = new TinyLlama().Open(folder))
@@ -101,7 +101,7 @@ public sealed class LoadedModelTests : IDisposable
     [Theory]
     [InlineData("w16a16-kv8")]
     [InlineData("w16a16-kv4c")]
-    public void Artifact_WithAQuantizedCache_ComputesWhatTheModelInMemoryComputes(string preset)
+    public void ArtifactWithAQuantizedCacheComputesWhatTheModelInMemoryComputes(string preset)
     {
         using var source = new TinyLlama().Open(folder);
         var text = Texts.Random(100);
@@ -126,7 +126,7 @@ public sealed class LoadedModelTests : IDisposable
     }
 
     [Fact]
-    public void Simulate_RefusesParametersOfKeysThatAreNotTheConfigs()
+    public void SimulateRefusesParametersOfKeysThatAreNotTheConfigs()
     {
         using var source = new TinyLlama().Open(folder);
         var model = CacheModel.Make(source, RecipePresets.Parse("w16a16-kv4c"), Texts.Random(100), 2, 16);
@@ -142,7 +142,7 @@ public sealed class LoadedModelTests : IDisposable
     }
 
     [Fact]
-    public void Simulate_RefusesTensorsThatAreNotTheConfigs()
+    public void SimulateRefusesTensorsThatAreNotTheConfigs()
     {
         using var source = new TinyLlama().Open(folder);
         var model = PostTrainingQuantizer.Run(source, RecipePresets.Parse("w4a16-g8"), null, seed: 0);

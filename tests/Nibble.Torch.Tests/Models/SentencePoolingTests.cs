@@ -14,7 +14,7 @@ public class SentencePoolingTests
     [InlineData(Pooling.Mean, new float[] { 3, 5, -1.5f, -2 })]
     [InlineData(Pooling.FirstToken, new float[] { 1, 2, -1, -3 })]
     [InlineData(Pooling.Max, new float[] { 5, 9, -1, -1 })]
-    public void Apply_LeavesPaddingOut(Pooling pooling, float[] expected)
+    public void ApplyLeavesPaddingOut(Pooling pooling, float[] expected)
     {
         using var scope = NewDisposeScope();
         var mask = arange(6).reshape(2, 3) < 5;
@@ -26,7 +26,7 @@ public class SentencePoolingTests
     [InlineData(Pooling.Mean)]
     [InlineData(Pooling.FirstToken)]
     [InlineData(Pooling.Max)]
-    public void Apply_WithoutAMaskIsAsWithAFullOne(Pooling pooling)
+    public void ApplyWithoutAMaskIsAsWithAFullOne(Pooling pooling)
     {
         using var scope = NewDisposeScope();
         var tokens = tensor(Tokens).reshape(2, 3, 2);
@@ -37,7 +37,7 @@ public class SentencePoolingTests
     }
 
     [Fact]
-    public void Apply_ScalesToLengthOneAndLeavesNothingAtZero()
+    public void ApplyScalesToLengthOneAndLeavesNothingAtZero()
     {
         using var scope = NewDisposeScope();
         var tokens = tensor(Pair).reshape(2, 1, 2);

@@ -30,7 +30,7 @@ public sealed class TiedHeadTests : IDisposable
     [Theory]
     [InlineData("rtn")]
     [InlineData("gptq")]
-    public void AHead_ThatARuleNames_IsQuantizedByIt_AndTheEmbeddingStays(string algorithm)
+    public void AHeadThatARuleNamesIsQuantizedByItAndTheEmbeddingStays(string algorithm)
     {
         var tiny = new TinyLlama { Tied = true };
         var rules = Named.Rules.Select(rule => rule with { Algorithms = WeightAlgorithms.Parse([algorithm]) });
@@ -59,7 +59,7 @@ public sealed class TiedHeadTests : IDisposable
     [Theory]
     [InlineData("*")]
     [InlineData("*e*")]
-    public void AHead_ThatNoRuleNamesAlone_StaysTheEmbedding(string pattern)
+    public void AHeadThatNoRuleNamesAloneStaysTheEmbedding(string pattern)
     {
         var options = new PtqRequest(new TinyLlama { Tied = true }.Write(folder.File("tiny")), new Recipe("all", [All with { Pattern = pattern }]),
             folder.File("out"));
@@ -75,7 +75,7 @@ public sealed class TiedHeadTests : IDisposable
     [InlineData(TrainingMode.Full)]
     [InlineData(TrainingMode.Scales)]
     [InlineData(TrainingMode.AdaptersOnNormalFloat)]
-    public void Training_TakesTheHeadAsALayerOfItsOwn(TrainingMode mode)
+    public void TrainingTakesTheHeadAsALayerOfItsOwn(TrainingMode mode)
     {
         var path = new TinyLlama { Tied = true }.Write(folder.File("tiny"));
         var settings = new QatSettings { Steps = 2, BatchSize = 2, SequenceLength = 16, Mode = mode, AdapterRank = 4 };
@@ -92,7 +92,7 @@ public sealed class TiedHeadTests : IDisposable
     }
 
     [Fact]
-    public void Training_OfAModelThatWasOpenedTied_IsRefused()
+    public void TrainingOfAModelThatWasOpenedTiedIsRefused()
     {
         using var source = new TinyLlama { Tied = true }.Open(folder);
         var fault = Assert.Throws<NibbleException>(

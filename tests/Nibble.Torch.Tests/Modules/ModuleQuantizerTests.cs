@@ -20,7 +20,7 @@ public sealed class ModuleQuantizerTests : IDisposable
     [Theory]
     [InlineData(WeightRange.MinMax, ObserverKind.MinMax)]
     [InlineData(WeightRange.Mse, ObserverKind.Percentile)]
-    public void Run_YieldsWhatTheModuleThenComputes(WeightRange range, ObserverKind observer)
+    public void RunYieldsWhatTheModuleThenComputes(WeightRange range, ObserverKind observer)
     {
         manual_seed(1);
         using var module = new SmallCnn();
@@ -42,7 +42,7 @@ public sealed class ModuleQuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Run_RoundsWeightsWithTheRangeOfTheirRule()
+    public void RunRoundsWeightsWithTheRangeOfTheirRule()
     {
         manual_seed(2);
         using var module = nn.Sequential(("fc", nn.Linear(16, 4)));
@@ -58,7 +58,7 @@ public sealed class ModuleQuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Run_RefusesWhatItCannotDo()
+    public void RunRefusesWhatItCannotDo()
     {
         using var module = nn.Sequential(("fc", nn.Linear(4, 4)));
         var gptq = RecipePresets.Parse("w4a16-g32-gptq");
@@ -70,7 +70,7 @@ public sealed class ModuleQuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Calibrate_LeavesModesAndQuantizersAsTheyWere()
+    public void CalibrateLeavesModesAndQuantizersAsTheyWere()
     {
         using var module = new SmallCnn();
         module.train();

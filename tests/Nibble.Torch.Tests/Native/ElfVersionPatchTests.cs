@@ -10,7 +10,7 @@ public sealed class ElfVersionPatchTests
     private const string OldSymbol = "_ZNSt8ios_base4InitC1Ev";
 
     [Fact]
-    public void Patch_ChangesTheNameTheVersionIndexAndTheVersionRecord_AndNothingElse()
+    public void PatchChangesTheNameTheVersionIndexAndTheVersionRecordAndNothingElse()
     {
         var original = NativeLibraryFile.Read();
         var patched = original.ToArray();
@@ -44,7 +44,7 @@ public sealed class ElfVersionPatchTests
     }
 
     [Fact]
-    public void Patch_OfAPatchedLibrary_DoesNothing()
+    public void PatchOfAPatchedLibraryDoesNothing()
     {
         var library = NativeLibraryFile.Read();
         ElfVersionPatch.TryApply(library);
@@ -54,7 +54,7 @@ public sealed class ElfVersionPatchTests
     }
 
     [Fact]
-    public void Patch_OfATruncatedLibrary_ThrowsNothingButInvalidData()
+    public void PatchOfATruncatedLibraryThrowsNothingButInvalidData()
     {
         var original = NativeLibraryFile.Read();
 
@@ -68,7 +68,7 @@ public sealed class ElfVersionPatchTests
     }
 
     [Fact]
-    public void Patch_OfACorruptLibrary_ThrowsNothingButInvalidData()
+    public void PatchOfACorruptLibraryThrowsNothingButInvalidData()
     {
         var original = NativeLibraryFile.Read();
         var elf = new Elf(original);
@@ -97,7 +97,7 @@ public sealed class ElfVersionPatchTests
     [Theory]
     [InlineData("")]
     [InlineData("MZ, a library of another system, and quite some bytes more than the sixty-four of a header")]
-    public void Patch_RefusesWhatIsNoElfFile(string text) =>
+    public void PatchRefusesWhatIsNoElfFile(string text) =>
         Assert.Contains("not a 64-bit little-endian ELF",
             Assert.Throws<InvalidDataException>(() => ElfVersionPatch.TryApply(Encoding.ASCII.GetBytes(text))).Message, StringComparison.Ordinal);
 

@@ -12,7 +12,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void EnsureLoaded_CanBeCalledAgain()
+    public void EnsureLoadedCanBeCalledAgain()
     {
         TorchRuntime.EnsureLoaded();
         TorchRuntime.EnsureLoaded();
@@ -21,7 +21,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void EnsureLoaded_TellsOpenMPToSleepSoon_UnlessTheUserChose()
+    public void EnsureLoadedTellsOpenMPToSleepSoonUnlessTheUserChose()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "libtorch has GNU's OpenMP on Linux alone");
         TorchRuntime.EnsureLoaded();
@@ -33,7 +33,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void UseThreads_UsesNoMoreThanThereAreProcessors()
+    public void UseThreadsUsesNoMoreThanThereAreProcessors()
     {
         var before = TorchSharp.torch.get_num_threads();
         try
@@ -52,7 +52,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void PatchedCopy_IsKeyedByTheOriginalsHash_AndWrittenOnce()
+    public void PatchedCopyIsKeyedByTheOriginalsHashAndWrittenOnce()
     {
         var bytes = NativeLibraryFile.Read();
         var cache = folder.File("cache");
@@ -71,7 +71,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void PatchedCopy_ReplacesACopyThatIsNotWhole()
+    public void PatchedCopyReplacesACopyThatIsNotWhole()
     {
         var bytes = NativeLibraryFile.Read();
         var copy = TorchRuntime.PatchedCopy(NativeLibraryFile.Path, folder.Path);
@@ -81,7 +81,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public async Task PatchedCopy_CalledAtOnce_GivesOneFile()
+    public async Task PatchedCopyCalledAtOnceGivesOneFile()
     {
         var bytes = NativeLibraryFile.Read();
         ElfVersionPatch.TryApply(bytes);
@@ -92,7 +92,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void PatchedCopy_OfALibraryThatNeedsNothing_IsTheLibrary()
+    public void PatchedCopyOfALibraryThatNeedsNothingIsTheLibrary()
     {
         var bytes = NativeLibraryFile.Read();
         ElfVersionPatch.TryApply(bytes);
@@ -103,7 +103,7 @@ public sealed partial class TorchRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void PatchedCopy_OfWhatIsNoLibrary_WritesNothing()
+    public void PatchedCopyOfWhatIsNoLibraryWritesNothing()
     {
         var text = folder.Write("text.so", "text");
         Assert.Throws<InvalidDataException>(() => TorchRuntime.PatchedCopy(text, folder.File("cache")));

@@ -10,7 +10,7 @@ public sealed class ChoiceSolverTests
             .Select(items => new ChoiceProblem(items));
 
     [Fact]
-    public void LeastCost_IsThatOfEverySelectionTried() => Gen.Select(Problems, Gen.Long[0, 80]).Sample(
+    public void LeastCostIsThatOfEverySelectionTried() => Gen.Select(Problems, Gen.Long[0, 80]).Sample(
         (problem, size) =>
         {
             var costs = Selections(problem).Where(selection => problem.SizeOf(selection) <= size).Select(problem.CostOf).ToList();
@@ -25,7 +25,7 @@ public sealed class ChoiceSolverTests
         iter: 60, threads: 1);
 
     [Fact]
-    public void LeastSize_IsThatOfEverySelectionTried() => Gen.Select(Problems, Gen.Int[0, 80]).Sample(
+    public void LeastSizeIsThatOfEverySelectionTried() => Gen.Select(Problems, Gen.Int[0, 80]).Sample(
         (problem, eighths) =>
         {
             var sizes = Selections(problem).Where(selection => problem.CostOf(selection) <= eighths / 8d).Select(problem.SizeOf).ToList();
@@ -40,7 +40,7 @@ public sealed class ChoiceSolverTests
         iter: 60, threads: 1);
 
     [Fact]
-    public void ManyItems_AreSolvedWithinALinearBound()
+    public void ManyItemsAreSolvedWithinALinearBound()
     {
         var random = new Random(3);
         var problem = new ChoiceProblem([.. Enumerable.Range(0, 60).Select(_ =>

@@ -9,7 +9,7 @@ public sealed class CostBeliefTests
         [.. Enumerable.Range(1, 6).Select(item => (IReadOnlyList<Choice>)[new Choice(item, 2), new Choice(0.2 * item, 3), new Choice(0.02 * item, 4)])]);
 
     [Fact]
-    public void Draws_SpreadAroundTheCosts_BeforeAnythingIsMeasured()
+    public void DrawsSpreadAroundTheCostsBeforeAnythingIsMeasured()
     {
         var random = new Random(1);
         var belief = new CostBelief(Problem);
@@ -21,7 +21,7 @@ public sealed class CostBeliefTests
     }
 
     [Fact]
-    public void Draws_AgreeWithWhatWasMeasured()
+    public void DrawsAgreeWithWhatWasMeasured()
     {
         int[] first = [0, 1, 2, 0, 1, 2], second = [0, 1, 2, 2, 1, 0];
         var random = new Random(1);
@@ -39,7 +39,7 @@ public sealed class CostBeliefTests
     }
 
     [Fact]
-    public void Search_FindsWhatTheLayersOwnCostsHide()
+    public void SearchFindsWhatTheLayersOwnCostsHide()
     {
         // Layers' own costs are off by a factor of up to e^0.7 to both sides, as an unknown part of the model sees them.
         var random = new Random(7);

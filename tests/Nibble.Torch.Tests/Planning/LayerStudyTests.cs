@@ -19,7 +19,7 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
-    public void MeasureWeights_OfOneLayer_IsThatOfARecipeForIt()
+    public void MeasureWeightsOfOneLayerIsThatOfARecipeForIt()
     {
         using var study = Study("w2a16-g8-gptq");
         var alone = study.MeasureWeights().Single(item => item.Layer == "model.layers.0.mlp.down_proj");
@@ -32,7 +32,7 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
-    public void AStudyThatWasStopped_GoesOn_AndGivesTheSame_AndTheNextMeasuresNothing()
+    public void AStudyThatWasStoppedGoesOnAndGivesTheSameAndTheNextMeasuresNothing()
     {
         using var stop = new CancellationTokenSource();
         using (var stopped = Study("w2a16-g8", "w4a16-g8"))
@@ -55,7 +55,7 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
-    public void AMeasurementThatIsDamaged_IsNotBelieved()
+    public void AMeasurementThatIsDamagedIsNotBelieved()
     {
         using (var study = Study("w2a16-g8"))
         {
@@ -85,7 +85,7 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
-    public void AnotherText_IsMeasuredAnew()
+    public void AnotherTextIsMeasuredAnew()
     {
         using var study = Study("w2a16-g8");
         study.MeasureActivations([8]);
@@ -96,7 +96,7 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
-    public void MeasureActivations_LeavesTheModelAsItWas_AndFewerBitsAreWorse()
+    public void MeasureActivationsLeavesTheModelAsItWasAndFewerBitsAreWorse()
     {
         using var study = Study("w4a16-g8");
         var measured = study.MeasureActivations([8, 2]);
@@ -107,7 +107,7 @@ public sealed class LayerStudyTests : IDisposable
     }
 
     [Fact]
-    public void EstimateWeights_FollowsTheMeasuredDivergence()
+    public void EstimateWeightsFollowsTheMeasuredDivergence()
     {
         using var study = Study("w2a16-g8", "w4a16-g8");
         var estimates = study.EstimateWeights();
@@ -123,11 +123,11 @@ public sealed class LayerStudyTests : IDisposable
     [InlineData("w4a16-g8-gptq-signround")]
     [InlineData("w4a8-g8")]
     [InlineData("w4a16-g8-rotated")]
-    public void RecipesThatChangeMoreThanALayersWeights_AreRefused(string preset) =>
+    public void RecipesThatChangeMoreThanALayersWeightsAreRefused(string preset) =>
         Assert.Contains("cannot be measured a layer at a time", Assert.Throws<NibbleException>(() => Study(preset)).Message, StringComparison.Ordinal);
 
     [Fact]
-    public void ATextOfOneWindow_IsRefused() =>
+    public void ATextOfOneWindowIsRefused() =>
         Assert.Contains("expected at least two windows of 32",
             Assert.Throws<NibbleException>(() => new LayerStudy(Options(folder.File("cache"), ["w4a16-g8"]) with { Data = Texts.Random(40) })).Message,
             StringComparison.Ordinal);

@@ -29,7 +29,7 @@ public sealed class MixPlannerTests : IDisposable
     }
 
     [Fact]
-    public void AverageBits_AreKept_AndTheMixBeatsTheWidthBelow()
+    public void AverageBitsAreKeptAndTheMixBeatsTheWidthBelow()
     {
         var result = Plan("3bits", new MixOptions(default) { Rounds = 1, FrontPoints = 4 });
 
@@ -42,7 +42,7 @@ public sealed class MixPlannerTests : IDisposable
     }
 
     [Fact]
-    public void TiedLayers_HaveOneWidth()
+    public void TiedLayersHaveOneWidth()
     {
         var recipe = Plan("3.1bits", new MixOptions(default) { Tied = true, Rounds = 0, FrontPoints = 0 }).Chosen.Recipe;
 
@@ -54,7 +54,7 @@ public sealed class MixPlannerTests : IDisposable
     }
 
     [Fact]
-    public void Bytes_AreThoseOfTheArtifact()
+    public void BytesAreThoseOfTheArtifact()
     {
         var (narrow, wide) = (study.Measure(study.Options.Recipes[0]).Bytes, study.Measure(study.Options.Recipes[^1]).Bytes);
         var budget = (narrow + wide) / 2;
@@ -64,7 +64,7 @@ public sealed class MixPlannerTests : IDisposable
     }
 
     [Fact]
-    public void Loss_IsMeasured_AndCostsFewerBitsThanTheWidthAbove()
+    public void LossIsMeasuredAndCostsFewerBitsThanTheWidthAbove()
     {
         var loss = study.Measure(study.Options.Recipes[1]).Distance.Loss;
         var result = Plan(FormattableString.Invariant($"loss={loss + 0.01:0.######}"), new MixOptions(default) { Rounds = 3, FrontPoints = 0 });
@@ -76,12 +76,12 @@ public sealed class MixPlannerTests : IDisposable
     [Theory]
     [InlineData("1.5bits", "2 bits on average")]
     [InlineData("100B", "2 bits on average")]
-    public void WhatNothingMeets_NamesTheNearest(string budget, string nearest) =>
+    public void WhatNothingMeetsNamesTheNearest(string budget, string nearest) =>
         Assert.Contains(nearest, Assert.Throws<NoSolutionException>(() => Plan(budget, new MixOptions(default) { Rounds = 0, FrontPoints = 0 })).Message,
             StringComparison.Ordinal);
 
     [Fact]
-    public void BitsOfCodes_DoNotChooseAmongGroupSizes()
+    public void BitsOfCodesDoNotChooseAmongGroupSizes()
     {
         using var groups = new LayerStudy(study.Options with { Recipes = [.. ((string[])["w2a16-g8", "w2a16-g16"]).Select(PlanningRecipes.Parse)] });
 
@@ -90,7 +90,7 @@ public sealed class MixPlannerTests : IDisposable
     }
 
     [Fact]
-    public void Bytes_AreSharedOutAmongGroupSizesToo()
+    public void BytesAreSharedOutAmongGroupSizesToo()
     {
         using var groups = new LayerStudy(
             study.Options with { Recipes = [.. ((string[])["w3a16-g16", "w4a16-g16", "w3a16-g8", "w4a16-g8"]).Select(PlanningRecipes.Parse)] });
@@ -103,7 +103,7 @@ public sealed class MixPlannerTests : IDisposable
     }
 
     [Fact]
-    public void MinutesOfTraining_AreSpentOnTheLayersThatGainMost()
+    public void MinutesOfTrainingAreSpentOnTheLayersThatGainMost()
     {
         var result = Plan("2.5bits", new MixOptions(default) { Rounds = 0, FrontPoints = 0, QatMinutes = 0.1 });
 

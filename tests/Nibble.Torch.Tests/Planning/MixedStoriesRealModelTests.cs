@@ -16,7 +16,7 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     public void Dispose() => source.Dispose();
 
     [Fact]
-    public void WidthsOfThreeBitsOnAverage_LoseATenthLessThanThreeBitsEverywhere()
+    public void WidthsOfThreeBitsOnAverageLoseATenthLessThanThreeBitsEverywhere()
     {
         var mixed = Mixed("3bits");
         Assert.Equal(35, Quantized(mixed).Count);
@@ -29,7 +29,7 @@ public sealed class MixedStoriesRealModelTests : IDisposable
     }
 
     [Fact]
-    public void WidthsAndGroupsInTheBytesOfThreeAndTwoAndAHalfBits_LoseAQuarterLess()
+    public void WidthsAndGroupsInTheBytesOfThreeAndTwoAndAHalfBitsLoseAQuarterLess()
     {
         var (two, three) = (RecipePresets.Parse("w2a16-g32-gptaq"), RecipePresets.Parse("w3a16-g32-gptaq"));
         var (whole, half) = (Mixed("254064B"), Mixed("239056B"));

@@ -8,7 +8,7 @@ namespace Nibble.Torch.Tests.Ptq;
 public class HessianTests
 {
     [Fact]
-    public void IsTwiceTheMeanOfTheInputsProducts_WhateverTheBatches()
+    public void IsTwiceTheMeanOfTheInputsProductsWhateverTheBatches()
     {
         using var scope = NewDisposeScope();
         var inputs = randn([3, 10, 5], generator: new Generator(1));
@@ -28,7 +28,7 @@ public class HessianTests
     }
 
     [Fact]
-    public void ColumnsThatNothingReachesAreDead_AndTheStrongestComesFirst()
+    public void ColumnsThatNothingReachesAreDeadAndTheStrongestComesFirst()
     {
         using var scope = NewDisposeScope();
         var inputs = randn([50, 4], generator: new Generator(2)) * tensor(new float[] { 1, 0, 5, 3 });

@@ -24,7 +24,7 @@ public sealed class LargeModelTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void AHeadOfMoreValuesThanAnArray_IsRefusedBeforeTheWork(bool dryRun)
+    public void AHeadOfMoreValuesThanAnArrayIsRefusedBeforeTheWork(bool dryRun)
     {
         var recipe = RecipeFile.ParseYaml("rules: [{ pattern: '*', weights: { bits: 4 } }]", "all");
         Assert.Equal(
@@ -35,7 +35,7 @@ public sealed class LargeModelTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void WindowsOfMoreValuesThanAnArray_AreRefusedBeforeTheWork(bool dryRun)
+    public void WindowsOfMoreValuesThanAnArrayAreRefusedBeforeTheWork(bool dryRun)
     {
         var recipe = RecipePresets.Parse("w4a16-g32-gptq");
         recipe = recipe with { Ptq = recipe.Ptq with { SequenceLength = 131_073, Windows = 1 } };
@@ -46,7 +46,7 @@ public sealed class LargeModelTests : IDisposable
     }
 
     [Fact]
-    public void TensorsOfMoreThanTwoGibibytes_AreSpans()
+    public void TensorsOfMoreThanTwoGibibytesAreSpans()
     {
         // Pages that nothing was written to cost no memory.
         const int Count = (1 << 29) + 3;

@@ -17,7 +17,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Run_RoundsTheChosenLayers_AndKeepsTheRest()
+    public void RunRoundsTheChosenLayersAndKeepsTheRest()
     {
         var tiny = new TinyLlama { Type = "qwen2", StoredAs = ElementType.BF16 };
         using var source = tiny.Open(folder);
@@ -59,7 +59,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
     [InlineData("wta16-g8")]
     [InlineData("w4a8-g8-sym")]
     [InlineData("w8a8-static")]
-    public void Artifact_ComputesWhatTheModelInMemoryComputes(string preset)
+    public void ArtifactComputesWhatTheModelInMemoryComputes(string preset)
     {
         using var source = new TinyLlama { Type = "qwen3", StoredAs = ElementType.F16 }.Open(folder);
         var text = Texts.Random(100);
@@ -75,7 +75,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Artifact_OfOneSeed_HasTheSameBytes()
+    public void ArtifactOfOneSeedHasTheSameBytes()
     {
         SortedDictionary<string, byte[]> Make(string name)
         {
@@ -91,7 +91,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Run_RefusesRecipesThatDoNotFit()
+    public void RunRefusesRecipesThatDoNotFit()
     {
         using var source = new TinyLlama().Open(folder);
         var nothing = new Recipe("mine", [new RecipeRule("transformer.*", new QuantizationScheme(4, true, Granularity.Channel))]);
@@ -110,7 +110,7 @@ public sealed class PostTrainingQuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Run_StopsBetweenLayers()
+    public void RunStopsBetweenLayers()
     {
         using var source = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
@@ -126,7 +126,7 @@ public sealed class PostTrainingQuantizerRealModelTests
     [InlineData("w4a16-g32", 4.235, 0.01)]
     [InlineData("w3a16-g32", 8.08, 0.01)]
     [InlineData("w8a16-g32", 3.788, 0.002)]
-    public void Stories_LosesWhatTheReferenceLost(string preset, double expected, double share)
+    public void StoriesLosesWhatTheReferenceLost(string preset, double expected, double share)
     {
         // The reference makes one group of a row that groups of 32 do not divide: the 172 columns of down_proj.
         using var source = Texts.Stories();
@@ -139,7 +139,7 @@ public sealed class PostTrainingQuantizerRealModelTests
     }
 
     [Fact]
-    public void Stories_WithStaticActivationsOf8Bits_StaysClose()
+    public void StoriesWithStaticActivationsOf8BitsStaysClose()
     {
         using var source = Texts.Stories();
         var text = Texts.TinyStories("valid.txt", source);

@@ -15,7 +15,7 @@ public sealed class PtqJobTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void FirstUnfinished_IsTheFirstPartThatIsMissing_WhoseInputsAreThere()
+    public void FirstUnfinishedIsTheFirstPartThatIsMissingWhoseInputsAreThere()
     {
         using var job = Begin();
         Assert.Equal(0, job.FirstUnfinished(Streams, 3));
@@ -44,7 +44,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void FirstUnfinished_GoesBackToTheBeginning_WhenNoStreamIsLeft()
+    public void FirstUnfinishedGoesBackToTheBeginningWhenNoStreamIsLeft()
     {
         using var job = Begin();
         AddPart(job, 0);
@@ -54,7 +54,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Discard_KeepsTheFinishedPartsAndWhatGoesIntoTheNext()
+    public void DiscardKeepsTheFinishedPartsAndWhatGoesIntoTheNext()
     {
         using var job = Begin();
         for (var part = 0; part < 3; part++)
@@ -70,7 +70,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Begin_RefusesAnotherJob_AndNamesWhatDiffers()
+    public void BeginRefusesAnotherJobAndNamesWhatDiffers()
     {
         Begin().Dispose();
         var message = Assert.Throws<NibbleException>(
@@ -92,7 +92,7 @@ public sealed class PtqJobTests : IDisposable
     [InlineData("joined.json", """{"Format":"nibble.job/1","State":"Joined","Values":{}}""")]
     [InlineData("lock", "not empty")]
     [InlineData("part-000/notes", "kept")]
-    public void Begin_TouchesNothingInAFolderOfSomebodyElse(string name, string content)
+    public void BeginTouchesNothingInAFolderOfSomebodyElse(string name, string content)
     {
         var file = Path.Combine(Output + ".job", name);
         Directory.CreateDirectory(Path.GetDirectoryName(file)!);
@@ -115,7 +115,7 @@ public sealed class PtqJobTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void Begin_TakesOverWhatIsLeftOfADeletedJob(bool locked)
+    public void BeginTakesOverWhatIsLeftOfADeletedJob(bool locked)
     {
         Directory.CreateDirectory(Output + ".job");
         if (locked)
@@ -128,7 +128,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Begin_MakesTheFolderWithItsIdentity_OrNotAtAll()
+    public void BeginMakesTheFolderWithItsIdentityOrNotAtAll()
     {
         File.WriteAllText(Output + ".job", "a file of the user's");
         Assert.Throws<NibbleException>(Begin);
@@ -166,7 +166,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Restart_ThatIsKilled_LeavesNothingThatCouldBeTakenForFinishedWork()
+    public void RestartThatIsKilledLeavesNothingThatCouldBeTakenForFinishedWork()
     {
         using (var job = Begin())
         {
@@ -190,7 +190,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void RequireIntact_FindsAChangedFile()
+    public void RequireIntactFindsAChangedFile()
     {
         using var job = Begin();
         AddPart(job, 0);
@@ -205,7 +205,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Begin_GoesOnWithTheSameJob_AndStartsOverWhenTold()
+    public void BeginGoesOnWithTheSameJobAndStartsOverWhenTold()
     {
         using (var job = Begin())
         {
@@ -224,7 +224,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Begin_RefusesAFolderThatIsWorkedIn()
+    public void BeginRefusesAFolderThatIsWorkedIn()
     {
         using (Begin())
         {
@@ -235,7 +235,7 @@ public sealed class PtqJobTests : IDisposable
     }
 
     [Fact]
-    public void Finish_MovesWhatWasJoined_AndLeavesNothingElse()
+    public void FinishMovesWhatWasJoinedAndLeavesNothingElse()
     {
         using var job = Begin();
         AddPart(job, 0);
@@ -252,7 +252,7 @@ public sealed class PtqJobTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Finish_IsMadeUpForByTheNextRun(bool moved)
+    public void FinishIsMadeUpForByTheNextRun(bool moved)
     {
         using (var job = Begin())
         {

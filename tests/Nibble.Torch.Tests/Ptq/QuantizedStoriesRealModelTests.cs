@@ -53,7 +53,7 @@ public sealed class QuantizedStoriesRealModelTests(Stories stories) : IClassFixt
     [InlineData("w3a16-g32-gptaq", 5.4)]
     [InlineData("w2a16-g32-gptaq", 16)]
     [InlineData("w8a8-smoothquant", 3.788 * 1.005)]
-    public void Perplexity_StaysWithinItsBound(string preset, double bound) => Assert.InRange(stories.Perplexity(preset), 3.7, bound);
+    public void PerplexityStaysWithinItsBound(string preset, double bound) => Assert.InRange(stories.Perplexity(preset), 3.7, bound);
 
     [Theory]
     [InlineData("w4a16-g32", "awq")]
@@ -64,10 +64,10 @@ public sealed class QuantizedStoriesRealModelTests(Stories stories) : IClassFixt
     [InlineData("w3a16-g32", "importance")]
     [InlineData("w4a8-g32", "rotated")]
     [InlineData("w4a4-g32", "rotated")]
-    public void Algorithm_BeatsRoundToNearest(string preset, string algorithm) =>
+    public void AlgorithmBeatsRoundToNearest(string preset, string algorithm) =>
         Assert.InRange(stories.Perplexity($"{preset}-{algorithm}"), 3.7, stories.Perplexity(preset) - 0.01);
 
     [Fact]
-    public void Rotation_HelpsGptqToo_WhereActivationsHave4Bits() =>
+    public void RotationHelpsGptqTooWhereActivationsHave4Bits() =>
         Assert.InRange(stories.Perplexity("w4a4-g32-rotated-gptq"), 3.7, stories.Perplexity("w4a4-g32-gptq") - 0.01);
 }

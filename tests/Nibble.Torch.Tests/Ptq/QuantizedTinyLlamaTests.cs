@@ -32,7 +32,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [InlineData("w8a8-smoothquant")]
     [InlineData("w4a8-g8-smoothquant-gptq-debias")]
     [InlineData("w4a8-g8-rotated-gptaq")]
-    public void Algorithms_GiveTheSameBytesTwice_CloseToTheFloatModel(string preset)
+    public void AlgorithmsGiveTheSameBytesTwiceCloseToTheFloatModel(string preset)
     {
         var recipe = RecipePresets.Parse(preset);
         var one = Run(new TinyLlama(), recipe, "one");
@@ -50,7 +50,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [InlineData("gptq")]
     [InlineData("gptaq")]
     [InlineData("awq")]
-    public void Algorithms_ThatLookAtActivations_BeatRoundToNearest(string algorithm)
+    public void AlgorithmsThatLookAtActivationsBeatRoundToNearest(string algorithm)
     {
         Run(new TinyLlama(), RecipePresets.Parse("w3a16-g8"), "plain");
         Run(new TinyLlama(), RecipePresets.Parse($"w3a16-g8-{algorithm}"), "better");
@@ -58,7 +58,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void ActivationsOnDisk_GiveTheSameBytesAsInMemory()
+    public void ActivationsOnDiskGiveTheSameBytesAsInMemory()
     {
         var recipe = RecipePresets.Parse("w3a8-g8-static-gptaq");
         Run(new TinyLlama(), recipe, "memory");
@@ -67,7 +67,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void Threads_ArePartOfTheJob()
+    public void ThreadsArePartOfTheJob()
     {
         using var cancellation = new CancellationTokenSource();
         var tiny = new TinyLlama();
@@ -91,7 +91,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [Theory]
     [InlineData("qwen2", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")]
     [InlineData("llama", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")]
-    public void Debias_TakesTheMeanErrorOutOfTheOutputs(string type, params string[] names)
+    public void DebiasTakesTheMeanErrorOutOfTheOutputs(string type, params string[] names)
     {
         var tiny = new TinyLlama { Type = type };
         var (plain, corrected) = (RecipePresets.Parse("w2a16-g8"), RecipePresets.Parse("w2a16-g8-debias"));
@@ -119,7 +119,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void Debias_GivesLlamaBiases()
+    public void DebiasGivesLlamaBiases()
     {
         var model = Run(new TinyLlama { StoredAs = ElementType.BF16 }, RecipePresets.Parse("w4a16-g8-debias"), "out");
         var config = JsonNode.Parse(File.ReadAllText(Path.Combine(folder.File("out"), "config.json")))!;
@@ -132,7 +132,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void Debias_WarnsOfLayersWithoutABias()
+    public void DebiasWarnsOfLayersWithoutABias()
     {
         var warnings = new List<string>();
         Run(new TinyLlama { Type = "qwen2" }, RecipePresets.Parse("w4a16-g8-debias"), "out", options => options with { Warn = warnings.Add });
@@ -143,7 +143,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Rotation_LeavesWhatIsComputed(bool tied)
+    public void RotationLeavesWhatIsComputed(bool tied)
     {
         var tiny = new TinyLlama { Tied = tied };
         var model = Run(tiny, RecipePresets.Parse("w8a16-rotated"), "out");
@@ -162,7 +162,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [InlineData("w8a16-g8-gptaq", false, true)]
     [InlineData("w8a16-g8-gptaq", true, false)]
     [InlineData("w8a16-g8-rotated-gptq", true, true)]
-    public void Head_IsQuantizedByARule(string preset, bool tied, bool ownHead)
+    public void HeadIsQuantizedByARule(string preset, bool tied, bool ownHead)
     {
         var recipe = RecipePresets.Parse(preset);
         recipe = recipe with { Rules = [recipe.Rules[^1]] };
@@ -178,7 +178,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [Theory]
     [InlineData("w16a16-kv8", 0, 1e-3)]
     [InlineData("w4a16-g8-kv4c", 14, 0.2)]
-    public void Cache_IsQuantized(string preset, int layers, double limit)
+    public void CacheIsQuantized(string preset, int layers, double limit)
     {
         var recipe = RecipePresets.Parse(preset);
         var model = Run(new TinyLlama(), recipe, "out");
@@ -189,7 +189,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void NamedLayers_StayFloat()
+    public void NamedLayersStayFloat()
     {
         var rest = RecipePresets.Parse("w4a16-g8-gptq");
         var recipe = rest with { Rules = [new RecipeRule("model.layers.0.*", Weights: null), new RecipeRule("*.down_proj", Weights: null), .. rest.Rules] };
@@ -214,7 +214,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [InlineData("w4a8-g8-rotated")]
     [InlineData("w4a16-g8-kv4c")]
     [InlineData("w16a16-kv8")]
-    public void Estimate_ForetellsTheBytes_AndLeavesNothing(string preset)
+    public void EstimateForetellsTheBytesAndLeavesNothing(string preset)
     {
         var tiny = new TinyLlama { Tied = true, StoredAs = ElementType.F16 };
         var options = Options(tiny, RecipePresets.Parse(preset), "out");
@@ -230,7 +230,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void Estimate_CountsGroupIndexesAndTheHead()
+    public void EstimateCountsGroupIndexesAndTheHead()
     {
         var recipe = RecipePresets.Parse("w4a16-g8-gptq");
         recipe = recipe with { Rules = [recipe.Rules[^1]], Ptq = new PtqSettings { ActivationOrder = ActivationOrder.Group } };
@@ -243,7 +243,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [InlineData("cuda", "the device cuda needs a libtorch for CUDA")]
     [InlineData("tpu", "there is no device 'tpu', expected cpu, cuda or cuda:N")]
     [InlineData("cuda:x", "there is no device 'cuda:x'")]
-    public void Device_ThatIsNotThere_IsRefused(string device, string complaint)
+    public void DeviceThatIsNotThereIsRefused(string device, string complaint)
     {
         Assert.SkipWhen(device == "cuda" && cuda_is_available(), "this machine has the device");
         var options = Options(new TinyLlama(), RecipePresets.Parse("w8a8"), "out") with { Device = device };
@@ -252,7 +252,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void Fault_LeavesNoJob_WhichCouldOnlyFailAgain()
+    public void FaultLeavesNoJobWhichCouldOnlyFailAgain()
     {
         new TinyLlama().Write(folder.File("tiny"), tensors => tensors["model.layers.1.mlp.up_proj.weight"].Values[3] = 3e38f);
         var options = Options(new TinyLlama(), RecipePresets.Parse("w4a16-g8-importance"), "out");
@@ -262,7 +262,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Fact]
-    public void Output_ThatExists_IsRefused()
+    public void OutputThatExistsIsRefused()
     {
         var options = Options(new TinyLlama(), RecipePresets.Parse("w8a8"), "tiny");
         Assert.Contains("the output folder exists already", Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(options)).Message,

@@ -25,7 +25,7 @@ public sealed class RunSummaryTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void PostTraining_WarnsBeforeItBegins_AndSaysInTheEndWhatItDid()
+    public void PostTrainingWarnsBeforeItBeginsAndSaysInTheEndWhatItDid()
     {
         var recipe = RecipePresets.Parse("w4a16-g8-gptq") with { Ptq = new PtqSettings { Windows = 3, Asymmetry = 0.5 } };
         var (told, begun) = (new List<string>(), int.MaxValue);
@@ -61,7 +61,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void PostTraining_RepeatsInTheEndWhatItWarnedOfMeanwhile()
+    public void PostTrainingRepeatsInTheEndWhatItWarnedOfMeanwhile()
     {
         var told = new List<string>();
         var options = new PtqRequest(new TinyLlama { Type = "qwen2" }.Write(folder.File("tiny")), RecipePresets.Parse("w4a16-g4-debias"), folder.File("out"))
@@ -75,7 +75,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void CalibrationData_ThatNothingLooksAt_AreTold_ButNotThoseOfALargerRun()
+    public void CalibrationDataThatNothingLooksAtAreToldButNotThoseOfALargerRun()
     {
         const string Expected = "the calibration data are not used: the recipe calibrates nothing";
         using var source = new TinyLlama().Open(folder);
@@ -87,7 +87,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void Results_ThatAreLargerThanTheModel_SaySo()
+    public void ResultsThatAreLargerThanTheModelSaySo()
     {
         var options = new PtqRequest(
             new TinyLlama { StoredAs = ElementType.BF16 }.Write(folder.File("tiny")),
@@ -101,7 +101,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void Targets_SayWhichLayersTheirBlocksCannotHold()
+    public void TargetsSayWhichLayersTheirBlocksCannotHold()
     {
         using var source = new TinyLlama().Open(folder);
         var target = RecipeTarget.Parse("gguf:q4_0");
@@ -113,7 +113,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void Training_SaysWhatItDid_AndWhatItsStartWarnsOf()
+    public void TrainingSaysWhatItDidAndWhatItsStartWarnsOf()
     {
         var settings = new QatSettings { Steps = 6, BatchSize = 2, SequenceLength = 8, Start = WeightAlgorithms.Parse(["gptq"]), AdapterRank = 3 };
         var preset = RecipePresets.Parse("w4a16-g4");
@@ -135,7 +135,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void Classifiers_SayWhatStaysFloat()
+    public void ClassifiersSayWhatStaysFloat()
     {
         using var classifier = LoadedModel.Open(new TinyBert().Write(folder.File("bert")));
         var data = new Classification().Read(folder.Write("texts.tsv", "good film\t2\nbad films\t0\n"), classifier, new ReadOptions());
@@ -161,7 +161,7 @@ public sealed class RunSummaryTests : IDisposable
     }
 
     [Fact]
-    public void Modules_SayWhatWasDone()
+    public void ModulesSayWhatWasDone()
     {
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Group(8));
         var recipe = new Recipe("mine", [new RecipeRule("conv1", scheme), new RecipeRule("conv9", scheme), new RecipeRule("features.*", scheme)]);

@@ -12,7 +12,7 @@ public sealed class StageStatisticsTests
     private const StageNeeds Everything = StageNeeds.Mean | StageNeeds.Importance | StageNeeds.Hessian | StageNeeds.Difference;
 
     [Fact]
-    public void Sums_AreThoseOfPlainLoops_WhateverTheBatches()
+    public void SumsAreThoseOfPlainLoopsWhateverTheBatches()
     {
         using var scope = NewDisposeScope();
         var x = Random(1, Tokens, Inputs) + 0.5;
@@ -45,7 +45,7 @@ public sealed class StageStatisticsTests
     [InlineData(true, 1)]
     [InlineData(true, 0.25)]
     [InlineData(false, 1)]
-    public void TowardsFloat_GoesItsShareOfTheWayToTheLeastSquares(bool hasResidual, double share)
+    public void TowardsFloatGoesItsShareOfTheWayToTheLeastSquares(bool hasResidual, double share)
     {
         using var scope = NewDisposeScope();
         var weight = Random(2, Outputs, Inputs);
@@ -69,7 +69,7 @@ public sealed class StageStatisticsTests
     }
 
     [Fact]
-    public void TowardsFloat_KeepsTheWeight_WhereNothingDiffersOrNothingIsReached()
+    public void TowardsFloatKeepsTheWeightWhereNothingDiffersOrNothingIsReached()
     {
         using var scope = NewDisposeScope();
         var weight = Random(2, Outputs, Inputs);

@@ -27,7 +27,7 @@ public sealed class StoredTypesTests : IDisposable
     /// <summary>Factors move from a norm to the layers that read it; the layers have to take what the norm, rounded to its own type, really gave
     /// away.</summary>
     [Fact]
-    public void ScaledNorms_OfDifferentTypes_AreRoundedEachToItsOwn()
+    public void ScaledNormsOfDifferentTypesAreRoundedEachToItsOwn()
     {
         var tiny = new TinyLlama { StoredEach = name => name.Contains("post_attention", StringComparison.Ordinal) ? ElementType.BF16 : ElementType.F32 };
 
@@ -58,7 +58,7 @@ public sealed class StoredTypesTests : IDisposable
     }
 
     [Fact]
-    public void LaterBlocks_AreCalibratedOnTheBiasesThatAreStored()
+    public void LaterBlocksAreCalibratedOnTheBiasesThatAreStored()
     {
         var tiny = new TinyLlama { StoredAs = ElementType.BF16 };
         var model = Run(tiny, RecipePresets.Parse("w2a8-g8-static-debias"));
@@ -74,7 +74,7 @@ public sealed class StoredTypesTests : IDisposable
     }
 
     [Fact]
-    public void Classifiers_KeepTheTypesOfWhatStaysFloat()
+    public void ClassifiersKeepTheTypesOfWhatStaysFloat()
     {
         var path = new TinyBert().Write(folder.File("half"), tensors =>
         {

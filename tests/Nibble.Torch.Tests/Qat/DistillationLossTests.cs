@@ -10,7 +10,7 @@ public sealed class DistillationLossTests
     [Theory]
     [InlineData(1)]
     [InlineData(3)]
-    public void Divergence_IsTheMeanOverPositionsTimesTheSquareOfTheTemperature(double temperature)
+    public void DivergenceIsTheMeanOverPositionsTimesTheSquareOfTheTemperature(double temperature)
     {
         using var scope = NewDisposeScope();
         double[][] student = [[1, 2, 0], [0.5, -1, 2]];
@@ -26,7 +26,7 @@ public sealed class DistillationLossTests
     }
 
     [Fact]
-    public void BlockError_IsRelativeToTheTeacher()
+    public void BlockErrorIsRelativeToTheTeacher()
     {
         using var scope = NewDisposeScope();
         Tensor[] teacher = [full(4, 2f), full(4, 10f)];
@@ -35,7 +35,7 @@ public sealed class DistillationLossTests
     }
 
     [Fact]
-    public void Divergence_OfTheLikeliestTokens_TakesTheOthersAsOne()
+    public void DivergenceOfTheLikeliestTokensTakesTheOthersAsOne()
     {
         using var scope = NewDisposeScope();
         var logits = tensor(new float[] { 1, 2, 0, -1 }).reshape(1, 1, 4);
@@ -53,7 +53,7 @@ public sealed class DistillationLossTests
     }
 
     [Fact]
-    public void Of_WeighsItsParts()
+    public void OfWeighsItsParts()
     {
         using var scope = NewDisposeScope();
         var settings = new DistillationSettings { Weight = 0.3, Temperature = 2, Hidden = 0.5 };

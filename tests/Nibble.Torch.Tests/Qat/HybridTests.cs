@@ -38,7 +38,7 @@ public sealed class HybridTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Ranges_are_trained_around_the_codes_that_ptq_chose()
+    public void RangesAreTrainedAroundTheCodesThatPtqChose()
     {
         using var model = new TinyLlama().Open(folder);
         var recipe = Recipe(Ranges, Short);
@@ -62,7 +62,7 @@ public sealed class HybridTests : IDisposable
     }
 
     [Fact]
-    public void What_stays_float_is_trained_beside_frozen_weights_where_it_has_a_rate()
+    public void WhatStaysFloatIsTrainedBesideFrozenWeightsWhereItHasARate()
     {
         using var model = new TinyLlama().Open(folder);
         using var other = new TinyLlama().Open(folder);
@@ -77,7 +77,7 @@ public sealed class HybridTests : IDisposable
     [Theory]
     [InlineData("w3a16-g8-hybrid-attention-qat", true)]
     [InlineData("w3a16-g8-hybrid-mlp-qat", false)]
-    public void A_part_is_trained_around_the_rest_that_ptq_solved(string preset, bool attentionTrained)
+    public void APartIsTrainedAroundTheRestThatPtqSolved(string preset, bool attentionTrained)
     {
         using var model = new TinyLlama().Open(folder);
         var recipe = Recipe(preset, Short);
@@ -102,7 +102,7 @@ public sealed class HybridTests : IDisposable
     }
 
     [Fact]
-    public void Activations_of_the_method_ptq_keep_their_calibrated_range()
+    public void ActivationsOfTheMethodPtqKeepTheirCalibratedRange()
     {
         using var model = new TinyLlama().Open(folder);
         using var untrained = new TinyLlama().Open(folder);
@@ -123,7 +123,7 @@ public sealed class HybridTests : IDisposable
     [InlineData(Ranges)]
     [InlineData("w3a4-g8-static-hybrid-attention-qat")]
     [InlineData("w3a8-g8-awq-rtn-hybrid-mlp-qat")]
-    public void The_artifact_computes_what_was_trained(string preset)
+    public void TheArtifactComputesWhatWasTrained(string preset)
     {
         using var model = new TinyLlama { Type = "qwen2" }.Open(folder);
         QuantizedModelFile.Save(Train(model, Recipe(preset, Short)), folder.File("artifact"));
@@ -138,7 +138,7 @@ public sealed class HybridTests : IDisposable
     }
 
     [Fact]
-    public void A_run_that_is_interrupted_in_either_method_ends_with_the_same_bytes()
+    public void ARunThatIsInterruptedInEitherMethodEndsWithTheSameBytes()
     {
         var recipe = Recipe(Ranges, Short);
         Run("whole");
@@ -184,7 +184,7 @@ public sealed class HybridTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Refusals))]
-    public void Training_refuses_what_it_cannot_do_with_the_methods(string preset, QatSettings settings, string message)
+    public void TrainingRefusesWhatItCannotDoWithTheMethods(string preset, QatSettings settings, string message)
     {
         var parsed = RecipePresets.Parse(preset);
         var recipe = parsed.IsHybrid ? parsed : parsed with { Rules = [.. parsed.Rules.Select(rule => rule with { WeightMethod = Method.Ptq })] };
@@ -197,7 +197,7 @@ public sealed class HybridTests : IDisposable
     }
 
     [Fact]
-    public void Ptq_refuses_a_hybrid()
+    public void PtqRefusesAHybrid()
     {
         using var model = new TinyLlama().Open(folder);
 
@@ -207,7 +207,7 @@ public sealed class HybridTests : IDisposable
     }
 
     [Fact]
-    public void Any_module_trains_its_ranges_around_rounded_weights()
+    public void AnyModuleTrainsItsRangesAroundRoundedWeights()
     {
         using var module = new SmallCnn();
         using var original = new SmallCnn();
@@ -249,7 +249,7 @@ public sealed class HybridTests : IDisposable
     }
 
     [Fact]
-    public void A_module_whose_weights_no_one_has_solved_is_only_rounded_to_nearest()
+    public void AModuleWhoseWeightsNoOneHasSolvedIsOnlyRoundedToNearest()
     {
         using var module = new SmallText();
         var rule = new RecipeRule(

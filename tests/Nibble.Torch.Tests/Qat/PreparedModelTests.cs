@@ -14,7 +14,7 @@ public class PreparedModelTests
     private static readonly int[] Widths = [1, 26, 51];
 
     [Fact]
-    public void Schedule_DelaysWeightsAndActivations()
+    public void ScheduleDelaysWeightsAndActivations()
     {
         var (model, layers) = Prepare("w4a8-g8-static", new QatSchedule { FloatShare = 0.2, ActivationDelay = 0.5 });
         Assert.Equal((false, false), At(20));
@@ -30,7 +30,7 @@ public class PreparedModelTests
     }
 
     [Fact]
-    public void Schedule_QuantizesOneLayerAfterAnother()
+    public void ScheduleQuantizesOneLayerAfterAnother()
     {
         var (model, layers) = Prepare("w4a16-g8", new QatSchedule { Gradual = 0.8 });
         int[] counts = [.. Gradually.Select(step =>
@@ -46,7 +46,7 @@ public class PreparedModelTests
     [InlineData("w3a16-g8", 8, new[] { 256, 16, 8 })]
     [InlineData("wta16-g8", 4, new[] { 16, 4, 3 })]
     [InlineData("w4a16-g8", 0, new[] { 16, 16, 16 })]
-    public void Schedule_HalvesTheWidths(string preset, int from, int[] levels)
+    public void ScheduleHalvesTheWidths(string preset, int from, int[] levels)
     {
         using var scope = NewDisposeScope();
         var (model, layers) = Prepare(preset, new QatSchedule { AnnealFrom = from, AnnealingShare = 0.5 });
@@ -61,7 +61,7 @@ public class PreparedModelTests
     }
 
     [Fact]
-    public void Complete_SwitchesEverythingOn()
+    public void CompleteSwitchesEverythingOn()
     {
         var (model, layers) = Prepare("w2a8-g8-static", new QatSchedule { FloatShare = 1, ActivationDelay = 1, AnnealFrom = 8, Gradual = 1 });
         model.BeginStep(1, Steps);

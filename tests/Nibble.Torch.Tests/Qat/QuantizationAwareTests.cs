@@ -50,7 +50,7 @@ public sealed class QuantizationAwareTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Conversions))]
-    public void Convert_YieldsWhatATrainedModuleComputesAlsoAfterAWayThroughAFile(
+    public void ConvertYieldsWhatATrainedModuleComputesAlsoAfterAWayThroughAFile(
         string preset, GradientEstimator estimator, ActivationEstimator activations, bool images)
     {
         using var module = Create(images, seed: 1);
@@ -77,7 +77,7 @@ public sealed class QuantizationAwareTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void Prepare_LeavesNoTraceOfTheOldLayersAndKeepsNamesAndParameters(bool images)
+    public void PrepareLeavesNoTraceOfTheOldLayersAndKeepsNamesAndParameters(bool images)
     {
         using var module = Create(images, seed: 1);
         var names = module.state_dict().Keys.ToList();
@@ -110,7 +110,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_SharesParametersWithAnOptimizerThatWasThereBefore()
+    public void PrepareSharesParametersWithAnOptimizerThatWasThereBefore()
     {
         using var module = Create(images: false, seed: 1);
         var parameters = module.parameters().ToList();
@@ -130,7 +130,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_FollowsRulesByName()
+    public void PrepareFollowsRulesByName()
     {
         using var module = new SmallCnn();
         var prepared = QuantizationAware.Prepare(
@@ -142,7 +142,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_TakesLayersAsTheyStandThatCanBeQuantizedAlready()
+    public void PrepareTakesLayersAsTheyStandThatCanBeQuantizedAlready()
     {
         var layer = new QuantizableLinear(nn.Parameter(ones(2, 3)), nn.Parameter(zeros(2)));
         using var module = nn.Sequential(layer);
@@ -152,7 +152,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_FoldsBatchNormsThatFollowAConvolution()
+    public void PrepareFoldsBatchNormsThatFollowAConvolution()
     {
         using var module = Create(images: true, seed: 1);
         using var input = Input(images: true, seed: 4);
@@ -168,7 +168,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_TrainsAFoldedConvolutionWithTheStatisticsOfTheBatch()
+    public void PrepareTrainsAFoldedConvolutionWithTheStatisticsOfTheBatch()
     {
         // Eight bits per channel are close enough to float for the statistics to be those of the float network.
         using var module = Create(images: true, seed: 1);
@@ -191,7 +191,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void BeginStep_FreezesBatchNormsWhenTheScheduleSays()
+    public void BeginStepFreezesBatchNormsWhenTheScheduleSays()
     {
         using var module = Create(images: true, seed: 1);
         using var input = Input(images: true, seed: 4);
@@ -211,7 +211,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Forward_OfAFoldedBatchNormRefusesAnInputThatIsNotItsConvolutions()
+    public void ForwardOfAFoldedBatchNormRefusesAnInputThatIsNotItsConvolutions()
     {
         using var module = new PreActivation();
         QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)]));
@@ -222,7 +222,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_FoldsOnlyNamedPairsWhenToldTo()
+    public void PrepareFoldsOnlyNamedPairsWhenToldTo()
     {
         using var module = new PreActivation();
         var prepared = QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)]), new PrepareOptions { FoldBatchNorms = false });
@@ -238,7 +238,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_SaysWhichFieldCannotHoldAnotherLayer()
+    public void PrepareSaysWhichFieldCannotHoldAnotherLayer()
     {
         using var module = new TypedFields();
         var state = module.state_dict().Keys.ToList();
@@ -252,7 +252,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_RefusesALayerThatNothingHolds()
+    public void PrepareRefusesALayerThatNothingHolds()
     {
         using var layer = nn.Linear(2, 2);
         using var module = new Captured(layer.forward);
@@ -262,7 +262,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Prepare_RefusesWhatItCannotDo()
+    public void PrepareRefusesWhatItCannotDo()
     {
         using var root = nn.Linear(2, 2);
         Refused(root, "all", "the module itself is a Linear", new RecipeRule("*", Int4));
@@ -287,7 +287,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Convert_KeepsTheShapesOfWeightsAndNamesTheFoldedBatchNorms()
+    public void ConvertKeepsTheShapesOfWeightsAndNamesTheFoldedBatchNorms()
     {
         using var module = Create(images: true, seed: 1);
         var model = QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)])).Convert(seed: 3);
@@ -304,7 +304,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Load_RefusesAModuleOfAnotherClass()
+    public void LoadRefusesAModuleOfAnotherClass()
     {
         using var module = Create(images: true, seed: 1);
         var model = QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)])).Convert();
@@ -326,7 +326,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Convert_RefusesBuffersThatAnArtifactCannotHold()
+    public void ConvertRefusesBuffersThatAnArtifactCannotHold()
     {
         using var module = new WithBuffer();
         var prepared = QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)]));
@@ -334,7 +334,7 @@ public sealed class QuantizationAwareTests : IDisposable
     }
 
     [Fact]
-    public void Forward_OfAConvolutionPadsAsTheOriginalDoes()
+    public void ForwardOfAConvolutionPadsAsTheOriginalDoes()
     {
         using var input = randn(2, 4, 7, 6);
         foreach (var mode in Enum.GetValues<PaddingModes>().Where(mode => mode != PaddingModes.Constant))

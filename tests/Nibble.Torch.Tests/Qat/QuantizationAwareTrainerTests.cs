@@ -46,7 +46,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Conversions))]
-    public void Convert_ChangesNothingThatTheTrainedModelComputes(GradientEstimator estimator, string preset, ElementType storedAs)
+    public void ConvertChangesNothingThatTheTrainedModelComputes(GradientEstimator estimator, string preset, ElementType storedAs)
     {
         using var model = new TinyLlama { Type = "qwen2", StoredAs = storedAs }.Open(folder);
         RequireConversionKeeps(model, RecipePresets.Parse(preset), estimator);
@@ -67,14 +67,14 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Variants))]
-    public void Convert_ChangesNothing_WhateverTheSettings(string preset, QatSettings settings)
+    public void ConvertChangesNothingWhateverTheSettings(string preset, QatSettings settings)
     {
         using var model = new TinyLlama().Open(folder);
         RequireConversionKeeps(model, RecipePresets.Parse(preset), settings);
     }
 
     [Fact]
-    public void Start_BeginsWithTheSolutionOfItsAlgorithms()
+    public void StartBeginsWithTheSolutionOfItsAlgorithms()
     {
         using var model = new TinyLlama().Open(folder);
         var text = Texts.Random(200);
@@ -88,7 +88,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [Theory]
     [InlineData(GradientEstimator.StraightThrough)]
     [InlineData(GradientEstimator.LearnedScale)]
-    public void Convert_KeepsActivationScalesThatAreStoredAsBinary16(GradientEstimator estimator)
+    public void ConvertKeepsActivationScalesThatAreStoredAsBinary16(GradientEstimator estimator)
     {
         using var model = new TinyLlama().Open(folder);
         var input = new QuantizationScheme(8, symmetric: false, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 };
@@ -102,7 +102,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [InlineData(GradientEstimator.StraightThrough, "w4a8-g8")]
     [InlineData(GradientEstimator.StraightThrough, "w4a8-static")]
     [InlineData(GradientEstimator.LearnedScale, "w4a8-static")]
-    public void Train_ReachesEveryParameter(GradientEstimator estimator, string preset)
+    public void TrainReachesEveryParameter(GradientEstimator estimator, string preset)
     {
         var tiny = new TinyLlama { Type = "qwen2" };
         using var model = tiny.Open(folder);
@@ -119,7 +119,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_LearnsTheScales()
+    public void TrainLearnsTheScales()
     {
         using var model = new TinyLlama().Open(folder);
         using var untrained = new TinyLlama().Open(folder);
@@ -143,7 +143,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Convert_OfOneSeed_HasTheSameBytes()
+    public void ConvertOfOneSeedHasTheSameBytes()
     {
         SortedDictionary<string, byte[]> Make(string name, long seed)
         {
@@ -160,7 +160,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Convert_RecordsWhatWasDone()
+    public void ConvertRecordsWhatWasDone()
     {
         using var model = new TinyLlama().Open(folder);
         var trainer = new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-g8"), Short, Texts.Random(100), Calibration, 7);
@@ -172,7 +172,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Control_TrainsTheFloatModel_OnTheSameBatches()
+    public void ControlTrainsTheFloatModelOnTheSameBatches()
     {
         var text = Texts.Random(400);
         var settings = Short with { Steps = 4, LearningRate = 1e-3 };
@@ -201,7 +201,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Control_IsRoundedToWhatTheCheckpointStores()
+    public void ControlIsRoundedToWhatTheCheckpointStores()
     {
         using var model = new TinyLlama { StoredAs = ElementType.F16 }.Open(folder);
         new QuantizationAwareTrainer(model, null, Short, Texts.Random(100), Calibration, 3).Train();
@@ -218,13 +218,13 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [InlineData(0, 100, 0.01)]
     [InlineData(1, 25, 0.25)]
     [InlineData(1, 100, 0.01)]
-    public void Schedule_RisesAndFallsAlongACosine(double warmUp, int step, double expected) =>
+    public void ScheduleRisesAndFallsAlongACosine(double warmUp, int step, double expected) =>
         Assert.Equal(expected, TrainingLoop.Schedule(new QatSettings { Steps = 100, WarmUp = warmUp, FinalLearningRate = 0.01 }, step), 1e-12);
 
     [Theory]
     [InlineData("w4a16-g8")]
     [InlineData("w4a8-static")]
-    public void Recompute_ChangesNothing(string preset)
+    public void RecomputeChangesNothing(string preset)
     {
         foreach (var activations in new[] { ActivationEstimator.LearnedScale, ActivationEstimator.StraightThrough })
         {
@@ -236,7 +236,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Recompute_KeepsOnlyWhatGoesIntoTheBlocks()
+    public void RecomputeKeepsOnlyWhatGoesIntoTheBlocks()
     {
         using var model = new TinyLlama().Open(folder);
         var text = Texts.Random(100);
@@ -255,7 +255,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Dampening_IsPartOfTheLoss()
+    public void DampeningIsPartOfTheLoss()
     {
         var (without, with) = (LossesAndFiles("w2a16-g8", Short), LossesAndFiles("w2a16-g8", Short with { Dampening = 0.1 }));
         Assert.True(with.Losses[^1].Loss > without.Losses[^1].Loss + 0.1);
@@ -264,7 +264,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [Theory]
     [InlineData(1, 0)]
     [InlineData(1, 0.5)]
-    public void Distillation_BringsTheModelNearerToItsTeacher(double weight, double hidden)
+    public void DistillationBringsTheModelNearerToItsTeacher(double weight, double hidden)
     {
         var settings = Short with
         {
@@ -277,7 +277,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Distillation_AtFullPrecisionHasNothingToLearn()
+    public void DistillationAtFullPrecisionHasNothingToLearn()
     {
         var settings = Short with { Steps = 1, Distillation = new DistillationSettings { Hidden = 1 } };
         Assert.InRange(LossesAndFiles("w8a16-g8", settings).Losses[0].Loss, 1e-9, 0.01);
@@ -287,7 +287,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     [InlineData(1, 1000, 1e-3)]
     [InlineData(1, 200, 2e-2)]
     [InlineData(0, 1000, 1e-3)]
-    public void TeacherCache_GivesTheSameLosses_WhetherOrNotItIsFilled(double hidden, int tokens, double tolerance)
+    public void TeacherCacheGivesTheSameLossesWhetherOrNotItIsFilled(double hidden, int tokens, double tolerance)
     {
         var settings = Short with
         {
@@ -325,7 +325,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void BFloat16_IsRefusedOnTheCpu_WhereItIsFarSlower()
+    public void BFloat16IsRefusedOnTheCpuWhereItIsFarSlower()
     {
         using var model = new TinyLlama().Open(folder);
         var refused = Assert.Throws<NibbleException>(
@@ -344,7 +344,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void HeldOutText_IsTheEndOfTheText_AndNeverTrainedOn()
+    public void HeldOutTextIsTheEndOfTheTextAndNeverTrainedOn()
     {
         using var model = new TinyLlama().Open(folder);
         var text = Texts.Random(100);
@@ -373,7 +373,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_StopsBetweenSteps()
+    public void TrainStopsBetweenSteps()
     {
         using var model = new TinyLlama().Open(folder);
         using var cancellation = new CancellationTokenSource();
@@ -390,7 +390,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_ThatDiverges_SaysWhatToDo()
+    public void TrainThatDivergesSaysWhatToDo()
     {
         using var model = new TinyLlama().Open(folder);
         var trainer = new QuantizationAwareTrainer(model, null, Short with { LearningRate = 1e30 }, Texts.Random(100), Calibration, 1);
@@ -400,7 +400,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Trainer_RefusesWhatItCannotTrain()
+    public void TrainerRefusesWhatItCannotTrain()
     {
         using var model = new TinyLlama().Open(folder);
         var nothing = new Recipe("mine", [new RecipeRule("transformer.*", new QuantizationScheme(4, true, Granularity.Channel))]);
@@ -471,7 +471,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
 public sealed class QuantizationAwareTrainerRealModelTests
 {
     [Fact]
-    public void Stories_At2Bits_IsFarBetterTrainedThanRounded()
+    public void StoriesAt2BitsIsFarBetterTrainedThanRounded()
     {
         var recipe = RecipePresets.Parse("w2a16-g32");
         using var model = Texts.Stories();
@@ -490,7 +490,7 @@ public sealed class QuantizationAwareTrainerRealModelTests
     [Theory]
     [InlineData("w4a16-g32")]
     [InlineData("w2a8-g32")]
-    public void Stories_TrainedAndConverted_AgreeOnEveryTokenOfTheText(string preset)
+    public void StoriesTrainedAndConvertedAgreeOnEveryTokenOfTheText(string preset)
     {
         const int Length = 512;
         using var folder = new TemporaryFolder();

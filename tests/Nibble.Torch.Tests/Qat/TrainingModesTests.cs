@@ -53,7 +53,7 @@ public sealed class TrainingModesTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Conversions))]
-    public void Convert_ChangesNothingThatTheTrainedModelComputes(TrainingMode mode, string preset, ElementType storedAs)
+    public void ConvertChangesNothingThatTheTrainedModelComputes(TrainingMode mode, string preset, ElementType storedAs)
     {
         var (recipe, text) = (Recipe(preset, mode), Texts.Random(400));
         using var model = Open(new TinyLlama { Type = "qwen2", StoredAs = storedAs }, recipe);
@@ -77,7 +77,7 @@ public sealed class TrainingModesTests : IDisposable
     [InlineData(TrainingMode.Scales)]
     [InlineData(TrainingMode.Adapters)]
     [InlineData(TrainingMode.AdaptersOnNormalFloat)]
-    public void Train_ChangesWhatTheModeSays_AndNothingElse(TrainingMode mode)
+    public void TrainChangesWhatTheModeSaysAndNothingElse(TrainingMode mode)
     {
         var tiny = new TinyLlama { Type = "qwen2" };
         var recipe = Recipe("w2a16-g8", mode);
@@ -101,7 +101,7 @@ public sealed class TrainingModesTests : IDisposable
     [InlineData("rtn")]
     [InlineData("gptaq")]
     [InlineData("awq gptq")]
-    public void Scales_KeepTheCodesOfTheStart(string start)
+    public void ScalesKeepTheCodesOfTheStart(string start)
     {
         var algorithms = WeightAlgorithms.Parse(start.Split(' '));
         var recipe = Recipe("w3a16-g8", TrainingMode.Scales, algorithms);
@@ -127,7 +127,7 @@ public sealed class TrainingModesTests : IDisposable
     [Theory]
     [InlineData(TrainingMode.Full)]
     [InlineData(TrainingMode.Adapters)]
-    public void Start_IsWhatTrainingBeginsWith(TrainingMode mode)
+    public void StartIsWhatTrainingBeginsWith(TrainingMode mode)
     {
         var algorithms = WeightAlgorithms.Parse(["gptaq"]);
         var recipe = Recipe("w2a16-g8", mode, algorithms);
@@ -146,7 +146,7 @@ public sealed class TrainingModesTests : IDisposable
     }
 
     [Fact]
-    public void BlockWise_OfOneSeed_HasTheSameBytes()
+    public void BlockWiseOfOneSeedHasTheSameBytes()
     {
         SortedDictionary<string, byte[]> Make(string name, long seed)
         {
@@ -168,7 +168,7 @@ public sealed class TrainingModesTests : IDisposable
     [InlineData(TrainingMode.Scales, true)]
     [InlineData(TrainingMode.AdaptersOnNormalFloat, true)]
     [InlineData(TrainingMode.Adapters, false)]
-    public void OpenToTrain_HoldsInFloatWhatTheModeNeeds(TrainingMode mode, bool released)
+    public void OpenToTrainHoldsInFloatWhatTheModeNeeds(TrainingMode mode, bool released)
     {
         var recipe = Recipe("w4a16-g8", mode);
         using var model = Open(new TinyLlama(), recipe);
@@ -200,7 +200,7 @@ public sealed class TrainingModesTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Refusals))]
-    public void Trainer_RefusesWhatAModeCannotDo(QatSettings settings, ActivationOrder order, string message)
+    public void TrainerRefusesWhatAModeCannotDo(QatSettings settings, ActivationOrder order, string message)
     {
         var recipe = RecipePresets.Parse("w4a16-g8") with { Qat = settings, Ptq = new() { ActivationOrder = order } };
         using var model = new TinyLlama().Open(folder);

@@ -9,7 +9,7 @@ namespace Nibble.Torch.Tests.Samples;
 public sealed class MnistTests
 {
     [Fact]
-    public void Program_HasFewerThanSixtyLines()
+    public void ProgramHasFewerThanSixtyLines()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
         while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Nibble.slnx")))
@@ -29,7 +29,7 @@ public sealed partial class MnistRealModelTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Program_TrainsToEightFourAndTwoBits()
+    public void ProgramTrainsToEightFourAndTwoBits()
     {
         var data = SharedData.Require("mnist");
         var output = Console.Out;

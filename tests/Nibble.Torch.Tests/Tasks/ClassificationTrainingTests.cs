@@ -26,7 +26,7 @@ public sealed class ClassificationTrainingTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public void Train_LearnsWhichWordDecides(string type)
+    public void TrainLearnsWhichWordDecides(string type)
     {
         using var loaded = new TinyBert(type) { Dropout = 0 }.Create(folder);
         var unseen = Read(loaded, Texts(60, seed: 2));
@@ -41,7 +41,7 @@ public sealed class ClassificationTrainingTests : IDisposable
     }
 
     [Fact]
-    public void Train_OfTheSameSeed_GivesTheSameWeights()
+    public void TrainOfTheSameSeedGivesTheSameWeights()
     {
         var (first, again, other) = (Trained(3), Trained(3), Trained(4));
         Assert.Equal(first, again);
@@ -59,7 +59,7 @@ public sealed class ClassificationTrainingTests : IDisposable
     [InlineData("bert", 8)]
     [InlineData("roberta", 4)]
     [InlineData("distilbert", 2)]
-    public void Train_ThroughFakeQuantizers_ConvertsToWhatWasTrained(string type, int bits)
+    public void TrainThroughFakeQuantizersConvertsToWhatWasTrained(string type, int bits)
     {
         using var loaded = new TinyBert(type).Open(folder);
         var data = Read(loaded, Texts(40, seed: 1));
@@ -89,7 +89,7 @@ public sealed class ClassificationTrainingTests : IDisposable
     [Theory]
     [InlineData(0, 0.02)]
     [InlineData(1, 0.2)]
-    public void Distillation_BeginsWithLittleLoss_WhereNothingIsRoundedMuch(double hidden, double most)
+    public void DistillationBeginsWithLittleLossWhereNothingIsRoundedMuch(double hidden, double most)
     {
         using var loaded = new TinyBert { Dropout = 0 }.Open(folder);
         var settings = Settings with
@@ -105,7 +105,7 @@ public sealed class ClassificationTrainingTests : IDisposable
     }
 
     [Fact]
-    public void Train_ThatWasInterrupted_GoesOnToTheSameWeights()
+    public void TrainThatWasInterruptedGoesOnToTheSameWeights()
     {
         var settings = Settings with { Steps = 8 };
         using var straight = new TinyBert().Create(folder);
@@ -130,7 +130,7 @@ public sealed class ClassificationTrainingTests : IDisposable
     }
 
     [Fact]
-    public void Train_StopsWhereTheLossIsNoNumber()
+    public void TrainStopsWhereTheLossIsNoNumber()
     {
         using var loaded = new TinyBert().Open(folder);
         using (no_grad())

@@ -26,7 +26,7 @@ public sealed class FrozenCodesTests
 
     [Theory]
     [MemberData(nameof(Schemes))]
-    public void Apply_HasTheValuesOfTheCodes_AndConvertGivesThemBack(QuantizationScheme scheme)
+    public void ApplyHasTheValuesOfTheCodesAndConvertGivesThemBack(QuantizationScheme scheme)
     {
         using var scope = NewDisposeScope();
         var start = Start(scheme);
@@ -36,7 +36,7 @@ public sealed class FrozenCodesTests
     }
 
     [Fact]
-    public void Apply_FollowsTheIndexOfScatteredGroups()
+    public void ApplyFollowsTheIndexOfScatteredGroups()
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(10));
@@ -50,7 +50,7 @@ public sealed class FrozenCodesTests
 
     [Theory]
     [MemberData(nameof(Schemes))]
-    public void Gradient_OfAScale_IsTheSumOverItsGroup(QuantizationScheme scheme)
+    public void GradientOfAScaleIsTheSumOverItsGroup(QuantizationScheme scheme)
     {
         using var scope = NewDisposeScope();
         var start = Start(scheme);
@@ -71,7 +71,7 @@ public sealed class FrozenCodesTests
     }
 
     [Fact]
-    public void Convert_HasTheCodesOfTheStart_AndTheScalesThatWereLearned()
+    public void ConvertHasTheCodesOfTheStartAndTheScalesThatWereLearned()
     {
         using var scope = NewDisposeScope();
         var start = Start(new QuantizationScheme(2, symmetric: false, Granularity.Group(4)) { ScalePrecision = ScalePrecision.Float16 });

@@ -29,7 +29,7 @@ public class InputFakeQuantizersTests
 
     [Theory]
     [MemberData(nameof(All))]
-    public void Convert_GivesTheParametersThatTrainingComputedWith(ActivationEstimator estimator, bool symmetric)
+    public void ConvertGivesTheParametersThatTrainingComputedWith(ActivationEstimator estimator, bool symmetric)
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, symmetric, Granularity.Tensor) { ScalePrecision = ScalePrecision.Float16 };
@@ -50,13 +50,13 @@ public class InputFakeQuantizersTests
     }
 
     [Fact]
-    public void Convert_BeforeAnyInput_SaysThatTheRangeIsUnknown() =>
+    public void ConvertBeforeAnyInputSaysThatTheRangeIsUnknown() =>
         Assert.Contains("No input",
             Assert.Throws<InvalidOperationException>(InputFakeQuantizer.Create(ActivationEstimator.LearnedScale, Scheme).Convert).Message,
             StringComparison.Ordinal);
 
     [Fact]
-    public void Observed_FollowsTheInputs_UntilItIsFrozen()
+    public void ObservedFollowsTheInputsUntilItIsFrozen()
     {
         using var scope = NewDisposeScope();
         var quantizer = InputFakeQuantizer.Create(ActivationEstimator.StraightThrough, Scheme);
@@ -76,7 +76,7 @@ public class InputFakeQuantizersTests
     }
 
     [Fact]
-    public void Clipped_GivesItsEndTheGradientOfWhatLiesBeyond()
+    public void ClippedGivesItsEndTheGradientOfWhatLiesBeyond()
     {
         // PACT (Choi et al. 2018, equation 3): the gradient of alpha is 1 where x >= alpha and 0 elsewhere. Alpha is 1.5 here and learned as start * exp(p).
         using var scope = NewDisposeScope();
@@ -91,7 +91,7 @@ public class InputFakeQuantizersTests
     [Theory]
     [InlineData(ActivationEstimator.LearnedScale, 1)]
     [InlineData(ActivationEstimator.LearnedScaleAndOffset, 2)]
-    public void Learned_ReachesItsParameters(ActivationEstimator estimator, int count)
+    public void LearnedReachesItsParameters(ActivationEstimator estimator, int count)
     {
         using var scope = NewDisposeScope();
         var quantizer = InputFakeQuantizer.Create(estimator, Scheme);

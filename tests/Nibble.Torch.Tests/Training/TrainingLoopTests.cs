@@ -20,7 +20,7 @@ public sealed class TrainingLoopTests : IDisposable
     [Theory]
     [InlineData(2)]
     [InlineData(4)]
-    public void Accumulation_GivesTheWholeBatchsGradients(int parts)
+    public void AccumulationGivesTheWholeBatchsGradients(int parts)
     {
         using Toy whole = new(), accumulated = new();
         var gradients = new List<float[]>();
@@ -35,7 +35,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_ThatIsCancelledAtEveryStep_EndsBitForBitLikeOneThatIsNot()
+    public void RunThatIsCancelledAtEveryStepEndsBitForBitLikeOneThatIsNot()
     {
         var settings = Short with { AverageDecay = 0.9, EvaluateEvery = 2, Patience = 50 };
         using var whole = new Toy();
@@ -67,7 +67,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_SavesItselfEverySoManySteps_ButNotWhileTheLossIsTooHigh()
+    public void RunSavesItselfEverySoManyStepsButNotWhileTheLossIsTooHigh()
     {
         using var toy = new Toy();
         var saved = new List<bool>();
@@ -88,7 +88,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_ToleratesAShortExcess()
+    public void RunToleratesAShortExcess()
     {
         using var toy = new Toy { Offset = step => step is > 4 and < 9 ? 100 : 0 };
         var loop = new TrainingLoop(toy.Task(), Short);
@@ -97,7 +97,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_StopsAtAGradientThatIsNotFinite_BeforeItMovesAnything()
+    public void RunStopsAtAGradientThatIsNotFiniteBeforeItMovesAnything()
     {
         using var toy = new Toy { Offset = step => step == 3 ? double.NaN : 0 };
         var loop = new TrainingLoop(toy.Task(), Short);
@@ -107,7 +107,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Average_IsWhatIsLookedAtAndWhatRemains()
+    public void AverageIsWhatIsLookedAtAndWhatRemains()
     {
         using Toy plain = new(), average = new();
         var seen = new List<float[]>();
@@ -135,7 +135,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Patience_StopsEarlyAndTakesTheBestBack()
+    public void PatienceStopsEarlyAndTakesTheBestBack()
     {
         using var toy = new Toy();
         var (weights, counts, looks) = (new List<float[]>(), new List<int>(), 0);
@@ -155,7 +155,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Patience_DoesNotCountLooksBeforeTheQuantizationIsSettled()
+    public void PatienceDoesNotCountLooksBeforeTheQuantizationIsSettled()
     {
         using var toy = new Toy();
         var looks = 0;
@@ -167,7 +167,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Checkpoint_OfAnotherTraining_IsRefused()
+    public void CheckpointOfAnotherTrainingIsRefused()
     {
         using var toy = new Toy();
         new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path, 1));
@@ -184,7 +184,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Checkpoint_WithAChangedByte_IsRefused_WhereverItIs()
+    public void CheckpointWithAChangedByteIsRefusedWhereverItIs()
     {
         using var toy = new Toy();
         new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path, 1));
@@ -204,7 +204,7 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
-    public void Parameters_ThatNothingReaches_StayAsTheyAre()
+    public void ParametersThatNothingReachesStayAsTheyAre()
     {
         using var toy = new Toy();
         using var idle = new Parameter(ones(2));

@@ -22,7 +22,7 @@ public class WeightFakeQuantizersTests
         select scheme with { ScalePrecision = precision };
 
     [Fact]
-    public void Convert_GivesTheValuesThatTrainingComputedWith() =>
+    public void ConvertGivesTheValuesThatTrainingComputedWith() =>
         Gen.Select(Gen.Enum<GradientEstimator>(), Schemes, Gen.Select(Gen.Int[1, 4], Gen.Int[1, 20]), Gen.Float[-3, 3].Array[80],
             Gen.Float[-0.5f, 0.5f].Array[80]).Sample((estimator, scheme, shape, values, steps) =>
         {
@@ -42,7 +42,7 @@ public class WeightFakeQuantizersTests
         });
 
     [Fact]
-    public void ScaleGradient_IsThatOfLsq_TimesItsGradientScale()
+    public void ScaleGradientIsThatOfLsqTimesItsGradientScale()
     {
         // Esser et al. 2020, section 2.2: g = 1 / sqrt(n * codeMax); equation 3 for the rest. The scale is start * exp(p), so its gradient is multiplied by the
         // scale.
@@ -57,7 +57,7 @@ public class WeightFakeQuantizersTests
     }
 
     [Fact]
-    public void Offset_IsLearned_FromWhatLiesOutsideTheRange()
+    public void OffsetIsLearnedFromWhatLiesOutsideTheRange()
     {
         // LSQ+ (Bhalgat et al. 2020): the value of a clipped weight is scale * (end - zeroPoint), so its slope in the zero point is -scale; inside there is
         // none.
@@ -71,7 +71,7 @@ public class WeightFakeQuantizersTests
     }
 
     [Fact]
-    public void Ternary_StraightThrough_TakesTheMeanMagnitude()
+    public void TernaryStraightThroughTakesTheMeanMagnitude()
     {
         // BitNet b1.58 (Ma et al. 2024, equations 1 to 3): gamma = mean |w|, clamp(round(w / gamma), -1, 1). Groups of 3 in rows of 4: the last has one value.
         using var scope = NewDisposeScope();
@@ -83,7 +83,7 @@ public class WeightFakeQuantizersTests
     }
 
     [Fact]
-    public void Stretched_HasNoZero_AndEvenlySpacedValues()
+    public void StretchedHasNoZeroAndEvenlySpacedValues()
     {
         // ParetoQ (Liu et al. 2025, section 4.2): at 2 bits the values are -1.5, -0.5, 0.5 and 1.5 scales.
         using var scope = NewDisposeScope();
@@ -95,7 +95,7 @@ public class WeightFakeQuantizersTests
     }
 
     [Fact]
-    public void Dampening_DrawsWeightsTowardsTheirValue_AndLeavesClippedOnesAlone()
+    public void DampeningDrawsWeightsTowardsTheirValueAndLeavesClippedOnesAlone()
     {
         // Nagel et al. 2022, equation 6: || q(w) - clip(w) ||^2, whose gradient is 2 (clip(w) - q(w)) inside the range.
         using var scope = NewDisposeScope();
@@ -111,7 +111,7 @@ public class WeightFakeQuantizersTests
     }
 
     [Fact]
-    public void ChangeScheme_StartsAnew_FromTheWeightAsItStands()
+    public void ChangeSchemeStartsAnewFromTheWeightAsItStands()
     {
         using var scope = NewDisposeScope();
         var weight = rand(3, 16);

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Nibble.Models.Bert;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
@@ -13,6 +14,7 @@ internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>, IInputPart
     private readonly QuantizableEmbedding word_embeddings;
     private readonly QuantizableEmbedding position_embeddings;
     private readonly QuantizableEmbedding? token_type_embeddings;
+    [SuppressMessage("Style", "IDE1006", Justification = "Checkpoints name the tensor so, and modules take the names of their fields.")]
     private readonly LayerNorm LayerNorm;
 
     public BertEmbeddings(BertConfig config)

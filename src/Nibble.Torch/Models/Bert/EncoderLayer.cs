@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Nibble.Models.Bert;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
@@ -148,6 +149,7 @@ internal sealed class BertLayer : EncoderLayer
     private sealed class NormedLayer : nn.Module
     {
         private readonly QuantizableLinear dense;
+        [SuppressMessage("Style", "IDE1006", Justification = "Checkpoints name the tensor so, and modules take the names of their fields.")]
         private readonly LayerNorm LayerNorm;
 
         public NormedLayer(BertConfig config, int inFeatures)

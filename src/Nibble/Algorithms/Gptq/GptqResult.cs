@@ -1,5 +1,5 @@
-using Nibble.Recipes;
 using Nibble.Numerics;
+using Nibble.Recipes;
 
 namespace Nibble.Algorithms;
 

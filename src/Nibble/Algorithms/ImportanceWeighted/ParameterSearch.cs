@@ -1,6 +1,6 @@
-using Nibble.Numerics.Kernels;
 using System.Buffers;
 using Nibble.Numerics;
+using Nibble.Numerics.Kernels;
 
 namespace Nibble.Algorithms;
 

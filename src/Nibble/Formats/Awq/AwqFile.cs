@@ -1,6 +1,6 @@
-using Nibble.Files;
 using System.Text.Json;
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;

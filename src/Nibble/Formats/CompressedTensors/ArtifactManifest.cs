@@ -1,7 +1,7 @@
-using Nibble.Artifacts;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Nibble.Artifacts;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Recipes;

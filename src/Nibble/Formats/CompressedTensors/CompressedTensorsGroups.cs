@@ -31,27 +31,27 @@ internal sealed class CompressedTensorsGroups
         ["fakequant"] = "float weights that are quantized while the model runs",
     };
 
-    private readonly string _path;
-    private readonly List<(string Target, CompressedTensorsGroup Group)> _targets = [];
+    private readonly string path;
+    private readonly List<(string Target, CompressedTensorsGroup Group)> targets = [];
 
     private CompressedTensorsGroups(QuantizationConfigReader config)
     {
-        _path = config.Path;
+        path = config.Path;
         RequireReadable(config);
         foreach (var (_, group) in config.Objects("config_groups"))
         {
             RequireFormat(group);
             var read = ReadGroup(group);
-            _targets.AddRange(group.Texts("targets").Select(target => (target, read)));
+            targets.AddRange(group.Texts("targets").Select(target => (target, read)));
         }
 
-        if (_targets.Count == 0)
+        if (targets.Count == 0)
         {
             throw config.Fault("config_groups", $"is {config.Found("config_groups")}, expected groups with targets");
         }
 
         // Names, expressions, and then the names of classes, each in their order: as the library sorts them.
-        _targets = [.. _targets.OrderBy(target => target.Target.Contains(Expression, StringComparison.Ordinal))
+        targets = [.. targets.OrderBy(target => target.Target.Contains(Expression, StringComparison.Ordinal))
             .ThenBy(target => target.Target, StringComparer.Ordinal)];
     }
 
@@ -63,10 +63,10 @@ internal sealed class CompressedTensorsGroups
     /// <exception cref="NibbleException">It is in none.</exception>
     public CompressedTensorsGroup Find(string layer)
     {
-        foreach (var (target, group) in _targets)
+        foreach (var (target, group) in targets)
         {
             var isExpression = target.StartsWith(Expression, StringComparison.Ordinal);
-            if (isExpression ? ModulePattern.Matches(target[Expression.Length..], layer, $"{_path}: targets") : target == layer)
+            if (isExpression ? ModulePattern.Matches(target[Expression.Length..], layer, $"{path}: targets") : target == layer)
             {
                 return group;
             }
@@ -74,9 +74,9 @@ internal sealed class CompressedTensorsGroups
 
         // What is neither is the name of a class; all layers that hold codes are linear ones or embeddings.
         var kind = layer.Contains("embed", StringComparison.Ordinal) ? "Embedding" : "Linear";
-        return _targets.Where(target => target.Target == kind).Select(target => target.Group).FirstOrDefault()
-            ?? throw new NibbleException($"{_path}: no target of config_groups is layer {layer}, which has codes; found "
-                + $"{string.Join(", ", _targets.Select(target => target.Target).Distinct().Take(5))}.");
+        return targets.Where(target => target.Target == kind).Select(target => target.Group).FirstOrDefault()
+            ?? throw new NibbleException($"{path}: no target of config_groups is layer {layer}, which has codes; found "
+                + $"{string.Join(", ", targets.Select(target => target.Target).Distinct().Take(5))}.");
     }
 
     private static void RequireReadable(QuantizationConfigReader config)

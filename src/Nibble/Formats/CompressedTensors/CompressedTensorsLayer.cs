@@ -1,6 +1,6 @@
-using Nibble.Files;
 using System.Runtime.InteropServices;
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;
 

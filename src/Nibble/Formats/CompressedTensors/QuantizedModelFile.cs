@@ -1,6 +1,6 @@
+using System.Text.Json;
 using Nibble.Artifacts;
 using Nibble.Files;
-using System.Text.Json;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
 using Nibble.Numerics;

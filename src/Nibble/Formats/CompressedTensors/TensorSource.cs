@@ -6,7 +6,7 @@ namespace Nibble.Formats.CompressedTensors;
 /// <summary>A safetensors file whose tensors must be of the expected type and shape, and must all be read once.</summary>
 internal sealed class TensorSource(SafetensorsFile file)
 {
-    private readonly HashSet<string> _read = new(StringComparer.Ordinal);
+    private readonly HashSet<string> read = new(StringComparer.Ordinal);
 
     /// <summary>The file, for messages.</summary>
     public string Path => file.Path;
@@ -31,7 +31,7 @@ internal sealed class TensorSource(SafetensorsFile file)
     /// <summary>Refuses a file with tensors that nothing has read.</summary>
     public void RequireAllRead()
     {
-        if (file.Tensors.FirstOrDefault(tensor => !_read.Contains(tensor.Name)) is { } unknown)
+        if (file.Tensors.FirstOrDefault(tensor => !read.Contains(tensor.Name)) is { } unknown)
         {
             throw Fault(unknown.Name, "the tensor belongs to no layer of the model");
         }
@@ -48,7 +48,7 @@ internal sealed class TensorSource(SafetensorsFile file)
             throw Fault(name, $"expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}]");
         }
 
-        if (!_read.Add(name))
+        if (!read.Add(name))
         {
             throw Fault(name, "the model names the tensor twice");
         }

@@ -18,11 +18,11 @@ internal sealed class ExactBlocks
     // The smallest first: the choice when none is asked for. TQ1_0 holds what TQ2_0 does, and is slower to read.
     private static readonly GgufType[] Choices = [GgufType.TQ2_0, GgufType.Q4_0, GgufType.Q4_1, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0];
 
-    private readonly QuantizedTensor _tensor;
+    private readonly QuantizedTensor tensor;
 
     private ExactBlocks(QuantizedTensor tensor, GgufType type)
     {
-        _tensor = tensor;
+        this.tensor = tensor;
         Type = type;
         RowBytes = tensor.Columns / type.BlockSize() * type.BlockBytes();
         (RoundedMinimums, LargestShift) = MeasureMinimums();
@@ -84,17 +84,17 @@ internal sealed class ExactBlocks
     {
         var size = Type.BlockSize();
         Span<int> integers = stackalloc int[size];
-        for (var column = 0; column < _tensor.Columns; column += size, target = target[Type.BlockBytes()..])
+        for (var column = 0; column < tensor.Columns; column += size, target = target[Type.BlockBytes()..])
         {
-            var parameters = _tensor.Parameters(row, _tensor.GroupOf(column));
+            var parameters = tensor.Parameters(row, tensor.GroupOf(column));
             var affine = Type is GgufType.Q4_1 or GgufType.Q5_1;
             for (var i = 0; i < size; i++)
             {
-                var code = _tensor.Codes[(row * _tensor.Columns) + column + i];
-                integers[i] = affine ? code - _tensor.Scheme.Codes.Min : Integer(_tensor.Scheme, code, parameters.ZeroPoint);
+                var code = tensor.Codes[(row * tensor.Columns) + column + i];
+                integers[i] = affine ? code - tensor.Scheme.Codes.Min : Integer(tensor.Scheme, code, parameters.ZeroPoint);
             }
 
-            WriteBlock(Unit(_tensor, parameters.Scale), Minimum(_tensor.Scheme, parameters), integers, target);
+            WriteBlock(Unit(tensor, parameters.Scale), Minimum(tensor.Scheme, parameters), integers, target);
         }
     }
 
@@ -136,10 +136,10 @@ internal sealed class ExactBlocks
         var (rounded, largest) = (0, 0d);
         if (Type is GgufType.Q4_1 or GgufType.Q5_1)
         {
-            for (var i = 0; i < _tensor.Scales.Length; i++)
+            for (var i = 0; i < tensor.Scales.Length; i++)
             {
-                var minimum = Minimum(_tensor.Scheme, new QuantizationParameters(_tensor.Scales[i], _tensor.ZeroPoints[i]));
-                var shift = Math.Abs((float)(Half)minimum - (double)minimum) / _tensor.Scales[i];
+                var minimum = Minimum(tensor.Scheme, new QuantizationParameters(tensor.Scales[i], tensor.ZeroPoints[i]));
+                var shift = Math.Abs((float)(Half)minimum - (double)minimum) / tensor.Scales[i];
                 rounded += shift > 0 ? 1 : 0;
                 largest = Math.Max(largest, shift);
             }

@@ -1,7 +1,7 @@
-using Nibble.Files;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
 
 namespace Nibble.Formats.Gguf;

@@ -49,52 +49,52 @@ internal static class GgufCodes
 
     private sealed class Reader
     {
-        private readonly GgufFile _file;
-        private readonly GgufEntry _tensor;
-        private readonly int _size;
-        private readonly int _blocks;
-        private readonly bool _affine;
-        private readonly byte[] _row;
-        private readonly sbyte[] _codes;
-        private readonly float[] _scales;
-        private readonly sbyte[] _zeroPoints;
-        private int _lowest, _highest;
+        private readonly GgufFile file;
+        private readonly GgufEntry tensor;
+        private readonly int size;
+        private readonly int blocks;
+        private readonly bool affine;
+        private readonly byte[] row;
+        private readonly sbyte[] codes;
+        private readonly float[] scales;
+        private readonly sbyte[] zeroPoints;
+        private int lowest, highest;
 
         public Reader(GgufFile file, GgufEntry tensor)
         {
-            (_file, _tensor) = (file, tensor);
+            (this.file, this.tensor) = (file, tensor);
             QuantizedTensor.RequireSize($"{file.Path}: tensor {tensor.Name}", tensor.Rows, tensor.Columns);
-            _size = tensor.Type.BlockSize();
-            _blocks = (int)(tensor.Columns / _size);
-            _affine = tensor.Type is GgufType.Q4_1 or GgufType.Q5_1;
-            _row = new byte[_blocks * tensor.Type.BlockBytes()];
-            _codes = new sbyte[tensor.Rows * tensor.Columns];
-            _scales = new float[tensor.Rows * _blocks];
-            _zeroPoints = new sbyte[_affine ? _scales.Length : 0];
+            size = tensor.Type.BlockSize();
+            blocks = (int)(tensor.Columns / size);
+            affine = tensor.Type is GgufType.Q4_1 or GgufType.Q5_1;
+            row = new byte[blocks * tensor.Type.BlockBytes()];
+            codes = new sbyte[tensor.Rows * tensor.Columns];
+            scales = new float[tensor.Rows * blocks];
+            zeroPoints = new sbyte[affine ? scales.Length : 0];
         }
 
-        private int Bits => _tensor.Type switch { GgufType.Q4_0 or GgufType.Q4_1 => 4, GgufType.Q5_0 or GgufType.Q5_1 => 5, GgufType.Q8_0 => 8, _ => 2 };
+        private int Bits => tensor.Type switch { GgufType.Q4_0 or GgufType.Q4_1 => 4, GgufType.Q5_0 or GgufType.Q5_1 => 5, GgufType.Q8_0 => 8, _ => 2 };
 
         /// <summary>Reads a row of the file; false where codes cannot say it.</summary>
         public bool ReadRow(long row, int target)
         {
-            _file.ReadBytes(_tensor, row * _row.Length, _row);
-            Span<byte> codes = stackalloc byte[_size];
-            for (var block = 0; block < _blocks; block++)
+            file.ReadBytes(tensor, row * this.row.Length, this.row);
+            Span<byte> codes = stackalloc byte[size];
+            for (var block = 0; block < blocks; block++)
             {
-                var bytes = _row.AsSpan(block * _tensor.Type.BlockBytes(), _tensor.Type.BlockBytes());
+                var bytes = this.row.AsSpan(block * tensor.Type.BlockBytes(), tensor.Type.BlockBytes());
                 var (scale, minimum) = Unpack(bytes, codes);
                 if (!float.IsFinite(scale) || !float.IsFinite(minimum))
                 {
                     throw new GgufException(
-                        _file.Path, _tensor.Offset + (row * _row.Length) + (block * bytes.Length),
-                        $"block {block} of row {row} of tensor {_tensor.Name} has the scale {scale}{(_affine ? $" and the minimum {minimum}" : string.Empty)}, "
+                        file.Path, tensor.Offset + (row * this.row.Length) + (block * bytes.Length),
+                        $"block {block} of row {row} of tensor {tensor.Name} has the scale {scale}{(affine ? $" and the minimum {minimum}" : string.Empty)}, "
                         + $"expected finite numbers; the file is damaged");
                 }
 
-                var group = (target * _blocks) + block;
-                var place = _codes.AsSpan((target * (int)_tensor.Columns) + (block * _size), _size);
-                if (!(_affine ? PutAffine(codes, scale, minimum, place, group) : PutSymmetric(codes, scale, place, group)))
+                var group = (target * blocks) + block;
+                var place = this.codes.AsSpan((target * (int)tensor.Columns) + (block * size), size);
+                if (!(affine ? PutAffine(codes, scale, minimum, place, group) : PutSymmetric(codes, scale, place, group)))
                 {
                     return false;
                 }
@@ -105,23 +105,23 @@ internal static class GgufCodes
 
         public QuantizedTensor? Finish()
         {
-            var granularity = Granularity.Group(_size);
-            var ternary = _tensor.Type is GgufType.TQ1_0 or GgufType.TQ2_0;
+            var granularity = Granularity.Group(size);
+            var ternary = tensor.Type is GgufType.TQ1_0 or GgufType.TQ2_0;
             var reach = ternary ? 1 : 1 << (Bits - 1);
-            var bits = _lowest >= -reach && _highest < reach + (ternary ? 1 : 0) ? Bits : Bits + 1;
+            var bits = lowest >= -reach && highest < reach + (ternary ? 1 : 0) ? Bits : Bits + 1;
             if (bits > QuantizationScheme.MaxBits || (ternary && bits > Bits))
             {
                 return null;
             }
 
-            var scheme = ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric: !_affine, granularity);
+            var scheme = ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(bits, symmetric: !affine, granularity);
             return new QuantizedTensor(
-                (int)_tensor.Rows, (int)_tensor.Columns, scheme with { ScalePrecision = ScalePrecision.Float16 }, _codes, _scales, _zeroPoints);
+                (int)tensor.Rows, (int)tensor.Columns, scheme with { ScalePrecision = ScalePrecision.Float16 }, codes, scales, zeroPoints);
         }
 
         private (float Scale, float Minimum) Unpack(ReadOnlySpan<byte> block, Span<byte> codes)
         {
-            switch (_tensor.Type)
+            switch (tensor.Type)
             {
                 case GgufType.Q8_0:
                     block[ScaleBytes..].CopyTo(codes);
@@ -130,7 +130,7 @@ internal static class GgufCodes
                     BlockCodes.Unpack(block[ScaleBytes..], Bits, codes);
                     return (Rounding.ReadHalf(block), 0);
                 case GgufType.TQ1_0 or GgufType.TQ2_0:
-                    TernaryCodes.Unpack(block, _tensor.Type, codes);
+                    TernaryCodes.Unpack(block, tensor.Type, codes);
                     return (Rounding.ReadHalf(block[^ScaleBytes..]), 0);
                 default:
                     BlockCodes.Unpack(block[(2 * ScaleBytes)..], Bits, codes);
@@ -141,18 +141,18 @@ internal static class GgufCodes
         private bool PutSymmetric(ReadOnlySpan<byte> codes, float scale, Span<sbyte> place, int group)
         {
             // A scale of zero makes all values zero, which codes of zero say of any scale.
-            _scales[group] = scale == 0 ? (float)Half.Epsilon : MathF.Abs(scale);
-            var zero = BlockCodes.ZeroOf(_tensor.Type);
+            scales[group] = scale == 0 ? (float)Half.Epsilon : MathF.Abs(scale);
+            var zero = BlockCodes.ZeroOf(tensor.Type);
             for (var i = 0; i < codes.Length; i++)
             {
-                var integer = (_tensor.Type == GgufType.Q8_0 ? (sbyte)codes[i] : codes[i] - zero) * MathF.Sign(scale);
+                var integer = (tensor.Type == GgufType.Q8_0 ? (sbyte)codes[i] : codes[i] - zero) * MathF.Sign(scale);
                 if (integer > sbyte.MaxValue)
                 {
                     return false;
                 }
 
                 place[i] = (sbyte)integer;
-                (_lowest, _highest) = (Math.Min(_lowest, integer), Math.Max(_highest, integer));
+                (lowest, highest) = (Math.Min(lowest, integer), Math.Max(highest, integer));
             }
 
             return true;
@@ -162,14 +162,14 @@ internal static class GgufCodes
         {
             var (steps, lowest) = ((1 << Bits) - 1, -(1 << (Bits - 1)));
             var steady = scale == 0 && minimum == 0;
-            _scales[group] = steady ? (float)Half.Epsilon : scale;
+            scales[group] = steady ? (float)Half.Epsilon : scale;
             var zero = steady ? 0 : (int)MathF.Round(Math.Clamp(-minimum / scale, 0, steps));
-            if (!(_scales[group] > 0) || (float)(Half)(-scale * zero) != minimum)
+            if (!(scales[group] > 0) || (float)(Half)(-scale * zero) != minimum)
             {
                 return false;
             }
 
-            _zeroPoints[group] = (sbyte)(zero + lowest);
+            zeroPoints[group] = (sbyte)(zero + lowest);
             for (var i = 0; i < codes.Length; i++)
             {
                 place[i] = (sbyte)((steady ? 0 : codes[i]) + lowest);

@@ -1,6 +1,6 @@
-using Nibble.Files;
 using System.Globalization;
 using System.IO.MemoryMappedFiles;
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
 
 namespace Nibble.Formats.Gguf;
@@ -11,17 +11,17 @@ namespace Nibble.Formats.Gguf;
 /// </remarks>
 internal sealed class GgufFile : IDisposable
 {
-    private readonly FileStream _stream;
-    private readonly Dictionary<string, GgufEntry> _byName;
-    private readonly Dictionary<string, GgufValue> _byKey;
+    private readonly FileStream stream;
+    private readonly Dictionary<string, GgufEntry> byName;
+    private readonly Dictionary<string, GgufValue> byKey;
 
     private GgufFile(string path, FileStream stream)
     {
         Path = path;
-        _stream = stream;
+        this.stream = stream;
         (Metadata, Tensors, Alignment) = ReadHeader();
-        _byName = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
-        _byKey = Metadata.ToDictionary(StringComparer.Ordinal);
+        byName = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
+        byKey = Metadata.ToDictionary(StringComparer.Ordinal);
     }
 
     /// <summary>The file's path.</summary>
@@ -73,10 +73,10 @@ internal sealed class GgufFile : IDisposable
     }
 
     /// <summary>The metadata of a key; null where there is none.</summary>
-    public GgufValue? Find(string key) => _byKey.GetValueOrDefault(key);
+    public GgufValue? Find(string key) => byKey.GetValueOrDefault(key);
 
     /// <summary>The tensor of a name; null where there is none.</summary>
-    public GgufEntry? FindTensor(string name) => _byName.GetValueOrDefault(name);
+    public GgufEntry? FindTensor(string name) => byName.GetValueOrDefault(name);
 
     /// <summary>Reads consecutive bytes of a tensor.</summary>
     /// <param name="tensor">A tensor of this file.</param>
@@ -90,7 +90,7 @@ internal sealed class GgufFile : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThan(destination.Length, tensor.ByteLength - start, nameof(destination));
         for (var done = 0; done < destination.Length;)
         {
-            var read = RandomAccess.Read(_stream.SafeFileHandle, destination[done..], tensor.Offset + start + done);
+            var read = RandomAccess.Read(stream.SafeFileHandle, destination[done..], tensor.Offset + start + done);
             done += read > 0 ? read : throw new GgufException(
                 Path, tensor.Offset + start + done, $"tensor {tensor.Name} ends here, though the file was long enough when it was opened");
         }
@@ -131,11 +131,11 @@ internal sealed class GgufFile : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _stream.Dispose();
+    public void Dispose() => stream.Dispose();
 
     private unsafe (IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<GgufEntry> Tensors, uint Alignment) ReadHeader()
     {
-        var length = _stream.Length;
+        var length = stream.Length;
         if (length == 0)
         {
             return GgufHeader.Read(Path, [], 0);
@@ -143,7 +143,7 @@ internal sealed class GgufFile : IDisposable
 
         // Mapped, since only reading it tells where the header ends; what is not touched costs nothing.
         using var file = MemoryMappedFile.CreateFromFile(
-            _stream, mapName: null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
+            stream, mapName: null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
         using var view = file.CreateViewAccessor(0, Math.Min(length, Array.MaxLength), MemoryMappedFileAccess.Read);
         byte* start = null;
         var handle = view.SafeMemoryMappedViewHandle;

@@ -1,7 +1,7 @@
-using Nibble.Files;
 using System.Buffers.Binary;
 using System.Text;
 using System.Text.Unicode;
+using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
@@ -38,18 +38,18 @@ internal ref struct GgufHeader
     private const int LeastPair = sizeof(ulong) + 1 + sizeof(uint) + 1;
     private const int LeastTensor = sizeof(ulong) + 1 + sizeof(uint) + sizeof(ulong) + sizeof(uint) + sizeof(ulong);
 
-    private readonly string _path;
-    private readonly ReadOnlySpan<byte> _bytes;
-    private readonly long _fileLength;
-    private readonly List<KeyValuePair<string, GgufValue>> _metadata = [];
-    private readonly List<GgufEntry> _tensors = [];
-    private int _position;
+    private readonly string path;
+    private readonly ReadOnlySpan<byte> bytes;
+    private readonly long fileLength;
+    private readonly List<KeyValuePair<string, GgufValue>> metadata = [];
+    private readonly List<GgufEntry> tensors = [];
+    private int position;
 
     private GgufHeader(string path, ReadOnlySpan<byte> bytes, long fileLength)
     {
-        _path = path;
-        _bytes = bytes;
-        _fileLength = fileLength;
+        this.path = path;
+        this.bytes = bytes;
+        this.fileLength = fileLength;
     }
 
     /// <summary>Reads a header.</summary>
@@ -62,14 +62,14 @@ internal ref struct GgufHeader
     {
         var header = new GgufHeader(path, bytes, fileLength);
         var alignment = header.Read();
-        return (header._metadata, header._tensors, alignment);
+        return (header.metadata, header.tensors, alignment);
     }
 
     private uint Read()
     {
-        if (_bytes.Length < 4 || UInt32() != Magic)
+        if (bytes.Length < 4 || UInt32() != Magic)
         {
-            throw new GgufException(_path, 0, "a GGUF file starts with the letters GGUF; this is another kind of file");
+            throw new GgufException(path, 0, "a GGUF file starts with the letters GGUF; this is another kind of file");
         }
 
         var version = UInt32();
@@ -93,7 +93,7 @@ internal ref struct GgufHeader
         var names = new HashSet<string>(StringComparer.Ordinal);
         for (var i = 0; i < count; i++)
         {
-            var start = _position;
+            var start = position;
             var key = Name("key", MaxKey);
             if (!names.Add(key))
             {
@@ -101,15 +101,15 @@ internal ref struct GgufHeader
             }
 
             var type = ValueType(key);
-            var first = _position;
+            var first = position;
             SkipValue(key, type, 0);
-            _metadata.Add(new(key, new GgufValue(type, _bytes[first.._position].ToArray())));
+            metadata.Add(new(key, new GgufValue(type, bytes[first..position].ToArray())));
         }
     }
 
     private GgufValueType ValueType(string key)
     {
-        var start = _position;
+        var start = position;
         var number = UInt32();
         return number <= (uint)GgufValueType.Float64 ? (GgufValueType)number
             : throw Fault(start, $"{key} has a value of type {number}; known are 0 to {(int)GgufValueType.Float64}");
@@ -138,7 +138,7 @@ internal ref struct GgufHeader
     {
         if (depth == MaxDepth)
         {
-            throw Fault(_position, $"{key} nests lists deeper than {MaxDepth}");
+            throw Fault(position, $"{key} nests lists deeper than {MaxDepth}");
         }
 
         var type = ValueType(key);
@@ -166,19 +166,19 @@ internal ref struct GgufHeader
     {
         if (values.IndexOfAnyExceptInRange((byte)0, (byte)1) >= 0)
         {
-            throw Fault(_position - values.Length, $"{key} has a truth value that is neither 0 nor 1");
+            throw Fault(position - values.Length, $"{key} has a truth value that is neither 0 nor 1");
         }
     }
 
     private readonly uint Alignment()
     {
-        foreach (var (key, value) in _metadata)
+        foreach (var (key, value) in metadata)
         {
             if (key == AlignmentKey)
             {
                 return value.Type == GgufValueType.UInt32 && value.AsInteger() is > 0 and <= MaxAlignment and var alignment && long.IsPow2(alignment)
                     ? (uint)alignment
-                    : throw Fault(_position, $"{AlignmentKey} is not a power of two of type UInt32, at most {MaxAlignment}");
+                    : throw Fault(position, $"{AlignmentKey} is not a power of two of type UInt32, at most {MaxAlignment}");
             }
         }
 
@@ -191,7 +191,7 @@ internal ref struct GgufHeader
         var described = new List<(GgufEntry Entry, int Start)>();
         for (var i = 0; i < count; i++)
         {
-            var start = _position;
+            var start = position;
             var name = Name("name of a tensor", MaxName);
             if (!names.Add(name))
             {
@@ -201,7 +201,7 @@ internal ref struct GgufHeader
             described.Add((ReadTensor(name, start), start));
         }
 
-        var end = Align(_position, alignment);
+        var end = Align(position, alignment);
         var first = end;
         foreach (var (entry, start) in described)
         {
@@ -211,14 +211,14 @@ internal ref struct GgufHeader
                     + $"a multiple of {alignment}");
             }
 
-            if (entry.ByteLength > _fileLength - end)
+            if (entry.ByteLength > fileLength - end)
             {
-                throw Fault(Math.Min(end, _fileLength),
-                    $"tensor {entry.Name} needs {entry.ByteLength} bytes from byte {end} on, the file has {_fileLength} in all: it was cut short; copy or "
+                throw Fault(Math.Min(end, fileLength),
+                    $"tensor {entry.Name} needs {entry.ByteLength} bytes from byte {end} on, the file has {fileLength} in all: it was cut short; copy or "
                     + $"download it again");
             }
 
-            _tensors.Add(entry with { Offset = end });
+            tensors.Add(entry with { Offset = end });
             end = Align(end + entry.ByteLength, alignment);
         }
     }
@@ -265,7 +265,7 @@ internal ref struct GgufHeader
 
     private string Name(string what, int longest)
     {
-        var start = _position;
+        var start = position;
         var utf8 = Take(Length(what, 1));
         return utf8.Length is > 0 && utf8.Length <= longest && Utf8.IsValid(utf8) && utf8.IndexOf((byte)0) < 0
             ? Encoding.UTF8.GetString(utf8)
@@ -274,18 +274,18 @@ internal ref struct GgufHeader
 
     private int Count(string what, int least)
     {
-        var start = _position;
+        var start = position;
         var count = UInt64();
-        return count <= (ulong)(_bytes.Length / least) ? (int)count
-            : throw Fault(start, $"the file claims {count} {what}, more than its {_fileLength} bytes can hold");
+        return count <= (ulong)(bytes.Length / least) ? (int)count
+            : throw Fault(start, $"the file claims {count} {what}, more than its {fileLength} bytes can hold");
     }
 
     /// <summary>Reads a number of elements that must still have room.</summary>
     private int Length(string what, int elementSize)
     {
-        var start = _position;
+        var start = position;
         var length = UInt64();
-        return length <= (ulong)((_bytes.Length - _position) / elementSize)
+        return length <= (ulong)((bytes.Length - position) / elementSize)
             ? (int)length
             : throw Fault(start, $"{what} claims {length} elements, more than the rest of the file holds");
     }
@@ -296,16 +296,16 @@ internal ref struct GgufHeader
 
     private ReadOnlySpan<byte> Take(int length)
     {
-        if (length > _bytes.Length - _position)
+        if (length > bytes.Length - position)
         {
-            throw Fault(_position, $"the header ends behind byte {_bytes.Length}, where the file was cut short or its header is too large; copy or download it "
+            throw Fault(position, $"the header ends behind byte {bytes.Length}, where the file was cut short or its header is too large; copy or download it "
                 + $"again");
         }
 
-        var taken = _bytes.Slice(_position, length);
-        _position += length;
+        var taken = bytes.Slice(position, length);
+        position += length;
         return taken;
     }
 
-    private readonly GgufException Fault(long offset, string message) => new(_path, offset, message);
+    private readonly GgufException Fault(long offset, string message) => new(path, offset, message);
 }

@@ -1,8 +1,8 @@
-using Nibble.Files;
 using System.Buffers;
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
 
 namespace Nibble.Formats.Gguf;

@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Text.Json;
+using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.HuggingFace.Tokenizers;
 

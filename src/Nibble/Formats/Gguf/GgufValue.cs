@@ -50,19 +50,19 @@ internal enum GgufValueType
 /// <summary>A value of GGUF metadata, kept as the bytes it has in a file, so that copying it changes nothing.</summary>
 internal sealed class GgufValue
 {
-    private readonly ReadOnlyMemory<byte> _bytes;
+    private readonly ReadOnlyMemory<byte> bytes;
 
     internal GgufValue(GgufValueType type, ReadOnlyMemory<byte> bytes)
     {
         Type = type;
-        _bytes = bytes;
+        this.bytes = bytes;
     }
 
     /// <summary>What kind of value it is.</summary>
     public GgufValueType Type { get; }
 
     /// <summary>The value as a file holds it, little-endian, behind the number of its type.</summary>
-    public ReadOnlySpan<byte> Bytes => _bytes.Span;
+    public ReadOnlySpan<byte> Bytes => bytes.Span;
 
     /// <summary>An unsigned 32-bit integer.</summary>
     public static GgufValue Of(uint value)

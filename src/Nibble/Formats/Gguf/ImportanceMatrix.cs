@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Runtime.InteropServices;
+using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 

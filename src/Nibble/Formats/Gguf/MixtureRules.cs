@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Globalization;
+using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
@@ -13,29 +13,29 @@ namespace Nibble.Formats.Gguf;
 internal sealed class MixtureRules
 {
     private const int BlocksOf70B = 80;
-    private readonly GgufFile _file;
-    private readonly GgufMixture _mixture;
-    private readonly bool _pure;
-    private readonly bool _hasImportance;
-    private readonly bool _tied;
-    private readonly bool _is70B;
-    private readonly long _queriesPerKey;
-    private readonly int _blocks;
-    private readonly List<string> _values;
+    private readonly GgufFile file;
+    private readonly GgufMixture mixture;
+    private readonly bool pure;
+    private readonly bool hasImportance;
+    private readonly bool tied;
+    private readonly bool is70B;
+    private readonly long queriesPerKey;
+    private readonly int blocks;
+    private readonly List<string> values;
 
     private MixtureRules(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
     {
-        (_file, _mixture, _pure, _hasImportance) = (file, mixture, pure, hasImportance);
-        _tied = file.FindTensor("output.weight") is null;
+        (this.file, this.mixture, this.pure, this.hasImportance) = (file, mixture, pure, hasImportance);
+        tied = file.FindTensor("output.weight") is null;
         var heads = Number("attention.head_count") ?? 0;
         var keyHeads = Number("attention.head_count_kv") ?? heads;
-        _queriesPerKey = keyHeads > 0 ? heads / keyHeads : 0;
-        _blocks = (int)Math.Clamp(Number("block_count") ?? 0, 0, int.MaxValue);
-        _is70B = _blocks == BlocksOf70B && (Architecture == "qwen2" || (Architecture == "llama" && heads != keyHeads));
-        _values = [.. file.Tensors.Where(tensor => Is(tensor, "attn_v.weight")).Select(tensor => tensor.Name).OrderBy(Block)];
+        queriesPerKey = keyHeads > 0 ? heads / keyHeads : 0;
+        blocks = (int)Math.Clamp(Number("block_count") ?? 0, 0, int.MaxValue);
+        is70B = blocks == BlocksOf70B && (Architecture == "qwen2" || (Architecture == "llama" && heads != keyHeads));
+        values = [.. file.Tensors.Where(tensor => Is(tensor, "attn_v.weight")).Select(tensor => tensor.Name).OrderBy(Block)];
     }
 
-    private string Architecture => _file.Find("general.architecture")?.AsText() ?? string.Empty;
+    private string Architecture => file.Find("general.architecture")?.AsText() ?? string.Empty;
 
     /// <summary>
     /// The type of each tensor of a file, in the file's order, and the one that the mixture has for it, whose blocks may not divide its rows.
@@ -60,11 +60,11 @@ internal sealed class MixtureRules
             && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
 
     private GgufType Wanted(GgufEntry tensor) =>
-        !IsQuantizable(tensor) ? tensor.Type : _pure || _mixture.Main.BlockSize() == 1 ? _mixture.Main : Mixed(tensor, _mixture.Main);
+        !IsQuantizable(tensor) ? tensor.Type : pure || mixture.Main.BlockSize() == 1 ? mixture.Main : Mixed(tensor, mixture.Main);
 
     private GgufType Mixed(GgufEntry tensor, GgufType main)
     {
-        if (tensor.Name == "output.weight" || (_tied && tensor.Name == "token_embd.weight"))
+        if (tensor.Name == "output.weight" || (tied && tensor.Name == "token_embd.weight"))
         {
             return main is GgufType.Q8_0 or GgufType.MXFP4 || tensor.Columns % main.BlockSize() != 0 ? GgufType.Q8_0 : GgufType.Q6_K;
         }
@@ -82,22 +82,22 @@ internal sealed class MixtureRules
 
     private GgufType OfValues(GgufEntry tensor, GgufType main)
     {
-        var place = _values.IndexOf(tensor.Name);
-        var type = _mixture.Name switch
+        var place = values.IndexOf(tensor.Name);
+        var type = mixture.Name switch
         {
-            "q2_k" => _queriesPerKey >= 4 ? GgufType.Q4_K : GgufType.Q3_K,
+            "q2_k" => queriesPerKey >= 4 ? GgufType.Q4_K : GgufType.Q3_K,
             "q3_k_m" => place < 2 ? GgufType.Q5_K : GgufType.Q4_K,
             "q3_k_l" => GgufType.Q5_K,
             "q4_k_s" when place < 4 => GgufType.Q5_K,
-            "q4_k_m" or "q5_k_m" when MattersMore(place, _values.Count) => GgufType.Q6_K,
+            "q4_k_m" or "q5_k_m" when MattersMore(place, values.Count) => GgufType.Q6_K,
             _ => main,
         };
 
         // Eight heads share them there, so that they are small.
-        return _is70B && type is GgufType.Q3_K or GgufType.Q4_K ? GgufType.Q5_K : type;
+        return is70B && type is GgufType.Q3_K or GgufType.Q4_K ? GgufType.Q5_K : type;
     }
 
-    private GgufType OfAttentionOutput(GgufType main) => _mixture.Name switch
+    private GgufType OfAttentionOutput(GgufType main) => mixture.Name switch
     {
         "q2_k" => GgufType.Q3_K,
         "q3_k_m" => GgufType.Q4_K,
@@ -105,17 +105,17 @@ internal sealed class MixtureRules
         _ => main,
     };
 
-    private GgufType OfDown(int block, GgufType main) => _mixture.Name switch
+    private GgufType OfDown(int block, GgufType main) => mixture.Name switch
     {
         "q2_k" => GgufType.Q3_K,
-        "q3_k_m" => block < _blocks / 16 ? GgufType.Q5_K : GgufType.Q4_K,
+        "q3_k_m" => block < blocks / 16 ? GgufType.Q5_K : GgufType.Q4_K,
         "q3_k_l" => GgufType.Q5_K,
-        "q4_k_s" when block < _blocks / 8 => GgufType.Q5_K,
-        "q4_k_m" or "q5_k_m" when MattersMore(block, _blocks) => GgufType.Q6_K,
+        "q4_k_s" when block < blocks / 8 => GgufType.Q5_K,
+        "q4_k_m" or "q5_k_m" when MattersMore(block, blocks) => GgufType.Q6_K,
 
         // Without a minimum, single large inputs of the first blocks would draw all precision to their columns.
-        "q4_0" when _hasImportance && block < _blocks / 8 => GgufType.Q4_1,
-        "q5_0" when _hasImportance && block < _blocks / 8 => GgufType.Q5_1,
+        "q4_0" when hasImportance && block < blocks / 8 => GgufType.Q4_1,
+        "q5_0" when hasImportance && block < blocks / 8 => GgufType.Q5_1,
         _ => main,
     };
 
@@ -147,5 +147,5 @@ internal sealed class MixtureRules
     private static int Block(string name) =>
         name.Split('.') is ["blk", var number, ..] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var block) ? block : -1;
 
-    private long? Number(string key) => _file.Find($"{Architecture}.{key}") is { } value ? value.AsInteger() ?? value.AsIntegers()?.FirstOrDefault() : null;
+    private long? Number(string key) => file.Find($"{Architecture}.{key}") is { } value ? value.AsInteger() ?? value.AsIntegers()?.FirstOrDefault() : null;
 }

@@ -31,16 +31,16 @@ internal sealed class GptqConfig
     private const string Dynamic = "dynamic";
     private static readonly int[] Widths = [2, 3, 4, 8];
 
-    private readonly GptqScheme _scheme;
-    private readonly string _path;
-    private readonly IReadOnlyList<(string Pattern, QuantizationConfigReader Overrides)> _overrides;
+    private readonly GptqScheme scheme;
+    private readonly string path;
+    private readonly IReadOnlyList<(string Pattern, QuantizationConfigReader Overrides)> overrides;
 
     private GptqConfig(QuantizationConfigReader config)
     {
-        _path = config.Path;
+        path = config.Path;
         RequireReadable(config);
-        _scheme = Override(new GptqScheme(0, null, null, Scattered: false), config, required: true);
-        _overrides = config.Objects(Dynamic);
+        scheme = Override(new GptqScheme(0, null, null, Scattered: false), config, required: true);
+        overrides = config.Objects(Dynamic);
         Version = LabelOf(config);
         BorrowsFromNeighbours = config.Object("meta") is { } meta && meta.Found("quantizer").Contains("gptqmodel", StringComparison.OrdinalIgnoreCase);
     }
@@ -65,17 +65,17 @@ internal sealed class GptqConfig
     /// <exception cref="NibbleException">A value is not supported.</exception>
     public GptqScheme SchemeOf(string layer)
     {
-        foreach (var (pattern, overrides) in _overrides)
+        foreach (var (pattern, overrides) in this.overrides)
         {
             // Entries that begin with -: leave modules float, so that those that have codes are not theirs.
             if (!pattern.StartsWith("-:", StringComparison.Ordinal)
-                && ModulePattern.Matches(pattern.StartsWith("+:", StringComparison.Ordinal) ? pattern[2..] : pattern, layer, $"{_path}: {Dynamic}"))
+                && ModulePattern.Matches(pattern.StartsWith("+:", StringComparison.Ordinal) ? pattern[2..] : pattern, layer, $"{path}: {Dynamic}"))
             {
-                return Override(_scheme, overrides, required: false);
+                return Override(scheme, overrides, required: false);
             }
         }
 
-        return _scheme;
+        return scheme;
     }
 
     private static GptqScheme Override(GptqScheme scheme, QuantizationConfigReader config, bool required)

@@ -1,6 +1,6 @@
-using Nibble.Files;
 using System.Security.Cryptography;
 using System.Text.Json;
+using Nibble.Files;
 using Nibble.Formats.Safetensors;
 
 namespace Nibble.Formats.HuggingFace;
@@ -20,19 +20,19 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The name of the list of shards when the weights are several files.</summary>
     public const string IndexName = "model.safetensors.index.json";
 
-    private readonly Dictionary<string, SafetensorsFile> _files;
-    private readonly SortedDictionary<string, SafetensorsFile> _byTensor;
-    private readonly IReadOnlyDictionary<string, string> _storedNames;
+    private readonly Dictionary<string, SafetensorsFile> files;
+    private readonly SortedDictionary<string, SafetensorsFile> byTensor;
+    private readonly IReadOnlyDictionary<string, string> storedNames;
 
     private Checkpoint(string folder, string configJson, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
     {
         Folder = folder;
         ConfigJson = configJson;
-        _files = files;
+        this.files = files;
         using var config = JsonDocument.Parse(configJson);
-        _storedNames = BaseModel.FullNames(config.RootElement, byTensor.Keys);
-        _byTensor = byTensor;
-        foreach (var (name, stored) in _storedNames)
+        storedNames = BaseModel.FullNames(config.RootElement, byTensor.Keys);
+        this.byTensor = byTensor;
+        foreach (var (name, stored) in storedNames)
         {
             byTensor.Remove(stored, out var file);
             byTensor.Add(name, file!);
@@ -51,11 +51,11 @@ public sealed class Checkpoint : IDisposable
     public IReadOnlyList<string> TensorNames { get; }
 
     /// <summary>The names of all tensors as they lie in the files.</summary>
-    public IEnumerable<string> TensorsInOrder => _files.OrderBy(file => file.Key, StringComparer.Ordinal)
+    public IEnumerable<string> TensorsInOrder => files.OrderBy(file => file.Key, StringComparer.Ordinal)
         .SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => FullName(tensor.Name)).Where(Contains);
 
     /// <summary>The bytes of the weight files on disk.</summary>
-    public long TensorBytes => _files.Values.Sum(file => InputFile.Length(file.Path));
+    public long TensorBytes => files.Values.Sum(file => InputFile.Length(file.Path));
 
     /// <summary>Opens a checkpoint and validates the headers of its weight files.</summary>
     /// <exception cref="NibbleException">The folder or a file that belongs to it is missing or broken.</exception>
@@ -153,7 +153,7 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <summary>Whether the checkpoint holds a tensor.</summary>
-    public bool Contains(string name) => _byTensor.ContainsKey(name);
+    public bool Contains(string name) => byTensor.ContainsKey(name);
 
     /// <summary>The tensor of a name.</summary>
     /// <exception cref="NibbleException">There is no such tensor.</exception>
@@ -203,7 +203,7 @@ public sealed class Checkpoint : IDisposable
     {
         var hashes = new SortedDictionary<string, string>(StringComparer.Ordinal);
         string[] single = [ConfigName, IndexName];
-        foreach (var name in single.Concat(_files.Keys).Concat(TokenizerFiles.Names))
+        foreach (var name in single.Concat(files.Keys).Concat(TokenizerFiles.Names))
         {
             var path = Path.Combine(Folder, name);
             if (File.Exists(path))
@@ -217,7 +217,7 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => DisposeAll(_files);
+    public void Dispose() => DisposeAll(files);
 
     private static void DisposeAll(Dictionary<string, SafetensorsFile> files)
     {
@@ -227,11 +227,11 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
-    private string StoredName(string name) => _storedNames.GetValueOrDefault(name, name);
+    private string StoredName(string name) => storedNames.GetValueOrDefault(name, name);
 
-    private string FullName(string stored) => _storedNames.FirstOrDefault(pair => pair.Value == stored).Key ?? stored;
+    private string FullName(string stored) => storedNames.FirstOrDefault(pair => pair.Value == stored).Key ?? stored;
 
-    private SafetensorsFile FileOf(string name) => _byTensor.TryGetValue(name, out var file)
+    private SafetensorsFile FileOf(string name) => byTensor.TryGetValue(name, out var file)
         ? file
         : throw new NibbleException($"The checkpoint {Folder} holds no tensor {name}.");
 

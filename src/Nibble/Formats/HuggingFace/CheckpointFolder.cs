@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Text.Json;
+using Nibble.Files;
 using Nibble.Recipes;
 
 namespace Nibble.Formats.HuggingFace;

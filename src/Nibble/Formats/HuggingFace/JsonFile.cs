@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Text.Json;
+using Nibble.Files;
 
 namespace Nibble.Formats.HuggingFace;
 

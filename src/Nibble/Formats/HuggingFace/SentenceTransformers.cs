@@ -1,6 +1,6 @@
-using Nibble.Files;
 using System.Text;
 using System.Text.Json;
+using Nibble.Files;
 using Nibble.Models;
 
 namespace Nibble.Formats.HuggingFace;

@@ -1,5 +1,5 @@
-using Nibble.Files;
 using Google.Protobuf;
+using Nibble.Files;
 using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;

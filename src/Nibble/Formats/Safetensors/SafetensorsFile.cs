@@ -1,7 +1,7 @@
-using Nibble.Files;
 using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
 using System.Text.Unicode;
+using Nibble.Files;
 
 namespace Nibble.Formats.Safetensors;
 
@@ -13,15 +13,15 @@ namespace Nibble.Formats.Safetensors;
 /// </remarks>
 public sealed class SafetensorsFile : IDisposable
 {
-    private readonly MemoryMappedFile _file;
-    private readonly Dictionary<string, SafetensorsEntry> _byName;
+    private readonly MemoryMappedFile file;
+    private readonly Dictionary<string, SafetensorsEntry> byName;
 
     private SafetensorsFile(string path, long length, MemoryMappedFile file)
     {
         Path = path;
-        _file = file;
+        this.file = file;
         (Tensors, Metadata) = ReadHeader(length);
-        _byName = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
+        byName = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
     }
 
     /// <summary>The file's path.</summary>
@@ -65,12 +65,12 @@ public sealed class SafetensorsFile : IDisposable
     }
 
     /// <summary>Whether the file holds a tensor.</summary>
-    public bool Contains(string name) => _byName.ContainsKey(name);
+    public bool Contains(string name) => byName.ContainsKey(name);
 
     /// <summary>The tensor of a name.</summary>
     /// <exception cref="NibbleException">There is no such tensor.</exception>
     public SafetensorsEntry Entry(string name) =>
-        _byName.TryGetValue(name, out var entry) ? entry : throw new NibbleException($"{Path} holds no tensor {name}.");
+        byName.TryGetValue(name, out var entry) ? entry : throw new NibbleException($"{Path} holds no tensor {name}.");
 
     /// <summary>Reads a floating-point tensor, widened to <see cref="float"/>, row by row.</summary>
     /// <exception cref="SafetensorsException">The tensor is not F32, F16 or BF16, or has more elements than an array can hold.</exception>
@@ -165,7 +165,7 @@ public sealed class SafetensorsFile : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _file.Dispose();
+    public void Dispose() => file.Dispose();
 
     private (IReadOnlyList<SafetensorsEntry> Tensors, IReadOnlyDictionary<string, string> Metadata) ReadHeader(long fileLength)
     {
@@ -209,7 +209,7 @@ public sealed class SafetensorsFile : IDisposable
             return;
         }
 
-        using var view = _file.CreateViewAccessor(offset, length, MemoryMappedFileAccess.Read);
+        using var view = file.CreateViewAccessor(offset, length, MemoryMappedFileAccess.Read);
         byte* start = null;
         var handle = view.SafeMemoryMappedViewHandle;
         handle.AcquirePointer(ref start);

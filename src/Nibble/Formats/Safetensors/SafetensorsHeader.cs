@@ -1,6 +1,6 @@
-using Nibble.Files;
 using System.Collections.Frozen;
 using System.Text.Json;
+using Nibble.Files;
 
 namespace Nibble.Formats.Safetensors;
 
@@ -27,20 +27,20 @@ internal ref struct SafetensorsHeader
     // The deepest value is a number in a list in a tensor's object in the header's object.
     private static readonly JsonReaderOptions Options = new() { MaxDepth = 8 };
 
-    private readonly string _path;
-    private readonly long _dataOffset;
-    private readonly List<SafetensorsEntry> _tensors = [];
-    private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
-    private Utf8JsonReader _reader;
+    private readonly string path;
+    private readonly long dataOffset;
+    private readonly List<SafetensorsEntry> tensors = [];
+    private readonly Dictionary<string, string> metadata = new(StringComparer.Ordinal);
+    private Utf8JsonReader reader;
 
     private SafetensorsHeader(string path, ReadOnlySpan<byte> json)
     {
-        _path = path;
-        _dataOffset = LengthSize + json.Length;
-        _reader = new Utf8JsonReader(json, Options);
+        this.path = path;
+        dataOffset = LengthSize + json.Length;
+        reader = new Utf8JsonReader(json, Options);
     }
 
-    private readonly long Position => LengthSize + _reader.TokenStartIndex;
+    private readonly long Position => LengthSize + reader.TokenStartIndex;
 
     /// <summary>Reads a header.</summary>
     /// <param name="path">The file's path, for messages.</param>
@@ -60,14 +60,14 @@ internal ref struct SafetensorsHeader
             throw new SafetensorsException(path, header.Position, $"the header is not valid JSON: {exception.Message}", exception);
         }
 
-        header._tensors.Sort((left, right) => (left.Offset, left.ByteLength).CompareTo((right.Offset, right.ByteLength)));
+        header.tensors.Sort((left, right) => (left.Offset, left.ByteLength).CompareTo((right.Offset, right.ByteLength)));
         header.RequireCoverage(fileLength);
-        return (header._tensors, header._metadata);
+        return (header.tensors, header.metadata);
     }
 
     private void ReadEntries()
     {
-        _reader.Read();
+        reader.Read();
         Require(JsonTokenType.StartObject, "an object");
         var names = new HashSet<string>(StringComparer.Ordinal);
         while (NextProperty() is { } name)
@@ -77,19 +77,19 @@ internal ref struct SafetensorsHeader
                 throw Fault($"the header names {name} twice");
             }
 
-            _reader.Read();
+            reader.Read();
             if (name == MetadataKey)
             {
                 ReadMetadata();
             }
             else
             {
-                _tensors.Add(ReadTensor(name));
+                tensors.Add(ReadTensor(name));
             }
         }
 
         // Reads on to the end, so that anything but blanks after the object is refused.
-        _reader.Read();
+        reader.Read();
     }
 
     private void ReadMetadata()
@@ -97,9 +97,9 @@ internal ref struct SafetensorsHeader
         Require(JsonTokenType.StartObject, "an object of strings");
         while (NextProperty() is { } key)
         {
-            _reader.Read();
+            reader.Read();
             Require(JsonTokenType.String, "a string");
-            if (!_metadata.TryAdd(key, _reader.GetString()!))
+            if (!metadata.TryAdd(key, reader.GetString()!))
             {
                 throw Fault($"the metadata names {key} twice");
             }
@@ -115,12 +115,12 @@ internal ref struct SafetensorsHeader
         Require(JsonTokenType.StartObject, "an object of dtype, shape and data_offsets");
         while (NextProperty() is { } key)
         {
-            _reader.Read();
+            reader.Read();
             switch (key)
             {
                 case "dtype" when type is null:
                     Require(JsonTokenType.String, "a string");
-                    var dtype = _reader.GetString()!;
+                    var dtype = reader.GetString()!;
                     type = ElementTypes.TryGetValue(dtype, out var known)
                         ? known
                         : throw Fault($"tensor {name} has element type {dtype}; supported are "
@@ -139,28 +139,28 @@ internal ref struct SafetensorsHeader
 
         if (type is null || shape is null || offsets is not [var begin, var end])
         {
-            throw new SafetensorsException(_path, start, $"tensor {name} needs dtype, shape and data_offsets of two numbers");
+            throw new SafetensorsException(path, start, $"tensor {name} needs dtype, shape and data_offsets of two numbers");
         }
 
         var length = ByteLength(type.Value, shape)
-            ?? throw new SafetensorsException(_path, start, $"tensor {name} of shape [{string.Join(", ", shape)}] is larger than any file");
-        if (end < begin || end - begin != length || end > long.MaxValue - _dataOffset)
+            ?? throw new SafetensorsException(path, start, $"tensor {name} of shape [{string.Join(", ", shape)}] is larger than any file");
+        if (end < begin || end - begin != length || end > long.MaxValue - dataOffset)
         {
             throw new SafetensorsException(
-                _path, start, $"tensor {name} has data_offsets [{begin}, {end}], but {type} [{string.Join(", ", shape)}] is {length} bytes");
+                path, start, $"tensor {name} has data_offsets [{begin}, {end}], but {type} [{string.Join(", ", shape)}] is {length} bytes");
         }
 
-        return new SafetensorsEntry(name, type.Value, shape, _dataOffset + begin, length);
+        return new SafetensorsEntry(name, type.Value, shape, dataOffset + begin, length);
     }
 
     private List<long> ReadIntegers(string tensor)
     {
         Require(JsonTokenType.StartArray, "a list of numbers");
         var integers = new List<long>();
-        while (_reader.Read() && _reader.TokenType != JsonTokenType.EndArray)
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             Require(JsonTokenType.Number, "a number");
-            if (!_reader.TryGetInt64(out var integer) || integer < 0)
+            if (!reader.TryGetInt64(out var integer) || integer < 0)
             {
                 throw Fault($"tensor {tensor} has a size or offset that is not an integer from 0 to 2^63 - 1");
             }
@@ -188,13 +188,13 @@ internal ref struct SafetensorsHeader
 
     private readonly void RequireCoverage(long fileLength)
     {
-        var end = _dataOffset;
-        foreach (var tensor in _tensors)
+        var end = dataOffset;
+        foreach (var tensor in tensors)
         {
             if (tensor.Offset != end)
             {
                 var fault = tensor.Offset < end ? "overlaps the tensor before it" : "leaves a gap after the tensor before it";
-                throw new SafetensorsException(_path, tensor.Offset, $"tensor {tensor.Name} {fault}, which ends at byte {end}");
+                throw new SafetensorsException(path, tensor.Offset, $"tensor {tensor.Name} {fault}, which ends at byte {end}");
             }
 
             end += tensor.ByteLength;
@@ -203,23 +203,23 @@ internal ref struct SafetensorsHeader
         if (end != fileLength)
         {
             var remedy = end > fileLength ? "it was cut short; copy or download it again" : "something stands behind the last tensor";
-            throw new SafetensorsException(_path, Math.Min(end, fileLength), $"the tensors end at byte {end}, the file at byte {fileLength}: {remedy}");
+            throw new SafetensorsException(path, Math.Min(end, fileLength), $"the tensors end at byte {end}, the file at byte {fileLength}: {remedy}");
         }
     }
 
     private string? NextProperty()
     {
-        _reader.Read();
-        return _reader.TokenType == JsonTokenType.EndObject ? null : _reader.GetString();
+        reader.Read();
+        return reader.TokenType == JsonTokenType.EndObject ? null : reader.GetString();
     }
 
     private readonly void Require(JsonTokenType type, string expected)
     {
-        if (_reader.TokenType != type)
+        if (reader.TokenType != type)
         {
-            throw Fault($"expected {expected} in the header, found {_reader.TokenType}");
+            throw Fault($"expected {expected} in the header, found {reader.TokenType}");
         }
     }
 
-    private readonly SafetensorsException Fault(string message) => new(_path, Position, message);
+    private readonly SafetensorsException Fault(string message) => new(path, Position, message);
 }

@@ -1,8 +1,8 @@
-using Nibble.Files;
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Nibble.Files;
 
 namespace Nibble.Formats.Safetensors;
 

@@ -16,7 +16,7 @@ public sealed class AwqFileTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Save_IsDecodedByTheDefinition_AndLoadsAndSavesTheSameBytes() =>
+    public void SaveIsDecodedByTheDefinitionAndLoadsAndSavesTheSameBytes() =>
         (from symmetric in Gen.Bool
          from size in Gen.OneOf(Gen.Const(1), Gen.Const(8), Gen.Const(24))
          from model in WeightOnlyModels.Any(
@@ -42,7 +42,7 @@ public sealed class AwqFileTests : IDisposable
             iter: 150, threads: 1);
 
     [Fact]
-    public void Save_RefusesWhatTheFormatCannotHold()
+    public void SaveRefusesWhatTheFormatCannotHold()
     {
         Refuses("expected 4 bits in groups", WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(8, true, Granularity.Group(32)))));
         Refuses("expected 4 bits in groups", WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(4, true, Granularity.Channel))));
@@ -68,7 +68,7 @@ public sealed class AwqFileTests : IDisposable
     [InlineData("\"group_size\": 32", "\"group_size\": 24", "is not the shape of words of codes whose inputs groups of 24 divide")]
     [InlineData("\"group_size\": 32", "\"group_size\": 64", "qzeros: expected I32 [1, 1], found I32 [2, 1]")]
     [InlineData("quantization_config", "something_else", "config.json has no quantization_config")]
-    public void Load_SaysWhatIsWrongWithTheConfiguration(string old, string with, string message)
+    public void LoadSaysWhatIsWrongWithTheConfiguration(string old, string with, string message)
     {
         AwqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("model"));
         WeightOnlyModels.Replace(folder.File("model/config.json"), old, with);
@@ -77,7 +77,7 @@ public sealed class AwqFileTests : IDisposable
     }
 
     [Fact]
-    public void Load_OfABrokenFile_GivesAModelOrAClearError()
+    public void LoadOfABrokenFileGivesAModelOrAClearError()
     {
         AwqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("whole"));
         Gen.Select(Gen.OneOf(Gen.Const("config.json"), Gen.Const("model.safetensors")), Gen.Select(Gen.Double[0, 1], Gen.Byte).Array[1, 4]).Sample(

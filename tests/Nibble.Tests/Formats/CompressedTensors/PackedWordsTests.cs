@@ -13,7 +13,7 @@ public class PackedWordsTests
         select (rows, columns, bits, codes);
 
     [Fact]
-    public void PackRows_GivesTheWordsOfCompressedTensors()
+    public void PackRowsGivesTheWordsOfCompressedTensors()
     {
         // Eight 4-bit codes fill a word: -8 is 0, 7 is 15, the first in the lowest bits; the ninth starts the next word.
         Assert.Equal([0x6543_210F, 0x0000_000E], Words(PackedWords.PackRows([7, -8, -7, -6, -5, -4, -3, -2, 6], 1, 9, 4)));
@@ -26,11 +26,11 @@ public class PackedWordsTests
     }
 
     [Fact]
-    public void PackColumns_PacksAlongTheRows() =>
+    public void PackColumnsPacksAlongTheRows() =>
         Assert.Equal([0xF0, 0x1E], Words(PackedWords.PackColumns([-8, 6, 7, -7], 2, 2, 4)));
 
     [Fact]
-    public void Unpack_IsTheInverse() => Matrix.Sample(matrix =>
+    public void UnpackIsTheInverse() => Matrix.Sample(matrix =>
     {
         var (rows, columns, bits, codes) = matrix;
         var packed = PackedWords.PackRows(codes, rows, columns, bits);

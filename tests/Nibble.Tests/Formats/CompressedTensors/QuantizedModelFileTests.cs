@@ -12,18 +12,18 @@ namespace Nibble.Tests.Formats.CompressedTensors;
 
 public sealed class QuantizedModelFileTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder temporary = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => temporary.Dispose();
 
     [Fact]
-    public void Save_ThenLoad_GivesTheSameModel_AndTheSameBytes()
+    public void SaveThenLoadGivesTheSameModelAndTheSameBytes()
     {
         var number = 0;
         AnyModel.Model.Sample(
             model =>
             {
-                var (first, second) = (_folder.File($"first{++number}"), _folder.File($"second{number}"));
+                var (first, second) = (temporary.File($"first{++number}"), temporary.File($"second{number}"));
                 QuantizedModelFile.Save(model, first);
                 Assert.True(QuantizedModelFile.IsArtifact(first));
                 Assert.Equal(QuantizedModelFile.TensorBytes(first), CountTensorBytes(model));
@@ -39,31 +39,31 @@ public sealed class QuantizedModelFileTests : IDisposable
             },
             iter: 60,
             threads: 1);
-        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+        Assert.Empty(Directory.GetFileSystemEntries(temporary.Path));
     }
 
     [Fact]
-    public void Summarize_SaysWhatHasCodes_AndWhatHasNone()
+    public void SummarizeSaysWhatHasCodesAndWhatHasNone()
     {
         var int8 = new QuantizationScheme(8, symmetric: true, Granularity.Channel);
         var input = new ActivationQuantization(new QuantizationScheme(8, symmetric: true, Granularity.Token), null);
         var model = Model(
             [new QuantizedLayer("a", new QuantizedTensor(2, 1, int8, [127, -128], [1, 2], []), input)],
             [new FloatTensor("b.weight", [1, 2], [1, 2], ElementType.BF16), new FloatTensor("norm.weight", [2], [1, 2], ElementType.F32)]);
-        QuantizedModelFile.Save(model, _folder.File("artifact"));
-        var summary = QuantizedModelFile.Summarize(_folder.File("artifact"));
+        QuantizedModelFile.Save(model, temporary.File("artifact"));
+        var summary = QuantizedModelFile.Summarize(temporary.File("artifact"));
         Assert.Equal([new SummarizedLayer("a", "int8 symmetric per channel", "int8 symmetric per token", null)], summary.Quantized);
         Assert.Equal([new KeptLayer("b", "no codes")], summary.Kept);
         Assert.Equal(
             ["quantized   1 layer to int8 symmetric per channel, inputs int8 symmetric per token", "kept float  1 layer: no codes (b)"], summary.Lines());
 
-        Checkpoint.Save(_folder.File("float"), "{}", [SafetensorsTensor.FromFloats("b.weight", ElementType.F32, [1, 2], new float[] { 1, 2 })], string.Empty);
-        summary = QuantizedModelFile.Summarize(_folder.File("float"));
+        Checkpoint.Save(temporary.File("float"), "{}", [SafetensorsTensor.FromFloats("b.weight", ElementType.F32, [1, 2], new float[] { 1, 2 })], string.Empty);
+        summary = QuantizedModelFile.Summarize(temporary.File("float"));
         Assert.Equal((0, "b"), (summary.Quantized.Count, Assert.Single(summary.Kept).Name));
     }
 
     [Fact]
-    public void Layout_KnowsNoBytes()
+    public void LayoutKnowsNoBytes()
     {
         var tensor = CompressedTensorsLayer.Layout(
             "a", 2, 4, new QuantizationScheme(4, symmetric: true, Granularity.Channel), null, hasGroupIndex: false, CompressedTensorsFormat.PackQuantized)
@@ -74,11 +74,11 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Save_WritesWhatCompressedTensorsReads_PackQuantized()
+    public void SaveWritesWhatCompressedTensorsReadsPackQuantized()
     {
-        Directory.CreateDirectory(_folder.File("source"));
-        _folder.Write("source/tokenizer.json", "the tokenizer");
-        _folder.Write("source/unrelated.bin", "not part of it");
+        Directory.CreateDirectory(temporary.File("source"));
+        temporary.Write("source/tokenizer.json", "the tokenizer");
+        temporary.Write("source/unrelated.bin", "not part of it");
         var grouped = new QuantizationScheme(4, symmetric: false, Granularity.Group(2)) { ScalePrecision = ScalePrecision.Float16 };
         var dynamic = new ActivationQuantization(new QuantizationScheme(8, symmetric: true, Granularity.Token), null);
         var model = Model(
@@ -88,8 +88,8 @@ public sealed class QuantizedModelFileTests : IDisposable
             ],
             [new FloatTensor("model.embed_tokens.weight", [1, 2], [1, 2], ElementType.BF16),
                 new FloatTensor("model.norm.weight", [2], [1, 2], ElementType.F32)],
-            _folder.File("source"));
-        var folder = _folder.File("out");
+            temporary.File("source"));
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(model, folder);
 
         Assert.Equal(["config.json", "model.safetensors", "nibble.json", "tokenizer.json"], Directory.GetFiles(folder).Select(Path.GetFileName).Order());
@@ -126,12 +126,12 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Save_WritesWhatCompressedTensorsReads_IntQuantized()
+    public void SaveWritesWhatCompressedTensorsReadsIntQuantized()
     {
         var input = new ActivationQuantization(new QuantizationScheme(8, symmetric: false, Granularity.Tensor), new QuantizationParameters(0.25f, -3));
         var model = Model([new QuantizedLayer(
             "lm_head", new QuantizedTensor(2, 1, new QuantizationScheme(8, symmetric: true, Granularity.Channel), [127, -128], [1, 2], []), input)], []);
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(model, folder);
 
         using (var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors")))
@@ -163,7 +163,7 @@ public sealed class QuantizedModelFileTests : IDisposable
     [InlineData("keyValueCache: { keys: { bits: 8 } }", "head_dim", null, null)]
     [InlineData("keyValueCache: { values: { bits: 8 } }", "head_dim", null, null)]
     [InlineData("keyValueCache: float", "head_dim", null, null)]
-    public void Save_TellsCompressedTensorsOfACacheThatItCanExpress(string yaml, string size, int? bits, string? symmetric)
+    public void SaveTellsCompressedTensorsOfACacheThatItCanExpress(string yaml, string size, int? bits, string? symmetric)
     {
         var config = size switch
         {
@@ -172,46 +172,46 @@ public sealed class QuantizedModelFileTests : IDisposable
             _ => """{"model_type":"llama","head_dim":"16","hidden_size":-64,"num_attention_heads":4}""",
         };
         var model = Model([], []) with { ConfigJson = config, Recipe = RecipeFile.ParseYaml($"rules: []\n{yaml}", "r") };
-        QuantizedModelFile.Save(model, _folder.File("out"));
+        QuantizedModelFile.Save(model, temporary.File("out"));
         var cache = bits is null ? "null" : $$"""
             {"num_bits":{{bits}},"type":"int","symmetric":{{symmetric}},"strategy":"group","group_size":16,"dynamic":true,"block_structure":null,"actorder":null,"observer":null,"observer_kwargs":{} }
             """;
         AssertConfig(
-            _folder.File("out"),
+            temporary.File("out"),
             $$"""{"quant_method":"compressed-tensors","format":"int-quantized","quantization_status":"compressed","kv_cache_scheme":{{cache}},"global_compression_ratio":null,"ignore":["lm_head"],"config_groups":{} }""");
     }
 
     [Fact]
-    public void Save_WritesTheParametersOfKeysPerChannel()
+    public void SaveWritesTheParametersOfKeysPerChannel()
     {
-        QuantizedModelFile.Save(ChannelKeys(), _folder.File("out"));
-        using var file = SafetensorsFile.Open(Path.Combine(_folder.File("out"), "model.safetensors"));
+        QuantizedModelFile.Save(ChannelKeys(), temporary.File("out"));
+        using var file = SafetensorsFile.Open(Path.Combine(temporary.File("out"), "model.safetensors"));
         Assert.Equal(["a.k_scale F32 [2, 1, 3]", "a.k_zero_point I8 [2, 1, 3]"],
             file.Tensors.Select(tensor => $"{tensor.Name} {tensor.ElementType} [{string.Join(", ", tensor.Shape)}]").Order(StringComparer.Ordinal));
         Assert.Equal([1f, 2, 3, 4, 5, 6], file.ReadFloats("a.k_scale"));
         Assert.Equal([0, 1, 2, 3, 0xF8, 7], file.ReadBytes("a.k_zero_point"));
-        Assert.Contains("\"kv_cache_scheme\": null", File.ReadAllText(Path.Combine(_folder.File("out"), "config.json")), StringComparison.Ordinal);
+        Assert.Contains("\"kv_cache_scheme\": null", File.ReadAllText(Path.Combine(temporary.File("out"), "config.json")), StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Load_TakesArtifactsThatKnowNothingOfCaches()
+    public void LoadTakesArtifactsThatKnowNothingOfCaches()
     {
-        QuantizedModelFile.Save(Model([], []), _folder.File("out"));
-        var path = _folder.File("out/nibble.json");
+        QuantizedModelFile.Save(Model([], []), temporary.File("out"));
+        var path = temporary.File("out/nibble.json");
         var text = File.ReadAllText(path);
         var old = text.Replace(",\n  \"staticKeys\": []", string.Empty, StringComparison.Ordinal)
             .Replace("\"keyValueCache\": \"float\",", string.Empty, StringComparison.Ordinal);
         Assert.DoesNotContain("staticKeys", old, StringComparison.Ordinal);
         Assert.DoesNotContain("keyValueCache", old, StringComparison.Ordinal);
         File.WriteAllText(path, old);
-        Assert.Null(QuantizedModelFile.Load(_folder.File("out")).Recipe.KeyValueCache);
+        Assert.Null(QuantizedModelFile.Load(temporary.File("out")).Recipe.KeyValueCache);
     }
 
     [Fact]
-    public void Save_NamesAMethodOfItsOwn_WhereALayerTransformsItsInput()
+    public void SaveNamesAMethodOfItsOwnWhereALayerTransformsItsInput()
     {
         var weight = new QuantizedTensor(1, 2, new QuantizationScheme(4, symmetric: true, Granularity.Channel), [1, 2], [1], []);
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(
             Model([new QuantizedLayer("a", weight, null), new QuantizedLayer("b", weight, null) { InputTransform = InputTransform.Hadamard }], []), folder);
         using (var config = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))))
@@ -226,21 +226,21 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Save_RefusesAnExistingFolder_AndLeavesItAlone()
+    public void SaveRefusesAnExistingFolderAndLeavesItAlone()
     {
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         Directory.CreateDirectory(folder);
         Assert.Contains("exists already", Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], []), folder)).Message,
             StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(folder));
         Assert.Contains("does not exist",
-            Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], [], _folder.File("absent")), _folder.File("other"))).Message,
+            Assert.Throws<NibbleException>(() => QuantizedModelFile.Save(Model([], [], temporary.File("absent")), temporary.File("other"))).Message,
             StringComparison.Ordinal);
-        Assert.Equal([folder], Directory.GetFileSystemEntries(_folder.Path));
+        Assert.Equal([folder], Directory.GetFileSystemEntries(temporary.Path));
     }
 
     [Fact]
-    public void Save_RefusesModelsThatContradictThemselves_AndLeavesNothing()
+    public void SaveRefusesModelsThatContradictThemselvesAndLeavesNothing()
     {
         var int4 = new QuantizationScheme(4, symmetric: true, Granularity.Channel);
         var zero = new QuantizationParameters(1, 0);
@@ -276,22 +276,22 @@ public sealed class QuantizedModelFileTests : IDisposable
         RefuseModel("not as a floating-point type", Model([], [new FloatTensor("f", [1], [1], ElementType.I8)]));
         RefuseModel("its shape says", Model([], [new FloatTensor("f", [2], [1], ElementType.F32)]));
         RefuseModel("taken twice", Model([], [new FloatTensor("f", [1], [1], ElementType.F32), new FloatTensor("f", [1], [1], ElementType.F32)]));
-        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+        Assert.Empty(Directory.GetFileSystemEntries(temporary.Path));
 
         static QuantizedLayer Layer(QuantizationScheme scheme, sbyte[] codes, float[] scales) =>
             new("a", new QuantizedTensor(1, 1, scheme, codes, scales, []), null);
         void RefuseKeys(string complaint, KeyQuantization block) => RefuseModel(complaint, keys with { StaticKeys = [block] });
         void Refuse(string complaint, QuantizedLayer layer) => RefuseModel(complaint, Model([layer], []));
         void RefuseModel(string complaint, QuantizedModel model) =>
-            Assert.Contains(complaint, Assert.Throws<ArgumentException>(() => QuantizedModelFile.Save(model, _folder.File("out"))).Message,
+            Assert.Contains(complaint, Assert.Throws<ArgumentException>(() => QuantizedModelFile.Save(model, temporary.File("out"))).Message,
                 StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Load_RefusesFilesThatAreMissingOrDisagree()
+    public void LoadRefusesFilesThatAreMissingOrDisagree()
     {
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Channel);
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(
             Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1], []), null)], [new FloatTensor("f", [1], [1], ElementType.F32)]),
             folder);
@@ -311,7 +311,7 @@ public sealed class QuantizedModelFileTests : IDisposable
         Assert.Contains("model.safetensors", Refusal(), StringComparison.Ordinal);
         File.Delete(Path.Combine(folder, "nibble.json"));
         Assert.Contains("holds no nibble.json", Refusal(), StringComparison.Ordinal);
-        Assert.Contains("There is no folder", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(_folder.File("absent"))).Message,
+        Assert.Contains("There is no folder", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(temporary.File("absent"))).Message,
             StringComparison.Ordinal);
 
         string Refusal() => Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(folder)).Message;
@@ -328,11 +328,11 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Load_RefusesHostileValues()
+    public void LoadRefusesHostileValues()
     {
         var ternary = QuantizationScheme.CreateTernary(Granularity.Channel);
         var input = new ActivationQuantization(new QuantizationScheme(4, symmetric: false, Granularity.Tensor), new QuantizationParameters(1, 0));
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 2, ternary, [1, 0], [1], []), input)],
             [new FloatTensor("norm", [1, 1], [1], ElementType.F16)]), folder);
         AssertRefusal("norm", [0, 0x7E], "tensor 'norm' holds NaN at [0, 0], expected finite values");
@@ -363,10 +363,10 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Save_WritesTheGroupIndexOfScatteredGroups()
+    public void SaveWritesTheGroupIndexOfScatteredGroups()
     {
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Group(2));
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(Model([Layer("a", [1, 0, 0]), Layer("b", null), Layer("c", [0, 0, 1])], []), folder);
 
         using (var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors")))
@@ -393,10 +393,10 @@ public sealed class QuantizedModelFileTests : IDisposable
     [InlineData(new[] { 0, -1, 1 }, "column 1 has group -1, expected 0 to 1")]
     [InlineData(new[] { 0, 1, 1 }, "group 0 has 1 columns, expected 2")]
     [InlineData(new[] { 0, 0, 0 }, "group 0 has 3 columns, expected 2")]
-    public void Load_RefusesAHostileGroupIndex(int[] index, string complaint)
+    public void LoadRefusesAHostileGroupIndex(int[] index, string complaint)
     {
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Group(2));
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, scheme, [1, 2, 3], [1, 2], [], [0, 1, 0]), null)], []), folder);
         var path = Path.Combine(folder, "model.safetensors");
         var bytes = File.ReadAllBytes(path);
@@ -411,10 +411,10 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Load_RefusesAGroupIndexThatTheManifestContradicts()
+    public void LoadRefusesAGroupIndexThatTheManifestContradicts()
     {
         var grouped = new QuantizationScheme(4, symmetric: true, Granularity.Group(2));
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(Model([new QuantizedLayer("a", new QuantizedTensor(1, 3, grouped, [1, 2, 3], [1, 2], [], [0, 1, 0]), null)], []), folder);
         var path = Path.Combine(folder, "nibble.json");
         var text = File.ReadAllText(path);
@@ -427,9 +427,9 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Load_RefusesHostileParametersOfKeys()
+    public void LoadRefusesHostileParametersOfKeys()
     {
-        var folder = _folder.File("out");
+        var folder = temporary.File("out");
         QuantizedModelFile.Save(ChannelKeys(), folder);
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"\n  ]", "\"staticKeys\": []", "staticKeys names 0 blocks, but the recipe has keys per channel");
         AssertManifestRefusal("\"granularity\": \"channel\",\n        \"observer\": \"minmax\"", "\"granularity\": \"token\"",
@@ -476,7 +476,7 @@ public sealed class QuantizedModelFileTests : IDisposable
     }
 
     [Fact]
-    public void Metrics_MayBeInfinite()
+    public void MetricsMayBeInfinite()
     {
         var model = Model([], []);
         model = model with
@@ -487,8 +487,8 @@ public sealed class QuantizedModelFileTests : IDisposable
                 { ["perplexity"] = double.PositiveInfinity, ["kl"] = double.NaN }
             }
         };
-        QuantizedModelFile.Save(model, _folder.File("out"));
-        Assert.Equal(model.Provenance.Metrics.OrderBy(metric => metric.Key), QuantizedModelFile.Load(_folder.File("out")).Provenance.Metrics);
+        QuantizedModelFile.Save(model, temporary.File("out"));
+        Assert.Equal(model.Provenance.Metrics.OrderBy(metric => metric.Key), QuantizedModelFile.Load(temporary.File("out")).Provenance.Metrics);
     }
 
     /// <summary>A model of one block whose keys have 2 heads of 3 channels, 4 bits, asymmetric.</summary>

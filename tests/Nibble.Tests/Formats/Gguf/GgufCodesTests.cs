@@ -18,7 +18,7 @@ public class GgufCodesTests
     [InlineData(GgufType.Q8_0, 8)]
     [InlineData(GgufType.TQ1_0, 2)]
     [InlineData(GgufType.TQ2_0, 2)]
-    public void Codes_stand_for_the_values_of_the_blocks_and_are_written_again_as_they_were(GgufType type, int bits) =>
+    public void CodesStandForTheValuesOfTheBlocksAndAreWrittenAgainAsTheyWere(GgufType type, int bits) =>
         Gen.Float[-10, 10].Array[Rows * Columns].Sample(values =>
     {
         var blocks = Quantize(type, values);
@@ -41,7 +41,7 @@ public class GgufCodesTests
     [Theory]
     [InlineData(GgufType.Q4_1, 4)]
     [InlineData(GgufType.Q5_1, 5)]
-    public void Minimums_that_are_multiples_of_their_scales_become_zero_points(GgufType type, int bits)
+    public void MinimumsThatAreMultiplesOfTheirScalesBecomeZeroPoints(GgufType type, int bits)
     {
         var random = new Random(1);
         var scheme = new QuantizationScheme(bits, symmetric: false, Granularity.Group(32)) { ScalePrecision = ScalePrecision.Float16 };
@@ -72,7 +72,7 @@ public class GgufCodesTests
     }
 
     [Fact]
-    public void Rows_go_where_they_belong()
+    public void RowsGoWhereTheyBelong()
     {
         var values = Enumerable.Range(0, Rows * Columns).Select(i => (float)(i / Columns) + 1).ToArray();
         var codes = Read(GgufType.Q8_0, Quantize(GgufType.Q8_0, values), row => Rows - 1 - row)!;
@@ -80,7 +80,7 @@ public class GgufCodesTests
     }
 
     [Fact]
-    public void Blocks_of_zeros_are_zeros()
+    public void BlocksOfZerosAreZeros()
     {
         var codes = Read(GgufType.Q4_1, new byte[Rows * Columns / 32 * GgufType.Q4_1.BlockBytes()])!;
         Assert.All(codes.Dequantize(), value => Assert.Equal(0, value));
@@ -88,11 +88,11 @@ public class GgufCodesTests
     }
 
     [Fact]
-    public void Types_without_shared_scales_of_one_level_have_no_codes() => Assert.Null(Read(GgufType.Q4_K, new byte[Rows * Columns / 256 * 144]));
+    public void TypesWithoutSharedScalesOfOneLevelHaveNoCodes() => Assert.Null(Read(GgufType.Q4_K, new byte[Rows * Columns / 256 * 144]));
 
     /// <summary>Ternary codes have a fourth number, which no ternary scheme has.</summary>
     [Fact]
-    public void A_code_that_no_scheme_has_makes_no_codes()
+    public void ACodeThatNoSchemeHasMakesNoCodes()
     {
         var blocks = new byte[Rows * Columns / 256 * GgufType.TQ2_0.BlockBytes()];
         blocks[0] = 3;
@@ -101,7 +101,7 @@ public class GgufCodesTests
     }
 
     [Fact]
-    public void A_scale_that_is_no_number_is_refused_with_its_place()
+    public void AScaleThatIsNoNumberIsRefusedWithItsPlace()
     {
         var blocks = Quantize(GgufType.Q4_0, new float[Rows * Columns]);
         Rounding.WriteHalf(blocks.AsSpan(18), float.NaN);
@@ -111,7 +111,7 @@ public class GgufCodesTests
 
     /// <summary>Any bytes are read, refused as damaged, or said to have no codes; what is read is consistent.</summary>
     [Fact]
-    public void Any_bytes_are_codes_or_refused() => Gen.Select(
+    public void AnyBytesAreCodesOrRefused() => Gen.Select(
         Gen.OneOf(GgufType.Q4_0, GgufType.Q4_1, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0, GgufType.TQ1_0, GgufType.TQ2_0),
         Gen.Int[0, 1 << 30]).Sample((type, seed) =>
     {

@@ -9,7 +9,7 @@ namespace Nibble.Tests.Formats.Gguf;
 
 public sealed class GgufFileTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
     /// <summary>What is written over which bytes, and what is said then.</summary>
     public static TheoryData<string, string> Faults => new()
@@ -35,12 +35,12 @@ public sealed class GgufFileTests : IDisposable
         { "name zero", "1 to 63 bytes" },
     };
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Open_ReadsWhatWasWritten()
+    public void OpenReadsWhatWasWritten()
     {
-        using var file = GgufFile.Open(_folder.Write("any.gguf", AnyGguf.Bytes));
+        using var file = GgufFile.Open(folder.Write("any.gguf", AnyGguf.Bytes));
 
         Assert.Equal(AnyGguf.Metadata.Select(pair => pair.Key), file.Metadata.Select(pair => pair.Key));
         Assert.Equal("llama", file.Find("general.architecture")!.AsText());
@@ -67,7 +67,7 @@ public sealed class GgufFileTests : IDisposable
     [Fact]
     public void WritingWhatWasReadGivesTheSameBytes()
     {
-        using var file = GgufFile.Open(_folder.Write("any.gguf", AnyGguf.Bytes));
+        using var file = GgufFile.Open(folder.Write("any.gguf", AnyGguf.Bytes));
         var tensors = file.Tensors.Select(entry => new GgufTensor(entry.Name, entry.Type, entry.Dimensions, stream =>
         {
             var bytes = new byte[entry.ByteLength];
@@ -81,7 +81,7 @@ public sealed class GgufFileTests : IDisposable
     public void AnAlignmentIsReadAndWritten()
     {
         var bytes = AnyGguf.Write([new("general.alignment", GgufValue.Of(128u))], AnyGguf.Tensors);
-        using var file = GgufFile.Open(_folder.Write("aligned.gguf", bytes));
+        using var file = GgufFile.Open(folder.Write("aligned.gguf", bytes));
         Assert.Equal(128u, file.Alignment);
         Assert.All(file.Tensors, tensor => Assert.Equal(0, tensor.Offset % 128));
         Assert.Throws<ArgumentException>(() => AnyGguf.Write([new("general.alignment", GgufValue.Of(12u))], []));
@@ -90,7 +90,7 @@ public sealed class GgufFileTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Faults))]
-    public void Open_RefusesFaults(string fault, string complaint)
+    public void OpenRefusesFaults(string fault, string complaint)
     {
         var bytes = (byte[])AnyGguf.Bytes.Clone();
         switch (fault)
@@ -116,20 +116,20 @@ public sealed class GgufFileTests : IDisposable
             default: bytes[Behind(bytes, "a.weight") - 1] = 0; break;
         }
 
-        var path = _folder.Write("hostile.gguf", bytes);
+        var path = folder.Write("hostile.gguf", bytes);
         var exception = Assert.Throws<GgufException>(() => GgufFile.Open(path));
         Assert.Contains(complaint, exception.Message, StringComparison.Ordinal);
         Assert.InRange(exception.Offset, 0, bytes.Length);
     }
 
     [Fact]
-    public void Open_RefusesWhatWasCutShort()
+    public void OpenRefusesWhatWasCutShort()
     {
         // The last tensor's padding may be missing, as some writers leave it out.
         var end = AnyGguf.Bytes.Length - 16;
         for (var length = 0; length < AnyGguf.Bytes.Length; length++)
         {
-            var path = _folder.Write("short.gguf", AnyGguf.Bytes[..length]);
+            var path = folder.Write("short.gguf", AnyGguf.Bytes[..length]);
             if (length >= end)
             {
                 GgufFile.Open(path).Dispose();
@@ -142,7 +142,7 @@ public sealed class GgufFileTests : IDisposable
     }
 
     [Fact]
-    public void Open_RefusesRepeatedNamesAndDeepLists()
+    public void OpenRefusesRepeatedNamesAndDeepLists()
     {
         Assert.Contains("names k twice", Refusal([new("k", GgufValue.Of(1u)), new("k", GgufValue.Of(1u))], []), StringComparison.Ordinal);
         Assert.Contains("tensor t twice", Refusal([], [AnyGguf.Tensor("t", GgufType.F32, [1], 0), AnyGguf.Tensor("t", GgufType.F32, [1], 0)]),
@@ -171,7 +171,7 @@ public sealed class GgufFileTests : IDisposable
 
     [Theory]
     [MemberData(nameof(ValidFiles))]
-    public void Open_ReadsTheCorpus(string name)
+    public void OpenReadsTheCorpus(string name)
     {
         using var file = GgufFile.Open(Corpus.PathOf("gguf", name));
         foreach (var tensor in file.Tensors)
@@ -184,7 +184,7 @@ public sealed class GgufFileTests : IDisposable
 
     [Theory]
     [MemberData(nameof(BrokenFiles))]
-    public void Open_RefusesTheCorpus(string name) => Assert.Throws<GgufException>(() => GgufFile.Open(Corpus.PathOf("gguf", name)));
+    public void OpenRefusesTheCorpus(string name) => Assert.Throws<GgufException>(() => GgufFile.Open(Corpus.PathOf("gguf", name)));
 
     /// <summary>A million mutations of the corpus: each is read or refused, and what is read lies inside the file.</summary>
     [Fact]

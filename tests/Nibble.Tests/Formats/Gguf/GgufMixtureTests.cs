@@ -8,7 +8,7 @@ namespace Nibble.Tests.Formats.Gguf;
 /// <summary>Which matrix gets which type, tensor by tensor against llama.cpp's own quantizer.</summary>
 public sealed class GgufMixtureTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
     /// <summary>Depths at which the rules turn, shared keys, tied heads, and rows that blocks do not divide.</summary>
     private static readonly SyntheticShape[] Shapes =
@@ -30,7 +30,7 @@ public sealed class GgufMixtureTests : IDisposable
     public static TheoryData<string> Names { get; } = [
         .. GgufMixture.All.Where(mixture => mixture.Main.BlockSize() > 1 && mixture.Main != GgufType.MXFP4).Select(mixture => mixture.Name)];
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Theory]
     [MemberData(nameof(Names))]
@@ -38,7 +38,7 @@ public sealed class GgufMixtureTests : IDisposable
     {
         foreach (var shape in Shapes)
         {
-            SyntheticGguf.Write(_folder.File("model.gguf"), shape);
+            SyntheticGguf.Write(folder.File("model.gguf"), shape);
             AssertSameTypes(name, shape.ToString(), null);
         }
     }
@@ -50,8 +50,8 @@ public sealed class GgufMixtureTests : IDisposable
     {
         foreach (var shape in Shapes.Where(shape => shape.Blocks is 17 or 9))
         {
-            SyntheticGguf.Write(_folder.File("model.gguf"), shape);
-            using var file = GgufFile.Open(_folder.File("model.gguf"));
+            SyntheticGguf.Write(folder.File("model.gguf"), shape);
+            using var file = GgufFile.Open(folder.File("model.gguf"));
             var random = new Random(3);
             var entries = file.Tensors.Where(tensor => tensor.Name.StartsWith("blk.", StringComparison.Ordinal) && tensor.Rows > 1)
                 .ToDictionary(tensor => tensor.Name,
@@ -63,14 +63,14 @@ public sealed class GgufMixtureTests : IDisposable
     [Fact]
     public void PureFilesHaveOneType()
     {
-        SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[1]);
+        SyntheticGguf.Write(folder.File("model.gguf"), Shapes[1]);
         foreach (var mixture in GgufMixture.All)
         {
-            GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: true, threads: 2,
+            GgufQuantizer.Run(folder.File("model.gguf"), folder.File("ours.gguf"), mixture, pure: true, threads: 2,
                 cancellation: TestContext.Current.CancellationToken);
-            using var file = GgufFile.Open(_folder.File("ours.gguf"));
+            using var file = GgufFile.Open(folder.File("ours.gguf"));
             Assert.All(file.Tensors.Where(tensor => tensor.Rows > 1), tensor => Assert.Equal(mixture.Main, tensor.Type));
-            File.Delete(_folder.File("ours.gguf"));
+            File.Delete(folder.File("ours.gguf"));
         }
     }
 
@@ -78,10 +78,10 @@ public sealed class GgufMixtureTests : IDisposable
     [Fact]
     public void Mxfp4FilesKeepEightBitsAtBothEnds()
     {
-        SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[0]);
-        GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), GgufMixture.Of(GgufType.MXFP4), pure: false, threads: 1,
+        SyntheticGguf.Write(folder.File("model.gguf"), Shapes[0]);
+        GgufQuantizer.Run(folder.File("model.gguf"), folder.File("ours.gguf"), GgufMixture.Of(GgufType.MXFP4), pure: false, threads: 1,
             cancellation: TestContext.Current.CancellationToken);
-        using var file = GgufFile.Open(_folder.File("ours.gguf"));
+        using var file = GgufFile.Open(folder.File("ours.gguf"));
         Assert.Equal((GgufType.Q8_0, GgufType.Q8_0), (file.FindTensor("output.weight")!.Type, file.FindTensor("token_embd.weight")!.Type));
         Assert.All(file.Tensors.Where(tensor => tensor.Name.StartsWith("blk.", StringComparison.Ordinal) && tensor.Rows > 1),
             tensor => Assert.Equal(GgufType.MXFP4, tensor.Type));
@@ -91,10 +91,10 @@ public sealed class GgufMixtureTests : IDisposable
     [Fact]
     public void AFileThatExistsIsNotReplaced()
     {
-        SyntheticGguf.Write(_folder.File("model.gguf"), Shapes[0]);
-        var theirs = _folder.Write("theirs.gguf", "theirs");
+        SyntheticGguf.Write(folder.File("model.gguf"), Shapes[0]);
+        var theirs = folder.Write("theirs.gguf", "theirs");
         var message = Assert.Throws<NibbleException>(() => GgufQuantizer.Run(
-            _folder.File("model.gguf"), theirs, GgufMixture.Find("q4_0")!, pure: false, threads: 1,
+            folder.File("model.gguf"), theirs, GgufMixture.Find("q4_0")!, pure: false, threads: 1,
             cancellation: TestContext.Current.CancellationToken)).Message;
         Assert.Equal($"{theirs} exists already; choose another name, or delete it first", message);
         Assert.Equal("theirs", File.ReadAllText(theirs));
@@ -112,13 +112,13 @@ public sealed class GgufMixtureTests : IDisposable
     private void AssertSameTypes(string name, string what, ImportanceMatrix? importance)
     {
         var mixture = GgufMixture.Find(name)!;
-        File.Delete(_folder.File("ours.gguf"));
-        GgufQuantizer.Run(_folder.File("model.gguf"), _folder.File("ours.gguf"), mixture, pure: false, threads: 1, importance,
+        File.Delete(folder.File("ours.gguf"));
+        GgufQuantizer.Run(folder.File("model.gguf"), folder.File("ours.gguf"), mixture, pure: false, threads: 1, importance,
             cancellation: TestContext.Current.CancellationToken);
-        LlamaCppQuantizer.Run(_folder.File("model.gguf"), _folder.File("theirs.gguf"), mixture.FileType,
+        LlamaCppQuantizer.Run(folder.File("model.gguf"), folder.File("theirs.gguf"), mixture.FileType,
             importance?.Entries.ToDictionary(entry => entry.Key, entry => entry.Value.Squares));
-        using var ours = GgufFile.Open(_folder.File("ours.gguf"));
-        using var theirs = GgufFile.Open(_folder.File("theirs.gguf"));
+        using var ours = GgufFile.Open(folder.File("ours.gguf"));
+        using var theirs = GgufFile.Open(folder.File("theirs.gguf"));
         foreach (var tensor in theirs.Tensors)
         {
             Assert.True(tensor.Type == ours.FindTensor(tensor.Name)!.Type,

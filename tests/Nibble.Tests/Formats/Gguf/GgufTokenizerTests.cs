@@ -19,7 +19,7 @@ public sealed class GgufTokenizerTests : IDisposable
     public static TheoryData<string> Names { get; } = [.. GgufPreTokenizer.All.Select(known => known.Name)];
 
     [Fact]
-    public void Names_are_written_once_and_known_in_the_forms_of_their_time()
+    public void NamesAreWrittenOnceAndKnownInTheFormsOfTheirTime()
     {
         Assert.Equal(["gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "qwen35", "tekken", "gpt-4o", "deepseek-v3", "deepseek-coder"],
             GgufPreTokenizer.All.Select(known => known.Name));
@@ -32,7 +32,7 @@ public sealed class GgufTokenizerTests : IDisposable
     /// <summary>What a file of each name becomes is written as that name again, and tokenizes.</summary>
     [Theory]
     [MemberData(nameof(Names))]
-    public void Tokenizers_of_each_name_come_back(string name)
+    public void TokenizersOfEachNameComeBack(string name)
     {
         var known = GgufPreTokenizer.Find(name)!;
         var json = TinyTokenizers.ByteLevel(TinyTokenizers.Splits(known.Patterns));
@@ -55,7 +55,7 @@ public sealed class GgufTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void Further_ends_of_texts_are_written_as_far_as_there_are_places()
+    public void FurtherEndsOfTextsAreWrittenAsFarAsThereArePlaces()
     {
         folder.Write("tokenizer.json", TinyTokenizers.ByteLevel().ToJsonString());
         folder.Write("tokenizer_config.json", """{"eos_token":"</s>"}""");
@@ -73,7 +73,7 @@ public sealed class GgufTokenizerTests : IDisposable
     [InlineData(true, false, "llama-bpe")]
     [InlineData(false, false, "llama-bpe")]
     [InlineData(false, true, "dbrx")]
-    public void Ignoring_merges_decides_where_it_makes_a_difference(bool ignoresMerges, bool unreachable, string name)
+    public void IgnoringMergesDecidesWhereItMakesADifference(bool ignoresMerges, bool unreachable, string name)
     {
         var json = TinyTokenizers.ByteLevel(TinyTokenizers.Splits(Llama3));
         json["model"]!["ignore_merges"] = ignoresMerges;
@@ -87,7 +87,7 @@ public sealed class GgufTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void Ignoring_merges_without_a_name_is_refused_where_it_makes_a_difference()
+    public void IgnoringMergesWithoutANameIsRefusedWhereItMakesADifference()
     {
         var json = TinyTokenizers.ByteLevel();
         json["model"]!["ignore_merges"] = true;
@@ -101,7 +101,7 @@ public sealed class GgufTokenizerTests : IDisposable
     [Theory]
     [InlineData("normalizer", """{"type":"NFC"}""", "composes characters (NFC)")]
     [InlineData("added_tokens", """[{"id":400,"content":"<mask>","lstrip":true,"special":true}]""", "the token '<mask>' takes the blanks beside it along")]
-    public void What_the_engine_does_otherwise_is_told(string key, string value, string note)
+    public void WhatTheEngineDoesOtherwiseIsTold(string key, string value, string note)
     {
         var json = TinyTokenizers.ByteLevel();
         json[key] = JsonNode.Parse(value);
@@ -114,14 +114,14 @@ public sealed class GgufTokenizerTests : IDisposable
     [InlineData("tekken", 1)]
     [InlineData("gpt-4o", 1)]
     [InlineData("qwen35", 0)]
-    public void Patterns_that_the_engine_has_only_nearly_are_told(string name, int notes)
+    public void PatternsThatTheEngineHasOnlyNearlyAreTold(string name, int notes)
     {
         folder.Write("tokenizer.json", TinyTokenizers.ByteLevel(TinyTokenizers.Splits(GgufPreTokenizer.Find(name)!.Patterns)).ToJsonString());
         Assert.Equal(notes, GgufTokenizer.Read(folder.Path, Vocabulary).Notes.Count(note => note.Contains("marks", StringComparison.Ordinal)));
     }
 
     [Fact]
-    public void What_the_engine_cannot_be_told_is_refused()
+    public void WhatTheEngineCannotBeToldIsRefused()
     {
         folder.Write("tokenizer.json", TinyTokenizers.ByteLevel(TinyTokenizers.Splits("[a-z]+")).ToJsonString());
         Assert.Contains("splits texts into words by [a-z]+, for which llama.cpp has no name that Nibble knows", Refusal(), StringComparison.Ordinal);
@@ -136,7 +136,7 @@ public sealed class GgufTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void A_list_of_merges_becomes_scores_where_they_can_say_the_same()
+    public void AListOfMergesBecomesScoresWhereTheyCanSayTheSame()
     {
         const string normalizer = """{"type":"Replace","pattern":{"String":" "},"content":"▁"}""";
         var json = TinyTokenizers.SentencePiece(normalizer);
@@ -170,7 +170,7 @@ public sealed class GgufTokenizerTests : IDisposable
     [InlineData("qwen2", null, null)]
     [InlineData("qwen2", true, 0)]
     [InlineData("llama-bpe", false, null)]
-    public void A_file_that_does_not_tell_means_what_the_engine_does(string pre, bool? adds, int? start)
+    public void AFileThatDoesNotTellMeansWhatTheEngineDoes(string pre, bool? adds, int? start)
     {
         folder.Write("tokenizer.json", TinyTokenizers.ByteLevel().ToJsonString());
         folder.Write("tokenizer_config.json", """{"bos_token":"<s>"}""");

@@ -19,23 +19,23 @@ public sealed class ImportanceMatrixTests : IDisposable
         chunks: 7,
         chunkSize: 512);
 
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
     public void WhatIsWrittenComesBack()
     {
-        Some.Write(_folder.File("some.gguf"));
-        AssertSame(ImportanceMatrix.Read(_folder.File("some.gguf")));
-        Assert.Equal(_folder.File("some.gguf"), ImportanceMatrix.Read(_folder.File("some.gguf")).Path);
+        Some.Write(folder.File("some.gguf"));
+        AssertSame(ImportanceMatrix.Read(folder.File("some.gguf")));
+        Assert.Equal(folder.File("some.gguf"), ImportanceMatrix.Read(folder.File("some.gguf")).Path);
     }
 
     [Fact]
     public void LlamaCppReadsWhatIsWritten()
     {
-        Some.Write(_folder.File("some.gguf"));
-        var (entries, chunks, chunkSize) = LlamaCppImportance.Read(_folder.File("some.gguf"))!.Value;
+        Some.Write(folder.File("some.gguf"));
+        var (entries, chunks, chunkSize) = LlamaCppImportance.Read(folder.File("some.gguf"))!.Value;
         Assert.Equal((7, 512), (chunks, chunkSize));
         Assert.Equal(Some.Entries.Keys.Order(), entries.Keys.Order());
         foreach (var (name, entry) in Some.Entries)
@@ -48,47 +48,47 @@ public sealed class ImportanceMatrixTests : IDisposable
     [Fact]
     public void TheOlderFormIsRead()
     {
-        var matrix = ImportanceMatrix.Read(_folder.Write("old.dat", Legacy()));
+        var matrix = ImportanceMatrix.Read(folder.Write("old.dat", Legacy()));
         Assert.Equal((2, 5), (matrix.Entries.Count, matrix.Chunks));
         Assert.Equal(["wiki.txt"], matrix.Datasets);
         Assert.Equal([10f, 20, 0], matrix.Entries["blk.0.attn_k.weight"].Squares);
         Assert.Equal([5f], matrix.Entries["blk.0.attn_k.weight"].Counts);
 
         // Very old files end behind the entries; llama.cpp reads both as well.
-        var bare = ImportanceMatrix.Read(_folder.Write("older.dat", Legacy()[..^16]));
+        var bare = ImportanceMatrix.Read(folder.Write("older.dat", Legacy()[..^16]));
         Assert.Equal((2, 0, 0), (bare.Entries.Count, bare.Chunks, bare.Datasets.Count));
-        Assert.Equal(2, LlamaCppImportance.Read(_folder.File("old.dat"))!.Value.Entries.Count);
+        Assert.Equal(2, LlamaCppImportance.Read(folder.File("old.dat"))!.Value.Entries.Count);
     }
 
     [Fact]
     public void OtherTensorsArePassedOver()
     {
         var squares = Floats("a.weight.in_sum2", [2], 1, 2);
-        GgufWriter.Write(_folder.File("new.gguf"), [], [squares, Floats("a.weight.counts", [1], 3), Floats("a.weight.in_sum", [2], -1, 1)]);
-        Assert.Equal([1f, 2], ImportanceMatrix.Read(_folder.File("new.gguf")).Entries["a.weight"].Squares);
+        GgufWriter.Write(folder.File("new.gguf"), [], [squares, Floats("a.weight.counts", [1], 3), Floats("a.weight.in_sum", [2], -1, 1)]);
+        Assert.Equal([1f, 2], ImportanceMatrix.Read(folder.File("new.gguf")).Entries["a.weight"].Squares);
     }
 
     [Fact]
     public void FilesThatAreNoneAreRefused()
     {
-        Assert.Contains("no file", Refusal<NibbleException>(_folder.File("absent")), StringComparison.Ordinal);
-        Assert.Contains("is no importance matrix", Refusal(_folder.Write("empty.dat", [])), StringComparison.Ordinal);
-        Assert.Contains("is no importance matrix", Refusal(_folder.Write("text.dat", "What is this?"u8.ToArray())), StringComparison.Ordinal);
+        Assert.Contains("no file", Refusal<NibbleException>(folder.File("absent")), StringComparison.Ordinal);
+        Assert.Contains("is no importance matrix", Refusal(folder.Write("empty.dat", [])), StringComparison.Ordinal);
+        Assert.Contains("is no importance matrix", Refusal(folder.Write("text.dat", "What is this?"u8.ToArray())), StringComparison.Ordinal);
         Assert.Contains("holds no importance matrix", Refusal(Gguf(Floats("a.weight", [2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("but not a.weight.counts", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("F32 [2, 1] and a.weight.counts F32 [1, 2]",
             Refusal(Gguf(Floats("a.weight.in_sum2", [2, 1], 1, 2), Floats("a.weight.counts", [1, 2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("holds NaN", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, float.NaN), Floats("a.weight.counts", [1], 1))), StringComparison.Ordinal);
         Assert.Contains("holds -2", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, 2), Floats("a.weight.counts", [1], -2))), StringComparison.Ordinal);
-        Assert.Contains("holds Infinity", Refusal(_folder.Write("infinite.dat", Legacy(float.PositiveInfinity))), StringComparison.Ordinal);
+        Assert.Contains("holds Infinity", Refusal(folder.Write("infinite.dat", Legacy(float.PositiveInfinity))), StringComparison.Ordinal);
     }
 
     /// <summary>A cut or changed file is read or refused; nothing else happens, and no claim is believed that the file cannot hold.</summary>
     [Fact]
     public void DamagedFilesAreReadOrRefused()
     {
-        Some.Write(_folder.File("some.gguf"));
-        foreach (var whole in (byte[][])[File.ReadAllBytes(_folder.File("some.gguf")), Legacy()])
+        Some.Write(folder.File("some.gguf"));
+        foreach (var whole in (byte[][])[File.ReadAllBytes(folder.File("some.gguf")), Legacy()])
         {
             Gen.Select(Gen.Int[0, whole.Length], Gen.Int[0, whole.Length - 1], Gen.Byte, Gen.Bool).Sample(
                 (length, place, value, cut) =>
@@ -101,7 +101,7 @@ public sealed class ImportanceMatrixTests : IDisposable
 
                     try
                     {
-                        Assert.NotEmpty(ImportanceMatrix.Read(_folder.Write("damaged", bytes)).Entries);
+                        Assert.NotEmpty(ImportanceMatrix.Read(folder.Write("damaged", bytes)).Entries);
                     }
                     catch (GgufException)
                     {
@@ -131,8 +131,8 @@ public sealed class ImportanceMatrixTests : IDisposable
 
     private string Gguf(params GgufTensor[] tensors)
     {
-        GgufWriter.Write(_folder.File("hostile.gguf"), [], tensors);
-        return _folder.File("hostile.gguf");
+        GgufWriter.Write(folder.File("hostile.gguf"), [], tensors);
+        return folder.File("hostile.gguf");
     }
 
     private static string Refusal(string path) => Refusal<GgufException>(path);

@@ -27,7 +27,7 @@ public sealed class GptqFileTests : IDisposable
     [Theory]
     [InlineData(GptqVersion.V1)]
     [InlineData(GptqVersion.V2)]
-    public void Save_IsDecodedByTheDefinition_AndLoadsAndSavesTheSameBytes(object label)
+    public void SaveIsDecodedByTheDefinitionAndLoadsAndSavesTheSameBytes(object label)
     {
         var version = (GptqVersion)label;
         (from scheme in Schemes
@@ -59,7 +59,7 @@ public sealed class GptqFileTests : IDisposable
     [Theory]
     [InlineData(true, 7, 8)]
     [InlineData(false, 14, 15)]
-    public void Load_BelievesZeroPointsThatContradictTheLabel(bool symmetric, int inVersion1, int inVersion2)
+    public void LoadBelievesZeroPointsThatContradictTheLabel(bool symmetric, int inVersion1, int inVersion2)
     {
         // Symmetric zero points are 8. An asymmetric one of 15 is stored as 14 in version 1 and as 15 in version 2, which version 1 has no use for.
         var scheme = new QuantizationScheme(4, symmetric, Granularity.Group(32)) { ScalePrecision = ScalePrecision.Float16 };
@@ -88,7 +88,7 @@ public sealed class GptqFileTests : IDisposable
     }
 
     [Fact]
-    public void Load_TakesTheConfigurationFromAFileOfItsOwn()
+    public void LoadTakesTheConfigurationFromAFileOfItsOwn()
     {
         var model = WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4));
         GptqFile.Save(model, folder.File("model"), GptqVersion.V2);
@@ -99,7 +99,7 @@ public sealed class GptqFileTests : IDisposable
     }
 
     [Fact]
-    public void Save_RefusesWhatTheFormatCannotHold()
+    public void SaveRefusesWhatTheFormatCannotHold()
     {
         Refuses("stores one less; write gptq-v2 instead", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4, zeroPoint: -8)));
         Refuses("weights of 5 bits, expected 2, 3, 4 or 8",
@@ -144,7 +144,7 @@ public sealed class GptqFileTests : IDisposable
         + "one engine's kernels; expected gptq or gptq_v2")]
     [InlineData("\"quant_method\": \"gptq\"", "\"quant_method\": \"awq\"", "quant_method is awq, expected gptq")]
     [InlineData("\"lm_head\": false", "\"dynamic\": { \"+:.*up.*\": { \"bits\": 6 } }", "dynamic, +:.*up.*: bits is 6, expected 2, 3, 4 or 8")]
-    public void Load_SaysWhatIsWrongWithTheConfiguration(string old, string with, string message)
+    public void LoadSaysWhatIsWrongWithTheConfiguration(string old, string with, string message)
     {
         GptqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("model"), GptqVersion.V2);
         WeightOnlyModels.Replace(folder.File("model/config.json"), old, with);
@@ -153,7 +153,7 @@ public sealed class GptqFileTests : IDisposable
     }
 
     [Fact]
-    public void Load_OfABrokenFile_GivesAModelOrAClearError()
+    public void LoadOfABrokenFileGivesAModelOrAClearError()
     {
         GptqFile.Save(WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)), folder.File("whole"), GptqVersion.V1);
         Gen.Select(Gen.OneOf(Gen.Const("config.json"), Gen.Const("model.safetensors")), Gen.Select(Gen.Double[0, 1], Gen.Byte).Array[1, 4]).Sample(

@@ -7,33 +7,33 @@ namespace Nibble.Tests.Formats.HuggingFace;
 
 public sealed class CheckpointTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Open_ReadsOneFile()
+    public void OpenReadsOneFile()
     {
-        _folder.Write("config.json", """{"model_type":"llama"}""");
+        folder.Write("config.json", """{"model_type":"llama"}""");
         WriteTensors("model.safetensors", ("b", 2), ("a", 1));
 
-        using var checkpoint = Checkpoint.Open(_folder.Path);
-        Assert.Equal(_folder.Path, checkpoint.Folder);
+        using var checkpoint = Checkpoint.Open(folder.Path);
+        Assert.Equal(folder.Path, checkpoint.Folder);
         Assert.Equal("""{"model_type":"llama"}""", checkpoint.ConfigJson);
         Assert.Equal(["a", "b"], checkpoint.TensorNames);
         Assert.Equal([2f], checkpoint.ReadFloats("b"));
         Assert.Equal([1L], checkpoint.Entry("a").Shape);
-        Assert.Equal(new FileInfo(_folder.File("model.safetensors")).Length, checkpoint.TensorBytes);
+        Assert.Equal(new FileInfo(folder.File("model.safetensors")).Length, checkpoint.TensorBytes);
         Assert.True(checkpoint.Contains("a"));
         Assert.False(checkpoint.Contains("c"));
         Assert.Contains("no tensor c", Assert.Throws<NibbleException>(() => checkpoint.ReadFloats("c")).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Open_ReadsShards()
+    public void OpenReadsShards()
     {
         WriteShards("""{"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}""");
-        using var checkpoint = Checkpoint.Open(_folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
         Assert.Equal(["a", "b"], checkpoint.TensorNames);
         Assert.Equal([1f], checkpoint.ReadFloats("a"));
         Assert.Equal([2f], checkpoint.ReadFloats("b"));
@@ -41,12 +41,12 @@ public sealed class CheckpointTests : IDisposable
     }
 
     [Fact]
-    public void Hashes_AreSha256()
+    public void HashesAreSha256()
     {
-        _folder.Write("config.json", "{}");
-        _folder.Write("tokenizer.json", "abc");
+        folder.Write("config.json", "{}");
+        folder.Write("tokenizer.json", "abc");
         WriteTensors("model.safetensors", ("a", 1));
-        using var checkpoint = Checkpoint.Open(_folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
         var hashes = checkpoint.Hashes();
         Assert.Equal(["config.json", "model.safetensors", "tokenizer.json"], hashes.Keys);
         Assert.Equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", hashes["tokenizer.json"]);
@@ -58,11 +58,11 @@ public sealed class CheckpointTests : IDisposable
     [InlineData("qwen3", "embed_tokens.weight", "norm.weight", "model.")]
     [InlineData("bert", "embeddings.word_embeddings.weight", "encoder.layer.0.x", "bert.")]
     [InlineData("distilbert", "embeddings.word_embeddings.weight", "transformer.layer.0.x", "distilbert.")]
-    public void Open_PutsThePrefixBeforeNamesThatLackIt(string type, string embedding, string other, string prefix)
+    public void OpenPutsThePrefixBeforeNamesThatLackIt(string type, string embedding, string other, string prefix)
     {
-        _folder.Write("config.json", $$"""{"model_type":"{{type}}"}""");
+        folder.Write("config.json", $$"""{"model_type":"{{type}}"}""");
         WriteTensors("model.safetensors", (embedding, 2), (other, 1), ("lm_head.weight", 3));
-        using var checkpoint = Checkpoint.Open(_folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
         Assert.Equal(((string[])["lm_head.weight", prefix + embedding, prefix + other]).Order(StringComparer.Ordinal), checkpoint.TensorNames);
         Assert.Equal([2f], checkpoint.ReadFloats(prefix + embedding));
         Assert.Equal([1L], checkpoint.Entry(prefix + other).Shape);
@@ -77,11 +77,11 @@ public sealed class CheckpointTests : IDisposable
     [InlineData("gpt2", "embed_tokens.weight")]
     [InlineData("llama", "other.weight")]
     [InlineData("llama", "model.embed_tokens.weight")]
-    public void Open_LeavesOtherNamesAlone(string type, string name)
+    public void OpenLeavesOtherNamesAlone(string type, string name)
     {
-        _folder.Write("config.json", $$"""{"model_type":"{{type}}"}""");
+        folder.Write("config.json", $$"""{"model_type":"{{type}}"}""");
         WriteTensors("model.safetensors", (name, 2), ("layers.0.x", 1));
-        using var checkpoint = Checkpoint.Open(_folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
         Assert.Equal(((string[])[name, "layers.0.x"]).Order(StringComparer.Ordinal), checkpoint.TensorNames);
     }
 
@@ -94,11 +94,11 @@ public sealed class CheckpointTests : IDisposable
     [InlineData("llama", "model.embed_tokens.weight", "score.weight", "no head for language modelling (lm_head.weight)")]
     [InlineData("llama", "model.embed_tokens.weight", "lm_head.weight", null)]
     [InlineData("other", "a", "b", null)]
-    public void RequireHead_SaysWhatIsMissing(string type, string embedding, string other, string? complaint)
+    public void RequireHeadSaysWhatIsMissing(string type, string embedding, string other, string? complaint)
     {
-        _folder.Write("config.json", $$"""{"model_type":"{{type}}","architectures":["Some"]}""");
+        folder.Write("config.json", $$"""{"model_type":"{{type}}","architectures":["Some"]}""");
         WriteTensors("model.safetensors", (embedding, 2), (other, 1));
-        using var checkpoint = Checkpoint.Open(_folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
         if (complaint is null)
         {
             checkpoint.RequireHead();
@@ -110,11 +110,11 @@ public sealed class CheckpointTests : IDisposable
     }
 
     [Fact]
-    public void RequireHead_TakesATiedEmbeddingForOne()
+    public void RequireHeadTakesATiedEmbeddingForOne()
     {
-        _folder.Write("config.json", """{"model_type":"qwen3","tie_word_embeddings":true}""");
+        folder.Write("config.json", """{"model_type":"qwen3","tie_word_embeddings":true}""");
         WriteTensors("model.safetensors", ("embed_tokens.weight", 2));
-        using var checkpoint = Checkpoint.Open(_folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
         checkpoint.RequireHead();
     }
 
@@ -130,38 +130,38 @@ public sealed class CheckpointTests : IDisposable
     [InlineData("{", "not valid JSON")]
     [InlineData("""{"weight_map":{"a":"3.safetensors"}}""", "no file")]
     [InlineData("""{"weight_map":{"a":"2.safetensors"}}""", "different checkpoints")]
-    public void Open_RefusesABrokenIndex(string index, string complaint)
+    public void OpenRefusesABrokenIndex(string index, string complaint)
     {
         WriteShards(index);
-        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => Checkpoint.Open(_folder.Path)).Message, StringComparison.Ordinal);
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => Checkpoint.Open(folder.Path)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Open_SaysWhatIsMissing()
+    public void OpenSaysWhatIsMissing()
     {
-        Assert.Contains("There is no folder", Refusal(_folder.File("absent")), StringComparison.Ordinal);
-        Assert.Contains("no weights at all", Refusal(_folder.Path), StringComparison.Ordinal);
-        var bin = _folder.Write("pytorch_model.bin", "");
-        _folder.Write("model-Q4_0.gguf", "");
-        Assert.Contains("holds model-Q4_0.gguf, pytorch_model.bin. Supported are", Refusal(_folder.Path), StringComparison.Ordinal);
+        Assert.Contains("There is no folder", Refusal(folder.File("absent")), StringComparison.Ordinal);
+        Assert.Contains("no weights at all", Refusal(folder.Path), StringComparison.Ordinal);
+        var bin = folder.Write("pytorch_model.bin", "");
+        folder.Write("model-Q4_0.gguf", "");
+        Assert.Contains("holds model-Q4_0.gguf, pytorch_model.bin. Supported are", Refusal(folder.Path), StringComparison.Ordinal);
         Assert.Contains("is a file", Refusal(bin), StringComparison.Ordinal);
         WriteTensors("model.safetensors", ("a", 1));
-        Assert.Contains("config.json", Refusal(_folder.Path), StringComparison.Ordinal);
-        _folder.Write("config.json", "7");
-        Assert.Contains("expected a JSON object", Refusal(_folder.Path), StringComparison.Ordinal);
+        Assert.Contains("config.json", Refusal(folder.Path), StringComparison.Ordinal);
+        folder.Write("config.json", "7");
+        Assert.Contains("expected a JSON object", Refusal(folder.Path), StringComparison.Ordinal);
 
         static string Refusal(string path) => Assert.Throws<NibbleException>(() => Checkpoint.Open(path)).Message;
     }
 
     private void WriteShards(string index)
     {
-        _folder.Write("config.json", "{}");
-        _folder.Write("model.safetensors.index.json", index);
+        folder.Write("config.json", "{}");
+        folder.Write("model.safetensors.index.json", index);
         WriteTensors("1.safetensors", ("a", 1));
         WriteTensors("2.safetensors", ("b", 2));
     }
 
     private void WriteTensors(string file, params (string Name, float Value)[] tensors) => SafetensorsWriter.Write(
-        _folder.File(file),
+        folder.File(file),
         [.. tensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Name, ElementType.F32, [1], new[] { tensor.Value }))]);
 }

@@ -6,12 +6,12 @@ namespace Nibble.Tests.Formats.HuggingFace;
 
 public sealed class HuggingFaceRealModelTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Stories260K_Opens()
+    public void Stories260KOpens()
     {
         using var checkpoint = Checkpoint.Open(SharedData.Require("stories260K"));
         Assert.Equal(47, checkpoint.TensorNames.Count);
@@ -20,7 +20,7 @@ public sealed class HuggingFaceRealModelTests : IDisposable
     }
 
     [Fact]
-    public void Stories260K_TokenizesTheValidationStories()
+    public void Stories260KTokenizesTheValidationStories()
     {
         var tokenizer = TextTokenizer.Load(SharedData.Require("stories260K"));
         Assert.Equal((1, 2, 512), (tokenizer.BosId, tokenizer.EosId, tokenizer.VocabularySize));
@@ -34,10 +34,10 @@ public sealed class HuggingFaceRealModelTests : IDisposable
     }
 
     [Fact]
-    public void BertVocabulary_TokenizesAsTransformersDoes()
+    public void BertVocabularyTokenizesAsTransformersDoes()
     {
-        File.Copy(SharedData.Require("bert-vocab/vocab.txt"), _folder.File("vocab.txt"));
-        var tokenizer = TextTokenizer.Load(_folder.Path);
+        File.Copy(SharedData.Require("bert-vocab/vocab.txt"), folder.File("vocab.txt"));
+        var tokenizer = TextTokenizer.Load(folder.Path);
         Assert.Equal((101, 102, 30_522), (tokenizer.BosId, tokenizer.EosId, tokenizer.VocabularySize));
 
         // hello , world ! em ##bed ##ding ##s [MASK]

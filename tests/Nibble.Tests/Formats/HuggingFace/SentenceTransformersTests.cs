@@ -15,11 +15,11 @@ public sealed class SentenceTransformersTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Read_FindsNothingWhereThereIsNothing() => Assert.Null(SentenceTransformers.Read(folder.Path));
+    public void ReadFindsNothingWhereThereIsNothing() => Assert.Null(SentenceTransformers.Read(folder.Path));
 
     // The files of sentence-transformers/all-MiniLM-L6-v2, which has further keys.
     [Fact]
-    public void Read_TakesWhatTheFilesSay()
+    public void ReadTakesWhatTheFilesSay()
     {
         Write(
             """
@@ -36,7 +36,7 @@ public sealed class SentenceTransformersTests : IDisposable
     [InlineData(Pooling.Mean, true)]
     [InlineData(Pooling.FirstToken, false)]
     [InlineData(Pooling.Max, true)]
-    public void Write_IsReadBack(Pooling pooling, bool normalizes)
+    public void WriteIsReadBack(Pooling pooling, bool normalizes)
     {
         var task = new TaskConfig(ModelTask.Embedding) { Pooling = pooling, Normalizes = normalizes };
         SentenceTransformers.Write(folder.Path, task.AddTo(Config));
@@ -45,7 +45,7 @@ public sealed class SentenceTransformersTests : IDisposable
     }
 
     [Fact]
-    public void Write_WritesNothingBesideAnotherTask()
+    public void WriteWritesNothingBesideAnotherTask()
     {
         SentenceTransformers.Write(folder.Path, Config);
 
@@ -65,7 +65,7 @@ public sealed class SentenceTransformersTests : IDisposable
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", "{}", "found no way to pool")]
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", """{"pooling_mode_weightedmean_tokens":true}""", "found pooling_mode_weightedmean_tokens, expected one of")]
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", """{"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":true}""", "pooling_mode_mean_tokens and pooling_mode_max_tokens")]
-    public void Read_RefusesWhatItCannotTake(string modules, string? pooling, string reason)
+    public void ReadRefusesWhatItCannotTake(string modules, string? pooling, string reason)
     {
         Write(modules, pooling);
 

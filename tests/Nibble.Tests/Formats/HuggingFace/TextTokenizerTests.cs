@@ -9,14 +9,14 @@ public sealed class TextTokenizerTests : IDisposable
 {
     private static readonly string[] Texts = ["a", "é", "🙂", "日本", " \n\t ", "hello<|end|>w"];
 
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Theory]
     [InlineData("\"h e\", \"l l\", \"he ll\", \"Ġ w\"")]
     [InlineData("[\"h\", \"e\"], [\"l\", \"l\"], [\"he\", \"ll\"], [\"Ġ\", \"w\"]")]
-    public void BytePairs_AreMerged_AndComeBack(string merges)
+    public void BytePairsAreMergedAndComeBack(string merges)
     {
         var tokenizer = BytePairs(merges);
         Assert.Equal([258, 'o', 259, 'o', 'r', 'l', 'd'], tokenizer.Encode("hello world"));
@@ -30,7 +30,7 @@ public sealed class TextTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void BytePairs_RoundTripAnyText()
+    public void BytePairsRoundTripAnyText()
     {
         var tokenizer = BytePairs("\"h e\", \"l l\"");
         var text = Gen.OneOf(Gen.Char['a', 'z'], Gen.Char['\0', '\ud7ff'], Gen.OneOf(' ', '\n', 'h', 'e', 'l')).Array[0, 40];
@@ -43,19 +43,19 @@ public sealed class TextTokenizerTests : IDisposable
 
     /// <summary>config.json tells at most which tokens are meant: that they are put around texts is the tokenizer's to say.</summary>
     [Fact]
-    public void Ids_OfBeginningAndEnd_ComeFromTheConfiguration_WhereTheTokenizerNamesNone()
+    public void IdsOfBeginningAndEndComeFromTheConfigurationWhereTheTokenizerNamesNone()
     {
-        _folder.Write("config.json", """{"bos_token_id":260,"eos_token_id":[259,260]}""");
+        folder.Write("config.json", """{"bos_token_id":260,"eos_token_id":[259,260]}""");
         var tokenizer = BytePairs("");
         Assert.Equal((260, 259), (tokenizer.BosId, tokenizer.EosId));
         Assert.Equal((null, null), (tokenizer.StartId, tokenizer.EndId));
         Assert.Equal([259, 260], tokenizer.StopIds);
-        Assert.Equal([_folder.File("tokenizer.json")], tokenizer.Files);
+        Assert.Equal([folder.File("tokenizer.json")], tokenizer.Files);
 
-        _folder.Write("config.json", """{"bos_token_id":261}""");
+        folder.Write("config.json", """{"bos_token_id":261}""");
         Assert.Contains("bos_token_id is 261; expected an id of the vocabulary, 0 to 260", Refusal(), StringComparison.Ordinal);
-        _folder.Write("config.json", """{"bos_token_id":null}""");
-        Assert.Null(TextTokenizer.Load(_folder.Path).BosId);
+        folder.Write("config.json", """{"bos_token_id":null}""");
+        Assert.Null(TextTokenizer.Load(folder.Path).BosId);
     }
 
     [Theory]
@@ -112,41 +112,41 @@ public sealed class TextTokenizerTests : IDisposable
     [InlineData("""{"model":{"type":"WordPiece","vocab":{"[UNK]":0}},"pre_tokenizer":{"type":"BertPreTokenizer"},"normalizer":{"type":"NFC"}}""",
         "normalizer is of type NFC, which is not supported; expected BertNormalizer or none")]
     [InlineData("""{}""", "not a valid tokenizer")]
-    public void Load_RefusesWhatItDoesNotKnow(string json, string complaint)
+    public void LoadRefusesWhatItDoesNotKnow(string json, string complaint)
     {
-        _folder.Write("tokenizer.json", json);
+        folder.Write("tokenizer.json", json);
         Assert.Contains(complaint, Refusal(), StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Load_SaysWhatIsMissingOrBroken()
+    public void LoadSaysWhatIsMissingOrBroken()
     {
         Assert.Contains("holds no tokenizer. Supported are tokenizer.json", Refusal(), StringComparison.Ordinal);
-        _folder.Write("tokenizer.model", "this is no protocol buffer");
+        folder.Write("tokenizer.model", "this is no protocol buffer");
         Assert.Contains("is not a SentencePiece model", Refusal(), StringComparison.Ordinal);
     }
 
     /// <summary>A file that asks for what is not done must not be passed over for another one beside it.</summary>
     [Fact]
-    public void Load_DoesNotTakeAnotherFileForARefusedOne()
+    public void LoadDoesNotTakeAnotherFileForARefusedOne()
     {
-        _folder.Write("tokenizer.json", """{"model":{"type":"Unigram","vocab":[]}}""");
-        _folder.Write("vocab.txt", "[UNK]\na");
+        folder.Write("tokenizer.json", """{"model":{"type":"Unigram","vocab":[]}}""");
+        folder.Write("vocab.txt", "[UNK]\na");
         Assert.Contains("model is of type Unigram", Refusal(), StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Encode_SaysWhichByteHasNoToken()
+    public void EncodeSaysWhichByteHasNoToken()
     {
-        _folder.Write("tokenizer.json", """{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""");
-        var tokenizer = TextTokenizer.Load(_folder.Path);
+        folder.Write("tokenizer.json", """{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""");
+        var tokenizer = TextTokenizer.Load(folder.Path);
         Assert.Equal([0, 0], tokenizer.Encode("aa"));
         Assert.Contains("no token for the byte 0x62 of 'ab'", Assert.Throws<NibbleException>(() => tokenizer.Encode("ab")).Message, StringComparison.Ordinal);
     }
 
     /// <summary>A word of 200,000 characters: with merges that look at all pairs anew each time, this would not end.</summary>
     [Fact]
-    public void Encode_OfALongWord_TakesStepsInProportion()
+    public void EncodeOfALongWordTakesStepsInProportion()
     {
         var tokenizer = BytePairs("\"h e\", \"l l\"");
         var word = string.Concat(Enumerable.Repeat("hello", 40_000));
@@ -154,10 +154,10 @@ public sealed class TextTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void WordPiece_SplitsAsBertDoes()
+    public void WordPieceSplitsAsBertDoes()
     {
-        _folder.Write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##able\n!\ncafe\n日\na\n##b");
-        var tokenizer = TextTokenizer.Load(_folder.Path);
+        folder.Write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##able\n!\ncafe\n日\na\n##b");
+        var tokenizer = TextTokenizer.Load(folder.Path);
         Assert.Equal((2, 3, 12), (tokenizer.BosId, tokenizer.EosId, tokenizer.VocabularySize));
         Assert.Equal([5, 6, 7, 7], tokenizer.Encode("UNABLE!!"));
         Assert.Equal([8, 8], tokenizer.Encode("CAFÉ cafe\u0301"));
@@ -168,18 +168,18 @@ public sealed class TextTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void WordPiece_KeepsCase_WhereTheTokenizerDoes()
+    public void WordPieceKeepsCaseWhereTheTokenizerDoes()
     {
-        _folder.Write("vocab.txt", "[UNK]\nÉ\nA\na");
-        Assert.Equal([1, 2, 3], TextTokenizer.Load(_folder.Path).Encode("É A a"));
-        _folder.Write("tokenizer_config.json", """{"do_lower_case":true}""");
-        Assert.Equal([0, 3, 3], TextTokenizer.Load(_folder.Path).Encode("É A a"));
-        _folder.Write("tokenizer.json", """{"model":{"type":"WordPiece","vocab":{"[UNK]":0,"É":1,"A":2,"a":3}}"""
+        folder.Write("vocab.txt", "[UNK]\nÉ\nA\na");
+        Assert.Equal([1, 2, 3], TextTokenizer.Load(folder.Path).Encode("É A a"));
+        folder.Write("tokenizer_config.json", """{"do_lower_case":true}""");
+        Assert.Equal([0, 3, 3], TextTokenizer.Load(folder.Path).Encode("É A a"));
+        folder.Write("tokenizer.json", """{"model":{"type":"WordPiece","vocab":{"[UNK]":0,"É":1,"A":2,"a":3}}"""
             + ""","normalizer":{"type":"BertNormalizer","lowercase":false},"pre_tokenizer":{"type":"BertPreTokenizer"}}""");
-        Assert.Equal([1, 2, 3], TextTokenizer.Load(_folder.Path).Encode("É A a"));
+        Assert.Equal([1, 2, 3], TextTokenizer.Load(folder.Path).Encode("É A a"));
     }
 
-    private string Refusal() => Assert.Throws<NibbleException>(() => TextTokenizer.Load(_folder.Path)).Message;
+    private string Refusal() => Assert.Throws<NibbleException>(() => TextTokenizer.Load(folder.Path)).Message;
 
     /// <summary>The 256 bytes by their values, then he, ll, hell, Ġw and the special token.</summary>
     private TextTokenizer BytePairs(string merges)
@@ -198,7 +198,7 @@ public sealed class TextTokenizerTests : IDisposable
             vocabulary.Add(token, vocabulary.Count);
         }
 
-        _folder.Write(
+        folder.Write(
             "tokenizer.json",
             $$"""
             {"model":{"type":"BPE","vocab":{{JsonSerializer.Serialize(vocabulary)}},"merges":[{{merges}}]},
@@ -207,6 +207,6 @@ public sealed class TextTokenizerTests : IDisposable
                {"type":"Split","pattern":{"Regex":"(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false},
                {"type":"ByteLevel","add_prefix_space":false,"use_regex":false} ] } }
             """);
-        return TextTokenizer.Load(_folder.Path);
+        return TextTokenizer.Load(folder.Path);
     }
 }

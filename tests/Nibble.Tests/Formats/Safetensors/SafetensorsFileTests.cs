@@ -21,7 +21,7 @@ public sealed class SafetensorsFileTests : IDisposable
     private const string TwoTensors =
         """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]}}""";
 
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
     public static TheoryData<string> ValidFiles { get; } = Corpus.Names("safetensors").Valid;
 
@@ -64,13 +64,13 @@ public sealed class SafetensorsFileTests : IDisposable
         { """{"a":{"dtype":"I8","shape":[[[[[[[[[[1]]]]]]]]]],"data_offsets":[0,1]}}""", 1, "expected a number" },
     };
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Open_ReadsAHandmadeFile()
+    public void OpenReadsAHandmadeFile()
     {
         byte[] data = [0, 0, 128, 63, 0, 0, 0, 192, 1, 2, 255];
-        using var file = SafetensorsFile.Open(_folder.Write("hand.safetensors", Bytes(TwoTensors, data)));
+        using var file = SafetensorsFile.Open(folder.Write("hand.safetensors", Bytes(TwoTensors, data)));
 
         Assert.Equal(["a", "b"], file.Tensors.Select(tensor => tensor.Name));
         var (a, b) = (file.Tensors[0], file.Tensors[1]);
@@ -86,11 +86,11 @@ public sealed class SafetensorsFileTests : IDisposable
     }
 
     [Fact]
-    public void Open_ReadsMetadataScalarsAndEmptyTensors()
+    public void OpenReadsMetadataScalarsAndEmptyTensors()
     {
         const string Header =
             """{"__metadata__":{"format":"pt","é":"ü"},"s":{"dtype":"BF16","shape":[],"data_offsets":[0,2]},"e":{"dtype":"F16","shape":[0,5],"data_offsets":[0,0]},"h":{"dtype":"F16","shape":[1,1],"data_offsets":[2,4]}}  """;
-        using var file = SafetensorsFile.Open(_folder.Write("odd.safetensors", Bytes(Header, [0x80, 0x3F, 0x00, 0x3C])));
+        using var file = SafetensorsFile.Open(folder.Write("odd.safetensors", Bytes(Header, [0x80, 0x3F, 0x00, 0x3C])));
 
         Assert.Equal("pt", file.Metadata["format"]);
         Assert.Equal("ü", file.Metadata["é"]);
@@ -101,9 +101,9 @@ public sealed class SafetensorsFileTests : IDisposable
 
     [Theory]
     [MemberData(nameof(HostileHeaders))]
-    public void Open_RefusesHostileHeaders(string header, int dataBytes, string complaint)
+    public void OpenRefusesHostileHeaders(string header, int dataBytes, string complaint)
     {
-        var path = _folder.Write("hostile.safetensors", Bytes(header, new byte[dataBytes]));
+        var path = folder.Write("hostile.safetensors", Bytes(header, new byte[dataBytes]));
         var exception = Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(path));
         Assert.Contains(complaint, exception.Message, StringComparison.Ordinal);
         Assert.Equal(path, exception.File);
@@ -111,7 +111,7 @@ public sealed class SafetensorsFileTests : IDisposable
     }
 
     [Fact]
-    public void Open_RefusesHostileLengths()
+    public void OpenRefusesHostileLengths()
     {
         byte[] two = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         var whole = Bytes(TwoTensors, two);
@@ -121,25 +121,25 @@ public sealed class SafetensorsFileTests : IDisposable
         Assert.Contains("cut short", Refusal(whole[..^1]), StringComparison.Ordinal);
         Assert.Contains("limit of 100000000", Refusal([255, 255, 255, 255, 255, 255, 255, 255]), StringComparison.Ordinal);
         Assert.Contains("not valid UTF-8", Refusal(Bytes([(byte)'{', (byte)'"', 0xFF, (byte)'"', (byte)'}'], [])), StringComparison.Ordinal);
-        Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => SafetensorsFile.Open(_folder.File("absent"))).Message,
+        Assert.Contains("There is no file", Assert.Throws<NibbleException>(() => SafetensorsFile.Open(folder.File("absent"))).Message,
             StringComparison.Ordinal);
 
-        string Refusal(byte[] bytes) => Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(_folder.Write("short.safetensors", bytes))).Message;
+        string Refusal(byte[] bytes) => Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(folder.Write("short.safetensors", bytes))).Message;
     }
 
     [Fact]
-    public void Open_RefusesDeepNesting()
+    public void OpenRefusesDeepNesting()
     {
         var deep = """{"a":""" + string.Concat(Enumerable.Repeat("""{"a":""", 100_000));
-        var path = _folder.Write("deep.safetensors", Bytes(deep, []));
+        var path = folder.Write("deep.safetensors", Bytes(deep, []));
         Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(path));
     }
 
     [Fact]
-    public void Open_OfMutatedFiles_ReadsOrThrowsSafetensorsException()
+    public void OpenOfMutatedFilesReadsOrThrowsSafetensorsException()
     {
         var valid = Bytes(TwoTensors, [0, 0, 128, 63, 0, 0, 0, 192, 1, 2, 255]);
-        var path = _folder.File("mutated.safetensors");
+        var path = folder.File("mutated.safetensors");
         var opened = 0;
         Gen.Select(Gen.Int[0, valid.Length - 1], Gen.Byte).Array[1, 4].Select(Gen.Int[0, 3]).Sample(
             (mutations, cut) =>
@@ -174,7 +174,7 @@ public sealed class SafetensorsFileTests : IDisposable
 
     [Theory]
     [MemberData(nameof(ValidFiles))]
-    public void Open_ReadsTheCorpus(string name)
+    public void OpenReadsTheCorpus(string name)
     {
         using var file = SafetensorsFile.Open(Corpus.PathOf("safetensors", name));
         Assert.Equal(Enumerable.Range(1, 16).Select(i => (byte)i),
@@ -183,7 +183,7 @@ public sealed class SafetensorsFileTests : IDisposable
 
     [Theory]
     [MemberData(nameof(BrokenFiles))]
-    public void Open_RefusesTheCorpus(string name) => Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(Corpus.PathOf("safetensors", name)));
+    public void OpenRefusesTheCorpus(string name) => Assert.Throws<SafetensorsException>(() => SafetensorsFile.Open(Corpus.PathOf("safetensors", name)));
 
     /// <summary>A million mutations of the corpus' headers: each is read or refused, and what is read covers the file without overlap.</summary>
     [Fact]
@@ -222,12 +222,12 @@ public sealed class SafetensorsFileTests : IDisposable
     }
 
     [Fact]
-    public void ReadFloats_ReachesBeyondTwoGibibytes()
+    public void ReadFloatsReachesBeyondTwoGibibytes()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "writing a sparse file needs a call of its own on Windows");
         const long Hole = 3L << 30;
         var header = $$"""{"hole":{"dtype":"I8","shape":[{{Hole}}],"data_offsets":[0,{{Hole}}]},"end":{"dtype":"F32","shape":[1],"data_offsets":[{{Hole}},{{Hole + 4}}] } }""";
-        var path = _folder.Write("sparse.safetensors", Bytes(header, []));
+        var path = folder.Write("sparse.safetensors", Bytes(header, []));
         using (var stream = new FileStream(path, FileMode.Open, FileAccess.Write))
         {
             stream.Position = stream.Length + Hole;

@@ -6,7 +6,7 @@ namespace Nibble.Tests.Formats.Safetensors;
 public class SafetensorsRealModelTests
 {
     [Fact]
-    public void Stories260K_OpensWithItsReferenceValues()
+    public void Stories260KOpensWithItsReferenceValues()
     {
         using var file = SafetensorsFile.Open(SharedData.Require("stories260K/model.safetensors"));
         Assert.Equal(47, file.Tensors.Count);

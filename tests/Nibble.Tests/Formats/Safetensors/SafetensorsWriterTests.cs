@@ -14,14 +14,14 @@ public sealed class SafetensorsWriterTests : IDisposable
         from seed in Gen.Byte
         select SafetensorsTensor.FromBytes(name, type, shape, Filled((int)(shape.Aggregate(1L, (count, size) => count * size) * type.ByteSize()), seed));
 
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => folder.Dispose();
 
     [Fact]
-    public void Write_GivesTheBytesOfTheFormat()
+    public void WriteGivesTheBytesOfTheFormat()
     {
-        var path = _folder.File("tiny.safetensors");
+        var path = folder.File("tiny.safetensors");
         SafetensorsWriter.Write(
             path,
             [
@@ -34,13 +34,13 @@ public sealed class SafetensorsWriterTests : IDisposable
             """{"__metadata__":{"format":"pt"},"x":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},"y":{"dtype":"F16","shape":[2],"data_offsets":[4,8]}}""";
         var padded = Header.PadRight((Header.Length + 7) / 8 * 8);
         Assert.Equal(SafetensorsFileTests.Bytes(padded, [0, 0, 128, 63, 0, 60, 0, 192]), File.ReadAllBytes(path));
-        Assert.Equal([path], Directory.GetFiles(_folder.Path));
+        Assert.Equal([path], Directory.GetFiles(folder.Path));
     }
 
     [Fact]
-    public void Write_ThenOpen_GivesTheSameTensors_InAnyOrder()
+    public void WriteThenOpenGivesTheSameTensorsInAnyOrder()
     {
-        var (first, second) = (_folder.File("first"), _folder.File("second"));
+        var (first, second) = (folder.File("first"), folder.File("second"));
         Tensor.Array[0, 6].Where(tensors => tensors.DistinctBy(tensor => tensor.Name).Count() == tensors.Length).Sample(
             tensors =>
             {
@@ -66,16 +66,16 @@ public sealed class SafetensorsWriterTests : IDisposable
     }
 
     [Fact]
-    public void Write_RefusesWhatCannotBeRead_AndLeavesNothing()
+    public void WriteRefusesWhatCannotBeReadAndLeavesNothing()
     {
-        var path = _folder.File("refused");
+        var path = folder.File("refused");
         Refuse(SafetensorsTensor.FromBytes("short", ElementType.F32, [2], new byte[4]));
         Refuse(SafetensorsTensor.FromBytes("long", ElementType.F32, [1], new byte[8]));
         Refuse(SafetensorsTensor.FromBytes("negative", ElementType.F32, [-1], new byte[8]));
         Refuse(SafetensorsTensor.FromBytes("huge", ElementType.F32, [long.MaxValue, 2], new byte[8]));
         Refuse(SafetensorsTensor.FromBytes("__metadata__", ElementType.I8, [1], new byte[1]));
         Refuse(SafetensorsTensor.FromBytes("twice", ElementType.I8, [1], new byte[1]), SafetensorsTensor.FromBytes("twice", ElementType.I8, [1], new byte[1]));
-        Assert.Empty(Directory.GetFiles(_folder.Path));
+        Assert.Empty(Directory.GetFiles(folder.Path));
 
         void Refuse(params SafetensorsTensor[] tensors) => Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(path, tensors));
     }

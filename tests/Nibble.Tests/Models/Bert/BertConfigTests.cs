@@ -29,7 +29,7 @@ public sealed class BertConfigTests
     };
 
     [Fact]
-    public void Parse_FillsInWhatIsAbsent()
+    public void ParseFillsInWhatIsAbsent()
     {
         Assert.Equal(Smallest, Parse(Bert));
         Assert.Equal(Smallest with { ModelType = "roberta", PaddingId = 1 }, Parse(Bert, ("model_type", "\"roberta\"")));
@@ -37,7 +37,7 @@ public sealed class BertConfigTests
     }
 
     [Fact]
-    public void Parse_ReadsEverything()
+    public void ParseReadsEverything()
     {
         Assert.Equal(
             Smallest with
@@ -74,11 +74,11 @@ public sealed class BertConfigTests
     }
 
     [Fact]
-    public void ClassifierDropout_IsTheHiddenOne_WhereItIsNotGiven() =>
+    public void ClassifierDropoutIsTheHiddenOneWhereItIsNotGiven() =>
         Assert.Equal(0.3, Parse(Bert, ("hidden_dropout_prob", "0.3"), ("classifier_dropout", "null")).ClassifierDropout);
 
     [Fact]
-    public void MaxSequence_LeavesOutThePositionsThatRobertaKeepsForPadding()
+    public void MaxSequenceLeavesOutThePositionsThatRobertaKeepsForPadding()
     {
         Assert.Equal(512, Parse(Bert).MaxSequence);
         Assert.Equal(512, Parse(Bert, ("model_type", "\"roberta\""), ("max_position_embeddings", "514")).MaxSequence);
@@ -106,7 +106,7 @@ public sealed class BertConfigTests
     [InlineData("layer_norm_eps", "0", "'layer_norm_eps' is 0, expected a number above 0 and at most 1")]
     [InlineData("hidden_dropout_prob", "1", "'hidden_dropout_prob' is 1, expected a share of at least 0 and less than 1")]
     [InlineData("initializer_range", "-1", "'initializer_range' is -1")]
-    public void Parse_SaysWhatIsWrong(string key, string json, string complaint)
+    public void ParseSaysWhatIsWrong(string key, string json, string complaint)
     {
         var message = Assert.Throws<NibbleException>(() => Parse(Bert, (key, json))).Message;
         Assert.StartsWith("model/config.json: ", message, StringComparison.Ordinal);
@@ -114,7 +114,7 @@ public sealed class BertConfigTests
     }
 
     [Fact]
-    public void Parse_RefusesAnotherActivationOfDistilBert() => Assert.Contains(
+    public void ParseRefusesAnotherActivationOfDistilBert() => Assert.Contains(
         "activation is 'relu', expected 'gelu'",
         Assert.Throws<NibbleException>(() => Parse(DistilBert, ("activation", "\"relu\""))).Message,
         StringComparison.Ordinal);
@@ -139,7 +139,7 @@ public sealed class BertConfigTests
     [InlineData(""","architectures":["BertForMaskedLM"]""", null, 0)]
     [InlineData(""","architectures":["BertModel"],"nibble_task":{"name":"embedding","pooling":"cls","normalize":true}""", ModelTask.Embedding, 0)]
     [InlineData(""","architectures":["BertModel"],"nibble_task":{"name":"classification"},"id2label":{"0":"no","1":"yes"}""", ModelTask.Classification, 2)]
-    public void Parse_TellsWhatTheHeadIsFor(string further, ModelTask? task, int labels)
+    public void ParseTellsWhatTheHeadIsFor(string further, ModelTask? task, int labels)
     {
         var config = BertConfig.Parse(Bert.Insert(Bert.LastIndexOf('}'), further), "config.json");
         Assert.Equal((task, labels), (config.Task, config.Labels));

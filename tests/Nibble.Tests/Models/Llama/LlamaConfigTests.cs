@@ -11,7 +11,7 @@ public sealed class LlamaConfigTests
         """;
 
     [Fact]
-    public void Parse_FillsInWhatIsAbsent() => Assert.Equal(
+    public void ParseFillsInWhatIsAbsent() => Assert.Equal(
         new LlamaConfig
         {
             ModelType = "llama",
@@ -29,7 +29,7 @@ public sealed class LlamaConfigTests
         Parse());
 
     [Fact]
-    public void Parse_ReadsEverything()
+    public void ParseReadsEverything()
     {
         var config = Parse(
             ("num_key_value_heads", "2"), ("head_dim", "16"), ("max_position_embeddings", "77"), ("rms_norm_eps", "0.5"), ("rope_theta", "500000"),
@@ -45,7 +45,7 @@ public sealed class LlamaConfigTests
     [InlineData("mistral", false, false, false)]
     [InlineData("qwen2", true, false, false)]
     [InlineData("qwen3", false, false, true)]
-    public void Parse_KnowsTheFamilies(string type, bool bias, bool outputBias, bool norms)
+    public void ParseKnowsTheFamilies(string type, bool bias, bool outputBias, bool norms)
     {
         var config = Parse(("model_type", $"\"{type}\""));
         Assert.Equal((bias, outputBias, norms), (config.QueryKeyValueBias, config.OutputBias, config.QueryKeyNorm));
@@ -58,7 +58,7 @@ public sealed class LlamaConfigTests
     [InlineData("qwen2", "4096", "false", null)]
     [InlineData("qwen2", "4096", "true", 4096)]
     [InlineData("llama", "4096", "false", null)]
-    public void Parse_ReadsTheSlidingWindow_WhereItIsUsed(string type, string window, string use, int? expected) =>
+    public void ParseReadsTheSlidingWindowWhereItIsUsed(string type, string window, string use, int? expected) =>
         Assert.Equal(expected, Parse(("model_type", $"\"{type}\""), ("sliding_window", window), ("use_sliding_window", use)).SlidingWindow);
 
     [Theory]
@@ -67,7 +67,7 @@ public sealed class LlamaConfigTests
     [InlineData("rope_scaling", """{"type":"linear","factor":4}""", 10000, 0)]
     [InlineData("rope_scaling", """{"rope_type":"llama3","factor":4,"low_freq_factor":1,"high_freq_factor":2,"original_max_position_embeddings":8192}""", 10000, 8192)]
     [InlineData("rope_parameters", """{"rope_type":"llama3","rope_theta":5000,"factor":4,"low_freq_factor":1,"high_freq_factor":2,"original_max_position_embeddings":8192}""", 5000, 8192)]
-    public void Parse_ReadsTheRotarySettings(string key, string json, double rotaryBase, int? originalContext)
+    public void ParseReadsTheRotarySettings(string key, string json, double rotaryBase, int? originalContext)
     {
         var config = Parse((key, json));
         Assert.Equal(rotaryBase, config.RotaryBase);
@@ -80,7 +80,7 @@ public sealed class LlamaConfigTests
         """["full_attention","full_attention","full_attention"]""")]
     [InlineData("""{"full_attention":{"rope_theta":1000000},"sliding_attention":{"rope_theta":1e6,"rope_type":"default"}}""",
         """["full_attention","sliding_attention","full_attention"]""")]
-    public void Parse_ReadsRotarySettingsOfEachKindOfAttention_WhereTheyAreTheSame(string rotary, string types) =>
+    public void ParseReadsRotarySettingsOfEachKindOfAttentionWhereTheyAreTheSame(string rotary, string types) =>
         Assert.Equal(1e6, Parse(("rope_parameters", rotary), ("layer_types", types)).RotaryBase);
 
     [Theory]
@@ -89,13 +89,13 @@ public sealed class LlamaConfigTests
     [InlineData("qwen2", "{\"use_sliding_window\":true}", 4096)]
     [InlineData("qwen3", "{\"use_sliding_window\":true,\"sliding_window\":null}", null)]
     [InlineData("llama", "{\"use_sliding_window\":true}", null)]
-    public void Parse_TakesTheWindowOfTheFamily_WhereNoneIsGiven(string type, string further, int? expected) =>
+    public void ParseTakesTheWindowOfTheFamilyWhereNoneIsGiven(string type, string further, int? expected) =>
         Assert.Equal(expected, Parse([("model_type", $"\"{type}\""),
             .. JsonNode.Parse(further)!.AsObject().Select(item => (item.Key, item.Value?.ToJsonString() ?? "null"))]).SlidingWindow);
 
     /// <summary>Qwen 2.5 of a million tokens: attention is plain within the first chunk.</summary>
     [Fact]
-    public void Parse_EndsSequencesAtTheFirstChunkOfAttention()
+    public void ParseEndsSequencesAtTheFirstChunkOfAttention()
     {
         var config = Parse(("max_position_embeddings", "1000"),
             ("dual_chunk_attention_config", """{"chunk_size":300,"local_size":20,"original_max_position_embeddings":300}"""));
@@ -148,7 +148,7 @@ public sealed class LlamaConfigTests
         + ""","id2label":{"0":"a","1":"b","2":"c"},"initializer_range":0.02,"intermediate_size":3072,"label2id":{"a":0},"layer_norm_eps":1e-05"""
         + ""","max_position_embeddings":514,"model_type":"roberta","num_attention_heads":12,"num_hidden_layers":12,"pad_token_id":1"""
         + ""","position_embedding_type":"absolute","type_vocab_size":1,"use_cache":true,"vocab_size":50265}""")]
-    public void Parse_KnowsTheKeysOfRealCheckpoints(string json) => Assert.Empty(ConfigKeys.Unknown(json, "config.json"));
+    public void ParseKnowsTheKeysOfRealCheckpoints(string json) => Assert.Empty(ConfigKeys.Unknown(json, "config.json"));
 
     [Theory]
     [InlineData("partial_rotary_factor", "1.0")]
@@ -161,10 +161,10 @@ public sealed class LlamaConfigTests
     [InlineData("per_layer_config", "{}")]
     [InlineData("no_rope_layers", "[]")]
     [InlineData("num_nextn_predict_layers", "0")]
-    public void Parse_LetsKeysPassThatChangeNothing(string key, string json) => Assert.Empty(Unknown((key, json)));
+    public void ParseLetsKeysPassThatChangeNothing(string key, string json) => Assert.Empty(Unknown((key, json)));
 
     [Fact]
-    public void Unknown_NamesWhatNothingIsKnownAbout() =>
+    public void UnknownNamesWhatNothingIsKnownAbout() =>
         Assert.Equal(["funny_scale", "auto_map"], Unknown(("funny_scale", "3"), ("auto_map", """{"AutoModel":"m.M"}"""), ("off", "false"),
             ("none", "null"), ("_x", "1"), ("text", "\"\"")));
 
@@ -221,7 +221,7 @@ public sealed class LlamaConfigTests
     [InlineData("rope_interleaved", "true", "'rope_interleaved' is true, expected false or none")]
     [InlineData("hidden_activation", "\"gelu\"", "'hidden_activation' is \"gelu\", expected \"silu\" or none")]
     [InlineData("per_layer_config", "{\"0\":{\"head_dim\":8}}", "'per_layer_config' is {\"0\":{\"head_dim\":8}}, expected none")]
-    public void Parse_SaysWhatIsWrong(string key, string json, string complaint)
+    public void ParseSaysWhatIsWrong(string key, string json, string complaint)
     {
         var message = Assert.Throws<NibbleException>(() => Parse((key, json))).Message;
         Assert.StartsWith("model/config.json: ", message, StringComparison.Ordinal);
@@ -237,7 +237,7 @@ public sealed class LlamaConfigTests
     [InlineData("num_local_experts", "8", "num_local_experts is 8")]
     [InlineData("num_experts", "128", "num_experts is 128")]
     [InlineData("n_routed_experts", "64", "n_routed_experts is 64")]
-    public void Parse_RefusesMixturesOfExperts(string key, string json, string sign) => Assert.Equal(
+    public void ParseRefusesMixturesOfExperts(string key, string json, string sign) => Assert.Equal(
         $"model/config.json: {sign}: mixture-of-experts models are not supported; supported are dense models of the types llama, mistral, qwen2, qwen3",
         Assert.Throws<NibbleException>(() => Parse((key, json))).Message);
 
@@ -245,16 +245,16 @@ public sealed class LlamaConfigTests
     [InlineData("0")]
     [InlineData("1")]
     [InlineData("null")]
-    public void Parse_TakesOneExpertForADenseModel(string experts) => Assert.Equal(Parse(), Parse(("num_local_experts", experts), ("num_experts", experts)));
+    public void ParseTakesOneExpertForADenseModel(string experts) => Assert.Equal(Parse(), Parse(("num_local_experts", experts), ("num_experts", experts)));
 
     [Fact]
-    public void Parse_RefusesASlidingWindowThatIsNoLength() => Assert.Contains(
+    public void ParseRefusesASlidingWindowThatIsNoLength() => Assert.Contains(
         "'sliding_window' is \"wide\"",
         Assert.Throws<NibbleException>(() => Parse(("model_type", "\"mistral\""), ("sliding_window", "\"wide\""))).Message,
         StringComparison.Ordinal);
 
     [Fact]
-    public void Parse_RefusesRotarySettingsThatDiffer()
+    public void ParseRefusesRotarySettingsThatDiffer()
     {
         (string, string)[] sliding = [("model_type", "\"mistral\""), ("layer_types", """["full_attention","sliding_attention","full_attention"]""")];
         string Message(params (string, string)[] further) => Assert.Throws<NibbleException>(() => Parse([.. sliding, .. further])).Message;
@@ -273,7 +273,7 @@ public sealed class LlamaConfigTests
     [InlineData("{", "not valid JSON")]
     [InlineData("", "not valid JSON")]
     [InlineData("[]", "found Array, expected an object")]
-    public void Parse_RefusesWhatIsNoObject(string json, string complaint) =>
+    public void ParseRefusesWhatIsNoObject(string json, string complaint) =>
         Assert.Contains(complaint, Assert.Throws<NibbleException>(() => LlamaConfig.Parse(json, "config.json")).Message, StringComparison.Ordinal);
 
     private static IReadOnlyList<string> Unknown(params (string Key, string Json)[] changes) => ConfigKeys.Unknown(Changed(changes), "config.json");

@@ -20,7 +20,7 @@ public class TrainingGridTests
     public static TheoryData<string> Names { get; } = [.. QuantizationKernels.Available.Select(kernel => kernel.Name)];
 
     [Fact]
-    public void ValuesAreTheScalarQuantizers_ExceptThatNaNStays() =>
+    public void ValuesAreTheScalarQuantizersExceptThatNaNStays() =>
         Gen.Select(Gens.Any, Gens.Quantization).Sample(
             (value, quantization) =>
             {

@@ -18,7 +18,7 @@ public sealed class BertModelTests : IDisposable
     [InlineData("bert", new[] { 0.2235333, 0.0977221, -0.1482401, 0.0872852, -0.2102488, 0.0053826, 0.3688793, -0.3050381, 0.1026495 })]
     [InlineData("roberta", new[] { 0.0729968, 0.3508543, -1.9928584, 0.3546539, 0.0407311, -1.6855244, 0.3296654, 0.0676985, -1.5224078 })]
     [InlineData("distilbert", new[] { 1.5073612, 0.4901586, -1.1818886, 0.4654814, 0.5267366, -1.1447253, 0.3189956, 1.0716288, -2.2207614 })]
-    public void Forward_ComputesWhatPyTorchComputes(string type, double[] expected)
+    public void ForwardComputesWhatPyTorchComputes(string type, double[] expected)
     {
         using var loaded = new TinyBert(type).Open(folder);
         var logits = Logits(loaded.Bert(), Sequences);
@@ -29,7 +29,7 @@ public sealed class BertModelTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public void Forward_LooksAtNoPadding(string type)
+    public void ForwardLooksAtNoPadding(string type)
     {
         using var loaded = new TinyBert(type).Open(folder);
         var together = Logits(loaded.Bert(), Sequences);
@@ -41,7 +41,7 @@ public sealed class BertModelTests : IDisposable
     [InlineData("bert", 12)]
     [InlineData("roberta", 10)]
     [InlineData("distilbert", 12)]
-    public void Forward_TakesAsManyTokensAsThereArePositions(string type, int longest)
+    public void ForwardTakesAsManyTokensAsThereArePositions(string type, int longest)
     {
         using var loaded = new TinyBert(type).Open(folder);
         var tokens = Enumerable.Repeat(5L, longest).ToArray();
@@ -55,7 +55,7 @@ public sealed class BertModelTests : IDisposable
     [InlineData("bert", 14, "bert.encoder.layer.0.attention.self.query", "bert.pooler.dense", "classifier")]
     [InlineData("roberta", 14, "roberta.encoder.layer.0.attention.self.query", "classifier.dense", "classifier.out_proj")]
     [InlineData("distilbert", 14, "distilbert.transformer.layer.0.attention.q_lin", "pre_classifier", "classifier")]
-    public void Linears_AreAllLinearLayersInTheModelsOrder(string type, int count, string first, string beforeLast, string last)
+    public void LinearsAreAllLinearLayersInTheModelsOrder(string type, int count, string first, string beforeLast, string last)
     {
         using var model = new BertModel(new TinyBert(type).Config);
         var names = model.Linears.Select(linear => linear.Key).ToArray();
@@ -66,7 +66,7 @@ public sealed class BertModelTests : IDisposable
     }
 
     [Fact]
-    public void Quantizers_OfEveryLayerAreAsked()
+    public void QuantizersOfEveryLayerAreAsked()
     {
         using var loaded = new TinyBert().Open(folder);
         var counters = new List<Counter>();
@@ -81,7 +81,7 @@ public sealed class BertModelTests : IDisposable
     }
 
     [Fact]
-    public void Dropout_ActsInTrainingOnly()
+    public void DropoutActsInTrainingOnly()
     {
         using var loaded = new TinyBert { Dropout = 0.5 }.Open(folder);
         var still = Logits(loaded.Bert(), Sequences);
@@ -91,7 +91,7 @@ public sealed class BertModelTests : IDisposable
     }
 
     [Fact]
-    public void Initialize_DrawsWhatTheSeedSays()
+    public void InitializeDrawsWhatTheSeedSays()
     {
         using var first = new TinyBert().Create(folder, seed: 7);
         using var again = new TinyBert().Create(folder, seed: 7);

@@ -15,7 +15,7 @@ public sealed class LoadedEncoderTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public void Open_ReadsEveryTensorByItsName(string type)
+    public void OpenReadsEveryTensorByItsName(string type)
     {
         using var loaded = new TinyBert(type).Open(folder);
         var expected = new TinyBert(type).Tensors();
@@ -30,7 +30,7 @@ public sealed class LoadedEncoderTests : IDisposable
     [InlineData("bert")]
     [InlineData("roberta")]
     [InlineData("distilbert")]
-    public void Save_WritesWhatOpenReads_TheSameBytesEachTime(string type)
+    public void SaveWritesWhatOpenReadsTheSameBytesEachTime(string type)
     {
         using var loaded = new TinyBert(type).Open(folder);
         loaded.Save(folder.File("saved"));
@@ -50,7 +50,7 @@ public sealed class LoadedEncoderTests : IDisposable
     [InlineData("bert", "w8a8")]
     [InlineData("roberta", "w4a8-g8")]
     [InlineData("distilbert", "w8a8-static")]
-    public void Open_SimulatesAnArtifact(string type, string recipe)
+    public void OpenSimulatesAnArtifact(string type, string recipe)
     {
         using var loaded = new TinyBert(type).Open(folder);
         var artifact = QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact"));
@@ -69,7 +69,7 @@ public sealed class LoadedEncoderTests : IDisposable
     }
 
     [Fact]
-    public void Open_IgnoresTheTablesOfNumbersThatOldCheckpointsCarryAlong()
+    public void OpenIgnoresTheTablesOfNumbersThatOldCheckpointsCarryAlong()
     {
         var path = new TinyBert().Write(folder.File("old"), tensors =>
         {
@@ -81,7 +81,7 @@ public sealed class LoadedEncoderTests : IDisposable
     }
 
     [Fact]
-    public void Open_RefusesACheckpointThatIsNotWhatItsConfigSays()
+    public void OpenRefusesACheckpointThatIsNotWhatItsConfigSays()
     {
         Assert.EndsWith(
             "the checkpoint lacks the tensor 'classifier.weight', which a model of type 'bert' has",
@@ -102,7 +102,7 @@ public sealed class LoadedEncoderTests : IDisposable
     [InlineData("num_hidden_layers", "2", "16777216", "they belong to different models")]
     [InlineData("vocab_size", "40", "39", "the tokenizer has 40 tokens, expected at most the 39 of config.json's vocab_size")]
     [InlineData("model_type", "\"bert\"", "\"llama\"", "which a model of type 'llama' has")]
-    public void Open_RefusesAConfigThatIsNotTheWeights_BeforeItMakesAModel(string key, string value, string other, string complaint)
+    public void OpenRefusesAConfigThatIsNotTheWeightsBeforeItMakesAModel(string key, string value, string other, string complaint)
     {
         var path = new TinyBert().Write(folder.File("other"));
         var json = new TinyBert().ConfigJson.Replace($"\"{key}\":{value}", $"\"{key}\":{other}", StringComparison.Ordinal);
@@ -116,7 +116,7 @@ public sealed class LoadedEncoderTests : IDisposable
     [InlineData("bert", true)]
     [InlineData("roberta", false)]
     [InlineData("distilbert", true)]
-    public void Open_SaysThatThereIsNoHead(string type, bool bare)
+    public void OpenSaysThatThereIsNoHead(string type, bool bare)
     {
         var message = Refusal(new TinyBert(type), tensors =>
         {
@@ -136,7 +136,7 @@ public sealed class LoadedEncoderTests : IDisposable
     [Theory]
     [InlineData("bert")]
     [InlineData("distilbert")]
-    public void Open_ReadsNamesWithoutTheModelsPrefix(string type)
+    public void OpenReadsNamesWithoutTheModelsPrefix(string type)
     {
         var tiny = new TinyBert(type);
         using var whole = LoadedModel.Open(tiny.Write(folder.File("whole")));
@@ -156,7 +156,7 @@ public sealed class LoadedEncoderTests : IDisposable
     }
 
     [Fact]
-    public void Open_RefusesATokenizerWithoutMarks()
+    public void OpenRefusesATokenizerWithoutMarks()
     {
         var path = new TinyBert().Write(folder.File("unmarked"));
         File.WriteAllLines(Path.Combine(path, "vocab.txt"), TinyBert.Words.Where(word => word != "[SEP]"));

@@ -53,7 +53,7 @@ public sealed class BlockTrainerTests : IDisposable
     [InlineData(GradientEstimator.LearnedScale, 2, 0.5)]
     [InlineData(GradientEstimator.LearnedScaleAndOffset, 2, 0.5)]
     [InlineData(GradientEstimator.LearnedScale, 4, 0.9)]
-    public void Train_LowersTheErrorOfTheBlock_WhichComputesWithWhatIsReturned(GradientEstimator estimator, int bits, double share)
+    public void TrainLowersTheErrorOfTheBlockWhichComputesWithWhatIsReturned(GradientEstimator estimator, int bits, double share)
     {
         var layers = Layers(bits);
         var before = reconstruction.Error();
@@ -78,7 +78,7 @@ public sealed class BlockTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_LeavesNorms_AndTheFloatBlock()
+    public void TrainLeavesNormsAndTheFloatBlock()
     {
         var tensors = new TinyLlama().Tensors();
         Trainer(Settings, 1).Train(unit, original, reconstruction, Layers(2));
@@ -88,7 +88,7 @@ public sealed class BlockTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_KeepsTheStart_WhereTrainingMakesItWorse()
+    public void TrainKeepsTheStartWhereTrainingMakesItWorse()
     {
         var layers = Layers(4);
         var before = reconstruction.Error();
@@ -98,7 +98,7 @@ public sealed class BlockTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_KeepsTheStart_WhereThereIsNothingToLearn()
+    public void TrainKeepsTheStartWhereThereIsNothingToLearn()
     {
         var layers = Layers(4);
         original.CopyFrom(unit);
@@ -109,7 +109,7 @@ public sealed class BlockTrainerTests : IDisposable
     }
 
     [Fact]
-    public void Train_NamesTheLayers_WhenTheLossIsNoLongerFinite() => Assert.Matches(
+    public void TrainNamesTheLayersWhenTheLossIsNoLongerFinite() => Assert.Matches(
         "^model.layers.0.self_attn.q_proj and the layers beside it: the training loss became .* at step 2; ",
         Assert.Throws<NibbleException>(
             () => Trainer(Settings with { LearningRate = 1e30, ScaleLearningRate = 1e30, WarmUp = 0 }, 1)

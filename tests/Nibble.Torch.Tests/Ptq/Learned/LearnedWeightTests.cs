@@ -21,7 +21,7 @@ public sealed class LearnedWeightTests
             (bits, symmetric, granularity, precision) => new QuantizationScheme(bits, symmetric, granularity) { ScalePrecision = precision }));
 
     [Fact]
-    public void Convert_BeforeLearning_GivesTheStart() =>
+    public void ConvertBeforeLearningGivesTheStart() =>
         Gen.Select(Variants, Schemes, Gen.Int[1, 4], Gen.Int[1, 20], Gen.Int).Sample((variant, scheme, rows, columns, seed) =>
         {
             using var scope = NewDisposeScope();
@@ -35,7 +35,7 @@ public sealed class LearnedWeightTests
         });
 
     [Fact]
-    public void Convert_GivesWhatTheLayerComputedWith_AtMostOneCodeFromTheStart() =>
+    public void ConvertGivesWhatTheLayerComputedWithAtMostOneCodeFromTheStart() =>
         Gen.Select(Schemes, Gen.Int[1, 4], Gen.Int[1, 20], Gen.Int).Sample((scheme, rows, columns, seed) =>
         {
             using var scope = NewDisposeScope();
@@ -60,7 +60,7 @@ public sealed class LearnedWeightTests
         });
 
     [Fact]
-    public void Convert_KeepsTheGroupsOfScatteredColumns()
+    public void ConvertKeepsTheGroupsOfScatteredColumns()
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, symmetric: false, Granularity.Group(2));
@@ -79,7 +79,7 @@ public sealed class LearnedWeightTests
     }
 
     [Fact]
-    public void SignRound_FollowsTheGradientOfThePosition_AndOfTheScale()
+    public void SignRoundFollowsTheGradientOfThePositionAndOfTheScale()
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(3, symmetric: true, Granularity.Group(2));
@@ -102,7 +102,7 @@ public sealed class LearnedWeightTests
     }
 
     [Fact]
-    public void AdaRound_StartsAtTheWeight_AndDecidesByTheSideOfTheMiddle()
+    public void AdaRoundStartsAtTheWeightAndDecidesByTheSideOfTheMiddle()
     {
         using var scope = NewDisposeScope();
         var start = new QuantizedTensor(1, 4, new QuantizationScheme(3, symmetric: true, Granularity.Channel), [1, 2, -1, 3], [0.5f], []);
@@ -124,7 +124,7 @@ public sealed class LearnedWeightTests
     [InlineData(1, 0, 4)]
     [InlineData(1, 9, 0)]
     [InlineData(1, -9, 0)]
-    public void AdaRound_PaysForUndecidedWeights_OnceItIsWarm(double progress, float choice, double expected)
+    public void AdaRoundPaysForUndecidedWeightsOnceItIsWarm(double progress, float choice, double expected)
     {
         using var scope = NewDisposeScope();
         var start = new QuantizedTensor(2, 2, new QuantizationScheme(3, symmetric: true, Granularity.Channel), [1, 2, -1, 3], [0.5f, 1], []);
@@ -138,7 +138,7 @@ public sealed class LearnedWeightTests
     }
 
     [Fact]
-    public void AdaRound_PaysLessForHalfDecidedWeights_AsItGoesOn()
+    public void AdaRoundPaysLessForHalfDecidedWeightsAsItGoesOn()
     {
         using var scope = NewDisposeScope();
         var start = new QuantizedTensor(1, 1, new QuantizationScheme(3, symmetric: true, Granularity.Channel), [1], [0.5f], []);

@@ -51,7 +51,7 @@ public sealed class RoundingLearnerTests : IDisposable
     [InlineData(RoundingLearning.SignRound, 4, 0.95)]
     [InlineData(RoundingLearning.AdaRound, 2, 0.9)]
     [InlineData(RoundingLearning.AdaRound, 4, 0.97)]
-    public void Learn_LowersTheErrorOfTheBlock_WhichComputesWithWhatIsReturned(RoundingLearning variant, int bits, double share)
+    public void LearnLowersTheErrorOfTheBlockWhichComputesWithWhatIsReturned(RoundingLearning variant, int bits, double share)
     {
         var layers = Layers(variant, bits);
         var before = Error();
@@ -70,7 +70,7 @@ public sealed class RoundingLearnerTests : IDisposable
     }
 
     [Fact]
-    public void Learn_LeavesTheLayersItIsNotGiven()
+    public void LearnLeavesTheLayersItIsNotGiven()
     {
         var layers = Layers(RoundingLearning.SignRound, 2);
         var kept = layers.Where(layer => !layer.Name.EndsWith("v_proj", StringComparison.Ordinal))
@@ -84,7 +84,7 @@ public sealed class RoundingLearnerTests : IDisposable
     }
 
     [Fact]
-    public void Learn_OfOneSeed_GivesTheSameCodes_AndOfAnotherOthers()
+    public void LearnOfOneSeedGivesTheSameCodesAndOfAnotherOthers()
     {
         IReadOnlyList<QuantizedTensor> Run(long seed) =>
             Learner(Settings, seed).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2));
@@ -99,7 +99,7 @@ public sealed class RoundingLearnerTests : IDisposable
     }
 
     [Fact]
-    public void Learn_KeepsTheStart_WhereLearningMakesItWorse()
+    public void LearnKeepsTheStartWhereLearningMakesItWorse()
     {
         var layers = Layers(RoundingLearning.SignRound, 4);
         var before = Error();
@@ -109,7 +109,7 @@ public sealed class RoundingLearnerTests : IDisposable
     }
 
     [Fact]
-    public void Learn_KeepsTheStart_WhereThereIsNothingToLearn()
+    public void LearnKeepsTheStartWhereThereIsNothingToLearn()
     {
         var layers = Layers(RoundingLearning.AdaRound, 4);
         original.CopyFrom(unit);
@@ -119,7 +119,7 @@ public sealed class RoundingLearnerTests : IDisposable
     }
 
     [Fact]
-    public void Learn_StopsBetweenSteps_AndLeavesTheStart()
+    public void LearnStopsBetweenStepsAndLeavesTheStart()
     {
         var layers = Layers(RoundingLearning.SignRound, 2);
         var before = Error();
@@ -133,7 +133,7 @@ public sealed class RoundingLearnerTests : IDisposable
     }
 
     [Fact]
-    public void Learn_NamesTheLayers_WhenTheLossIsNoLongerFinite() => Assert.Equal(
+    public void LearnNamesTheLayersWhenTheLossIsNoLongerFinite() => Assert.Equal(
         "model.layers.0.self_attn.q_proj and the layers beside it: the loss of learned rounding became NaN at step 2; lower the learning rate (it is 1E+20)",
         Assert.Throws<NibbleException>(
             () => Learner(Settings with { LearningRate = 1e20 }, 1).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2))).Message);
@@ -143,7 +143,7 @@ public sealed class RoundingLearnerTests : IDisposable
     [InlineData("w3a16-hqq-adaround-debias")]
     [InlineData("w2a8-g8-static-awq-signround")]
     [InlineData("w4a4-g8-rotated-signround")]
-    public void Run_LearnsAfterRounding_AndWritesWhatItLearned(string preset)
+    public void RunLearnsAfterRoundingAndWritesWhatItLearned(string preset)
     {
         using var source = new TinyLlama { Type = "qwen2" }.Open(folder);
         var text = Texts.Random(400);
@@ -205,7 +205,7 @@ public sealed class RoundingLearnerTests : IDisposable
 public sealed class RoundingLearnerRealModelTests
 {
     [Fact]
-    public void Stories_At2Bits_GainsMostOfWhatRoundingLost()
+    public void StoriesAt2BitsGainsMostOfWhatRoundingLost()
     {
         using var source = Texts.Stories();
         var text = Texts.TinyStories("train.txt", source);

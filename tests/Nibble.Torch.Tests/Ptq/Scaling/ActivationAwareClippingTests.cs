@@ -11,7 +11,7 @@ public sealed class ActivationAwareClippingTests
         .OneOf(Gen.Const(Granularity.Tensor), Gen.Const(Granularity.Channel), Gen.Int[1, 9].Select(Granularity.Group));
 
     [Fact]
-    public void Errors_AreTheLeastOfAllFactors_GroupByGroup()
+    public void ErrorsAreTheLeastOfAllFactorsGroupByGroup()
     {
         var cases =
             from granularity in Granularities
@@ -46,7 +46,7 @@ public sealed class ActivationAwareClippingTests
     }
 
     [Fact]
-    public void Weights_ThatCannotBeQuantized_AreRefused()
+    public void WeightsThatCannotBeQuantizedAreRefused()
     {
         using var scope = NewDisposeScope();
         var scheme = new QuantizationScheme(4, symmetric: true, Granularity.Channel);

@@ -28,7 +28,7 @@ public sealed class StageScalingTests : IDisposable
     [InlineData("w4a4-g8-smoothquant", ElementType.F32, 0.05)]
     [InlineData("w4a8-static-smoothquant", ElementType.BF16, 0.01)]
     [InlineData("w4a8-awq", ElementType.F32, 0.01)]
-    public void Search_NeverGrowsItsError_WhichIsThatOfTheFoldedBlock(string preset, ElementType storedAs, double tolerance)
+    public void SearchNeverGrowsItsErrorWhichIsThatOfTheFoldedBlock(string preset, ElementType storedAs, double tolerance)
     {
         using var loaded = new TinyLlama { Type = "qwen2", StoredAs = storedAs }.Open(folder);
         using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
@@ -61,7 +61,7 @@ public sealed class StageScalingTests : IDisposable
     [Theory]
     [InlineData("w3a16-g8-awq")]
     [InlineData("w4a4-g8-smoothquant")]
-    public void Outliers_MoveIntoTheWeights(string preset)
+    public void OutliersMoveIntoTheWeights(string preset)
     {
         using var loaded = new TinyLlama().Open(folder);
         using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
@@ -77,7 +77,7 @@ public sealed class StageScalingTests : IDisposable
     }
 
     [Fact]
-    public void Apply_LeavesATurnedStageAlone_AndRefusesRulesThatDisagree()
+    public void ApplyLeavesATurnedStageAloneAndRefusesRulesThatDisagree()
     {
         using var loaded = new TinyLlama().Open(folder);
         using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
@@ -106,10 +106,10 @@ public sealed class StageScalingTests : IDisposable
     [InlineData(4097, 255, 2)]
     [InlineData(16384, 256, 5)]
     [InlineData(16384, 30, 7)]
-    public void Samples_MeetAllPositions(long tokens, int length, long expected) => Assert.Equal(expected, StageInputStatistics.Stride(tokens, length));
+    public void SamplesMeetAllPositions(long tokens, int length, long expected) => Assert.Equal(expected, StageInputStatistics.Stride(tokens, length));
 
     [Fact]
-    public void Sample_IsEveryStridethToken_AcrossBatches()
+    public void SampleIsEveryStridethTokenAcrossBatches()
     {
         using var loaded = new TinyLlama().Open(folder);
         var settings = Settings with { Windows = 205, SequenceLength = 20 };
@@ -163,7 +163,7 @@ public sealed class StageScalingRealModelTests
     [InlineData("w4a16-g32-awq", 4.06)]
     [InlineData("w3a16-g32-awq", 5.8)]
     [InlineData("w4a4-g32-smoothquant", 5.6)]
-    public void Stories_LosesLessThanByRoundingAlone(string preset, double bound)
+    public void StoriesLosesLessThanByRoundingAlone(string preset, double bound)
     {
         // Round to nearest alone: 4.243, 6.826 and 5.802.
         using var source = Texts.Stories();
@@ -175,7 +175,7 @@ public sealed class StageScalingRealModelTests
     [Theory]
     [InlineData("w4a16-g32", 4.15)]
     [InlineData("w3a16-g32", 5.8)]
-    public void Stories_ClippedForItsActivations_LosesLessThanClippedForItsWeights(string preset, double bound)
+    public void StoriesClippedForItsActivationsLosesLessThanClippedForItsWeights(string preset, double bound)
     {
         // Ranges of the least squared error of the weights: 4.201 and 5.937.
         using var source = Texts.Stories();

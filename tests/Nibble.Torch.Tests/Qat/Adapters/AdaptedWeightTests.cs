@@ -17,7 +17,7 @@ public sealed class AdaptedWeightTests
     [InlineData(GradientEstimator.StraightThrough)]
     [InlineData(GradientEstimator.LearnedScale)]
     [InlineData(GradientEstimator.LearnedScaleAndOffset)]
-    public void Apply_BeginsWithWhatTheWeightAloneGives_AndConvertMergesTheAdapterExactly(GradientEstimator estimator)
+    public void ApplyBeginsWithWhatTheWeightAloneGivesAndConvertMergesTheAdapterExactly(GradientEstimator estimator)
     {
         using var scope = NewDisposeScope();
         using var layer = Layer();
@@ -33,7 +33,7 @@ public sealed class AdaptedWeightTests
     [Theory]
     [InlineData(TrainingMode.Adapters)]
     [InlineData(TrainingMode.AdaptersOnNormalFloat)]
-    public void Gradients_ReachAdaptersAndScales_ThroughTheProduct(TrainingMode mode)
+    public void GradientsReachAdaptersAndScalesThroughTheProduct(TrainingMode mode)
     {
         using var scope = NewDisposeScope();
         using var layer = Layer();
@@ -45,7 +45,7 @@ public sealed class AdaptedWeightTests
     }
 
     [Fact]
-    public void NormalFloat_HoldsNoFloatWeight_AndTrainsOverItsValues()
+    public void NormalFloatHoldsNoFloatWeightAndTrainsOverItsValues()
     {
         using var scope = NewDisposeScope();
         using var layer = Layer();
@@ -63,7 +63,7 @@ public sealed class AdaptedWeightTests
     }
 
     [Fact]
-    public void NormalFloat_OfALayerThatIsHeldAlready_StaysAsItIs()
+    public void NormalFloatOfALayerThatIsHeldAlreadyStaysAsItIs()
     {
         using var layer = Layer();
         var held = NormalFloatWeight.Hold(layer);
@@ -73,7 +73,7 @@ public sealed class AdaptedWeightTests
     }
 
     [Fact]
-    public void Adapters_HaveTheRank_AndAreDrawnFromTheSeed()
+    public void AdaptersHaveTheRankAndAreDrawnFromTheSeed()
     {
         using var layer = Layer();
         float[] Draw(ulong seed) =>

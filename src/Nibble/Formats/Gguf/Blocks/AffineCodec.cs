@@ -8,8 +8,8 @@ internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
 {
     private const int ScaleBytes = 2;
     private const int ParameterBytes = 4;
-    private readonly int _steps = (1 << bits) - 1;
-    private readonly int _blockBytes = type.BlockBytes();
+    private readonly int steps = (1 << bits) - 1;
+    private readonly int blockBytes = type.BlockBytes();
 
     public GgufType Type => type;
 
@@ -30,13 +30,13 @@ internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
     }
 
     public void Quantize(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, Span<byte> blocks) =>
-        WeightedBlocks.QuantizeAffine(values, weights, bits, _blockBytes, blocks);
+        WeightedBlocks.QuantizeAffine(values, weights, bits, blockBytes, blocks);
 
     /// <summary>The specification of <see cref="Quantize(ReadOnlySpan{float}, Span{byte})"/>.</summary>
     public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
     {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];
-        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[blockBytes..])
         {
             var (min, max) = (float.MaxValue, float.MinValue);
             foreach (var value in values[..BlockCodes.Count])
@@ -45,14 +45,14 @@ internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
                 max = value > max ? value : max;
             }
 
-            var scale = (max - min) / _steps;
+            var scale = (max - min) / steps;
             var inverse = Rounding.Reciprocal(scale);
             for (var i = 0; i < BlockCodes.Count; i++)
             {
                 var code = (sbyte)Rounding.Truncate(((values[i] - min) * inverse) + 0.5f);
 
                 // The reference cuts codes of 4 bits at their end, and does not those of 5.
-                codes[i] = (byte)(bits == 4 ? Math.Min(_steps, code) : code);
+                codes[i] = (byte)(bits == 4 ? Math.Min(steps, code) : code);
             }
 
             Rounding.WriteHalf(blocks, scale);
@@ -64,7 +64,7 @@ internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
     public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values)
     {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];
-        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[blockBytes..])
         {
             var scale = Rounding.ReadHalf(blocks);
             var min = Rounding.ReadHalf(blocks[ScaleBytes..]);

@@ -1,5 +1,5 @@
-using Nibble.Files;
 using System.Buffers.Binary;
+using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 

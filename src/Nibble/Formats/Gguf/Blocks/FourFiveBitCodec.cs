@@ -18,8 +18,8 @@ internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
     private const int ScalesOffset = 4;
     private const int CodesOffset = 16;
     private const int Quarter = 4;
-    private readonly int _blockBytes = type.BlockBytes();
-    private readonly int _lowerOffset = bits == 5 ? CodesOffset + 32 : CodesOffset;
+    private readonly int blockBytes = type.BlockBytes();
+    private readonly int lowerOffset = bits == 5 ? CodesOffset + 32 : CodesOffset;
 
     public GgufType Type => type;
 
@@ -35,14 +35,14 @@ internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
         Span<byte> scales = stackalloc byte[Scales];
         Span<byte> minimums = stackalloc byte[Scales];
         Span<byte> codes = stackalloc byte[SubBlocks.Count];
-        for (var i = 0; i < values.Length; i += SubBlocks.Count, blocks = blocks[_blockBytes..])
+        for (var i = 0; i < values.Length; i += SubBlocks.Count, blocks = blocks[blockBytes..])
         {
             var (factor, minimum) = AffineSearch.Run(
                 values.Slice(i, SubBlocks.Count), weights.IsEmpty ? [] : weights.Slice(i, SubBlocks.Count), Grid, scales, minimums, codes);
             Rounding.WriteHalf(blocks, factor);
             Rounding.WriteHalf(blocks[MinimumOffset..], minimum);
             PackScales(scales, minimums, blocks[ScalesOffset..CodesOffset]);
-            RunCodes.Pack(codes, 0, 4, blocks[_lowerOffset..]);
+            RunCodes.Pack(codes, 0, 4, blocks[lowerOffset..]);
             if (bits == 5)
             {
                 RunCodes.Pack(codes, 4, 1, blocks[CodesOffset..]);
@@ -53,11 +53,11 @@ internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
     public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values)
     {
         Span<byte> codes = stackalloc byte[SubBlocks.Count];
-        for (; !values.IsEmpty; values = values[SubBlocks.Count..], blocks = blocks[_blockBytes..])
+        for (; !values.IsEmpty; values = values[SubBlocks.Count..], blocks = blocks[blockBytes..])
         {
             var (factor, least) = (Rounding.ReadHalf(blocks), Rounding.ReadHalf(blocks[MinimumOffset..]));
             codes.Clear();
-            RunCodes.Unpack(blocks[_lowerOffset..], 0, 4, codes);
+            RunCodes.Unpack(blocks[lowerOffset..], 0, 4, codes);
             if (bits == 5)
             {
                 RunCodes.Unpack(blocks[CodesOffset..], 4, 1, codes);

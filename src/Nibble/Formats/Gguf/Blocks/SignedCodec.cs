@@ -10,8 +10,8 @@ namespace Nibble.Formats.Gguf.Blocks;
 internal sealed class SignedCodec(GgufType type, int bits) : IWeightedCodec
 {
     private const int ScaleBytes = 2;
-    private readonly int _zero = 1 << (bits - 1);
-    private readonly int _blockBytes = type.BlockBytes();
+    private readonly int zero = 1 << (bits - 1);
+    private readonly int blockBytes = type.BlockBytes();
 
     public GgufType Type => type;
 
@@ -32,13 +32,13 @@ internal sealed class SignedCodec(GgufType type, int bits) : IWeightedCodec
     }
 
     public void Quantize(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, Span<byte> blocks) =>
-        WeightedBlocks.QuantizeSigned(values, weights, bits, _blockBytes, blocks);
+        WeightedBlocks.QuantizeSigned(values, weights, bits, blockBytes, blocks);
 
     /// <summary>The specification of <see cref="Quantize(ReadOnlySpan{float}, Span{byte})"/>.</summary>
     public void QuantizeScalar(ReadOnlySpan<float> values, Span<byte> blocks)
     {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];
-        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[blockBytes..])
         {
             var (largest, peak) = (0f, 0f);
             foreach (var value in values[..BlockCodes.Count])
@@ -49,11 +49,11 @@ internal sealed class SignedCodec(GgufType type, int bits) : IWeightedCodec
                 }
             }
 
-            var scale = peak / -_zero;
+            var scale = peak / -zero;
             var inverse = Rounding.Reciprocal(scale);
             for (var i = 0; i < BlockCodes.Count; i++)
             {
-                codes[i] = (byte)Math.Min((2 * _zero) - 1, (sbyte)Rounding.Truncate((values[i] * inverse) + (_zero + 0.5f)));
+                codes[i] = (byte)Math.Min((2 * zero) - 1, (sbyte)Rounding.Truncate((values[i] * inverse) + (zero + 0.5f)));
             }
 
             Rounding.WriteHalf(blocks, scale);
@@ -64,13 +64,13 @@ internal sealed class SignedCodec(GgufType type, int bits) : IWeightedCodec
     public void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values)
     {
         Span<byte> codes = stackalloc byte[BlockCodes.Count];
-        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[_blockBytes..])
+        for (; !values.IsEmpty; values = values[BlockCodes.Count..], blocks = blocks[blockBytes..])
         {
             var scale = Rounding.ReadHalf(blocks);
             BlockCodes.Unpack(blocks[ScaleBytes..], bits, codes);
             for (var i = 0; i < BlockCodes.Count; i++)
             {
-                values[i] = (codes[i] - _zero) * scale;
+                values[i] = (codes[i] - zero) * scale;
             }
         }
     }

@@ -6,7 +6,7 @@ namespace Nibble.Formats.Gguf.Blocks;
 /// <remarks>The scale is the largest magnitude; values round half away from zero.</remarks>
 internal sealed class TernaryCodec(GgufType type) : IBlockCodec
 {
-    private readonly int _codeBytes = type.BlockBytes() - 2;
+    private readonly int codeBytes = type.BlockBytes() - 2;
 
     public GgufType Type => type;
 
@@ -28,7 +28,7 @@ internal sealed class TernaryCodec(GgufType type) : IBlockCodec
             }
 
             TernaryCodes.Pack(codes, type, blocks);
-            Rounding.WriteHalf(blocks[_codeBytes..], scale);
+            Rounding.WriteHalf(blocks[codeBytes..], scale);
         }
     }
 
@@ -38,7 +38,7 @@ internal sealed class TernaryCodec(GgufType type) : IBlockCodec
         for (; !values.IsEmpty; values = values[TernaryCodes.Count..], blocks = blocks[type.BlockBytes()..])
         {
             TernaryCodes.Unpack(blocks, type, codes);
-            var scale = Rounding.ReadHalf(blocks[_codeBytes..]);
+            var scale = Rounding.ReadHalf(blocks[codeBytes..]);
             for (var i = 0; i < TernaryCodes.Count; i++)
             {
                 values[i] = (codes[i] - 1) * scale;

@@ -33,14 +33,14 @@ public sealed class RustTokenizerTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Steps))]
-    public void Texts_are_split_alike(string steps) => AreTheSame(TinyTokenizers.ByteLevel(steps));
+    public void TextsAreSplitAlike(string steps) => AreTheSame(TinyTokenizers.ByteLevel(steps));
 
     [Theory]
     [InlineData("""{"type":"NFC"}""")]
     [InlineData("""{"type":"NFD"}""")]
     [InlineData("""{"type":"Sequence","normalizers":[]}""")]
     [InlineData("""{"type":"Sequence","normalizers":[{"type":"NFD"},{"type":"NFC"}]}""")]
-    public void Characters_are_composed_and_taken_apart_alike(string normalizer)
+    public void CharactersAreComposedAndTakenApartAlike(string normalizer)
     {
         var json = TinyTokenizers.ByteLevel();
         json["normalizer"] = JsonNode.Parse(normalizer);
@@ -51,7 +51,7 @@ public sealed class RustTokenizerTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void Words_that_are_tokens_are_taken_alike(bool ignoresMerges)
+    public void WordsThatAreTokensAreTakenAlike(bool ignoresMerges)
     {
         // Tokens that no merge makes.
         var json = TinyTokenizers.ByteLevel();
@@ -70,7 +70,7 @@ public sealed class RustTokenizerTests : IDisposable
     [InlineData(false, true, false)]
     [InlineData(false, false, true)]
     [InlineData(true, true, true)]
-    public void Added_tokens_are_found_alike(bool singleWord, bool lstrip, bool rstrip)
+    public void AddedTokensAreFoundAlike(bool singleWord, bool lstrip, bool rstrip)
     {
         var json = TinyTokenizers.ByteLevel();
         var vocabulary = json["model"]!["vocab"]!.AsObject();
@@ -93,11 +93,11 @@ public sealed class RustTokenizerTests : IDisposable
     [InlineData("null", """{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":false}""")]
     [InlineData("null", """{"type":"Metaspace","replacement":"▁","prepend_scheme":"always","split":false}""")]
     [InlineData("null", """{"type":"Metaspace","replacement":"▁","prepend_scheme":"never","split":false}""")]
-    public void SentencePiece_models_are_merged_alike(string normalizer, string preTokenizer) =>
+    public void SentencePieceModelsAreMergedAlike(string normalizer, string preTokenizer) =>
         AreTheSame(TinyTokenizers.SentencePiece(normalizer, preTokenizer));
 
     [Fact]
-    public void What_has_neither_piece_nor_bytes_is_unknown_alike()
+    public void WhatHasNeitherPieceNorBytesIsUnknownAlike()
     {
         var json = TinyTokenizers.SentencePiece("""{"type":"Replace","pattern":{"String":" "},"content":"▁"}""");
         foreach (var token in json["model"]!["vocab"]!.AsObject().Select(token => token.Key)
@@ -115,7 +115,7 @@ public sealed class RustTokenizerTests : IDisposable
     [InlineData("""{"type":"BertNormalizer","clean_text":false,"handle_chinese_chars":false,"strip_accents":false,"lowercase":true}""")]
     [InlineData("""{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":false,"strip_accents":true,"lowercase":false}""")]
     [InlineData("null")]
-    public void Words_are_spelled_alike(string normalizer)
+    public void WordsAreSpelledAlike(string normalizer)
     {
         var json = TinyTokenizers.WordPiece(normalizer);
         json["added_tokens"]!.AsArray().Add(TinyTokenizers.Added("<mask>", 57, lstrip: true));
@@ -126,7 +126,7 @@ public sealed class RustTokenizerTests : IDisposable
     [Theory]
     [InlineData("NFC")]
     [InlineData("NFD")]
-    public void Every_character_is_normalized_alike(string form)
+    public void EveryCharacterIsNormalizedAlike(string form)
     {
         var json = TinyTokenizers.ByteLevel();
         json["normalizer"] = JsonNode.Parse($$"""{"type":"{{form}}"}""");

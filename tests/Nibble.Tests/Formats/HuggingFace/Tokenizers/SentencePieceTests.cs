@@ -14,7 +14,7 @@ public sealed class SentencePieceTests : IDisposable
 
     /// <summary>Of equal pairs the leftmost is merged first: aaa is aa, a.</summary>
     [Fact]
-    public void Ties_go_to_the_left()
+    public void TiesGoToTheLeft()
     {
         var tokenizer = Open(["a", "9", "aa", "\u2581"], scores: [-3, -4, -1, -2]);
         Assert.Equal(["\u2581", "9", "aa", "a"], Pieces(tokenizer, "9aaa"));
@@ -22,7 +22,7 @@ public sealed class SentencePieceTests : IDisposable
     }
 
     [Fact]
-    public void The_better_piece_is_merged_first_wherever_it_stands()
+    public void TheBetterPieceIsMergedFirstWhereverItStands()
     {
         var tokenizer = Open(["a", "b", "c", "ab", "bc", "abc"], scores: [-9, -9, -9, -2, -1, -3], before: BlankBefore.Never);
         Assert.Equal(["abc"], Pieces(tokenizer, "abc"));
@@ -32,7 +32,7 @@ public sealed class SentencePieceTests : IDisposable
     }
 
     [Fact]
-    public void Marks_in_a_text_are_tokens_and_characters_without_a_piece_are_bytes()
+    public void MarksInATextAreTokensAndCharactersWithoutAPieceAreBytes()
     {
         var tokenizer = Open(["a", "\u2581", "\u2581a"], scores: [-2, -3, -1]);
         Assert.Equal(["\u2581a", "<s>", "\u2581a", "<unk>"], Pieces(tokenizer, "a<s>a<unk>"));
@@ -47,14 +47,14 @@ public sealed class SentencePieceTests : IDisposable
     }
 
     [Fact]
-    public void Without_bytes_neighbours_that_are_unknown_are_one_token()
+    public void WithoutBytesNeighboursThatAreUnknownAreOneToken()
     {
         var tokenizer = Open(["a", "\u2581"], scores: [-1, -2], bytes: false);
         Assert.Equal(["\u2581", "<unk>", "a", "<unk>", "a"], Pieces(tokenizer, "éüaßa"));
     }
 
     [Fact]
-    public void Blanks_are_put_before_and_removed_as_the_model_says()
+    public void BlanksArePutBeforeAndRemovedAsTheModelSays()
     {
         string[] pieces = ["a", "\u2581"];
         Assert.Equal(["a", "\u2581", "\u2581", "a"], Pieces(Open(pieces, [-1, -2], before: BlankBefore.Never), "a  a"));
@@ -63,7 +63,7 @@ public sealed class SentencePieceTests : IDisposable
     }
 
     [Fact]
-    public void Pieces_of_users_are_found_first_and_unused_ones_are_taken_apart()
+    public void PiecesOfUsersAreFoundFirstAndUnusedOnesAreTakenApart()
     {
         var tokenizer = Open(["a", "b", "ab", "bab", "aba"], [-5, -5, -1, 0, -2], before: BlankBefore.Never,
             kinds: [PieceKind.Normal, PieceKind.Normal, PieceKind.Normal, PieceKind.UserDefined, PieceKind.Unused]);
@@ -73,7 +73,7 @@ public sealed class SentencePieceTests : IDisposable
 
     /// <summary>The same pieces, written for Hugging Face's library with a list of merges, become the same ids.</summary>
     [Fact]
-    public void Scores_say_the_same_as_the_list_of_merges_that_is_made_of_them()
+    public void ScoresSayTheSameAsTheListOfMergesThatIsMadeOfThem()
     {
         var json = TinyTokenizers.SentencePiece("""{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"}"""
             + """,{"type":"Replace","pattern":{"String":" "},"content":"▁"}]}""");
@@ -95,7 +95,7 @@ public sealed class SentencePieceTests : IDisposable
     [InlineData(2, 24, 1, "treat_whitespace_as_suffix is true")]
     [InlineData(3, 2, -1, "its normalizer 'nmt_nfkc' rewrites characters (precompiled_charsmap of 3 bytes)")]
     [InlineData(3, 5, 0, "escape_whitespaces is false")]
-    public void What_is_not_done_is_refused(int part, int field, int value, string complaint)
+    public void WhatIsNotDoneIsRefused(int part, int field, int value, string complaint)
     {
         using (var file = File.Create(folder.File("tokenizer.model")))
         {
@@ -123,7 +123,7 @@ public sealed class SentencePieceTests : IDisposable
     }
 
     [Fact]
-    public void A_model_that_cannot_spell_is_refused()
+    public void AModelThatCannotSpellIsRefused()
     {
         new SentencePieceModel([new Piece("a", 0, PieceKind.Normal)], BlankBefore.Never, -1, -1, -1).Write(folder.File("tokenizer.model"));
         Assert.Contains("neither pieces for all bytes nor one for what is unknown",

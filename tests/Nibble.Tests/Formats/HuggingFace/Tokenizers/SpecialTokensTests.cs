@@ -41,7 +41,7 @@ public sealed class SpecialTokensTests : IDisposable
     [InlineData("null", """{"add_bos_token":true}""", 5, 6, null, null)]
     [InlineData("""{"type":"RobertaProcessing","sep":["</s>",1],"cls":["<s>",0],"trim_offsets":true,"add_prefix_space":false}""",
         """{"cls_token":"<s>","sep_token":"</s>"}""", 0, 1, 0, 1)]
-    public void The_tokenizers_own_files_decide(string processor, string? config, int? bos, int? eos, int? start, int? end)
+    public void TheTokenizersOwnFilesDecide(string processor, string? config, int? bos, int? eos, int? start, int? end)
     {
         WriteByteLevel(processor);
         if (config is not null)
@@ -54,7 +54,7 @@ public sealed class SpecialTokensTests : IDisposable
     }
 
     [Fact]
-    public void The_map_of_special_tokens_names_what_the_configuration_leaves_open()
+    public void TheMapOfSpecialTokensNamesWhatTheConfigurationLeavesOpen()
     {
         WriteByteLevel("null");
         folder.Write("special_tokens_map.json", """{"bos_token":{"content":"<s>"},"eos_token":"</s>"}""");
@@ -66,7 +66,7 @@ public sealed class SpecialTokensTests : IDisposable
     [Theory]
     [InlineData("""{"bos_token":"<none>"}""", "tokenizer_config.json: bos_token is '<none>', which is no token of the tokenizer")]
     [InlineData("""{"added_tokens_decoder":{"x":{"content":"a"}}}""", "tokenizer_config.json: added_tokens_decoder has the key 'x'")]
-    public void Names_of_no_token_are_refused(string config, string complaint)
+    public void NamesOfNoTokenAreRefused(string config, string complaint)
     {
         WriteByteLevel("null");
         folder.Write("tokenizer_config.json", config);
@@ -74,7 +74,7 @@ public sealed class SpecialTokensTests : IDisposable
     }
 
     [Fact]
-    public void Several_tokens_before_a_text_are_refused()
+    public void SeveralTokensBeforeATextAreRefused()
     {
         WriteByteLevel("""{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a"}},{"SpecialToken":{"id":"a"}},{"Sequence":{"id":"A"}}]"""
             + ""","special_tokens":{"a":{"ids":[1]}}}""");
@@ -84,7 +84,7 @@ public sealed class SpecialTokensTests : IDisposable
 
     /// <summary>A folder of tokenizer.model alone begins texts, as SentencePiece's users do; the flag says otherwise, and further tokens are found.</summary>
     [Fact]
-    public void SentencePiece_models_begin_texts_unless_they_say_otherwise()
+    public void SentencePieceModelsBeginTextsUnlessTheySayOtherwise()
     {
         new SentencePieceModel(
             [new("<unk>", 0, PieceKind.Unknown), new("<s>", 0, PieceKind.Control), new("</s>", 0, PieceKind.Control), new("a", -1, PieceKind.Normal),
@@ -107,7 +107,7 @@ public sealed class SpecialTokensTests : IDisposable
     [InlineData("""{"eos_token_id":[1,2]}""", new[] { 1, 2 })]
     [InlineData("""{"eos_token_id":4}""", new[] { 4 })]
     [InlineData("""{"do_sample":true}""", new[] { 6 })]
-    public void Generation_stops_where_its_own_file_says(string? generation, int[] stops)
+    public void GenerationStopsWhereItsOwnFileSays(string? generation, int[] stops)
     {
         WriteByteLevel("null");
         if (generation is not null)
@@ -121,7 +121,7 @@ public sealed class SpecialTokensTests : IDisposable
     }
 
     [Fact]
-    public void What_generation_asks_for_is_read()
+    public void WhatGenerationAsksForIsRead()
     {
         Assert.Null(GenerationConfig.Read(folder.Path));
         folder.Write("generation_config.json", """{"do_sample":true,"temperature":0.6,"top_p":0.9,"top_k":20,"repetition_penalty":1.05,"num_beams":1"""
