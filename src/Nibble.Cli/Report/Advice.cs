@@ -9,7 +9,8 @@ namespace Nibble.Cli.Report;
 /// <param name="Method">How to get there; null where nothing measured is good enough.</param>
 /// <param name="Run">The run to use; null when no road is good enough.</param>
 /// <param name="Text">The reasons, in sentences.</param>
-internal sealed record WidthAdvice(string Recipe, string Label, [property: JsonConverter(typeof(NeitherOrMethodConverter))] Method? Method, string? Run, string Text);
+internal sealed record WidthAdvice(
+    string Recipe, string Label, [property: JsonConverter(typeof(NeitherOrMethodConverter))] Method? Method, string? Run, string Text);
 
 /// <summary>What the measurements say, in words.</summary>
 /// <remarks>
@@ -173,7 +174,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
             var better = chosen is null
                 ? IsUsable(hybrid)
                 : Gain(chosen, hybrid) > scale.WorthTraining && !(pure.Method == Method.Ptq && Loss(chosen) <= scale.Small);
-            var cheaper = pure.Method == Method.Qat && Gain(chosen!, hybrid) >= -scale.WorthTraining && IsUsable(hybrid) && hybrid.Seconds <= chosen!.Seconds / 2;
+            var cheaper = pure.Method == Method.Qat && Gain(chosen!, hybrid) >= -scale.WorthTraining && IsUsable(hybrid)
+                && hybrid.Seconds <= chosen!.Seconds / 2;
             var result = $"{Result(hybrid)}{AgainstControl(hybrid)} in {Numbers.Duration(hybrid.Seconds)}";
             return better || cheaper
                 ? pure with

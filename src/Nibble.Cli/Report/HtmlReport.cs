@@ -42,7 +42,8 @@ internal static class HtmlReport
         E("p", Class("summary"), Typeset(advice.Summary)),
         advice.Widths.Count == 0 ? null : E("dl", Class("advice"), advice.Widths.Select(width => E(
             "div",
-            E("dt", E("span", width.Label), " ", E("strong", Class(width.Method?.ToString().ToLowerInvariant() ?? "neither"), width.Method?.ToString().ToUpperInvariant() ?? "neither")),
+            E("dt", E("span", width.Label), " ", E(
+                "strong", Class(width.Method?.ToString().ToLowerInvariant() ?? "neither"), width.Method?.ToString().ToUpperInvariant() ?? "neither")),
             E("dd", Typeset(width.Text))))));
 
     private static XElement Results(ComparisonResult result, Advice advice)

@@ -55,7 +55,8 @@ public enum Method
     /// <summary>Quantization-aware training: weights and their grid, or the fixed range of the inputs, are trained.</summary>
     Qat,
 
-    /// <summary>Both: rules name one or the other for the weights or the inputs of some layers. Of recipes and runs only, never of one side of a layer.</summary>
+    /// <summary>Both: rules name one or the other for the weights or the inputs of some layers. Of recipes and runs only, never of one side of a
+    /// layer.</summary>
     Hybrid,
 }
 

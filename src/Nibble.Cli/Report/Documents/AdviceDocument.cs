@@ -64,7 +64,8 @@ internal sealed record AdvisedLoss(double Value, double Low, double High)
 
 /// <summary>An option, with what rules it out.</summary>
 internal sealed record AdvisedOption(
-    string Name, Method Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds, long PeakBytes,
+    string Name, Method Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds,
+    long PeakBytes,
     long Bytes, long Tokens, string Command, bool Allowed, IReadOnlyList<string> Reasons)
 {
     public static AdvisedOption Of(PlannedOption option, IReadOnlyList<Violation> broken) => new(

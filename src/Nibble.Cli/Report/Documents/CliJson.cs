@@ -228,7 +228,10 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 /// <summary>How the documents are written.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n",
-    Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>)])]
+    Converters =
+    [
+        typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>),
+    ])]
 [JsonSerializable(typeof(AdviceDocument))]
 [JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(ErrorDocument))]
