@@ -1,3 +1,4 @@
+using Nibble.Formats.Safetensors;
 using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx;
@@ -13,8 +14,10 @@ internal static class OnnxExportFiles
     /// <param name="path">The file to write.</param>
     /// <param name="maxSequence">The most tokens that the model takes; null where nobody says.</param>
     /// <param name="inlineLimit">The most bytes of tensors that stay in the file.</param>
+    /// <param name="progress">Told after each constant.</param>
     public static OnnxExportResult Write(
-        ModelTensors tensors, GraphBuilder graph, string name, IReadOnlyDictionary<string, int> forms, string path, int? maxSequence, long inlineLimit)
+        ModelTensors tensors, GraphBuilder graph, string name, IReadOnlyDictionary<string, int> forms, string path, int? maxSequence, long inlineLimit,
+        WriteProgress? progress = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(inlineLimit);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(inlineLimit, OnnxWriter.InlineLimit);
@@ -23,7 +26,7 @@ internal static class OnnxExportFiles
         string[] beside = [.. TokenizerFilesBeside.Write(tensors.Folder, path), .. (string[])(File.Exists(data) ? [] : [data])];
         try
         {
-            var bytes = OnnxWriter.Write(path, graph.Build(name, OnnxMetadata.Of(tensors, maxSequence)), graph.Initializers, inlineLimit);
+            var bytes = OnnxWriter.Write(path, graph.Build(name, OnnxMetadata.Of(tensors, maxSequence)), Tracked(graph.Initializers, progress), inlineLimit);
             return new OnnxExportResult(bytes, forms, graph.Initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? data : null);
         }
         catch
@@ -33,4 +36,7 @@ internal static class OnnxExportFiles
             throw;
         }
     }
+
+    private static IReadOnlyList<OnnxInitializer> Tracked(IReadOnlyList<OnnxInitializer> initializers, WriteProgress? progress) =>
+        progress is null ? initializers : [.. initializers.Select(tensor => tensor with { Write = progress.Track(tensor.Write) })];
 }

@@ -24,11 +24,14 @@ public static class OnnxImporter
     /// <summary>Imports a model.</summary>
     /// <param name="tensors">The file, opened by <see cref="ModelTensors.OpenExported"/>.</param>
     /// <param name="folder">The folder to create.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">The tensors are not those of the model or not such as Nibble writes, or the folder exists already.</exception>
-    public static OnnxImportResult Run(ModelTensors tensors, string folder)
+    public static OnnxImportResult Run(
+        ModelTensors tensors, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         var notes = Read(tensors);
-        return Write(tensors, notes, folder);
+        return Write(tensors, notes, folder, progress, cancellation);
     }
 
     /// <summary>Reads a model's tensors and compares them with what an export gives.</summary>
@@ -49,24 +52,22 @@ public static class OnnxImporter
         manifest.Provenance,
         source.Folder);
 
-    private static OnnxImportResult Write(ModelTensors tensors, IEnumerable<string> notes, string folder)
+    private static OnnxImportResult Write(
+        ModelTensors tensors, IEnumerable<string> notes, string folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var source = Exported(tensors);
         if (Model(source) is not { } model)
         {
-            Checkpoint.Save(
-                folder,
-                source.ConfigJson,
-                [.. source.Floats.Select(
-                    tensor => new SafetensorsTensor(
-                    tensor.Name, tensor.StoredAs, tensor.Shape, stream => stream.Write(tensor.StoredAs.ToBytes(tensor.Read()))))],
-                source.Folder);
+            SafetensorsTensor[] written =
+                [.. source.Floats.Select(tensor => new SafetensorsTensor(
+                    tensor.Name, tensor.StoredAs, tensor.Shape, stream => stream.Write(tensor.StoredAs.ToBytes(tensor.Read()))))];
+            Checkpoint.Save(folder, source.ConfigJson, WriteProgress.Track(written, "write", progress, cancellation), source.Folder);
             return new OnnxImportResult(0, [.. notes, .. NotesOn(source)]);
         }
 
         try
         {
-            QuantizedModelFile.Save(model, folder);
+            QuantizedModelFile.Save(model, folder, progress, cancellation);
         }
         catch (Exception exception) when (exception is ArgumentException or InvalidOperationException)
         {

@@ -80,12 +80,12 @@ internal static class ExportCommand
             var to = parsed.GetValue(format)!;
             RequirePlace(to, path);
             var source = parsed.GetValue(model)!;
-            var result = Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint)
+            var result = host.WithProgress(progress =>
+                Checkpoints.TryGetValue(to, out var checkpoint) ? CheckpointExporter.Run(source, path, checkpoint, progress, host.Cancellation)
                 : to == OnnxExport.Format
                     ? Onnx(source, path, parsed.GetValue(inline) ?? MostInlineMegabytes,
-                    (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32), task.Read(parsed, source))
-                : host.WithProgress(progress =>
-                    GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
+                        (MatMulAccuracy)(parsed.GetValue(accuracy) ?? (int)MatMulAccuracy.Float32), task.Read(parsed, source), progress, host.Cancellation)
+                : GgufExporter.Run(source, path, parsed.GetValue(type), parsed.GetValue(embeddings), progress, host.Cancellation));
             Report(host, parsed.GetValue(json), result, to, path, Stopwatch.GetElapsedTime(started).TotalSeconds);
             return ExitCode.Done;
         });
@@ -107,9 +107,11 @@ internal static class ExportCommand
         }
     }
 
-    private static ExportResult Onnx(string model, string path, int inlineMegabytes, MatMulAccuracy accuracy, TaskConfig? task)
+    private static ExportResult Onnx(
+        string model, string path, int inlineMegabytes, MatMulAccuracy accuracy, TaskConfig? task, IProgress<RunProgress> progress,
+        CancellationToken cancellation)
     {
-        var (name, written) = OnnxExport.Run(model, path, (long)inlineMegabytes * Megabyte, accuracy, task);
+        var (name, written) = OnnxExport.Run(model, path, (long)inlineMegabytes * Megabyte, accuracy, task, progress, cancellation);
         var notes = new List<string>();
         if (written.DataPath is { } data)
         {

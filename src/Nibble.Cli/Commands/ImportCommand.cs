@@ -23,7 +23,7 @@ internal static class ImportCommand
         {
             var folder = parsed.GetValue(output)!;
             OutputPlace.RequireNewFolder(folder);
-            var result = FileImport.Run(parsed.GetValue(checkpoint)!, folder);
+            var result = host.WithProgress(progress => FileImport.Run(parsed.GetValue(checkpoint)!, folder, progress, host.Cancellation));
             if (parsed.GetValue(json))
             {
                 host.WriteJson(

@@ -103,7 +103,7 @@ internal static class VerifyCommand
                 {
                     exported = source;
                     source = Path.Combine(temporary.FullName, new ExportedFile(exported, own).Name);
-                    var result = FileImport.Run(exported, source);
+                    var result = FileImport.Run(exported, source, progress: null, host.Cancellation);
                     imported = own == OnnxRuntime ? result.Notes : [];
                 }
 

@@ -10,14 +10,17 @@ internal static class FileImport
     /// <summary>Reads a checkpoint of other tools, a GGUF file or an ONNX file as a folder.</summary>
     /// <param name="path">The file, or the checkpoint's folder.</param>
     /// <param name="folder">The folder to create.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors.</param>
     /// <exception cref="NibbleException">The file or checkpoint is missing, broken or of another format, or the folder exists already.</exception>
-    public static ImportResult Run(string path, string folder) =>
-        ExportedFile.Find(path) is { Engine: OnnxRuntimeEngine.EngineName } file ? Onnx(file, folder) : CheckpointImporter.Run(path, folder);
+    public static ImportResult Run(string path, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
+        ExportedFile.Find(path) is { Engine: OnnxRuntimeEngine.EngineName } file
+            ? Onnx(file, folder, progress, cancellation) : CheckpointImporter.Run(path, folder, progress, cancellation);
 
-    private static ImportResult Onnx(ExportedFile file, string folder)
+    private static ImportResult Onnx(ExportedFile file, string folder, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         using var tensors = ModelTensors.OpenExported(file.Path);
-        var read = OnnxImporter.Run(tensors, folder);
+        var read = OnnxImporter.Run(tensors, folder, progress, cancellation);
         return new ImportResult(file.Name, OnnxExport.Format, read.Layers, QuantizedModelFile.TensorBytes(folder), read.Notes)
         {
             Summary = QuantizedModelFile.Summarize(folder),

@@ -21,12 +21,15 @@ internal static class OnnxExport
     /// <param name="inlineLimit">Tensors of more bytes than this go to a second file.</param>
     /// <param name="accuracy">What products of narrow weights and float inputs are computed with.</param>
     /// <param name="task">What the model is for; null is what the folder says.</param>
+    /// <param name="progress">Told after each constant.</param>
+    /// <param name="cancellation">Stops between constants.</param>
     /// <returns>What the model is called, and what was written.</returns>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that no graph expresses.</exception>
     public static (string Model, OnnxExportResult Written) Run(
-        string model, string path, long inlineLimit, MatMulAccuracy accuracy = MatMulAccuracy.Float32, TaskConfig? task = null)
+        string model, string path, long inlineLimit, MatMulAccuracy accuracy = MatMulAccuracy.Float32, TaskConfig? task = null,
+        IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         using var tensors = ModelTensors.Open(model, task);
-        return (tensors.Name, OnnxExporter.Run(tensors, path, inlineLimit, accuracy));
+        return (tensors.Name, OnnxExporter.Run(tensors, path, inlineLimit, accuracy, progress, cancellation));
     }
 }

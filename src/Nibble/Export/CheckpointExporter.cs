@@ -30,8 +30,11 @@ public static class CheckpointExporter
     /// <param name="artifact">The artifact's folder.</param>
     /// <param name="folder">The folder to create.</param>
     /// <param name="format">What to write.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">There is no artifact, the format cannot hold it, or the folder exists already.</exception>
-    public static ExportResult Run(string artifact, string folder, CheckpointFormat format)
+    public static ExportResult Run(
+        string artifact, string folder, CheckpointFormat format, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         if (Directory.Exists(artifact) && !QuantizedModelFile.IsArtifact(artifact))
         {
@@ -41,11 +44,11 @@ public static class CheckpointExporter
         var model = QuantizedModelFile.Load(artifact);
         if (format == CheckpointFormat.Awq)
         {
-            AwqFile.Save(model, folder);
+            AwqFile.Save(model, folder, progress, cancellation);
         }
         else
         {
-            GptqFile.Save(model, folder, format == CheckpointFormat.Gptq ? GptqVersion.V1 : GptqVersion.V2);
+            GptqFile.Save(model, folder, format == CheckpointFormat.Gptq ? GptqVersion.V1 : GptqVersion.V2, progress, cancellation);
         }
 
         var types = model.FloatTensors.GroupBy(tensor => tensor.StoredAs.ToString()).Select(group => (group.Key, group.Count()))

@@ -24,13 +24,16 @@ public static class CheckpointImporter
     /// <summary>Imports a checkpoint.</summary>
     /// <param name="checkpoint">The checkpoint's folder, or a GGUF file.</param>
     /// <param name="folder">The folder of the artifact to create; of a float checkpoint where a GGUF file holds no codes.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">The checkpoint is missing, broken or of another format, or the folder exists already.</exception>
-    public static ImportResult Run(string checkpoint, string folder)
+    public static ImportResult Run(
+        string checkpoint, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         if (File.Exists(checkpoint))
         {
             RequireKnownFile(checkpoint);
-            return GgufImporter.Run(checkpoint, folder);
+            return GgufImporter.Run(checkpoint, folder, progress, cancellation);
         }
 
         if (!Directory.Exists(checkpoint))
@@ -39,7 +42,7 @@ public static class CheckpointImporter
         }
 
         var (model, format, notes) = Read(checkpoint);
-        QuantizedModelFile.Save(model, folder);
+        QuantizedModelFile.Save(model, folder, progress, cancellation);
         return new ImportResult(Checkpoint.NameOf(checkpoint), format, model.Layers.Count, QuantizedModelFile.TensorBytes(folder), notes)
         {
             Summary = QuantizedModelFile.Summarize(folder),

@@ -24,15 +24,21 @@ internal static class GgufImporter
     /// <summary>Imports a file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="folder">The folder to create.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">The file is broken or of a model that is not supported, or the folder exists already.</exception>
-    public static ImportResult Run(string path, string folder)
+    public static ImportResult Run(string path, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         using var file = GgufFile.Open(path);
         file.RequireWhole();
         var (json, config) = ImportedConfig.Read(file);
         var tensors = Match(file, config);
         var codes = tensors.Where(IsLinear)
-            .Select(tensor => (tensor.Name.Source, Codes: GgufCodes.TryRead(file, tensor.Entry, tensor.Name.SourceRow)))
+            .Select(tensor =>
+            {
+                cancellation.ThrowIfCancellationRequested();
+                return (tensor.Name.Source, Codes: GgufCodes.TryRead(file, tensor.Entry, tensor.Name.SourceRow));
+            })
             .Where(tensor => tensor.Codes is not null)
             .ToDictionary(tensor => tensor.Source, tensor => tensor.Codes!, StringComparer.Ordinal);
         var floats = tensors.Where(tensor => !codes.ContainsKey(tensor.Name.Source)).ToList();
@@ -42,9 +48,10 @@ internal static class GgufImporter
             GgufTokenizerFiles.Write(file, tokenizer.FullName);
             if (codes.Count == 0)
             {
-                Checkpoint.Save(folder, json,
-                    [.. floats.Select(tensor =>
-                    new SafetensorsTensor(tensor.Name.Source, StoredAs(tensor), tensor.Name.Shape, stream => Copy(file, tensor, stream)))], tokenizer.FullName);
+                SafetensorsTensor[] written =
+                    [.. floats.Select(tensor => new SafetensorsTensor(
+                        tensor.Name.Source, StoredAs(tensor), tensor.Name.Shape, stream => Copy(file, tensor, stream)))];
+                Checkpoint.Save(folder, json, WriteProgress.Track(written, "write", progress, cancellation), tokenizer.FullName);
             }
             else
             {
@@ -54,7 +61,8 @@ internal static class GgufImporter
                     Provenance.ThisVersion, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) },
                     new Dictionary<string, double>());
                 QuantizedModelFile.Save(
-                    new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder);
+                    new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder, progress,
+                    cancellation);
             }
         }
         finally

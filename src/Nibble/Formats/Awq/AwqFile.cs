@@ -34,8 +34,11 @@ internal static class AwqFile
     /// <param name="model">Weights of 4 bits in groups that divide the rows, of one scheme, with scales in binary16; outputs are multiples of 8; inputs stay
     /// float.</param>
     /// <param name="folder">The folder to create.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">The format cannot hold the model, or the folder exists already.</exception>
-    public static void Save(QuantizedModel model, string folder)
+    public static void Save(
+        QuantizedModel model, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         var scheme = WeightOnlyCheckpoint.SchemeOf(model, "AWQ");
@@ -55,7 +58,8 @@ internal static class AwqFile
         SafetensorsTensor[] tensors = [.. model.Layers.SelectMany(Tensors), .. WeightOnlyCheckpoint.FloatTensors(model)];
         CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
         {
-            SafetensorsWriter.Write(Path.Combine(temporary, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
+            SafetensorsWriter.Write(
+                Path.Combine(temporary, Checkpoint.WeightsName), WriteProgress.Track(tensors, "write", progress, cancellation), CheckpointFolder.Metadata);
             CheckpointFolder.WriteConfig(temporary, model.ConfigJson, (writer, _) => WriteConfig(writer, model, group));
         });
 

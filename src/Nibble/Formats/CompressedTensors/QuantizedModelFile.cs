@@ -44,13 +44,15 @@ public static class QuantizedModelFile
     /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">The folder to create.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
     /// <exception cref="ArgumentException">The model contradicts itself, such as by a scale that its precision cannot hold.</exception>
-    public static void Save(QuantizedModel model, string folder)
+    public static void Save(QuantizedModel model, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         var format = CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme)));
-        SaveFolder(model, format, folder, checksummed: false);
+        SaveFolder(model, format, folder, checksummed: false, progress, cancellation);
     }
 
     /// <summary>Saves some layers and tensors of a model that is quantized a part at a time, which <see cref="Join"/> puts together; with checksums.</summary>
@@ -62,7 +64,7 @@ public static class QuantizedModelFile
     internal static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
     {
         ArgumentNullException.ThrowIfNull(part);
-        SaveFolder(part, format, folder, checksummed: true);
+        SaveFolder(part, format, folder, checksummed: true, progress: null, CancellationToken.None);
     }
 
     /// <summary>Puts saved parts together into one artifact, copying a tensor at a time.</summary>
@@ -126,19 +128,22 @@ public static class QuantizedModelFile
         return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder) { StaticKeys = keys };
     }
 
-    private static void SaveFolder(QuantizedModel model, CompressedTensorsFormat format, string folder, bool checksummed)
+    private static void SaveFolder(
+        QuantizedModel model, CompressedTensorsFormat format, string folder, bool checksummed, IProgress<RunProgress>? progress,
+        CancellationToken cancellation)
     {
         RequireConsistent(model);
         var manifest = ArtifactManifest.Of(model, format);
         CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
         {
-            Write(manifest, temporary,
+            SafetensorsTensor[] tensors =
             [
                 .. model.Layers.SelectMany(layer => CompressedTensorsLayer.Tensors(layer, format)),
                 .. model.StaticKeys.SelectMany(keys => CompressedTensorsKeys.Tensors(keys, model.Recipe.KeyValueCache!.Keys!)),
                 .. model.FloatTensors.Select(tensor =>
                     SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values)),
-            ]);
+            ];
+            Write(manifest, temporary, WriteProgress.Track(tensors, "write", progress, cancellation));
             if (checksummed)
             {
                 FolderChecksums.Write(temporary);

@@ -21,8 +21,11 @@ internal static class GptqFile
     /// <param name="model">Weights of 2, 3, 4 or 8 bits, per channel or group, of one scheme, with scales in binary16; inputs stay float.</param>
     /// <param name="folder">The folder to create.</param>
     /// <param name="version">How zero points are stored. Most engines read both; <see cref="GptqVersion.V1"/> is the older.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
     /// <exception cref="NibbleException">The format cannot hold the model, or the folder exists already.</exception>
-    public static void Save(QuantizedModel model, string folder, GptqVersion version)
+    public static void Save(
+        QuantizedModel model, string folder, GptqVersion version, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         var scheme = WeightOnlyCheckpoint.SchemeOf(model, "GPTQ");
@@ -34,7 +37,8 @@ internal static class GptqFile
         SafetensorsTensor[] tensors = [.. model.Layers.SelectMany(layer => GptqLayer.Tensors(layer, version)), .. WeightOnlyCheckpoint.FloatTensors(model)];
         CheckpointFolder.Create(folder, model.TokenizerFolder, temporary =>
         {
-            SafetensorsWriter.Write(Path.Combine(temporary, Checkpoint.WeightsName), tensors, CheckpointFolder.Metadata);
+            SafetensorsWriter.Write(
+                Path.Combine(temporary, Checkpoint.WeightsName), WriteProgress.Track(tensors, "write", progress, cancellation), CheckpointFolder.Metadata);
             CheckpointFolder.WriteConfig(temporary, model.ConfigJson, (writer, _) => WriteConfig(writer, model, scheme, version));
         });
     }
