@@ -20,12 +20,20 @@ internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
     /// <summary>Encodes a text, or a pair.</summary>
     /// <param name="text">The text, or the first of a pair.</param>
     /// <param name="second">The second; null for none.</param>
+    /// <exception cref="NibbleException">A pair is to be cut to so few tokens that nothing of one of the texts would be left.</exception>
     public TokenSequence Encode(string text, string? second = null)
     {
         var first = tokenizer.Encode(text);
         var other = second is null ? [] : tokenizer.Encode(second);
         var marks = second is null ? 2 : DoublesEnd ? 4 : 3;
         var room = maxLength - marks;
+        if (second is not null && room < 2)
+        {
+            throw new NibbleException(
+                $"texts are cut to {maxLength} tokens, of which the marks of a pair take {marks}; expected at least {marks + 2}, so that something of both "
+                    + $"texts is left");
+        }
+
         if (first.Length + other.Length > room)
         {
             Cut++;

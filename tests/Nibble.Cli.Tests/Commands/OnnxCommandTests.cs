@@ -124,7 +124,8 @@ public sealed class OnnxCommandTests : IDisposable
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", recipe, "--data", folder.TrainingText, "--output", folder.At("quantized"));
         var quantized = QuantizedModelFile.Load(folder.At("quantized"));
         QuantizedModelFile.Save(
-            quantized with { Layers = [.. quantized.Layers.Select(layer => layer.Name == Layer ? Altered(layer) : layer)] }, folder.At("altered"));
+            quantized with { Layers = [.. quantized.Layers.Select(layer => layer.Name == Layer ? Altered(layer) : layer)] }, folder.At("altered"),
+            cancellation: TestContext.Current.CancellationToken);
         await CommandRun.Succeeds("export", folder.At("altered"), "--to", "onnx", "-o", folder.At("altered.onnx"));
 
         var run = await Verify(folder.At("quantized"), "--file", folder.At("altered.onnx"), "--json");
