@@ -66,21 +66,21 @@ internal static class TableCommand
         List<Outcome> floats, List<Outcome> controls, Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
     {
         var text = new StringBuilder();
-        text.AppendLine(Invariant($"float {Mean(floats)}, {Cost(floats)}; trained as long as QAT, in float: {Mean(controls)}, {Cost(controls)}."));
+        text.AppendLine(Invariant($"float {Mean(floats)} ({Minutes(floats)}); trained as long as QAT at 2 bits, in float: {Mean(controls)} ({Minutes(controls)})."));
         text.AppendLine();
-        text.AppendLine("| | round to nearest | PTQ | lost | published | QAT | lost | published | recovered | PTQ: CPU time, memory, samples | QAT: CPU time, memory, "
-            + "samples |");
-        text.AppendLine("|---|---|---|---|---|---|---|---|---|---|---|");
+        text.AppendLine("| | round to nearest | PTQ | QAT | PTQ loses (published) | QAT loses (published) | of PTQ's loss, QAT recovers |");
+        text.AppendLine("|---|---|---|---|---|---|---|");
         foreach (var (width, (nearest, ptq, qat)) in rows)
         {
             var (base0, p, q) = (floats.Average(item => item.Test), ptq.Average(item => item.Test), qat.Average(item => item.Test));
             var recovered = base0 - p > 0.2 ? Invariant($"{100 * (q - p) / (base0 - p):F0} %") : "nothing to recover";
-            var (lostByPtq, lostByQat) = (Invariant($"{base0 - p:F2}"), Invariant($"{base0 - q:F2}"));
             text.AppendLine(
-                $"| {width.Label} | {Mean(nearest)} | {Mean(ptq)} | {lostByPtq} | {width.PublishedPtq} | {Mean(qat)} | {lostByQat} | {width.PublishedQat} | "
-                    + $"{recovered} | {Cost(ptq)} | {Cost(qat)} |");
+                $"| {width.Label} | {Mean(nearest)} | {Mean(ptq)} | {Mean(qat)} | {Lost(base0 - p, width.PublishedPtq)} | {Lost(base0 - q, width.PublishedQat)} | "
+                    + $"{recovered} |");
         }
 
+        text.AppendLine();
+        text.Append(Costs(rows));
         text.AppendLine();
         foreach (var (width, (_, ptq, _)) in rows)
         {
@@ -95,17 +95,34 @@ internal static class TableCommand
         var text = new StringBuilder();
         text.AppendLine(Invariant($"float {floats[0].Test / 100:F4}"));
         text.AppendLine();
-        text.AppendLine("| | round to nearest | cosine | PTQ | cosine | QAT | cosine | PTQ: CPU time, memory, samples | QAT: CPU time, memory, samples |");
-        text.AppendLine("|---|---|---|---|---|---|---|---|---|");
+        text.AppendLine("| | round to nearest | cosine | PTQ | cosine | QAT | cosine |");
+        text.AppendLine("|---|---|---|---|---|---|---|");
         foreach (var (width, (nearest, ptq, qat)) in rows)
         {
             text.AppendLine(
-                $"| {width.Label} | {Rank(nearest)} | {Cosine(nearest)} | {Rank(ptq)} | {Cosine(ptq)} | {Rank(qat)} | {Cosine(qat)} | {Cost(ptq)} | "
-                    + $"{Cost(qat)} |");
+                $"| {width.Label} | {Rank(nearest)} | {Cosine(nearest)} | {Rank(ptq)} | {Cosine(ptq)} | {Rank(qat)} | {Cosine(qat)} |");
+        }
+
+        text.AppendLine();
+        text.Append(Costs(rows));
+        return text.ToString();
+    }
+
+    /// <summary>What the methods cost: processor time of all threads, so that it is the same on a busy machine.</summary>
+    private static string Costs(Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
+    {
+        var text = new StringBuilder();
+        text.AppendLine("| | PTQ: minutes of one core | MiB | texts | QAT: minutes of one core | MiB | texts |");
+        text.AppendLine("|---|---|---|---|---|---|---|");
+        foreach (var (width, (_, ptq, qat)) in rows)
+        {
+            text.AppendLine($"| {width.Label} | {Cost(ptq)} | {Cost(qat)} |");
         }
 
         return text.ToString();
     }
+
+    private static string Lost(double points, string published) => Invariant($"{points:F2}") + (published.Length > 0 ? $" ({published})" : string.Empty);
 
     private static string Mean(List<Outcome> items) =>
         Invariant($"{items.Average(item => item.Test):F2} ± {Deviation([.. items.Select(item => item.Test)]):F2}");
@@ -115,9 +132,10 @@ internal static class TableCommand
 
     private static string Cosine(List<Outcome> items) => Invariant($"{items.Average(item => item.Cosine):F4}");
 
+    private static string Minutes(List<Outcome> items) => Invariant($"{items.Average(item => item.CpuSeconds) / 60:F1} minutes of one core");
+
     private static string Cost(List<Outcome> items) =>
-        Invariant($"{items.Average(item => item.CpuSeconds) / 60:F1} min, {items.Max(item => item.PeakBytes) >> 20:N0} MiB, ")
-            + Invariant($"{items.Average(item => item.Samples):N0}");
+        Invariant($"{items.Average(item => item.CpuSeconds) / 60:F1} | {items.Max(item => item.PeakBytes) >> 20:N0} | {items.Average(item => item.Samples):N0}");
 
     /// <summary>The deviation of a sample.</summary>
     private static double Deviation(double[] values) =>

@@ -1,3 +1,4 @@
+using Nibble.Files;
 using Nibble.Cli.Report.Documents;
 using System.Diagnostics;
 using System.Runtime.ExceptionServices;
@@ -19,6 +20,7 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     private readonly CancellationTokenSource source = new();
     private readonly Lock gate = new();
     private readonly List<string> temporary = [];
+    private readonly Dictionary<string, string> copies = new(StringComparer.Ordinal);
     private ProgressDisplay? progress;
     private bool hasBegun;
     private long stopped;
@@ -81,7 +83,36 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         }
     }
 
-    public void Dispose() => source.Dispose();
+    /// <summary>A file that can be read more than once: what comes through a pipe is copied to one for the time of the work.</summary>
+    /// <param name="path">The file or pipe. Where there is none, whoever reads it says so.</param>
+    /// <exception cref="NibbleException">What comes through the pipe is no text.</exception>
+    public string Rereadable(string path)
+    {
+        if (InputFile.IsRegular(path))
+        {
+            return path;
+        }
+
+        if (!copies.TryGetValue(path, out var copy))
+        {
+            var text = InputFile.ReadText(path, Cancellation);
+            copy = Path.Combine(CreateTemporaryFolder("nibble-data-").FullName, Path.GetFileName(path));
+            File.WriteAllText(copy, text);
+            copies.Add(path, copy);
+        }
+
+        return copy;
+    }
+
+    public void Dispose()
+    {
+        foreach (var copy in copies.Values)
+        {
+            DeleteFolder(Path.GetDirectoryName(copy)!);
+        }
+
+        source.Dispose();
+    }
 
     /// <summary>Loads libtorch and sets its threads; before any tensor.</summary>
     public static void StartTorch(int? threads) => TorchRuntime.UseThreads(threads);

@@ -111,13 +111,14 @@ internal sealed class CompareArguments
 
     /// <summary>Opens the float model, with a head for its task where the checkpoint has none.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="host">Told of a head that was drawn, and reads the labels; null says nothing.</param>
+    /// <param name="host">Reads the labels, and tells of a head that was drawn.</param>
+    /// <param name="quiet">Whether nothing is told.</param>
     /// <returns>The model, and whether a head was drawn for it.</returns>
-    public (LoadedModel Model, bool IsDrawn) Open(ParseResult parsed, CommandHost? host)
+    public (LoadedModel Model, bool IsDrawn) Open(ParseResult parsed, CommandHost host, bool quiet = false)
     {
         var source = Source(parsed);
         return task.Read(parsed, source) is { Task: ModelTask.Classification or ModelTask.Regression } asked
-            ? FinetuneCommand.Open(host, source, asked, TrainingPath(parsed), parsed.GetValue(Seed))
+            ? FinetuneCommand.Open(host, source, asked, TrainingPath(host, parsed), parsed.GetValue(Seed), quiet)
             : (LoadedModel.Open(source, task.Read(parsed, source)), false);
     }
 
@@ -137,7 +138,7 @@ internal sealed class CompareArguments
             CommonOptions.RefuseWithoutEffect(parsed, $"{loaded.Name} writes no text", prompt);
         }
 
-        var training = task.ReadData(host, parsed, TrainingPath(parsed), loaded);
+        var training = task.ReadData(host, parsed, TrainingPath(host, parsed), loaded);
         var held = task.ReadData(host, parsed, parsed.GetValue(evalData) ?? BuiltInModel.EvaluationText, loaded);
         int? length = isText ? EvalCommand.WindowLength(parsed.GetValue(context), loaded) : null;
         var settings = Settings(parsed, isText, training, loaded.Definition);
@@ -171,7 +172,7 @@ internal sealed class CompareArguments
 
     private string Source(ParseResult parsed) => parsed.GetValue(model) ?? BuiltInModel.Folder;
 
-    private string TrainingPath(ParseResult parsed) => parsed.GetValue(data) ?? BuiltInModel.TrainingText;
+    private string TrainingPath(CommandHost host, ParseResult parsed) => parsed.GetValue(data) is { } path ? host.Rereadable(path) : BuiltInModel.TrainingText;
 
     private int[] Widths(ParseResult parsed) => parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths;
 

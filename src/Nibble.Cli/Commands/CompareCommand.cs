@@ -55,7 +55,7 @@ internal static class CompareCommand
             using var job = new ComparisonJob(folder ?? ReportName, identity, parsed.GetValue(restart));
             try
             {
-                Run(host, options, job, () => arguments.Open(parsed, host: null).Model, folder, parsed.GetValue(json));
+                Run(host, options, job, () => arguments.Open(parsed, host, quiet: true).Model, folder, parsed.GetValue(json));
                 return ExitCode.Done;
             }
             catch (OperationCanceledException)

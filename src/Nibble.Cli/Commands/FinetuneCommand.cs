@@ -66,9 +66,10 @@ internal static class FinetuneCommand
             OutputPlace.RequireNewOrUnfinished(folder);
             CommandHost.StartTorch(parsed.GetValue(threads));
             var source = parsed.GetValue(model)!;
-            var (loaded, _) = Open(host, source, task.Read(parsed, source), parsed.GetValue(data)!, parsed.GetValue(seed));
+            var texts = host.Rereadable(parsed.GetValue(data)!);
+            var (loaded, _) = Open(host, source, task.Read(parsed, source), texts, parsed.GetValue(seed));
             using var opened = loaded;
-            var training = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
+            var training = task.ReadData(host, parsed, texts, loaded);
             var settings = Usual(loaded.Definition.Task == ModelTask.LanguageModelling) with
             {
                 SequenceLength = Math
@@ -129,13 +130,15 @@ internal static class FinetuneCommand
         (int)Math.Clamp(Math.Ceiling(epochs * data.Batches(settings.BatchSize, settings.SequenceLength, seed).StepsPerEpoch), 1, int.MaxValue);
 
     /// <summary>Opens a model with the head that a task needs, which is drawn where the checkpoint has none.</summary>
-    /// <param name="host">Told what was drawn; null says nothing.</param>
+    /// <param name="host">Told what was drawn.</param>
     /// <param name="folder">The model's folder.</param>
     /// <param name="task">The task that is asked for; null is what the folder says.</param>
     /// <param name="data">The data, whose labels say what classes there are.</param>
     /// <param name="seed">Drives what is drawn.</param>
+    /// <param name="quiet">Whether nothing is told.</param>
     /// <returns>The model, and whether a head was drawn for it.</returns>
-    public static (LoadedModel Model, bool IsDrawn) Open(CommandHost? host, string folder, TaskConfig? task, string data, long seed)
+    public static (LoadedModel Model, bool IsDrawn) Open(
+        CommandHost host, string folder, TaskConfig? task, string data, long seed, bool quiet = false)
     {
         switch (task?.Task)
         {
@@ -147,7 +150,7 @@ internal static class FinetuneCommand
                 return (LoadedModel.Open(folder, task), false);
         }
 
-        var labels = task.Task == ModelTask.Classification ? ClassLabels.OfData(TextData.ReadLabels(data, host?.Cancellation ?? default))
+        var labels = task.Task == ModelTask.Classification ? ClassLabels.OfData(TextData.ReadLabels(data, host.Cancellation))
             : new ClassLabels(["LABEL_0"]);
         if (labels.Names.Count < 2 && task.Task == ModelTask.Classification)
         {
@@ -155,9 +158,9 @@ internal static class FinetuneCommand
         }
 
         var (loaded, drawn) = LoadedModel.OpenWithHead(folder, json => task.AddTo(KeepsClasses(json, labels) ? json : labels.AddTo(json)), seed);
-        if (drawn.Count > 0)
+        if (drawn.Count > 0 && !quiet)
         {
-            host?.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew "
+            host.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew "
                 + $"with seed {seed}");
         }
 

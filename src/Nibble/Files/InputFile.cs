@@ -23,6 +23,9 @@ internal static partial class InputFile
         }
     }
 
+    /// <summary>Whether a path leads to something that can be read more than once; also where it leads to nothing.</summary>
+    public static bool IsRegular(string path) => KindOf(path) is null;
+
     /// <summary>The bytes of a regular file, where the path is a link too, of which <see cref="FileInfo.Length"/> gives the length of the link.</summary>
     /// <param name="path">The file, which must exist.</param>
     public static long Length(string path)

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using Nibble.Torch.Tests.Models.Bert;
 using Nibble.Torch.Tests.Shared;
 
@@ -39,6 +40,33 @@ public sealed class FinetuneCommandTests : IDisposable
         var resumed = await ChildProcess.Run(folder.Path, Train("out"));
         Assert.True(resumed.ExitCode == ExitCode.Done, resumed.Error);
         Assert.Equal(TemporaryFolder.Contents(folder.File("whole")), TemporaryFolder.Contents(folder.File("out")));
+    }
+
+    [Fact]
+    public async Task DataMayComeThroughAPipe()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "makes a pipe by mkfifo");
+        var model = TinyEncoder.WriteEmbedder(folder.File("model"));
+        var texts = TinyEncoder.WriteLabelled(folder.File("texts.tsv"), 16);
+        foreach (var line in (string[][])
+        [
+            ["finetune", "--steps", "2", "-o", folder.File("tuned")],
+            ["compare", "--eval-data", texts, "--bits", "8", "--steps", "1", "-o", folder.File("compared")],
+        ])
+        {
+            var pipe = folder.File($"pipe-{line[0]}");
+            using (var made = System.Diagnostics.Process.Start("mkfifo", pipe))
+            {
+                await made.WaitForExitAsync(TestContext.Current.CancellationToken);
+            }
+
+            var bytes = await File.ReadAllBytesAsync(texts, TestContext.Current.CancellationToken);
+            var writing = Task.Run(() => File.WriteAllBytes(pipe, bytes), TestContext.Current.CancellationToken);
+            await CommandRun.Succeeds([line[0], model, "--task", "classification", "--data", pipe, "--threads", "1", .. line[1..]]);
+            await writing;
+        }
+
+        Assert.Equal(3, ClassLabels.Of(await File.ReadAllTextAsync(folder.File("tuned/config.json"), TestContext.Current.CancellationToken)).Names.Count);
     }
 
     [Theory]
