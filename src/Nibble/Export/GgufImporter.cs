@@ -61,8 +61,8 @@ internal static class GgufImporter
                     Provenance.ThisVersion, "ptq", Seed: 0, new Dictionary<string, string> { [Path.GetFileName(path)] = Hash(path) },
                     new Dictionary<string, double>());
                 QuantizedModelFile.Save(
-                    new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder, progress,
-                    cancellation);
+                    new QuantizedModel(json, layers, [.. floats.Select(tensor => Read(file, tensor))], recipe, provenance, tokenizer.FullName), folder,
+                    progress, cancellation);
             }
         }
         finally
