@@ -1,10 +1,9 @@
-using Nibble.Formats.CompressedTensors;
-
 // Trains a small network on MNIST in float, then through its own quantization at 8, 4 and 2 bits, with a loop of its own:
 //     dotnet run -c Release --project samples/mnist -- FOLDER OUTPUT [IMAGES]
 // FOLDER holds the four gzipped IDX files; the quantized models become folders in OUTPUT; IMAGES are trained on (60000).
 using System.Globalization;
 using System.IO.Compression;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Recipes;
 using Nibble.Torch.Native;
 using Nibble.Torch.Qat;

@@ -1,4 +1,5 @@
 using Nibble.Recipes;
+
 namespace Nibble.Cli.Report;
 
 /// <summary>The runs that share a recipe: the roads to one width.</summary>

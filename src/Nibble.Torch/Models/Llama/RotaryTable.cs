@@ -1,5 +1,4 @@
 using Nibble.Models.Llama;
-
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;

@@ -105,7 +105,13 @@ internal sealed class AddedTokens
         throw new InvalidOperationException("no token begins where one was found");
     }
 
-    private static bool IsOfWord(string text, int index) =>
-        CharUnicodeInfo.GetUnicodeCategory(text, char.IsLowSurrogate(text[index]) && index > 0 ? index - 1 : index)
-        is <= UnicodeCategory.OtherNumber or UnicodeCategory.ConnectorPunctuation;
+    /// <summary>Whether a character is what <c>\w</c> matches in Rust's regular expressions: what is alphabetic, marks, decimal digits, what connects
+    /// words, and the joiners (Unicode Technical Standard 18, annex C). Fractions and raised numbers are not.</summary>
+    private static bool IsOfWord(string text, int index)
+    {
+        var character = char.ConvertToUtf32(text, char.IsLowSurrogate(text[index]) && index > 0 ? index - 1 : index);
+        return CharUnicodeInfo.GetUnicodeCategory(character) is <= UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
+            || character is 0x200C or 0x200D or (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169)
+                or (>= 0x1F170 and <= 0x1F189);
+    }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Nibble.Tests.Files;
 using System.Text.Json.Nodes;
 
@@ -83,6 +84,24 @@ public sealed class RustTokenizerTests : IDisposable
         }
 
         AreTheSame(json);
+    }
+
+    /// <summary>Every character beside a token that must stand alone: which are parts of words is Unicode's to say.</summary>
+    [Fact]
+    public void WhatIsPartOfAWordIsTheSame()
+    {
+        var json = TinyTokenizers.ByteLevel();
+        json["added_tokens"]!.AsArray().Add(TinyTokenizers.Added("<mask>", json["model"]!["vocab"]!.AsObject().Count, singleWord: true));
+        var (ours, theirs) = RustTokenizer.Open(folder, json);
+        using var _ = theirs;
+        var different = Enumerable.Range(1, 0x2FFFF).Where(value => value is not (>= 0xD800 and <= 0xDFFF) && IsAssigned(value)).Where(value =>
+        {
+            var text = $"<mask>{char.ConvertFromUtf32(value)}";
+            return !theirs.Encode(text).SequenceEqual(ours.Encode(text));
+        });
+        Assert.Empty(different.Select(value => $"U+{value:X4} {CharUnicodeInfo.GetUnicodeCategory(value)}"));
+
+        static bool IsAssigned(int value) => CharUnicodeInfo.GetUnicodeCategory(value) is not (UnicodeCategory.OtherNotAssigned or UnicodeCategory.OtherLetter);
     }
 
     [Theory]
