@@ -78,7 +78,7 @@ public sealed class ModelTensors : IDisposable
     /// <exception cref="NibbleException">The layer's weight has another shape.</exception>
     internal QuantizedLayer? Layer(string name, int outFeatures, int inFeatures, LayerReader reader)
     {
-        var found = source is OnnxSource exported ? exported.Layer(name, outFeatures, inFeatures, reader) : source.Layer(name, outFeatures, inFeatures);
+        var found = source is OnnxSource exported ? exported.Layer(name, outFeatures, inFeatures, reader) : ((IFolderSource)source).Layer(name);
         if (found is not { } layer)
         {
             return null;

@@ -59,9 +59,6 @@ internal sealed class OnnxSource : IModelSource
     {
     }
 
-    QuantizedLayer? IModelSource.Layer(string name, int rows, int columns) =>
-        throw new NotSupportedException("The form of a layer's nodes must be known to read it.");
-
     /// <summary>A quantized layer; null where the name is of none.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="rows">Rows that its weight should have.</param>

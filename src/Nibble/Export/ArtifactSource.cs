@@ -5,38 +5,41 @@ using Nibble.Formats.HuggingFace;
 namespace Nibble.Export;
 
 /// <summary>The tensors of an artifact.</summary>
-internal sealed class ArtifactSource(string folder) : IModelSource
+internal sealed class ArtifactSource : IFolderSource
 {
-    private readonly QuantizedModel model = QuantizedModelFile.Load(folder);
-    private Dictionary<string, QuantizedLayer>? layers;
-    private Dictionary<string, FloatTensor>? floats;
+    private readonly Dictionary<string, QuantizedLayer> layers;
+    private readonly Dictionary<string, FloatTensor> floats;
     private ArtifactManifest? manifest;
 
-    public string Folder => folder;
+    public ArtifactSource(string folder)
+    {
+        Folder = folder;
+        Model = QuantizedModelFile.Load(folder);
+        layers = Model.Layers.ToDictionary(layer => layer.Name, StringComparer.Ordinal);
+        floats = Model.FloatTensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
+    }
 
-    public string Place => folder;
+    public string Folder { get; }
 
-    public string ConfigPlace => Path.Combine(folder, Checkpoint.ConfigName);
+    public string Place => Folder;
 
-    public string ConfigJson => model.ConfigJson;
+    public string ConfigPlace => Path.Combine(Folder, Checkpoint.ConfigName);
 
-    public ArtifactManifest Manifest => manifest ??= ArtifactManifest.Of(model);
+    public string ConfigJson => Model.ConfigJson;
+
+    public ArtifactManifest Manifest => manifest ??= ArtifactManifest.Of(Model);
 
     /// <summary>The artifact.</summary>
-    public QuantizedModel Model => model;
+    public QuantizedModel Model { get; }
 
-    public IEnumerable<string> Names => Layers.Keys.Concat(Floats.Keys);
-
-    private Dictionary<string, QuantizedLayer> Layers => layers ??= model.Layers.ToDictionary(layer => layer.Name, StringComparer.Ordinal);
-
-    private Dictionary<string, FloatTensor> Floats => floats ??= model.FloatTensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
+    public IEnumerable<string> Names => layers.Keys.Concat(floats.Keys);
 
     public void Dispose()
     {
     }
 
-    public QuantizedLayer? Layer(string name, int rows, int columns) => Layers.GetValueOrDefault(name);
+    public QuantizedLayer? Layer(string name) => layers.GetValueOrDefault(name);
 
-    public SourceTensor? Float(string name) => Floats.TryGetValue(name, out var tensor)
+    public SourceTensor? Float(string name) => floats.TryGetValue(name, out var tensor)
         ? new SourceTensor(name, [.. tensor.Shape.Select(size => (long)size)], tensor.StoredAs, () => tensor.Values) : null;
 }

@@ -6,13 +6,13 @@ using Nibble.Formats.HuggingFace;
 namespace Nibble.Export;
 
 /// <summary>The tensors of a float checkpoint.</summary>
-internal sealed class CheckpointSource(Checkpoint checkpoint) : IModelSource
+internal sealed class CheckpointSource(Checkpoint checkpoint) : IFolderSource
 {
     public string Folder => checkpoint.Folder;
 
     public string Place => Folder;
 
-    public string ConfigPlace => Path.Combine(Folder, Formats.HuggingFace.Checkpoint.ConfigName);
+    public string ConfigPlace => Path.Combine(Folder, Checkpoint.ConfigName);
 
     public string ConfigJson => checkpoint.ConfigJson;
 
@@ -25,7 +25,7 @@ internal sealed class CheckpointSource(Checkpoint checkpoint) : IModelSource
 
     public void Dispose() => checkpoint.Dispose();
 
-    public QuantizedLayer? Layer(string name, int rows, int columns) => null;
+    public QuantizedLayer? Layer(string name) => null;
 
     /// <summary>Refuses NaN and infinity in some tensors.</summary>
     public void RequireFinite(IEnumerable<string> names)

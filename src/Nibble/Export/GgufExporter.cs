@@ -1,3 +1,4 @@
+using Nibble.Formats.Safetensors;
 using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Files;
@@ -79,15 +80,11 @@ public static class GgufExporter
         notes.AddRange(tokenizer.Notes);
         var metadata = GgufMetadata.Of(modelName, config, Mostly(plans)).Concat(tokenizer.Metadata).ToList();
         var tensors = new List<GgufTensor>();
-        for (var i = 0; i < plans.Count; i++)
+        var written = new WriteProgress("export", plans.Count, progress, cancellation);
+        foreach (var plan in plans)
         {
-            var (plan, done) = (plans[i], i + 1);
-            tensors.Add(new GgufTensor(plan.Name.Name, plan.Type, [.. plan.Name.Shape.Reverse()], stream =>
-            {
-                cancellation.ThrowIfCancellationRequested();
-                Write(source, plan, stream);
-                progress?.Report(new RunProgress("export", done, plans.Count));
-            }));
+            tensors.Add(new GgufTensor(
+                plan.Name.Name, plan.Type, [.. plan.Name.Shape.Reverse()], written.Track(stream => Write(source, plan, stream))));
         }
 
         if (GgufMetadata.RotaryFactors(config) is { } factors)
@@ -112,14 +109,14 @@ public static class GgufExporter
     private sealed record TensorPlan(
         GgufTensorName Name, GgufType Type, TensorReader Read, QuantizedTensor? Codes = null, ExactBlocks? Blocks = null, bool Ragged = false);
 
-    private static TensorPlan Plan(IModelSource source, GgufTensorName name, GgufType? type, GgufType? embeddings)
+    private static TensorPlan Plan(IFolderSource source, GgufTensorName name, GgufType? type, GgufType? embeddings)
     {
         if (source.Float(name.Source) is { } floats)
         {
             return new TensorPlan(name, FloatType(source, name, floats, type, embeddings), floats.ReadPart);
         }
 
-        var codes = source.Layer(name.Source[..^".weight".Length], (int)name.Shape[0], (int)name.Shape[1])!.Weight;
+        var codes = source.Layer(name.Source[..^".weight".Length])!.Weight;
         if (type is { } floating && floating.IsFloat())
         {
             return new TensorPlan(name, floating, Values, codes);
@@ -148,7 +145,7 @@ public static class GgufExporter
         }
     }
 
-    private static GgufType FloatType(IModelSource source, GgufTensorName name, SourceTensor tensor, GgufType? type, GgufType? embeddings)
+    private static GgufType FloatType(IFolderSource source, GgufTensorName name, SourceTensor tensor, GgufType? type, GgufType? embeddings)
     {
         if (name.Shape.Length == 1)
         {
@@ -168,7 +165,7 @@ public static class GgufExporter
             : tensor.StoredAs switch { ElementType.F32 => GgufType.F32, ElementType.F16 => GgufType.F16, _ => GgufType.BF16 };
     }
 
-    private static void Write(IModelSource source, TensorPlan plan, Stream stream)
+    private static void Write(IFolderSource source, TensorPlan plan, Stream stream)
     {
         var (rows, columns) = plan.Name.Shape is [var first, var second] ? (first, second) : (plan.Name.Shape[0], 1);
         if (plan.Blocks is { } blocks)
@@ -216,7 +213,7 @@ public static class GgufExporter
     }
 
     /// <summary>Refuses what llama.cpp would compute wrongly.</summary>
-    private static void RequireComputable(IModelSource source, QuantizedModel artifact)
+    private static void RequireComputable(IFolderSource source, QuantizedModel artifact)
     {
         if (artifact.Layers.FirstOrDefault(layer => layer.InputTransform != InputTransform.None) is { } turned)
         {

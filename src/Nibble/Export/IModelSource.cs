@@ -24,12 +24,14 @@ internal interface IModelSource : IDisposable
     /// <summary>The names of quantized layers and of float tensors.</summary>
     IEnumerable<string> Names { get; }
 
-    /// <summary>A quantized layer; null where the name is of none.</summary>
-    /// <param name="name">Its name.</param>
-    /// <param name="rows">Rows that its weight should have.</param>
-    /// <param name="columns">Columns that its weight should have.</param>
-    QuantizedLayer? Layer(string name, int rows, int columns);
-
     /// <summary>A float tensor; null where there is none of the name.</summary>
     SourceTensor? Float(string name);
+}
+
+/// <summary>A model that stands in a folder: a checkpoint or an artifact.</summary>
+internal interface IFolderSource : IModelSource
+{
+    /// <summary>A quantized layer; null where the name is of none.</summary>
+    /// <param name="name">Its name.</param>
+    QuantizedLayer? Layer(string name);
 }

@@ -11,7 +11,7 @@ internal static class ModelSources
     /// <param name="folder">The folder.</param>
     /// <param name="needsHead">Whether a checkpoint without the head of its task is refused.</param>
     /// <exception cref="NibbleException">The folder holds neither.</exception>
-    public static IModelSource Open(string folder, bool needsHead = true)
+    public static IFolderSource Open(string folder, bool needsHead = true)
     {
         QuantizedCheckpoint.RequireFloat(folder);
         if (QuantizedModelFile.IsArtifact(folder))
@@ -42,7 +42,7 @@ internal static class ModelSources
     /// <param name="modelType">The <c>model_type</c>, for messages.</param>
     /// <param name="ignored">Which names a checkpoint may hold that the model does not use.</param>
     /// <exception cref="NibbleException">A tensor is missing, misshapen or not the model's.</exception>
-    public static void RequireExactly(IModelSource source, IReadOnlyDictionary<string, long[]> expected, string modelType, Func<string, bool> ignored)
+    public static void RequireExactly(IFolderSource source, IReadOnlyDictionary<string, long[]> expected, string modelType, Func<string, bool> ignored)
     {
         if (source is CheckpointSource { Checkpoint: var checkpoint })
         {
@@ -55,7 +55,7 @@ internal static class ModelSources
         foreach (var (name, shape) in expected)
         {
             var layer = shape.Length == 2 && name.EndsWith(Suffix, StringComparison.Ordinal)
-                ? source.Layer(name[..^Suffix.Length], (int)shape[0], (int)shape[1])?.Weight : null;
+                ? source.Layer(name[..^Suffix.Length])?.Weight : null;
             if (layer is not null)
             {
                 layers.Add(name[..^Suffix.Length]);
