@@ -1,5 +1,6 @@
-using Nibble.Formats.CompressedTensors;
 using Nibble.Artifacts;
+using Nibble.Formats.CompressedTensors;
+using Nibble.Formats.HuggingFace;
 using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
@@ -22,20 +23,22 @@ internal sealed record TableOptions(string Model, string Train, string Dev, stri
 /// <summary>One seed's float model and the roads from it: after training, in training, and the control.</summary>
 internal sealed class Roads
 {
+    private const int ControlEpochs = 2;
+
     private readonly TableOptions options;
     private readonly bool isEmbedding;
     private readonly int seed;
     private readonly Outcomes outcomes;
     private readonly TaskConfig task;
-    private string folder;
+    private readonly string folder;
 
     public Roads(TableOptions options, bool isEmbedding, int seed)
     {
         (this.options, this.isEmbedding, this.seed) = (options, isEmbedding, seed);
         outcomes = new Outcomes(Path.Combine(options.Work, $"outcomes-{seed}.json"));
-        task = isEmbedding ? Nibble.Formats.HuggingFace.SentenceTransformers.Read(options.Model) ?? new TaskConfig(ModelTask.Embedding)
+        task = isEmbedding ? SentenceTransformers.Read(options.Model) ?? new TaskConfig(ModelTask.Embedding)
             : new TaskConfig(ModelTask.Classification);
-        folder = options.Model;
+        folder = isEmbedding ? options.Model : Path.Combine(options.Work, $"float-{seed}");
     }
 
     /// <summary>How the float model is fine-tuned.</summary>
@@ -50,7 +53,6 @@ internal sealed class Roads
             return Score(pretrained, (0, 0), 0, "as it is");
         }
 
-        folder = Path.Combine(options.Work, $"float-{seed}");
         var labels = ClassLabels.OfData(TextData.ReadLabels(options.Train));
         var (loaded, _) = LoadedModel.OpenWithHead(options.Model, json => task.AddTo(labels.AddTo(json)), seed);
         using (loaded)
@@ -67,25 +69,24 @@ internal sealed class Roads
         }
     });
 
-    /// <summary>The float model, trained as long as QAT trains at most and from the labels: what more training does by itself.</summary>
+    /// <summary>The float model, trained two epochs more from the labels: what more training does by itself.</summary>
     public Outcome Control() => outcomes.Of("control", () =>
     {
         using var loaded = Open();
         var data = Read(loaded, options.Train);
-        var epochs = Width.All.Max(width => width.Epochs);
-        var settings = QatSettings.ForEncoder(8) with { Steps = Steps(data, epochs), Distillation = null };
+        var settings = QatSettings.ForEncoder(8) with { Steps = Steps(data, ControlEpochs), Distillation = null };
         var cost = Outcomes.Measure(() =>
             new QuantizationAwareTrainer(loaded, recipe: null, settings, data, CalibrationOptions.For(loaded.Definition), seed).Train());
-        return Score(loaded, cost, (long)(epochs * data.Count), "float control");
+        return Score(loaded, cost, ControlEpochs * data.Count, "float control");
     });
 
     /// <summary>Post-training quantization by a recipe.</summary>
     public Outcome Ptq(Func<ModelDefinition, Recipe> choose)
     {
-        using var loaded = Open();
-        var recipe = choose(loaded.Definition);
+        var recipe = choose(Definition());
         return outcomes.Of($"ptq {recipe.Name}", () =>
         {
+            using var loaded = Open();
             var data = Read(loaded, options.Train);
             QuantizedModel? quantized = null;
             var cost = Outcomes.Measure(() => quantized = PostTrainingQuantizer.Run(loaded, recipe, data, seed));
@@ -95,19 +96,10 @@ internal sealed class Roads
     }
 
     /// <summary>The recipe that is best on the data that choose.</summary>
-    public Outcome BestPtq(Width width)
-    {
-        List<Recipe> candidates;
-        using (var loaded = Open())
-        {
-            candidates = [.. width.Candidates(loaded.Definition)];
-        }
-
-        return candidates.Select(recipe => Ptq(_ => recipe)).MaxBy(outcome => outcome.Dev)!;
-    }
+    public Outcome BestPtq(Width width) => width.Candidates(Definition()).Select(recipe => Ptq(_ => recipe)).MaxBy(outcome => outcome.Dev)!;
 
     /// <summary>Quantization-aware training.</summary>
-    public Outcome Qat(Width width) => outcomes.Of($"qat {width.Label}", () =>
+    public Outcome Qat(Width width) => outcomes.Of($"qat {width.Label}, {width.Epochs} epochs", () =>
     {
         using var loaded = Open();
         var data = Read(loaded, options.Train);
@@ -124,10 +116,13 @@ internal sealed class Roads
         return Score(quantized!, original, cost, (long)(width.Epochs * data.Count), recipe.Name);
     });
 
-    private LoadedModel Open()
+    private LoadedModel Open() => LoadedModel.Open(folder, isEmbedding ? task : null);
+
+    private ModelDefinition Definition()
     {
-        folder = isEmbedding ? options.Model : Path.Combine(options.Work, $"float-{seed}");
-        return LoadedModel.Open(folder, isEmbedding ? task : null);
+        var path = Path.Combine(folder, Checkpoint.ConfigName);
+        var json = File.ReadAllText(path);
+        return ModelFamilies.Parse(isEmbedding ? task.AddTo(json) : json, path);
     }
 
     private static int Steps(ITaskData data, double epochs) => (int)Math.Ceiling(epochs * data.Batches(Finetuning.BatchSize, 128, 1).StepsPerEpoch);

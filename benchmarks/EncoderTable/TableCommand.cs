@@ -66,7 +66,7 @@ internal static class TableCommand
         List<Outcome> floats, List<Outcome> controls, Dictionary<Width, (List<Outcome> Nearest, List<Outcome> Ptq, List<Outcome> Qat)> rows)
     {
         var text = new StringBuilder();
-        text.AppendLine(Invariant($"float {Mean(floats)} ({Minutes(floats)}); trained as long as QAT at 2 bits, in float: {Mean(controls)} ({Minutes(controls)})."));
+        text.AppendLine(Invariant($"float {Mean(floats)} ({Minutes(floats)}); trained two epochs more in float: {Mean(controls)} ({Minutes(controls)})."));
         text.AppendLine();
         text.AppendLine("| | round to nearest | PTQ | QAT | PTQ loses (published) | QAT loses (published) | of PTQ's loss, QAT recovers |");
         text.AppendLine("|---|---|---|---|---|---|---|");

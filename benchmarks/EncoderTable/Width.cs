@@ -18,7 +18,7 @@ internal sealed record Width(int WeightBits, int ActivationBits, string Publishe
 {
     public static IReadOnlyList<Width> All { get; } =
     [
-        new(8, 8, "0.5–1", "0.1–0.3", 1), new(4, 8, "2–5", "0.5–2", 1), new(4, 4, "2–5", "0.5–2", 2), new(3, 8, "", "", 1), new(2, 8, "10–20", "3–8", 2),
+        new(8, 8, "0.5–1", "0.1–0.3", 1), new(4, 8, "2–5", "0.5–2", 1), new(4, 4, "2–5", "0.5–2", 3), new(3, 8, "", "", 1), new(2, 8, "10–20", "3–8", 3),
     ];
 
     public string Label => $"w{WeightBits}a{ActivationBits}";

@@ -98,15 +98,19 @@ internal sealed class CompareArguments
         });
     }
 
-    /// <summary>Refuses words that no model could be compared by, before one is loaded.</summary>
+    /// <summary>Reads the hybrids and refuses words that no model could be compared by, before one is loaded.</summary>
+    /// <returns>The recipes of the hybrids.</returns>
     /// <exception cref="UsageException">There are such words.</exception>
-    public void RequireSense(ParseResult parsed)
+    public IReadOnlyList<Recipe> ReadHybrids(ParseResult parsed)
     {
         UsageException.Of(() => RecipePresets.Parse($"w{Widths(parsed)[0]}a16-g{DefaultGroupSize}-{parsed.GetValue(algorithms)}"));
-        if (Hybrids(parsed).GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
+        List<Recipe> recipes = [.. Hybrids(parsed)];
+        if (recipes.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
         {
             throw new UsageException($"--hybrids: two recipes have the name {twice.Key}; give each file a name of its own (name: ...)");
         }
+
+        return recipes;
     }
 
     /// <summary>Opens the float model, with a head for its task where the checkpoint has none.</summary>
@@ -127,7 +131,8 @@ internal sealed class CompareArguments
     /// <param name="parsed">The command line.</param>
     /// <param name="loaded">The float model.</param>
     /// <param name="isDrawn">Whether its head was drawn.</param>
-    public ComparisonOptions Read(CommandHost host, ParseResult parsed, LoadedModel loaded, bool isDrawn)
+    /// <param name="recipes">The recipes of the hybrids.</param>
+    public ComparisonOptions Read(CommandHost host, ParseResult parsed, LoadedModel loaded, bool isDrawn, IReadOnlyList<Recipe> recipes)
     {
         loaded.RequireFloat();
         var isText = loaded.Definition.Task == ModelTask.LanguageModelling;
@@ -156,7 +161,7 @@ internal sealed class CompareArguments
             held,
             [.. Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, algorithms: null))],
             [.. Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, parsed.GetValue(algorithms)))],
-            [.. Hybrids(parsed)],
+            recipes,
             settings)
         {
             FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.UsualEpochs, parsed.GetValue(Seed)) } : null,

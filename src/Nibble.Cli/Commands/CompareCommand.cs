@@ -49,9 +49,9 @@ internal static class CompareCommand
                 PostTrainingQuantizer.RequireJobPlace(ReportName);
             }
 
-            arguments.RequireSense(parsed);
+            var hybrids = arguments.ReadHybrids(parsed);
             CommandHost.StartTorch(parsed.GetValue(threads));
-            var (options, identity) = Read(host, arguments, parsed);
+            var (options, identity) = Read(host, arguments, parsed, hybrids);
             using var job = new ComparisonJob(folder ?? ReportName, identity, parsed.GetValue(restart));
             try
             {
@@ -67,11 +67,12 @@ internal static class CompareCommand
     }
 
     /// <summary>What to compare. The model that the data are read for is not held meanwhile: what is measured is the memory of each road.</summary>
-    private static (ComparisonOptions Options, Dictionary<string, string> Identity) Read(CommandHost host, CompareArguments arguments, ParseResult parsed)
+    private static (ComparisonOptions Options, Dictionary<string, string> Identity) Read(
+        CommandHost host, CompareArguments arguments, ParseResult parsed, IReadOnlyList<Recipe> hybrids)
     {
         var (opened, isDrawn) = arguments.Open(parsed, host);
         using var loaded = opened;
-        var options = arguments.Read(host, parsed, loaded, isDrawn);
+        var options = arguments.Read(host, parsed, loaded, isDrawn, hybrids);
         return (options, Identity(options, loaded));
     }
 

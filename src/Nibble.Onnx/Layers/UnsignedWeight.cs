@@ -78,7 +78,7 @@ internal sealed class UnsignedWeight
     /// <summary>The codes of a weight; null where they need more than 8 bits.</summary>
     public static UnsignedWeight? Of(QuantizedTensor weight)
     {
-        var factor = weight.Scheme.Stretched ? 2 : 1;
+        var factor = weight.Scheme.Format == CodeFormat.Stretched ? 2 : 1;
         return (weight.Scheme.Bits + factor - 1) switch
         {
             <= 2 => new UnsignedWeight(weight, 2, factor),

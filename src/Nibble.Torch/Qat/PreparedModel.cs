@@ -243,7 +243,7 @@ public sealed class PreparedModel
     private QuantizationScheme SchemeAt(QuantizationScheme scheme, double share)
     {
         var widths = new List<int>();
-        for (var bits = Schedule.AnnealFrom; bits > scheme.Bits || (scheme.Ternary && bits == scheme.Bits); bits /= 2)
+        for (var bits = Schedule.AnnealFrom; bits > scheme.Bits || (scheme.Format == CodeFormat.Ternary && bits == scheme.Bits); bits /= 2)
         {
             widths.Add(bits);
         }

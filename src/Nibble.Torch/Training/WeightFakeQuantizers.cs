@@ -93,7 +93,7 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
 
     public override Tensor Apply(Tensor tensor)
     {
-        if (!Scheme.Ternary)
+        if (Scheme.Format != CodeFormat.Ternary)
         {
             return FusedFakeQuantization.MinMax(tensor.reshape(Rows, Columns), Scheme).view(tensor.shape);
         }
@@ -107,7 +107,7 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
     // The range reaches to the outermost weights, except for ternary ones.
     public override Tensor Clip(Tensor weight)
     {
-        if (!Scheme.Ternary)
+        if (Scheme.Format != CodeFormat.Ternary)
         {
             return weight;
         }
@@ -122,7 +122,7 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
         using var scope = NewDisposeScope();
         using var guard = no_grad();
         var values = Conversion.ValuesOf(weight);
-        return Scheme.Ternary
+        return Scheme.Format == CodeFormat.Ternary
             ? RoundToNearest.QuantizeWith(values, Rows, Columns, Scheme, Conversion.ValuesOf(MeanMagnitude(Groups.Split(weight))), [])
             : RoundToNearest.Quantize(values, Rows, Columns, Scheme);
     }

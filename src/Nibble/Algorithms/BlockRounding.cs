@@ -124,7 +124,7 @@ internal static class BlockRounding
     public static void Quantize(
         IQuantizationKernel kernel, ReadOnlySpan<float> values, QuantizationParameters parameters, QuantizationScheme scheme, Span<sbyte> codes)
     {
-        if (!scheme.Stretched)
+        if (scheme.Format != CodeFormat.Stretched)
         {
             kernel.Quantize(values, parameters, scheme.Codes, codes);
             return;

@@ -59,7 +59,7 @@ public sealed record QuantizedLayer(string Name, QuantizedTensor Weight, Activat
     private static string? FindInputFault(ActivationQuantization input)
     {
         var (scheme, parameters) = (input.Scheme, input.Static);
-        if (scheme is not { Granularity: PerToken or PerTensor, Ternary: false } || scheme.Granularity is PerToken != parameters is null)
+        if (scheme is not { Granularity: PerToken or PerTensor, Format: not CodeFormat.Ternary } || scheme.Granularity is PerToken != parameters is null)
         {
             return "has an input that is neither per token and dynamic nor per tensor and static";
         }

@@ -40,7 +40,7 @@ internal static class WeightOnlyCheckpoint
             Require(layer.Input is null, layer, "quantizes its input, expected float inputs; quantize with a recipe such as w4a16-g128");
             Require(layer.InputTransform == InputTransform.None, layer, "transforms its input, which only Nibble computes; quantize without rotation");
             Require(layer.Shape is null, layer, "is a convolution, expected linear layers; keep it float");
-            Require(layer.Weight.Scheme is { Ternary: false, Stretched: false }, layer,
+            Require(layer.Weight.Scheme.Format == CodeFormat.Integer, layer,
                 $"has {layer.Weight.Scheme} codes, expected integers with a zero point");
             Require(layer.Weight.Scheme.Granularity is PerChannel or PerGroup, layer,
                 $"has one scale per {layer.Weight.Scheme.Granularity}, expected one per channel or group");

@@ -22,6 +22,20 @@ public enum ScalePrecision
     PowerOfTwo,
 }
 
+/// <summary>Which numbers the codes of a scheme stand for, in steps of the scale.</summary>
+public enum CodeFormat
+{
+    /// <summary>Integers of so many bits: <c>-2^(bits-1) .. 2^(bits-1)-1</c>.</summary>
+    Integer,
+
+    /// <summary>-1, 0 and 1, stored in 2 bits (BitNet b1.58, Ma et al. 2024).</summary>
+    Ternary,
+
+    /// <summary>Integers plus a half, balanced around zero: at 2 bits -1.5, -0.5, 0.5 and 1.5 (ParetoQ's stretched elastic quantization, Liu et al.
+    /// 2025).</summary>
+    Stretched,
+}
+
 /// <summary>How a tensor's values become codes: <c>real = scale * (code - zeroPoint)</c>.</summary>
 /// <remarks>
 /// Codes are signed for every scheme: <c>-2^(bits-1) .. 2^(bits-1)-1</c>, or <c>-1 .. 1</c> when ternary. A symmetric scheme has
@@ -56,7 +70,7 @@ public sealed record QuantizationScheme
         Granularity = granularity;
     }
 
-    /// <summary>Bits of a stored code, 2 to 8 (2 when <see cref="Ternary"/>).</summary>
+    /// <summary>Bits of a stored code, 2 to 8 (2 when <see cref="CodeFormat.Ternary"/>).</summary>
     public int Bits { get; }
 
     /// <summary>Whether the zero point is fixed at 0.</summary>
@@ -65,33 +79,32 @@ public sealed record QuantizationScheme
     /// <summary>Which values share a scale.</summary>
     public Granularity Granularity { get; }
 
-    /// <summary>Whether only the codes -1, 0 and 1 are used.</summary>
-    public bool Ternary { get; private init; }
+    /// <summary>Which numbers the codes stand for.</summary>
+    public CodeFormat Format { get; private init; }
 
-    /// <summary>Whether values lie at <c>scale * (code + 1/2)</c>, balanced around zero: at 2 bits -1.5, -0.5, 0.5 and 1.5 scales (ParetoQ's stretched elastic
-    /// quantization, Liu et al. 2025).</summary>
-    public bool Stretched { get; private init; }
-
-    /// <summary>What is added to a code, less its zero point, before the scale multiplies it: 1/2 when <see cref="Stretched"/>, otherwise 0.</summary>
-    public float Shift => Stretched ? 0.5f : 0;
+    /// <summary>What is added to a code, less its zero point, before the scale multiplies it: 1/2 when <see cref="CodeFormat.Stretched"/>, otherwise
+    /// 0.</summary>
+    public float Shift => Format == CodeFormat.Stretched ? 0.5f : 0;
 
     /// <summary>The precision in which scales are stored.</summary>
     public ScalePrecision ScalePrecision { get; init; } = ScalePrecision.Float32;
 
     /// <summary>The codes this scheme may use.</summary>
-    public CodeRange Codes => Ternary ? new CodeRange(-1, 1) : new CodeRange(-(1 << (Bits - 1)), (1 << (Bits - 1)) - 1);
+    public CodeRange Codes => Format == CodeFormat.Ternary ? new CodeRange(-1, 1) : new CodeRange(-(1 << (Bits - 1)), (1 << (Bits - 1)) - 1);
 
     /// <summary>Creates a symmetric scheme of the codes -1, 0 and 1.</summary>
     /// <param name="granularity">Which values share a scale.</param>
-    public static QuantizationScheme CreateTernary(Granularity granularity) => new(MinBits, symmetric: true, granularity) { Ternary = true };
+    public static QuantizationScheme CreateTernary(Granularity granularity) => new(MinBits, symmetric: true, granularity) { Format = CodeFormat.Ternary };
 
     /// <summary>Creates a symmetric scheme whose values lie half a step beside the codes.</summary>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     /// <param name="granularity">Which values share a scale.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="bits"/> is outside 2 to 8.</exception>
-    public static QuantizationScheme CreateStretched(int bits, Granularity granularity) => new(bits, symmetric: true, granularity) { Stretched = true };
+    public static QuantizationScheme CreateStretched(int bits, Granularity granularity) =>
+        new(bits, symmetric: true, granularity) { Format = CodeFormat.Stretched };
 
     /// <inheritdoc/>
     public override string ToString() =>
-        $"{(Stretched ? "stretched " : string.Empty)}{(Ternary ? "ternary" : $"int{Bits}")} {(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
+        $"{Format switch { CodeFormat.Ternary => "ternary", CodeFormat.Stretched => $"stretched int{Bits}", _ => $"int{Bits}" }} "
+            + $"{(Symmetric ? "symmetric" : "asymmetric")} per {Granularity}";
 }

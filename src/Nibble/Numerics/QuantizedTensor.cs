@@ -190,7 +190,9 @@ public sealed class QuantizedTensor
     public float ValueAt(int index)
     {
         var parameters = Parameters(index / Columns, GroupOf(index % Columns));
-        return Scheme.Stretched ? ScalarQuantizer.DequantizeStretched(Codes[index], parameters.Scale) : ScalarQuantizer.Dequantize(Codes[index], parameters);
+        return Scheme.Format == CodeFormat.Stretched
+            ? ScalarQuantizer.DequantizeStretched(Codes[index], parameters.Scale)
+            : ScalarQuantizer.Dequantize(Codes[index], parameters);
     }
 
     /// <summary>The values of the codes, row by row.</summary>
@@ -208,7 +210,7 @@ public sealed class QuantizedTensor
     {
         RequireLength(nameof(destination), destination.Length, Codes.Length);
         var kernel = QuantizationKernels.Active;
-        if (GroupIndex is not null || Scheme.Stretched)
+        if (GroupIndex is not null || Scheme.Format == CodeFormat.Stretched)
         {
             for (var i = 0; i < Codes.Length; i++)
             {

@@ -54,7 +54,7 @@ internal static class TargetEngines
     private static string? Refusal(Engine engine, RecipeRule rule, string layer, int columns)
     {
         var weights = rule.Weights!;
-        if (weights.Ternary || weights.Stretched || weights.ScalePrecision == ScalePrecision.PowerOfTwo)
+        if (weights.Format != CodeFormat.Integer || weights.ScalePrecision == ScalePrecision.PowerOfTwo)
         {
             return $"it has no weights of the kind {weights}";
         }

@@ -22,12 +22,12 @@ public sealed record KeyValueCacheRule
             throw new ArgumentException("Keys and values both stay float; leave the rule out.", nameof(keys));
         }
 
-        if (keys is { Ternary: true } or { Granularity: not (PerToken or PerChannel) })
+        if (keys is { Format: CodeFormat.Ternary } or { Granularity: not (PerToken or PerChannel) })
         {
             throw new ArgumentException($"Keys are quantized to integers per token or channel, found '{keys}'.", nameof(keys));
         }
 
-        if (values is { Ternary: true } or { Granularity: not PerToken })
+        if (values is { Format: CodeFormat.Ternary } or { Granularity: not PerToken })
         {
             throw new ArgumentException($"Values are quantized to integers per token, found '{values}'.", nameof(values));
         }

@@ -192,8 +192,7 @@ public sealed record QatSettings
     };
 
     /// <summary>The settings that suit a pretrained encoder: rates of fine-tuning, larger batches of short texts, ranges of inputs learned with their offsets,
-    /// and the
-    /// float model as the teacher.</summary>
+    /// and the float model as the teacher, of each block as of the whole.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
     public static QatSettings ForEncoder(int bits) => new()
     {
@@ -204,7 +203,7 @@ public sealed record QatSettings
         WarmUp = 0.1,
         BatchSize = 32,
         Activations = ActivationEstimator.LearnedScaleAndOffset,
-        Distillation = new DistillationSettings { Weight = 1, Temperature = 2 },
+        Distillation = new DistillationSettings { Weight = 1, Temperature = 2, Hidden = 4 },
     };
 
     /// <summary>The settings that presets have where weights are frozen, and ranges of activations and what stays float are trained: few numbers, which take

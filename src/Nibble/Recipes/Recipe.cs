@@ -77,7 +77,7 @@ public sealed record RecipeRule(string Pattern, QuantizationScheme? Weights, Act
     public WeightAlgorithms Algorithms
     {
         get;
-        init => field = value == WeightAlgorithms.RoundToNearest || Weights is not { Stretched: true }
+        init => field = value == WeightAlgorithms.RoundToNearest || Weights is not { Format: CodeFormat.Stretched }
             ? value
             : throw new NibbleException(
                 $"the rule for {Pattern} has {Weights} weights and the algorithms {string.Join(", ", value.Names)}, which need a grid that holds zero; "

@@ -332,7 +332,7 @@ public static class RecipeFile
         }
 
         writer.WriteStartObject("weights");
-        if (scheme.Ternary)
+        if (scheme.Format == CodeFormat.Ternary)
         {
             writer.WriteBoolean("ternary", true);
         }
@@ -341,7 +341,7 @@ public static class RecipeFile
             writer.WriteNumber("bits", scheme.Bits);
         }
 
-        if (scheme.Stretched)
+        if (scheme.Format == CodeFormat.Stretched)
         {
             writer.WriteBoolean("stretched", true);
         }
@@ -374,7 +374,7 @@ public static class RecipeFile
         }
 
         var scheme = activations.Scheme;
-        if (scheme.Ternary || scheme.Granularity is not (PerToken or PerTensor))
+        if (scheme.Format == CodeFormat.Ternary || scheme.Granularity is not (PerToken or PerTensor))
         {
             throw Misplaced(rule, "activations", scheme);
         }

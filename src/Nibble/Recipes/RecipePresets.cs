@@ -11,7 +11,7 @@ namespace Nibble.Recipes;
 /// symmetric per token, unless options say otherwise:
 /// <list type="bullet">
 /// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary ones stay symmetric); <c>-sym</c> after it: symmetric.</item>
-/// <item><c>-stretched</c>: weights on the symmetric grid without zero (see <see cref="QuantizationScheme.Stretched"/>), which suits training at 2 bits.</item>
+/// <item><c>-stretched</c>: weights on the symmetric grid without zero (see <see cref="CodeFormat.Stretched"/>), which suits training at 2 bits.</item>
 /// <item><c>-po2</c>: scales of weights and of static activations are powers of two.</item>
 /// <item><c>-mse</c>: weight ranges with the least squared error instead of min-max.</item>
 /// <item><c>-rotated</c>: the model is rotated by Hadamard matrices first.</item>

@@ -16,7 +16,9 @@ internal static class Weights
         from scheme in Gens.Scheme
         from granularity in Granularities
         from precision in Gen.Enum<ScalePrecision>()
-        let placed = scheme.Ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(scheme.Bits, scheme.Symmetric, granularity)
+        let placed = scheme.Format == CodeFormat.Ternary
+            ? QuantizationScheme.CreateTernary(granularity)
+            : new QuantizationScheme(scheme.Bits, scheme.Symmetric, granularity)
         select placed with { ScalePrecision = precision };
 
     /// <summary>Small matrices of ordinary weights.</summary>

@@ -41,7 +41,7 @@ internal static class AnyRecipe
         from methods in Method.Array[2]
         select new RecipeRule(pattern, weights, activations, weights is null ? WeightRange.MinMax : range)
         {
-            Algorithms = weights is null or { Stretched: true } ? WeightAlgorithms.RoundToNearest : algorithms,
+            Algorithms = weights is null or { Format: CodeFormat.Stretched } ? WeightAlgorithms.RoundToNearest : algorithms,
             WeightMethod = weights is null ? null : methods[0],
             ActivationMethod = activations is null ? null : methods[1],
         };

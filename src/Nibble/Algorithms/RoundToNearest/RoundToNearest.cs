@@ -57,13 +57,13 @@ public static class RoundToNearest
     private static QuantizationParameters ChooseParameters(WeightBlock block, QuantizationScheme scheme, WeightRange range) => range switch
     {
         WeightRange.MinMax => QuantizationParameters.FromRange(block.Range, scheme),
-        WeightRange.Search when !scheme.Stretched => ParameterSearch.Search(block.Values, [], scheme),
+        WeightRange.Search when scheme.Format != CodeFormat.Stretched => ParameterSearch.Search(block.Values, [], scheme),
         _ => ShrunkRange.Choose(block.Range, scheme, new BlockError(block, scheme)),
     };
 
     private readonly struct BlockError(WeightBlock block, QuantizationScheme scheme) : IGroupError
     {
-        public double Of(QuantizationParameters parameters) => scheme.Stretched ? StretchedErrors(block, parameters.Scale, scheme.Codes)
+        public double Of(QuantizationParameters parameters) => scheme.Format == CodeFormat.Stretched ? StretchedErrors(block, parameters.Scale, scheme.Codes)
             : block.Rows == 1 ? QuantizationKernels.Active.SquaredError(block.Values, parameters, scheme.Codes)
             : RowErrors(block, parameters, scheme.Codes).Sum();
 

@@ -26,7 +26,9 @@ internal static class CompressedTensorsConfig
         var groups = manifest.Groups();
         writer.WriteStartObject();
         writer.WriteString("quant_method",
-            manifest.Layers.All(layer => layer is { Transform: InputTransform.None, Scheme.Weights.Stretched: false }) ? "compressed-tensors" : "nibble");
+            manifest.Layers.All(layer => layer is { Transform: InputTransform.None, Scheme.Weights.Format: not CodeFormat.Stretched })
+                ? "compressed-tensors"
+                : "nibble");
         writer.WriteString("format", manifest.Format.Name());
         writer.WriteString("quantization_status", "compressed");
         WriteArguments(writer, "kv_cache_scheme", CacheScheme(manifest.Recipe.KeyValueCache, config), dynamic: true);

@@ -186,9 +186,9 @@ internal sealed class ExactBlocks
         return true;
     }
 
-    private static int Integer(QuantizationScheme scheme, int code, int zeroPoint) => scheme.Stretched ? (2 * code) + 1 : code - zeroPoint;
+    private static int Integer(QuantizationScheme scheme, int code, int zeroPoint) => scheme.Format == CodeFormat.Stretched ? (2 * code) + 1 : code - zeroPoint;
 
-    private static float Unit(QuantizedTensor tensor, float scale) => tensor.Scheme.Stretched ? scale / 2 : scale;
+    private static float Unit(QuantizedTensor tensor, float scale) => tensor.Scheme.Format == CodeFormat.Stretched ? scale / 2 : scale;
 
     private static float Minimum(QuantizationScheme scheme, QuantizationParameters parameters) => -parameters.Scale * (parameters.ZeroPoint - scheme.Codes.Min);
 

@@ -14,7 +14,9 @@ public class GptqTests
         from granularity in Gen.Frequency(
             (1, Gen.Const(Granularity.Tensor)), (1, Gen.Const(Granularity.Channel)), (4, Gen.Int[1, 60].Select(Granularity.Group)))
         from precision in Gen.Enum<ScalePrecision>()
-        let placed = scheme.Ternary ? QuantizationScheme.CreateTernary(granularity) : new QuantizationScheme(scheme.Bits, scheme.Symmetric, granularity)
+        let placed = scheme.Format == CodeFormat.Ternary
+            ? QuantizationScheme.CreateTernary(granularity)
+            : new QuantizationScheme(scheme.Bits, scheme.Symmetric, granularity)
         select placed with { ScalePrecision = precision };
 
     private static readonly Gen<GptqOptions> Options = OptionsWith(Gen.Enum<WeightRange>());
