@@ -1,5 +1,5 @@
 #!/bin/sh
-# Holds the advisor's predictions and choices against roads gone to their ends: about an hour of one core the first time; the table of truth is kept.
+# Compares the advisor's predictions and choices with runs of each method to completion: about an hour of one core the first time. The table of those runs is kept.
 # usage: benchmarks/advisor.sh DATA [SECONDS]   where DATA holds stories260K, tinystories and wikitext-2
 set -eu
 data=$1

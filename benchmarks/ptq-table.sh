@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Post-training quantization, recipe by recipe: what each costs and what the model is worth afterwards. Prints Markdown for docs/results.md.
+# Post-training quantization, recipe by recipe: what each costs and what the model is worth afterwards. Prints Markdown for docs/results/ptq.md.
 #
 #     dotnet build -c Release
 #     benchmarks/ptq-table.sh src/Nibble.Cli/bin/Release/net10.0/nibble MODEL TRAIN.txt VALID.txt [--threads N] [--only PATTERN]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Quantization-aware training beside the best post-training recipes, width by width and over several seeds. Prints Markdown for docs/results.md.
+# Quantization-aware training beside the best post-training recipes, width by width and over several seeds. Prints Markdown for docs/results/qat.md.
 #
 #     dotnet build -c Release
 #     benchmarks/qat-table.sh src/Nibble.Cli/bin/Release/net10.0/nibble MODEL TRAIN.txt VALID.txt [--threads N] [--seeds N] [--only PATTERN]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ResNet-20 on CIFAR-10: top-1 after post-training quantization and after quantization-aware training at W8A8, W4A4 and W2A4, with minutes and
-# peak memory of each road. Prints Markdown for docs/results.md.
+# peak memory of each method. Prints Markdown for docs/results/resnet20.md.
 #
 #     benchmarks/resnet20.sh FOLDER [--threads N] [--seeds "1 2 3"] [--epochs N] [--images N]
 #
@@ -58,7 +58,7 @@ done
 
 echo "ResNet-20, $epochs epochs of $images images, --threads $threads,$(sed -n 's/^model name[^:]*://p' /proc/cpuinfo 2>/dev/null | head -n 1) x $(getconf _NPROCESSORS_ONLN); mean and deviation over seeds $seeds:"
 echo
-echo "| widths | road | jpeg-test-2000, % | lossless-100, % | minutes | MiB |"
+echo "| widths | method | jpeg-test-2000, % | lossless-100, % | minutes | MiB |"
 echo "|---|---|---:|---:|---:|---:|"
 awk -F '\t' '
     { key = $2 "\t" $1; if (!(key in n)) order[++keys] = key; n[key]++; t[key] += $4; tt[key] += $4 * $4; l[key] += $5; ll[key] += $5 * $5; s[key] += $6; if ($7 > m[key]) m[key] = $7 }

@@ -7,7 +7,7 @@ using TorchSharp;
 
 namespace Nibble.Benchmarks.Advisor;
 
-/// <summary><c>check</c>: asks the advisor in many situations, and holds what it foretells and chooses against the table of truth.</summary>
+/// <summary><c>check</c>: asks the advisor in many situations, and compares what it predicts and chooses with the table of measured results.</summary>
 internal static class CheckCommand
 {
     /// <summary>A choice that loses at most this share more than the best is as good.</summary>

@@ -31,7 +31,9 @@ internal static class CurvesCommand
 
     private static string Table(List<TruthRow> rows)
     {
-        var text = new StringBuilder("| model | road | steps | predicted | interval | measured | error | inside |\n|---|---|---:|---:|---:|---:|---:|---|\n");
+        var text = new StringBuilder("# Long training runs predicted from short ones\n\nWritten by `benchmarks/advisor.sh`. Losses are nats per token over the "
+            + "float model, or over the float control after as many steps.\n\n| model | method | steps | predicted | interval | measured | error | inside |\n"
+            + "|---|---|---:|---:|---:|---:|---:|---|\n");
         var (ptq, qat, inside) = (new List<double>(), new List<double>(), 0);
         foreach (var row in rows.Where(row => row.Road != Truth.Float && (row.Steps == 0 || row.Steps > Short[^1])))
         {

@@ -11,11 +11,27 @@ using Spectre.Console;
 
 namespace Nibble.Cli;
 
-/// <summary>What every command needs of its surroundings: where to write, how to show progress, when to stop.</summary>
+/// <summary>How much is written to stderr.</summary>
+internal enum Detail
+{
+    /// <summary>Progress and messages.</summary>
+    Normal,
+
+    /// <summary>Warnings and errors.</summary>
+    Quiet,
+
+    /// <summary>Every stage of the progress on a line of its own, and errors with their stack traces.</summary>
+    Verbose,
+}
+
+/// <summary>The environment of a command: where it writes, how it shows progress and when it stops.</summary>
 internal sealed class CommandHost(TextWriter output, TextWriter error) : IDisposable
 {
-    /// <summary>Terminals, <c>timeout</c> and other starters give one signal to a process and to its group: what follows this soon is the same.</summary>
+    /// <summary>A signal this soon after another counts as the same one: terminals and <c>timeout</c> signal both the process and its group.</summary>
     private static readonly TimeSpan Echo = TimeSpan.FromSeconds(0.5);
+
+    /// <summary>The name of standard input in options.</summary>
+    private const string StandardInput = "-";
 
     private readonly CancellationTokenSource source = new();
     private readonly Lock gate = new();
@@ -25,10 +41,10 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     private bool hasBegun;
     private long stopped;
 
-    /// <summary>The result: stdout.</summary>
+    /// <summary>Stdout, which takes the result.</summary>
     public TextWriter Output => output;
 
-    /// <summary>Cancelled by a signal. Work that asks for it has something to lose and stops at a safe point; before, a signal ends the process.</summary>
+    /// <summary>Cancelled by a signal. Once a command has read this token, a signal stops it at a safe point. Before that, a signal ends the process.</summary>
     public CancellationToken Cancellation
     {
         get
@@ -45,7 +61,7 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     /// <summary>A console that renders tables to stdout.</summary>
     public IAnsiConsole Console { get; } = WriterOutput.Console(output);
 
-    /// <summary>Stops the work, or the process where there is nothing to save or the user will not wait any more.</summary>
+    /// <summary>Stops the work. Ends the process if there is nothing to save, or if this is the second signal.</summary>
     public void Stop(PosixSignalContext context)
     {
         context.Cancel = true;
@@ -58,7 +74,7 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
 
             if (!hasBegun || stopped != 0)
             {
-                SayBriefly(hasBegun ? "ended at once" : "cancelled; nothing was written");
+                SayBriefly(hasBegun ? "stopped immediately" : "cancelled; nothing was written");
                 temporary.ForEach(DeleteFolder);
                 ProcessExit.Now(ExitCode.Cancelled);
             }
@@ -66,15 +82,15 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
             stopped = Stopwatch.GetTimestamp();
         }
 
-        SayBriefly("stopping where nothing is lost; a second signal ends it at once");
+        SayBriefly("stopping at the next safe point; send a second signal to stop immediately");
         source.Cancel();
     }
 
-    /// <summary>Makes a folder for the time of the work, which a signal that ends the process deletes too.</summary>
-    /// <param name="prefix">How its name begins.</param>
+    /// <summary>Creates a temporary folder. A signal that ends the process deletes it too.</summary>
+    /// <param name="prefix">The start of its name.</param>
     public DirectoryInfo CreateTemporaryFolder(string prefix)
     {
-        // Made inside the lock: a signal between the two would leave the folder behind.
+        // Created inside the lock: a signal between the two statements would leave the folder behind.
         lock (gate)
         {
             var folder = Directory.CreateTempSubdirectory(prefix);
@@ -83,21 +99,33 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         }
     }
 
-    /// <summary>A file that can be read more than once: what comes through a pipe is copied to one for the time of the work.</summary>
-    /// <param name="path">The file or pipe. Where there is none, whoever reads it says so.</param>
-    /// <exception cref="NibbleException">What comes through the pipe is no text.</exception>
+    /// <summary>The file that a data option names. For <c>-</c>, standard input is copied to a temporary file.</summary>
+    public string DataFile(string path) => path == StandardInput ? Rereadable(path) : path;
+
+    /// <summary>A file that can be read more than once. The contents of a pipe are copied to a temporary file.</summary>
+    /// <param name="path">The file or pipe, or <c>-</c>. If it does not exist, the code that reads it reports that.</param>
+    /// <exception cref="NibbleException">The contents of the pipe are not text.</exception>
     public string Rereadable(string path)
     {
-        if (InputFile.IsRegular(path))
+        if (path != StandardInput && InputFile.IsRegular(path))
         {
             return path;
         }
 
         if (!copies.TryGetValue(path, out var copy))
         {
-            var text = InputFile.ReadText(path, Cancellation);
-            copy = Path.Combine(CreateTemporaryFolder("nibble-data-").FullName, Path.GetFileName(path));
-            File.WriteAllText(copy, text);
+            copy = Path.Combine(CreateTemporaryFolder("nibble-data-").FullName, path == StandardInput ? "stdin" : Path.GetFileName(path));
+            if (path == StandardInput)
+            {
+                using var input = System.Console.OpenStandardInput();
+                using var file = File.Create(copy);
+                input.CopyTo(file);
+            }
+            else
+            {
+                File.WriteAllText(copy, InputFile.ReadText(path, Cancellation));
+            }
+
             copies.Add(path, copy);
         }
 
@@ -111,13 +139,14 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
             DeleteFolder(Path.GetDirectoryName(copy)!);
         }
 
+        Log?.Dispose();
         source.Dispose();
     }
 
-    /// <summary>Loads libtorch and sets its threads; before any tensor.</summary>
+    /// <summary>Loads libtorch and sets its number of threads. Call it before any tensor is created.</summary>
     public static void StartTorch(int? threads) => TorchRuntime.UseThreads(threads);
 
-    /// <summary>Tells the user on stderr what does not stop the work, or why it stopped.</summary>
+    /// <summary>Writes a warning, or the reason why the work stopped, to stderr.</summary>
     public void Warn(string message)
     {
         var line = $"nibble: {message}";
@@ -129,14 +158,43 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         {
             error.WriteLine(line);
         }
+
+        Log?.WriteLine(line);
     }
 
-    /// <summary>Whether failures are told on stdout in JSON too, since the result would be.</summary>
+    /// <summary>How much is written to stderr.</summary>
+    public Detail Detail { get; set; }
+
+    /// <summary>Where messages and progress are recorded; null for nowhere.</summary>
+    public LogFile? Log { get; private set; }
+
+    /// <summary>Starts to record messages and progress.</summary>
+    /// <param name="path">The file, which is appended to.</param>
+    /// <param name="commandLine">What is being run.</param>
+    /// <exception cref="NibbleException">The file cannot be written.</exception>
+    public void OpenLog(string path, string commandLine)
+    {
+        Log = new LogFile(path);
+        Log.WriteLine(commandLine);
+    }
+
+    /// <summary>Writes where an error comes from, if details are wanted.</summary>
+    public void Explain(Exception exception)
+    {
+        if (Detail == Detail.Verbose)
+        {
+            error.WriteLine(exception.ToString());
+        }
+
+        Log?.WriteLine(exception.ToString());
+    }
+
+    /// <summary>Whether failures are also written to stdout as JSON, because the result would be.</summary>
     public bool FailsInJson { get; set; }
 
-    /// <summary>Tells why the command failed.</summary>
-    /// <param name="failures">What is wrong, all of one exit code.</param>
-    /// <param name="hint">Where to read on; null for nothing.</param>
+    /// <summary>Reports why the command failed.</summary>
+    /// <param name="failures">What went wrong. All failures have the same exit code.</param>
+    /// <param name="hint">Where to find help; null for none.</param>
     /// <returns>The exit code.</returns>
     public int Fail(IReadOnlyList<Failure> failures, string? hint = null)
     {
@@ -167,18 +225,25 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         }
         catch (Exception exception) when (exception is IOException or NibbleException)
         {
-            // Stdout takes nothing, which may be the failure itself; stderr has it.
+            // Stdout cannot be written to, which may be the failure itself. Stderr has the message.
         }
     }
 
-    /// <summary>Runs work while its progress is shown on stderr.</summary>
+    /// <summary>Runs work and shows its progress on stderr.</summary>
     public T WithProgress<T>(Func<IProgressLine, T> work)
     {
-        using var display = ProgressDisplay.On(error);
-        progress = display;
+        // Verbose progress keeps every stage, which a bar would overwrite.
+        using ProgressDisplay display = Detail switch
+        {
+            Detail.Quiet => new ProgressLines(TextWriter.Null),
+            Detail.Verbose => new ProgressLines(error),
+            _ => ProgressDisplay.On(error),
+        };
+        using var recorded = Log is { } log ? new ProgressLines(log) : null;
+        progress = Detail == Detail.Quiet ? null : display;
         try
         {
-            return work(display);
+            return work(recorded is null ? display : new ProgressTo(display, recorded));
         }
         finally
         {
@@ -186,9 +251,9 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         }
     }
 
-    /// <summary>Takes all steps of handing over a result, even where one of them fails.</summary>
-    /// <remarks>What hours have worked out is printed though a file of it cannot be written. The first failure is thrown in the end.</remarks>
-    /// <param name="steps">Writing its files, and printing it.</param>
+    /// <summary>Runs every step that delivers a result, even if one of them fails.</summary>
+    /// <remarks>A result that took hours is printed even if its file cannot be written. The first failure is thrown after the last step.</remarks>
+    /// <param name="steps">The steps: write the files, print the result.</param>
     public static void Deliver(params Action[] steps)
     {
         ExceptionDispatchInfo? failure = null;
@@ -210,13 +275,13 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     /// <summary>Writes one JSON document to stdout.</summary>
     public void WriteJson<T>(T document, JsonTypeInfo<T> type) => WriteUnbroken(JsonSerializer.Serialize(document, type));
 
-    /// <summary>Writes a line to stdout that is to be copied, and so is not broken on a terminal: a document, or a command.</summary>
+    /// <summary>Writes a line to stdout without breaking it on a terminal, because users copy it: a document or a command.</summary>
     public void WriteUnbroken(string line) => output.Write(line + output.NewLine);
 
-    /// <summary>Tells the user, unless stderr takes nothing: whoever reads it may be stopped too.</summary>
+    /// <summary>Writes a warning, but does not wait long for stderr: the process that reads it may be stopped too.</summary>
     private void SayBriefly(string message) => Task.Run(() => Warn(message)).Wait(TimeSpan.FromSeconds(0.5));
 
-    /// <summary>Writes text that comes from elsewhere, such as a model, to stdout: a terminal is not told what to do by it.</summary>
+    /// <summary>Writes untrusted text, such as a model's output, to stdout. On a terminal, control characters are replaced.</summary>
     public void WriteForeign(string text) => output.Write(output is StandardWriter { IsTerminal: true } ? TerminalText.Printable(text) : text);
 
     private static void DeleteFolder(string folder)
@@ -227,7 +292,7 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // It is gone already, or another thread still writes into it; the process ends either way.
+            // It is already gone, or another thread is still writing to it. The process ends either way.
         }
     }
 }

@@ -1,6 +1,6 @@
 namespace Nibble.Cli;
 
-/// <summary>What the process returns; documented in <c>docs/commands.md</c>.</summary>
+/// <summary>Exit codes of the process, documented in <c>docs/reference/exit-codes.md</c>.</summary>
 internal static class ExitCode
 {
     public const int Done = 0;

@@ -2,10 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Cli;
 
-/// <summary>Memory that is held until memory runs out, so that there is some to say so.</summary>
+/// <summary>Memory reserved so that the program can still report an error when memory runs out.</summary>
 /// <remarks>
-/// Where a native library has taken the last of it, the runtime itself ends the process, since it cannot even compile the code that handles the failure.
-/// What is held is never touched, and so takes addresses and no memory.
+/// When a native library has used up all memory, the runtime ends the process, because it cannot even compile the code that handles the failure.
+/// The reserve is never touched, so it takes address space but no physical memory.
 /// </remarks>
 internal static unsafe class MemoryReserve
 {
@@ -13,7 +13,7 @@ internal static unsafe class MemoryReserve
 
     private static void* block;
 
-    /// <summary>Holds memory from now on.</summary>
+    /// <summary>Reserves the memory.</summary>
     public static void Hold()
     {
         block = NativeMemory.Alloc(Bytes);

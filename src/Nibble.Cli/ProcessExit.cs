@@ -2,10 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Cli;
 
-/// <summary>Ends the process at once, whatever its threads are waiting for.</summary>
+/// <summary>Ends the process immediately, whatever its threads are doing.</summary>
 internal static partial class ProcessExit
 {
-    /// <summary>Ends it without waiting for threads in native code, or for the destructors of native libraries that are in use.</summary>
+    /// <summary>Ends the process without waiting for threads in native code or for destructors of native libraries.</summary>
     public static void Now(int code)
     {
         if (!OperatingSystem.IsWindows())

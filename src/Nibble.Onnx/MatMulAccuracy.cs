@@ -1,11 +1,11 @@
 namespace Nibble.Onnx;
 
-/// <summary>What <c>MatMulNBits</c> computes with; the numbers are those of its attribute <c>accuracy_level</c>.</summary>
+/// <summary>The arithmetic of <c>MatMulNBits</c>. The values are those of its attribute <c>accuracy_level</c>.</summary>
 public enum MatMulAccuracy
 {
-    /// <summary>Inputs in float32, as the simulation has them.</summary>
+    /// <summary>Inputs in float32, as in the simulation.</summary>
     Float32 = 1,
 
-    /// <summary>Inputs rounded to 8 bits in blocks, as no scheme of Nibble's simulates: faster, and further from the simulation.</summary>
+    /// <summary>Inputs rounded to 8 bits in blocks. This is faster but differs more from the simulation, because no scheme of Nibble simulates it.</summary>
     Int8 = 4,
 }

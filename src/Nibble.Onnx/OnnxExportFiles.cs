@@ -3,18 +3,18 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx;
 
-/// <summary>Writes an exported model with all that belongs to it.</summary>
+/// <summary>Writes an exported model with its accompanying files.</summary>
 internal static class OnnxExportFiles
 {
-    /// <summary>Writes the tokenizer, the tensors' file where there is one, and at last the model.</summary>
+    /// <summary>Writes the tokenizer, the tensor file if there is one, and finally the model.</summary>
     /// <param name="tensors">The model's tensors.</param>
     /// <param name="graph">Its graph.</param>
-    /// <param name="name">What the graph is called; the same for all models of a kind, so that a folder's name makes no difference.</param>
-    /// <param name="forms">How many linear layers the graph has in each form.</param>
+    /// <param name="name">The name of the graph. It is the same for all models of a kind and does not depend on the folder's name.</param>
+    /// <param name="forms">The number of linear layers in each form.</param>
     /// <param name="path">The file to write.</param>
-    /// <param name="maxSequence">The most tokens that the model takes; null where nobody says.</param>
-    /// <param name="inlineLimit">The most bytes of tensors that stay in the file.</param>
-    /// <param name="progress">Told after each constant.</param>
+    /// <param name="maxSequence">The model's maximum number of tokens. Null if it is not known.</param>
+    /// <param name="inlineLimit">The maximum size in bytes of tensors in the model's file.</param>
+    /// <param name="progress">Receives progress after each constant.</param>
     public static OnnxExportResult Write(
         ModelTensors tensors, GraphBuilder graph, string name, IReadOnlyDictionary<string, int> forms, string path, int? maxSequence, long inlineLimit,
         WriteProgress? progress = null)
@@ -31,7 +31,7 @@ internal static class OnnxExportFiles
         }
         catch
         {
-            // Without the model, such as on a full disk, nothing of what belongs to it is left.
+            // If the model cannot be written, for example because the disk is full, its other files are deleted.
             Array.ForEach(beside, File.Delete);
             throw;
         }

@@ -4,24 +4,28 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx;
 
-/// <summary>Writes a model as an ONNX graph.</summary>
+/// <summary>Exports a model as an ONNX graph.</summary>
 public static class OnnxExporter
 {
-    /// <summary>The most bytes of tensors that one file can hold beside its graph.</summary>
+    /// <summary>The maximum size in bytes of tensors that one file can hold in addition to its graph.</summary>
     public const long MostInlineBytes = OnnxWriter.InlineLimit;
 
-    /// <summary>Exports a model; the codes of an artifact are written as they are, never rounded again.</summary>
+    /// <summary>Exports a model. The codes of an artifact are written unchanged and never rounded again.</summary>
     /// <param name="tensors">The model's tensors.</param>
-    /// <param name="path">The file to write; one that exists is replaced. The tokenizer's files are written beside it, and the folder is made where it is
-    /// missing.</param>
-    /// <param name="inlineLimit">Tensors of more bytes than this in total go to a second file, the name with <c>.data</c> behind; at most
-    /// <see cref="MostInlineBytes"/>.</param>
-    /// <param name="accuracy">What products of narrow weights and float inputs are computed with.</param>
-    /// <param name="progress">Told after each constant.</param>
-    /// <param name="cancellation">Stops between constants; nothing is left of the files.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the model, no graph computes it, or none expresses how it is quantized; the message says
-    /// which
-    /// scheme would do. Or another tokenizer lies beside the file.</exception>
+    /// <param name="path">
+    /// The file to write. An existing file is replaced. The tokenizer's files are written next to it, and the folder is created if it is missing.
+    /// </param>
+    /// <param name="inlineLimit">
+    /// The maximum total size of tensors in the file, in bytes, at most <see cref="MostInlineBytes"/>. Larger models keep their tensors in a second file with
+    /// <c>.data</c> added to the name. Default: <see cref="MostInlineBytes"/>.
+    /// </param>
+    /// <param name="accuracy">The arithmetic of products of low-bit weights and float inputs. Default: <see cref="MatMulAccuracy.Float32"/>.</param>
+    /// <param name="progress">Receives progress after each constant.</param>
+    /// <param name="cancellation">Cancels between constants. No files are left.</param>
+    /// <exception cref="NibbleException">
+    /// The tensors do not match the model, no graph computes it, or no graph expresses its quantization. In the last case, the message names a scheme that
+    /// works. Or another model's tokenizer is next to the file.
+    /// </exception>
     public static OnnxExportResult Run(
         ModelTensors tensors, string path, long inlineLimit = MostInlineBytes, MatMulAccuracy accuracy = MatMulAccuracy.Float32,
         IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)

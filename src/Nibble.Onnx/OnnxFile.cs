@@ -9,23 +9,25 @@ namespace Nibble.Onnx;
 
 /// <summary>A constant of a graph.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Type">Its element type, as ONNX calls it, such as <c>FLOAT</c>.</param>
-/// <param name="Shape">Its sizes; empty for a scalar.</param>
-/// <param name="Bytes">Its bytes; null for texts.</param>
-/// <param name="DataFile">The name of the file beside the model that holds them; null where the model does.</param>
+/// <param name="Type">Its element type, with its ONNX name, for example <c>FLOAT</c>.</param>
+/// <param name="Shape">Its sizes. Empty for a scalar.</param>
+/// <param name="Bytes">Its size in bytes. Null for strings.</param>
+/// <param name="DataFile">The name of the file next to the model that holds its bytes. Null if the model itself does.</param>
 internal sealed record OnnxTensor(string Name, string Type, IReadOnlyList<long> Shape, long? Bytes, string? DataFile);
 
 /// <summary>An input or output of a graph.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Type">Its element type; empty where it is no tensor.</param>
-/// <param name="Shape">Its sizes, numbers or the names of sizes that a caller chooses; empty names where nothing is said.</param>
+/// <param name="Type">Its element type. Empty if it is not a tensor.</param>
+/// <param name="Shape">Its sizes: numbers, or the names of sizes that a caller chooses. Names are empty if nothing is specified.</param>
 internal sealed record OnnxValue(string Name, string Type, IReadOnlyList<string> Shape);
 
-/// <summary>What an ONNX file consists of; its tensors are checked against the files that hold them, and read when they are asked for.</summary>
-/// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Graphs inside nodes are passed over.</remarks>
+/// <summary>
+/// The contents of an ONNX file. Its tensors are checked against the files that hold them, and read on request.
+/// </summary>
+/// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Graphs inside nodes are ignored.</remarks>
 internal sealed class OnnxFile
 {
-    // Bits of an element, by the numbers of TensorProto.DataType; none for texts.
+    // Bits per element, by the values of TensorProto.DataType. 0 for strings.
     private static readonly (string Name, int Bits)[] Types =
     [
         ("UNDEFINED", 0), ("FLOAT", 32), ("UINT8", 8), ("INT8", 8), ("UINT16", 16), ("INT16", 16), ("INT32", 32), ("INT64", 64), ("STRING", 0), ("BOOL", 8),
@@ -44,7 +46,7 @@ internal sealed class OnnxFile
     {
         Path = path;
         Model = model;
-        var graph = model.Graph ?? throw Fault("it holds no graph");
+        var graph = model.Graph ?? throw Fault("it has no graph");
         IrVersion = model.IrVersion;
         Producer = $"{model.ProducerName} {model.ProducerVersion}".Trim();
         OperatorSets = [.. model.OpsetImport.Select(set => KeyValuePair.Create(set.Domain.Length == 0 ? "ai.onnx" : set.Domain, set.Version))];
@@ -55,7 +57,7 @@ internal sealed class OnnxFile
         {
             if (!tensors.TryAdd(tensor.Name, (Tensor(tensor, lengthOf), tensor)))
             {
-                throw Fault($"two tensors are called '{tensor.Name}'");
+                throw Fault($"two tensors have the name '{tensor.Name}'");
             }
         }
 
@@ -70,32 +72,34 @@ internal sealed class OnnxFile
     /// <summary>The version of the format.</summary>
     public long IrVersion { get; }
 
-    /// <summary>What wrote the file, with its version.</summary>
+    /// <summary>The program that wrote the file, with its version.</summary>
     public string Producer { get; }
 
-    /// <summary>The versions of the sets of operators that it uses, by domain.</summary>
+    /// <summary>The versions of the operator sets that it uses, by domain.</summary>
     public IReadOnlyList<KeyValuePair<string, long>> OperatorSets { get; }
 
-    /// <summary>Free-form texts by name, in the file's order.</summary>
+    /// <summary>Metadata text by name, in the file's order.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Metadata { get; }
 
-    /// <summary>How many nodes of each operator there are, the most frequent first; those of other domains with the domain before the name.</summary>
+    /// <summary>
+    /// The number of nodes per operator, the most frequent first. Operators of other domains have the domain before the name.
+    /// </summary>
     public IReadOnlyList<KeyValuePair<string, int>> Operators { get; }
 
     /// <summary>The graph's constants, in the file's order.</summary>
     public IReadOnlyList<OnnxTensor> Tensors { get; }
 
-    /// <summary>The inputs that are no constants.</summary>
+    /// <summary>The inputs that are not constants.</summary>
     public IReadOnlyList<OnnxValue> Inputs { get; }
 
     /// <summary>The outputs.</summary>
     public IReadOnlyList<OnnxValue> Outputs { get; }
 
-    /// <summary>The model as it stands in the file.</summary>
+    /// <summary>The model as stored in the file.</summary>
     internal ModelProto Model { get; }
 
     /// <summary>Opens a file.</summary>
-    /// <exception cref="NibbleException">There is no such file, or it breaks the format: the message says how.</exception>
+    /// <exception cref="NibbleException">The file is missing or not valid. The message explains why.</exception>
     public static OnnxFile Open(string path)
     {
         if (!File.Exists(path))
@@ -112,7 +116,7 @@ internal sealed class OnnxFile
     /// <summary>Reads a model.</summary>
     /// <param name="path">The file's path, for messages.</param>
     /// <param name="stream">The model.</param>
-    /// <param name="lengthOf">The bytes of a file beside the model; null where there is none.</param>
+    /// <param name="lengthOf">Returns the size in bytes of a file next to the model. Null if there is no such file.</param>
     internal static OnnxFile Read(string path, Stream stream, Func<string, long?> lengthOf)
     {
         try
@@ -121,22 +125,22 @@ internal sealed class OnnxFile
         }
         catch (InvalidProtocolBufferException exception)
         {
-            throw new NibbleException($"{path} is no ONNX model: {exception.Message}", exception);
+            throw new NibbleException($"{path} is not an ONNX model: {exception.Message}", exception);
         }
     }
 
-    /// <summary>The constant of a name; null where there is none.</summary>
+    /// <summary>The constant with a given name. Null if there is none.</summary>
     internal OnnxTensor? Find(string name) => tensors.TryGetValue(name, out var found) ? found.Tensor : null;
 
-    /// <summary>Bytes that there really are of a constant, whatever its shape says; null where there is none.</summary>
+    /// <summary>The actual size of a constant in bytes, whatever its shape requires. Null if there is none.</summary>
     internal long? HeldBytes(string name) =>
         tensors.TryGetValue(name, out var found) ? found.Tensor.DataFile is null ? found.Proto.RawData.Length : found.Tensor.Bytes ?? 0 : null;
 
-    /// <summary>Whether a constant's bytes were read.</summary>
+    /// <summary>Whether a constant's bytes have been read.</summary>
     internal bool WasRead(string name) => read.Contains(name);
 
     /// <summary>Reads a constant.</summary>
-    /// <exception cref="NibbleException">There is none of this name, or it is of another type or shape, or its values do not stand as bytes.</exception>
+    /// <exception cref="NibbleException">There is no such constant, it has another type or shape, or its values are not stored as bytes.</exception>
     internal ReadOnlyMemory<byte> Bytes(string name, OnnxType type, params ReadOnlySpan<long> shape)
     {
         var (tensor, proto) = tensors.TryGetValue(name, out var found) ? found
@@ -150,22 +154,22 @@ internal sealed class OnnxFile
         return Bytes(tensor, proto);
     }
 
-    /// <summary>Reads a constant's numbers.</summary>
-    /// <exception cref="NibbleException">There is none of this name, or it is of another type or shape, or its values do not stand as bytes.</exception>
+    /// <summary>Reads a constant's values.</summary>
+    /// <exception cref="NibbleException">There is no such constant, it has another type or shape, or its values are not stored as bytes.</exception>
     internal T[] Values<T>(string name, OnnxType type, params ReadOnlySpan<long> shape)
         where T : unmanaged => MemoryMarshal.Cast<byte, T>(Bytes(name, type, shape).Span).ToArray();
 
-    /// <summary>The node that gives a value.</summary>
+    /// <summary>The node that produces a value.</summary>
     /// <exception cref="NibbleException">There is none.</exception>
     internal NodeProto NodeGiving(string value) =>
-        (producers ??= Index(node => node.Output)).GetValueOrDefault(value) ?? throw Refused($"no node gives '{value}'");
+        (producers ??= Index(node => node.Output)).GetValueOrDefault(value) ?? throw Refused($"no node produces '{value}'");
 
-    /// <summary>The first node that takes a value.</summary>
+    /// <summary>The first node that reads a value.</summary>
     /// <exception cref="NibbleException">There is none.</exception>
     internal NodeProto NodeTaking(string value) =>
-        (consumers ??= Index(node => node.Input)).GetValueOrDefault(value) ?? throw Refused($"no node takes '{value}'");
+        (consumers ??= Index(node => node.Input)).GetValueOrDefault(value) ?? throw Refused($"no node reads '{value}'");
 
-    /// <summary>What is said where a file keeps to the format and holds something else than is needed.</summary>
+    /// <summary>The error for a file that is valid but holds something other than what is needed.</summary>
     internal NibbleException Refused(string reason) => new($"{Path}: {reason}");
 
     private Dictionary<string, NodeProto> Index(Func<NodeProto, IEnumerable<string>> values)
@@ -189,7 +193,7 @@ internal sealed class OnnxFile
         if (tensor.DataFile is null)
         {
             return proto.RawData.Length == length ? proto.RawData.Memory
-                : throw Refused($"tensor '{tensor.Name}' holds {proto.RawData.Length} bytes of raw data, expected the {length} of its shape");
+                : throw Refused($"tensor '{tensor.Name}' holds {proto.RawData.Length} bytes of raw data, expected {length} for its shape");
         }
 
         var offset = proto.ExternalData.LastOrDefault(entry => entry.Key == "offset")?.Value is { } text
@@ -213,7 +217,7 @@ internal sealed class OnnxFile
     {
         if (tensor.DataType <= 0 || tensor.DataType >= Types.Length)
         {
-            throw Fault($"tensor '{tensor.Name}' is of type {tensor.DataType}, expected 1 to {Types.Length - 1}");
+            throw Fault($"tensor '{tensor.Name}' has type {tensor.DataType}, expected 1 to {Types.Length - 1}");
         }
 
         var values = 1L;
@@ -229,31 +233,31 @@ internal sealed class OnnxFile
         long? bytes = bits > 0 ? ((values * bits) + 7) / 8 : null;
         var file = tensor.DataLocation == TensorProto.Types.DataLocation.External ? RequireData(tensor, bytes, lengthOf) : null;
 
-        // Values may also stand one by one in lists of numbers, which are passed over.
+        // Values may also be stored individually in typed lists, which are ignored.
         if (file is null && tensor.HasRawData && bytes is not null && tensor.RawData.Length != bytes)
         {
-            throw Fault($"tensor '{tensor.Name}' holds {tensor.RawData.Length} bytes, its shape says {bytes}");
+            throw Fault($"tensor '{tensor.Name}' holds {tensor.RawData.Length} bytes, but its shape requires {bytes}");
         }
 
         return new OnnxTensor(tensor.Name, TypeName(tensor.DataType), [.. tensor.Dims], bytes, file);
     }
 
-    /// <summary>The file that holds a tensor: beside the model, and long enough.</summary>
+    /// <summary>The file that holds a tensor. It must be next to the model and long enough.</summary>
     private string RequireData(TensorProto tensor, long? bytes, Func<string, long?> lengthOf)
     {
         var location = Entry("location");
         if (string.IsNullOrEmpty(location) || IoPath.IsPathRooted(location) || location.Contains('\0', StringComparison.Ordinal)
             || location.Split('/', '\\').Contains(".."))
         {
-            throw Fault($"tensor '{tensor.Name}' lies in '{location}', expected a file beside the model");
+            throw Fault($"tensor '{tensor.Name}' is stored in '{location}', expected a file next to the model");
         }
 
-        var total = lengthOf(location) ?? throw Fault($"tensor '{tensor.Name}' lies in '{location}', which is missing; it belongs beside the model");
+        var total = lengthOf(location) ?? throw Fault($"tensor '{tensor.Name}' is stored in '{location}', which is missing. It must be next to the model");
         var offset = Number("offset") ?? 0;
         var length = Number("length") ?? total - offset;
         if (offset > total || length > total - offset || length != (bytes ?? length))
         {
-            throw Fault($"tensor '{tensor.Name}' takes {length} bytes from byte {offset} of '{location}', which has {total}; its shape says {bytes}");
+            throw Fault($"tensor '{tensor.Name}' takes {length} bytes from byte {offset} of '{location}', which has {total} bytes; its shape requires {bytes}");
         }
 
         return location;
@@ -272,5 +276,5 @@ internal sealed class OnnxFile
             size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue.ToString(CultureInfo.InvariantCulture)
             : size.DimParam) ?? []]);
 
-    private NibbleException Fault(string fault) => new($"{Path} is no valid ONNX model: {fault}");
+    private NibbleException Fault(string fault) => new($"{Path} is not a valid ONNX model: {fault}");
 }

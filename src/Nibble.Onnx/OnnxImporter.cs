@@ -9,24 +9,26 @@ using Nibble.Onnx.Sources;
 
 namespace Nibble.Onnx;
 
-/// <summary>What an import of an ONNX file read.</summary>
-/// <param name="Layers">Quantized layers; 0 where a float checkpoint was written.</param>
-/// <param name="Notes">What the folder does not tell of the file; a sentence each.</param>
+/// <summary>The result of importing an ONNX file.</summary>
+/// <param name="Layers">The number of quantized layers. 0 if a float checkpoint was written.</param>
+/// <param name="Notes">Information in the file that the folder does not keep, one sentence each.</param>
 public sealed record OnnxImportResult(int Layers, IReadOnlyList<string> Notes);
 
-/// <summary>Reads an ONNX file that Nibble wrote as the folder that it was made from: an artifact, code for code, or a float checkpoint.</summary>
+/// <summary>Imports an ONNX file that Nibble exported, as the folder that was exported: an artifact, code for code, or a float checkpoint.</summary>
 /// <remarks>
-/// The graph is built once more, with the file as where its tensors come from, so that each form of nodes reads what it writes. Then
-/// everything that was read is written again and compared: every tensor that an import accepts, an export gives back to the byte.
+/// The graph is built again with the file as the source of its tensors, so that each form of nodes reads what it writes. Then everything that was read is
+/// written again and compared. For every tensor that an import accepts, an export therefore produces the same bytes.
 /// </remarks>
 public static class OnnxImporter
 {
     /// <summary>Imports a model.</summary>
     /// <param name="tensors">The file, opened by <see cref="ModelTensors.OpenExported"/>.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="progress">Told after each tensor.</param>
-    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the model or not such as Nibble writes, or the folder exists already.</exception>
+    /// <param name="progress">Receives progress after each tensor.</param>
+    /// <param name="cancellation">Cancels between tensors. No folder is left.</param>
+    /// <exception cref="NibbleException">
+    /// The tensors do not match the model or could not have been written by Nibble, or the folder already exists.
+    /// </exception>
     public static OnnxImportResult Run(
         ModelTensors tensors, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -34,7 +36,7 @@ public static class OnnxImporter
         return Write(tensors, notes, folder, progress, cancellation);
     }
 
-    /// <summary>Reads a model's tensors and compares them with what an export gives.</summary>
+    /// <summary>Reads a model's tensors and compares them with the result of an export.</summary>
     /// <returns>Notes.</returns>
     internal static IReadOnlyList<string> Read(ModelTensors tensors)
     {
@@ -43,7 +45,7 @@ public static class OnnxImporter
         return Compare(file, GraphFamilies.Of(definition).Build(definition, tensors, AccuracyOf(file)).Graph);
     }
 
-    /// <summary>The model that was read; null where it is float.</summary>
+    /// <summary>The model that was read. Null if it is float.</summary>
     internal static QuantizedModel? Model(OnnxSource source) => source.Manifest is not { } manifest ? null : new QuantizedModel(
         manifest.ConfigJson,
         [.. source.Layers],
@@ -71,7 +73,7 @@ public static class OnnxImporter
         }
         catch (Exception exception) when (exception is ArgumentException or InvalidOperationException)
         {
-            // The model is as the metadata say, so that it is they who contradict themselves.
+            // The model matches the metadata, so it is the metadata that contradict themselves.
             throw new NibbleException($"{source.ConfigPlace}: {exception.Message}", exception);
         }
 
@@ -84,8 +86,8 @@ public static class OnnxImporter
         return tensors.Exported ?? throw new ArgumentException($"{tensors.Folder} is a folder, expected an ONNX file.", nameof(tensors));
     }
 
-    /// <summary>Writes the file's constants and nodes again.</summary>
-    /// <returns>A note where something beside the model's tensors differs.</returns>
+    /// <summary>Writes the file's constants and nodes again and compares them.</summary>
+    /// <returns>A note if anything other than the model's tensors differs.</returns>
     /// <exception cref="NibbleException">A tensor of the model differs.</exception>
     private static IReadOnlyList<string> Compare(OnnxFile file, GraphBuilder graph)
     {
@@ -105,7 +107,7 @@ public static class OnnxImporter
                 && file.Bytes(tensor.Name, tensor.Type, [.. tensor.Shape]).Span.SequenceEqual(written.GetBuffer().AsSpan(0, (int)written.Length));
             if (!isSame && isOfModel)
             {
-                throw file.Refused($"tensor '{tensor.Name}' holds values that no layer of its scheme gives, so the file was edited; export the model again");
+                throw file.Refused($"tensor '{tensor.Name}' holds values that its scheme cannot produce, so the file was edited. Export the model again");
             }
 
             other ??= isSame ? null : $"the constant '{tensor.Name}'";
@@ -118,8 +120,8 @@ public static class OnnxImporter
             : expected.IrVersion != found.IrVersion || !expected.OpsetImport.Equals(found.OpsetImport) ? "the version of the operators"
             : null;
         return other is null ? []
-            : [$"the graph is not the one that this version of Nibble writes for the model (first difference: {other}), so the file may compute something else "
-            + $"than the folder; nibble verify tells"];
+            : [$"the graph is not the one that this version of Nibble writes for the model (first difference: {other}), so the file may not compute the same "
+            + $"as the folder"];
     }
 
     private static MatMulAccuracy AccuracyOf(OnnxFile file) => file.Model.Graph.Node.Any(node =>
@@ -131,13 +133,13 @@ public static class OnnxImporter
     {
         if (AccuracyOf(source.File) == MatMulAccuracy.Int8)
         {
-            yield return "the file's MatMulNBits round their inputs to 8 bits in blocks, which the folder does not say: nothing simulates that, and an export "
-                + "needs the accuracy level 4 again";
+            yield return "the file's MatMulNBits nodes round inputs to 8 bits in blocks. The folder does not record this. No simulation does it, and an "
+                + "export must set the accuracy level 4 again";
         }
 
         if (TextTokenizer.FilesIn(source.Folder).Count == 0)
         {
-            yield return $"no tokenizer lies beside {Path.GetFileName(source.File.Path)}, so the folder has none and reads no text";
+            yield return $"there is no tokenizer next to {Path.GetFileName(source.File.Path)}, so the folder has none and cannot read text";
         }
     }
 }

@@ -3,32 +3,32 @@ using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Onnx;
 
-/// <summary>What files that Nibble writes tell of themselves, by name, so that they can be run without the model's folder.</summary>
+/// <summary>The metadata of files that Nibble exports, by name. With them, a file can run without the model's folder.</summary>
 internal static class OnnxMetadata
 {
-    /// <summary>The id that the tokenizer puts before a text; absent where it puts none there.</summary>
+    /// <summary>The id of the tokenizer's start token. Absent if it has none.</summary>
     public const string BeginsText = "nibble.bos_token_id";
 
-    /// <summary>The ids at which a generated text ends, with commas between them.</summary>
+    /// <summary>The ids at which generated text ends, separated by commas.</summary>
     public const string EndsText = "nibble.eos_token_id";
 
-    /// <summary>The most tokens that the model takes.</summary>
+    /// <summary>The model's maximum number of tokens.</summary>
     public const string MaxSequence = "nibble.max_sequence";
 
     /// <summary>The text of a float model's <c>config.json</c>.</summary>
     public const string Config = "nibble.config";
 
-    /// <summary>The text of an artifact's <c>nibble.json</c>, which holds that of <c>config.json</c>.</summary>
+    /// <summary>The text of an artifact's <c>nibble.json</c>, which includes that of <c>config.json</c>.</summary>
     public const string Artifact = "nibble.artifact";
 
-    /// <summary>Reads a number; null where the file does not tell it.</summary>
+    /// <summary>Reads a number. Returns null if the file does not have it.</summary>
     public static int? Number(IReadOnlyDictionary<string, string> metadata, string name)
     {
         ArgumentNullException.ThrowIfNull(metadata);
         return int.TryParse(metadata.GetValueOrDefault(name), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
     }
 
-    /// <summary>Reads numbers with commas between them; null where the file does not tell them.</summary>
+    /// <summary>Reads numbers separated by commas. Returns null if the file does not have them.</summary>
     public static IReadOnlyList<int>? Numbers(IReadOnlyDictionary<string, string> metadata, string name)
     {
         ArgumentNullException.ThrowIfNull(metadata);
@@ -46,7 +46,7 @@ internal static class OnnxMetadata
         return numbers.Count > 0 ? numbers : null;
     }
 
-    /// <summary>What is told of a model.</summary>
+    /// <summary>The metadata of a model.</summary>
     internal static IEnumerable<KeyValuePair<string, string>> Of(ModelTensors tensors, int? maxSequence)
     {
         var (begins, ends) = Marks(tensors.Folder);
@@ -77,7 +77,7 @@ internal static class OnnxMetadata
 
     private static IEnumerable<int> One(int? number) => number is { } value ? [value] : [];
 
-    /// <summary>A graph needs no tokenizer, so that one which is missing or of another kind is nobody's fault here.</summary>
+    /// <summary>The start token and stop tokens. A graph needs no tokenizer, so a missing or unsupported one is not an error here.</summary>
     private static (int? Begins, IReadOnlyList<int> Ends) Marks(string folder)
     {
         try

@@ -2,7 +2,7 @@ using System.Reflection;
 
 namespace Nibble.Onnx;
 
-/// <summary>What all models that Nibble writes have in common.</summary>
+/// <summary>Properties that all exported models share.</summary>
 internal static class OnnxModel
 {
     /// <summary>The version written into models.</summary>

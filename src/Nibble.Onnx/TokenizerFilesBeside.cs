@@ -3,14 +3,14 @@ using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Onnx;
 
-/// <summary>Puts a model's tokenizer, and what it says about generating, beside its exported file, where engines look for them.</summary>
+/// <summary>Copies a model's tokenizer and generation settings next to its exported file, where engines look for them.</summary>
 internal static class TokenizerFilesBeside
 {
-    /// <summary>Copies the files that a folder has.</summary>
+    /// <summary>Copies the tokenizer files of a folder.</summary>
     /// <param name="folder">The model's folder.</param>
-    /// <param name="path">The exported file, which need not be there yet; its folder is made where it is missing.</param>
+    /// <param name="path">The exported file, which need not exist yet. Its folder is created if it is missing.</param>
     /// <returns>The files that were written.</returns>
-    /// <exception cref="NibbleException">A file of another model lies there; nothing was written.</exception>
+    /// <exception cref="NibbleException">A file of another model is there. Nothing was written.</exception>
     public static IReadOnlyList<string> Write(string folder, string path)
     {
         var target = Path.GetDirectoryName(Path.GetFullPath(path))!;
@@ -24,8 +24,8 @@ internal static class TokenizerFilesBeside
             }
             else if (!bytes.AsSpan().SequenceEqual(File.ReadAllBytes(copy)))
             {
-                throw new NibbleException($"{copy} is of another model than {folder}, whose own belongs beside {Path.GetFileName(path)}; export into a "
-                    + $"folder of its own, such as {Path.Combine(target, Path.GetFileNameWithoutExtension(path), "model.onnx")}");
+                throw new NibbleException($"{copy} belongs to another model than {folder}, whose file must be next to {Path.GetFileName(path)}. Export into a "
+                    + $"separate folder, for example {Path.Combine(target, Path.GetFileNameWithoutExtension(path), "model.onnx")}");
             }
         }
 

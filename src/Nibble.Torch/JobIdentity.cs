@@ -6,22 +6,22 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch;
 
-/// <summary>How far a job is.</summary>
+/// <summary>How far a job has progressed.</summary>
 internal enum JobState
 {
-    /// <summary>Its work goes on from what its folder holds.</summary>
+    /// <summary>The job resumes from what its folder holds.</summary>
     Unfinished,
 
-    /// <summary>Its output is made and only has to be moved to its place.</summary>
+    /// <summary>The output is complete and only has to be moved to its final place.</summary>
     Joined,
 
-    /// <summary>What it has done is being thrown away.</summary>
+    /// <summary>The unfinished work is being deleted.</summary>
     Cleared,
 }
 
-/// <summary>The file that makes a folder a job's: what the job is and how far.</summary>
-/// <param name="State">How far it is.</param>
-/// <param name="Values">All that its result depends on, by name.</param>
+/// <summary>The file that marks a folder as a job's folder. It records what the job is and how far it has progressed.</summary>
+/// <param name="State">How far the job has progressed.</param>
+/// <param name="Values">Everything its result depends on, by name.</param>
 internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, string> Values)
 {
     /// <summary>The file's name.</summary>
@@ -29,13 +29,13 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
 
     private const string FormatName = "nibble.job/1";
 
-    /// <summary>What the result of every job depends on, by name; jobs add what is theirs.</summary>
-    /// <param name="method">What is done, such as <c>ptq</c>.</param>
+    /// <summary>The values that the result of every job depends on, by name. Each kind of job adds its own.</summary>
+    /// <param name="method">The method, for example <c>ptq</c>.</param>
     /// <param name="configJson">The text of the model's configuration.</param>
-    /// <param name="plan">How it is done, and what that is called.</param>
+    /// <param name="plan">The settings of the job and the name to store them under.</param>
     /// <param name="hashes">SHA-256 of the model's files by name.</param>
-    /// <param name="data">A hash of the data, or what takes its place.</param>
-    /// <param name="seed">Drives everything random.</param>
+    /// <param name="data">A hash of the data, or a description that replaces it.</param>
+    /// <param name="seed">The seed for all random choices.</param>
     public static Dictionary<string, string> ValuesOf(
         string method, string configJson, (string Name, string Json) plan, IReadOnlyDictionary<string, string> hashes, string data, long seed)
     {
@@ -52,12 +52,12 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
         };
     }
 
-    /// <summary>Reads the identity of a folder; null where the folder is no job's.</summary>
+    /// <summary>Reads the identity of a folder. Returns null if the folder does not belong to a job.</summary>
     public static JobIdentity? Find(string folder)
     {
         try
         {
-            // What has no length may be a pipe, which would not end.
+            // A file of length 0 may be a pipe, and reading it might never end.
             var path = Path.Combine(folder, FileName);
             var stored = new FileInfo(path) is { Exists: true, Length: > 0 } ? JsonSerializer.Deserialize<Stored>(File.ReadAllBytes(path)) : null;
             return stored is { Format: FormatName, Values: { } values }
@@ -72,7 +72,7 @@ internal sealed record JobIdentity(JobState State, IReadOnlyDictionary<string, s
         }
     }
 
-    /// <summary>Writes the identity into a folder, in the place of the one before.</summary>
+    /// <summary>Writes the identity into a folder and replaces the previous one.</summary>
     public void Write(string folder)
     {
         var stored = new Stored(FormatName, State.ToString(), new SortedDictionary<string, string>(Values.ToDictionary(), StringComparer.Ordinal));

@@ -5,27 +5,27 @@ using static TorchSharp.torch;
 
 namespace Nibble;
 
-/// <summary>How <c>Quantize.Ptq</c> and <c>Quantize.Qat</c> work on a TorchSharp module.</summary>
+/// <summary>Options of <c>Quantize.Ptq</c> and <c>Quantize.Qat</c> for a TorchSharp module.</summary>
 public sealed record ModuleOptions
 {
     /// <summary>
-    /// Inputs of the module to calibrate static activations with; read once, and only where the recipe has such. Each is disposed. Null, the default, for
-    /// none: PTQ then
-    /// refuses static activations, and QAT begins with the range of the first input that a layer sees.
+    /// Inputs of the module to calibrate static activations with. They are read once, and only if the recipe has static activations. Each is disposed after
+    /// use. Default: null, no data. PTQ then refuses static activations, and QAT starts from the range of the first input that each layer receives.
     /// </summary>
     public IEnumerable<Tensor>? Batches { get; init; }
 
-    /// <summary>The seed by which batches are drawn, noted in the result; 1 when not given.</summary>
+    /// <summary>The seed with which the batches were drawn. It is recorded in the result. Default: 1.</summary>
     public long Seed { get; init; } = 1;
 
     /// <summary>
-    /// What is known beforehand, such as which batch normalization belongs to which convolution; nothing but what their places and names say when not given.
+    /// What you know about the module, for example which batch normalization belongs to which convolution. Default: only what the modules' positions and
+    /// names imply.
     /// </summary>
     public PrepareOptions Prepare { get; init; } = new();
 
-    /// <summary>QAT: where the training saves itself, and goes on from what it has saved; null, the default, keeps nothing.</summary>
+    /// <summary>QAT: where to save training checkpoints. Training resumes from a checkpoint that is already there. Default: null, no checkpoints.</summary>
     public CheckpointOptions? Checkpoints { get; init; }
 
-    /// <summary>Told what the user should know although the work goes on; null, the default, for nobody. The result's summary says it too.</summary>
+    /// <summary>Receives warnings that do not stop the run. They are in the result's summary too. Default: null, no logging.</summary>
     public ILogger? Logger { get; init; }
 }

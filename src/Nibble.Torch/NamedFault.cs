@@ -2,10 +2,10 @@ using Nibble.Files;
 
 namespace Nibble.Torch;
 
-/// <summary>Says of which layer or part a fault speaks that was found where names are not known.</summary>
+/// <summary>Adds the name of the layer or part to an error from code that does not know the name.</summary>
 internal static class NamedFault
 {
-    /// <summary>Does work, and puts a name before the message of what goes wrong in it.</summary>
+    /// <summary>Runs a function and prefixes the message of its errors with a name.</summary>
     public static T In<T>(string name, Func<T> work)
     {
         try

@@ -2,10 +2,10 @@ using Nibble.Files;
 
 namespace Nibble.Torch;
 
-/// <summary>The unfinished work of a run, in a folder beside its output: what it is, and what it goes on from.</summary>
+/// <summary>The unfinished work of a run, in a folder next to its output: what the job is, and what it can resume from.</summary>
 /// <remarks>
-/// The folder is locked while a run works in it. Everything in it appears whole under its final name or not at all, and it is never there without the
-/// identity that tells it from a folder of the user's, in which nothing is touched. Of what lies in it, only what a job calls its own is ever deleted.
+/// The folder is locked while a run works in it. Every file in it appears complete under its final name or not at all. The folder never exists without its
+/// identity file, which distinguishes it from a folder of the user's. Nothing in a user's folder is touched, and only entries that the job owns are deleted.
 /// </remarks>
 internal class OutputJob : IDisposable
 {
@@ -14,20 +14,20 @@ internal class OutputJob : IDisposable
     /// <summary>The entry of the folder that becomes the output.</summary>
     public const string ArtifactName = "artifact";
 
-    /// <summary>What to do where a file of the folder is damaged, for messages.</summary>
+    /// <summary>The remedy in messages about a damaged file in the folder.</summary>
     public const string Remedy = $"the work cannot be resumed from it: {StartOver}";
 
-    /// <summary>How messages end whose remedy is to throw the unfinished work away: programs add how that is asked for.</summary>
+    /// <summary>The end of messages whose remedy is to delete the unfinished work. Programs add how to do that.</summary>
     public const string StartOver = "start over";
 
     private readonly FileStream guard;
     private JobIdentity identity;
 
-    /// <summary>Begins a job, or goes on with the one that was interrupted.</summary>
-    /// <param name="output">The folder that the run is to write.</param>
-    /// <param name="identity">All that the result depends on, by name.</param>
-    /// <param name="restart">Whether what an interrupted run has left is thrown away.</param>
-    /// <exception cref="NibbleException">The folder holds another job or is no job's, or a run works in it now.</exception>
+    /// <summary>Starts a job, or resumes an interrupted one.</summary>
+    /// <param name="output">The folder that the run writes.</param>
+    /// <param name="identity">Everything the result depends on, by name.</param>
+    /// <param name="restart">Whether to delete the unfinished work of an interrupted run.</param>
+    /// <exception cref="NibbleException">The folder holds another job, does not belong to a job, or is in use by another run.</exception>
     public OutputJob(string output, IReadOnlyDictionary<string, string> identity, bool restart)
     {
         Folder = FolderOf(output);
@@ -41,11 +41,11 @@ internal class OutputJob : IDisposable
         guard = Lock(Folder);
         try
         {
-            // Only now nobody else changes it.
+            // From here on, no other run can change it.
             var found = RequireOwn(Folder);
             if (restart || found is null or { State: JobState.Cleared })
             {
-                // From the first deletion on, what is left must not be taken for finished work.
+                // After the first deletion, what is left must not be mistaken for finished work.
                 (this.identity with { State = JobState.Cleared }).Write(Folder);
                 Clear();
                 this.identity.Write(Folder);
@@ -63,11 +63,11 @@ internal class OutputJob : IDisposable
         }
     }
 
-    /// <summary>Whether the run of an output has made it, so that an output that stands is its own.</summary>
+    /// <summary>Whether the job of an output has completed it, so that an existing output folder is the job's own.</summary>
     public static bool IsJoined(string output) => JobIdentity.Find(FolderOf(output)) is { State: JobState.Joined };
 
-    /// <summary>Refuses an output beside which the folder of the job is somebody else's.</summary>
-    /// <exception cref="NibbleException">It is.</exception>
+    /// <summary>Rejects an output whose job folder exists and does not belong to Nibble.</summary>
+    /// <exception cref="NibbleException">The job folder does not belong to Nibble.</exception>
     public static void RequirePlace(string output)
     {
         var folder = FolderOf(output);
@@ -77,20 +77,20 @@ internal class OutputJob : IDisposable
         }
     }
 
-    /// <summary>Whether the output is made and only has to be moved to its place.</summary>
+    /// <summary>Whether the output is complete and only has to be moved to its final place.</summary>
     public bool Joined => identity.State == JobState.Joined;
 
-    /// <summary>Where the unfinished work is.</summary>
+    /// <summary>The folder of the unfinished work.</summary>
     protected string Folder { get; }
 
     /// <summary>The path of an entry of the folder.</summary>
     public string At(string name) => Path.Combine(Folder, name);
 
-    /// <summary>Makes the output.</summary>
-    /// <param name="write">Writes a folder, which does not exist yet.</param>
+    /// <summary>Creates the output.</summary>
+    /// <param name="write">Writes a folder that does not exist yet.</param>
     public void Join(Action<string> write)
     {
-        // Inside of this folder, so that nothing is left beside the output when the run is killed now.
+        // Inside the job's folder, so that nothing is left next to the output if the run is killed now.
         var artifact = At(ArtifactName);
         if (Directory.Exists(artifact))
         {
@@ -101,7 +101,7 @@ internal class OutputJob : IDisposable
         Become(JobState.Joined);
     }
 
-    /// <summary>Moves the output to its place and deletes the job.</summary>
+    /// <summary>Moves the output to its final place and deletes the job.</summary>
     public void Finish(string output)
     {
         var artifact = At(ArtifactName);
@@ -110,7 +110,7 @@ internal class OutputJob : IDisposable
             Directory.Move(artifact, Path.TrimEndingDirectorySeparator(Path.GetFullPath(output)));
         }
 
-        // What tells the output from a stranger's goes last: a run that is killed here is finished by the next.
+        // The identity is deleted last: if the run is killed here, the next run finishes the job.
         Clear();
         Leave();
     }
@@ -126,10 +126,10 @@ internal class OutputJob : IDisposable
     /// <inheritdoc/>
     public void Dispose() => guard.Dispose();
 
-    /// <summary>Whether an entry of the folder is one that the job writes, whole or under a temporary name.</summary>
+    /// <summary>Whether an entry of the folder is one that the job writes, under its final or a temporary name.</summary>
     protected virtual bool Owns(string name) => IsEntry(name, ArtifactName) || AtomicFile.IsTemporaryName(name, JobIdentity.FileName);
 
-    /// <summary>Whether a name is that of an entry, or a temporary one of it.</summary>
+    /// <summary>Whether a name is that of an entry or one of its temporary names.</summary>
     protected static bool IsEntry(string name, string entry) => name == entry || AtomicFile.IsTemporaryName(name, entry);
 
     private static string FolderOf(string output) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(output)) + ".job";
@@ -142,12 +142,12 @@ internal class OutputJob : IDisposable
         }
         catch (IOException exception) when (Directory.Exists(folder) && exception is not DirectoryNotFoundException)
         {
-            throw new NibbleException($"{folder}: another run works in this folder, or it cannot be written: {exception.Message}", exception);
+            throw new NibbleException($"{folder}: another run is using this folder, or it is not writable: {exception.Message}", exception);
         }
     }
 
-    /// <summary>The identity of a job's folder; null where only the lock is left of a job that was being deleted.</summary>
-    /// <exception cref="NibbleException">The folder is no job's.</exception>
+    /// <summary>The identity of a job's folder, or null if only the lock is left of a job that was being deleted.</summary>
+    /// <exception cref="NibbleException">The folder does not belong to a job.</exception>
     private static JobIdentity? RequireOwn(string folder)
     {
         if (JobIdentity.Find(folder) is { } found)
@@ -161,11 +161,11 @@ internal class OutputJob : IDisposable
         }
 
         throw new NibbleException(
-            $"{folder} is where unfinished work would be kept, but it is not Nibble's: it holds no valid {JobIdentity.FileName}. "
-            + "Nothing in it was touched; move it away, or give the output another name");
+            $"{folder} is the folder for unfinished work, but it does not belong to Nibble: it has no valid {JobIdentity.FileName}. "
+            + "Nothing in it was changed. Move the folder, or choose another name for the output");
     }
 
-    /// <summary>Makes the folder together with its identity, unless another run does so at this moment.</summary>
+    /// <summary>Creates the folder together with its identity, unless another run does so at the same time.</summary>
     private void Begin()
     {
         var made = AtomicFile.TemporaryName(Folder);
@@ -187,7 +187,7 @@ internal class OutputJob : IDisposable
         identity.Write(Folder);
     }
 
-    /// <summary>Deletes what the job has written, but for its identity and its lock.</summary>
+    /// <summary>Deletes everything the job has written except its identity and its lock.</summary>
     private void Clear()
     {
         foreach (var entry in new DirectoryInfo(Folder).GetFileSystemInfos().Where(entry => Owns(entry.Name)))
@@ -203,19 +203,19 @@ internal class OutputJob : IDisposable
         }
     }
 
-    /// <summary>Deletes the identity, the lock and the folder, which stays where somebody else has put something into it.</summary>
+    /// <summary>Deletes the identity, the lock and the folder. The folder stays if it holds other files.</summary>
     private void Leave()
     {
         File.Delete(At(JobIdentity.FileName));
         if (OperatingSystem.IsWindows())
         {
-            // An open file cannot be deleted there.
+            // Windows cannot delete an open file.
             guard.Dispose();
             File.Delete(At(LockName));
         }
         else
         {
-            // While it is held, so that what is deleted is not the lock of a run that begins now.
+            // Deleted while it is held, so that the lock of a run that starts now is not deleted.
             File.Delete(At(LockName));
             guard.Dispose();
         }
@@ -236,7 +236,7 @@ internal class OutputJob : IDisposable
         {
             throw new NibbleException(
                 $"{Folder} holds an interrupted run of another job: it differs in {string.Join(", ", changed)}. "
-                + $"Repeat what began it to resume it, or {StartOver}");
+                + $"Rerun that job to resume it, or {StartOver}");
         }
     }
 }

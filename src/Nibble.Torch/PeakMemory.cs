@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Nibble.Torch;
 
-/// <summary>The most memory that the process holds between two moments, sampled: the system keeps only the peak of the whole process.</summary>
+/// <summary>The peak memory of the process between two moments, found by sampling. The system records only the peak of the whole process.</summary>
 internal sealed class PeakMemory : IDisposable
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
@@ -11,7 +11,7 @@ internal sealed class PeakMemory : IDisposable
 
     private PeakMemory() => timer = new Timer(_ => Sample(), null, TimeSpan.Zero, Interval);
 
-    /// <summary>Resident bytes at their highest so far.</summary>
+    /// <summary>The highest number of resident bytes so far.</summary>
     public long Bytes
     {
         get
@@ -21,7 +21,7 @@ internal sealed class PeakMemory : IDisposable
         }
     }
 
-    /// <summary>Begins to watch.</summary>
+    /// <summary>Starts sampling.</summary>
     public static PeakMemory Watch() => new();
 
     /// <inheritdoc/>

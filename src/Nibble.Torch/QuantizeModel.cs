@@ -11,28 +11,29 @@ using static TorchSharp.torch;
 namespace Nibble;
 
 /// <summary>
-/// The verbs of <see cref="Quantize"/> for models: <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c>.
+/// The operations of <see cref="Quantize"/> on models: <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c>.
 /// </summary>
 /// <remarks>
-/// Each has a form from folder to folder, resumable, with little in memory, and one in memory; PTQ and QAT take any TorchSharp module too. They are static
-/// extensions of
-/// <see cref="Quantize"/>; languages that have no such call them on this class.
+/// Each operation has two forms. The form from folder to folder can be resumed and needs little memory; the other form works on a model in memory. PTQ and
+/// QAT accept any TorchSharp module too. The operations are static extensions of <see cref="Quantize"/>. From a language without static extensions, call
+/// them on this class.
 /// </remarks>
 public static class QuantizeModel
 {
     extension(Quantize)
     {
-        /// <summary>Quantizes a checkpoint into an artifact without training it, one block at a time.</summary>
-        /// <remarks>A run that was stopped or killed is resumed by the same call, and ends with the same bytes.</remarks>
-        /// <param name="model">The float checkpoint's folder, as Hugging Face has it.</param>
-        /// <param name="recipe">What to do with each layer, such as <c>RecipePresets.Parse("w4a16-g32")</c>.</param>
-        /// <param name="output">The artifact's folder, which must not exist yet; the unfinished work stands beside it in <c>OUTPUT.job</c>.</param>
-        /// <param name="options">How; null for the defaults.</param>
-        /// <param name="progress">Told after each layer.</param>
-        /// <param name="cancellation">Stops between layers and batches; what is finished is kept for the next run.</param>
+        /// <summary>Quantizes a checkpoint into an artifact without training, one block at a time.</summary>
+        /// <remarks>The same call resumes a run that was stopped or killed. The resumed run produces the same bytes.</remarks>
+        /// <param name="model">The folder of the float checkpoint, in Hugging Face layout.</param>
+        /// <param name="recipe">What to do with each layer, for example <c>RecipePresets.Parse("w4a16-g32")</c>.</param>
+        /// <param name="output">
+        /// The artifact's folder, which must not exist yet. Unfinished work is kept next to it in <c>OUTPUT.job</c>.
+        /// </param>
+        /// <param name="options">The options. Default: null, all defaults.</param>
+        /// <param name="progress">Receives progress after each layer.</param>
+        /// <param name="cancellation">Cancels between layers and batches. Finished work is kept for the next run.</param>
         /// <exception cref="NibbleException">
-        /// The model cannot be loaded, the recipe matches no layer or needs data that are missing, the output exists, or its job folder belongs to another
-        /// job.
+        /// The model cannot be loaded, the recipe matches no layer or needs data that are missing, the output exists, or its job folder belongs to another job.
         /// </exception>
         public static QuantizationResult Ptq(
             string model,
@@ -43,14 +44,16 @@ public static class QuantizeModel
             CancellationToken cancellation = default) =>
             PostTrainingQuantizer.Run(Request(model, recipe, output, options, cancellation), progress, cancellation);
 
-        /// <summary>Quantizes the checkpoint that a model was loaded from without training it, and leaves nothing on disk.</summary>
-        /// <param name="model">The float model as it is in its folder.</param>
+        /// <summary>Quantizes the checkpoint that a model was loaded from, without training. Nothing is written to disk.</summary>
+        /// <param name="model">The float model, unchanged since it was loaded from its folder.</param>
         /// <param name="recipe">What to do with each layer.</param>
-        /// <param name="options">How; null for the defaults. <see cref="PtqOptions.Task"/> and <see cref="PtqOptions.Restart"/> have no effect.</param>
-        /// <param name="progress">Told after each layer.</param>
-        /// <param name="cancellation">Stops between layers and batches.</param>
+        /// <param name="options">
+        /// The options. Default: null, all defaults. <see cref="PtqOptions.Task"/> and <see cref="PtqOptions.Restart"/> have no effect.
+        /// </param>
+        /// <param name="progress">Receives progress after each layer.</param>
+        /// <param name="cancellation">Cancels between layers and batches.</param>
         /// <returns>The quantized model, for <c>QuantizedModelFile.Save</c>.</returns>
-        /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs data that are missing.</exception>
+        /// <exception cref="NibbleException">The model is already quantized, or the recipe matches no layer or needs data that are missing.</exception>
         public static QuantizedModel Ptq(
             LoadedModel model, Recipe recipe, PtqOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
         {
@@ -62,14 +65,16 @@ public static class QuantizeModel
             return PostTrainingQuantizer.Run(model, recipe, options with { Data = data, DataFile = null, Restart = false }, progress, cancellation);
         }
 
-        /// <summary>Quantizes any TorchSharp module without training it: weights rounded to nearest, inputs calibrated, batch normalizations folded.</summary>
-        /// <param name="module">The trained float module; afterwards it is prepared, and computes what the result does.</param>
-        /// <param name="recipe">What to do with each layer; its algorithms are round to nearest.</param>
-        /// <param name="options">Data to calibrate on, and what is known beforehand; null for the defaults.</param>
-        /// <param name="progress">Told after each layer.</param>
-        /// <param name="cancellation">Stops between layers and batches.</param>
+        /// <summary>
+        /// Quantizes any TorchSharp module without training. Weights are rounded to nearest, inputs are calibrated, and batch normalizations are folded.
+        /// </summary>
+        /// <param name="module">The trained float module. Afterwards it is prepared and computes the same as the result.</param>
+        /// <param name="recipe">What to do with each layer. Its only algorithm is round to nearest.</param>
+        /// <param name="options">Calibration data and what you know about the module. Default: null, all defaults.</param>
+        /// <param name="progress">Receives progress after each layer.</param>
+        /// <param name="cancellation">Cancels between layers and batches.</param>
         /// <exception cref="NibbleException">
-        /// The recipe names another algorithm than round to nearest, or the module or the data cannot be quantized so.
+        /// The recipe names an algorithm other than round to nearest, or the module or the data cannot be quantized this way.
         /// </exception>
         public static QuantizedModel Ptq(
             nn.Module<Tensor, Tensor> module,
@@ -88,27 +93,31 @@ public static class QuantizeModel
             return model;
         }
 
-        /// <summary>Estimates what <c>Ptq</c> would cost, by doing its costly part on one block and a few windows; writes nothing.</summary>
-        /// <param name="model">The float checkpoint's folder.</param>
+        /// <summary>Estimates the cost of <c>Ptq</c> by running its expensive part on one block and a few windows. Writes nothing.</summary>
+        /// <param name="model">The folder of the float checkpoint.</param>
         /// <param name="recipe">What to do with each layer.</param>
-        /// <param name="options">How; null for the defaults.</param>
-        /// <param name="cancellation">Stops between layers and batches.</param>
+        /// <param name="options">The options. Default: null, all defaults.</param>
+        /// <param name="cancellation">Cancels between layers and batches.</param>
         /// <exception cref="NibbleException">As for <c>Ptq</c>.</exception>
-        public static PtqEstimate EstimatePtq(string model, Recipe recipe, PtqOptions? options = null, CancellationToken cancellation = default) =>
+        public static RunEstimate EstimatePtq(string model, Recipe recipe, PtqOptions? options = null, CancellationToken cancellation = default) =>
             PostTrainingQuantizer.Estimate(Request(model, recipe, string.Empty, options, cancellation), cancellation);
 
-        /// <summary>Trains a checkpoint through its quantizers, so that it adapts to them, and writes it as an artifact.</summary>
-        /// <remarks>A run that was stopped or killed is resumed by the same call, and ends with the same bytes on the same number of threads.</remarks>
-        /// <param name="model">The float checkpoint's folder, as Hugging Face has it.</param>
+        /// <summary>Trains a checkpoint through its quantizers so that it adapts to them, and writes the result as an artifact.</summary>
+        /// <remarks>
+        /// The same call resumes a run that was stopped or killed. With the same number of threads, the resumed run produces the same bytes.
+        /// </remarks>
+        /// <param name="model">The folder of the float checkpoint, in Hugging Face layout.</param>
         /// <param name="recipe">
-        /// What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; sequences are shortened to what the model takes.
+        /// What to do with each layer, and how to train (<see cref="Recipe.Qat"/>). Sequences are shortened to the model's maximum.
         /// </param>
-        /// <param name="output">The artifact's folder, which must not exist yet; the unfinished work stands beside it in <c>OUTPUT.job</c>.</param>
-        /// <param name="options">The data, and how else; null for the defaults.</param>
-        /// <param name="progress">Told after each step.</param>
-        /// <param name="cancellation">Stops between steps; what is done is kept for the next run.</param>
+        /// <param name="output">
+        /// The artifact's folder, which must not exist yet. Unfinished work is kept next to it in <c>OUTPUT.job</c>.
+        /// </param>
+        /// <param name="options">The data and the other options. Default: null, all defaults.</param>
+        /// <param name="progress">Receives progress after each step.</param>
+        /// <param name="cancellation">Cancels between steps. Finished work is kept for the next run.</param>
         /// <exception cref="NibbleException">
-        /// The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another job.
+        /// The model cannot be trained with the recipe, training diverged, the output exists, or its job folder belongs to another job.
         /// </exception>
         public static QatResult Qat(
             string model,
@@ -123,21 +132,21 @@ public static class QuantizeModel
             return QatRun.Run(Request(loaded, recipe, output, options, cancellation), progress, cancellation);
         }
 
-        /// <summary>Trains a model in memory through its quantizers, so that it adapts to them, and leaves nothing on disk.</summary>
+        /// <summary>Trains a model in memory through its quantizers so that it adapts to them. Nothing is written to disk.</summary>
         /// <param name="model">
-        /// The float model (<see cref="LoadedModel.OpenToTrain"/>), which is trained in place and computes what the result does afterwards.
+        /// The float model (<see cref="LoadedModel.OpenToTrain"/>). It is trained in place and computes the same as the result afterwards.
         /// </param>
         /// <param name="recipe">
-        /// What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; sequences are shortened to what the model takes.
+        /// What to do with each layer, and how to train (<see cref="Recipe.Qat"/>). Sequences are shortened to the model's maximum.
         /// </param>
         /// <param name="options">
-        /// The data, and how else; null for the defaults. <see cref="QatOptions.Task"/>, <see cref="QatOptions.CheckpointEvery"/> and
+        /// The data and the other options. Default: null, all defaults. <see cref="QatOptions.Task"/>, <see cref="QatOptions.CheckpointEvery"/> and
         /// <see cref="QatOptions.Restart"/> have no effect.
         /// </param>
-        /// <param name="progress">Told after each step.</param>
-        /// <param name="cancellation">Stops between steps.</param>
+        /// <param name="progress">Receives progress after each step.</param>
+        /// <param name="cancellation">Cancels between steps.</param>
         /// <returns>The quantized model, for <c>QuantizedModelFile.Save</c>.</returns>
-        /// <exception cref="NibbleException">The model is quantized already or cannot be trained so, or the training has diverged.</exception>
+        /// <exception cref="NibbleException">The model is already quantized or cannot be trained with the recipe, or training diverged.</exception>
         public static QuantizedModel Qat(
             LoadedModel model, Recipe recipe, QatOptions? options = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
         {
@@ -147,23 +156,23 @@ public static class QuantizeModel
             return QatRun.RunInMemory(Request(model, recipe, string.Empty, options, cancellation), progress, cancellation);
         }
 
-        /// <summary>Trains any TorchSharp module through its quantizers, by AdamW as the recipe's settings say.</summary>
-        /// <remarks>For a training loop of your own, use <see cref="QuantizationAware.Prepare"/> and <see cref="PreparedModel.Convert"/>.</remarks>
+        /// <summary>Trains any TorchSharp module through its quantizers with AdamW and the recipe's settings.</summary>
+        /// <remarks>For your own training loop, use <see cref="QuantizationAware.Prepare"/> and <see cref="PreparedModel.Convert"/>.</remarks>
         /// <param name="module">
-        /// The trained float module; afterwards it is prepared, in evaluation, and computes what the result does (<see cref="QuantizationAware.Load"/>).
+        /// The trained float module. Afterwards it is prepared, in evaluation mode, and computes the same as the result (<see cref="QuantizationAware.Load"/>).
         /// </param>
         /// <param name="recipe">
-        /// What to do with each layer, and in <see cref="Recipe.Qat"/> how to train; of its batches only the number of parts counts.
+        /// What to do with each layer, and how to train (<see cref="Recipe.Qat"/>). Of its batch settings, only the number of accumulated parts is used.
         /// </param>
         /// <param name="loss">
-        /// The mean loss of a batch, a scalar with a gradient, by the batch's number, from 0; a step has one batch, or as many as the recipe accumulates. It
-        /// depends on this number and the module alone, so that an interrupted training can go on.
+        /// Returns the mean loss of a batch, a scalar with a gradient, for the batch's number, from 0. A step uses one batch, or as many as the recipe
+        /// accumulates. The loss must depend only on this number and the module, so that interrupted training can resume.
         /// </param>
-        /// <param name="options">Data to calibrate on, and how else; null for the defaults.</param>
-        /// <param name="progress">Told after each step.</param>
-        /// <param name="cancellation">Stops between steps.</param>
+        /// <param name="options">Calibration data and the other options. Default: null, all defaults.</param>
+        /// <param name="progress">Receives progress after each step.</param>
+        /// <param name="cancellation">Cancels between steps.</param>
         /// <exception cref="NibbleException">
-        /// The recipe asks for what needs a model that Nibble knows, the module cannot be quantized so, or the training has diverged.
+        /// The recipe needs a model that Nibble supports, the module cannot be quantized with it, or training diverged.
         /// </exception>
         public static QuantizedModel Qat(
             nn.Module module,
@@ -180,18 +189,18 @@ public static class QuantizeModel
         }
 
         /// <summary>
-        /// Scores a float model and its artifact on the same data: the measures of the task, the loss, the divergence and how often they agree.
+        /// Scores a float model and its artifact on the same data: the task's metrics, the loss, the divergence and how often the two agree.
         /// </summary>
-        /// <param name="original">The float checkpoint's folder.</param>
-        /// <param name="artifact">The artifact's folder, or that of any checkpoint of the same kind.</param>
+        /// <param name="original">The folder of the float checkpoint.</param>
+        /// <param name="artifact">The folder of the artifact, or of any checkpoint of the same kind.</param>
         /// <param name="dataFile">
-        /// The data, in the form that the model's task takes: a text for a decoder, lines <c>text TAB label</c> for a classifier.
+        /// The data, in the format of the model's task: running text for a decoder, lines of <c>text TAB label</c> for a classifier.
         /// </param>
-        /// <param name="options">How; null for the defaults.</param>
-        /// <param name="progress">Told after each batch, of one model after the other.</param>
-        /// <param name="cancellation">Stops between batches.</param>
+        /// <param name="options">The options. Default: null, all defaults.</param>
+        /// <param name="progress">Receives progress after each batch, first of one model, then of the other.</param>
+        /// <param name="cancellation">Cancels between batches.</param>
         /// <exception cref="NibbleException">
-        /// A model cannot be loaded, the data have nothing to score by, or a model computes NaN or infinite values.
+        /// A model cannot be loaded, the data contain nothing to score, or a model computes NaN or infinite values.
         /// </exception>
         public static ModelComparison Compare(
             string original,
@@ -207,16 +216,16 @@ public static class QuantizeModel
             return Score(model, quantized.Model, Read(model, dataFile, options, cancellation), options, progress, cancellation);
         }
 
-        /// <summary>Scores a float model and what it was quantized to on the same data.</summary>
+        /// <summary>Scores a float model and its quantized version on the same data.</summary>
         /// <param name="original">The float model.</param>
-        /// <param name="quantized">What was made of it; it is simulated in memory meanwhile.</param>
-        /// <param name="data">Data that the model's task has read (<c>ModelTasks.Of(original.Definition).Read</c>).</param>
+        /// <param name="quantized">The quantized version. It is simulated in memory during the call.</param>
+        /// <param name="data">Data read by the model's task (<c>ModelTasks.Of(original.Definition).Read</c>).</param>
         /// <param name="options">
-        /// How; null for the defaults. <see cref="CompareOptions.MaxLength"/> and <see cref="CompareOptions.Task"/> have no effect.
+        /// The options. Default: null, all defaults. <see cref="CompareOptions.MaxLength"/> and <see cref="CompareOptions.Task"/> have no effect.
         /// </param>
-        /// <param name="progress">Told after each batch, of one model after the other.</param>
-        /// <param name="cancellation">Stops between batches.</param>
-        /// <exception cref="NibbleException">The data have nothing to score by, or a model computes NaN or infinite values.</exception>
+        /// <param name="progress">Receives progress after each batch, first of one model, then of the other.</param>
+        /// <param name="cancellation">Cancels between batches.</param>
+        /// <exception cref="NibbleException">The data contain nothing to score, or a model computes NaN or infinite values.</exception>
         public static ModelComparison Compare(
             LoadedModel original,
             QuantizedModel quantized,
@@ -292,7 +301,7 @@ public static class QuantizeModel
         if (data is not null && dataFile is not null)
         {
             throw new ArgumentException(
-                $"{nameof(PtqOptions.Data)} and {nameof(PtqOptions.DataFile)} were both given, expected one of them.", nameof(dataFile));
+                $"{nameof(PtqOptions.Data)} and {nameof(PtqOptions.DataFile)} are both set, expected at most one.", nameof(dataFile));
         }
     }
 }

@@ -1,11 +1,11 @@
 namespace Nibble.Torch;
 
-/// <summary>The generator that a run's seed drives; the same seed gives the same draws on every machine.</summary>
+/// <summary>The random generator of a run's seed. The same seed gives the same numbers on every machine.</summary>
 internal static class SeededRandom
 {
     public static Random Create(long seed) => new(unchecked((int)(seed ^ (seed >> 32))));
 
-    /// <summary>The generator of one part of a run, such as an epoch, which needs no draws of the parts before it.</summary>
+    /// <summary>The generator of one part of a run, for example an epoch. It does not depend on the draws of earlier parts.</summary>
     public static Random Create(long seed, long part)
     {
         // Finalizer of SplitMix64 (Steele et al. 2014): Random's first draws for neighbouring seeds are alike.

@@ -2,16 +2,16 @@ using System.Runtime.InteropServices;
 
 namespace Nibble;
 
-/// <summary>The variables of the environment that native libraries in this process see.</summary>
+/// <summary>The environment variables that native libraries in this process see.</summary>
 /// <remarks>
-/// On Unix, .NET keeps an environment of its own, and what <see cref="Environment.SetEnvironmentVariable(string, string?)"/> changes there no native
-/// library sees.
+/// On Unix, .NET keeps its own copy of the environment. Native libraries do not see changes made by
+/// <see cref="Environment.SetEnvironmentVariable(string, string?)"/>.
 /// </remarks>
 internal static partial class NativeEnvironment
 {
-    /// <summary>Sets a variable, for this process and those that it starts, unless it has a value; that value is then what native libraries see too.</summary>
-    /// <param name="name">The variable, which libraries read when they are loaded, so before that.</param>
-    /// <param name="value">What it is where nobody has set it.</param>
+    /// <summary>Sets a variable for this process and its child processes, unless it already has a value. Native libraries then see that value.</summary>
+    /// <param name="name">The variable. Libraries read it when they are loaded, so set it before that.</param>
+    /// <param name="value">Its value if it has none.</param>
     public static void SetDefault(string name, string value)
     {
         var set = Environment.GetEnvironmentVariable(name);

@@ -1,6 +1,6 @@
 namespace Nibble;
 
-/// <summary>A native library that the work needs is missing on this machine, or does not load.</summary>
+/// <summary>A required native library is missing on this machine or does not load.</summary>
 public sealed class NativeLibraryException : NibbleException
 {
     /// <inheritdoc/>

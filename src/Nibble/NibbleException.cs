@@ -1,6 +1,6 @@
 namespace Nibble;
 
-/// <summary>What the user gave cannot be used; the message says what was found, where, what was expected and what to do.</summary>
+/// <summary>The user's input cannot be used. The message says what was found and where, what was expected, and what to do.</summary>
 public class NibbleException : Exception
 {
     /// <summary>Creates an exception with a message for the user.</summary>

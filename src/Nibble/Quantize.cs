@@ -4,27 +4,27 @@ using Nibble.Recipes;
 
 namespace Nibble;
 
-/// <summary>Where to begin: quantize a matrix here, and with <c>Nibble.Torch</c> a model by PTQ or QAT, and compare it with its float original.</summary>
+/// <summary>The entry point: quantizes a matrix and, with <c>Nibble.Torch</c>, quantizes a model by PTQ or QAT and compares it with the original.</summary>
 /// <remarks>
-/// <c>Nibble.Torch</c> adds the verbs <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c> to this class. Each
-/// verb takes what it needs, a record of options whose defaults their documentation gives, who is told of the progress, and what cancels it.
+/// <c>Nibble.Torch</c> adds the methods <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c> to this class. Each
+/// method takes its inputs, a record of options with documented defaults, a receiver of progress and a cancellation token.
 /// </remarks>
 public static class Quantize
 {
-    /// <summary>Quantizes a weight matrix by any algorithm that looks at one matrix.</summary>
+    /// <summary>Quantizes a weight matrix with any algorithm that needs only one matrix.</summary>
     /// <remarks>The result depends neither on the number of threads nor on the machine.</remarks>
     /// <param name="values">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>
     /// <param name="rows">Output channels, at least 1.</param>
     /// <param name="columns">Input channels, at least 1.</param>
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
-    /// <param name="options">The algorithm, and what it is to know of the layer's inputs; null rounds to nearest.</param>
-    /// <param name="progress">Told when the inputs have been looked at (<c>calibrate</c>, in columns) and when all is done (<c>quantize</c>, in rows).</param>
-    /// <param name="cancellation">Stops GPTQ between chunks of rows; the other algorithms take a moment.</param>
-    /// <returns>The codes, scales and zero points; <see cref="QuantizedTensor.Dequantize()"/> gives the values that they stand for.</returns>
+    /// <param name="options">The algorithm and what it knows about the layer's inputs. Null rounds to nearest.</param>
+    /// <param name="progress">Receives a report after calibration (<c>calibrate</c>, in columns) and at the end (<c>quantize</c>, in rows).</param>
+    /// <param name="cancellation">Stops GPTQ between chunks of rows. The other algorithms finish quickly and ignore it.</param>
+    /// <returns>The codes, scales and zero points. <see cref="QuantizedTensor.Dequantize()"/> returns their values.</returns>
     /// <exception cref="ArgumentException">A length does not follow from the shape, or an option is out of range.</exception>
     /// <exception cref="NibbleException">
-    /// A weight or an input is not finite, the granularity is per token, a scale does not fit the precision it is stored in, or the algorithm needs inputs
-    /// that are missing, or more than one matrix (GPTAQ).
+    /// A weight or an input is not finite, the granularity is per token, a scale does not fit its stored precision, the algorithm needs inputs that were not
+    /// given, or the algorithm needs a whole model (GPTAQ).
     /// </exception>
     public static QuantizedTensor Matrix(
         ReadOnlySpan<float> values,
@@ -54,9 +54,9 @@ public static class Quantize
                 new GptqOptions { Range = range, WeighByImportance = true, Order = options.ActivationOrder, Threads = options.Threads },
                 cancellation).Weight,
             WeightRounding.Gptaq => throw new NibbleException(
-                "GPTAQ rounds a matrix towards what the float model computes on inputs of its own, which a matrix alone does not tell; use GPTQ, or quantize "
-                + "the model by Quantize.Ptq with a recipe such as w4a16-g32-gptaq"),
-            _ => throw new ArgumentOutOfRangeException(nameof(options), options.Algorithm, $"{options.Algorithm} is no {nameof(WeightRounding)}."),
+                "GPTAQ compares the inputs that the float and the quantized model give a layer, which needs the whole model; use GPTQ, or quantize "
+                + "the model with Quantize.Ptq and a recipe such as w4a16-g32-gptaq"),
+            _ => throw new ArgumentOutOfRangeException(nameof(options), options.Algorithm, $"{options.Algorithm} is not a {nameof(WeightRounding)}."),
         };
         progress?.Report(new RunProgress("quantize", rows, rows));
         return tensor;
@@ -86,13 +86,13 @@ public static class Quantize
         if (needs.NeedsData && !isGiven && options.Algorithm != WeightRounding.Gptaq)
         {
             throw new NibbleException(
-                $"the algorithm {needs.Names[0]} has to know the layer's inputs, and none are given; set {nameof(MatrixOptions.Inputs)} or "
+                $"the algorithm {needs.Names[0]} needs the layer's inputs, and none were given; set {nameof(MatrixOptions.Inputs)} or "
                 + $"{nameof(MatrixOptions.Hessian)}, or use round to nearest or HQQ");
         }
 
         if (!needs.NeedsData && isGiven)
         {
-            options.Logger?.Advise($"the algorithm {needs.Names[0]} looks at no inputs, so those that are given have no effect");
+            options.Logger?.Advise($"the algorithm {needs.Names[0]} does not use inputs, so the given inputs have no effect");
         }
     }
 
@@ -107,7 +107,7 @@ public static class Quantize
 
     private static HessianFactor Factor(MatrixOptions options, int columns, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        // The factorization works in the memory of its matrix, and the caller's is not to be changed.
+        // The factorization overwrites its matrix, and the caller's matrix must not change.
         var hessian = options.Hessian?.Copy() ?? InputMoments.Hessian(options.Inputs, columns, options.Threads, cancellation);
         var factor = HessianFactor.Create(hessian, options.ActivationOrder != ActivationOrder.None, options.Dampening, options.Threads);
         if (factor.Warning is { } warning)

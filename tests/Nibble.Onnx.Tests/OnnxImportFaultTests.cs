@@ -20,7 +20,7 @@ public sealed class OnnxImportFaultTests : IDisposable
     private static readonly Dictionary<string, Action<ModelProto>> Faults = new(StringComparer.Ordinal)
     {
         ["have neither nibble.artifact nor nibble.config"] = model => model.MetadataProps.Clear(),
-        ["ONNX files of other tools are not supported (this one is of pytorch"] = model =>
+        ["ONNX files of other tools are not supported (this one is from pytorch"] = model =>
         {
             model.MetadataProps.Clear();
             model.ProducerName = "pytorch";
@@ -54,14 +54,14 @@ public sealed class OnnxImportFaultTests : IDisposable
         ["there is no tensor '" + Query + ".zero_points'"] = model => Remove(model, Query + ".zero_points"),
         ["tensor 'model.norm.weight' is missing"] = model => Remove(model, "model.norm.weight"),
         ["has shape [2, 8], expected [16]"] = model => Dims(model, "model.norm.weight", 2, 8),
-        ["tensor 'model.norm.weight' is of type INT32, expected FLOAT, FLOAT16, BFLOAT16"] = model =>
+        ["tensor 'model.norm.weight' has type INT32, expected FLOAT, FLOAT16, BFLOAT16"] = model =>
             Tensor(model, "model.norm.weight").DataType = (int)OnnxType.Int32,
         ["is INT32 [32, 1], expected FLOAT [32, 1]"] = model => Tensor(model, Query + ".scales").DataType = (int)OnnxType.Int32,
         ["is FLOAT [1, 32], expected FLOAT [32, 1]"] = model => Dims(model, Query + ".scales", 1, 32),
         ["too few for the 32 x 16 codes"] = model => Tensor(model, Query + ".codes").ClearRawData(),
-        ["has scales that are not positive numbers of Float16"] = model => Bytes(model, Query + ".scales", bytes => bytes.AsSpan(0, 4).Fill(0xFF)),
+        ["has scales that are not positive Float16 values"] = model => Bytes(model, Query + ".scales", bytes => bytes.AsSpan(0, 4).Fill(0xFF)),
         ["'" + Query[..^7] + "' has scales that are not positive"] = model => Bytes(model, Query + ".scales", bytes => bytes[0] ^= 1),
-        ["tensor '" + Down + ".codes' holds values that no layer of its scheme gives"] = model => Bytes(model, Down + ".codes", bytes => bytes[15] ^= 1),
+        ["tensor '" + Down + ".codes' holds values that its scheme cannot produce"] = model => Bytes(model, Down + ".codes", bytes => bytes[15] ^= 1),
     };
 
     private static readonly byte[][] Pieces =
@@ -99,7 +99,9 @@ public sealed class OnnxImportFaultTests : IDisposable
         var model = Quantized("w8a8-static");
         model.Graph.Node.First(node =>
             node.OpType == "DequantizeLinear" && node.Input[0].EndsWith("QuantizeLinear", StringComparison.Ordinal)).OpType = "Identity";
-        Assert.Contains("comes from a Identity, expected a quantized one", Assert.Throws<NibbleException>(() => Import(model.ToByteArray())).Message,
+        Assert.Contains(
+            "comes from a Identity, but the metadata say it is quantized",
+            Assert.Throws<NibbleException>(() => Import(model.ToByteArray())).Message,
             StringComparison.Ordinal);
     }
 

@@ -114,7 +114,7 @@ public sealed class OnnxImporterTests : IDisposable
         var model = Quantize(new TinyLlama(), "w4a16-g16");
         File.Delete(Path.Combine(model, "tokenizer.json"));
         var (_, notes) = RoundTrip.RequireSame(model, folder);
-        Assert.Contains("no tokenizer lies beside model.onnx", Assert.Single(notes), StringComparison.Ordinal);
+        Assert.Contains("there is no tokenizer next to model.onnx", Assert.Single(notes), StringComparison.Ordinal);
     }
 
     [Fact]

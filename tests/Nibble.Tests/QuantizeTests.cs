@@ -37,7 +37,7 @@ public class QuantizeTests
         var told = new List<string>();
         var options = On(WeightRounding.Hqq) with { Logger = new ListLogger(told) };
         Equal(Hqq.Quantize(Weights, Rows, Columns, Int4), Quantize.Matrix(Weights, Rows, Columns, Int4, options));
-        Assert.Equal("the algorithm hqq looks at no inputs, so those that are given have no effect", Assert.Single(told));
+        Assert.Equal("the algorithm hqq does not use inputs, so the given inputs have no effect", Assert.Single(told));
     }
 
     [Fact]
@@ -102,7 +102,7 @@ public class QuantizeTests
     public void MatrixRefusesWhatCannotBe()
     {
         Assert.Contains(
-            "the algorithm gptq has to know the layer's inputs, and none are given; set Inputs or Hessian",
+            "the algorithm gptq needs the layer's inputs, and none were given; set Inputs or Hessian",
             Assert.Throws<NibbleException>(() => Run(new MatrixOptions { Algorithm = WeightRounding.Gptq })).Message,
             StringComparison.Ordinal);
         Assert.Contains("w4a16-g32-gptaq", Assert.Throws<NibbleException>(() => Run(On(WeightRounding.Gptaq))).Message, StringComparison.Ordinal);

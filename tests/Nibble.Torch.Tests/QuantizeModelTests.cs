@@ -165,10 +165,10 @@ public sealed class QuantizeModelTests : IDisposable
     public void RefusesTwoSourcesOfDataAndWhatAModuleCannot()
     {
         var both = new PtqOptions { Data = Texts.Random(100), DataFile = "text.txt" };
-        Assert.Contains("both given", Assert.Throws<ArgumentException>(() => Quantize.Ptq("model", Int4, "out", both)).Message, StringComparison.Ordinal);
+        Assert.Contains("both set", Assert.Throws<ArgumentException>(() => Quantize.Ptq("model", Int4, "out", both)).Message, StringComparison.Ordinal);
         using var module = nn.Sequential(("fc", nn.Linear(4, 4)));
         var taught = Int4 with { Qat = Int4.Qat with { Distillation = new DistillationSettings() } };
-        Assert.Contains("learns from a teacher", Assert.Throws<NibbleException>(() => Quantize.Qat(module, taught, _ => zeros(1))).Message,
+        Assert.Contains("uses distillation", Assert.Throws<NibbleException>(() => Quantize.Qat(module, taught, _ => zeros(1))).Message,
             StringComparison.Ordinal);
     }
 }

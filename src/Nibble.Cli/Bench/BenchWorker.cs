@@ -8,13 +8,13 @@ using Nibble.Onnx.Engine;
 namespace Nibble.Cli.Bench;
 
 /// <summary>One measurement of a file in its engine.</summary>
-/// <param name="LoadSeconds">From nothing to a model that can compute.</param>
-/// <param name="StartBytes">What the process held before.</param>
-/// <param name="PeakBytes">The most that the process held until its end.</param>
-/// <param name="PromptTokens">Tokens of the prompt, computed at once.</param>
-/// <param name="PromptSeconds">What the prompt took.</param>
-/// <param name="GeneratedTokens">Tokens behind the prompt, computed one after the other.</param>
-/// <param name="GenerationSeconds">What they took.</param>
+/// <param name="LoadSeconds">Seconds to load the model until it can compute.</param>
+/// <param name="StartBytes">Memory of the process before loading.</param>
+/// <param name="PeakBytes">Peak memory of the process.</param>
+/// <param name="PromptTokens">Prompt tokens, computed in one batch.</param>
+/// <param name="PromptSeconds">Seconds for the prompt.</param>
+/// <param name="GeneratedTokens">Tokens after the prompt, computed one at a time.</param>
+/// <param name="GenerationSeconds">Seconds for the generated tokens.</param>
 internal sealed record BenchSample(
     double LoadSeconds, long StartBytes, long PeakBytes, int PromptTokens, double PromptSeconds, int GeneratedTokens, double GenerationSeconds)
 {
@@ -24,32 +24,32 @@ internal sealed record BenchSample(
 }
 
 /// <summary>One measurement of an encoder's file in its engine.</summary>
-/// <param name="LoadSeconds">From nothing to a model that can compute.</param>
-/// <param name="StartBytes">What the process held before.</param>
-/// <param name="PeakBytes">The most that the process held until its end.</param>
-/// <param name="SingleSeconds">What one text takes.</param>
-/// <param name="BatchSeconds">What a batch of texts takes.</param>
+/// <param name="LoadSeconds">Seconds to load the model until it can compute.</param>
+/// <param name="StartBytes">Memory of the process before loading.</param>
+/// <param name="PeakBytes">Peak memory of the process.</param>
+/// <param name="SingleSeconds">Seconds for one text.</param>
+/// <param name="BatchSeconds">Seconds for a batch of texts.</param>
 internal sealed record EncoderBenchSample(double LoadSeconds, long StartBytes, long PeakBytes, double SingleSeconds, double BatchSeconds);
 
-/// <summary>Measures a file in a process of its own, whose memory is the engine's but for what .NET takes.</summary>
+/// <summary>Measures a file in a separate process, whose memory is the engine's except for what .NET takes.</summary>
 internal static class BenchWorker
 {
-    /// <summary>What the program is started with, followed by the arguments of <see cref="Run"/>.</summary>
+    /// <summary>The first argument of the program, followed by the arguments of <see cref="Run"/>.</summary>
     public const string Verb = "bench-worker";
 
-    // What llama.cpp computes of a prompt at once, in its own programs too.
+    // Prompt tokens per batch, as in llama.cpp's own programs.
     private const int Batch = 512;
 
     private const int WarmUpTokens = 4;
 
-    // Texts are short: as many as it takes for the clock to tell.
+    // Texts are short: enough runs for a reliable time.
     private const double LeastSeconds = 0.5;
     private const int LeastRuns = 3;
 
     /// <summary>Measures once, after a warm-up, and writes the sample as JSON to stdout.</summary>
     /// <param name="arguments">
-    /// The engine, the file, the folder of llama.cpp's libraries, the tokens of the prompt and behind it, the threads; of an encoder
-    /// the engine, the file, the tokens of a text, the texts of a batch, the threads.
+    /// For a decoder: the engine, the file, the folder of llama.cpp's libraries, the prompt tokens, the generated tokens and the threads. For an encoder:
+    /// the engine, the file, the tokens per text, the texts per batch and the threads.
     /// </param>
     /// <returns>The exit code.</returns>
     public static int Run(ReadOnlySpan<string> arguments)
@@ -90,10 +90,10 @@ internal static class BenchWorker
         if (total > model.MaxSequence)
         {
             throw new NibbleException(
-                $"{path}: a prompt of {prompt} tokens and {generated} behind it are more than the model's context of {model.MaxSequence}");
+                $"{path}: a prompt of {prompt} tokens and {generated} generated tokens are more than the model's context of {model.MaxSequence}");
         }
 
-        // What is computed does not depend on which tokens they are.
+        // The time does not depend on the choice of tokens.
         var random = new Random(1);
         var tokens = Enumerable.Range(0, prompt + generated).Select(_ => random.Next(model.VocabularySize)).ToArray();
         Measure(model, tokens.AsSpan(0, prompt + Math.Min(generated, WarmUpTokens)), prompt);
@@ -110,7 +110,7 @@ internal static class BenchWorker
         var (single, together) = (Measure(1), Measure(batch));
         return new EncoderBenchSample(load, start, PeakBytes(), single, together);
 
-        // Mean seconds of a run, after one to warm up. What is computed does not depend on which tokens they are; every vocabulary has these.
+        // Mean seconds per run, after a warm-up. The time does not depend on the choice of tokens; every vocabulary has these.
         double Measure(int texts)
         {
             var ids = Enumerable.Range(0, texts * tokens).Select(place => 2L + (place % 2)).ToArray();
@@ -152,7 +152,7 @@ internal static class BenchWorker
 
     private static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
 
-    /// <summary>What is measured.</summary>
+    /// <summary>The model that is measured.</summary>
     private interface IBenchModel
     {
         int VocabularySize { get; }
@@ -161,7 +161,7 @@ internal static class BenchWorker
 
         void Forget();
 
-        /// <summary>Computes tokens behind those before, and the logits behind the last.</summary>
+        /// <summary>Computes tokens after the previous ones, and the logits after the last token.</summary>
         void Compute(ReadOnlySpan<int> tokens);
     }
 
@@ -177,7 +177,7 @@ internal static class BenchWorker
         {
             model.Advance(tokens);
 
-            // What is asked for is waited for.
+            // Reading the logits waits until they are computed.
             _ = model.Logits(-1)[0];
         }
     }

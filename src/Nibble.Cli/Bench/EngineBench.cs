@@ -6,33 +6,33 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace Nibble.Cli.Bench;
 
-/// <summary>What to measure.</summary>
-/// <param name="PromptTokens">Tokens of the prompt, at least 1.</param>
-/// <param name="GeneratedTokens">Tokens behind it, at least 1.</param>
-/// <param name="Repeats">How often, at least once.</param>
+/// <summary>Settings for measuring decoders.</summary>
+/// <param name="PromptTokens">Prompt tokens, at least 1.</param>
+/// <param name="GeneratedTokens">Tokens generated after the prompt, at least 1.</param>
+/// <param name="Repeats">Measurements per file, at least 1.</param>
 /// <param name="Threads">Threads of the engine.</param>
-/// <param name="Libraries">The folder of llama.cpp's libraries; empty where no file needs it.</param>
+/// <param name="Libraries">The folder of llama.cpp's libraries; empty if no file needs it.</param>
 internal sealed record BenchOptions(int PromptTokens, int GeneratedTokens, int Repeats, int Threads, string Libraries);
 
-/// <summary>What to measure of encoders.</summary>
-/// <param name="Tokens">Tokens of each text, at least 3.</param>
-/// <param name="Batch">Texts at once, beside one at a time; at least 2.</param>
-/// <param name="Repeats">How often, at least once.</param>
+/// <summary>Settings for measuring encoders.</summary>
+/// <param name="Tokens">Tokens per text, at least 3.</param>
+/// <param name="Batch">Texts per batch, measured in addition to one text at a time; at least 2.</param>
+/// <param name="Repeats">Measurements per file, at least 1.</param>
 /// <param name="Threads">Threads of the engine.</param>
 internal sealed record EncoderBenchOptions(int Tokens, int Batch, int Repeats, int Threads);
 
 /// <summary>Measures exported files in their engines.</summary>
 /// <remarks>
-/// Each measurement is a process of its own, so that its memory is the engine's and only one model is loaded at a time; the two files take turns,
-/// so that a machine that grows slower meanwhile slows both.
+/// Each measurement runs in a separate process, so that its memory is the engine's and only one model is loaded at a time. The two files take
+/// turns, so that a slowdown of the machine affects both.
 /// </remarks>
 internal static class EngineBench
 {
-    /// <summary>Measures a decoder's file, and another beside it.</summary>
+    /// <summary>Measures a decoder's file, and optionally a second one for comparison.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="against">What to compare it with; null for nothing.</param>
-    /// <param name="options">What to measure.</param>
-    /// <param name="progress">Told after each measurement.</param>
+    /// <param name="against">The file to compare with; null for none.</param>
+    /// <param name="options">The settings.</param>
+    /// <param name="progress">Takes a report after each measurement.</param>
     /// <param name="cancellation">Stops between measurements.</param>
     /// <exception cref="NibbleException">An engine refuses its file.</exception>
     public static BenchDocument Run(
@@ -51,7 +51,7 @@ internal static class EngineBench
             measured.Engine, measured.Path, options.Libraries, Text(options.PromptTokens), Text(options.GeneratedTokens), Text(options.Threads));
     }
 
-    /// <summary>Measures an encoder's file, and another beside it.</summary>
+    /// <summary>Measures an encoder's file, and optionally a second one for comparison.</summary>
     /// <inheritdoc cref="Run(ExportedFile, ExportedFile?, BenchOptions, IProgress{RunProgress}?, CancellationToken)"/>
     public static BenchEncoderDocument Run(
         ExportedFile file, ExportedFile? against, EncoderBenchOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
@@ -108,7 +108,7 @@ internal static class EngineBench
         }
     }
 
-    /// <summary>Reads a file, so that the system has it in memory and the first measurement is like the others.</summary>
+    /// <summary>Reads a file into the system's cache, so that the first measurement is like the others.</summary>
     private static void Read(ExportedFile file)
     {
         foreach (var path in file.Files)
@@ -128,7 +128,7 @@ internal static class EngineBench
 
     private static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Measures once, in a process of its own.</summary>
+    /// <summary>Measures once, in a separate process.</summary>
     private static T Start<T>(ExportedFile file, JsonTypeInfo<T> type, CancellationToken cancellation, params string[] arguments)
     {
         using var process = EngineProcess.Start([BenchWorker.Verb, .. arguments]);
@@ -139,13 +139,13 @@ internal static class EngineBench
         cancellation.ThrowIfCancellationRequested();
         if (process.ExitCode is 128 + 1 or 128 + 2 or 128 + 15)
         {
-            // A signal to all processes of a terminal or a service reached the worker first.
+            // A signal to all processes of the terminal or service reached the worker first.
             throw new OperationCanceledException(cancellation);
         }
 
         var message = errors.Result.Trim();
         return process.ExitCode == ExitCode.Done ? JsonSerializer.Deserialize(output, type)!
             : process.ExitCode == ExitCode.NativeLibrary ? throw new NativeLibraryException(message)
-            : throw new NibbleException(message.Length > 0 ? message : $"{file.Path}: {file.Engine} ended with code {process.ExitCode}");
+            : throw new NibbleException(message.Length > 0 ? message : $"{file.Path}: {file.Engine} exited with code {process.ExitCode}");
     }
 }

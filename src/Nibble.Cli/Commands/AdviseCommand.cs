@@ -11,14 +11,14 @@ using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble advise</c>: says which road a model needs, from a probe of bounded time.</summary>
+/// <summary><c>nibble advise</c>: recommends a method for a model, from a time-limited probe.</summary>
 internal static class AdviseCommand
 {
     private const string ReportName = "report.html";
     private const string DocumentName = "advise.json";
     private const double ProbeMinutes = 2;
 
-    /// <summary>Share of the training text that is scored on where no other text is given.</summary>
+    /// <summary>Share of the training data that is held out for scoring when there is no evaluation data.</summary>
     private const double HeldOutShare = 0.1;
 
     private static readonly int[] DefaultWidths = [8, 4, 3, 2];
@@ -26,7 +26,7 @@ internal static class AdviseCommand
     public static Command Create(CommandHost host)
     {
         var options = new AdviseOptions();
-        var command = new Command("advise", "Say whether a model needs PTQ or QAT, at how many bits, and at what price: by a probe of bounded time.");
+        var command = new Command("advise", "Recommend PTQ or QAT for a model, with the bit width and the expected cost. Runs a time-limited probe.");
         options.AddTo(command);
         command.SetAction(parsed => parsed.GetValue(options.CostOf) is { Length: > 0 } ? ShowCosts(host, options, parsed) : Advise(host, options, parsed));
         return command;
@@ -69,7 +69,7 @@ internal static class AdviseCommand
             constraints,
             asked.ProbeSeconds,
             CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
-        host.Warn($"may use {AdviceText.MayUse(request)}; scores on {request.HeldOut}; probes for at most {Numbers.Duration(request.ProbeSeconds)}");
+        host.Warn($"data and limits: {AdviceText.MayUse(request)}; scored on {request.HeldOut}; probe of at most {Numbers.Duration(request.ProbeSeconds)}");
         var result = host.WithProgress(progress => Advisor.Run(asked, progress, host.Cancellation));
         var document = AdviceDocument.Of(result, request);
         CommandHost.Deliver(
@@ -132,7 +132,7 @@ internal static class AdviseCommand
         };
     }
 
-    /// <summary>The command that makes an option.</summary>
+    /// <summary>The command that produces an option.</summary>
     private static string CommandOf(Candidate candidate, int steps, AdviseOptions options, ParseResult parsed, LoadedModel model)
     {
         List<string> words =
@@ -141,7 +141,7 @@ internal static class AdviseCommand
         ];
         if (candidate.NeedsData)
         {
-            // A decoder can write a text itself; of an encoder this option is ruled out where there are no data.
+            // A decoder can generate text itself. For an encoder without data, this option is ruled out.
             words.AddRange(["--data", parsed.GetValue(options.Data) ?? (model.Definition.Task == ModelTask.LanguageModelling ? SelfText.Name : "FILE")]);
         }
 
@@ -161,7 +161,7 @@ internal static class AdviseCommand
 
     private static string Invariant(int number) => number.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>The data to learn from and those to score on: the end of the first where no others are given.</summary>
+    /// <summary>The training data and the held-out data. By default, the held-out data is the end of the training data.</summary>
     private static (ITaskData? Data, ITaskData HeldOut) Read(CommandHost host, AdviseOptions options, ParseResult parsed, LoadedModel model)
     {
         var data = parsed.GetValue(options.Data) is { } path ? options.Task.ReadData(host, parsed, path, model) : null;
@@ -170,10 +170,10 @@ internal static class AdviseCommand
             return (data, options.Task.ReadData(host, parsed, scored, model));
         }
 
-        // Tokens of a text, or lines.
+        // Tokens of text, or lines.
         var all = data!.CountPieces(1);
         return all > 1 ? data.Cut(all - (int)(all * (1 - HeldOutShare)), 1)
-            : throw new NibbleException($"{data.Name}: one line, expected at least two, one of them to score on; give more data or {options.EvalData.Name}");
+            : throw new NibbleException($"{data.Name} has one line, expected at least two; give more data or pass {options.EvalData.Name}");
     }
 
     private static void Print(CommandHost host, bool json, AdvisorResult result, AdviceRequest request, AdviceDocument document)

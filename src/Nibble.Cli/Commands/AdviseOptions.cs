@@ -7,23 +7,23 @@ using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What <c>nibble advise</c> takes.</summary>
+/// <summary>The arguments and options of <c>nibble advise</c>.</summary>
 internal sealed class AdviseOptions
 {
     public Argument<string?> Model { get; } = new("MODEL")
-    { Description = "A Hugging Face folder; may be left out with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
+    { Description = "A Hugging Face model folder. Optional with --cost-of.", Arity = ArgumentArity.ZeroOrOne };
 
     public TaskOptions Task { get; } = new();
 
     public Option<string?> Data { get; } = new("--data", "-d")
     {
-        Description = "What to calibrate and train on, as ptq and qat read it; without it, only what needs no data is allowed.",
+        Description = "Calibration and training data, in the format of ptq and qat. Without it, only methods that need no data are considered.",
     };
 
-    public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out data to score on; the last tenth of --data when not given." };
+    public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out data to score on. Default: the last tenth of --data." };
 
     public Option<int[]> Bits { get; } = CommonOptions
-        .Widths("--bits", "Widths to weigh, 2 to 8, with commas between them; 8,4,3,2 when not given.", "4,3", "-b");
+        .Widths("--bits", "Bit widths to consider, 2 to 8, comma-separated. Default: 8,4,3,2.", "4,3", "-b");
 
     public Option<int> Activations { get; } = CommonOptions.Activations();
 
@@ -31,59 +31,60 @@ internal sealed class AdviseOptions
 
     public Option<string[]> Recipes { get; } = new("--recipes")
     {
-        Description = "Further recipes to weigh, presets or files such as what mix wrote, with commas between them.",
+        Description = "Additional recipes to consider: presets or recipe files, comma-separated.",
         CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
     };
 
     public Option<int?> Steps { get; } = CommonOptions.Steps("the recipe's number");
 
     public Option<double?> Minutes { get; } = NumberOptions
-        .Number("--minutes", value => value > 0, "above 0", "Minutes that making the model may take; any when not given.");
+        .Number("--minutes", value => value > 0, "above 0", "Time limit for producing the model, in minutes. Default: no limit.");
 
     public Option<double?> Memory { get; } = NumberOptions
-        .Number("--memory", value => value > 0, "above 0", "Megabytes of memory that making it may take; any when not given.");
+        .Number("--memory", value => value > 0, "above 0", "Memory limit for producing the model, in megabytes. Default: no limit.");
 
     public Option<double?> MaxLoss { get; } = new("--max-loss")
     {
-        Description = "The most that may be lost against float: a share of the perplexity such as 2%, "
-            + "or an amount such as 0.02 in what the task's losses are measured in: nats, squared error, 1 less the cosine.",
+        Description = "Largest acceptable loss relative to the float model: a share of the perplexity, such as 2%, "
+            + "or an amount in the unit of the task's loss, such as 0.02 (nats, squared error, or 1 minus the cosine). Default: no limit.",
         CustomParser = ParseLoss,
     };
 
 
-    public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "The data may be calibrated on, not trained on." };
+    public Option<bool> NoTrainingData { get; } = new("--no-training-data") { Description = "Use the data for calibration only, not for training." };
 
     public Option<int?> CalibrationTokens { get; } = NumberOptions.AtLeast(
-        "--calibration-tokens", 0, "Tokens of the data to calibrate on at most; what recipes take when not given.");
+        "--calibration-tokens", 0, "Maximum number of calibration tokens. Default: the recipe's number.");
 
     public Option<string> Engine { get; } =
         new Option<string>("--engine")
         {
-            Description = "What will run the result: nibble, llama.cpp, vllm or onnxruntime.",
+            Description = "Inference engine that will run the result: nibble, llama.cpp, vllm or onnxruntime.",
             DefaultValueFactory = _ => "nibble"
         }.AcceptOnlyFromAmong([.. TargetEngines.ByName.Keys]);
 
     public Option<double?> ProbeMinutes { get; } = NumberOptions
-        .Number("--probe-minutes", value => value > 0, "above 0", "Minutes that the probe takes at most; 2 when not given.");
+        .Number("--probe-minutes", value => value > 0, "above 0", "Time limit of the probe, in minutes. Default: 2.");
 
     public Option<int?> Context { get; } = CommonOptions.Context();
 
-    public Option<int?> Windows { get; } = NumberOptions.AtLeast("--windows", 2, "Held-out windows or texts at most; 40 windows or 2000 texts when not given.");
+    public Option<int?> Windows { get; } = NumberOptions.AtLeast(
+        "--windows", 2, "Maximum number of held-out windows or texts to score. Default: 40 windows or 2000 texts.");
 
     public Option<string?> CostOf { get; } =
         new("--cost-of")
         {
-            Description = $"Instead of advice, the cost of each road for models of these sizes, from "
-        + $"{string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, with commas between them."
+            Description = $"Model sizes to print the cost of each method for, instead of advice: "
+        + $"{string.Join(", ", ModelShape.Known.Select(shape => shape.Name))}, comma-separated."
         };
 
     public Option<double?> Flops { get; } = NumberOptions
-        .Number("--flops", value => value > 0, "above 0", "With --cost-of: TFLOP/s of the machine; this one's, measured, when not given.");
+        .Number("--flops", value => value > 0, "above 0", "Machine's compute in TFLOP/s, for --cost-of. Default: measured on this machine.");
 
     public Option<double?> Bandwidth { get; } = NumberOptions
-        .Number("--bandwidth", value => value > 0, "above 0", "With --cost-of: GB/s of its memory; this one's, measured, when not given.");
+        .Number("--bandwidth", value => value > 0, "above 0", "Machine's memory bandwidth in GB/s, for --cost-of. Default: measured on this machine.");
 
-    public Option<string?> Output { get; } = new("--output", "-o") { Description = "A new folder for report.html and advise.json." };
+    public Option<string?> Output { get; } = new("--output", "-o") { Description = "New folder for report.html and advise.json." };
 
     public Option<long> Seed { get; } = CommonOptions.Seed();
 
@@ -114,14 +115,14 @@ internal sealed class AdviseOptions
                 : [Flops, Bandwidth];
             foreach (var option in idle.Where(option => result.GetResult(option) is { Implicit: false }))
             {
-                result.AddError($"{option.Name} has no effect {(costs ? "with" : "without")} {CostOf.Name}; leave it out.");
+                result.AddError($"{option.Name} has no effect {(costs ? "with" : "without")} {CostOf.Name}; remove it.");
             }
 
             if (!costs && result.GetResult(Data) is null)
             {
                 foreach (var option in ((Option[])[NoTrainingData, CalibrationTokens]).Where(option => result.GetResult(option) is { Implicit: false }))
                 {
-                    result.AddError($"{option.Name} has no effect without {Data.Name}; leave it out.");
+                    result.AddError($"{option.Name} has no effect without {Data.Name}; remove it.");
                 }
             }
 
@@ -143,10 +144,10 @@ internal sealed class AdviseOptions
         });
     }
 
-    /// <summary>The widths asked for; null where none were.</summary>
+    /// <summary>The bit widths given; null if none.</summary>
     public int[]? Widths(ParseResult parsed) => parsed.GetValue(Bits) is { Length: > 0 } asked ? asked : null;
 
-    /// <summary>The machine that costs are told for.</summary>
+    /// <summary>The machine that costs are computed for.</summary>
     public Hardware Hardware(ParseResult parsed)
     {
         if (parsed.GetValue(Flops) is { } flops && parsed.GetValue(Bandwidth) is { } bandwidth)
@@ -163,7 +164,7 @@ internal sealed class AdviseOptions
         };
     }
 
-    /// <summary>The sizes that costs are told for: those named, and the model's where one is given.</summary>
+    /// <summary>The sizes that costs are computed for: those named, and the model's if one is given.</summary>
     public IReadOnlyList<ModelShape> Shapes(ParseResult parsed)
     {
         var named = parsed.GetValue(CostOf)!.Split(',').Select(size => ModelShape.Known.First(shape => shape.Name == size));
@@ -176,14 +177,14 @@ internal sealed class AdviseOptions
         return [checkpoint.Definition.ShapeOf(checkpoint.Name), .. named];
     }
 
-    /// <summary>The loss that may be lost at most; null for any.</summary>
-    /// <exception cref="UsageException">It is a share of the perplexity, and the task has none.</exception>
+    /// <summary>The largest acceptable loss; null for no limit.</summary>
+    /// <exception cref="UsageException">It is a share of the perplexity, but the task has no perplexity.</exception>
     public double? Limit(ParseResult parsed, LossUnit unit) =>
         !unit.HasPerplexity && parsed.GetResult(MaxLoss)?.Tokens is [{ Value: var word }] && word.EndsWith('%')
-        ? throw new UsageException($"{MaxLoss.Name} is {word}, a share of the perplexity, which this model has none of; expected {unit.Mean}, such as 0.02")
+        ? throw new UsageException($"{MaxLoss.Name} is {word}, a share of the perplexity, but this model has no perplexity; expected {unit.Mean}, such as 0.02")
         : parsed.GetValue(MaxLoss);
 
-    /// <summary>How training is counted: the preset's settings.</summary>
+    /// <summary>Training settings for the cost: those of the presets.</summary>
     public QatSettings TrainingSteps(ParseResult parsed) => new() { Steps = parsed.GetValue(Steps) ?? new QatSettings().Steps };
 
     private static double? ParseLoss(System.CommandLine.Parsing.ArgumentResult result)

@@ -10,7 +10,7 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble bench</c>: how fast an exported file is in its engine, alone or beside float.</summary>
+/// <summary><c>nibble bench</c>: measures the speed of an exported file in its engine, on its own or compared with float.</summary>
 internal static class BenchCommand
 {
     private const int UsualPrompt = 256;
@@ -22,22 +22,23 @@ internal static class BenchCommand
     public static Command Create(CommandHost host)
     {
         var file = new Argument<string>("FILE")
-        { Description = "An exported file: a GGUF file, which llama.cpp runs, or an ONNX file or its folder, which ONNX Runtime runs." };
-        var against = new Option<string?>("--against") { Description = "The float model's exported file, to say how many times faster or slower FILE is." };
-        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"A decoder's tokens of the prompt, computed at once; {UsualPrompt} when not given.");
-        var tokens = NumberOptions.AtLeast("--tokens", 1, $"A decoder's tokens behind the prompt, computed one after the other; {UsualTokens} when not given.");
-        var length = NumberOptions.AtLeast("--length", 3, $"An encoder's tokens of a text; {UsualLength} when not given, or what the model can take.");
-        var batch = NumberOptions.AtLeast("--batch", 2, $"An encoder's texts that are computed at once, beside one at a time; {UsualBatch} when not given.");
+        { Description = "An exported file: a GGUF file, run by llama.cpp, or an ONNX file or its folder, run by ONNX Runtime." };
+        var against = new Option<string?>("--against") { Description = "Exported file of the float model, to compare FILE with." };
+        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"Prompt tokens, processed in one batch. Decoders only. Default: {UsualPrompt}.");
+        var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens generated after the prompt, one at a time. Decoders only. Default: {UsualTokens}.");
+        var length = NumberOptions.AtLeast("--length", 3, $"Tokens per text. Encoders only. Default: {UsualLength}, or the model's limit if smaller.");
+        var batch = NumberOptions.AtLeast("--batch", 2, $"Texts per batch, measured in addition to one text at a time. Encoders only. Default: {UsualBatch}.");
         var repeats = NumberOptions.AtLeast(
-            "--repeats", 1, $"Measurements of each file, each in a process of its own, after a warm-up; {UsualRepeats} when not given.");
+            "--repeats", 1, $"Measurements per file, each in a separate process after a warm-up. Default: {UsualRepeats}.");
         var libraries = EngineOptions.LibrariesFolder();
-        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads of the engine; all cores when not given.");
-        var report = new Option<string?>("--report") { Description = "An HTML file to write the figures to as well." };
+        var threads = NumberOptions.AtLeast(
+            CommonOptions.ThreadsName, 1, "Threads of the engine. Default: all cores; for llama.cpp, the cores that other work leaves free.");
+        var report = new Option<string?>("--report") { Description = "HTML file for the figures." };
         var json = CommonOptions.Json();
         var command = new Command(
             "bench",
-            "Measure an exported file in its engine: load time, memory, tokens a second of a decoder's prompt and generation, texts a second of an encoder, "
-                + "and how many times float that is.")
+            "Measure the speed of an exported file in its engine: load time, memory, and tokens per second (decoders) or texts per second (encoders). "
+                + "Optionally compare it with the float model.")
         {
             file, against, prompt, tokens, length, batch, repeats, libraries, threads, report, json,
         };
@@ -51,7 +52,7 @@ internal static class BenchCommand
             if (compared is not null && encoder is null != beside is null)
             {
                 throw new NibbleException(
-                    $"{compared.Path} holds {Kind(beside)}, but {measured.Path} {Kind(encoder)}; {against.Name} expects another of the same kind");
+                    $"{compared.Path} holds {Kind(beside)}, but {measured.Path} holds {Kind(encoder)}; {against.Name} expects a file of the same kind");
             }
 
             var times = parsed.GetValue(repeats) ?? UsualRepeats;

@@ -7,23 +7,23 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>Arguments and options that several commands share, worded once.</summary>
+/// <summary>Arguments and options that several commands share.</summary>
 internal static class CommonOptions
 {
     public static Argument<string> Model() =>
-        new("MODEL") { Description = "A Hugging Face folder: config.json, model.safetensors (or its index), a tokenizer." };
+        new("MODEL") { Description = "A Hugging Face model folder with config.json, model.safetensors (or its index) and a tokenizer." };
 
     public static Argument<string> ModelOrArtifact() =>
-        new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face folder, or a folder that ptq, qat or compare wrote." };
+        new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face model folder, or an artifact folder written by ptq, qat or compare." };
 
     public static Option<string?> Recipe() => new("--recipe", "-r")
     {
-        Description = "A preset such as w4a16-g32 (weights 4 bit, activations 16 bit, groups of 32), w8a8, w8a8-static, w4a8-g32, or a YAML or JSON file.",
+        Description = "Recipe file (YAML or JSON), or a preset such as w4a16-g32 (4-bit weights, 16-bit activations, groups of 32), w8a8 or w8a8-static.",
     };
 
     public static Option<RecipeTarget?> Target() => new("--target")
     {
-        Description = $"The format to quantize for, whose blocks are simulated: {string.Join(", ", RecipeTarget.Names)}. With --recipe, that says how codes "
+        Description = $"Target format, whose blocks are simulated: {string.Join(", ", RecipeTarget.Names)}. With --recipe, the recipe sets how codes "
             + $"are chosen and trained.",
         CustomParser = result =>
         {
@@ -39,7 +39,7 @@ internal static class CommonOptions
         },
     };
 
-    /// <summary>Lets a command go on only where at least one of a recipe and a target is given.</summary>
+    /// <summary>Makes a command require a recipe, a target, or both.</summary>
     public static void RequireRecipeOrTarget(Command command, Option<string?> recipe, Option<RecipeTarget?> target) => command.Validators.Add(result =>
     {
         if (result.GetResult(recipe) is null && result.GetResult(target) is null)
@@ -48,10 +48,10 @@ internal static class CommonOptions
         }
     });
 
-    /// <summary>The recipe that the two options ask for, which needs libtorch where there is a target.</summary>
+    /// <summary>The recipe that the two options define. A target needs libtorch.</summary>
     /// <param name="target">The value of <see cref="Target"/>.</param>
-    /// <param name="given">What <see cref="Recipe"/> names, loaded; null only where there is a target.</param>
-    /// <param name="model">The folder of the model that it is for.</param>
+    /// <param name="given">The recipe loaded from <see cref="Recipe"/>; null only if there is a target.</param>
+    /// <param name="model">The folder of the model that the recipe is for.</param>
     public static Recipe RecipeFor(RecipeTarget? target, Recipe? given, string model)
     {
         if (target is null)
@@ -65,12 +65,12 @@ internal static class CommonOptions
         var definition = checkpoint.Definition;
         var layers = definition.QuantizableLayers.Select(layer => (layer.Name, layer.Columns)).ToList();
 
-        // A head that is the embedding can have a matrix of its own.
+        // A head that is tied to the embedding can have its own matrix.
         return target.Apply(given, definition.Tied is { Layer: var head } ? [.. layers, (head, definition.HiddenSize)] : layers);
     }
 
-    /// <summary>Says which options are ignored, where that depends on the recipe: one command line is repeated with several.</summary>
-    /// <param name="host">Where to say it.</param>
+    /// <summary>Warns about options that the recipe makes irrelevant. This is not an error, because users repeat a command line with several recipes.</summary>
+    /// <param name="host">Takes the warning.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="reason">Why they have no effect.</param>
     /// <param name="options">The options.</param>
@@ -82,7 +82,7 @@ internal static class CommonOptions
         }
     }
 
-    /// <summary>Refuses options that are ignored whatever the model and the recipe: whoever gives one expects that it does something.</summary>
+    /// <summary>Refuses options that have no effect here, whatever the recipe, because the user expects each option to do something.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="reason">Why they have no effect.</param>
     /// <param name="options">The options.</param>
@@ -91,42 +91,42 @@ internal static class CommonOptions
     {
         if (options.FirstOrDefault(option => IsGiven(parsed, option)) is { } idle)
         {
-            throw new UsageException($"{idle.Name} has no effect here: {reason}; leave it out");
+            throw new UsageException($"{idle.Name} has no effect here: {reason}; remove it");
         }
     }
 
-    /// <summary>Whether an option stands on the command line.</summary>
+    /// <summary>Whether an option is on the command line.</summary>
     public static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 
-    /// <summary>The tokens of a sequence that are asked for, or some, or less where the model cannot take those.</summary>
+    /// <summary>The sequence length given, or the default, limited to what the model supports.</summary>
     /// <param name="name">The option's name.</param>
-    /// <param name="asked">Its value.</param>
-    /// <param name="byDefault">Tokens where it is not given.</param>
-    /// <param name="limit">The longest sequence that the model takes.</param>
-    /// <param name="model">What the model is called.</param>
-    /// <exception cref="UsageException">More are asked for than the model takes.</exception>
+    /// <param name="asked">Its value; null if it is not given.</param>
+    /// <param name="byDefault">The default in tokens.</param>
+    /// <param name="limit">The longest sequence that the model supports, in tokens.</param>
+    /// <param name="model">The model's name.</param>
+    /// <exception cref="UsageException">The length is more than the model supports.</exception>
     public static int SequenceLength(string name, int? asked, int byDefault, int limit, string model) => asked > limit
-        ? throw new UsageException($"{name} is {asked}, expected at most {limit}, the longest sequence that {model} takes")
+        ? throw new UsageException($"{name} is {asked}, expected at most {limit}, the longest sequence that {model} supports")
         : asked ?? Math.Min(byDefault, limit);
 
-    public static Option<string> Output() => new("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
+    public static Option<string> Output() => new("--output", "-o") { Description = "Output folder. It must not exist yet.", Required = true };
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON document on stdout instead of text." };
 
-    public static Option<bool> Restart() => new("--restart") { Description = "Throw away what an interrupted run has left, instead of resuming it." };
+    public static Option<bool> Restart() => new("--restart") { Description = "Discard the work of an interrupted run instead of resuming it." };
 
-    public static Option<long> Seed() => NumberOptions.Whole("--seed", 1, "Drives everything random.");
+    public static Option<long> Seed() => NumberOptions.Whole("--seed", 1, "Random seed.");
 
-    /// <summary>The name of the option that says how many threads to use, in all commands that have it.</summary>
+    /// <summary>The name of the option for the number of threads, in all commands that have it.</summary>
     public const string ThreadsName = "--threads";
 
-    public static Option<int?> Threads() => NumberOptions.AtLeast(ThreadsName, 1, "Threads of libtorch; all cores when not given.");
+    public static Option<int?> Threads() => NumberOptions.AtLeast(ThreadsName, 1, "Threads of libtorch. Default: all cores.");
 
     public static Option<string> Device()
     {
         var option = new Option<string>("--device")
         {
-            Description = "Where tensors are worked on: cpu, cuda or cuda:N (which needs a libtorch for CUDA).",
+            Description = "Device that computes: cpu, cuda or cuda:N. CUDA needs a libtorch built for it.",
             DefaultValueFactory = _ => "cpu"
         };
         option.Validators.Add(result =>
@@ -141,28 +141,28 @@ internal static class CommonOptions
         return option;
     }
 
-    public static Option<int?> Steps(string otherwise) => NumberOptions.AtLeast("--steps", 1, $"Optimizer steps of training; {otherwise} when not given.");
+    public static Option<int?> Steps(string otherwise) => NumberOptions.AtLeast("--steps", 1, $"Training steps. Default: {otherwise}.");
 
     public static Option<int?> Context() =>
-        NumberOptions.AtLeast("--context", 4, "Tokens in an evaluation window; 512 when not given, or what the model can take.");
+        NumberOptions.AtLeast("--context", 4, "Tokens per evaluation window. Default: 512, or the model's limit if smaller.");
 
-    public static Option<int?> Windows() => NumberOptions.AtLeast("--windows", 1, "Score only the first N windows.");
+    public static Option<int?> Windows() => NumberOptions.AtLeast("--windows", 1, "Number of windows to score, from the start. Default: all.");
 
-    public static Option<int?> GroupSize() => NumberOptions.AtLeast("--group-size", 1, "Weights that share a scale; 32 when not given.");
+    public static Option<int?> GroupSize() => NumberOptions.AtLeast("--group-size", 1, "Weights per scale. Default: 32.");
 
     public static Option<int> Activations()
     {
         var option = new Option<int>("--activations")
-        { Description = "Bits of the layers' inputs: 16 (float), 8 or 4 (per token, dynamic).", DefaultValueFactory = _ => 16 };
+        { Description = "Bit width of the layers' inputs: 16 (float), 8 or 4 (dynamic, per token).", DefaultValueFactory = _ => 16 };
         option.AcceptOnlyFromAmong("16", "8", "4");
         return option;
     }
 
-    /// <summary>A command of this program as it would be typed.</summary>
+    /// <summary>A command of this program as a user would type it.</summary>
     public static string CommandLine(IEnumerable<string> words) =>
         $"nibble {string.Join(' ', words.Select(word => word.Contains(' ', StringComparison.Ordinal) ? $"\"{word}\"" : word))}";
 
-    /// <summary>A type of GGUF's, in any case, out of some.</summary>
+    /// <summary>An option that takes one of several GGUF types, in upper or lower case.</summary>
     public static Option<GgufType?> GgufType(string name, string description, IReadOnlyList<GgufType> types) => new(name)
     {
         Description = description,
@@ -180,7 +180,7 @@ internal static class CommonOptions
         },
     };
 
-    /// <summary>Some widths, with commas between them.</summary>
+    /// <summary>An option that takes bit widths, comma-separated.</summary>
     public static Option<int[]> Widths(string name, string description, string example, params string[] aliases) =>
         NumberOptions.Wholes(name, 2, 8, "a width from 2 to 8", description, example, aliases);
 }

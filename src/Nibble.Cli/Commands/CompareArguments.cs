@@ -8,7 +8,7 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What <c>compare</c> is told, and what that means for a model.</summary>
+/// <summary>The arguments and options of <c>compare</c>, and what they mean for a model.</summary>
 internal sealed class CompareArguments
 {
     private const int DefaultWindows = 40;
@@ -18,63 +18,63 @@ internal sealed class CompareArguments
     private const string DefaultPrompt = "Once upon a time, there was a";
     private static readonly int[] DefaultWidths = [8, 4, 2];
 
-    /// <summary>Enough for the built-in model to adapt to 2 bits within the minutes a newcomer waits.</summary>
+    /// <summary>Lets the built-in model adapt to 2 bits within a few minutes.</summary>
     private static readonly QatSettings BuiltInQat = new() { Steps = 120, BatchSize = 8, SequenceLength = 128, LearningRate = 2e-4 };
 
     private readonly Argument<string?> model = new("MODEL")
     {
-        Description = "A Hugging Face folder; the small built-in model when not given.",
+        Description = "A Hugging Face model folder. Default: the small built-in model.",
         Arity = ArgumentArity.ZeroOrOne,
     };
 
     private readonly TaskOptions task = new();
     private readonly Option<string?> data = new("--data", "-d")
     {
-        Description = "What to calibrate and train on: a text, or for an encoder lines 'text TAB label'; required with MODEL.",
+        Description = "Calibration and training data: text, or for an encoder lines 'text TAB label'. Required with MODEL.",
     };
 
-    private readonly Option<string?> evalData = new("--eval-data", "-e") { Description = "Held-out data of the same form to score on; required with MODEL." };
+    private readonly Option<string?> evalData = new("--eval-data", "-e") { Description = "Held-out data to score on, same format. Required with MODEL." };
     private readonly Option<int[]> bits = CommonOptions
-        .Widths("--bits", "Widths to compare, 2 to 8, with commas between them; 8,4,2 when not given.", "8,4,2", "-b");
+        .Widths("--bits", "Bit widths to compare, 2 to 8, comma-separated. Default: 8,4,2.", "8,4,2", "-b");
     private readonly Option<int?> group = NumberOptions
-        .AtLeast("--group-size", 1, $"Weights that share a scale; {DefaultGroupSize} when not given, or a row of an encoder's.");
+        .AtLeast("--group-size", 1, $"Weights per scale. Default: {DefaultGroupSize}; for an encoder, a whole row.");
     private readonly Option<string?> activations = new("--activations")
     {
-        Description = "Bits of the layers' inputs: 16 (float), 8 or 4. Of a language model: 16 when not given, else per token, dynamic. Of an encoder: 8 when "
-            + "not given, "
-            + "per tensor, calibrated.",
+        Description = "Bit width of the layers' inputs: 16 (float), 8 or 4. Language models quantize them dynamically, per token; encoders per tensor, "
+            + "with calibrated ranges. "
+            + "Default: 16 for language models, 8 for encoders.",
     };
 
     private readonly Option<string> algorithms = new("--algorithms")
     {
-        Description = "What PTQ does, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.",
+        Description = "PTQ algorithms, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.",
         DefaultValueFactory = _ => DefaultAlgorithms,
     };
 
     private readonly Option<string[]> hybrids = new("--hybrids")
     {
-        Description = "Recipes that name both methods, presets or files with commas between them, to compare with PTQ and QAT.",
+        Description = "Hybrid recipes, which use both methods, to compare with PTQ and QAT: presets or files, comma-separated.",
         CustomParser = result => [.. result.Tokens.SelectMany(token => token.Value.Split(','))],
     };
 
     private readonly Option<int?> steps = CommonOptions.Steps(
-        $"{BuiltInQat.Steps} for the built-in model, {new QatSettings().Steps} for other language models, {DefaultEpochs} times over the data for encoders");
+        $"{BuiltInQat.Steps} for the built-in model, {new QatSettings().Steps} for other language models, {DefaultEpochs} epochs for encoders");
 
     private readonly Option<double?> epochs = NumberOptions.Number(
-        "--epochs", value => value is > 0 and <= 10_000, "above 0", "How often training goes over the data, instead of --steps.");
+        "--epochs", value => value is > 0 and <= 10_000, "above 0", "Passes over the training data, instead of --steps.");
 
     private readonly Option<int?> context = CommonOptions.Context();
     private readonly Option<int?> windows = NumberOptions.AtLeast(
-        "--windows", 1, $"Windows of a text to score on at most, {DefaultWindows} when not given; or texts or pairs, all when not given.");
+        "--windows", 1, $"Maximum number of windows, texts or pairs to score. Default: {DefaultWindows} windows, or all texts or pairs.");
 
     private readonly Option<string?> prompt = new("--prompt", "-p")
-    { Description = $"What every variant of a language model is asked to continue; \"{DefaultPrompt}\" when not given." };
+    { Description = $"Text for every variant of a language model to continue. Default: \"{DefaultPrompt}\"." };
 
     public CompareArguments() => activations.AcceptOnlyFromAmong("16", "8", "4");
 
     public Option<long> Seed { get; } = CommonOptions.Seed();
 
-    /// <summary>Adds the arguments to a command.</summary>
+    /// <summary>Adds the arguments and options to a command.</summary>
     public void AddTo(Command command)
     {
         command.Add(model);
@@ -88,7 +88,7 @@ internal sealed class CompareArguments
         {
             if (result.GetValue(model) is not null && (result.GetValue(data) is null || result.GetValue(evalData) is null))
             {
-                result.AddError("compare MODEL needs two texts: --data to calibrate and train on, --eval-data to score on.");
+                result.AddError("compare MODEL needs two data sets: --data to calibrate and train on, and --eval-data to score on.");
             }
 
             if (result.GetResult(epochs) is { Implicit: false } && result.GetResult(steps) is { Implicit: false })
@@ -98,26 +98,26 @@ internal sealed class CompareArguments
         });
     }
 
-    /// <summary>Reads the hybrids and refuses words that no model could be compared by, before one is loaded.</summary>
-    /// <returns>The recipes of the hybrids.</returns>
-    /// <exception cref="UsageException">There are such words.</exception>
+    /// <summary>Reads the hybrid recipes and refuses invalid values before any model is loaded.</summary>
+    /// <returns>The hybrid recipes.</returns>
+    /// <exception cref="UsageException">A value is invalid.</exception>
     public IReadOnlyList<Recipe> ReadHybrids(ParseResult parsed)
     {
         UsageException.Of(() => RecipePresets.Parse($"w{Widths(parsed)[0]}a16-g{DefaultGroupSize}-{parsed.GetValue(algorithms)}"));
         List<Recipe> recipes = [.. Hybrids(parsed)];
         if (recipes.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
         {
-            throw new UsageException($"--hybrids: two recipes have the name {twice.Key}; give each file a name of its own (name: ...)");
+            throw new UsageException($"--hybrids: two recipes are named {twice.Key}; give each file a different name (name: ...)");
         }
 
         return recipes;
     }
 
-    /// <summary>Opens the float model, with a head for its task where the checkpoint has none.</summary>
+    /// <summary>Opens the float model. Adds a head for the task if the checkpoint has none.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="host">Reads the labels, and tells of a head that was drawn.</param>
-    /// <param name="quiet">Whether nothing is told.</param>
-    /// <returns>The model, and whether a head was drawn for it.</returns>
+    /// <param name="host">Reads the labels, and reports a randomly initialized head.</param>
+    /// <param name="quiet">Whether to report nothing.</param>
+    /// <returns>The model, and whether its head was randomly initialized.</returns>
     public (LoadedModel Model, bool IsDrawn) Open(ParseResult parsed, CommandHost host, bool quiet = false)
     {
         var source = Source(parsed);
@@ -127,11 +127,11 @@ internal sealed class CompareArguments
     }
 
     /// <summary>What to compare.</summary>
-    /// <param name="host">Told what is to be known of the data.</param>
+    /// <param name="host">Takes notes about the data.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="loaded">The float model.</param>
-    /// <param name="isDrawn">Whether its head was drawn.</param>
-    /// <param name="recipes">The recipes of the hybrids.</param>
+    /// <param name="isDrawn">Whether its head was randomly initialized.</param>
+    /// <param name="recipes">The hybrid recipes.</param>
     public ComparisonOptions Read(CommandHost host, ParseResult parsed, LoadedModel loaded, bool isDrawn, IReadOnlyList<Recipe> recipes)
     {
         loaded.RequireFloat();
@@ -139,8 +139,8 @@ internal sealed class CompareArguments
         if (!isText)
         {
             CommonOptions.RefuseWithoutEffect(
-                parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
-            CommonOptions.RefuseWithoutEffect(parsed, $"{loaded.Name} writes no text", prompt);
+                parsed, $"it is for windows of text, but each text of {loaded.Name} is read on its own (see {task.MaxLength.Name})", context);
+            CommonOptions.RefuseWithoutEffect(parsed, $"{loaded.Name} generates no text", prompt);
         }
 
         var training = task.ReadData(host, parsed, TrainingPath(host, parsed), loaded);
@@ -193,8 +193,8 @@ internal sealed class CompareArguments
         };
     }
 
-    /// <summary>The recipe of a width: what engines run fast. The head of an encoder, a few numbers that decide all, stays float, as a language model's
-    /// does.</summary>
+    /// <summary>The recipe of a width, with schemes that engines run fast. The head of an encoder stays float, as a language model's does: it is small and
+    /// sensitive.</summary>
     private Recipe RecipeOf(ParseResult parsed, int width, ModelDefinition definition, string? algorithms)
     {
         var isText = definition.Task == ModelTask.LanguageModelling;
@@ -218,6 +218,6 @@ internal sealed class CompareArguments
     private static Recipe LoadHybrid(string nameOrPath) => UsageException.Of(() => RecipeFile.Load(nameOrPath)) is { IsHybrid: true } recipe
         ? recipe
         : throw new UsageException(
-            $"--hybrids: the recipe {nameOrPath} leaves nothing to the method ptq, so it is no hybrid; expected a preset such as hybrid-attention-qat or a "
+            $"--hybrids: the recipe {nameOrPath} has no rule with the method ptq, so it is not a hybrid; expected a preset such as hybrid-attention-qat, or a "
             + $"file whose rules name methods");
 }

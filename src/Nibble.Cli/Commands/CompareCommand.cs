@@ -10,11 +10,11 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble compare</c>: quantizes one model down both roads and shows which way wins.</summary>
+/// <summary><c>nibble compare</c>: quantizes one model with both methods and shows which is better.</summary>
 internal static class CompareCommand
 {
     private const string ReportName = "report.html";
-    private const string DocumentName = "compare.json";
+    public const string DocumentName = "compare.json";
     private const string TableName = "table.md";
 
     public static Command Create(CommandHost host)
@@ -22,14 +22,14 @@ internal static class CompareCommand
         var arguments = new CompareArguments();
         var output = new Option<string?>("--output", "-o")
         {
-            Description = $"A new folder for {ReportName}, {DocumentName}, {TableName} and every artifact; without it, only {ReportName} is written, here.",
+            Description = $"New folder for {ReportName}, {DocumentName}, {TableName} and all artifacts. Default: only {ReportName}, in the current folder.",
         };
         var restart = CommonOptions.Restart();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "compare", "Quantize a model by PTQ and by QAT at several widths, measure both, and say which road it needs; run it again to resume where it was "
-                + "stopped.");
+            "compare", "Quantize a model with PTQ and with QAT at several bit widths, measure the results, and recommend a method. Run the same command "
+                + "again to resume.");
         arguments.AddTo(command);
         foreach (var option in (Option[])[output, restart, threads, json])
         {
@@ -60,13 +60,13 @@ internal static class CompareCommand
             }
             catch (OperationCanceledException)
             {
-                return host.Fail([Failure.Cancelled("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)")]);
+                return host.Fail([Failure.Cancelled("cancelled; finished work is kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;
     }
 
-    /// <summary>What to compare. The model that the data are read for is not held meanwhile: what is measured is the memory of each road.</summary>
+    /// <summary>Reads what to compare. The model that reads the data is closed again, so that it does not count in the memory of each method.</summary>
     private static (ComparisonOptions Options, Dictionary<string, string> Identity) Read(
         CommandHost host, CompareArguments arguments, ParseResult parsed, IReadOnlyList<Recipe> hybrids)
     {
@@ -85,7 +85,7 @@ internal static class CompareCommand
             {
                 if (!job.HasRecords)
                 {
-                    host.Warn($"{ComparisonEstimate.Measure(open, options, host.Cancellation)}; stopped, the same command resumes");
+                    host.Warn($"{ComparisonEstimate.Measure(open, options, host.Cancellation)}; if interrupted, the same command resumes");
                 }
 
                 using var runner = new ComparisonRunner(options, job, open, progress, host.Cancellation);
@@ -96,7 +96,7 @@ internal static class CompareCommand
         }
         catch (NibbleException exception) when (exception is not DamagedFileException)
         {
-            // A fault of the model, the data or the recipes: the same command would fail again, and another is another comparison.
+            // The model, the data or the recipes are at fault: the same command would fail again, and a different one is a different comparison.
             job.Abandon();
             throw;
         }
@@ -133,7 +133,7 @@ internal static class CompareCommand
         }
     }
 
-    /// <summary>All that the result depends on.</summary>
+    /// <summary>Everything that the result depends on.</summary>
     private static Dictionary<string, string> Identity(ComparisonOptions options, LoadedModel source)
     {
         var recipes = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids).Select(RecipeFile.ToJson);

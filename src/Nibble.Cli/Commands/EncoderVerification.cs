@@ -10,16 +10,16 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What <c>nibble verify</c> does with an encoder.</summary>
-/// <param name="Data">Texts of its task.</param>
+/// <summary>The part of <c>nibble verify</c> that handles encoders.</summary>
+/// <param name="Data">Texts for its task.</param>
 /// <param name="Path">The exported file.</param>
-/// <param name="Count">Texts or pairs at most; null for all.</param>
-/// <param name="Tolerance">By how many percent measures and losses may differ.</param>
-/// <param name="Limit">By how much two values may differ; null leaves that to whether the model's inputs are quantized.</param>
+/// <param name="Count">Most texts or pairs to compare; null for all.</param>
+/// <param name="Tolerance">Largest acceptable difference of metrics and losses, in percent.</param>
+/// <param name="Limit">Largest acceptable difference of two values; null for a default that depends on whether inputs are quantized.</param>
 /// <param name="Threads">Threads of the engine.</param>
 internal sealed record EncoderVerification(ITaskData Data, string Path, int? Count, double Tolerance, double? Limit, int Threads)
 {
-    /// <summary>Compares, and writes what came out.</summary>
+    /// <summary>Compares, and writes the result.</summary>
     /// <returns>The exit code.</returns>
     public int Run(CommandHost host, LoadedModel model, bool json)
     {
@@ -51,25 +51,25 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
         const string Engine = OnnxRuntimeEngine.EngineName;
         var isClass = model.Definition.Task == ModelTask.Classification;
         host.Output.WriteLine(string.Create(
-            culture, $"{ours.Main.Name,-11} {ScoreText.Value(ours.Main)} simulated, {ScoreText.Value(theirs.Main)} in {Engine}, of {ours.Count} "
+            culture, $"{ours.Main.Name,-11} {ScoreText.Value(ours.Main)} simulated, {ScoreText.Value(theirs.Main)} in {Engine}, on {ours.Count} "
                 + $"{(ours.Loss is null ? "pairs" : "texts")}"));
         if (ours.Loss is { } loss)
         {
             var unit = isClass ? "nats" : "squared error";
-            host.Output.WriteLine(string.Create(culture, $"loss        {loss:F5} simulated, {theirs.Loss:F5} in {Engine}, {unit} a text"));
+            host.Output.WriteLine(string.Create(culture, $"loss        {loss:F5} simulated, {theirs.Loss:F5} in {Engine}, {unit} per text"));
         }
 
         host.Output.WriteLine(string.Create(
             culture,
-            $"{(isClass ? "logits" : "values"),-11} largest difference {difference.LargestDifference:G3}; of the simulation from itself, each of the first "
-                + $"texts by itself, "
-                + $"{difference.OwnDifference:G3}"));
+            $"{(isClass ? "logits" : "values"),-11} largest difference {difference.LargestDifference:G3}; the simulation differs from itself by "
+                + $"{difference.OwnDifference:G3} "
+                + $"(first texts one by one instead of in batches)"));
         TieReport.Write(host.Output, difference.Ties);
         if (theirs.Agreement is { } agreement)
         {
             host.Output.WriteLine(isClass
-                ? string.Create(culture, $"likeliest   the same class for {agreement:P2} of the texts")
-                : string.Create(culture, $"cosine      {agreement:F6} of the vectors, on average"));
+                ? string.Create(culture, $"top-1       the same class for {agreement:P2} of the texts")
+                : string.Create(culture, $"cosine      {agreement:F6} between the vectors, on average"));
         }
 
         host.Output.WriteLine($"verdict     {verdict}");

@@ -8,7 +8,7 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble eval</c>: how well a model or an artifact does its task.</summary>
+/// <summary><c>nibble eval</c>: scores a model or an artifact on its task.</summary>
 internal static class EvalCommand
 {
     public static Command Create(CommandHost host)
@@ -17,20 +17,20 @@ internal static class EvalCommand
         var task = new TaskOptions();
         var data = new Option<string>("--data", "-d")
         {
-            Description = "What to score on. A language model: a text, UTF-8, a line <|endoftext|> between two documents. A classifier: lines 'text TAB "
+            Description = "Evaluation data. Language models: UTF-8 text, with a line <|endoftext|> between documents. Classifiers: lines 'text TAB "
                 + "label' or "
-                + "'text TAB text TAB label'. An embedding model: lines 'text TAB text TAB score'.",
+                + "'text TAB text TAB label'. Embedding models: lines 'text TAB text TAB score'.",
             Required = true,
         };
         var context = CommonOptions.Context();
-        var windows = NumberOptions.AtLeast("--windows", 1, "Score only the first N windows, texts or pairs.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows, texts or pairs to score, from the start. Default: all.");
         var reference = new Option<string?>("--reference")
-        { Description = "A float model to compare with: adds how often both agree and how far their predictions are apart." };
+        { Description = "Float model to compare with. Adds the agreement and the divergence of the predictions." };
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "eval", "Score a model: perplexity of a text as llama.cpp's perplexity tool does it, accuracy of a classifier, rank correlation of an embedding "
-            + "model.")
+            "eval", "Score a model on its task: perplexity (language models, computed as in llama.cpp's perplexity tool), accuracy (classifiers) or rank "
+            + "correlation (embedding models).")
         {
             model, data, context, windows, reference, threads, json,
         };
@@ -66,7 +66,7 @@ internal static class EvalCommand
         return command;
     }
 
-    /// <summary>The window asked for, or 512, or less where the model cannot take that.</summary>
+    /// <summary>The window length given, or 512, limited to what the model supports.</summary>
     public static int WindowLength(int? asked, LoadedModel model) =>
         CommonOptions.SequenceLength("--context", asked, LanguageModelling.UsualContext, model.Definition.MaxSequence, model.Name);
 
@@ -96,13 +96,13 @@ internal static class EvalCommand
         }
         else if (reference is not null && task == ModelTask.Regression)
         {
-            output.WriteLine(string.Create(culture, $"distance    {score.Divergence:G5} squared from the numbers of {reference}, on average"));
+            output.WriteLine(string.Create(culture, $"distance    {score.Divergence:G5} squared from the values of {reference}, on average"));
         }
         else if (reference is not null)
         {
             var piece = context is null ? "text" : "token";
-            output.WriteLine(string.Create(culture, $"KL          {score.Divergence:F5} nats a {piece} from {reference}"));
-            output.WriteLine(string.Create(culture, $"agreement   {score.Agreement:P2} of the likeliest {(context is null ? "classes" : "tokens")}"));
+            output.WriteLine(string.Create(culture, $"KL          {score.Divergence:F5} nats per {piece} from {reference}"));
+            output.WriteLine(string.Create(culture, $"agreement   {score.Agreement:P2} of the top-1 {(context is null ? "classes" : "tokens")}"));
         }
 
         output.WriteLine(context is { } length

@@ -10,7 +10,7 @@ using Nibble.Onnx;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble export</c>: a model in a format that an engine runs.</summary>
+/// <summary><c>nibble export</c>: writes a model in the format of an engine.</summary>
 internal static class ExportCommand
 {
     private const string Gguf = "gguf";
@@ -26,35 +26,35 @@ internal static class ExportCommand
         var model = CommonOptions.ModelOrArtifact();
         var format = new Option<string>("--to")
         {
-            Description = "The format: gguf, a file that llama.cpp runs; onnx, a file that ONNX Runtime runs; gptq, gptq-v2 or awq, a folder that "
-            + "vLLM and transformers load.",
+            Description = "Output format: gguf, a file for llama.cpp; onnx, a file for ONNX Runtime; gptq, gptq-v2 or awq, a folder for "
+            + "vLLM and transformers.",
             Required = true
         };
         format.AcceptOnlyFromAmong([Gguf, OnnxExport.Format, .. Checkpoints.Keys]);
-        var output = new Option<string>("--output", "-o") { Description = "The file or folder to write; it must not exist yet.", Required = true };
+        var output = new Option<string>("--output", "-o") { Description = "Output file or folder. It must not exist yet.", Required = true };
         var type = CommonOptions.GgufType(
             "--type",
-            "gguf: how matrices are stored: f32, f16 or bf16 for all; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for those that have codes, which it must "
-                + "hold. When not given, the smallest type that holds a matrix's codes, and float matrices as they are.",
+            "Matrix type, gguf only: f32, f16 or bf16 for all matrices; q8_0, q5_1, q5_0, q4_1, q4_0, tq2_0 or tq1_0 for quantized ones, whose codes it must "
+                + "hold. Default: the smallest type that holds a matrix's codes; float matrices keep their type.",
             GgufExporter.Types);
         var embeddings = CommonOptions.GgufType(
             "--embeddings",
-            "gguf: what the embedding and the head are rounded to where they have no codes, such as q8_0 or q6_k; as --type says when not given.",
+            "Type of the embedding and the head if they have no codes, gguf only: q8_0, q6_k and so on. Default: as for --type.",
             GgufExporter.EmbeddingTypes);
         var inline = NumberOptions.Whole(
             "--inline-megabytes", 0, MostInlineMegabytes,
-            $"onnx: tensors of more megabytes in total go to a second file, OUTPUT.data, which belongs beside the first; {MostInlineMegabytes} when not "
-                + $"given.");
+            $"Maximum megabytes of tensors in the file itself, onnx only. Larger models put their tensors in a second file, OUTPUT.data. "
+                + $"Default: {MostInlineMegabytes}.");
         var accuracy = new Option<int?>("--accuracy-level")
         {
-            Description = "onnx: what MatMulNBits computes with: 1, float32, as simulated; 4, inputs rounded to 8 bits in blocks, which is faster and further "
-                + "from the simulation; 1 when not given.",
+            Description = "Precision of MatMulNBits, onnx only: 1 computes in float32, as simulated; 4 rounds inputs to 8 bits in blocks, which is faster but "
+                + "further from the simulation. Default: 1.",
         };
         accuracy.AcceptOnlyFromAmong("1", "4");
         var task = new TaskOptions();
         var json = CommonOptions.Json();
         var command = new Command(
-            "export", "Write a model in a format that an engine runs, with the codes that were chosen, never rounded again.") { model, format, output, type,
+            "export", "Write a model in the format of an inference engine. Quantized weights keep their exact codes.") { model, format, output, type,
             embeddings, inline, accuracy, task.Task, task.Pooling, task.Normalize, json };
         command.Validators.Add(result =>
         {
@@ -65,12 +65,12 @@ internal static class ExportCommand
 
             foreach (var option in ((Option[])[type, embeddings]).Where(option => to != Gguf && result.GetResult(option) is { Implicit: false }))
             {
-                result.AddError($"{option.Name} is one of GGUF's, but --to is {to}, which writes codes as they are.");
+                result.AddError($"{option.Name} is for GGUF, but --to is {to}, which writes codes unchanged; remove it.");
             }
 
             foreach (var option in ((Option[])[inline, accuracy]).Where(option => to != OnnxExport.Format && result.GetResult(option) is { Implicit: false }))
             {
-                result.AddError($"{option.Name} is for ONNX, but --to is {to}.");
+                result.AddError($"{option.Name} is for ONNX, but --to is {to}; remove it.");
             }
         });
         command.SetAction(parsed =>
@@ -115,12 +115,12 @@ internal static class ExportCommand
         var notes = new List<string>();
         if (written.DataPath is { } data)
         {
-            notes.Add($"the tensors are in {data}, which belongs beside the file");
+            notes.Add($"the tensors are in {data}; keep it next to the file");
         }
 
         if (accuracy == MatMulAccuracy.Int8 && written.Forms.Keys.Any(form => form.StartsWith("MatMulNBits", StringComparison.Ordinal)))
         {
-            notes.Add($"MatMulNBits rounds inputs to 8 bits in blocks, which was not simulated; nibble verify --file {path} tells what that changes");
+            notes.Add($"MatMulNBits rounds inputs to 8 bits in blocks, which was not simulated; run nibble verify --file {path} to measure the effect");
         }
 
         return new ExportResult(name, written.Bytes, [.. written.Forms.Select(form => (form.Key, form.Value))], notes)

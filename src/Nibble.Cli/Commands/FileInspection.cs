@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What an exported file consists of.</summary>
+/// <summary>Shows the contents of an exported file.</summary>
 internal static class FileInspection
 {
     private const int LongestText = 80;
@@ -17,7 +17,7 @@ internal static class FileInspection
     /// <exception cref="NibbleException">The file breaks its format.</exception>
     public static InspectFileDocument Read(ExportedFile file) => file.Engine == LlamaCppEngine.EngineName ? ReadGguf(file) : ReadOnnx(file);
 
-    /// <summary>Shows it to people.</summary>
+    /// <summary>Writes it as tables.</summary>
     public static void Render(IAnsiConsole console, InspectFileDocument document)
     {
         Table(console, ["metadata", "value"], document.Metadata.Select(entry => (string[])[entry.Key, entry.Value]));
@@ -62,7 +62,7 @@ internal static class FileInspection
         return Document(
             file,
             string.Create(CultureInfo.InvariantCulture,
-                $"ONNX, IR version {onnx.IrVersion}, operators {sets}, by {(onnx.Producer.Length > 0 ? onnx.Producer : "nobody named")}"),
+                $"ONNX, IR version {onnx.IrVersion}, operators {sets}, by {(onnx.Producer.Length > 0 ? onnx.Producer : "an unknown producer")}"),
             onnx.Metadata,
             onnx.Tensors.Select(tensor => new InspectedTensor(tensor.Name, tensor.Type, tensor.Shape, tensor.Bytes)),
             onnx.Operators,
@@ -78,7 +78,7 @@ internal static class FileInspection
         var types = all.GroupBy(tensor => tensor.Type).OrderByDescending(group => group.Sum(tensor => tensor.Bytes ?? 0))
             .Select(group => KeyValuePair.Create(group.Key, group.Count()));
 
-        // Of texts under one name, which ONNX allows, the last counts.
+        // ONNX allows several entries with the same key: the last one counts.
         var texts = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var (key, value) in metadata)
         {
@@ -94,7 +94,7 @@ internal static class FileInspection
         value.AsText() is { } text ? text.Length > LongestText ? text[..LongestText] + " ..." : text
         : value.AsInteger()?.ToString(CultureInfo.InvariantCulture) ?? value.AsNumber()?.ToString("R", CultureInfo.InvariantCulture)
         ?? value.AsBool()?.ToString().ToLowerInvariant()
-            ?? (value.AsTexts() is { } texts ? $"{texts.Count} texts" : value.AsFloats() is { } floats ? $"{floats.Length} numbers"
+            ?? (value.AsTexts() is { } texts ? $"{texts.Count} strings" : value.AsFloats() is { } floats ? $"{floats.Length} numbers"
             : value.AsIntegers() is { } integers ? $"{integers.Length} numbers" : value.Type.ToString());
 
     private static string Text(OnnxValue value) => $"{value.Name} {value.Type} [{string.Join(", ", value.Shape.Select(size => size.Length > 0 ? size : "?"))}]";

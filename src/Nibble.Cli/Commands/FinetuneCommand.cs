@@ -12,10 +12,10 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble finetune</c>: a float model trained on a task, from which quantization starts.</summary>
+/// <summary><c>nibble finetune</c>: trains a float model on a task, before quantization.</summary>
 internal static class FinetuneCommand
 {
-    /// <summary>How often a training goes over its data, where nothing else is asked for.</summary>
+    /// <summary>The default number of passes over the training data.</summary>
     public const double UsualEpochs = 3;
 
     public static Command Create(CommandHost host)
@@ -24,30 +24,30 @@ internal static class FinetuneCommand
         var task = new TaskOptions();
         var data = new Option<string>("--data", "-d")
         {
-            Description = "What to train on. Classification: lines 'text TAB label' or 'text TAB text TAB label', labels by name or number. Regression: the "
-                + "same with a number. "
-                + "Language modelling: a text.",
+            Description = "Training data. Classification: lines 'text TAB label' or 'text TAB text TAB label', with label names or numbers. Regression: "
+                + "the same, with a value instead of the label. "
+                + "Language modelling: text.",
             Required = true,
         };
-        var evalData = new Option<string?>("--eval-data", "-e") { Description = "Data to score the trained model on." };
+        var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out data to score the trained model on." };
         var output = CommonOptions.Output();
         var epochs = NumberOptions.Number(
-            "--epochs", value => value is > 0 and <= 10_000, "above 0", $"How often to go over the data; {UsualEpochs} when not given.");
-        var steps = NumberOptions.AtLeast("--steps", 1, "Optimizer steps, instead of --epochs.");
+            "--epochs", value => value is > 0 and <= 10_000, "above 0", $"Passes over the training data. Default: {UsualEpochs}.");
+        var steps = NumberOptions.AtLeast("--steps", 1, "Training steps, instead of --epochs.");
         var rate = NumberOptions.Number(
             "--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38",
-            $"Peak learning rate; {Usual(false).LearningRate} when not given.");
+            $"Peak learning rate. Default: {Usual(false).LearningRate}.");
         var batch = NumberOptions.AtLeast(
-            "--batch-size", 1, $"Texts in a step, or windows; {Usual(false).BatchSize} texts or {Usual(true).BatchSize} windows when not given.");
+            "--batch-size", 1, $"Texts or windows per step. Default: {Usual(false).BatchSize} texts or {Usual(true).BatchSize} windows.");
         var every = NumberOptions.AtLeast(
-            "--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
+            "--checkpoint-every", 1, "Steps between checkpoints, from which an interrupted training resumes. Default: about one checkpoint per minute.");
         var restart = CommonOptions.Restart();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "finetune", "Train a float model on a task: a classifier from a pretrained encoder, a decoder on a text; run it again to resume where it was "
-            + "stopped.")
+            "finetune", "Train a float model on a task: a classifier from a pretrained encoder, or a decoder on text. Run the same command again "
+            + "to resume.")
         {
             model, data, evalData, output, epochs, steps, rate, batch, every, restart, seed, threads, json,
         };
@@ -101,7 +101,7 @@ internal static class FinetuneCommand
             catch (OperationCanceledException)
             {
                 return host.Fail([Failure.Cancelled(
-                    "cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
+                    "cancelled; finished steps are kept, and the same command resumes from there (--restart starts over)")]);
             }
 
             TaskScore Score(string path)
@@ -115,8 +115,8 @@ internal static class FinetuneCommand
         return command;
     }
 
-    /// <summary>How models are trained where nothing else is asked for.</summary>
-    /// <param name="isText">Whether windows of a text are trained on, and not texts in lines.</param>
+    /// <summary>The default training settings.</summary>
+    /// <param name="isText">Whether the data are windows of text instead of one text per line.</param>
     public static QatSettings Usual(bool isText) => new()
     {
         LearningRate = 1e-4,
@@ -125,18 +125,18 @@ internal static class FinetuneCommand
         BatchSize = isText ? 4 : 32,
     };
 
-    /// <summary>The steps that go over data a number of times.</summary>
+    /// <summary>The number of steps that make a number of passes over the data.</summary>
     public static int StepsOf(ITaskData data, QatSettings settings, double epochs, long seed) =>
         (int)Math.Clamp(Math.Ceiling(epochs * data.Batches(settings.BatchSize, settings.SequenceLength, seed).StepsPerEpoch), 1, int.MaxValue);
 
-    /// <summary>Opens a model with the head that a task needs, which is drawn where the checkpoint has none.</summary>
-    /// <param name="host">Told what was drawn.</param>
+    /// <summary>Opens a model with the head that a task needs, initialized randomly if the checkpoint has none.</summary>
+    /// <param name="host">Takes a warning about what was initialized.</param>
     /// <param name="folder">The model's folder.</param>
-    /// <param name="task">The task that is asked for; null is what the folder says.</param>
-    /// <param name="data">The data, whose labels say what classes there are.</param>
-    /// <param name="seed">Drives what is drawn.</param>
-    /// <param name="quiet">Whether nothing is told.</param>
-    /// <returns>The model, and whether a head was drawn for it.</returns>
+    /// <param name="task">The task; null for the one that the folder specifies.</param>
+    /// <param name="data">The data, whose labels define the classes.</param>
+    /// <param name="seed">The random seed of the initialization.</param>
+    /// <param name="quiet">Whether to report nothing.</param>
+    /// <returns>The model, and whether its head was randomly initialized.</returns>
     public static (LoadedModel Model, bool IsDrawn) Open(
         CommandHost host, string folder, TaskConfig? task, string data, long seed, bool quiet = false)
     {
@@ -144,8 +144,8 @@ internal static class FinetuneCommand
         {
             case ModelTask.Embedding:
                 throw new NibbleException(
-                    "an embedding model is not fine-tuned here: texts alone do not say what their vectors should be; quantize it with nibble qat, which "
-                    + "learns from the float model");
+                    "finetune cannot train an embedding model, because texts alone do not define its vectors; to quantize one with training, "
+                    + "use nibble qat, which learns from the float model");
             case null or ModelTask.LanguageModelling:
                 return (LoadedModel.Open(folder, task), false);
         }
@@ -160,14 +160,14 @@ internal static class FinetuneCommand
         var (loaded, drawn) = LoadedModel.OpenWithHead(folder, json => task.AddTo(KeepsClasses(json, labels) ? json : labels.AddTo(json)), seed);
         if (drawn.Count > 0 && !quiet)
         {
-            host.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task: begun anew "
-                + $"with seed {seed}");
+            host.Warn($"the checkpoint has no {string.Join(", ", drawn.Select(name => name[..name.LastIndexOf('.')]).Distinct())} for this task; "
+                + $"it is initialized randomly with seed {seed}");
         }
 
         return (loaded, drawn.Count > 0);
     }
 
-    /// <summary>Whether a model has a head whose classes are those of the data, so that its names and its order stay.</summary>
+    /// <summary>Whether a model's head already has the classes of the data, so that their names and order are kept.</summary>
     private static bool KeepsClasses(string configJson, ClassLabels labels) =>
         configJson.Contains("id2label", StringComparison.Ordinal) && ClassLabels.Of(configJson) is var own && own.Names.Count >= labels.Names.Count
             && labels.Names.All(name => own.Knows(name));

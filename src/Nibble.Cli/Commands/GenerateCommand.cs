@@ -7,7 +7,7 @@ using Nibble.Torch.Evaluation;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble generate</c>: lets a model, an artifact or an exported file continue a text.</summary>
+/// <summary><c>nibble generate</c>: continues text with a model, an artifact or an exported file.</summary>
 internal static class GenerateCommand
 {
     private const int DefaultTokens = 120;
@@ -18,31 +18,31 @@ internal static class GenerateCommand
     {
         var model = new Argument<string>("MODEL_OR_FILE")
         {
-            Description = "The folder of a model or an artifact; or an exported file, a GGUF file or an ONNX file with its tokenizer "
-            + "beside it."
+            Description = "A model or artifact folder, or an exported file: a GGUF file, or an ONNX file with its tokenizer "
+            + "next to it."
         };
-        var prompt = new Option<string>("--prompt", "-p") { Description = "The text to continue.", Required = true };
+        var prompt = new Option<string>("--prompt", "-p") { Description = "Text to continue.", Required = true };
         var engine = new Option<string?>("--engine")
         {
-            Description = "What computes: nibble, the simulation, for folders; llama.cpp for GGUF files; onnxruntime for ONNX files. Where another is named, a "
-                + "folder is exported, and a file imported, into a temporary place.",
+            Description = "Inference engine. Default: nibble (the simulation) for folders, llama.cpp for GGUF files, onnxruntime for ONNX files. For another "
+                + "engine, the model is converted temporarily.",
         };
         engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
         var libraries = EngineOptions.LibrariesFolder();
         var tokenizer = EngineOptions.TokenizerFolder();
-        var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"New tokens at most; {DefaultTokens} when not given.");
+        var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"Maximum number of new tokens. Default: {DefaultTokens}.");
         var temperature = NumberOptions.Number(
             "--temperature", value => value >= 0, "0 or more",
-            $"Divides the logits; 0 always takes the likeliest token. As the model's {GenerationConfig.FileName} says when not given, otherwise "
+            $"Sampling temperature; 0 always takes the most likely token. Default: the value in the model's {GenerationConfig.FileName}, or "
                 + $"{DefaultTemperature}.");
         var topP = NumberOptions.Number(
             "--top-p", value => value is > 0 and <= 1, "above 0 and at most 1",
-            "Sample from the likeliest tokens that hold this share of the probability. "
-                + $"As the model's {GenerationConfig.FileName} says when not given, otherwise {DefaultTopP}.");
+            "Share of the probability to sample from, most likely tokens first. "
+                + $"Default: the value in the model's {GenerationConfig.FileName}, or {DefaultTopP}.");
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
-        var command = new Command("generate", "Let a model continue a text, in the simulation or in an engine, to see with your own eyes what a width costs.")
+        var command = new Command("generate", "Continue text with a model, in the simulation or in an engine, to see what a bit width costs in practice.")
         {
             model, prompt, engine, libraries, tokenizer, tokens, temperature, topP, seed, threads, json,
         };
@@ -52,17 +52,17 @@ internal static class GenerateCommand
             var computing = parsed.GetValue(engine) ?? ExportedFile.Find(source)?.Engine ?? EngineOptions.Nibble;
             if (computing != LlamaCppEngine.EngineName)
             {
-                CommonOptions.RefuseWithoutEffect(parsed, $"it is for llama.cpp, and the text is written by {computing}", libraries);
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for llama.cpp, and the engine is {computing}", libraries);
             }
 
             if (computing != OnnxRuntimeEngine.EngineName)
             {
-                CommonOptions.RefuseWithoutEffect(parsed, $"it is for ONNX Runtime, and the text is written by {computing}", tokenizer);
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for ONNX Runtime, and the engine is {computing}", tokenizer);
             }
 
             if (parsed.GetValue(temperature) == 0)
             {
-                CommonOptions.RefuseWithoutEffect(parsed, "--temperature 0 always takes the likeliest token", topP);
+                CommonOptions.RefuseWithoutEffect(parsed, "--temperature 0 always takes the most likely token", topP);
             }
 
             var options = Options(
@@ -104,7 +104,7 @@ internal static class GenerateCommand
         return command;
     }
 
-    /// <summary>How to sample: as asked for, otherwise as the model's own file says.</summary>
+    /// <summary>The sampling settings: those given, or else those of the model's own file.</summary>
     private static GenerationOptions Options(CommandHost host, string path, int tokens, double? temperature, double? topP, long seed)
     {
         var folder = Directory.Exists(path) ? path : ExportedFile.Find(path) is { Engine: OnnxRuntimeEngine.EngineName } file ? file.Folder : null;
@@ -112,20 +112,20 @@ internal static class GenerateCommand
         if (own is { Others.Count: > 0 })
         {
             host.Warn($"{Path.Combine(folder!, GenerationConfig.FileName)}: {string.Join(", ", own.Others)} {(own.Others.Count == 1 ? "is" : "are")} not "
-                + "applied");
+                + "supported and not applied");
         }
 
-        // A file that asks for sampling and leaves a number out means the one that changes nothing; one that asks for none means the likeliest.
+        // If the file enables sampling but omits a value, that value is the neutral one. If it disables sampling, the most likely token is taken.
         var (otherTemperature, otherTopP) = own?.Samples switch { true => (1, 1), false => (0, 1), null => (DefaultTemperature, DefaultTopP) };
         return new GenerationOptions(tokens, temperature ?? (own?.Samples is false ? 0 : own?.Temperature) ?? otherTemperature, topP ?? own?.TopP
             ?? otherTopP, seed);
     }
 
-    /// <summary>The most tokens that a prompt and what follows can take: no tokenizer makes more of a text than its bytes and the marks around it.</summary>
+    /// <summary>The most tokens that a prompt and its continuation can take: no tokenizer makes more tokens than bytes, plus special tokens.</summary>
     private static int Room(string prompt, GenerationOptions options) =>
         (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
 
-    /// <summary>Makes a folder of a file, so that something else than its engine can compute it.</summary>
+    /// <summary>Imports a file into a folder, so that another engine can run it.</summary>
     private static string Import(ExportedFile file, string folder)
     {
         var imported = Path.Combine(folder, file.Name);
@@ -143,7 +143,7 @@ internal static class GenerateCommand
             return;
         }
 
-        // The first token comes before the prompt is shown, so that a prompt that is refused shows nothing.
+        // The first token is computed before the prompt is shown, so that a refused prompt shows nothing.
         using var piece = pieces.GetEnumerator();
         var more = piece.MoveNext();
         host.WriteForeign(prompt);

@@ -8,21 +8,21 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble imatrix</c>: how much the columns of a model's matrices matter, for <c>nibble quantize</c> and llama.cpp.</summary>
+/// <summary><c>nibble imatrix</c>: writes an importance matrix for <c>nibble quantize</c> and llama.cpp.</summary>
 internal static class ImatrixCommand
 {
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.Model();
         var data = new Option<string>("--data", "-d")
-        { Description = "The text to run through the model: UTF-8, a line <|endoftext|> between two documents.", Required = true };
-        var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
+        { Description = "Calibration data: UTF-8 text, with a line <|endoftext|> between documents.", Required = true };
+        var output = new Option<string>("--output", "-o") { Description = "Output file. It must not exist yet.", Required = true };
         var context = CommonOptions.Context();
-        var windows = NumberOptions.AtLeast("--windows", 1, "Look at only the first N windows.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows to use, from the start. Default: all.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "imatrix", "Write an importance matrix, in llama.cpp's format: the squares of what each linear layer reads, summed over a text.") { model, data,
+            "imatrix", "Write an importance matrix in llama.cpp's format: the summed squares of each linear layer's inputs over a text.") { model, data,
             output, context, windows, threads, json };
         command.SetAction(parsed =>
         {
@@ -31,7 +31,7 @@ internal static class ImatrixCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             loaded.RequireFloat();
-            var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+            var text = TokenizedText.Read(host.DataFile(parsed.GetValue(data)!), loaded.Tokenizer);
             var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
             var matrix = host.WithProgress(
                 progress => ImportanceCalibration.Run(loaded.Decoder, text, length, parsed.GetValue(windows), progress, host.Cancellation));

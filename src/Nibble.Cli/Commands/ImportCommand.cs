@@ -5,19 +5,19 @@ using Nibble.Cli.Engines;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble import</c>: a checkpoint or file in another format, as an artifact.</summary>
+/// <summary><c>nibble import</c>: converts a checkpoint or file of another format into an artifact.</summary>
 internal static class ImportCommand
 {
     public static Command Create(CommandHost host)
     {
         var checkpoint = new Argument<string>("CHECKPOINT_OR_FILE")
         {
-            Description = "The folder of a GPTQ, AWQ or compressed-tensors checkpoint, a GGUF file, or an ONNX file that nibble export wrote.",
+            Description = "A folder with a GPTQ, AWQ or compressed-tensors checkpoint, a GGUF file, or an ONNX file from nibble export.",
         };
-        var output = new Option<string>("--output", "-o") { Description = "The folder to write; it must not exist yet.", Required = true };
+        var output = new Option<string>("--output", "-o") { Description = "Output folder. It must not exist yet.", Required = true };
         var json = CommonOptions.Json();
-        const string Description = "Read a checkpoint that another tool quantized (GPTQ, AWQ, compressed-tensors), a GGUF file or an ONNX file of nibble "
-            + "as an artifact, code for code, to evaluate it, compare it or export it again.";
+        const string Description = "Convert a quantized checkpoint of another tool (GPTQ, AWQ, compressed-tensors), a GGUF file or an exported ONNX file "
+            + "into an artifact with the same codes, to evaluate it, compare it or export it again.";
         var command = new Command("import", Description) { checkpoint, output, json };
         command.SetAction(parsed =>
         {

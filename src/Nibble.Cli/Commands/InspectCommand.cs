@@ -15,7 +15,7 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble inspect</c>: what a model consists of and what each width would make of it.</summary>
+/// <summary><c>nibble inspect</c>: shows a model's layers and its size at each bit width.</summary>
 internal static class InspectCommand
 {
     private const double OutlierDeviations = 6;
@@ -25,10 +25,10 @@ internal static class InspectCommand
     public static Command Create(CommandHost host)
     {
         var model = new Argument<string>("MODEL_OR_FILE")
-        { Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF or ONNX file." };
+        { Description = "A Hugging Face model folder, an artifact folder written by ptq, qat or compare, or a GGUF or ONNX file." };
         var json = CommonOptions.Json();
         var command = new Command(
-            "inspect", "Show a model's layers, shapes, weight ranges and outliers, and its size at each width; or what a file consists of.") { model, json };
+            "inspect", "Show a model's layers, weight ranges, outliers and size at each bit width, or the contents of an exported file.") { model, json };
         command.SetAction(parsed =>
         {
             if (ExportedFile.Find(parsed.GetValue(model)!) is { } file)
@@ -63,7 +63,7 @@ internal static class InspectCommand
         return command;
     }
 
-    /// <summary>Opens a model, be it without a head.</summary>
+    /// <summary>Opens a model, with or without a head.</summary>
     private static LoadedModel Open(string folder)
     {
         try
@@ -89,7 +89,7 @@ internal static class InspectCommand
             InspectDocument.CurrentSchema, model.Name, model.Definition.ModelType, model.Model.ParameterCount(), linears, model.Bytes, layers, sizes);
     }
 
-    /// <summary>Bytes that the layers which presets quantize take on disk, in float or quantized already.</summary>
+    /// <summary>Bytes on disk of the layers that presets quantize, whether float or already quantized.</summary>
     private static long LinearBytes(LoadedModel model)
     {
         var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name, layer => layer.Weight.StoredBytes);
@@ -123,7 +123,7 @@ internal static class InspectCommand
         return new InspectedLayer(name, layer.OutFeatures, layer.InFeatures, min, max, deviation, largest, (double)outliers / values.Length);
     }
 
-    /// <summary>Adds what an artifact says of a layer: its schemes and which method found its codes.</summary>
+    /// <summary>Adds a quantized layer's schemes and the method that produced its codes.</summary>
     private static InspectedLayer AsQuantized(InspectedLayer layer, QuantizedLayer? quantized, string? method) => quantized is null ? layer : layer with
     {
         Weights = quantized.Weight.Scheme.ToString(),
@@ -134,7 +134,7 @@ internal static class InspectCommand
 
     private static string? Name(Method? method) => method?.ToString().ToLowerInvariant();
 
-    /// <summary>A side in a narrow column: the kind of its codes and how it came to them.</summary>
+    /// <summary>A cell for weights or inputs: the code format and the method that produced the codes.</summary>
     private static string Side(string? scheme, string? method) => scheme is null ? "float" : $"{scheme.Split(' ')[0]} {method}".TrimEnd();
 
     private static void Render(IAnsiConsole console, InspectDocument document)
@@ -177,7 +177,7 @@ internal static class InspectCommand
             + $"bytes"));
         console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"largest: the value farthest from the mean in standard deviations (sd); outliers: share beyond {OutlierDeviations} sd"));
+            $"largest: the value farthest from the mean, in standard deviations (sd); outliers: share of values beyond {OutlierDeviations} sd"));
         foreach (var (recipe, bytes) in document.SizeByWidth)
         {
             console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{recipe,-9} {bytes,14:N0} bytes, {Numbers.Smaller(bytes, document.Bytes)}"));

@@ -13,7 +13,7 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble mix</c>: the best widths of a model's layers under a budget, as a recipe.</summary>
+/// <summary><c>nibble mix</c>: chooses the bit width of each layer under a budget and writes a recipe.</summary>
 internal static class MixCommand
 {
     public static Command Create(CommandHost host)
@@ -22,8 +22,8 @@ internal static class MixCommand
         var usual = new MixOptions(default);
         var budget = new Option<Budget>("--budget")
         {
-            Description = "What the recipe may take: average bits of a weight's code (3bits, 2.5bits), the artifact's bytes (200KB), "
-                + "or the loss over float (loss=0.1), in what the task's losses are measured in: nats, squared error, 1 less the cosine.",
+            Description = "Budget of the recipe: average bits per weight code (3bits, 2.5bits), bytes of the artifact (200KB), "
+                + "or loss over float (loss=0.1) in the unit of the task: nats, squared error, or 1 minus the cosine.",
             Required = true,
             CustomParser = result =>
             {
@@ -39,27 +39,27 @@ internal static class MixCommand
             },
         };
         var output = new Option<string>("--output", "-o")
-        { Description = "The recipe to write, .yaml, .yml or .json; it must not exist yet.", Required = true };
+        { Description = "Recipe file to write: .yaml, .yml or .json. It must not exist yet.", Required = true };
         output.Validators.Add(result =>
         {
             if (result.Tokens is [{ Value: var path }] && Path.GetExtension(path) is not (".yaml" or ".yml" or ".json"))
             {
-                result.AddError($"--output is {path}, expected a name that ends in .yaml, .yml or .json.");
+                result.AddError($"--output is {path}, expected a file name that ends in .yaml, .yml or .json.");
             }
         });
-        var report = new Option<string?>("--report") { Description = "An HTML file for the front and the layers; named after the recipe when not given." };
-        var tie = new Option<bool>("--tie") { Description = "Treat layers alike that engines fuse: q, k and v; gate and up." };
+        var report = new Option<string?>("--report") { Description = "HTML report of the size-loss front and the layers. Default: named after the recipe." };
+        var tie = new Option<bool>("--tie") { Description = "Give the same bit width to layers that engines fuse: q, k and v; gate and up." };
         var minutes = NumberOptions.Number(
             "--qat-minutes", value => value is > 0 and <= 1e5, "a number of minutes above 0",
-            "Minutes of training that nibble qat may spend: finds which layers to train in them, around those that PTQ solves.");
+            "Training time for nibble qat, in minutes. With it, mix also chooses which layers to train; PTQ quantizes the rest.");
         var rounds = NumberOptions.AtLeast(
-            "--rounds", 0, $"Further recipes to measure at the budget, each learning from those before it, of which the best is taken; {usual.Rounds} when not "
-            + $"given.");
-        var points = NumberOptions.AtLeast("--points", 0, $"Recipes of the front to measure; {usual.FrontPoints} when not given.");
+            "--rounds", 0, $"Additional recipes to measure at the budget; each round learns from those before it, and the best recipe wins. "
+            + $"Default: {usual.Rounds}.");
+        var points = NumberOptions.AtLeast("--points", 0, $"Recipes on the front to measure. Default: {usual.FrontPoints}.");
         var json = CommonOptions.Json();
         var command = new Command(
-            "mix", "Choose the width and algorithm of each layer under a budget and write them as a recipe for ptq and qat; run it again to resume where it "
-            + "was stopped.");
+            "mix", "Choose the bit width and algorithm of each layer under a budget, and write a recipe for ptq and qat. Run the same command again "
+            + "to resume.");
         study.AddTo(command);
         foreach (var option in (Option[])[budget, output, minutes, report, tie, rounds, points, json])
         {
@@ -123,7 +123,7 @@ internal static class MixCommand
             : RecipeYaml.Write(
                 recipe,
                 string.Create(CultureInfo.InvariantCulture,
-                    $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits of code a weight on average, {chosen.Bytes} bytes,"),
+                    $"Made by nibble mix for {document.Budget}: {chosen.AverageBits:0.###} bits per weight code on average, {chosen.Bytes} bytes,"),
                 string.Create(
                     CultureInfo.InvariantCulture,
                     $"a loss of {chosen.Loss:0.####} {document.Unit().Amount} over float on held-out data (standard error {chosen.LossError:0.####})."));
@@ -159,18 +159,18 @@ internal static class MixCommand
         }
 
         host.Console.WriteTable(table);
-        host.Output.WriteLine($"losses are over float, in {document.Unit().Mean}, on held-out data; bits are those of codes");
+        host.Output.WriteLine($"losses are relative to float, in {document.Unit().Mean}, on held-out data; bits are per weight code, without scales");
         if (document.Front.Count > 0)
         {
-            host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their interval");
+            host.Output.WriteLine($"{Numbers.Share(document.Coverage)} of the front's recipes are within their predicted interval");
         }
 
         if (document.Methods is [var best, ..])
         {
             RenderMethods(host, document.Methods);
             host.Output.WriteLine(best.TriedSteps == 0
-                ? "training gains nothing in these minutes: take the recipe to nibble ptq"
-                : $"take the recipe to nibble qat, which trains {best.Layers} layers ({best.Trained}) for {best.Steps} steps");
+                ? "training gains nothing in this time: use the recipe with nibble ptq"
+                : $"use the recipe with nibble qat, which trains {best.Layers} layers ({best.Trained}) for {best.Steps} steps");
         }
 
         foreach (var line in new RunSummary([], document.Kept, document.Warnings).Lines())
@@ -182,7 +182,7 @@ internal static class MixCommand
     private static void RenderMethods(CommandHost host, IReadOnlyList<MethodEntry> methods)
     {
         var table = new Table().Border(TableBorder.Simple).AddColumn("trained");
-        foreach (var title in (string[])["layers", "steps", "seconds a step", "steps tried", "loss then", "std. error"])
+        foreach (var title in (string[])["layers", "steps", "seconds per step", "steps tried", "loss after them", "std. error"])
         {
             table.AddColumn(new TableColumn(title).RightAligned());
         }

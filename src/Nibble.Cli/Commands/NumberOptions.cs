@@ -4,15 +4,15 @@ using Nibble.Recipes;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>Options that take numbers, all read in one way: digits, a decimal point, no separators between thousands.</summary>
-/// <remarks>The parser's own way takes 0,001 for 1, since a comma may separate thousands there.</remarks>
+/// <summary>Options that take numbers. All are read the same way: digits, a decimal point, no thousands separators.</summary>
+/// <remarks>The parser's own conversion reads 0,001 as 1, because it accepts the comma as a thousands separator.</remarks>
 internal static class NumberOptions
 {
-    /// <summary>A number that may be left out.</summary>
+    /// <summary>An optional number.</summary>
     /// <param name="name">The option's name.</param>
-    /// <param name="accepts">Which finite numbers it takes.</param>
-    /// <param name="expected">The same in words.</param>
-    /// <param name="description">What it is for.</param>
+    /// <param name="accepts">The finite numbers that are valid.</param>
+    /// <param name="expected">The same in words, for error messages.</param>
+    /// <param name="description">The help text.</param>
     public static Option<double?> Number(string name, Predicate<double> accepts, string expected, string description) => new(name)
     {
         Description = description,
@@ -28,17 +28,17 @@ internal static class NumberOptions
         CustomParser = result => ParseNumber(result, name, accepts, expected) ?? byDefault,
     };
 
-    /// <summary>A whole number within bounds, which may be left out.</summary>
+    /// <summary>An optional whole number within bounds.</summary>
     public static Option<int?> Whole(string name, int least, int most, string description) => new(name)
     {
         Description = description,
         CustomParser = result => (int?)ParseWhole(result, name, least, most),
     };
 
-    /// <summary>A whole number with a lower bound, which may be left out.</summary>
+    /// <summary>An optional whole number with a lower bound.</summary>
     public static Option<int?> AtLeast(string name, int least, string description) => Whole(name, least, int.MaxValue, description);
 
-    /// <summary>Any whole number of 64 bits, with a default.</summary>
+    /// <summary>Any 64-bit whole number, with a default.</summary>
     public static Option<long> Whole(string name, long byDefault, string description) => new(name)
     {
         Description = description,
@@ -46,7 +46,7 @@ internal static class NumberOptions
         CustomParser = result => ParseWhole(result, name, long.MinValue, long.MaxValue) ?? byDefault,
     };
 
-    /// <summary>Whole numbers within bounds, with commas between them, each once.</summary>
+    /// <summary>Whole numbers within bounds, comma-separated, each at most once.</summary>
     public static Option<int[]> Wholes(string name, int least, int most, string expected, string description, string example, params string[] aliases) =>
         new(name, aliases)
         {
@@ -58,7 +58,7 @@ internal static class NumberOptions
                 {
                     if (!NumberText.TryParse(part, out long value) || value < least || value > most || values.Contains((int)value))
                     {
-                        result.AddError($"{name}: '{part}' is not {expected} that is named once; write for example {name} {example}.");
+                        result.AddError($"{name}: '{part}' is not {expected}, or is repeated; write for example {name} {example}.");
                         return [];
                     }
 
@@ -91,7 +91,7 @@ internal static class NumberOptions
     private static long? ParseWhole(ArgumentResult result, string name, long least, long most)
     {
         var text = result.Tokens[0].Value;
-        var expected = most < int.MaxValue ? $"{least} to {most}" : least > long.MinValue ? $"{least} or more" : "one of 64 bits";
+        var expected = most < int.MaxValue ? $"{least} to {most}" : least > long.MinValue ? $"{least} or more" : "a 64-bit integer";
         if (!NumberText.TryParse(text, out long value))
         {
             result.AddError($"{name} is '{text}', which is not a whole number; expected {expected}{NumberText.WholeHint(text)}.");

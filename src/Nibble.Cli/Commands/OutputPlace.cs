@@ -4,18 +4,18 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>The places that a command is asked to write to, each of them tried before the work begins.</summary>
+/// <summary>Checks the places that a command writes to, before the work begins.</summary>
 /// <remarks>
-/// One rule for all of them: what stands there is neither replaced nor deleted unless Nibble made it for the same purpose. Files and folders
-/// must be new; a report may take the place of one that Nibble wrote; a folder of unfinished work is told by what it says of itself; caches
-/// only ever gain files.
+/// The same rule applies to all: nothing that exists is replaced or deleted unless Nibble made it for the same purpose. Files and folders
+/// must be new. A report may replace one that Nibble wrote. A folder of unfinished work is recognized by its contents. Files are only added
+/// to caches.
 /// </remarks>
 internal static class OutputPlace
 {
-    /// <summary>Tries a file that must be new.</summary>
+    /// <summary>Checks a file that must be new.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="makesFolder">Whether the command makes the folder that it belongs into.</param>
-    /// <exception cref="NibbleException">Something stands there, or nothing can be written there.</exception>
+    /// <param name="makesFolder">Whether the command creates the folder of the file.</param>
+    /// <exception cref="NibbleException">It exists already, or cannot be written.</exception>
     public static void RequireNewFile(string path, bool makesFolder = false)
     {
         RequireAbsent(path);
@@ -27,18 +27,18 @@ internal static class OutputPlace
         Try(path);
     }
 
-    /// <summary>Tries a folder that must be new; those above it are made where they are missing.</summary>
+    /// <summary>Checks a folder that must be new. Missing parent folders are created.</summary>
     /// <param name="path">The folder.</param>
-    /// <exception cref="NibbleException">Something stands there, or nothing can be written there.</exception>
+    /// <exception cref="NibbleException">It exists already, or cannot be written.</exception>
     public static void RequireNewFolder(string path)
     {
         RequireAbsent(path);
         Try(path);
     }
 
-    /// <summary>Tries a folder that must be new, or that an interrupted run has made without cleaning up; and the place of its unfinished work.</summary>
+    /// <summary>Checks a folder that must be new or left by an interrupted run, and the place of its unfinished work.</summary>
     /// <param name="path">The folder.</param>
-    /// <exception cref="NibbleException">Something stands at one of the places, or nothing can be written there.</exception>
+    /// <exception cref="NibbleException">One of the places is occupied, or cannot be written.</exception>
     public static void RequireNewOrUnfinished(string path)
     {
         if (path.Length == 0 || !PostTrainingQuantizer.IsUnfinished(path))
@@ -49,10 +49,10 @@ internal static class OutputPlace
         PostTrainingQuantizer.RequireJobPlace(path);
     }
 
-    /// <summary>Tries an HTML report, which may replace an older one.</summary>
-    /// <param name="path">The report; null where none is asked for.</param>
-    /// <param name="output">What else the command writes; a report may go into a folder that it makes.</param>
-    /// <exception cref="NibbleException">Something else stands there, or nothing can be written there.</exception>
+    /// <summary>Checks an HTML report, which may replace an older one.</summary>
+    /// <param name="path">The report; null for none.</param>
+    /// <param name="output">The command's other output. The report may go into a folder that the command creates.</param>
+    /// <exception cref="NibbleException">The place is occupied by something else, or cannot be written.</exception>
     public static void RequireReport(string? path, string? output = null)
     {
         if (path is null)
@@ -62,13 +62,13 @@ internal static class OutputPlace
 
         if (path.Length == 0)
         {
-            throw new NibbleException("the report's name is empty; give a file");
+            throw new NibbleException("the report's name is empty; give a file name");
         }
 
         var (full, made) = (Path.GetFullPath(path), output is null ? null : Path.TrimEndingDirectorySeparator(Path.GetFullPath(output)));
         if (full == made)
         {
-            throw new NibbleException($"{path}: the report and the output have the same name; give each its own");
+            throw new NibbleException($"{path}: the report and the output have the same name; give them different names");
         }
 
         HtmlPage.RequireReplaceable(path);
@@ -79,10 +79,10 @@ internal static class OutputPlace
         }
     }
 
-    /// <summary>Tries a folder that keeps what other runs can use; it is made where it is missing.</summary>
-    /// <param name="folder">The folder; null where none is asked for.</param>
+    /// <summary>Checks a cache folder that other runs can share. It is created if it is missing.</summary>
+    /// <param name="folder">The folder; null for none.</param>
     /// <param name="option">The option that names it.</param>
-    /// <exception cref="NibbleException">It is no folder, or nothing can be written there.</exception>
+    /// <exception cref="NibbleException">It is not a folder, or cannot be written.</exception>
     public static void RequireCache(string? folder, string option)
     {
         if (folder is null)
@@ -92,7 +92,7 @@ internal static class OutputPlace
 
         if (folder.Length == 0 || File.Exists(folder))
         {
-            throw new NibbleException($"{option} is '{folder}', expected a folder, which is made where it is missing");
+            throw new NibbleException($"{option} is '{folder}', expected a folder; a missing one is created");
         }
 
         Try(Path.Combine(folder, "entry"), $"; give another folder with {option}");
@@ -108,7 +108,7 @@ internal static class OutputPlace
         if (AtomicFile.Exists(path))
         {
             var kind = Directory.Exists(path) ? "folder" : "file";
-            throw new NibbleException($"{path}: the output {kind} exists already; give another with -o, or delete it first");
+            throw new NibbleException($"{path}: the output {kind} exists already; give another name with -o, or delete it first");
         }
     }
 
@@ -117,7 +117,7 @@ internal static class OutputPlace
         var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         if (!Directory.Exists(folder))
         {
-            throw new NibbleException($"{path}: there is no folder {folder}; make it first, or give another name");
+            throw new NibbleException($"{path}: there is no folder {folder}; create it first, or give another name");
         }
     }
 

@@ -1,7 +1,5 @@
-using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Diagnostics;
-using System.Globalization;
 using Nibble.Formats.HuggingFace;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
@@ -11,7 +9,7 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble ptq</c>: post-training quantization into an artifact.</summary>
+/// <summary><c>nibble ptq</c>: writes an artifact by post-training quantization.</summary>
 internal static class PtqCommand
 {
     private const int Mebibyte = 1 << 20;
@@ -25,24 +23,24 @@ internal static class PtqCommand
         var task = new TaskOptions();
         var data = new Option<string?>("--data", "-d")
         {
-            Description = "What to calibrate on, needed when the recipe looks at activations: a text, or the word self to let a decoder "
-            + "write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model."
+            Description = "Calibration data, required if the recipe calibrates: text, or the word self to have a decoder generate it; "
+            + "for an encoder, lines 'text TAB label', or one text per line for an embedding model."
         };
         var output = CommonOptions.Output();
         var windows = NumberOptions.AtLeast(
-            "--windows", 1, $"Windows of calibration text, or texts with as many tokens; the recipe's number ({usual.Windows} in presets) when not given.");
-        var length = NumberOptions.AtLeast("--length", 2, $"Tokens in a window; the recipe's number ({usual.SequenceLength} in presets) when not given.");
+            "--windows", 1, $"Windows of calibration text, or texts with as many tokens. Default: the recipe's number, {usual.Windows} in presets.");
+        var length = NumberOptions.AtLeast("--length", 2, $"Tokens per window. Default: the recipe's number, {usual.SequenceLength} in presets.");
         var memory = NumberOptions.AtLeast(
             "--activation-memory", 0,
-            $"MiB of calibration activations to hold in memory; more are read from disk. {PtqOptions.DefaultActivationMemory / Mebibyte} when not given.");
+            $"MiB of calibration activations to keep in memory. The rest is kept on disk. Default: {PtqOptions.DefaultActivationMemory / Mebibyte}.");
         var restart = CommonOptions.Restart();
         var dryRun = new Option<bool>("--dry-run")
-        { Description = "Write nothing: say how long the run would take, how much memory and disk, and how large the artifact would be." };
+        { Description = "Write nothing. Estimate the run's time, memory and disk space, and the size of the artifact." };
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var device = CommonOptions.Device();
         var json = CommonOptions.Json();
-        var command = new Command("ptq", "Quantize a trained model without training it, one block at a time; run it again to resume where it was stopped.")
+        var command = new Command("ptq", "Quantize a model without training, one block at a time. Run the same command again to resume.")
         {
             model, recipe, target, data, output, windows, length, memory, restart, dryRun, seed, threads, device, json,
         };
@@ -60,7 +58,7 @@ internal static class PtqCommand
             var rules = CommonOptions.RecipeFor(parsed.GetValue(target), given, source);
             if (!rules.NeedsCalibration)
             {
-                CommonOptions.WarnWithoutEffect(host, parsed, $"the recipe {rules.Name} looks at no text", data, windows, length, memory);
+                CommonOptions.WarnWithoutEffect(host, parsed, $"the recipe {rules.Name} needs no calibration", data, windows, length, memory);
             }
 
             rules = rules with
@@ -93,7 +91,8 @@ internal static class PtqCommand
             {
                 var before = Stopwatch.GetElapsedTime(started).TotalSeconds;
                 var estimate = PostTrainingQuantizer.Estimate(options, host.Cancellation);
-                Report(host, parsed.GetValue(json), options, estimate with { Seconds = before + estimate.Seconds });
+                QuantizeOutput.Report(
+                    host, parsed.GetValue(json), Checkpoint.NameOf(options.Model), options.Recipe.Name, estimate with { Seconds = before + estimate.Seconds });
                 return ExitCode.Done;
             }
 
@@ -106,13 +105,13 @@ internal static class PtqCommand
             catch (OperationCanceledException)
             {
                 return host.Fail([Failure.Cancelled(
-                    "cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)")]);
+                    "cancelled; finished blocks are kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;
     }
 
-    /// <summary>Reads the calibration data, or lets the float model write them.</summary>
+    /// <summary>Reads the calibration data, or generates it with the float model.</summary>
     private static ICalibrationData ReadData(CommandHost host, ParseResult parsed, TaskOptions task, string model, string path, PtqSettings settings, long seed)
     {
         using var loaded = task.Open(parsed, model);
@@ -123,30 +122,5 @@ internal static class PtqCommand
 
         var length = Math.Min(settings.SequenceLength, loaded.Definition.MaxSequence);
         return host.WithProgress(progress => SelfText.Sample(loaded.Decoder, loaded.Tokenizer, settings.Windows, length, seed, progress, host.Cancellation));
-    }
-
-    private static void Report(CommandHost host, bool json, PtqRequest options, PtqEstimate estimate)
-    {
-        if (json)
-        {
-            host.WriteJson(
-                new EstimateDocument(EstimateDocument.CurrentSchema, Checkpoint.NameOf(options.Model), options.Recipe.Name, estimate.Layers, estimate.Seconds,
-                    estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes)
-                {
-                    Kept = estimate.Summary.Kept,
-                    Warnings = estimate.Summary.Warnings,
-                },
-                CliJson.Default.EstimateDocument);
-            return;
-        }
-
-        host.Output.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"dry run of {options.Recipe.Name}: {estimate.Layers} layers, about {estimate.Seconds:F1} s, at most {estimate.PeakBytes >> 20:N0} MiB of memory, "
-                + $"{estimate.DiskBytes:N0} bytes of disk meanwhile, {estimate.Bytes:N0} bytes in the end"));
-        foreach (var line in estimate.Summary.Lines())
-        {
-            host.Output.WriteLine(line);
-        }
     }
 }

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Nibble.Cli.Report;
+using Nibble.Cli.Rendering;
+using Nibble.Models;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
@@ -9,7 +11,7 @@ using Nibble.Torch.Qat;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble qat</c>: quantization-aware training into an artifact.</summary>
+/// <summary><c>nibble qat</c>: writes an artifact by quantization-aware training.</summary>
 internal static class QatCommand
 {
     public static Command Create(CommandHost host)
@@ -20,38 +22,49 @@ internal static class QatCommand
         var task = new TaskOptions();
         var data = new Option<string>("--data", "-d")
         {
-            Description = "What to train on: a text, UTF-8, a line <|endoftext|> between two documents, or the word self to let the float "
-            + "model write it; for an encoder, lines 'text TAB label', or texts in lines for an embedding model.",
+            Description = "Training data: UTF-8 text with a line <|endoftext|> between documents, or the word self to have the float model "
+            + "generate it; for an encoder, lines 'text TAB label', or one text per line for an embedding model.",
             Required = true
         };
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = NumberOptions.Number(
             "--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38",
-            "Peak learning rate of the weights and of what stays float; the recipe's when not given. Large models want less.");
+            "Peak learning rate of the weights and of the parameters that stay float. Large models need a lower one. Default: the recipe's.");
+        var batch = NumberOptions.AtLeast("--batch-size", 1, "Windows or texts per training step. Default: the recipe's number.");
+        var length = NumberOptions.AtLeast("--length", 2, "Tokens per training window of text. Default: the recipe's number.");
+        var accumulation = NumberOptions.AtLeast(
+            "--accumulation", 1, "Parts in which a batch is computed, to save memory. A divisor of the batch size. Default: the recipe's number.");
+        var clip = NumberOptions.Number(
+            "--gradient-clip", value => value is >= 0 and <= float.MaxValue, "0 to 3.4e38", "Largest norm of the gradient. Default: the recipe's.");
+        var dryRun = new Option<bool>("--dry-run")
+        { Description = "Write nothing. Estimate the run's time, memory and disk space, and the size of the artifact." };
+        var logs = new Option<string?>("--log-dir")
+        { Description = "Folder for the training's curves: losses.csv, and events for TensorBoard." };
         var every = NumberOptions.AtLeast(
-            "--checkpoint-every", 1, "Steps after which the training saves itself, to resume from when it is interrupted; about every minute when not given.");
+            "--checkpoint-every", 1, "Steps between checkpoints, from which an interrupted training resumes. Default: about one checkpoint per minute.");
         var restart = CommonOptions.Restart();
         var windows = NumberOptions.AtLeast(
-            "--windows", 1, $"Windows that the model writes for --data self; one for each that training looks at, up to {QatOptions.UsualWindows}, when not "
-            + $"given.");
-        var report = new Option<string?>("--report") { Description = "An HTML file to write the curves of the losses to." };
+            "--windows", 1, $"Windows to generate for --data self. Default: as many as the training uses, at most {QatOptions.UsualWindows}"
+            + $".");
+        var report = new Option<string?>("--report") { Description = "HTML report with the loss curves." };
         var cache = new Option<string?>("--teacher-cache")
         {
-            Description = "A folder that keeps the predictions of the float model that distillation learns from, for other runs on the "
-            + "same windows."
+            Description = "Folder that caches the float model's predictions for distillation, so that other runs on the same windows "
+            + "reuse them."
         };
         var likeliest = NumberOptions.AtLeast(
-            "--teacher-tokens", 1, $"Tokens to keep of each prediction in --teacher-cache, the likeliest; {TeacherCacheOptions.UsualLikeliest} when not "
-            + $"given.");
+            "--teacher-tokens", 1, $"Tokens to keep per prediction in --teacher-cache, most likely first. Default: {TeacherCacheOptions.UsualLikeliest}"
+            + $".");
         var device = CommonOptions.Device();
         var seed = CommonOptions.Seed();
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "qat", "Train a model through its quantizers, so that it adapts to them, and quantize it; run it again to resume where it was stopped.")
+            "qat", "Train a model with simulated quantization, so that it adapts, and quantize it. Run the same command again to resume.")
         {
-            model, recipe, target, data, output, windows, steps, rate, report, cache, likeliest, every, restart, seed, threads, device, json,
+            model, recipe, target, data, output, windows, steps, rate, batch, length, accumulation, clip, report, logs, cache, likeliest, every, restart,
+            dryRun, seed, threads, device, json,
         };
         task.AddTo(command);
         CommonOptions.RequireRecipeOrTarget(command, recipe, target);
@@ -66,7 +79,7 @@ internal static class QatCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
             if (TorchRuntime.Device(parsed.GetValue(device)!).type != TorchSharp.DeviceType.CPU)
             {
-                throw new NibbleException($"qat cannot train on {parsed.GetValue(device)} yet: its quantizers are on the CPU; leave --device away");
+                throw new NibbleException($"qat cannot train on {parsed.GetValue(device)} yet, because its quantizers run on the CPU; remove --device");
             }
 
             var source = parsed.GetValue(model)!;
@@ -78,8 +91,23 @@ internal static class QatCommand
                 Steps = parsed.GetValue(steps) ?? rules.Qat.Steps,
                 LearningRate = parsed.GetValue(rate) ?? rules.Qat.LearningRate,
                 FloatLearningRate = rules.Qat.FloatLearningRate is null ? null : parsed.GetValue(rate) ?? rules.Qat.FloatLearningRate,
-                SequenceLength = Math.Min(rules.Qat.SequenceLength, loaded.Definition.MaxSequence),
+                SequenceLength = CommonOptions.SequenceLength(
+                    length.Name, parsed.GetValue(length), rules.Qat.SequenceLength, loaded.Definition.MaxSequence, loaded.Name),
+                BatchSize = parsed.GetValue(batch) ?? rules.Qat.BatchSize,
+                Accumulation = parsed.GetValue(accumulation) ?? rules.Qat.Accumulation,
+                GradientClip = parsed.GetValue(clip) ?? rules.Qat.GradientClip,
             };
+            if (settings.BatchSize % settings.Accumulation != 0)
+            {
+                throw new UsageException(
+                    $"{accumulation.Name} is {settings.Accumulation}, expected a divisor of the batch size {settings.BatchSize} ({batch.Name})");
+            }
+
+            if (loaded.Definition.Task != ModelTask.LanguageModelling)
+            {
+                CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of text; the texts of {loaded.Name} have lengths of their own", length);
+            }
+
             var path = parsed.GetValue(data)!;
             var training = path == SelfText.Name ? null : task.ReadData(host, parsed, path, loaded);
             var options = new QatRequest(loaded, rules, settings, training, folder)
@@ -93,9 +121,24 @@ internal static class QatCommand
                     ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
             };
             options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };
+            if (parsed.GetValue(dryRun))
+            {
+                if (training is null)
+                {
+                    throw new UsageException($"{dryRun.Name} needs data, and with --data {SelfText.Name} the model would have to write them first");
+                }
+
+                var before = Stopwatch.GetElapsedTime(started).TotalSeconds;
+                var estimate = QatRun.Estimate(options, host.Cancellation);
+                QuantizeOutput.Report(host, parsed.GetValue(json), loaded.Name, rules.Name, estimate with { Seconds = before + estimate.Seconds });
+                return ExitCode.Done;
+            }
+
+            using var curves = parsed.GetValue(logs) is { } place ? new TrainingLog(place) : null;
             try
             {
-                var result = host.WithProgress(progress => QatRun.Run(options, progress, host.Cancellation));
+                var result = host.WithProgress(
+                    progress => QatRun.Run(options, curves is null ? progress : new TrainingLog.Progress(progress, curves), host.Cancellation));
                 var method = rules.IsHybrid ? "hybrid" : "qat";
                 CommandHost.Deliver(
                     () => WriteReport(host, parsed.GetValue(report), rules with { Qat = settings }, training?.Name ?? result.Artifact.Calibration!, result),
@@ -105,19 +148,19 @@ internal static class QatCommand
             catch (OperationCanceledException)
             {
                 return host.Fail([Failure.Cancelled(
-                    "cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)")]);
+                    "cancelled; finished steps are kept, and the same command resumes from there (--restart starts over)")]);
             }
         });
         return command;
     }
 
-    /// <summary>Refuses options that have no effect beside the others, and names those that have none with this recipe.</summary>
+    /// <summary>Refuses options that have no effect next to the others, and warns about those that have none with this recipe.</summary>
     private static void RequireEffect(
         CommandHost host, ParseResult parsed, Recipe recipe, Option<string> data, Option<int?> windows, Option<string?> cache, Option<int?> likeliest)
     {
         if (parsed.GetValue(data) != SelfText.Name)
         {
-            CommonOptions.RefuseWithoutEffect(parsed, "it is for --data self; a text is trained on as a whole", windows);
+            CommonOptions.RefuseWithoutEffect(parsed, "it is for --data self; given data are used in full", windows);
         }
 
         if (recipe.Qat.Distillation is null)
@@ -135,7 +178,7 @@ internal static class QatCommand
     {
         if (path is not null && result.Losses.Count == 0)
         {
-            host.Warn("there is no report: the run before had finished the training, and its losses are gone");
+            host.Warn("no report is written: the previous run finished the training, and its losses were not kept");
         }
         else if (path is not null)
         {

@@ -8,21 +8,22 @@ using Nibble.Formats.Gguf;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble quantize</c>: the matrices of a GGUF file to blocks, as llama.cpp's quantizer does it.</summary>
+/// <summary><c>nibble quantize</c>: quantizes the matrices of a GGUF file, as llama.cpp's quantizer does.</summary>
 internal static class QuantizeCommand
 {
     public static Command Create(CommandHost host)
     {
-        var source = new Argument<string>("FILE") { Description = "A GGUF file of f32, f16 or bf16." };
+        var source = new Argument<string>("FILE") { Description = "A GGUF file with f32, f16 or bf16 matrices." };
         var type = Mixture();
-        var output = new Option<string>("--output", "-o") { Description = "The file to write; it must not exist yet.", Required = true };
-        var pure = new Option<bool>("--pure") { Description = "Give all matrices the same type, also the head and others that llama.cpp gives more bits." };
-        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Threads; all cores when not given.");
+        var output = new Option<string>("--output", "-o") { Description = "Output file. It must not exist yet.", Required = true };
+        var pure = new Option<bool>("--pure")
+        { Description = "Give all matrices the same type, including the head and others that llama.cpp gives more bits." };
+        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Number of threads. Default: all cores.");
         var importance = new Option<string>("--imatrix")
-        { Description = "An importance matrix, from nibble imatrix or llama.cpp: how much errors count in each column." };
+        { Description = "Importance matrix from nibble imatrix or llama.cpp, which weights the error of each column. Low bit widths benefit from one." };
         var json = CommonOptions.Json();
         var command = new Command(
-            "quantize", "Quantize a GGUF file to another type, tensor by tensor as llama.cpp's quantizer does it.") { source, type, output, importance, pure,
+            "quantize", "Quantize a GGUF file to another type, tensor by tensor, as llama.cpp's quantizer does.") { source, type, output, importance, pure,
             threads, json };
         command.SetAction(parsed =>
         {
@@ -74,18 +75,18 @@ internal static class QuantizeCommand
         notes.ForEach(note => host.Output.WriteLine($"note: {note}"));
     }
 
-    /// <summary>What became of tensors that are not simply of the type that was asked for, and what was asked for in vain.</summary>
+    /// <summary>Notes on tensors that did not get the requested type, and on options without effect.</summary>
     private static IEnumerable<string> Notes(GgufQuantization result) =>
     [
         .. result.Fallbacks.Select(fallback => string.Create(
             CultureInfo.InvariantCulture,
-            $"{fallback.Tensors} {(fallback.Type == GgufType.F16 ? "stay" : "became")} {fallback.Type} instead of {fallback.Wanted}, since blocks of "
+            $"{fallback.Tensors} {(fallback.Type == GgufType.F16 ? "stay" : "became")} {fallback.Type} instead of {fallback.Wanted}, because blocks of "
                 + $"{fallback.Wanted.BlockSize()} do not divide their rows: {fallback.Example} has {fallback.Columns} columns")),
-        .. Note(result.Copied, "are copied as they are, since they are no matrices of weights"),
-        .. Note(result.Unchanged, "have the type already and keep their codes"),
-        .. Note(result.Unweighted, "are not in the importance matrix, so that all their columns count the same"),
-        .. Note(result.ImportanceIgnored, "make no use of the importance matrix, which has no effect on their types"),
-        .. result.Bytes > result.SourceBytes ? (string[])["the file is not smaller than the one that it was made from"] : [],
+        .. Note(result.Copied, "are copied unchanged, because they are not weight matrices"),
+        .. Note(result.Unchanged, "already have the type and keep their codes"),
+        .. Note(result.Unweighted, "are not in the importance matrix, so all their columns have equal weight"),
+        .. Note(result.ImportanceIgnored, "do not use the importance matrix, which has no effect on their types"),
+        .. result.Bytes > result.SourceBytes ? (string[])["the file is not smaller than its source"] : [],
     ];
 
     private static IEnumerable<string> Note(IReadOnlyList<string> names, string what) =>
@@ -96,7 +97,7 @@ internal static class QuantizeCommand
         var names = string.Join(", ", GgufMixture.All.Select(mixture => mixture.Name));
         return new("--type")
         {
-            Description = $"What matrices become: {names}.",
+            Description = $"Matrix type or mixture of types: {names}.",
             Required = true,
             CustomParser = result =>
             {

@@ -6,10 +6,10 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>How <c>ptq</c> and <c>qat</c> say what was written.</summary>
+/// <summary>The output of <c>ptq</c> and <c>qat</c>.</summary>
 internal static class QuantizeOutput
 {
-    /// <summary>Says what was written.</summary>
+    /// <summary>Reports what was written.</summary>
     public static void Report(CommandHost host, bool json, QuantizationResult result, string recipe, string method, string folder, long started, double? loss)
     {
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
@@ -39,6 +39,32 @@ internal static class QuantizeOutput
         }
 
         foreach (var line in result.Summary.Lines())
+        {
+            host.Output.WriteLine(line);
+        }
+    }
+
+    /// <summary>Reports what a run would take.</summary>
+    public static void Report(CommandHost host, bool json, string model, string recipe, RunEstimate estimate)
+    {
+        if (json)
+        {
+            host.WriteJson(
+                new EstimateDocument(
+                    EstimateDocument.CurrentSchema, model, recipe, estimate.Layers, estimate.Seconds, estimate.PeakBytes, estimate.Bytes, estimate.DiskBytes)
+                {
+                    Kept = estimate.Summary.Kept,
+                    Warnings = estimate.Summary.Warnings,
+                },
+                CliJson.Default.EstimateDocument);
+            return;
+        }
+
+        host.Output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"dry run of {recipe}: {estimate.Layers} layers, about {estimate.Seconds:F1} s, at most {estimate.PeakBytes >> 20:N0} MiB of memory, "
+                + $"{estimate.DiskBytes:N0} bytes of temporary disk space, an artifact of {estimate.Bytes:N0} bytes"));
+        foreach (var line in estimate.Summary.Lines())
         {
             host.Output.WriteLine(line);
         }

@@ -12,20 +12,21 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble sensitivity</c>: what quantizing each layer alone does to the model.</summary>
+/// <summary><c>nibble sensitivity</c>: measures the effect of quantizing one layer at a time.</summary>
 internal static class SensitivityCommand
 {
     private const string ReportName = "report.html";
-    private const string DocumentName = "sensitivity.json";
+    public const string DocumentName = "sensitivity.json";
 
     public static Command Create(CommandHost host)
     {
         var study = new StudyArguments([2, 3, 4, 8]);
-        var activations = CommonOptions.Widths("--activations", "Widths of inputs to try too, 2 to 8, symmetric per token; none when not given.", "8,4");
-        var output = new Option<string?>("--output", "-o") { Description = $"A new folder for {ReportName} and {DocumentName}." };
+        var activations = CommonOptions.Widths(
+            "--activations", "Bit widths of inputs to try as well, 2 to 8, comma-separated; symmetric, per token. Default: none.", "8,4");
+        var output = new Option<string?>("--output", "-o") { Description = $"New folder for {ReportName} and {DocumentName}." };
         var json = CommonOptions.Json();
         var command = new Command(
-            "sensitivity", "Measure what quantizing one layer alone does to the model, at each width; run it again to resume where it was stopped.");
+            "sensitivity", "Measure the effect of quantizing one layer at a time, at each bit width. Run the same command again to resume.");
         study.AddTo(command);
         command.Add(activations);
         command.Add(output);
@@ -113,11 +114,11 @@ internal static class SensitivityCommand
         }
 
         console.WriteTable(table);
-        console.WriteLine($"{document.Unit().Divergence} when this alone is quantized; {document.HeldOut()} of {document.Data}, held out");
+        console.WriteLine($"{document.Unit().Divergence} when only this layer is quantized; {document.HeldOut()} of {document.Data}, held out");
         foreach (var correlation in document.Correlations)
         {
             var (fisher, trace) = (Numbers.Plain(Math.Round(correlation.Fisher, 3)), Numbers.Plain(Math.Round(correlation.HessianTrace, 3)));
-            console.WriteLine($"{correlation.Change}: rank correlation with the measured divergence {fisher} by Fisher, {trace} by Hessian trace");
+            console.WriteLine($"{correlation.Change}: rank correlation with the measured divergence: {fisher} by Fisher information, {trace} by Hessian trace");
         }
 
         string Colour(double kl)

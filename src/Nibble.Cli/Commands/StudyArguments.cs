@@ -4,7 +4,7 @@ using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>What <c>sensitivity</c> and <c>mix</c> are told alike: what to try on the layers, and how to measure.</summary>
+/// <summary>The arguments and options that <c>sensitivity</c> and <c>mix</c> share: what to try on the layers, and how to measure.</summary>
 internal sealed class StudyArguments
 {
     private const int UsualGroupSize = 32;
@@ -16,8 +16,8 @@ internal sealed class StudyArguments
     private readonly TaskOptions task = new();
     private readonly Option<string> data = new("--data", "-d")
     {
-        Description = "A text, or texts in lines for an encoder, as eval reads them: "
-            + "the first windows or texts calibrate, the last ones are held out to measure on.",
+        Description = "Text, or one text per line for an encoder, in the format of eval. "
+            + "The first windows or texts are for calibration, the last ones are held out for measuring.",
         Required = true,
     };
 
@@ -25,22 +25,22 @@ internal sealed class StudyArguments
     private readonly Option<string> algorithm =
         new("--algorithm")
         {
-            Description = "How codes are chosen: rtn, importance, hqq, gptq or gptaq; several with commas between them.",
+            Description = "Algorithms that choose the codes, comma-separated: rtn, importance, hqq, gptq or gptaq.",
             DefaultValueFactory = _ => "gptaq"
         };
     private readonly Option<int[]> groups = NumberOptions.Wholes(
-        "--group-size", 1, int.MaxValue, "a number of weights, 1 or more,",
-        $"Weights that share a scale; several with commas between them; {UsualGroupSize} when not given.", "32,64");
+        "--group-size", 1, int.MaxValue, "a number of weights of at least 1",
+        $"Weights per scale; several values comma-separated. Default: {UsualGroupSize}.", "32,64");
 
     private readonly Option<int?> windows = NumberOptions.AtLeast(
         "--windows", 1,
-        $"Held-out windows or texts to measure on at most, and no more than half of the data; "
-            + $"{StudyOptions.UsualWindows} windows or {StudyOptions.UsualTexts} texts when not given.");
+        $"Maximum number of held-out windows or texts to measure on, at most half of the data. "
+            + $"Default: {StudyOptions.UsualWindows} windows or {StudyOptions.UsualTexts} texts.");
 
     private readonly Option<int?> context = NumberOptions.AtLeast(
-        "--context", 4, "Tokens in a window of a text; 512 when not given, or what the model can take.");
+        "--context", 4, "Tokens per window of text. Default: 512, or the model's limit if smaller.");
     private readonly Option<string?> cache = new("--cache")
-    { Description = "Where measurements are kept for the next run; in the user's application data when not given." };
+    { Description = "Folder that caches measurements for later runs. Default: in the user's application data." };
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();
 
@@ -48,10 +48,10 @@ internal sealed class StudyArguments
     {
         this.usualWidths = usualWidths;
         var usual = string.Join(',', usualWidths);
-        bits = CommonOptions.Widths("--bits", $"Widths of weights to try, 2 to 8, with commas between them; {usual} when not given.", usual, "-b");
+        bits = CommonOptions.Widths("--bits", $"Bit widths of weights to try, 2 to 8, comma-separated. Default: {usual}.", usual, "-b");
     }
 
-    /// <summary>Adds what is shared to a command.</summary>
+    /// <summary>Adds the shared arguments and options to a command.</summary>
     public void AddTo(Command command)
     {
         command.Add(model);
@@ -63,8 +63,8 @@ internal sealed class StudyArguments
         task.AddTo(command);
     }
 
-    /// <summary>Loads model and data and works on the study of them. What a cancelled study has measured is kept.</summary>
-    /// <param name="host">Where to show progress.</param>
+    /// <summary>Loads model and data and runs the study. Measurements of a cancelled study are kept.</summary>
+    /// <param name="host">Shows progress.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="work">Measures, and returns the exit code.</param>
     public int Run(CommandHost host, ParseResult parsed, Func<LayerStudy, int> work)
@@ -74,7 +74,7 @@ internal sealed class StudyArguments
         var algorithms = parsed.GetValue(algorithm)!.Split(',');
         if (algorithms.GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
         {
-            throw new UsageException($"{algorithm.Name} names {twice} twice, expected different ones");
+            throw new UsageException($"{algorithm.Name} names {twice} twice; name each algorithm once");
         }
 
         if (Array.Find(algorithms, name => !Algorithms.Contains(name)) is { } unknown)
@@ -99,11 +99,11 @@ internal sealed class StudyArguments
         }
         catch (OperationCanceledException)
         {
-            return host.Fail([Failure.Cancelled("cancelled; what is measured is kept, and the same command resumes from there")]);
+            return host.Fail([Failure.Cancelled("cancelled; finished measurements are kept, and the same command resumes from there")]);
         }
         finally
         {
-            host.Warn($"{study.Made} new measurements, kept in {folder}");
+            host.Warn($"{study.Made} new measurements, cached in {folder}");
         }
     }
 
@@ -112,6 +112,7 @@ internal sealed class StudyArguments
         var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify);
         return data.Length > 0
             ? Path.Combine(data, "nibble", "measurements")
-            : throw new NibbleException("measurements are kept in the user's application data, and this user has none: name a folder by --cache, or set HOME");
+            : throw new NibbleException(
+                "measurements are cached in the user's application data, but this user has none; name a folder with --cache, or set HOME");
     }
 }

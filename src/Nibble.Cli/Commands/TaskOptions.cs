@@ -7,20 +7,20 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>The options that say what a model is for, and how its data are read.</summary>
+/// <summary>The options that set a model's task and how its data are read.</summary>
 internal sealed class TaskOptions
 {
     public Option<string?> Task { get; } = Named(
-        "--task", $"What the model is for: {string.Join(", ", TaskConfig.TaskNames)}; what its folder says when not given.", TaskConfig.TaskNames);
+        "--task", $"Task of the model: {string.Join(", ", TaskConfig.TaskNames)}. Default: set by its folder.", TaskConfig.TaskNames);
 
     public Option<string?> Pooling { get; } = Named(
-        "--pooling", "embedding: how the vectors of a text's tokens become one: mean, cls (the first token's) or max; what the folder says, or mean, when not "
-            + "given.", TaskConfig.PoolingNames);
+        "--pooling", "Pooling of token vectors to a text vector, for --task embedding: mean, cls (the first token's) or max. Default: set by "
+            + "the folder, or mean.", TaskConfig.PoolingNames);
 
-    public Option<bool> Normalize { get; } = new("--normalize") { Description = "embedding: scale vectors to length 1." };
+    public Option<bool> Normalize { get; } = new("--normalize") { Description = "Scale vectors to length 1, for --task embedding." };
 
     public Option<int?> MaxLength { get; } = NumberOptions.AtLeast(
-        "--max-length", 3, $"Tokens to which texts are cut; {ReadOptions.UsualLength} when not given, or what the model can take. How many were cut is said.");
+        "--max-length", 3, $"Tokens per text; longer ones are truncated, with a warning. Default: {ReadOptions.UsualLength}, or the model's limit if smaller.");
 
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
@@ -40,9 +40,9 @@ internal sealed class TaskOptions
         });
     }
 
-    /// <summary>The task that is asked for; null where none is.</summary>
+    /// <summary>The task given on the command line; null if none.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="folder">The model's folder, whose own pooling counts where none is given.</param>
+    /// <param name="folder">The model's folder, which gives the default pooling.</param>
     public TaskConfig? Read(ParseResult parsed, string folder)
     {
         if (parsed.GetValue(Task) is not { } name)
@@ -64,20 +64,20 @@ internal sealed class TaskOptions
         };
     }
 
-    /// <summary>Opens the model that is asked for.</summary>
+    /// <summary>Opens the model with the task given on the command line.</summary>
     public LoadedModel Open(ParseResult parsed, string folder) => LoadedModel.Open(folder, Read(parsed, folder));
 
-    /// <summary>Reads data of a model's task, and says what is to be known of them.</summary>
+    /// <summary>Reads data for a model's task, and reports notes about them.</summary>
     public ITaskData ReadData(CommandHost host, ParseResult parsed, string path, LoadedModel model)
     {
         if (model.Definition.Task == ModelTask.LanguageModelling)
         {
-            CommonOptions.RefuseWithoutEffect(parsed, "it is for texts in lines, and a language model reads one long text in windows", MaxLength);
+            CommonOptions.RefuseWithoutEffect(parsed, "it is for data with one text per line, and a language model reads windows of one long text", MaxLength);
         }
 
         var length = CommonOptions.SequenceLength(
             MaxLength.Name, parsed.GetValue(MaxLength), ReadOptions.UsualLength, model.Definition.MaxSequence, model.Name);
-        var data = ModelTasks.Of(model.Definition).Read(path, model, new ReadOptions(Math.Max(3, length)), host.Cancellation);
+        var data = ModelTasks.Of(model.Definition).Read(host.DataFile(path), model, new ReadOptions(Math.Max(3, length)), host.Cancellation);
         foreach (var note in data.Notes)
         {
             host.Warn(note);
@@ -86,11 +86,11 @@ internal sealed class TaskOptions
         return data;
     }
 
-    /// <summary>Tokens of the windows that a language model reads a text in; null for texts, which have lengths of their own.</summary>
+    /// <summary>Tokens per window for a language model; null for other tasks, which read one text at a time.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="context">The option that asks for them.</param>
+    /// <param name="context">The option that sets the length.</param>
     /// <param name="model">The model.</param>
-    /// <exception cref="UsageException">More are asked for than the model takes, or any for texts.</exception>
+    /// <exception cref="UsageException">The length is more than the model supports, or the task has no windows.</exception>
     public int? WindowLength(ParseResult parsed, Option<int?> context, LoadedModel model)
     {
         if (model.Definition.Task == ModelTask.LanguageModelling)
@@ -99,11 +99,11 @@ internal sealed class TaskOptions
         }
 
         CommonOptions.RefuseWithoutEffect(
-            parsed, $"it is for windows of a text; the texts of {model.Name} have lengths of their own (see {MaxLength.Name})", context);
+            parsed, $"it is for windows of text, but each text of {model.Name} is read on its own (see {MaxLength.Name})", context);
         return null;
     }
 
-    /// <summary>The options as another command takes them.</summary>
+    /// <summary>The options as arguments of another command.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="readsData">Whether that command reads data.</param>
     public IEnumerable<string> Words(ParseResult parsed, bool readsData)

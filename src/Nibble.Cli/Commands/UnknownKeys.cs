@@ -3,12 +3,12 @@ using Nibble.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>Tells of keys of a model's configuration that nothing is known about.</summary>
+/// <summary>Warns about unknown keys in a model's configuration.</summary>
 internal static class UnknownKeys
 {
-    /// <summary>Warns of them in every folder of a model that a command line names.</summary>
-    /// <param name="host">Where to warn.</param>
-    /// <param name="words">The words of the command line.</param>
+    /// <summary>Warns about them for every model folder on a command line.</summary>
+    /// <param name="host">Takes the warnings.</param>
+    /// <param name="words">The arguments of the command line.</param>
     public static void Warn(CommandHost host, IEnumerable<string> words)
     {
         foreach (var folder in words.Distinct().Where(word => File.Exists(Path.Combine(word, Checkpoint.ConfigName))))
@@ -20,19 +20,19 @@ internal static class UnknownKeys
         }
     }
 
-    /// <summary>A sentence about those of a folder; null where there are none.</summary>
+    /// <summary>A sentence about the unknown keys of a folder; null if there are none.</summary>
     public static string? In(string folder)
     {
         var path = Path.Combine(folder, Checkpoint.ConfigName);
         try
         {
             var keys = ConfigKeys.Unknown(Checkpoint.ReadConfig(path), path);
-            return keys.Count == 0 ? null : $"{path}: nothing is known about {string.Join(", ", keys)}; if that changes what the model computes, all "
-                + "results leave it out";
+            return keys.Count == 0 ? null : $"{path}: ignored the unknown keys {string.Join(", ", keys)}; if they change what the model "
+                + "computes, the results do not reflect that";
         }
         catch (NibbleException)
         {
-            // The command itself refuses what it cannot use.
+            // The command itself reports what it cannot use.
             return null;
         }
     }

@@ -11,7 +11,7 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble verify</c>: whether an engine computes what Nibble simulates.</summary>
+/// <summary><c>nibble verify</c>: checks that an engine computes what Nibble simulates.</summary>
 internal static class VerifyCommand
 {
     private const string LlamaCpp = LlamaCppEngine.EngineName;
@@ -23,44 +23,44 @@ internal static class VerifyCommand
     {
         var model = new Argument<string>("MODEL_OR_FILE")
         {
-            Description = "A Hugging Face folder, a folder that ptq, qat or compare wrote, or a GGUF file or an ONNX file of nibble export, "
-            + "which is simulated and run as it is."
+            Description = "A Hugging Face model folder, an artifact folder written by ptq, qat or compare, or an exported GGUF or ONNX file, "
+            + "which is simulated and run unchanged."
         };
         var data = new Option<string>("--data", "-d")
         {
-            Description = "The text to compute: UTF-8, a line <|endoftext|> between two documents. For an encoder, lines as nibble eval "
-            + "takes them.",
+            Description = "Evaluation data: UTF-8 text with a line <|endoftext|> between documents. For an encoder, lines in the format of "
+            + "nibble eval.",
             Required = true
         };
         var engine = new Option<string?>("--engine")
-        { Description = "The engine: llama.cpp or onnxruntime; when not given, onnxruntime for an ONNX file, otherwise llama.cpp." };
+        { Description = "Inference engine: llama.cpp or onnxruntime. Default: onnxruntime for an ONNX file, otherwise llama.cpp." };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
         var task = new TaskOptions();
         var file = new Option<string?>("--file")
-        { Description = "The exported file of this model to run; when not given, the model is exported into a temporary one." };
+        { Description = "Exported file of this model to run. Default: a temporary export." };
         var libraries = EngineOptions.LibrariesFolder();
         var type = CommonOptions.GgufType(
-            "--type", "llama.cpp: how matrices are stored in the file that the engine runs, as in nibble export.", GgufExporter.Types);
+            "--type", "Matrix type of the temporary export, llama.cpp only, as in nibble export.", GgufExporter.Types);
         var tolerance = NumberOptions.Number(
             "--tolerance", value => value >= 0, "0 or more",
-            "By how many percent the perplexities may differ; when not given, by what the engine's rounding explains. For an encoder 0.5.");
+            "Largest acceptable difference of the perplexities, in percent. Default: what the engine's rounding explains; 0.5 for encoders.");
         var logits = NumberOptions.Number(
             "--logit-tolerance", value => value >= 0, "0 or more",
-            "By how much two log-probabilities may differ, in ONNX Runtime with ties between codes decided as there; when not given, by what rounding "
-                + "explains.");
-        var context = NumberOptions.AtLeast("--context", 4, "Tokens in a window, 512 when not given, or what the model can take.");
-        var windows = NumberOptions.AtLeast("--windows", 1, "Compute only the first N windows, texts or pairs.");
+            "Largest acceptable difference of two log-probabilities; in ONNX Runtime, after ties between codes are decided as in the engine. Default: "
+                + "what rounding explains.");
+        var context = NumberOptions.AtLeast("--context", 4, "Tokens per window. Default: 512, or the model's limit if smaller.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows, texts or pairs to compute, from the start. Default: all.");
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "verify", "Run a model in an engine on real text, and compare logits, perplexity and the likeliest tokens with the simulation.")
+            "verify", "Run a model in an engine on real text, and compare perplexity, logits and top-1 tokens with the simulation.")
         {
             model, data, engine, file, libraries, type, tolerance, logits, context, windows, threads, json,
         };
         task.AddTo(command);
         command.Validators.Add(result =>
         {
-            // Values may be ones that the parser refuses.
+            // The parser may have refused these values.
             var path = result.GetResult(model)?.Tokens is [{ Value: var first }] ? first : string.Empty;
             var asked = result.GetResult(engine)?.Tokens is [{ Value: var second }] ? second : null;
             var given = EngineOf(path);
@@ -69,19 +69,20 @@ internal static class VerifyCommand
             {
                 foreach (var option in ((Option[])[libraries, type]).Where(option => result.GetResult(option) is { Implicit: false }))
                 {
-                    result.AddError($"{option.Name} is for llama.cpp, but {(asked is null ? "an ONNX file is run in" : "--engine is")} {OnnxRuntime}.");
+                    result.AddError(
+                        $"{option.Name} is for llama.cpp, but {(asked is null ? "an ONNX file runs in" : "--engine is")} {OnnxRuntime}; remove it.");
                 }
             }
 
             if (result.GetResult(type) is { Implicit: false } && (given == LlamaCpp || result.GetResult(file) is { Implicit: false }))
             {
-                result.AddError($"--type says how to export, but {(given is null ? "--file" : "a GGUF file")} is exported already.");
+                result.AddError($"--type is for a temporary export, but {(given is null ? "--file" : "a GGUF file")} is exported already; remove it.");
             }
 
             if (given is not null && (result.GetResult(file) is { Implicit: false } || (asked is not null && asked != given)))
             {
-                result.AddError($"{(given == LlamaCpp ? "A GGUF file is run in llama.cpp" : "An ONNX file is run in ONNX Runtime")} as it is: leave --file and "
-                    + $"--engine out, or give the folder of the model that it was made from.");
+                result.AddError($"{(given == LlamaCpp ? "A GGUF file runs unchanged in llama.cpp" : "An ONNX file runs unchanged in ONNX Runtime")}; remove "
+                    + $"--file and --engine, or give the folder of the model that the file was made from.");
             }
         });
         command.SetAction(parsed =>
@@ -90,7 +91,7 @@ internal static class VerifyCommand
             var name = parsed.GetValue(engine) ?? EngineOf(source) ?? (exported is null ? null : EngineOf(exported)) ?? LlamaCpp;
             if (exported is not null && EngineOf(exported) is { } other && other != name)
             {
-                throw new UsageException($"{exported} is run in {other}, but {engine.Name} is {name}; leave {engine.Name} out, or give another file");
+                throw new UsageException($"{exported} runs in {other}, but {engine.Name} is {name}; remove {engine.Name}, or give another file");
             }
 
             var folder = name == LlamaCpp ? LlamaCppLibraries.Find(parsed.GetValue(libraries)) : string.Empty;
@@ -112,10 +113,10 @@ internal static class VerifyCommand
                 {
                     return name == OnnxRuntime
                         ? VerifyEncoder(loaded)
-                        : throw new NibbleException($"{source}: an encoder is exported to ONNX alone; add --engine {OnnxRuntime}");
+                        : throw new NibbleException($"{source} is an encoder, which can only be exported to ONNX; add --engine {OnnxRuntime}");
                 }
 
-                var text = TokenizedText.Read(parsed.GetValue(data)!, loaded.Tokenizer);
+                var text = TokenizedText.Read(host.DataFile(parsed.GetValue(data)!), loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
                 var cores = EngineThreads.For(parsed.GetValue(threads), name, host.Warn);
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported)
@@ -140,7 +141,7 @@ internal static class VerifyCommand
             int VerifyEncoder(LoadedModel loaded)
             {
                 CommonOptions.RefuseWithoutEffect(
-                    parsed, $"it is for windows of a text; the texts of {loaded.Name} have lengths of their own (see {task.MaxLength.Name})", context);
+                    parsed, $"it is for windows of text, but each text of {loaded.Name} is read on its own (see {task.MaxLength.Name})", context);
                 var texts = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
                 var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation, loaded.Task).File.Path;
                 var verification = new EncoderVerification(
@@ -152,18 +153,18 @@ internal static class VerifyCommand
         return command;
     }
 
-    /// <summary>What both sides leave out, so that the comparison cannot tell.</summary>
+    /// <summary>A note on what both sides ignore, which the comparison cannot detect.</summary>
     private static IEnumerable<string> Left(string folder) => UnknownKeys.In(folder) is { } sentence ? [sentence] : [];
 
-    /// <summary>The engine that runs a path as it is; null where the path is none of a file that was exported.</summary>
+    /// <summary>The engine that runs a file; null if the path is not an exported file.</summary>
     private static string? EngineOf(string path) =>
         Directory.Exists(path) ? null
         : path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? LlamaCpp
         : path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) ? OnnxRuntime
         : null;
 
-    /// <summary>Whether the engine computes what was simulated: within the tolerances that are given, and where none is, up to what rounding explains. NaN is
-    /// within none.</summary>
+    /// <summary>Whether the engine computes what was simulated: within the given tolerances, or else up to what rounding explains. NaN is never
+    /// within tolerance.</summary>
     private static bool IsSame(EngineDifference difference, double? tolerance, double? logitTolerance) =>
         (tolerance is null || Math.Abs(difference.PerplexityChange) * 100 <= tolerance)
         && (logitTolerance is not { } limit || (difference.Ties?.IsWithin(limit) ?? difference.LargestDifference <= limit))
@@ -190,25 +191,25 @@ internal static class VerifyCommand
 
         var culture = CultureInfo.InvariantCulture;
 
-        // Rounded first: of a negative number that a format rounds to zero, both signs would be shown. Adding 0 takes the sign of a negative zero.
+        // Rounded first: a format that rounds a negative number to zero would show both signs. Adding 0 removes the sign of a negative zero.
         var change = Math.Round(difference.PerplexityChange, 5) + 0d;
         host.Output.WriteLine(string.Create(
             culture, $"perplexity  {difference.Simulated:F4} simulated, {difference.Engine:F4} in {engine} ({change:+0.000%;-0.000%})"));
         host.Output.WriteLine(string.Create(
-            culture, $"logits      KL {difference.Divergence:E2} nats a token, largest difference {difference.LargestDifference:G3}"));
+            culture, $"logits      KL {difference.Divergence:E2} nats per token, largest difference {difference.LargestDifference:G3}"));
         host.Output.WriteLine(string.Create(
-            culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation from itself, one token "
-            + $"after the other, over the first windows"));
+            culture, $"rounding    KL {difference.OwnDivergence:E2}, largest difference {difference.OwnDifference:G3}: the simulation compared "
+            + $"with itself, computed token by token, on the first windows"));
         if (difference.Explained is { } explained)
         {
             host.Output.WriteLine(string.Create(
-                culture, $"explained   KL {explained.Explained:E2} by the engine's rounding of inputs, keys and values, which is not simulated; beside it KL "
-                    + $"{explained.Left:E2} is left ({explained.Limit:E2} allowed)"));
+                culture, $"explained   KL {explained.Explained:E2} by the engine's rounding of inputs, keys and values, which is not simulated; KL "
+                    + $"{explained.Left:E2} remains ({explained.Limit:E2} allowed)"));
         }
 
         TieReport.Write(host.Output, difference.Ties);
         host.Output.WriteLine(string.Create(
-            culture, $"likeliest   the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens written "
+            culture, $"top-1       the same token at {difference.Agreement:P2} of {difference.Tokens} positions; of {difference.Continued} tokens generated "
             + $"greedily, the first {difference.SameContinuation} are the same"));
         foreach (var note in notes)
         {

@@ -2,8 +2,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>Hands on the warnings of a run.</summary>
-/// <param name="warn">Told each of them.</param>
+/// <summary>Forwards the warnings of a run.</summary>
+/// <param name="warn">Takes each warning.</param>
 internal sealed class WarningLogger(Action<string> warn) : ILogger
 {
     public IDisposable? BeginScope<TState>(TState state)

@@ -1,6 +1,6 @@
 namespace Nibble.Cli.Comparison;
 
-/// <summary>The small model that comes with the program, with its texts; samples/storyteller trained it.</summary>
+/// <summary>The small model that comes with the program, with its texts. samples/storyteller trained it.</summary>
 internal static class BuiltInModel
 {
     private static string Root => Path.Combine(AppContext.BaseDirectory, "storyteller");

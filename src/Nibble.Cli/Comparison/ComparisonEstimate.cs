@@ -1,3 +1,4 @@
+using Nibble.Torch.Training;
 using Nibble.Torch.Data;
 using System.Diagnostics;
 using Nibble.Cli.Report;
@@ -11,19 +12,19 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Comparison;
 
-/// <summary>How long a comparison will take, from a few steps of its training and one score of a few pieces.</summary>
-/// <param name="FineTuning">Seconds of training the float model for its task.</param>
-/// <param name="Ptq">Seconds of all post-training quantization.</param>
-/// <param name="Training">Seconds of all training through quantizers, and of the control's.</param>
-/// <param name="Scoring">Seconds of scoring every variant.</param>
+/// <summary>Estimates how long a comparison will take, from a few training steps and from scoring a small sample.</summary>
+/// <param name="FineTuning">Seconds to fine-tune the float model for its task.</param>
+/// <param name="Ptq">Seconds of post-training quantization for all recipes.</param>
+/// <param name="Training">Seconds of quantization-aware training for all recipes, and of the control.</param>
+/// <param name="Scoring">Seconds to score all variants.</param>
 internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double Training, double Scoring)
 {
     private const int Steps = 3;
 
-    /// <summary>Pieces to score: enough to see how long one takes.</summary>
+    /// <summary>The number of windows or texts to score: enough to time one.</summary>
     private static int PiecesOf(ITaskData data, int? context) => Math.Min(context is null ? 128 : 2, data.CountPieces(context ?? 1));
 
-    /// <summary>Measures.</summary>
+    /// <summary>Measures the times.</summary>
     /// <param name="open">Opens the float model, with the head of its task.</param>
     /// <param name="options">The comparison.</param>
     /// <param name="cancellation">Stops between steps.</param>
@@ -44,12 +45,12 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         var trained = (options.Recipes.Count + (ComparisonRunner.HasControl(model.Definition.Task!.Value) ? 1.0 : 0)) * options.Qat.Steps;
         var variants = options.PtqRecipes.Count + options.Recipes.Count + options.Hybrids.Count + 1;
 
-        // Every score runs the float model too; the steps of a fine-tuning have no quantizers, and are at most as long.
+        // Every score also runs the float model. A fine-tuning step has no quantizers and takes at most as long as a QAT step.
         return new ComparisonEstimate(
             (options.FineTuning?.Steps ?? 0) * step, ptq, (trained + options.Hybrids.Sum(hybrid => hybrid.Qat.Steps)) * step, 2 * variants * score);
     }
 
-    /// <summary>The estimate in a sentence.</summary>
+    /// <summary>The estimate as a sentence.</summary>
     public override string ToString()
     {
         List<string> parts = [];
@@ -61,7 +62,7 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         parts.Add($"PTQ {Numbers.Duration(Ptq)}");
         parts.Add($"training {Numbers.Duration(Training)}");
         parts.Add($"scoring {Numbers.Duration(Scoring)}");
-        return $"about {Numbers.Duration(FineTuning + Ptq + Training + Scoring)} in all: {string.Join(", ", parts)}";
+        return $"about {Numbers.Duration(FineTuning + Ptq + Training + Scoring)} in total: {string.Join(", ", parts)}";
     }
 
     private static RoadCost PtqCost(LoadedModel model, Recipe recipe, ComparisonOptions options)
@@ -77,7 +78,7 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
 
     private static double StepSeconds(LoadedModel model, Recipe recipe, QatSettings settings, ComparisonOptions options, CancellationToken cancellation)
     {
-        // A model whose head was drawn has no teacher yet; a teacher's forward pass is a third of a step.
+        // A model with a randomly initialized head has no teacher yet. A teacher's forward pass takes a third of a step.
         var lacksTeacher = options.FineTuning is not null && settings.Distillation is not null;
         var clock = new StepClock(next: null);
         new QuantizationAwareTrainer(

@@ -4,15 +4,15 @@ using Nibble.Recipes;
 
 namespace Nibble.Cli.Comparison;
 
-/// <summary>What is compared.</summary>
+/// <summary>What a comparison compares.</summary>
 /// <param name="Model">The checkpoint's folder.</param>
-/// <param name="Task">What the model is for; null is what its folder says.</param>
-/// <param name="Training">Calibrates PTQ, trains QAT and the control.</param>
-/// <param name="Evaluation">Scores every variant.</param>
-/// <param name="Recipes">One a width.</param>
-/// <param name="PtqRecipes">The same with what PTQ does to the weights, in the same order.</param>
-/// <param name="Hybrids">Recipes that name both methods, each trained as it says itself.</param>
-/// <param name="Qat">How the control trains, and how long QAT does, whose rates are those of each recipe.</param>
+/// <param name="Task">The task; null for the one that the folder specifies.</param>
+/// <param name="Training">The data that PTQ calibrates on, and QAT and the control train on.</param>
+/// <param name="Evaluation">The data that every variant is scored on.</param>
+/// <param name="Recipes">One recipe per width.</param>
+/// <param name="PtqRecipes">The same recipes with the algorithms of PTQ, in the same order.</param>
+/// <param name="Hybrids">Recipes that use both methods. Each is trained with its own settings.</param>
+/// <param name="Qat">Training settings of the control. QAT takes its length from here and its learning rates from each recipe.</param>
 internal sealed record ComparisonOptions(
     string Model,
     TaskConfig? Task,
@@ -23,21 +23,21 @@ internal sealed record ComparisonOptions(
     IReadOnlyList<Recipe> Hybrids,
     QatSettings Qat)
 {
-    /// <summary>How the checkpoint, which has no head for the task, is trained first; null where it has one.</summary>
+    /// <summary>Settings to fine-tune a checkpoint that has no head for the task; null if it has one.</summary>
     public QatSettings? FineTuning { get; init; }
 
-    /// <summary>Tokens in an evaluation window; null for texts, which have lengths of their own.</summary>
+    /// <summary>Tokens per evaluation window; null for tasks that score one text at a time.</summary>
     public int? Context { get; init; }
 
-    /// <summary>Evaluation windows, texts or pairs at most; null for all.</summary>
+    /// <summary>Most windows, texts or pairs to score; null for all.</summary>
     public int? Windows { get; init; }
 
-    /// <summary>What every variant is asked to continue; null for a model that writes nothing.</summary>
+    /// <summary>The prompt that every variant continues; null for a model that generates no text.</summary>
     public string? Prompt { get; init; }
 
-    /// <summary>Drives everything random.</summary>
+    /// <summary>The random seed.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>What repeats the comparison.</summary>
+    /// <summary>The command that repeats the comparison.</summary>
     public required string CommandLine { get; init; }
 }

@@ -15,8 +15,8 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Comparison;
 
-/// <summary>The main job: takes one model down both roads at every width and measures what comes out.</summary>
-/// <remarks>Every variant is written as an artifact, read back and measured from there: what is measured is what ships.</remarks>
+/// <summary>Runs a comparison: quantizes one model with both methods at every width and measures the results.</summary>
+/// <remarks>Every variant is written as an artifact, read back and then measured, so the measurements are those of the shipped files.</remarks>
 internal sealed class ComparisonRunner : IDisposable
 {
     private const string FloatName = "float";
@@ -34,12 +34,12 @@ internal sealed class ComparisonRunner : IDisposable
     private readonly TaskConfig? asked;
     private TaskScore floatScore = new([], Loss: null, Count: 0);
 
-    /// <summary>Begins a comparison: trains the float model for its task where it has no head.</summary>
+    /// <summary>Begins a comparison. Fine-tunes the float model for its task if it has no head.</summary>
     /// <param name="options">What to compare.</param>
-    /// <param name="job">Keeps what is done.</param>
+    /// <param name="job">Keeps finished work.</param>
     /// <param name="open">Opens the checkpoint, with the head of the task.</param>
-    /// <param name="progress">Told of every piece of work.</param>
-    /// <param name="cancellation">Stops the work; what is done is kept.</param>
+    /// <param name="progress">Takes progress reports.</param>
+    /// <param name="cancellation">Stops the work. Finished work is kept.</param>
     public ComparisonRunner(ComparisonOptions options, ComparisonJob job, Func<LoadedModel> open, IProgressLine progress, CancellationToken cancellation)
     {
         this.options = options;
@@ -91,7 +91,7 @@ internal sealed class ComparisonRunner : IDisposable
         };
     }
 
-    /// <summary>Deletes what answered a question and is nothing to ship.</summary>
+    /// <summary>Deletes the control, which is only needed for the comparison.</summary>
     public void DropControl()
     {
         if (Directory.Exists(FolderOf(ControlName)))
@@ -102,7 +102,7 @@ internal sealed class ComparisonRunner : IDisposable
 
     public void Dispose() => original.Dispose();
 
-    /// <summary>Whether more training by itself can be told from training through quantizers: vectors have no labels to learn from.</summary>
+    /// <summary>Whether a float control can be trained. Embedding models have no labels to learn from.</summary>
     public static bool HasControl(ModelTask task) => task != ModelTask.Embedding;
 
     private int FloatBits => 8 * original.StoredAs.Values.Max(type => type.ByteSize());
@@ -141,19 +141,19 @@ internal sealed class ComparisonRunner : IDisposable
 
     private static string HybridName(Recipe recipe) => recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}";
 
-    /// <summary>Makes and measures one variant, unless that was done before; what goes wrong in it is said with its name.</summary>
+    /// <summary>Makes and measures one variant, unless that was done before. Errors name the variant.</summary>
     private ComparisonRun Named(string name, Func<string, ComparisonRun> run)
     {
-        if (job.Find(name, RecordJson.Default.MeasuredRun) is { } known)
+        if (job.Find(name, RecordJson.Default.ComparisonRun) is { } known)
         {
-            return known.Restore();
+            return known;
         }
 
         progress.Begin(name);
         try
         {
             var measured = run(name);
-            job.Keep(name, MeasuredRun.Of(measured), RecordJson.Default.MeasuredRun);
+            job.Keep(name, measured, RecordJson.Default.ComparisonRun);
             return measured;
         }
         catch (NibbleException exception)
@@ -162,7 +162,7 @@ internal sealed class ComparisonRunner : IDisposable
         }
     }
 
-    /// <summary>Makes a folder and takes the time, with that of attempts that were interrupted, and the memory; what was made before is not made
+    /// <summary>Makes a folder and measures the time, including interrupted attempts, and the memory. A folder that was made before is not made
     /// again.</summary>
     private MadeRun Make(string name, string folder, Func<(RunSummary Summary, IReadOnlyList<TrainingPoint> Losses)> make)
     {
@@ -174,7 +174,7 @@ internal sealed class ComparisonRunner : IDisposable
 
         if (Directory.Exists(folder))
         {
-            // Killed before it was recorded what it took.
+            // Killed before its cost was recorded.
             Directory.Delete(folder, recursive: true);
         }
 
@@ -273,7 +273,7 @@ internal sealed class ComparisonRunner : IDisposable
 
     private string FolderOf(string name) => Path.Combine(job.Variants, name.Replace(' ', '-'));
 
-    /// <summary>The name of the width that a run belongs to: that of the recipe with as many bits, whatever else its own recipe says.</summary>
+    /// <summary>The name of the width that a run belongs to: that of the recipe with the same bit widths.</summary>
     private string? WidthOf(RecipeRule rule) => options.Recipes
         .FirstOrDefault(recipe => recipe.Rules[^1] is var other && other.Weights!.Bits == rule.Weights!.Bits
             && other.Activations?.Scheme.Bits == rule.Activations?.Scheme.Bits)?.Name;
@@ -282,7 +282,7 @@ internal sealed class ComparisonRunner : IDisposable
         model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = options.Windows, Reference = reference }, progress,
         cancellation);
 
-    /// <summary>The part of a run that its predictions give; the rest is filled in by who made it.</summary>
+    /// <summary>The part of a run that comes from its predictions. The caller fills in the rest.</summary>
     private ComparisonRun Score(LoadedModel model)
     {
         var scored = Evaluate(model, original.Model);

@@ -5,7 +5,7 @@ using TorchSharp;
 
 namespace Nibble.Cli.Comparison;
 
-/// <summary>Names the machine and the software, so that a figure says where it comes from.</summary>
+/// <summary>Names the machine and the software that produced the figures.</summary>
 internal static class Environs
 {
     public static MachineInfo Machine() => new(

@@ -4,7 +4,7 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Comparison;
 
-/// <summary>Holds quantized weights against the original ones.</summary>
+/// <summary>Compares quantized weights with the original ones.</summary>
 internal static class WeightComparison
 {
     private const int Bins = 64;
@@ -14,7 +14,7 @@ internal static class WeightComparison
     {
         var linears = original.Model.Layers.ToDictionary();
 
-        // A head that was tied to the embedding has no matrix of its own to be compared with.
+        // A head that was tied to the embedding has no original matrix to compare with.
         return
         [
             .. quantized.Layers.Where(layer => linears.ContainsKey(layer.Name))
@@ -23,7 +23,7 @@ internal static class WeightComparison
         ];
     }
 
-    /// <summary>The weights of the layer in the middle of the model, before and after: one layer stands for all.</summary>
+    /// <summary>The weights of the layer in the middle of the model before and after quantization, as an example of all layers.</summary>
     public static IReadOnlyList<WeightHistogram> Histograms(LoadedModel original, QuantizedModel quantized)
     {
         var layer = quantized.Layers[quantized.Layers.Count / 2];
@@ -41,7 +41,7 @@ internal static class WeightComparison
         return [new WeightHistogram(layer.Name, edges, Count(before, min, width), Count(after, min, width))];
     }
 
-    /// <summary>Bits stored for a quantized weight, its share of scales and zero points included.</summary>
+    /// <summary>Stored bits per quantized weight, including its share of scales and zero points.</summary>
     public static double BitsPerWeight(QuantizedModel quantized) =>
         8d * quantized.Layers.Sum(layer => layer.Weight.StoredBytes) / quantized.Layers.Sum(layer => (long)layer.Weight.Codes.Length);
 

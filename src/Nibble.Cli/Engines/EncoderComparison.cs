@@ -8,38 +8,38 @@ using static TorchSharp.torch;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>How an engine's classes or vectors differ from the simulation's.</summary>
-/// <param name="Simulated">How well the simulation does the task.</param>
-/// <param name="Engine">How well the engine does, and how alike its answers are to the simulation's.</param>
+/// <summary>How an engine's classes or vectors differ from those of the simulation.</summary>
+/// <param name="Simulated">The scores of the simulation.</param>
+/// <param name="Engine">The scores of the engine, with the agreement of its answers with the simulation's.</param>
 /// <param name="LargestDifference">The largest difference between two values.</param>
-/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself, each text by itself, over the first batches: what rounding
-/// alone does to this model.</param>
+/// <param name="OwnDifference"><paramref name="LargestDifference"/> between the simulation in batches and text by text, on the first batches: the effect of
+/// rounding on this model.</param>
 internal sealed record EncoderDifference(TaskScore Simulated, TaskScore Engine, double LargestDifference, double OwnDifference)
 {
-    /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized.</summary>
+    /// <summary>The differences that remain once ties between input codes are decided as in the engine; null if no inputs are quantized.</summary>
     public TieDifference? Ties { get; init; }
 
-    /// <summary>The largest difference of values that summing in another order explains.</summary>
+    /// <summary>The largest difference of values that a different order of sums explains.</summary>
     public double RoundingLimit => EngineDifference.LimitOfSums(OwnDifference);
 
-    /// <summary>Whether the measure that counts, in points of 100, and the loss, in percent of the simulated one, differ by at most so much.</summary>
+    /// <summary>Whether the main metric, in points (hundredths), and the loss, in percent of the simulated one, differ by at most this much.</summary>
     public bool IsWithin(double percent) =>
         Math.Abs(Engine.Main.Value - Simulated.Main.Value) * 100 <= percent
         && (Simulated.Loss is not { } loss || Math.Abs((Engine.Loss!.Value / loss) - 1) * 100 <= percent);
 }
 
-/// <summary>Computes the same texts by an engine and by the simulation.</summary>
+/// <summary>Computes the same texts with an engine and with the simulation.</summary>
 internal static class EncoderComparison
 {
-    /// <summary>Compares.</summary>
+    /// <summary>Compares the engine with the simulation.</summary>
     /// <param name="model">The model as Nibble simulates it.</param>
     /// <param name="engine">The same model in the engine.</param>
-    /// <param name="ties">Decides ties as in the engine; null for no such comparison.</param>
+    /// <param name="ties">Decides ties as in the engine; null to skip that comparison.</param>
     /// <param name="data">The texts.</param>
-    /// <param name="count">Texts or pairs at most; null for all.</param>
-    /// <param name="progress">Told after each batch.</param>
+    /// <param name="count">Most texts or pairs; null for all.</param>
+    /// <param name="progress">Takes a report after each batch.</param>
     /// <param name="cancellation">Stops between batches.</param>
-    /// <exception cref="NibbleException">The engine yields other values.</exception>
+    /// <exception cref="NibbleException">The engine returns a different number of values.</exception>
     public static EncoderDifference Run(
         LoadedModel model, OnnxRuntimeEncoder engine, EncoderTies? ties, ITaskData data, int? count, IProgress<RunProgress>? progress,
         CancellationToken cancellation)
@@ -51,7 +51,7 @@ internal static class EncoderComparison
         return new EncoderDifference(ours, theirs, running.LargestDifference, running.OwnDifference) { Ties = ties?.Difference };
     }
 
-    /// <summary>An engine in the place of a model.</summary>
+    /// <summary>An engine in place of a model.</summary>
     private sealed class EngineModel(IQuantizableModel simulated, OnnxRuntimeEncoder engine, EncoderTies? ties) : IQuantizableModel
     {
         private const int OwnBatches = 4;
@@ -79,7 +79,7 @@ internal static class EncoderComparison
             var ours = simulated.Compute(batch);
             if (engine.Width != ours.shape[1])
             {
-                throw new NibbleException($"the engine yields {engine.Width} values for each text, expected the model's {ours.shape[1]}");
+                throw new NibbleException($"the engine returns {engine.Width} values per text, expected {ours.shape[1]} as the model has");
             }
 
             var (ids, mask, types) = Inputs(batch);
@@ -96,7 +96,7 @@ internal static class EncoderComparison
 
         public void Dispose()
         {
-            // Model and engine are the caller's.
+            // The caller owns the model and the engine.
         }
 
         private Tensor OneByOne(ModelBatch batch) => cat([.. Enumerable.Range(0, (int)batch.Ids.shape[0]).Select(row =>
@@ -106,12 +106,12 @@ internal static class EncoderComparison
             return simulated.Compute(new ModelBatch(Cut(batch.Ids), null, batch.Types is { } types ? Cut(types) : null));
         })]);
 
-        // NaN is within no tolerance.
+        // NaN is never within tolerance.
         private static double Difference(Tensor left, Tensor right) =>
             (left - right).abs().max().item<float>() is var largest && float.IsNaN(largest) ? double.PositiveInfinity : largest;
     }
 
-    /// <summary>A batch as an engine takes it: ids, mask and types, row by row.</summary>
+    /// <summary>A batch in the form of an engine's inputs: ids, mask and types, row by row.</summary>
     public static (long[] Ids, long[] Mask, long[]? Types) Inputs(ModelBatch batch)
     {
         var ids = batch.Ids.data<long>().ToArray();

@@ -6,71 +6,71 @@ using static TorchSharp.torch;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>How an engine's answers differ from the simulation's.</summary>
-/// <param name="Windows">Windows of text scored.</param>
-/// <param name="Tokens">Positions scored.</param>
+/// <summary>How an engine's predictions differ from those of the simulation.</summary>
+/// <param name="Windows">Number of windows scored.</param>
+/// <param name="Tokens">Number of positions scored.</param>
 /// <param name="Simulated">Perplexity of the simulation.</param>
 /// <param name="Engine">Perplexity of the engine.</param>
-/// <param name="Divergence">Mean Kullback-Leibler divergence of the engine's predictions from the simulated ones, nats.</param>
+/// <param name="Divergence">Mean Kullback-Leibler divergence of the engine's predictions from the simulated ones, in nats.</param>
 /// <param name="LargestDifference">The largest difference between two log-probabilities.</param>
-/// <param name="Agreement">Share of the positions where both hold the same token likeliest.</param>
-/// <param name="Continued">Tokens that both were asked to write, the likeliest one after the other.</param>
-/// <param name="SameContinuation">How many of them are the same, up to the first that differs.</param>
-/// <param name="OwnDivergence"><paramref name="Divergence"/> of the simulation from itself over the first windows, one token after the other with a cache,
-/// whose sums come in another order: what rounding alone does to this model.</param>
-/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the simulation from itself over the same windows.</param>
+/// <param name="Agreement">Share of the positions where both have the same top-1 token.</param>
+/// <param name="Continued">Number of tokens that both generated greedily.</param>
+/// <param name="SameContinuation">Number of these tokens that are the same before the first difference.</param>
+/// <param name="OwnDivergence"><paramref name="Divergence"/> between the simulation of whole windows and token by token with a cache, on the first windows.
+/// The order of sums differs, which shows the effect of rounding on this model.</param>
+/// <param name="OwnDifference"><paramref name="LargestDifference"/> of the same comparison.</param>
 internal sealed record EngineDifference(
     int Windows, long Tokens, double Simulated, double Engine, double Divergence, double LargestDifference, double Agreement, int Continued,
     int SameContinuation, double OwnDivergence, double OwnDifference)
 {
-    /// <summary>What differs but for ties between codes of inputs; null where no inputs are quantized, or the engine does not tell its codes.</summary>
+    /// <summary>The differences with ties between input codes decided as in the engine; null if no inputs are quantized or codes are unknown.</summary>
     public TieDifference? Ties { get; init; }
 
-    /// <summary>What the engine's own rounding explains; null where it computes in float32 as the simulation does.</summary>
+    /// <summary>The difference that the engine's rounding explains; null if it computes in float32 like the simulation.</summary>
     public ExplainedDifference? Explained { get; init; }
 
-    /// <summary>The engine's perplexity over the simulated one, less 1.</summary>
+    /// <summary>The engine's perplexity divided by the simulated one, minus 1.</summary>
     public double PerplexityChange => (Engine / Simulated) - 1;
 
-    /// <summary>The largest difference of log-probabilities that summing in another order explains, from what it does to the simulation itself.</summary>
+    /// <summary>The largest difference of log-probabilities that a different order of sums explains, estimated from the simulation itself.</summary>
     public double RoundingLimit => LimitOfSums(OwnDifference);
 
-    /// <summary>Whether nothing differs but what rounding explains: that of the engine, ties between codes, or sums in another order. NaN is within no
-    /// limit.</summary>
+    /// <summary>Whether rounding explains all differences: the engine's rounding, ties between codes, or a different order of sums. NaN is never within
+    /// a limit.</summary>
     public bool IsExplained =>
         Ties is { } ties ? ties.IsWithin(TieDifference.UsualLogitTolerance)
         : Explained is { } explained ? explained.Left <= explained.Limit
         : LargestDifference <= RoundingLimit;
 
-    /// <summary>The largest difference that summing in another order explains.</summary>
-    /// <param name="own">What it does to the simulation itself.</param>
+    /// <summary>The largest difference that a different order of sums explains.</summary>
+    /// <param name="own">The effect on the simulation itself.</param>
     public static double LimitOfSums(double own) => LeastRounding + (OrdersOfSums * own);
 
-    /// <summary>How much further apart two orders of sums may be than the two that were computed, since those of an engine are others again.</summary>
+    /// <summary>Safety factor: an engine's order of sums is different again from the two that were compared.</summary>
     private const double OrdersOfSums = 10;
 
-    /// <summary>What float32 itself rounds of a log-probability.</summary>
+    /// <summary>The rounding error of a log-probability in float32.</summary>
     private const double LeastRounding = 1e-5;
 }
 
-/// <summary>How much of a difference the engine's rounding explains, as mean Kullback-Leibler divergences in nats a token.</summary>
-/// <param name="Explained">Of the simulation with the engine's rounding from the simulation without.</param>
-/// <param name="Left">Of the engine from the simulation with its rounding.</param>
-/// <param name="IsExact">Whether the rounding is of a kind that both do alike; otherwise inputs between two codes fall either way.</param>
+/// <summary>How much of a difference the engine's rounding explains, as mean Kullback-Leibler divergences in nats per token.</summary>
+/// <param name="Explained">The divergence of the simulation with the engine's rounding from the simulation without it.</param>
+/// <param name="Left">The divergence of the engine from the simulation with its rounding.</param>
+/// <param name="IsExact">Whether both round identically; otherwise an input between two codes may become either.</param>
 internal sealed record ExplainedDifference(double Explained, double Left, bool IsExact)
 {
-    /// <summary>What sums in another order make of a divergence of 0.</summary>
+    /// <summary>The divergence that a different order of sums makes of 0.</summary>
     private const double Least = 1e-9;
 
     /// <summary>
-    /// The most that may be left. Where roundings fall alike, next to nothing is. Where all of them fall either way, the engine and the simulation are two
-    /// draws of the same noise, which in
-    /// the mean are twice as far from each other as each is from the simulation without it.
+    /// The largest acceptable remainder. If both round identically, it is close to 0. If an input may become either of two codes, the engine and the
+    /// simulation are two draws of the same noise. On average,
+    /// they are twice as far from each other as each is from the simulation without noise.
     /// </summary>
     public double Limit => Least + (Explained * (IsExact ? 0.25 : 2));
 }
 
-/// <summary>Computes the same text by an engine and by the simulation.</summary>
+/// <summary>Computes the same text with an engine and with the simulation.</summary>
 internal static class EngineComparison
 {
     private const int PromptTokens = 8;
@@ -79,15 +79,15 @@ internal static class EngineComparison
     /// <summary>Compares windows of text and a continuation of its beginning.</summary>
     /// <param name="model">The model as Nibble simulates it.</param>
     /// <param name="engine">The same model in the engine.</param>
-    /// <param name="ties">Decides ties as in the engine; null for no such comparison.</param>
-    /// <param name="rounding">Rounds as the engine does; null where it computes in float32.</param>
+    /// <param name="ties">Decides ties as in the engine; null to skip that comparison.</param>
+    /// <param name="rounding">Rounds as the engine does; null if the engine computes in float32.</param>
     /// <param name="text">The text.</param>
-    /// <param name="context">Tokens of a window.</param>
-    /// <param name="windows">Windows to score at most; null for all.</param>
-    /// <param name="continued">Tokens to continue the text's beginning by.</param>
-    /// <param name="progress">Told after each window.</param>
+    /// <param name="context">Tokens per window.</param>
+    /// <param name="windows">Most windows to score; null for all.</param>
+    /// <param name="continued">Tokens to generate after the beginning of the text.</param>
+    /// <param name="progress">Takes a report after each window.</param>
     /// <param name="cancellation">Stops between windows.</param>
-    /// <exception cref="NibbleException">The text is shorter than a window, or the engine sees another vocabulary.</exception>
+    /// <exception cref="NibbleException">The text is shorter than a window, or the engine has a different vocabulary size.</exception>
     public static EngineDifference Run(
         LoadedModel model, IDecoderEngine engine, DecoderTies? ties, EngineRounding? rounding, TokenizedText text, int context, int? windows, int continued,
         IProgress<RunProgress>? progress, CancellationToken cancellation)
@@ -95,15 +95,15 @@ internal static class EngineComparison
         if (engine.VocabularySize != model.Definition.VocabularySize)
         {
             throw new NibbleException(
-                $"the engine sees a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Definition.VocabularySize}");
+                $"the engine has a vocabulary of {engine.VocabularySize} tokens, expected the model's {model.Definition.VocabularySize}");
         }
 
         var most = Array.MaxLength / engine.VocabularySize;
         if (context > most)
         {
             throw new NibbleException(
-                $"windows of {context} tokens with {engine.VocabularySize} logits each are more than an engine gives at once; "
-                + $"compare windows of at most {most} tokens");
+                $"windows of {context} tokens with {engine.VocabularySize} logits each are too large to compare; "
+                + $"use --context {most} or less");
         }
 
         text.RequireWindow(context);
@@ -159,8 +159,8 @@ internal static class EngineComparison
         };
     }
 
-    /// <summary>Summed over positions, nats. In float64, and normalized there: what float32 leaves of a sum of probabilities is more than the least of these
-    /// divergences.</summary>
+    /// <summary>The divergence summed over positions, in nats. Computed and normalized in float64, because the rounding error of float32 is larger than the
+    /// smallest divergences.</summary>
     private static double Divergence(Tensor from, Tensor to)
     {
         using var scope = NewDisposeScope();
@@ -168,7 +168,7 @@ internal static class EngineComparison
         return (expected.exp() * (expected - found)).sum().item<double>();
     }
 
-    /// <summary><see cref="Evaluator.Score"/> one token after the other.</summary>
+    /// <summary>The result of <see cref="Evaluator.Score"/>, computed one token at a time.</summary>
     private static Tensor OneByOne(IDecoder model, long[] window, int first)
     {
         using var cache = new KeyValueCache(model.Definition.Layers);

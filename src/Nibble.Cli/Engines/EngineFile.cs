@@ -4,17 +4,17 @@ using Nibble.Models;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>Writes a model for an engine, where the command needs the file for itself alone.</summary>
+/// <summary>Writes a temporary file for an engine.</summary>
 internal static class EngineFile
 {
     /// <summary>Exports a model.</summary>
     /// <param name="model">The folder of a model or an artifact.</param>
-    /// <param name="engine">The engine that is to run it.</param>
+    /// <param name="engine">The engine that runs the file.</param>
     /// <param name="folder">The folder to write to.</param>
-    /// <param name="type">llama.cpp: how matrices are stored, as <see cref="GgufExporter.Run"/> takes it.</param>
+    /// <param name="type">For llama.cpp: the matrix type, as for <see cref="GgufExporter.Run"/>.</param>
     /// <param name="cancellation">Stops between tensors.</param>
-    /// <param name="task">What the model is for; null is what the folder says.</param>
-    /// <returns>The file, and what differs in it from the model.</returns>
+    /// <param name="task">The task; null for the one that the folder specifies.</param>
+    /// <returns>The file, and notes on how it differs from the model.</returns>
     public static (ExportedFile File, IReadOnlyList<string> Notes) Write(
         string model, string engine, string folder, GgufType? type, CancellationToken cancellation, TaskConfig? task = null)
     {

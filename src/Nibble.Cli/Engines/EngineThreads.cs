@@ -3,21 +3,20 @@ using System.Globalization;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>How many threads an engine gets.</summary>
+/// <summary>Chooses the number of threads of an engine.</summary>
 /// <remarks>
-/// llama.cpp's threads spin without end where one of them is not there yet, and nothing of its interface changes that. Beside busy processes the one that is
-/// waited for does not run, as the others
-/// spin in its place: with two threads on two busy processors, a token takes a thousand times as long. One thread for each processor that is free takes its
-/// share.
+/// llama.cpp's threads spin while they wait for each other, and its interface cannot change that. On a busy machine, the spinning threads keep the
+/// processors from the thread they wait for. With
+/// two threads on two busy processors, a token takes a thousand times as long. One thread per free processor avoids this.
 /// </remarks>
 internal static class EngineThreads
 {
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>The threads for an engine.</summary>
-    /// <param name="asked">What the user wants; null for what is best.</param>
+    /// <summary>The number of threads for an engine.</summary>
+    /// <param name="asked">The number that the user set; null for the best one.</param>
     /// <param name="engine">The engine.</param>
-    /// <param name="warn">Told where other work leaves it fewer threads than there are processors.</param>
+    /// <param name="warn">Takes a warning if other work leaves fewer threads than there are processors.</param>
     public static int For(int? asked, string engine, Action<string> warn)
     {
         if (asked is not null || engine != LlamaCppEngine.EngineName || ThreadLimit.Most == 1)
@@ -29,13 +28,13 @@ internal static class EngineThreads
         if (free < ThreadLimit.Most)
         {
             warn($"other work keeps {ThreadLimit.Most - free} of {ThreadLimit.Most} processors busy, so llama.cpp gets {free} "
-                + $"thread{(free == 1 ? string.Empty : "s")} (--threads sets another number)");
+                + $"thread{(free == 1 ? string.Empty : "s")}; set --threads to change that");
         }
 
         return free;
     }
 
-    /// <summary>Processors that do nothing but this process's work, at least 1; all of them where the system does not tell.</summary>
+    /// <summary>Processors without other work, at least 1. All of them if the system does not report it.</summary>
     private static int CountFree()
     {
         if (Idle() is not { } before)
@@ -53,7 +52,7 @@ internal static class EngineThreads
         return Math.Clamp((int)Math.Round(free), 1, ThreadLimit.Most);
     }
 
-    /// <summary>Seconds in which processors had nothing to do, all of them together; null where Linux does not tell.</summary>
+    /// <summary>Idle seconds summed over all processors; null if Linux does not report them.</summary>
     private static double? Idle()
     {
         const string statistics = "/proc/stat";
@@ -63,7 +62,7 @@ internal static class EngineThreads
             return null;
         }
 
-        // cpu, user, nice, system, idle, waiting for disks.
+        // Fields: cpu, user, nice, system, idle, waiting for disks.
         return File.ReadLines(statistics).First().Split(' ', StringSplitOptions.RemoveEmptyEntries) is ["cpu", _, _, _, var idle, var waiting, ..]
             ? (double.Parse(idle, CultureInfo.InvariantCulture) + double.Parse(waiting, CultureInfo.InvariantCulture)) / ticksOfASecond
             : null;

@@ -3,12 +3,12 @@ using Nibble.Onnx.Engine;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>An exported file that holds an encoder.</summary>
+/// <summary>An exported file with an encoder.</summary>
 /// <param name="File">The file.</param>
-/// <param name="MaxSequence">The most tokens of a text; null where the file does not tell it.</param>
+/// <param name="MaxSequence">The most tokens per text; null if the file does not specify it.</param>
 internal sealed record ExportedEncoder(ExportedFile File, int? MaxSequence)
 {
-    /// <summary>The encoder of a file; null where it holds another model, or none, which the engine refuses in its own words.</summary>
+    /// <summary>The encoder in a file; null if the file has another model or none, which the engine reports.</summary>
     public static ExportedEncoder? Find(ExportedFile file)
     {
         if (file.Engine != OnnxRuntimeEngine.EngineName)

@@ -12,22 +12,22 @@ internal sealed record ExportedFile(string Path, string Engine)
 {
     private const string OnnxName = "model.onnx";
 
-    /// <summary>What the file is called: its name without its kind, or that of its folder where it is just a model.</summary>
+    /// <summary>The name: the file name without extension, or the folder's name if the file is just called model.</summary>
     public string Name => IoPath.GetFileName(Path) == OnnxName && IoPath.GetFileName(Folder) is { Length: > 0 } folder
         ? folder
         : IoPath.GetFileNameWithoutExtension(Path);
 
-    /// <summary>The folder that the file lies in.</summary>
+    /// <summary>The folder of the file.</summary>
     public string Folder => IoPath.GetDirectoryName(IoPath.GetFullPath(Path))!;
 
-    /// <summary>The file, and its tensors' file beside it where there is one.</summary>
+    /// <summary>The file, and its separate file of tensors if there is one.</summary>
     public IReadOnlyList<string> Files => [.. ((string[])[Path, Path + ".data"]).Where(File.Exists)];
 
-    /// <summary>Bytes of all its files.</summary>
+    /// <summary>The size of all its files in bytes.</summary>
     public long Bytes => Files.Sum(InputFile.Length);
 
-    /// <summary>Finds the file that a path means: a GGUF or ONNX file, or a folder with <c>model.onnx</c> that holds no checkpoint.</summary>
-    /// <returns>Null where it is the folder of a model or an artifact, or nothing.</returns>
+    /// <summary>Finds the exported file of a path: a GGUF or ONNX file, or a folder with <c>model.onnx</c> and no checkpoint.</summary>
+    /// <returns>Null if the path is the folder of a model or an artifact, or does not exist.</returns>
     public static ExportedFile? Find(string path)
     {
         if (Directory.Exists(path))
@@ -42,11 +42,11 @@ internal sealed record ExportedFile(string Path, string Engine)
             : null;
     }
 
-    /// <summary>The exported file that a path means.</summary>
-    /// <exception cref="NibbleException">It means no such file.</exception>
+    /// <summary>The exported file of a path.</summary>
+    /// <exception cref="NibbleException">There is none.</exception>
     public static ExportedFile Require(string path) => Find(path) ?? throw new NibbleException(
-        IoPath.Exists(path) ? $"{path} is no exported file: expected a GGUF file, an ONNX file (*.onnx) or a folder with {OnnxName}; nibble export makes one "
-            + $"of a model or an artifact" : $"there is no file {path}");
+        IoPath.Exists(path) ? $"{path} is not an exported file; expected a GGUF file, an ONNX file (*.onnx) or a folder with {OnnxName}; nibble export "
+            + $"makes one from a model or an artifact" : $"there is no file {path}");
 
     private static bool IsCheckpoint(string folder) =>
         File.Exists(IoPath.Combine(folder, Checkpoint.WeightsName)) || File.Exists(IoPath.Combine(folder, Checkpoint.IndexName));

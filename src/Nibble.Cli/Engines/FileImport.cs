@@ -4,15 +4,15 @@ using Nibble.Onnx;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>Imports files that were exported, of whatever engine.</summary>
+/// <summary>Imports exported files of any engine.</summary>
 internal static class FileImport
 {
-    /// <summary>Reads a checkpoint of other tools, a GGUF file or an ONNX file as a folder.</summary>
+    /// <summary>Converts a checkpoint of another tool, a GGUF file or an ONNX file into a folder.</summary>
     /// <param name="path">The file, or the checkpoint's folder.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="progress">Takes a report after each tensor.</param>
     /// <param name="cancellation">Stops between tensors.</param>
-    /// <exception cref="NibbleException">The file or checkpoint is missing, broken or of another format, or the folder exists already.</exception>
+    /// <exception cref="NibbleException">The file or checkpoint is missing, damaged or in an unsupported format, or the folder exists already.</exception>
     public static ImportResult Run(string path, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default) =>
         ExportedFile.Find(path) is { Engine: OnnxRuntimeEngine.EngineName } file
             ? Onnx(file, folder, progress, cancellation) : CheckpointImporter.Run(path, folder, progress, cancellation);

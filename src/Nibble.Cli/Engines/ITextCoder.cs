@@ -3,27 +3,27 @@ using Nibble.Torch.Evaluation;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>Turns a prompt into tokens, and the tokens behind it into text.</summary>
+/// <summary>Converts a prompt to tokens, and generated tokens to text.</summary>
 internal interface ITextCoder
 {
-    /// <summary>The tokens of a prompt, behind the one that begins a text where there is such.</summary>
+    /// <summary>The tokens of a prompt, after a beginning-of-text token if there is one.</summary>
     int[] Encode(string prompt);
 
     /// <summary>Whether a token ends the text.</summary>
     bool Ends(int token);
 
-    /// <summary>Takes the next token behind the prompt.</summary>
-    /// <returns>The text that is certain now and was not before.</returns>
+    /// <summary>Takes the next generated token.</summary>
+    /// <returns>The text that this token completes.</returns>
     string Append(int token);
 
-    /// <summary>The text that is still held back.</summary>
+    /// <summary>The rest of the text, not returned yet.</summary>
     string Rest();
 }
 
 /// <summary>The coder of a checkpoint's tokenizer.</summary>
 /// <param name="tokenizer">The tokenizer.</param>
-/// <param name="begins">The token that is put before texts; null for none.</param>
-/// <param name="ends">The tokens at which texts end.</param>
+/// <param name="begins">The beginning-of-text token; null for none.</param>
+/// <param name="ends">The tokens that end a text.</param>
 internal sealed class TokenizerCoder(TextTokenizer tokenizer, int? begins, IReadOnlyList<int> ends) : ITextCoder
 {
     private StreamedText text = new(tokenizer, []);

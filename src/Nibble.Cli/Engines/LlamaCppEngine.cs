@@ -5,10 +5,10 @@ using System.Text;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>A GGUF file that llama.cpp computes in a child process, with the tokenizer that the file holds.</summary>
+/// <summary>A GGUF file that llama.cpp runs in a child process, with the tokenizer in the file.</summary>
 internal sealed class LlamaCppEngine : IDecoderEngine, ITextCoder
 {
-    /// <summary>What the engine is called on command lines.</summary>
+    /// <summary>The engine's name on command lines.</summary>
     public const string EngineName = "llama.cpp";
 
     private readonly Process process;
@@ -34,10 +34,10 @@ internal sealed class LlamaCppEngine : IDecoderEngine, ITextCoder
     /// <summary>Loads a file.</summary>
     /// <param name="libraries">The folder of llama.cpp's shared libraries.</param>
     /// <param name="model">The GGUF file.</param>
-    /// <param name="context">Tokens of the context.</param>
+    /// <param name="context">Context length in tokens.</param>
     /// <param name="threads">Threads of the engine.</param>
-    /// <param name="batch">Tokens that are computed at once; <see cref="Score"/> needs as many as it is given.</param>
-    /// <exception cref="NibbleException">The engine refuses the file or ends.</exception>
+    /// <param name="batch">Tokens per batch. <see cref="Score"/> needs a batch as large as its window.</param>
+    /// <exception cref="NibbleException">The engine refuses the file or exits.</exception>
     public static LlamaCppEngine Start(string libraries, string model, int context, int threads, int? batch = null)
     {
         string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
@@ -159,6 +159,6 @@ internal sealed class LlamaCppEngine : IDecoderEngine, ITextCoder
         process.WaitForExit();
         var message = errors.Result.Trim();
         return process.ExitCode == ExitCode.NativeLibrary ? new NativeLibraryException(message, cause!)
-            : new NibbleException($"llama.cpp ended with code {process.ExitCode}{(message.Length > 0 ? ": " + message : string.Empty)}", cause!);
+            : new NibbleException($"llama.cpp exited with code {process.ExitCode}{(message.Length > 0 ? ": " + message : string.Empty)}", cause!);
     }
 }

@@ -8,20 +8,20 @@ internal static class LlamaCppLibraries
     /// <summary>The environment variable that names their folder.</summary>
     public const string Variable = "NIBBLE_LLAMA_CPP";
 
-    // Where npm puts the prebuilt libraries, from the folder that holds node_modules; and where this repository installs them.
+    // Where npm puts the prebuilt libraries, relative to the folder of node_modules, and where this repository installs them.
     private static readonly string Package = Path.Combine("node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64");
     private static readonly string InRepository = Path.Combine("tests", "clients", "llama.cpp", Package);
 
     /// <summary>The folder of the libraries.</summary>
-    /// <param name="asked">The folder that the user names; null to look for it.</param>
-    /// <exception cref="NativeLibraryException">No folder holds them.</exception>
+    /// <param name="asked">The folder that the user names; null to search for one.</param>
+    /// <exception cref="NativeLibraryException">No folder contains them.</exception>
     public static string Find(string? asked)
     {
         var named = asked ?? Environment.GetEnvironmentVariable(Variable);
         if (!string.IsNullOrEmpty(named))
         {
             return Holds(named) ? named
-                : throw new NativeLibraryException($"{named} holds no {FileName("llama")}; give the folder of llama.cpp's shared libraries");
+                : throw new NativeLibraryException($"{named} does not contain {FileName("llama")}; give the folder of llama.cpp's shared libraries");
         }
 
         foreach (var start in (string[])[Directory.GetCurrentDirectory(), AppContext.BaseDirectory])
@@ -39,8 +39,8 @@ internal static class LlamaCppLibraries
         }
 
         throw new NativeLibraryException(
-            $"llama.cpp's shared libraries are not here; on Linux x64 install them with npm install --ignore-scripts @node-llama-cpp/linux-x64, or name their "
-            + $"folder by --engine-path or {Variable}");
+            $"llama.cpp's shared libraries were not found; on Linux x64, install them with npm install --ignore-scripts @node-llama-cpp/linux-x64, or name "
+            + $"their folder with --engine-path or {Variable}");
     }
 
     /// <summary>Loads the libraries of a folder.</summary>
@@ -61,9 +61,9 @@ internal static class LlamaCppLibraries
     private static bool Holds(string folder) => Directory.Exists(folder) && Matches(folder, "llama").Any();
 
     private static string One(string folder, string name) =>
-        Matches(folder, name).FirstOrDefault() ?? throw new NativeLibraryException($"{folder} holds no {FileName(name)}");
+        Matches(folder, name).FirstOrDefault() ?? throw new NativeLibraryException($"{folder} does not contain {FileName(name)}");
 
-    // A version may stand in the name, before or behind its end: libllama.v0.5.0.so, libllama.so.1.
+    // The name may include a version, before or after the extension: libllama.v0.5.0.so, libllama.so.1.
     private static IEnumerable<string> Matches(string folder, string name) =>
         Directory.EnumerateFiles(folder, OperatingSystem.IsWindows() ? $"{name}.dll" : $"lib{name}.*")
         .Where(path => Path.GetFileName(

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>A GGUF file in llama.cpp, in this process, which ends where the native library fails.</summary>
+/// <summary>A GGUF file in llama.cpp, in this process. A failure of the native library ends the process.</summary>
 /// <remarks>Declarations: ggml-org/llama.cpp, <c>include/llama.h</c>.</remarks>
 internal sealed unsafe class LlamaCppModel
 {
@@ -48,20 +48,20 @@ internal sealed unsafe class LlamaCppModel
         logits = (delegate* unmanaged<nint, int, float*>)Export("llama_get_logits_ith");
     }
 
-    /// <summary>Tokens of the vocabulary.</summary>
+    /// <summary>The vocabulary size.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>Tokens of the context, at most as many as the model was trained for.</summary>
+    /// <summary>The context length in tokens, at most the length that the model was trained for.</summary>
     public int MaxSequence { get; }
 
     /// <summary>Tokens computed since <see cref="Forget"/>.</summary>
     public int Length { get; private set; }
 
-    /// <summary>Loads llama.cpp and a file. Never unloaded: the process is for this one file.</summary>
+    /// <summary>Loads llama.cpp and a file. They are never unloaded: the process serves one file.</summary>
     /// <param name="folder">The libraries' folder.</param>
     /// <param name="path">The GGUF file.</param>
-    /// <param name="context">Tokens of the context, of which there are no more than the model was trained for.</param>
-    /// <param name="batch">Tokens that are computed at once, at most.</param>
+    /// <param name="context">Context length in tokens, limited to the length that the model was trained for.</param>
+    /// <param name="batch">Most tokens per batch.</param>
     /// <param name="threads">Threads of the engine.</param>
     /// <exception cref="NibbleException">llama.cpp refuses the file.</exception>
     public static LlamaCppModel Load(string folder, string path, int context, int batch, int threads)
@@ -75,15 +75,15 @@ internal sealed unsafe class LlamaCppModel
         return new LlamaCppModel(library, path, context, batch, threads);
     }
 
-    /// <summary>Starts anew with an empty cache.</summary>
+    /// <summary>Starts over with an empty cache.</summary>
     public void Forget()
     {
         ((delegate* unmanaged<nint, byte, void>)Export("llama_memory_clear"))(memory, 1);
         Length = 0;
     }
 
-    /// <summary>Computes tokens behind those before; of them, only the last has logits afterwards.</summary>
-    /// <exception cref="NibbleException">llama.cpp fails, such as when the context is full.</exception>
+    /// <summary>Computes tokens after the previous ones. Only the last one has logits afterwards.</summary>
+    /// <exception cref="NibbleException">llama.cpp fails, for example because the context is full.</exception>
     public void Advance(ReadOnlySpan<int> tokens)
     {
         while (tokens.Length > batch)
@@ -95,8 +95,8 @@ internal sealed unsafe class LlamaCppModel
         Compute(tokens, tokens.Length - 1);
     }
 
-    /// <summary>Computes tokens behind those before, at once; logits are kept from a position among them on.</summary>
-    /// <exception cref="NibbleException">llama.cpp fails, such as when the context is full.</exception>
+    /// <summary>Computes tokens after the previous ones, in one batch. Logits are kept from the position <paramref name="first"/> of the batch.</summary>
+    /// <exception cref="NibbleException">llama.cpp fails, for example because the context is full.</exception>
     public void Compute(ReadOnlySpan<int> tokens, int first)
     {
         var start = Length;
@@ -122,17 +122,17 @@ internal sealed unsafe class LlamaCppModel
                 });
             if (failure != 0)
             {
-                throw new NibbleException($"llama.cpp fails to compute {tokens.Length} tokens from position {start} on: code {failure}");
+                throw new NibbleException($"llama.cpp failed to compute {tokens.Length} tokens from position {start}: code {failure}");
             }
         }
 
         Length += tokens.Length;
     }
 
-    /// <summary>The logits behind a token of the last computed; -1 is the last.</summary>
+    /// <summary>The logits after a token of the last batch; -1 is the last token.</summary>
     public ReadOnlySpan<float> Logits(int token) => new(logits(context, token), VocabularySize);
 
-    /// <summary>The tokens of a text, with those that begin it as the file says.</summary>
+    /// <summary>The tokens of a text, with the beginning-of-text token if the file specifies one.</summary>
     public int[] Tokenize(ReadOnlySpan<byte> text)
     {
         var export = (delegate* unmanaged<nint, byte*, int, int*, int, byte, byte, int>)Export("llama_tokenize");
@@ -141,11 +141,11 @@ internal sealed unsafe class LlamaCppModel
         fixed (int* destination = tokens)
         {
             var count = export(vocabulary, bytes, text.Length, destination, tokens.Length, 1, 1);
-            return count >= 0 ? tokens[..count] : throw new NibbleException($"llama.cpp cannot turn a text of {text.Length} bytes into tokens");
+            return count >= 0 ? tokens[..count] : throw new NibbleException($"llama.cpp cannot tokenize a text of {text.Length} bytes");
         }
     }
 
-    /// <summary>The bytes of a token's text; none for those that mark something.</summary>
+    /// <summary>The bytes of a token's text; none for special tokens.</summary>
     public byte[] Piece(int token)
     {
         var export = (delegate* unmanaged<nint, int, byte*, int, int, byte, int>)Export("llama_token_to_piece");
@@ -170,13 +170,13 @@ internal sealed unsafe class LlamaCppModel
 
     private nint Export(string name) => NativeLibrary.GetExport(library, name);
 
-    /// <summary>llama.cpp tells much about loading; what matters comes back as a failure.</summary>
+    /// <summary>Discards llama.cpp's log, which is verbose. Failures are returned.</summary>
     [UnmanagedCallersOnly]
     private static void Log(int level, nint text, nint data)
     {
     }
 
-    /// <summary>Parameters that llama.cpp fills with defaults; larger than its own, of which only those at the beginning are known by place.</summary>
+    /// <summary>Parameters that llama.cpp fills with defaults. Larger than its own structure; only the first fields have known places.</summary>
     [StructLayout(LayoutKind.Sequential)]
     private struct Parameters
     {
@@ -203,7 +203,7 @@ internal sealed unsafe class LlamaCppModel
         public sbyte* Logits;
     }
 
-    /// <summary>What is wrong with a file, which llama.cpp does not tell; nothing where nothing is found.</summary>
+    /// <summary>What is wrong with a file, which llama.cpp does not report; empty if nothing is found.</summary>
     private static string Reason(string path)
     {
         try

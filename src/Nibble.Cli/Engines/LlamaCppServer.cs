@@ -4,31 +4,31 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>Computes with llama.cpp in a process of its own, since a native library that fails ends its process.</summary>
+/// <summary>Runs llama.cpp in a separate process, because a failure of the native library ends its process.</summary>
 /// <remarks>
-/// Reads requests from stdin and answers on stdout, numbers of 32 bits in the machine's order. It begins with the sizes of the vocabulary and the
-/// context. A request is its kind, the number of tokens, a number, and the tokens.
+/// Reads requests from stdin and answers on stdout, as 32-bit numbers in the machine's byte order. It first writes the vocabulary size and the
+/// context length. A request consists of its kind, the number of tokens, an argument, and the tokens.
 /// </remarks>
 internal sealed class LlamaCppServer
 {
-    /// <summary>What the program is started with, followed by the arguments of <see cref="Run"/>.</summary>
+    /// <summary>The first argument of the program, followed by the arguments of <see cref="Run"/>.</summary>
     public const string Verb = "llama.cpp-server";
 
-    /// <summary>The request for the logits of all positions from one, the number, to the last but one.</summary>
+    /// <summary>Request for the logits of all positions from the argument to the last but one.</summary>
     public const int Score = 1;
 
-    /// <summary>The request for the tokens that are likeliest, one after the other; the number is how many.</summary>
+    /// <summary>Request to generate tokens greedily. The argument is their number.</summary>
     public const int Continue = 2;
 
-    /// <summary>The request for the logits behind the last token, those of requests of this kind before remembered; the number is 0 to forget them
-    /// first.</summary>
+    /// <summary>Request for the logits after the last token. Tokens of earlier requests of this kind are kept, unless the argument is
+    /// 0.</summary>
     public const int Advance = 3;
 
-    /// <summary>The request for the tokens of a text, whose bytes stand in the place of tokens; answered by how many they are, and they.</summary>
+    /// <summary>Request for the tokens of a text, whose bytes are sent as tokens. The answer is their number, then the tokens.</summary>
     public const int Tokenize = 4;
 
-    /// <summary>The request for the text of a token, the number; answered by 1 where it ends texts and 0 elsewhere, how many bytes it has, and they, a number
-    /// each.</summary>
+    /// <summary>Request for the text of the token in the argument. The answer is 1 if the token ends a text or 0, the number of bytes, then the bytes as
+    /// numbers.</summary>
     public const int Piece = 5;
 
     private readonly LlamaCppModel model;
@@ -36,7 +36,7 @@ internal sealed class LlamaCppServer
     private LlamaCppServer(LlamaCppModel model) => this.model = model;
 
     /// <summary>Answers until stdin ends.</summary>
-    /// <param name="arguments">The libraries' folder, the model's file, the tokens of a context, those computed at once, the threads.</param>
+    /// <param name="arguments">The libraries' folder, the model's file, the context length, the tokens per batch and the threads.</param>
     /// <returns>The exit code.</returns>
     public static int Run(ReadOnlySpan<string> arguments)
     {
@@ -59,8 +59,8 @@ internal sealed class LlamaCppServer
         catch (EntryPointNotFoundException exception)
         {
             Console.Error.WriteLine(
-                $"{exception.Message} This llama.cpp is older or newer than those that Nibble was tried with; the npm package @node-llama-cpp/linux-x64 holds "
-                + $"one that fits.");
+                $"{exception.Message} This version of llama.cpp is older or newer than those that Nibble supports; the npm package @node-llama-cpp/linux-x64 "
+                + $"has one that works.");
             return ExitCode.NativeLibrary;
         }
         catch (Exception exception)

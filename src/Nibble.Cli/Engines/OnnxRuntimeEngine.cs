@@ -2,10 +2,10 @@ using Nibble.Onnx.Engine;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>An ONNX file that ONNX Runtime computes in this process.</summary>
+/// <summary>An ONNX file that ONNX Runtime runs in this process.</summary>
 internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngine
 {
-    /// <summary>What the engine is called on command lines.</summary>
+    /// <summary>The engine's name on command lines.</summary>
     public const string EngineName = "onnxruntime";
 
     private readonly OnnxRuntimeDecoder decoder = OnnxRuntimeDecoder.Open(path, threads);
@@ -15,7 +15,7 @@ internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngi
 
     public int MaxSequence => decoder.MaxSequence ?? int.MaxValue;
 
-    /// <summary>What the file tells of itself.</summary>
+    /// <summary>The file's metadata.</summary>
     public IReadOnlyDictionary<string, string> Metadata => decoder.Metadata;
 
     public float[] Score(ReadOnlySpan<int> tokens, int first)
@@ -38,7 +38,7 @@ internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngi
         decoder.Dispose();
     }
 
-    /// <summary>Starts anew with an empty cache.</summary>
+    /// <summary>Starts over with an empty cache.</summary>
     public void Forget()
     {
         cache.Dispose();

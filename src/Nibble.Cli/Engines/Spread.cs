@@ -1,7 +1,7 @@
 namespace Nibble.Cli.Engines;
 
-/// <summary>What repeated measurements of one thing gave: half of them lie between the quartiles, which single disturbances do not move.</summary>
-/// <param name="Median">The middle one, or the mean of the two in the middle.</param>
+/// <summary>The median and quartiles of repeated measurements. Half of the measurements lie between the quartiles, which single outliers do not move.</summary>
+/// <param name="Median">The middle value, or the mean of the two middle ones.</param>
 /// <param name="Low">The lower quartile.</param>
 /// <param name="High">The upper quartile.</param>
 internal readonly record struct Spread(double Median, double Low, double High)

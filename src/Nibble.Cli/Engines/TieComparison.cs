@@ -7,27 +7,27 @@ using static TorchSharp.torch;
 
 namespace Nibble.Cli.Engines;
 
-/// <summary>How an engine's answers differ from the simulation's once ties between codes of inputs are decided as in the engine.</summary>
-/// <param name="Codes">Codes of the inputs of layers that were compared.</param>
-/// <param name="Ties">Those at a tie that the engine decided otherwise.</param>
-/// <param name="Mismatches">Those that differ without being at a tie.</param>
-/// <param name="FirstMismatch">The first layer, in the first run with any, whose input has such codes; null where there are none.</param>
-/// <param name="Farthest">How far from its tie the farthest of the ties lies, in steps.</param>
+/// <summary>How an engine's results differ from the simulation's once ties between input codes are decided as in the engine.</summary>
+/// <param name="Codes">Number of input codes compared.</param>
+/// <param name="Ties">Codes at a tie that the engine decided differently.</param>
+/// <param name="Mismatches">Codes that differ without being at a tie.</param>
+/// <param name="FirstMismatch">The first layer with such codes in its input, in the first run that has any; null if there are none.</param>
+/// <param name="Farthest">The largest distance of a value from its tie, in steps.</param>
 /// <param name="LargestDifference">The largest difference between two log-probabilities, or between a classifier's logits, with ties decided as in the
 /// engine.</param>
-/// <param name="SameLogits">Whether the file computes the same bits when it puts out its codes as well, without which its ties cannot be known.</param>
+/// <param name="SameLogits">Whether the file computes the same bits when it also outputs its codes. If not, its ties are unknown.</param>
 internal sealed record TieDifference(long Codes, long Ties, long Mismatches, string? FirstMismatch, double Farthest, double LargestDifference, bool SameLogits)
 {
-    /// <summary>By how much logits may differ, with ties decided alike, when nobody says.</summary>
+    /// <summary>The default tolerance of logits, with ties decided as in the engine.</summary>
     public const double UsualLogitTolerance = 0.01;
 
-    /// <summary>Whether ties are all that differs.</summary>
-    /// <param name="logitTolerance">By how much logits may differ.</param>
+    /// <summary>Whether ties explain all differences.</summary>
+    /// <param name="logitTolerance">The largest acceptable difference of logits.</param>
     public bool IsWithin(double logitTolerance) => Mismatches == 0 && LargestDifference <= logitTolerance;
 }
 
-/// <summary>Holds what an engine computed against the simulation with ties decided as there.</summary>
-/// <param name="decisions">Decides them.</param>
+/// <summary>Compares an engine's results with the simulation, with ties decided as in the engine.</summary>
+/// <param name="decisions">Decides the ties.</param>
 internal sealed class TieComparison(EngineDecisions decisions)
 {
     private CodeComparison codes;
@@ -35,13 +35,13 @@ internal sealed class TieComparison(EngineDecisions decisions)
     private double largest;
     private bool sameLogits = true;
 
-    /// <summary>What was found so far.</summary>
+    /// <summary>The result so far.</summary>
     public TieDifference Difference => new(codes.Codes, codes.Ties, codes.Mismatches, firstMismatch, codes.Farthest, largest, sameLogits);
 
     /// <summary>Compares one run.</summary>
     /// <param name="theirs">What the file computes.</param>
-    /// <param name="probed">What it computes when it puts out its codes as well.</param>
-    /// <param name="inputs">These codes, by layer.</param>
+    /// <param name="probed">What the file computes when it also outputs its codes.</param>
+    /// <param name="inputs">The codes, by layer.</param>
     /// <param name="simulate">Runs the simulation.</param>
     public void Add(Tensor theirs, Tensor probed, IReadOnlyDictionary<string, TokenCodes> inputs, Func<Tensor> simulate)
     {
@@ -53,13 +53,13 @@ internal sealed class TieComparison(EngineDecisions decisions)
             firstMismatch ??= compared.Mismatches > 0 ? name : null;
         }
 
-        // NaN is within no tolerance.
+        // NaN is never within tolerance.
         var difference = (ours - theirs).abs().max().item<float>();
         largest = Math.Max(largest, float.IsNaN(difference) ? double.PositiveInfinity : difference);
     }
 }
 
-/// <summary>A decoder's file with quantized inputs, loaded a second time into ONNX Runtime to tell its codes.</summary>
+/// <summary>A decoder's file with quantized inputs, loaded a second time into ONNX Runtime to output its codes.</summary>
 internal sealed class DecoderTies : IDisposable
 {
     private readonly LoadedModel model;
@@ -73,14 +73,14 @@ internal sealed class DecoderTies : IDisposable
         comparison = new TieComparison(new EngineDecisions(model.Model.Linears(), quantized));
     }
 
-    /// <summary>What was found so far.</summary>
+    /// <summary>The result so far.</summary>
     public TieDifference Difference => comparison.Difference;
 
     /// <summary>Loads a file.</summary>
     /// <param name="model">The model as Nibble simulates it.</param>
     /// <param name="file">Its exported file.</param>
     /// <param name="threads">Threads of the engine.</param>
-    /// <returns>Null where there is nothing to decide: the model's inputs are float, or another engine runs the file.</returns>
+    /// <returns>Null if there is nothing to decide: the model's inputs are float, or another engine runs the file.</returns>
     public static DecoderTies? Open(LoadedModel model, ExportedFile file, int threads) =>
         file.Engine == OnnxRuntimeEngine.EngineName && model.Quantized is { QuantizesInputs: true } quantized
             ? new DecoderTies(model, quantized, file.Path, threads) : null;
@@ -88,7 +88,7 @@ internal sealed class DecoderTies : IDisposable
     /// <summary>Computes a window.</summary>
     /// <param name="window">Its tokens.</param>
     /// <param name="first">The first position to compare.</param>
-    /// <param name="theirs">The log-probabilities that the file computes of the positions from <paramref name="first"/> on but for the last, [positions,
+    /// <param name="theirs">The file's log-probabilities of the positions from <paramref name="first"/> to the last but one, [positions,
     /// vocabulary].</param>
     public void Add(long[] window, int first, Tensor theirs)
     {
@@ -101,7 +101,7 @@ internal sealed class DecoderTies : IDisposable
     public void Dispose() => engine.Dispose();
 }
 
-/// <summary>An encoder's file with quantized inputs, loaded a second time into ONNX Runtime to tell its codes.</summary>
+/// <summary>An encoder's file with quantized inputs, loaded a second time into ONNX Runtime to output its codes.</summary>
 internal sealed class EncoderTies : IDisposable
 {
     private readonly LoadedModel model;

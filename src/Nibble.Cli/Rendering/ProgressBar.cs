@@ -3,8 +3,8 @@ using System.Globalization;
 
 namespace Nibble.Cli.Rendering;
 
-/// <summary>Progress as one line of a terminal that is written over; the last line of a stage stays.</summary>
-/// <remarks>It needs no control character but the carriage return, and no cursor that would have to be shown again.</remarks>
+/// <summary>Progress as one terminal line that is overwritten. The last line of a stage stays.</summary>
+/// <remarks>It uses no control character except the carriage return, and does not hide the cursor.</remarks>
 internal sealed class ProgressBar : ProgressDisplay
 {
     private const int Longest = 40;
@@ -20,20 +20,20 @@ internal sealed class ProgressBar : ProgressDisplay
     private long drawn;
 
     /// <summary>Begins a display.</summary>
-    /// <param name="terminal">Where it is written.</param>
+    /// <param name="terminal">The terminal to write to.</param>
     /// <param name="columns">The terminal's width, which can change.</param>
     public ProgressBar(TextWriter terminal, Func<int> columns)
     {
         this.terminal = terminal;
         this.columns = columns;
 
-        // A step can take minutes, in which the time that is left grows shorter too.
+        // A step can take minutes, during which the remaining time must be updated.
         clock = new Timer(_ => Refresh(Draw), null, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
     }
 
     protected override void Show(ProgressStage stage, bool isNew)
     {
-        // What repeats itself, such as the quantizing of one recipe after the other, takes one line.
+        // Repeated stages, such as quantizing one recipe after another, share one line.
         if (isNew && stage.Label != label)
         {
             Leave();
@@ -60,10 +60,10 @@ internal sealed class ProgressBar : ProgressDisplay
         Leave();
     }
 
-    /// <summary>What fits into a line, the more important the sooner.</summary>
+    /// <summary>Composes a line of the parts that fit, in order of importance.</summary>
     internal static string Compose(ProgressStage stage, int width)
     {
-        // What is not known yet keeps its place, so that a line does not change its form with the numbers.
+        // Unknown values reserve their space, so that the layout does not change when they become known.
         const int soon = 10;
         var share = string.Create(CultureInfo.InvariantCulture, $"{Math.Floor(100 * stage.Share):F0} %");
         var left = width - stage.Name.Length;
@@ -99,7 +99,7 @@ internal sealed class ProgressBar : ProgressDisplay
 
     private void Draw(ProgressStage stage)
     {
-        // A character in the last column makes some terminals begin a line.
+        // A character in the last column makes some terminals start a new line.
         Rewrite(Compose(stage, columns() - 1));
         drawn = Stopwatch.GetTimestamp();
     }

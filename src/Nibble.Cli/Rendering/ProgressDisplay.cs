@@ -8,14 +8,14 @@ internal interface IProgressLine : IProgress<RunProgress>
     void Begin(string run);
 }
 
-/// <summary>Shows long work on stderr: a bar on a terminal, a line now and then elsewhere.</summary>
+/// <summary>Shows progress on stderr: a bar on a terminal, otherwise a line every few seconds.</summary>
 internal abstract class ProgressDisplay : IProgressLine, IDisposable
 {
     private readonly Lock gate = new();
     private string run = string.Empty;
     private ProgressStage? stage;
 
-    /// <summary>The display that suits where stderr leads.</summary>
+    /// <summary>Creates the display for a stderr stream.</summary>
     public static ProgressDisplay On(TextWriter error) =>
         error is StandardWriter { CanRewrite: true } terminal ? new ProgressBar(terminal, () => terminal.Columns) : new ProgressLines(error);
 
@@ -42,7 +42,7 @@ internal abstract class ProgressDisplay : IProgressLine, IDisposable
         }
     }
 
-    /// <summary>Writes a line of another kind, so that it does not run into the progress.</summary>
+    /// <summary>Writes another line without mixing it with the progress.</summary>
     public void Say(string line)
     {
         lock (gate)
@@ -60,16 +60,16 @@ internal abstract class ProgressDisplay : IProgressLine, IDisposable
         }
     }
 
-    /// <summary>Shows how far a stage is.</summary>
+    /// <summary>Shows the progress of a stage.</summary>
     protected abstract void Show(ProgressStage stage, bool isNew);
 
     /// <summary>Writes another line.</summary>
     protected abstract void Interrupt(string line);
 
-    /// <summary>Leaves the terminal as it was found.</summary>
+    /// <summary>Restores the terminal.</summary>
     protected abstract void End();
 
-    /// <summary>Shows the running stage once more, as time has passed.</summary>
+    /// <summary>Shows the current stage again, because time has passed.</summary>
     protected void Refresh(Action<ProgressStage> show)
     {
         lock (gate)

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Nibble.Cli.Rendering;
 
-/// <summary>Progress as lines, for files and for terminals that know no control characters.</summary>
+/// <summary>Progress as lines, for files and for terminals without control characters.</summary>
 internal sealed class ProgressLines(TextWriter error) : ProgressDisplay
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);

@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace Nibble.Cli.Rendering;
 
-/// <summary>A stage of long work: how far it is, how fast it is, and when it will be done.</summary>
+/// <summary>A stage of long work: its progress, its speed and its remaining time.</summary>
 internal sealed class ProgressStage
 {
     private static readonly CultureInfo Invariant = CultureInfo.InvariantCulture;
@@ -21,25 +21,25 @@ internal sealed class ProgressStage
         reported = started;
     }
 
-    /// <summary>The run that it belongs to; empty where there is but one.</summary>
+    /// <summary>The run that the stage belongs to; empty if there is only one.</summary>
     public string Run { get; }
 
-    /// <summary>What is being done.</summary>
+    /// <summary>The name of the stage.</summary>
     public string Name => value.Stage;
 
-    /// <summary>The run and what is being done in it.</summary>
+    /// <summary>The run and the stage.</summary>
     public string Label => Run.Length > 0 ? $"{Run}: {Name}" : Name;
 
-    /// <summary>How many units are done of how many.</summary>
+    /// <summary>The units done, and their total.</summary>
     public string Count => string.Create(Invariant, $"{value.Done}/{value.Total}{(value.Unit is { } unit ? " " + unit : string.Empty)}");
 
-    /// <summary>The part that is done, 0 to 1.</summary>
+    /// <summary>The share that is done, 0 to 1.</summary>
     public double Share => value.Total > 0 ? Math.Clamp((double)value.Done / value.Total, 0, 1) : 1;
 
-    /// <summary>Whether all of it is done.</summary>
+    /// <summary>Whether the stage is done.</summary>
     public bool IsDone => value.Done >= value.Total;
 
-    /// <summary>What training tells of itself.</summary>
+    /// <summary>The losses that a training reports.</summary>
     public IEnumerable<string> Losses
     {
         get
@@ -61,7 +61,7 @@ internal sealed class ProgressStage
         }
     }
 
-    /// <summary>How fast it is; null as long as that is not known.</summary>
+    /// <summary>The speed; null while it is unknown.</summary>
     public string? Speed => Rate switch
     {
         null => null,
@@ -70,7 +70,7 @@ internal sealed class ProgressStage
         { } rate => string.Create(Invariant, $"{1 / rate:F1} s each"),
     };
 
-    /// <summary>The time that it will still take; null as long as that is not known, and once it is done.</summary>
+    /// <summary>The remaining time; null while it is unknown, and once the stage is done.</summary>
     public string? TimeLeft => IsDone || Rate is not { } rate ? null : SecondsLeft(rate) switch
     {
         < 100 and var seconds => string.Create(Invariant, $"{seconds:F0} s left"),
@@ -78,14 +78,14 @@ internal sealed class ProgressStage
         var seconds => string.Create(Invariant, $"{seconds / 3600:F1} h left"),
     };
 
-    /// <summary>Units a second, from the first unit's end on, so that neither warming up counts nor what a run before has done.</summary>
+    /// <summary>Units per second since the end of the first unit, so that neither warm-up nor resumed work counts.</summary>
     private double? Rate =>
         value.Done > first && Stopwatch.GetElapsedTime(started, reported).TotalSeconds is > 0 and var seconds ? (value.Done - first) / seconds : null;
 
     private double SecondsLeft(double rate) => Math.Max(1, ((value.Total - value.Done) / rate) - Stopwatch.GetElapsedTime(reported).TotalSeconds);
 
-    /// <summary>Takes another report.</summary>
-    /// <returns>False where it begins another stage.</returns>
+    /// <summary>Takes the next report.</summary>
+    /// <returns>False if the report begins another stage.</returns>
     public bool Continue(string run, RunProgress next)
     {
         if (run != Run || next.Stage != Name || next.Total != value.Total || next.Done <= first || (IsDone && next.Done <= value.Done))

@@ -5,9 +5,9 @@ namespace Nibble.Cli.Rendering;
 
 /// <summary>Stdout or stderr of this process.</summary>
 /// <remarks>
-/// .NET's own writers do not tell of a pipe that was closed, and end the process where stderr takes nothing. And where a program is started with one of
-/// its standard streams closed, the first file that it opens gets that number: the runtime's own pipes, into which .NET would then write. Inherited streams
-/// stay open over exec, and the runtime's files do not.
+/// .NET's own writers do not report a closed pipe, and they end the process if stderr cannot be written to. If a program is started with a closed
+/// standard stream, the first file it opens gets that number: one of the runtime's own pipes, which .NET would then write to. Inherited streams stay open
+/// over exec, but the runtime's files do not.
 /// </remarks>
 internal sealed partial class StandardWriter : TextWriter
 {
@@ -29,10 +29,10 @@ internal sealed partial class StandardWriter : TextWriter
         stream = !OperatingSystem.IsWindows() ? null : number == OutputNumber ? System.Console.OpenStandardOutput() : System.Console.OpenStandardError();
     }
 
-    /// <summary>Stdout; what it does not take is a failure.</summary>
+    /// <summary>Stdout. A write error is a failure.</summary>
     public static StandardWriter Output { get; } = new(OutputNumber);
 
-    /// <summary>Stderr; what it does not take is dropped.</summary>
+    /// <summary>Stderr. Write errors are ignored.</summary>
     public static StandardWriter Error { get; } = new(ErrorNumber);
 
     /// <inheritdoc/>
@@ -41,13 +41,13 @@ internal sealed partial class StandardWriter : TextWriter
     /// <summary>Whether the process was started with this stream.</summary>
     public bool IsOpen { get; }
 
-    /// <summary>Whether it is shown on a terminal.</summary>
+    /// <summary>Whether it is a terminal.</summary>
     public bool IsTerminal { get; }
 
-    /// <summary>Whether it is shown on a terminal that understands control characters.</summary>
+    /// <summary>Whether it is a terminal that supports control characters.</summary>
     public bool CanRewrite => IsTerminal && Environment.GetEnvironmentVariable("TERM") != "dumb";
 
-    /// <summary>The terminal's width now, in characters.</summary>
+    /// <summary>The terminal's current width in characters.</summary>
     public int Columns => TerminalSize.Columns(number);
 
     /// <inheritdoc/>
@@ -73,24 +73,24 @@ internal sealed partial class StandardWriter : TextWriter
         }
     }
 
-    /// <summary>Writes a line, on a terminal as several that break between words.</summary>
+    /// <summary>Writes a line. On a terminal, long lines are broken between words.</summary>
     public override void WriteLine(string? value) => Write((IsTerminal ? WordWrap.Break(value ?? string.Empty, Columns) : value) + NewLine);
 
     /// <inheritdoc/>
     public override void WriteLine(ReadOnlySpan<char> buffer) => WriteLine(buffer.ToString());
 
-    /// <summary>Refuses to begin work whose result nobody would see.</summary>
+    /// <summary>Refuses to begin work if its result cannot be written.</summary>
     /// <exception cref="NibbleException">The process was started with stdout closed.</exception>
     public void RequireOpen()
     {
         if (!IsOpen)
         {
-            throw new NibbleException("stdout is closed, and the result is written to it; redirect it to a file, or to /dev/null where it is not wanted");
+            throw new NibbleException("stdout is closed, but the result is written to it; redirect it to a file, or to /dev/null to discard the result");
         }
     }
 
     /// <summary>Writes all bytes.</summary>
-    /// <returns>Why they were not taken; null where they were.</returns>
+    /// <returns>The error; null if all bytes were written.</returns>
     private string? Put(ReadOnlySpan<byte> bytes)
     {
         if (!IsOpen)
@@ -124,7 +124,7 @@ internal sealed partial class StandardWriter : TextWriter
             var error = Marshal.GetLastPInvokeError();
             if (error == (OperatingSystem.IsMacOS() ? 35 : 11))
             {
-                // Another program has made the stream one that does not wait.
+                // Another program has made the stream non-blocking.
                 Thread.Sleep(1);
             }
             else if (error != interrupted)

@@ -3,12 +3,12 @@ using Spectre.Console.Rendering;
 
 namespace Nibble.Cli.Rendering;
 
-/// <summary>Writes tables so that words and numbers stay whole on any terminal.</summary>
+/// <summary>Writes tables without breaking words or numbers on narrow terminals.</summary>
 internal static class TableWriter
 {
     private const int Unbounded = 10_000;
 
-    /// <summary>Writes a table; where its rows are too wide for the terminal, one below the other with their headings.</summary>
+    /// <summary>Writes a table. If it is too wide for the terminal, each row becomes a list of its cells with their headings.</summary>
     public static void WriteTable(this IAnsiConsole console, Table table)
     {
         var options = RenderOptions.Create(console);
@@ -24,7 +24,7 @@ internal static class TableWriter
             return;
         }
 
-        // The widest columns give way first, down to their longest word.
+        // The widest columns shrink first, down to their longest word.
         while (widths.Sum() > room)
         {
             var widest = Enumerable.Range(0, widths.Count).Where(index => widths[index] > least[index]).MaxBy(index => widths[index]);

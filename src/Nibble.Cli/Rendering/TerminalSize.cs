@@ -2,13 +2,13 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Cli.Rendering;
 
-/// <summary>How wide a terminal is.</summary>
+/// <summary>The width of a terminal.</summary>
 internal static partial class TerminalSize
 {
-    /// <summary>What is assumed where a terminal does not tell, as those that programs make often do not.</summary>
+    /// <summary>The assumed width if a terminal does not report one, as pseudo-terminals often do not.</summary>
     private const int Assumed = 80;
 
-    /// <summary>The width of the terminal that a standard stream leads to, in characters; .NET's own property looks at stdout alone.</summary>
+    /// <summary>The width of a standard stream's terminal in characters. .NET's own property only supports stdout.</summary>
     public static int Columns(int stream)
     {
         try

@@ -1,19 +1,19 @@
 namespace Nibble.Cli.Rendering;
 
-/// <summary>Breaks lines between words, so that a terminal does not break them within.</summary>
+/// <summary>Breaks lines between words, so that a terminal does not break words.</summary>
 internal static class WordWrap
 {
     private const int Indentation = 2;
 
-    /// <summary>Breaks each line of a text that is too long; what follows is indented a little more than the line.</summary>
+    /// <summary>Breaks each line that is too long. Continuation lines are indented a little more.</summary>
     /// <param name="text">One line or several.</param>
-    /// <param name="width">The most characters of a line. A longer word has a line of its own.</param>
+    /// <param name="width">The most characters per line. A longer word gets its own line.</param>
     public static string Break(string text, int width) =>
         text.Length <= width ? text : string.Join('\n', text.Split('\n').SelectMany(line => BreakLine(line, width)));
 
-    /// <summary>Puts pieces into lines with commas between them; only a piece that is too long by itself is broken.</summary>
+    /// <summary>Joins pieces into lines, separated by commas. Only a piece longer than a line is broken.</summary>
     /// <param name="pieces">The pieces.</param>
-    /// <param name="width">The most characters of a line.</param>
+    /// <param name="width">The most characters per line.</param>
     public static string Flow(IEnumerable<string> pieces, int width)
     {
         var margin = new string(' ', Indentation);
@@ -48,7 +48,7 @@ internal static class WordWrap
         return lines;
     }
 
-    /// <summary>The last blank behind the margin that leaves a line which fits, or the first one there is; 0 where there is none.</summary>
+    /// <summary>The last space after the margin that makes the line fit, or else the first space; 0 if there is none.</summary>
     private static int FindBreak(ReadOnlySpan<char> line, int margin, int width)
     {
         var words = line[Math.Min(margin, line.Length)..];

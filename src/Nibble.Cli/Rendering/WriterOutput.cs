@@ -3,7 +3,7 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Rendering;
 
-/// <summary>Lets Spectre.Console render into a writer; where that is no terminal, lines are as long as they have to be.</summary>
+/// <summary>Lets Spectre.Console render to a writer. If it is not a terminal, lines have no limit.</summary>
 internal sealed class WriterOutput(TextWriter writer) : IAnsiConsoleOutput
 {
     private const int Unbounded = 10_000;
@@ -18,7 +18,7 @@ internal sealed class WriterOutput(TextWriter writer) : IAnsiConsoleOutput
 
     public int Height => Unbounded;
 
-    /// <summary>A console that renders into a writer, with colours and bold type only on a terminal that has them and whose user wants them.</summary>
+    /// <summary>A console that renders to a writer. Colours and bold are used only on a terminal that supports them, unless NO_COLOR is set.</summary>
     public static IAnsiConsole Console(TextWriter writer) => AnsiConsole.Create(new AnsiConsoleSettings
     {
         Out = new WriterOutput(writer),
@@ -26,7 +26,7 @@ internal sealed class WriterOutput(TextWriter writer) : IAnsiConsoleOutput
             ? AnsiSupport.Detect
             : AnsiSupport.No,
 
-        // They would bring colours back into the logs of some services.
+        // Enrichers would turn colours back on in the logs of some CI services.
         Enrichment = new ProfileEnrichment { UseDefaultEnrichers = false },
     });
 

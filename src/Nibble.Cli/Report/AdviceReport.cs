@@ -10,10 +10,10 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report of an advice: the decision first, then what stands behind it.</summary>
+/// <summary>The advisor's report: the decision first, then the evidence.</summary>
 internal static class AdviceReport
 {
-    /// <summary>Writes a new folder with the report and its data; it appears whole.</summary>
+    /// <summary>Writes a new folder with the report and its data. The folder appears complete or not at all.</summary>
     public static void WriteFolder(string? folder, AdvisorResult result, AdviceRequest request, AdviceDocument document, string reportName, string documentName)
     {
         if (folder is not null)
@@ -47,17 +47,17 @@ internal static class AdviceReport
                     Costs(result),
                     E(
                         "section",
-                        E("h2", "What was asked and done"),
+                        E("h2", "What was run"),
                         E(
                             "dl", Class("facts"),
-                            Fact("May use", AdviceText.MayUse(request)),
+                            Fact("Data and limits", AdviceText.MayUse(request)),
                             Fact("Scored on", $"{request.HeldOut}: {Scored(result, unit)}"),
                             Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} "
                                 + $"threads"),
                             Fact(
                                 "Intervals",
-                                "should hold the true value nine times in ten. Measured: from the spread over windows or texts. "
-                                    + "Extrapolated: from how well shorter trainings tell longer ones. Typical: not tried, what is usual.")),
+                                "should contain the true value in nine of ten cases. Measured: from the spread over windows or texts. "
+                                    + "Extrapolated: from how well shorter trainings predict longer ones. Typical: not tried, a typical value.")),
                         E("p", "To repeat it:"),
                         E("pre", Class("scroll"), A("tabindex", "0"), E("code", request.CommandLine)))),
             ]);
@@ -71,7 +71,7 @@ internal static class AdviceReport
         _ => TaskText.Pieces(result.Task, result.Windows, context: null),
     };
 
-    /// <summary>Costs of models of known sizes, which are decoders.</summary>
+    /// <summary>Costs for decoders of known sizes.</summary>
     private static XElement? Costs(AdvisorResult result)
     {
         if (result.Task != ModelTask.LanguageModelling)
@@ -82,14 +82,14 @@ internal static class AdviceReport
         var costs = CostTable.Of(result.Machine, [result.Shape, .. ModelShape.Known], [4], new QatSettings());
         return E(
             "section",
-            E("h2", "What each road would cost larger models on this machine"),
+            E("h2", "Cost of each method for larger models on this machine"),
             Table(CostTable.Columns, costs.Rows.Select(row => ((string?)null, CostTable.Cells(row))), 2, "Costs"),
-            E("p", Class("note"), Typeset($"By formula, on {costs.Described}. {CostTable.Formula}")));
+            E("p", Class("note"), Typeset($"Computed by formula, for {costs.Described}. {CostTable.Formula}")));
     }
 
     private static XElement? Pareto(AdvisorResult result) => ParetoChart.Render(
         result.Options.Select(option => new ParetoPoint(option.Method.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
-        "What each option would lose, and how large it would be.");
+        "The loss and the size of each option.");
 
     private static XElement? Curves(AdvisorResult result)
     {
@@ -105,7 +105,7 @@ internal static class AdviceReport
         var steps = ChartScale.Logarithmic(
             curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
         var chart = new SvgChart(
-            steps, losses, "steps of a training, logarithmic", $"loss against float, {LossUnit.Of(result.Task).Name}",
+            steps, losses, "training steps, logarithmic", $"loss relative to float, {LossUnit.Of(result.Task).Name}",
             SvgChart.RoomFor(curves.Select(curve => curve.Name)));
         var styles = SvgChart.ToldApart(
             curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.ToString().ToLowerInvariant() ?? "float"));
@@ -126,14 +126,14 @@ internal static class AdviceReport
         return E(
             "figure",
             E("figcaption", E("strong", "Short trainings."),
-                " Each dot is a training of that length with a whole schedule, scored on held-out text; a thin line leads to what is foretold."),
-            chart.Render("Loss against float over the steps of short trainings, and the losses foretold for the full length."));
+                " Each dot is a training of that length with a complete schedule, scored on held-out text. A thin line leads to the prediction."),
+            chart.Render("Loss relative to float over the steps of short trainings, and the losses predicted for the full length."));
     }
 
     private static XElement? Layers(AdvisorResult result) => result.Sensitivity.Count == 0 ? null : E(
         "section",
         E("h2", "Where the loss comes from"),
-        E("p", "One layer at a time by round to nearest, a few windows or texts: which layers a mix of widths would give more bits."),
+        E("p", "The effect of quantizing one layer at a time, with round to nearest on a few windows or texts. Sensitive layers need more bits."),
         SensitivityReport.Map([.. result.Sensitivity.Select(item => (item.Layer, item.Change, item.Distance.Divergence))], LossUnit.Of(result.Task)));
 
     private static XElement OptionsTable(AdvisorResult result) => Table(

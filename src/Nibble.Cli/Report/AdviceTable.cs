@@ -5,18 +5,18 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The options as a table, for the terminal and for the report.</summary>
+/// <summary>The table of options, for the terminal and the report.</summary>
 internal static class AdviceTable
 {
-    /// <summary>Headings; the first two hold words.</summary>
-    /// <param name="unit">What losses are measured in.</param>
+    /// <summary>Headings. The first two columns contain text.</summary>
+    /// <param name="unit">The unit of losses.</param>
     public static IReadOnlyList<string> Columns(LossUnit unit) =>
         ["option", "evidence", "loss", "from", "to", .. unit.HasPerplexity ? (string[])["perplexity"] : [], "time", "memory", "size", "tokens"];
 
-    /// <summary>How many of <see cref="Columns"/> hold words.</summary>
+    /// <summary>The number of <see cref="Columns"/> with text.</summary>
     public const int TextColumns = 2;
 
-    /// <summary>An option's cells, one for each of <see cref="Columns"/>.</summary>
+    /// <summary>The cells of an option, one for each of <see cref="Columns"/>.</summary>
     public static IReadOnlyList<string> Cells(PlannedOption option, LossUnit unit) =>
     [
         option.Name,
@@ -31,7 +31,7 @@ internal static class AdviceTable
         Numbers.Count(option.Tokens),
     ];
 
-    /// <summary>Writes the allowed options, best first, and what rules the others out.</summary>
+    /// <summary>Writes the allowed options, best first, and the reasons that rule out the others.</summary>
     public static void Write(AdvisorResult result, IAnsiConsole console)
     {
         var unit = LossUnit.Of(result.Task);

@@ -4,23 +4,23 @@ using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>What was asked of the advisor.</summary>
-/// <param name="Model">What the model is called.</param>
-/// <param name="Bytes">Its size on disk.</param>
-/// <param name="Text">The data it may calibrate and train on, in words.</param>
-/// <param name="HeldOut">The data it scores on, in words.</param>
-/// <param name="Constraints">What options may take.</param>
-/// <param name="ProbeSeconds">Seconds that the probe may take.</param>
-/// <param name="CommandLine">What repeats it.</param>
+/// <summary>A request to the advisor.</summary>
+/// <param name="Model">The model's name.</param>
+/// <param name="Bytes">The model's size on disk.</param>
+/// <param name="Text">The calibration and training data, in words.</param>
+/// <param name="HeldOut">The held-out data, in words.</param>
+/// <param name="Constraints">The limits for options.</param>
+/// <param name="ProbeSeconds">Most seconds that the probe may take.</param>
+/// <param name="CommandLine">The command that repeats the request.</param>
 internal sealed record AdviceRequest(string Model, long Bytes, string Text, string HeldOut, Constraints Constraints, double ProbeSeconds, string CommandLine);
 
 /// <summary>The advisor's answer in plain words.</summary>
 internal static class AdviceText
 {
-    /// <summary>Layers to name as the most sensitive.</summary>
+    /// <summary>How many of the most sensitive layers to name.</summary>
     private const int WorstLayers = 3;
 
-    /// <summary>The least difference that four decimals show.</summary>
+    /// <summary>The smallest difference visible in four decimals.</summary>
     private const double Shown = 0.00005;
 
     /// <summary>The conclusion in one sentence.</summary>
@@ -28,7 +28,7 @@ internal static class AdviceText
     {
         if (result.Decision.Recommended is not { } option)
         {
-            return $"Nothing satisfies these constraints; the nearest is {result.Decision.RuledOut[0].Option.Name}.";
+            return $"No option meets these constraints; the nearest is {result.Decision.RuledOut[0].Option.Name}.";
         }
 
         var width = WidthOf(result.Decision, option);
@@ -41,13 +41,13 @@ internal static class AdviceText
         return width.Verdict switch
         {
             Verdict.PtqIsEnough when option.Evidence == Evidence.Typical =>
-                $"PTQ is probably enough: {option.Recipe.Name}, for which there was no time to try it (--probe-minutes).",
+                $"PTQ is probably enough: {option.Recipe.Name}, although there was no time to try it (increase --probe-minutes).",
             Verdict.PtqIsEnough => $"PTQ is enough: {option.Recipe.Name}.",
             Verdict.TrainingWinsLittle when width.Trained!.Evidence == Evidence.Typical =>
-                $"PTQ with {option.Recipe.Name}, as far as is known: there was no time to try training (--probe-minutes).",
-            Verdict.TrainingWinsLittle => $"PTQ with {option.Recipe.Name}: training would win too little.",
-            Verdict.GainIsTraining => $"PTQ with {option.Recipe.Name}: what training would win, it would win without quantization too.",
-            Verdict.OnlyPtq => $"PTQ with {option.Recipe.Name} is the best that is allowed.",
+                $"Use PTQ with {option.Recipe.Name} for now: there was no time to try training (increase --probe-minutes).",
+            Verdict.TrainingWinsLittle => $"Use PTQ with {option.Recipe.Name}: training would gain too little.",
+            Verdict.GainIsTraining => $"Use PTQ with {option.Recipe.Name}: training would improve the float model just as much.",
+            Verdict.OnlyPtq => $"PTQ with {option.Recipe.Name} is the best allowed option.",
             _ => $"Train: {option.Name}.",
         };
     }
@@ -58,9 +58,9 @@ internal static class AdviceText
         var unit = LossUnit.Of(result.Task);
         if (result.Decision.Recommended is { } option)
         {
-            yield return $"{option.Name} {Verb(option)} {unit.Write(option.Loss)} against float, "
-                + $"{Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory; "
-                + $"{Numbers.Bytes(option.Bytes)} instead of {Numbers.Bytes(request.Bytes)}.";
+            yield return $"{option.Name} {Verb(option)} {unit.Write(option.Loss)} relative to float, "
+                + $"{Numbers.Duration(option.Seconds)}, {Numbers.Bytes(option.PeakBytes)} of memory, "
+                + $"{Numbers.Bytes(option.Bytes)} on disk instead of {Numbers.Bytes(request.Bytes)}.";
             if (option.Loss.Value > result.Limits.Small)
             {
                 yield return AboutTolerance(result.Decision, option, unit.Limit(result.Limits.Small), result.Limits.Small);
@@ -70,7 +70,7 @@ internal static class AdviceText
         {
             foreach (var item in result.Decision.RuledOut.Take(1))
             {
-                yield return $"The nearest, {item.Option.Name}, {string.Join("; it ", item.Broken.Select(broken => broken.Reason))}.";
+                yield return $"The nearest option, {item.Option.Name}, {string.Join("; it ", item.Broken.Select(broken => broken.Reason))}.";
             }
         }
 
@@ -88,62 +88,62 @@ internal static class AdviceText
         {
             var wins = result.Decision.Widths.Any(width => width is { Ptq: { } ptq, Trained: { } trained } && trained.Loss.Value < ptq.Loss.Value);
             yield return control.Value < 0
-                ? $"Training the float model alone for as long changes its loss by {unit.Write(control)}: "
-                    + "QAT's gain is judged against that, so that more training is not mistaken for better quantization."
-                : $"Training the float model alone for as long does not improve it ({unit.Write(control)})"
-                    + $"{(wins ? ", so nothing that QAT wins over PTQ is owed to more training" : string.Empty)}.";
+                ? $"Training the float model equally long without quantization changes its loss by {unit.Write(control)}: "
+                    + "QAT is compared with that, so that more training does not count as better quantization."
+                : $"Training the float model equally long without quantization does not improve it ({unit.Write(control)})"
+                    + $"{(wins ? ", so QAT's gain over PTQ does not come from more training" : string.Empty)}.";
         }
     }
 
-    /// <summary>What a width needs, in words.</summary>
+    /// <summary>The method that a width needs, in words.</summary>
     public static string About(WidthDecision width, AdvisorResult result)
     {
         var (unit, limits) = (LossUnit.Of(result.Task), result.Limits);
         var unusable = !width.UnusableWithoutTraining ? ""
-            : $" Not usable at {width.Bits} bits without training: PTQ {unit.Write(width.Ptq!.Loss)}."
+            : $" Not usable at {width.Bits} bits without training: PTQ has {unit.Write(width.Ptq!.Loss)}."
                 + (width.Trained is { } trained && trained.Loss.Value > limits.Usable
-                    ? $" Training {unit.Write(trained.Loss)}, still more than the {unit.Limit(limits.Usable)} that counts as usable." : "");
+                    ? $" Training has {unit.Write(trained.Loss)}, still more than the limit of {unit.Limit(limits.Usable)} for a usable model." : "");
         var reason = width switch
         {
             { Verdict: Verdict.PtqIsEnough, Ptq: { } ptq } =>
-                $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should lose" : "loses")} no more than is tolerated",
-            { Verdict: Verdict.OnlyPtq } => "no option that trains is allowed",
+                $"{ptq.Name} {(ptq.Evidence == Evidence.Typical ? "was not tried, but should stay" : "stays")} within the acceptable loss",
+            { Verdict: Verdict.OnlyPtq } => "no option with training is allowed",
             { Ptq: { } ptq, Trained: { } better } => AboutTraining(width.Verdict, ptq, better, unit, limits),
-            _ => "every allowed option trains",
+            _ => "every allowed option needs training",
         };
         return $"{width.Bits} bits: {reason}.{unusable}";
     }
 
-    /// <summary>What training wins over PTQ: by the losses of the table, and how much of that is owed to more training.</summary>
+    /// <summary>The gain of training over PTQ by the losses of the table, and the part of it that comes from more training.</summary>
     private static string AboutTraining(Verdict verdict, PlannedOption ptq, PlannedOption trained, LossUnit unit, LossLimits limits)
     {
         if (!double.IsFinite(ptq.Loss.Value) || !double.IsFinite(trained.Loss.Value))
         {
             return double.IsFinite(trained.Loss.Value)
-                ? $"{ptq.Name} has {unit.Write(ptq.Loss)}, {trained.Name} {unit.Write(trained.Loss)}"
-                : $"training ({trained.Name}) has {unit.Write(trained.Loss)}, so nothing speaks for it";
+                ? $"{ptq.Name} has {unit.Write(ptq.Loss)}, {trained.Name} has {unit.Write(trained.Loss)}"
+                : $"training ({trained.Name}) has {unit.Write(trained.Loss)}, so there is no reason to use it";
         }
 
         var (plain, gain) = (ptq.Loss.Value - trained.Loss.Value, ptq.Quantization.Value - trained.Quantization.Value);
         if (plain <= 0)
         {
-            return $"training ({trained.Name}) would win nothing over {ptq.Name}";
+            return $"training ({trained.Name}) would gain nothing over {ptq.Name}";
         }
 
         var owed = plain - gain;
         var verb = trained.Evidence == Evidence.Measured ? "lowers" : "would lower";
         var lowers = $"training ({trained.Name}) {verb} the loss of {ptq.Name} by {Amount(plain)}";
         var share = owed < Shown ? ""
-            : gain < Shown ? ", and training the float model alone gains as much"
-            : $", {Amount(owed)} of which training the float model alone gains too";
+            : gain < Shown ? ", but training the float model alone gains just as much"
+            : $", but training the float model alone gains {Amount(owed)} of that";
         return verdict switch
         {
-            Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Amount(gain)} of which are beyond what training the float model alone gains")}",
-            Verdict.TextIsNew => $"{lowers}{share}: the float model does not fit this text well, and one that is trained on it first and then quantized by PTQ "
+            Verdict.TrainingPays => $"{lowers}{(owed < Shown ? "" : $", {Amount(gain)} more than training the float model alone gains")}",
+            Verdict.TextIsNew => $"{lowers}{share}: the float model does not fit this text well, and PTQ of a float model that is first trained on it "
                 + $"would do about as well",
-            Verdict.OnlyTrainingIsUsable => $"{lowers}{share}: little, but only that is usable",
+            Verdict.OnlyTrainingIsUsable => $"{lowers}{share}: a small gain, but only training is usable",
             _ when gain < Shown => lowers + share,
-            _ => $"{lowers}{share}: {(gain <= limits.WorthTraining ? "too little to be worth it" : "no more than the prediction is uncertain by")}",
+            _ => $"{lowers}{share}: {(gain <= limits.WorthTraining ? "too little to be worth the time" : "within the uncertainty of the prediction")}",
         };
 
         string Amount(double loss) => $"{loss.ToString("0.0000", CultureInfo.InvariantCulture)} {unit.Amount}";
@@ -157,21 +157,21 @@ internal static class AdviceText
         }
 
         return other.Evidence == Evidence.Typical
-            ? $"{other.Name} may stay within {tolerance} of float, but was not tried (--probe-minutes)."
-            : $"{other.Name} stays within {tolerance} of float, but what it wins beyond more training is too little, or too uncertain, to be worth its time.";
+            ? $"{other.Name} may stay within {tolerance} of float, but was not tried (increase --probe-minutes)."
+            : $"{other.Name} stays within {tolerance} of float, but its gain beyond that of more training is too small or too uncertain to be worth its time.";
     }
 
-    /// <summary>What speaks for an option where none is good.</summary>
+    /// <summary>The reason for an option if none is good.</summary>
     private static string Nearest(Decision decision, PlannedOption option)
     {
         var better = decision.Ranked.Where(other => other.Loss.Value < option.Loss.Value).ToList();
         return better.Count == 0 ? "loses least"
             : !option.Trains && better.TrueForAll(other => other.Trains && other.Bits == option.Bits)
-                ? "loses least without training, which would win too little"
-            : "loses least of those worth their time";
+                ? "loses least without training, which would gain too little"
+            : "loses least of the options worth their time";
     }
 
-    /// <summary>Which layers cost most at the width of the answer, or at the fewest bits that were looked at; null where none were.</summary>
+    /// <summary>The most sensitive layers at the recommended width, or else at the lowest width measured; null if none was measured.</summary>
     private static string? Sensitive(AdvisorResult result)
     {
         var bits = (result.Decision.Recommended ?? result.Decision.RuledOut[0].Option).Bits;
@@ -184,13 +184,13 @@ internal static class AdviceText
 
         var worst = layers.Take(Math.Min(WorstLayers, layers.Count)).ToList();
         var share = worst.Sum(item => item.Distance.Divergence) / layers.Sum(item => item.Distance.Divergence);
-        return $"Most sensitive at {RecipeBits(layers[0].Change)} bits: {string.Join(", ", worst.Select(item => item.Layer))}, with {Numbers.Share(share)} of "
-            + $"what all {layers.Count} layers cost one at a time; nibble mix can give them more bits than the others.";
+        return $"Most sensitive layers at {RecipeBits(layers[0].Change)} bits: {string.Join(", ", worst.Select(item => item.Layer))}. They cause "
+            + $"{Numbers.Share(share)} of the divergence of all {layers.Count} layers, quantized one at a time. Use nibble mix to give them more bits.";
 
         int RecipeBits(string recipe) => result.Options.First(option => option.Recipe.Name == recipe).Bits;
     }
 
-    /// <summary>What the advisor may use, in words.</summary>
+    /// <summary>The data and limits of a request, in words.</summary>
     public static string MayUse(AdviceRequest request)
     {
         var constraints = request.Constraints;
@@ -198,25 +198,25 @@ internal static class AdviceText
         [
             request.Text,
             constraints.MayTrain ? "training allowed" : "no training",
-            constraints.CalibrationTokens is { } tokens ? $"at most {Numbers.Count(tokens)} tokens to calibrate on" : "",
-            constraints.Seconds is { } seconds ? $"at most {Numbers.Duration(seconds)}" : "any time",
-            constraints.MemoryBytes is { } memory ? $"at most {Numbers.Bytes(memory)} of memory" : "any memory",
-            constraints.Loss is { } loss ? $"a loss of at most {constraints.Unit.Write(loss)}" : "any loss",
-            $"for {TargetEngines.ByName.First(item => item.Value == constraints.Engine).Key}",
+            constraints.CalibrationTokens is { } tokens ? $"at most {Numbers.Count(tokens)} calibration tokens" : "",
+            constraints.Seconds is { } seconds ? $"at most {Numbers.Duration(seconds)}" : "no time limit",
+            constraints.MemoryBytes is { } memory ? $"at most {Numbers.Bytes(memory)} of memory" : "no memory limit",
+            constraints.Loss is { } loss ? $"a loss of at most {constraints.Unit.Write(loss)}" : "no loss limit",
+            $"engine {TargetEngines.ByName.First(item => item.Value == constraints.Engine).Key}",
         ];
         return string.Join(", ", parts.Where(part => part.Length > 0));
     }
 
-    /// <summary>Where a prediction comes from, in a word.</summary>
+    /// <summary>The source of a prediction, in one word.</summary>
     public static string Word(Evidence evidence) => evidence.ToString().ToLower(CultureInfo.InvariantCulture);
 
-    /// <summary>The decision on an option's width.</summary>
+    /// <summary>The decision for an option's width.</summary>
     public static WidthDecision WidthOf(Decision decision, PlannedOption option) => decision.Widths.First(width => width.Bits == option.Bits);
 
     private static string Verb(PlannedOption option) => option.Evidence switch
     {
         Evidence.Measured => "was measured:",
         Evidence.Extrapolated => "is predicted from shorter trainings:",
-        _ => "was not tried; typical are",
+        _ => "was not tried; typical values:",
     };
 }

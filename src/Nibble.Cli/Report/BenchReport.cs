@@ -3,13 +3,13 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report of how fast an exported file is, alone or beside float.</summary>
+/// <summary>The report on the speed of an exported file, on its own or compared with float.</summary>
 internal static class BenchReport
 {
     /// <summary>The report's HTML.</summary>
-    /// <param name="table">What was measured.</param>
-    /// <param name="machine">Where.</param>
-    /// <param name="commandLine">By which command.</param>
+    /// <param name="table">The measurements.</param>
+    /// <param name="machine">The machine.</param>
+    /// <param name="commandLine">The command.</param>
     public static string Render(BenchTable table, MachineInfo machine, string commandLine)
     {
         return HtmlPage.Render(

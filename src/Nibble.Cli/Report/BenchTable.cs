@@ -4,23 +4,23 @@ using Nibble.Cli.Engines;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>What a bench measured, in words, for the terminal and for the report.</summary>
-/// <param name="Name">What the file is called.</param>
-/// <param name="Against">What it is compared with is called; null for nothing.</param>
-/// <param name="Setting">What was run, in a sentence.</param>
+/// <summary>The results of <c>bench</c> as text, for the terminal and the report.</summary>
+/// <param name="Name">The file's name.</param>
+/// <param name="Against">The name of the file it is compared with; null for none.</param>
+/// <param name="Setting">The settings of the run, in a sentence.</param>
 /// <param name="Rows">
-/// A row for each measured thing: what it is, what the file gives and, where there is one, what the other gives and how they compare.
+/// A row per measurement: its name and the file's value. With a comparison, also the other file's value and the ratio.
 /// </param>
-/// <param name="Headline">What matters most.</param>
+/// <param name="Headline">The main result.</param>
 /// <param name="Note">How it was measured.</param>
 internal sealed record BenchTable(string Name, string? Against, string Setting, IReadOnlyList<IReadOnlyList<string>> Rows, string Headline, string Note)
 {
-    private const string AboutMemory = "Peak memory is that of a process that does nothing else; what it holds before loading is the .NET runtime.";
+    private const string AboutMemory = "Peak memory is that of a process that does nothing else. Memory before loading is that of the .NET runtime.";
 
     /// <summary>Headings of the rows.</summary>
     public IReadOnlyList<string> Headings => Against is { } against ? [string.Empty, Name, against, "compared"] : [string.Empty, Name];
 
-    /// <summary>What was measured of a decoder.</summary>
+    /// <summary>The results of a decoder.</summary>
     public static BenchTable Of(BenchDocument document)
     {
         var (file, against, speedup) = (document.File, document.Against, document.Speedup);
@@ -35,15 +35,15 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
             string.Create(
                 CultureInfo.InvariantCulture,
                 $"{Engines(file.Engine, against?.Engine)}, {Threads(document.Threads)}, "
-                    + $"a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} behind it; {Runs(document.Repeats)}"),
+                    + $"a prompt of {document.PromptTokens} tokens and {document.GeneratedTokens} generated tokens; {Runs(document.Repeats)}"),
             rows,
             $"Generation: {(speedup is null ? rows[^1][1] : Verdict(speedup.Generation))}",
-            $"{AboutMemory} A prompt is computed at once, what is generated one token after the other.");
+            $"{AboutMemory} The prompt is computed in one batch, generated tokens one at a time.");
 
         static Measured Figures(BenchedFile file) => new(file.Bytes, file.LoadSeconds, file.PeakBytes, file.StartBytes);
     }
 
-    /// <summary>What was measured of an encoder.</summary>
+    /// <summary>The results of an encoder.</summary>
     public static BenchTable Of(BenchEncoderDocument document)
     {
         var (file, against, speedup) = (document.File, document.Against, document.Speedup);
@@ -64,12 +64,12 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
                     + $"texts of {document.Tokens} tokens, one at a time and in {batch}; {Runs(document.Repeats)}"),
             rows,
             speedup is null ? $"Texts: {rows[^2][1]} one at a time, {rows[^1][1]} in {batch}" : $"One text at a time: {Verdict(speedup.Single)}",
-            $"{AboutMemory} A latency is the time until all texts that were given at once are computed; tokenizing is not counted.");
+            $"{AboutMemory} Latency is the time until all texts of a batch are computed, without tokenizing.");
 
         static Measured Figures(BenchedEncoder file) => new(file.Bytes, file.LoadSeconds, file.PeakBytes, file.StartBytes);
     }
 
-    /// <summary>A ratio of speeds with what it says; where the quartiles of pairs of runs lie on both sides of 1, it says nothing.</summary>
+    /// <summary>A ratio of speeds with its meaning. If its quartiles lie on both sides of 1, there is no clear difference.</summary>
     public static string Verdict(Spread times) => string.Create(
         CultureInfo.InvariantCulture,
         $"{Times(times.Median)} times float ({Times(times.Low)} to {Times(times.High)}): "
@@ -108,6 +108,6 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
 
     private static string Times(double value) => value.ToString(value < 10 ? "0.00" : "0.0", CultureInfo.InvariantCulture);
 
-    /// <summary>What is measured of every file.</summary>
+    /// <summary>Measurements that every file has.</summary>
     private sealed record Measured(long Bytes, Spread LoadSeconds, Spread PeakBytes, Spread StartBytes);
 }

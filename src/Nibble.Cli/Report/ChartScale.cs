@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>An axis of a chart: where a value stands between its ends, and which values to mark.</summary>
+/// <summary>An axis of a chart: the position of a value, and the values to mark.</summary>
 internal sealed class ChartScale
 {
-    /// <summary>Losses below this, in nats, are drawn to a linear scale, those above to a logarithmic one.</summary>
+    /// <summary>Losses below this, in nats, have a linear scale. Losses above have a logarithmic one.</summary>
     private const double LinearPart = 0.01;
 
     private const double Room = 0.07;
@@ -22,21 +22,21 @@ internal sealed class ChartScale
         Ticks = [.. ticks.Where(tick => Position(tick) is >= -1e-9 and <= 1 + 1e-9)];
     }
 
-    /// <summary>Whether equal distances stand for equal differences everywhere.</summary>
+    /// <summary>Whether the axis is linear everywhere.</summary>
     public bool IsLinear { get; private init; }
 
-    /// <summary>The values to mark, rising.</summary>
+    /// <summary>The values to mark, in ascending order.</summary>
     public IReadOnlyList<double> Ticks { get; }
 
-    /// <summary>Where a value stands: 0 at the low end, 1 at the high end.</summary>
+    /// <summary>The position of a value: 0 at the low end, 1 at the high end.</summary>
     public double Position(double value) => (transform(value) - low) / (high - low);
 
-    /// <summary>What to write at a mark.</summary>
+    /// <summary>The label of a mark.</summary>
     public static string Label(double tick) => tick.ToString(Math.Abs(tick) >= 1e5 ? "0e+0" : "0.#####", CultureInfo.InvariantCulture);
 
-    /// <summary>Equal distances for equal differences.</summary>
-    /// <param name="values">What the axis has to hold.</param>
-    /// <param name="room">Room to leave at both ends, as a share of the values' span.</param>
+    /// <summary>A linear axis.</summary>
+    /// <param name="values">The values that the axis must cover.</param>
+    /// <param name="room">Space at both ends, as a share of the range of values.</param>
     public static ChartScale Linear(IEnumerable<double> values, double room = Room)
     {
         var (low, high) = Span(values, v => v, 0.5, room);
@@ -48,7 +48,7 @@ internal sealed class ChartScale
         return new ChartScale(v => v, low, high, Enumerable.Range(0, count).Select(i => (first + i) * step)) { IsLinear = true };
     }
 
-    /// <summary>Equal distances for equal ratios; values must be positive.</summary>
+    /// <summary>A logarithmic axis. Values must be positive.</summary>
     public static ChartScale Logarithmic(IEnumerable<double> values)
     {
         var (low, high) = Span(values, Math.Log10, 0.2);
@@ -57,7 +57,7 @@ internal sealed class ChartScale
         return new ChartScale(Math.Log10, low, high, decades.SelectMany(decade => steps.Select(step => step * Math.Pow(10, decade))));
     }
 
-    /// <summary>For losses, which may be negative and may span decades: linear around 0, logarithmic beyond.</summary>
+    /// <summary>An axis for losses, which may be negative and span decades: linear around 0, logarithmic beyond.</summary>
     public static ChartScale Loss(IReadOnlyList<double> values)
     {
         if (values.All(v => Math.Abs(v) < 5 * LinearPart))
@@ -73,7 +73,7 @@ internal sealed class ChartScale
         static double Transform(double v) => Math.Sign(v) * Math.Log10(1 + (Math.Abs(v) / LinearPart));
     }
 
-    /// <summary>The ends of an axis, with some room; at least <paramref name="least"/> to both sides of a single value.</summary>
+    /// <summary>The ends of an axis, with some space; at least <paramref name="least"/> on both sides of a single value.</summary>
     private static (double Low, double High) Span(IEnumerable<double> values, Func<double, double> transform, double least, double share = Room)
     {
         var transformed = values.Select(transform).DefaultIfEmpty(0).ToList();

@@ -5,15 +5,20 @@ using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The document that <c>compare --json</c> prints: everything but the training curves and the histograms.</summary>
+/// <summary>The document of <c>compare --json</c>: all that the report is made of.</summary>
 internal static class ComparisonJson
 {
-    /// <summary>Name and version of the document's schema; the version rises when a field changes its meaning or goes away.</summary>
+    /// <summary>Name and version of the document's schema. The version rises when a field changes its meaning or is removed.</summary>
     public const string Schema = "nibble.compare/2";
 
-    /// <summary>The document, indented, without a final line end.</summary>
+    /// <summary>The document, indented, without a final line break.</summary>
     public static string Serialize(ComparisonResult result) =>
         JsonSerializer.Serialize(new ComparisonDocument(Schema, result, Advice.For(result)), ComparisonJsonContext.Default.ComparisonDocument);
+
+    /// <summary>Reads a document. The advice is not read, because it follows from the rest.</summary>
+    /// <exception cref="JsonException">The text is not such a document.</exception>
+    public static ComparisonResult Parse(string text) =>
+        JsonSerializer.Deserialize(text, ComparisonJsonContext.Default.ComparisonResult) ?? throw new JsonException("The document is null.");
 }
 
 /// <summary>The JSON document of a comparison.</summary>
@@ -60,10 +65,11 @@ internal sealed class ComparisonDocument(string schema, ComparisonResult result,
     NewLine = "\n",
     Converters = [typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(QatSettingsConverter)])]
 [JsonSerializable(typeof(ComparisonDocument))]
+[JsonSerializable(typeof(ComparisonResult))]
 internal sealed partial class ComparisonJsonContext : JsonSerializerContext;
 
-/// <summary>Writes a method, and what no method stands for.</summary>
-/// <param name="none">The word for it.</param>
+/// <summary>Writes a method, or a word for no method.</summary>
+/// <param name="none">The word for no method.</param>
 internal abstract class MethodConverter(string none) : JsonConverter<Method?>
 {
     public override bool HandleNull => true;
@@ -79,11 +85,22 @@ internal sealed class FloatOrMethodConverter() : MethodConverter("float");
 
 internal sealed class NeitherOrMethodConverter() : MethodConverter("neither");
 
-/// <summary>Writes training settings in the words of recipes.</summary>
+/// <summary>Writes training settings as in recipe files.</summary>
 internal sealed class QatSettingsConverter : JsonConverter<QatSettings>
 {
-    public override QatSettings Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
-        throw new NotSupportedException("Comparisons are only written.");
+    public override QatSettings Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        using var settings = JsonDocument.ParseValue(ref reader);
+        try
+        {
+            // YAML includes JSON.
+            return RecipeFile.ParseYaml($"rules: []\nqat: {settings.RootElement.GetRawText().ReplaceLineEndings(" ")}", nameof(QatSettings)).Qat;
+        }
+        catch (NibbleException exception)
+        {
+            throw new JsonException(exception.Message, exception);
+        }
+    }
 
     public override void Write(Utf8JsonWriter writer, QatSettings value, JsonSerializerOptions options)
     {
@@ -92,7 +109,16 @@ internal sealed class QatSettingsConverter : JsonConverter<QatSettings>
     }
 }
 
-/// <summary>Writes the numbers that JSON has no word for as null.</summary>
+/// <summary>Writes a task by its name.</summary>
+internal sealed class TaskConverter : JsonConverter<ModelTask>
+{
+    public override ModelTask Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+        TaskConfig.TaskOf(reader.GetString() ?? string.Empty) ?? throw new JsonException("The task is unknown.");
+
+    public override void Write(Utf8JsonWriter writer, ModelTask value, JsonSerializerOptions options) => writer.WriteStringValue(TaskConfig.NameOf(value));
+}
+
+/// <summary>Writes numbers that JSON cannot express as null.</summary>
 internal sealed class FiniteNumberConverter : JsonConverter<double>
 {
     public override bool HandleNull => true;

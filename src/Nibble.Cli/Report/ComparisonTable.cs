@@ -5,22 +5,22 @@ using Spectre.Console;
 namespace Nibble.Cli.Report;
 
 /// <summary>A row of the comparison's table.</summary>
-/// <param name="Run">The run it shows; null in the float model's row.</param>
-/// <param name="Group">Rows with the same group belong together: the recipe, or empty for float.</param>
-/// <param name="IsBest">Whether it loses least of its width.</param>
-/// <param name="Cells">Its texts, one for each of the columns.</param>
+/// <param name="Run">The run in this row; null for the float model.</param>
+/// <param name="Group">The recipe, or empty for float. Rows with the same group belong together.</param>
+/// <param name="IsBest">Whether it has the smallest loss of its width.</param>
+/// <param name="Cells">The text of each column.</param>
 internal sealed record ComparisonRow(ComparisonRun? Run, string Group, bool IsBest, IReadOnlyList<string> Cells);
 
-/// <summary>The table of a comparison, for the terminal, for Markdown and for the HTML report.</summary>
+/// <summary>The table of a comparison, for the terminal, Markdown and the HTML report.</summary>
 internal static class ComparisonTable
 {
-    /// <summary>Headings, the two that hold words first, then those that hold numbers.</summary>
+    /// <summary>Headings: two columns with text, then the columns with numbers.</summary>
     public static IReadOnlyList<string> Columns(QualityScale scale) =>
     [
         "run", "method", "bits", scale.Heading, "loss", .. Given(scale.DivergenceHeading), .. Given(scale.AgreementHeading), "size", "ratio", "sec", "peak",
     ];
 
-    /// <summary>How many of <see cref="Columns"/> hold words.</summary>
+    /// <summary>The number of <see cref="Columns"/> with text.</summary>
     public const int TextColumns = 2;
 
     /// <summary>The rows: the float model, the float control, then every width, most bits first.</summary>
@@ -64,7 +64,7 @@ internal static class ComparisonTable
         ];
     }
 
-    /// <summary>Writes the table to a terminal; the best run of each width is bold.</summary>
+    /// <summary>Writes the table to a terminal. The best run of each width is bold.</summary>
     public static void Write(ComparisonResult result, IAnsiConsole console)
     {
         var table = new Table { Border = TableBorder.Simple, ShowRowSeparators = false };
@@ -95,7 +95,7 @@ internal static class ComparisonTable
         console.WriteTable(table);
     }
 
-    /// <summary>The table in GitHub's Markdown; the best run of each width is bold.</summary>
+    /// <summary>The table in GitHub's Markdown. The best run of each width is bold.</summary>
     public static string ToMarkdown(ComparisonResult result)
     {
         var text = new StringBuilder();
@@ -117,7 +117,7 @@ internal static class ComparisonTable
     private static string Bits(double value) =>
         double.IsFinite(value) ? value.ToString("0.00", System.Globalization.CultureInfo.InvariantCulture) : Numbers.Missing;
 
-    /// <summary>Names come from files: their control characters must not reach the terminal.</summary>
+    /// <summary>Replaces control characters, because names come from files and must not control the terminal.</summary>
     private static string Printable(string text) => string.Concat(text.Select(c => char.IsControl(c) ? '\uFFFD' : c));
 
     private static string MarkdownText(string text)

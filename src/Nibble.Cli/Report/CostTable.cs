@@ -7,21 +7,21 @@ using Spectre.Console;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>A road's cost for a model of some size.</summary>
+/// <summary>The cost of a method for one model size.</summary>
 internal sealed record CostRow(string Size, long Parameters, string Road, double Flops, double Seconds, double PeakBytes, long Tokens);
 
-/// <summary>What each road costs models of some sizes on a machine, by the formulas of <see cref="RoadCost"/>.</summary>
+/// <summary>The cost of each method for several model sizes on a machine, by the formulas of <see cref="RoadCost"/>.</summary>
 internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
 {
-    /// <summary>The formulas in words, as docs/advisor.md has them.</summary>
+    /// <summary>The formulas, as in docs/explanation/advisor.md.</summary>
     public const string Formula =
         "seconds = FLOP / (FLOP/s x efficiency) + bytes / (bytes/s). For T tokens, W weights in linear layers and V in the head: a forward pass is T (2 (W + "
             + "V) + 4 blocks x channels x length) FLOP; "
-        + "training is 3 of them and 28 bytes a parameter and 24 a weight each step; GPTQ is 2 passes (GPTAQ 3) without the head, and for each input of c "
-            + "columns read by r rows 2 T c^2 + c^3 / 3 + r c^2 (GPTAQ's first and last twice).";
+        + "training takes 3 passes, and 28 bytes per parameter and 24 per weight in each step; GPTQ takes 2 passes (GPTAQ 3) without the head, and for each "
+            + "input of c columns read by r rows 2 T c^2 + c^3 / 3 + r c^2 (GPTAQ's first and last terms twice).";
 
     /// <summary>Headings of the rows.</summary>
-    public static IReadOnlyList<string> Columns { get; } = ["model", "road", "PFLOP", "time", "memory", "tokens"];
+    public static IReadOnlyList<string> Columns { get; } = ["model", "method", "PFLOP", "time", "memory", "tokens"];
 
     public static CostTable Of(Hardware machine, IReadOnlyList<ModelShape> shapes, IReadOnlyList<int> widths, QatSettings training) => new(
         machine,
@@ -31,7 +31,7 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
                     shape.Name, shape.Parameters, road.Name, road.Cost.Flops, road.Cost.Seconds(machine), road.Cost.PeakBytes, road.Cost.Tokens))),
         ]);
 
-    /// <summary>A row's texts, one for each of <see cref="Columns"/>.</summary>
+    /// <summary>The cells of a row, one for each of <see cref="Columns"/>.</summary>
     public static IReadOnlyList<string> Cells(CostRow row) =>
         [row.Size, row.Road, Numbers.Plain(Math.Round(row.Flops / 1e15, 3)), Numbers.Duration(row.Seconds), Numbers.Bytes((long)row.PeakBytes),
             Numbers.Count(row.Tokens)];
@@ -39,7 +39,7 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
     /// <summary>The machine in words.</summary>
     public string Described =>
         string.Create(CultureInfo.InvariantCulture,
-        $"{Machine.Flops / 1e12:0.###} TFLOP/s, of which whole runs reach {Machine.Efficiency:0%}; {Machine.Bandwidth / 1e9:0.#} GB/s");
+        $"{Machine.Flops / 1e12:0.###} TFLOP/s, of which complete runs reach {Machine.Efficiency:0%}; {Machine.Bandwidth / 1e9:0.#} GB/s");
 
     public void Write(IAnsiConsole console)
     {

@@ -5,10 +5,10 @@ using static Nibble.Cli.Report.Html;
 namespace Nibble.Cli.Report;
 
 /// <summary>A column of a heat map.</summary>
-/// <param name="Style">The class of its colour.</param>
-/// <param name="Group">The first line of its title; columns of one group share a legend.</param>
+/// <param name="Style">The CSS class of its colour.</param>
+/// <param name="Group">The first line of its title. Columns of one group share a legend.</param>
 /// <param name="Label">The second line.</param>
-/// <param name="Values">Values by layer; null where nothing is known.</param>
+/// <param name="Values">Values by layer; null for unknown values.</param>
 internal sealed record HeatColumn(string Style, string Group, string Label, IReadOnlyDictionary<string, double?> Values);
 
 /// <summary>A table of layers whose cells are shaded by their values.</summary>
@@ -17,10 +17,10 @@ internal static class HeatMap
     /// <summary>The table with its legend.</summary>
     /// <param name="columns">At least one.</param>
     /// <param name="layers">The rows, by full name.</param>
-    /// <param name="caption">What the values are.</param>
-    /// <param name="format">How a value is written.</param>
-    /// <param name="logarithmic">Whether equal ratios are equal distances of shade, and larger values darker; otherwise smaller ones are.</param>
-    /// <param name="folded">Whether the table is hidden until asked for.</param>
+    /// <param name="caption">A description of the values.</param>
+    /// <param name="format">Formats a value.</param>
+    /// <param name="logarithmic">Whether the shading is logarithmic and larger values are darker. Otherwise it is linear and smaller values are darker.</param>
+    /// <param name="folded">Whether the table is collapsed at first.</param>
     public static XElement Render(
         IReadOnlyList<HeatColumn> columns, IReadOnlyList<string> layers, string caption, Func<double, string> format, bool logarithmic, bool folded)
     {
@@ -65,7 +65,7 @@ internal static class HeatMap
 
     private static double Position(double value, double least, double most) => most > least ? (value - least) / (most - least) : 0.5;
 
-    /// <summary>What all names start with, up to a dot.</summary>
+    /// <summary>The common prefix of all names, up to and including a dot.</summary>
     private static string CommonPrefix(IReadOnlyList<string> names)
     {
         var length = names.Count < 2 ? 0 : names.Aggregate((a, b) => a[..a.Zip(b).TakeWhile(pair => pair.First == pair.Second).Count()]).Length;

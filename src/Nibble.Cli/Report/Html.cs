@@ -4,12 +4,12 @@ using System.Xml.Linq;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>Builds and writes elements of HTML. Every text passes <see cref="Write"/>, which escapes it: nothing is pasted as markup.</summary>
+/// <summary>Builds and writes HTML elements. <see cref="Write"/> escapes all text, so that nothing becomes markup.</summary>
 internal static partial class Html
 {
     private static readonly HashSet<string> Void = ["br", "col", "hr", "img", "link", "meta"];
 
-    /// <summary>Elements that start on a new line in the file, where white space means nothing.</summary>
+    /// <summary>Elements that start on a new line in the file, because white space around them has no effect.</summary>
     private static readonly HashSet<string> Blocks =
     [
         "html", "head", "meta", "title", "style", "body", "header", "main", "section", "footer", "h1", "h2", "h3", "p", "ul", "li", "dl", "dt", "dd",
@@ -25,10 +25,10 @@ internal static partial class Html
     /// <summary>The attribute <c>class</c>.</summary>
     public static XAttribute Class(string value) => new("class", value);
 
-    /// <summary>Numbers with a minus sign for a hyphen and no line break before their unit.</summary>
+    /// <summary>Replaces hyphens before numbers by minus signs, and prevents line breaks before units.</summary>
     public static string Typeset(string text) => Unit().Replace(Minus().Replace(text, "−"), "\u00A0");
 
-    /// <summary>A document of HTML 5 that is well-formed XML too.</summary>
+    /// <summary>An HTML 5 document that is also well-formed XML.</summary>
     public static string Write(XElement root)
     {
         var text = new StringBuilder("<!DOCTYPE html>");
@@ -86,7 +86,7 @@ internal static partial class Html
 
     private static void AppendEscaped(StringBuilder text, string value)
     {
-        // Runes, so that a lone half of a surrogate pair becomes U+FFFD.
+        // Runes, so that an unpaired surrogate becomes U+FFFD.
         foreach (var rune in value.EnumerateRunes())
         {
             switch (rune.Value)

@@ -5,13 +5,13 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>A report as one HTML file that loads nothing, runs nothing and prints well.</summary>
+/// <summary>A report as one HTML file without external resources or scripts. It also prints well.</summary>
 internal static class HtmlPage
 {
-    /// <summary>The first bytes of a page in which it says who made it.</summary>
+    /// <summary>The number of first bytes that contain the generator of a page.</summary>
     private const int HeadLength = 2048;
 
-    /// <summary>What tells a page that Nibble wrote from all others.</summary>
+    /// <summary>The marker of a page that Nibble wrote.</summary>
     private const string Generator = "<meta name=\"generator\" content=\"Nibble\"";
 
     private static readonly Lazy<string> StyleSheet = new(() =>
@@ -28,7 +28,7 @@ internal static class HtmlPage
             "head",
             E("meta", A("charset", "utf-8")),
             E("meta", A("name", "viewport"), A("content", "width=device-width, initial-scale=1")),
-            // Whatever a model's name or sample says, the page asks no other machine for anything.
+            // Whatever a model's name or sample contains, the page requests nothing from other machines.
             E("meta", A("http-equiv", "Content-Security-Policy"), A("content", "default-src 'none'; style-src 'unsafe-inline'")),
             E("meta", A("name", "color-scheme"), A("content", "light dark")),
             E("meta", A("name", "generator"), A("content", "Nibble")),
@@ -36,19 +36,19 @@ internal static class HtmlPage
             E("style", StyleSheet.Value)),
         E("body", body)));
 
-    /// <summary>Refuses a place where something stands that is no page of Nibble's.</summary>
-    /// <exception cref="NibbleException">It is not.</exception>
+    /// <summary>Refuses a path with a file that Nibble did not write.</summary>
+    /// <exception cref="NibbleException">There is such a file.</exception>
     public static void RequireReplaceable(string path)
     {
         if (AtomicFile.Exists(path) && !IsOwn(path))
         {
             throw new NibbleException(
-                $"{path} is there already, and it is not a report that Nibble wrote, so it stays; move it away, or write the report elsewhere");
+                $"{path} exists already and is not a report that Nibble wrote, so it is not replaced; move it, or write the report elsewhere");
         }
     }
 
-    /// <summary>Writes a page to a file; an older one is replaced in one step or left as it was.</summary>
-    /// <exception cref="NibbleException">The file cannot be written, or is no page of Nibble's.</exception>
+    /// <summary>Writes a page to a file. An older report is replaced atomically.</summary>
+    /// <exception cref="NibbleException">The file cannot be written, or is not a report of Nibble.</exception>
     public static void Write(string path, string page)
     {
         try
@@ -58,13 +58,13 @@ internal static class HtmlPage
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new NibbleException($"Cannot write the report to {path}: {error.Message} Name a file in a folder that exists and can be written to.", error);
+            throw new NibbleException($"Cannot write the report to {path}: {error.Message} Name a file in an existing folder that you can write to.", error);
         }
     }
 
     private static bool IsOwn(string path)
     {
-        // What has no length may be a pipe, which would not end.
+        // A file without a length may be a pipe, which would not end.
         if (new FileInfo(path) is not { Exists: true, Length: > 0 })
         {
             return false;

@@ -5,7 +5,7 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report of a comparison: one HTML file that loads nothing, runs nothing and prints well.</summary>
+/// <summary>The report of a comparison: one HTML file without external resources or scripts.</summary>
 internal static class HtmlReport
 {
     /// <summary>The report's HTML.</summary>
@@ -21,17 +21,17 @@ internal static class HtmlReport
                     "main",
                     Results(result, advice),
                     Charts(result),
-                    Section("Where the error sits", LayerErrorIntroduction(result), LayerErrorMap.Render(result)),
+                    Section("Error of each layer", LayerErrorIntroduction(result), LayerErrorMap.Render(result)),
                     Section("Weights before and after", HistogramIntroduction, WeightHistograms.Render(result)),
-                    Section("What the variants write", null, Samples(result)),
-                    Section("What became of the layers", null, Summaries(result)),
+                    Section("Generated text", null, Samples(result)),
+                    Section("What happened to each layer", null, Summaries(result)),
                     WhatWasRun(result),
                     HowToRead(result.Scale)),
                 E("footer", E("p", $"Written by Nibble {result.Versions.Nibble} on {Date(result)}.")),
             ]);
     }
 
-    /// <summary>Writes the report to a file; an older one is replaced in one step or left as it was.</summary>
+    /// <summary>Writes the report to a file. An older report is replaced atomically.</summary>
     /// <exception cref="NibbleException">The file cannot be written.</exception>
     public static void Write(ComparisonResult result, string path) => HtmlPage.Write(path, Render(result));
 
@@ -67,7 +67,7 @@ internal static class HtmlReport
             row.Cells.Select((cell, column) => column switch
             {
                 0 => E("th", A("scope", "row"), E("bdi", cell),
-                    row.Run is { } run && advice.Widths.Any(width => width.Run == run.Name) ? E("span", Class("mark"), " advised") : null),
+                    row.Run is { } run && advice.Widths.Any(width => width.Run == run.Name) ? E("span", Class("mark"), " recommended") : null),
                 < ComparisonTable.TextColumns => E("td", Class(cell), cell),
                 _ => E("td", Class("number"), Typeset(cell)),
             })))));
@@ -78,9 +78,9 @@ internal static class HtmlReport
             E(
                 "p", Class("note"),
                 $"Measured on {evaluation.Name}: {Scored(evaluation)}. ",
-                $"{Compared(scale)} with the float model in the first row.",
+                $"{Compared(scale)} the float model in the first row.",
                 rows.Any(row => row.IsBest)
-                    ? $" Bold is the best {scale.Name} of a width; what is advised weighs it against the time it took and against the float control." : ""));
+                    ? $" The best {scale.Name} of each width is bold. The recommendation also considers the time and the float control." : ""));
 
 
         static XAttribute? Numeric(int column) => column < ComparisonTable.TextColumns ? null : Class("number");
@@ -88,9 +88,9 @@ internal static class HtmlReport
 
     private static string Compared(QualityScale scale) => scale switch
     {
-        { DivergenceHeading: null } => "Loss and cosine compare",
-        { AgreementHeading: null } => "Loss and squared difference compare",
-        _ => "Loss, KL and agreement compare",
+        { DivergenceHeading: null } => "Loss and cosine are relative to",
+        { AgreementHeading: null } => "Loss and squared difference are relative to",
+        _ => "Loss, KL and agreement are relative to",
     };
 
     private static string Scored(EvaluationData evaluation) => evaluation.Context is { } context
@@ -107,14 +107,14 @@ internal static class HtmlReport
     }
 
     private static string LayerErrorIntroduction(ComparisonResult result) =>
-        "How far the weights of each layer end up from the original ones. The stronger the colour, the larger the error, on a logarithmic scale."
+        "The distance of each layer's weights from the original ones. A stronger colour means a larger error, on a logarithmic scale."
         + (result.Runs.Any(run => run.Method is Method.Qat or Method.Hybrid)
-            ? " QAT moves weights on purpose, so a large distance there is not a defect: the table of results says whether the model got better or worse."
+            ? " QAT changes weights on purpose, so a large distance is not a defect. The results table shows whether the model became better or worse."
             : "");
 
     private const string HistogramIntroduction =
-        "The line is the original float weights, the filled shape the weights after quantization. Heights are square roots of the counts, so that a few "
-            + "crowded values do not flatten the rest.";
+        "The line shows the original float weights, the filled shape the weights after quantization. Heights are square roots of the counts, so that a few "
+            + "frequent values do not flatten the rest.";
 
     private static List<XElement> Samples(ComparisonResult result)
     {
@@ -166,7 +166,7 @@ internal static class HtmlReport
                 result.FineTuning is { } tuned
                     ? Fact(
                         "Fine-tuning",
-                        $"the float model was trained for the task first: {Numbers.Count(tuned.Steps)} steps of {tuned.BatchSize} texts, learning rate "
+                        $"the float model was first trained for the task: {Numbers.Count(tuned.Steps)} steps of {tuned.BatchSize} texts, learning rate "
                             + $"{Numbers.Plain(tuned.LearningRate)}, "
                             + Numbers.Duration(tuned.Seconds))
                     : null,
@@ -190,27 +190,27 @@ internal static class HtmlReport
         E(
             "dl", Class("facts"),
             scale.IsText ? OfTokens() : OfAnswers(scale),
-            Fact("Bits per weight", "What a quantized weight takes in storage, its share of scales and zero points included."),
+            Fact("Bits per weight", "Storage per quantized weight, including its share of scales and zero points."),
             Fact("Seconds, peak memory",
-                "What making the variant took: calibrating and solving for PTQ, training and converting for QAT; scoring is not counted. The peak is that of "
+                "The cost of making the variant: calibration and quantization for PTQ, training and conversion for QAT, without scoring. The peak is that of "
                 + "the whole process."),
-            Fact("Float control", "The original model, trained exactly as the QAT variants but without quantization. What it gains, training gains."),
+            Fact("Float control", "The original model, trained exactly like the QAT variants but without quantization. It shows the gain of training alone."),
             Fact(
                 "Advice",
-                $"PTQ is enough where {(scale.IsText ? "it raises the perplexity by at most" : $"the {scale.Name} falls by at most")} "
-                    + $"{scale.Threshold(scale.Small)}. QAT is advised where it "
-                    + $"wins more than {scale.Threshold(scale.WorthTraining)} over PTQ beyond what the control gains. Neither is where both lose more than "
-                        + $"{scale.Threshold(scale.Usable)}.")));
+                $"PTQ is enough if {(scale.IsText ? "it raises the perplexity by at most" : $"the {scale.Name} falls by at most")} "
+                    + $"{scale.Threshold(scale.Small)}. QAT is recommended if it is more than "
+                    + $"{scale.Threshold(scale.WorthTraining)} better than PTQ, after subtracting the gain of the control. Neither is recommended if both lose "
+                        + $"more than {scale.Threshold(scale.Usable)}.")));
 
     private static XElement[] OfTokens() =>
     [
-        Fact("Perplexity", "e to the power of the mean negative log-likelihood of a token of the evaluation text. Among how many equally likely tokens the "
-            + "model seems to choose; lower is better."),
-        Fact("Loss", "The mean negative log-likelihood less that of the float model, in nats (1 nat = 1.44 bits). Small losses are nearly the relative rise of "
-            + "the perplexity: +0.01 nats is +1%."),
-        Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It sees changes that "
-            + "the perplexity averages away. Trained variants move away from the original on purpose."),
-        Fact("Agreement", "How often the variant and the float model hold the same next token most likely."),
+        Fact("Perplexity", "e to the power of the mean negative log-likelihood per token of the evaluation text. It is the number of equally likely tokens "
+            + "that the model seems to choose from. Lower is better."),
+        Fact("Loss", "The mean negative log-likelihood minus that of the float model, in nats (1 nat = 1.44 bits). Small losses are close to the relative "
+            + "rise of the perplexity: +0.01 nats is +1%."),
+        Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution of the next token to the variant's, in nats. It "
+            + "shows changes that the perplexity averages out. Trained variants move away from the original on purpose."),
+        Fact("Agreement", "How often the variant and the float model have the same top-1 token."),
     ];
 
     private static List<XElement> OfAnswers(QualityScale scale)
@@ -218,22 +218,22 @@ internal static class HtmlReport
         List<XElement> facts =
         [
             scale.CountsAnswers
-                ? Fact("Accuracy", "The share of the evaluation texts whose class is right; higher is better.")
-                : Fact("Spearman", "The rank correlation of what the model computes with what the evaluation data say, -1 to 1; higher is better."),
-            Fact("Loss", $"The float model's {scale.Name} less the variant's, in points: hundredths."),
+                ? Fact("Accuracy", "The share of evaluation texts with the correct class. Higher is better.")
+                : Fact("Spearman", "The rank correlation between the model's values and those of the evaluation data, -1 to 1. Higher is better."),
+            Fact("Loss", $"The float model's {scale.Name} minus the variant's, in points (hundredths)."),
         ];
         if (scale.CountsAnswers)
         {
-            facts.Add(Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution over the classes to the variant's, in nats. It sees "
-                + "changes that no answer shows yet."));
+            facts.Add(Fact("KL", "The mean Kullback-Leibler divergence from the float model's distribution over the classes to the variant's, in nats. It "
+                + "shows changes that do not change an answer."));
             facts.Add(Fact("Agreement", "How often the variant and the float model give the same class."));
         }
         else
         {
             facts.Add(scale.AgreementHeading is null
-                ? Fact("Squared difference", "The mean squared difference between the variant's numbers and the float model's.")
-                : Fact("Cosine", "The mean cosine between the variant's vectors and the float model's. It falls where a rank correlation may rise by "
-                    + "rounding."));
+                ? Fact("Squared difference", "The mean squared difference between the variant's values and the float model's.")
+                : Fact("Cosine", "The mean cosine between the variant's vectors and the float model's. It falls even if rounding happens to raise the rank "
+                    + "correlation."));
         }
 
         return facts;

@@ -3,13 +3,13 @@ using System.Xml.Linq;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>Tables of layers by runs whose cells are shaded by how large an error is.</summary>
+/// <summary>Tables of layers and runs with cells shaded by error.</summary>
 internal static class LayerErrorMap
 {
-    /// <summary>A map of weights with more layers than this is folded away until asked for.</summary>
+    /// <summary>A map of weights with more layers than this is collapsed at first.</summary>
     private const int OpenLayers = 60;
 
-    /// <summary>The weights' errors, and the outputs' where they were measured.</summary>
+    /// <summary>The errors of the weights, and those of the outputs if they were measured.</summary>
     public static IEnumerable<XElement> Render(ComparisonResult result)
     {
         var columns = Width.Of(result)

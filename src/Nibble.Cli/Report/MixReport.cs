@@ -7,7 +7,7 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report of a mixed recipe: the front it was chosen from, and what layers cost alone. It holds no times.</summary>
+/// <summary>The report of a mixed recipe: the front it was chosen from, and the sensitivity of each layer. It contains no times.</summary>
 internal static class MixReport
 {
     /// <summary>The report's HTML.</summary>
@@ -20,7 +20,7 @@ internal static class MixReport
                 E("h1", Typeset($"{document.Chosen.AverageBits.ToString("0.00", CultureInfo.InvariantCulture)} bits on average: "
                     + $"{document.Unit().Write(document.Chosen.Loss)} over float in {Numbers.Bytes(document.Chosen.Bytes)}")),
                 E("p", Class("summary"), Typeset(
-                    $"The budget was {document.Budget}. Bits are those of codes; bytes count scales, zero points and what stays float. "
+                    $"The budget was {document.Budget}. Bits are per weight code. Bytes include scales, zero points and everything that stays float. "
                         + $"Losses, in {document.Unit().Mean}, were measured on held-out data of {document.Data}."))),
             E(
                 "main",
@@ -38,7 +38,7 @@ internal static class MixReport
         var losses = ChartScale.Loss([0, .. all.Select(point => point.Loss)]);
         var chart = new SvgChart(
             ChartScale.Linear(all.Select(point => point.Bytes / 1e3), room: 0.12), losses, "size of the artifact, kB",
-            $"loss against float, {document.Unit().Name}", SvgChart.RoomFor([]));
+            $"loss relative to float, {document.Unit().Name}", SvgChart.RoomFor([]));
         chart.Rule("float", 0);
         Series("float", "one width", document.Uniform);
         Series("ptq", "mixed", document.Front);
@@ -46,8 +46,8 @@ internal static class MixReport
         chart.Label("qat", "chosen", Place(document.Chosen));
         return E(
             "figure",
-            E("figcaption", E("strong", "Loss over size."), " Every point was quantized and measured; lower and to the left is better."),
-            chart.Render("Loss against float over the artifact's size: recipes of one width, and the front of mixed recipes. The numbers are in the table."));
+            E("figcaption", E("strong", "Loss over size."), " Every point was quantized and measured. Lower and further left is better."),
+            chart.Render("Loss relative to float over the artifact's size: recipes of one width, and the front of mixed recipes. See the table."));
 
         void Series(string style, string label, IReadOnlyList<MixEntry> entries)
         {
@@ -67,7 +67,7 @@ internal static class MixReport
         "div", Class("scroll"), A("tabindex", "0"),
         E(
             "table", Class("results"),
-            E("thead", E("tr", ((string[])["trained", "layers", "steps in the minutes given", "steps tried", "loss after those", "standard error"])
+            E("thead", E("tr", ((string[])["trained", "layers", "steps in the time limit", "steps tried", "loss after them", "standard error"])
                 .Select(title => E("th", A("scope", "col"), title)))),
             E("tbody", methods.Select(method => E(
                 "tr",

@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>How measurements are written for people, the same in every table, sentence and chart.</summary>
+/// <summary>Formats measurements consistently in tables, sentences and charts.</summary>
 internal static class Numbers
 {
-    /// <summary>Stands for a measurement that gave no number.</summary>
+    /// <summary>The text for a measurement without a value.</summary>
     public const string Missing = "n/a";
 
     /// <summary>A perplexity with four significant digits.</summary>
@@ -44,7 +44,7 @@ internal static class Numbers
         _ => Format(v * 100, v * 100 >= 10 ? "0" : Decimals(v * 100)) + "%",
     });
 
-    /// <summary>What a difference of losses does to the perplexity, such as <c>+0.7%</c>, or <c>120×</c> where it more than doubles.</summary>
+    /// <summary>The change in perplexity for a difference of losses, such as <c>+0.7%</c>, or <c>120×</c> if it more than doubles.</summary>
     public static string Change(double nats) => Finite(nats, v => Math.Exp(v) switch
     {
         < 2 and var factor => Format((factor - 1) * 100, "+0.0;-0.0;0.0") + "%",
@@ -55,10 +55,10 @@ internal static class Numbers
     /// <summary>A threshold in nats as a share of the perplexity, such as <c>1%</c>.</summary>
     public static string Threshold(double nats) => Format((Math.Exp(nats) - 1) * 100, "0.#") + "%";
 
-    /// <summary>How many times one amount is another.</summary>
+    /// <summary>A ratio of two amounts.</summary>
     public static string Ratio(double value) => Finite(value, v => Format(v, v < 10 ? "0.0" : "0") + "×");
 
-    /// <summary>How a size changes, such as <c>4.3× smaller</c>, or <c>1.2× larger</c>.</summary>
+    /// <summary>The change of a size, such as <c>4.3× smaller</c> or <c>1.2× larger</c>.</summary>
     public static string SizeChange(long before, long after) =>
         after > before ? $"{Ratio((double)after / before)} larger" : after < before ? $"{Ratio((double)before / after)} smaller" : "the same size";
 
@@ -76,17 +76,17 @@ internal static class Numbers
         return Format(scaled, unit == 0 || scaled >= 99.95 ? "0" : scaled >= 9.995 ? "0.0" : "0.00") + " " + units[unit];
     }
 
-    /// <summary>How a size compares with that of what it was made from, such as <c>3.70 times smaller than 1,045,397</c>.</summary>
+    /// <summary>A size relative to that of its source, such as <c>3.70 times smaller than 1,045,397</c>.</summary>
     public static string Smaller(long bytes, long source)
     {
         var ratio = Format(bytes < source ? (double)source / bytes : (double)bytes / source, "0.00");
         return ratio == "1.00" ? $"as large as {Count(source)}" : $"{ratio} times {(bytes < source ? "smaller" : "larger")} than {Count(source)}";
     }
 
-    /// <summary>Seconds as a bare number.</summary>
+    /// <summary>Seconds without a unit.</summary>
     public static string Seconds(double value) => Finite(value, v => Format(v, v < 10 ? "0.00" : v < 100 ? "0.0" : "0"));
 
-    /// <summary>A time with the unit that suits it.</summary>
+    /// <summary>A time with a suitable unit.</summary>
     public static string Duration(double seconds) => Finite(seconds, v => v switch
     {
         < 180 => Seconds(v) + " s",
@@ -94,10 +94,10 @@ internal static class Numbers
         _ => Format(v / 3600, "0.0") + " h",
     });
 
-    /// <summary>A whole number with thousands set apart.</summary>
+    /// <summary>A whole number with thousands separators.</summary>
     public static string Count(long value) => value.ToString("#,0", CultureInfo.InvariantCulture);
 
-    /// <summary>Any other number, with no more digits than it needs.</summary>
+    /// <summary>Any other number, with no more digits than needed.</summary>
     public static string Plain(double value) => Finite(value, v => Format(v, Math.Abs(v) is >= 1e6 or (> 0 and < 1e-4) ? "0.##e+0" : "0.######"));
 
     private static string Decimals(double value) => "0." + new string('0', Math.Clamp(1 - (int)Math.Floor(Math.Log10(value)), 1, 4));

@@ -3,22 +3,22 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>A variant in the plot of sizes and losses.</summary>
-/// <param name="Style">The style class of its road, which gives its colour.</param>
-/// <param name="Label">What to write beside it.</param>
-/// <param name="Bytes">Its size.</param>
-/// <param name="Loss">Over float.</param>
+/// <summary>A variant in the chart of sizes and losses.</summary>
+/// <param name="Style">The CSS class of its method, which sets the colour.</param>
+/// <param name="Label">The label.</param>
+/// <param name="Bytes">The size in bytes.</param>
+/// <param name="Loss">The loss relative to float.</param>
 internal sealed record ParetoPoint(string Style, string Label, long Bytes, double Loss);
 
-/// <summary>Size against loss, the colour says the road; a thin line joins the variants that no other beats in both.</summary>
+/// <summary>A chart of loss over size, coloured by method. A thin line joins the variants that no other beats in both.</summary>
 internal static class ParetoChart
 {
     private const double Megabyte = 1e6;
 
-    /// <summary>The chart; null where nothing finite is to be drawn.</summary>
+    /// <summary>The chart; null if there is no finite value to draw.</summary>
     /// <param name="variants">The variants.</param>
-    /// <param name="caption">What to say below the title.</param>
-    /// <param name="unit">What losses are counted in.</param>
+    /// <param name="caption">The caption.</param>
+    /// <param name="unit">The unit of losses.</param>
     public static XElement? Render(IEnumerable<ParetoPoint> variants, string caption, string unit = "nats")
     {
         var points = variants.Where(point => double.IsFinite(point.Loss) && point.Bytes > 0).ToList();
@@ -29,7 +29,7 @@ internal static class ParetoChart
 
         var losses = ChartScale.Loss([0, .. points.Select(point => point.Loss)]);
         var chart = new SvgChart(
-            ChartScale.Linear(points.Select(point => point.Bytes / Megabyte), room: 0.12), losses, "size, MB", $"loss against float, {unit}",
+            ChartScale.Linear(points.Select(point => point.Bytes / Megabyte), room: 0.12), losses, "size, MB", $"loss relative to float, {unit}",
             SvgChart.RoomFor(["float"]));
         chart.Rule("float", 0);
         chart.EndLabels([("float", "float", 0d)]);
@@ -44,15 +44,15 @@ internal static class ParetoChart
             chart.Dot(point.Style, Place(point));
         }
 
-        // One label for each variant on the front: the others would only crowd the plot, and stand in the table.
+        // Only variants on the front get labels. Others would crowd the chart; they are in the table.
         front.ForEach(point => chart.Label(point.Style, point.Label, Place(point)));
         return E(
             "figure",
-            E("figcaption", E("strong", "Loss over size."), $" {caption} The line joins what nothing beats in both; lower and further left is better."),
-            chart.Render("Loss against float over size, one dot for each variant, coloured by road. The numbers are in the table."));
+            E("figcaption", E("strong", "Loss over size."), $" {caption} The line joins variants that none beats in both. Lower and further left is better."),
+            chart.Render("Loss relative to float over size, one dot per variant, coloured by method. The values are in the table."));
     }
 
-    /// <summary>The variants that no other beats in both size and loss, the smallest first.</summary>
+    /// <summary>The variants that no other beats in both size and loss, smallest first.</summary>
     public static List<ParetoPoint> Front(IEnumerable<ParetoPoint> points)
     {
         var front = new List<ParetoPoint>();

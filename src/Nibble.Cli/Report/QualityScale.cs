@@ -5,20 +5,20 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>How well a model does its task, as a comparison measures, weighs and writes it.</summary>
+/// <summary>The quality scale of a task: its main metric, its thresholds and its formats.</summary>
 /// <remarks>
-/// What a variant loses to the float model is counted in nats a token where tokens are predicted, which is a share of the perplexity; otherwise in points,
-/// hundredths of the measure that counts, as tables of this field have it. Either way more is worse.
+/// For language models, losses relative to the float model are in nats per token, which is a share of the perplexity. For other tasks, they are in points,
+/// hundredths of the main metric, as is common in the field. In both cases, more is worse.
 /// </remarks>
 internal sealed class QualityScale
 {
-    /// <summary>Points up to which a variant is as good as float.</summary>
+    /// <summary>The largest loss in points that counts as small.</summary>
     private const double SmallPoints = 0.5;
 
-    /// <summary>Points that training must win over PTQ to be worth its time.</summary>
+    /// <summary>The gain over PTQ in points that makes training worth its time.</summary>
     private const double PointsWorthTraining = 1;
 
-    /// <summary>Points from which a variant is not usable.</summary>
+    /// <summary>The largest loss in points of a usable variant.</summary>
     private const double UsablePoints = 5;
 
     private static readonly QualityScale OfText = new()
@@ -42,37 +42,37 @@ internal sealed class QualityScale
     {
     }
 
-    /// <summary>The measure that counts, in sentences.</summary>
+    /// <summary>The name of the main metric in sentences.</summary>
     public required string Name { get; init; }
 
-    /// <summary>The same at the head of a column.</summary>
+    /// <summary>The name of the main metric in a column heading.</summary>
     public required string Heading { get; init; }
 
-    /// <summary>What losses are counted in.</summary>
+    /// <summary>The unit of losses.</summary>
     public required string LossUnit { get; init; }
 
-    /// <summary>How far predictions are from the float model's, at the head of a column; null where <see cref="AgreementHeading"/> says it all.</summary>
+    /// <summary>The column heading for the distance of predictions from the float model's; null if <see cref="AgreementHeading"/> is enough.</summary>
     public required string? DivergenceHeading { get; init; }
 
-    /// <summary>How alike answers are to the float model's, at the head of a column; null where answers are numbers.</summary>
+    /// <summary>The column heading for the agreement of answers with the float model's; null for regression.</summary>
     public required string? AgreementHeading { get; init; }
 
-    /// <summary>What is scored one by one.</summary>
+    /// <summary>The unit that is scored: windows, texts or pairs.</summary>
     public required string Pieces { get; init; }
 
-    /// <summary>The loss up to which a variant is as good as float.</summary>
+    /// <summary>The largest loss that counts as small.</summary>
     public required double Small { get; init; }
 
-    /// <summary>What training must win over PTQ, beyond what training alone gains, to be worth its time.</summary>
+    /// <summary>The gain over PTQ, beyond that of training alone, that makes training worth its time.</summary>
     public required double WorthTraining { get; init; }
 
-    /// <summary>The loss from which a variant is not usable.</summary>
+    /// <summary>The largest loss of a usable variant.</summary>
     public required double Usable { get; init; }
 
-    /// <summary>Whether tokens are predicted.</summary>
+    /// <summary>Whether the task is language modelling.</summary>
     public bool IsText => this == OfText;
 
-    /// <summary>Whether answers are right or wrong, so that they scatter as coins do.</summary>
+    /// <summary>Whether answers are right or wrong, so that their number has binomial noise.</summary>
     public bool CountsAnswers => this == OfClasses;
 
     /// <summary>The scale of a task.</summary>
@@ -85,11 +85,11 @@ internal sealed class QualityScale
         _ => throw new ArgumentOutOfRangeException(nameof(task), task, null),
     };
 
-    /// <summary>What a variant loses to the float model.</summary>
+    /// <summary>The loss of a variant relative to the float model.</summary>
     public double LossOf(TaskScore score, TaskScore reference) =>
         IsText ? score.Loss!.Value - reference.Loss!.Value : 100 * (reference.Main.Value - score.Main.Value);
 
-    /// <summary>The measure that counts.</summary>
+    /// <summary>The value of the main metric.</summary>
     public string Value(double value) => this switch
     {
         { IsText: true } => Numbers.Perplexity(value),
@@ -100,13 +100,13 @@ internal sealed class QualityScale
     /// <summary>A loss in a table, with its sign.</summary>
     public string Loss(double loss) => IsText ? Numbers.Loss(loss) : Numbers.Points(loss);
 
-    /// <summary>What a loss does to the measure, such as <c>+0.7%</c> of the perplexity or <c>-0.7 points</c> of accuracy.</summary>
+    /// <summary>The change of the metric for a loss, such as <c>+0.7%</c> of the perplexity or <c>-0.7 points</c> of accuracy.</summary>
     public string Change(double loss) => IsText ? Numbers.Change(loss) : $"{Numbers.Points(-loss)} points";
 
-    /// <summary>A threshold, as it stands in sentences.</summary>
+    /// <summary>A threshold in a sentence.</summary>
     public string Threshold(double loss) => IsText ? Numbers.Threshold(loss) : string.Create(CultureInfo.InvariantCulture, $"{loss:0.##} points");
 
-    /// <summary>How alike answers are, in a table.</summary>
+    /// <summary>An agreement in a table.</summary>
     public string Agreement(double value) => this == OfVectors ? Numbers.Correlation(value) : Numbers.Share(value);
 
     private static QualityScale InPoints(string name, string heading, string pieces, string? divergence, string? agreement) => new()

@@ -4,22 +4,22 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report's charts of losses.</summary>
+/// <summary>The charts of losses in the report.</summary>
 internal static class ReportCharts
 {
-    /// <summary>Points of a training curve; more steps than this are averaged in equal stretches.</summary>
+    /// <summary>Most points of a training curve. Longer curves are averaged over equal intervals.</summary>
     private const int CurvePoints = 60;
 
     private const string ControlLabel = "control";
 
-    /// <summary>Loss against float over size, with the variants that nothing beats in both; null where nothing finite was measured.</summary>
+    /// <summary>Loss over size, with the front of the best variants; null if no finite loss was measured.</summary>
     public static XElement? LossBySize(ComparisonResult result) => ParetoChart.Render(
         Width.Of(result).SelectMany(
             width => width.Runs.Select(run => new ParetoPoint(Style(run), $"{MethodName(run.Method)} {width.Label}", run.Bytes, run.LossDifference))),
-        "What a smaller file costs.",
+        "The loss of each variant and its file size.",
         result.Scale.LossUnit);
 
-    /// <summary>Loss against float over bits, both roads; null where nothing finite was measured.</summary>
+    /// <summary>Loss over bits for each method; null if no finite loss was measured.</summary>
     public static XElement? LossByBits(ComparisonResult result)
     {
         var runs = Drawable(result);
@@ -31,7 +31,7 @@ internal static class ReportCharts
         var losses = ChartScale.Loss(Losses(result, runs));
         var chart = new SvgChart(
             ChartScale.Linear(runs.Select(run => run.BitsPerWeight), room: 0.12), losses, "bits per weight, scales included",
-            $"loss against float, {result.Scale.LossUnit}", SvgChart.RoomFor([ControlLabel]));
+            $"loss relative to float, {result.Scale.LossUnit}", SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         var severalActivations = runs.Select(run => run.ActivationBits).Distinct().Count() > 1;
         var lines = runs.GroupBy(run => (run.Method, run.ActivationBits)).ToList();
@@ -45,11 +45,11 @@ internal static class ReportCharts
 
         return Figure(
             "Loss over width",
-            "What quantization costs at each width. " + ScaleNote(losses) + NotDrawn(result),
-            chart.Render("Loss against float over bits per weight, one line for each method. The numbers are in the table of results."));
+            "The loss of quantization at each width. " + ScaleNote(losses) + NotDrawn(result),
+            chart.Render("Loss relative to float over bits per weight, one line per method. The values are in the results table."));
     }
 
-    /// <summary>Loss against float over time, both roads; null where nothing finite was measured.</summary>
+    /// <summary>Loss over time for each method; null if no finite loss was measured.</summary>
     public static XElement? LossByTime(ComparisonResult result)
     {
         var runs = Drawable(result).Where(run => double.IsFinite(run.Seconds) && run.Seconds > 0).ToList();
@@ -60,7 +60,7 @@ internal static class ReportCharts
 
         var losses = ChartScale.Loss(Losses(result, runs));
         var chart = new SvgChart(
-            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), losses, "seconds to make it, logarithmic", $"loss against float, {result.Scale.LossUnit}",
+            ChartScale.Logarithmic(runs.Select(run => run.Seconds)), losses, "seconds, logarithmic", $"loss relative to float, {result.Scale.LossUnit}",
             SvgChart.RoomFor([ControlLabel]));
         DrawReferences(chart, result);
         foreach (var width in Width.Of(result))
@@ -84,11 +84,11 @@ internal static class ReportCharts
 
         return Figure(
             "Loss over time",
-            "What the time buys; a thin line joins the runs of one width. " + ScaleNote(losses),
-            chart.Render("Loss against float over the seconds that each variant took to make. The numbers are in the table of results."));
+            "The loss of each variant and the time to make it. A thin line joins the runs of one width. " + ScaleNote(losses),
+            chart.Render("Loss relative to float over the seconds to make each variant. The values are in the results table."));
     }
 
-    /// <summary>Loss of the training batches over steps; null where nothing was trained.</summary>
+    /// <summary>Loss of the training batches over steps; null if nothing was trained.</summary>
     public static XElement? TrainingCurves(ComparisonResult result)
     {
         var named = Width.Of(result)
@@ -115,13 +115,13 @@ internal static class ReportCharts
         var stretch = StretchOf(result.Runs.Max(run => run.TrainingLosses.Count));
         return Figure(
             "Training curves",
-            "The loss of the training batches, quantized as the variant is"
+            "The loss of the training batches, with simulated quantization"
                 + (curves.Exists(curve => curve.Label == ControlLabel) ? "; the control trains in float" : "")
                 + (stretch > 1 ? $". Each point is the mean of {stretch} steps." : "."),
-            chart.Render("Loss of the training batches over training steps, one line for each trained variant."));
+            chart.Render("Loss of the training batches over training steps, one line per trained variant."));
     }
 
-    /// <summary>The style class of a run: its method's colour.</summary>
+    /// <summary>The CSS class of a run, which sets the colour of its method.</summary>
     public static string Style(ComparisonRun run) => run.MethodWord;
 
     /// <summary>A method's name in sentences.</summary>
@@ -129,7 +129,7 @@ internal static class ReportCharts
         method switch { null => "float", Method.Hybrid => "hybrid", { } pure => pure.ToString().ToUpperInvariant() };
 
     private static string ScaleNote(ChartScale losses) =>
-        (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0; lower") + " is better, and below 0 is better than float.";
+        (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0. Lower") + " is better, and below 0 is better than float.";
 
     private static List<ComparisonRun> Drawable(ComparisonResult result) =>
         [.. Width.Of(result).SelectMany(width => width.Runs).Where(run => double.IsFinite(run.LossDifference) && double.IsFinite(run.BitsPerWeight))];
@@ -160,7 +160,7 @@ internal static class ReportCharts
 
     private static int StretchOf(int steps) => (steps + CurvePoints - 1) / CurvePoints;
 
-    /// <summary>A training curve, averaged in equal stretches where it has many steps.</summary>
+    /// <summary>A training curve. A long one is averaged over equal intervals.</summary>
     public static List<ChartPoint> Averaged(IReadOnlyList<TrainingLoss> losses)
     {
         var finite = losses.Where(loss => double.IsFinite(loss.Loss) && loss.Loss > 0).ToList();

@@ -5,7 +5,7 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report of what layers cost alone. It holds no times, so that equal studies give equal bytes.</summary>
+/// <summary>The report on the sensitivity of layers. It contains no times, so that equal studies give equal bytes.</summary>
 internal static class SensitivityReport
 {
     /// <summary>The report's HTML.</summary>
@@ -20,7 +20,7 @@ internal static class SensitivityReport
                     E("p", Class("kicker"), "Sensitivity · ", E("bdi", document.Model)),
                     E("h1", $"Most sensitive: {worst.Layer} at {worst.Change}"),
                     E("p", Class("summary"), Typeset(
-                        $"One layer at a time was quantized, and the model compared with the float model on "
+                        $"Layers were quantized one at a time, and the model was compared with the float model on "
                             + $"{document.HeldOut()} of {document.Data}, held out."))),
                 E(
                     "main",
@@ -28,19 +28,19 @@ internal static class SensitivityReport
                     document.Correlations.Count == 0 ? null : E(
                         "section",
                         E("h2", "Cheap estimates"),
-                        E("p", "Spearman's rank correlation with the measured divergence, over the layers at one width."),
+                        E("p", "Spearman's rank correlation of each estimate with the measured divergence, over all layers at one width."),
                         E("dl", Class("facts"), document.Correlations.Select(item => E(
                             "div", E("dt", item.Change),
                             E("dd", Typeset($"Fisher information {item.Fisher:0.000}, Hessian trace {item.HessianTrace:0.000}"))))))),
             ]);
     }
 
-    /// <summary>The heat map: layers by what is done to them.</summary>
+    /// <summary>The heat map of layers and changes.</summary>
     public static XElement Map(IReadOnlyList<(string Layer, string Change, double Divergence)> layers, LossUnit unit) => HeatMap.Render(
         [.. layers.GroupBy(item => item.Change).Select(group => new HeatColumn(
             "ptq", string.Empty, group.Key, group.ToDictionary(item => item.Layer, item => (double?)item.Divergence)))],
         [.. layers.Select(item => item.Layer).Distinct()],
-        $"{unit.Divergence}, when the layer alone is quantized",
+        $"{unit.Divergence}, when only this layer is quantized",
         Numbers.Divergence,
         logarithmic: true,
         folded: false);

@@ -8,12 +8,12 @@ namespace Nibble.Cli.Report;
 /// <summary>A point of a chart, in the units of its axes.</summary>
 internal readonly record struct ChartPoint(double X, double Y);
 
-/// <summary>A chart of lines and dots with direct labels, as SVG; colours and fonts come from the page's style sheet.</summary>
+/// <summary>A chart of lines and dots with direct labels, as SVG. Colours and fonts come from the page's style sheet.</summary>
 /// <param name="x">The horizontal axis.</param>
 /// <param name="y">The vertical axis.</param>
-/// <param name="xTitle">What the horizontal axis shows, with its unit.</param>
-/// <param name="yTitle">What the vertical axis shows, with its unit.</param>
-/// <param name="right">Room for labels to the right of the axes, in units of the picture.</param>
+/// <param name="xTitle">The title of the horizontal axis, with its unit.</param>
+/// <param name="yTitle">The title of the vertical axis, with its unit.</param>
+/// <param name="right">Space for labels to the right of the axes, in units of the picture.</param>
 internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string yTitle, double right)
 {
     private const double Width = 440;
@@ -25,7 +25,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
     private const double Radius = 4.5;
     private const int LongestLabel = 22;
 
-    /// <summary>Further series of a style that the style sheet tells apart.</summary>
+    /// <summary>The number of additional series per style that the style sheet distinguishes.</summary>
     private const int MostSeries = 4;
 
     private readonly double left = 14 + y.Ticks.Select(tick => TextWidth(ChartScale.Label(tick))).DefaultIfEmpty(0).Max();
@@ -33,7 +33,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
     private readonly List<Box> occupied = [];
     private readonly List<(string Style, string Text, IReadOnlyList<(double X, double Y)> Anchors)> labels = [];
 
-    /// <summary>Joins points.</summary>
+    /// <summary>A line through points.</summary>
     public void Line(string style, IReadOnlyList<ChartPoint> points)
     {
         var places = points.Select(Place).ToList();
@@ -73,11 +73,11 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         marks.Add(E("circle", Class("dot " + style), A("cx", N(px)), A("cy", N(py)), A("r", N(Radius))));
     }
 
-    /// <summary>A label beside the first of some points where there is room.</summary>
+    /// <summary>A label next to the first point that has space for it.</summary>
     public void Label(string style, string text, params IReadOnlyList<ChartPoint> anchors) =>
         labels.Add((style, text, [.. anchors.Select(Place)]));
 
-    /// <summary>Labels to the right of the axes for lines that end there, moved apart where they would overlap and joined to the ends.</summary>
+    /// <summary>Labels to the right of the axes for lines that end there, moved apart if they would overlap and connected to the ends.</summary>
     public void EndLabels(IEnumerable<(string Style, string Text, double Value)> ends)
     {
         var placed = ends.Select(end => (end.Style, end.Text, From: PlaceY(end.Value), To: PlaceY(end.Value))).OrderBy(end => end.From).ToList();
@@ -101,7 +101,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
     }
 
     /// <summary>The chart.</summary>
-    /// <param name="description">What a reader who cannot see it should know.</param>
+    /// <param name="description">The description for readers who cannot see the chart.</param>
     public XElement Render(string description)
     {
         var axes = E("g", Class("axes"));
@@ -127,7 +127,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
             axes, E("g", marks), E("g", PlaceLabels()));
     }
 
-    /// <summary>Style classes that tell series of one method apart, by hue and by dashes: each further series of a style has a number added.</summary>
+    /// <summary>CSS classes that distinguish series of one method by hue and dashes: each additional series of a style gets a number.</summary>
     /// <param name="styles">The style of each series, in order.</param>
     public static IReadOnlyList<string> ToldApart(IEnumerable<string> styles)
     {
@@ -139,10 +139,10 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         })];
     }
 
-    /// <summary>Room to the right of the axes that holds these labels.</summary>
+    /// <summary>The space to the right of the axes that these labels need.</summary>
     public static double RoomFor(IEnumerable<string> labels) => 18 + labels.Select(label => TextWidth(Shortened(label))).DefaultIfEmpty(0).Max();
 
-    /// <summary>A number of an SVG attribute.</summary>
+    /// <summary>A number in an SVG attribute.</summary>
     public static string N(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
 
     private static string Shortened(string label) => label.Length <= LongestLabel ? label : label[..(LongestLabel - 1)] + "…";
@@ -174,7 +174,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         }
     }
 
-    /// <summary>Puts each label at its candidate place that covers the least of what is already there.</summary>
+    /// <summary>Puts each label at the candidate place with the least overlap.</summary>
     private IEnumerable<XElement> PlaceLabels()
     {
         var frame = new Box(left + 1, Top - (LineHeight / 2), Width - right, Height - Bottom, 0);
@@ -195,7 +195,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         }
     }
 
-    /// <summary>Places for a label around a point, the best first; each grows away from the point where its width is misjudged.</summary>
+    /// <summary>Candidate places for a label around a point, best first. If the estimated width is wrong, the label grows away from the point.</summary>
     private static IEnumerable<(Box Box, string Anchor, double X, double FromX, double FromY)> Around(double px, double py, double width)
     {
         const double gap = Radius + 3;
@@ -218,7 +218,7 @@ internal sealed class SvgChart(ChartScale x, ChartScale y, string xTitle, string
         }
     }
 
-    /// <summary>What a part of the picture covers, and how bad it is to cover that too.</summary>
+    /// <summary>The area of a part of the picture, and the penalty for covering it.</summary>
     private readonly record struct Box(double Left, double Top, double Right, double Bottom, double Weight)
     {
         public bool Overlaps(Box other) => Left < other.Right && other.Left < Right && Top < other.Bottom && other.Top < Bottom;

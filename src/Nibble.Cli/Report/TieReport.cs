@@ -4,10 +4,10 @@ using Nibble.Torch.Evaluation;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>Says in words what <c>verify</c> found about ties between codes.</summary>
+/// <summary>Writes what <c>verify</c> found about ties between codes.</summary>
 internal static class TieReport
 {
-    /// <summary>Writes one line, and another where the engine's own codes cannot be trusted; nothing where there is nothing to say.</summary>
+    /// <summary>Writes one line, and a note if the engine's codes cannot be trusted. Writes nothing without ties.</summary>
     public static void Write(TextWriter output, TieDifference? ties)
     {
         if (ties is null)
@@ -18,12 +18,12 @@ internal static class TieReport
         var first = ties.FirstMismatch is { } layer ? $" (first in the input of {layer})" : string.Empty;
         output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"ties        {ties.Ties} of {ties.Codes} codes of inputs are the other one in the engine, at most {ties.Farthest:G2} of a step beside the tie "
-                + $"({EngineDecisions.Tolerance} allowed); decided as there, {ties.Mismatches} codes differ{first}, and logits by "
+            $"ties        {ties.Ties} of {ties.Codes} input codes are rounded the other way in the engine, at most {ties.Farthest:G2} of a step from the tie "
+                + $"({EngineDecisions.Tolerance} allowed); with ties decided as in the engine, {ties.Mismatches} codes differ{first}, and logits differ by "
                 + $"{ties.LargestDifference:G3}"));
         if (!ties.SameLogits)
         {
-            output.WriteLine("note: the file's logits are others when it puts out its codes as well, so that ties cannot be decided as it does by itself");
+            output.WriteLine("note: the file's logits change when it also outputs its codes, so ties cannot be decided as in the engine");
         }
     }
 }

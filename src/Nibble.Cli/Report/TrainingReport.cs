@@ -6,18 +6,18 @@ using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The report of one training: its curves and its settings. It holds no times, so that equal runs give equal bytes.</summary>
+/// <summary>The report of one training: its curves and its settings. It contains no times, so that equal runs give equal bytes.</summary>
 internal static class TrainingReport
 {
     /// <summary>The report's HTML.</summary>
-    /// <param name="recipe">The recipe that was followed, with the settings that were used.</param>
-    /// <param name="text">What was trained on, in words.</param>
-    /// <param name="result">What came out, with at least one loss.</param>
+    /// <param name="recipe">The recipe, with the settings that were used.</param>
+    /// <param name="text">The training data, in words.</param>
+    /// <param name="result">The result, with at least one loss.</param>
     public static string Render(Recipe recipe, string text, QatResult result)
     {
         var (model, qat) = (result.Artifact.Model, recipe.Qat);
         return HtmlPage.Render(
-            $"{model}: trained to {recipe.Name} by Nibble",
+            $"{model}: trained with {recipe.Name} by Nibble",
             [
                 E(
                     "header",
@@ -31,9 +31,9 @@ internal static class TrainingReport
                         E("h2", "What was run"),
                         E(
                             "dl", Class("facts"),
-                            Fact("Text", text),
+                            Fact("Training data", text),
                             Fact("Batches", $"{qat.BatchSize} × {qat.SequenceLength} tokens in {qat.Accumulation} parts"),
-                            Fact("Learning rates", $"{Number(qat.LearningRate)} of the weights, {Number(qat.ScaleLearningRate)} of the scales"),
+                            Fact("Learning rates", $"{Number(qat.LearningRate)} for weights, {Number(qat.ScaleLearningRate)} for scales"),
                             Fact("Size", $"{Numbers.Bytes(result.Artifact.Bytes)}, {result.Artifact.Layers} quantized layers")),
                         E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeFile.ToJson(recipe))))),
             ]);
@@ -54,7 +54,7 @@ internal static class TrainingReport
         curves.ForEach(curve => chart.Line(curve.Style, curve.Points));
         chart.EndLabels(curves.Select(curve => (curve.Style, curve.Label, curve.Points[^1].Y)));
         var teacher = settings.Distillation is null ? ""
-            : " The training loss is what separates the model from its teacher; that of held-out text is cross-entropy.";
+            : " The training loss is the distance from the teacher. The held-out loss is cross-entropy.";
         return E(
             "figure",
             E("figcaption", E("strong", "Training curves."),

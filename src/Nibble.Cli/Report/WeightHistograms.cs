@@ -5,14 +5,14 @@ using static Nibble.Cli.Report.SvgChart;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>Small pictures of the weights before and after quantization, one row of them for each layer.</summary>
+/// <summary>Small histograms of the weights before and after quantization, one row per layer.</summary>
 internal static class WeightHistograms
 {
     private const double Width = 220;
     private const double Height = 140;
     private const double Bottom = 20;
 
-    /// <summary>The pictures; empty where a comparison has none.</summary>
+    /// <summary>The histograms; empty if a comparison has none.</summary>
     public static IEnumerable<XElement> Render(ComparisonResult result)
     {
         var pictures = Report.Width.Of(result)
@@ -63,7 +63,7 @@ internal static class WeightHistograms
             var path = new StringBuilder($"M0 {N(Height - Bottom)}");
             for (var i = 0; i < counts.Count; i++)
             {
-                // The height is a square root: a few bins hold nearly everything after quantization and would flatten the rest.
+                // The height is a square root, because a few bins contain nearly all values after quantization and would flatten the rest.
                 path.Append('V').Append(N(Height - Bottom - (Math.Sqrt(Math.Max(0, counts[i]) / (double)tallest) * (Height - Bottom - 4))));
                 path.Append('H').Append(N(Across(histogram.Edges[i + 1])));
             }

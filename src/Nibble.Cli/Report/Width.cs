@@ -2,22 +2,22 @@ using Nibble.Recipes;
 
 namespace Nibble.Cli.Report;
 
-/// <summary>The runs that share a recipe: the roads to one width.</summary>
+/// <summary>The runs of one width, which share a recipe.</summary>
 /// <param name="Recipe">The recipe's name.</param>
-/// <param name="Label">The shortest name that tells it from the other widths of the comparison, such as <c>4 bits</c> or <c>w4a8</c>.</param>
+/// <param name="Label">The shortest name that is unique among the widths of the comparison, such as <c>4 bits</c> or <c>w4a8</c>.</param>
 /// <param name="Runs">Its runs, PTQ first.</param>
 internal sealed record Width(string Recipe, string Label, IReadOnlyList<ComparisonRun> Runs)
 {
-    /// <summary>The best PTQ run; null where there is none.</summary>
+    /// <summary>The best PTQ run; null if there is none.</summary>
     public ComparisonRun? Ptq => BestOf(Method.Ptq);
 
-    /// <summary>The best QAT run; null where there is none.</summary>
+    /// <summary>The best QAT run; null if there is none.</summary>
     public ComparisonRun? Qat => BestOf(Method.Qat);
 
-    /// <summary>The best hybrid run; null where there is none.</summary>
+    /// <summary>The best hybrid run; null if there is none.</summary>
     public ComparisonRun? Hybrid => BestOf(Method.Hybrid);
 
-    /// <summary>The run that loses least; null where there is nothing to choose between.</summary>
+    /// <summary>The run with the smallest loss; null if there are fewer than two runs.</summary>
     public ComparisonRun? Best =>
         Runs.Count < 2 ? null : Runs.Where(run => double.IsFinite(run.LossDifference)).MinBy(run => run.LossDifference);
 

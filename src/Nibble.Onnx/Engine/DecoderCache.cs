@@ -2,12 +2,12 @@ using Microsoft.ML.OnnxRuntime;
 
 namespace Nibble.Onnx.Engine;
 
-/// <summary>The keys and values of the tokens that a decoder has seen.</summary>
+/// <summary>The keys and values of the tokens that a decoder has processed.</summary>
 public sealed class DecoderCache : IDisposable
 {
     private IReadOnlyList<OrtValue> values = [];
 
-    /// <summary>Tokens held.</summary>
+    /// <summary>The number of cached tokens.</summary>
     public int Length { get; private set; }
 
     internal IReadOnlyList<OrtValue> Values => values;
@@ -24,10 +24,10 @@ public sealed class DecoderCache : IDisposable
         Length = 0;
     }
 
-    /// <summary>Gives an empty cache its values, which hold no token.</summary>
+    /// <summary>Initializes an empty cache with values for zero tokens.</summary>
     internal void Start(Func<IEnumerable<OrtValue>> create) => values = Length == 0 && values.Count == 0 ? [.. create()] : values;
 
-    /// <summary>Takes the values that hold more tokens.</summary>
+    /// <summary>Replaces the values with ones that hold more tokens.</summary>
     internal void Replace(IReadOnlyList<OrtValue> grown, int length)
     {
         Dispose();

@@ -7,9 +7,10 @@ using Nibble.Onnx.Layers;
 
 namespace Nibble.Onnx.Engine;
 
-/// <summary>A model whose graph puts out, beside what it puts out anyway, the codes of the inputs of its linear layers.</summary>
-/// <remarks>Layers are known by the names that <see cref="LinearNodes"/> gives their constants; what lies between those and the codes is followed back through
-/// the graph.</remarks>
+/// <summary>A model whose graph has additional outputs: the codes of the inputs of its linear layers.</summary>
+/// <remarks>
+/// Layers are recognized by the names that <see cref="LinearNodes"/> gives their constants. From these, the codes are found by following the graph backwards.
+/// </remarks>
 internal sealed class InputProbe
 {
     private const string CodesSuffix = $".weight.{UnsignedWeight.CodesName}";
@@ -45,30 +46,30 @@ internal sealed class InputProbe
         }
     }
 
-    /// <summary>What the graph puts out on top.</summary>
+    /// <summary>The additional outputs of the graph.</summary>
     public IReadOnlyCollection<string> Outputs => outputs.Values;
 
     /// <summary>Adds the outputs to a file's graph.</summary>
-    /// <param name="path">The file, which stays as it is.</param>
-    /// <returns>The outputs, and the model with them; tensors outside the file stay there.</returns>
-    /// <exception cref="NibbleException">The file is no ONNX model.</exception>
+    /// <param name="path">The file. It is not changed.</param>
+    /// <returns>The outputs, and the model with them. Tensors outside the file stay there.</returns>
+    /// <exception cref="NibbleException">The file is not an ONNX model.</exception>
     public static (InputProbe Probe, byte[] Model) Of(string path)
     {
         try
         {
             using var stream = File.OpenRead(path);
             var model = ModelProto.Parser.ParseFrom(stream);
-            var probe = new InputProbe(model.Graph ?? throw new NibbleException($"{path} is no valid ONNX model: it holds no graph"));
+            var probe = new InputProbe(model.Graph ?? throw new NibbleException($"{path} is not a valid ONNX model: it has no graph"));
             return (probe, model.ToByteArray());
         }
         catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentException)
         {
-            throw new NibbleException($"{path} is no valid ONNX model: {exception.Message}", exception);
+            throw new NibbleException($"{path} is not a valid ONNX model: {exception.Message}", exception);
         }
     }
 
-    /// <summary>The codes of the inputs by the layers' names; layers that read the same codes have the same object.</summary>
-    /// <param name="values">What the outputs are, in their order.</param>
+    /// <summary>The codes of the inputs by the layers' names. Layers that read the same codes share one object.</summary>
+    /// <param name="values">The values of the outputs, in their order.</param>
     public IReadOnlyDictionary<string, TokenCodes> Read(IEnumerable<OrtValue> values)
     {
         var found = outputs.Keys.Zip(values).ToDictionary(item => item.First, item => item.Second, StringComparer.Ordinal);
@@ -85,7 +86,7 @@ internal sealed class InputProbe
         return layers.ToDictionary(layer => layer.Key, layer => read[layer.Value], StringComparer.Ordinal);
     }
 
-    /// <summary>The product that a weight is the right factor of.</summary>
+    /// <summary>The product whose right factor is a weight.</summary>
     private NodeProto? Product(string weight)
     {
         var node = Consumer(weight);
@@ -94,10 +95,10 @@ internal sealed class InputProbe
             : null;
     }
 
-    /// <summary>Where the codes of a product's left factor are; null where it is float.</summary>
+    /// <summary>The values that hold the codes of a product's left factor. Null if it is float.</summary>
     private Probed? Input(NodeProto product)
     {
-        // Sums of products of bytes are multiplied by each token's scale.
+        // The sums of byte products are multiplied by the scale of each token.
         if (product is { OpType: "MatMulInteger", Input: [var bytes, _, var offset, ..] })
         {
             return Consumer(product.Output[0]) is { OpType: "Cast" } sums && Consumer(sums.Output[0]) is { OpType: "Mul", Input: [_, var tokens] }
@@ -121,7 +122,7 @@ internal sealed class InputProbe
 
     private NodeProto? Consumer(string value) => consumers[value].ToList() is [var only] ? only : null;
 
-    /// <summary>Makes a value an output; a constant is none by itself.</summary>
+    /// <summary>Makes a value an output. A constant needs an additional node for that.</summary>
     private string PutOut(string value)
     {
         var name = value;
@@ -135,12 +136,12 @@ internal sealed class InputProbe
         return name;
     }
 
-    /// <summary>Signed numbers; unsigned bytes are codes or zero points with <see cref="InputNodes.Offset"/> added.</summary>
+    /// <summary>Signed values. Unsigned bytes are codes or zero points plus <see cref="InputNodes.Offset"/>.</summary>
     private static float[] Numbers(OrtValue value) => value.GetTensorTypeAndShape().ElementDataType == TensorElementType.UInt8
         ? Array.ConvertAll(value.GetTensorDataAsSpan<byte>().ToArray(), code => (float)(code - InputNodes.Offset))
         : value.GetTensorDataAsSpan<float>().ToArray();
 
-    /// <summary>Puts the columns of codes back in the order in which the layer's input has them.</summary>
+    /// <summary>Restores the order of the columns of codes to that of the layer's input.</summary>
     private static sbyte[] Unordered(sbyte[] codes, ReadOnlySpan<long> columns)
     {
         var result = new sbyte[codes.Length];
@@ -153,10 +154,10 @@ internal sealed class InputProbe
         return result;
     }
 
-    /// <summary>The names of the values that make up a layer's input.</summary>
+    /// <summary>The names of the values that represent a layer's input.</summary>
     private sealed record Probed(string Codes, string Scale, string? ZeroPoint)
     {
-        /// <summary>The order that the columns of the codes are in; null for the input's own.</summary>
+        /// <summary>The order of the columns of the codes. Null if it is the input's own order.</summary>
         public string? Columns { get; init; }
     }
 }

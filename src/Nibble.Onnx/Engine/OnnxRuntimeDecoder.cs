@@ -4,8 +4,8 @@ using Nibble.Numerics;
 
 namespace Nibble.Onnx.Engine;
 
-/// <summary>A decoder with a key-value cache that ONNX Runtime computes on the processor, in this process.</summary>
-/// <remarks>Batches of one; inputs and outputs are named as <see cref="OnnxExporter"/> writes them.</remarks>
+/// <summary>A decoder with a key-value cache that runs in ONNX Runtime on the CPU, in this process.</summary>
+/// <remarks>The batch size is one. Inputs and outputs have the names that <see cref="OnnxExporter"/> writes.</remarks>
 public sealed class OnnxRuntimeDecoder : IDisposable
 {
     private const string Logits = "logits";
@@ -27,13 +27,13 @@ public sealed class OnnxRuntimeDecoder : IDisposable
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != Microsoft.ML.OnnxRuntime.Tensors.TensorElementType.Int64)
             {
                 throw new NibbleException(
-                    $"{path}: the graph has no int64 input '{name}', expected a decoder with a key-value cache as nibble export writes it");
+                    $"{path}: the graph has no int64 input '{name}', expected a decoder with a key-value cache, as Nibble exports it");
             }
         }
 
         if (!session.OutputMetadata.TryGetValue(Logits, out var logits) || logits.Dimensions is not [_, _, > 0])
         {
-            throw new NibbleException($"{path}: the graph has no output '{Logits}' of shape [batch, sequence, vocabulary]");
+            throw new NibbleException($"{path}: the graph has no output '{Logits}' with the shape [batch, sequence, vocabulary]");
         }
 
         VocabularySize = logits.Dimensions[2];
@@ -45,23 +45,23 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <summary>The version of ONNX Runtime.</summary>
     public static string EngineVersion => OrtEnv.Instance().GetVersionString();
 
-    /// <summary>Tokens of the model's vocabulary.</summary>
+    /// <summary>The size of the model's vocabulary.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>The most tokens that the model takes, where the file says so.</summary>
+    /// <summary>The model's maximum number of tokens. Null if the file does not specify it.</summary>
     public int? MaxSequence => OnnxMetadata.Number(Metadata, OnnxMetadata.MaxSequence);
 
-    /// <summary>What the file tells of itself, by name.</summary>
+    /// <summary>The metadata of the file, by name.</summary>
     public IReadOnlyDictionary<string, string> Metadata => session.ModelMetadata.CustomMetadataMap;
 
     /// <summary>Loads a file.</summary>
-    /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
-    /// <param name="threads">Threads of a node.</param>
-    /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no decoder.</exception>
+    /// <param name="path">The ONNX file. Its tensor file, if any, must be next to it.</param>
+    /// <param name="threads">The number of threads per node.</param>
+    /// <exception cref="NibbleException">The file is missing, is rejected by ONNX Runtime, or is not a decoder.</exception>
     /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static OnnxRuntimeDecoder Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
 
-    /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
+    /// <summary>Loads a file so that <see cref="Probe"/> can return the codes of the inputs of its layers.</summary>
     /// <inheritdoc cref="Open(string, int)"/>
     internal static OnnxRuntimeDecoder OpenProbed(string path, int threads)
     {
@@ -69,10 +69,10 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         return Open(path, session, probe);
     }
 
-    /// <summary>The logits of the next token after every position, computed at once.</summary>
+    /// <summary>The logits of the next token after every position, computed in one run.</summary>
     /// <param name="tokens">Token ids, at least one.</param>
-    /// <returns>[tokens, vocabulary], row by row.</returns>
-    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    /// <returns>[tokens, vocabulary] in row-major order.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, for example because an id is outside the vocabulary.</exception>
     public float[] Score(ReadOnlySpan<int> tokens)
     {
         using var cache = new DecoderCache();
@@ -81,30 +81,32 @@ public sealed class OnnxRuntimeDecoder : IDisposable
 
     /// <summary><see cref="Score"/>, and the codes that linear layers with quantized inputs computed with.</summary>
     /// <param name="tokens">Token ids, at least one.</param>
-    /// <returns>The logits, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
-    /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
-    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    /// <returns>
+    /// The logits, and the codes by layer name for layers that also have quantized weights. The columns are in the order of the layer's own input.
+    /// </returns>
+    /// <exception cref="InvalidOperationException">The file was not opened with <see cref="OpenProbed"/>.</exception>
+    /// <exception cref="NibbleException">ONNX Runtime fails, for example because an id is outside the vocabulary.</exception>
     internal (float[] Logits, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(ReadOnlySpan<int> tokens)
     {
         using var cache = new DecoderCache();
         return probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(tokens, cache, 0, probe.Read);
     }
 
-    /// <summary>The logits of the next token after every new position, continuing where a cache stands.</summary>
+    /// <summary>The logits of the next token after every new position. Continues from a cache.</summary>
     /// <param name="tokens">The new tokens, at least one.</param>
-    /// <param name="cache">The tokens before these, to which they are added.</param>
-    /// <returns>[tokens, vocabulary], row by row.</returns>
-    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    /// <param name="cache">The cache of the preceding tokens. The new tokens are added to it.</param>
+    /// <returns>[tokens, vocabulary] in row-major order.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, for example because an id is outside the vocabulary.</exception>
     public float[] Advance(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, 0, _ => 0).Logits;
 
-    /// <summary>The logits of the token that follows the last new one, continuing where a cache stands.</summary>
+    /// <summary>The logits of the token after the last new one. Continues from a cache.</summary>
     /// <param name="tokens">The new tokens, at least one.</param>
-    /// <param name="cache">The tokens before these, to which they are added.</param>
-    /// <returns>One for each token of the vocabulary.</returns>
-    /// <exception cref="NibbleException">ONNX Runtime fails, such as at an id outside the vocabulary.</exception>
+    /// <param name="cache">The cache of the preceding tokens. The new tokens are added to it.</param>
+    /// <returns>One logit per token of the vocabulary.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, for example because an id is outside the vocabulary.</exception>
     public float[] Next(ReadOnlySpan<int> tokens, DecoderCache cache) => Run(tokens, cache, tokens.Length - 1, _ => 0).Logits;
 
-    /// <summary>Computes all new tokens, and gives the logits from one of them on, and what is read of further outputs.</summary>
+    /// <summary>Runs all new tokens. Returns the logits from a given one, and the result of reading the additional outputs.</summary>
     private (float[] Logits, T Further) Run<T>(ReadOnlySpan<int> tokens, DecoderCache cache, int first, Func<IEnumerable<OrtValue>, T> read)
     {
         ArgumentNullException.ThrowIfNull(cache);
@@ -136,10 +138,10 @@ public sealed class OnnxRuntimeDecoder : IDisposable
         }
     }
 
-    /// <summary>Continues a prompt by the likeliest tokens, one after the other.</summary>
+    /// <summary>Continues a prompt with the most likely token at each step.</summary>
     /// <param name="prompt">The tokens to continue, at least one.</param>
-    /// <param name="count">New tokens.</param>
-    /// <param name="cancellation">Stops between tokens.</param>
+    /// <param name="count">The number of new tokens.</param>
+    /// <param name="cancellation">Cancels between tokens.</param>
     public int[] Continue(ReadOnlySpan<int> prompt, int count, CancellationToken cancellation = default)
     {
         using var cache = new DecoderCache();

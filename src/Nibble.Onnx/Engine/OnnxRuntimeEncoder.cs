@@ -4,8 +4,8 @@ using Nibble.Numerics;
 
 namespace Nibble.Onnx.Engine;
 
-/// <summary>An encoder, which ONNX Runtime computes on the processor, in this process.</summary>
-/// <remarks>Inputs and outputs are named as <see cref="OnnxExporter"/> writes them.</remarks>
+/// <summary>An encoder that runs in ONNX Runtime on the CPU, in this process.</summary>
+/// <remarks>Inputs and outputs have the names that <see cref="OnnxExporter"/> writes.</remarks>
 public sealed class OnnxRuntimeEncoder : IDisposable
 {
     private static readonly string[] Outputs = ["logits", "sentence_embedding"];
@@ -25,25 +25,25 @@ public sealed class OnnxRuntimeEncoder : IDisposable
         {
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != TensorElementType.Int64)
             {
-                throw new NibbleException($"{path}: the graph has no int64 input '{name}', expected an encoder as Nibble writes it");
+                throw new NibbleException($"{path}: the graph has no int64 input '{name}', expected an encoder, as Nibble exports it");
             }
         }
 
         if (session.InputMetadata.Keys.FirstOrDefault(name => name != Types && !Inputs.Contains(name)) is { } unknown)
         {
-            throw new NibbleException($"{path}: the graph has an input '{unknown}', expected an encoder as Nibble writes it");
+            throw new NibbleException($"{path}: the graph has an input '{unknown}', expected an encoder, as Nibble exports it");
         }
 
         output = Array.Find(Outputs, session.OutputMetadata.ContainsKey) ?? Outputs[0];
         Width = session.OutputMetadata.TryGetValue(output, out var values) && values.Dimensions is [_, > 0 and var width]
             ? width
-            : throw new NibbleException($"{path}: the graph has no output {string.Join(" or ", Outputs)} of shape [batch, values]");
+            : throw new NibbleException($"{path}: the graph has no output {string.Join(" or ", Outputs)} with the shape [batch, values]");
     }
 
-    /// <summary>Values that it yields for each sequence: classes, or channels of a vector.</summary>
+    /// <summary>The number of output values per sequence: classes, or channels of a vector.</summary>
     public int Width { get; }
 
-    /// <summary>Whether a file holds an encoder as Nibble writes it, by the names of its inputs and outputs.</summary>
+    /// <summary>Whether a file holds an encoder exported by Nibble, judging from the names of its inputs and outputs.</summary>
     /// <param name="file">The file.</param>
     internal static bool IsEncoder(OnnxFile file)
     {
@@ -52,13 +52,13 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     }
 
     /// <summary>Loads a file.</summary>
-    /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
-    /// <param name="threads">Threads of a node.</param>
-    /// <exception cref="NibbleException">The file is missing, ONNX Runtime refuses it, or it is no encoder.</exception>
+    /// <param name="path">The ONNX file. Its tensor file, if any, must be next to it.</param>
+    /// <param name="threads">The number of threads per node.</param>
+    /// <exception cref="NibbleException">The file is missing, is rejected by ONNX Runtime, or is not an encoder.</exception>
     /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static OnnxRuntimeEncoder Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
 
-    /// <summary>Loads a file so that <see cref="Probe"/> can also tell the codes of the inputs of its layers.</summary>
+    /// <summary>Loads a file so that <see cref="Probe"/> can return the codes of the inputs of its layers.</summary>
     /// <inheritdoc cref="Open(string, int)"/>
     internal static OnnxRuntimeEncoder OpenProbed(string path, int threads)
     {
@@ -67,22 +67,24 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     }
 
     /// <summary>The logits of the classes of each sequence, or its vector.</summary>
-    /// <param name="ids">Token ids, [sequences, length] row by row, each sequence from its first token on and padded at its end.</param>
-    /// <param name="mask">1 where a token is and 0 where padding is, in the same order.</param>
-    /// <param name="length">Tokens of a row.</param>
-    /// <param name="types">Which text of a pair a token is of, in the same order; null where all are of one text.</param>
-    /// <returns>[sequences, values], row by row.</returns>
-    /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
+    /// <param name="ids">Token ids, [sequences, length] in row-major order. Sequences start at their first token and are padded at the end.</param>
+    /// <param name="mask">1 for tokens and 0 for padding, in the same order.</param>
+    /// <param name="length">Tokens per row.</param>
+    /// <param name="types">The text of a pair that each token belongs to, in the same order. Null if each sequence is one text.</param>
+    /// <returns>[sequences, values] in row-major order.</returns>
+    /// <exception cref="NibbleException">ONNX Runtime fails, for example because a sequence is longer than the model's positions.</exception>
     public float[] Compute(long[] ids, long[] mask, int length, long[]? types = null) => Run(ids, mask, length, types, [], _ => 0).Values;
 
-    /// <summary><see cref="Compute"/>, and the codes that linear layers with quantized inputs computed with, those of padding too.</summary>
-    /// <param name="ids">Token ids, [sequences, length] row by row, each sequence from its first token on and padded at its end.</param>
-    /// <param name="mask">1 where a token is and 0 where padding is, in the same order.</param>
-    /// <param name="length">Tokens of a row.</param>
-    /// <param name="types">Which text of a pair a token is of, in the same order; null where all are of one text.</param>
-    /// <returns>The values, and codes by the names of layers, those whose weights are quantized too; in the order of the layer's own inputs.</returns>
-    /// <exception cref="InvalidOperationException">The file was not opened by <see cref="OpenProbed"/>.</exception>
-    /// <exception cref="NibbleException">ONNX Runtime fails, such as at a sequence beyond the model's positions.</exception>
+    /// <summary><see cref="Compute"/>, and the codes that linear layers with quantized inputs computed with, including those of padding.</summary>
+    /// <param name="ids">Token ids, [sequences, length] in row-major order. Sequences start at their first token and are padded at the end.</param>
+    /// <param name="mask">1 for tokens and 0 for padding, in the same order.</param>
+    /// <param name="length">Tokens per row.</param>
+    /// <param name="types">The text of a pair that each token belongs to, in the same order. Null if each sequence is one text.</param>
+    /// <returns>
+    /// The values, and the codes by layer name for layers that also have quantized weights. The columns are in the order of the layer's own input.
+    /// </returns>
+    /// <exception cref="InvalidOperationException">The file was not opened with <see cref="OpenProbed"/>.</exception>
+    /// <exception cref="NibbleException">ONNX Runtime fails, for example because a sequence is longer than the model's positions.</exception>
     internal (float[] Values, IReadOnlyDictionary<string, TokenCodes> Inputs) Probe(long[] ids, long[] mask, int length, long[]? types = null) =>
         probe is null ? throw new InvalidOperationException("The file was opened without a probe.") : Run(ids, mask, length, types, probe.Outputs, probe.Read);
 

@@ -2,17 +2,17 @@ using Microsoft.ML.OnnxRuntime;
 
 namespace Nibble.Onnx.Engine;
 
-/// <summary>Loads files into ONNX Runtime on the processor.</summary>
+/// <summary>Loads files into ONNX Runtime on the CPU.</summary>
 internal static class OnnxRuntimeSession
 {
     /// <summary>Loads a file.</summary>
-    /// <param name="path">The ONNX file; its tensors' file lies beside it.</param>
-    /// <param name="threads">Threads of a node, of which no more are used than there are processors.</param>
-    /// <exception cref="NibbleException">The file is missing, or ONNX Runtime refuses it.</exception>
+    /// <param name="path">The ONNX file. Its tensor file, if any, must be next to it.</param>
+    /// <param name="threads">The number of threads per node, limited to the number of processors.</param>
+    /// <exception cref="NibbleException">The file is missing or is rejected by ONNX Runtime.</exception>
     /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static InferenceSession Open(string path, int threads) => Open(path, threads, settings => new InferenceSession(path, settings));
 
-    /// <summary>Loads a file with the codes of its layers' inputs as further outputs.</summary>
+    /// <summary>Loads a file with the codes of its layers' inputs as additional outputs.</summary>
     /// <inheritdoc cref="Open(string, int)"/>
     public static (InferenceSession Session, InputProbe Probe) OpenProbed(string path, int threads)
     {
@@ -37,13 +37,13 @@ internal static class OnnxRuntimeSession
         using var settings = Settings();
         settings.IntraOpNumThreads = ThreadLimit.Cap(threads);
 
-        // Threads that spin while they wait are no faster here on an idle machine, and keep those that they wait for from running on a busy one.
+        // Spinning threads are no faster here on an idle machine. On a busy one, they block the threads that they wait for.
         settings.AddSessionConfigEntry("session.intra_op.allow_spinning", "0");
         settings.AddSessionConfigEntry("session.inter_op.allow_spinning", "0");
         settings.LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL;
 
-        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI, unless this is set. Nibble's own files have unsigned bytes
-        // on both sides, which never do.
+        // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI unless this is set. Nibble's own files have unsigned
+        // bytes on both sides, which never saturate.
         settings.AddSessionConfigEntry("session.x64quantprecision", "1");
         try
         {
@@ -55,13 +55,13 @@ internal static class OnnxRuntimeSession
         }
     }
 
-    /// <summary>The first use of ONNX Runtime in a process, which loads its library.</summary>
+    /// <summary>Creates the session options. This is the first use of ONNX Runtime in a process, which loads its library.</summary>
     private static SessionOptions Settings()
     {
         try
         {
-            // Its builds tell Microsoft of the program, the machine and the models. The variable keeps the first event too, which names the program,
-            // from being queued in the user's cache.
+            // ONNX Runtime's builds send data about the program, the machine and the models to Microsoft. The variable also prevents the first event,
+            // which names the program, from being queued in the user's cache.
             NativeEnvironment.SetDefault("ORT_DISABLE_TELEMETRY", "1");
             OrtEnv.Instance().DisableTelemetryEvents();
             return new SessionOptions();
@@ -71,8 +71,8 @@ internal static class OnnxRuntimeSession
         {
             var cause = exception is TypeInitializationException { InnerException: { } inner } ? inner : exception;
             throw new NativeLibraryException(
-                $"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Applications reference the package Microsoft.ML.OnnxRuntime, which "
-                + $"brings it.", exception);
+                $"ONNX Runtime's native library cannot be loaded: {cause.Message.Trim()} Reference the package Microsoft.ML.OnnxRuntime in the "
+                + $"application.", exception);
         }
     }
 }

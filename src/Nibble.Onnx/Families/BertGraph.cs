@@ -7,17 +7,16 @@ namespace Nibble.Onnx.Families;
 
 /// <summary>Builds the graph of a BERT-family encoder.</summary>
 /// <remarks>
-/// Inputs and outputs are named as Hugging Face's optimum names them: <c>input_ids</c>, <c>attention_mask</c> (1 where a token is) and, in BERT,
-/// <c>token_type_ids</c>, int64 [batch, sequence]; <c>logits</c>, [batch, classes], or <c>sentence_embedding</c>, [batch, hidden]. Each sequence stands at the
-/// beginning of its row. The
-/// formulas are those of <c>BertModel</c> in Nibble.Torch, in float32.
+/// Inputs and outputs have the names that Hugging Face's optimum uses: <c>input_ids</c>, <c>attention_mask</c> (1 for tokens) and, for BERT,
+/// <c>token_type_ids</c>, int64 [batch, sequence]; <c>logits</c>, [batch, classes], or <c>sentence_embedding</c>, [batch, hidden]. Each sequence starts at the
+/// beginning of its row. The formulas are those of <c>BertModel</c> in Nibble.Torch, in float32.
 /// </remarks>
 internal sealed class BertGraph
 {
     private const string Batch = "batch_size";
     private const string Sequence = "sequence_length";
 
-    /// <summary>The least length that a vector is divided by.</summary>
+    /// <summary>The minimum length that a vector is divided by.</summary>
     private const float LeastLength = 1e-12f;
 
     private readonly BertConfig shape;
@@ -37,8 +36,8 @@ internal sealed class BertGraph
     }
 
     /// <summary>Builds the graph of a model.</summary>
-    /// <exception cref="NibbleException">The tensors are not those of the shape, or the graph cannot express how they are quantized.</exception>
-    /// <returns>The graph, and how many linear layers it has in each form.</returns>
+    /// <exception cref="NibbleException">The tensors do not match the shape, or the graph cannot express their quantization.</exception>
+    /// <returns>The graph, and the number of linear layers in each form.</returns>
     public static ModelGraph Build(BertConfig shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
         var builder = new BertGraph(shape, tensors, accuracy);
@@ -73,7 +72,7 @@ internal sealed class BertGraph
         graph.Output(linear.Apply(pooled, names.Classifier, shape.Labels, shape.HiddenSize, bias: true), "logits", OnnxType.Float32, Batch, shape.Labels);
     }
 
-    /// <summary>One vector of those of a text's tokens, as <c>SentencePooling</c> in Nibble.Torch.</summary>
+    /// <summary>Pools a text's token vectors into one vector, like <c>SentencePooling</c> in Nibble.Torch.</summary>
     private string Pool(string x, string mask)
     {
         graph.Scope = "pooling";
@@ -104,7 +103,7 @@ internal sealed class BertGraph
         var x = graph.Node("Add", [words, places]);
         if (shape.TokenTypes > 0)
         {
-            // RoBERTa has the table, but one type alone.
+            // RoBERTa has the table, but only one type.
             var types = !shape.IsRoberta && !shape.IsDistilBert ? graph.Input("token_type_ids", OnnxType.Int64, Batch, Sequence) : graph.Integer(0);
             var kinds = tables.Apply(types, $"{scope}.token_type_embeddings", shape.TokenTypes, shape.HiddenSize);
             graph.Scope = scope;
@@ -138,7 +137,8 @@ internal sealed class BertGraph
             shape.HiddenSize, bias: true);
     }
 
-    /// <summary>Projects and splits [batch, sequence, hidden] into heads, whose axes (batch, sequence, heads, head size) then come in an order.</summary>
+    /// <summary>Projects [batch, sequence, hidden], splits it into heads, and permutes the axes (batch, sequence, heads, head size) to the given
+    /// order.</summary>
     private string Heads(string x, string name, params long[] order)
     {
         var projected = linear.Apply(x, name, shape.HiddenSize, shape.HiddenSize, bias: true);

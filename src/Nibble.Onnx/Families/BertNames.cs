@@ -2,7 +2,7 @@ using Nibble.Models.Bert;
 
 namespace Nibble.Onnx.Families;
 
-/// <summary>What the families call their tensors, as transformers writes them.</summary>
+/// <summary>The tensor names of the families, as transformers writes them.</summary>
 internal sealed class BertNames(BertConfig config)
 {
     private readonly string model = config.ModelType;

@@ -8,10 +8,9 @@ namespace Nibble.Onnx.Families;
 
 /// <summary>Builds the graph of a Llama-family decoder with a key-value cache.</summary>
 /// <remarks>
-/// Inputs and outputs are named as Hugging Face's optimum names them: <c>input_ids</c>, <c>attention_mask</c> (1 where a token is, of past
-/// and new ones) and <c>position_ids</c>, int64; <c>past_key_values.N.key</c> and <c>.value</c>, [batch, key-value heads, past, head size],
-/// with a past of 0 at the beginning; <c>logits</c> and <c>present.N.key</c> and <c>.value</c>. The formulas are those of
-/// <c>LlamaModel</c> in Nibble.Torch, in float32.
+/// Inputs and outputs have the names that Hugging Face's optimum uses: <c>input_ids</c>, <c>attention_mask</c> (1 for tokens, past and new ones) and
+/// <c>position_ids</c>, int64; <c>past_key_values.N.key</c> and <c>.value</c>, [batch, key-value heads, past, head size], with a past of 0 at the start;
+/// <c>logits</c> and <c>present.N.key</c> and <c>.value</c>. The formulas are those of <c>LlamaModel</c> in Nibble.Torch, in float32.
 /// </remarks>
 internal sealed class LlamaGraph
 {
@@ -33,20 +32,20 @@ internal sealed class LlamaGraph
     }
 
     /// <summary>Builds the graph of a model.</summary>
-    /// <exception cref="NibbleException">The tensors are not those of the shape, or the graph cannot express how they are quantized.</exception>
-    /// <returns>The graph, and how many linear layers it has in each form.</returns>
+    /// <exception cref="NibbleException">The tensors do not match the shape, or the graph cannot express their quantization.</exception>
+    /// <returns>The graph, and the number of linear layers in each form.</returns>
     public static ModelGraph Build(LlamaConfig shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
         if (tensors.Manifest is { Recipe: { KeyValueCache: not null } recipe })
         {
             throw new NibbleException(
-                $"{tensors.Place}: the recipe '{recipe.Name}' quantizes the key-value cache, which the graph keeps in float; quantize without it to export");
+                $"{tensors.Place}: the recipe '{recipe.Name}' quantizes the key-value cache, but the graph keeps it in float. Quantize without it to export");
         }
 
         var builder = new LlamaGraph(shape, tensors, accuracy);
         builder.Build();
 
-        // Checkpoints of old hold the frequencies, and some a head that repeats the embedding.
+        // Old checkpoints hold the rotary frequencies, and some hold a head that repeats the embedding.
         tensors.RequireAllUsed(name =>
             name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || (shape.TiedHead && name == "lm_head.weight" && tensors.Manifest is null));
         return new ModelGraph(builder.graph, builder.linear.Forms);
@@ -76,7 +75,9 @@ internal sealed class LlamaGraph
         graph.Output(logits, "logits", OnnxType.Float32, Batch, Sequence, shape.VocabularySize);
     }
 
-    /// <summary>What is added to attention scores, [batch, 1, 1, sequence, total]: 0 where a token may look, the lowest float elsewhere.</summary>
+    /// <summary>
+    /// The values added to attention scores, [batch, 1, 1, sequence, total]: 0 where a token may attend, and the lowest float elsewhere.
+    /// </summary>
     private string MaskBias(string ids, string mask)
     {
         string Length(string value) => graph.Node("Squeeze", [graph.Node("Shape", [value], ("start", 1L), ("end", 2L)), graph.Integers(0)]);
@@ -94,7 +95,7 @@ internal sealed class LlamaGraph
         return graph.Node("Where", [graph.Node("And", [tokens, visible]), graph.Float(0), graph.Float(float.MinValue)]);
     }
 
-    /// <summary>Cosines and sines of the positions' angles, [batch, 1, sequence, head size].</summary>
+    /// <summary>The cosines and sines of the positions' angles, [batch, 1, sequence, head size].</summary>
     private (string Cosine, string Sine) Rotation(string positions)
     {
         float[] values = [.. shape.RotaryFrequencies(), .. shape.RotaryFrequencies()];
@@ -134,7 +135,7 @@ internal sealed class LlamaGraph
         k = Cached(Rotate(k, cosine, sine), index, "key");
         v = Cached(v, index, "value");
 
-        // Query heads that share a key-value head stand side by side, and the products broadcast over them.
+        // Query heads that share a key-value head are adjacent, and the products broadcast over them.
         q = graph.Node("Reshape",
             [graph.Node("Mul", [q, graph.Float((float)(1 / Math.Sqrt(shape.HeadSize)))]), graph.Integers(0, shape.KeyValueHeads, share, -1, shape.HeadSize)]);
         k = graph.Node("Unsqueeze", [graph.Node("Transpose", [k], ("perm", new long[] { 0, 1, 3, 2 })), graph.Integers(2)]);
@@ -169,7 +170,7 @@ internal sealed class LlamaGraph
         return graph.Node("Add", [graph.Node("Mul", [x, cosine]), graph.Node("Mul", [turned, sine])]);
     }
 
-    /// <summary>Puts new keys or values behind those of the past.</summary>
+    /// <summary>Appends new keys or values to those of the past.</summary>
     private string Cached(string x, int index, string kind)
     {
         var past = graph.Input(string.Create(CultureInfo.InvariantCulture, $"past_key_values.{index}.{kind}"), OnnxType.Float32, Batch, shape.KeyValueHeads,

@@ -4,13 +4,13 @@ using Google.Protobuf;
 
 namespace Nibble.Onnx.Graphs;
 
-/// <summary>Collects the nodes, constants, inputs and outputs of a graph; values are known by their names.</summary>
+/// <summary>Collects the nodes, constants, inputs and outputs of a graph. Values are identified by their names.</summary>
 internal sealed class GraphBuilder
 {
-    /// <summary>Operators that ONNX Runtime adds to the standard ones.</summary>
+    /// <summary>The domain of the operators that ONNX Runtime adds to the standard ones.</summary>
     public const string MicrosoftDomain = "com.microsoft";
 
-    // Blocked DequantizeLinear came with 21; ONNX Runtime knows it since 1.18, and IR version 10 belongs to it.
+    // Operator set 21 introduced blocked DequantizeLinear. ONNX Runtime supports it since 1.18, and its IR version is 10.
     private const int OperatorSet = 21;
     private const int IrVersion = 10;
 
@@ -19,53 +19,53 @@ internal sealed class GraphBuilder
     private readonly HashSet<string> names = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> constants = new(StringComparer.Ordinal);
 
-    /// <summary>What nodes are named after, such as the layer they belong to.</summary>
+    /// <summary>The prefix of node names, for example the layer that the nodes belong to.</summary>
     public string Scope { get; set; } = string.Empty;
 
-    /// <summary>The graph's constants, in the order in which they came.</summary>
+    /// <summary>The graph's constants, in the order in which they were added.</summary>
     public IReadOnlyList<OnnxInitializer> Initializers => initializers;
 
     /// <summary>Adds a node with one output.</summary>
     /// <param name="type">The operator.</param>
-    /// <param name="inputs">The values it reads; an empty name leaves an optional one out.</param>
+    /// <param name="inputs">The values it reads. An empty name omits an optional input.</param>
     /// <param name="attributes">long, float, string or long[] values by name.</param>
     /// <returns>The output's name.</returns>
     public string Node(string type, string[] inputs, params (string Name, object Value)[] attributes) => Add(type, inputs, string.Empty, attributes);
 
-    /// <summary>Adds a node of ONNX Runtime's own operators.</summary>
+    /// <summary>Adds a node with an operator of ONNX Runtime.</summary>
     public string MicrosoftNode(string type, string[] inputs, params (string Name, object Value)[] attributes) =>
         Add(type, inputs, MicrosoftDomain, attributes);
 
     /// <summary>Adds a constant.</summary>
     /// <returns>Its name.</returns>
-    /// <exception cref="ArgumentException">The name is taken.</exception>
+    /// <exception cref="ArgumentException">The name is already used.</exception>
     public string Initializer(string name, OnnxType type, IReadOnlyList<long> shape, Action<Stream> write)
     {
         if (!names.Add(name))
         {
-            throw new ArgumentException($"The graph has a value '{name}' already.", nameof(name));
+            throw new ArgumentException($"The graph already has a value '{name}'.", nameof(name));
         }
 
         initializers.Add(new OnnxInitializer(name, type, shape, write));
         return name;
     }
 
-    /// <summary>A scalar.</summary>
+    /// <summary>A float32 scalar.</summary>
     public string Float(float value) => Constant(OnnxType.Float32, [], [value], value.ToString("R", CultureInfo.InvariantCulture));
 
-    /// <summary>A scalar in binary64.</summary>
+    /// <summary>A float64 scalar.</summary>
     public string Double(double value) => Constant(OnnxType.Float64, [], [value], value.ToString("R", CultureInfo.InvariantCulture));
 
     /// <summary>A scalar byte.</summary>
     public string Byte(byte value) => Constant(OnnxType.UInt8, [], [value], value.ToString(CultureInfo.InvariantCulture));
 
-    /// <summary>A scalar whole number.</summary>
+    /// <summary>An int64 scalar.</summary>
     public string Integer(long value) => Constant(OnnxType.Int64, [], [value], value.ToString(CultureInfo.InvariantCulture));
 
-    /// <summary>A list of whole numbers, such as a shape or axes.</summary>
+    /// <summary>A list of int64 values, for example a shape or axes.</summary>
     public string Integers(params long[] values) => Constant(OnnxType.Int64, [values.Length], values, $"[{string.Join(',', values)}]");
 
-    /// <summary>Adds an input; sizes that a caller chooses have names.</summary>
+    /// <summary>Adds an input. Sizes that a caller chooses have names.</summary>
     /// <returns>Its name.</returns>
     public string Input(string name, OnnxType type, params object[] shape)
     {
@@ -74,7 +74,7 @@ internal sealed class GraphBuilder
         return name;
     }
 
-    /// <summary>Makes a value an output under a name of its own.</summary>
+    /// <summary>Makes a value an output with its own name.</summary>
     public void Output(string value, string name, OnnxType type, params object[] shape)
     {
         names.Add(name);
@@ -83,8 +83,8 @@ internal sealed class GraphBuilder
     }
 
     /// <summary>The model, without its constants.</summary>
-    /// <param name="name">What the graph is called.</param>
-    /// <param name="metadata">Free-form text by name.</param>
+    /// <param name="name">The name of the graph.</param>
+    /// <param name="metadata">Metadata text by name.</param>
     public ModelProto Build(string name, IEnumerable<KeyValuePair<string, string>> metadata)
     {
         graph.Name = name;

@@ -1,6 +1,6 @@
 namespace Nibble.Onnx.Graphs;
 
-/// <summary>The element types of ONNX tensors that Nibble writes, with the numbers of <c>TensorProto.DataType</c>.</summary>
+/// <summary>The element types of ONNX tensors that Nibble writes, with the values of <c>TensorProto.DataType</c>.</summary>
 internal enum OnnxType
 {
     Float32 = 1,
@@ -17,10 +17,10 @@ internal enum OnnxType
 /// <summary>Sizes and names of element types.</summary>
 internal static class OnnxTypes
 {
-    /// <summary>What ONNX calls the type.</summary>
+    /// <summary>The name of the type in ONNX.</summary>
     public static string Name(this OnnxType type) => OnnxFile.TypeName((int)type);
 
-    /// <summary>Bytes of one element.</summary>
+    /// <summary>The size of one element in bytes.</summary>
     public static int ByteSize(this OnnxType type) => type switch
     {
         OnnxType.UInt8 or OnnxType.Int8 or OnnxType.Bool => 1,

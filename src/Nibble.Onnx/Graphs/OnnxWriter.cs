@@ -4,33 +4,35 @@ using Google.Protobuf;
 
 namespace Nibble.Onnx.Graphs;
 
-/// <summary>Writes ONNX files: equal graphs give equal bytes.</summary>
+/// <summary>Writes ONNX files. Equal graphs give equal bytes.</summary>
 /// <remarks>
-/// A protobuf message cannot hold 2 GB, so a model above a threshold keeps its tensors in a second file beside it, <c>NAME.onnx.data</c>,
-/// as "external data" of https://github.com/onnx/onnx/blob/main/docs/ExternalData.md says: each tensor by its offset and length, aligned
-/// so that engines can map it. Small tensors, such as shapes, stay in the model, where engines look for them while they plan.
+/// A protobuf message cannot hold 2 GB. A model above a threshold therefore keeps its tensors in a second file next to it, <c>NAME.onnx.data</c>, as "external
+/// data" (https://github.com/onnx/onnx/blob/main/docs/ExternalData.md): each tensor by its offset and length, aligned so that engines can map it. Small
+/// tensors, for example shapes, stay in the model, where engines look for them during planning.
 /// </remarks>
 internal static class OnnxWriter
 {
-    /// <summary>The most bytes of tensors that stay in the model's file; protobuf ends at 2^31 - 1, and the graph needs room too.</summary>
+    /// <summary>
+    /// The maximum size in bytes of tensors in the model's file. The limit of protobuf is 2^31 - 1, and the graph needs space too.
+    /// </summary>
     public const long InlineLimit = 2_000_000_000;
 
     private const int SmallTensor = 1024;
 
-    // Windows maps at multiples of 64 KiB, all else at 4 KiB.
+    // Windows maps at multiples of 64 KiB, other systems at 4 KiB.
     private const int Alignment = 1 << 16;
 
     /// <summary>The file that holds the tensors of a large model.</summary>
     public static string DataPath(string path) => path + ".data";
 
-    /// <summary>Writes a model; the file appears only once it is whole, and after its tensors' file.</summary>
-    /// <param name="path">The file to write; neither it nor its tensors' file may exist.</param>
-    /// <param name="model">The model, whose graph has no initializers yet; they are added.</param>
+    /// <summary>Writes a model. The file appears only when it is complete, after its tensor file.</summary>
+    /// <param name="path">The file to write. Neither this file nor its tensor file may exist.</param>
+    /// <param name="model">The model, whose graph has no initializers yet. They are added.</param>
     /// <param name="initializers">The graph's constants.</param>
-    /// <param name="inlineLimit">The most bytes of tensors that stay in the model's file.</param>
-    /// <returns>Bytes of all files written.</returns>
-    /// <exception cref="ArgumentException">A tensor writes more or fewer bytes than its shape says.</exception>
-    /// <exception cref="IOException">The disk has no room for the files.</exception>
+    /// <param name="inlineLimit">The maximum size in bytes of tensors in the model's file.</param>
+    /// <returns>The total size of the written files in bytes.</returns>
+    /// <exception cref="ArgumentException">A tensor writes more or fewer bytes than its shape requires.</exception>
+    /// <exception cref="IOException">There is not enough disk space for the files.</exception>
     /// <exception cref="NibbleException">A file exists.</exception>
     public static long Write(string path, ModelProto model, IReadOnlyList<OnnxInitializer> initializers, long inlineLimit = InlineLimit)
     {
@@ -84,7 +86,7 @@ internal static class OnnxWriter
         tensor.Write(stream);
         if (stream.Position != end)
         {
-            throw new ArgumentException($"Tensor {tensor.Name} wrote {stream.Position - end + tensor.ByteLength} bytes, its shape says {tensor.ByteLength}.");
+            throw new ArgumentException($"Tensor {tensor.Name} wrote {stream.Position - end + tensor.ByteLength} bytes, expected {tensor.ByteLength}.");
         }
     }
 }

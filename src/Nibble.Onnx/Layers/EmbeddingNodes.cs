@@ -5,17 +5,18 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Layers;
 
-/// <summary>Adds the nodes of tables whose rows are looked up, float or quantized; of a quantized one, only the rows that are looked up are
-/// dequantized.</summary>
+/// <summary>
+/// Adds the nodes of embedding tables, float or quantized. Only the rows that are looked up are dequantized.
+/// </summary>
 internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
 {
     /// <summary>Adds a table.</summary>
-    /// <param name="indices">Which rows, int64 of any shape.</param>
-    /// <param name="name">Its name in the checkpoint.</param>
-    /// <param name="rows">Rows of the table.</param>
-    /// <param name="columns">Values of a row.</param>
+    /// <param name="indices">The indices of the rows, int64 of any shape.</param>
+    /// <param name="name">The name of the table in the checkpoint.</param>
+    /// <param name="rows">The number of rows.</param>
+    /// <param name="columns">The number of values per row.</param>
     /// <returns>The rows, [..., columns] in float32.</returns>
-    /// <exception cref="NibbleException">The tensors have other shapes, or no byte holds a code.</exception>
+    /// <exception cref="NibbleException">The tensors have other shapes, or the codes do not fit into bytes.</exception>
     public string Apply(string indices, string name, int rows, int columns)
     {
         graph.Scope = name;
@@ -28,7 +29,7 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
         return table.Widen(graph.Node("Gather", [table.Name, indices]));
     }
 
-    /// <summary>Reads a quantized table back from what <see cref="Apply"/> made of it.</summary>
+    /// <summary>Reads a quantized table back from the constants that <see cref="Apply"/> wrote.</summary>
     /// <exception cref="NibbleException">A tensor is missing, or has another type or shape.</exception>
     private static QuantizedLayer Read(OnnxFile file, ManifestLayer layer, int rows, int columns)
     {
@@ -44,12 +45,12 @@ internal sealed class EmbeddingNodes(GraphBuilder graph, ModelTensors tensors)
     private string Quantized(string indices, QuantizedLayer layer)
     {
         var weight = UnsignedWeight.Of(layer.Weight) ?? throw new NibbleException(
-            $"{tensors.Place}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, which the exported graph does "
-                + $"not hold; quantize with at most 7 bits stretched, or 8 bits that are not");
+            $"{tensors.Place}: layer '{layer.Name}' has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits, but the exported graph cannot "
+                + $"hold them. Quantize with at most 7 bits stretched, or 8 bits not stretched");
         if (weight.Columns is not null)
         {
             throw new NibbleException(
-                $"{tensors.Place}: layer '{layer.Name}' has groups of scattered columns, which the exported graph does not look up; quantize it to nearest");
+                $"{tensors.Place}: layer '{layer.Name}' has groups of scattered columns, which exported tables do not support. Use round to nearest");
         }
 
         string Rows(string kind, OnnxType type, int width, Func<byte[]> bytes) =>

@@ -4,12 +4,12 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Layers;
 
-/// <summary>A float tensor of a model as a constant of its graph, in the type that it is stored in.</summary>
+/// <summary>A float tensor of a model as a constant of its graph, in its stored type.</summary>
 internal sealed class FloatConstant
 {
     private const string TransposedName = ".transposed";
 
-    // Engines hold floats in these types, and so do checkpoints.
+    // Engines and checkpoints store floats in these types.
     private static readonly (ElementType Stored, OnnxType Type)[] Types = [
         (ElementType.F32, OnnxType.Float32), (ElementType.F16, OnnxType.Float16), (ElementType.BF16, OnnxType.BFloat16)];
 
@@ -37,8 +37,8 @@ internal sealed class FloatConstant
         graph, tensor.Name + TransposedName, tensor, [tensor.Shape[1], tensor.Shape[0]],
         values => Matrices.Transpose<float>(values, (int)tensor.Shape[0], (int)tensor.Shape[1]));
 
-    /// <summary>Reads a tensor back from its constant; null where there is none.</summary>
-    /// <exception cref="NibbleException">The constant is of no type that floats have, or a transposed one is no matrix.</exception>
+    /// <summary>Reads a tensor back from its constant. Returns null if there is none.</summary>
+    /// <exception cref="NibbleException">The constant does not have a float type, or a transposed one is not a matrix.</exception>
     public static SourceTensor? Read(OnnxFile file, string name)
     {
         var transposed = file.Find(name) is null;
@@ -50,7 +50,7 @@ internal sealed class FloatConstant
         var stored = Types.FirstOrDefault(entry => constant.Type.Equals(entry.Type.Name(), StringComparison.Ordinal));
         if (stored.Type == default)
         {
-            throw file.Refused($"tensor '{constant.Name}' is of type {constant.Type}, expected {string.Join(", ", Types.Select(entry => entry.Type.Name()))}");
+            throw file.Refused($"tensor '{constant.Name}' has type {constant.Type}, expected {string.Join(", ", Types.Select(entry => entry.Type.Name()))}");
         }
 
         if (!transposed)
@@ -71,6 +71,6 @@ internal sealed class FloatConstant
         }
     }
 
-    /// <summary>Values that come from the constant in float32, which is what graphs compute in.</summary>
+    /// <summary>Converts values that come from the constant to float32, in which graphs compute.</summary>
     public string Widen(string value) => type == OnnxType.Float32 ? value : graph.Node("Cast", [value], ("to", (long)OnnxType.Float32));
 }

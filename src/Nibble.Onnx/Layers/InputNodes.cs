@@ -4,20 +4,21 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Layers;
 
-/// <summary>Adds the nodes that quantize the inputs of layers; layers that read the same input alike share them.</summary>
+/// <summary>Adds the nodes that quantize the inputs of layers. Layers that quantize the same input in the same way share them.</summary>
 internal sealed class InputNodes(GraphBuilder graph)
 {
-    /// <summary>What is added to a signed code to store it in a byte, whatever its bits.</summary>
+    /// <summary>The offset that is added to a signed code to store it in a byte, whatever its bit width.</summary>
     public const int Offset = 128;
 
     private readonly Dictionary<(string, ActivationQuantization, bool), string> values = [];
     private readonly Dictionary<(string, QuantizationScheme), (string, string)> tokens = [];
 
-    /// <summary>The values that a layer computes with instead of its input, in float32.</summary>
+    /// <summary>The quantized values that a layer uses instead of its input, in float32.</summary>
     /// <param name="x">The input.</param>
-    /// <param name="input">How it is quantized.</param>
-    /// <param name="fusible">Whether fixed parameters may be written as QuantizeLinear and DequantizeLinear, which engines fuse with the product behind
-    /// them.</param>
+    /// <param name="input">Its quantization.</param>
+    /// <param name="fusible">
+    /// Whether fixed parameters may be written as QuantizeLinear and DequantizeLinear, which engines fuse with the following product.
+    /// </param>
     public string Values(string x, ActivationQuantization input, bool fusible)
     {
         if (!values.TryGetValue((x, input, fusible), out var result))
@@ -33,8 +34,8 @@ internal sealed class InputNodes(GraphBuilder graph)
 
     /// <summary>The fixed parameters of an input, from the nodes that <see cref="Values"/> wrote.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="value">What <see cref="Values"/> gave.</param>
-    /// <exception cref="NibbleException">The nodes are others.</exception>
+    /// <param name="value">The value that <see cref="Values"/> returned.</param>
+    /// <exception cref="NibbleException">The nodes are different.</exception>
     public static QuantizationParameters ReadFixed(OnnxFile file, string value)
     {
         var node = file.NodeGiving(value);
@@ -49,11 +50,11 @@ internal sealed class InputNodes(GraphBuilder graph)
             return new QuantizationParameters(file.Values<float>(step, OnnxType.Float32)[0], (sbyte)zeroPoint);
         }
 
-        throw file.Refused($"the input '{value}' comes from a {node.OpType}, expected a quantized one, as the metadata say: DequantizeLinear, or Mul behind "
-            + $"Sub of a whole zero point");
+        throw file.Refused($"the input '{value}' comes from a {node.OpType}, but the metadata say it is quantized: expected DequantizeLinear, or Mul after "
+            + $"Sub of an integer zero point");
     }
 
-    /// <summary>Codes plus 128 in bytes, and a scale for each token, of a symmetric scheme.</summary>
+    /// <summary>The codes plus 128 in bytes, and a scale per token, for a symmetric scheme.</summary>
     public (string Codes, string Scale) Tokens(string x, QuantizationScheme scheme)
     {
         if (!tokens.TryGetValue((x, scheme), out var result))
@@ -66,8 +67,9 @@ internal sealed class InputNodes(GraphBuilder graph)
         return result;
     }
 
-    /// <summary>QuantizeLinear divides, rounds half to even and saturates as the specification of Nibble's quantizer does; narrower codes are
-    /// clipped.</summary>
+    /// <summary>
+    /// Fixed parameters. QuantizeLinear divides, rounds half to even and saturates like Nibble's quantizer. Codes with fewer than 8 bits are clipped.
+    /// </summary>
     private string Fixed(string x, QuantizationScheme scheme, QuantizationParameters parameters)
     {
         var (scale, zeroPoint) = (graph.Float(parameters.Scale), graph.Byte((byte)(parameters.ZeroPoint + Offset)));
@@ -95,7 +97,7 @@ internal sealed class InputNodes(GraphBuilder graph)
     {
         var largest = graph.Node("ReduceMax", [graph.Node("Abs", [x]), graph.Integers(-1)], ("keepdims", 1L));
 
-        // A float divided in float is what division in double and rounding to float give.
+        // Division in float gives the same result as division in double and rounding to float.
         var scale = Stored(graph.Node("Div", [largest, graph.Float(scheme.Codes.Steps / 2f)]), scheme);
         return (Clip(graph.Node("Round", [graph.Node("Div", [x, scale])]), scheme), scale);
     }
@@ -120,7 +122,7 @@ internal sealed class InputNodes(GraphBuilder graph)
 
     private string Clip(string x, QuantizationScheme scheme) => graph.Node("Clip", [x, graph.Float(scheme.Codes.Min), graph.Float(scheme.Codes.Max)]);
 
-    /// <summary>A scale as <see cref="QuantizationParameters.RoundScale"/> rounds it.</summary>
+    /// <summary>A scale rounded like <see cref="QuantizationParameters.RoundScale"/>.</summary>
     private string Stored(string scale, QuantizationScheme scheme)
     {
         var stored = scale;

@@ -13,7 +13,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     private readonly InputNodes inputs = new(graph);
     private readonly Dictionary<string, int> forms = new(StringComparer.Ordinal);
 
-    /// <summary>How many layers were written in each form, such as <c>MatMulNBits 4</c>.</summary>
+    /// <summary>The number of layers written in each form, for example <c>MatMulNBits 4</c>.</summary>
     public IReadOnlyDictionary<string, int> Forms => forms;
 
     /// <summary>Adds a layer.</summary>
@@ -23,7 +23,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
     /// <param name="inFeatures">Columns of its weight.</param>
     /// <param name="bias">Whether it has a bias.</param>
     /// <returns>Its output, [..., out].</returns>
-    /// <exception cref="NibbleException">The tensors have other shapes, or no graph expresses how they are quantized.</exception>
+    /// <exception cref="NibbleException">The tensors have other shapes, or no graph expresses their quantization.</exception>
     public string Apply(string x, string name, int outFeatures, int inFeatures, bool bias)
     {
         graph.Scope = name;
@@ -38,8 +38,8 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
         return graph.Node("Add", [y, constant.Widen(constant.Name)]);
     }
 
-    /// <summary>Reads a quantized layer back from what <see cref="Apply"/> made of it.</summary>
-    /// <exception cref="NibbleException">A tensor is missing or has another type or shape, or the nodes around them are others.</exception>
+    /// <summary>Reads a quantized layer back from the constants that <see cref="Apply"/> wrote.</summary>
+    /// <exception cref="NibbleException">A tensor is missing or has another type or shape, or the nodes around them are different.</exception>
     private static QuantizedLayer Read(OnnxFile file, ManifestLayer layer, int rows, int columns)
     {
         var weight = UnsignedWeight.Blank(file, layer, rows, columns);
@@ -75,7 +75,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
             input, input.Granularity is PerToken ? null : InputNodes.ReadFixed(file, InputOf(file, layer.Name))));
     }
 
-    /// <summary>The value that a layer's product takes, of a layer whose codes have that product, or the node that dequantizes them, behind them.</summary>
+    /// <summary>The input of a layer's product. The product reads the layer's codes directly or through the node that dequantizes them.</summary>
     private static string InputOf(OnnxFile file, string layer)
     {
         var product = file.NodeTaking($"{layer}.weight.{UnsignedWeight.CodesName}");
@@ -84,7 +84,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
             : throw file.Refused($"the codes of the layer '{layer}' go into a {product.OpType}, expected a MatMul or MatMulNBits");
     }
 
-    /// <summary>Whether a layer's codes are bytes for a product with an input of bytes.</summary>
+    /// <summary>Whether a layer's codes are bytes for a product with a byte input.</summary>
     private static bool HasBytes(UnsignedWeight weight, QuantizationScheme input) => weight.HasWholeRows && (input.Granularity is PerTensor || input.Symmetric);
 
     private string Float(string x, SourceTensor weight)
@@ -107,33 +107,34 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
             { Static: null } input when HasBytes(weight, input.Scheme) => IntegerProduct(x, layer, weight, input.Scheme),
             { } input when HasBytes(weight, input.Scheme) => Dequantized(inputs.Values(x, input, fusible: true), layer, weight),
 
-            // ONNX Runtime 1.31 fuses a quantized input with dequantized groups into a product of bytes that knows no groups, and then fails.
+            // ONNX Runtime 1.31 fuses a quantized input and dequantized groups into a product of bytes that does not support groups, and then fails.
             { } input => FloatProduct(inputs.Values(x, input, fusible: weight.Block is not null), layer, weight),
             null => FloatProduct(x, layer, weight),
         };
     }
 
-    /// <summary>The layer's codes, unless no graph computes what the layer does.</summary>
+    /// <summary>The layer's codes. Throws if no graph can compute the layer.</summary>
     private UnsignedWeight Require(QuantizedLayer layer)
     {
         NibbleException Refused(string reason, string advice) =>
-            new($"{tensors.Place}: layer '{layer.Name}' {reason}, which the exported graph does not do; {advice}");
+            new($"{tensors.Place}: layer '{layer.Name}' {reason}, which the exported graph cannot do. {advice}");
         if (layer.InputTransform != InputTransform.None)
         {
-            throw Refused("turns its input by a Hadamard matrix while the model runs", "quantize without rotation");
+            throw Refused("rotates its input by a Hadamard matrix at inference time", "Quantize without rotation");
         }
 
         if (layer.Input is { Static: null, Scheme.ScalePrecision: ScalePrecision.PowerOfTwo })
         {
-            throw Refused("rounds the scale of each token to a power of two", "quantize activations with float32 or float16 scales, or with static ones");
+            throw Refused("rounds the scale of each token to a power of two", "Quantize activations with float32 or float16 scales, or with static ones");
         }
 
         return UnsignedWeight.Of(layer.Weight) ?? throw Refused(
-            $"has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits", "quantize with at most 7 bits stretched, or 8 bits that are not");
+            $"has the weights '{layer.Weight.Scheme}', whose values need codes of 9 bits", "Quantize with at most 7 bits stretched, or 8 bits not stretched");
     }
 
-    /// <summary>Products of bytes, added up as 32-bit integers. Both factors are unsigned, since products of unsigned and signed bytes saturate on some
-    /// processors.</summary>
+    /// <summary>
+    /// Products of bytes, summed as 32-bit integers. Both factors are unsigned, because products of unsigned and signed bytes saturate on some processors.
+    /// </summary>
     private string IntegerProduct(string x, QuantizedLayer layer, UnsignedWeight weight, QuantizationScheme scheme)
     {
         Count("MatMulInteger");
@@ -184,7 +185,7 @@ internal sealed class LinearNodes(GraphBuilder graph, ModelTensors tensors, MatM
         return graph.Node("MatMul", [x, graph.Node("DequantizeLinear", [codes, scales, zeroPoints], ("axis", 0L), ("block_size", (long)weight.GroupLength))]);
     }
 
-    /// <summary>Codes [in, out] and a scale and zero point for each output.</summary>
+    /// <summary>Codes [in, out], and a scale and zero point for each output.</summary>
     private (string Codes, string Scales, string ZeroPoints) Bytes(QuantizedLayer layer, UnsignedWeight weight) => (
         Constant(layer, UnsignedWeight.CodesName, OnnxType.UInt8, [weight.Inputs, weight.Outputs], weight.BytesTransposed),
         Constant(layer, UnsignedWeight.ScalesName, OnnxType.Float32, [weight.Outputs], weight.ScalesTransposed),

@@ -3,7 +3,7 @@ namespace Nibble.Onnx.Layers;
 /// <summary>Rearranges matrices.</summary>
 internal static class Matrices
 {
-    /// <summary>Turns rows into columns.</summary>
+    /// <summary>Transposes a matrix.</summary>
     public static T[] Transpose<T>(ReadOnlySpan<T> values, int rows, int columns)
     {
         var result = new T[values.Length];

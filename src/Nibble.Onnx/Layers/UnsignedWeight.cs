@@ -6,22 +6,21 @@ using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Layers;
 
-/// <summary>The codes of a weight as the unsigned numbers of 2, 4 or 8 bits that ONNX operators take: <c>real = scale * (code - zeroPoint)</c>.</summary>
+/// <summary>The codes of a weight as unsigned integers of 2, 4 or 8 bits, as ONNX operators read them: <c>real = scale * (code - zeroPoint)</c>.</summary>
 /// <remarks>
-/// A code is stored as itself plus <c>2^(bits-1)</c>, in the narrowest of the three widths that holds it, and so is its zero point. A
-/// stretched weight's values, <c>scale * (code + 1/2)</c>, are <c>scale / 2 * (2 code + 1)</c>: the same grid with half the step.
-/// Each way of writing has its inverse behind it, which fills the weight that <see cref="Blank"/> made. Inverses believe what they read:
-/// numbers that no weight gives are found by writing them again.
+/// A code is stored plus <c>2^(bits-1)</c>, in the narrowest of the three widths that holds it, and so is its zero point. The values of a stretched weight,
+/// <c>scale * (code + 1/2)</c>, are <c>scale / 2 * (2 code + 1)</c>: the same grid with half the step. Each write method is followed by its inverse, which
+/// fills the weight that <see cref="Blank"/> created. Inverses do not validate what they read. Invalid values are detected by writing the weight again.
 /// </remarks>
 internal sealed class UnsignedWeight
 {
-    /// <summary>The end of the name of a constant that holds codes.</summary>
+    /// <summary>The suffix of the names of constants that hold codes.</summary>
     public const string CodesName = "codes";
 
-    /// <summary>The end of the name of a constant that holds scales.</summary>
+    /// <summary>The suffix of the names of constants that hold scales.</summary>
     public const string ScalesName = "scales";
 
-    /// <summary>The end of the name of a constant that holds zero points.</summary>
+    /// <summary>The suffix of the names of constants that hold zero points.</summary>
     public const string ZeroPointsName = "zero_points";
 
     private const int SmallestBlock = 16;
@@ -39,28 +38,30 @@ internal sealed class UnsignedWeight
         Columns = weight.GroupIndex is { } groups ? [.. Enumerable.Range(0, weight.Columns).OrderBy(column => groups[column])] : null;
     }
 
-    /// <summary>Bits of a stored code: 2, 4 or 8.</summary>
+    /// <summary>The bit width of a stored code: 2, 4 or 8.</summary>
     public int Bits { get; }
 
-    /// <summary>Rows of the weight.</summary>
+    /// <summary>The number of rows of the weight.</summary>
     public int Outputs => weight.Rows;
 
-    /// <summary>Columns of the weight.</summary>
+    /// <summary>The number of columns of the weight.</summary>
     public int Inputs => weight.Columns;
 
-    /// <summary>The order in which columns have to come for groups to be of neighbours; null where they are already.</summary>
+    /// <summary>The order of columns in which groups consist of adjacent columns. Null if they already do.</summary>
     public int[]? Columns { get; }
 
-    /// <summary>Whether a row, or all, share one scale.</summary>
+    /// <summary>Whether each row, or the whole weight, has a single scale.</summary>
     public bool HasWholeRows => weight.GroupsPerRow == 1;
 
-    /// <summary>Values of a row that share a scale.</summary>
+    /// <summary>The number of values of a row that share a scale.</summary>
     public int GroupLength => weight.GroupLength;
 
     /// <summary>Whether zero points are all <c>2^(bits-1)</c>.</summary>
     public bool Symmetric => weight.Scheme.Symmetric;
 
-    /// <summary>Values of a <c>MatMulNBits</c> block, a power of two from 16 to 256 such that no block spans two groups; null where there is none.</summary>
+    /// <summary>
+    /// The number of values in a <c>MatMulNBits</c> block, a power of two from 16 to 256 such that no block spans two groups. Null if there is none.
+    /// </summary>
     public int? Block
     {
         get
@@ -75,7 +76,7 @@ internal sealed class UnsignedWeight
     /// <summary>The name of the constant that holds <see cref="Columns"/>.</summary>
     public static string ColumnsName(string layer) => layer + ".columns";
 
-    /// <summary>The codes of a weight; null where they need more than 8 bits.</summary>
+    /// <summary>The codes of a weight. Null if they need more than 8 bits.</summary>
     public static UnsignedWeight? Of(QuantizedTensor weight)
     {
         var factor = weight.Scheme.Format == CodeFormat.Stretched ? 2 : 1;
@@ -88,22 +89,24 @@ internal sealed class UnsignedWeight
         };
     }
 
-    /// <summary>A weight to read codes, scales and zero points into.</summary>
-    /// <param name="file">The file that is read.</param>
-    /// <param name="layer">What its metadata say of the layer.</param>
-    /// <param name="rows">Rows of the weight.</param>
-    /// <param name="columns">Columns of the weight.</param>
-    /// <exception cref="NibbleException">The file holds no codes of the layer, or too few for this shape, or the metadata contradict themselves.</exception>
+    /// <summary>Creates a weight to read codes, scales and zero points into.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="layer">The layer's entry in the metadata.</param>
+    /// <param name="rows">The number of rows of the weight.</param>
+    /// <param name="columns">The number of columns of the weight.</param>
+    /// <exception cref="NibbleException">
+    /// The file has no codes for the layer, or too few for this shape, or the metadata contradict themselves.
+    /// </exception>
     public static UnsignedWeight Blank(OnnxFile file, ManifestLayer layer, int rows, int columns)
     {
         var scheme = layer.Scheme.Weights!;
         var (codes, values) = ($"{layer.Name}.weight.{CodesName}", (long)rows * columns);
 
-        // Sizes come from metadata: nothing is made of them before the file is known to hold as much.
-        var bytes = file.HeldBytes(codes) ?? throw file.Refused($"there is no tensor '{codes}', which the layer '{layer.Name}' of the metadata has");
+        // Sizes come from metadata. Nothing is allocated for them until the file is known to hold that much.
+        var bytes = file.HeldBytes(codes) ?? throw file.Refused($"there is no tensor '{codes}', but the metadata list the layer '{layer.Name}'");
         if (values < 1 || values > bytes * 4 || values > Array.MaxLength)
         {
-            throw file.Refused($"tensor '{codes}' has {bytes} bytes, too few for the {rows} x {columns} codes that the metadata say");
+            throw file.Refused($"tensor '{codes}' has {bytes} bytes, too few for the {rows} x {columns} codes in the metadata");
         }
 
         if (scheme.Granularity is PerToken || (layer.HasGroupIndex && scheme.Granularity is not PerGroup))
@@ -119,10 +122,10 @@ internal sealed class UnsignedWeight
         return Of(weight) ?? throw file.Refused($"the metadata give the layer '{layer.Name}' {scheme}, whose values need codes of 9 bits, which no file holds");
     }
 
-    /// <summary>Codes as bytes, transposed to [in, out], for operators that read no narrower ones.</summary>
+    /// <summary>Codes as bytes, transposed to [in, out], for operators that support no narrower codes.</summary>
     public byte[] BytesTransposed() => Matrices.Transpose<byte>(Bytes(), Outputs, Inputs);
 
-    /// <summary>Reads what <see cref="BytesTransposed"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="BytesTransposed"/>.</summary>
     public void ReadBytesTransposed(ReadOnlySpan<byte> bytes) => ReadBytes(Matrices.Transpose(bytes, Inputs, Outputs));
 
     /// <summary>Codes as bytes, [out, in].</summary>
@@ -137,7 +140,7 @@ internal sealed class UnsignedWeight
         return codes;
     }
 
-    /// <summary>Reads what <see cref="Bytes"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="Bytes"/>.</summary>
     public void ReadBytes(ReadOnlySpan<byte> codes)
     {
         for (var i = 0; i < codes.Length; i++)
@@ -158,7 +161,7 @@ internal sealed class UnsignedWeight
         return MemoryMarshal.AsBytes(scales.AsSpan()).ToArray();
     }
 
-    /// <summary>Reads what <see cref="ScalesTransposed"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="ScalesTransposed"/>.</summary>
     public void ReadScalesTransposed(ReadOnlySpan<byte> bytes)
     {
         var scales = MemoryMarshal.Cast<byte, float>(bytes);
@@ -180,7 +183,7 @@ internal sealed class UnsignedWeight
         return zeroPoints;
     }
 
-    /// <summary>Reads what <see cref="ZeroPointsTransposed"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="ZeroPointsTransposed"/>.</summary>
     public void ReadZeroPointsTransposed(ReadOnlySpan<byte> zeroPoints)
     {
         for (var i = 0; i < zeroPoints.Length; i++)
@@ -189,8 +192,10 @@ internal sealed class UnsignedWeight
         }
     }
 
-    /// <summary>Codes as <c>MatMulNBits</c> takes them: [out, blocks, block bytes], the first code in the lowest bits; the last block of a row is filled up
-    /// with zero points.</summary>
+    /// <summary>
+    /// Codes in the layout of <c>MatMulNBits</c>: [out, blocks, block bytes], with the first code in the lowest bits. The last block of a row is padded with
+    /// zero points.
+    /// </summary>
     public byte[] PackBlocks(int block)
     {
         var blocks = Blocks(block);
@@ -209,7 +214,7 @@ internal sealed class UnsignedWeight
         return bytes;
     }
 
-    /// <summary>Reads what <see cref="PackBlocks"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="PackBlocks"/>.</summary>
     public void ReadBlocks(int block, ReadOnlySpan<byte> bytes)
     {
         var rowValues = (long)Blocks(block) * block;
@@ -237,7 +242,7 @@ internal sealed class UnsignedWeight
         return MemoryMarshal.AsBytes(scales.AsSpan()).ToArray();
     }
 
-    /// <summary>Reads what <see cref="BlockScales"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="BlockScales"/>.</summary>
     public void ReadBlockScales(int block, ReadOnlySpan<byte> bytes)
     {
         var blocks = Blocks(block);
@@ -248,7 +253,7 @@ internal sealed class UnsignedWeight
         }
     }
 
-    /// <summary>A zero point for each block, each row packed into whole bytes.</summary>
+    /// <summary>A zero point for each block. Each row is packed into whole bytes.</summary>
     public byte[] PackZeroPoints(int block)
     {
         var blocks = Blocks(block);
@@ -265,7 +270,7 @@ internal sealed class UnsignedWeight
         return bytes;
     }
 
-    /// <summary>Reads what <see cref="PackZeroPoints"/> gave.</summary>
+    /// <summary>Reads the result of <see cref="PackZeroPoints"/>.</summary>
     public void ReadZeroPoints(int block, ReadOnlySpan<byte> bytes)
     {
         var blocks = Blocks(block);
@@ -282,7 +287,7 @@ internal sealed class UnsignedWeight
     /// <summary>The weight that was read.</summary>
     public QuantizedTensor Weight => weight;
 
-    /// <summary>Blocks in a row.</summary>
+    /// <summary>The number of blocks per row.</summary>
     public int Blocks(int block) => (Inputs + block - 1) / block;
 
     private int Half => 1 << (Bits - 1);
@@ -307,13 +312,13 @@ internal sealed class UnsignedWeight
 
     private int Index(int row, int group) => weight.Scheme.Granularity is PerTensor ? 0 : (row * weight.GroupsPerRow) + group;
 
-    /// <summary>The group of each column, from the order that puts groups side by side.</summary>
+    /// <summary>The group of each column, from the order that makes groups adjacent.</summary>
     private static int[] ReadGroups(OnnxFile file, ManifestLayer layer, int columns)
     {
         var order = file.Values<long>(ColumnsName(layer.Name), OnnxType.Int64, columns);
         if (!order.Order().SequenceEqual(Enumerable.Range(0, columns).Select(column => (long)column)))
         {
-            throw file.Refused($"tensor '{ColumnsName(layer.Name)}' is no order of the {columns} columns");
+            throw file.Refused($"tensor '{ColumnsName(layer.Name)}' is not a permutation of the {columns} columns");
         }
 
         var groups = new int[columns];

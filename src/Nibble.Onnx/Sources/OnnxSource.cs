@@ -5,7 +5,7 @@ using Nibble.Onnx.Layers;
 
 namespace Nibble.Onnx.Sources;
 
-/// <summary>The tensors of an ONNX file that Nibble wrote, as they were in the folder that it was made from.</summary>
+/// <summary>The tensors of an ONNX file that Nibble exported, as they were in the exported folder.</summary>
 internal sealed class OnnxSource : IModelSource
 {
     private readonly Dictionary<string, ManifestLayer> described = new(StringComparer.Ordinal);
@@ -17,15 +17,15 @@ internal sealed class OnnxSource : IModelSource
     {
         File = file;
         Manifest = Text(OnnxMetadata.Artifact) is { } manifest ? ArtifactManifest.Parse(manifest, $"{file.Path}, metadata {OnnxMetadata.Artifact}") : null;
-        var producer = file.Producer.Length == 0 ? "it does not tell what made it" : $"this one is of {file.Producer}";
+        var producer = file.Producer.Length == 0 ? "it does not name its producer" : $"this one is from {file.Producer}";
         ConfigJson = Manifest?.ConfigJson ?? Text(OnnxMetadata.Config) ?? throw file.Refused(
-            $"ONNX files of other tools are not supported ({producer}): its metadata have neither {OnnxMetadata.Artifact} "
-            + $"nor {OnnxMetadata.Config}, as those of a file have that this version of nibble export wrote; "
-            + "use the folder that it was made from, or export that again");
+            $"ONNX files of other tools are not supported ({producer}). Its metadata have neither {OnnxMetadata.Artifact} "
+            + $"nor {OnnxMetadata.Config}, one of which a file exported by this version of Nibble has. "
+            + "Use the folder that it was made from, or export the folder again");
         foreach (var layer in Manifest?.Layers ?? [])
         {
             Require(described.TryAdd(layer.Name, layer), $"names the layer '{layer.Name}' twice");
-            Require(layer.Shape is null, $"gives the layer '{layer.Name}' a shape of its own, expected a matrix");
+            Require(layer.Shape is null, $"gives the layer '{layer.Name}' its own shape, expected a matrix");
         }
 
         foreach (var name in Manifest?.FloatTensors ?? [])
@@ -49,21 +49,21 @@ internal sealed class OnnxSource : IModelSource
 
     public IEnumerable<string> Names => described.Keys.Concat(floatNames);
 
-    /// <summary>The quantized layers that were asked for, in the artifact's order.</summary>
+    /// <summary>The quantized layers that have been read, in the artifact's order.</summary>
     public IEnumerable<QuantizedLayer> Layers => Manifest?.Layers.Where(layer => layers.ContainsKey(layer.Name)).Select(layer => layers[layer.Name]) ?? [];
 
-    /// <summary>The float tensors that were asked for, in the artifact's order, or that of the graph where there is none.</summary>
+    /// <summary>The float tensors that have been read, in the artifact's order, or in the graph's order for a float model.</summary>
     public IEnumerable<SourceTensor> Floats => Manifest?.FloatTensors.Where(floats.ContainsKey).Select(name => floats[name]) ?? floats.Values;
 
     public void Dispose()
     {
     }
 
-    /// <summary>A quantized layer; null where the name is of none.</summary>
+    /// <summary>A quantized layer. Null if there is no layer with this name.</summary>
     /// <param name="name">Its name.</param>
-    /// <param name="rows">Rows that its weight should have.</param>
-    /// <param name="columns">Columns that its weight should have.</param>
-    /// <param name="reader">How the file holds it.</param>
+    /// <param name="rows">The expected number of rows of its weight.</param>
+    /// <param name="columns">The expected number of columns of its weight.</param>
+    /// <param name="reader">Reads the layer from the file.</param>
     public QuantizedLayer? Layer(string name, int rows, int columns, LayerReader reader)
     {
         if (!described.TryGetValue(name, out var layer))

@@ -10,12 +10,12 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;
 
-/// <summary>What calibration looks at.</summary>
-/// <param name="Windows">Windows of text, at least 1.</param>
-/// <param name="Length">Tokens in a window, at least 2.</param>
+/// <summary>The amount of calibration data.</summary>
+/// <param name="Windows">The number of windows of text, at least 1. Default: 32.</param>
+/// <param name="Length">Tokens per window, at least 2. Default: 256.</param>
 public sealed record CalibrationOptions(int Windows = 32, int Length = 256)
 {
-    /// <summary>The default amount, in windows that a model can take.</summary>
+    /// <summary>The default amount, with windows no longer than the model's maximum.</summary>
     public static CalibrationOptions For(ModelDefinition definition)
     {
         ArgumentNullException.ThrowIfNull(definition);
@@ -24,19 +24,19 @@ public sealed record CalibrationOptions(int Windows = 32, int Length = 256)
     }
 }
 
-/// <summary>Runs text through a float model and finds how each layer's input is to be quantized.</summary>
+/// <summary>Runs text through a float model to determine how each layer's input is quantized.</summary>
 internal static class ActivationCalibration
 {
-    /// <summary>Decides the activation quantization of every layer for which a recipe asks it.</summary>
-    /// <param name="model">The float model; unchanged afterwards.</param>
-    /// <param name="recipe">Says which layers.</param>
-    /// <param name="data">Calibration data; null is enough when no layer is static.</param>
-    /// <param name="options">How much of the data is used.</param>
-    /// <param name="seed">Drives which texts are used.</param>
-    /// <param name="progress">Told after each window.</param>
-    /// <param name="cancellation">Stops between windows.</param>
-    /// <returns>By layer name.</returns>
-    /// <exception cref="NibbleException">A static layer without text, or with an input that is not finite.</exception>
+    /// <summary>Determines the activation quantization of every layer whose rule quantizes its input.</summary>
+    /// <param name="model">The float model. It is unchanged afterwards.</param>
+    /// <param name="recipe">The recipe.</param>
+    /// <param name="data">Calibration data. Null is enough if no layer is static.</param>
+    /// <param name="options">The amount of data to use.</param>
+    /// <param name="seed">The seed that selects texts.</param>
+    /// <param name="progress">Receives progress after each window.</param>
+    /// <param name="cancellation">Cancels between windows.</param>
+    /// <returns>The quantization by layer name.</returns>
+    /// <exception cref="NibbleException">A layer is static but there are no data, or its input is not finite.</exception>
     public static IReadOnlyDictionary<string, ActivationQuantization> Run(
         IQuantizableModel model,
         Recipe recipe,
@@ -53,11 +53,11 @@ internal static class ActivationCalibration
             () => Feed(model, (data ?? throw MissingText(recipe)).Pieces(options.Windows, options.Length, seed), progress, cancellation));
     }
 
-    /// <summary>Decides the activation quantization of every <see cref="QuantizableLinear"/> of a module for which a recipe asks it.</summary>
-    /// <param name="module">The float module; unchanged afterwards.</param>
-    /// <param name="recipe">Says which layers.</param>
-    /// <param name="feed">Runs calibration data through the module, without gradients; called once, and only when a layer is static.</param>
-    /// <returns>By layer name.</returns>
+    /// <summary>Determines the activation quantization of every <see cref="QuantizableLinear"/> of a module whose rule quantizes its input.</summary>
+    /// <param name="module">The float module. It is unchanged afterwards.</param>
+    /// <param name="recipe">The recipe.</param>
+    /// <param name="feed">Runs calibration data through the module, without gradients. Called once, and only if a layer is static.</param>
+    /// <returns>The quantization by layer name.</returns>
     /// <exception cref="NibbleException">The input of a static layer is not finite.</exception>
     public static IReadOnlyDictionary<string, ActivationQuantization> Run(nn.Module module, Recipe recipe, Action feed)
     {
@@ -69,10 +69,10 @@ internal static class ActivationCalibration
         return Observe(linears, recipe, feed);
     }
 
-    /// <summary>Decides the activation quantization of some layers.</summary>
-    /// <param name="linears">The layers by name; unchanged afterwards.</param>
-    /// <param name="recipe">Says how.</param>
-    /// <param name="feed">Runs calibration text through the layers; called once, and only when a layer is static.</param>
+    /// <summary>Determines the activation quantization of some layers.</summary>
+    /// <param name="linears">The layers by name. They are unchanged afterwards.</param>
+    /// <param name="recipe">The recipe.</param>
+    /// <param name="feed">Runs calibration data through the layers. Called once, and only if a layer is static.</param>
     /// <exception cref="NibbleException">The input of a static layer is not finite.</exception>
     internal static IReadOnlyDictionary<string, ActivationQuantization> Observe(
         IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Recipe recipe, Action feed)
@@ -115,7 +115,7 @@ internal static class ActivationCalibration
             if (observer.NonFiniteCount > 0)
             {
                 throw new NibbleException(
-                    $"calibration: the input of layer '{name}' holds {observer.NonFiniteCount} NaN or infinite values; the float model itself overflows on "
+                    $"calibration: the input of layer '{name}' holds {observer.NonFiniteCount} NaN or infinite values. The float model itself overflows on "
                     + $"this text");
             }
 
@@ -125,9 +125,9 @@ internal static class ActivationCalibration
         return result;
     }
 
-    /// <summary>The fault of a recipe that needs text where none was given.</summary>
+    /// <summary>The error for a recipe that needs calibration data if there are none.</summary>
     internal static NibbleException MissingText(Recipe recipe) =>
-        new MissingDataException($"the recipe '{recipe.Name}' looks at activations, which needs calibration data");
+        new MissingDataException($"the recipe '{recipe.Name}' uses activations, so it needs calibration data");
 
     private static void Feed(IQuantizableModel model, CalibrationPieces pieces, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
@@ -141,7 +141,7 @@ internal static class ActivationCalibration
             {
                 cancellation.ThrowIfCancellationRequested();
 
-                // Windows one by one, short texts side by side.
+                // Windows are run one at a time, short texts in batches.
                 count = pieces.WindowTokens is null ? ActivationStream.BatchSize(lengths, first) : 1;
                 using var pause = CollectorPause.Begin();
                 using var scope = NewDisposeScope();

@@ -8,18 +8,20 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;
 
-/// <summary>What the calibration pieces are between two blocks: [tokens, width] values of each in a file, and in memory where they are few.</summary>
+/// <summary>
+/// The calibration activations between two blocks: [tokens, width] values of each piece, in a file and also in memory if they fit.
+/// </summary>
 /// <remarks>
-/// The file is what a killed run resumes from, so it is always written; it appears under its name only once it is whole. Values are
-/// binary32 in the machine's byte order: the file never leaves it. A checksum follows them (<see cref="ChecksummedFile"/>). Pieces of different lengths
-/// stand one behind the other without padding, which they have only where they are read side by side.
+/// A killed run resumes from the file, so it is always written. It appears under its name only when it is complete. Values are binary32 in the machine's byte
+/// order, because the file never leaves the machine. A checksum follows them (<see cref="ChecksummedFile"/>). Pieces of different lengths are stored
+/// without padding. Padding is added only when pieces are read as a batch.
 /// </remarks>
 internal sealed class ActivationStream : IDisposable
 {
-    /// <summary>Tokens that are worked on at once, about: as many keep the matrix products busy.</summary>
+    /// <summary>The approximate number of tokens per batch, enough to keep the matrix products busy.</summary>
     private const int BatchTokens = 1024;
 
-    /// <summary>Values that go through the file at once: the bytes of more than 2^29 are beyond a span.</summary>
+    /// <summary>Values per read or write. A span cannot hold the bytes of more than 2^29 values.</summary>
     private const int PieceValues = 1 << 20;
 
     private readonly FileStream file;
@@ -47,32 +49,32 @@ internal sealed class ActivationStream : IDisposable
         values = count * sizeof(float) <= memoryLimit && count <= Array.MaxLength ? new float[count] : null;
     }
 
-    /// <summary>Pieces.</summary>
+    /// <summary>The number of pieces.</summary>
     public int Count => lengths.Length;
 
-    /// <summary>Tokens of all pieces.</summary>
+    /// <summary>The number of tokens in all pieces.</summary>
     public long Tokens => starts[^1];
 
-    /// <summary>Tokens of each piece.</summary>
+    /// <summary>The number of tokens in each piece.</summary>
     public IReadOnlyList<int> Lengths => lengths;
 
-    /// <summary>Values of a token.</summary>
+    /// <summary>Values per token.</summary>
     public int Width { get; }
 
-    /// <summary>How long visits have taken, which grows with the tokens.</summary>
+    /// <summary>The time spent in visits, which grows with the number of tokens.</summary>
     public TimeSpan Visiting { get; private set; }
 
-    /// <summary>Begins a stream that is filled by <see cref="Append"/>.</summary>
-    /// <param name="path">The file it will be, once complete.</param>
-    /// <param name="lengths">Tokens of each piece.</param>
-    /// <param name="width">Values of a token.</param>
-    /// <param name="memoryLimit">Bytes up to which the values are held in memory too.</param>
+    /// <summary>Creates a stream to be filled with <see cref="Append"/>.</summary>
+    /// <param name="path">The file's path once it is complete.</param>
+    /// <param name="lengths">The number of tokens in each piece.</param>
+    /// <param name="width">Values per token.</param>
+    /// <param name="memoryLimit">The maximum number of bytes of values to keep in memory too.</param>
     public static ActivationStream Create(string path, IReadOnlyList<int> lengths, int width, long memoryLimit) =>
         new(path, new FileStream(Unfinished(path), FileMode.Create, FileAccess.ReadWrite, FileShare.None, bufferSize: 1), lengths, width, memoryLimit,
             written: 0);
 
-    /// <summary>Opens a stream that a run before has completed; null where there is none.</summary>
-    /// <exception cref="DamagedFileException">The file is not what was written.</exception>
+    /// <summary>Opens a stream that an earlier run has completed. Returns null if there is none.</summary>
+    /// <exception cref="DamagedFileException">The file is damaged.</exception>
     public static ActivationStream? TryOpen(string path, IReadOnlyList<int> lengths, int width, long memoryLimit)
     {
         if (!File.Exists(path))
@@ -98,9 +100,9 @@ internal sealed class ActivationStream : IDisposable
         return stream;
     }
 
-    /// <summary>Adds pieces, [batch, length, width], without the padding of those that are shorter than the longest of them.</summary>
+    /// <summary>Adds pieces, [batch, length, width]. The padding of shorter pieces is removed.</summary>
     /// <param name="batch">The pieces.</param>
-    /// <param name="what">What they are, for messages.</param>
+    /// <param name="what">A description of the pieces, for messages.</param>
     /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
     public void Append(Tensor batch, string what = "the stream")
     {
@@ -113,7 +115,7 @@ internal sealed class ActivationStream : IDisposable
             var token = starts[written] + (fault / Width);
             var piece = Array.FindLastIndex(starts, start => start <= token);
             throw new NibbleException(
-                $"{what} holds NaN or infinite values, first at token {token - starts[piece]} of calibration window {piece}: the model overflows on this text");
+                $"{what} holds NaN or infinite values, first at token {token - starts[piece]} of calibration window {piece}. The model overflows on this text");
         }
 
         for (var rest = added.AsSpan(); !rest.IsEmpty; rest = rest[Math.Min(PieceValues, rest.Length)..])
@@ -131,7 +133,7 @@ internal sealed class ActivationStream : IDisposable
         written += count;
     }
 
-    /// <summary>Gives the file its name, after which it survives the process.</summary>
+    /// <summary>Gives the file its final name. After that, it survives the process.</summary>
     public void Complete()
     {
         if (written != Count)
@@ -173,10 +175,10 @@ internal sealed class ActivationStream : IDisposable
             Mask(own, device)?.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Visits all pieces in order, a few at a time, each inside a dispose scope of its own and without gradients.</summary>
-    /// <param name="device">Where the tensors are to be.</param>
-    /// <param name="visit">Is given the number of the first piece and some of them.</param>
-    /// <param name="cancellation">Stops between batches.</param>
+    /// <summary>Visits all pieces in order, a batch at a time. Each visit has its own dispose scope and no gradients.</summary>
+    /// <param name="device">The device of the tensors.</param>
+    /// <param name="visit">Receives the index of the first piece of a batch, and the batch.</param>
+    /// <param name="cancellation">Cancels between batches.</param>
     public void ForEach(Device device, Action<int, BlockInput> visit, CancellationToken cancellation)
     {
         var started = Stopwatch.GetTimestamp();
@@ -192,9 +194,9 @@ internal sealed class ActivationStream : IDisposable
         Visiting += Stopwatch.GetElapsedTime(started);
     }
 
-    /// <summary>How many pieces are worked on at once.</summary>
-    /// <param name="lengths">Tokens of each.</param>
-    /// <param name="first">The first of them.</param>
+    /// <summary>The number of pieces in a batch.</summary>
+    /// <param name="lengths">The number of tokens in each piece.</param>
+    /// <param name="first">The index of the batch's first piece.</param>
     public static int BatchSize(IReadOnlyList<int> lengths, int first)
     {
         var (count, longest) = (1, lengths[first]);
@@ -207,7 +209,7 @@ internal sealed class ActivationStream : IDisposable
         return count;
     }
 
-    /// <summary>How many windows of one length are worked on at once.</summary>
+    /// <summary>The number of windows in a batch, for windows of one length.</summary>
     public static int BatchSize(int length) => Math.Max(1, BatchTokens / length);
 
     /// <inheritdoc/>
@@ -220,7 +222,7 @@ internal sealed class ActivationStream : IDisposable
         File.Delete(path);
     }
 
-    /// <summary>Which tokens are real, bool [pieces, longest]; null where all are.</summary>
+    /// <summary>True for tokens that are not padding, bool [pieces, longest]. Null if there is no padding.</summary>
     private static Tensor? Mask(ReadOnlySpan<int> lengths, Device device)
     {
         var longest = 0;

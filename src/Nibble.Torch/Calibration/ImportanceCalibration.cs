@@ -8,17 +8,19 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;
 
-/// <summary>Runs text through a float model and adds up the squares of what each linear layer reads.</summary>
-/// <remarks>As ggml-org/llama.cpp, <c>tools/imatrix</c>, does: all layers of the blocks, under their names in GGUF files; not the head.</remarks>
+/// <summary>Runs text through a float model and sums the squares of each linear layer's inputs.</summary>
+/// <remarks>
+/// Like ggml-org/llama.cpp, <c>tools/imatrix</c>, it covers all layers of the blocks, under their names in GGUF files, but not the head.
+/// </remarks>
 public static class ImportanceCalibration
 {
-    /// <summary>Makes an importance matrix.</summary>
-    /// <param name="model">The float model; unchanged afterwards.</param>
-    /// <param name="text">The text, from its beginning.</param>
-    /// <param name="length">Tokens in a window, at least 1.</param>
-    /// <param name="windows">The most windows to look at; null for all.</param>
-    /// <param name="progress">Told after each window.</param>
-    /// <param name="cancellation">Stops between windows.</param>
+    /// <summary>Creates an importance matrix.</summary>
+    /// <param name="model">The float model. It is unchanged afterwards.</param>
+    /// <param name="text">The text, which is used from its start.</param>
+    /// <param name="length">Tokens per window, at least 1.</param>
+    /// <param name="windows">The maximum number of windows. Null uses all.</param>
+    /// <param name="progress">Receives progress after each window.</param>
+    /// <param name="cancellation">Cancels between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than a window, or an input is not finite.</exception>
     public static ImportanceMatrix Run(
         IDecoder model, TokenizedText text, int length, int? windows, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
@@ -56,10 +58,10 @@ public static class ImportanceCalibration
         }
     }
 
-    /// <summary>Adds up squares, and passes inputs on unchanged.</summary>
+    /// <summary>Sums squares and passes inputs on unchanged.</summary>
     private sealed class SquareSum(int columns) : ITensorQuantizer, IDisposable
     {
-        // Sums over many tokens would lose the digits of single ones in 32 bits.
+        // In float32, sums over many tokens would lose the digits of single values.
         private readonly Tensor sum = zeros(columns, float64).DetachFromDisposeScope();
 
         public Tensor Apply(Tensor tensor)
@@ -75,7 +77,7 @@ public static class ImportanceCalibration
             return Array.TrueForAll(squares, float.IsFinite)
                 ? new InputSquares(squares, [tokens])
                 : throw new NibbleException(
-                    $"imatrix: the input of '{name}' holds values that are not finite or too large to be squared; the float model itself overflows on "
+                    $"imatrix: the input of '{name}' holds values that are not finite or too large to be squared. The float model itself overflows on "
                     + $"this text");
         }
 

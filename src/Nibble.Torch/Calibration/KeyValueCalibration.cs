@@ -7,27 +7,29 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Calibration;
 
-/// <summary>Finds the ranges of a block's keys, channel by channel.</summary>
+/// <summary>Determines the ranges of a block's keys, per channel.</summary>
 /// <remarks>
-/// What is cached are rotated keys, and a rotation that is slow moves a channel's range with the position. Windows shorter than the
-/// context would leave out how keys look further on, so every window is seen at up to <see cref="Placements"/> places of the context.
+/// The cache holds keys after their rotary embedding. A slow rotation shifts a channel's range with the position. Windows shorter than the context would miss
+/// keys at later positions. Therefore every window is evaluated at up to <see cref="Placements"/> positions in the context.
 /// </remarks>
 internal static class KeyValueCalibration
 {
-    /// <summary>Places of the context at which each window is seen, at most.</summary>
+    /// <summary>The maximum number of positions in the context at which each window is evaluated.</summary>
     private const int Placements = 16;
 
-    /// <summary>Fixes the parameters of a block's keys.</summary>
-    /// <remarks>The block computes with its weights and input quantizers as they are when it is called: after them, keys are what the quantized model
-    /// caches.</remarks>
-    /// <param name="block">The block; unchanged afterwards.</param>
-    /// <param name="name">The block's name in the checkpoint, such as <c>model.layers.0</c>.</param>
-    /// <param name="inputs">What the block reads.</param>
+    /// <summary>Determines the quantization parameters of a block's keys.</summary>
+    /// <remarks>
+    /// The block computes with its current weights and input quantizers. Call this after they are set, so that the keys are those that the quantized model
+    /// caches.
+    /// </remarks>
+    /// <param name="block">The block. It is unchanged afterwards.</param>
+    /// <param name="name">The block's name in the checkpoint, for example <c>model.layers.0</c>.</param>
+    /// <param name="inputs">The block's inputs.</param>
     /// <param name="rule">The recipe's rule.</param>
-    /// <param name="context">Positions that the model can take.</param>
-    /// <param name="cancellation">Stops between batches.</param>
-    /// <returns>The parameters; null where the rule has no keys per channel.</returns>
-    /// <exception cref="NibbleException">A key is not finite, or a scale is above what its precision can hold.</exception>
+    /// <param name="context">The model's maximum number of positions.</param>
+    /// <param name="cancellation">Cancels between batches.</param>
+    /// <returns>The parameters. Null if the rule does not quantize keys per channel.</returns>
+    /// <exception cref="NibbleException">A key is not finite, or a scale is too large for its precision.</exception>
     public static KeyQuantization? Run(
         IKeyValueBlock block, string name, ActivationStream inputs, KeyValueCacheRule rule, int context, CancellationToken cancellation)
     {
@@ -58,7 +60,7 @@ internal static class KeyValueCalibration
         if (observers.Sum(channel => channel.NonFiniteCount) is var broken and > 0)
         {
             throw new NibbleException(
-                $"calibration: the keys of '{module}' hold {broken} NaN or infinite values; the float model itself overflows on this text");
+                $"calibration: the keys of '{module}' hold {broken} NaN or infinite values. The float model itself overflows on this text");
         }
 
         try
@@ -76,14 +78,14 @@ internal static class KeyValueCalibration
         }
     }
 
-    /// <summary>Where windows are put: side by side over the whole context, or evenly spread over it where that would be too many.</summary>
+    /// <summary>The positions of windows: next to each other over the whole context, or evenly spaced if these would be too many.</summary>
     internal static IReadOnlyList<int> Starts(int length, int context)
     {
         var count = Math.Clamp((context + length - 1) / length, 1, Placements);
         return [.. Enumerable.Range(0, count).Select(i => count == 1 ? 0 : (int)((long)i * (context - length) / (count - 1)))];
     }
 
-    /// <summary>Shows each channel of keys [batch, key-value heads, length, head size] to its observer.</summary>
+    /// <summary>Passes each channel of keys, [batch, key-value heads, length, head size], to its observer.</summary>
     private static void Observe(Tensor keys, IObserver[] observers)
     {
         using var scope = NewDisposeScope();

@@ -1,7 +1,7 @@
 namespace Nibble.Torch.Calibration;
 
-/// <summary>A recipe needs data that were not given.</summary>
-/// <param name="message">What for.</param>
+/// <summary>A recipe needs data that are missing.</summary>
+/// <param name="message">What the data are needed for.</param>
 public sealed class MissingDataException(string message) : NibbleException(message)
 {
 }

@@ -4,17 +4,17 @@ using Nibble.Torch.Data;
 
 namespace Nibble.Torch.Calibration;
 
-/// <summary>What a recipe does with a model, in memory or on disk.</summary>
+/// <summary>Summarizes what a recipe does with a model, in memory or on disk.</summary>
 internal static class ModelSummary
 {
-    /// <summary>Summarizes.</summary>
-    /// <param name="definition">The model, its head untied where the recipe wants that.</param>
+    /// <summary>Creates the summary.</summary>
+    /// <param name="definition">The model. Its head is untied if the recipe requires it.</param>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="method">What chooses codes where a rule names no method.</param>
-    /// <param name="pieces">What is looked at, where something is calibrated; null where nothing is.</param>
-    /// <param name="target">The format that the recipe was fitted to; null for none.</param>
-    /// <param name="epochs">How often training goes over its data; null where nothing is trained.</param>
-    /// <param name="hasIdleData">Whether data were given that nothing looks at.</param>
+    /// <param name="method">The method for rules that name none.</param>
+    /// <param name="pieces">The calibration data. Null if nothing is calibrated.</param>
+    /// <param name="target">The export format that the recipe was fitted to. Null for none.</param>
+    /// <param name="epochs">The number of passes over the training data. Null if nothing is trained.</param>
+    /// <param name="hasIdleData">Whether data were provided that the run does not use.</param>
     public static RunSummary Of(
         ModelDefinition definition, Recipe recipe, Method method, CalibrationPieces? pieces, RecipeTarget? target, double? epochs = null,
         bool hasIdleData = false)

@@ -2,11 +2,11 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Data;
 
-/// <summary>Where the windows of each training step begin: places drawn at random, the same for a step however it is reached.</summary>
+/// <summary>The windows of each training step, at random positions. A step has the same windows however it is reached.</summary>
 /// <param name="text">The text, at least one window long.</param>
-/// <param name="length">Tokens in a window.</param>
-/// <param name="batch">Windows in a step.</param>
-/// <param name="seed">Drives the places.</param>
+/// <param name="length">Tokens per window.</param>
+/// <param name="batch">Windows per step.</param>
+/// <param name="seed">The seed of the positions.</param>
 internal sealed class RandomWindows(TokenizedText text, int length, int batch, long seed) : ITrainingBatches
 {
     private readonly int[] starts = new int[batch];
@@ -27,14 +27,14 @@ internal sealed class RandomWindows(TokenizedText text, int length, int batch, l
     public IEnumerable<TrainingBatch> InOrder(int rows) =>
         Enumerable.Range(0, text.WindowCount(length)).Select(window => window * length).Chunk(rows).Select(Batch);
 
-    /// <summary>Windows that begin at some places, and the tokens that follow each of theirs.</summary>
+    /// <summary>The windows that start at the given positions, and the token that follows each of their tokens.</summary>
     private TrainingBatch Batch(int[] places)
     {
         var tokens = text.Batch(places, length);
         return new TrainingBatch(new ModelBatch(tokens.narrow(1, 0, length - 1)), tokens.narrow(1, 1, length - 1), places);
     }
 
-    /// <summary>The first tokens of the windows of a step, from 1; overwritten by the next call.</summary>
+    /// <summary>The start positions of the windows of a step, from 1. The next call overwrites them.</summary>
     public int[] Starts(int step)
     {
         if (step < drawn)
@@ -42,7 +42,7 @@ internal sealed class RandomWindows(TokenizedText text, int length, int batch, l
             (random, drawn) = (SeededRandom.Create(seed), 0);
         }
 
-        // A run that goes on draws what the steps before have drawn: cheaper than a state to be saved.
+        // A resumed run repeats the draws of the earlier steps, which is cheaper than saving the generator's state.
         for (; drawn < step; drawn++)
         {
             for (var row = 0; row < batch; row++)

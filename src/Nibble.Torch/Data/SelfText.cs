@@ -6,37 +6,36 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Data;
 
-/// <summary>Calibration text that the float model writes itself, for where there is no data at hand (LLM-QAT, Liu et al. 2023, section 3.1).</summary>
+/// <summary>Calibration text that the float model generates itself, for use without data (LLM-QAT, Liu et al. 2023, section 3.1).</summary>
 /// <remarks>
-/// A beginning is the token that the tokenizer puts before a text, where it puts one there, then a token drawn with equal probability from the
-/// vocabulary without those that begin and end a text, then <see cref="GreedyTokens"/> tokens that are the likeliest each, which lead from
-/// the random token into text the model knows; all further tokens are drawn from the model's whole distribution at temperature 1. In the
-/// paper a text ends with its end token. Here all windows have one length: where the model draws the end or the beginning token, a
-/// new beginning follows in the same window, and what came before stays in the context.
-/// <para>The model is held as a whole, unlike in the quantization itself: its text cannot be had block by block.</para>
+/// A text starts with the tokenizer's start token, if it has one, and a token drawn uniformly from the vocabulary without start and end tokens. The next
+/// <see cref="GreedyTokens"/> tokens are the most likely ones, which lead from the random token into text that the model knows. All further tokens are
+/// drawn from the model's full distribution at temperature 1. In the paper, a text ends with its end token. Here all windows have the same length: if the
+/// model draws a start or end token, a new text starts in the same window, and the earlier text stays in the context.
+/// <para>Unlike quantization itself, this needs the whole model in memory, because text cannot be generated block by block.</para>
 /// </remarks>
 public static class SelfText
 {
-    /// <summary>What the text is called.</summary>
+    /// <summary>The name of the text in messages.</summary>
     public const string Name = "self";
 
-    /// <summary>Tokens of a beginning that are the likeliest; the paper takes 3 to 5.</summary>
+    /// <summary>The number of most likely tokens at the start of a text. The paper uses 3 to 5.</summary>
     public const int GreedyTokens = 4;
 
-    /// <summary>More than any training looks at; an array holds twice as many.</summary>
+    /// <summary>More than any training run uses. An array can hold twice as many.</summary>
     private const int MostTokens = 1_000_000_000;
 
-    /// <summary>Bytes of keys and values that windows sampled together may take.</summary>
+    /// <summary>The maximum size in bytes of the keys and values of windows that are sampled together.</summary>
     private const long CacheLimit = 256L << 20;
 
     /// <summary>Samples windows.</summary>
-    /// <param name="model">The float model; its device is used.</param>
+    /// <param name="model">The float model. Sampling runs on its device.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="windows">Windows, at least 1.</param>
-    /// <param name="length">Tokens in a window, at least 2.</param>
-    /// <param name="seed">Drives everything drawn: the same seed, model, size and thread count give the same text.</param>
-    /// <param name="progress">Told after each position of the windows that are sampled together; counts tokens.</param>
-    /// <param name="cancellation">Stops between positions.</param>
+    /// <param name="windows">The number of windows, at least 1.</param>
+    /// <param name="length">Tokens per window, at least 2.</param>
+    /// <param name="seed">The seed for all random choices. The same seed, model, size and thread count give the same text.</param>
+    /// <param name="progress">Receives progress, in tokens, after each position of the windows that are sampled together.</param>
+    /// <param name="cancellation">Cancels between positions.</param>
     /// <returns><paramref name="windows"/> x <paramref name="length"/> tokens, window after window.</returns>
     /// <exception cref="NibbleException">The windows are longer than the model's context, or the model's logits are not finite.</exception>
     public static TokenizedText Sample(
@@ -55,14 +54,14 @@ public static class SelfText
         if (length > model.Definition.MaxSequence)
         {
             throw new NibbleException(
-                $"{Name}: windows of {length} tokens were asked for, expected at most the model's context of {model.Definition.MaxSequence}");
+                $"{Name}: the windows have {length} tokens, expected at most the model's context of {model.Definition.MaxSequence}");
         }
 
         if ((long)windows * length > MostTokens)
         {
             throw new NibbleException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{Name}: {windows:N0} windows of {length} tokens were asked for, expected at most {MostTokens:N0} tokens in all"));
+                $"{Name}: {windows:N0} windows of {length} tokens are too many, expected at most {MostTokens:N0} tokens in total"));
         }
 
         var writer = new Writer(tokenizer, SeededRandom.Create(seed));
@@ -97,8 +96,8 @@ public static class SelfText
     private static long WindowBytes(IDecoder model, int length) => 2L * sizeof(float) * length
         * model.Blocks.OfType<IKeyValueBlock>().Sum(block => (long)block.KeyValueHeads.Heads * block.KeyValueHeads.Size);
 
-    /// <summary>Decides which token comes next.</summary>
-    /// <remarks>The age of a window is how many tokens its latest beginning has so far, counted as if there were a beginning token.</remarks>
+    /// <summary>Chooses the next token.</summary>
+    /// <remarks>The age of a window is the number of tokens in its latest text so far, counted as if there were always a start token.</remarks>
     private sealed class Writer(TextTokenizer tokenizer, Random random)
     {
         private readonly HashSet<int> marks = MarksOf(tokenizer);
@@ -114,7 +113,7 @@ public static class SelfText
             return ages;
         }
 
-        /// <summary>For each window the likeliest next token, and one drawn from the distribution.</summary>
+        /// <summary>For each window, the most likely next token and one drawn from the distribution.</summary>
         public (long[] Likeliest, long[] Drawn) Draw(IDecoder model, long[] last, KeyValueCache cache)
         {
             var device = model.Embedding.device;
@@ -125,7 +124,7 @@ public static class SelfText
             var totals = sums.narrow(1, tokenizer.VocabularySize - 1, 1);
             if (!totals.isfinite().all().item<bool>())
             {
-                throw new NibbleException($"{Name}: the model's logits are NaN or infinite, so it can write no calibration text; give a text");
+                throw new NibbleException($"{Name}: the model's logits are NaN or infinite, so it cannot generate calibration text. Provide a text");
             }
 
             var shares = new double[last.Length];

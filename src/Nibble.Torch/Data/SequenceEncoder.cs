@@ -3,24 +3,24 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Data;
 
-/// <summary>Makes sequences of texts: <c>[CLS] text [SEP]</c> or <c>[CLS] text [SEP] text [SEP]</c> as BERT has them, <c>&lt;s&gt; text &lt;/s&gt;</c> or
-/// <c>&lt;s&gt; text &lt;/s&gt;&lt;/s&gt; text &lt;/s&gt;</c> as RoBERTa has them.</summary>
-/// <param name="tokenizer">A tokenizer that has marks for beginning and end.</param>
-/// <param name="maxLength">Longer sequences are cut to this many tokens, their marks included, the longer text of a pair first.</param>
+/// <summary>Turns texts into sequences. For BERT: <c>[CLS] text [SEP]</c> or <c>[CLS] text [SEP] text [SEP]</c>. For RoBERTa:
+/// <c>&lt;s&gt; text &lt;/s&gt;</c> or <c>&lt;s&gt; text &lt;/s&gt;&lt;/s&gt; text &lt;/s&gt;</c>.</summary>
+/// <param name="tokenizer">A tokenizer with start and end tokens.</param>
+/// <param name="maxLength">The maximum number of tokens, special tokens included. Longer sequences are cut, starting with the longer text of a pair.</param>
 internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
 {
     private readonly int start = (tokenizer.StartId ?? tokenizer.BosId)!.Value;
     private readonly int end = (tokenizer.EndId ?? tokenizer.EosId)!.Value;
 
-    /// <summary>Sequences that were cut.</summary>
+    /// <summary>The number of sequences that were cut.</summary>
     public int Cut { get; private set; }
 
     private bool DoublesEnd => tokenizer.Encode("</s>") is [var id] && id == end;
 
-    /// <summary>Encodes a text, or a pair.</summary>
+    /// <summary>Encodes a text or a pair of texts.</summary>
     /// <param name="text">The text, or the first of a pair.</param>
-    /// <param name="second">The second; null for none.</param>
-    /// <exception cref="NibbleException">A pair is to be cut to so few tokens that nothing of one of the texts would be left.</exception>
+    /// <param name="second">The second text of a pair. Null for a single text.</param>
+    /// <exception cref="NibbleException">A pair would be cut so short that nothing of one of its texts would be left.</exception>
     public TokenSequence Encode(string text, string? second = null)
     {
         var first = tokenizer.Encode(text);
@@ -30,8 +30,8 @@ internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
         if (second is not null && room < 2)
         {
             throw new NibbleException(
-                $"texts are cut to {maxLength} tokens, of which the marks of a pair take {marks}; expected at least {marks + 2}, so that something of both "
-                    + $"texts is left");
+                $"texts are cut to {maxLength} tokens, and the special tokens of a pair take {marks}; expected at least {marks + 2}, so that part of both "
+                    + $"texts remains");
         }
 
         if (first.Length + other.Length > room)

@@ -1,10 +1,10 @@
 
 namespace Nibble.Torch.Data;
 
-/// <summary>The batches of a training run, each known from the seed and its number alone, so that a run can resume anywhere.</summary>
+/// <summary>The batches of a training run. Each depends only on the seed and its number, so that a run can resume anywhere.</summary>
 /// <remarks>
-/// Every epoch has its own order, in which each text comes once. Texts are shuffled, sorted by length within pools of 16 batches, and
-/// the batches shuffled again: short texts meet short ones, which halves the padding, and no two epochs have the same batches.
+/// Every epoch has its own order, in which each text occurs once. Texts are shuffled and sorted by length within pools of 16 batches, then the batches are
+/// shuffled. This puts texts of similar length together, which halves the padding. No two epochs have the same batches.
 /// </remarks>
 internal sealed class ShuffledBatches : ITrainingBatches
 {
@@ -15,10 +15,10 @@ internal sealed class ShuffledBatches : ITrainingBatches
     private readonly long seed;
     private (long Epoch, int[][] Batches) current = (-1, []);
 
-    /// <summary>Orders data.</summary>
+    /// <summary>Creates an order of the data.</summary>
     /// <param name="data">The data.</param>
-    /// <param name="batchSize">Texts in a batch; an epoch's last may have fewer.</param>
-    /// <param name="seed">Drives the order and which words are hidden.</param>
+    /// <param name="batchSize">Texts per batch. The last batch of an epoch may have fewer.</param>
+    /// <param name="seed">The seed of the order and of the masked words.</param>
     public ShuffledBatches(TextData data, int batchSize, long seed)
     {
         ArgumentNullException.ThrowIfNull(data);
@@ -28,14 +28,16 @@ internal sealed class ShuffledBatches : ITrainingBatches
         this.seed = seed;
     }
 
-    /// <summary>Batches in an epoch.</summary>
+    /// <summary>Batches per epoch.</summary>
     public int PerEpoch => (data.Sequences.Count + batchSize - 1) / batchSize;
 
     /// <inheritdoc/>
     public double StepsPerEpoch => PerEpoch;
 
-    /// <summary>Share of words, 0 to less than 1, that are replaced by the mask token, which keeps a small model from learning texts by heart.</summary>
-    /// <exception cref="NibbleException">Words are to be hidden, but the tokenizer has no token for that.</exception>
+    /// <summary>
+    /// The share of words, 0 to less than 1, that are replaced by the mask token. Masking keeps a small model from memorizing texts.
+    /// </summary>
+    /// <exception cref="NibbleException">The share is above 0, but the tokenizer has no mask token.</exception>
     public double MaskedShare
     {
         get;
@@ -46,7 +48,7 @@ internal sealed class ShuffledBatches : ITrainingBatches
             field = value == 0 || data.MaskId is not null
                 ? value
                 : throw new NibbleException(
-                    $"{data.Name}: words are to be hidden in training, but the tokenizer has no mask token; train with a masked share of 0");
+                    $"{data.Name}: training masks words, but the tokenizer has no mask token. Set the masked share to 0");
         }
     }
 
@@ -56,7 +58,7 @@ internal sealed class ShuffledBatches : ITrainingBatches
         var rows = TextsOf(step - 1);
         if (parts > 1)
         {
-            // An epoch's last batch may have fewer texts than there are parts.
+            // The last batch of an epoch may have fewer texts than there are parts.
             var size = Math.Max(1, (rows.Length + parts - 1) / parts);
             var first = Math.Min(part * size, rows.Length - 1);
             rows = rows[first..Math.Min(first + size, rows.Length)];
@@ -70,8 +72,8 @@ internal sealed class ShuffledBatches : ITrainingBatches
     public IEnumerable<TrainingBatch> InOrder(int rows) =>
         Enumerable.Range(0, data.Sequences.Count).OrderBy(row => data.Sequences[row].Ids.Length).Chunk(rows).Select(chunk => Batch(chunk, null));
 
-    /// <summary>Which texts a batch holds.</summary>
-    /// <param name="index">Its number in the run, from 0.</param>
+    /// <summary>The indices of a batch's texts.</summary>
+    /// <param name="index">The batch's number in the run, from 0.</param>
     internal int[] TextsOf(long index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);

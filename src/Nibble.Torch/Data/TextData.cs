@@ -7,17 +7,17 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Data;
 
-/// <summary>What becomes of two texts in one line.</summary>
+/// <summary>How two texts on one line are read.</summary>
 public enum TextColumns
 {
     /// <summary>The model reads them as one sequence.</summary>
     Joined,
 
-    /// <summary>The model reads each by itself.</summary>
+    /// <summary>The model reads each text separately.</summary>
     Apart,
 }
 
-/// <summary>Texts, tokenized once, with what is right of each line where the data say it.</summary>
+/// <summary>Tokenized texts, with the correct answer for each line if the data include it.</summary>
 public sealed class TextData : ITaskData
 {
     private const string JoinedForm = "'text TAB label' or 'text TAB text TAB label'";
@@ -37,16 +37,16 @@ public sealed class TextData : ITaskData
     /// <inheritdoc/>
     public string Name { get; }
 
-    /// <summary>The sequences: one a line, or two where texts are read apart.</summary>
+    /// <summary>The sequences: one per line, or two if the texts of a line are read separately.</summary>
     public IReadOnlyList<TokenSequence> Sequences { get; }
 
-    /// <summary>What is right of each line: the number of its class, or a number; null where the data do not say it.</summary>
+    /// <summary>The correct answer for each line: the number of its class, or a value. Null if the data do not include it.</summary>
     public IReadOnlyList<float>? Targets { get; }
 
-    /// <summary>The token that fills up short sequences.</summary>
+    /// <summary>The token that fills shorter sequences.</summary>
     public int PaddingId { get; }
 
-    /// <summary>The token that stands for a hidden word; null where the tokenizer has none.</summary>
+    /// <summary>The mask token, which replaces hidden words. Null if the tokenizer has none.</summary>
     public int? MaskId { get; }
 
     /// <inheritdoc/>
@@ -58,14 +58,14 @@ public sealed class TextData : ITaskData
     /// <inheritdoc/>
     public string Hash => TokenSequence.HashOf(Sequences, MemoryMarshal.AsBytes<float>([.. Targets ?? []]));
 
-    /// <summary>Reads a file of lines whose cells are divided by tabs; a first line that ends in <c>label</c> or <c>score</c> is a heading.</summary>
+    /// <summary>Reads a file with tab-separated cells. A first line that ends in <c>label</c> or <c>score</c> is a heading.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="model">Whose tokenizer to use.</param>
-    /// <param name="options">How.</param>
-    /// <param name="columns">What becomes of two texts in a line. Where they are read apart, a line may be a text alone.</param>
-    /// <param name="parse">Reads a line's last cell; given the cell and the place, for messages.</param>
-    /// <param name="cancellation">Gives up waiting for a pipe.</param>
-    /// <exception cref="NibbleException">The file is missing, empty or no text in UTF-8, or a line is not of that form.</exception>
+    /// <param name="model">The model whose tokenizer to use.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="columns">How two texts on a line are read. If they are read separately, a line may also hold one text and nothing else.</param>
+    /// <param name="parse">Parses the last cell of a line. Receives the cell and its position for messages.</param>
+    /// <param name="cancellation">Cancels waiting for a pipe.</param>
+    /// <exception cref="NibbleException">The file is missing, empty or not UTF-8 text, or a line has another format.</exception>
     public static TextData Read(
         string path, LoadedModel model, ReadOptions options, TextColumns columns, Func<string, string, float> parse, CancellationToken cancellation = default)
     {
@@ -78,15 +78,14 @@ public sealed class TextData : ITaskData
         var encoder = new SequenceEncoder(model.Tokenizer, length);
         var (sequences, targets) = (new List<TokenSequence>(), new List<float>());
         var cells = 0;
-        foreach (var (line, place) in Lines(path, form, cancellation))
+        foreach (var (parts, place) in Lines(path, form, columns == TextColumns.Joined, cancellation))
         {
-            var parts = line.Split('\t');
             cells = cells == 0 ? parts.Length : cells;
             var texts = columns == TextColumns.Apart && cells < 3 ? parts.Length : parts.Length - 1;
             if (parts.Length != cells || texts is < 1 or > 2)
             {
                 throw new NibbleException(
-                    $"{place} has {parts.Length - 1} tabs, expected {(parts.Length != cells ? $"{cells - 1}, as in the lines before" : form)}");
+                    $"{place} has {parts.Length - 1} tabs, expected {(parts.Length != cells ? $"{cells - 1}, as in the previous lines" : form)}");
             }
 
             if (parts.Take(texts).Any(string.IsNullOrWhiteSpace))
@@ -104,7 +103,7 @@ public sealed class TextData : ITaskData
         }
 
         var name = Path.GetFileName(path);
-        return sequences.Count == 0 ? throw new NibbleException($"{path}: the file holds no text, expected lines {form}")
+        return sequences.Count == 0 ? throw new NibbleException($"{path}: the file contains no text, expected lines of the form {form}")
             : new TextData(name, sequences, targets.Count > 0 ? targets : null, model.Definition.PaddingId, FindMask(model.Tokenizer))
             {
                 Notes = encoder.Cut == 0 ? [] :
@@ -115,18 +114,18 @@ public sealed class TextData : ITaskData
             };
     }
 
-    /// <summary>The last cells of the lines of a file: the labels, before it is known what classes there are.</summary>
+    /// <summary>The last cell of each line of a file. These are the labels, read before the set of classes is known.</summary>
     /// <exception cref="NibbleException">The file is missing or empty, or a line has no tab.</exception>
     public static IReadOnlyList<string> ReadLabels(string path, CancellationToken cancellation = default)
     {
-        List<string> labels = [.. Lines(path, JoinedForm, cancellation).Select(line => line.Line.LastIndexOf('\t') is >= 0 and var tab
-            ? line.Line[(tab + 1)..].Trim() : throw new NibbleException($"{line.Place} has no tab, expected {JoinedForm}"))];
-        return labels.Count > 0 ? labels : throw new NibbleException($"{path}: the file holds no text, expected lines {JoinedForm}");
+        List<string> labels = [.. Lines(path, JoinedForm, requiresAnswer: true, cancellation).Select(line => line.Cells.Length > 1
+            ? line.Cells[^1].Trim() : throw new NibbleException($"{line.Place} has no tab, expected {JoinedForm}"))];
+        return labels.Count > 0 ? labels : throw new NibbleException($"{path}: the file contains no text, expected lines of the form {JoinedForm}");
     }
 
-    /// <summary>Puts texts side by side.</summary>
-    /// <param name="rows">Which sequences.</param>
-    /// <param name="hide">Asked for every token between the marks whether <see cref="MaskId"/> stands in its place; null hides none.</param>
+    /// <summary>Creates a batch of texts.</summary>
+    /// <param name="rows">The indices of the sequences.</param>
+    /// <param name="hide">Called for every token that is not a special token. True replaces it with <see cref="MaskId"/>. Null masks nothing.</param>
     public ModelBatch Batch(IReadOnlyList<int> rows, Func<bool>? hide = null)
     {
         ArgumentNullException.ThrowIfNull(rows);
@@ -140,21 +139,21 @@ public sealed class TextData : ITaskData
         return ModelBatch.Of(chosen, PaddingId, (_, id) => !marks.Contains(id) && hide() ? MaskId!.Value : id);
     }
 
-    /// <summary>What is right of some lines, float32.</summary>
+    /// <summary>The correct answers for some lines, float32.</summary>
     public Tensor TargetsOf(IReadOnlyList<int> rows)
     {
         ArgumentNullException.ThrowIfNull(rows);
         return tensor(rows.Select(row => Targets![row]).ToArray());
     }
 
-    /// <summary>Refuses data that do not say what is right.</summary>
-    /// <exception cref="NibbleException">They do not.</exception>
+    /// <summary>Rejects data without correct answers.</summary>
+    /// <exception cref="NibbleException">The data do not include them.</exception>
     public void RequireTargets()
     {
         if (Targets is null)
         {
             throw new NibbleException(
-                $"{Name}: the lines have no score behind their texts, which is what a model is scored by; expected 'text TAB text TAB score'");
+                $"{Name}: the lines have no score after their texts, which scoring a model requires; expected 'text TAB text TAB score'");
         }
     }
 
@@ -203,17 +202,17 @@ public sealed class TextData : ITaskData
         var held = Math.Clamp(lines.Length / 10, HeldOutLeast, HeldOutMost);
         if (lines.Length < 2 * held)
         {
-            throw new NibbleException($"{Name}: {lines.Length} lines, expected at least {2 * HeldOutLeast}, some of them to hold out; give more data");
+            throw new NibbleException($"{Name}: {lines.Length} lines, expected at least {2 * HeldOutLeast}, because some are held out. Provide more data");
         }
 
         SeededRandom.Create(seed).Shuffle(lines);
         return (Part(lines[held..].Order()), Part(lines[..held].Order()));
     }
 
-    /// <summary>Sequences of a line.</summary>
+    /// <summary>The number of sequences per line.</summary>
     private int Wide => Targets is null ? 1 : Sequences.Count / Targets.Count;
 
-    /// <summary>Some of the lines.</summary>
+    /// <summary>A subset of the lines.</summary>
     private TextData Part(IEnumerable<int> lines)
     {
         int[] chosen = [.. lines];
@@ -225,27 +224,42 @@ public sealed class TextData : ITaskData
             MaskId);
     }
 
-    private static IEnumerable<(string Line, string Place)> Lines(string path, string form, CancellationToken cancellation)
+    /// <summary>The cells of each line, of tab-separated cells or JSON lines.</summary>
+    private static IEnumerable<(string[] Cells, string Place)> Lines(string path, string form, bool requiresAnswer, CancellationToken cancellation)
     {
         if (!File.Exists(path))
         {
             throw new NibbleException(
-                Directory.Exists(path) ? $"{path} is a folder, expected a file of lines {form}" : $"{path}: no such file, expected lines {form}");
+                Directory.Exists(path)
+                    ? $"{path} is a folder, expected a file with lines of the form {form}"
+                    : $"{path}: no such file, expected lines of the form {form}");
         }
 
-        var number = 0;
-        foreach (var line in InputFile.ReadLines(path, cancellation))
+        var text = InputFile.ReadText(path, cancellation);
+        if (JsonLines.IsIn(text))
+        {
+            foreach (var (cells, hasAnswer, place) in JsonLines.Read(text, path))
+            {
+                cancellation.ThrowIfCancellationRequested();
+                yield return hasAnswer || !requiresAnswer ? (cells, place) : throw new NibbleException($"{place} has neither 'label' nor 'score'");
+            }
+
+            yield break;
+        }
+
+        using var reader = new StringReader(text);
+        for (var number = 1; reader.ReadLine() is { } line; number++)
         {
             cancellation.ThrowIfCancellationRequested();
-            number++;
-            if (number > 1 || !Headings.Contains(line[(line.LastIndexOf('\t') + 1)..].Trim(), StringComparer.OrdinalIgnoreCase))
+            var cells = line.Split('\t');
+            if (number > 1 || !Headings.Contains(cells[^1].Trim(), StringComparer.OrdinalIgnoreCase))
             {
-                yield return (line, $"{path}: line {number}");
+                yield return (cells, $"{path}: line {number}");
             }
         }
     }
 
-    // As the token is called in BERT's vocabulary, and in RoBERTa's; a tokenizer without it spells the name in several tokens.
+    // The name of the mask token in BERT's and in RoBERTa's vocabulary. A tokenizer without it encodes the name as several tokens.
     private static int? FindMask(TextTokenizer tokenizer) => Single(tokenizer, "[MASK]") ?? Single(tokenizer, "<mask>");
 
     private static int? Single(TextTokenizer tokenizer, string token) => tokenizer.Encode(token) is [var id] ? id : null;

@@ -8,20 +8,22 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Data;
 
-/// <summary>A text as one row of token ids.</summary>
-/// <param name="Name">What the text is called, for messages.</param>
-/// <param name="Ids">The ids; the first is the one that the tokenizer puts before a text, where it puts one there.</param>
-/// <param name="StartId">The id that starts every window; null where the tokenizer puts none before a text.</param>
+/// <summary>A running text as one sequence of token ids.</summary>
+/// <param name="Name">The name of the text, for messages.</param>
+/// <param name="Ids">The ids. The first is the tokenizer's start token, if it has one.</param>
+/// <param name="StartId">The id at the start of every window. Null if the tokenizer has no start token.</param>
 public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITaskData
 {
     private const string Separator = "\n<|endoftext|>\n";
 
-    /// <summary>Reads a text file and tokenises it once.</summary>
-    /// <remarks>A line <c>&lt;|endoftext|&gt;</c> stands between two documents, which are joined by one blank line.</remarks>
-    /// <param name="path">The file; a pipe will do.</param>
+    /// <summary>Reads a text file and tokenizes it once.</summary>
+    /// <remarks>
+    /// A line <c>&lt;|endoftext|&gt;</c> separates two documents. It is replaced by a blank line. In JSON lines, each object is a document.
+    /// </remarks>
+    /// <param name="path">The file, which may be a pipe.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="cancellation">Gives up waiting for a pipe.</param>
-    /// <exception cref="NibbleException">The file is missing or empty, or no text in UTF-8.</exception>
+    /// <param name="cancellation">Cancels waiting for a pipe.</param>
+    /// <exception cref="NibbleException">The file is missing, empty or not UTF-8 text.</exception>
     public static TokenizedText Read(string path, TextTokenizer tokenizer, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -30,28 +32,31 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
             throw new NibbleException(Directory.Exists(path) ? $"{path} is a folder, expected a text file" : $"{path}: no such text file");
         }
 
-        var text = InputFile.ReadText(path, cancellation).ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
+        var text = InputFile.ReadText(path, cancellation);
+        text = JsonLines.IsIn(text)
+            ? string.Join("\n\n", JsonLines.Read(text, path).Select(line => line.Cells[0].ReplaceLineEndings("\n")))
+            : text.ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
         if (string.IsNullOrWhiteSpace(text))
         {
-            throw new NibbleException($"{path}: the file holds no text");
+            throw new NibbleException($"{path}: the file contains no text");
         }
 
         var ids = tokenizer.Encode(text);
         return new TokenizedText(NameOf(path), tokenizer.StartId is { } start ? [start, .. ids] : ids, tokenizer.StartId);
     }
 
-    /// <summary>What to call a text: a pipe's number says nothing by itself.</summary>
+    /// <summary>The name of a text. For a pipe, the full path is used, because its number alone means nothing.</summary>
     private static string NameOf(string path) => path.StartsWith("/dev/", StringComparison.Ordinal) || path.StartsWith("/proc/", StringComparison.Ordinal)
         ? path
         : Path.GetFileName(path);
 
-    /// <summary>How many windows of a length the text fills.</summary>
+    /// <summary>The number of complete windows of a given length in the text.</summary>
     public int WindowCount(int length) => Ids.Length / length;
 
-    /// <summary>Share of a text that is held back.</summary>
+    /// <summary>The share of the text that is held out.</summary>
     private const double HeldOutShare = 0.05;
 
-    /// <summary>Windows held back at most: a look at them should cost little beside the steps between two.</summary>
+    /// <summary>The maximum number of held-out windows. Evaluating them should take little time compared with the steps between two evaluations.</summary>
     private const int HeldOutWindows = 64;
 
     /// <inheritdoc/>
@@ -87,7 +92,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
         if (Ids.Length - count < sequenceLength)
         {
             throw new NibbleException(
-                $"{Name}: the text has {Ids.Length} tokens, expected at least two windows of {sequenceLength}, one of them to hold out; give a longer "
+                $"{Name}: the text has {Ids.Length} tokens, expected at least two windows of {sequenceLength}, because one is held out. Provide a longer "
                 + "text, or set evaluateEvery to 0");
         }
 
@@ -108,7 +113,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
         };
     }
 
-    /// <summary>A window of consecutive ids, the first replaced by the one that starts every window, where there is such.</summary>
+    /// <summary>A window of consecutive ids. Its first id is replaced by the start token, if there is one.</summary>
     public long[] Window(int start, int length)
     {
         var window = new long[length];
@@ -121,7 +126,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
         return window;
     }
 
-    /// <summary>The windows that begin at some places, as an int64 tensor [batch, length].</summary>
+    /// <summary>The windows that start at the given positions, as an int64 tensor [batch, length].</summary>
     public Tensor Batch(ReadOnlySpan<int> starts, int length)
     {
         var rows = new long[starts.Length * length];
@@ -133,14 +138,14 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
         return tensor(rows, starts.Length, length);
     }
 
-    /// <summary>Refuses a text shorter than one window.</summary>
+    /// <summary>Rejects a text that is shorter than one window.</summary>
     /// <exception cref="NibbleException">The text is too short.</exception>
     public void RequireWindow(int length)
     {
         if (Ids.Length < length)
         {
             throw new NibbleException(
-                $"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}; give a longer text or shorter windows");
+                $"{Name}: the text has {Ids.Length} tokens, expected at least one window of {length}. Provide a longer text or use shorter windows");
         }
     }
 }

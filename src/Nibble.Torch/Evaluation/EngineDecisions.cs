@@ -5,15 +5,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Evaluation;
 
-/// <summary>How an engine's codes of the inputs of layers compare with the simulation's.</summary>
-/// <param name="Codes">Codes compared.</param>
-/// <param name="Ties">Those that differ by one, where the simulation's value lies within <see cref="EngineDecisions.Tolerance"/> of the middle between the
-/// two.</param>
-/// <param name="Mismatches">Those that differ otherwise, or whose scale or zero point does.</param>
-/// <param name="Farthest">How far from the middle the farthest of the ties lies, in steps.</param>
+/// <summary>How an engine's codes of layer inputs compare with the simulation's.</summary>
+/// <param name="Codes">The number of codes compared.</param>
+/// <param name="Ties">
+/// The number of codes that differ by one, where the simulation's value is within <see cref="EngineDecisions.Tolerance"/> of the midpoint between the two.
+/// </param>
+/// <param name="Mismatches">The number of codes that differ otherwise, or whose scale or zero point differs.</param>
+/// <param name="Farthest">The largest distance of a tie from the midpoint, in steps.</param>
 internal readonly record struct CodeComparison(long Codes, long Ties, long Mismatches, double Farthest)
 {
-    /// <summary>Both comparisons together.</summary>
+    /// <summary>The sum of both comparisons.</summary>
     public static CodeComparison operator +(CodeComparison left, CodeComparison right) =>
         new(left.Codes + right.Codes, left.Ties + right.Ties, left.Mismatches + right.Mismatches, Math.Max(left.Farthest, right.Farthest));
 
@@ -21,38 +22,38 @@ internal readonly record struct CodeComparison(long Codes, long Ties, long Misma
     public static CodeComparison Add(CodeComparison left, CodeComparison right) => left + right;
 }
 
-/// <summary>Runs a model whose layers, where an input lies at a tie between two codes, take the one that an engine took.</summary>
+/// <summary>Runs a model whose layers use the engine's code wherever an input is at a tie between two codes.</summary>
 /// <remarks>
-/// Float sums in another order differ in their last bits, and an input at a tie becomes the one code or the other by such a bit; all that follows moves, so
-/// that outputs tell
-/// little of whether an engine computes what is simulated. With ties decided as in the engine, all else can be held against it closely: any other code, and any
-/// scale that is another by
-/// more than rounding, is counted as a mismatch, and the simulation keeps its own. Padding (<see cref="TokenMask"/>) keeps its own too, and is not counted: no
-/// output depends on it.
+/// Float sums in a different order differ in their last bits. Such a bit can decide which of two codes an input at a tie gets, and everything after it
+/// changes. Outputs then show little about whether an engine computes what is simulated. With ties decided as in the engine, everything else can be compared
+/// closely. Any other difference between codes, and any scale that differs by more than rounding, counts as a mismatch. The simulation keeps its own value
+/// in these cases. It also keeps its own values for padding (<see cref="TokenMask"/>), which is not counted because no output depends on it.
 /// </remarks>
 /// <param name="linears">The model's linear layers by name.</param>
 /// <param name="quantized">The artifact that the model simulates.</param>
 internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, QuantizedModel quantized)
 {
-    /// <summary>By how much of a step a value may lie beside the middle between two codes to be at a tie.</summary>
+    /// <summary>The maximum distance, in steps, of a value at a tie from the midpoint between two codes.</summary>
     /// <remarks>
-    /// Inputs of stories260K differ from the engine's by up to 1.2e-5 of the largest value of their token, behind the softmax: 1.5e-3 of a step of 8 bits,
-    /// where the farthest tie lies. Larger models add up
-    /// more, so this is about seven times that. Of an engine whose inputs are all off by two hundredths, one code in a hundred would differ at no tie.
+    /// Inputs of stories260K differ from the engine's by up to 1.2e-5 of the largest value of their token, after the softmax. This is 1.5e-3 of a step at 8
+    /// bits, the distance of the farthest tie. Larger models accumulate more error, so the tolerance is about seven times that value. If all inputs of an
+    /// engine were off by two hundredths of a step, one code in a hundred would differ without being at a tie.
     /// </remarks>
     public const double Tolerance = 0.01;
 
-    /// <summary>By what part the scales of a token may differ: what <see cref="Tolerance"/> is of the largest code of 8 bits.</summary>
+    /// <summary>The maximum relative difference of a token's scale: <see cref="Tolerance"/> divided by the largest code of 8 bits.</summary>
     public const double ScaleTolerance = Tolerance / 127.5;
 
     private readonly Dictionary<string, ActivationQuantization> inputs =
         quantized.Layers.Where(layer => layer.Input is not null).ToDictionary(layer => layer.Name, layer => layer.Input!, StringComparer.Ordinal);
 
-    /// <summary>Runs the model, without a gradient.</summary>
-    /// <param name="engine">The codes of the inputs of the same run in the engine, by layer. A layer that is missing here mismatches in all codes.</param>
+    /// <summary>Runs the model without gradients.</summary>
+    /// <param name="engine">The engine's codes of the inputs of the same run, by layer. All codes of a layer that is missing here count as mismatches.</param>
     /// <param name="forward">Runs the model on the same inputs.</param>
-    /// <returns>What <paramref name="forward"/> returns, and how the codes of each layer compare, in the model's order. What layers share is counted for
-    /// each.</returns>
+    /// <returns>
+    /// The result of <paramref name="forward"/>, and the comparison of each layer's codes in the model's order. An input that several layers share is counted
+    /// for each of them.
+    /// </returns>
     public (Tensor Output, IReadOnlyList<KeyValuePair<string, CodeComparison>> Layers) Run(IReadOnlyDictionary<string, TokenCodes> engine, Func<Tensor> forward)
     {
         ArgumentNullException.ThrowIfNull(engine);
@@ -80,7 +81,7 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
         }
     }
 
-    /// <summary>Quantizes one input, with the engine's codes at ties.</summary>
+    /// <summary>Quantizes one input with the engine's codes at ties.</summary>
     private sealed class DecidedQuantizer(ActivationQuantization input, TokenCodes? engine) : ITensorQuantizer
     {
         private readonly CodeRange range = input.Scheme.Codes;
@@ -99,7 +100,7 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
             return (result?.Values ?? FakeQuantization.Apply(x, own.Scale, own.ZeroPoint, range)).view(tensor.shape).MoveToOuterDisposeScope();
         }
 
-        /// <summary>The parameters, [tokens, 1], and the least and greatest scale that are the same but for rounding.</summary>
+        /// <summary>The quantization parameters, [tokens, 1], and the lowest and highest scale that are equal except for rounding.</summary>
         private (Tensor Scale, Tensor ZeroPoint, Tensor Lowest, Tensor Highest) Own(Tensor x)
         {
             if (input.Static is { } parameters)
@@ -122,7 +123,7 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
             var sameScale = theirScale.ge(own.Lowest).logical_and(theirScale.le(own.Highest));
             var scale = where(sameScale, theirScale, own.Scale);
 
-            // A zero point per token is rounded as a code is, and lies at a tie as one does. It follows from the scale, which may be the next one of float16.
+            // A zero point per token is rounded like a code and can be at a tie too. It depends on the scale, which may be the neighbouring float16 value.
             var (theirZero, theirCodes) = (OfTokens(engine.ZeroPoints), tensor(engine.Codes).to(float32).view(x.shape));
             var exactZero = input is { Static: null, Scheme.Symmetric: false }
                 ? range.Min - (x.amin([1], keepdim: true).clamp_max(0).to(float64) / scale.to(float64)) : own.ZeroPoint;
@@ -132,7 +133,7 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
             var steps = x / scale;
             var codes = (steps.round() + zero).clamp(range.Min, range.Max);
 
-            // Codes of another scale or zero point stand for something else, whatever their number.
+            // With another scale or zero point, equal codes have different meanings.
             var sameRow = sameScale.logical_and(zero.eq(theirZero));
             var ties = Ties(steps + zero, codes, theirCodes).logical_and(sameRow).logical_and(real);
             var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64),
@@ -143,7 +144,7 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
                 new CodeComparison(count, ties.sum().item<long>() + zeroTies.sum().item<long>(), mismatches, farthest.item<double>()));
         }
 
-        /// <summary>Where two codes are neighbours, and what is rounded to them lies near enough the middle for either.</summary>
+        /// <summary>True where two codes are neighbours and the value is close enough to the midpoint for either.</summary>
         private static Tensor Ties(Tensor exact, Tensor ours, Tensor theirs) =>
             (ours - theirs).abs().eq(1).logical_and(Distance(exact, ours, theirs).le(Tolerance));
 

@@ -8,11 +8,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Evaluation;
 
-/// <summary>Computes a model with the rounding that llama.cpp adds to what is simulated, to see how much of a difference that explains.</summary>
+/// <summary>Runs a model with the additional rounding of llama.cpp, to see how much of a difference it explains.</summary>
 /// <remarks>
-/// llama.cpp rounds the inputs of a matrix to a type that goes with the matrix's own, and keeps keys and values in binary16 (ggml-org/llama.cpp,
-/// <c>ggml-cpu.c</c>:
-/// <c>vec_dot_type</c>; <c>llama_context_default_params</c>). A file can also hold float matrices in a narrower type than the model has.
+/// llama.cpp rounds the inputs of a matrix to a type that depends on the matrix's own type, and keeps keys and values in binary16 (ggml-org/llama.cpp,
+/// <c>ggml-cpu.c</c>: <c>vec_dot_type</c>; <c>llama_context_default_params</c>). A file can also hold float matrices in a narrower type than the model.
 /// </remarks>
 internal sealed class EngineRounding
 {
@@ -21,8 +20,8 @@ internal sealed class EngineRounding
     private readonly GgufType head;
     private readonly List<(Parameter Parameter, ScalarType Type)> narrowed = [];
 
-    /// <summary>Reads from a file how llama.cpp rounds.</summary>
-    /// <param name="model">The model that the file holds; unchanged but while <see cref="Run"/> works.</param>
+    /// <summary>Determines from a file how llama.cpp rounds.</summary>
+    /// <param name="model">The model that the file holds. It is changed only while <see cref="Run"/> works.</param>
     /// <param name="path">The GGUF file.</param>
     /// <exception cref="NibbleException">The file is not valid.</exception>
     public EngineRounding(IDecoder model, string path)
@@ -44,13 +43,15 @@ internal sealed class EngineRounding
         }
     }
 
-    /// <summary>Whether every matrix is float32, so that only keys and values are rounded, in a way that hardly depends on the last bits before it.</summary>
+    /// <summary>
+    /// Whether every matrix is float32. Then only keys and values are rounded, and the result hardly depends on the last bits of the values before rounding.
+    /// </summary>
     public bool IsExact => head == GgufType.F32 && layers.Values.All(type => type == GgufType.F32);
 
-    /// <summary>Runs the model. Inputs are rounded as in llama.cpp instead of as in an artifact, whose quantization of inputs llama.cpp does not
-    /// know.</summary>
-    /// <param name="forward">Runs it.</param>
-    /// <returns>What <paramref name="forward"/> returns.</returns>
+    /// <summary>Runs the model. Inputs are rounded as in llama.cpp and not as in the artifact, because llama.cpp ignores an artifact's input
+    /// quantization.</summary>
+    /// <param name="forward">Runs the model.</param>
+    /// <returns>The result of <paramref name="forward"/>.</returns>
     public Tensor Run(Func<Tensor> forward)
     {
         ArgumentNullException.ThrowIfNull(forward);
@@ -87,7 +88,7 @@ internal sealed class EngineRounding
         }
     }
 
-    /// <summary>Notes a float tensor that the file holds in a narrower type, where that changes it.</summary>
+    /// <summary>Records a float tensor that the file holds in a narrower type, if that changes its values.</summary>
     private void Narrow(Parameter parameter, GgufType type)
     {
         ScalarType? narrow = type switch { GgufType.F16 => float16, GgufType.BF16 => bfloat16, _ => null };
@@ -99,7 +100,7 @@ internal sealed class EngineRounding
         }
     }
 
-    /// <summary>What happens to the inputs of a matrix of some type.</summary>
+    /// <summary>How the inputs of a matrix of a given type are rounded.</summary>
     private static ITensorQuantizer? Rounding(GgufType type) => type switch
     {
         GgufType.F32 => null,
@@ -119,7 +120,7 @@ internal sealed class EngineRounding
         }
     }
 
-    /// <summary>Rounds to 8-bit codes in blocks: ggml's <c>Q8_0</c>, whose scale is binary16, and <c>Q8_K</c>.</summary>
+    /// <summary>Rounds to 8-bit codes in blocks: ggml's <c>Q8_0</c>, which has a binary16 scale, and <c>Q8_K</c>.</summary>
     private sealed class BlockRounding(int size, bool narrowScale) : ITensorQuantizer
     {
         private const float Largest = 127;

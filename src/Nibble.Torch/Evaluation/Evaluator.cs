@@ -7,34 +7,39 @@ namespace Nibble.Torch.Evaluation;
 
 /// <summary>How well a model predicts a text, and how far it is from its float reference.</summary>
 /// <param name="Perplexity">exp of <paramref name="Loss"/>.</param>
-/// <param name="Loss">Mean negative log-likelihood, nats per token.</param>
-/// <param name="Windows">Windows scored.</param>
-/// <param name="Tokens">Tokens scored.</param>
-/// <param name="Divergence">Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, nats; null without a
-/// reference.</param>
-/// <param name="Agreement">Share of the scored positions where model and reference hold the same token likeliest, 0 to 1; null without a reference.</param>
+/// <param name="Loss">Mean negative log-likelihood, in nats per token.</param>
+/// <param name="Windows">The number of scored windows.</param>
+/// <param name="Tokens">The number of scored tokens.</param>
+/// <param name="Divergence">
+/// Mean Kullback-Leibler divergence of the model's next-token distribution from the reference's, in nats. Null without a reference.
+/// </param>
+/// <param name="Agreement">
+/// Share of the scored positions at which model and reference have the same top-1 token, 0 to 1. Null without a reference.
+/// </param>
 internal sealed record EvaluationResult(double Perplexity, double Loss, int Windows, long Tokens, double? Divergence, double? Agreement)
 {
-    /// <summary>Mean negative log-likelihood of each window, nats per token: two models' on the same windows tell how sure their difference is.</summary>
+    /// <summary>
+    /// Mean negative log-likelihood of each window, in nats per token. Comparing two models on the same windows shows how significant their difference is.
+    /// </summary>
     public IReadOnlyList<double> WindowLosses { get; init; } = [];
 }
 
 /// <summary>Scores a language model on a text.</summary>
 /// <remarks>
-/// The text is cut into windows of <c>context</c> tokens; where the tokenizer puts a token before a text, each begins with it. Scored are the
-/// predictions made at the positions of the second half, <c>context / 2</c> to <c>context - 2</c>, each of the token after it from all
-/// before that in the window. This is how llama.cpp's perplexity tool scores.
+/// The text is cut into windows of <c>context</c> tokens. If the tokenizer has a start token, each window starts with it. Predictions at the positions of the
+/// second half, <c>context / 2</c> to <c>context - 2</c>, are scored. Each predicts the next token from all earlier tokens in the window. llama.cpp's
+/// perplexity tool scores in the same way.
 /// </remarks>
 internal static class Evaluator
 {
     /// <summary>Scores a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="text">The text.</param>
-    /// <param name="context">Tokens in a window, at least 4.</param>
-    /// <param name="windows">Windows to score at most; null for all.</param>
-    /// <param name="reference">The float model to compare with; null for none.</param>
-    /// <param name="progress">Told after each window.</param>
-    /// <param name="cancellation">Stops between windows.</param>
+    /// <param name="context">Tokens per window, at least 4.</param>
+    /// <param name="windows">The maximum number of windows to score. Null scores all.</param>
+    /// <param name="reference">The float model to compare with. Null for no comparison.</param>
+    /// <param name="progress">Receives progress after each window.</param>
+    /// <param name="cancellation">Cancels between windows.</param>
     /// <exception cref="NibbleException">The text is shorter than one window, or a model computes NaN or infinite values.</exception>
     public static EvaluationResult Evaluate(
         IDecoder model,
@@ -89,8 +94,8 @@ internal static class Evaluator
         };
     }
 
-    /// <summary>Log-probabilities [scored positions, vocabulary] of the tokens after positions <paramref name="first"/> and on.</summary>
-    /// <exception cref="NibbleException">The model computes NaN or infinite values; the message names the first layer that is given any.</exception>
+    /// <summary>Log-probabilities, [scored positions, vocabulary], of the tokens that follow the positions from <paramref name="first"/>.</summary>
+    /// <exception cref="NibbleException">The model computes NaN or infinite values. The message names the first layer with such an input.</exception>
     public static Tensor Score(IDecoder model, Tensor ids, int first)
     {
         ArgumentNullException.ThrowIfNull(model);

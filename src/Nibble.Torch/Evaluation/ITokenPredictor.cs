@@ -1,13 +1,13 @@
 namespace Nibble.Torch.Evaluation;
 
-/// <summary>A decoder that tells what follows a text, token by token, and remembers the tokens that it was given.</summary>
+/// <summary>A decoder that predicts a text token by token and remembers the tokens it has received.</summary>
 internal interface ITokenPredictor : IDisposable
 {
-    /// <summary>The most tokens that it can remember.</summary>
+    /// <summary>The maximum number of tokens that it can remember.</summary>
     int MaxSequence { get; }
 
-    /// <summary>Goes on behind all tokens before.</summary>
-    /// <param name="tokens">The new tokens, at least one; with those before, at most <see cref="MaxSequence"/>.</param>
-    /// <returns>The logits of the token that follows the last, one for each token of the vocabulary.</returns>
+    /// <summary>Continues after all earlier tokens.</summary>
+    /// <param name="tokens">The new tokens, at least one. Together with the earlier ones, at most <see cref="MaxSequence"/>.</param>
+    /// <returns>The logits of the token after the last one, one per token of the vocabulary.</returns>
     float[] Advance(ReadOnlySpan<int> tokens);
 }

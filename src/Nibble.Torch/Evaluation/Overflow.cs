@@ -3,14 +3,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Evaluation;
 
-/// <summary>Refuses what a model computes where it is NaN or infinite, and says where that begins: a score of it would be a number about nothing.</summary>
+/// <summary>
+/// Rejects model outputs that are NaN or infinite, and reports where these values first appear. A score computed from them would be meaningless.
+/// </summary>
 internal static class Overflow
 {
-    /// <summary>Refuses outputs that are not finite.</summary>
-    /// <param name="output">What the model has computed.</param>
+    /// <summary>Rejects outputs that are not finite.</summary>
+    /// <param name="output">The model's output.</param>
     /// <param name="linears">The model's linear layers by name, in its order.</param>
-    /// <param name="forward">Computes the output once more.</param>
-    /// <exception cref="NibbleException">The output is NaN or infinite; the message names the first layer whose input is.</exception>
+    /// <param name="forward">Computes the output again.</param>
+    /// <exception cref="NibbleException">The output is NaN or infinite. The message names the first layer whose input is.</exception>
     public static void Refuse(Tensor output, IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Func<Tensor> forward)
     {
         using var scope = NewDisposeScope();
@@ -21,8 +23,8 @@ internal static class Overflow
 
         var place = FirstLayer(linears, forward) is { } layer ? $"the input of '{layer}'" : "its output";
         throw new NibbleException(
-            $"the model computes NaN or infinite values on this text, first in {place}: it overflows, or its weights are ruined; score the float model, and "
-            + "where that is sound quantize with more bits");
+            $"the model computes NaN or infinite values on this text, first in {place}: it overflows, or its weights are damaged. Score the float model. "
+            + "If its scores are sound, quantize with more bits");
     }
 
     /// <summary>Whether all values are finite.</summary>
@@ -32,7 +34,7 @@ internal static class Overflow
         return x.isfinite().all().item<bool>();
     }
 
-    /// <summary>The first layer whose input is not finite; null where no layer's is.</summary>
+    /// <summary>The first layer whose input is not finite. Null if there is none.</summary>
     private static string? FirstLayer(IEnumerable<KeyValuePair<string, QuantizableLinear>> linears, Func<Tensor> forward)
     {
         string? first = null;
@@ -59,7 +61,7 @@ internal static class Overflow
     {
         public Tensor Apply(Tensor tensor)
         {
-            // Padding means nothing.
+            // The values of padding do not matter.
             if (!IsFinite(TokenMask.Select(tensor)))
             {
                 found();

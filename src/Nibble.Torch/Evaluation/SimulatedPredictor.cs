@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Evaluation;
 
 /// <summary>A decoder in libtorch with a key-value cache, float or with its quantization simulated.</summary>
-/// <param name="model">The model, which stays the caller's.</param>
+/// <param name="model">The model. The caller keeps ownership.</param>
 internal sealed class SimulatedPredictor(IDecoder model) : ITokenPredictor
 {
     private readonly KeyValueCache cache = new(model.Definition.Layers);

@@ -2,25 +2,25 @@ using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Torch.Evaluation;
 
-/// <summary>The text of tokens that come one by one, handed out as soon as no later token can change it.</summary>
+/// <summary>The text of tokens that arrive one by one. Text is returned as soon as no later token can change it.</summary>
 /// <remarks>
-/// A token's text can depend on the one before it (whether a space stands between them), and a character can take several tokens. So each
-/// token is decoded behind some that were handed out before, and what ends inside a character waits for the rest of it.
+/// A token's text can depend on the previous token, for example on whether a space separates them, and one character can take several tokens. Therefore each
+/// token is decoded together with some earlier ones, and text that ends inside a character is held back until the character is complete.
 /// </remarks>
 /// <param name="tokenizer">The tokenizer.</param>
-/// <param name="prompt">The tokens before the first.</param>
+/// <param name="prompt">The tokens before the first one.</param>
 internal sealed class StreamedText(TextTokenizer tokenizer, IReadOnlyList<int> prompt)
 {
     private const char Unfinished = '\uFFFD';
 
-    // SentencePiece takes the first space away behind bytes too, so one token before is not enough.
+    // SentencePiece also removes the first space after byte tokens, so one earlier token is not enough.
     private const int Context = 64;
 
     private readonly List<int> pending = [];
     private int[] told = [.. prompt];
 
-    /// <summary>Takes a token.</summary>
-    /// <returns>The text that is certain now and was not before; often empty.</returns>
+    /// <summary>Adds a token.</summary>
+    /// <returns>The text that is now final and was not before. It is often empty.</returns>
     public string Append(int token)
     {
         pending.Add(token);
@@ -28,7 +28,7 @@ internal sealed class StreamedText(TextTokenizer tokenizer, IReadOnlyList<int> p
         return text.Length == 0 || text[^1] == Unfinished ? string.Empty : Tell(text);
     }
 
-    /// <summary>What is still held back: bytes that are no whole character.</summary>
+    /// <summary>The text that is still held back: bytes of an incomplete character.</summary>
     public string Rest() => pending.Count == 0 ? string.Empty : Tell(Pending());
 
     private string Pending()

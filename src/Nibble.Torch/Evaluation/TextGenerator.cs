@@ -6,11 +6,13 @@ namespace Nibble.Torch.Evaluation;
 /// <summary>Continues a text, one token at a time.</summary>
 public static class TextGenerator
 {
-    /// <summary>Continues a prompt until a token that ends texts (<see cref="TextTokenizer.StopIds"/>), the limit, or the end of the model's context.</summary>
+    /// <summary>
+    /// Continues a prompt until a stop token (<see cref="TextTokenizer.StopIds"/>), the maximum number of tokens, or the end of the model's context.
+    /// </summary>
     /// <param name="model">The model and its tokenizer.</param>
     /// <param name="prompt">The text to continue.</param>
-    /// <param name="options">How to sample.</param>
-    /// <param name="cancellation">Stops between tokens.</param>
+    /// <param name="options">The sampling options.</param>
+    /// <param name="cancellation">Cancels between tokens.</param>
     /// <returns>The new text, without the prompt.</returns>
     public static string Generate(LoadedModel model, string prompt, GenerationOptions options, CancellationToken cancellation = default)
     {
@@ -18,7 +20,7 @@ public static class TextGenerator
         return Generate(model.Decoder, model.Tokenizer, prompt, options, cancellation);
     }
 
-    /// <summary>Continues a prompt with a model and a tokenizer that are kept apart.</summary>
+    /// <summary>Continues a prompt with a separate model and tokenizer.</summary>
     public static string Generate(IDecoder model, TextTokenizer tokenizer, string prompt, GenerationOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -28,26 +30,26 @@ public static class TextGenerator
         using var predictor = new SimulatedPredictor(model);
         var written = Tokens(predictor, encoded, tokenizer.StopIds.Contains, options, cancellation);
 
-        // Decoded together with the prompt, since a token's text can depend on the one before it.
+        // Decoded together with the prompt, because a token's text can depend on the previous token.
         var whole = tokenizer.Decode([.. encoded, .. written]);
         return whole[Math.Min(whole.Length, tokenizer.Decode(encoded).Length)..];
     }
 
-    /// <summary>The tokens of a prompt, behind the one that the tokenizer puts before a text, where it puts one there.</summary>
+    /// <summary>The tokens of a prompt, after the tokenizer's start token if it has one.</summary>
     internal static int[] Encode(TextTokenizer tokenizer, string prompt)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         return [.. tokenizer.StartId is { } start ? [start] : Array.Empty<int>(), .. tokenizer.Encode(prompt)];
     }
 
-    /// <summary>Continues a prompt in any engine, until a token that ends texts, the limit, or the end of the model's context.</summary>
-    /// <param name="predictor">What predicts; it has been given no token yet.</param>
+    /// <summary>Continues a prompt with any engine until a stop token, the maximum number of tokens, or the end of the model's context.</summary>
+    /// <param name="predictor">The predictor. It must not have received any tokens yet.</param>
     /// <param name="prompt">The tokens to continue.</param>
-    /// <param name="ends">Whether a token ends the text; it is not handed out.</param>
-    /// <param name="options">How to sample.</param>
-    /// <param name="cancellation">Stops between tokens.</param>
+    /// <param name="ends">Whether a token ends the text. Such a token is not returned.</param>
+    /// <param name="options">The sampling options.</param>
+    /// <param name="cancellation">Cancels between tokens.</param>
     /// <returns>The new tokens, each as soon as it is drawn.</returns>
-    /// <exception cref="NibbleException">The prompt is empty or leaves no room in the model's context.</exception>
+    /// <exception cref="NibbleException">The prompt is empty or fills the model's context.</exception>
     internal static IEnumerable<int> Tokens(
         ITokenPredictor predictor, IReadOnlyList<int> prompt, Predicate<int> ends, GenerationOptions options, CancellationToken cancellation = default)
     {
@@ -57,7 +59,7 @@ public static class TextGenerator
         ArgumentNullException.ThrowIfNull(options);
         if (prompt.Count == 0)
         {
-            throw new NibbleException("the prompt is empty and the tokenizer puts no token before texts; give a prompt");
+            throw new NibbleException("the prompt is empty and the tokenizer has no start token. Provide a prompt");
         }
 
         return prompt.Count < predictor.MaxSequence
@@ -65,11 +67,11 @@ public static class TextGenerator
             : throw new NibbleException($"the prompt has {prompt.Count} tokens, expected fewer than the model's context of {predictor.MaxSequence}");
     }
 
-    /// <summary>Continues tokens by the likeliest, one after the other.</summary>
+    /// <summary>Continues tokens with the most likely token at each step.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="prompt">The tokens to continue; with <paramref name="count"/>, at most the longest sequence that the model takes.</param>
-    /// <param name="count">New tokens.</param>
-    /// <param name="cancellation">Stops between tokens.</param>
+    /// <param name="prompt">The tokens to continue. Together with <paramref name="count"/>, at most the model's maximum sequence length.</param>
+    /// <param name="count">The number of new tokens.</param>
+    /// <param name="cancellation">Cancels between tokens.</param>
     internal static int[] Continue(IDecoder model, IReadOnlyList<int> prompt, int count, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);

@@ -1,19 +1,19 @@
 namespace Nibble.Torch.Evaluation;
 
-/// <summary>How text is sampled.</summary>
-/// <param name="MaxTokens">New tokens at most, at least 1.</param>
-/// <param name="Temperature">Divides the logits; 0 always takes the likeliest token.</param>
-/// <param name="TopP">Samples from the likeliest tokens that hold this share of the probability, above 0 to 1.</param>
-/// <param name="Seed">Drives the sampling.</param>
+/// <summary>Options for sampling text.</summary>
+/// <param name="MaxTokens">The maximum number of new tokens, at least 1. Default: 120.</param>
+/// <param name="Temperature">The divisor of the logits. 0 always takes the most likely token. Default: 0.8.</param>
+/// <param name="TopP">The share of the probability, above 0 to 1, held by the most likely tokens to sample from. Default: 0.95.</param>
+/// <param name="Seed">The seed of the sampling. Default: 1.</param>
 public sealed record GenerationOptions(int MaxTokens = 120, double Temperature = 0.8, double TopP = 0.95, long Seed = 1);
 
-/// <summary>Draws tokens from what a model predicts: the likeliest, or by temperature and nucleus (Holtzman et al. 2020).</summary>
+/// <summary>Draws tokens from a model's predictions: the most likely one, or by temperature and nucleus sampling (Holtzman et al. 2020).</summary>
 internal sealed class TokenSampler(GenerationOptions options)
 {
     private readonly Random random = SeededRandom.Create(options.Seed);
 
     /// <summary>Draws a token.</summary>
-    /// <param name="logits">One for each token of the vocabulary; negative infinity for those that cannot come.</param>
+    /// <param name="logits">One logit per token of the vocabulary. Negative infinity excludes a token.</param>
     /// <exception cref="NibbleException">A logit is NaN or positive infinity.</exception>
     public int Pick(ReadOnlySpan<float> logits)
     {
@@ -23,8 +23,8 @@ internal sealed class TokenSampler(GenerationOptions options)
             if (float.IsNaN(logit) || float.IsPositiveInfinity(logit))
             {
                 throw new NibbleException(
-                    "the model's logits hold NaN or infinite values, so that no token can be drawn: it overflows, or its weights are ruined; score it on a "
-                    + "text to learn where that begins");
+                    "the model's logits hold NaN or infinite values, so no token can be drawn: it overflows, or its weights are damaged. Score it on a "
+                    + "text to find out where this starts");
             }
         }
 
@@ -33,7 +33,7 @@ internal sealed class TokenSampler(GenerationOptions options)
             return best;
         }
 
-        // Negative, since Sort puts the least first.
+        // Negative, because Sort puts the lowest values first.
         var shares = new double[logits.Length];
         var order = new int[logits.Length];
         var sum = 0d;

@@ -3,14 +3,14 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>The quantizer of <see cref="ScalarQuantizer"/> composed from tensor operators, on any device, with gradients.</summary>
-/// <remarks>Values equal the scalar quantizer's bit for bit, except that NaN stays NaN, so that training notices.</remarks>
+/// <summary>The quantizer of <see cref="ScalarQuantizer"/> composed of tensor operators, for any device, with gradients.</summary>
+/// <remarks>Values equal the scalar quantizer's bit for bit, except that NaN stays NaN, so that training detects it.</remarks>
 internal static class FakeQuantization
 {
-    /// <summary>Scales and zero points of rows of values, as <see cref="QuantizationParameters.FromRange"/> computes them.</summary>
+    /// <summary>Scales and zero points of rows of values, computed like <see cref="QuantizationParameters.FromRange"/>.</summary>
     /// <param name="min">The lowest value of each row.</param>
-    /// <param name="max">The highest value of each row; same shape.</param>
-    /// <param name="scheme">The codes to use.</param>
+    /// <param name="max">The highest value of each row, with the same shape.</param>
+    /// <param name="scheme">The scheme, which defines the codes.</param>
     /// <returns>Scales (float32) and zero points (float32, whole numbers) of the same shape.</returns>
     public static (Tensor Scale, Tensor ZeroPoint) Parameters(Tensor min, Tensor max, QuantizationScheme scheme)
     {
@@ -24,7 +24,7 @@ internal static class FakeQuantization
         return (scale.MoveToOuterDisposeScope(), zeroPoint.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Scales in the precision they are stored in, as <see cref="QuantizationParameters.RoundScale"/> rounds them.</summary>
+    /// <summary>Scales rounded to their storage precision, like <see cref="QuantizationParameters.RoundScale"/>.</summary>
     public static Tensor RoundScale(Tensor scale, ScalePrecision precision)
     {
         var single = scale.to(float32);
@@ -37,11 +37,11 @@ internal static class FakeQuantization
         return where(scale == 0, ones_like(stored), stored.clamp_min(QuantizationParameters.MinScale(precision)));
     }
 
-    /// <summary>The values of the codes of <paramref name="x"/>, without a gradient.</summary>
+    /// <summary>The dequantized values of <paramref name="x"/>, without a gradient.</summary>
     /// <param name="x">Values.</param>
     /// <param name="scale">Scales that broadcast to <paramref name="x"/>.</param>
     /// <param name="zeroPoint">Zero points that broadcast to <paramref name="x"/>.</param>
-    /// <param name="codes">The codes to use.</param>
+    /// <param name="codes">The range of codes.</param>
     /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
     public static Tensor Apply(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
@@ -57,19 +57,19 @@ internal static class FakeQuantization
     /// <remarks>The value is exact: x - x adds zero, where x + (quantized - x) could be one rounding away from the grid.</remarks>
     public static Tensor StraightThrough(Tensor x, Tensor quantized) => quantized.detach() + (x - x.detach());
 
-    /// <summary>The value of <paramref name="x"/>, whose gradient is multiplied by a factor (LSQ's gradient scale, Esser et al. 2020, appendix A).</summary>
+    /// <summary>The value of <paramref name="x"/> with its gradient multiplied by a factor (LSQ's gradient scale, Esser et al. 2020, appendix A).</summary>
     public static Tensor ScaleGradient(Tensor x, double factor) => StraightThrough(x * factor, x);
 
     /// <summary>Fake quantization with a learned step: LSQ (Esser et al. 2020, equations 1 to 3).</summary>
     /// <remarks>
-    /// The gradient of a value passes where the code that it rounds to is one of the range, and stops outside; that of the scale is <c>round(v) - v</c> inside,
-    /// with <c>v = x / scale</c>, and the end of the range outside. Composed from operators, autograd yields exactly these. PyTorch's learnable fake quantizer
-    /// has the same inside; the paper's ends half a step earlier, which trains a little worse at 2 bits.
+    /// The gradient of a value passes if its rounded code is in the range, and is zero outside. The gradient of the scale is <c>round(v) - v</c> inside, with
+    /// <c>v = x / scale</c>, and the end of the range outside. Composed of operators, autograd computes exactly these gradients. PyTorch's learnable fake
+    /// quantizer has the same inside. The inside in the paper ends half a step earlier, which trains slightly worse at 2 bits.
     /// </remarks>
     /// <param name="x">Values.</param>
-    /// <param name="scale">Scales that broadcast to <paramref name="x"/>, usually with a gradient.</param>
-    /// <param name="zeroPoint">Zero points, whole numbers; with a gradient in LSQ+, which takes what is outside the range.</param>
-    /// <param name="codes">The codes to use.</param>
+    /// <param name="scale">Scales that broadcast to <paramref name="x"/>, typically with a gradient.</param>
+    /// <param name="zeroPoint">Zero points, whole numbers. In LSQ+ they have a gradient, which comes from the values outside the range.</param>
+    /// <param name="codes">The range of codes.</param>
     /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
     public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {

@@ -4,11 +4,12 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A batch normalization that is computed by the convolution before it: it passes on what it is given, and holds parameters and statistics under their
-/// old names.</summary>
+/// <summary>
+/// A batch normalization that the preceding convolution computes. It passes its input on and keeps its parameters and statistics under their original names.
+/// </summary>
 /// <remarks>
-/// A module that computes something between the two, or calls them the other way round, would get wrong values, so the input must be the very tensor that
-/// the convolution yielded.
+/// If a module computes something between the two, or calls them in reverse order, its values would be wrong. Therefore the input must be the same tensor
+/// object that the convolution returned.
 /// </remarks>
 internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
 {
@@ -24,8 +25,8 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
     private readonly string convolution;
     private readonly WeakReference<Tensor?> expected = new(null);
 
-    /// <summary>Takes a batch normalization over.</summary>
-    /// <param name="original">One that is tracking running statistics.</param>
+    /// <summary>Takes over a batch normalization.</summary>
+    /// <param name="original">A batch normalization that tracks running statistics.</param>
     /// <param name="path">Its name, for messages.</param>
     /// <param name="convolution">The name of the convolution, for messages.</param>
     public FoldedBatchNorm(BatchNorm2d original, string path, string convolution)
@@ -43,13 +44,13 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    /// <summary>Whether the running statistics are used and kept in training too.</summary>
+    /// <summary>Whether the running statistics are used and no longer updated, even in training.</summary>
     public bool Frozen { get; set; }
 
-    /// <summary>Whether a batch is normalized by its own statistics.</summary>
+    /// <summary>Whether a batch is normalized with its own statistics.</summary>
     public bool UsesBatchStatistics => training && !Frozen;
 
-    /// <summary>What each output channel of the convolution is multiplied by, by the running statistics: [out].</summary>
+    /// <summary>The factor of each output channel of the convolution, from the running statistics: [out].</summary>
     public Tensor Factor()
     {
         using var scope = NewDisposeScope();
@@ -57,8 +58,8 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
         return (weight is null ? inverse : inverse * weight).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The bias that is left when the weight is multiplied by <see cref="Factor"/>: [out].</summary>
-    /// <param name="convolutionBias">The convolution's own.</param>
+    /// <summary>The bias that remains when the weight is multiplied by <see cref="Factor"/>: [out].</summary>
+    /// <param name="convolutionBias">The convolution's own bias.</param>
     public Tensor Shift(Tensor? convolutionBias)
     {
         using var scope = NewDisposeScope();
@@ -66,7 +67,7 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
         return (bias is null ? centred : centred + bias).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Normalizes by the statistics of the batch, and takes them into the running ones.</summary>
+    /// <summary>Normalizes with the statistics of the batch, and updates the running statistics.</summary>
     /// <param name="values">[batch, out, height, width].</param>
     public Tensor Normalize(Tensor values)
     {
@@ -79,7 +80,7 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
         return F.batch_norm(values, running_mean, running_var, weight, bias, training: true, momentum: share, eps: epsilon);
     }
 
-    /// <summary>Notes what the convolution yielded.</summary>
+    /// <summary>Records the output of the convolution.</summary>
     public void Expect(Tensor output) => expected.SetTarget(output);
 
     /// <inheritdoc/>
@@ -88,8 +89,8 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
         if (!expected.TryGetTarget(out var output) || !ReferenceEquals(output, input))
         {
             throw new NibbleException(
-                $"the batch normalization '{path}' was taken to follow the convolution '{convolution}' directly, but its input is not what that yields; leave "
-                + $"the pair out with {nameof(Qat.PrepareOptions)}.{nameof(Qat.PrepareOptions.FoldBatchNorms)} = false and name the right pairs in "
+                $"the batch normalization '{path}' was assumed to follow the convolution '{convolution}' directly, but its input is another tensor. Set "
+                + $"{nameof(Qat.PrepareOptions)}.{nameof(Qat.PrepareOptions.FoldBatchNorms)} = false and name the right pairs in "
                 + $"{nameof(Qat.PrepareOptions.BatchNorms)}");
         }
 

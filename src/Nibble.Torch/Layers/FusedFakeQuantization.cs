@@ -6,28 +6,31 @@ using static TorchSharp.torch.autograd;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>Fake quantization in one pass forward and one backward over float32 tensors in main memory; composed of tensor operators elsewhere.</summary>
+/// <summary>
+/// Fake quantization in one pass forward and one backward for float32 tensors in CPU memory. Other tensors use the form composed of tensor operators.
+/// </summary>
 /// <remarks>
-/// Values equal those of the composed forms bit for bit, and so do the gradients of values but for what autograd rounds when it multiplies by the scale and
-/// divides again. Nothing is
-/// saved between the passes but references to the inputs.
+/// Values equal those of the composed forms bit for bit. So do the gradients of values, except for the rounding when autograd multiplies by the scale and
+/// divides again. Only references to the inputs are saved between the passes.
 /// </remarks>
 internal static class FusedFakeQuantization
 {
-    // A span of bytes reaches no further.
+    // The most floats whose bytes fit into one span.
     private const long MostValues = int.MaxValue / sizeof(float);
 
-    /// <summary>Fake quantization to grids of given scales, learned or fixed: LSQ, and LSQ+ where the zero points have a gradient.</summary>
+    /// <summary>
+    /// Fake quantization to grids with given scales, learned or fixed. This is LSQ, or LSQ+ if the zero points have a gradient.
+    /// </summary>
     /// <remarks>
-    /// The gradient of the scale is the whole sum; LSQ's factor <c>1 / sqrt(N Qp)</c> (Esser et al. 2020, section 2.2) is a matter of whoever owns the scale.
+    /// The gradient of the scale is the full sum. The owner of the scale applies LSQ's factor <c>1 / sqrt(N Qp)</c> (Esser et al. 2020, section 2.2).
     /// </remarks>
-    /// <param name="x">Values, [..., columns]; all but the last axis are rows.</param>
-    /// <param name="scale">One scale per group, row by row, of any shape.</param>
-    /// <param name="zeroPoint">One zero point per group, whole numbers, shaped like <paramref name="scale"/>; null where all are 0.</param>
-    /// <param name="codes">The codes to use.</param>
+    /// <param name="x">Values, [..., columns]. All axes but the last are rows.</param>
+    /// <param name="scale">One scale per group in row-major order, of any shape.</param>
+    /// <param name="zeroPoint">One zero point per group, whole numbers, with the shape of <paramref name="scale"/>. Null if all are 0.</param>
+    /// <param name="codes">The range of codes.</param>
     /// <param name="granularity">Which values share a scale.</param>
     /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
-    /// <returns>A tensor of the shape of <paramref name="x"/>.</returns>
+    /// <returns>A tensor with the shape of <paramref name="x"/>.</returns>
     public static Tensor Learned(Tensor x, Tensor scale, Tensor? zeroPoint, CodeRange codes, Granularity granularity, float shift = 0)
     {
         if (!Fits(x) || !Fits(scale) || (zeroPoint is not null && !Fits(zeroPoint)))
@@ -35,7 +38,7 @@ internal static class FusedFakeQuantization
             return ComposedLearned(x, scale, zeroPoint, codes, granularity, shift);
         }
 
-        // The scope also ends what TorchSharp allocates beside the result, a tensor of the same size to make zeros of.
+        // The scope also disposes a tensor of the result's size, which TorchSharp allocates to make zeros.
         using var scope = NewDisposeScope();
         var values = x.contiguous();
         var layout = new Layout(Columns(x), granularity, codes, shift);
@@ -45,11 +48,11 @@ internal static class FusedFakeQuantization
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Fake quantization to grids that cover the values' own ranges; the gradient passes straight through.</summary>
-    /// <remarks>Where a value is not finite, all that share its scale become NaN.</remarks>
-    /// <param name="x">Values, [..., columns]; all but the last axis are rows.</param>
-    /// <param name="scheme">The codes to use, and which values share a scale.</param>
-    /// <returns>A tensor of the shape of <paramref name="x"/>.</returns>
+    /// <summary>Fake quantization to grids that cover the values' own ranges, with the straight-through estimator.</summary>
+    /// <remarks>If a value is not finite, all values that share its scale become NaN.</remarks>
+    /// <param name="x">Values, [..., columns]. All axes but the last are rows.</param>
+    /// <param name="scheme">The scheme, which defines the codes and which values share a scale.</param>
+    /// <returns>A tensor with the shape of <paramref name="x"/>.</returns>
     public static Tensor MinMax(Tensor x, QuantizationScheme scheme)
     {
         if (!Fits(x))
@@ -98,7 +101,7 @@ internal static class FusedFakeQuantization
 
     private static Span<float> ValuesOf(Tensor? tensor) => tensor is null ? [] : TensorMemory.Floats(tensor);
 
-    /// <summary>What both passes need beside tensors.</summary>
+    /// <summary>The data that both passes need besides tensors.</summary>
     private sealed record Layout(int Columns, Granularity Granularity, CodeRange Codes, float Shift)
     {
         public GroupGrids Grids(Tensor scale, Tensor? zeroPoint) => new(ValuesOf(scale), ValuesOf(zeroPoint), Columns, Granularity, Codes, Shift);
@@ -108,7 +111,7 @@ internal static class FusedFakeQuantization
             var result = empty_like(x);
             FakeQuantizer.Forward(ValuesOf(x), Grids(scale, zeroPoint), ValuesOf(result), get_num_threads());
 
-            // Spans hold no tensor.
+            // Spans do not keep tensors alive.
             GC.KeepAlive(x);
             GC.KeepAlive(scale);
             GC.KeepAlive(zeroPoint);

@@ -5,11 +5,12 @@ namespace Nibble.Torch.Layers;
 
 /// <summary>Multiplies the last axis by an orthogonal matrix that spreads every value over all positions.</summary>
 /// <remarks>
-/// <para>For a power of two it is the Hadamard matrix <c>H[i, j] = (-1)^popcount(i and j) / sqrt(n)</c> (Sylvester's). Other sizes,
-/// <c>n = 2^k m</c> with an odd m, take the Kronecker product of the one for 2^k with the discrete Hartley matrix
-/// <c>cas(2 pi i j / m) / sqrt(m)</c>, <c>cas t = cos t + sin t</c> (Bracewell 1983), whose entries are nearly as flat. Both are symmetric
-/// and orthogonal, so the transform is its own inverse and its own transpose.</para>
-/// <para>It is computed factor by factor, each at most 64 wide save for m: a Hadamard matrix is itself a Kronecker product.</para>
+/// <para>For a power of two, this is the Hadamard matrix <c>H[i, j] = (-1)^popcount(i and j) / sqrt(n)</c> (Sylvester's construction). For other sizes,
+/// <c>n = 2^k m</c> with an odd m, it is the Kronecker product of the matrix for 2^k and the discrete Hartley matrix <c>cas(2 pi i j / m) / sqrt(m)</c>,
+/// <c>cas t = cos t + sin t</c> (Bracewell 1983), whose entries are nearly as flat. Both are symmetric and orthogonal, so the transform is its own inverse and
+/// its own transpose.</para>
+/// <para>It is computed factor by factor. Each factor is at most 64 wide, except for m. This works because a Hadamard matrix is itself a Kronecker
+/// product.</para>
 /// </remarks>
 public sealed class HadamardTransform : IDisposable
 {
@@ -19,7 +20,7 @@ public sealed class HadamardTransform : IDisposable
     private readonly Tensor[] factors;
 
     /// <summary>Creates the transform of an axis.</summary>
-    /// <param name="size">The axis' length, at least 1.</param>
+    /// <param name="size">The length of the axis, at least 1.</param>
     public HadamardTransform(int size)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
@@ -44,7 +45,7 @@ public sealed class HadamardTransform : IDisposable
         factors = [.. matrices];
     }
 
-    /// <summary>The axis' length.</summary>
+    /// <summary>The length of the axis.</summary>
     public int Size { get; }
 
     /// <summary>The product with the matrix, in the type and on the device of <paramref name="x"/>.</summary>

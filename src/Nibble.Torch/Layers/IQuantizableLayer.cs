@@ -6,15 +6,15 @@ namespace Nibble.Torch.Layers;
 /// <summary>A layer whose weight and input can be quantized without replacing the module.</summary>
 public interface IQuantizableLayer
 {
-    /// <summary>The weight; its first axis holds the output channels, all others together the input channels.</summary>
+    /// <summary>The weight. Its first axis holds the output channels, and all others together hold the input channels.</summary>
     Parameter Weight { get; }
 
-    /// <summary>What the weight's quantizer is given: the weight, multiplied by what follows the layer where that is folded into it.</summary>
+    /// <summary>The input of the weight's quantizer: the weight, multiplied by the factor of a folded batch normalization if there is one.</summary>
     Tensor FoldedWeight => Weight;
 
-    /// <summary>What happens to the weight before it is used; null uses it as it is.</summary>
+    /// <summary>The quantizer of the weight. Null uses the weight unchanged.</summary>
     ITensorQuantizer? WeightQuantizer { get; set; }
 
-    /// <summary>What happens to the input before it is used; null uses it as it is.</summary>
+    /// <summary>The quantizer of the input. Null uses the input unchanged.</summary>
     ITensorQuantizer? InputQuantizer { get; set; }
 }

@@ -18,7 +18,7 @@ internal sealed class DynamicInputQuantizer(QuantizationScheme scheme) : ITensor
     public bool IsLike(ITensorQuantizer other) => other is DynamicInputQuantizer dynamic && dynamic.scheme == scheme;
 }
 
-/// <summary>Quantizes an input with parameters that calibration or training fixed.</summary>
+/// <summary>Quantizes an input with fixed parameters from calibration or training.</summary>
 /// <param name="scheme">A scheme per tensor.</param>
 /// <param name="parameters">The scale and zero point.</param>
 internal sealed class StaticInputQuantizer(QuantizationScheme scheme, QuantizationParameters parameters) : ITensorQuantizer, IDisposable
@@ -27,7 +27,7 @@ internal sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantizati
     private readonly Tensor zeroPoint = tensor((float)parameters.ZeroPoint).DetachFromDisposeScope();
 
     /// <inheritdoc/>
-    /// <remarks>In training, a gradient passes where the code that the value rounds to is one of the range, and stops elsewhere.</remarks>
+    /// <remarks>In training, a gradient passes if the value's rounded code is in the range, and is zero otherwise.</remarks>
     public Tensor Apply(Tensor tensor) => FusedFakeQuantization.Learned(tensor, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
 
     /// <inheritdoc/>
@@ -38,8 +38,8 @@ internal sealed class StaticInputQuantizer(QuantizationScheme scheme, Quantizati
     }
 }
 
-/// <summary>Shows an input, without its padding (<see cref="TokenMask"/>), to an observer and passes it on unchanged.</summary>
-/// <param name="observer">Takes the values in.</param>
+/// <summary>Passes an input to an observer without its padding (<see cref="TokenMask"/>), and returns it unchanged.</summary>
+/// <param name="observer">Receives the values.</param>
 internal sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
 {
     /// <inheritdoc/>
@@ -51,7 +51,7 @@ internal sealed class ObservingQuantizer(IObserver observer) : ITensorQuantizer
     }
 }
 
-/// <summary>Makes the quantizer that simulates an artifact's activation quantization.</summary>
+/// <summary>Creates the quantizer that simulates an artifact's activation quantization.</summary>
 internal static class InputQuantizers
 {
     public static ITensorQuantizer? Create(ActivationQuantization? input) => input switch

@@ -4,12 +4,12 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A weight that is held in 4-bit NormalFloat and computed from it whenever a product needs it.</summary>
+/// <summary>A weight that is stored as 4-bit NormalFloat and dequantized whenever a product needs it.</summary>
 internal sealed class NormalFloatWeight(NormalFloatTensor packed) : ITransientWeight
 {
     public IReadOnlyList<Tensor> Sources => [];
 
-    /// <summary>Packs a layer's weight and frees the float one; a layer whose weight is packed stays as it is.</summary>
+    /// <summary>Packs a layer's weight and releases the float weight. A weight that is already packed stays unchanged.</summary>
     public static NormalFloatWeight Hold(IQuantizableLayer layer)
     {
         if (layer.WeightQuantizer is NormalFloatWeight held)

@@ -5,13 +5,14 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A convolution over two axes whose weight and input can be quantized, and which can compute the batch normalization behind it (Jacob et al. 2018,
-/// section 3.2).</summary>
+/// <summary>
+/// A 2D convolution whose weight and input can be quantized. It can also compute the batch normalization that follows it (Jacob et al. 2018, section 3.2).
+/// </summary>
 /// <remarks>
-/// With a batch normalization folded in, the weight is multiplied by <c>gamma / sigma</c> of the running statistics before it is quantized, so that the codes
-/// do not jitter with the batches. In training the output is divided by that factor again and normalized by the statistics of the batch (Krishnamoorthi 2018,
-/// section 3.2.2, with statistics of the quantized convolution instead of a second one in float), until the statistics are frozen. In evaluation, and once
-/// they are frozen, it is one convolution with the folded weight and bias, exactly what is converted.
+/// With a folded batch normalization, the weight is multiplied by <c>gamma / sigma</c> of the running statistics before it is quantized, so that the codes do
+/// not change from batch to batch. In training, the output is divided by that factor again and normalized with the statistics of the batch, until the
+/// statistics are frozen (Krishnamoorthi 2018, section 3.2.2, with statistics of the quantized convolution instead of a second one in float). In evaluation,
+/// and after they are frozen, the layer is a single convolution with the folded weight and bias, exactly as converted.
 /// </remarks>
 public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableLayer
 {
@@ -23,14 +24,14 @@ public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableL
     private readonly long[] padding;
     private readonly long groups;
 
-    // Left, right, top, bottom; null where the convolution pads by itself.
+    // Left, right, top, bottom. Null if the convolution itself does the padding.
     private readonly long[]? margins;
     private readonly PaddingModes paddingMode;
 
-    // A field of a module's type would be registered as a child, and its parameters would have two names.
+    // A field with a module type would be registered as a child, and its parameters would have two names.
     private Func<FoldedBatchNorm>? folded;
 
-    /// <summary>Creates a layer that computes what a convolution computes, with the same parameters.</summary>
+    /// <summary>Creates a layer that computes the same as a convolution, with the same parameters.</summary>
     /// <param name="original">The convolution.</param>
     public QuantizableConv2d(Conv2d original)
         : this(original, original?.weight!, original?.bias)
@@ -53,7 +54,7 @@ public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableL
             { padding_type: Padding.Same } => [.. Same(1), .. Same(0)],
             { padding_type: Padding.Valid } or { padding_mode: PaddingModes.Zeros } => null,
             { padding: [var height, var width] } => [width, width, height, height],
-            _ => throw new NibbleException($"a convolution with {original.padding_mode} padding has no sizes of its padding for two axes"),
+            _ => throw new NibbleException($"a convolution with {original.padding_mode} padding does not specify its padding for two axes"),
         };
         padding = margins is null && original is { padding_type: null, padding: { } sizes } ? sizes : [0, 0];
         RegisterComponents();
@@ -68,7 +69,7 @@ public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableL
     /// <inheritdoc/>
     public Parameter Weight => weight;
 
-    /// <summary>The bias, [out]; null when the layer has none.</summary>
+    /// <summary>The bias, [out]. Null if the layer has none.</summary>
     public Parameter? Bias => bias;
 
     /// <inheritdoc/>
@@ -80,10 +81,10 @@ public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableL
     /// <inheritdoc/>
     public Tensor FoldedWeight => BatchNorm is { } norm ? Fold(norm) : weight;
 
-    /// <summary>The bias together with that of the batch normalization; null where there is neither.</summary>
+    /// <summary>The bias including that of the batch normalization. Null if there is neither.</summary>
     internal Tensor? FoldedBias => BatchNorm is { } norm ? norm.Shift(bias) : bias;
 
-    /// <summary>The batch normalization that is computed here; null where there is none.</summary>
+    /// <summary>The batch normalization that is folded into this layer. Null if there is none.</summary>
     internal FoldedBatchNorm? BatchNorm
     {
         get => folded?.Invoke();
@@ -113,12 +114,12 @@ public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableL
         return (weight * norm.Factor().view(-1, 1, 1, 1)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>What the convolution would have yielded with its weight not multiplied by the factor.</summary>
+    /// <summary>The output that the convolution would have with the unscaled weight.</summary>
     private Tensor Unscale(Tensor output, FoldedBatchNorm norm)
     {
         var factor = norm.Factor().view(1, -1, 1, 1);
 
-        // A channel that the batch normalization has switched off is zero, whatever it is divided by.
+        // The output of a channel that the batch normalization has switched off is zero, whatever the divisor.
         output = output / where(factor == 0, ones_like(factor), factor);
         return bias is null ? output : output + bias.view(1, -1, 1, 1);
     }

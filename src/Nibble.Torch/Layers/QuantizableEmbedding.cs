@@ -3,15 +3,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A table of vectors, one a row, whose values can be quantized without replacing the module. It looks rows up, so its input is never
-/// quantized.</summary>
+/// <summary>
+/// An embedding table, one vector per row, whose values can be quantized. The layer looks up rows, so its input is never quantized.
+/// </summary>
 public sealed class QuantizableEmbedding : nn.Module<Tensor, Tensor>, IQuantizableLayer
 {
     // TorchSharp registers parameters under the names of their fields.
     private readonly Parameter weight;
 
-    /// <summary>Creates a layer around a table, which it keeps and does not copy.</summary>
-    /// <param name="weight">[entries, length of a vector].</param>
+    /// <summary>Creates a layer that uses a table without copying it.</summary>
+    /// <param name="weight">The table, [entries, vector length].</param>
     public QuantizableEmbedding(Parameter weight)
         : base(nameof(QuantizableEmbedding))
     {
@@ -25,12 +26,12 @@ public sealed class QuantizableEmbedding : nn.Module<Tensor, Tensor>, IQuantizab
     /// <inheritdoc/>
     public ITensorQuantizer? WeightQuantizer { get; set; }
 
-    /// <summary>Unused: indices are not quantized.</summary>
+    /// <summary>Unused, because indices are not quantized.</summary>
     public ITensorQuantizer? InputQuantizer { get; set; }
 
-    /// <summary>Looks indices up.</summary>
-    /// <param name="input">Whole numbers of any shape.</param>
-    /// <returns>The shape of <paramref name="input"/> with the length of a vector as its last axis.</returns>
+    /// <summary>Looks up indices.</summary>
+    /// <param name="input">Indices of any shape, whole numbers.</param>
+    /// <returns>The shape of <paramref name="input"/> with the vector length as an additional last axis.</returns>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();

@@ -5,17 +5,17 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>Stands between a tensor and the layer that uses it: fake-quantizes it, watches it, or both.</summary>
+/// <summary>Processes a tensor before a layer uses it: fake-quantizes it, observes it, or both.</summary>
 public interface ITensorQuantizer
 {
-    /// <summary>What the layer computes with in the place of <paramref name="tensor"/>; same shape.</summary>
+    /// <summary>The tensor that the layer uses instead of <paramref name="tensor"/>, with the same shape.</summary>
     Tensor Apply(Tensor tensor);
 
-    /// <summary>Whether <paramref name="other"/> makes the same of every tensor, now and later, so that one result serves both.</summary>
+    /// <summary>Whether <paramref name="other"/> always returns the same result for every tensor, so that one result serves both.</summary>
     bool IsLike(ITensorQuantizer other) => false;
 }
 
-/// <summary>A linear layer, <c>y = x W^T + b</c>, whose weight and input can be quantized without replacing the module.</summary>
+/// <summary>A linear layer, <c>y = x W^T + b</c>, whose weight and input can be quantized.</summary>
 public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableLayer
 {
     // TorchSharp registers parameters under the names of their fields.
@@ -28,9 +28,9 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
     {
     }
 
-    /// <summary>Creates a layer around parameters, which it keeps and does not copy.</summary>
-    /// <param name="weight">[out, in].</param>
-    /// <param name="bias">[out]; null for none.</param>
+    /// <summary>Creates a layer that uses parameters without copying them.</summary>
+    /// <param name="weight">The weight, [out, in].</param>
+    /// <param name="bias">The bias, [out]. Null for none.</param>
     public QuantizableLinear(Parameter weight, Parameter? bias)
         : base(nameof(QuantizableLinear))
     {
@@ -42,37 +42,40 @@ public sealed class QuantizableLinear : nn.Module<Tensor, Tensor>, IQuantizableL
         RegisterComponents();
     }
 
-    /// <summary>Columns of the weight.</summary>
+    /// <summary>The number of columns of the weight.</summary>
     public int InFeatures { get; }
 
-    /// <summary>Rows of the weight.</summary>
+    /// <summary>The number of rows of the weight.</summary>
     public int OutFeatures { get; }
 
     /// <inheritdoc/>
     public Parameter Weight => weight;
 
-    /// <summary>The bias, [out]; null when the layer has none.</summary>
+    /// <summary>The bias, [out]. Null if the layer has none.</summary>
     public Parameter? Bias => bias;
 
     /// <inheritdoc/>
     public ITensorQuantizer? WeightQuantizer { get; set; }
 
-    /// <summary>Turns the input first of all, before <see cref="InputQuantizer"/>; the columns of the weight are turned alike. Null leaves it as it
-    /// is.</summary>
+    /// <summary>
+    /// Rotates the input before <see cref="InputQuantizer"/>. The columns of the weight are rotated in the same way. Null leaves the input unchanged.
+    /// </summary>
     public HadamardTransform? InputTransform { get; set; }
 
     /// <inheritdoc/>
     public ITensorQuantizer? InputQuantizer { get; set; }
 
-    /// <summary>The arithmetic of the product; parameters, inputs and outputs are float32 in any case.</summary>
+    /// <summary>The arithmetic of the product. Parameters, inputs and outputs are always float32.</summary>
     public TrainingPrecision Precision { get; set; }
 
     /// <inheritdoc/>
     public override Tensor forward(Tensor input) => Product(Quantized(input));
 
-    /// <summary>What layers side by side make of one input. Where all of them quantize it alike, it is quantized and kept for the gradient once.</summary>
-    /// <param name="input">[..., columns].</param>
-    /// <param name="layers">At least one.</param>
+    /// <summary>
+    /// The outputs of several layers for one input. If all of them quantize it in the same way, it is quantized and stored for the gradient only once.
+    /// </summary>
+    /// <param name="input">The input, [..., columns].</param>
+    /// <param name="layers">The layers, at least one.</param>
     /// <returns>A tensor per layer, in their order.</returns>
     internal static Tensor[] Project(Tensor input, params QuantizableLinear[] layers)
     {

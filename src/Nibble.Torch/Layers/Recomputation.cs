@@ -4,16 +4,16 @@ using static TorchSharp.torch.autograd;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>Computes a part of a model without keeping what its backward pass needs, and computes it again there (Chen et al. 2016).</summary>
+/// <summary>Runs part of a model without keeping the activations for its backward pass, and recomputes them there (Chen et al. 2016).</summary>
 /// <remarks>
-/// Of each part only the input stays in memory; the price is a second forward pass. Gradients are those of the plain form: of the input, and of
-/// every parameter that the part uses.
+/// Only the input of each part stays in memory, at the cost of a second forward pass. The gradients of the input and of all parameters of the part are the same
+/// as without recomputation.
 /// </remarks>
 internal static class Recomputation
 {
     private enum Pass
     {
-        /// <summary>Outside of such a part.</summary>
+        /// <summary>Not inside such a part.</summary>
         None,
         First,
         Second,
@@ -22,12 +22,12 @@ internal static class Recomputation
     [ThreadStatic]
     private static Pass pass;
 
-    /// <summary>Whether what runs now is seen for the first time in a training step: observers look then, and not again.</summary>
+    /// <summary>Whether this is the first pass over the current values in a training step. Observers collect statistics only then.</summary>
     public static bool IsFirstPass => pass == Pass.None ? is_grad_enabled() : pass == Pass.First;
 
-    /// <summary>Runs a part.</summary>
+    /// <summary>Runs a part of a model.</summary>
     /// <param name="input">Its input.</param>
-    /// <param name="part">The part: the same input and parameters have to give the same output.</param>
+    /// <param name="part">The part. The same input and parameters must give the same output.</param>
     public static Tensor Run(Tensor input, Func<Tensor, Tensor> part)
     {
         if (!is_grad_enabled())
@@ -35,7 +35,7 @@ internal static class Recomputation
             return part(input);
         }
 
-        // Where the input needs no gradient, parameters inside of the part do: the anchor makes autograd come back here.
+        // The input may need no gradient while parameters inside the part do. The anchor makes autograd call the backward function in that case too.
         using var scope = NewDisposeScope();
         var anchor = zeros(1, requires_grad: true);
         return Function.apply(input, anchor, part).MoveToOuterDisposeScope();

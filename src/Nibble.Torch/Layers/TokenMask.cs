@@ -2,22 +2,25 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>Says which tokens of a padded batch are real, to all that gathers statistics of what layers read: observers, ranges and scales of training,
-/// Hessians.</summary>
+/// <summary>
+/// Marks the real tokens of a padded batch for all code that collects statistics of layer inputs: observers, ranges and scales in training, and Hessians.
+/// </summary>
 /// <remarks>
-/// <para>Padding is computed along but means nothing: a range, a moment or a count that it enters is that of another text. So whoever runs a padded batch
-/// through layers says so for the time of the pass; <see cref="Models.Bert.BertModel"/> does it itself. Statistics then leave out the padding of every
-/// tensor [batch, length, ...]. Tensors of other sides, such as a pooled vector for each sequence, are taken whole.</para>
-/// <para>A pass is that of the thread that began it. Outside of one all tokens are real.</para>
+/// <para>Padding is computed like other tokens, but must not affect ranges, moments or counts. Code that runs a padded batch through layers therefore declares
+/// the mask for the duration of the pass. <see cref="Models.Bert.BertModel"/> does this automatically. Statistics then exclude the padding of every tensor
+/// [batch, length, ...]. Tensors of other shapes, for example one pooled vector per sequence, are used as a whole.</para>
+/// <para>A pass belongs to the thread that started it. Outside a pass, all tokens are real.</para>
 /// </remarks>
 public static class TokenMask
 {
     [ThreadStatic]
     private static Tensor? current;
 
-    /// <summary>Begins a pass over a padded batch, which ends when what is returned is disposed.</summary>
-    /// <param name="mask">Which tokens are no padding, bool [batch, length]; it must live as long as the pass. Null where all are real.</param>
-    /// <exception cref="ArgumentException">The mask is no bool tensor of two sides.</exception>
+    /// <summary>Begins a pass over a padded batch. The pass ends when the returned object is disposed.</summary>
+    /// <param name="mask">
+    /// True for tokens that are not padding, bool [batch, length]. It must live as long as the pass. Null if there is no padding.
+    /// </param>
+    /// <exception cref="ArgumentException">The mask is not a bool tensor with two axes.</exception>
     public static IDisposable Begin(Tensor? mask)
     {
         if (mask is null)
@@ -29,7 +32,7 @@ public static class TokenMask
 
         if (mask.dtype != ScalarType.Bool || mask.dim() != 2)
         {
-            throw new ArgumentException($"A mask of tokens is bool [batch, length]; found {mask.dtype} [{string.Join(", ", mask.shape)}].", nameof(mask));
+            throw new ArgumentException($"A token mask must be bool [batch, length], found {mask.dtype} [{string.Join(", ", mask.shape)}].", nameof(mask));
         }
 
         var pass = new Pass(current);
@@ -38,20 +41,20 @@ public static class TokenMask
         return pass;
     }
 
-    /// <summary>What belongs to real tokens, a row each: [tokens, width].</summary>
+    /// <summary>The rows of real tokens: [tokens, width].</summary>
     internal static Tensor Rows(Tensor x) => Of(x) is { } mask ? x[mask] : x.reshape(-1, x.shape[^1]);
 
-    /// <summary>What belongs to real tokens: the tensor itself, or [tokens, ...] where some of it is padding.</summary>
+    /// <summary>The values of real tokens: the tensor itself, or [tokens, ...] if it contains padding.</summary>
     internal static Tensor Select(Tensor x) => Of(x) is { } mask ? x[mask] : x;
 
-    /// <summary>How many values belong to real tokens.</summary>
+    /// <summary>The number of values that belong to real tokens.</summary>
     internal static long Count(Tensor x)
     {
         using var scope = NewDisposeScope();
         return Of(x) is { } mask ? x.numel() / mask.numel() * mask.sum().item<long>() : x.numel();
     }
 
-    /// <summary>Which tokens of a tensor are real, bool [batch, length]; null where all are.</summary>
+    /// <summary>True for the real tokens of a tensor, bool [batch, length]. Null if all are real.</summary>
     internal static Tensor? Of(Tensor x) => current is { } mask && x.dim() > 2 && x.shape[0] == mask.shape[0] && x.shape[1] == mask.shape[1] ? mask : null;
 
     private sealed class Pass(Tensor? before) : IDisposable

@@ -5,27 +5,29 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>A weight that is computed anew from something smaller whenever a product needs it, forward and backward, so that none is kept in between.</summary>
+/// <summary>
+/// A weight that is computed from a smaller representation whenever a product needs it, forward and backward. It is not kept in between.
+/// </summary>
 internal interface ITransientWeight : ITensorQuantizer
 {
-    /// <summary>What the weight is computed from and has a gradient: leaves.</summary>
+    /// <summary>The tensors with a gradient that the weight is computed from. They are leaves.</summary>
     IReadOnlyList<Tensor> Sources { get; }
 }
 
 /// <summary>Products with weights that are not kept.</summary>
 internal static class TransientWeight
 {
-    /// <summary><c>y = x W^T + b</c>; the backward pass computes the weight again.</summary>
+    /// <summary><c>y = x W^T + b</c>. The backward pass computes the weight again.</summary>
     public static Tensor Linear(Tensor x, ITransientWeight weight, Tensor placeholder, Tensor? bias)
     {
-        // The scope also ends what TorchSharp allocates beside the result.
+        // The scope also disposes temporary tensors that TorchSharp allocates.
         using var scope = NewDisposeScope();
         var product = is_grad_enabled() ? Product.apply([x, new Call(weight, placeholder, x.requires_grad), .. weight.Sources])
             : F.linear(x, weight.Apply(placeholder));
         return (bias is null ? product : product + bias).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Frees a layer's own weight, which keeps its shape and reads as zeros.</summary>
+    /// <summary>Releases a layer's own weight, which keeps its shape and reads as zeros.</summary>
     public static void Release(IQuantizableLayer layer)
     {
         using var guard = no_grad();

@@ -4,8 +4,10 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Layers;
 
-/// <summary>Lays a weight matrix out so that each row holds the values that share a scale, and back.</summary>
-/// <remarks>A ragged last group is padded with zeros, which widen no range (every range holds zero) and carry no gradient.</remarks>
+/// <summary>Rearranges a weight matrix so that each row holds the values that share a scale, and back.</summary>
+/// <remarks>
+/// An incomplete last group is padded with zeros. They widen no range, because every range includes zero, and they have no gradient.
+/// </remarks>
 internal sealed class WeightGroups
 {
     private readonly int rows;
@@ -21,13 +23,13 @@ internal sealed class WeightGroups
         padding = granularity is PerGroup ? (Length - (columns % Length)) % Length : 0;
     }
 
-    /// <summary>Groups in the matrix.</summary>
+    /// <summary>The number of groups in the matrix.</summary>
     public int Count { get; }
 
-    /// <summary>Values in a group, padding included.</summary>
+    /// <summary>The number of values per group, padding included.</summary>
     public int Length { get; }
 
-    /// <summary>Values in each group without the padding, [groups, 1] or, where all have as many, [1].</summary>
+    /// <summary>The number of values in each group without padding, [groups, 1], or [1] if it is the same for all.</summary>
     public Tensor Counts
     {
         get

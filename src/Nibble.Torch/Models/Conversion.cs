@@ -7,10 +7,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>Builds the one result of both roads from a model in memory.</summary>
+/// <summary>Builds the result of both methods, PTQ and QAT, from a model in memory.</summary>
 internal static class Conversion
 {
-    /// <summary>Joins quantized layers with the tensors that stay float, rounded to the type the checkpoint stores them in.</summary>
+    /// <summary>Joins the quantized layers with the tensors that stay float, which are rounded to their type in the checkpoint.</summary>
     public static QuantizedModel Assemble(
         LoadedModel source, IReadOnlyList<QuantizedLayer> layers, Recipe recipe, string method, long seed, IReadOnlyDictionary<string, double> metrics)
     {
@@ -23,7 +23,7 @@ internal static class Conversion
         return new QuantizedModel(source.ConfigJson, layers, floats, recipe, provenance, source.Folder);
     }
 
-    /// <summary>A tensor's values as its element type on disk can hold them, in float32.</summary>
+    /// <summary>A tensor's values rounded to an element type on disk, in float32.</summary>
     public static Tensor RoundTo(Tensor tensor, ElementType type)
     {
         using var guard = no_grad();
@@ -35,7 +35,7 @@ internal static class Conversion
         };
     }
 
-    /// <summary>Overwrites a parameter with values, row by row.</summary>
+    /// <summary>Overwrites a parameter with values in row-major order.</summary>
     public static void CopyInto(Tensor parameter, float[] values)
     {
         using var guard = no_grad();
@@ -43,10 +43,10 @@ internal static class Conversion
         parameter.copy_(tensor(values).view(parameter.shape));
     }
 
-    /// <summary>A tensor's values, row by row.</summary>
+    /// <summary>A tensor's values in row-major order.</summary>
     /// <remarks>
-    /// The tensor must be held by its owner or by a dispose scope. One that nothing holds may be finalized while libtorch still reads
-    /// it, which is why all code here that chains operators does so inside a scope.
+    /// The tensor's owner or a dispose scope must hold it. Otherwise it may be finalized while libtorch still reads it. For this reason, all code here that
+    /// chains operators runs inside a scope.
     /// </remarks>
     public static float[] ValuesOf(Tensor tensor)
     {
@@ -56,7 +56,7 @@ internal static class Conversion
     }
 
     /// <summary>A tensor as it is stored.</summary>
-    /// <exception cref="NibbleException">A value is NaN or infinite, or becomes infinite in that type.</exception>
+    /// <exception cref="NibbleException">A value is NaN or infinite, or becomes infinite when stored.</exception>
     public static FloatTensor Stored(string name, Tensor tensor, ElementType type)
     {
         using var scope = NewDisposeScope();
@@ -64,8 +64,8 @@ internal static class Conversion
         return FiniteValues.IndexOfFault(values) is >= 0 and var fault
             ? throw new NibbleException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"tensor '{name}' holds {ValuesOf(tensor)[fault]} (value {fault}), which {type} stores as {values[fault]}, expected a finite value; training "
-                    + $"or calibration has driven it there"))
+                $"tensor '{name}' holds {ValuesOf(tensor)[fault]} (value {fault}), which {type} stores as {values[fault]}, expected a finite value. "
+                    + $"Training or calibration diverged"))
             : new FloatTensor(name, [.. tensor.shape.Select(size => (int)size)], values, type);
     }
 }

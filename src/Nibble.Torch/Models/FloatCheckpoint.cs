@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>A float checkpoint on disk whose tensors are known to fit its configuration, read a part at a time.</summary>
+/// <summary>A float checkpoint on disk whose tensors have been checked against its configuration. It is read one part at a time.</summary>
 internal sealed class FloatCheckpoint : IDisposable
 {
     private readonly Checkpoint checkpoint;
@@ -23,33 +23,33 @@ internal sealed class FloatCheckpoint : IDisposable
     /// <summary>The checkpoint's folder.</summary>
     public string Folder => checkpoint.Folder;
 
-    /// <summary>What the model is called: the name of its folder.</summary>
+    /// <summary>The model's name, which is the name of its folder.</summary>
     public string Name => Checkpoint.NameOf(Folder);
 
     /// <summary>The text of its <c>config.json</c>, with the task that it was opened for.</summary>
     public string ConfigJson { get; }
 
-    /// <summary>What the model is.</summary>
+    /// <summary>The model's definition.</summary>
     public ModelDefinition Definition { get; }
 
     /// <summary>Its tokenizer.</summary>
     public TextTokenizer Tokenizer { get; }
 
-    /// <summary>Bytes of its tensors on disk.</summary>
+    /// <summary>Size of its tensors on disk, in bytes.</summary>
     public long Bytes => checkpoint.TensorBytes;
 
-    /// <summary>Opens a checkpoint and checks all tensors' names and shapes, without reading them.</summary>
+    /// <summary>Opens a checkpoint and checks the names and shapes of all tensors without reading them.</summary>
     /// <param name="folder">A Hugging Face folder.</param>
-    /// <param name="task">What the model is for; null is what the folder says.</param>
-    /// <exception cref="MissingHeadException">The model has no head, and nothing says what it is for.</exception>
+    /// <param name="task">The task of the model. Null reads it from the folder.</param>
+    /// <exception cref="MissingHeadException">The model has no head, and the task is not known.</exception>
     /// <exception cref="NibbleException">The folder holds no float checkpoint of a supported model.</exception>
     public static FloatCheckpoint Open(string folder, TaskConfig? task = null) =>
         Open(folder, json => (task ?? SentenceTransformers.Read(folder))?.AddTo(json) ?? json);
 
     /// <summary>Opens a checkpoint.</summary>
     /// <param name="folder">A Hugging Face folder.</param>
-    /// <param name="change">What makes of the text of its configuration that of the model wanted.</param>
-    /// <param name="mayLackHead">Whether the tensors of the head may be missing: those of another one will be trained.</param>
+    /// <param name="change">Turns the text of the checkpoint's configuration into that of the wanted model.</param>
+    /// <param name="mayLackHead">Whether the tensors of the head may be missing because a new head will be trained.</param>
     internal static FloatCheckpoint Open(string folder, Func<string, string> change, bool mayLackHead = false)
     {
         TorchRuntime.EnsureLoaded();
@@ -84,28 +84,28 @@ internal sealed class FloatCheckpoint : IDisposable
         }
     }
 
-    /// <summary>The tensors of the definition that are read from the checkpoint.</summary>
+    /// <summary>The tensors of the definition that the checkpoint holds.</summary>
     internal IReadOnlySet<string> HeldTensors { get; private init; } = new HashSet<string>();
 
-    /// <summary>The tokenizer of a model.</summary>
-    /// <exception cref="NibbleException">There is none, or it belongs to another model.</exception>
+    /// <summary>Loads the tokenizer of a model.</summary>
+    /// <exception cref="NibbleException">The folder has no tokenizer, or it belongs to another model.</exception>
     internal static TextTokenizer LoadTokenizer(string folder, ModelDefinition definition)
     {
         var tokenizer = TextTokenizer.Load(folder);
         if (tokenizer.VocabularySize > definition.VocabularySize)
         {
             throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {definition.VocabularySize} of "
-                + "config.json's vocab_size; the tokenizer belongs to another model");
+                + "config.json's vocab_size. The tokenizer belongs to another model");
         }
 
         return definition.Task == ModelTask.LanguageModelling || (tokenizer.BosId is not null && tokenizer.EosId is not null)
             ? tokenizer
-            : throw new NibbleException($"{folder}: the tokenizer names no tokens for the beginning and the end of a sequence ([CLS] and [SEP], or "
-                + "bos_token and eos_token in tokenizer_config.json), which an encoder needs");
+            : throw new NibbleException($"{folder}: the tokenizer defines no tokens for the start and the end of a sequence ([CLS] and [SEP], or "
+                + "bos_token and eos_token in tokenizer_config.json). An encoder needs them");
     }
 
-    /// <summary>Refuses a checkpoint that holds NaN or infinity in a tensor of the model; reads all of it once.</summary>
-    /// <exception cref="NibbleException">A value is NaN or infinite; the message says which.</exception>
+    /// <summary>Rejects a checkpoint with NaN or infinity in a tensor of the model. Reads the whole checkpoint once.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite. The message names it.</exception>
     public void RequireFinite()
     {
         foreach (var name in checkpoint.TensorsInOrder.Where(HeldTensors.Contains))
@@ -123,7 +123,7 @@ internal sealed class FloatCheckpoint : IDisposable
     /// <summary>Whether the checkpoint holds a tensor.</summary>
     internal bool Contains(string name) => checkpoint.Contains(name);
 
-    /// <summary>The tensor that another's values are read from: its own, or the one that it is tied to.</summary>
+    /// <summary>The tensor that holds a tensor's values: the tensor itself, or the one that it is tied to.</summary>
     internal string SourceOf(string tensor) =>
         Definition.Tied is var (layer, table) && tensor == layer + ".weight" ? table + ".weight" : tensor;
 
@@ -137,7 +137,7 @@ internal sealed class FloatCheckpoint : IDisposable
         return shape.Count > 1 ? tensor(values, count, width) : tensor(values);
     }
 
-    /// <summary>Reads the rows of a matrix that indices name, [batch, length] to [batch, length, width].</summary>
+    /// <summary>Reads the rows of a matrix at the given indices, [batch, length] to [batch, length, width].</summary>
     internal Tensor Rows(string name, Tensor indices)
     {
         var width = (int)checkpoint.Entry(name).Shape[1];
@@ -154,8 +154,8 @@ internal sealed class FloatCheckpoint : IDisposable
     /// <summary>Reads a tensor into a parameter of the same shape.</summary>
     internal void Load(string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, TensorMemory.Floats(parameter));
 
-    /// <summary>Reads the parameters of a part; those that the checkpoint lacks become zeros.</summary>
-    /// <param name="prefix">What stands before their names.</param>
+    /// <summary>Reads the parameters of a part. Parameters that the checkpoint lacks become zeros.</summary>
+    /// <param name="prefix">The prefix of their names in the checkpoint.</param>
     /// <param name="parameters">The parameters.</param>
     internal void Load(string prefix, IEnumerable<KeyValuePair<string, TorchSharp.Modules.Parameter>> parameters)
     {
@@ -180,18 +180,18 @@ internal sealed class FloatCheckpoint : IDisposable
     /// <inheritdoc/>
     public void Dispose() => checkpoint.Dispose();
 
-    /// <summary>Refuses a configuration whose sizes are far from the weights', before memory is asked for.</summary>
+    /// <summary>Rejects a configuration whose sizes are far from those of the weights, before memory is allocated.</summary>
     private static void RequireSize(Checkpoint checkpoint, ModelDefinition definition)
     {
-        // Every parameter takes at least two bytes on disk; half of them gives a checkpoint that lacks a tensor its own message.
+        // Every parameter takes at least two bytes on disk. Comparing with half of that lets a checkpoint that only lacks a tensor reach its specific message.
         var values = definition.InputTensors.Sum(Count) + (definition.Layers * definition.BlockTensors(0).Sum(Count));
         if (values > checkpoint.TensorBytes)
         {
-            throw new NibbleException($"{checkpoint.Folder}: config.json describes a model of at least {values:N0} parameters, but the weights have "
-                + $"{checkpoint.TensorBytes:N0} bytes; they belong to different models");
+            throw new NibbleException($"{checkpoint.Folder}: config.json describes a model of at least {values:N0} parameters, but the weights take only "
+                + $"{checkpoint.TensorBytes:N0} bytes. They belong to different models");
         }
 
-        // Sizes of a hostile file overflow whole numbers.
+        // Sizes in a hostile file can overflow integers.
         static double Count(TensorDefinition tensor) => tensor.Shape.Aggregate(1.0, (product, size) => product * size);
     }
 

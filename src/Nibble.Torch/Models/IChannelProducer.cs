@@ -5,41 +5,43 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>What makes a stage's input, linearly in each channel, so that it can give <c>x / s</c> where the layers then compute with <c>W
-/// diag(s)</c>.</summary>
+/// <summary>
+/// The module that produces a stage's input. Its output is linear in each channel, so that it can produce <c>x / s</c> if the layers that read it compute
+/// with <c>W diag(s)</c>.
+/// </summary>
 public interface IChannelProducer
 {
-    /// <summary>The parameter, by its name inside the block, whose stored type limits what factors can be; null where none does.</summary>
+    /// <summary>The name, inside the block, of the parameter whose stored type limits the possible factors. Null if there is no such limit.</summary>
     string? Stored => null;
 
-    /// <summary>Folds a statistic of the input's columns, [columns], into the channels that may differ.</summary>
-    /// <param name="columns">One value a column.</param>
-    /// <param name="merge">Makes one of several, along the given axis.</param>
+    /// <summary>Merges a statistic of the input's columns, [columns], into one value per independent channel.</summary>
+    /// <param name="columns">One value per column.</param>
+    /// <param name="merge">Merges several values into one along the given axis.</param>
     Tensor Tie(Tensor columns, Func<Tensor, int, Tensor> merge) => columns;
 
-    /// <summary>One factor a column from one a channel: the inverse of <see cref="Tie"/>.</summary>
+    /// <summary>Expands one factor per channel to one per column. This is the inverse of <see cref="Tie"/>.</summary>
     Tensor Spread(Tensor channels) => channels;
 
-    /// <summary>The factors near the wished ones that the checkpoint can hold exactly.</summary>
-    /// <param name="channels">The wished ones.</param>
+    /// <summary>The factors closest to the wanted ones that the checkpoint can store exactly.</summary>
+    /// <param name="channels">The wanted factors.</param>
     /// <param name="storedAs">The type of <see cref="Stored"/>.</param>
     Tensor Realize(Tensor channels, ElementType storedAs) => channels;
 
-    /// <summary>Divides what is made.</summary>
-    /// <param name="channels">What <see cref="Realize"/> gave.</param>
+    /// <summary>Divides the module's output by the factors.</summary>
+    /// <param name="channels">The factors that <see cref="Realize"/> returned.</param>
     /// <param name="storedAs">The type of <see cref="Stored"/>.</param>
     void Divide(Tensor channels, ElementType storedAs);
 }
 
-/// <summary>A norm whose output nothing else reads.</summary>
-/// <param name="Stored">Its weight's name inside the block.</param>
+/// <summary>A norm whose output is read only by this stage.</summary>
+/// <param name="Stored">The name of its weight inside the block.</param>
 /// <param name="Weight">Its weight.</param>
 internal sealed record NormProducer(string Stored, Parameter Weight) : IChannelProducer
 {
     /// <inheritdoc/>
     /// <remarks>
-    /// A norm's weight g is stored in 16 bits in most checkpoints: g / s is rounded first, and s becomes g over that. A weight of 0 (the
-    /// channel is dead), or one that would underflow or overflow, keeps the factor 1.
+    /// Most checkpoints store a norm's weight g in 16 bits. Therefore g / s is rounded first, and s becomes g divided by the rounded value. The factor stays 1
+    /// if the weight is 0 (a dead channel) or if the quotient would underflow or overflow.
     /// </remarks>
     public Tensor Realize(Tensor channels, ElementType storedAs)
     {
@@ -51,15 +53,15 @@ internal sealed record NormProducer(string Stored, Parameter Weight) : IChannelP
     /// <inheritdoc/>
     public void Divide(Tensor channels, ElementType storedAs) =>
 
-        // g / (g / rounded) may be the neighbour of what was rounded, so it is rounded again.
+        // g / (g / rounded) may be the neighbour of the rounded value, so it is rounded again.
         Weight.copy_(Conversion.RoundTo(Weight / channels, storedAs));
 }
 
-/// <summary>A linear layer whose rows the input's columns are.</summary>
-/// <remarks>The rows are taken as they are: they are quantized themselves, and scaling a row scales its groups' scales.</remarks>
+/// <summary>A linear layer whose output rows are the input's columns.</summary>
+/// <remarks>The rows are used without rounding. They are quantized themselves, and scaling a row scales the scales of its groups.</remarks>
 /// <param name="Layer">The layer.</param>
-/// <param name="Share">How many runs of columns are copies of one run of rows: query heads that read one head of values.</param>
-/// <param name="HeadSize">Columns of a run; unused where <paramref name="Share"/> is 1.</param>
+/// <param name="Share">How many runs of columns are copies of one run of rows, when several query heads share one value head.</param>
+/// <param name="HeadSize">Columns per run. Unused if <paramref name="Share"/> is 1.</param>
 internal sealed record LinearProducer(QuantizableLinear Layer, int Share = 1, int HeadSize = 1) : IChannelProducer
 {
     /// <inheritdoc/>

@@ -2,13 +2,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>The keys and values of the tokens that a model has seen, so that the next token costs one position.</summary>
-/// <param name="layers">Decoder blocks of the model.</param>
+/// <summary>The keys and values of the tokens seen so far, so that the next token needs only one position of computation.</summary>
+/// <param name="layers">The number of decoder blocks in the model.</param>
 public sealed class KeyValueCache(int layers) : IDisposable
 {
     private readonly (Tensor Keys, Tensor Values)?[] entries = new (Tensor, Tensor)?[layers];
 
-    /// <summary>Positions held.</summary>
+    /// <summary>The number of cached positions.</summary>
     public int Length => entries[^1] is { } last ? (int)last.Keys.shape[2] : 0;
 
     /// <inheritdoc/>
@@ -21,7 +21,7 @@ public sealed class KeyValueCache(int layers) : IDisposable
         }
     }
 
-    /// <summary>Adds the keys and values of new positions, [batch, heads, length, head size], and returns all of the layer.</summary>
+    /// <summary>Adds the keys and values of new positions, [batch, heads, length, head size], and returns all those of the layer.</summary>
     internal (Tensor Keys, Tensor Values) Append(int layer, Tensor keys, Tensor values)
     {
         if (entries[layer] is { } old)

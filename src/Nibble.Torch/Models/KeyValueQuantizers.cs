@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>Quantizes keys with a scale and zero point for each key-value head and channel, which calibration fixed.</summary>
+/// <summary>Quantizes keys with a fixed scale and zero point per key-value head and channel, which calibration determined.</summary>
 internal sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
 {
     private readonly CodeRange codes;
@@ -15,8 +15,8 @@ internal sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
 
     /// <summary>Creates a quantizer.</summary>
     /// <param name="scheme">A scheme per channel.</param>
-    /// <param name="keys">The parameters.</param>
-    /// <param name="device">Where the keys will be.</param>
+    /// <param name="keys">The quantization parameters.</param>
+    /// <param name="device">The device of the keys.</param>
     public ChannelKeyQuantizer(QuantizationScheme scheme, KeyQuantization keys, Device device)
     {
         ArgumentNullException.ThrowIfNull(scheme);
@@ -44,13 +44,13 @@ internal sealed class ChannelKeyQuantizer : ITensorQuantizer, IDisposable
     }
 }
 
-/// <summary>Puts the quantizers of a key-value cache into a model's attention.</summary>
+/// <summary>Installs the quantizers of a key-value cache in a model's attention.</summary>
 internal static class KeyValueQuantizers
 {
     /// <summary>Sets both quantizers of a block.</summary>
-    /// <param name="block">The block; one without a cache is left alone.</param>
-    /// <param name="rule">The recipe's rule; null leaves keys and values float.</param>
-    /// <param name="keys">The keys' parameters; unused unless the rule has keys per channel.</param>
+    /// <param name="block">The block. Blocks without a cache are left unchanged.</param>
+    /// <param name="rule">The recipe's rule. Null leaves keys and values float.</param>
+    /// <param name="keys">The quantization parameters of the keys. Used only if the rule quantizes keys per channel.</param>
     public static void Set(IQuantizableBlock block, KeyValueCacheRule? rule, KeyQuantization? keys)
     {
         if (block is not IKeyValueBlock caching)
@@ -67,7 +67,7 @@ internal static class KeyValueQuantizers
         caching.ValueQuantizer = rule?.Values is { } values ? new DynamicInputQuantizer(values) : null;
     }
 
-    /// <summary>Turns queries and keys of a block of a rotated model whose keys are quantized.</summary>
+    /// <summary>Rotates queries and keys of a block if the recipe rotates the model and quantizes its keys.</summary>
     public static void Rotate(IQuantizableBlock block, Recipe recipe)
     {
         if (block is IKeyValueBlock caching)
@@ -77,13 +77,13 @@ internal static class KeyValueQuantizers
         }
     }
 
-    /// <summary>Refuses a recipe that quantizes a cache of a model that has none.</summary>
-    /// <exception cref="NibbleException">It does.</exception>
+    /// <summary>Rejects a recipe that quantizes the cache of a model without one.</summary>
+    /// <exception cref="NibbleException">The recipe does that.</exception>
     public static void Require(Recipe recipe, IQuantizableBlock block, string model)
     {
         if (recipe.KeyValueCache is not null && block is not IKeyValueBlock)
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' quantizes a key-value cache, which {model} does not have: it predicts no next token");
+            throw new NibbleException($"the recipe '{recipe.Name}' quantizes a key-value cache, but {model} has none: it is not a decoder");
         }
     }
 }

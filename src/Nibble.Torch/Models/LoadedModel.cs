@@ -13,13 +13,13 @@ using Nibble.Torch.Native;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>A model in memory with what belongs to it: tokenizer, configuration, and where it came from.</summary>
-/// <param name="Folder">The folder it was read from.</param>
+/// <summary>A model in memory, with its tokenizer, its configuration and its origin.</summary>
+/// <param name="Folder">The folder it was loaded from.</param>
 /// <param name="ConfigJson">The text of its <c>config.json</c>.</param>
 /// <param name="Model">The model itself.</param>
 /// <param name="Tokenizer">Its tokenizer.</param>
 /// <param name="StoredAs">The element type of each parameter in the checkpoint.</param>
-/// <param name="Bytes">Bytes of its tensors on disk.</param>
+/// <param name="Bytes">Size of its tensors on disk, in bytes.</param>
 /// <param name="Hashes">SHA-256 of its files by name.</param>
 public sealed record LoadedModel(
     string Folder,
@@ -30,44 +30,44 @@ public sealed record LoadedModel(
     long Bytes,
     IReadOnlyDictionary<string, string> Hashes) : IDisposable
 {
-    /// <summary>The quantized model that an artifact folder holds; null for a float checkpoint.</summary>
+    /// <summary>The quantized model if the folder is an artifact. Null for a float checkpoint.</summary>
     public QuantizedModel? Quantized { get; init; }
 
-    /// <summary>What the model is for; null where its configuration says it.</summary>
+    /// <summary>The task of the model. Null if its configuration defines the task.</summary>
     public TaskConfig? Task { get; init; }
 
-    /// <summary>What the model is.</summary>
+    /// <summary>The model's definition.</summary>
     public ModelDefinition Definition => Model.Definition;
 
-    /// <summary>The model as one that predicts the next token.</summary>
-    /// <exception cref="NibbleException">It does not.</exception>
+    /// <summary>The model as a decoder, which predicts the next token.</summary>
+    /// <exception cref="NibbleException">The model is not a decoder.</exception>
     public IDecoder Decoder => Model as IDecoder
         ?? throw new NibbleException(
-            $"{Folder}: a model of type {Definition.ModelType} for {TaskConfig.NameOf(Definition.Task!.Value)}, expected a decoder, which "
+            $"{Folder}: this is a model of type {Definition.ModelType} for {TaskConfig.NameOf(Definition.Task!.Value)}, expected a decoder, which "
             + "predicts the next token");
 
-    /// <summary>What the model is called: the name of its folder.</summary>
+    /// <summary>The model's name, which is the name of its folder.</summary>
     public string Name => Checkpoint.NameOf(Folder);
 
-    /// <summary>Opens a float checkpoint, an artifact of Nibble, or a checkpoint that GPTQ's, AWQ's or compressed-tensors' tools quantized.</summary>
+    /// <summary>Opens a float checkpoint, a Nibble artifact, or a checkpoint quantized by GPTQ, AWQ or compressed-tensors tools.</summary>
     /// <param name="folder">A Hugging Face folder.</param>
-    /// <param name="task">What the model is for; null is what the folder says.</param>
-    /// <exception cref="MissingHeadException">The model has no head, and nothing says what it is for.</exception>
+    /// <param name="task">The task of the model. Null reads it from the folder.</param>
+    /// <exception cref="MissingHeadException">The model has no head, and the task is not known.</exception>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded.</exception>
     public static LoadedModel Open(string folder, TaskConfig? task = null) =>
         QuantizedModelFile.IsArtifact(folder) ? OpenQuantized(folder, QuantizedModelFile.Load(folder), QuantizedModelFile.TensorBytes(folder))
         : QuantizedCheckpoint.MethodOf(folder) is not null ? OpenForeign(folder)
         : OpenCheckpoint(folder, training: null, task);
 
-    /// <summary>Opens a float checkpoint for training, without holding in float what the recipe's mode of training does not.</summary>
+    /// <summary>Opens a float checkpoint for training. Weights that the recipe's training mode does not need in float are not kept in float.</summary>
     /// <remarks>
-    /// Layers that are quantized are packed one by one where training goes over NormalFloat weights, and not read at all where it begins with
-    /// codes that are found from the checkpoint a block at a time; their weights are zeros then. A head that is tied to the embedding gets a
-    /// matrix of its own where a rule of the recipe quantizes it alone.
+    /// If training works on top of NormalFloat weights, quantized layers are packed one by one. If training starts from codes that are computed from the
+    /// checkpoint one block at a time, quantized layers are not read at all, and their weights are zeros. A head that is tied to the embedding gets its own
+    /// matrix if a rule of the recipe quantizes only the head.
     /// </remarks>
     /// <param name="folder">A Hugging Face folder.</param>
-    /// <param name="recipe">What the model will be trained with.</param>
-    /// <param name="task">What the model is for; null is what the folder says.</param>
+    /// <param name="recipe">The recipe to train the model with.</param>
+    /// <param name="task">The task of the model. Null reads it from the folder.</param>
     /// <exception cref="NibbleException">The folder holds no model that can be loaded, or a quantized one.</exception>
     public static LoadedModel OpenToTrain(string folder, Recipe recipe, TaskConfig? task = null)
     {
@@ -76,8 +76,8 @@ public sealed record LoadedModel(
         return OpenCheckpoint(folder, recipe, task);
     }
 
-    /// <summary>Bytes that the tensors of an artifact take, without names and shapes in the file's header.</summary>
-    /// <param name="recipe">What the artifact is made by.</param>
+    /// <summary>The size of an artifact's tensors in bytes, without names and shapes in the file's header.</summary>
+    /// <param name="recipe">The recipe of the artifact.</param>
     public long CountArtifactBytes(Recipe recipe)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -88,10 +88,10 @@ public sealed record LoadedModel(
             : StoredAs.TryGetValue(item.Name, out var type) ? item.Value.numel() * type.ByteSize() : 0);
     }
 
-    /// <summary>Opens a float checkpoint as a model with another head, whose values are drawn where the checkpoint has none that fit.</summary>
+    /// <summary>Opens a float checkpoint as a model with another head. Head values that the checkpoint lacks or that do not fit are drawn at random.</summary>
     /// <param name="folder">A Hugging Face folder.</param>
-    /// <param name="change">Makes of the text of its configuration that of the model wanted.</param>
-    /// <param name="seed">Drives the values that are drawn.</param>
+    /// <param name="change">Turns the text of the checkpoint's configuration into that of the wanted model.</param>
+    /// <param name="seed">The seed of the drawn values.</param>
     /// <returns>The model, and the names of the tensors that were drawn.</returns>
     public static (LoadedModel Model, IReadOnlyList<string> Drawn) OpenWithHead(string folder, Func<string, string> change, long seed)
     {
@@ -105,11 +105,11 @@ public sealed record LoadedModel(
         return (loaded, drawn);
     }
 
-    /// <summary>Makes a model of random weights.</summary>
+    /// <summary>Creates a model with random weights.</summary>
     /// <param name="configJson">The text of its <c>config.json</c>.</param>
-    /// <param name="tokenizerFolder">A folder with the tokenizer's files, such as <c>vocab.txt</c>.</param>
-    /// <param name="seed">Drives the weights.</param>
-    /// <exception cref="NibbleException">The configuration or the tokenizer is not supported, or one does not fit the other.</exception>
+    /// <param name="tokenizerFolder">A folder with the tokenizer's files, for example <c>vocab.txt</c>.</param>
+    /// <param name="seed">The seed of the weights.</param>
+    /// <exception cref="NibbleException">The configuration or the tokenizer is not supported, or they do not match.</exception>
     public static LoadedModel Create(string configJson, string tokenizerFolder, long seed)
     {
         TorchRuntime.EnsureLoaded();
@@ -124,9 +124,9 @@ public sealed record LoadedModel(
             tokenizerFolder, configJson, model, tokenizer, storedAs, model.ParameterCount() * sizeof(float), new Dictionary<string, string>());
     }
 
-    /// <summary>Writes the model as a float checkpoint in the types that it is stored in; the folder appears only once it is whole.</summary>
+    /// <summary>Writes the model as a float checkpoint with its stored element types. The folder appears only when it is complete.</summary>
     /// <param name="folder">The folder to create.</param>
-    /// <exception cref="NibbleException">The folder exists already, or a value is not finite.</exception>
+    /// <exception cref="NibbleException">The folder already exists, or a value is not finite.</exception>
     public void Save(string folder) => Checkpoint.Save(
         folder,
         ConfigJson,
@@ -139,7 +139,7 @@ public sealed record LoadedModel(
         ],
         Folder);
 
-    /// <summary>Refuses a model that is quantized already.</summary>
+    /// <summary>Rejects a model that is already quantized.</summary>
     /// <exception cref="NibbleException">The model is an artifact.</exception>
     public void RequireFloat()
     {
@@ -147,12 +147,12 @@ public sealed record LoadedModel(
         {
             QuantizedCheckpoint.RequireFloat(Folder);
             throw new NibbleException(
-                $"{Folder}: this is an artifact that {Quantized.Provenance.Method} wrote with the recipe '{Quantized.Recipe.Name}', expected a float "
-                + $"checkpoint; quantize the model that it was made from");
+                $"{Folder}: this is an artifact, written by {Quantized.Provenance.Method} with the recipe '{Quantized.Recipe.Name}', expected a float "
+                + $"checkpoint. Quantize the model that the artifact was made from");
         }
     }
 
-    /// <summary>Refuses a folder that holds a quantized model, without loading it.</summary>
+    /// <summary>Rejects a folder that holds a quantized model, without loading it.</summary>
     /// <exception cref="NibbleException">The folder is an artifact.</exception>
     public static void RequireFloat(string folder)
     {
@@ -191,7 +191,7 @@ public sealed record LoadedModel(
                 .ToDictionary(linear => linear.Key + ".weight", linear => linear.Value);
             foreach (var (name, parameter) in model.Parameters())
             {
-                // A head that was tied begins as the embedding; one that the checkpoint lacks is stored as the rest is.
+                // A head that was tied starts as the embedding. A head that the checkpoint lacks is stored like the other parameters.
                 var source = checkpoint.SourceOf(name);
                 if (!checkpoint.HeldTensors.Contains(name) && source == name)
                 {
@@ -247,10 +247,10 @@ public sealed record LoadedModel(
         };
     }
 
-    /// <summary>Makes the float model that computes what a quantized model computes.</summary>
+    /// <summary>Creates the float model that computes the same as a quantized model.</summary>
     /// <param name="quantized">The quantized model.</param>
     /// <param name="source">Where it comes from, for messages.</param>
-    /// <exception cref="NibbleException">The tensors are not those of the configuration.</exception>
+    /// <exception cref="NibbleException">The tensors do not match the configuration.</exception>
     public static IQuantizableModel Simulate(QuantizedModel quantized, string source)
     {
         ArgumentNullException.ThrowIfNull(quantized);
@@ -292,7 +292,7 @@ public sealed record LoadedModel(
                 else if (!name.EndsWith(".weight", StringComparison.Ordinal) || !layers.ContainsKey(name[..^".weight".Length]))
                 {
                     throw new NibbleException(
-                        $"{source}: tensor '{name}' is missing or not of the shape [{string.Join(", ", parameter.shape)}] that config.json gives");
+                        $"{source}: tensor '{name}' is missing or does not have the shape [{string.Join(", ", parameter.shape)}] from config.json");
                 }
             }
 
@@ -327,13 +327,13 @@ public sealed record LoadedModel(
             var found = keys.Remove(name, out var block);
             if (quantized.Recipe.KeyValueCache is { HasStaticKeys: true } && !found)
             {
-                throw new NibbleException($"{source}: the recipe quantizes keys per channel, but there are no parameters of the keys of '{name}'");
+                throw new NibbleException($"{source}: the recipe quantizes keys per channel, but the key parameters of '{name}' are missing");
             }
 
             if (block is not null && (block.Heads != heads || block.HeadSize != size))
             {
                 throw new NibbleException(
-                    $"{source}: the parameters of the keys of '{name}' are [{block.Heads}, {block.HeadSize}], expected [{heads}, {size}] from config.json");
+                    $"{source}: the key parameters of '{name}' are [{block.Heads}, {block.HeadSize}], expected [{heads}, {size}] from config.json");
             }
 
             KeyValueQuantizers.Set(caching, quantized.Recipe.KeyValueCache, block);
@@ -342,7 +342,7 @@ public sealed record LoadedModel(
 
         if (keys.Keys.FirstOrDefault() is { } unknown)
         {
-            throw new NibbleException($"{source}: the artifact holds parameters of the keys of '{unknown}', which a model with this config.json does not use");
+            throw new NibbleException($"{source}: the artifact holds key parameters of '{unknown}', which a model with this config.json does not use");
         }
     }
 }

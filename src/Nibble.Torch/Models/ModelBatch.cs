@@ -4,16 +4,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>Token sequences side by side, each from its first token on and padded at its end.</summary>
+/// <summary>A batch of token sequences. Sequences start at their first token and are padded at the end.</summary>
 /// <param name="Ids">Token ids, int64 [batch, length].</param>
-/// <param name="Mask">Which tokens are no padding, bool [batch, length]; null where all are real.</param>
-/// <param name="Types">Which text of a pair a token is of, 0 or 1, int64 [batch, length]; null where all are of one text.</param>
+/// <param name="Mask">True for tokens that are not padding, bool [batch, length]. Null if there is no padding.</param>
+/// <param name="Types">The text of a pair that each token belongs to, 0 or 1, int64 [batch, length]. Null if each sequence is one text.</param>
 public sealed record ModelBatch(Tensor Ids, Tensor? Mask = null, Tensor? Types = null) : IDisposable
 {
-    /// <summary>Puts sequences side by side.</summary>
-    /// <param name="sequences">At least one.</param>
-    /// <param name="paddingId">What fills up short ones.</param>
-    /// <param name="change">Is given each token with its place in its sequence, and says what stands there instead; null changes none.</param>
+    /// <summary>Creates a batch of sequences.</summary>
+    /// <param name="sequences">The sequences, at least one.</param>
+    /// <param name="paddingId">The token that fills shorter sequences.</param>
+    /// <param name="change">Receives each position and token of a sequence and returns the token to use instead. Null changes nothing.</param>
     public static ModelBatch Of(IReadOnlyList<TokenSequence> sequences, int paddingId, Func<int, int, int>? change = null)
     {
         ArgumentNullException.ThrowIfNull(sequences);
@@ -47,8 +47,8 @@ public sealed record ModelBatch(Tensor Ids, Tensor? Mask = null, Tensor? Types =
 }
 
 /// <summary>The tokens of a text, or of a pair of texts.</summary>
-/// <param name="Ids">The ids, with those that mark beginning and end.</param>
-/// <param name="FirstLength">How many of them belong to the first text of a pair.</param>
+/// <param name="Ids">The ids, including the special tokens for start and end.</param>
+/// <param name="FirstLength">The number of tokens that belong to the first text of a pair.</param>
 public sealed record TokenSequence(int[] Ids, int FirstLength)
 {
     /// <summary>The tokens of one text.</summary>
@@ -57,9 +57,9 @@ public sealed record TokenSequence(int[] Ids, int FirstLength)
     {
     }
 
-    /// <summary>A hash of sequences, and of what belongs to them.</summary>
+    /// <summary>A hash of sequences and of additional data.</summary>
     /// <param name="sequences">The sequences.</param>
-    /// <param name="more">Further bytes.</param>
+    /// <param name="more">Additional bytes.</param>
     internal static string HashOf(IEnumerable<TokenSequence> sequences, ReadOnlySpan<byte> more = default)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

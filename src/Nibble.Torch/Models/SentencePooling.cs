@@ -3,16 +3,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
 
-/// <summary>Makes one vector of those of a text's tokens, as sentence-transformers does (Reimers and Gurevych 2019, section 3).</summary>
+/// <summary>Pools a text's token vectors into one vector, as sentence-transformers does (Reimers and Gurevych 2019, section 3).</summary>
 internal static class SentencePooling
 {
-    /// <summary>The least length that a vector is divided by.</summary>
+    /// <summary>The minimum length that a vector is divided by.</summary>
     private const double LeastLength = 1e-12;
 
-    /// <summary>Pools.</summary>
+    /// <summary>Pools token vectors.</summary>
     /// <param name="tokens">The tokens' vectors, [batch, length, hidden].</param>
-    /// <param name="mask">Which tokens are no padding, bool [batch, length]; null where all are real.</param>
-    /// <param name="pooling">How.</param>
+    /// <param name="mask">True for tokens that are not padding, bool [batch, length]. Null if there is no padding.</param>
+    /// <param name="pooling">The kind of pooling.</param>
     /// <param name="normalizes">Whether the result is scaled to length 1.</param>
     /// <returns>[batch, hidden].</returns>
     public static Tensor Apply(Tensor tokens, Tensor? mask, Pooling pooling, bool normalizes)

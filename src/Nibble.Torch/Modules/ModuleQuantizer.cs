@@ -8,21 +8,25 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Modules;
 
-/// <summary>The first road for any TorchSharp module: weights rounded to nearest with the ranges of their rules, inputs calibrated, batch normalizations
-/// folded.</summary>
-/// <remarks>Algorithms other than rounding to nearest need a model whose blocks Nibble knows; see <see cref="PostTrainingQuantizer"/>.</remarks>
+/// <summary>
+/// PTQ for any TorchSharp module. Weights are rounded to nearest with the ranges of their rules, inputs are calibrated, and batch normalizations are folded.
+/// </summary>
+/// <remarks>Other algorithms need a model whose blocks Nibble supports. See <see cref="PostTrainingQuantizer"/>.</remarks>
 internal static class ModuleQuantizer
 {
     /// <summary>Quantizes a module.</summary>
-    /// <param name="module">The trained float module; afterwards it is prepared, and computes what the result does.</param>
+    /// <param name="module">The trained float module. Afterwards it is prepared and computes the same as the result.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="batches">Inputs to calibrate static activations with; read once, and only where the recipe has such. Each is disposed.</param>
-    /// <param name="seed">The seed by which <paramref name="batches"/> were drawn, noted in the result.</param>
-    /// <param name="options">What is known beforehand, such as which batch normalization belongs to which convolution.</param>
-    /// <param name="progress">Told after each layer.</param>
-    /// <param name="cancellation">Stops between layers and batches.</param>
-    /// <exception cref="NibbleException">The recipe names another algorithm than rounding to nearest, or the module or the data cannot be quantized
-    /// so.</exception>
+    /// <param name="batches">
+    /// Inputs to calibrate static activations with. They are read once, and only if the recipe has static activations. Each is disposed after use.
+    /// </param>
+    /// <param name="seed">The seed with which <paramref name="batches"/> were drawn. It is recorded in the result.</param>
+    /// <param name="options">What is known about the module, for example which batch normalization belongs to which convolution.</param>
+    /// <param name="progress">Receives progress after each layer.</param>
+    /// <param name="cancellation">Cancels between layers and batches.</param>
+    /// <exception cref="NibbleException">
+    /// The recipe names an algorithm other than round to nearest, or the module or the data cannot be quantized this way.
+    /// </exception>
     public static QuantizedModel Run(
         nn.Module<Tensor, Tensor> module,
         Recipe recipe,
@@ -39,13 +43,13 @@ internal static class ModuleQuantizer
         if (recipe.Rules.FirstOrDefault(rule => rule is { Weights: not null } && rule.Algorithms != WeightAlgorithms.RoundToNearest) is { } other)
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but modules that Nibble does not know are only "
+                $"the recipe '{recipe.Name}' chooses the weights of '{other.Pattern}' by {other.Algorithms}, but a module of your own can only be "
                 + $"rounded to nearest (rtn)");
         }
 
         var summary = QuantizationAware.Summarize(ModuleTree.Nodes(module).Where(node => QuantizationAware.IsLayer(node.Module)), recipe, Method.Ptq);
 
-        // Learned scales stand where they begin as long as nothing trains them.
+        // Learned scales keep their initial values as long as nothing trains them.
         var learned = recipe with
         {
             Rules = [.. recipe.Rules.Select(rule => rule with { WeightMethod = null, ActivationMethod = null })],

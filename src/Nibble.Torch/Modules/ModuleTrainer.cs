@@ -6,26 +6,26 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Modules;
 
-/// <summary>Quantization-aware training of any TorchSharp module, with Nibble's loop.</summary>
+/// <summary>Quantization-aware training of any TorchSharp module with Nibble's training loop.</summary>
 internal static class ModuleTrainer
 {
     /// <summary>Trains a module through its quantizers and converts it.</summary>
-    /// <param name="module">The trained float module; afterwards it is prepared, in evaluation, and computes what the result does.</param>
-    /// <param name="recipe">What to do with each layer, and in <see cref="Recipe.Qat"/> how to train.</param>
-    /// <param name="loss">The mean loss of a batch, a scalar with a gradient, by the batch's number, from 0.</param>
-    /// <param name="options">How else.</param>
-    /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps.</param>
+    /// <param name="module">The trained float module. Afterwards it is prepared, in evaluation mode, and computes the same as the result.</param>
+    /// <param name="recipe">What to do with each layer, and how to train (<see cref="Recipe.Qat"/>).</param>
+    /// <param name="loss">Returns the mean loss of a batch, a scalar with a gradient, for the batch's number, from 0.</param>
+    /// <param name="options">The other options.</param>
+    /// <param name="progress">Receives progress after each step.</param>
+    /// <param name="cancellation">Cancels between steps.</param>
     /// <exception cref="NibbleException">
-    /// The recipe asks for what needs a model that Nibble knows, the module cannot be quantized so, or the training has diverged.
+    /// The recipe needs a model that Nibble supports, the module cannot be quantized with it, or training diverged.
     /// </exception>
     public static QuantizedModel Run(
         nn.Module module, Recipe recipe, Func<int, Tensor> loss, ModuleOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var settings = recipe.Qat;
-        Refuse(settings.Mode != TrainingMode.Full, $"trains in the mode {settings.Mode}; use full");
-        Refuse(settings.Distillation is not null, "learns from a teacher; leave distillation out, and let the loss compare with one");
-        Refuse(settings.EvaluateEvery > 0, "looks at data that are held out; leave evaluateEvery at 0");
+        Refuse(settings.Mode != TrainingMode.Full, $"uses the training mode {settings.Mode}; use full");
+        Refuse(settings.Distillation is not null, "uses distillation; remove it, and compare with a teacher in your own loss");
+        Refuse(settings.EvaluateEvery > 0, "evaluates held-out data; set evaluateEvery to 0");
         var prepared = QuantizationAware.Prepare(module, recipe, options.Prepare);
         foreach (var warning in prepared.Summary.Warnings)
         {
@@ -64,7 +64,7 @@ internal static class ModuleTrainer
             if (wrong)
             {
                 throw new NibbleException(
-                    $"the recipe '{recipe.Name}' {fault}: a module that Nibble does not know is trained as a whole, by the loss that is given");
+                    $"the recipe '{recipe.Name}' {fault}: a module of your own is trained as a whole with the loss that you pass");
             }
         }
     }

@@ -2,24 +2,23 @@ using System.Runtime;
 
 namespace Nibble.Torch.Native;
 
-/// <summary>Keeps the garbage collector from running while libtorch works on what managed objects own.</summary>
+/// <summary>Keeps the garbage collector from running while libtorch uses memory that managed objects own.</summary>
 /// <remarks>
-/// TorchSharp turns a number in <c>tensor * 2</c> into a <c>Scalar</c> with a finalizer that nothing holds once its handle is read. A
-/// collection at that moment frees it under libtorch's hands: rare, but it ends the process. Tensors are held by dispose
-/// scopes; numbers can only be protected by not collecting during a step. A pause is best effort: where a step allocates
-/// more than the budget, or other code collects, it ends early. Training and evaluation here pause by themselves; a loop of your own over a module
-/// does well to hold one for each step.
+/// TorchSharp converts a number in <c>tensor * 2</c> to a <c>Scalar</c> with a finalizer. Nothing references this object once its handle has been read. A
+/// garbage collection at that moment frees it while libtorch uses it. This is rare, but it crashes the process. Dispose scopes keep tensors alive, but scalars
+/// can only be protected by not collecting during a step. A pause is best effort: it ends early if a step allocates more than the budget or if other code
+/// triggers a collection. Nibble's training and evaluation use pauses. In your own training loop over a module, hold one for each step.
 /// </remarks>
 public readonly struct CollectorPause : IDisposable
 {
-    /// <summary>Managed allocations of a training step are a few MB: wrappers, not tensors.</summary>
+    /// <summary>The managed allocations of a training step are a few MB, because they are wrappers and not tensors.</summary>
     private const long Budget = 32 << 20;
 
     private readonly bool began;
 
     private CollectorPause(bool began) => this.began = began;
 
-    /// <summary>Begins a pause; does nothing inside another.</summary>
+    /// <summary>Begins a pause. Does nothing inside another pause.</summary>
     public static CollectorPause Begin()
     {
         if (GCSettings.LatencyMode == GCLatencyMode.NoGCRegion)
@@ -27,7 +26,7 @@ public readonly struct CollectorPause : IDisposable
             return default;
         }
 
-        // Between two pauses is the safe moment to collect; without it, what only finalizers release would pile up.
+        // Between two pauses it is safe to collect. Otherwise objects that only finalizers release would accumulate.
         GC.Collect(1, GCCollectionMode.Forced, blocking: true);
         try
         {
@@ -35,7 +34,7 @@ public readonly struct CollectorPause : IDisposable
         }
         catch (InvalidOperationException)
         {
-            // Another thread began one in between.
+            // Another thread has begun one in the meantime.
             return default;
         }
     }
@@ -54,7 +53,7 @@ public readonly struct CollectorPause : IDisposable
         }
         catch (InvalidOperationException)
         {
-            // A collection has ended it in between.
+            // A collection has ended it in the meantime.
         }
     }
 }

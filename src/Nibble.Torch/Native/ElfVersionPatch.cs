@@ -5,10 +5,9 @@ namespace Nibble.Torch.Native;
 
 /// <summary>Rewrites a 64-bit little-endian ELF library that needs one symbol newer than the system's libstdc++.</summary>
 /// <remarks>
-/// LibTorchSharp is built with GCC 13, whose &lt;iostream&gt; refers to <c>_ZSt21ios_base_library_initv</c> (GLIBCXX_3.4.32) where
-/// older ones refer to the constructor of <c>std::ios_base::Init</c> (GLIBCXX_3.4). The library needs nothing else that is newer,
-/// so pointing this one reference at the older symbol lets it load. Layout: System V ABI, chapters 4 and 5; the version sections as
-/// in the Linux Standard Base, "Symbol Versioning".
+/// LibTorchSharp is built with GCC 13. Its &lt;iostream&gt; refers to <c>_ZSt21ios_base_library_initv</c> (GLIBCXX_3.4.32), where older versions refer to the
+/// constructor of <c>std::ios_base::Init</c> (GLIBCXX_3.4). The library needs no other newer symbol, so it loads if this one reference points to the older
+/// symbol. Layout: System V ABI, chapters 4 and 5. Version sections: Linux Standard Base, "Symbol Versioning".
 /// </remarks>
 internal static class ElfVersionPatch
 {
@@ -21,7 +20,9 @@ internal static class ElfVersionPatch
     private const uint VersionIndices = 0x6fffffff;
     private const int SymbolSize = 24;
 
-    /// <summary>Rewrites <paramref name="library"/> in place; false, with the bytes unchanged, where it does not need it.</summary>
+    /// <summary>
+    /// Rewrites <paramref name="library"/> in place. Returns false and leaves the bytes unchanged if the library does not need it.
+    /// </summary>
     /// <exception cref="InvalidDataException">The file is not an ELF library of the expected layout.</exception>
     public static bool TryApply(Span<byte> library)
     {
@@ -45,7 +46,7 @@ internal static class ElfVersionPatch
         var end = checked((long)BinaryPrimitives.ReadUInt64LittleEndian(library[40..]) + (Read16(library, 60) * Read16(library, 58)));
         if (end > library.Length)
         {
-            throw new InvalidDataException($"the section headers end at byte {end}, but the file has {library.Length}: it is cut off");
+            throw new InvalidDataException($"the section headers end at byte {end}, but the file has {library.Length} bytes: it is truncated");
         }
 
         var symbols = FindSection(library, DynamicSymbols);

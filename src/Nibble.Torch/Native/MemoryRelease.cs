@@ -2,14 +2,16 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Torch.Native;
 
-/// <summary>Gives memory back to the system after work that needed much of it.</summary>
+/// <summary>Returns memory to the system after memory-intensive work.</summary>
 internal static partial class MemoryRelease
 {
-    // Alpine's musl and other systems have no such function, and give freed memory back by themselves.
+    // Alpine's musl and other systems have no such function and return freed memory automatically.
     private static bool trims = OperatingSystem.IsLinux();
 
-    /// <summary>Collects what is garbage and returns freed pages, managed and native; between two steps, since a collection during one is not safe (see
-    /// <see cref="CollectorPause"/>).</summary>
+    /// <summary>
+    /// Collects garbage and returns freed pages, managed and native. Call it between two steps, because a collection during a step is not safe (see
+    /// <see cref="CollectorPause"/>).
+    /// </summary>
     public static void Run()
     {
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
@@ -28,7 +30,7 @@ internal static partial class MemoryRelease
         }
     }
 
-    /// <summary>glibc keeps what libtorch has freed unless asked to return it.</summary>
+    /// <summary>glibc keeps memory that libtorch has freed unless it is told to return it.</summary>
     [LibraryImport("libc", EntryPoint = "malloc_trim")]
     private static partial int Trim(nuint pad);
 }

@@ -2,11 +2,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Native;
 
-/// <summary>Keeps the gradients that a custom backward pass returns until libtorch has taken them over, and no longer.</summary>
+/// <summary>Keeps the gradients that a custom backward pass returns alive until libtorch has taken them over, and no longer.</summary>
 /// <remarks>
-/// TorchSharp hands libtorch bare pointers to them after the last managed reference is gone, so a collection at that moment would free them. Scopes alone would
-/// keep
-/// every gradient until the step ends. By the time the next backward pass begins on the same thread, libtorch has its own references.
+/// TorchSharp passes raw pointers to libtorch after the last managed reference is gone. A garbage collection at that moment would free the gradients. Dispose
+/// scopes would keep every gradient until the end of the step. When the next backward pass starts on the same thread, libtorch has its own references.
 /// </remarks>
 internal static class ReturnedGradients
 {

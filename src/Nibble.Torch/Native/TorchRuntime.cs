@@ -6,26 +6,26 @@ using TorchSharp;
 
 namespace Nibble.Torch.Native;
 
-/// <summary>Loads libtorch, also on systems whose libstdc++ is older than the one TorchSharp was built for.</summary>
+/// <summary>Loads libtorch, even on systems whose libstdc++ is older than the one that TorchSharp was built for.</summary>
 public static class TorchRuntime
 {
     private const string BindingName = "LibTorchSharp";
     private const string BindingFile = $"lib{BindingName}.so";
     private static readonly Lazy<bool> Loaded = new(Load);
 
-    /// <summary>Makes TorchSharp usable in this process; call it before the first use of <c>torch</c>. Later calls do nothing.</summary>
+    /// <summary>Makes TorchSharp usable in this process. Call it before the first use of <c>torch</c>. Later calls do nothing.</summary>
     /// <remarks>
-    /// TorchSharp's native library asks for libstdc++ of GCC 13. Where the system's is older (Debian 12, Ubuntu 22.04), a copy in
-    /// which that one reference is rewritten is kept in the user's application data folder, under a name made of the original's
-    /// hash, and loaded instead; where that folder cannot be used, a copy in the folder for temporary files is loaded and deleted.
-    /// Elsewhere nothing is written. On Linux its threads are told to sleep soon when they wait (<see cref="OpenMpWaiting"/>).
+    /// TorchSharp's native library needs the libstdc++ of GCC 13. If the system has an older one (Debian 12, Ubuntu 22.04), a copy of the library with that one
+    /// reference rewritten is loaded instead. The copy is stored in the user's application data folder under a name derived from the original's hash. If that
+    /// folder is not usable, the copy is loaded from the folder for temporary files and then deleted. On other systems nothing is written. On Linux, waiting
+    /// threads are configured to sleep early (<see cref="OpenMpWaiting"/>).
     /// </remarks>
     /// <exception cref="NativeLibraryException">The native libraries are missing or do not load.</exception>
     public static void EnsureLoaded() => _ = Loaded.Value;
 
-    /// <summary>The device of a name, if this machine has it.</summary>
+    /// <summary>The device with a given name, if this machine has it.</summary>
     /// <param name="name"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
-    /// <exception cref="NibbleException">The name is another, or libtorch reaches no such device.</exception>
+    /// <exception cref="NibbleException">The name is not valid, or libtorch finds no such device.</exception>
     public static torch.Device Device(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -46,17 +46,17 @@ public static class TorchRuntime
         if (!torch.cuda_is_available())
         {
             throw new NibbleException(
-                $"the device {name} needs a libtorch for CUDA, a driver and a card, and libtorch here reaches none; use cpu, or reference a TorchSharp-cuda "
+                $"the device {name} needs a CUDA build of libtorch, a driver and a GPU, but libtorch finds no GPU. Use cpu, or reference a TorchSharp-cuda "
                 + $"package instead of TorchSharp-cpu");
         }
 
         var count = torch.cuda.device_count();
         return index < count ? torch.device(DeviceType.CUDA, index)
-            : throw new NibbleException($"the device {name} does not exist, this machine has {count}: cuda:0 to cuda:{count - 1}");
+            : throw new NibbleException($"the device {name} does not exist. This machine has {count}: cuda:0 to cuda:{count - 1}");
     }
 
-    /// <summary>Sets the threads that libtorch computes with, and those of the algorithms here that go with it.</summary>
-    /// <param name="threads">The number, of which no more are used than there are processors; null for as many.</param>
+    /// <summary>Sets the number of threads of libtorch and of Nibble's own algorithms.</summary>
+    /// <param name="threads">The number of threads, limited to the number of processors. Null uses all processors.</param>
     /// <exception cref="NativeLibraryException">The native libraries are missing or do not load.</exception>
     public static void UseThreads(int? threads)
     {
@@ -89,7 +89,7 @@ public static class TorchRuntime
     private static bool SystemHasNewSymbol() =>
         NativeLibrary.TryLoad("libstdc++.so.6", out var library) && NativeLibrary.TryGetExport(library, ElfVersionPatch.NewSymbol, out _);
 
-    /// <summary>Loads a rewritten copy of TorchSharp's library; null where there is no library to rewrite.</summary>
+    /// <summary>Loads a rewritten copy of TorchSharp's library. Returns null if there is no library to rewrite.</summary>
     private static IntPtr? LoadPatched()
     {
         if (FindNative(BindingFile) is not { } binding || FindNative("libtorch_cpu.so") is not { } cpu)
@@ -99,14 +99,14 @@ public static class TorchRuntime
 
         try
         {
-            // The copy lies in another folder, so its own search path no longer finds these.
+            // The copy is in another folder, so its own search path no longer finds these libraries.
             NativeLibrary.Load(cpu);
             NativeLibrary.Load(Path.Combine(Path.GetDirectoryName(cpu)!, "libtorch.so"));
         }
         catch (DllNotFoundException exception)
         {
             throw new NativeLibraryException(
-                $"libtorch is in {Path.GetDirectoryName(cpu)} and does not load: {LastLine(exception.Message)}. It needs some 3 GB of address space "
+                $"libtorch is in {Path.GetDirectoryName(cpu)} but does not load: {LastLine(exception.Message)}. It needs about 3 GB of address space "
                     + $"(ulimit -v).",
                 exception);
         }
@@ -115,10 +115,12 @@ public static class TorchRuntime
         return LoadPatched(binding, data.Length > 0 ? Path.Combine(data, "nibble", "native") : null);
     }
 
-    /// <summary>Loads a rewritten copy of a library, which is kept for the next process where it can be.</summary>
+    /// <summary>Loads a rewritten copy of a library, which is kept for the next process if possible.</summary>
     /// <param name="binding">The library.</param>
-    /// <param name="cache">Where copies are kept; null where this user has no such place.</param>
-    /// <exception cref="NativeLibraryException">Neither there nor in the folder for temporary files can a library be written and loaded.</exception>
+    /// <param name="cache">The folder for copies. Null if the user has no such folder.</param>
+    /// <exception cref="NativeLibraryException">
+    /// A library cannot be written and loaded in that folder or in the folder for temporary files.
+    /// </exception>
     internal static IntPtr LoadPatched(string binding, string? cache)
     {
         try
@@ -130,7 +132,7 @@ public static class TorchRuntime
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or DllNotFoundException or InvalidDataException)
         {
-            // A home that is missing, that cannot be written, or whose files must not be executed: containers have them.
+            // The home folder may be missing, not writable, or mounted without execute permission, for example in containers.
         }
 
         var place = Path.GetTempPath();
@@ -143,21 +145,21 @@ public static class TorchRuntime
             }
             finally
             {
-                // What is loaded stays.
+                // The loaded library stays in memory.
                 temporary.Delete(recursive: true);
             }
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or DllNotFoundException or InvalidDataException)
         {
             throw new NativeLibraryException(
-                "TorchSharp's native library needs a rewritten copy on this system, and none can be written and loaded in "
+                "TorchSharp's native library must be rewritten for this system, but no copy can be written and loaded in "
                 + $"{(cache is null ? string.Empty : cache + " or ")}{place}: {LastLine(exception.Message)}. "
-                + "Set HOME or TMPDIR to a folder that can be written and whose files can be executed.",
+                + "Set HOME or TMPDIR to a writable folder that allows execution.",
                 exception);
         }
     }
 
-    /// <summary>What the system's loader says, which stands at the end.</summary>
+    /// <summary>The message of the system's loader, which is the last line.</summary>
     private static string LastLine(string message) => message.TrimEnd().Split('\n')[^1].Trim().TrimEnd('.');
 
     private static string? FindNative(string file)
@@ -169,7 +171,7 @@ public static class TorchRuntime
         return folders.Select(folder => Path.Combine(folder, file)).FirstOrDefault(File.Exists);
     }
 
-    /// <summary>The path of the rewritten copy of a library, written if it is not there yet; the library itself where it needs none.</summary>
+    /// <summary>The path of the rewritten copy of a library, which is created if it does not exist. Returns the library itself if it needs no change.</summary>
     internal static string PatchedCopy(string library, string cacheFolder)
     {
         var bytes = File.ReadAllBytes(library);
@@ -185,7 +187,7 @@ public static class TorchRuntime
             return library;
         }
 
-        // Two processes may start at once: each writes its own file, and the last rename wins with the same bytes.
+        // Two processes may start at once. Each writes its own file, and the last rename wins with the same bytes.
         Directory.CreateDirectory(folder);
         var temporary = Path.Combine(folder, $".{Path.GetFileName(library)}.{Guid.NewGuid():N}");
         try

@@ -9,23 +9,21 @@ using Nibble.Torch.Tasks;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Answers which road a model needs, by trying the roads for a bounded time and foretelling the rest.</summary>
+/// <summary>Recommends a method for a model. It tries the methods for a limited time and predicts the rest.</summary>
 /// <remarks>
-/// First the float model is scored, then the post-training options, those that need no text first, for at most <see cref="PtqShare"/> of the time; the first at
-/// each width also shows,
-/// a layer at a time, where its loss comes from. What is left goes to short trainings at several lengths, of each trained option and of the float control. All
-/// are scored on the same
-/// held-out windows, so that differences are paired.
+/// First it scores the float model. Then it tries the PTQ options for at most <see cref="PtqShare"/> of the time, starting with those that need no data. The
+/// first option at each bit width also measures, one layer at a time, where its loss comes from. The remaining time goes to short training runs of several
+/// lengths, for each trained option and for the float control. All models are scored on the same held-out windows, so that differences are paired.
 /// </remarks>
 internal sealed class Advisor
 {
-    /// <summary>Share of the probe's time that post-training options may take, with the look at layers.</summary>
+    /// <summary>Share of the probe's time for PTQ options, including the layer measurements.</summary>
     private const double PtqShare = 0.5;
 
-    /// <summary>Share of the probe's time that the look at single layers may take, all widths together.</summary>
+    /// <summary>Share of the probe's time for measuring single layers, over all bit widths.</summary>
     private const double SensitivityShare = 0.1;
 
-    /// <summary>Share of the probe's time that one score may take.</summary>
+    /// <summary>Share of the probe's time for one score.</summary>
     private const double ScoreShare = 0.02;
 
     private int LeastWindows => options.Source.Definition.Task == ModelTask.LanguageModelling ? 4 : 64;
@@ -51,10 +49,10 @@ internal sealed class Advisor
     }
 
     /// <summary>Probes the model and decides.</summary>
-    /// <param name="options">What may be used.</param>
-    /// <param name="progress">Told of every piece of work.</param>
-    /// <param name="cancellation">Stops between windows, layers and steps.</param>
-    /// <exception cref="NibbleException">The model is quantized already, or the held-out text is shorter than a window.</exception>
+    /// <param name="options">The options.</param>
+    /// <param name="progress">Receives progress on all work.</param>
+    /// <param name="cancellation">Cancels between windows, layers and steps.</param>
+    /// <exception cref="NibbleException">The model is already quantized, or the held-out text is shorter than a window.</exception>
     public static AdvisorResult Run(AdvisorOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -73,7 +71,7 @@ internal sealed class Advisor
             Quantize(candidate, machine);
         }
 
-        // The likeliest at each width before the next at any; where a width needs no better, last.
+        // First the most likely option at each width, then the next ones. Widths that need nothing better come last.
         var others = options.Candidates.Where(candidate => candidate is { Trains: false, NeedsData: true }).ToList();
         foreach (var candidate in others.OrderBy(candidate => IsEnough(candidate.Bits))
             .ThenBy(candidate => others.Where(other => other.Bits == candidate.Bits).ToList().IndexOf(candidate)).ToList())
@@ -99,10 +97,10 @@ internal sealed class Advisor
         };
     }
 
-    /// <summary>Whether PTQ at a width was seen to lose no more than is tolerated.</summary>
+    /// <summary>Whether PTQ at a width was measured to lose no more than the tolerance.</summary>
     private bool IsEnough(int bits) => trials.Any(trial => trial.Key.Bits == bits && trial.Value.Loss.Value <= limits.Small);
 
-    /// <summary>Scores the float model: first on a few windows, to see how many there is time for.</summary>
+    /// <summary>Scores the float model, first on a few windows to find out how many there is time for.</summary>
     private TaskScore ScoreFloat()
     {
         var all = Math.Min(options.Windows, options.HeldOut.CountPieces(options.Context));
@@ -118,7 +116,7 @@ internal sealed class Advisor
 
     private TaskScore Score(IQuantizableModel model, int windows)
     {
-        // Where there is no loss, what counts is how far the model is from the float model, which texts without scores tell too.
+        // Tasks without a loss compare the model with the float model, which also works for texts without scores.
         if (options.Source.Definition.Task == ModelTask.Embedding)
         {
             return Embedding.Compare(model, options.Source.Model, (TextData)options.HeldOut, windows, cancellation);
@@ -128,7 +126,7 @@ internal sealed class Advisor
             model, options.HeldOut, new ScoreOptions { Context = options.Context, Count = windows }, progress: null, cancellation);
     }
 
-    /// <summary>A model's losses over the float model's, window by window.</summary>
+    /// <summary>A model's losses minus the float model's, window by window.</summary>
     private double[] Differences(IQuantizableModel model) =>
         [.. Score(model, scoredPieces).PieceLosses.Zip(floatLosses, (loss, reference) => loss - reference)];
 
@@ -141,7 +139,7 @@ internal sealed class Advisor
             return;
         }
 
-        // What a run takes is known from the formula and from how far the runs before exceeded theirs.
+        // The duration of a run is predicted from the formula and from how far earlier runs exceeded theirs.
         var slowness = trials.Where(trial => trial.Key.NeedsData == candidate.NeedsData)
             .Select(trial => trial.Value.Seconds / PtqCost(trial.Key).Seconds(machine)).DefaultIfEmpty(1).Max();
         var left = (PtqShare * options.ProbeSeconds) - budget.Spent;
@@ -168,8 +166,8 @@ internal sealed class Advisor
     }
 }
 
-/// <summary>A post-training option that was gone to its end.</summary>
-/// <param name="Loss">Over the float model, in the task's unit.</param>
-/// <param name="Seconds">What it took.</param>
-/// <param name="PeakBytes">The most memory the process held.</param>
+/// <summary>A PTQ option that was run to completion.</summary>
+/// <param name="Loss">The loss minus the float model's, in the task's unit.</param>
+/// <param name="Seconds">The duration in seconds.</param>
+/// <param name="PeakBytes">The peak memory of the process, in bytes.</param>
 internal sealed record Trial(Estimate Loss, double Seconds, long PeakBytes);

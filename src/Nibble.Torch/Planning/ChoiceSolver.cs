@@ -3,17 +3,19 @@ using Nibble.Planning;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Solves a <see cref="ChoiceProblem"/> as an integer program, with CP-SAT of Google's OR-Tools.</summary>
-/// <remarks>One worker and a limit in the solver's own deterministic time: the same problem has the same answer, whatever else the machine does.</remarks>
+/// <summary>Solves a <see cref="ChoiceProblem"/> as an integer program with CP-SAT of Google's OR-Tools.</summary>
+/// <remarks>
+/// It uses one worker and a limit in the solver's deterministic time. The same problem therefore has the same answer, whatever else the machine does.
+/// </remarks>
 internal static class ChoiceSolver
 {
     private const string Parameters = "num_workers:1,random_seed:1,max_deterministic_time:60";
 
-    /// <summary>Whole steps in the largest cost: the solver adds integers.</summary>
+    /// <summary>Integer steps in the largest cost, because the solver adds integers.</summary>
     private const double Steps = 1e9;
 
-    /// <summary>The selection of the least cost within a size.</summary>
-    /// <returns>The number of a choice for each item; null when no selection is that small.</returns>
+    /// <summary>The selection with the lowest cost within a size limit.</summary>
+    /// <returns>The index of a choice for each item. Null if no selection is that small.</returns>
     public static int[]? LeastCost(ChoiceProblem problem, long size)
     {
         ArgumentNullException.ThrowIfNull(problem);
@@ -24,13 +26,13 @@ internal static class ChoiceSolver
         });
     }
 
-    /// <summary>The selection of the least size within a cost.</summary>
-    /// <returns>The number of a choice for each item; null when no selection costs that little.</returns>
+    /// <summary>The selection with the smallest size within a cost limit.</summary>
+    /// <returns>The index of a choice for each item. Null if no selection costs that little.</returns>
     public static int[]? LeastSize(ChoiceProblem problem, double cost)
     {
         ArgumentNullException.ThrowIfNull(problem);
 
-        // Rounded costs may add up to half a step an item more than they are.
+        // The sum of rounded costs can exceed the exact sum by up to half a step per item.
         var limit = Math.Ceiling((cost * Scale(problem)) + (problem.Items.Count / 2d));
         return cost < problem.LeastCost ? null : Solve(problem, (model, sum, total) =>
         {

@@ -3,34 +3,32 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>What the choices of a problem may cost, given what selections of them were measured to cost in all.</summary>
+/// <summary>A probability distribution of the costs of a problem's choices, given the measured total costs of some selections.</summary>
 /// <remarks>
-/// A Bayesian linear model. Before anything is measured, each choice costs a layer's own cost times a common factor, with a relative standard deviation of
-/// <see cref="Doubt"/>;
-/// a selection's measured cost is the sum of its choices' with noise of <see cref="Noise"/>. A draw from it is drawn from the prior and then corrected by what
-/// the
-/// measurements say of that draw (Matheron's rule, as in Wilson et al. 2020, "Efficiently sampling functions from Gaussian process posteriors", equation 11),
-/// and the best selection
-/// under a draw is the next to try (Thompson 1933). So layers whose cost the sum mistakes are found out, and the search closes in on selections that measure
-/// well.
+/// This is a Bayesian linear model. In the prior, each choice costs the layer's own cost times a common factor, with a relative standard deviation of
+/// <see cref="Doubt"/>. The measured cost of a selection is the sum of its choices' costs plus noise of <see cref="Noise"/>. A sample is drawn from the prior
+/// and then corrected by the measurements (Matheron's rule, as in Wilson et al. 2020, "Efficiently sampling functions from Gaussian process posteriors",
+/// equation 11). The best selection under the sample is tried next (Thompson 1933). In this way, the search finds layers whose cost the sum gets wrong, and
+/// converges to selections that measure well.
 /// </remarks>
 internal sealed class CostBelief
 {
-    /// <summary>Standard deviation of a choice's cost as a share of it: by about this the sum of layers' own costs misses what is measured.</summary>
+    /// <summary>The standard deviation of a choice's cost as a share of it. The sum of layers' own costs differs from measurements by about this
+    /// much.</summary>
     private const double Doubt = 0.3;
 
-    /// <summary>Standard deviation of a measurement as a share of it: GPTQ on other text ends about that far off.</summary>
+    /// <summary>The standard deviation of a measurement as a share of it. GPTQ with other text ends up about this far off.</summary>
     private const double Noise = 0.03;
 
     private readonly ChoiceProblem problem;
     private readonly List<(int[] Selection, double Cost)> observations = [];
 
-    /// <summary>Begins with the costs of a problem.</summary>
+    /// <summary>Starts with the costs of a problem.</summary>
     public CostBelief(ChoiceProblem problem) => this.problem = problem;
 
-    /// <summary>Takes a measurement into account; the same selection again tells nothing new.</summary>
-    /// <param name="selection">The number of a choice for each item.</param>
-    /// <param name="cost">What it was measured to cost, in the unit of the problem's costs; above 0.</param>
+    /// <summary>Adds a measurement. Measuring the same selection again adds no information.</summary>
+    /// <param name="selection">The index of a choice for each item.</param>
+    /// <param name="cost">Its measured cost, in the unit of the problem's costs, above 0.</param>
     public void Add(int[] selection, double cost)
     {
         if (!observations.Exists(point => point.Selection.AsSpan().SequenceEqual(selection)))
@@ -39,10 +37,10 @@ internal sealed class CostBelief
         }
     }
 
-    /// <summary>The problem with costs as they may be.</summary>
+    /// <summary>The problem with a random sample of its costs.</summary>
     public ChoiceProblem Draw(Random random)
     {
-        // The sum is off by a factor that all selections of about one size share.
+        // The sum is off by a factor that is similar for all selections of about the same size.
         var factor = observations.Count == 0 ? 1
             : observations.Average(point => point.Cost) / Math.Max(1e-12, observations.Average(point => problem.CostOf(point.Selection)));
         var drawn = problem.Items.Select(item => item.Select(choice => (factor * choice.Cost) + (Deviation(factor, choice) * Gaussian(random))).ToArray())
@@ -91,6 +89,6 @@ internal sealed class CostBelief
 
     private static double Deviation(double factor, Choice choice) => Doubt * factor * Math.Abs(choice.Cost);
 
-    /// <summary>A draw of the standard normal distribution (Box and Muller 1958).</summary>
+    /// <summary>A sample of the standard normal distribution (Box and Muller 1958).</summary>
     private static double Gaussian(Random random) => Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
 }

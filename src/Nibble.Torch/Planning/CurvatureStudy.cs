@@ -10,30 +10,32 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>What quantizing a layer alone should cost, from the curvature of the loss and the error of the weights; nats per token.</summary>
+/// <summary>
+/// The predicted cost of quantizing one layer, from the curvature of the loss and the error of the weights, in nats per token.
+/// </summary>
 /// <param name="Layer">The layer.</param>
 /// <param name="Change">The name of the recipe.</param>
-/// <param name="Fisher">Half the squared errors, each weighted by its entry of the Fisher information's diagonal.</param>
+/// <param name="Fisher">Half the sum of squared errors, each weighted by its entry on the diagonal of the Fisher information.</param>
 /// <param name="HessianTrace">Half the mean of the Hessian's diagonal times the sum of squared errors (HAWQ-V2, Dong et al. 2020).</param>
 internal sealed record CurvatureEstimate(string Layer, string Change, double Fisher, double HessianTrace);
 
-/// <summary>Estimates sensitivities from gradients: the cheap alternative to measuring each layer at each width.</summary>
+/// <summary>Estimates sensitivities from gradients. This is cheaper than measuring each layer at each bit width.</summary>
 /// <remarks>
-/// The Fisher information is the empirical one: squared gradients of single windows, times their tokens. The Hessian's trace is Hutchinson's estimate,
-/// <c>v^T H v</c> with random signs <c>v</c>. HAWQ-V2 finds <c>H v</c> by a second backward pass, which libtorch's fused attention lacks on the CPU; here it is
-/// the difference
-/// of two gradients, <c>(g(w + e v) - g(w - e v)) / 2e</c>, with signs for all layers at once: what other layers add to <c>v^T H v</c> has mean zero.
+/// The Fisher information is the empirical one: squared gradients of single windows, times their number of tokens. The Hessian's trace is Hutchinson's
+/// estimate, <c>v^T H v</c> with random signs <c>v</c>. HAWQ-V2 computes <c>H v</c> with a second backward pass, which libtorch's fused attention does not
+/// support on the CPU. Here it is the difference of two gradients, <c>(g(w + e v) - g(w - e v)) / 2e</c>, with signs for all layers at once. The contribution
+/// of other layers to <c>v^T H v</c> has mean zero.
 /// </remarks>
 internal sealed class CurvatureStudy
 {
     private const int Windows = 8;
 
-    /// <summary>Texts that tell as much as windows do.</summary>
+    /// <summary>The number of texts that give about as much information as the windows.</summary>
     private const int Texts = 128;
 
     private const int Probes = 4;
 
-    /// <summary>The step of the difference, as a share of the weights' root mean square.</summary>
+    /// <summary>The step of the difference as a share of the weights' root mean square.</summary>
     private const double Step = 0.01;
 
     private readonly IQuantizableModel model;
@@ -45,12 +47,12 @@ internal sealed class CurvatureStudy
     private readonly CancellationToken cancellation;
     private int done;
 
-    /// <param name="model">A copy of the float model; unchanged afterwards.</param>
+    /// <param name="model">A copy of the float model. It is unchanged afterwards.</param>
     /// <param name="layers">The layers to estimate.</param>
-    /// <param name="data">Data whose first windows, or some of whose texts, give the gradients.</param>
-    /// <param name="length">Tokens in a window.</param>
-    /// <param name="progress">Told after each gradient.</param>
-    /// <param name="cancellation">Stops between gradients.</param>
+    /// <param name="data">Data whose first windows, or some of whose texts, are used for the gradients.</param>
+    /// <param name="length">Tokens per window.</param>
+    /// <param name="progress">Receives progress after each gradient.</param>
+    /// <param name="cancellation">Cancels between gradients.</param>
     public CurvatureStudy(IQuantizableModel model, IReadOnlyList<string> layers, ITaskData data, int length, IProgress<RunProgress>? progress,
         CancellationToken cancellation)
     {
@@ -72,7 +74,7 @@ internal sealed class CurvatureStudy
         Array.ForEach(weights, weight => weight.requires_grad = true);
     }
 
-    /// <summary>Estimates every layer under every recipe.</summary>
+    /// <summary>Estimates every layer with every recipe.</summary>
     public IReadOnlyList<CurvatureEstimate> Run(IReadOnlyList<string> layers, IReadOnlyList<Recipe> recipes, TrialRounding rounded, long seed)
     {
         using var scope = NewDisposeScope();
@@ -166,8 +168,8 @@ internal sealed class CurvatureStudy
         if (!Overflow.IsFinite(loss))
         {
             throw new NibbleException(
-                "the float model's loss on the calibration text is NaN or infinite, so that it has no curvature; score it on the text to learn where that "
-                + "begins");
+                "the float model's loss on the calibration text is NaN or infinite, so it has no curvature. Score it on the text to find out where this "
+                + "starts");
         }
 
         var gradients = autograd.grad([loss], weights);

@@ -8,17 +8,21 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>How far a model is from the float model on the same data.</summary>
-/// <param name="Loss">Mean loss minus the float model's, nats a token or a text; for vectors, 1 less the mean cosine with the float model's.</param>
-/// <param name="LossError">Standard error of <paramref name="Loss"/>, from how the difference varies between windows or texts; 0 for a single one.</param>
-/// <param name="Divergence">Mean divergence from the float model's predictions (<see cref="TaskScore.Divergence"/>).</param>
-/// <param name="DivergenceError">Standard error of <paramref name="Divergence"/>.</param>
+/// <summary>The distance of a model from the float model on the same data.</summary>
+/// <param name="Loss">
+/// The mean loss minus the float model's, in nats per token or per text. For vectors, 1 minus the mean cosine with the float model's.
+/// </param>
+/// <param name="LossError">
+/// The standard error of <paramref name="Loss"/>, from the variation of the difference between windows or texts. 0 for a single one.
+/// </param>
+/// <param name="Divergence">The mean divergence from the float model's predictions (<see cref="TaskScore.Divergence"/>).</param>
+/// <param name="DivergenceError">The standard error of <paramref name="Divergence"/>.</param>
 internal sealed record Distance(double Loss, double LossError, double Divergence, double DivergenceError);
 
-/// <summary>Compares models with the float model, piece by piece, so that what makes a piece hard for both cancels out.</summary>
+/// <summary>Compares models with the float model piece by piece, so that differences in difficulty between pieces cancel out.</summary>
 internal abstract class FloatComparison : IDisposable
 {
-    /// <summary>Bytes of the float model's predictions up to which they are kept and not computed again.</summary>
+    /// <summary>The maximum size in bytes of float predictions to keep. Larger predictions are computed again.</summary>
     private const long MemoryLimit = 1L << 30;
 
     private readonly IQuantizableModel reference;
@@ -30,10 +34,10 @@ internal abstract class FloatComparison : IDisposable
         kept = new Tensor?[pieces];
     }
 
-    /// <summary>Begins a comparison.</summary>
+    /// <summary>Creates a comparison.</summary>
     /// <param name="reference">The float model.</param>
-    /// <param name="data">Data of its task, of which all whole windows, or all texts, are looked at.</param>
-    /// <param name="context">Tokens in a window; the predictions of its second half count, as in <see cref="Evaluator"/>.</param>
+    /// <param name="data">Data of the model's task. All complete windows, or all texts, are used.</param>
+    /// <param name="context">Tokens per window. As in <see cref="Evaluator"/>, only the predictions in its second half count.</param>
     public static FloatComparison Create(IQuantizableModel reference, ITaskData data, int context) =>
         data is TokenizedText text ? new OfWindows(reference, text, context) : new OfTexts(reference, (TextData)data);
 
@@ -62,11 +66,11 @@ internal abstract class FloatComparison : IDisposable
         }
     }
 
-    /// <summary>Measures a model while one layer has other weights, and gives it its own back.</summary>
+    /// <summary>Measures a model while one layer has other weights, then restores the layer.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="layer">The name of a layer of it.</param>
+    /// <param name="layer">The name of the layer.</param>
     /// <param name="weight">The other weights.</param>
-    /// <param name="cancellation">Stops between pieces.</param>
+    /// <param name="cancellation">Cancels between pieces.</param>
     public Distance MeasureWith(IQuantizableModel model, string layer, QuantizedTensor weight, CancellationToken cancellation)
     {
         var parameter = model.Layers.First(other => other.Key == layer).Value.Weight;
@@ -85,10 +89,10 @@ internal abstract class FloatComparison : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Array.ForEach(kept, tensor => tensor?.Dispose());
 
-    /// <summary>Compares on one piece, and adds what was found.</summary>
+    /// <summary>Compares the models on one piece and adds the results.</summary>
     protected abstract void Compare(int piece, IQuantizableModel model, List<double> losses, List<double> divergences);
 
-    /// <summary>What the float model computes of a piece.</summary>
+    /// <summary>The float model's output for a piece.</summary>
     protected Tensor Expected(int piece, Func<IQuantizableModel, Tensor> compute)
     {
         if (kept[piece] is { } known)

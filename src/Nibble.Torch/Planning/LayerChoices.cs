@@ -7,7 +7,7 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>The layers of a model, tied where they have to be, and what can be chosen for each.</summary>
+/// <summary>The layers of a model, tied where necessary, and the choices for each.</summary>
 internal sealed class LayerChoices
 {
     private readonly IQuantizableModel model;
@@ -17,8 +17,8 @@ internal sealed class LayerChoices
 
     /// <param name="model">The model.</param>
     /// <param name="layers">The layers to choose for.</param>
-    /// <param name="recipes">What can be chosen: recipes of one algorithm and width each.</param>
-    /// <param name="tied">Whether layers that read the same input are one item.</param>
+    /// <param name="recipes">The choices: recipes with one algorithm and one bit width each.</param>
+    /// <param name="tied">Whether layers that read the same input form one item.</param>
     public LayerChoices(IQuantizableModel model, IReadOnlyList<string> layers, IReadOnlyList<Recipe> recipes, bool tied)
     {
         this.model = model;
@@ -30,36 +30,36 @@ internal sealed class LayerChoices
         items = [.. layers.GroupBy(layer => tied ? stages.GetValueOrDefault(layer, layer) : layer).Select(group => group.ToList())];
     }
 
-    /// <summary>Weights of all layers to choose for.</summary>
+    /// <summary>The number of weights in all layers to choose for.</summary>
     public long WeightCount => weights.Values.Sum();
 
     /// <summary>The integer program: costs by layer and recipe, and sizes of one kind.</summary>
-    /// <param name="cost">What a layer costs under the recipe of a number: its divergence from the float model.</param>
-    /// <param name="size">What it takes: <see cref="CodeBits"/> or <see cref="Bytes"/>.</param>
+    /// <param name="cost">The cost of a layer with the recipe at an index: its divergence from the float model.</param>
+    /// <param name="size">The size of a layer: <see cref="CodeBits"/> or <see cref="Bytes"/>.</param>
     public ChoiceProblem Problem(Func<string, int, double> cost, Func<string, int, long> size) => new(
         [.. items.Select(layers =>
             (IReadOnlyList<Choice>)[
             .. Enumerable.Range(0, recipes.Count).Select(
             recipe => new Choice(layers.Sum(layer => cost(layer, recipe)), layers.Sum(layer => size(layer, recipe))))])]);
 
-    /// <summary>Bits of a layer's codes.</summary>
+    /// <summary>The number of bits of a layer's codes.</summary>
     public long CodeBits(string layer, int recipe) => weights[layer] * Scheme(layer, recipe).Bits;
 
-    /// <summary>Bytes of a layer in an artifact.</summary>
+    /// <summary>The size of a layer in an artifact, in bytes.</summary>
     public long Bytes(string layer, int recipe)
     {
         var linear = model.Linears().First(item => item.Key == layer).Value;
         return QuantizedTensor.CountStoredBytes(linear.OutFeatures, linear.InFeatures, Scheme(layer, recipe));
     }
 
-    /// <summary>The selection that treats all layers by one recipe.</summary>
+    /// <summary>The selection that uses one recipe for all layers.</summary>
     public int[] Uniform(int recipe) => [.. Enumerable.Repeat(recipe, items.Count)];
 
-    /// <summary>Code bits of a selection, averaged over its weights.</summary>
+    /// <summary>The code bits of a selection, averaged over its weights.</summary>
     public double AverageBits(IReadOnlyList<int> selection) =>
         (double)items.Zip(selection, (layers, recipe) => layers.Sum(layer => CodeBits(layer, recipe))).Sum() / WeightCount;
 
-    /// <summary>The recipe of a selection.</summary>
+    /// <summary>Creates the recipe of a selection.</summary>
     public Recipe Recipe(IReadOnlyList<int> selection, string name)
     {
         var chosen = items.Zip(selection, (layers, recipe) => layers.Select(layer => KeyValuePair.Create(layer, recipe))).SelectMany(layers => layers)

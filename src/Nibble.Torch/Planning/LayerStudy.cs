@@ -1,3 +1,4 @@
+using Nibble.Torch.Training;
 using Nibble.Artifacts;
 using Nibble.Torch.Data;
 using System.Globalization;
@@ -13,26 +14,28 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>What it does to the model when something is quantized.</summary>
+/// <summary>The effect on the model of quantizing one layer.</summary>
 /// <param name="Layer">The layer.</param>
-/// <param name="Change">What is done to it: a recipe's name, or <c>a8</c> for an input of 8 bits.</param>
-/// <param name="Distance">How far the model is from the float model then.</param>
+/// <param name="Change">The change: a recipe's name, or <c>a8</c> for an input with 8 bits.</param>
+/// <param name="Distance">The resulting distance from the float model.</param>
 internal sealed record LayerDistance(string Layer, string Change, Distance Distance);
 
-/// <summary>What it does to the model when all is quantized that a recipe names.</summary>
-/// <param name="Distance">How far the model is from the float model then.</param>
-/// <param name="Bytes">Bytes of the artifact's tensors.</param>
+/// <summary>The effect on the model of quantizing everything that a recipe matches.</summary>
+/// <param name="Distance">The resulting distance from the float model.</param>
+/// <param name="Bytes">The size of the artifact's tensors in bytes.</param>
 internal sealed record RecipeDistance(Distance Distance, long Bytes);
 
-/// <summary>What it does to the model when it is trained as a recipe says.</summary>
-/// <param name="Distance">How far the model is from the float model then.</param>
-/// <param name="SetupSeconds">Seconds before the second step, less those of one step.</param>
-/// <param name="StepSeconds">Seconds of a step, the mean of all but the first.</param>
+/// <summary>The effect on the model of training it with a recipe.</summary>
+/// <param name="Distance">The resulting distance from the float model.</param>
+/// <param name="SetupSeconds">Seconds before the second step, minus the duration of one step.</param>
+/// <param name="StepSeconds">Seconds per step, the mean of all but the first.</param>
 internal sealed record TrainedDistance(Distance Distance, double SetupSeconds, double StepSeconds);
 
-/// <summary>Measures what quantizing does to a model: one layer at a time, or all as a recipe says.</summary>
-/// <remarks>Each result is kept in a file that all it depends on names, so that a study that was stopped goes on, and the same study again measures
-/// nothing.</remarks>
+/// <summary>Measures the effect of quantization on a model: one layer at a time, or the whole model with a recipe.</summary>
+/// <remarks>
+/// Each result is stored in a file whose name depends on everything that the result depends on. An interrupted study therefore resumes, and repeating a study
+/// measures nothing.
+/// </remarks>
 internal sealed class LayerStudy : IDisposable
 {
     private readonly StudyOptions options;
@@ -41,8 +44,10 @@ internal sealed class LayerStudy : IDisposable
     private readonly MeasurementCache cache;
     private readonly Dictionary<string, string> identity;
 
-    /// <summary>Begins a study.</summary>
-    /// <exception cref="NibbleException">The model is quantized already, the text is too short, or a recipe does more than choosing codes.</exception>
+    /// <summary>Creates a study.</summary>
+    /// <exception cref="NibbleException">
+    /// The model is already quantized, the text is too short, or a recipe does more than choose codes.
+    /// </exception>
     public LayerStudy(StudyOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -55,7 +60,7 @@ internal sealed class LayerStudy : IDisposable
 
         if (options.Recipes.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
         {
-            throw new NibbleException($"the recipe {twice} is to be tried twice, expected different ones");
+            throw new NibbleException($"the recipe {twice} occurs twice, expected different recipes");
         }
 
         (calibration, HeldOut) = options.Split();
@@ -73,19 +78,19 @@ internal sealed class LayerStudy : IDisposable
         };
         if (TaskConfig.In(options.Source.ConfigJson) is { } task && task.Task != ModelTask.LanguageModelling)
         {
-            // The same files are another model where they are read for another task, or pooled in another way.
+            // The same files are a different model if they are read for another task or pooled differently.
             identity["task"] = task.ToString();
         }
     }
 
-    /// <summary>Measurements that were made, as against those that were found.</summary>
+    /// <summary>The number of new measurements, not counting those found in the cache.</summary>
     public int Made => cache.Made;
 
     /// <summary>The layers that a recipe quantizes, in the model's order.</summary>
     public IReadOnlyList<string> Layers =>
         [.. options.Source.Model.Linears().Select(linear => linear.Key).Where(layer => options.Recipes.Any(recipe => recipe.RuleFor(layer) is not null))];
 
-    /// <summary>What is studied, and how.</summary>
+    /// <summary>The options of the study.</summary>
     public StudyOptions Options => options;
 
     /// <summary>The float model.</summary>
@@ -94,7 +99,7 @@ internal sealed class LayerStudy : IDisposable
     /// <summary>The data to measure on.</summary>
     public ITaskData HeldOut { get; }
 
-    /// <summary>What a recipe does with each layer of the model, and what the user should know.</summary>
+    /// <summary>Summarizes what a recipe does with each layer of the model, with warnings for the user.</summary>
     public RunSummary Summarize(Recipe recipe)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -103,7 +108,7 @@ internal sealed class LayerStudy : IDisposable
         return ModelSummary.Of(Source.Definition, recipe, recipe.IsHybrid ? Method.Qat : Method.Ptq, pieces, target: null);
     }
 
-    /// <summary>Measures a recipe: quantizes the whole model by it, reads the artifact back and compares.</summary>
+    /// <summary>Measures a recipe: quantizes the whole model with it, reads the artifact back and compares.</summary>
     public RecipeDistance Measure(Recipe recipe, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -130,7 +135,7 @@ internal sealed class LayerStudy : IDisposable
         }
     }
 
-    /// <summary>Trains the model as a recipe says, on the text that is not held out, and compares; null where training diverges.</summary>
+    /// <summary>Trains the model with a recipe on the data that are not held out, and compares. Returns null if training diverges.</summary>
     public TrainedDistance? MeasureTrained(Recipe recipe, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -157,9 +162,9 @@ internal sealed class LayerStudy : IDisposable
         return measured;
     }
 
-    /// <summary>Measures each layer under each recipe while the rest of the model stays float.</summary>
-    /// <param name="progress">Told after each layer.</param>
-    /// <param name="cancellation">Stops between windows.</param>
+    /// <summary>Measures each layer with each recipe while the rest of the model stays float.</summary>
+    /// <param name="progress">Receives progress after each layer.</param>
+    /// <param name="cancellation">Cancels between windows.</param>
     public IReadOnlyList<LayerDistance> MeasureWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         var wanted = (from layer in Layers
@@ -187,10 +192,10 @@ internal sealed class LayerStudy : IDisposable
         return [.. wanted.Select(item => new LayerDistance(item.Layer, options.Recipes[item.Number].Name, found[item]!))];
     }
 
-    /// <summary>Measures each layer with its input alone quantized, symmetric per token.</summary>
-    /// <param name="bits">Widths, 2 to 8.</param>
-    /// <param name="progress">Told after each layer.</param>
-    /// <param name="cancellation">Stops between windows.</param>
+    /// <summary>Measures each layer with only its input quantized, symmetric per token.</summary>
+    /// <param name="bits">The bit widths, 2 to 8.</param>
+    /// <param name="progress">Receives progress after each layer.</param>
+    /// <param name="cancellation">Cancels between windows.</param>
     public IReadOnlyList<LayerDistance> MeasureActivations(
         IReadOnlyList<int> bits, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -222,8 +227,10 @@ internal sealed class LayerStudy : IDisposable
         return results;
     }
 
-    /// <summary>Estimates what each layer costs alone under each recipe, without running the quantized model; nothing of an embedding model, which has no loss
-    /// of its own whose curvature could be estimated.</summary>
+    /// <summary>
+    /// Estimates the cost of quantizing each layer separately with each recipe, without running the quantized model. Returns nothing for an embedding model,
+    /// which has no loss whose curvature could be estimated.
+    /// </summary>
     public IReadOnlyList<CurvatureEstimate> EstimateWeights(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         if (Source.Definition.Task == ModelTask.Embedding)
@@ -252,7 +259,7 @@ internal sealed class LayerStudy : IDisposable
     /// <inheritdoc/>
     public void Dispose() => comparison.Dispose();
 
-    /// <summary>Refuses a recipe that does to a layer what could not be told apart from what it does to others.</summary>
+    /// <summary>Rejects a recipe whose effect on one layer cannot be separated from its effect on others.</summary>
     private static void Require(Recipe recipe)
     {
         if (recipe.Rotation != Rotation.None || recipe.KeyValueCache is not null
@@ -260,15 +267,15 @@ internal sealed class LayerStudy : IDisposable
                 rule is { Weights: not null } && (rule.Activations is not null || rule.Algorithms != new WeightAlgorithms(Rounding: rule.Algorithms.Rounding))))
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' cannot be measured a layer at a time: expected weights alone, by one of rtn, importance, hqq, gptq and gptaq; "
+                $"the recipe '{recipe.Name}' cannot be measured one layer at a time: expected only weights, by one of rtn, importance, hqq, gptq and gptaq; "
                     + $"scaling, learned rounding, bias correction and rotation change several layers at once");
         }
     }
 
-    /// <summary>Leaves every layer float, and calibrates as the studied recipes do.</summary>
+    /// <summary>A recipe that leaves every layer float and calibrates like the studied recipes.</summary>
     private Recipe AllFloat => new("float", [new RecipeRule("*", Weights: null)]) { Ptq = options.Recipes[0].Ptq };
 
-    /// <summary>What a recipe says, whatever it is called and however it would be trained.</summary>
+    /// <summary>The text of a recipe without its name and training settings.</summary>
     private static string TextOf(Recipe recipe) => RecipeFile.ToJson(recipe with { Name = string.Empty, Qat = new QatSettings() });
 
     private string KeyOf(params ReadOnlySpan<(string Name, string Value)> measurement)

@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>What the machine does, measured in about a tenth of a second.</summary>
+/// <summary>The speed of the machine, measured in about a tenth of a second.</summary>
 internal static class MachineSpeed
 {
     private const int Size = 1024;
     private const int CopiedFloats = 1 << 24;
 
-    /// <summary>The speed of a product of two square matrices, and of copying.</summary>
+    /// <summary>Measures the speed of a product of two square matrices, and of copying.</summary>
     public static Hardware Measure()
     {
         using var scope = NewDisposeScope();
@@ -22,7 +22,7 @@ internal static class MachineSpeed
         return new Hardware(2d * Size * Size * Size / product, 2d * CopiedFloats * sizeof(float) / copy);
     }
 
-    /// <summary>The shortest of three times: the first warms up, and another process may disturb one.</summary>
+    /// <summary>The shortest of three times. The first run warms up, and another process may disturb one.</summary>
     private static double Best(Action work) => Enumerable.Range(0, 3).Min(_ =>
     {
         var started = Stopwatch.GetTimestamp();

@@ -4,23 +4,23 @@ using System.Text.Json;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Measurements in files that are named by the hash of all that they depend on, so that nothing is measured twice.</summary>
-/// <param name="folder">Where the files are; made when the first is written.</param>
+/// <summary>Stores measurements in files named by a hash of everything they depend on, so that nothing is measured twice.</summary>
+/// <param name="folder">The folder of the files. It is created when the first file is written.</param>
 internal sealed class MeasurementCache(string folder)
 {
     private const string FormatName = "nibble.measurement/2";
-    private const string Remedy = "delete the file, and it is measured again";
+    private const string Remedy = "delete the file to measure it again";
 
-    /// <summary>Measurements that were made and not found.</summary>
+    /// <summary>The number of new measurements.</summary>
     public int Made { get; private set; }
 
     /// <summary>The name of a measurement.</summary>
-    /// <param name="identity">All that it depends on, by name.</param>
+    /// <param name="identity">Everything it depends on, by name.</param>
     public static string Key(IReadOnlyDictionary<string, string> identity) =>
         Hash(new SortedDictionary<string, string>(identity.ToDictionary(), StringComparer.Ordinal) { ["format"] = FormatName });
 
-    /// <summary>Reads a measurement; null where it is still to be made.</summary>
-    /// <exception cref="DamagedFileException">The file is not what <see cref="Add"/> wrote.</exception>
+    /// <summary>Reads a measurement. Returns null if there is none yet.</summary>
+    /// <exception cref="DamagedFileException">The file is damaged.</exception>
     public T? Find<T>(string key)
         where T : class
     {
@@ -35,7 +35,7 @@ internal sealed class MeasurementCache(string folder)
             var stored = JsonSerializer.Deserialize<Stored<T>>(File.ReadAllBytes(path));
             return stored is { Measurement: { } measurement } && stored.Checksum == Hash(measurement)
                 ? measurement
-                : throw new DamagedFileException(path, "its checksum is not that of its contents", Remedy);
+                : throw new DamagedFileException(path, "its checksum does not match its contents", Remedy);
         }
         catch (JsonException exception)
         {
@@ -43,7 +43,7 @@ internal sealed class MeasurementCache(string folder)
         }
     }
 
-    /// <summary>Writes a measurement, which survives whatever happens next.</summary>
+    /// <summary>Writes a measurement. Once written, it survives a crash.</summary>
     public void Add<T>(string key, T measurement)
         where T : class
     {

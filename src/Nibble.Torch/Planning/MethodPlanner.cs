@@ -4,40 +4,39 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>One way to divide a model's layers between the methods, tried for a part of its training.</summary>
-/// <param name="Trained">Which layers are trained: <c>none</c>, <c>all</c>, <c>attention</c>, <c>feed-forward</c> or <c>costliest</c>.</param>
-/// <param name="Layers">How many layers that are.</param>
-/// <param name="Recipe">The recipe, with as many steps of training as there are minutes for.</param>
-/// <param name="TriedSteps">Steps that it was trained for here, with a whole schedule; 0 where nothing is trained.</param>
-/// <param name="StepSeconds">Seconds of a step; 0 where nothing is trained.</param>
-/// <param name="Distance">How far the model is from the float model after <paramref name="TriedSteps"/>.</param>
+/// <summary>A division of a model's layers between the methods, tried for part of its training.</summary>
+/// <param name="Trained">The trained layers: <c>none</c>, <c>all</c>, <c>attention</c>, <c>feed-forward</c> or <c>costliest</c>.</param>
+/// <param name="Layers">The number of trained layers.</param>
+/// <param name="Recipe">The recipe, with as many training steps as the time allows.</param>
+/// <param name="TriedSteps">The number of steps of the trial, with a complete schedule. 0 if nothing is trained.</param>
+/// <param name="StepSeconds">Seconds per step. 0 if nothing is trained.</param>
+/// <param name="Distance">The distance from the float model after <paramref name="TriedSteps"/>.</param>
 internal sealed record MethodTrial(string Trained, int Layers, Recipe Recipe, int TriedSteps, double StepSeconds, Distance Distance);
 
-/// <summary>Finds which layers to train in the minutes that there are, around those whose codes PTQ chooses and which stay as they are.</summary>
+/// <summary>Finds the layers to train within a time limit. PTQ chooses the codes of the other layers, which stay unchanged.</summary>
 /// <remarks>
-/// What a layer gains by training depends on which others are trained, so it does not add up as what layers lose does. A few divisions are trained instead,
-/// each for a quarter
-/// of the steps that its own step leaves time for, and scored on held-out text.
+/// The gain from training a layer depends on which other layers are trained, so gains do not add up the way losses do. Instead, a few divisions are trained for
+/// a quarter of the steps that their time per step allows, and scored on held-out data.
 /// </remarks>
 internal static class MethodPlanner
 {
-    /// <summary>Steps that tell how long a step takes.</summary>
+    /// <summary>The number of steps for measuring the time per step.</summary>
     private const int TimedSteps = 6;
 
-    /// <summary>Fewer steps train nothing.</summary>
+    /// <summary>The minimum number of steps. Fewer have no effect.</summary>
     private const int LeastSteps = 8;
 
-    /// <summary>Each division is tried for one part in so many of its training.</summary>
+    /// <summary>The divisor of a division's training steps for its trial.</summary>
     private const int TriedPart = 4;
 
     /// <summary>Tries the divisions.</summary>
     /// <param name="study">Trains and measures.</param>
-    /// <param name="mixed">The recipe of post-training quantization, and how long what it makes is from the float model.</param>
-    /// <param name="seconds">Seconds that a training may take, above 0.</param>
-    /// <param name="costs">What each layer costs alone.</param>
-    /// <param name="progress">Told how training goes.</param>
-    /// <param name="cancellation">Stops between steps; what is measured is kept.</param>
-    /// <returns>The divisions by rising loss; those that there is no time for, and those that diverged, are missing.</returns>
+    /// <param name="mixed">The PTQ recipe, and the distance of its result from the float model.</param>
+    /// <param name="seconds">The time limit of a training run in seconds, above 0.</param>
+    /// <param name="costs">The cost of quantizing each layer separately.</param>
+    /// <param name="progress">Receives training progress.</param>
+    /// <param name="cancellation">Cancels between steps. Completed measurements are kept.</param>
+    /// <returns>The divisions by increasing loss, without those that there is no time for and those that diverged.</returns>
     public static IReadOnlyList<MethodTrial> Run(
         LayerStudy study, (Recipe Recipe, Distance Distance) mixed, double seconds, IReadOnlyDictionary<string, double> costs, IProgress<RunProgress>? progress,
         CancellationToken cancellation)
@@ -64,7 +63,7 @@ internal static class MethodPlanner
 
     private static IEnumerable<(string Name, IReadOnlySet<string> Trained)> Divisions(LayerStudy study, IReadOnlyDictionary<string, double> costs)
     {
-        // Every family's blocks begin with attention: what goes into it, then what comes out.
+        // The first two stages of every family's blocks are attention: its inputs and its output.
         var attention = study.Source.Model.Blocks.SelectMany((block, i) => block.Stages.Take(2).SelectMany(stage => stage.Layers)
                 .Select(layer => study.Source.Definition.BlockPrefix(i) + layer.Key))
             .Where(study.Layers.Contains).ToHashSet(StringComparer.Ordinal);
@@ -72,7 +71,7 @@ internal static class MethodPlanner
         yield return ("attention", attention);
         yield return ("feed-forward", study.Layers.Except(attention).ToHashSet(StringComparer.Ordinal));
 
-        // The fewest layers that make up half of what all cost.
+        // The fewest layers that account for half of the total cost.
         var half = costs.Values.Sum() / 2;
         var costliest = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (layer, cost) in costs.OrderByDescending(item => item.Value).ThenBy(item => item.Key, StringComparer.Ordinal))

@@ -5,14 +5,12 @@ using Nibble.Recipes;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Finds the widths and algorithms of a model's layers that cost the least under a budget.</summary>
+/// <summary>Finds the bit widths and algorithms of a model's layers with the lowest cost within a budget.</summary>
 /// <remarks>
-/// What layers cost alone, as Kullback-Leibler divergence from the float model, adds up to what a recipe is predicted to cost; the choice is an integer program
-/// (as in
-/// HAWQ-V3, Yao et al. 2021). The sum neglects how layers act on each other, so the recipes of one width and the recipes of the front are quantized and
-/// measured in
-/// earnest, and what they lose calibrates the prediction (<see cref="LossModel"/>). At the budget several recipes are measured, each the best under what
-/// those before it taught of the costs (<see cref="CostBelief"/>), and the best of them is taken.
+/// The predicted cost of a recipe is the sum of its layers' own costs, measured as Kullback-Leibler divergence from the float model. The choice is an integer
+/// program (as in HAWQ-V3, Yao et al. 2021). The sum ignores interactions between layers. Therefore the recipes with one width and the recipes of the front are
+/// actually quantized and measured, and their losses calibrate the prediction (<see cref="LossModel"/>). At the budget, several recipes are measured. Each is
+/// the best one given the costs learned from those before it (<see cref="CostBelief"/>), and the best of them is taken.
 /// </remarks>
 internal sealed class MixPlanner
 {
@@ -41,12 +39,12 @@ internal sealed class MixPlanner
     }
 
     /// <summary>Finds a recipe.</summary>
-    /// <param name="study">Measures the model; its recipes are what can be chosen for a layer.</param>
-    /// <param name="options">What the recipe is to be.</param>
-    /// <param name="progress">Told after each layer and measurement.</param>
-    /// <param name="cancellation">Stops between measurements, which are kept.</param>
-    /// <exception cref="NoSolutionException">Nothing meets the budget.</exception>
-    /// <exception cref="NibbleException">The budget limits bits of codes, and the recipes' groups differ in size.</exception>
+    /// <param name="study">Measures the model. Its recipes are the choices for each layer.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="progress">Receives progress after each layer and measurement.</param>
+    /// <param name="cancellation">Cancels between measurements, which are kept.</param>
+    /// <exception cref="NoSolutionException">No recipe meets the budget.</exception>
+    /// <exception cref="NibbleException">The budget limits bits of codes, but the recipes' groups differ in size.</exception>
     public static MixResult Run(LayerStudy study, MixOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(study);
@@ -55,8 +53,8 @@ internal sealed class MixPlanner
             && study.Options.Recipes.SelectMany(recipe => recipe.Rules).Select(rule => rule.Weights?.Granularity).OfType<Granularity>().Distinct().Count() > 1)
         {
             throw new NibbleException(
-                $"the budget of {options.Budget} counts bits of codes, which are the same in groups of any size; give the artifact's bytes, such as 200KB, or "
-                + $"choose among groups of one size");
+                $"the budget of {options.Budget} counts bits of codes, which do not depend on the group size. Use a budget in bytes, for example 200KB, or "
+                + $"recipes with the same group size");
         }
 
         return new MixPlanner(study, options, progress, cancellation).Run();
@@ -82,7 +80,7 @@ internal sealed class MixPlanner
             new(Named(selection), choices.AverageBits(selection), model.Predict(problem.CostOf(selection)), measured);
     }
 
-    /// <summary>The best measured selection that a size allows.</summary>
+    /// <summary>The best measured selection within the size limit.</summary>
     private (int[] Selection, RecipeDistance Measured) WithinSize()
     {
         var limit = Limit();
@@ -102,7 +100,7 @@ internal sealed class MixPlanner
 
     private (int[] Selection, RecipeDistance Measured) Solve(ChoiceProblem problem, double limit)
     {
-        // Names and shapes in the file's header differ by some bytes between recipes.
+        // Recipes differ by a few bytes in the names and shapes in the file's header.
         for (var slack = 0L; ;)
         {
             var selection = ChoiceSolver.LeastCost(problem, (long)Math.Floor(limit) - slack) ?? throw TooSmall();
@@ -116,7 +114,7 @@ internal sealed class MixPlanner
         }
     }
 
-    /// <summary>What the layers may take, in the unit of the integer program.</summary>
+    /// <summary>The size limit for the layers, in the unit of the integer program.</summary>
     private double Limit() => options.Budget.Kind == BudgetKind.Bytes
         ? options.Budget.Amount - (uniform[0].Measured.Bytes - problem.SizeOf(uniform[0].Selection))
         : options.Budget.Amount * choices.WeightCount;
@@ -130,12 +128,12 @@ internal sealed class MixPlanner
         return new NoSolutionException(string.Create(
             CultureInfo.InvariantCulture,
             $"no recipe meets the budget of {options.Budget}: the nearest has {choices.AverageBits(least.Selection):0.##} bits on average and "
-                + $"{least.Measured.Bytes:N0} bytes, with every layer as {recipes[least.Selection[0]].Name} has it, "
+                + $"{least.Measured.Bytes:N0} bytes, with {recipes[least.Selection[0]].Name} for every layer, "
                 + $"and loses {least.Measured.Distance.Loss:0.####} {Unit.Amount}; "
-                + $"raise the budget{(fewer ? " or allow fewer bits" : string.Empty)}"));
+                + $"raise the budget{(fewer ? " or allow lower bit widths" : string.Empty)}"));
     }
 
-    /// <summary>The smallest measured selection that loses no more than asked for.</summary>
+    /// <summary>The smallest measured selection with at most the given loss.</summary>
     private (int[] Selection, RecipeDistance Measured) WithinLoss(double loss)
     {
         var sum = LossModel.Fit([.. observations.Values]).SumFor(loss);
@@ -154,7 +152,7 @@ internal sealed class MixPlanner
                 best = (selection, measured);
             }
 
-            // Too much or too little was lost in the same measure as the sum was wrong.
+            // Assume that the loss is off by the same factor as the sum.
             sum *= loss / Math.Max(measured.Distance.Loss, loss / 4);
         }
 
@@ -166,11 +164,11 @@ internal sealed class MixPlanner
         var nearest = uniform.MinBy(point => point.Measured.Distance.Loss);
         throw new NoSolutionException(string.Create(
             CultureInfo.InvariantCulture,
-            $"no recipe meets the budget of {options.Budget}: the nearest loses {nearest.Measured.Distance.Loss:0.####} {Unit.Amount} with every layer as "
-                + $"{recipes[nearest.Selection[0]].Name} has it; raise the budget, allow more bits or try another algorithm"));
+            $"no recipe meets the budget of {options.Budget}: the nearest loses {nearest.Measured.Distance.Loss:0.####} {Unit.Amount} with "
+                + $"{recipes[nearest.Selection[0]].Name} for every layer; raise the budget, allow higher bit widths or try another algorithm"));
     }
 
-    /// <summary>The selections of the least cost for sizes between the least and the largest, without those that are there already.</summary>
+    /// <summary>The selections with the lowest cost for sizes between the smallest and the largest, without duplicates.</summary>
     private IEnumerable<int[]> Front()
     {
         var (least, most) = (problem.LeastSize, problem.Items.Sum(item => item.Max(choice => choice.Size)));
@@ -193,7 +191,7 @@ internal sealed class MixPlanner
     private ChoiceProblem Problem(Func<string, int, double> cost) =>
         choices.Problem(cost, options.Budget.Kind == BudgetKind.Bytes ? choices.Bytes : choices.CodeBits);
 
-    /// <summary>What each layer costs alone as a recipe treats it.</summary>
+    /// <summary>The cost of quantizing each layer separately with its rule in a recipe.</summary>
     private Dictionary<string, double> CostsOf(Recipe recipe) => study.Layers.ToDictionary(
         layer => layer,
         layer =>

@@ -4,21 +4,21 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Makes options of candidates: what each would lose and take, from what was measured.</summary>
+/// <summary>Turns candidates into options: predicts the loss and the cost of each from the measurements.</summary>
 internal sealed class OptionPlanner(
     AdvisorOptions options, ModelShape shape, Hardware machine, IReadOnlyDictionary<Candidate, Trial> trials, TrainingProbe training)
 {
-    /// <summary>Shorter trainings to offer where the whole one takes too long, as shares of its steps.</summary>
+    /// <summary>Lengths of shorter training runs to offer if the full one takes too long, as shares of its steps.</summary>
     private static readonly double[] ShorterShares = [1d / 3, 1d / 10];
 
     private readonly List<KeyValuePair<string, int>> layers =
         [.. options.Source.Model.Linears().Select(linear => KeyValuePair.Create(linear.Key, (int)linear.Value.InFeatures))];
 
-    /// <summary>What the float control's training would do in the steps of the longest option; null where nothing was trained.</summary>
+    /// <summary>The predicted effect of training the float control for the steps of the longest option. Null if nothing was trained.</summary>
     public Estimate? Control =>
         training.Control.Count == 0 ? null : ControlAt(options.Candidates.Where(candidate => candidate.Trains).Max(candidate => candidate.Recipe.Qat.Steps));
 
-    /// <summary>The options of a candidate: one, or several lengths of training.</summary>
+    /// <summary>The options of a candidate: one, or one per length of training.</summary>
     public IEnumerable<PlannedOption> Plan(Candidate candidate)
     {
         if (!candidate.Trains)
@@ -86,23 +86,23 @@ internal sealed class OptionPlanner(
         return Beside(gap, control, Evidence.Extrapolated);
     }
 
-    /// <summary>What an option loses over float, from the gap to the control and what the control itself loses.</summary>
+    /// <summary>The loss of an option over float, from its gap to the control and the control's loss.</summary>
     private static (Estimate Loss, Estimate Quantization, Evidence Evidence) Beside(Estimate gap, Estimate control, Evidence evidence)
     {
-        // The interval of what is usual is a factor to both sides, and keeps its shape.
+        // The interval of typical values is a factor to both sides and keeps its shape.
         var loss = evidence == Evidence.Typical ? new Estimate(gap.Value + control.Value, gap.Low + control.Low, gap.High + control.High) : gap + control;
 
-        // Few steps at the full rate leave the control worse than float; that more of them do is to be shown first.
+        // A few steps at the full rate make the control worse than float. That more steps do the same would have to be shown first.
         return (loss, control.Low < 0 ? gap : loss, evidence);
     }
 
-    /// <summary>What the control loses; nothing where the float model itself is the control.</summary>
+    /// <summary>The loss of the control. It is zero if the float model itself is the control.</summary>
     private Estimate ControlAt(int steps) => training.Control.Count == 0 ? default
         : training.Control.FirstOrDefault(point => point.Steps == steps) is { Steps: > 0 } exact
         ? Estimate.Around(exact.Loss, Estimate.Errors * exact.Error)
         : LossCurve.Control(training.Control, steps);
 
-    /// <summary>What an option that could not be tried usually loses, from plain round to nearest at its width.</summary>
+    /// <summary>The typical loss of an option that could not be tried, from plain round to nearest at its bit width.</summary>
     private Estimate Typical(Candidate candidate)
     {
         var known = trials.Where(trial => trial.Key.Bits == candidate.Bits && !trial.Key.NeedsData).Select(trial => (double?)trial.Value.Loss.Value).Max();

@@ -1,6 +1,6 @@
 namespace Nibble.Torch.Planning;
 
-/// <summary>The time a probe may take, and what stops it in the middle of a piece of work when that is over.</summary>
+/// <summary>The time limit of a probe. It stops work that exceeds the limit.</summary>
 internal sealed class ProbeBudget(Func<double> clock, double seconds, IProgress<RunProgress>? progress, CancellationToken cancellation)
 {
     private readonly double start = clock();
@@ -9,13 +9,13 @@ internal sealed class ProbeBudget(Func<double> clock, double seconds, IProgress<
 
     public double Remaining => seconds - Spent;
 
-    /// <summary>Does a piece of work that reports its progress; one that takes longer than allowed is stopped at its next report.</summary>
-    /// <param name="name">What the work is, for progress.</param>
-    /// <param name="allowed">Seconds it may take; never more than what remains.</param>
-    /// <param name="work">The work; it has to report progress to what it is given.</param>
-    /// <param name="taken">Seconds it took.</param>
-    /// <returns>Whether it came to its end.</returns>
-    /// <exception cref="OperationCanceledException">The user stopped it.</exception>
+    /// <summary>Runs work that reports its progress. Work that takes longer than allowed is stopped at its next report.</summary>
+    /// <param name="name">The name of the work, for progress messages.</param>
+    /// <param name="allowed">The maximum duration in seconds. It is never more than the remaining time.</param>
+    /// <param name="work">The work. It must report progress to the object it receives.</param>
+    /// <param name="taken">The duration in seconds.</param>
+    /// <returns>Whether the work was completed.</returns>
+    /// <exception cref="OperationCanceledException">The user cancelled it.</exception>
     public bool Try(string name, double allowed, Action<IProgress<RunProgress>, CancellationToken> work, out double taken)
     {
         cancellation.ThrowIfCancellationRequested();

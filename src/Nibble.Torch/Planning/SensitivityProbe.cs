@@ -5,18 +5,21 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>A quick look at what each layer costs alone, on as many windows as there is time for: where the loss of a width comes from.</summary>
-/// <param name="options">What may be used.</param>
-/// <param name="budget">The time left.</param>
+/// <summary>
+/// A quick measurement of the cost of quantizing each layer separately, on as many windows as there is time for. It shows where the loss of a bit width comes
+/// from.
+/// </summary>
+/// <param name="options">The advisor's options.</param>
+/// <param name="budget">The remaining time.</param>
 internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budget)
 {
-    /// <summary>More windows would tell the order of layers no better.</summary>
+    /// <summary>The maximum number of windows. More would not improve the order of layers.</summary>
     private const int MostWindows = 8;
 
-    /// <summary>How much longer than planned it may take: warming up and a busy machine cost a multiple.</summary>
+    /// <summary>The maximum ratio of actual to planned time. Warm-up and a busy machine can multiply the time.</summary>
     private const double Patience = 3;
 
-    /// <summary>Texts that are looked at as one window is.</summary>
+    /// <summary>The number of texts that count as one window.</summary>
     private const int TextsOfWindow = 64;
 
     private readonly List<LayerDistance> measured = [];
@@ -24,14 +27,18 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
     private int Pieces => options.HeldOut is TokenizedText ? 1 : Math.Min(TextsOfWindow, options.HeldOut.CountPieces(options.Context));
     private bool isTooSlow;
 
-    /// <summary>The layers of each width that was looked at, in the order of the calls.</summary>
+    /// <summary>The results for the layers of each measured bit width, in the order of the calls.</summary>
     public IReadOnlyList<LayerDistance> Measured => measured;
 
-    /// <summary>Puts the layers of a quantized model into the float model one at a time, window by window. Where there is no time for a window of all layers,
-    /// nothing is kept, and nothing tried again.</summary>
-    /// <param name="candidate">What the quantized model is, by round to nearest: what other algorithms do to a layer counts on the layers before it.</param>
+    /// <summary>
+    /// Puts the layers of a quantized model into the float model one at a time, window by window. If there is no time for one window of all layers, nothing is
+    /// kept and later calls do nothing.
+    /// </summary>
+    /// <param name="candidate">
+    /// The option of the quantized model, with round to nearest. With other algorithms, the result for a layer depends on the layers before it.
+    /// </param>
     /// <param name="quantized">The quantized model.</param>
-    /// <param name="seconds">Seconds it should take.</param>
+    /// <param name="seconds">The planned time in seconds.</param>
     public void Run(Candidate candidate, QuantizedModel quantized, double seconds)
     {
         if (isTooSlow)
@@ -39,7 +46,7 @@ internal sealed class SensitivityProbe(AdvisorOptions options, ProbeBudget budge
             return;
         }
 
-        // A head that was tied to the embedding has no place of its own in the float model.
+        // A head that was tied to the embedding is not a separate layer in the float model.
         var known = options.Source.Model.Layers.Select(layer => layer.Key).ToHashSet(StringComparer.Ordinal);
         List<QuantizedLayer> layers = [.. quantized.Layers.Where(layer => known.Contains(layer.Name))];
         var passes = new List<Distance[]>();

@@ -8,10 +8,10 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>What options take, known without trying them.</summary>
+/// <summary>The sizes and costs of options that are known without trying them.</summary>
 internal static class Sizes
 {
-    /// <summary>What a post-training option costs by formula.</summary>
+    /// <summary>The cost of a PTQ option by formula.</summary>
     public static RoadCost PtqCost(ModelShape shape, Candidate candidate, ITaskData? data)
     {
         if (!candidate.NeedsData || data is null)
@@ -28,13 +28,13 @@ internal static class Sizes
             candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
     }
 
-    /// <summary>Tokens of a sequence: texts have a length of their own, of which this is the mean.</summary>
-    /// <param name="data">The data; null for none.</param>
-    /// <param name="longest">Tokens of a window of a text.</param>
+    /// <summary>Tokens per sequence. For separate texts, which have different lengths, this is the mean.</summary>
+    /// <param name="data">The data. Null for none.</param>
+    /// <param name="longest">Tokens per window of a running text.</param>
     public static int LengthOf(ITaskData? data, int longest) =>
         data is TextData texts ? Math.Clamp((int)Math.Round(texts.Sequences.Average(sequence => sequence.Ids.Length)), 1, longest) : longest;
 
-    /// <summary>Bytes of the artifact's tensors, without names and shapes in the file's header.</summary>
+    /// <summary>The size of the artifact's tensors in bytes, without names and shapes in the file's header.</summary>
     public static long ArtifactBytes(LoadedModel source, Recipe recipe) => source.Bytes + source.Model.Linears().Sum(linear =>
         recipe.RuleFor(linear.Key) is { } rule && source.StoredAs.TryGetValue(linear.Key + ".weight", out var type)
             ? QuantizedTensor.CountStoredBytes(

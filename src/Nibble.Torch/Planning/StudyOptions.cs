@@ -4,37 +4,37 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>What a study of a model's layers looks at.</summary>
+/// <summary>Options for a study of a model's layers.</summary>
 /// <param name="Source">The float model.</param>
-/// <param name="Data">Data; the last windows or texts are held out to measure on, the first ones calibrate.</param>
-/// <param name="Recipes">What is tried on each layer: recipes of one algorithm and width each, which look at weights alone.</param>
-/// <param name="CacheFolder">Where measurements are kept.</param>
+/// <param name="Data">The data. The last windows or texts are held out for measurements, and the first are used for calibration.</param>
+/// <param name="Recipes">The recipes to try on each layer. Each has one algorithm and one bit width and quantizes only weights.</param>
+/// <param name="CacheFolder">The folder for measurements.</param>
 internal sealed record StudyOptions(LoadedModel Source, ITaskData Data, IReadOnlyList<Recipe> Recipes, string CacheFolder)
 {
-    /// <summary>Windows to measure on at most where none are asked for.</summary>
+    /// <summary>The default maximum number of windows to measure on.</summary>
     public const int UsualWindows = 32;
 
-    /// <summary>Texts to measure on at most where none are asked for.</summary>
+    /// <summary>The default maximum number of texts to measure on.</summary>
     public const int UsualTexts = 1000;
 
-    /// <summary>Windows or texts to measure on at most, at least 1; no more than half of the data are held out.</summary>
+    /// <summary>The maximum number of windows or texts to measure on, at least 1. At most half of the data are held out.</summary>
     public int Windows { get; init; } = Data is TokenizedText ? UsualWindows : UsualTexts;
 
-    /// <summary>Tokens in such a window, at least 4.</summary>
+    /// <summary>Tokens per window, at least 4. Default: 512.</summary>
     public int Context { get; init; } = 512;
 
-    /// <summary>Drives everything random.</summary>
+    /// <summary>The seed for all random choices. Default: 1.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>The text without what is held out, and what is held out.</summary>
+    /// <summary>Splits the data into the calibration part and the held-out part.</summary>
     /// <exception cref="NibbleException">The text is shorter than two windows.</exception>
     internal (ITaskData Calibration, ITaskData HeldOut) Split()
     {
         var windows = Math.Min(Windows, Data.CountPieces(Context) / 2);
         return windows > 0 ? Data.Cut(windows, Context)
             : throw new NibbleException(Data is TokenizedText
-                ? $"{Data.Name}: the text has {Data.Count} tokens, expected at least two windows of {Context}, one of them to measure on; give a longer text "
-                    + $"or shorter windows"
-                : $"{Data.Name}: the data have {Data.Count} lines, expected at least two, one of them to measure on; give more of them");
+                ? $"{Data.Name}: the text has {Data.Count} tokens, expected at least two windows of {Context}, because one is held out. Provide a longer text "
+                    + $"or use shorter windows"
+                : $"{Data.Name}: the data have {Data.Count} lines, expected at least two, because one is held out. Provide more data");
     }
 }

@@ -6,24 +6,28 @@ using Nibble.Torch.Qat;
 
 namespace Nibble.Torch.Planning;
 
-/// <summary>Short trainings of the options that train and of the float control, each with a whole schedule, at a quarter, a half and all of the length there is
-/// time for.</summary>
-/// <remarks>What learns from the float model as it is gains nothing from training alone, and has the float model itself as its control.</remarks>
-/// <param name="options">What may be used.</param>
-/// <param name="budget">The time left.</param>
-/// <param name="differences">Scores a model: its losses over the float model's, window by window.</param>
-/// <param name="limits">What the float model may gain by training before the text counts as new to it.</param>
-/// <param name="isEnough">Whether PTQ at a width loses so little that training there need not be tried.</param>
+/// <summary>
+/// Short training runs of the options that train and of the float control. Each has a complete schedule. Their lengths are a quarter, a half and all of the
+/// length that there is time for.
+/// </summary>
+/// <remarks>
+/// An option that learns from the unchanged float model gains nothing from additional training as such, so the float model itself is its control.
+/// </remarks>
+/// <param name="options">The advisor's options.</param>
+/// <param name="budget">The remaining time.</param>
+/// <param name="differences">Scores a model: its losses minus the float model's, window by window.</param>
+/// <param name="limits">The limits for losses. A float model that gains more than the usable limit by training does not fit the data.</param>
+/// <param name="isEnough">Whether PTQ at a bit width loses so little that training need not be tried.</param>
 internal sealed class TrainingProbe(
     AdvisorOptions options, ProbeBudget budget, Func<IQuantizableModel, double[]> differences, LossLimits limits, Func<int, bool> isEnough)
 {
-    /// <summary>Steps that tell how long a step takes; what they train is thrown away.</summary>
+    /// <summary>The number of steps for measuring the time per step. Their result is discarded.</summary>
     private const int TimedSteps = 4;
 
-    /// <summary>A training shorter than this tells nothing.</summary>
+    /// <summary>The minimum number of steps of a useful training run.</summary>
     private const int LeastSteps = 8;
 
-    /// <summary>Share of the time left that is planned for: the rest is for steps that take longer than those before.</summary>
+    /// <summary>The share of the remaining time to plan for. The rest is a reserve for steps that take longer.</summary>
     private const double Planned = 0.85;
 
     private const string ControlName = "float control";
@@ -31,11 +35,11 @@ internal sealed class TrainingProbe(
     private readonly Dictionary<Candidate, SortedList<int, ShortRun>> runs = [];
     private readonly SortedList<int, ShortRun> control = [];
 
-    /// <summary>Whether all that is trained learns from the float model as it is.</summary>
+    /// <summary>Whether every trained option learns from the unchanged float model.</summary>
     private bool LearnsFromFloat { get; } =
         options.Candidates.Where(candidate => candidate.Trains).All(candidate => candidate.Recipe.Qat.Distillation is { Weight: 1, TeacherSteps: 0 });
 
-    /// <summary>Losses of the control by its length; empty where nothing was trained, or the float model itself is the control.</summary>
+    /// <summary>Losses of the control by length. Empty if nothing was trained or if the float model itself is the control.</summary>
     public IReadOnlyList<LengthPoint> Control => Points(control);
 
     /// <summary>All curves, the control's first.</summary>
@@ -45,28 +49,32 @@ internal sealed class TrainingProbe(
             .. runs.Select(item => new ProbeCurve(item.Key.Name, Points(item.Value))),
         ];
 
-    /// <summary>Seconds of a step of the control, or of the widest option where that is not trained, for options that could not be tried; null where
-    /// nothing was trained.</summary>
+    /// <summary>
+    /// Seconds per step of the control, or of the widest option if the control is not trained. Used for options that could not be tried. Null if nothing was
+    /// trained.
+    /// </summary>
     public double? ControlStep { get; private set; }
 
-    /// <summary>The gaps between an option and the control, by length; empty where it was not tried.</summary>
+    /// <summary>The gaps between an option and the control, by length. Empty if the option was not tried.</summary>
     public IReadOnlyList<LengthPoint> Gaps(Candidate candidate) => !runs.TryGetValue(candidate, out var own) ? [] : LearnsFromFloat ? Points(own) :
         [.. own.Select(item => Point(item.Key, [.. item.Value.Differences.Zip(control[item.Key].Differences, (loss, reference) => loss - reference)]))];
 
-    /// <summary>Whether a training had as many steps as asked; then it gives its loss, else null.</summary>
+    /// <summary>The loss of a run with exactly the given number of steps. Null if there was none.</summary>
     public Estimate? Measured(Candidate candidate, int steps) =>
         runs.TryGetValue(candidate, out var own) && own.TryGetValue(steps, out var run) ? Estimate.OfMean(run.Differences) : null;
 
-    /// <summary>Seconds before the first step, where a hybrid solves, seconds of a step, and the most memory the process held; null where the option was not
-    /// tried.</summary>
+    /// <summary>
+    /// Seconds before the first step, which a hybrid needs for its PTQ solution, seconds per step, and the peak memory of the process. Null if the option was
+    /// not tried.
+    /// </summary>
     public (double Setup, double Step, long PeakBytes)? Cost(Candidate candidate) =>
         runs.TryGetValue(candidate, out var own) ? (own.Values[^1].Setup, own.Values[^1].Seconds / own.Keys[^1], own.Values.Max(run => run.PeakBytes)) : null;
 
-    /// <summary>How an option trains on this model.</summary>
+    /// <summary>The training settings of an option for this model.</summary>
     public static QatSettings Settings(Candidate candidate, LoadedModel source) =>
         candidate.Recipe.Qat with { SequenceLength = Math.Min(candidate.Recipe.Qat.SequenceLength, source.Definition.MaxSequence) };
 
-    /// <summary>Trains what there is time for.</summary>
+    /// <summary>Trains as much as there is time for.</summary>
     /// <param name="candidates">The options that train.</param>
     public void Run(IReadOnlyList<Candidate> candidates)
     {
@@ -75,7 +83,7 @@ internal sealed class TrainingProbe(
             return;
         }
 
-        // The control trains as the widest option does, whose rates differ least from those of float training.
+        // The control trains like the widest option, whose rates are closest to those of float training.
         var widest = candidates.MaxBy(candidate => candidate.Bits)!;
         var reference = Settings(widest, options.Source);
         var brief = reference with { Steps = Math.Min(TimedSteps, reference.Steps) };
@@ -89,7 +97,7 @@ internal sealed class TrainingProbe(
         if (!LearnsFromFloat && tried.Count < candidates.Count && lengths.Count > 0 && TrainControl(reference, lengths[0])
             && control.Values[^1].Differences.Average() < -limits.Usable)
         {
-            // The float model does not fit the text, so that PTQ is not enough after all.
+            // The float model does not fit the data, so PTQ is not enough after all.
             (tried, lengths) = Plan(candidates, reference.Steps, _ => false);
         }
 
@@ -110,7 +118,7 @@ internal sealed class TrainingProbe(
         }
     }
 
-    /// <summary>Trains the float control for a number of steps, unless that is done; whether there was time.</summary>
+    /// <summary>Trains the float control for a number of steps unless that is done already. Returns whether there was time.</summary>
     private bool TrainControl(QatSettings settings, int steps)
     {
         if (!control.ContainsKey(steps) && Train(null, settings with { Steps = steps }, budget.Remaining) is { } floating)
@@ -122,11 +130,13 @@ internal sealed class TrainingProbe(
         return control.ContainsKey(steps);
     }
 
-    /// <summary>What to train, and how long: all of it in full where that fits, else shortly, without the widths that need no training, and as many of the
-    /// others as fit, most bits first.</summary>
+    /// <summary>
+    /// Plans what to train and for how long. If there is time, all options are trained in full. Otherwise, runs are short, bit widths that need no training are
+    /// left out, and of the others as many are trained as fit, widest first.
+    /// </summary>
     /// <param name="candidates">The options that train.</param>
-    /// <param name="full">Steps of the whole training.</param>
-    /// <param name="needless">Whether a width needs no training.</param>
+    /// <param name="full">Steps of a full training run.</param>
+    /// <param name="needless">Whether a bit width needs no training.</param>
     private (IReadOnlyList<Candidate> Tried, IReadOnlyList<int> Lengths) Plan(IReadOnlyList<Candidate> candidates, int full, Func<int, bool> needless)
     {
         if (Affordable(candidates.Count) >= full)
@@ -145,7 +155,9 @@ internal sealed class TrainingProbe(
         double Affordable(int count) => Planned * budget.Remaining / (LearnsFromFloat ? count : count + 1) / ControlStep!.Value;
     }
 
-    /// <summary>Lengths whose sum is at most a number of steps: three where they are long enough, else one, and none where even that tells nothing.</summary>
+    /// <summary>
+    /// Lengths whose sum is at most a number of steps: three if they are long enough, otherwise one, or none if even one would be too short.
+    /// </summary>
     private static IReadOnlyList<int> Lengths(int steps)
     {
         var longest = (int)(steps / 1.75);
@@ -177,7 +189,7 @@ internal sealed class TrainingProbe(
                 }
                 catch (NibbleException)
                 {
-                    // It diverged: what this option loses is beyond all bounds.
+                    // Training diverged, so the loss of this option is infinite.
                     losses = [double.PositiveInfinity, double.PositiveInfinity];
                 }
             },

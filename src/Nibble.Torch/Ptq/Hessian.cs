@@ -6,16 +6,17 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Gathers the Hessian of a linear layer's squared output error: <c>H = 2/n X^T X</c> over the n tokens of its inputs X (Frantar et al. 2022, section
-/// 3).</summary>
-/// <remarks>The paper's code takes n as the number of sequences; a constant factor of H changes no code.</remarks>
+/// <summary>
+/// Accumulates the Hessian of a linear layer's squared output error: <c>H = 2/n X^T X</c> over the n tokens of its inputs X (Frantar et al. 2022, section 3).
+/// </summary>
+/// <remarks>In the paper's code, n is the number of sequences. A constant factor of H does not change the codes.</remarks>
 public sealed class Hessian : IDisposable
 {
     private readonly Tensor sum;
 
-    /// <summary>Begins with no inputs; takes <paramref name="columns"/> x <paramref name="columns"/> float32.</summary>
-    /// <param name="columns">Columns of the weight, at least 1.</param>
-    /// <param name="device">Where to add up; null for the processor.</param>
+    /// <summary>Creates an accumulator without inputs. It needs <paramref name="columns"/> x <paramref name="columns"/> float32 values.</summary>
+    /// <param name="columns">The number of columns of the weight, at least 1.</param>
+    /// <param name="device">The device of the sums. Default: null, the CPU.</param>
     public Hessian(int columns, Device? device = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
@@ -23,24 +24,24 @@ public sealed class Hessian : IDisposable
         sum = zeros([columns, columns], float32, device).DetachFromDisposeScope();
     }
 
-    /// <summary>Columns of the weight.</summary>
+    /// <summary>The number of columns of the weight.</summary>
     public int Columns { get; }
 
     /// <summary>X^T X, [columns, columns].</summary>
     internal Tensor Sum => sum;
 
-    /// <summary>Tokens seen.</summary>
+    /// <summary>The number of tokens so far.</summary>
     public long Tokens { get; private set; }
 
-    /// <summary>Takes in a batch of inputs, without its padding (<see cref="TokenMask"/>).</summary>
-    /// <param name="inputs">Any floating-point type, [..., columns]; unchanged.</param>
-    /// <exception cref="ArgumentException">The last side has another length.</exception>
+    /// <summary>Adds a batch of inputs without its padding (<see cref="TokenMask"/>).</summary>
+    /// <param name="inputs">The inputs, [..., columns], of any floating-point type. They are not changed.</param>
+    /// <exception cref="ArgumentException">The last axis has another length.</exception>
     public void Add(Tensor inputs)
     {
         ArgumentNullException.ThrowIfNull(inputs);
         if (inputs.dim() == 0 || inputs.shape[^1] != Columns)
         {
-            throw new ArgumentException($"Inputs of shape [{string.Join(", ", inputs.shape)}] were given, expected [..., {Columns}].", nameof(inputs));
+            throw new ArgumentException($"The inputs have the shape [{string.Join(", ", inputs.shape)}], expected [..., {Columns}].", nameof(inputs));
         }
 
         using var guard = no_grad();
@@ -50,13 +51,13 @@ public sealed class Hessian : IDisposable
         Tokens += tokens.shape[0];
     }
 
-    /// <summary>The Hessian, as <see cref="HessianFactor.Create(SquareMatrix, bool, double, int?)"/> takes it.</summary>
+    /// <summary>The Hessian, in the form that <see cref="HessianFactor.Create(SquareMatrix, bool, double, int?)"/> requires.</summary>
     /// <exception cref="NibbleException">There were no inputs.</exception>
     public SquareMatrix Matrix()
     {
         if (Tokens == 0)
         {
-            throw new NibbleException("No inputs of the layer were seen, so its Hessian is not known; calibrate on text that reaches the layer.");
+            throw new NibbleException("The layer received no inputs, so its Hessian is unknown. Calibrate on data that reach the layer.");
         }
 
         var matrix = new SquareMatrix(Columns);
@@ -64,7 +65,7 @@ public sealed class Hessian : IDisposable
         return matrix;
     }
 
-    /// <summary>Copies the Hessian, a block of the matrix at a time.</summary>
+    /// <summary>Copies the Hessian, one block of the matrix at a time.</summary>
     internal void CopyTo(SquareMatrix matrix)
     {
         var scale = 2f / Tokens;
@@ -81,6 +82,6 @@ public sealed class Hessian : IDisposable
         }
     }
 
-    /// <summary>Gives the memory back.</summary>
+    /// <summary>Releases the memory.</summary>
     public void Dispose() => sum.Dispose();
 }

@@ -7,26 +7,26 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>The first road: quantizes a trained model without training it.</summary>
+/// <summary>Post-training quantization: quantizes a trained model without training.</summary>
 /// <remarks>
-/// A decoder block is in memory at a time, with the statistics of its inputs and one batch of activations. Finished blocks are written
-/// at once, so a run that was stopped or killed goes on at the last finished one when it is started again, and ends with the same bytes
-/// as one that was not interrupted.
+/// Only one decoder block is in memory at a time, with the statistics of its inputs and one batch of activations. Finished blocks are written immediately. A
+/// run that was stopped or killed therefore resumes after the last finished block and produces the same bytes as an uninterrupted run.
 /// </remarks>
 internal static class PostTrainingQuantizer
 {
     /// <summary>Quantizes a checkpoint into an artifact.</summary>
-    /// <param name="options">What to do.</param>
-    /// <param name="progress">Told after each layer.</param>
-    /// <param name="cancellation">Stops between layers and batches; what is finished is kept for the next run.</param>
-    /// <exception cref="NibbleException">The model cannot be loaded, the recipe matches no layer or needs text that is missing, the output exists, or its job
-    /// folder belongs to another job.</exception>
+    /// <param name="options">The request.</param>
+    /// <param name="progress">Receives progress after each layer.</param>
+    /// <param name="cancellation">Cancels between layers and batches. Finished work is kept for the next run.</param>
+    /// <exception cref="NibbleException">
+    /// The model cannot be loaded, the recipe matches no layer or needs data that are missing, the output exists, or its job folder belongs to another job.
+    /// </exception>
     public static QuantizationResult Run(PtqRequest options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         using var run = new PtqRun(options, progress, cancellation);
 
-        // What follows from the recipe is said before hours are spent.
+        // Warnings about the recipe come before the long run.
         foreach (var warning in run.Summarize().Warnings)
         {
             options.Tell(warning);
@@ -35,53 +35,53 @@ internal static class PostTrainingQuantizer
         return run.Run();
     }
 
-    /// <summary>A run that is a part of another, which has told itself what follows from the recipe.</summary>
+    /// <summary>Runs as part of another run, which has already reported warnings about the recipe.</summary>
     private static QuantizationResult RunPart(PtqRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         using var run = new PtqRun(options with { IsPart = true }, progress, cancellation);
         return run.Run();
     }
 
-    /// <summary>Estimates what a run would cost, by doing its costly part on one block and a few windows; writes nothing.</summary>
+    /// <summary>Estimates the cost of a run by executing its expensive part on one block and a few windows. Writes nothing.</summary>
     /// <param name="options">The run to estimate.</param>
-    /// <param name="cancellation">Stops between layers and batches.</param>
+    /// <param name="cancellation">Cancels between layers and batches.</param>
     /// <exception cref="NibbleException">As for <see cref="Run(PtqRequest, IProgress{RunProgress}?, CancellationToken)"/>.</exception>
-    public static PtqEstimate Estimate(PtqRequest options, CancellationToken cancellation = default)
+    public static RunEstimate Estimate(PtqRequest options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         return PtqProbe.Run(options, cancellation);
     }
 
-    /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
-    /// <param name="source">The float model as it is in its folder.</param>
+    /// <summary>Quantizes the checkpoint that a model was loaded from. Nothing is left on disk.</summary>
+    /// <param name="source">The float model, unchanged since it was loaded from its folder.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="data">Calibration data; null is enough for recipes that look at no activations.</param>
-    /// <param name="seed">Drives everything random.</param>
-    /// <param name="progress">Told after each layer.</param>
-    /// <param name="cancellation">Stops between layers and batches.</param>
-    /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
+    /// <param name="data">Calibration data. Null is enough for recipes that use no activations.</param>
+    /// <param name="seed">The seed for all random choices.</param>
+    /// <param name="progress">Receives progress after each layer.</param>
+    /// <param name="cancellation">Cancels between layers and batches.</param>
+    /// <exception cref="NibbleException">The model is already quantized, or the recipe matches no layer or needs data that are missing.</exception>
     public static QuantizedModel Run(
         LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, IProgress<RunProgress>? progress = null,
         CancellationToken cancellation = default) =>
         Run(source, options => options, recipe, data, seed, progress, cancellation);
 
-    /// <summary>Quantizes the checkpoint that a model was loaded from, without leaving anything on disk.</summary>
-    /// <param name="source">The float model as it is in its folder.</param>
+    /// <summary>Quantizes the checkpoint that a model was loaded from. Nothing is left on disk.</summary>
+    /// <param name="source">The float model, unchanged since it was loaded from its folder.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="options">How; what the model is for is said by the model.</param>
-    /// <param name="progress">Told after each layer.</param>
-    /// <param name="cancellation">Stops between layers and batches.</param>
-    /// <exception cref="NibbleException">The model is quantized already, or the recipe matches no layer or needs text that is missing.</exception>
+    /// <param name="options">The options. The task comes from the model.</param>
+    /// <param name="progress">Receives progress after each layer.</param>
+    /// <param name="cancellation">Cancels between layers and batches.</param>
+    /// <exception cref="NibbleException">The model is already quantized, or the recipe matches no layer or needs data that are missing.</exception>
     public static QuantizedModel Run(LoadedModel source, Recipe recipe, PtqOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation) =>
         InMemory(source, output => (Run(new PtqRequest(source.Folder, recipe, output, options with { Task = source.Task }), progress, cancellation), output));
 
-    /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block where settings for that are given.</summary>
+    /// <summary>Quantizes the checkpoint that a model was loaded from, and trains each block if training settings are passed.</summary>
     internal static QuantizedModel Run(
         LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, QatSettings? training, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation) =>
         Run(source, options => options with { Training = training, Warn = warn }, recipe, data, seed, progress, cancellation);
 
-    /// <summary>Quantizes the checkpoint that a model was loaded from, and rounds each layer on trial with what is known of its inputs meanwhile.</summary>
+    /// <summary>Quantizes the checkpoint that a model was loaded from, and also rounds each layer on trial with the statistics of its inputs.</summary>
     internal static QuantizedModel Run(
         LoadedModel source, Recipe recipe, ICalibrationData? data, long seed, TrialRounding trials, IProgress<RunProgress>? progress,
         CancellationToken cancellation) =>
@@ -111,7 +111,7 @@ internal static class PostTrainingQuantizer
         }
     }
 
-    /// <summary>Loads what a run before has made as unfinished work of another, or runs, going on where one was interrupted.</summary>
+    /// <summary>Loads the solution of an earlier run as unfinished work of another run. If there is none, runs or resumes it.</summary>
     internal static QuantizedModel RunOrLoad(PtqRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         if (!Directory.Exists(options.Output) || IsUnfinished(options.Output))
@@ -123,14 +123,14 @@ internal static class PostTrainingQuantizer
         return QuantizedModelFile.Load(options.Output);
     }
 
-    /// <summary>Whether an output that stands was put there by a run that was killed just after, and that the same run would finish.</summary>
+    /// <summary>Whether an existing output was written by a run that was killed directly afterwards. The same run would finish it.</summary>
     public static bool IsUnfinished(string output) => OutputJob.IsJoined(output);
 
-    /// <summary>Refuses an output beside which something stands where the unfinished work would be, <c>OUTPUT.job</c>, that is no work of Nibble's.</summary>
-    /// <exception cref="NibbleException">It does.</exception>
+    /// <summary>Rejects an output whose job folder, <c>OUTPUT.job</c>, exists and does not belong to Nibble.</summary>
+    /// <exception cref="NibbleException">The job folder does not belong to Nibble.</exception>
     public static void RequireJobPlace(string output) => OutputJob.RequirePlace(output);
 
-    /// <summary>Refuses a recipe that would quantize nothing.</summary>
+    /// <summary>Rejects a recipe that would quantize nothing.</summary>
     internal static void RequireLayers(int matched, IReadOnlyList<string> names, string model, Recipe recipe)
     {
         if (matched == 0)

@@ -4,25 +4,25 @@ using System.Text.RegularExpressions;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>The unfinished work of a PTQ run: its finished parts, and the activations to go on from.</summary>
-/// <remarks>A run that is killed anywhere goes on from the last part whose successor's inputs are there.</remarks>
+/// <summary>The unfinished work of a PTQ run: its finished parts, and the activations to resume from.</summary>
+/// <remarks>A killed run resumes after the last part for whose successor the inputs exist.</remarks>
 internal sealed partial class PtqJob(string output, IReadOnlyDictionary<string, string> identity, bool restart) : OutputJob(output, identity, restart)
 {
-    /// <summary>The stream of what goes into a part behind quantized parts.</summary>
+    /// <summary>The stream of a part's inputs after quantized parts.</summary>
     public const string InputStream = "inputs";
 
-    /// <summary>The stream of what goes into a part in the float model.</summary>
+    /// <summary>The stream of a part's inputs in the float model.</summary>
     public const string FloatStream = "floats";
 
     /// <summary>The folder of a finished part.</summary>
     public string Part(int number) => At(string.Create(CultureInfo.InvariantCulture, $"part-{number:D3}"));
 
-    /// <summary>The file of a stream of activations that goes into a part.</summary>
+    /// <summary>The file of a stream of activations that a part reads.</summary>
     public string Stream(string name, int part) => At(string.Create(CultureInfo.InvariantCulture, $"{name}-{part:D3}.bin"));
 
-    /// <summary>The first part that is still to be made.</summary>
-    /// <param name="streams">The streams that a part needs; one whose inputs are gone has to be made again, with all after it.</param>
-    /// <param name="inputsEnd">Parts from this number on need no inputs.</param>
+    /// <summary>The first part that is not finished.</summary>
+    /// <param name="streams">The streams that a part needs. A part whose inputs are gone has to be repeated with all parts after it.</param>
+    /// <param name="inputsEnd">The first part that needs no inputs.</param>
     public int FirstUnfinished(IReadOnlyList<string> streams, int inputsEnd)
     {
         var next = 0;
@@ -39,22 +39,22 @@ internal sealed partial class PtqJob(string output, IReadOnlyDictionary<string, 
         return next;
     }
 
-    /// <summary>Refuses to begin, or to go on with, what the disk has no room for.</summary>
-    /// <param name="artifact">Bytes of the artifact's tensors.</param>
-    /// <param name="outside">Bytes of those that stand in no part.</param>
-    /// <param name="parts">How many parts there will be.</param>
-    /// <param name="streams">Bytes of all streams that go into one part.</param>
-    /// <exception cref="IOException">The disk has not.</exception>
+    /// <summary>Fails early if there is not enough disk space to start or resume.</summary>
+    /// <param name="artifact">The size of the artifact's tensors in bytes.</param>
+    /// <param name="outside">The size of the tensors that are in no part, in bytes.</param>
+    /// <param name="parts">The number of parts.</param>
+    /// <param name="streams">The size of all streams that one part reads, in bytes.</param>
+    /// <exception cref="IOException">There is not enough disk space.</exception>
     public void RequireSpace(long artifact, long outside, int parts, long streams)
     {
-        // The last part is made between what goes into it and what comes out; at the end the artifact stands beside its parts.
+        // During the last part, its inputs and outputs exist at the same time. At the end, the artifact exists next to its parts.
         var whole = artifact - outside;
         var most = Math.Max((whole * (parts - 1) / parts) + (2 * streams), whole + artifact);
         DiskSpace.Require(Folder, most - DiskSpace.Taken(Folder), "the unfinished work with the artifact");
     }
 
-    /// <summary>Refuses finished parts that are no longer what was written.</summary>
-    /// <param name="count">How many of them are finished.</param>
+    /// <summary>Rejects finished parts that are damaged.</summary>
+    /// <param name="count">The number of finished parts.</param>
     /// <exception cref="DamagedFileException">One of them is damaged.</exception>
     public void RequireIntact(int count)
     {
@@ -64,7 +64,7 @@ internal sealed partial class PtqJob(string output, IReadOnlyDictionary<string, 
         }
     }
 
-    /// <summary>Removes what an interrupted run has left of parts that are made again, and all streams but those that go into the first of them.</summary>
+    /// <summary>Deletes what an interrupted run has left of parts that will be repeated, and all streams except the inputs of the first of them.</summary>
     public void Discard(IReadOnlyList<string> streams, int fromPart)
     {
         var needed = streams.Select(stream => Stream(stream, fromPart)).ToHashSet(StringComparer.Ordinal);

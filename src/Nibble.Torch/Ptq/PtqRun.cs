@@ -14,7 +14,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>One run from a checkpoint to an artifact: a decoder block at a time, each written before the next is read.</summary>
+/// <summary>One run from a checkpoint to an artifact. It processes one decoder block at a time and writes it before it reads the next.</summary>
 internal sealed class PtqRun : IDisposable
 {
     private readonly PtqRequest options;
@@ -47,7 +47,7 @@ internal sealed class PtqRun : IDisposable
         device = TorchRuntime.Device(options.Device);
         if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
         {
-            throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
+            throw new NibbleException($"{options.Output}: the output folder exists already. Choose another folder, or delete it first");
         }
 
         checkpoint = FloatCheckpoint.Open(options.Model, options.Task);
@@ -76,7 +76,7 @@ internal sealed class PtqRun : IDisposable
             lengths = [.. (pieces?.Sequences ?? []).Select(sequence => sequence.Ids.Length)];
             RequireWindowSize();
 
-            // Blocks are read when their turn comes, which may be after hours.
+            // Blocks are read one after the other, possibly hours later.
             checkpoint.RequireFinite();
             var hashes = checkpoint.Hashes();
             var provenance = new Provenance(
@@ -93,7 +93,7 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
-    /// <summary>What the run does with each layer, with other settings where those are given.</summary>
+    /// <summary>Summarizes what the run does with each layer. Other settings can be passed.</summary>
     public RunSummary Summarize(PtqSettings? settings = null)
     {
         var asked = recipe with { Ptq = settings ?? recipe.Ptq };
@@ -102,22 +102,22 @@ internal sealed class PtqRun : IDisposable
             hasIdleData: streams.Length == 0 && options is { Data: not null, IsPart: false });
     }
 
-    /// <summary>Blocks.</summary>
+    /// <summary>The number of blocks.</summary>
     public int Blocks => source.Definition.Layers;
 
-    /// <summary>Bytes of the checkpoint's tensors.</summary>
+    /// <summary>The size of the checkpoint's tensors in bytes.</summary>
     public long SourceBytes => checkpoint.Bytes;
 
-    /// <summary>Layers to be quantized.</summary>
+    /// <summary>The number of layers to quantize.</summary>
     public int LayerCount => layerCount;
 
-    /// <summary>Whether the head is quantized too.</summary>
+    /// <summary>Whether the head is also quantized.</summary>
     public bool HasHead => headLayers > 0;
 
-    /// <summary>Streams of activations that go from block to block.</summary>
+    /// <summary>The number of activation streams between blocks.</summary>
     public int StreamCount => streams.Length;
 
-    /// <summary>The blocks, and the head where it is quantized.</summary>
+    /// <summary>The number of units: the blocks, and the head if it is quantized.</summary>
     private int Units => Blocks + (HasHead ? 1 : 0);
 
     public QuantizationResult Run()
@@ -133,7 +133,7 @@ internal sealed class PtqRun : IDisposable
             }
             catch (NibbleException exception) when (exception is not DamagedFileException)
             {
-                // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
+                // The model, the data or the recipe are at fault. The same call would fail again, and a different call is a different job.
                 job.Abandon();
                 throw;
             }
@@ -154,7 +154,7 @@ internal sealed class PtqRun : IDisposable
         checkpoint.Dispose();
     }
 
-    /// <summary>Quantizes one unit on the embedded text, as if nothing came before it, and throws the result away.</summary>
+    /// <summary>Quantizes one unit on the embedded text, as if it were the first one, and discards the result.</summary>
     public UnitTimes Probe(int number)
     {
         var embedding = Stopwatch.GetTimestamp();
@@ -170,10 +170,10 @@ internal sealed class PtqRun : IDisposable
             seconds - streaming - learning.TotalSeconds);
     }
 
-    /// <summary>Bytes of one stream.</summary>
+    /// <summary>The size of one stream in bytes.</summary>
     public long StreamBytes(long tokens) => tokens * source.Definition.HiddenSize * sizeof(float);
 
-    /// <summary>Bytes of the artifact's file of tensors.</summary>
+    /// <summary>The size of the artifact's tensor file in bytes.</summary>
     public long CountBytes()
     {
         var definition = source.Definition;
@@ -192,7 +192,7 @@ internal sealed class PtqRun : IDisposable
         return QuantizedModelFile.CountTensorBytes(tensors, keys, recipe.KeyValueCache?.Keys);
     }
 
-    /// <summary>Bytes of the artifact's tensors that stand in no part.</summary>
+    /// <summary>The size of the artifact's tensors that are in no part, in bytes.</summary>
     private long OuterBytes() => source.OuterDefinitions(head: !HasHead).Sum(tensor => tensor.Count * source.StoredAs(tensor.Name).ByteSize());
 
     private IEnumerable<KeyQuantization> EmptyKeys()
@@ -207,7 +207,7 @@ internal sealed class PtqRun : IDisposable
     private bool HasGroupIndex(RecipeRule rule) => recipe.Ptq.ActivationOrder == ActivationOrder.Group
         && rule is { Algorithms.Rounding: WeightRounding.Gptq or WeightRounding.Gptaq, Weights.Granularity: PerGroup };
 
-    /// <summary>Puts the parts together.</summary>
+    /// <summary>Joins the parts to an artifact.</summary>
     private void Join(string folder)
     {
         List<string> parts = [.. Enumerable.Range(0, Units).Select(job.Part)];
@@ -229,7 +229,7 @@ internal sealed class PtqRun : IDisposable
 
     private void Quantize()
     {
-        // Without a quantized head nothing reads what the last block puts out.
+        // If the head is not quantized, nothing reads the output of the last block.
         var next = Math.Min(job.FirstUnfinished(streams, Units), Units);
         job.RequireIntact(next);
         job.Discard(streams, next);
@@ -266,14 +266,14 @@ internal sealed class PtqRun : IDisposable
         var keys = Cache(unit, inputs);
         QuantizedModelFile.SavePart(frame with { Layers = layers, FloatTensors = FloatTensors(unit, layers), StaticKeys = keys }, format, job.Part(number));
 
-        // Nothing reads what the last unit puts out.
+        // Nothing reads the output of the last unit.
         ActivationStream[] outputs = number == Units - 1 ? []
             : [.. inputs.Select((stream, i) => Propagate(i == 0 ? unit : original!, stream, streams[i], number))];
         Array.ForEach(inputs, stream => stream.Delete());
         return outputs;
     }
 
-    /// <summary>Puts the model's name before what is wrong in it.</summary>
+    /// <summary>Prefixes the messages of errors with the model's name.</summary>
     private void Named(Action work)
     {
         try
@@ -286,7 +286,7 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
-    /// <summary>Makes a block quantize its keys and values from now on, and finds the parameters that are fixed.</summary>
+    /// <summary>Enables the quantization of a block's keys and values, and determines the fixed parameters.</summary>
     private KeyQuantization[] Cache(QuantizationUnit unit, ActivationStream[] inputs)
     {
         if (recipe.KeyValueCache is not { } rule || unit.Block is not IKeyValueBlock block)
@@ -301,7 +301,7 @@ internal sealed class PtqRun : IDisposable
         return keys is null ? [] : [keys];
     }
 
-    /// <summary>Folds channel scales into a block, where all layers that read the same input ask for it.</summary>
+    /// <summary>Folds channel scales into a block if all layers that read the same input use scaling.</summary>
     private void Scale(QuantizationUnit unit, ActivationStream[] inputs)
     {
         foreach (var stage in unit.IsHead ? [] : unit.Stages)
@@ -316,7 +316,7 @@ internal sealed class PtqRun : IDisposable
             }
             else if (scalings is [not ChannelScaling.None])
             {
-                Warn($"{stage.Linears[0].Key} and the layers that read the same input are not scaled: what makes the input is read elsewhere too");
+                Warn($"{stage.Linears[0].Key} and the layers that read the same input are not scaled: their input is also used elsewhere");
             }
             else if (scalings.Count > 1)
             {
@@ -334,7 +334,7 @@ internal sealed class PtqRun : IDisposable
     private ActivationStream Propagate(QuantizationUnit unit, ActivationStream inputs, string name, int number)
     {
         var outputs = ActivationStream.Create(job.Stream(name, number + 1), lengths, inputs.Width, options.ActivationMemory);
-        var what = $"{checkpoint.Name}: what {unit.Prefix.TrimEnd('.')} puts out"
+        var what = $"{checkpoint.Name}: the output of {unit.Prefix.TrimEnd('.')}"
             + $"{(name == PtqJob.FloatStream ? " in the float model" : string.Empty)}";
         try
         {
@@ -349,7 +349,7 @@ internal sealed class PtqRun : IDisposable
         }
     }
 
-    /// <summary>The streams that go into a part: left by the run before, or the embedded text for the first.</summary>
+    /// <summary>The streams that a part reads: from an earlier run, or the embedded text for the first part.</summary>
     private ActivationStream[] OpenStreams(int part)
     {
         if (part == Units)
@@ -377,7 +377,7 @@ internal sealed class PtqRun : IDisposable
             count = ActivationStream.BatchSize(lengths, first);
             using var scope = NewDisposeScope();
 
-            // What fills up short texts is any token: nothing looks at it.
+            // Short texts are padded with an arbitrary token, because no other token attends to it.
             stream.Append(source.Embed(ModelBatch.Of([.. sequences.Skip(first).Take(count)], paddingId: 0)), $"{checkpoint.Name}: the embedded text");
         }
 
@@ -385,8 +385,9 @@ internal sealed class PtqRun : IDisposable
         return stream;
     }
 
-    /// <summary>What stays float computes from now on with the values that the artifact will hold, so that what comes after is calibrated on what
-    /// ships.</summary>
+    /// <summary>
+    /// Rounds parameters that stay float to the values that the artifact will hold, so that everything after them is calibrated with the final values.
+    /// </summary>
     private void RoundFloats(QuantizationUnit unit)
     {
         using var guard = no_grad();
@@ -417,14 +418,14 @@ internal sealed class PtqRun : IDisposable
             || rules.Any(rule => rule.Algorithms.NeedsData || rule.Activations is { Scheme.Granularity: PerTensor }) ? [PtqJob.InputStream]
         : [];
 
-    /// <summary>Tokens that a run with some settings looks at.</summary>
+    /// <summary>The number of tokens that a run with the given settings uses.</summary>
     public long CountTokens(PtqSettings settings) => ReadPieces(settings)?.Tokens ?? 0;
 
-    /// <summary>What a run with some settings looks at; null where it looks at nothing.</summary>
+    /// <summary>The calibration data that a run with the given settings uses. Null if it uses none.</summary>
     private CalibrationPieces? ReadPieces(PtqSettings settings) => streams.Length == 0 ? null
         : (options.Data ?? throw ActivationCalibration.MissingText(recipe)).Pieces(settings.Windows, length, options.Seed);
 
-    /// <summary>Refuses pieces whose activations could not be held at once.</summary>
+    /// <summary>Rejects windows whose activations are too large for an array.</summary>
     private void RequireWindowSize()
     {
         var hidden = source.Definition.HiddenSize;
@@ -432,11 +433,11 @@ internal sealed class PtqRun : IDisposable
         {
             throw new NibbleException(
                 $"{checkpoint.Name}: windows of {length} tokens have {(long)length * hidden} values between two blocks, "
-                + $"and at most {Array.MaxLength} are worked on at once; calibrate on windows of at most {Array.MaxLength / hidden} tokens");
+                + $"but at most {Array.MaxLength} are supported. Calibrate with windows of at most {Array.MaxLength / hidden} tokens");
         }
     }
 
-    /// <summary>All that the result's bytes depend on.</summary>
+    /// <summary>Everything the bytes of the result depend on.</summary>
     private Dictionary<string, string> Identity(IReadOnlyDictionary<string, string> hashes)
     {
         var data = TokenSequence.HashOf(pieces?.Sequences ?? []);

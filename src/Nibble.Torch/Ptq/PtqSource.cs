@@ -11,7 +11,9 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>The float model that a recipe quantizes: the checkpoint, rotated and given biases where the recipe asks for it, a part at a time.</summary>
+/// <summary>
+/// The float model that a recipe quantizes, one part at a time: the checkpoint, with the rotation and the additional biases that the recipe requires.
+/// </summary>
 internal sealed class PtqSource : IDisposable
 {
     private const string WeightSuffix = ".weight";
@@ -25,9 +27,9 @@ internal sealed class PtqSource : IDisposable
 
     /// <summary>Prepares a model.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
-    /// <param name="recipe">The recipe, complete for the family.</param>
-    /// <param name="seed">Drives the rotation.</param>
-    /// <exception cref="NibbleException">The family cannot do what the recipe asks for.</exception>
+    /// <param name="recipe">The recipe, completed for the family.</param>
+    /// <param name="seed">The seed of the rotation.</param>
+    /// <exception cref="NibbleException">The family does not support the recipe.</exception>
     public PtqSource(FloatCheckpoint checkpoint, Recipe recipe, long seed)
     {
         this.checkpoint = checkpoint;
@@ -51,8 +53,8 @@ internal sealed class PtqSource : IDisposable
             if (recipe.Rotation == Rotation.Hadamard)
             {
                 rotation = parts.CreateRotation(seed)
-                    ?? throw new NibbleException($"{checkpoint.Name}: the recipe '{recipe.Name}' rotates the model, which is not possible with models of type "
-                        + $"{Definition.ModelType}; take a recipe without rotation");
+                    ?? throw new NibbleException($"{checkpoint.Name}: the recipe '{recipe.Name}' rotates the model, which is not supported for models of type "
+                        + $"{Definition.ModelType}. Use a recipe without rotation");
             }
 
             input = parts.CreateInput();
@@ -67,17 +69,19 @@ internal sealed class PtqSource : IDisposable
         }
     }
 
-    /// <summary>The <c>config.json</c> of the model to be quantized.</summary>
+    /// <summary>The <c>config.json</c> of the model to quantize.</summary>
     public string ConfigJson { get; }
 
-    /// <summary>The model to be quantized.</summary>
+    /// <summary>The model to quantize.</summary>
     public ModelDefinition Definition { get; }
 
-    /// <summary>The tables before the first block that the recipe quantizes; rounded to nearest, since nothing goes into them that an algorithm could look
-    /// at.</summary>
+    /// <summary>
+    /// The embedding tables before the first block that the recipe quantizes. They are rounded to nearest, because they have no inputs that an algorithm could
+    /// use.
+    /// </summary>
     public IReadOnlyList<QuantizedLayer> Tables { get; }
 
-    /// <summary>Reads the unit of a number: a block, or the head behind the last one.</summary>
+    /// <summary>Reads a unit: a block, or the head after the last one.</summary>
     public QuantizationUnit Load(int number, Device device)
     {
         using var guard = no_grad();
@@ -93,7 +97,7 @@ internal sealed class PtqSource : IDisposable
             }
             else
             {
-                // An artifact records what turns an input with the quantized layer that reads it.
+                // An artifact stores the rotation of an input with the quantized layer that reads it.
                 rotation.TurnBlock(unit.Block, layer => recipe.RuleFor(unit.Prefix + layer) is not null);
                 KeyValueQuantizers.Rotate(unit.Block, recipe);
             }
@@ -103,7 +107,7 @@ internal sealed class PtqSource : IDisposable
         return unit;
     }
 
-    /// <summary>What the first block reads of some tokens.</summary>
+    /// <summary>The input of the first block for some tokens.</summary>
     /// <param name="batch">The tokens.</param>
     public Tensor Embed(ModelBatch batch)
     {
@@ -114,16 +118,16 @@ internal sealed class PtqSource : IDisposable
             .MoveToOuterDisposeScope();
     }
 
-    /// <summary>The element type that a tensor is stored in; one that the checkpoint lacks is stored like what it belongs to.</summary>
+    /// <summary>The element type that a tensor is stored in. A tensor that the checkpoint lacks is stored like the one that it belongs to.</summary>
     public ElementType StoredAs(string tensor) =>
         checkpoint.Contains(tensor) ? checkpoint.StoredAs(tensor)
         : checkpoint.Contains(checkpoint.SourceOf(tensor)) ? checkpoint.StoredAs(checkpoint.SourceOf(tensor))
         : checkpoint.StoredAs(Path.ChangeExtension(tensor, "weight"));
 
-    /// <summary>Whether the input part has tables that a recipe decides about, so that it is a part of the artifact of its own.</summary>
+    /// <summary>Whether the input part has tables that a recipe decides about. In that case it is a separate part of the artifact.</summary>
     public bool HasTables => input.Tables.Count > 0;
 
-    /// <summary>The float tensors of the input part, as the artifact holds them.</summary>
+    /// <summary>The float tensors of the input part, as stored in the artifact.</summary>
     public List<FloatTensor> InputFloats()
     {
         var quantized = Tables.Select(table => table.Name + WeightSuffix).ToHashSet(StringComparer.Ordinal);
@@ -137,8 +141,8 @@ internal sealed class PtqSource : IDisposable
             .Select(tensor => Conversion.Stored(tensor.Name, values[tensor.Name], StoredAs(tensor.Name)))];
     }
 
-    /// <summary>The float tensors that stand in no part, copied some rows at a time.</summary>
-    /// <param name="head">Whether those behind the last block are among them; they are not where the head is quantized.</param>
+    /// <summary>The float tensors that are in no part, copied a few rows at a time.</summary>
+    /// <param name="head">Whether to include those after the last block. False if the head is quantized.</param>
     public IEnumerable<SafetensorsTensor> OuterTensors(bool head)
     {
         foreach (var tensor in OuterDefinitions(head))
@@ -150,8 +154,8 @@ internal sealed class PtqSource : IDisposable
         }
     }
 
-    /// <summary>The tensors that stand in no part.</summary>
-    /// <param name="head">Whether those behind the last block are among them.</param>
+    /// <summary>The tensors that are in no part.</summary>
+    /// <param name="head">Whether to include those after the last block.</param>
     public IEnumerable<TensorDefinition> OuterDefinitions(bool head) => (HasTables ? [] : Definition.InputTensors).Concat(head ? Definition.HeadTensors : []);
 
     /// <inheritdoc/>

@@ -6,19 +6,19 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Ptq;
 
 /// <summary>Linear layers that read the same input.</summary>
-/// <param name="Number">Which stage of its unit it is.</param>
-/// <param name="Linears">The layers by their full names.</param>
-/// <param name="Trace">What they read when the unit runs on its input, and the residual stream that their output is added to, if any.</param>
-/// <param name="Producer">What makes their input, where factors of its channels can be moved there.</param>
+/// <param name="Number">The index of the stage in its unit.</param>
+/// <param name="Linears">The layers with their full names.</param>
+/// <param name="Trace">Computes the layers' input from the unit's input, and the residual stream that their output is added to, if any.</param>
+/// <param name="Producer">The module that produces their input, if channel factors can be moved into it.</param>
 internal sealed record UnitStage(
     int Number, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears, Func<BlockInput, StageTrace> Trace, IChannelProducer? Producer);
 
-/// <summary>What is in memory at a time: a block, or the head behind the last one.</summary>
+/// <summary>The part of the model that is in memory at a time: a block, or the head after the last one.</summary>
 internal sealed class QuantizationUnit : IDisposable
 {
-    /// <summary>Names the parts of a unit.</summary>
-    /// <param name="block">The block, which goes away with the unit.</param>
-    /// <param name="prefix">What stands before its names in the model; empty for the head.</param>
+    /// <summary>Creates a unit with full names.</summary>
+    /// <param name="block">The block. It is disposed with the unit.</param>
+    /// <param name="prefix">The prefix of its names in the model. Empty for the head.</param>
     public QuantizationUnit(IQuantizableBlock block, string prefix)
     {
         Block = block;
@@ -34,22 +34,22 @@ internal sealed class QuantizationUnit : IDisposable
     /// <summary>The block.</summary>
     public IQuantizableBlock Block { get; }
 
-    /// <summary>What stands before its names in the model.</summary>
+    /// <summary>The prefix of its names in the model.</summary>
     public string Prefix { get; }
 
     /// <summary>Whether it is the head.</summary>
     public bool IsHead => Prefix.Length == 0;
 
-    /// <summary>The stages, in the order in which the unit computes them.</summary>
+    /// <summary>The stages, in the order of computation.</summary>
     public IReadOnlyList<UnitStage> Stages { get; }
 
-    /// <summary>The tensors by full name.</summary>
+    /// <summary>The parameters with their full names.</summary>
     public IReadOnlyList<KeyValuePair<string, Parameter>> Parameters { get; }
 
-    /// <summary>The linear layers by full name, in the model's order.</summary>
+    /// <summary>The linear layers with their full names, in the model's order.</summary>
     public IEnumerable<KeyValuePair<string, QuantizableLinear>> Linears => Stages.SelectMany(stage => stage.Linears);
 
-    /// <summary>Takes over the values of a unit of the same shape, and how its layers turn their inputs.</summary>
+    /// <summary>Copies the values of a unit of the same shape, and the rotations of its layers' inputs.</summary>
     public void CopyFrom(QuantizationUnit other)
     {
         using var guard = no_grad();
@@ -64,7 +64,7 @@ internal sealed class QuantizationUnit : IDisposable
         }
     }
 
-    /// <summary>What the unit computes. Statistics leave padding out meanwhile.</summary>
+    /// <summary>The unit's output. Statistics exclude padding during the call.</summary>
     public Tensor Forward(BlockInput input)
     {
         using var pass = TokenMask.Begin(input.Mask);

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>What rounding needs to know about a stage.</summary>
+/// <summary>The statistics of a stage that rounding needs.</summary>
 [Flags]
 internal enum StageNeeds
 {
@@ -20,11 +20,11 @@ internal enum StageNeeds
     /// <summary>The second moments of all pairs of input channels.</summary>
     Hessian = 4,
 
-    /// <summary>How far inputs and residual stream are from the float model's, as seen through the inputs.</summary>
+    /// <summary>The differences of inputs and residual stream from the float model's, multiplied by the inputs.</summary>
     Difference = 8,
 }
 
-/// <summary>Sums over the calibration tokens of what a stage's layers read. All are means in the end.</summary>
+/// <summary>Statistics of the inputs of a stage's layers, accumulated over the calibration tokens. The results are means.</summary>
 internal sealed class StageStatistics(StageNeeds needs) : IDisposable
 {
     private Tensor? sum;
@@ -35,9 +35,11 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     private long tokens;
 
     /// <summary>Adds tokens.</summary>
-    /// <param name="x">What the layers read behind quantized layers, [tokens, in].</param>
-    /// <param name="floatX">What they read in the float model; unused unless differences are needed.</param>
-    /// <param name="residual">The residual stream that their output is added to, minus the float model's, [tokens, out]; null where there is none.</param>
+    /// <param name="x">The layers' inputs after quantized layers, [tokens, in].</param>
+    /// <param name="floatX">The layers' inputs in the float model. Used only if differences are needed.</param>
+    /// <param name="residual">
+    /// The residual stream that their output is added to, minus the float model's, [tokens, out]. Null if there is none.
+    /// </param>
     public void Add(Tensor x, Tensor? floatX, Tensor? residual)
     {
         using var scope = NewDisposeScope();
@@ -71,7 +73,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     /// <summary>The mean of each channel, [in].</summary>
     public Tensor Mean() => sum! / (double)tokens;
 
-    /// <summary>The mean square of each channel, by which its weights' errors count.</summary>
+    /// <summary>The mean square of each channel, which weights the errors of its weights.</summary>
     public float[] Importance()
     {
         using var scope = NewDisposeScope();
@@ -81,9 +83,11 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     /// <summary>The second moments of the inputs, <c>X^T X / tokens</c>, [in, in].</summary>
     public Tensor Moments() => hessian!.Sum / (double)tokens;
 
-    /// <summary>What GPTQ needs.</summary>
+    /// <summary>The factorization that GPTQ needs.</summary>
     /// <param name="settings">Dampening and order.</param>
-    /// <param name="last">Whether nothing else needs the sums, which are as large as what the factorization works on, and are given back before it.</param>
+    /// <param name="last">
+    /// Whether nothing else needs the sums. They are as large as the working memory of the factorization and are then released before it.
+    /// </param>
     public HessianFactor Factor(PtqSettings settings, bool last)
     {
         var matrix = hessian!.Matrix();
@@ -96,12 +100,14 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         return HessianFactor.Create(matrix, settings.ActivationOrder != ActivationOrder.None, settings.Dampening, get_num_threads());
     }
 
-    /// <summary>The weight whose outputs on the inputs at hand are nearest to what the float model computes on its own (GPTAQ, Li et al. 2025).</summary>
+    /// <summary>
+    /// The weight whose outputs on the actual inputs are closest to the outputs of the float model on its own inputs (GPTAQ, Li et al. 2025).
+    /// </summary>
     /// <remarks>
-    /// Wanted is W' with the least <c>|X W'^T - (Xf W^T + Rf - R)|^2</c>, X and Xf being the inputs behind quantized layers and in the float model,
-    /// R and Rf the residual streams that the outputs are added to: <c>W' = W + G (H + dI)^-1</c> with <c>G = (W (Xf - X)^T + (Rf - R)^T) X / tokens</c>.
-    /// Rounding W' by GPTQ then minimises the same error over the grid, since both parts are orthogonal under H. Only a share of the
-    /// step is taken: the calibration text tells it with noise.
+    /// This is the W' that minimizes <c>|X W'^T - (Xf W^T + Rf - R)|^2</c>. X and Xf are the inputs after quantized layers and in the float model. R and Rf are
+    /// the residual streams that the outputs are added to. The solution is <c>W' = W + G (H + dI)^-1</c> with
+    /// <c>G = (W (Xf - X)^T + (Rf - R)^T) X / tokens</c>. Rounding W' with GPTQ then minimizes the same error over the grid, because both parts are orthogonal
+    /// under H. Only a share of the step is taken, because the estimate from calibration data is noisy.
     /// </remarks>
     /// <param name="weight">The float weight W, [out, in].</param>
     /// <param name="settings">The dampening d, as a share of the mean diagonal, and the share of the step.</param>
@@ -138,7 +144,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         total.add_(part);
     }
 
-    /// <summary>Adds left^T right in place: the matrices may be the largest of the run.</summary>
+    /// <summary>Adds left^T right in place, because the matrices may be the largest of the run.</summary>
     private static void Accumulate(ref Tensor? total, Tensor left, Tensor right)
     {
         total ??= zeros(left.shape[1], right.shape[1], device: left.device).DetachFromDisposeScope();

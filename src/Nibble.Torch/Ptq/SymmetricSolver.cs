@@ -3,26 +3,25 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Solves <c>A X = B</c> for a symmetric positive definite A, also where A has more elements than LAPACK can count.</summary>
+/// <summary>Solves <c>A X = B</c> for a symmetric positive definite A, even if A has more elements than LAPACK can address.</summary>
 /// <remarks>
-/// libtorch's LAPACK counts in 32 bits, so that a matrix of more than 46,340 rows is beyond it. Such a matrix is factored here a few thousand
-/// columns at a time, by the Cholesky factorization of blocks on the diagonal and matrix products of the rest, none of which is larger than
-/// LAPACK can count.
+/// libtorch's LAPACK uses 32-bit indices, so it cannot handle a matrix of more than 46,340 rows. Such a matrix is factored here a few thousand columns at a
+/// time, by Cholesky factorization of diagonal blocks and matrix products for the rest. None of these is too large for LAPACK.
 /// </remarks>
 internal static class SymmetricSolver
 {
     private const int BlockLength = 4096;
 
-    /// <summary>Solves.</summary>
-    /// <param name="a">[n, n], symmetric positive definite; its memory may be reused.</param>
+    /// <summary>Solves the system.</summary>
+    /// <param name="a">[n, n], symmetric positive definite. Its memory may be overwritten.</param>
     /// <param name="b">[n, m].</param>
     /// <exception cref="NibbleException">A cannot be factored.</exception>
     public static Tensor Solve(Tensor a, Tensor b) => a.numel() <= int.MaxValue ? linalg.solve(a, b) : SolveInBlocks(a, b, BlockLength);
 
-    /// <summary>Solves in blocks.</summary>
-    /// <param name="a">[n, n], symmetric positive definite; its memory is reused.</param>
+    /// <summary>Solves the system in blocks.</summary>
+    /// <param name="a">[n, n], symmetric positive definite. Its memory is overwritten.</param>
     /// <param name="b">[n, m].</param>
-    /// <param name="length">Columns of a block.</param>
+    /// <param name="length">Columns per block.</param>
     internal static Tensor SolveInBlocks(Tensor a, Tensor b, int length)
     {
         using var guard = no_grad();
@@ -31,7 +30,7 @@ internal static class SymmetricSolver
         var x = b.clone();
         Factor(a, length);
 
-        // L Y = B, and then L^T X = Y.
+        // L Y = B, then L^T X = Y.
         for (var start = 0L; start < size; start += length)
         {
             using var inner = NewDisposeScope();
@@ -76,7 +75,7 @@ internal static class SymmetricSolver
             catch (ExternalException exception)
             {
                 throw new NibbleException(
-                    $"The second moments of {size} inputs are not positive definite; use more dampening or other calibration data.", exception);
+                    $"The second moments of {size} inputs are not positive definite. Use more dampening or other calibration data.", exception);
             }
 
             var below = size - start - count;
@@ -85,7 +84,7 @@ internal static class SymmetricSolver
                 continue;
             }
 
-            // L21 L11^T = A21, and then what is left of each block of columns behind.
+            // L21 L11^T = A21, then update the remaining blocks of columns.
             var column = Block(a, start + count, below, start, count);
             column.copy_(linalg.solve_triangular(diagonal, column.t(), upper: false).t());
             for (var next = start + count; next < size; next += length)

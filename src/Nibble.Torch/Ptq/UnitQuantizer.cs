@@ -12,16 +12,18 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
 
-/// <summary>Quantizes one unit in memory: finds activation ranges, rounds stage by stage, learns the rounding of the whole unit, corrects biases.</summary>
+/// <summary>
+/// Quantizes one unit in memory: determines activation ranges, rounds stage by stage, learns the rounding of the whole unit and corrects biases.
+/// </summary>
 /// <param name="recipe">What to do with each layer.</param>
-/// <param name="training">How a block is trained in the end; null leaves it as it was quantized.</param>
-/// <param name="seed">Drives everything random in this unit.</param>
-/// <param name="device">Where tensors are.</param>
-/// <param name="finished">Told of each layer that is done.</param>
-/// <param name="progress">Told after each step of learning.</param>
-/// <param name="warn">Told what the user should know.</param>
-/// <param name="cancellation">Stops between layers and batches.</param>
-/// <param name="trials">What else each layer's weights are rounded to, beside what becomes of them; null for nothing.</param>
+/// <param name="training">How to train a block at the end. Null does not train it.</param>
+/// <param name="seed">The seed for all random choices in this unit.</param>
+/// <param name="device">The device of tensors.</param>
+/// <param name="finished">Called after each finished layer.</param>
+/// <param name="progress">Receives progress after each learning step.</param>
+/// <param name="warn">Receives warnings.</param>
+/// <param name="cancellation">Cancels between layers and batches.</param>
+/// <param name="trials">Additional rounding of each layer's weights on trial. Null for none.</param>
 internal sealed class UnitQuantizer(
     Recipe recipe,
     QatSettings? training,
@@ -33,16 +35,16 @@ internal sealed class UnitQuantizer(
     CancellationToken cancellation,
     TrialRounding? trials = null)
 {
-    /// <summary>Weights of a stage above which the memory of rounding them is worth giving back before the next stage needs as much.</summary>
+    /// <summary>The number of weights in a stage above which memory is returned to the system before the next stage.</summary>
     private const long LargeStage = 1 << 22;
 
-    /// <summary>How long learning has taken, which grows with its steps.</summary>
+    /// <summary>The duration of learning, which grows with its steps.</summary>
     public TimeSpan LearningTime { get; private set; }
 
-    /// <summary>Quantizes a unit; afterwards it computes what the quantized unit computes.</summary>
-    /// <param name="unit">The float unit, changed in place.</param>
-    /// <param name="inputs">What goes into the unit behind quantized ones; null when the recipe looks at no activations.</param>
-    /// <param name="original">The same unit, which stays float, and what goes into it in the float model; null when the recipe needs neither.</param>
+    /// <summary>Quantizes a unit. Afterwards it computes the same as the quantized unit.</summary>
+    /// <param name="unit">The float unit, which is changed in place.</param>
+    /// <param name="inputs">The unit's inputs after quantized units. Null if the recipe uses no activations.</param>
+    /// <param name="original">The same unit, which stays float, and its inputs in the float model. Null if the recipe needs neither.</param>
     /// <returns>The quantized layers, in the unit's order.</returns>
     public IReadOnlyList<QuantizedLayer> Quantize(QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original)
     {
@@ -86,7 +88,7 @@ internal sealed class UnitQuantizer(
                 unit, original!.Value.Unit, new BlockReconstruction(unit, inputs!, original.Value.Unit, original.Value.Inputs, device, cancellation), layers);
     }
 
-    /// <summary>Learns the rounding of the layers whose rules say so.</summary>
+    /// <summary>Learns the rounding of the layers whose rules use learned rounding.</summary>
     private List<QuantizedLayer> Learn(
         QuantizationUnit unit, ActivationStream? inputs, (QuantizationUnit Unit, ActivationStream Inputs)? original, List<QuantizedLayer> layers)
     {
@@ -126,7 +128,7 @@ internal sealed class UnitQuantizer(
         return [.. layers.Select(layer => weights.TryGetValue(layer.Name, out var weight) ? layer with { Weight = weight } : layer)];
     }
 
-    /// <summary>What is done to the weights of a layer, in earnest and on trial.</summary>
+    /// <summary>All algorithms applied to a layer's weights, including those on trial.</summary>
     private IEnumerable<WeightAlgorithms> Algorithms(string layer) =>
         new[] { recipe.RuleFor(layer) }.Concat(trials?.RulesFor(layer) ?? []).OfType<RecipeRule>().Select(rule => rule.Algorithms);
 
@@ -182,7 +184,7 @@ internal sealed class UnitQuantizer(
         }
     }
 
-    /// <summary>What GPTQ needs for the layers of a stage; null where none of them is rounded by it.</summary>
+    /// <summary>The factorization that GPTQ needs for the layers of a stage. Null if GPTQ rounds none of them.</summary>
     private HessianFactor? Factor(UnitStage stage, StageStatistics statistics)
     {
         var roundings = stage.Linears.SelectMany(linear => Algorithms(linear.Key)).Select(algorithms => algorithms.Rounding).ToList();
@@ -207,7 +209,7 @@ internal sealed class UnitQuantizer(
         var (rows, columns, scheme) = (linear.OutFeatures, linear.InFeatures, rule.Weights!);
         var target = rule.Algorithms.Rounding == WeightRounding.Gptaq ? statistics.TowardsFloat(linear.Weight, recipe.Ptq) : linear.Weight.detach();
 
-        // Read where they are: a copy of the largest layer would count at the peak.
+        // Read in place, because a copy of the largest layer would add to the peak memory.
         var held = target.cpu().contiguous();
         var weights = TensorMemory.Floats(held);
         try
@@ -231,13 +233,14 @@ internal sealed class UnitQuantizer(
         }
         catch (NibbleException exception)
         {
-            // The spans of the weights cannot go into a function.
+            // A lambda for NamedFault cannot capture the spans of the weights.
             throw new NibbleException($"{name}: {exception.Message}", exception);
         }
     }
 
-    /// <summary>Makes a layer compute what its quantized weight computes, with its bias corrected where the rule says so and nothing is learned
-    /// before.</summary>
+    /// <summary>
+    /// Makes a layer compute with its quantized weight. Its bias is corrected if the rule requires that and no learning precedes the correction.
+    /// </summary>
     private void Replace(string name, QuantizableLinear linear, QuantizedLayer layer, RecipeRule rule, StageStatistics statistics)
     {
         using var guard = no_grad();
@@ -253,12 +256,12 @@ internal sealed class UnitQuantizer(
         linear.InputQuantizer = InputQuantizers.Create(layer.Input);
     }
 
-    /// <summary>Takes the mean error of a layer's output out of its bias, <c>(W - Q) E[x]</c> (Nagel et al. 2019, section 4.2).</summary>
+    /// <summary>Subtracts the mean error of a layer's output from its bias, <c>(W - Q) E[x]</c> (Nagel et al. 2019, section 4.2).</summary>
     private void CorrectBias(string name, QuantizableLinear linear, Tensor weight, Tensor dequantized, StageStatistics statistics)
     {
         if (linear.Bias is not { } bias)
         {
-            warn($"{name} has no bias, so that none is corrected");
+            warn($"{name} has no bias to correct");
             return;
         }
 

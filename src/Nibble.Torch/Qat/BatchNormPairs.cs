@@ -2,14 +2,14 @@ using TorchSharp.Modules;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>Finds which batch normalization follows which convolution.</summary>
+/// <summary>Finds the batch normalization that follows each convolution.</summary>
 internal static class BatchNormPairs
 {
     /// <summary>The batch normalization of each convolution that has one.</summary>
     /// <param name="nodes">All modules.</param>
-    /// <param name="convolutions">The paths of the convolutions in question.</param>
-    /// <param name="options">Which pairs are given, and whether others are looked for.</param>
-    /// <exception cref="NibbleException">A given pair is none.</exception>
+    /// <param name="convolutions">The paths of the convolutions to consider.</param>
+    /// <param name="options">The specified pairs, and whether to search for others.</param>
+    /// <exception cref="NibbleException">A specified pair is not a convolution and its batch normalization.</exception>
     public static IReadOnlyDictionary<string, ModuleNode> Find(IReadOnlyList<ModuleNode> nodes, IReadOnlySet<string> convolutions, PrepareOptions options)
     {
         var byPath = nodes.ToDictionary(node => node.Path);
@@ -20,7 +20,7 @@ internal static class BatchNormPairs
                 || !Fits(first, second))
             {
                 throw new NibbleException(
-                    $"{nameof(PrepareOptions.BatchNorms)} pairs '{convolution}' with '{norm}', which are not a Conv2d and a BatchNorm2d of as many channels "
+                    $"{nameof(PrepareOptions.BatchNorms)} pairs '{convolution}' with '{norm}', expected a Conv2d and a BatchNorm2d with as many channels "
                     + $"that tracks running statistics");
             }
 

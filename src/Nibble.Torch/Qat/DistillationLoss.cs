@@ -6,9 +6,9 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What a model computes of a batch.</summary>
-/// <param name="Output">What its task asks for.</param>
-/// <param name="Blocks">What each block puts out, [batch, length, hidden]; empty where nothing asks for it.</param>
+/// <summary>A model's output for a batch.</summary>
+/// <param name="Output">The output of its task.</param>
+/// <param name="Blocks">The output of each block, [batch, length, hidden]. Empty if not needed.</param>
 internal sealed record Prediction(Tensor Output, IReadOnlyList<Tensor> Blocks)
 {
     /// <summary>Runs a model.</summary>
@@ -19,17 +19,19 @@ internal sealed record Prediction(Tensor Output, IReadOnlyList<Tensor> Blocks)
     }
 }
 
-/// <summary>The losses of a student that learns from a teacher's predictions (Hinton et al. 2015) and from what its blocks put out.</summary>
+/// <summary>The losses of a student that learns from a teacher's predictions (Hinton et al. 2015) and from the outputs of its blocks.</summary>
 internal static class DistillationLoss
 {
-    /// <summary>A probability that float32 differences from 1 cannot tell from 0.</summary>
+    /// <summary>A probability too small to show in float32 differences from 1.</summary>
     private const float Negligible = 1e-6f;
 
-    /// <summary>The loss of a batch: a share of the divergence from the teacher, the rest its own loss, and the error of the blocks.</summary>
+    /// <summary>
+    /// The loss of a batch: a weighted sum of the divergence from the teacher and the student's own loss, plus the error of the blocks' outputs.
+    /// </summary>
     /// <param name="divergence">The divergence from the teacher's predictions.</param>
-    /// <param name="own">The student's own loss on the data; asked for where it counts.</param>
-    /// <param name="blockError">The error of the blocks' outputs; asked for where it counts.</param>
-    /// <param name="settings">The weights of the parts.</param>
+    /// <param name="own">Computes the student's own loss on the data. Called only if it has a weight.</param>
+    /// <param name="blockError">Computes the error of the blocks' outputs. Called only if it has a weight.</param>
+    /// <param name="settings">The weights of the terms.</param>
     public static Tensor Of(Tensor divergence, Func<Tensor> own, Func<Tensor> blockError, DistillationSettings settings)
     {
         using var scope = NewDisposeScope();
@@ -47,8 +49,10 @@ internal static class DistillationLoss
         return loss.MoveToOuterDisposeScope();
     }
 
-    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, from what a cache holds of the teacher's predictions: the tokens that it lacks count as
-    /// one, whose probability is the rest.</summary>
+    /// <summary>
+    /// <c>T^2 KL(teacher || student)</c> at temperature T, from a teacher's cached predictions. The tokens missing in the cache count as one token with the
+    /// remaining probability.
+    /// </summary>
     public static Tensor Divergence(Tensor student, TeacherPrediction teacher, double temperature)
     {
         using var scope = NewDisposeScope();
@@ -56,7 +60,7 @@ internal static class DistillationLoss
         var factor = temperature * temperature / actual.shape[0];
         if (teacher.Tokens is null)
         {
-            // Rounding has left probabilities that do not quite add up to 1.
+            // After rounding, the probabilities do not quite add up to 1.
             return (F.kl_div(actual, teacher.LogProbabilities.log_softmax(1), log_target: true, reduction: nn.Reduction.Sum) * factor)
                 .MoveToOuterDisposeScope();
         }
@@ -69,7 +73,9 @@ internal static class DistillationLoss
         return (sum * factor).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The mean squared error of each block's output relative to the teacher's mean square, summed over the blocks; padding left out.</summary>
+    /// <summary>
+    /// The mean squared error of each block's output relative to the teacher's mean square, summed over the blocks. Padding is excluded.
+    /// </summary>
     public static Tensor BlockError(IReadOnlyList<Tensor> student, IReadOnlyList<Tensor> teacher, Tensor? mask)
     {
         using var scope = NewDisposeScope();

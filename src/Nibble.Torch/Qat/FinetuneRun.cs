@@ -7,45 +7,46 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>A training of a float model on a task, without any quantizer: what quantization starts from and is compared with.</summary>
-/// <param name="Source">The float model, which will be trained in place (<see cref="LoadedModel.OpenWithHead"/>).</param>
-/// <param name="Settings">How to train.</param>
-/// <param name="Data">Data to train on.</param>
-/// <param name="Output">The folder to write: a float checkpoint.</param>
+/// <summary>Options for training a float model on a task, without quantizers. The result is the starting point and the reference for quantization.</summary>
+/// <param name="Source">The float model, which is trained in place (<see cref="LoadedModel.OpenWithHead"/>).</param>
+/// <param name="Settings">The training settings.</param>
+/// <param name="Data">The training data.</param>
+/// <param name="Output">The folder of the float checkpoint to write.</param>
 public sealed record FinetuneOptions(LoadedModel Source, QatSettings Settings, ITaskData Data, string Output)
 {
-    /// <summary>Drives everything random.</summary>
+    /// <summary>The seed for all random choices. Default: 1.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>Steps between two checkpoints; null saves after about each minute.</summary>
+    /// <summary>Steps between two checkpoints. Default: null, about one checkpoint per minute.</summary>
     public int? CheckpointEvery { get; init; }
 
-    /// <summary>Whether what an interrupted run has left is thrown away.</summary>
+    /// <summary>Whether to delete the unfinished work of an interrupted run. Default: false, which resumes it.</summary>
     public bool Restart { get; init; }
 }
 
-/// <summary>What a training has made.</summary>
+/// <summary>The result of a fine-tuning run.</summary>
 /// <param name="FinalLoss">The training loss of the last step.</param>
-/// <param name="Losses">The training loss of every step; empty where the run before was killed at its very end.</param>
+/// <param name="Losses">The training loss of every step. Empty if the run only finished the work of a completed earlier run.</param>
 /// <param name="HeldOutLosses">The losses on held-out data.</param>
 public sealed record FinetuneResult(double? FinalLoss, IReadOnlyList<TrainingPoint> Losses, IReadOnlyList<TrainingPoint> HeldOutLosses);
 
-/// <summary>Trains a float model on a task, resuming where a run before was interrupted.</summary>
-/// <remarks>The training saves itself beside the output. On the same number of threads, however often it is killed, the checkpoint has the same
-/// bytes.</remarks>
+/// <summary>Trains a float model on a task. Resumes an interrupted run.</summary>
+/// <remarks>
+/// Checkpoints are saved next to the output. With the same number of threads, the result has the same bytes no matter how often the run is killed.
+/// </remarks>
 public static class FinetuneRun
 {
-    /// <summary>Runs.</summary>
-    /// <param name="options">What to do.</param>
-    /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps; what is done is kept for the next run.</param>
-    /// <exception cref="NibbleException">The training has diverged, the output exists, or its job folder belongs to another job.</exception>
+    /// <summary>Trains the model and writes the checkpoint.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="progress">Receives progress after each step.</param>
+    /// <param name="cancellation">Cancels between steps. Finished work is kept for the next run.</param>
+    /// <exception cref="NibbleException">Training diverged, the output exists, or its job folder belongs to another job.</exception>
     public static FinetuneResult Run(FinetuneOptions options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
         {
-            throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
+            throw new NibbleException($"{options.Output}: the output folder exists already. Choose another folder, or delete it first");
         }
 
         using var job = new QatJob(options.Output, Identity(options), options.Restart);
@@ -66,7 +67,7 @@ public static class FinetuneRun
             }
             catch (NibbleException exception) when (exception is not DamagedFileException && !File.Exists(job.Checkpoint))
             {
-                // A fault of the model or the data: the same command would fail again, and another is another job.
+                // The model or the data are at fault. The same call would fail again, and a different call is a different job.
                 job.Abandon();
                 throw;
             }
@@ -76,7 +77,7 @@ public static class FinetuneRun
         return result;
     }
 
-    /// <summary>All that the result's bytes depend on.</summary>
+    /// <summary>Everything the bytes of the result depend on.</summary>
     private static Dictionary<string, string> Identity(FinetuneOptions options)
     {
         var settings = RecipeFile.ToJson(new Recipe("finetune", [new RecipeRule("*", Weights: null)]) { Qat = options.Settings });

@@ -6,16 +6,18 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>A weight that post-training quantization has put on its grid and that training leaves there: a step computes neither its gradient nor its
-/// codes.</summary>
+/// <summary>
+/// A weight that PTQ has quantized and that training leaves unchanged. A step computes neither its gradient nor its codes.
+/// </summary>
 internal sealed class FrozenWeight : WeightFakeQuantizer
 {
     private readonly QuantizedTensor weight;
     private readonly Tensor values;
 
     /// <summary>Freezes a layer's weight.</summary>
-    /// <param name="layer">The layer, whose weight takes the values of the codes, unless a batch normalization is folded into it: then it has them
-    /// beside.</param>
+    /// <param name="layer">
+    /// The layer. Its weight is set to the values of the codes. If a batch normalization is folded into the layer, the values are stored separately instead.
+    /// </param>
     /// <param name="weight">The codes.</param>
     public FrozenWeight(IQuantizableLayer layer, QuantizedTensor weight)
         : base(weight.Scheme, weight.Rows, weight.Columns)
@@ -40,12 +42,12 @@ internal sealed class FrozenWeight : WeightFakeQuantizer
     }
 
     /// <exception cref="NotSupportedException">Always: the codes are final.</exception>
-    public override void Restart(Tensor weight, QuantizedTensor? solution) => throw new NotSupportedException("A frozen weight cannot begin anew.");
+    public override void Restart(Tensor weight, QuantizedTensor? solution) => throw new NotSupportedException("A frozen weight cannot be restarted.");
 
     public override float[] Save() => [];
 
     public override void Load(float[] values)
     {
-        // There is nothing that training changes.
+        // Training changes nothing here.
     }
 }

@@ -7,13 +7,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>Runs data through a prepared module in float and finds how each layer's input is to be quantized.</summary>
+/// <summary>Runs data through a prepared module in float to determine how each layer's input is quantized.</summary>
 internal static class ModuleCalibration
 {
-    /// <summary>Lets the static inputs of a prepared module begin with the ranges that the observers of their rules find.</summary>
-    /// <param name="prepared">The module; its layers compute as before afterwards, but for the ranges.</param>
-    /// <param name="feed">Runs calibration data through the module; called once, and only where an input is static.</param>
-    /// <exception cref="NibbleException">The data never reaches a static input, or it is not finite there.</exception>
+    /// <summary>Sets the initial ranges of a prepared module's static inputs to those that the observers of their rules find.</summary>
+    /// <param name="prepared">The module. Afterwards, nothing but the ranges has changed.</param>
+    /// <param name="feed">Runs calibration data through the module. Called once, and only if an input is static.</param>
+    /// <exception cref="NibbleException">The data never reach a static input, or are not finite there.</exception>
     public static void Run(PreparedModel prepared, Action feed)
     {
         var observed = prepared.Prepared
@@ -42,7 +42,7 @@ internal static class ModuleCalibration
         {
             quantizers.ForEach(item => (item.Layer.WeightQuantizer, item.Layer.InputQuantizer) = (item.WeightQuantizer, item.InputQuantizer));
 
-            // A module hands its mode on to its children, whose own comes after it.
+            // A module passes its mode on to its children, whose own modes are restored after it.
             modes.ForEach(mode => mode.Module.train(mode.training));
         }
 
@@ -52,7 +52,7 @@ internal static class ModuleCalibration
             {
                 throw new NibbleException(
                     $"calibration: the input of layer '{name}' "
-                    + $"{(observer.Count == 0 ? "was never seen" : $"holds {observer.NonFiniteCount} NaN or infinite values")}; run data through the module "
+                    + $"{(observer.Count == 0 ? "received no data" : $"holds {observer.NonFiniteCount} NaN or infinite values")}. Run data through the module "
                     + $"that reaches every layer with finite values");
             }
 

@@ -10,10 +10,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>Turns a prepared module into a quantized model and back.</summary>
+/// <summary>Converts a prepared module into a quantized model and back.</summary>
 /// <remarks>
-/// The configuration names the class and which batch normalizations are folded into which convolutions; the module itself is code, which the caller
-/// has. Counters of batches are not stored, because only training reads them.
+/// The configuration names the class and the batch normalizations that are folded into convolutions. The module itself is the caller's code. Batch counters
+/// are not stored, because only training uses them.
 /// </remarks>
 internal static class ModuleConversion
 {
@@ -48,10 +48,10 @@ internal static class ModuleConversion
 
     public static void Load(nn.Module module, QuantizedModel model) => Load(module, model, FoldedBatchNorms(model.ConfigJson));
 
-    /// <summary>Makes a float module compute what a quantized model computes.</summary>
+    /// <summary>Makes a float module compute the same as a quantized model.</summary>
     /// <param name="module">The module, which is changed.</param>
     /// <param name="model">The quantized model.</param>
-    /// <param name="folded">The batch normalization that each convolution has taken up, by name.</param>
+    /// <param name="folded">The batch normalization that is folded into each convolution, by name.</param>
     public static void Load(nn.Module module, QuantizedModel model, IReadOnlyDictionary<string, string> folded)
     {
         using var scope = NewDisposeScope();
@@ -75,7 +75,7 @@ internal static class ModuleConversion
         foreach (var layer in model.Layers)
         {
             var node = nodes.GetValueOrDefault(layer.Name) is { } found && QuantizationAware.IsLayer(found.Module) ? found
-                : throw Fault($"has a layer '{layer.Name}', but the module has no Linear, Conv2d or Embedding of that name");
+                : throw Fault($"has a layer '{layer.Name}', but the module has no Linear, Conv2d or Embedding with that name");
             if (!expected.Remove(layer.Name + WeightSuffix, out var weight)
                 || !weight.shape.Select(size => (int)size).SequenceEqual(layer.Shape ?? [layer.Weight.Rows, layer.Weight.Columns]))
             {
@@ -89,8 +89,8 @@ internal static class ModuleConversion
                 if (node.Module is not Conv2d convolution || !floats.Remove(layer.Name + BiasSuffix, out var bias)
                     || bias.Values.Length != convolution.out_channels)
                 {
-                    throw Fault($"folds a batch normalization into '{layer.Name}', which is not a convolution with a bias of as many values as it has "
-                        + $"channels");
+                    throw Fault($"folds a batch normalization into '{layer.Name}', which is not a convolution with one bias value per "
+                        + $"channel");
                 }
 
                 expected.Remove(layer.Name + BiasSuffix);
@@ -135,7 +135,7 @@ internal static class ModuleConversion
         copies.ForEach(copy => Conversion.CopyInto(copy.Destination, copy.Values));
 
         NibbleException Fault(string what) =>
-            new($"the quantized model {what}; load it into a module of the class that was converted ({module.GetType().Name} was given)");
+            new($"the quantized model {what}. Load it into a module of the class that was converted, not into a {module.GetType().Name}");
     }
 
     private static bool IsCounter(string name) => name == BatchCounter || name.EndsWith("." + BatchCounter, StringComparison.Ordinal);
@@ -146,7 +146,7 @@ internal static class ModuleConversion
         ScalarType.Float16 => ElementType.F16,
         ScalarType.BFloat16 => ElementType.BF16,
         _ => throw new NibbleException(
-            $"'{name}' is a tensor of {tensor.dtype}, expected float32, float16 or bfloat16, which is what a quantized model holds beside its codes; register "
+            $"'{name}' is a tensor of {tensor.dtype}, expected float32, float16 or bfloat16, the types that a quantized model can hold besides codes. Register "
             + $"a buffer that the constructor fills with persistent: false"),
     };
 
@@ -185,8 +185,8 @@ internal static class ModuleConversion
         catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or ArgumentException)
         {
             throw new NibbleException(
-                $"the quantized model's config.json does not describe a module: expected model_type {ModelType} and {FoldedKey} as {nameof(QuantizationAware)} "
-                + $"writes them; open models of other types with LoadedModel.Open", exception);
+                $"the quantized model's config.json describes no module: expected model_type {ModelType} and {FoldedKey} as {nameof(QuantizationAware)} "
+                + $"writes them. Open models of other types with LoadedModel.Open", exception);
         }
     }
 }

@@ -7,26 +7,26 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>A module somewhere inside another.</summary>
-/// <param name="Path">Its name seen from the root, such as <c>features.0</c>.</param>
+/// <summary>A module inside another module.</summary>
+/// <param name="Path">Its name from the root, for example <c>features.0</c>.</param>
 /// <param name="Name">Its name inside its parent.</param>
-/// <param name="Parent">The module that it is a child of.</param>
-/// <param name="ParentPath">The parent's own path; empty for the root.</param>
+/// <param name="Parent">The parent module.</param>
+/// <param name="ParentPath">The parent's path. Empty for the root.</param>
 /// <param name="Module">The module itself.</param>
 internal sealed record ModuleNode(string Path, string Name, nn.Module Parent, string ParentPath, nn.Module Module);
 
-/// <summary>Lists the modules inside a module, and puts others in their place.</summary>
+/// <summary>Lists the modules inside a module, and replaces them.</summary>
 /// <remarks>
-/// TorchSharp has no way to replace a child: registering a name twice throws, and a field that is set by itself leaves <c>state_dict</c>, <c>parameters</c>
-/// and <c>to</c> with the old module. So a child is replaced in all that refers to it: the fields of its parent, arrays, lists and dictionaries
-/// in them (a ModuleList or ModuleDict has such), and the parent's private table of children. This class is the only one that knows that table.
+/// TorchSharp cannot replace a child. Registering a name twice throws, and setting only the field leaves <c>state_dict</c>, <c>parameters</c> and <c>to</c>
+/// with the old module. Therefore a child is replaced everywhere its parent refers to it: in fields, in arrays, lists and dictionaries held by fields
+/// (ModuleList and ModuleDict have such), and in the parent's private table of children. Only this class knows that table.
 /// </remarks>
 internal static class ModuleTree
 {
     private const string ChildrenField = "_internal_submodules";
     private const BindingFlags Declared = BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly;
 
-    /// <summary>All modules inside <paramref name="root"/>, parents first; not those inside a layer that can be quantized.</summary>
+    /// <summary>All modules inside <paramref name="root"/>, parents first. Modules inside a quantizable layer are not listed.</summary>
     public static IReadOnlyList<ModuleNode> Nodes(nn.Module root)
     {
         var nodes = new List<ModuleNode>();
@@ -47,8 +47,8 @@ internal static class ModuleTree
         }
     }
 
-    /// <summary>Puts modules in the place of others, either all or none.</summary>
-    /// <exception cref="NibbleException">A place cannot hold its new module; the message names all such places.</exception>
+    /// <summary>Replaces modules, either all or none.</summary>
+    /// <exception cref="NibbleException">A field or collection cannot hold its new module. The message names all of them.</exception>
     public static void Replace(IReadOnlyList<(ModuleNode Node, nn.Module Module)> replacements)
     {
         var faults = new List<string>();
@@ -60,7 +60,7 @@ internal static class ModuleTree
 
         if (faults.Count > 0)
         {
-            throw new NibbleException($"{string.Join("; ", faults)}. Change that in the class, or let a rule without weights keep the layer in float.");
+            throw new NibbleException($"{string.Join("; ", faults)}. Change this in the class, or keep the layer in float with a rule that has no weights.");
         }
 
         assignments.ForEach(assign => assign());
@@ -105,7 +105,7 @@ internal static class ModuleTree
         if (places == 0)
         {
             faults.Add($"'{node.Path}' is registered in {parent.GetType().Name}, but no field, array, list or dictionary there holds it, so it cannot be "
-                + $"exchanged; keep it in a field");
+                + $"replaced; keep it in a field");
         }
 
         void PlanList(IList list, string place)
@@ -119,7 +119,7 @@ internal static class ModuleTree
                 }
                 else if (list[i] is ITuple { Length: 2 } pair && ReferenceEquals(pair[1], old))
                 {
-                    // ModuleDict keeps its members' order in a list of names and modules.
+                    // ModuleDict keeps the order of its members in a list of names and modules.
                     var tuple = list[i]!.GetType();
                     Put(tuple.GenericTypeArguments[1], place, () => list[index] = Activator.CreateInstance(tuple, pair[0], module));
                 }
@@ -132,7 +132,7 @@ internal static class ModuleTree
             assignments.Add(assign);
             if (!declared.IsInstanceOfType(module))
             {
-                faults.Add($"'{node.Path}' is kept in {place} as {Name(declared)}, which a {module.GetType().Name} is not: declare it as nn.Module<Tensor, "
+                faults.Add($"'{node.Path}' is stored in {place} as {Name(declared)}, which a {module.GetType().Name} is not: declare it as nn.Module<Tensor, "
                     + $"Tensor>");
             }
         }
@@ -152,7 +152,7 @@ internal static class ModuleTree
     private static OrderedDict<string, nn.Module> Children(nn.Module module) =>
         typeof(nn.Module).GetField(ChildrenField, Declared)?.GetValue(module) as OrderedDict<string, nn.Module>
             ?? throw new NibbleException(
-                $"TorchSharp {typeof(nn.Module).Assembly.GetName().Version} keeps the children of a module otherwise than in {ChildrenField}, so layers cannot "
-                + $"be exchanged for fake-quantized ones; use TorchSharp 0.107, or build the module from {nameof(QuantizableLinear)}, "
+                $"TorchSharp {typeof(nn.Module).Assembly.GetName().Version} does not keep the children of a module in {ChildrenField}, so layers cannot "
+                + $"be replaced by fake-quantized ones. Use TorchSharp 0.107, or build the module from {nameof(QuantizableLinear)}, "
                 + $"{nameof(QuantizableConv2d)} and {nameof(QuantizableEmbedding)}");
 }

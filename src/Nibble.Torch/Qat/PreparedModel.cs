@@ -15,17 +15,17 @@ namespace Nibble.Torch.Qat;
 /// <summary>A layer of a prepared model with its fake quantizers.</summary>
 /// <param name="Name">The module's name.</param>
 /// <param name="Layer">The layer itself.</param>
-/// <param name="Rule">What the recipe says of it.</param>
-/// <param name="Weight">Its weight's fake quantizer.</param>
-/// <param name="Input">Its input's; null where the input stays float.</param>
+/// <param name="Rule">The recipe's rule for the layer.</param>
+/// <param name="Weight">The fake quantizer of its weight.</param>
+/// <param name="Input">The fake quantizer of its input. Null if the input stays float.</param>
 internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, RecipeRule Rule, WeightFakeQuantizer Weight, ITensorQuantizer? Input)
 {
-    /// <summary>Whether training changes the weight, or it stays on the grid that post-training quantization has put it on.</summary>
+    /// <summary>Whether training changes the weight. If not, the weight keeps its codes from PTQ.</summary>
     public bool TrainsWeight => Weight is not FrozenWeight;
 
     public IEnumerable<Parameter> ScaleParameters => Weight.Parameters.Concat((Input as InputFakeQuantizer)?.Parameters ?? []);
 
-    /// <summary>Puts the fake quantizers in or takes them out.</summary>
+    /// <summary>Enables or disables the fake quantizers.</summary>
     public void Enable(bool weight, bool input)
     {
         Layer.WeightQuantizer = weight ? Weight : null;
@@ -49,29 +49,37 @@ internal sealed record PreparedLayer(string Name, IQuantizableLayer Layer, Recip
     }
 }
 
-/// <summary>What quantization-aware training begins with, where something is known beforehand.</summary>
+/// <summary>Options for preparing a module for quantization-aware training: initial values and what is known about the module.</summary>
 public sealed record PrepareOptions
 {
-    /// <summary>Quantized weights by layer, whose scales and zero points training begins with; a layer that is missing begins with the least squared error. A
-    /// layer whose weights have the method ptq keeps all of it, and is rounded to nearest where it is missing.</summary>
+    /// <summary>
+    /// Quantized weights by layer, whose scales and zero points are the initial values. A layer that is missing here starts with those of least squared error.
+    /// A layer whose weights have the method ptq keeps the whole quantized weight. If it is missing here, it is rounded to nearest.
+    /// </summary>
     public IReadOnlyDictionary<string, QuantizedTensor> Weights { get; init; } = new Dictionary<string, QuantizedTensor>();
 
-    /// <summary>Drives what is drawn: the adapters.</summary>
+    /// <summary>The seed for random initial values, which adapters have. Default: 1.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>Calibrated parameters of static inputs by layer; a layer that is missing begins with the range of the first input it sees.</summary>
+    /// <summary>
+    /// Calibrated parameters of static inputs by layer. A layer that is missing here starts with the range of the first input that it receives.
+    /// </summary>
     public IReadOnlyDictionary<string, ActivationQuantization> Inputs { get; init; } = new Dictionary<string, ActivationQuantization>();
 
-    /// <summary>Which batch normalization (value) is folded into which convolution (key), beside those that <see cref="FoldBatchNorms"/> finds.</summary>
+    /// <summary>
+    /// The batch normalization (value) to fold into each convolution (key), in addition to those that <see cref="FoldBatchNorms"/> finds.
+    /// </summary>
     public IReadOnlyDictionary<string, string> BatchNorms { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Whether a batch normalization is folded into a convolution where it comes next in a Sequential, or has its name with <c>bn</c> for <c>conv</c>
-    /// beside it.</summary>
+    /// <summary>
+    /// Whether to fold a batch normalization into a convolution if it follows the convolution in a Sequential, or if it is a sibling with the convolution's
+    /// name in which <c>bn</c> replaces <c>conv</c>. Default: true.
+    /// </summary>
     public bool FoldBatchNorms { get; init; } = true;
 }
 
-/// <summary>A module whose layers compute through fake quantizers, so that training adapts it to its grid.</summary>
-/// <remarks>It evaluates as it is trained, and <see cref="ConvertLayers"/> changes nothing that it computes.</remarks>
+/// <summary>A module whose layers compute through fake quantizers, so that training adapts it to its quantization grid.</summary>
+/// <remarks>It computes the same in evaluation as in training, and <see cref="ConvertLayers"/> does not change its output.</remarks>
 public sealed class PreparedModel
 {
     private readonly List<PreparedLayer> layers = [];
@@ -95,7 +103,7 @@ public sealed class PreparedModel
             }
         }
 
-        // What stays float adapts to weights that move; beside frozen ones it stays what they were solved for, unless it is given a rate of its own.
+        // Parameters that stay float adapt to weights that move. With frozen weights they keep their values, unless they have their own rate.
         var frozen = layers.Count > 0 && !layers.Exists(layer => layer.TrainsWeight);
         if (settings.Mode != TrainingMode.Full || (frozen && settings.FloatLearningRate is null or 0))
         {
@@ -109,32 +117,34 @@ public sealed class PreparedModel
     /// <summary>The module.</summary>
     public nn.Module Module { get; }
 
-    /// <summary>The recipe that was followed, with the settings of the training.</summary>
+    /// <summary>The recipe, with the training settings.</summary>
     public Recipe Recipe { get; }
 
-    /// <summary>The names of the layers that are quantized.</summary>
+    /// <summary>The names of the quantized layers.</summary>
     public IReadOnlyList<string> Layers => [.. layers.Select(layer => layer.Name)];
 
-    /// <summary>The learned scales and zero points, which want a learning rate of their own and no weight decay.</summary>
+    /// <summary>The learned scales and zero points. They need their own learning rate and no weight decay.</summary>
     public IEnumerable<Parameter> ScaleParameters => layers.SelectMany(layer => layer.ScaleParameters);
 
-    /// <summary>What is trained beside the scales: the module's parameters but for weights that post-training quantization chose, adapters, or nothing, as mode
-    /// and methods say.</summary>
+    /// <summary>
+    /// The trained parameters except the scales. Depending on the mode and the methods, these are the module's parameters without the weights that PTQ chose,
+    /// the adapters, or none.
+    /// </summary>
     public IEnumerable<Parameter> WeightParameters => Recipe.Qat.Mode == TrainingMode.Full ? Module.parameters().Where(parameter => parameter.requires_grad)
         : layers.SelectMany(layer => (layer.Weight as AdaptedWeight)?.Adapters ?? []);
 
-    /// <summary>All that training changes.</summary>
+    /// <summary>All parameters that training changes.</summary>
     public IEnumerable<Parameter> Parameters => WeightParameters.Concat(ScaleParameters);
 
-    /// <summary>What is done with each layer, and what the user should know.</summary>
+    /// <summary>What happens to each layer, with warnings for the user.</summary>
     public RunSummary Summary { get; internal init; } = RunSummary.Empty;
 
     internal IReadOnlyList<PreparedLayer> Prepared => layers;
 
-    /// <summary>What an artifact's provenance calls the method: a hybrid leaves some sides of layers to post-training quantization.</summary>
+    /// <summary>The method in an artifact's provenance. In a hybrid, PTQ handles the weights or inputs of some layers.</summary>
     internal string MethodName => Recipe.IsHybrid ? "hybrid" : "qat";
 
-    /// <summary>What training changes besides <see cref="Parameters"/>, which a checkpoint has to hold.</summary>
+    /// <summary>The state that training changes besides <see cref="Parameters"/>. A checkpoint has to hold it.</summary>
     internal IEnumerable<ITrainingState> States => layers.SelectMany(layer => new[] { layer.Weight, layer.Input as ITrainingState }).OfType<ITrainingState>();
 
     /// <summary>The batch normalization that is folded into each convolution.</summary>
@@ -142,9 +152,9 @@ public sealed class PreparedModel
 
     private QatSchedule Schedule => Recipe.Qat.Schedule;
 
-    /// <summary>Switches quantizers on and off as the recipe's schedule says; call it before each step of a training with a schedule.</summary>
+    /// <summary>Enables and disables quantizers according to the recipe's schedule. With a schedule, call it before each training step.</summary>
     /// <param name="step">The step, from 1.</param>
-    /// <param name="steps">How many steps there will be.</param>
+    /// <param name="steps">The total number of steps.</param>
     public void BeginStep(int step, int steps)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(step, 1);
@@ -152,12 +162,14 @@ public sealed class PreparedModel
         Follow((step - 1d) / steps);
     }
 
-    /// <summary>Switches all quantizers on, with the recipe's schemes, and freezes observed ranges: the model is as it will be converted.</summary>
+    /// <summary>Enables all quantizers with the recipe's schemes and freezes observed ranges. The model then computes the same as its converted form.</summary>
     public void Complete() => Follow(double.PositiveInfinity);
 
-    /// <summary>The penalty of weights that lie off the middle of their step, which damps oscillation between two codes (Nagel et al. 2022, equation 6), summed
-    /// over all layers.</summary>
-    /// <returns>A scalar with a gradient for the weights alone.</returns>
+    /// <summary>
+    /// The penalty for weights that are off the middle of their step, summed over all layers. It damps oscillation between two codes (Nagel et al. 2022,
+    /// equation 6).
+    /// </summary>
+    /// <returns>A scalar with a gradient only for the weights.</returns>
     public Tensor Dampening()
     {
         using var scope = NewDisposeScope();
@@ -170,8 +182,8 @@ public sealed class PreparedModel
         return sum.MoveToOuterDisposeScope();
     }
 
-    /// <summary>The quantized layers, which compute what the trained ones compute once the schedule is <see cref="Complete"/>.</summary>
-    /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
+    /// <summary>The quantized layers. They compute the same as the trained ones after <see cref="Complete"/>.</summary>
+    /// <exception cref="InvalidOperationException">A static input has received no batch yet, so its range is unknown.</exception>
     public IReadOnlyList<QuantizedLayer> ConvertLayers()
     {
         Complete();
@@ -182,20 +194,23 @@ public sealed class PreparedModel
         });
     }
 
-    /// <summary>Lets static inputs begin with the ranges that the observers of their rules find on calibration data.</summary>
-    /// <param name="feed">Runs calibration data through the module, which is in evaluation and in float meanwhile; called once, and only where an input is
-    /// static.</param>
-    /// <exception cref="NibbleException">The data never reaches a static input, or it is not finite there.</exception>
+    /// <summary>Sets the initial ranges of static inputs to those that the observers of their rules find in calibration data.</summary>
+    /// <param name="feed">
+    /// Runs calibration data through the module, which is in evaluation mode and in float during the call. Called once, and only if an input is static.
+    /// </param>
+    /// <exception cref="NibbleException">The data never reach a static input, or are not finite there.</exception>
     public void Calibrate(Action feed) => ModuleCalibration.Run(this, feed);
 
-    /// <summary>Lets static inputs begin with the ranges that the observers of their rules find on batches of inputs.</summary>
-    /// <param name="batches">Inputs of the module, read once, and only where an input of a layer is static. Each is disposed.</param>
-    /// <exception cref="NibbleException">The module takes more than a tensor, or an input is not finite.</exception>
+    /// <summary>Sets the initial ranges of static inputs to those that the observers of their rules find in batches of inputs.</summary>
+    /// <param name="batches">
+    /// Inputs of the module. They are read once, and only if an input of a layer is static. Each is disposed after use.
+    /// </param>
+    /// <exception cref="NibbleException">The module takes more than one tensor, or an input is not finite.</exception>
     public void Calibrate(IEnumerable<Tensor> batches) => Calibrate(() =>
     {
         ArgumentNullException.ThrowIfNull(batches);
         var module = Module as nn.Module<Tensor, Tensor>
-            ?? throw new NibbleException($"{Module.GetType().Name} does not take and yield one tensor; give {nameof(Calibrate)} a function that runs it");
+            ?? throw new NibbleException($"{Module.GetType().Name} does not take and return a single tensor. Pass {nameof(Calibrate)} a function that runs it");
         foreach (var batch in batches)
         {
             using var scope = NewDisposeScope();
@@ -206,12 +221,13 @@ public sealed class PreparedModel
         }
     });
 
-    /// <summary>The quantized model of any module, which computes what the trained module computes in evaluation; see
-    /// <see cref="QuantizationAware.Load"/>.</summary>
-    /// <param name="seed">The seed of the training, noted in the model.</param>
-    /// <param name="metrics">What was measured in training, by name, noted in the model.</param>
-    /// <exception cref="InvalidOperationException">A static input has seen no batch yet, so that its range is unknown.</exception>
-    /// <exception cref="NibbleException">The module holds a buffer that is not of a floating-point type.</exception>
+    /// <summary>
+    /// Converts the module into a quantized model, which computes the same as the trained module in evaluation. See <see cref="QuantizationAware.Load"/>.
+    /// </summary>
+    /// <param name="seed">The seed of the training, recorded in the model. Default: 0.</param>
+    /// <param name="metrics">Metrics measured in training, by name, recorded in the model. Default: null, none.</param>
+    /// <exception cref="InvalidOperationException">A static input has received no batch yet, so its range is unknown.</exception>
+    /// <exception cref="NibbleException">The module has a buffer that is not of a floating-point type.</exception>
     public QuantizedModel Convert(long seed = 0, IReadOnlyDictionary<string, double>? metrics = null) =>
         ModuleConversion.Convert(this, Recipe, MethodName, seed, metrics ?? new Dictionary<string, double>());
 
@@ -239,7 +255,7 @@ public sealed class PreparedModel
         }
     }
 
-    /// <summary>The scheme in force, a share of the steps after the layer was first quantized.</summary>
+    /// <summary>The scheme in effect when the given share of the steps has passed since the layer was first quantized.</summary>
     private QuantizationScheme SchemeAt(QuantizationScheme scheme, double share)
     {
         var widths = new List<int>();
@@ -285,8 +301,8 @@ public sealed class PreparedModel
         if (rule.Algorithms != WeightAlgorithms.RoundToNearest)
         {
             throw new NibbleException(
-                $"the rule for {rule.Pattern} chooses the weights of '{name}' by {string.Join(", ", rule.Algorithms.Names)}, which needs a model whose blocks "
-                + $"Nibble knows; give their solution in {nameof(PrepareOptions)}.{nameof(PrepareOptions.Weights)}, or use rtn");
+                $"the rule for {rule.Pattern} chooses the weights of '{name}' by {string.Join(", ", rule.Algorithms.Names)}. This needs a model whose blocks "
+                + $"Nibble supports. Pass the solution in {nameof(PrepareOptions)}.{nameof(PrepareOptions.Weights)}, or use rtn");
         }
 
         using var scope = NewDisposeScope();
@@ -296,7 +312,7 @@ public sealed class PreparedModel
         return RoundToNearest.Quantize(Conversion.ValuesOf(weight), rows, (int)(weight.numel() / rows), rule.Weights!, rule.Range);
     }
 
-    /// <summary>The rule of a layer. Embeddings look up and have no input that could be quantized.</summary>
+    /// <summary>The rule of a layer. Embeddings look up rows and have no input to quantize.</summary>
     private static RecipeRule? RuleFor(Recipe recipe, string name, IQuantizableLayer layer) =>
         recipe.RuleFor(name) is { } rule ? layer is QuantizableEmbedding ? rule with { Activations = null } : rule : null;
 

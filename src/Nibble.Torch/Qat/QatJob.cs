@@ -1,15 +1,19 @@
 namespace Nibble.Torch.Qat;
 
-/// <summary>The unfinished work of a training: its checkpoint, what is found before its first step, and the text that the model wrote for it.</summary>
+/// <summary>
+/// The unfinished work of a training run: its checkpoint, the results of the work before the first step, and the text that the model generated for it.
+/// </summary>
 internal sealed class QatJob(string output, IReadOnlyDictionary<string, string> identity, bool restart) : OutputJob(output, identity, restart)
 {
     private const string CheckpointName = "checkpoint.safetensors";
     private const string TextName = "text.bin";
 
-    /// <summary>The training between two steps. Names that begin with this one and a dot are the trainer's own: a solution to begin with, a teacher.</summary>
+    /// <summary>
+    /// The training checkpoint. Names that start with this name and a dot also belong to the trainer: an initial solution, a teacher.
+    /// </summary>
     public string Checkpoint => At(CheckpointName);
 
-    /// <summary>The text that the float model has written.</summary>
+    /// <summary>The text that the float model has generated.</summary>
     public string Text => At(TextName);
 
     /// <inheritdoc/>

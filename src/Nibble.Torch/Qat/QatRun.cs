@@ -12,29 +12,35 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What a run has made.</summary>
+/// <summary>The result of a QAT run.</summary>
 /// <param name="Artifact">The artifact.</param>
 /// <param name="FinalLoss">The training loss of the last step.</param>
-/// <param name="Losses">The training loss of every step; empty where the run before was killed at its very end.</param>
-/// <param name="HeldOutLosses">The losses on held-out text.</param>
+/// <param name="Losses">The training loss of every step. Empty if the run only finished the work of a completed earlier run.</param>
+/// <param name="HeldOutLosses">The losses on held-out data.</param>
 public sealed record QatResult(QuantizationResult Artifact, double FinalLoss, IReadOnlyList<TrainingPoint> Losses, IReadOnlyList<TrainingPoint> HeldOutLosses);
 
-/// <summary>Trains a model into an artifact, going on where a run before was interrupted.</summary>
-/// <remarks>The training saves itself beside the output. On the same number of threads, however often it is killed, the artifact has the same bytes.</remarks>
+/// <summary>Trains a model into an artifact. Resumes an interrupted run.</summary>
+/// <remarks>
+/// Checkpoints are saved next to the output. With the same number of threads, the artifact has the same bytes no matter how often the run is killed.
+/// </remarks>
 internal static class QatRun
 {
-    /// <summary>Runs.</summary>
-    /// <param name="options">What to do.</param>
-    /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps; what is done is kept for the next run.</param>
-    /// <exception cref="NibbleException">The model cannot be trained so, the training has diverged, the output exists, or its job folder belongs to another
-    /// job.</exception>
+    /// <summary>Steps that an estimate takes. The first is slower than the others and does not count.</summary>
+    private const int ProbeSteps = 4;
+
+    /// <summary>Trains the model and writes the artifact.</summary>
+    /// <param name="options">The request.</param>
+    /// <param name="progress">Receives progress after each step.</param>
+    /// <param name="cancellation">Cancels between steps. Finished work is kept for the next run.</param>
+    /// <exception cref="NibbleException">
+    /// The model cannot be trained with the recipe, training diverged, the output exists, or its job folder belongs to another job.
+    /// </exception>
     public static QatResult Run(QatRequest options, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (Path.Exists(options.Output) && (options.Restart || !OutputJob.IsJoined(options.Output)))
         {
-            throw new NibbleException($"{options.Output}: the output folder exists already; give another, or delete it first");
+            throw new NibbleException($"{options.Output}: the output folder exists already. Choose another folder, or delete it first");
         }
 
         using var job = new QatJob(options.Output, Identity(options), options.Restart);
@@ -67,7 +73,7 @@ internal static class QatRun
             }
             catch (NibbleException exception) when (exception is not DamagedFileException && !File.Exists(job.Checkpoint))
             {
-                // A fault of the model, the text or the recipe: the same command would fail again, and another is another job.
+                // The model, the data or the recipe are at fault. The same call would fail again, and a different call is a different job.
                 job.Abandon();
                 throw;
             }
@@ -77,7 +83,7 @@ internal static class QatRun
         var written = QuantizedModelFile.Load(options.Output);
         var bytes = QuantizedModelFile.TensorBytes(options.Output);
 
-        // A run that was killed at its very end has nothing more to tell than the recipe does.
+        // If an earlier run had already completed the training, the summary can only describe the recipe.
         summary ??= ModelSummary.Of(options.Source.Definition, options.Recipe with { Qat = options.Settings }, Method.Qat, pieces: null,
             options.Target);
         var artifact = new QuantizationResult(options.Source.Name, written.Layers.Count, options.Source.Bytes, bytes, written.Provenance.Calibration)
@@ -87,11 +93,58 @@ internal static class QatRun
         return new QatResult(artifact, written.Provenance.Metrics[QuantizationAwareTrainer.FinalLossMetric], losses, heldOut);
     }
 
-    /// <summary>Runs in memory: neither the artifact nor the way to it is written.</summary>
-    /// <param name="options">What to do.</param>
-    /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps.</param>
-    /// <exception cref="NibbleException">The model cannot be trained so, or the training has diverged.</exception>
+    /// <summary>Estimates a run from a few of its steps. Nothing is left behind, except that the model in memory is trained a little.</summary>
+    /// <param name="options">The request, with data.</param>
+    /// <param name="cancellation">Cancels between steps.</param>
+    /// <exception cref="NibbleException">The model cannot be trained with the recipe, or trains one block after another.</exception>
+    public static RunEstimate Estimate(QatRequest options, CancellationToken cancellation = default)
+    {
+        var settings = options.Settings;
+        if (settings.Mode == TrainingMode.BlockWise)
+        {
+            throw new NibbleException($"the recipe {options.Recipe.Name} trains one block after another, which a dry run cannot estimate");
+        }
+
+        using var memory = PeakMemory.Watch();
+        var folder = Directory.CreateTempSubdirectory("nibble-dry-run-");
+        try
+        {
+            var checkpoint = Path.Combine(folder.FullName, "checkpoint");
+            var clock = new StepClock(next: null);
+            var probed = settings with { Steps = ProbeSteps, EvaluateEvery = 0, Patience = 0 };
+            if (settings.Distillation is { } teacher)
+            {
+                probed = probed with { Distillation = teacher with { TeacherSteps = 0 } };
+            }
+
+            var trainer = new QuantizationAwareTrainer(
+                options.Source, options.Recipe, probed, options.Data!,
+                CalibrationOptions.For(options.Source.Definition), options.Seed)
+            {
+                Checkpoints = new CheckpointOptions(checkpoint, ProbeSteps),
+                Target = options.Target,
+            };
+            trainer.Train(clock, cancellation);
+            var steps = settings.Steps + (settings.Distillation?.TeacherSteps ?? 0);
+            var summary = trainer.SummaryOf(settings.Steps);
+            return new RunEstimate(
+                clock.SetupSeconds + (steps * clock.StepSeconds), memory.Bytes, options.Source.CountArtifactBytes(options.Recipe),
+                new FileInfo(checkpoint).Length, summary.Quantized.Count)
+            {
+                Summary = summary,
+            };
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    /// <summary>Trains the model in memory. Neither the artifact nor checkpoints are written.</summary>
+    /// <param name="options">The request.</param>
+    /// <param name="progress">Receives progress after each step.</param>
+    /// <param name="cancellation">Cancels between steps.</param>
+    /// <exception cref="NibbleException">The model cannot be trained with the recipe, or training diverged.</exception>
     public static QuantizedModel RunInMemory(QatRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var data = options.Data ?? Write(options, progress, cancellation);
@@ -111,10 +164,10 @@ internal static class QatRun
         return model with { Provenance = model.Provenance with { Calibration = options.Data is null ? options.OwnText : null } };
     }
 
-    /// <summary>The text that the float model writes.</summary>
+    /// <summary>Generates text with the float model.</summary>
     private static TokenizedText Write(QatRequest options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
-        // Some modes do not hold the float model.
+        // Some training modes do not keep the float model in memory.
         using var writer = options.Settings.Mode is TrainingMode.Full or TrainingMode.Adapters ? null
             : LoadedModel.Open(options.Source.Folder, options.Source.Task);
         return SelfText.Sample(
@@ -122,7 +175,7 @@ internal static class QatRun
             cancellation);
     }
 
-    /// <summary>The text that the float model writes, or has written in the run before.</summary>
+    /// <summary>Generates text with the float model, or reads the text that an earlier run generated.</summary>
     private static TokenizedText Sample(QatRequest options, string path, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var (tokenizer, length) = (options.Source.Tokenizer, options.Settings.SequenceLength);
@@ -141,7 +194,7 @@ internal static class QatRun
                 OutputJob.Remedy);
     }
 
-    /// <summary>All that the result's bytes depend on.</summary>
+    /// <summary>Everything the bytes of the result depend on.</summary>
     private static Dictionary<string, string> Identity(QatRequest options)
     {
         var recipe = RecipeFile.ToJson(options.Recipe with { Qat = options.Settings });

@@ -10,28 +10,29 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>Quantization-aware training of any TorchSharp module, with the caller's own loop.</summary>
+/// <summary>Quantization-aware training of any TorchSharp module in your own training loop.</summary>
 /// <remarks>
-/// <c>Prepare</c> puts fake-quantized layers in the place of Linear, Conv2d and Embedding; then train <see cref="PreparedModel.Parameters"/>
-/// as ever, and <see cref="PreparedModel.Convert"/> yields the quantized model. Linear, Conv2d, BatchNorm2d and Embedding are sealed classes of TorchSharp, so
-/// that
-/// a field that is declared as one of them cannot hold anything else: declare it as <c>nn.Module&lt;Tensor, Tensor&gt;</c>.
+/// <c>Prepare</c> replaces Linear, Conv2d and Embedding layers by fake-quantized ones. Then train <see cref="PreparedModel.Parameters"/> in the normal way.
+/// <see cref="PreparedModel.Convert"/> returns the quantized model. Linear, Conv2d, BatchNorm2d and Embedding are sealed classes of TorchSharp. A field
+/// declared as one of them cannot hold the replacement, so declare it as <c>nn.Module&lt;Tensor, Tensor&gt;</c>.
 /// </remarks>
 public static class QuantizationAware
 {
-    // The finalizer of a module disposes its tensors, which the module in its place goes on using; so both live equally long.
+    // The finalizer of a module disposes its tensors, which its replacement still uses. So both are kept alive equally long.
     private static readonly ConditionalWeakTable<nn.Module, nn.Module> Replaced = [];
 
-    /// <summary>Replaces a module's layers, where the recipe has a rule for them, by fake-quantized ones that share their parameters.</summary>
+    /// <summary>Replaces the layers that a recipe has a rule for by fake-quantized ones that share their parameters.</summary>
     /// <remarks>
-    /// Names of parameters and buffers stay as they are, and parameters are the same objects, so that an optimizer made before goes on working; that of
-    /// learned scales needs <see cref="PreparedModel.ScaleParameters"/> too. Layers that are <see cref="IQuantizableLayer"/> already are used as they stand.
-    /// An embedding's <c>padding_idx</c> and <c>max_norm</c>, which TorchSharp does not tell, are left behind.
+    /// The names of parameters and buffers do not change. The parameters are the same objects, so an optimizer that was created before still works. It does not
+    /// train learned scales, for which you need <see cref="PreparedModel.ScaleParameters"/> too. Layers that already are <see cref="IQuantizableLayer"/> are
+    /// used as they are. The <c>padding_idx</c> and <c>max_norm</c> of an embedding are lost, because TorchSharp does not expose them.
     /// </remarks>
     /// <param name="module">The float module, which is changed.</param>
-    /// <param name="recipe">What to do with each layer, and in <see cref="Recipe.Qat"/> with which estimators and schedule.</param>
-    /// <param name="options">What is known beforehand.</param>
-    /// <exception cref="NibbleException">The recipe matches no layer or asks for what a layer cannot do, or a layer stands where no other can.</exception>
+    /// <param name="recipe">What to do with each layer, and the estimators and the schedule (<see cref="Recipe.Qat"/>).</param>
+    /// <param name="options">Initial values and what is known about the module. Default: null, all defaults.</param>
+    /// <exception cref="NibbleException">
+    /// The recipe matches no layer, requires something that a layer cannot do, or a layer is in a place that cannot hold its replacement.
+    /// </exception>
     public static PreparedModel Prepare(nn.Module module, Recipe recipe, PrepareOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(module);
@@ -43,7 +44,7 @@ public static class QuantizationAware
         if (!layers.Exists(layer => recipe.RuleFor(layer.Path) is not null))
         {
             throw new NibbleException(layers.Count == 0
-                ? $"{module.GetType().Name} holds no Linear, Conv2d or Embedding, so there is nothing to quantize"
+                ? $"{module.GetType().Name} has no Linear, Conv2d or Embedding, so there is nothing to quantize"
                 : recipe.Rules.FirstOrDefault(rule => layers.Exists(layer => rule.Matches(layer.Path))) is { } keeping
                 ? $"the recipe '{recipe.Name}' keeps all {layers.Count} layers of {module.GetType().Name} in float, by the rule '{keeping.Pattern}'"
                 : $"the recipe '{recipe.Name}' matches none of the {layers.Count} layers of {module.GetType().Name}; their names look like '{layers[0].Path}'");
@@ -56,8 +57,8 @@ public static class QuantizationAware
             layer => layer.Module is Conv2d or QuantizableConv2d && recipe.RuleFor(layer.Path)!.Activations?.Scheme.Granularity is PerToken))
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' quantizes the input of the convolution '{layer.Path}' per token, but images have no tokens; use a static scheme "
-                + $"per tensor, such as w8a8-static");
+                $"the recipe '{recipe.Name}' quantizes the input of the convolution '{layer.Path}' per token, but images have no tokens. Use a static scheme "
+                + $"per tensor, for example w8a8-static");
         }
 
         var norms = BatchNormPairs.Find(nodes, chosen.Where(layer => layer.Module is Conv2d).Select(layer => layer.Path).ToHashSet(), options);
@@ -89,7 +90,7 @@ public static class QuantizationAware
         };
     }
 
-    /// <summary>What a recipe does with the layers of a module.</summary>
+    /// <summary>Summarizes what a recipe does with the layers of a module.</summary>
     internal static RunSummary Summarize(IEnumerable<ModuleNode> layers, Recipe recipe, Method method) => RunSummary.Of(
         recipe,
         new RunFacts(method, [.. layers.Select(layer =>
@@ -107,14 +108,14 @@ public static class QuantizationAware
             };
         })]));
 
-    /// <summary>Makes a float module compute what a quantized model computes.</summary>
+    /// <summary>Makes a float module compute the same as a quantized model.</summary>
     /// <remarks>
-    /// Layers take the values of their codes, those with quantized inputs become fake-quantized ones, and batch normalizations that were folded into
-    /// convolutions become identities.
+    /// Layers take the values of their codes. Layers with quantized inputs become fake-quantized. Batch normalizations that were folded into convolutions
+    /// become identities.
     /// </remarks>
-    /// <param name="module">A module of the same class as the one that was converted, which is changed; its own values do not matter.</param>
-    /// <param name="model">What <see cref="PreparedModel.Convert"/> yielded, at once or read back from disk.</param>
-    /// <exception cref="NibbleException">The model's tensors are not those of the module.</exception>
+    /// <param name="module">A module of the same class as the one that was converted. It is changed, and its own values do not matter.</param>
+    /// <param name="model">The result of <see cref="PreparedModel.Convert"/>, directly or read back from disk.</param>
+    /// <exception cref="NibbleException">The model's tensors do not match those of the module.</exception>
     public static void Load(nn.Module module, QuantizedModel model)
     {
         ArgumentNullException.ThrowIfNull(module);
@@ -122,7 +123,7 @@ public static class QuantizationAware
         ModuleConversion.Load(module, model);
     }
 
-    /// <summary>The layer that computes what a float layer computes and can be quantized.</summary>
+    /// <summary>Creates a quantizable layer that computes the same as a float layer.</summary>
     internal static nn.Module Twin(nn.Module layer)
     {
         return layer switch
@@ -134,7 +135,7 @@ public static class QuantizationAware
         };
     }
 
-    /// <summary>Replaces modules, which then are in training or evaluation as those before them.</summary>
+    /// <summary>Replaces modules and copies their training or evaluation mode.</summary>
     internal static void Replace(IReadOnlyList<(ModuleNode Node, nn.Module Module)> replacements)
     {
         ModuleTree.Replace(replacements);
@@ -146,7 +147,7 @@ public static class QuantizationAware
         }
     }
 
-    /// <summary>Whether a module can be quantized, as it stands or by its twin.</summary>
+    /// <summary>Whether a module can be quantized, directly or through its replacement.</summary>
     internal static bool IsLayer(nn.Module module) => module is Linear or Conv2d or Embedding or IQuantizableLayer;
 
     private static void RequireSupported(nn.Module module, Recipe recipe)
@@ -154,7 +155,7 @@ public static class QuantizationAware
         if (IsLayer(module))
         {
             throw new NibbleException(
-                $"the module itself is a {module.GetType().Name}, which cannot be exchanged from inside; put it into a Sequential or a module of your own");
+                $"the module itself is a {module.GetType().Name}, which cannot be replaced from inside. Put it into a Sequential or a module of your own");
         }
 
         if (recipe.KeyValueCache is not null)
@@ -168,10 +169,10 @@ public static class QuantizationAware
         }
     }
 
-    /// <summary>A weight that is used elsewhere too would be two things at once: values of codes here, and something else there.</summary>
+    /// <summary>Rejects a weight that is also used elsewhere, because it would have to be quantized in one place and float in the other.</summary>
     private static void RequireOwnWeights(nn.Module module, IReadOnlyList<ModuleNode> nodes, IReadOnlyList<ModuleNode> layers)
     {
-        // state_dict leaves a module or parameter out that it has seen already.
+        // state_dict omits a module or parameter that it has already listed.
         var parameters = nodes
             .SelectMany(node => node.Module.named_parameters(false).Select(item => (Name: $"{node.Path}.{item.name}", Value: item.parameter)))
             .Concat(module.named_parameters(false).Select(item => (Name: item.name, Value: item.parameter)))
@@ -185,12 +186,12 @@ public static class QuantizationAware
             {
                 throw new NibbleException(
                     $"the weight of '{layer.Path}' is also {string.Join(" and ", others.Select(parameter => $"'{parameter.Name}'"))}, so it cannot be "
-                    + $"quantized by itself; keep both in float by a rule without weights, or give each a weight of its own");
+                    + $"quantized separately. Keep both in float with a rule that has no weights, or give each its own weight");
             }
         }
     }
 
-    // An Embedding hands out a new object for the same tensor each time.
+    // An Embedding returns a new object for the same tensor each time.
     private static bool IsSame(Tensor left, Tensor right) => left.Handle == right.Handle
         || (left.device_type == DeviceType.CPU && right.device_type == DeviceType.CPU && left.is_contiguous() && right.is_contiguous()
             && left.numel() > 0 && TensorMemory.Start(left) == TensorMemory.Start(right));

@@ -12,16 +12,16 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>The second road: trains a model through its fake quantizers, so that it adapts to its grid, then converts it.</summary>
+/// <summary>Quantization-aware training: trains a model through its fake quantizers so that it adapts to its grid, then converts it.</summary>
 /// <remarks>
-/// A trainer works on the model in place: <see cref="Train"/>, then <see cref="Convert"/>. In between, the model holds its fake
-/// quantizers and evaluates as it was trained; converting changes nothing that it computes. Without a recipe it trains the float
-/// model for the same steps on the same batches: the control that tells better quantization from more training. The control learns from the
-/// text alone: it has no better teacher than itself.
+/// A trainer works on the model in place: first <see cref="Train"/>, then <see cref="Convert"/>. In between, the model holds its fake quantizers and evaluates
+/// as it was trained. Conversion does not change its output. Without a recipe, it trains the float model for the same steps on the same batches. This control
+/// run separates the effect of better quantization from that of more training. The control learns only from the data, because it has no better teacher than
+/// itself.
 /// </remarks>
 public sealed class QuantizationAwareTrainer
 {
-    /// <summary>The metric of an artifact that holds the training loss of the last step.</summary>
+    /// <summary>The name of the artifact metric for the training loss of the last step.</summary>
     internal const string FinalLossMetric = "finalTrainingLoss";
 
     private readonly LoadedModel source;
@@ -40,19 +40,20 @@ public sealed class QuantizationAwareTrainer
     /// <summary>Null until the model is prepared.</summary>
     private TrainingLoop? loop;
 
-    /// <summary>The float model, while training learns from it.</summary>
+    /// <summary>The float model, while training distils from it.</summary>
     private IQuantizableModel? teacher;
     private TeacherCache? cache;
 
-    /// <summary>Puts fake quantizers into a model.</summary>
-    /// <param name="source">The float model, which will be trained in place.</param>
-    /// <param name="recipe">What to do with each layer; null trains the float model (<paramref name="settings"/> still apply).</param>
-    /// <param name="settings">How to train.</param>
-    /// <param name="data">Data to train on, and to calibrate static activations with.</param>
-    /// <param name="calibration">How much of them calibrates static activations.</param>
-    /// <param name="seed">Drives the order of the batches.</param>
-    /// <exception cref="NibbleException">The recipe matches no layer and leaves the key-value cache float, or has keys per channel, or the text is shorter than
-    /// a sequence.</exception>
+    /// <summary>Creates a trainer and inserts fake quantizers into a model.</summary>
+    /// <param name="source">The float model, which is trained in place.</param>
+    /// <param name="recipe">What to do with each layer. Null trains the float model, with the same <paramref name="settings"/>.</param>
+    /// <param name="settings">The training settings.</param>
+    /// <param name="data">Data to train on and to calibrate static activations with.</param>
+    /// <param name="calibration">The amount of data for calibrating static activations.</param>
+    /// <param name="seed">The seed of the order of batches.</param>
+    /// <exception cref="NibbleException">
+    /// The recipe matches no layer and leaves the key-value cache float, or quantizes keys per channel, or the text is shorter than a sequence.
+    /// </exception>
     /// <exception cref="ArgumentOutOfRangeException">A setting is out of range.</exception>
     public QuantizationAwareTrainer(LoadedModel source, Recipe? recipe, QatSettings settings, ITaskData data, CalibrationOptions calibration, long seed)
     {
@@ -70,7 +71,7 @@ public sealed class QuantizationAwareTrainer
         if (settings.Precision == TrainingPrecision.BFloat16 && source.Model.IsOnCpu())
         {
             throw new NibbleException(
-                "the precision bfloat16 needs a device with bfloat16 products; a CPU computes them about 100 times slower than float32: use precision: "
+                "the precision bfloat16 needs a device with bfloat16 products. A CPU computes them about 100 times slower than float32. Use precision: "
                 + "float32, or another device");
         }
 
@@ -103,28 +104,28 @@ public sealed class QuantizationAwareTrainer
         if (recipe.KeyValueCache is { HasStaticKeys: true })
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would leave behind; train with keys per "
-                + $"token, or use post-training quantization");
+                $"the recipe '{recipe.Name}' quantizes keys per channel with ranges from calibration, which training would make invalid. Use keys per "
+                + $"token, or post-training quantization");
         }
 
         if (recipe.Rotation != Rotation.None)
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' rotates the model, which only post-training quantization does; train with a recipe without rotation");
+                $"the recipe '{recipe.Name}' rotates the model, which only post-training quantization supports. Use a recipe without rotation");
         }
 
         if (TiedHead.IsNamed(recipe, source.Definition))
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' quantizes the head of {source.Name}, which is tied to the embedding: open the model with "
-                    + $"{nameof(LoadedModel)}.{nameof(LoadedModel.OpenToTrain)}, which gives the head a matrix of its own");
+                $"the recipe '{recipe.Name}' quantizes the head of {source.Name}, which is tied to the embedding. Open the model with "
+                    + $"{nameof(LoadedModel)}.{nameof(LoadedModel.OpenToTrain)}, which gives the head its own matrix");
         }
 
         KeyValueQuantizers.Require(recipe, source.Model.Blocks[0], source.Name);
         if (task.Kind == ModelTask.Embedding && settings.Distillation is not { Weight: 1 })
         {
-            throw new NibbleException($"the recipe '{recipe.Name}' trains an embedding model without a teacher, and texts alone do not say what their vectors "
-                + "should be; set distillation with a weight of 1");
+            throw new NibbleException($"the recipe '{recipe.Name}' trains an embedding model without a teacher, and texts alone do not define their vectors. "
+                + "Use distillation with a weight of 1");
         }
 
         List<string> names = [.. source.Model.Layers.Select(layer => layer.Key)];
@@ -156,46 +157,51 @@ public sealed class QuantizationAwareTrainer
         loop = new TrainingLoop(CreateTask(), settings);
     }
 
-    /// <summary>The data trained on.</summary>
+    /// <summary>The training data, including the held-out part.</summary>
     public ITaskData Data { get; }
 
-    /// <summary>The format that the recipe was fitted to, of which the summary then speaks; null for none.</summary>
+    /// <summary>The export format that the recipe was fitted to. The summary mentions it. Default: null, none.</summary>
     public RecipeTarget? Target { get; init; }
 
-    /// <summary>What the training does with each layer, and what the user should know; known from the start, but for what a post-training solution to begin
-    /// with warns of.</summary>
-    public RunSummary Summary
-    {
-        get
-        {
-            if (recipe is null)
-            {
-                return RunSummary.Empty;
-            }
+    /// <summary>
+    /// What training does with each layer, with warnings for the user. It is complete from the start, except for warnings about an initial PTQ solution.
+    /// </summary>
+    public RunSummary Summary => SummaryOf(settings.Steps);
 
-            var solves = StartingPoint.FreezesWeights(recipe) || settings.Start != WeightAlgorithms.RoundToNearest;
-            var pieces = solves ? training.Pieces(recipe.Ptq.Windows, Math.Min(recipe.Ptq.SequenceLength, source.Definition.MaxSequence), seed) : null;
-            return ModelSummary.Of(source.Definition, recipe with { Qat = settings }, Method.Qat, pieces, Target, settings.Steps / batches.StepsPerEpoch)
-                .With(warnings);
+    /// <summary>The summary of a training with another number of steps.</summary>
+    internal RunSummary SummaryOf(int steps)
+    {
+        if (recipe is null)
+        {
+            return RunSummary.Empty;
         }
+
+        var solves = StartingPoint.FreezesWeights(recipe) || settings.Start != WeightAlgorithms.RoundToNearest;
+        var pieces = solves ? training.Pieces(recipe.Ptq.Windows, Math.Min(recipe.Ptq.SequenceLength, source.Definition.MaxSequence), seed) : null;
+        return ModelSummary.Of(
+            source.Definition, recipe with { Qat = settings with { Steps = steps } }, Method.Qat, pieces, Target, steps / batches.StepsPerEpoch).With(warnings);
     }
 
     /// <summary>The training loss of every step so far.</summary>
     public IReadOnlyList<TrainingPoint> Losses => loop?.Losses ?? [];
 
-    /// <summary>The losses on held-out data so far: a part of <see cref="Data"/>, where <see cref="QatSettings.EvaluateEvery"/> asks for it.</summary>
+    /// <summary>
+    /// The losses on held-out data so far. The held-out data are part of <see cref="Data"/> if <see cref="QatSettings.EvaluateEvery"/> is above 0.
+    /// </summary>
     public IReadOnlyList<TrainingPoint> HeldOutLosses => loop?.HeldOutLosses ?? [];
 
-    /// <summary>Where the training saves itself, and goes on from if a trainer that was created alike was interrupted; null keeps nothing.</summary>
+    /// <summary>
+    /// Where to save training checkpoints. Training resumes from a checkpoint of an identical trainer that was interrupted. Default: null, no checkpoints.
+    /// </summary>
     public CheckpointOptions? Checkpoints { get; init; }
 
-    /// <summary>Where the teacher's predictions are kept for other trainings; null computes them each time.</summary>
+    /// <summary>Where to keep the teacher's predictions so that other runs can reuse them. Default: null, which computes them each time.</summary>
     public TeacherCacheOptions? TeacherCache { get; init; }
 
-    /// <summary>Trains; <see cref="TrainingLoop"/> says how.</summary>
-    /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps; a checkpoint is written first, where <see cref="Checkpoints"/> are.</param>
-    /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
+    /// <summary>Trains the model with a <see cref="TrainingLoop"/>.</summary>
+    /// <param name="progress">Receives progress after each step.</param>
+    /// <param name="cancellation">Cancels between steps. If <see cref="Checkpoints"/> are set, a checkpoint is written first.</param>
+    /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint belongs to another training run.</exception>
     public void Train(IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         if (loop is null)
@@ -226,7 +232,7 @@ public sealed class QuantizationAwareTrainer
         RoundFloatParameters();
     }
 
-    /// <summary>The quantized model, which computes what the trained model computes.</summary>
+    /// <summary>Converts the model. The quantized model computes the same as the trained model.</summary>
     /// <exception cref="InvalidOperationException">The trainer has no recipe.</exception>
     public QuantizedModel Convert()
     {
@@ -234,7 +240,7 @@ public sealed class QuantizationAwareTrainer
         {
             throw new InvalidOperationException(
                 recipe is null ? "The float control has nothing to convert."
-                : "In this mode, or where post-training quantization chooses weights first, the model is quantized when training begins; train it before "
+                : "In this mode, or if post-training quantization chooses weights first, the model is quantized when training starts. Train it before "
                 + "converting it.");
         }
 
@@ -252,7 +258,7 @@ public sealed class QuantizationAwareTrainer
         return Conversion.Assemble(source, prepared.ConvertLayers(), prepared.Recipe, prepared.MethodName, seed, metrics) with { Summary = Summary };
     }
 
-    /// <summary>The float model, trained on the text if the settings say so.</summary>
+    /// <summary>Loads the float model, and trains it on the data if the settings require that.</summary>
     private LoadedModel Teacher(DistillationSettings distillation, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         var model = LoadedModel.Open(source.Folder, source.Task);
@@ -304,7 +310,7 @@ public sealed class QuantizationAwareTrainer
     {
         if (task.Kind != ModelTask.LanguageModelling)
         {
-            // Dropout draws from libtorch's own generator.
+            // Dropout draws from libtorch's global generator.
             random.manual_seed(SeededRandom.Create(seed, ((long)step * settings.Accumulation) + part).NextInt64());
         }
 
@@ -314,7 +320,7 @@ public sealed class QuantizationAwareTrainer
     }
 
     private Tensor OwnLoss(Tensor output, TrainingBatch batch) => task.Loss(
-        output, batch.Targets ?? throw new NibbleException($"{Data.Name}: the lines have no label behind their texts, which is what is learned from"));
+        output, batch.Targets ?? throw new NibbleException($"{Data.Name}: the lines have no label after their texts, but training needs labels"));
 
     private Tensor Distilled(TrainingBatch batch, IQuantizableModel teacher, DistillationSettings distillation)
     {
@@ -323,7 +329,7 @@ public sealed class QuantizationAwareTrainer
         TeacherPrediction? known = null;
         using (no_grad())
         {
-            // The blocks' outputs are too many to be kept.
+            // The blocks' outputs are too large to keep.
             expected = cache is null || distillation.Hidden > 0 ? Predicted(teacher, batch, blocks: distillation.Hidden > 0) : null;
             known = cache?.Get(batch.Keys, missing => teacher.Compute(new ModelBatch(Windows(missing))));
         }
@@ -336,7 +342,7 @@ public sealed class QuantizationAwareTrainer
             distillation);
     }
 
-    /// <summary>What the teacher computes; where that is little for each text, it is computed once and kept.</summary>
+    /// <summary>The teacher's output. If it is small for each text, it is computed once and kept.</summary>
     private Prediction Predicted(IQuantizableModel teacher, TrainingBatch batch, bool blocks)
     {
         if (blocks || task.Kind == ModelTask.LanguageModelling)
@@ -360,7 +366,7 @@ public sealed class QuantizationAwareTrainer
         return new Prediction(tensor(kept.SelectMany(row => row).ToArray(), kept.Length, kept[0].Length), []);
     }
 
-    /// <summary>The windows of the text that begin at some places, without the last token of each, which nothing follows.</summary>
+    /// <summary>The windows of the text that start at the given positions, without the last token of each, which has no next token.</summary>
     private Tensor Windows(int[] starts) =>
         ((TokenizedText)training).Batch(starts, settings.SequenceLength).narrow(1, 0, settings.SequenceLength - 1);
 
@@ -373,7 +379,7 @@ public sealed class QuantizationAwareTrainer
             using var scope = NewDisposeScope();
             var output = source.Model.Compute(batch.Input);
 
-            // What has no targets is compared with the teacher.
+            // Data without targets are compared with the teacher.
             var loss = batch.Targets is null ? task.Divergence(output, teacher!.Compute(batch.Input), 1) : task.Loss(output, batch.Targets);
             sum += batch.Keys.Length * loss.item<float>();
             count += batch.Keys.Length;
@@ -384,7 +390,7 @@ public sealed class QuantizationAwareTrainer
         return sum / count;
     }
 
-    /// <summary>What stays float is stored in the checkpoint's type, so the trained model must already compute with that.</summary>
+    /// <summary>Parameters that stay float are stored in the checkpoint's type, so the trained model must already compute with rounded values.</summary>
     private void RoundFloatParameters()
     {
         using var scope = NewDisposeScope();

@@ -7,31 +7,34 @@ using Nibble.Torch.Ptq;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What training begins with: calibrated inputs, the weights that post-training quantization chooses for good and, where the recipe names algorithms
-/// to start with, their solution.</summary>
+/// <summary>
+/// The starting point of training: calibrated inputs, the weights that PTQ chooses and training keeps, and, if the recipe names algorithms to start with,
+/// their solution.
+/// </summary>
 internal static class StartingPoint
 {
-    /// <summary>Whether post-training quantization chooses weights for good, which training works around.</summary>
+    /// <summary>Whether PTQ chooses some weights, which training then keeps.</summary>
     public static bool FreezesWeights(Recipe recipe) => recipe.Rules.Any(rule => rule is { Weights: not null, WeightMethod: Method.Ptq });
 
-    /// <summary>Finds what is known before training.</summary>
+    /// <summary>Determines the starting point.</summary>
     /// <remarks>
-    /// Post-training algorithms leave the model with their solution's values in the place of its weights: a weight on its grid is where its code
-    /// is least likely to change, so that training begins with the solution's loss and moves away from it only as far as it pays.
-    /// Weights of the method ptq are solved in the same pass, by the algorithms of their rules; weights that are trained from their float values are float in
-    /// it.
+    /// PTQ algorithms replace the model's weights with their solution's values. A weight on its grid is where its code is least likely to change. Training
+    /// therefore starts with the solution's loss and moves away from the solution only as far as it helps. Weights with the method ptq are solved in the same
+    /// pass by the algorithms of their rules. Weights that are trained from their float values stay float in that pass.
     /// </remarks>
-    /// <param name="source">The float model, whose weights are overwritten by a solution's.</param>
-    /// <param name="recipe">The recipe that will be trained.</param>
-    /// <param name="settings">How it will be trained.</param>
-    /// <param name="data">Data to calibrate on.</param>
-    /// <param name="calibration">How much of it.</param>
-    /// <param name="seed">Drives what is random in the algorithms.</param>
-    /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
-    /// <param name="warn">Told what the user should know of the solution.</param>
-    /// <param name="progress">Told of the way to the solution.</param>
-    /// <param name="cancellation">Stops between layers and batches.</param>
-    /// <exception cref="NibbleException">The algorithms cannot be applied to this model, or put columns into groups that are no neighbours.</exception>
+    /// <param name="source">The float model. Its weights are overwritten by those of the solution.</param>
+    /// <param name="recipe">The recipe to train.</param>
+    /// <param name="settings">The training settings.</param>
+    /// <param name="data">Calibration data.</param>
+    /// <param name="calibration">The amount of calibration data to use.</param>
+    /// <param name="seed">The seed for random choices in the algorithms.</param>
+    /// <param name="folder">Where to keep the solution, and the unfinished work on it, for a resumed run. Null keeps nothing.</param>
+    /// <param name="warn">Receives warnings about the solution.</param>
+    /// <param name="progress">Receives progress on the solution.</param>
+    /// <param name="cancellation">Cancels between layers and batches.</param>
+    /// <exception cref="NibbleException">
+    /// The algorithms cannot be applied to this model, or form groups of columns that are not adjacent.
+    /// </exception>
     public static PrepareOptions Find(
         LoadedModel source, Recipe recipe, QatSettings settings, ICalibrationData data, CalibrationOptions calibration, long seed, string? folder,
         Action<string>? warn, IProgress<RunProgress>? progress, CancellationToken cancellation)
@@ -48,8 +51,8 @@ internal static class StartingPoint
             layer => layer.Weight.GroupIndex is not null && recipe.RuleFor(layer.Name)!.WeightMethod != Method.Ptq) is { } scattered)
         {
             throw new NibbleException(
-                $"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), of which {scattered.Name} has some; "
-                + $"use activationOrder: weight or none");
+                $"the recipe '{recipe.Name}' starts training from groups of scattered columns (activationOrder: group), which {scattered.Name} has. "
+                + $"Use activationOrder: weight or none");
         }
 
         var weights = source.Model.Layers.ToDictionary(layer => layer.Key, layer => layer.Value.Weight);
@@ -78,16 +81,16 @@ internal static class StartingPoint
         };
     }
 
-    /// <summary>Runs post-training quantization, or loads what a run before has left.</summary>
+    /// <summary>Runs PTQ, or loads the solution of an earlier run.</summary>
     /// <param name="source">The float model.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="data">Data to calibrate on.</param>
-    /// <param name="seed">Drives what is random.</param>
-    /// <param name="training">How each block is trained; null leaves it as it was quantized.</param>
-    /// <param name="folder">Where the solution is kept for a run that goes on, and the work on it; null keeps nothing.</param>
-    /// <param name="warn">Told what the user should know of the solution.</param>
-    /// <param name="progress">Told after each layer and step.</param>
-    /// <param name="cancellation">Stops between layers, steps and batches.</param>
+    /// <param name="data">Calibration data.</param>
+    /// <param name="seed">The seed for random choices.</param>
+    /// <param name="training">How to train each block. Null trains no blocks.</param>
+    /// <param name="folder">Where to keep the solution, and the unfinished work on it, for a resumed run. Null keeps nothing.</param>
+    /// <param name="warn">Receives warnings about the solution.</param>
+    /// <param name="progress">Receives progress after each layer and step.</param>
+    /// <param name="cancellation">Cancels between layers, steps and batches.</param>
     public static QuantizedModel Solve(
         LoadedModel source, Recipe recipe, ICalibrationData data, long seed, QatSettings? training, string? folder, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation) => folder is null
@@ -96,7 +99,9 @@ internal static class StartingPoint
             new PtqRequest(source.Folder, recipe, folder) { Data = data, Seed = seed, Task = source.Task, Training = training, Warn = warn },
             progress, cancellation);
 
-    /// <summary>A solution's parameters to begin with; what stays float and was changed, such as norms by scaled channels, goes into the model.</summary>
+    /// <summary>
+    /// The initial parameters from a solution. Float tensors that the solution has changed, for example norms with scaled channels, are copied into the model.
+    /// </summary>
     public static PrepareOptions Take(LoadedModel source, QuantizedModel solution)
     {
         var parameters = source.Model.Parameters().ToDictionary(item => item.Name, item => item.Value);

@@ -9,33 +9,37 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>Where a teacher's predictions are kept, so that trainings which draw the same windows need no second forward pass.</summary>
-/// <param name="Folder">The folder; what is of another teacher, text, length or temperature stands apart in it.</param>
-/// <param name="Likeliest">Tokens to keep of each prediction, at least 1; from the vocabulary's size on all are kept.</param>
+/// <summary>Where to keep a teacher's predictions, so that training runs that draw the same windows need no second forward pass.</summary>
+/// <param name="Folder">The folder. Predictions for another teacher, text, length or temperature are kept separately in it.</param>
+/// <param name="Likeliest">
+/// The number of top tokens to keep of each prediction, at least 1. The size of the vocabulary or more keeps all. Default: 128.
+/// </param>
 public sealed record TeacherCacheOptions(string Folder, int Likeliest = TeacherCacheOptions.UsualLikeliest)
 {
-    /// <summary>Tokens that hold nearly all of the probability in small vocabularies and most in large ones.</summary>
+    /// <summary>
+    /// The default of <see cref="Likeliest"/>. This many tokens hold nearly all of the probability in small vocabularies and most of it in large ones.
+    /// </summary>
     public const int UsualLikeliest = 128;
 }
 
-/// <summary>The likeliest next tokens by a teacher, with the logarithms of their probabilities at its temperature.</summary>
-/// <param name="LogProbabilities">[positions, tokens], values that binary16 holds.</param>
-/// <param name="Tokens">Their ids, int64 of the same shape; null where all tokens stand in their order.</param>
+/// <summary>A teacher's most likely next tokens, with the logarithms of their probabilities at its temperature.</summary>
+/// <param name="LogProbabilities">[positions, tokens], values that binary16 can represent.</param>
+/// <param name="Tokens">Their ids, int64 of the same shape. Null if all tokens are kept, in their order.</param>
 internal sealed record TeacherPrediction(Tensor LogProbabilities, Tensor? Tokens);
 
 /// <summary>A teacher's predictions on disk, a file per window.</summary>
 /// <remarks>
-/// A record holds, before its checksum, the logarithms of the k greatest probabilities of each position in binary16, and k token ids in 32 bits
-/// where k is below the vocabulary's size.
-/// What is not there is computed, written and used as it will be read, so that the result does not depend on what was there.
+/// A record holds, before its checksum, the logarithms of the k highest probabilities of each position in binary16, and k token ids in 32 bits if k is below
+/// the vocabulary's size. Predictions that are missing are computed and written, and then used exactly as they will be read. The result therefore does not
+/// depend on what was cached.
 /// </remarks>
 internal sealed class TeacherCache
 {
-    /// <summary>Values that are hashed at once: the bytes of more than 2^29 are beyond a span.</summary>
+    /// <summary>Values that are hashed at once. A span cannot hold the bytes of more than 2^29 values.</summary>
     private const int PieceValues = 1 << 20;
 
     private const string RecordFormat = "checksummed";
-    private const string Remedy = "delete the file, and it is computed again";
+    private const string Remedy = "delete the file to compute it again";
 
     private readonly string folder;
     private readonly int positions;
@@ -46,9 +50,9 @@ internal sealed class TeacherCache
     /// <summary>Opens the part of a folder that belongs to a teacher and a text.</summary>
     /// <param name="options">The folder.</param>
     /// <param name="teacher">The teacher.</param>
-    /// <param name="data">The data that its rows are of.</param>
-    /// <param name="length">Tokens in a window.</param>
-    /// <param name="temperature">Divides the logits.</param>
+    /// <param name="data">The data that the windows come from.</param>
+    /// <param name="length">Tokens per window.</param>
+    /// <param name="temperature">The divisor of the logits.</param>
     public TeacherCache(TeacherCacheOptions options, IQuantizableModel teacher, ITaskData data, int length, double temperature)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Likeliest, 1, nameof(options));
@@ -59,8 +63,8 @@ internal sealed class TeacherCache
         if (RecordBytes > Array.MaxLength - ChecksummedFile.ChecksumLength)
         {
             throw new NibbleException(
-                $"the teacher's predictions of a window of {length} tokens take {RecordBytes} bytes with {kept} tokens each, "
-                + $"and at most {Array.MaxLength} can be kept; keep fewer tokens of each");
+                $"the teacher's predictions of a window of {length} tokens take {RecordBytes} bytes with {kept} tokens per prediction, "
+                + $"and at most {Array.MaxLength} can be kept. Keep fewer tokens per prediction");
         }
 
         var key = string.Join(
@@ -74,7 +78,7 @@ internal sealed class TeacherCache
         Directory.CreateDirectory(folder);
     }
 
-    /// <summary>A hash of all parameters: a teacher may have been trained since it was read.</summary>
+    /// <summary>A hash of all parameters, because a teacher may have been trained since it was loaded.</summary>
     private static string HashOf(IQuantizableModel model)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -95,9 +99,9 @@ internal sealed class TeacherCache
     private long RecordBytes => (long)positions * kept * (HasAll ? 2 : 2 + sizeof(int));
 
     /// <summary>The predictions for windows, one after the other.</summary>
-    /// <param name="starts">Where the windows begin.</param>
-    /// <param name="compute">Computes the logits, [windows, positions, vocabulary], of some of them.</param>
-    /// <exception cref="NibbleException">A record is not of the size it must have.</exception>
+    /// <param name="starts">The start positions of the windows.</param>
+    /// <param name="compute">Computes the logits, [windows, positions, vocabulary], of some of the windows.</param>
+    /// <exception cref="NibbleException">A record does not have its expected size.</exception>
     public TeacherPrediction Get(ReadOnlySpan<int> starts, Func<int[], Tensor> compute)
     {
         using var scope = NewDisposeScope();
@@ -107,7 +111,7 @@ internal sealed class TeacherCache
             Write(missing, compute(missing));
         }
 
-        // A window at a time: those of a batch have more values than an array can hold where large vocabularies are kept whole.
+        // One window at a time: with a large vocabulary kept as a whole, a batch would have more values than an array can hold.
         var records = starts.ToArray().Select(Read).ToList();
         return new TeacherPrediction(
             cat([.. records.Select(record => record.LogProbabilities)]).MoveToOuterDisposeScope(),

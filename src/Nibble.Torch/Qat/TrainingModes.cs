@@ -6,13 +6,13 @@ using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What the modes of training need before their first step.</summary>
+/// <summary>The preparation that each training mode needs before its first step.</summary>
 internal static class TrainingModes
 {
-    /// <summary>Block-wise training sees each of its windows about so often (EfficientQAT trains two epochs).</summary>
+    /// <summary>The approximate number of times that block-wise training uses each window (EfficientQAT trains two epochs).</summary>
     private const int Epochs = 2;
 
-    /// <summary>Refuses what a mode cannot do.</summary>
+    /// <summary>Rejects settings that a mode does not support.</summary>
     /// <exception cref="NibbleException">The settings contradict each other.</exception>
     public static void Require(Recipe recipe, QatSettings settings)
     {
@@ -21,13 +21,13 @@ internal static class TrainingModes
         Refuse(codes && settings.Estimator == GradientEstimator.StraightThrough,
             "learns scales, but the estimator straightThrough learns none; use learnedScale");
         Refuse(settings.Mode != TrainingMode.Full && (schedule.FloatShare > 0 || schedule.Gradual > 0),
-            "trains no weights that could be float at first; leave floatShare and gradual at 0");
-        Refuse(codes && schedule.AnnealFrom > 0, "begins with codes of the scheme's bits; leave annealFrom at 0");
-        Refuse(codes && settings.Dampening > 0, "trains no weights end to end that could oscillate between codes; leave dampening at 0");
-        Refuse(settings.Start.BiasCorrection, "cannot begin with debias, which gives layers biases that the model lacks; leave it out of start");
+            "trains no weights that could be float at first; set floatShare and gradual to 0");
+        Refuse(codes && schedule.AnnealFrom > 0, "starts with codes of the scheme's bit width; set annealFrom to 0");
+        Refuse(codes && settings.Dampening > 0, "trains no weights end to end that could oscillate between codes; set dampening to 0");
+        Refuse(settings.Start.BiasCorrection, "cannot start with debias, which adds biases that the model lacks; remove it from start");
         Refuse(
             settings.Mode == TrainingMode.AdaptersOnNormalFloat && settings.Start != WeightAlgorithms.RoundToNearest,
-            "cannot begin with codes of float weights, which it does not hold; leave start out");
+            "cannot start with codes of float weights, because it does not keep float weights; remove start");
         Refuse(
             settings.Mode == TrainingMode.BlockWise && recipe.Ptq.ActivationOrder == ActivationOrder.Group
                 && settings.Start.Rounding is WeightRounding.Gptq or WeightRounding.Gptaq,
@@ -42,9 +42,9 @@ internal static class TrainingModes
         }
     }
 
-    /// <summary>Refuses what training cannot do with the methods of the layers' rules.</summary>
+    /// <summary>Rejects methods in the layers' rules that training does not support.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="settings">How it is trained.</param>
+    /// <param name="settings">The training settings.</param>
     /// <param name="layers">The names of all layers that could be quantized.</param>
     /// <exception cref="NibbleException">The methods leave nothing to train, or contradict the settings.</exception>
     public static void RequireMethods(Recipe recipe, QatSettings settings, IEnumerable<string> layers)
@@ -57,15 +57,15 @@ internal static class TrainingModes
 
         var (schedule, ranges) = (settings.Schedule, settings.Activations != ActivationEstimator.StraightThrough);
         var all = rules.TrueForAll(rule => rule.WeightMethod == Method.Ptq) && settings.FloatLearningRate is null or 0;
-        Refuse(settings.Mode != TrainingMode.Full, $"cannot stay as they are in the mode {NameOf(settings.Mode)}; use mode: full");
+        Refuse(settings.Mode != TrainingMode.Full, $"cannot stay unchanged in the mode {NameOf(settings.Mode)}; use mode: full");
         Refuse(rules.Exists(rule => rule is { WeightMethod: Method.Ptq, Algorithms.BiasCorrection: true }),
-            "cannot have the algorithm debias, which gives layers biases that the model lacks; leave it out");
+            "cannot have the algorithm debias, which adds biases that the model lacks; remove it");
         Refuse(
             all && !(ranges && rules.Exists(rule => rule is { Activations.Scheme.Granularity: PerTensor, ActivationMethod: not Method.Ptq })),
-            "leave nothing to train, as those of all other layers do: no activations have the method qat, granularity: tensor and an estimator that learns "
-                + "ranges, and what stays float has no floatLearningRate; use nibble ptq, or name what is to be trained");
+            "leave nothing to train, as in all other layers: no activations have the method qat, granularity: tensor and an estimator that learns "
+                + "ranges, and float parameters have no floatLearningRate; use post-training quantization, or specify what to train");
         Refuse(all && (schedule.FloatShare > 0 || schedule.ActivationDelay > 0),
-            "leave nothing to train as long as activations are float; leave floatShare and activationDelay at 0");
+            "leave nothing to train while activations are float; set floatShare and activationDelay to 0");
 
         void Refuse(bool wrong, string fault)
         {
@@ -78,17 +78,17 @@ internal static class TrainingModes
 
     private static string NameOf(TrainingMode mode) => char.ToLowerInvariant(mode.ToString()[0]) + mode.ToString()[1..];
 
-    /// <summary>Finds what a mode begins with, and puts its quantizers into the model.</summary>
-    /// <param name="source">The float model, whose checkpoint is read a block at a time where codes are needed.</param>
+    /// <summary>Determines the starting point of a mode and inserts its quantizers into the model.</summary>
+    /// <param name="source">The float model. Its checkpoint is read one block at a time if codes are needed.</param>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="settings">How to train.</param>
-    /// <param name="data">Data to find codes and ranges with.</param>
-    /// <param name="calibration">How much of it calibrates static activations.</param>
-    /// <param name="seed">Drives everything random.</param>
-    /// <param name="folder">Where codes that have to be found are kept for a run that goes on, and the work on them; null keeps nothing.</param>
-    /// <param name="warn">Told what the user should know of these codes.</param>
-    /// <param name="progress">Told of the way to the codes.</param>
-    /// <param name="cancellation">Stops between layers, steps and batches.</param>
+    /// <param name="settings">The training settings.</param>
+    /// <param name="data">Data to determine codes and ranges with.</param>
+    /// <param name="calibration">The amount of data for calibrating static activations.</param>
+    /// <param name="seed">The seed for all random choices.</param>
+    /// <param name="folder">Where to keep computed codes, and the unfinished work on them, for a resumed run. Null keeps nothing.</param>
+    /// <param name="warn">Receives warnings about these codes.</param>
+    /// <param name="progress">Receives progress on the codes.</param>
+    /// <param name="cancellation">Cancels between layers, steps and batches.</param>
     public static PreparedModel Prepare(
         LoadedModel source, Recipe recipe, QatSettings settings, ICalibrationData data, CalibrationOptions calibration, long seed, string? folder,
         Action<string>? warn, IProgress<RunProgress>? progress, CancellationToken cancellation)
@@ -100,7 +100,7 @@ internal static class TrainingModes
             source.Model.Module, source.Model.Layers, recipe, settings, options with { Seed = seed });
     }
 
-    /// <summary>The codes to begin with: what the start's algorithms find, a block at a time, trained where the mode trains blocks.</summary>
+    /// <summary>The initial codes, found by the start algorithms one block at a time. If the mode trains blocks, each block is also trained.</summary>
     private static PrepareOptions Codes(
         LoadedModel source, Recipe recipe, QatSettings settings, ICalibrationData data, long seed, string? folder, Action<string>? warn,
         IProgress<RunProgress>? progress, CancellationToken cancellation)

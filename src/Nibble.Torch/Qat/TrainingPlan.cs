@@ -5,13 +5,15 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
 
-/// <summary>What follows from the settings of a training for any module: rates, the damping, and when the quantization has its final form.</summary>
+/// <summary>
+/// The consequences of training settings for any module: learning rates, dampening, and the step from which the quantization has its final form.
+/// </summary>
 internal static class TrainingPlan
 {
-    /// <summary>The parameters, by the rates that they are trained with.</summary>
-    /// <param name="module">The module that is trained.</param>
-    /// <param name="prepared">Its quantizers; null trains it in float.</param>
-    /// <param name="settings">How it is trained.</param>
+    /// <summary>The parameters, grouped by their learning rate.</summary>
+    /// <param name="module">The module to train.</param>
+    /// <param name="prepared">Its quantizers. Null trains it in float.</param>
+    /// <param name="settings">The training settings.</param>
     public static IReadOnlyList<ParameterGroup> Groups(nn.Module module, PreparedModel? prepared, QatSettings settings)
     {
         var quantized = (prepared?.Prepared ?? []).Select(layer => layer.Layer.Weight.Handle).ToHashSet();
@@ -29,7 +31,7 @@ internal static class TrainingPlan
         return [.. weights, new ParameterGroup("scales", [.. prepared?.ScaleParameters ?? []], settings.ScaleLearningRate, 0) { Averaged = false }];
     }
 
-    /// <summary>The first step at which everything is quantized as it will be in the end.</summary>
+    /// <summary>The first step at which everything is quantized in its final form.</summary>
     public static int SettledStep(QatSettings settings)
     {
         var schedule = settings.Schedule;
@@ -37,14 +39,14 @@ internal static class TrainingPlan
         return 1 + (int)Math.Ceiling(settings.Steps * share);
     }
 
-    /// <summary>A step's loss with the penalty that damps oscillation, where the settings ask for it.</summary>
+    /// <summary>A step's loss, with the penalty that damps oscillation if the settings include it.</summary>
     /// <param name="loss">The loss of the step.</param>
-    /// <param name="prepared">The quantizers; null in float.</param>
-    /// <param name="settings">How it is trained.</param>
+    /// <param name="prepared">The quantizers. Null in float.</param>
+    /// <param name="settings">The training settings.</param>
     /// <param name="step">The step, from 1.</param>
     public static Tensor Dampened(Tensor loss, PreparedModel? prepared, QatSettings settings, int step) =>
         prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(settings, step) * prepared.Dampening());
 
-    /// <summary>The weight of the penalty, which grows along a cosine: early on, weights should find their place freely.</summary>
+    /// <summary>The weight of the penalty, which grows along a cosine, so that weights can move freely early on.</summary>
     private static double DampeningWeight(QatSettings settings, int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;
 }

@@ -5,11 +5,11 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>Naming the class of a text, or of a pair of texts; scored by accuracy, F1 and Matthews' correlation.</summary>
-/// <remarks>A file has lines <c>text TAB label</c> or <c>text TAB text TAB label</c>, where a label is the name of a class or its number.</remarks>
+/// <summary>Classification of texts or pairs of texts. The metrics are accuracy, F1 and Matthews correlation.</summary>
+/// <remarks>A file has lines <c>text TAB label</c> or <c>text TAB text TAB label</c>. A label is the name or the number of a class.</remarks>
 public sealed class Classification : ITask
 {
-    /// <summary>The measure that counts.</summary>
+    /// <summary>The name of the main metric.</summary>
     public const string Accuracy = "accuracy";
 
     /// <inheritdoc/>
@@ -73,7 +73,7 @@ public sealed class Classification : ITask
         };
     }
 
-    /// <summary>How many texts of a class (row) were taken for a class (column).</summary>
+    /// <summary>The number of texts of each class (row) that were predicted as each class (column).</summary>
     internal static long[,] Confusion(IReadOnlyList<int> predicted, IReadOnlyList<float> targets, int classes)
     {
         var confusion = new long[classes, classes];
@@ -85,11 +85,13 @@ public sealed class Classification : ITask
         return confusion;
     }
 
-    /// <summary>Share of the texts whose class is right, 0 to 1.</summary>
+    /// <summary>Share of the texts whose class is correct, 0 to 1.</summary>
     internal static double AccuracyOf(long[,] confusion) =>
         Enumerable.Range(0, confusion.GetLength(0)).Sum(i => confusion[i, i]) / (double)confusion.Cast<long>().Sum();
 
-    /// <summary>The F1 score of class 1 where there are two, otherwise the mean over the classes; 0 for a class that is neither right nor predicted.</summary>
+    /// <summary>
+    /// The F1 score of class 1 for two classes, otherwise the mean over the classes. A class that neither occurs nor is predicted has an F1 score of 0.
+    /// </summary>
     internal static double F1(long[,] confusion)
     {
         var classes = confusion.GetLength(0);
@@ -102,8 +104,9 @@ public sealed class Classification : ITask
         }
     }
 
-    /// <summary>Matthews' correlation of predicted and right classes, -1 to 1 (Gorodkin 2004 for more than two classes); 0 where one of them is
-    /// constant.</summary>
+    /// <summary>
+    /// Matthews correlation of predicted and correct classes, -1 to 1 (Gorodkin 2004 for more than two classes). It is 0 if one of them is constant.
+    /// </summary>
     internal static double Matthews(long[,] confusion)
     {
         var classes = confusion.GetLength(0);

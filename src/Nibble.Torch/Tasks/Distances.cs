@@ -3,11 +3,13 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>How far outputs are from others.</summary>
+/// <summary>Distances between outputs.</summary>
 internal static class Distances
 {
-    /// <summary><c>T^2 KL(teacher || student)</c> at temperature T, mean over positions: T^2 keeps the gradient's size (Hinton et al. 2015, section
-    /// 2).</summary>
+    /// <summary>
+    /// <c>T^2 KL(teacher || student)</c> at temperature T, averaged over positions. The factor T^2 preserves the gradient's size (Hinton et al. 2015, section
+    /// 2).
+    /// </summary>
     public static Tensor KullbackLeibler(Tensor student, Tensor teacher, double temperature)
     {
         using var scope = NewDisposeScope();

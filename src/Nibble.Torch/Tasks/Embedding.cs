@@ -7,11 +7,10 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>Giving a vector to a text; scored by the rank correlation of cosines with how alike people find pairs of texts.</summary>
+/// <summary>Text embedding. The metric is the rank correlation of cosines with human similarity scores for pairs of texts.</summary>
 /// <remarks>
-/// A file to score by has lines <c>text TAB text TAB score</c>. To calibrate and to train, texts are enough, with or without a score behind them: a model
-/// learns from what
-/// the float model makes of them.
+/// A file for scoring has lines <c>text TAB text TAB score</c>. For calibration and training, texts are enough, with or without a score: the model learns
+/// from the float model's vectors.
 /// </remarks>
 public sealed class Embedding : ITask
 {
@@ -23,13 +22,15 @@ public sealed class Embedding : ITask
         TextData.Read(path, model, options, TextColumns.Apart, Regression.ParseNumber, cancellation);
 
     /// <inheritdoc/>
-    /// <exception cref="NibbleException">Always: texts alone do not say what their vectors should be.</exception>
+    /// <exception cref="NibbleException">Always, because texts alone do not define their vectors.</exception>
     public Tensor Loss(Tensor output, Tensor targets) =>
         throw new NibbleException("an embedding model learns from the float model: set distillation with a weight of 1");
 
     /// <inheritdoc/>
-    /// <remarks>1 less the cosine of the two vectors, and the squared difference of all cosines between texts of the batch: what is compared in the end are
-    /// cosines (relational distillation, Park et al. 2019).</remarks>
+    /// <remarks>
+    /// The sum of two terms: 1 minus the cosine of the two vectors, and the squared difference of all cosines between texts of the batch. The second term is
+    /// there because applications compare cosines (relational distillation, Park et al. 2019).
+    /// </remarks>
     public Tensor Divergence(Tensor student, Tensor teacher, double temperature)
     {
         using var scope = NewDisposeScope();
@@ -74,13 +75,13 @@ public sealed class Embedding : ITask
         };
     }
 
-    /// <summary>Compares a model with another by their vectors of the same texts, which need no scores.</summary>
+    /// <summary>Compares a model with another by their vectors of the same texts. No scores are needed.</summary>
     /// <param name="model">The model, in evaluation mode.</param>
     /// <param name="reference">The float model, in evaluation mode.</param>
     /// <param name="texts">The texts.</param>
-    /// <param name="count">Lines to look at.</param>
-    /// <param name="cancellation">Stops between batches.</param>
-    /// <returns>The mean cosine, and 1 less the cosine of each text as its loss.</returns>
+    /// <param name="count">The number of lines to use.</param>
+    /// <param name="cancellation">Cancels between batches.</param>
+    /// <returns>The mean cosine, and 1 minus the cosine of each text as its loss.</returns>
     internal static TaskScore Compare(IQuantizableModel model, IQuantizableModel reference, TextData texts, int count, CancellationToken cancellation)
     {
         var cosines = new double[count * texts.Sequences.Count / texts.CountPieces(1)];

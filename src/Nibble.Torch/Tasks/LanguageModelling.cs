@@ -6,13 +6,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>Predicting the next token of a text; scored by perplexity.</summary>
+/// <summary>Prediction of the next token of a text. The metric is perplexity.</summary>
 public sealed class LanguageModelling : ITask
 {
-    /// <summary>The measure that counts.</summary>
+    /// <summary>The name of the main metric.</summary>
     public const string Perplexity = "perplexity";
 
-    /// <summary>Tokens in a window to score, where nothing else is asked for.</summary>
+    /// <summary>The default number of tokens per window for scoring.</summary>
     public const int UsualContext = 512;
 
     /// <inheritdoc/>

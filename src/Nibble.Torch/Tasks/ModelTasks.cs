@@ -2,7 +2,7 @@ using Nibble.Models;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>The tasks that there are.</summary>
+/// <summary>The supported tasks.</summary>
 public static class ModelTasks
 {
     private static readonly ITask[] All = [new LanguageModelling(), new Classification(), new Regression(), new Embedding()];
@@ -11,7 +11,7 @@ public static class ModelTasks
     public static ITask Of(ModelTask kind) => Array.Find(All, task => task.Kind == kind) ?? throw new ArgumentOutOfRangeException(nameof(kind), kind, null);
 
     /// <summary>The task of a model.</summary>
-    /// <exception cref="NibbleException">The model has none.</exception>
+    /// <exception cref="NibbleException">The model has no task.</exception>
     public static ITask Of(ModelDefinition definition)
     {
         ArgumentNullException.ThrowIfNull(definition);

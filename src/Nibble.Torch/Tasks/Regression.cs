@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>Giving a number to a text, or to a pair of texts; scored by the rank correlation of the numbers.</summary>
+/// <summary>Prediction of a value for a text or a pair of texts. The metric is the rank correlation of the values.</summary>
 /// <remarks>A file has lines <c>text TAB number</c> or <c>text TAB text TAB number</c>.</remarks>
 public sealed class Regression : ITask
 {

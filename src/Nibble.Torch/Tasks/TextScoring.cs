@@ -6,19 +6,19 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tasks;
 
-/// <summary>Runs models on texts, those of like length together.</summary>
+/// <summary>Runs models on texts. Texts of similar length share a batch.</summary>
 internal static class TextScoring
 {
     private const int BatchSize = 64;
 
-    /// <summary>Runs a model on the first texts of some data, and a reference beside it.</summary>
-    /// <param name="model">The model, which is in evaluation mode meanwhile.</param>
+    /// <summary>Runs a model, and optionally a reference, on the first texts of some data.</summary>
+    /// <param name="model">The model. It is switched to evaluation mode during the call.</param>
     /// <param name="texts">The data.</param>
-    /// <param name="count">How many texts.</param>
-    /// <param name="reference">The float model; null for none.</param>
-    /// <param name="visit">Is given the numbers of some texts, and what both models compute of them.</param>
-    /// <param name="progress">Told after each batch.</param>
-    /// <param name="cancellation">Stops between batches.</param>
+    /// <param name="count">The number of texts.</param>
+    /// <param name="reference">The float model to compare with. Null for no comparison.</param>
+    /// <param name="visit">Receives the indices of some texts and the outputs of both models for them.</param>
+    /// <param name="progress">Receives progress after each batch.</param>
+    /// <param name="cancellation">Cancels between batches.</param>
     /// <exception cref="NibbleException">A model computes NaN or infinite values.</exception>
     public static void ForEach(
         IQuantizableModel model, TextData texts, int count, IQuantizableModel? reference, Action<int[], Tensor, Tensor?> visit,

@@ -7,11 +7,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Training;
 
-/// <summary>A weight whose codes stay while its scales are learned: E2E-QP (EfficientQAT, Chen et al. 2024, section 3.3).</summary>
+/// <summary>A weight with fixed codes and learned scales: E2E-QP (EfficientQAT, Chen et al. 2024, section 3.3).</summary>
 /// <remarks>
-/// The value is <c>scale * (code - zeroPoint)</c>, so the scale's gradient is exact: the sum over its group of <c>gradient * (code - zeroPoint)</c>. Codes are
-/// held in a byte each,
-/// and no float weight lives longer than a product. The scale is learned as <c>start * exp(p)</c> and used as it will be stored.
+/// The value is <c>scale * (code - zeroPoint)</c>, so the scale's gradient is exact: the sum over its group of <c>gradient * (code - zeroPoint)</c>. Each code
+/// takes one byte, and a float weight exists only during a product. The scale is learned as <c>start * exp(p)</c> and used as it will be stored.
 /// </remarks>
 internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
 {
@@ -45,8 +44,8 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
 
     public IReadOnlyList<Tensor> Sources => [logarithm];
 
-    /// <exception cref="NotSupportedException">Always: there is nothing to begin anew from.</exception>
-    public override void Restart(Tensor weight, QuantizedTensor? solution) => throw new NotSupportedException("Codes that are frozen cannot begin anew.");
+    /// <exception cref="NotSupportedException">Always, because there are no float weights to restart from.</exception>
+    public override void Restart(Tensor weight, QuantizedTensor? solution) => throw new NotSupportedException("Frozen codes cannot be restarted.");
 
     public override Tensor Apply(Tensor tensor)
     {
@@ -76,7 +75,7 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
 
     public override void Load(float[] values)
     {
-        // Codes are what they were.
+        // The codes never change.
     }
 
     private Tensor Scale()

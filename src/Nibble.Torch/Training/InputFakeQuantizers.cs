@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Training;
 
-/// <summary>Fake-quantizes a layer's input per tensor in training, with a range that training finds, and yields the parameters it was trained with.</summary>
+/// <summary>
+/// Fake-quantizes a layer's input per tensor in training. Training determines the range, and the result has the parameters that were trained.
+/// </summary>
 /// <param name="scheme">A scheme per tensor.</param>
 internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQuantizer, ITrainingState
 {
@@ -18,10 +20,10 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
 
     protected QuantizationScheme Scheme => scheme;
 
-    /// <summary>What is learned.</summary>
+    /// <summary>The learned parameters.</summary>
     public virtual IEnumerable<Parameter> Parameters => [];
 
-    /// <summary>Whether an observed range stays as it is.</summary>
+    /// <summary>Whether an observed range no longer changes.</summary>
     public bool Frozen { get; set; }
 
     public Tensor Apply(Tensor tensor)
@@ -34,7 +36,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         return Quantize(tensor);
     }
 
-    /// <summary>Begins with parameters that calibration found; without a call, the first input's range gives them.</summary>
+    /// <summary>Sets the initial parameters from calibration. Without this call, the range of the first input is used.</summary>
     public void Start(QuantizationParameters parameters)
     {
         started = true;
@@ -46,7 +48,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         if (!started)
         {
             throw new InvalidOperationException(
-                "No input has passed through the quantizer, so its range is unknown; run the model on a batch before converting it.");
+                "No input has passed through the quantizer, so its range is unknown. Run the model on a batch before converting it.");
         }
 
         using var scope = NewDisposeScope();
@@ -61,7 +63,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         if (values.Length != 1 + SaveRange().Length)
         {
             throw new NibbleException(
-                $"the state of an input's quantizer has {values.Length} numbers, expected {1 + SaveRange().Length}; the checkpoint is of another training: "
+                $"the state of an input quantizer has {values.Length} values, expected {1 + SaveRange().Length}; the checkpoint is from another run: "
                     + $"{OutputJob.StartOver}");
         }
 
@@ -69,7 +71,7 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         LoadRange(values.AsSpan(1));
     }
 
-    /// <summary>From the lowest to the highest value of an input, padding left out.</summary>
+    /// <summary>The range from the lowest to the highest value of an input. Padding is excluded.</summary>
     /// <exception cref="NibbleException">A value is NaN or infinite.</exception>
     protected static ValueRange RangeOf(Tensor input)
     {
@@ -79,23 +81,23 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
         return float.IsFinite(range.Min) && float.IsFinite(range.Max)
             ? range
             : throw new NibbleException(
-                "the input of a layer that is quantized per tensor holds NaN or infinite values: the training has diverged, or the data overflow; lower the "
-                + "learning rate, or look at the data");
+                "the input of a layer that is quantized per tensor holds NaN or infinite values. Training diverged, or the data overflow. Lower the "
+                + "learning rate, or check the data");
     }
 
-    /// <summary>What training changes besides <see cref="Parameters"/>.</summary>
+    /// <summary>The state that training changes besides <see cref="Parameters"/>.</summary>
     protected abstract float[] SaveRange();
 
     protected abstract void LoadRange(ReadOnlySpan<float> values);
 
-    /// <summary>The nearest values of the grid, whose gradient is that of LSQ.</summary>
+    /// <summary>The nearest values of the grid, with the gradient of LSQ.</summary>
     protected Tensor Put(Tensor x, Tensor scale, Tensor zeroPoint) => FusedFakeQuantization.Learned(x, scale, zeroPoint, scheme.Codes, Granularity.Tensor);
 
     protected abstract void Begin(QuantizationParameters parameters);
 
     protected abstract Tensor Quantize(Tensor x);
 
-    /// <summary>The parameters in force.</summary>
+    /// <summary>The parameters in effect.</summary>
     protected abstract QuantizationParameters Parameters32();
 
     public static InputFakeQuantizer Create(ActivationEstimator estimator, QuantizationScheme scheme) => estimator switch
@@ -108,10 +110,11 @@ internal abstract class InputFakeQuantizer(QuantizationScheme scheme) : ITensorQ
     };
 }
 
-/// <summary>The range follows the inputs in a moving average until it is frozen (Jacob et al. 2018); gradients pass where the code of a value is one of the
-/// range.</summary>
+/// <summary>
+/// A range that follows the inputs as a moving average until it is frozen (Jacob et al. 2018). Gradients pass for values inside the range.
+/// </summary>
 /// <param name="scheme">A scheme per tensor.</param>
-/// <param name="follows">False: the range stays where it began, as calibration found it.</param>
+/// <param name="follows">Whether the range follows the inputs. If false, it keeps its initial value from calibration.</param>
 internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool follows) : InputFakeQuantizer(scheme)
 {
     private QuantizationParameters parameters;
@@ -143,7 +146,7 @@ internal sealed class ObservedInputQuantizer(QuantizationScheme scheme, bool fol
         (range, parameters) = (new ValueRange(values[0], values[1]), new QuantizationParameters(values[2], (int)values[3]));
 }
 
-/// <summary>The scale is learned (LSQ, Esser et al. 2020), and the zero point with it (LSQ+, Bhalgat et al. 2020).</summary>
+/// <summary>A quantizer with a learned scale (LSQ, Esser et al. 2020), and optionally a learned zero point (LSQ+, Bhalgat et al. 2020).</summary>
 internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool learnsOffset) : InputFakeQuantizer(scheme)
 {
     private readonly Parameter logarithm = (Parameter)TorchSharp.torch.nn.Parameter(zeros(1)).DetachFromDisposeScope();
@@ -174,8 +177,8 @@ internal sealed class LearnedInputQuantizer(QuantizationScheme scheme, bool lear
         LearnedGrid.Of(tensor(start.Scale), tensor((float)start.ZeroPoint), logarithm, offset, count, Scheme);
 }
 
-/// <summary>The range goes from zero (symmetric schemes: from its negative) to a learned end: PACT (Choi et al. 2018).</summary>
-/// <remarks>The gradient of the end is that of the values beyond it; inside the range it takes none, other than LSQ's.</remarks>
+/// <summary>A range from zero (for symmetric schemes, from the negative end) to a learned end: PACT (Choi et al. 2018).</summary>
+/// <remarks>The gradient of the end comes from the values beyond it. Unlike in LSQ, values inside the range contribute nothing.</remarks>
 internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFakeQuantizer(scheme)
 {
     private readonly Parameter logarithm = (Parameter)TorchSharp.torch.nn.Parameter(zeros(1)).DetachFromDisposeScope();

@@ -5,17 +5,19 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Training;
 
-/// <summary>The grid that LSQ and LSQ+ quantize to, computed from what they learn.</summary>
+/// <summary>The quantization grid of LSQ and LSQ+, computed from their learned parameters.</summary>
 internal static class LearnedGrid
 {
-    /// <summary>Scales as they will be stored, <c>start * exp(logarithm)</c>, and zero points, rounded to codes where they are learned; both straight
-    /// through.</summary>
-    /// <param name="start">The scales that training began with.</param>
-    /// <param name="zeroPoint">The zero points that it began with, shaped like <paramref name="start"/>.</param>
-    /// <param name="logarithm">The logarithm of each scale over its start.</param>
-    /// <param name="offset">What is added to the zero points; null where they stay.</param>
-    /// <param name="count">Values that share a scale, for LSQ's gradient scale (Esser et al. 2020, section 2.2).</param>
-    /// <param name="scheme">The codes, and the precision of the scales.</param>
+    /// <summary>
+    /// Scales as they will be stored, <c>start * exp(logarithm)</c>, and zero points, rounded to codes if they are learned. Both use the straight-through
+    /// estimator.
+    /// </summary>
+    /// <param name="start">The initial scales.</param>
+    /// <param name="zeroPoint">The initial zero points, with the shape of <paramref name="start"/>.</param>
+    /// <param name="logarithm">The logarithm of each scale divided by its initial value.</param>
+    /// <param name="offset">The learned change of the zero points. Null if they are fixed.</param>
+    /// <param name="count">The number of values that share a scale, for LSQ's gradient scale (Esser et al. 2020, section 2.2).</param>
+    /// <param name="scheme">The scheme, which defines the codes and the precision of the scales.</param>
     public static (Tensor Scale, Tensor ZeroPoint) Of(
         Tensor start, Tensor zeroPoint, Parameter logarithm, Parameter? offset, long count, QuantizationScheme scheme)
     {

@@ -1,10 +1,10 @@
 
 namespace Nibble.Torch.Training;
 
-/// <summary>Notices a loss that explodes: well above the best that its moving mean has been, for several steps.</summary>
+/// <summary>Detects an exploding loss, that is, a loss far above the best value of its moving mean for several steps.</summary>
 internal sealed class LossGuard
 {
-    /// <summary>Steps in a row that one loss may be too high by chance.</summary>
+    /// <summary>The number of consecutive steps with an excessive loss that count as an explosion. Fewer may be chance.</summary>
     public const int Patience = 5;
 
     private const double Momentum = 0.1;
@@ -14,16 +14,16 @@ internal sealed class LossGuard
     private double mean = double.NaN;
     private double best = double.PositiveInfinity;
 
-    /// <summary>Steps in a row whose loss was too high.</summary>
+    /// <summary>The number of consecutive steps with an excessive loss so far.</summary>
     public int Excesses { get; private set; }
 
-    /// <summary>The loss from which on it is too high.</summary>
+    /// <summary>The loss above which a step counts as excessive.</summary>
     public double Limit => (Factor * best) + Allowance;
 
     /// <summary>Whether the loss has exploded.</summary>
     public bool Exploded => Excesses >= Patience;
 
-    /// <summary>Takes the loss of a step.</summary>
+    /// <summary>Adds the loss of a step.</summary>
     public void Add(double loss)
     {
         if (loss > Limit)
@@ -37,7 +37,7 @@ internal sealed class LossGuard
         best = Math.Min(best, mean);
     }
 
-    /// <summary>What a checkpoint holds of it.</summary>
+    /// <summary>The state to store in a checkpoint.</summary>
     public (double Mean, double Best, double Excesses) State
     {
         get => (mean, best, Excesses);

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Training;
 
-/// <summary>A training between two steps as a safetensors file: tensors and rows of numbers by name.</summary>
+/// <summary>The state of a training run between two steps, as a safetensors file with named tensors and arrays.</summary>
 internal sealed class TrainingCheckpoint
 {
     private const string FormatKey = "format";
@@ -19,20 +19,20 @@ internal sealed class TrainingCheckpoint
 
     public void Add(string name, float[] values) => tensors.Add(SafetensorsTensor.FromFloats(name, ElementType.F32, [values.Length], values));
 
-    /// <summary>Adds numbers of double precision, bit for bit.</summary>
+    /// <summary>Adds double-precision values, bit for bit.</summary>
     public void Add(string name, double[] values) =>
         tensors.Add(SafetensorsTensor.FromBytes(name, ElementType.I64, [values.Length], MemoryMarshal.AsBytes(values.AsSpan()).ToArray()));
 
     public void Write(string path) => SafetensorsWriter.WriteChecksummed(path, tensors, new Dictionary<string, string> { [FormatKey] = FormatName });
 
-    /// <summary>Reads a checkpoint; nothing in it is believed before it is checked against what stands in memory.</summary>
+    /// <summary>Reads a checkpoint. Everything in it is checked against the state in memory before use.</summary>
     internal sealed class Reader : IDisposable
     {
         private readonly SafetensorsFile file;
 
         /// <summary>Opens a file.</summary>
-        /// <exception cref="NibbleException">The file is no checkpoint of a training.</exception>
-        /// <exception cref="DamagedFileException">The file is not what was written.</exception>
+        /// <exception cref="NibbleException">The file is not a training checkpoint.</exception>
+        /// <exception cref="DamagedFileException">The file is damaged.</exception>
         public Reader(string path)
         {
             ChecksummedFile.Require(path, OutputJob.Remedy);
@@ -41,7 +41,7 @@ internal sealed class TrainingCheckpoint
             {
                 file.Dispose();
                 throw new NibbleException(
-                    $"{path}: found the format '{file.Metadata.GetValueOrDefault(FormatKey)}', expected a checkpoint of {FormatName}; {OutputJob.StartOver}");
+                    $"{path}: found the format '{file.Metadata.GetValueOrDefault(FormatKey)}', expected a {FormatName} checkpoint; {OutputJob.StartOver}");
             }
         }
 
@@ -73,10 +73,10 @@ internal sealed class TrainingCheckpoint
                 : throw Fault($"tensor {name} is {entry.ElementType} of {entry.Count}, expected I64{(count is null ? string.Empty : $" of {count}")}");
         }
 
-        public NibbleException Fault(string message) => new($"{file.Path}: {message}; the checkpoint is of another training: {OutputJob.StartOver}");
+        public NibbleException Fault(string message) => new($"{file.Path}: {message}; the checkpoint is from another run: {OutputJob.StartOver}");
 
         public void Dispose() => file.Dispose();
 
-        private SafetensorsEntry Entry(string name) => file.Contains(name) ? file.Entry(name) : throw Fault($"there is no tensor {name}");
+        private SafetensorsEntry Entry(string name) => file.Contains(name) ? file.Entry(name) : throw Fault($"tensor {name} is missing");
     }
 }

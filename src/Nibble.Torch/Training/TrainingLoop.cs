@@ -8,13 +8,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Training;
 
-/// <summary>Trains whatever a task gives it, as <see cref="QatSettings"/> say.</summary>
+/// <summary>Trains a task according to <see cref="QatSettings"/>.</summary>
 /// <remarks>
-/// AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay, gradients added up over the parts of a batch and clipped by
-/// norm. On the same number of threads, a run that goes on from a checkpoint ends bit for bit like one that was not interrupted.
-/// <para>With <see cref="QatSettings.AverageDecay"/>, the weights' moving average takes their place in the end and wherever held-out data is
-/// looked at; its decay is at most (1 + n) / (10 + n) after n steps, so that it forgets where it began. Scales are not averaged: each belongs to the
-/// grid of its step, and their rate is small at the end.</para>
+/// It uses AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay. Gradients are accumulated over the parts of a batch and clipped by norm.
+/// With the same number of threads, a run that resumes from a checkpoint produces the same bits as one that was not interrupted.
+/// <para>With <see cref="QatSettings.AverageDecay"/>, the moving average of the weights replaces them at the end and for every evaluation on held-out data. Its
+/// decay is at most (1 + n) / (10 + n) after n steps, so that the initial weights fade out. Scales are not averaged: each belongs to the grid of its step, and
+/// their rate is low at the end.</para>
 /// </remarks>
 internal sealed class TrainingLoop
 {
@@ -35,9 +35,9 @@ internal sealed class TrainingLoop
     private double bestLoss = double.PositiveInfinity;
     private int worseLooks;
 
-    /// <summary>Prepares a training.</summary>
-    /// <param name="task">What is trained.</param>
-    /// <param name="settings">How.</param>
+    /// <summary>Prepares a training run.</summary>
+    /// <param name="task">The task to train.</param>
+    /// <param name="settings">The training settings.</param>
     /// <exception cref="ArgumentOutOfRangeException">A setting is out of range.</exception>
     public TrainingLoop(TrainingTask task, QatSettings settings)
     {
@@ -50,7 +50,7 @@ internal sealed class TrainingLoop
         averaged = settings.AverageDecay > 0 ? [.. task.Groups.Where(group => group.Averaged).SelectMany(group => group.Parameters)] : [];
     }
 
-    /// <summary>Steps that are done.</summary>
+    /// <summary>The number of completed steps.</summary>
     public int Step => losses.Count;
 
     /// <summary>The training loss of every step so far.</summary>
@@ -74,11 +74,11 @@ internal sealed class TrainingLoop
         return settings.FinalLearningRate + ((1 - settings.FinalLearningRate) * (1 + Math.Cos(Math.PI * share)) / 2);
     }
 
-    /// <summary>Trains to the end.</summary>
-    /// <param name="checkpoints">Where the training saves itself, and goes on from what it has saved; null keeps nothing.</param>
-    /// <param name="progress">Told after each step.</param>
-    /// <param name="cancellation">Stops between steps; a checkpoint is written first.</param>
-    /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint is of another training.</exception>
+    /// <summary>Trains to the last step.</summary>
+    /// <param name="checkpoints">Where to save checkpoints. Training resumes from a checkpoint that is already there. Null saves none.</param>
+    /// <param name="progress">Receives progress after each step.</param>
+    /// <param name="cancellation">Cancels between steps. A checkpoint is written first.</param>
+    /// <exception cref="NibbleException">The loss is no longer finite or has exploded, or the checkpoint belongs to another training run.</exception>
     public void Run(CheckpointOptions? checkpoints = null, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         averages = Array.ConvertAll(averaged, Copy);
@@ -118,7 +118,7 @@ internal sealed class TrainingLoop
         }
         catch (NibbleException exception) when (saved > 0)
         {
-            throw new NibbleException($"{exception.Message}; the checkpoint of step {saved} is kept in {checkpoints!.Path}", exception);
+            throw new NibbleException($"{exception.Message}. The checkpoint of step {saved} is in {checkpoints!.Path}", exception);
         }
 
         Finish();
@@ -127,7 +127,7 @@ internal sealed class TrainingLoop
 
         void Save()
         {
-            // While the loss is too high the parameters may be ruined already.
+            // While the loss is too high, the parameters may already be damaged.
             if (checkpoints is not null && guard.Excesses == 0 && Step > saved)
             {
                 Write(checkpoints.Path, optimizer);
@@ -137,13 +137,13 @@ internal sealed class TrainingLoop
         }
     }
 
-    /// <summary>Refuses to begin what could not save itself: a checkpoint stands beside the one that it replaces.</summary>
+    /// <summary>Fails early if there is no disk space for checkpoints. A new checkpoint is written next to the one that it replaces.</summary>
     private void RequireSpace(string path)
     {
         var copies = settings.Patience > 0 ? 4 : 3;
         var bytes = sizeof(float) * ((copies * parameters.Sum(parameter => parameter.numel())) + averages.Sum(average => average.numel()));
         var taken = File.Exists(path) ? new FileInfo(path).Length : 0;
-        DiskSpace.Require(path, (2 * bytes) - taken, "the training's checkpoint, beside the one that it replaces,");
+        DiskSpace.Require(path, (2 * bytes) - taken, "the training checkpoint, in addition to the one that it replaces,");
     }
 
     private RunProgress Progress()
@@ -167,7 +167,7 @@ internal sealed class TrainingLoop
             group.LearningRate = group.InitialLearningRate * Schedule(settings, step);
         }
 
-        // Not zeros: a parameter that nothing reaches must not move, whether or not the run was interrupted.
+        // Null, not zeros: a parameter that receives no gradient must not move, whether or not the run was interrupted.
         Array.ForEach(parameters, parameter => parameter.grad = null);
         var loss = 0d;
         for (var part = 0; part < settings.Accumulation; part++)
@@ -191,7 +191,7 @@ internal sealed class TrainingLoop
             {
                 throw new NibbleException(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"the training loss has exploded: it was above {guard.Limit:F3} for {LossGuard.Patience} steps and is {loss:F3} at step {step}; "
+                    $"the training loss has exploded: it was above {guard.Limit:F3} for {LossGuard.Patience} steps and is {loss:F3} at step {step}. "
                         + $"{Advice()}"));
             }
         }
@@ -202,7 +202,7 @@ internal sealed class TrainingLoop
         }
     }
 
-    /// <summary>Looks at held-out data, and remembers the parameters that were best there.</summary>
+    /// <summary>Evaluates on held-out data and keeps the parameters with the best result.</summary>
     private void Look(int step)
     {
         using var inference = no_grad();
@@ -237,7 +237,7 @@ internal sealed class TrainingLoop
         }
     }
 
-    /// <summary>Puts the averages in the place of the parameters, or takes them out again.</summary>
+    /// <summary>Swaps the averages and the parameters.</summary>
     private void SwapAverages()
     {
         for (var i = 0; i < averages.Length; i++)
@@ -288,16 +288,16 @@ internal sealed class TrainingLoop
             return;
         }
 
-        // Nothing has been trained yet that a rate could have ruined.
+        // At step 1, no learning rate can have damaged the model yet.
         throw new NibbleException(what == Loss && step == 1
-            ? $"the training loss is {value} at step 1, before anything was trained: the model, its quantized form or its teacher computes no number on this "
-                + "text; score the float model on it"
-            : string.Create(CultureInfo.InvariantCulture, $"the training {what} became {value} at step {step}; {Advice()}"));
+            ? $"the training loss is {value} at step 1, before any training. The model, its quantized form or its teacher computes no finite loss on this "
+                + "text. Score the float model on it"
+            : string.Create(CultureInfo.InvariantCulture, $"the training {what} became {value} at step {step}. {Advice()}"));
     }
 
     private string Advice() => string.Create(
         CultureInfo.InvariantCulture,
-        $"lower the learning rate (it is {settings.LearningRate}), lengthen the warm-up (it is {settings.WarmUp} of the steps) or lower the rate of the scales "
+        $"Lower the learning rate (it is {settings.LearningRate}), lengthen the warm-up (it is {settings.WarmUp} of the steps) or lower the rate of the scales "
             + $"(it is {settings.ScaleLearningRate})");
 
     private void Write(string path, AdamW optimizer)
@@ -350,7 +350,7 @@ internal sealed class TrainingLoop
         heldOut.Clear();
         heldOut.AddRange(file.Doubles(Names.HeldOut).Chunk(2).Select(pair => new TrainingPoint((int)pair[0], pair[^1])));
 
-        // What is switched at a step may begin parameters anew, so it comes before their values.
+        // Changes at a step may restart parameters, so this comes before loading their values.
         task.BeginStep?.Invoke(Step);
         var states = optimizer.state_dict().State;
         var updates = file.Doubles(Names.Updates, parameters.Length);
@@ -401,7 +401,7 @@ internal sealed class TrainingLoop
         public void Release() => Array.ForEach(Parameters, value => value.Dispose());
     }
 
-    /// <summary>What stands in a checkpoint under which name.</summary>
+    /// <summary>The names of the entries in a checkpoint.</summary>
     private static class Names
     {
         public const string Updates = "optimizer.updates";

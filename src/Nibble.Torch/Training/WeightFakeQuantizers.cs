@@ -8,10 +8,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Training;
 
-/// <summary>Fake-quantizes a weight in training and converts it afterwards to the codes it was trained with.</summary>
+/// <summary>Fake-quantizes a weight in training, and afterwards converts it to the codes it was trained with.</summary>
 internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows, int columns) : ITensorQuantizer, ITrainingState
 {
-    /// <summary>The scheme in force: the recipe's, or a wider one while widths are annealed.</summary>
+    /// <summary>The scheme in effect: the recipe's, or a wider one during bit-width annealing.</summary>
     protected QuantizationScheme Scheme { get; private set; } = scheme;
 
     protected WeightGroups Groups { get; } = new(rows, columns, scheme.Granularity);
@@ -20,26 +20,28 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
 
     protected int Columns => columns;
 
-    /// <summary>What is learned beside the weight.</summary>
+    /// <summary>The learned parameters besides the weight.</summary>
     public virtual IEnumerable<Parameter> Parameters => [];
 
     public abstract Tensor Apply(Tensor tensor);
 
-    /// <summary>The summed square of what lies between the weights, clipped to the range of their codes, and the values of these codes.</summary>
-    /// <returns>A scalar whose gradient reaches the weight alone.</returns>
+    /// <summary>
+    /// The sum of squared differences between the weights, clipped to the range of their codes, and the values of these codes.
+    /// </summary>
+    /// <returns>A scalar with a gradient only for the weight.</returns>
     public Tensor Dampening(Tensor weight)
     {
         using var scope = NewDisposeScope();
         return (Clip(weight) - Apply(weight).detach()).square().sum().MoveToOuterDisposeScope();
     }
 
-    /// <summary>The weight, clipped to the values of the outermost codes, which take no gradient here.</summary>
+    /// <summary>The weight, clipped to the values of the outermost codes. Clipped weights get no gradient.</summary>
     public abstract Tensor Clip(Tensor weight);
 
     /// <summary>The codes and parameters that <see cref="Apply"/> computes with.</summary>
     public abstract QuantizedTensor Convert(Tensor weight);
 
-    /// <summary>Goes over to another scheme of the same granularity, starting anew from the weight as it stands.</summary>
+    /// <summary>Switches to another scheme of the same granularity and restarts from the current weight.</summary>
     public virtual void ChangeScheme(QuantizationScheme next, Tensor weight)
     {
         if (next != Scheme)
@@ -49,8 +51,9 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
         }
     }
 
-    /// <summary>Begins with the parameters of a quantized weight, or where there is none with those of the least squared error
-    /// (<see cref="WeightRange.Search"/>).</summary>
+    /// <summary>
+    /// Starts with the parameters of a quantized weight, or, if there is none, with those of the least squared error (<see cref="WeightRange.Search"/>).
+    /// </summary>
     public abstract void Restart(Tensor weight, QuantizedTensor? solution);
 
     /// <inheritdoc/>
@@ -75,20 +78,20 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
     }
 }
 
-/// <summary>Ranges follow the weights at every step; gradients pass straight through.</summary>
-/// <remarks>Ternary weights take the mean magnitude of their group as its scale (BitNet b1.58, Ma et al. 2024), all others its range.</remarks>
+/// <summary>A quantizer whose ranges follow the weights at every step. It uses the straight-through estimator.</summary>
+/// <remarks>Ternary weights use the mean magnitude of their group as its scale (BitNet b1.58, Ma et al. 2024). All others use the group's range.</remarks>
 internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows, int columns) : WeightFakeQuantizer(scheme, rows, columns)
 {
     public override void Restart(Tensor weight, QuantizedTensor? solution)
     {
-        // Nothing is kept between two steps.
+        // There is no state between two steps.
     }
 
     public override float[] Save() => [];
 
     public override void Load(float[] values)
     {
-        // As above.
+        // No state, as above.
     }
 
     public override Tensor Apply(Tensor tensor)
@@ -104,7 +107,7 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
         return FakeQuantization.StraightThrough(tensor, quantized.view(tensor.shape)).MoveToOuterDisposeScope();
     }
 
-    // The range reaches to the outermost weights, except for ternary ones.
+    // The range extends to the outermost weights, except for ternary ones.
     public override Tensor Clip(Tensor weight)
     {
         if (Scheme.Format != CodeFormat.Ternary)
@@ -127,16 +130,19 @@ internal sealed class MinMaxWeightQuantizer(QuantizationScheme scheme, int rows,
             : RoundToNearest.Quantize(values, Rows, Columns, Scheme);
     }
 
-    // The padding of a ragged last group adds nothing to the sum and must not count.
+    // The padding of an incomplete last group adds nothing to the sum and must not count.
     private Tensor MeanMagnitude(Tensor values) => FakeQuantization.RoundScale(values.abs().sum([1L], keepdim: true) / Groups.Counts, Scheme.ScalePrecision);
 }
 
-/// <summary>The scale of each group is learned with the weights: LSQ (Esser et al. 2020); with its zero point: LSQ+ (Bhalgat et al. 2020).</summary>
+/// <summary>
+/// A quantizer that learns the scale of each group together with the weights: LSQ (Esser et al. 2020). With a learned zero point it is LSQ+ (Bhalgat et al.
+/// 2020).
+/// </summary>
 /// <remarks>
-/// The scale starts at the range with the least squared error, or at that of a solution to begin with, and is learned as <c>start * exp(p)</c>, which keeps
-/// it positive and makes a step of the optimizer a relative change, whatever the size of the scale. A learned zero point is rounded to
-/// a code, straight through. Gradients of both are multiplied by <c>1 / sqrt(n * codeMax)</c>, n values in a group (LSQ, section 2.2);
-/// optimizers that normalize gradients, such as Adam, take no notice of that, others need it.
+/// The scale starts at the range of least squared error, or at that of an initial solution. It is learned as <c>start * exp(p)</c>, which keeps it positive and
+/// makes each optimizer step a relative change, whatever the magnitude of the scale. A learned zero point is rounded to a code with the straight-through
+/// estimator. Gradients of both are multiplied by <c>1 / sqrt(n * codeMax)</c> for n values in a group (LSQ, section 2.2). Optimizers that normalize gradients,
+/// for example Adam, are not affected by this factor, but others need it.
 /// </remarks>
 internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows, int columns, bool learnsOffset) : WeightFakeQuantizer(scheme, rows, columns)
 {
@@ -169,7 +175,7 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
         if (values.Length != 2 * count)
         {
             throw new NibbleException(
-                $"the state of a weight's quantizer has {values.Length} numbers, expected {2 * count}; the checkpoint is of another training: "
+                $"the state of a weight quantizer has {values.Length} values, expected {2 * count}; the checkpoint is from another run: "
                     + $"{OutputJob.StartOver}");
         }
 

@@ -3,18 +3,18 @@ using Nibble.Numerics.Kernels;
 
 namespace Nibble.Algorithms;
 
-/// <summary>What algorithms have in common that choose a scale and a zero point for each block of weights and then round to the nearest code.</summary>
+/// <summary>The common part of algorithms that choose a scale and a zero point for each block of weights and then round to the nearest code.</summary>
 internal static class BlockRounding
 {
-    /// <summary>Quantizes a weight matrix; rows are worked on in parallel.</summary>
+    /// <summary>Quantizes a weight matrix. Rows are processed in parallel.</summary>
     /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>
     /// <param name="rows">Output channels, at least 1.</param>
     /// <param name="columns">Input channels, at least 1.</param>
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
-    /// <param name="choose">Chooses the parameters of a block, on any thread; must not throw.</param>
+    /// <param name="choose">Chooses the parameters of a block, on any thread. Must not throw.</param>
     /// <exception cref="ArgumentException">The number of weights does not follow from the shape.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or the min-max scale does not fit the precision it is stored
-    /// in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or the min-max scale does not fit its stored
+    /// precision.</exception>
     public static unsafe QuantizedTensor Quantize(
         ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, Func<WeightBlock, QuantizationParameters> choose)
     {
@@ -23,7 +23,7 @@ internal static class BlockRounding
         var result = new QuantizedTensor(rows, columns, scheme, new sbyte[weights.Length], new float[groups], new sbyte[scheme.Symmetric ? 0 : groups]);
         fixed (float* pinned = weights)
         {
-            // Spans cannot enter the parallel loops; the matrix stays pinned until they end.
+            // Spans cannot enter the parallel loops. The matrix stays pinned until they end.
             var matrix = new WeightBlock(pinned, rows, 0, columns, default);
             var rowRanges = MeasureRows(matrix);
             if (scheme.Granularity is PerTensor)
@@ -34,7 +34,7 @@ internal static class BlockRounding
             }
             else
             {
-                // No group of a row has a larger scale than the row; here the message can name it.
+                // No group of a row has a larger scale than the row, and here the message can name the row.
                 for (var row = 0; row < rows; row++)
                 {
                     RequireStorableScale(rowRanges[row], scheme, $"Row {row}");
@@ -60,14 +60,14 @@ internal static class BlockRounding
         if (scheme.Granularity is PerToken)
         {
             throw new NibbleException(
-                $"Weights cannot be quantized per token, which is for activations; give the scheme \"{scheme}\" the granularity tensor, channel or group.");
+                $"Weights cannot be quantized per token, only activations can; give the scheme \"{scheme}\" the granularity tensor, channel or group.");
         }
     }
 
-    /// <summary>The range of each row, all of whose weights are finite.</summary>
+    /// <summary>The range of each row. Throws if a weight is not finite.</summary>
     private static ValueRange[] MeasureRows(WeightBlock matrix)
     {
-        // Chosen before the loop, which would wrap the complaint about a kernel that is not there.
+        // Chosen before the loop, which would wrap the exception about a missing kernel.
         var kernel = QuantizationKernels.Active;
         var statistics = new ValueStatistics[matrix.Rows];
         Parallel.For(0, matrix.Rows, row => statistics[row] = kernel.Measure(matrix.Row(row)));

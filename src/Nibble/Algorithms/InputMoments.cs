@@ -4,7 +4,7 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>What algorithms have to know of a layer's inputs, from inputs in memory.</summary>
+/// <summary>The statistics of a layer's inputs that algorithms need, from inputs in memory.</summary>
 internal static class InputMoments
 {
     /// <summary>The mean square of each column.</summary>
@@ -24,11 +24,11 @@ internal static class InputMoments
 
     /// <summary>The Hessian of the squared output error, <c>2/n X^T X</c> over the n tokens of the inputs X.</summary>
     /// <remarks>
-    /// Each element is one chain of fused multiply-adds over the tokens, so that it depends neither on the number of threads nor on the instruction set.
+    /// Each element is one chain of fused multiply-adds over the tokens, so it depends neither on the number of threads nor on the instruction set.
     /// </remarks>
     /// <param name="inputs">The inputs, row by row: tokens x <paramref name="columns"/>, at least one token.</param>
     /// <param name="columns">Columns, at least 1.</param>
-    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
+    /// <param name="threads">The number of threads, at least 1; null for one per core.</param>
     /// <param name="cancellation">Stops between rows.</param>
     public static SquareMatrix Hessian(ReadOnlyMemory<float> inputs, int columns, int? threads, CancellationToken cancellation)
     {

@@ -8,10 +8,10 @@ namespace Nibble.Algorithms;
 /// <param name="Product">The weighted sum of code times value.</param>
 internal readonly record struct LinearFit(double Weight, double Code, double SquaredCode, double Value, double Product)
 {
-    /// <summary>The best scale for a zero point; NaN or not positive where there is none.</summary>
+    /// <summary>The best scale for a zero point; NaN or not positive if there is none.</summary>
     public double Scale(double zeroPoint) =>
         (Product - (zeroPoint * Value)) / (SquaredCode - (2 * zeroPoint * Code) + (zeroPoint * zeroPoint * Weight));
 
-    /// <summary>The zero point of the best line, not rounded; not finite where no line is best.</summary>
+    /// <summary>The zero point of the best line, not rounded; not finite if there is no best line.</summary>
     public double ZeroPoint() => ((Code * Product) - (SquaredCode * Value)) / ((Weight * Product) - (Code * Value));
 }

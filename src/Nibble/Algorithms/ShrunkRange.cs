@@ -3,7 +3,7 @@ using Nibble.Recipes;
 
 namespace Nibble.Algorithms;
 
-/// <summary>What parameters cost a group of weights.</summary>
+/// <summary>The error of a group of weights for given parameters.</summary>
 internal interface IGroupError
 {
     /// <summary>The summed squared error, weighted or not.</summary>
@@ -16,10 +16,10 @@ internal static class ShrunkRange
     private const int Steps = 70;
     private const double Step = 0.01;
 
-    /// <summary>The parameters with the least error; of equals those of the widest range.</summary>
+    /// <summary>The parameters with the least error; among equals, those of the widest range.</summary>
     /// <param name="full">The lowest to the highest weight.</param>
     /// <param name="scheme">The codes to use.</param>
-    /// <param name="error">What parameters cost.</param>
+    /// <param name="error">The error for given parameters.</param>
     public static QuantizationParameters Choose<TError>(ValueRange full, QuantizationScheme scheme, TError error)
         where TError : struct, IGroupError, allows ref struct
     {

@@ -2,11 +2,11 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>The weights that share a scale, in pinned memory: a part of one row, or all of all rows.</summary>
+/// <summary>The weights that share a scale, in pinned memory: a part of one row, or the whole matrix.</summary>
 /// <param name="start">The first weight.</param>
 /// <param name="rows">Rows of the block: 1, or those of the whole matrix.</param>
-/// <param name="firstColumn">The matrix' column in which the block begins.</param>
-/// <param name="columns">Columns of the block; all those of the matrix where there are more rows than 1.</param>
+/// <param name="firstColumn">The matrix column where the block begins.</param>
+/// <param name="columns">Columns of the block; all columns of the matrix if the block has more than one row.</param>
 /// <param name="range">The lowest and the highest weight.</param>
 internal readonly unsafe struct WeightBlock(float* start, int rows, int firstColumn, int columns, ValueRange range)
 {
@@ -18,7 +18,7 @@ internal readonly unsafe struct WeightBlock(float* start, int rows, int firstCol
 
     public ValueRange Range => range;
 
-    /// <summary>All weights, row by row: a block has no gaps.</summary>
+    /// <summary>All weights, row by row. A block has no gaps.</summary>
     public ReadOnlySpan<float> Values => new(start, rows * columns);
 
     public ReadOnlySpan<float> Row(int row) => new(start + ((long)row * columns), columns);

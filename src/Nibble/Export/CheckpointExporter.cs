@@ -10,7 +10,7 @@ using Nibble.Numerics;
 
 namespace Nibble.Export;
 
-/// <summary>A checkpoint of quantized weights that engines load from a folder.</summary>
+/// <summary>The format of a quantized checkpoint that engines load from a folder.</summary>
 public enum CheckpointFormat
 {
     /// <summary>GPTQ, version 1.</summary>
@@ -23,16 +23,16 @@ public enum CheckpointFormat
     Awq,
 }
 
-/// <summary>Writes an artifact as a folder that GPTQ's or AWQ's engines load, code for code.</summary>
+/// <summary>Writes an artifact as a GPTQ or AWQ checkpoint, code for code.</summary>
 public static class CheckpointExporter
 {
     /// <summary>Exports an artifact.</summary>
     /// <param name="artifact">The artifact's folder.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="format">What to write.</param>
-    /// <param name="progress">Told after each tensor.</param>
-    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
-    /// <exception cref="NibbleException">There is no artifact, the format cannot hold it, or the folder exists already.</exception>
+    /// <param name="format">The format to write.</param>
+    /// <param name="progress">Receives a report after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors and removes the folder.</param>
+    /// <exception cref="NibbleException">There is no artifact, the format cannot hold it, or the folder already exists.</exception>
     public static ExportResult Run(
         string artifact, string folder, CheckpointFormat format, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -63,7 +63,7 @@ public static class CheckpointExporter
         };
     }
 
-    /// <summary>What engines are known to ask for beyond what the format's definition does.</summary>
+    /// <summary>Known limits of engines beyond the definition of the format.</summary>
     private static IEnumerable<string> Ragged(QuantizedModel model)
     {
         var ragged = model.Layers.Where(
@@ -71,7 +71,7 @@ public static class CheckpointExporter
             .ToList();
         if (ragged.Count > 0)
         {
-            yield return $"{ragged.Count} layers, such as {ragged[0].Name}, have rows that groups do not divide; the last group is shorter, which vLLM refuses";
+            yield return $"{ragged.Count} layers, such as {ragged[0].Name}, have rows that groups do not divide; vLLM refuses the shorter last group";
         }
     }
 
@@ -80,8 +80,8 @@ public static class CheckpointExporter
         var floats = FusedLayers.HalfQuantized(model);
         if (floats.Count > 0)
         {
-            yield return "vLLM makes one layer of queries, keys and values, and one of gate and up, and refuses those of which only a part is quantized: "
-                + $"{floats[0]}{(floats.Count > 1 ? $" and {floats.Count - 1} more" : string.Empty)} stayed float beside quantized ones";
+            yield return "vLLM fuses queries, keys and values into one layer and gate and up into another, and refuses a fused layer that is partly quantized: "
+                + $"{floats[0]}{(floats.Count > 1 ? $" and {floats.Count - 1} more" : string.Empty)} stayed in float next to quantized layers";
         }
     }
 
@@ -90,18 +90,18 @@ public static class CheckpointExporter
         var symmetric = model.Layers[0].Weight.Scheme.Symmetric;
         if (format == CheckpointFormat.Gptq && !symmetric)
         {
-            yield return "GPTQModel loads asymmetric weights of version 1 only where it wrote them itself; version 2 (gptq-v2) has no such limit, and vLLM "
+            yield return "GPTQModel loads asymmetric version 1 weights only if it wrote them itself; version 2 (gptq-v2) has no such limit, and vLLM "
                 + "and transformers load both";
         }
 
         if (format != CheckpointFormat.Awq && !symmetric && StoredType(model.ConfigJson) == "bfloat16")
         {
-            yield return "vLLM computes asymmetric GPTQ weights in float16 only, and config.json says bfloat16: start it with --dtype float16";
+            yield return "vLLM runs asymmetric GPTQ weights only in float16, but config.json says bfloat16: start it with --dtype float16";
         }
 
         if (format == CheckpointFormat.Awq && model.Layers.Any(layer => layer.Name == "lm_head"))
         {
-            yield return "the head is quantized, which of the engines for AWQ vLLM alone loads";
+            yield return "the head is quantized; of the engines for AWQ, only vLLM loads it";
         }
     }
 

@@ -27,7 +27,7 @@ internal sealed class CheckpointSource(Checkpoint checkpoint) : IFolderSource
 
     public QuantizedLayer? Layer(string name) => null;
 
-    /// <summary>Refuses NaN and infinity in some tensors.</summary>
+    /// <summary>Rejects NaN and infinity in some tensors.</summary>
     public void RequireFinite(IEnumerable<string> names)
     {
         foreach (var name in names)

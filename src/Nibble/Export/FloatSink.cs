@@ -2,9 +2,9 @@ using Nibble.Files;
 
 namespace Nibble.Export;
 
-/// <summary>Takes values as they are stored and keeps them as numbers.</summary>
-/// <param name="type">How they are stored; each write holds whole values.</param>
-/// <param name="values">Receives them.</param>
+/// <summary>Receives stored values as bytes and keeps them as floats.</summary>
+/// <param name="type">The stored type. Each write must hold whole values.</param>
+/// <param name="values">Receives the floats.</param>
 internal sealed class FloatSink(ElementType type, Memory<float> values) : Stream
 {
     private int count;

@@ -10,31 +10,31 @@ using Nibble.Recipes;
 
 namespace Nibble.Export;
 
-/// <summary>What an export wrote.</summary>
-/// <param name="Model">What the model is called.</param>
+/// <summary>The result of an export.</summary>
+/// <param name="Model">The model's name.</param>
 /// <param name="Bytes">Bytes of the file.</param>
-/// <param name="Types">How many tensors have each type, most bytes first.</param>
-/// <param name="Notes">What differs from the model that was exported, or is computed otherwise by the engine; a sentence each.</param>
+/// <param name="Types">The number of tensors of each type, the type with the most bytes first.</param>
+/// <param name="Notes">What differs from the exported model, or what the engine computes differently, one sentence each.</param>
 public sealed record ExportResult(string Model, long Bytes, IReadOnlyList<(string Type, int Tensors)> Types, IReadOnlyList<string> Notes)
 {
-    /// <summary>Which layers were written as codes, and which as floats and why.</summary>
+    /// <summary>Which layers were written as codes, which as floats, and why.</summary>
     public RunSummary Summary { get; init; } = RunSummary.Empty;
 }
 
 /// <summary>Writes a model as a GGUF file, which llama.cpp runs.</summary>
 /// <remarks>
-/// The codes of an artifact are written as they are, never rounded again; what no block type can hold is refused. Matrices whose rows are
+/// The codes of an artifact are written unchanged and never rounded again. Codes that no block type can hold are an error. Matrices whose rows are
 /// not whole blocks become F16, as in llama.cpp's own quantizer. Vectors are F32.
 /// </remarks>
 public static class GgufExporter
 {
     private const int ChunkValues = 1 << 20;
 
-    /// <summary>The types that an export can be asked for.</summary>
+    /// <summary>The types that an export supports.</summary>
     public static IReadOnlyList<GgufType> Types { get; } =
         [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q8_0, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0, GgufType.TQ2_0, GgufType.TQ1_0];
 
-    /// <summary>The types that the embedding and the head can be asked for.</summary>
+    /// <summary>The types that an export supports for the embedding and the head.</summary>
     public static IReadOnlyList<GgufType> EmbeddingTypes { get; } =
         [GgufType.F32, GgufType.F16, GgufType.BF16, GgufType.Q8_0, GgufType.Q6_K, GgufType.Q5_1, GgufType.Q5_0, GgufType.Q4_1, GgufType.Q4_0];
 
@@ -42,13 +42,13 @@ public static class GgufExporter
     /// <param name="model">The folder of an artifact or of a float checkpoint.</param>
     /// <param name="path">The file to write, which must not exist.</param>
     /// <param name="type">
-    /// The type of matrices: a float type for all of them; a block type for those that have codes, which it must hold; null for the
-    /// smallest that holds each one's codes, and for float matrices the type they are stored in.
+    /// The type of matrices. A float type applies to all matrices. A block type applies to those that have codes, and must be able to hold them. Null takes the
+    /// smallest type that holds each matrix's codes, and the stored type of float matrices.
     /// </param>
-    /// <param name="embeddings">The type that embedding and head are rounded to where they have no codes; null for what <paramref name="type"/> says.</param>
-    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="embeddings">The type that embedding and head are rounded to if they have no codes; null applies <paramref name="type"/>.</param>
+    /// <param name="progress">Receives a report after each tensor.</param>
     /// <param name="cancellation">Stops between tensors.</param>
-    /// <exception cref="NibbleException">The folder holds no model that can be loaded, or one that the file cannot hold; or the file exists.</exception>
+    /// <exception cref="NibbleException">The folder holds no model that can be loaded, the file cannot hold the model, or the file exists.</exception>
     public static ExportResult Run(
         string model, string path, GgufType? type, GgufType? embeddings = null, IProgress<RunProgress>? progress = null,
         CancellationToken cancellation = default)
@@ -70,7 +70,7 @@ public static class GgufExporter
         else if (type is { } wanted && !wanted.IsFloat())
         {
             throw new NibbleException(
-                $"{model}: a float model has no codes that {wanted} could hold; export it as {nameof(GgufType.F16)} and quantize that file, or quantize the "
+                $"{model}: a float model has no codes to store as {wanted}; export it as {nameof(GgufType.F16)} and quantize that file, or quantize the "
                 + $"model with nibble ptq or qat first");
         }
 
@@ -101,11 +101,11 @@ public static class GgufExporter
 
     /// <summary>How a tensor is written.</summary>
     /// <param name="Name">Its names.</param>
-    /// <param name="Type">In what type.</param>
+    /// <param name="Type">Its type in the file.</param>
     /// <param name="Read">Reads its values in the checkpoint's order.</param>
-    /// <param name="Codes">Its codes; null where it is float.</param>
-    /// <param name="Blocks">The codes as blocks; null where values are written.</param>
-    /// <param name="Ragged">Whether values are written because rows are no whole blocks.</param>
+    /// <param name="Codes">Its codes; null if it is float.</param>
+    /// <param name="Blocks">The codes as blocks; null if values are written.</param>
+    /// <param name="Ragged">Whether values are written because rows are not whole blocks.</param>
     private sealed record TensorPlan(
         GgufTensorName Name, GgufType Type, TensorReader Read, QuantizedTensor? Codes = null, ExactBlocks? Blocks = null, bool Ragged = false);
 
@@ -133,8 +133,8 @@ public static class GgufExporter
             : throw new NibbleException(
                 $"{source.Folder}: layer '{name.Source}' has the scheme {codes.Scheme}{(codes.GroupIndex is null ? string.Empty : " of scattered columns")} "
                     + $"with {codes.Scheme.ScalePrecision} scales, whose codes {(type is null ? "no block type can hold" : $"{type} cannot hold")}. "
-                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", leave the type out")}, or give the type f16, which "
-                    + $"writes the values that the codes stand for.");
+                + $"{ExactBlocks.Rules}. Quantize with such a scheme{(type is null ? string.Empty : ", omit the type")}, or use the type f16, which "
+                    + $"writes the dequantized values.");
 
         void Values(long start, Span<float> values)
         {
@@ -204,21 +204,21 @@ public static class GgufExporter
                 throw new NibbleException(string.Create(
                     CultureInfo.InvariantCulture,
                     $"{source.Folder}: tensor '{plan.Name.Source}' has the value {floats[fault]} in row {plan.Name.SourceRow(row + place)}, "
-                        + $"column {column}, and {plan.Type} holds finite numbers of at most {GgufBlocks.LargestOf(plan.Type)} by magnitude; "
-                        + $"the model is ruined, or needs {GgufType.BF16} or {GgufType.F32}"));
+                        + $"column {column}, but {plan.Type} holds only finite values of at most {GgufBlocks.LargestOf(plan.Type)} by magnitude; "
+                        + $"the model is damaged, or needs {GgufType.BF16} or {GgufType.F32}"));
             }
 
             stream.Write(GgufBlocks.Quantize(plan.Type, floats));
         }
     }
 
-    /// <summary>Refuses what llama.cpp would compute wrongly.</summary>
+    /// <summary>Rejects what llama.cpp would compute incorrectly.</summary>
     private static void RequireComputable(IFolderSource source, QuantizedModel artifact)
     {
         if (artifact.Layers.FirstOrDefault(layer => layer.InputTransform != InputTransform.None) is { } turned)
         {
             throw new NibbleException(
-                $"{source.Folder}: layer '{turned.Name}' turns its input by a Hadamard matrix while the model runs, which llama.cpp does not do; quantize "
+                $"{source.Folder}: layer '{turned.Name}' rotates its input with a Hadamard matrix at inference, which llama.cpp does not do; quantize "
                 + $"without rotation (recipe '{artifact.Recipe.Name}')");
         }
     }
@@ -227,12 +227,12 @@ public static class GgufExporter
     {
         if (artifact.QuantizesInputs)
         {
-            yield return "the schemes of activations are not written: llama.cpp quantizes the inputs of quantized layers in its own way, to 8 bits in blocks";
+            yield return "the activation schemes are not written: llama.cpp quantizes the inputs of quantized layers in its own way, to 8-bit blocks";
         }
 
         if (artifact.Recipe.KeyValueCache is not null)
         {
-            yield return "the scheme of the key-value cache is not written: llama.cpp keeps a cache of the type that it is started with";
+            yield return "the scheme of the key-value cache is not written: llama.cpp uses the cache type that it is started with";
         }
     }
 
@@ -243,7 +243,7 @@ public static class GgufExporter
             [.. matrices[false].Select(plan => new SummarizedLayer(
                 LayerOf(plan), plan.Blocks is null ? plan.Type.ToString() : $"{plan.Codes!.Scheme} ({plan.Type})", null, null))],
             [.. matrices[true].Select(plan => new KeptLayer(LayerOf(plan), plan.Ragged ? "rows that are not whole blocks"
-                : plan.Codes is null ? "no codes" : $"{plan.Type} was asked for, which holds the values that the codes stand for"))],
+                : plan.Codes is null ? "no codes" : $"{plan.Type} was requested, which stores the dequantized values"))],
             []);
 
         static string LayerOf(TensorPlan plan) => plan.Name.Source[..^".weight".Length];
@@ -256,7 +256,7 @@ public static class GgufExporter
         {
             yield return string.Create(
                 CultureInfo.InvariantCulture,
-                $"{ragged.Count} quantized {(ragged.Count == 1 ? "matrix stays" : "matrices stay")} F16, their values rounded to it, since their rows are not "
+                $"{ragged.Count} quantized {(ragged.Count == 1 ? "matrix is" : "matrices are")} written as F16 with rounded values, because the rows are not "
                     + $"whole blocks: {ragged[0].Name.Name} has {ragged[0].Name.Shape[1]} columns");
         }
 
@@ -267,8 +267,8 @@ public static class GgufExporter
                 CultureInfo.InvariantCulture,
                 $"in blocks of {string.Join(" and ", rounded.Select(plan => plan.Type).Distinct())} the minimums of "
                     + $"{rounded.Sum(plan => plan.Blocks!.RoundedMinimums):N0} groups are rounded to float16, which moves their values by at most "
-                    + $"{rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (the type q5_0 holds asymmetric 4 bits "
-                    + $"without that)");
+                    + $"{rounded.Max(plan => plan.Blocks!.LargestShift):P2} of a step; codes and scales are exact (the type q5_0 holds asymmetric 4-bit codes "
+                    + $"without this rounding)");
         }
     }
 

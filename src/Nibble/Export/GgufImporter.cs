@@ -12,10 +12,10 @@ using Nibble.Recipes;
 
 namespace Nibble.Export;
 
-/// <summary>Reads a GGUF file as an artifact, code for code, or as a float checkpoint where none of its matrices has codes.</summary>
+/// <summary>Converts a GGUF file to an artifact, code for code, or to a float checkpoint if none of its matrices has codes.</summary>
 /// <remarks>
-/// Linear layers keep their codes where a scheme can say them (see <see cref="GgufCodes"/>). Other tensors keep their values: in their own
-/// type where that is a float type, as binary32 where they are in blocks. What <see cref="GgufExporter"/> wrote, it then writes again to the byte.
+/// Linear layers keep their codes if a scheme can express them (see <see cref="GgufCodes"/>). Other tensors keep their values: in their own
+/// type if it is a float type, as binary32 if they are in blocks. A file that <see cref="GgufExporter"/> wrote is written again byte for byte.
 /// </remarks>
 internal static class GgufImporter
 {
@@ -24,9 +24,9 @@ internal static class GgufImporter
     /// <summary>Imports a file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="progress">Told after each tensor.</param>
-    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
-    /// <exception cref="NibbleException">The file is broken or of a model that is not supported, or the folder exists already.</exception>
+    /// <param name="progress">Receives a report after each tensor.</param>
+    /// <param name="cancellation">Stops between tensors and removes the folder.</param>
+    /// <exception cref="NibbleException">The file is damaged, its model is not supported, or the folder already exists.</exception>
     public static ImportResult Run(string path, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         using var file = GgufFile.Open(path);
@@ -79,7 +79,7 @@ internal static class GgufImporter
 
     private sealed record Tensor(GgufTensorName Name, GgufEntry Entry);
 
-    /// <summary>The file's tensors under both names; exactly those that the model has.</summary>
+    /// <summary>The file's tensors with both names. They must be exactly those of the model.</summary>
     private static List<Tensor> Match(GgufFile file, LlamaConfig config)
     {
         var tensors = new List<Tensor>();
@@ -101,7 +101,7 @@ internal static class GgufImporter
         var known = tensors.Select(tensor => tensor.Name.Name).Append(GgufNames.RotaryFactors).ToHashSet(StringComparer.Ordinal);
         return file.Tensors.FirstOrDefault(tensor => !known.Contains(tensor.Name)) is { } unknown
             ? throw new GgufException(
-                file.Path, unknown.Offset, $"tensor {unknown.Name} is none that a model of architecture {config.ModelType} with this metadata uses")
+                file.Path, unknown.Offset, $"tensor {unknown.Name} is not used by a model of architecture {config.ModelType} with this metadata")
             : tensors;
     }
 
@@ -118,22 +118,22 @@ internal static class GgufImporter
         if (count > Array.MaxLength)
         {
             throw new GgufException(
-                file.Path, tensor.Entry.Offset, $"tensor {tensor.Name.Name} has {count} values; at most {Array.MaxLength} of one can be read");
+                file.Path, tensor.Entry.Offset, $"tensor {tensor.Name.Name} has {count} values; at most {Array.MaxLength} can be read");
         }
 
-        // Straight into their place: as bytes they may be more than an array can hold.
+        // Written directly into the array, because the bytes may be more than an array can hold.
         var values = new float[(int)count];
         using var stream = new FloatSink(StoredAs(tensor), values);
         Copy(file, tensor, stream);
         return new FloatTensor(tensor.Name.Source, [.. tensor.Name.Shape.Select(size => (int)size)], values, StoredAs(tensor));
     }
 
-    /// <summary>Writes a tensor's values as a checkpoint holds them, a part at a time.</summary>
+    /// <summary>Writes a tensor's values in the layout of a checkpoint, one part at a time.</summary>
     private static void Copy(GgufFile file, Tensor tensor, Stream stream)
     {
         if (tensor.Name.Shape is [var length])
         {
-            // To GGUF a vector is one row, but its values are in the order of the rows that they belong to.
+            // In GGUF a vector is one row, but its values are in the order of the rows that they belong to.
             var read = file.ReadFloats(tensor.Entry);
             FiniteValues.Require(read, file.Path, tensor.Entry.Name, [length]);
             stream.Write(StoredAs(tensor).ToBytes([.. Enumerable.Range(0, (int)length).Select(row => read[tensor.Name.FileRow(row)])]));
@@ -179,13 +179,13 @@ internal static class GgufImporter
             yield return string.Create(
                 CultureInfo.InvariantCulture,
                 $"{string.Join(" and ", widened.Select(group => $"{group.Count()} of {group.Key}"))} "
-                    + $"{(widened.Sum(group => group.Count()) == 1 ? "is" : "are")} float32 now, with the values that the blocks stand for: embeddings have no "
-                    + $"codes here, and the other types and minimums that are no multiples of their scales have no scheme");
+                    + $"{(widened.Sum(group => group.Count()) == 1 ? "is" : "are")} now float32 with the dequantized values: embeddings have no "
+                    + $"codes here, and the other types and minimums that are not multiples of their scales have no scheme");
         }
 
         if (layers == 0)
         {
-            yield return "no layer has codes: the folder is a float checkpoint, to quantize or to evaluate";
+            yield return "no layer has codes: the folder is a float checkpoint that you can quantize or evaluate";
         }
     }
 }

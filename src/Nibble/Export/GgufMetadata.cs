@@ -5,17 +5,17 @@ using Nibble.Models.Llama;
 
 namespace Nibble.Export;
 
-/// <summary>What a GGUF file says about a model beside its tensors.</summary>
+/// <summary>The metadata that a GGUF file holds about a model.</summary>
 /// <remarks>Keys: ggml-org/ggml, <c>docs/gguf.md</c>.</remarks>
 internal static class GgufMetadata
 {
-    // How blocks are laid out: the second and so far last version.
+    // The layout of blocks: the second and so far latest version.
     private const uint QuantizationVersion = 2;
 
-    /// <summary>The metadata of a model, its tokenizer apart.</summary>
-    /// <param name="name">What the model is called.</param>
+    /// <summary>The metadata of a model, without its tokenizer.</summary>
+    /// <param name="name">The model's name.</param>
     /// <param name="config">Its shape.</param>
-    /// <param name="mostly">The type that most matrices have.</param>
+    /// <param name="mostly">The type of most matrices.</param>
     public static IEnumerable<KeyValuePair<string, GgufValue>> Of(string name, LlamaConfig config, GgufType mostly)
     {
         var architecture = GgufNames.Architecture(config);
@@ -27,7 +27,7 @@ internal static class GgufMetadata
         yield return new("general.file_type", GgufValue.Of(GgufFileType.Of(mostly)));
         yield return new($"{architecture}.vocab_size", GgufValue.Of((uint)config.VocabularySize));
 
-        // Engines look back over the whole context: the window is as far as this model may.
+        // Engines attend to the whole context, so the context ends at this model's window.
         yield return new($"{architecture}.context_length", GgufValue.Of((uint)config.MaxSequence));
         yield return new($"{architecture}.embedding_length", GgufValue.Of((uint)config.HiddenSize));
         yield return new($"{architecture}.block_count", GgufValue.Of((uint)config.Layers));
@@ -46,7 +46,7 @@ internal static class GgufMetadata
         }
     }
 
-    /// <summary>By what llama.cpp divides each rotary frequency of a model whose long wavelengths are stretched more than its short ones.</summary>
+    /// <summary>llama.cpp's divisors of the rotary frequencies, for a model that stretches long wavelengths more than short ones.</summary>
     public static float[]? RotaryFactors(LlamaConfig config)
     {
         if (config.RotaryScaling is not { OriginalContext: > 0 })

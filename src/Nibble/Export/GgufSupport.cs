@@ -4,13 +4,13 @@ using Nibble.Models.Llama;
 
 namespace Nibble.Export;
 
-/// <summary>What llama.cpp has no place for, whatever the weights are: to be found out before work goes into them.</summary>
+/// <summary>Finds what llama.cpp does not support, whatever the weights are, before the work begins.</summary>
 internal static class GgufSupport
 {
-    /// <summary>Refuses a model that no GGUF file could hold so that llama.cpp computes it.</summary>
+    /// <summary>Rejects a model that llama.cpp could not run from any GGUF file.</summary>
     /// <param name="folder">The folder of a float checkpoint or an artifact.</param>
-    /// <returns>What llama.cpp does otherwise with texts; a sentence each.</returns>
-    /// <exception cref="NibbleException">The configuration or the tokenizer is of such a model.</exception>
+    /// <returns>How llama.cpp treats text differently, one sentence each.</returns>
+    /// <exception cref="NibbleException">llama.cpp does not support the configuration or the tokenizer.</exception>
     public static IReadOnlyList<string> Require(string folder)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -20,7 +20,7 @@ internal static class GgufSupport
         return GgufTokenizer.Read(folder, config.VocabularySize).Notes;
     }
 
-    /// <summary>Refuses a configuration whose architecture in llama.cpp has fewer tensors; it would refuse the file or compute without them.</summary>
+    /// <summary>Rejects a configuration whose llama.cpp architecture lacks tensors. llama.cpp would refuse the file or compute without them.</summary>
     internal static void Require(string folder, LlamaConfig config)
     {
         var architecture = GgufNames.Architecture(config);
@@ -32,15 +32,15 @@ internal static class GgufSupport
             : null;
         if (cause is not null)
         {
-            throw new NibbleException($"{folder}: a model of type {config.ModelType} with {cause} has no place in a GGUF file: llama.cpp's architecture "
-                + $"{architecture} has none of them");
+            throw new NibbleException($"{folder}: a model of type {config.ModelType} with {cause} cannot be stored in a GGUF file: llama.cpp's architecture "
+                + $"{architecture} does not support them");
         }
 
         if (architecture == "qwen2" && config.Heads * config.HeadSize != config.HiddenSize)
         {
             throw new NibbleException(
-                $"{folder}: {config.Heads} heads of {config.HeadSize} in a model of {config.HiddenSize} channels have no place in a GGUF file: "
-                    + $"llama.cpp's architecture {architecture} has heads that together are as wide as the model");
+                $"{folder}: {config.Heads} heads of {config.HeadSize} in a model of {config.HiddenSize} channels cannot be stored in a GGUF file: "
+                    + $"in llama.cpp's architecture {architecture}, all heads together are as wide as the model");
         }
     }
 }

@@ -3,7 +3,7 @@ using Nibble.Formats.CompressedTensors;
 
 namespace Nibble.Export;
 
-/// <summary>Where the tensors of a model come from that is written in another format.</summary>
+/// <summary>The source of the tensors of a model that is written in another format.</summary>
 internal interface IModelSource : IDisposable
 {
     /// <summary>The folder that holds the tokenizer.</summary>
@@ -12,26 +12,26 @@ internal interface IModelSource : IDisposable
     /// <summary>The folder or file, for messages.</summary>
     string Place { get; }
 
-    /// <summary>Where the configuration stands, for messages.</summary>
+    /// <summary>The location of the configuration, for messages.</summary>
     string ConfigPlace { get; }
 
     /// <summary>The text of the model's <c>config.json</c>.</summary>
     string ConfigJson { get; }
 
-    /// <summary>What an artifact says of itself; null for a float model.</summary>
+    /// <summary>The manifest of an artifact; null for a float model.</summary>
     ArtifactManifest? Manifest { get; }
 
     /// <summary>The names of quantized layers and of float tensors.</summary>
     IEnumerable<string> Names { get; }
 
-    /// <summary>A float tensor; null where there is none of the name.</summary>
+    /// <summary>A float tensor; null if there is none with this name.</summary>
     SourceTensor? Float(string name);
 }
 
-/// <summary>A model that stands in a folder: a checkpoint or an artifact.</summary>
+/// <summary>A model in a folder: a checkpoint or an artifact.</summary>
 internal interface IFolderSource : IModelSource
 {
-    /// <summary>A quantized layer; null where the name is of none.</summary>
+    /// <summary>A quantized layer; null if there is none with this name.</summary>
     /// <param name="name">Its name.</param>
     QuantizedLayer? Layer(string name);
 }

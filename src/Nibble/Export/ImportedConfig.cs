@@ -6,14 +6,14 @@ using Nibble.Models.Llama;
 
 namespace Nibble.Export;
 
-/// <summary>The <c>config.json</c> of a model that is read from a GGUF file.</summary>
+/// <summary>Builds the <c>config.json</c> of a model from a GGUF file.</summary>
 /// <remarks>Keys of the file: ggml-org/ggml, <c>docs/gguf.md</c>.</remarks>
 internal static class ImportedConfig
 {
-    /// <summary>Where the name that the file gave the model is kept. Not Hugging Face's <c>_name_or_path</c>, which often is somebody's folder.</summary>
+    /// <summary>The key for the model's name in the file. Not Hugging Face's <c>_name_or_path</c>, which often is a local folder.</summary>
     private const string NameKey = "nibble_imported_name";
 
-    // What Llama 3.1 and all that follow it have; only the factor and the first context differ.
+    // The same in Llama 3.1 and all models that follow it. Only the factor and the original context differ.
     private const double LowFrequencyFactor = 1;
     private const double HighFrequencyFactor = 4;
 
@@ -25,7 +25,7 @@ internal static class ImportedConfig
     }
 
     /// <summary>Reads the metadata.</summary>
-    /// <returns>The text of a <c>config.json</c>, and what it says.</returns>
+    /// <returns>The text of a <c>config.json</c>, and its parsed form.</returns>
     /// <exception cref="NibbleException">The metadata is incomplete or of a model that is not supported.</exception>
     public static (string Json, LlamaConfig Config) Read(GgufFile file)
     {
@@ -41,7 +41,7 @@ internal static class ImportedConfig
         return (json, config);
     }
 
-    /// <summary>Finds the parameters that give the file's factors: they are not in it.</summary>
+    /// <summary>Finds the parameters that reproduce the file's factors. The file does not store them.</summary>
     private static RotaryScaling FindRotary(GgufFile file, LlamaConfig config, float[] factors)
     {
         // The longest wavelength is divided by the whole factor.
@@ -56,7 +56,7 @@ internal static class ImportedConfig
         }
 
         throw new NibbleException(
-            $"{file.Path}: the tensor {GgufNames.RotaryFactors} divides the rotary frequencies otherwise than Llama 3 does, which is not supported");
+            $"{file.Path}: the tensor {GgufNames.RotaryFactors} divides the rotary frequencies differently from Llama 3, which is not supported");
     }
 
     private sealed class Reader(GgufFile file)
@@ -121,27 +121,27 @@ internal static class ImportedConfig
             if (Count("rope.dimension_count", headSize) != headSize || Count("attention.value_length", headSize) != headSize)
             {
                 throw new NibbleException(
-                    $"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are turned, and values of "
-                    + $"{Count("attention.value_length", headSize)}; expected one size for all three");
+                    $"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are rotated, and values have "
+                    + $"{Count("attention.value_length", headSize)}; expected the same size for all three");
             }
 
             if (Find("rope.scaling.attn_factor")?.AsNumber() is { } attention and not 1)
             {
                 throw new NibbleException(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{file.Path}: {architecture}.rope.scaling.attn_factor multiplies what is turned by {attention}, which is not supported; expected 1"));
+                    $"{file.Path}: {architecture}.rope.scaling.attn_factor scales the rotated values by {attention}, which is not supported; expected 1"));
             }
 
             if (file.FindTensor(GgufNames.RotaryFactors) is not null && LinearKey() is { } both)
             {
                 throw new NibbleException(
-                    $"{file.Path}: rotary frequencies are divided by {architecture}.{both} and by the tensor {GgufNames.RotaryFactors}, expected one of them");
+                    $"{file.Path}: rotary frequencies are divided by {architecture}.{both} and by the tensor {GgufNames.RotaryFactors}, expected only one");
             }
 
             if (Find("rope.scaling.type")?.AsText() is { } kind && kind is not ("none" or "linear"))
             {
                 throw new NibbleException(
-                    $"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as Llama 3 has them");
+                    $"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as in Llama 3");
             }
         }
 
@@ -166,8 +166,8 @@ internal static class ImportedConfig
             }
         }
 
-        /// <summary>The key of the factor that divides positions; null where none does.</summary>
-        /// <remarks>As llama.cpp reads it: without a type the factor is linear, 0 is none, and files of 2023 have another key.</remarks>
+        /// <summary>The key of the factor that divides positions; null if there is none.</summary>
+        /// <remarks>As in llama.cpp: without a type the factor is linear, 0 means none, and files from 2023 use another key.</remarks>
         private string? LinearKey() => Find("rope.scaling.type")?.AsText() is "none" ? null
             : ((string[])["rope.scaling.factor", "rope.scale_linear"]).FirstOrDefault(key => Find(key) is not null) is { } found
                 && Find(found)!.AsNumber() is not 0 ? found : null;
@@ -197,7 +197,7 @@ internal static class ImportedConfig
             name,
             Find(key) is { } value
                 ? value.AsNumber() is { } number && float.IsFinite((float)number) && number > 0 ? (float)number
-                    : throw new NibbleException($"{file.Path}: {architecture}.{key} is no number above 0")
+                    : throw new NibbleException($"{file.Path}: {architecture}.{key} is not a number above 0")
                 : otherwise ?? throw new NibbleException($"{file.Path}: the metadata has no {architecture}.{key}, expected a number"));
 
         private void Id(Utf8JsonWriter json, string key)

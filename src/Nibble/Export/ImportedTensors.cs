@@ -8,22 +8,22 @@ using Nibble.Models.Llama;
 
 namespace Nibble.Export;
 
-/// <summary>Brings the tensors of an imported model to those that its architecture has, so that what is imported can be computed.</summary>
+/// <summary>Adapts the tensors of an imported model to those of its architecture, so that the import can run.</summary>
 internal static class ImportedTensors
 {
     private const string Weight = ".weight";
     private const string Bias = ".bias";
     private const string Tied = "tie_word_embeddings";
 
-    /// <summary>Fits a model.</summary>
+    /// <summary>Adapts a model.</summary>
     /// <remarks>
-    /// Tools add biases of zeros to layers that have none (AutoGPTQ), and old checkpoints hold what the model computes itself: neither changes a value. An
-    /// embedding that is quantized becomes float values, since it is looked up here and not multiplied.
+    /// Some tools add zero biases to layers that have none (AutoGPTQ), and old checkpoints hold tensors that the model computes itself. Removing them
+    /// changes no value. A quantized embedding becomes float values, because Nibble looks it up and does not multiply it.
     /// </remarks>
     /// <param name="model">The model as it was read.</param>
     /// <param name="folder">Its folder, for messages.</param>
-    /// <param name="notes">Receives what was changed.</param>
-    /// <exception cref="NibbleException">A tensor is missing, has another shape, or is none of the model's.</exception>
+    /// <param name="notes">Receives descriptions of the changes.</param>
+    /// <exception cref="NibbleException">A tensor is missing, has another shape, or is not part of the model.</exception>
     public static QuantizedModel Fit(QuantizedModel model, string folder, ICollection<string> notes)
     {
         if (ModelFamilies.Find(TypeOf(model.ConfigJson)) is not (LlamaFamily or null))
@@ -34,7 +34,7 @@ internal static class ImportedTensors
         var path = Path.Combine(folder, Checkpoint.ConfigName);
         if (TypeOf(model.ConfigJson) is var type && !LlamaConfig.SupportedTypes.Contains(type))
         {
-            notes.Add($"models of type '{type}' are not computed here: the artifact can be exported, and not evaluated");
+            notes.Add($"Nibble does not run models of type '{type}': the artifact can be exported but not evaluated");
             return model;
         }
 
@@ -57,7 +57,7 @@ internal static class ImportedTensors
         return config.RootElement.TryGetProperty("model_type", out var type) && type.ValueKind == JsonValueKind.String ? type.GetString()! : string.Empty;
     }
 
-    /// <summary>A head with codes of its own is no copy of the embedding, whatever the configuration says.</summary>
+    /// <summary>A head with its own codes is not a copy of the embedding, whatever the configuration says.</summary>
     private static QuantizedModel Untie(QuantizedModel model, ICollection<string> notes)
     {
         if (model.Layers.All(layer => layer.Name != LlamaConfig.HeadName))
@@ -72,7 +72,7 @@ internal static class ImportedTensors
         }
 
         config[Tied] = false;
-        notes.Add($"{LlamaConfig.HeadName} has codes of its own, so that {Tied} in the configuration became false");
+        notes.Add($"{LlamaConfig.HeadName} has its own codes, so {Tied} in the configuration was set to false");
         return model with { ConfigJson = config.ToJsonString() };
     }
 
@@ -83,7 +83,7 @@ internal static class ImportedTensors
             return model;
         }
 
-        notes.Add($"{name} is quantized in the checkpoint; its values became float32");
+        notes.Add($"{name} is quantized in the checkpoint; its values were converted to float32");
         return model with
         {
             Layers = [.. model.Layers.Where(other => other != layer)],
@@ -102,7 +102,7 @@ internal static class ImportedTensors
             return model;
         }
 
-        notes.Add($"{empty.Count} biases of zeros, such as {empty[0].Name}, are none of the model's and were left out");
+        notes.Add($"{empty.Count} zero biases, such as {empty[0].Name}, are not part of the model and were omitted");
         return model with { FloatTensors = [.. model.FloatTensors.Except(empty)] };
     }
 

@@ -4,12 +4,12 @@ using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Export;
 
-/// <summary>Models on disk that are written in another format.</summary>
+/// <summary>Opens models on disk for export to another format.</summary>
 internal static class ModelSources
 {
     /// <summary>Opens a Hugging Face folder or an artifact.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="needsHead">Whether a checkpoint without the head of its task is refused.</param>
+    /// <param name="needsHead">Whether a checkpoint without the head of its task is rejected.</param>
     /// <exception cref="NibbleException">The folder holds neither.</exception>
     public static IFolderSource Open(string folder, bool needsHead = true)
     {
@@ -36,12 +36,12 @@ internal static class ModelSources
         }
     }
 
-    /// <summary>Refuses a model whose tensors are not exactly those of its configuration, by name and shape.</summary>
+    /// <summary>Rejects a model whose tensors are not exactly those of its configuration, by name and shape.</summary>
     /// <param name="source">The model.</param>
     /// <param name="expected">The tensors and their shapes.</param>
     /// <param name="modelType">The <c>model_type</c>, for messages.</param>
-    /// <param name="ignored">Which names a checkpoint may hold that the model does not use.</param>
-    /// <exception cref="NibbleException">A tensor is missing, misshapen or not the model's.</exception>
+    /// <param name="ignored">Whether a checkpoint may hold a tensor with a name although the model does not use it.</param>
+    /// <exception cref="NibbleException">A tensor is missing, has the wrong shape or is not part of the model.</exception>
     public static void RequireExactly(IFolderSource source, IReadOnlyDictionary<string, long[]> expected, string modelType, Func<string, bool> ignored)
     {
         if (source is CheckpointSource { Checkpoint: var checkpoint })

@@ -3,17 +3,17 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Nibble.Files;
 
-/// <summary>Writes files and folders so that a name never stands for half of one: a temporary name beside it, flush to disk, rename.</summary>
+/// <summary>Writes files and folders atomically: writes to a temporary name next to the target, flushes to disk and renames.</summary>
 internal static class AtomicFile
 {
     private const string TemporaryMark = ".tmp-";
 
     /// <summary>Writes a file of a known length in any order, from several threads.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="length">Its bytes; those that are not written are 0.</param>
+    /// <param name="length">The number of bytes. Bytes that are not written are 0.</param>
     /// <param name="write">Writes it.</param>
-    /// <param name="replace">Whether a file of that name is replaced, once the new one is whole; otherwise it is an error.</param>
-    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    /// <param name="replace">Whether an existing file is replaced once the new one is complete. Otherwise it is an error.</param>
+    /// <exception cref="IOException">The disk has too little space for the file.</exception>
     /// <exception cref="NibbleException">The file exists and must not be replaced.</exception>
     public static void WriteAt(string path, long length, Action<SafeFileHandle> write, bool replace = true)
     {
@@ -31,7 +31,7 @@ internal static class AtomicFile
     /// <summary>Writes a file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="write">Writes it.</param>
-    /// <param name="replace">Whether a file of that name is replaced, once the new one is whole; otherwise it is an error.</param>
+    /// <param name="replace">Whether an existing file is replaced once the new one is complete. Otherwise it is an error.</param>
     /// <exception cref="NibbleException">The file exists and must not be replaced.</exception>
     public static void Write(string path, Action<Stream> write, bool replace = true)
     {
@@ -44,10 +44,10 @@ internal static class AtomicFile
         });
     }
 
-    /// <summary>Makes a folder, and those above it where they are missing.</summary>
+    /// <summary>Creates a folder, and its missing parent folders.</summary>
     /// <param name="path">The folder, which must not exist.</param>
-    /// <param name="fill">Puts its contents into the folder that it is given.</param>
-    /// <exception cref="NibbleException">Something of that name exists.</exception>
+    /// <param name="fill">Writes the contents into the folder that it is given.</param>
+    /// <exception cref="NibbleException">A file or folder with this name exists.</exception>
     public static void MakeFolder(string path, Action<string> fill)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -77,13 +77,13 @@ internal static class AtomicFile
         }
     }
 
-    /// <summary>Whether anything has a name: a file, a folder, or a link, even one that leads nowhere.</summary>
+    /// <summary>Whether a name is taken by a file, a folder, or a link, even a broken one.</summary>
     public static bool Exists(string path) => Path.Exists(path) || new FileInfo(path).LinkTarget is not null;
 
-    /// <summary>Tries whether a file or folder could be written, and leaves nothing behind.</summary>
-    /// <param name="path">The file or folder; of those above it some may be missing.</param>
-    /// <exception cref="IOException">It could not.</exception>
-    /// <exception cref="UnauthorizedAccessException">It must not be.</exception>
+    /// <summary>Tests whether a file or folder could be written, and leaves nothing behind.</summary>
+    /// <param name="path">The file or folder. Its parent folders may be missing.</param>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    /// <exception cref="UnauthorizedAccessException">Access is denied.</exception>
     public static void Try(string path)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
@@ -96,7 +96,7 @@ internal static class AtomicFile
             }
         }
 
-        // The real temporary name, so that a name too long is found too.
+        // The real temporary name, so that a name that is too long is detected as well.
         var trial = TemporaryName(Path.Combine(folder, Path.GetFileName(full)));
         using (new FileStream(trial, FileMode.CreateNew, FileAccess.Write, FileShare.None))
         {
@@ -105,9 +105,9 @@ internal static class AtomicFile
         File.Delete(trial);
     }
 
-    /// <summary>Whether a name is a temporary one of an entry: what a run that was killed may have left.</summary>
+    /// <summary>Whether a name is a temporary name of an entry, which a killed run may have left behind.</summary>
     /// <param name="name">The name.</param>
-    /// <param name="entry">What the entry is called once it is whole.</param>
+    /// <param name="entry">The final name of the entry.</param>
     public static bool IsTemporaryName(string name, string entry)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -115,8 +115,8 @@ internal static class AtomicFile
         return name.StartsWith(entry + TemporaryMark, StringComparison.Ordinal);
     }
 
-    /// <summary>A name for what will be called <paramref name="path"/> once it is whole, which nobody else takes.</summary>
-    /// <remarks>It is drawn at random: process ids repeat where containers share a folder.</remarks>
+    /// <summary>A unique temporary name for <paramref name="path"/>.</summary>
+    /// <remarks>It is random, because process ids repeat when containers share a folder.</remarks>
     public static string TemporaryName(string path) =>
         $"{Path.TrimEndingDirectorySeparator(path)}{TemporaryMark}{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}";
 
@@ -159,5 +159,5 @@ internal static class AtomicFile
     }
 
     private static NibbleException Taken(string path, string temporary) =>
-        new($"{path} exists now, though it did not when the work began, and is left as it is; what was made is in {temporary}");
+        new($"{path} did not exist when the work began but exists now, and was not overwritten; the output is in {temporary}");
 }

@@ -2,8 +2,8 @@ using System.IO.Hashing;
 
 namespace Nibble.Files;
 
-/// <summary>A file whose last bytes are the checksum of all before them, so that damage is noticed before anything is computed from it.</summary>
-/// <remarks>The checksum is XxHash128, which costs next to nothing beside the disk. It is no protection against people.</remarks>
+/// <summary>A file that ends with a checksum of all bytes before it, so that damage is detected before the contents are used.</summary>
+/// <remarks>The checksum is XxHash128, whose cost is negligible compared with the disk. It does not protect against tampering.</remarks>
 internal static class ChecksummedFile
 {
     /// <summary>Bytes of the checksum.</summary>
@@ -11,9 +11,9 @@ internal static class ChecksummedFile
 
     private const int BufferLength = 1 << 20;
 
-    /// <summary>Writes a file whole or not at all, replacing one of that name.</summary>
+    /// <summary>Writes a file atomically, and replaces an existing one.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="write">Writes its contents; the checksum follows.</param>
+    /// <param name="write">Writes the contents. The checksum follows.</param>
     public static void Write(string path, Action<Stream> write)
     {
         ArgumentNullException.ThrowIfNull(write);
@@ -27,8 +27,8 @@ internal static class ChecksummedFile
 
     /// <summary>Reads a file's contents.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="remedy">What to do where it is damaged, for the message.</param>
-    /// <exception cref="DamagedFileException">The contents are not what was written.</exception>
+    /// <param name="remedy">What to do if it is damaged, for the message.</param>
+    /// <exception cref="DamagedFileException">The contents do not match the checksum.</exception>
     public static byte[] Read(string path, string remedy)
     {
         var bytes = File.ReadAllBytes(path);
@@ -38,10 +38,10 @@ internal static class ChecksummedFile
             : throw Damaged(path, remedy);
     }
 
-    /// <summary>Refuses a file whose contents are not what was written.</summary>
+    /// <summary>Rejects a file whose contents do not match its checksum.</summary>
     /// <param name="path">The file.</param>
     /// <param name="remedy">What to do, for the message.</param>
-    /// <exception cref="DamagedFileException">They are not.</exception>
+    /// <exception cref="DamagedFileException">They do not match.</exception>
     public static void Require(string path, string remedy)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
@@ -61,5 +61,5 @@ internal static class ChecksummedFile
         }
     }
 
-    private static DamagedFileException Damaged(string path, string remedy) => new(path, "its checksum is not that of its contents", remedy);
+    private static DamagedFileException Damaged(string path, string remedy) => new(path, "its checksum does not match its contents", remedy);
 }

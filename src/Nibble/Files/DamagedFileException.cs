@@ -1,10 +1,10 @@
 
 namespace Nibble.Files;
 
-/// <summary>A file of unfinished work or of a cache is no longer what was written.</summary>
+/// <summary>A file of unfinished work or of a cache has changed since it was written.</summary>
 public sealed class DamagedFileException : NibbleException
 {
-    /// <summary>A file that is damaged.</summary>
+    /// <summary>Creates an exception for a damaged file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="fault">What was found, and what was expected.</param>
     /// <param name="remedy">What to do.</param>

@@ -2,13 +2,13 @@ using System.Globalization;
 
 namespace Nibble.Files;
 
-/// <summary>Finds out before the work begins whether a disk can take what the work will write.</summary>
+/// <summary>Checks before the work begins whether a disk has space for the output.</summary>
 internal static class DiskSpace
 {
-    /// <summary>Refuses to write more than a disk has room for.</summary>
+    /// <summary>Throws if a disk has less space than needed.</summary>
     /// <param name="path">The file or folder to be written, which need not exist.</param>
-    /// <param name="bytes">Bytes that it will take beside what is there already.</param>
-    /// <param name="what">What takes them, for the message.</param>
+    /// <param name="bytes">Bytes that it will take in addition to what is already there.</param>
+    /// <param name="what">What takes the space, for the message.</param>
     /// <exception cref="IOException">The disk has fewer bytes free.</exception>
     public static void Require(string path, long bytes, string what)
     {
@@ -16,11 +16,11 @@ internal static class DiskSpace
         {
             throw new IOException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{path}: {what} takes {bytes:N0} bytes, and the disk has {free:N0} free; free some, or write to another disk"));
+                $"{path}: {what} takes {bytes:N0} bytes, but the disk has {free:N0} free; free up space, or write to another disk"));
         }
     }
 
-    /// <summary>The nearest folder above a path that exists, or the path itself where it is a folder.</summary>
+    /// <summary>The nearest existing folder above a path, or the path itself if it is a folder.</summary>
     public static string NearestFolder(string path)
     {
         var folder = Path.GetFullPath(path);
@@ -32,17 +32,17 @@ internal static class DiskSpace
         return folder;
     }
 
-    /// <summary>Bytes that a folder's files take; 0 where there is none.</summary>
+    /// <summary>The total size of a folder's files in bytes; 0 if the folder does not exist.</summary>
     public static long Taken(string folder) => Directory.Exists(folder)
         ? new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length)
         : 0;
 
-    /// <summary>Bytes that the disk behind a path has free; null where the system does not tell.</summary>
+    /// <summary>Free bytes on the disk of a path; null if the system does not report them.</summary>
     private static long? Free(string path)
     {
         try
         {
-            // Some network and user-space file systems know no size.
+            // Some network and user-space file systems report no size.
             var drive = new DriveInfo(NearestFolder(path));
             return drive.TotalSize > 0 ? drive.AvailableFreeSpace : null;
         }

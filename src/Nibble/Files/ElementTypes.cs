@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Nibble.Files;
 
 /// <summary>Sizes of element types, and conversion between <see cref="float"/> and the bytes of the floating-point ones.</summary>
-/// <remarks>Bytes are little-endian. Narrowing rounds half to even, overflows to infinity and keeps NaN a NaN.</remarks>
+/// <remarks>Bytes are little-endian. Narrowing rounds half to even, overflows to infinity and keeps NaN.</remarks>
 internal static class ElementTypes
 {
     /// <summary>Bytes of one element.</summary>
@@ -16,14 +16,14 @@ internal static class ElementTypes
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Not an element type."),
     };
 
-    /// <summary>Whether <see cref="ToSingles"/> and <see cref="ToBytes"/> know the type: F32, F16 or BF16.</summary>
+    /// <summary>Whether <see cref="ToSingles"/> and <see cref="ToBytes"/> support the type: F32, F16 or BF16.</summary>
     public static bool IsFloatingPoint(this ElementType type) => type is ElementType.F32 or ElementType.F16 or ElementType.BF16;
 
     /// <summary>Reads the values of stored elements.</summary>
     /// <param name="type">F32, F16 or BF16.</param>
-    /// <param name="source">The stored bytes, <see cref="ByteSize"/> for each value.</param>
-    /// <param name="values">Takes the values.</param>
-    /// <exception cref="ArgumentException">The lengths disagree, or the type is not floating-point.</exception>
+    /// <param name="source">The stored bytes, <see cref="ByteSize"/> per value.</param>
+    /// <param name="values">Receives the values.</param>
+    /// <exception cref="ArgumentException">The lengths do not match, or the type is not floating-point.</exception>
     public static void ToSingles(this ElementType type, ReadOnlySpan<byte> source, Span<float> values)
     {
         if (source.Length != (long)values.Length * type.ByteSize())
@@ -61,7 +61,7 @@ internal static class ElementTypes
     /// <summary>Stores values.</summary>
     /// <param name="type">F32, F16 or BF16.</param>
     /// <param name="values">The values.</param>
-    /// <returns>Their bytes, <see cref="ByteSize"/> for each value.</returns>
+    /// <returns>Their bytes, <see cref="ByteSize"/> per value.</returns>
     /// <exception cref="ArgumentException">The type is not floating-point.</exception>
     public static byte[] ToBytes(this ElementType type, ReadOnlySpan<float> values)
     {
@@ -94,10 +94,10 @@ internal static class ElementTypes
         return bytes;
     }
 
-    /// <summary>Stores values in a stream, a part at a time: the bytes of all may be more than an array can hold.</summary>
+    /// <summary>Stores values in a stream, one part at a time, because all bytes may be more than an array can hold.</summary>
     /// <param name="type">F32, F16 or BF16.</param>
     /// <param name="values">The values.</param>
-    /// <param name="stream">Receives their bytes, <see cref="ByteSize"/> for each value.</param>
+    /// <param name="stream">Receives their bytes, <see cref="ByteSize"/> per value.</param>
     /// <exception cref="ArgumentException">The type is not floating-point.</exception>
     public static void Write(this ElementType type, ReadOnlySpan<float> values, Stream stream)
     {
@@ -128,7 +128,7 @@ internal static class ElementTypes
         var bits = BitConverter.SingleToUInt32Bits(value);
         if (float.IsNaN(value))
         {
-            // Setting the quiet bit keeps a NaN whose payload lies in the lower half from turning into infinity.
+            // Setting the quiet bit keeps a NaN whose payload is in the lower half from turning into infinity.
             return (ushort)((bits >> 16) | 0x40);
         }
 

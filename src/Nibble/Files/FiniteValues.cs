@@ -4,10 +4,10 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Files;
 
-/// <summary>Finds NaN and infinity where a model's values come in: whatever they reach is NaN, and no score or loss says why.</summary>
+/// <summary>Detects NaN and infinity in a model's input values. They spread to every result, and no score or loss would reveal the cause.</summary>
 internal static class FiniteValues
 {
-    /// <summary>The first stored element that is NaN or infinite; -1 where there is none.</summary>
+    /// <summary>The index of the first stored element that is NaN or infinite; -1 if there is none.</summary>
     /// <param name="type">F32, F16 or BF16.</param>
     /// <param name="source">The stored bytes, whole elements.</param>
     /// <exception cref="ArgumentException">The type is not floating-point.</exception>
@@ -19,16 +19,16 @@ internal static class FiniteValues
         _ => throw new ArgumentException($"Expected F32, F16 or BF16, found {type}.", nameof(type)),
     };
 
-    /// <summary>The first value that is NaN or infinite; -1 where there is none.</summary>
+    /// <summary>The index of the first value that is NaN or infinite; -1 if there is none.</summary>
     public static int IndexOfFault(ReadOnlySpan<float> values) => IndexOfFault(ElementType.F32, MemoryMarshal.AsBytes(values));
 
-    /// <summary>Refuses values of which one is NaN or infinite.</summary>
+    /// <summary>Rejects values if one is NaN or infinite.</summary>
     /// <param name="values">Values of a tensor, in its order.</param>
     /// <param name="place">The file or folder that holds the tensor.</param>
     /// <param name="tensor">The tensor's name.</param>
     /// <param name="shape">The tensor's shape.</param>
-    /// <param name="start">The place of the first of the values in the tensor.</param>
-    /// <exception cref="NibbleException">A value is NaN or infinite; the message says which and where.</exception>
+    /// <param name="start">The index in the tensor of the first value.</param>
+    /// <exception cref="NibbleException">A value is NaN or infinite. The message gives the value and its position.</exception>
     public static void Require(ReadOnlySpan<float> values, string place, string tensor, IReadOnlyList<long> shape, long start = 0)
     {
         if (IndexOfFault(values) is >= 0 and var fault)
@@ -37,11 +37,11 @@ internal static class FiniteValues
         }
     }
 
-    /// <summary>The fault of a tensor that holds NaN or infinity.</summary>
+    /// <summary>The exception for a tensor that holds NaN or infinity.</summary>
     /// <param name="place">The file or folder that holds the tensor.</param>
     /// <param name="tensor">The tensor's name.</param>
     /// <param name="shape">The tensor's shape.</param>
-    /// <param name="index">The place of the value in the tensor.</param>
+    /// <param name="index">The index of the value in the tensor.</param>
     /// <param name="value">The value.</param>
     public static NibbleException Fault(string place, string tensor, IReadOnlyList<long> shape, long index, float value)
     {
@@ -54,11 +54,11 @@ internal static class FiniteValues
 
         return new NibbleException(string.Create(
             CultureInfo.InvariantCulture,
-            $"{place}: tensor '{tensor}' holds {value} at [{string.Join(", ", position)}], expected finite values; the file is damaged, or it was saved by a "
-                + $"training that had diverged: get it again, or take an earlier one"));
+            $"{place}: tensor '{tensor}' holds {value} at [{string.Join(", ", position)}], expected finite values; the file is damaged, or it comes from a "
+                + $"training run that diverged: download it again, or use an earlier checkpoint"));
     }
 
-    /// <summary>NaN and infinity are the values whose exponent has all bits set.</summary>
+    /// <summary>The index of the first element whose exponent has all bits set, as in NaN and infinity.</summary>
     private static int IndexOf<T>(ReadOnlySpan<T> elements, T exponent)
         where T : struct, IBinaryInteger<T>
     {

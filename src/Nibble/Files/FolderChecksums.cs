@@ -3,20 +3,20 @@ using System.Text;
 
 namespace Nibble.Files;
 
-/// <summary>The checksums of a folder's files, in one more file of it, so that damage is noticed before anything is computed from them.</summary>
+/// <summary>A file with the checksums of a folder's other files, so that damage is detected before they are used.</summary>
 internal static class FolderChecksums
 {
-    /// <summary>The file: a line for each other file, its checksum in hexadecimal and its name.</summary>
+    /// <summary>The file. It has one line for each other file, with its checksum in hexadecimal and its name.</summary>
     public const string FileName = "checksums.txt";
 
-    /// <summary>Writes the checksums of all files that are in a folder now.</summary>
+    /// <summary>Writes the checksums of all files in a folder.</summary>
     public static void Write(string folder)
     {
         var text = Text(folder);
         AtomicFile.Write(Path.Combine(folder, FileName), stream => stream.Write(Encoding.UTF8.GetBytes(text)));
     }
 
-    /// <summary>Refuses a folder whose files are not those of which the checksums were written.</summary>
+    /// <summary>Rejects a folder whose files do not match their checksums.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="remedy">What to do, for the message.</param>
     /// <exception cref="DamagedFileException">A file was changed, is missing or was added.</exception>
@@ -28,7 +28,7 @@ internal static class FolderChecksums
         if (expected.Except(found).Concat(found.Except(expected)).FirstOrDefault() is { } wrong)
         {
             var name = wrong[(wrong.IndexOf(' ', StringComparison.Ordinal) + 1)..];
-            throw new DamagedFileException(Path.Combine(folder, name), $"its checksum is not that in {FileName} beside it", remedy);
+            throw new DamagedFileException(Path.Combine(folder, name), $"its checksum is not the one in {FileName} next to it", remedy);
         }
     }
 

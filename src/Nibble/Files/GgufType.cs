@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace Nibble.Files;
 
-/// <summary>How a GGUF file stores a tensor's values; the numbers are those in the file.</summary>
+/// <summary>How a GGUF file stores a tensor's values. The numbers are those in the file.</summary>
 /// <remarks>Definition: ggml-org/ggml, <c>docs/gguf.md</c>, and <c>src/ggml-common.h</c> for the blocks.</remarks>
 [SuppressMessage("Naming", "CA1707", Justification = "The format's own names; without the underscore, Q4_0 and Q4_K would read as Q40 and Q4K.")]
 public enum GgufType
@@ -75,7 +75,7 @@ public enum GgufType
 /// <summary>Sizes of the types.</summary>
 internal static class GgufTypes
 {
-    // Types of ggml that are not read, and those that it has given up.
+    // Types of ggml that are not supported, including removed ones.
     private static readonly (uint Number, string Name)[] Unread =
     [
         (4, "Q4_2"), (5, "Q4_3"), (9, "Q8_1"), (15, "Q8_K"), (16, "IQ2_XXS"), (17, "IQ2_XS"), (18, "IQ3_XXS"), (19, "IQ1_S"), (20, "IQ4_NL"),
@@ -83,10 +83,10 @@ internal static class GgufTypes
         (37, "IQ4_NL_4_8"), (38, "IQ4_NL_8_8"), (40, "NVFP4"), (41, "Q1_0"), (42, "Q2_0"),
     ];
 
-    /// <summary>What ggml calls the type of a number that may not be read here.</summary>
+    /// <summary>ggml's name for the type with a number, even if it is not supported.</summary>
     internal static string NameOf(uint number) => Array.Find(Unread, type => type.Number == number).Name ?? number.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Values in a block: 1 where each value stands alone.</summary>
+    /// <summary>Values in a block; 1 if each value is stored separately.</summary>
     public static int BlockSize(this GgufType type) => type switch
     {
         GgufType.Q4_0 or GgufType.Q4_1 or GgufType.Q5_0 or GgufType.Q5_1 or GgufType.Q8_0 or GgufType.MXFP4 => 32,
@@ -95,7 +95,7 @@ internal static class GgufTypes
     };
 
     /// <summary>Bytes of a block.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">The number is no type's.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The number is not a type.</exception>
     public static int BlockBytes(this GgufType type) => type switch
     {
         GgufType.I8 => 1,
@@ -118,13 +118,13 @@ internal static class GgufTypes
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Not a type of a tensor."),
     };
 
-    /// <summary>Whether values are stored one by one as floating-point numbers that models are computed with: F32, F16 or BF16.</summary>
+    /// <summary>Whether values are stored one by one as floating-point numbers that models compute with: F32, F16 or BF16.</summary>
     public static bool IsFloat(this GgufType type) => type is GgufType.F32 or GgufType.F16 or GgufType.BF16;
 
     /// <summary>Bytes of a tensor.</summary>
     /// <param name="type">How its values are stored.</param>
-    /// <param name="dimensions">Its sizes, the fastest first.</param>
-    /// <returns>The bytes; null where the first size is not whole blocks, a size is not positive, or the bytes overflow.</returns>
+    /// <param name="dimensions">Its sizes, the fastest-varying first.</param>
+    /// <returns>The bytes; null if the first size is not whole blocks, a size is not positive, or the number of bytes overflows.</returns>
     public static long? CountBytes(this GgufType type, IReadOnlyList<long> dimensions)
     {
         ArgumentNullException.ThrowIfNull(dimensions);

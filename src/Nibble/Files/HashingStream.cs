@@ -2,7 +2,7 @@ using System.IO.Hashing;
 
 namespace Nibble.Files;
 
-/// <summary>Passes on what is written, and knows its checksum.</summary>
+/// <summary>Passes on what is written and computes its checksum.</summary>
 internal sealed class HashingStream(Stream inner) : Stream
 {
     private readonly XxHash128 hash = new();
@@ -26,7 +26,7 @@ internal sealed class HashingStream(Stream inner) : Stream
         set => throw new NotSupportedException();
     }
 
-    /// <summary>Writes the checksum of all that was written before it.</summary>
+    /// <summary>Writes the checksum of all bytes written so far.</summary>
     public void WriteChecksum() => inner.Write(hash.GetCurrentHash());
 
     /// <inheritdoc/>

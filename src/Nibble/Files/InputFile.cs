@@ -3,30 +3,30 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Files;
 
-/// <summary>Reads files that users name: a path can lead to anything, such as a pipe that nobody writes to or a device without an end.</summary>
+/// <summary>Reads files that users name. A path can be anything, such as a pipe without a writer or an endless device.</summary>
 internal static partial class InputFile
 {
-    /// <summary>A string holds a little more; what is longer would fail as if memory had run out.</summary>
+    /// <summary>A string holds a little more. Longer text would fail as if memory had run out.</summary>
     private const int MostBytes = 1_000_000_000;
 
     private const int BufferLength = 1 << 16;
 
-    /// <summary>Refuses pipes, sockets and devices, where opening can wait forever and reading need not end.</summary>
-    /// <param name="path">The file. Where there is none, whoever opens it says so.</param>
-    /// <exception cref="NibbleException">Something else than a regular file is there.</exception>
+    /// <summary>Rejects pipes, sockets and devices, which can block forever when opened and may never end.</summary>
+    /// <param name="path">The file. A missing file is not an error here.</param>
+    /// <exception cref="NibbleException">The path is not a regular file.</exception>
     public static void RequireRegular(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
         if (KindOf(path) is { } kind)
         {
-            throw new NibbleException($"{path} is {kind}, expected a regular file; copy what it gives into one first");
+            throw new NibbleException($"{path} is {kind}, expected a regular file; copy its contents into one first");
         }
     }
 
-    /// <summary>Whether a path leads to something that can be read more than once; also where it leads to nothing.</summary>
+    /// <summary>Whether a path can be read more than once. Also true if nothing is there.</summary>
     public static bool IsRegular(string path) => KindOf(path) is null;
 
-    /// <summary>The bytes of a regular file, where the path is a link too, of which <see cref="FileInfo.Length"/> gives the length of the link.</summary>
+    /// <summary>The bytes of a regular file. For a link, this is the length of its target, while <see cref="FileInfo.Length"/> is that of the link.</summary>
     /// <param name="path">The file, which must exist.</param>
     public static long Length(string path)
     {
@@ -34,11 +34,11 @@ internal static partial class InputFile
         return file.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target ? target.Length : file.Length;
     }
 
-    /// <summary>Reads a text in UTF-8, without the byte order mark at its beginning. It may come through a pipe.</summary>
+    /// <summary>Reads UTF-8 text, without the byte order mark at its beginning. Pipes are supported.</summary>
     /// <param name="path">The file, pipe or device, which must exist.</param>
-    /// <param name="cancellation">Gives up waiting for a pipe.</param>
+    /// <param name="cancellation">Stops waiting for a pipe.</param>
     /// <exception cref="NibbleException">
-    /// It holds bytes that are not UTF-8, or a zero byte, as no text does; the message says which and where. Or it is too long for a string.
+    /// The file holds bytes that are not UTF-8, or a zero byte (the message gives the byte and its position), or it is too long for a string.
     /// </exception>
     public static string ReadText(string path, CancellationToken cancellation = default)
     {
@@ -48,13 +48,13 @@ internal static partial class InputFile
             return ReadToEnd(path, cancellation);
         }
 
-        // A pipe lets a reader wait for its writer and for all that is written: on another thread, so that the waiting can be given up.
+        // Reading a pipe blocks until its writer is done. On another thread, the wait can be cancelled.
         var reading = Task.Run(() => ReadToEnd(path, cancellation), CancellationToken.None);
         Task.WaitAny([reading], cancellation);
         return reading.GetAwaiter().GetResult();
     }
 
-    /// <summary>Reads the lines of a text, without what ends them.</summary>
+    /// <summary>Reads the lines of a text file, without their line endings.</summary>
     /// <inheritdoc cref="ReadText"/>
     public static IReadOnlyList<string> ReadLines(string path, CancellationToken cancellation = default)
     {
@@ -79,13 +79,13 @@ internal static partial class InputFile
             if (bytes.Length > MostBytes - count)
             {
                 throw new NibbleException(string.Create(
-                    CultureInfo.InvariantCulture, $"{path} has more than {MostBytes:N0} bytes; give a part of the text"));
+                    CultureInfo.InvariantCulture, $"{path} has more than {MostBytes:N0} bytes; use a part of the text"));
             }
 
             bytes.Write(buffer, 0, count);
             if (buffer.AsSpan(0, count).Contains((byte)0))
             {
-                // No text: what follows, which may have no end, need not be read to say so.
+                // Not a text file. The rest, which may be endless, is not needed to report this.
                 break;
             }
         }
@@ -93,7 +93,7 @@ internal static partial class InputFile
         return Utf8Text.Decode(bytes.GetBuffer().AsSpan(0, (int)bytes.Length), path);
     }
 
-    /// <summary>What a path leads to; null for a regular file, a folder, nothing, or where the system does not tell.</summary>
+    /// <summary>The kind of file at a path; null for a regular file, a folder, nothing, or if the system does not tell.</summary>
     private static string? KindOf(string path)
     {
         if (!OperatingSystem.IsLinux())

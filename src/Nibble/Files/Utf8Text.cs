@@ -5,29 +5,29 @@ using System.Text.Unicode;
 
 namespace Nibble.Files;
 
-/// <summary>Reads the texts that users give, which are UTF-8 and nothing else: a text that is misread is scored, trained on and calibrated on as if it were
-/// right.</summary>
+/// <summary>Decodes users' text files, which must be UTF-8. Wrongly decoded text would be scored, trained on and calibrated on as if it were
+/// correct.</summary>
 internal static class Utf8Text
 {
-    /// <summary>How much of a file is looked at to tell what else it could be.</summary>
+    /// <summary>How much of a file is examined to guess another encoding.</summary>
     private const int Sample = 1 << 16;
 
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
-    /// <summary>Decodes the bytes of a file. A byte order mark of UTF-8 at their beginning is left out.</summary>
+    /// <summary>Decodes the bytes of a file. A UTF-8 byte order mark at their beginning is removed.</summary>
     /// <param name="bytes">The bytes.</param>
-    /// <param name="path">Where they come from, for messages.</param>
-    /// <exception cref="NibbleException">The bytes are no text in UTF-8.</exception>
+    /// <param name="path">The origin of the bytes, for messages.</param>
+    /// <exception cref="NibbleException">The bytes are not UTF-8 text.</exception>
     public static string Decode(ReadOnlySpan<byte> bytes, string path)
     {
         Require(bytes, path);
         return Encoding.UTF8.GetString(bytes.StartsWith(ByteOrderMark) ? bytes[ByteOrderMark.Length..] : bytes);
     }
 
-    /// <summary>Refuses bytes that are no text in UTF-8.</summary>
+    /// <summary>Rejects bytes that are not UTF-8 text.</summary>
     /// <param name="bytes">The bytes.</param>
-    /// <param name="path">Where they come from, for messages.</param>
-    /// <exception cref="NibbleException">They hold what is not UTF-8, or a NUL.</exception>
+    /// <param name="path">The origin of the bytes, for messages.</param>
+    /// <exception cref="NibbleException">They are not valid UTF-8, or contain a NUL byte.</exception>
     internal static void Require(ReadOnlySpan<byte> bytes, string path)
     {
         if (OtherEncoding(bytes) is { } encoding)
@@ -37,7 +37,7 @@ internal static class Utf8Text
 
         if (bytes.IndexOf((byte)0) is var nul and >= 0)
         {
-            throw new NibbleException($"{path}: a NUL byte at {Place(bytes, nul)}, expected a text in UTF-8; the file is binary or in another encoding");
+            throw new NibbleException($"{path}: a NUL byte at {Place(bytes, nul)}, expected UTF-8 text; the file is binary or in another encoding");
         }
 
         if (Utf8.IsValid(bytes))
@@ -47,12 +47,12 @@ internal static class Utf8Text
 
         var at = FirstFault(bytes);
         throw new NibbleException(EndsInside(bytes[at..])
-            ? $"{path}: the text ends in the middle of a UTF-8 character, at {Place(bytes, at)}; it was cut short: copy or cut it again"
-            : $"{path}: byte 0x{bytes[at]:X2} at {Place(bytes, at)} is not UTF-8, expected a text in UTF-8; "
+            ? $"{path}: the text ends in the middle of a UTF-8 character, at {Place(bytes, at)}; the file is truncated: copy it again"
+            : $"{path}: byte 0x{bytes[at]:X2} at {Place(bytes, at)} is not UTF-8, expected UTF-8 text; "
                 + "if it is Latin-1 or Windows-1252, convert it, for example with iconv -f WINDOWS-1252 -t UTF-8");
     }
 
-    /// <summary>The encoding that a byte order mark names, or that zeros at every second place show; null where nothing speaks for another than
+    /// <summary>The encoding shown by a byte order mark or by zeros at every second position; null if nothing indicates an encoding other than
     /// UTF-8.</summary>
     private static string? OtherEncoding(ReadOnlySpan<byte> bytes)
     {
@@ -67,7 +67,7 @@ internal static class Utf8Text
         };
     }
 
-    /// <summary>Whether most bytes at odd or even places are zero and few others are, as in UTF-16 without a mark.</summary>
+    /// <summary>Whether most bytes at odd or even positions are zero and few others are, as in UTF-16 without a byte order mark.</summary>
     private static bool IsMostlyZero(ReadOnlySpan<byte> bytes, int parity)
     {
         var counts = (Zeros: 0, Others: 0);

@@ -2,14 +2,14 @@ using Nibble.Artifacts;
 
 namespace Nibble.Formats;
 
-/// <summary>Layers that vLLM makes one of: it asks for them by the name of the whole, and all parts must be quantized alike.</summary>
+/// <summary>Layers that vLLM fuses into one. It looks them up by the fused layer's name, and all parts must use the same quantization.</summary>
 /// <remarks>Definition: vllm-project/vllm, <c>packed_modules_mapping</c> of the Llama family, and <c>layers/quantization/utils</c>.</remarks>
 internal static class FusedLayers
 {
     private static readonly (string Name, string[] Parts)[] All = [("qkv_proj", ["q_proj", "k_proj", "v_proj"]), ("gate_up_proj", ["gate_proj", "up_proj"])];
 
-    /// <summary>Modules, and the wholes all of whose parts are among them, in ordinal order.</summary>
-    /// <param name="modules">Names of modules.</param>
+    /// <summary>Adds the fused layers whose parts are all in the list. The result is in ordinal order.</summary>
+    /// <param name="modules">Module names.</param>
     public static IReadOnlyList<string> AddTo(IReadOnlyList<string> modules)
     {
         var known = modules.ToHashSet(StringComparer.Ordinal);
@@ -21,7 +21,7 @@ internal static class FusedLayers
         return [.. modules.Concat(wholes).Order(StringComparer.Ordinal)];
     }
 
-    /// <summary>The float layers of a model that are a part of a whole some other part of which is quantized.</summary>
+    /// <summary>A model's float layers that belong to a fused layer with a quantized part.</summary>
     /// <param name="model">A model.</param>
     public static IReadOnlyList<string> HalfQuantized(QuantizedModel model)
     {

@@ -3,10 +3,10 @@ using Nibble.Recipes;
 
 namespace Nibble.Formats;
 
-/// <summary>Rules of a recipe that say of each layer of an imported model what it is.</summary>
+/// <summary>Recipe rules that describe the layers of an imported model.</summary>
 internal static class ImportedRules
 {
-    /// <summary>The most frequent scheme for all, after those of layers that have another or none.</summary>
+    /// <summary>A rule with the most frequent scheme for all layers, after the rules of layers with another scheme or none.</summary>
     /// <param name="layers">The quantized layers, at least one.</param>
     /// <param name="floatLayers">The linear layers that are float.</param>
     public static IReadOnlyList<RecipeRule> Of(IReadOnlyList<QuantizedLayer> layers, IEnumerable<string> floatLayers)

@@ -2,23 +2,22 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats;
 
-/// <summary>Puts a matrix together from what a file of another tool holds.</summary>
+/// <summary>Creates matrices from the values in another tool's file.</summary>
 internal static class ImportedWeight
 {
-    /// <summary>Makes a matrix.</summary>
+    /// <summary>Creates a matrix.</summary>
     /// <remarks>
-    /// Other tools store scales that are negative (AutoRound's symmetric ones) or zero (where binary16 holds nothing as small). A negative scale and the
-    /// codes mirrored within their range are a positive one, and a scale of zero makes all values zero, which the code of zero says of any scale. The
-    /// values are the same.
+    /// Other tools store scales that are negative (symmetric AutoRound) or zero (below the range of binary16). A negative scale becomes positive, and its
+    /// codes are mirrored within their range. A scale of zero makes all values zero, which zero codes represent with any scale. The values do not change.
     /// </remarks>
     /// <param name="rows">Outputs.</param>
     /// <param name="columns">Inputs.</param>
-    /// <param name="bits">Bits of a code.</param>
+    /// <param name="bits">The bit width of codes.</param>
     /// <param name="granularity">Which codes share a scale.</param>
-    /// <param name="codes">Codes from -2^(bits-1) on, row by row; may be changed.</param>
-    /// <param name="scales">One scale a group; may be changed.</param>
-    /// <param name="zeroPoints">One zero point a group, or none where all are 0; may be changed.</param>
-    /// <param name="groupIndex">The group of each column; null where groups hold neighbouring columns.</param>
+    /// <param name="codes">Row-major codes from -2^(bits-1) up. The method may change them.</param>
+    /// <param name="scales">One scale per group. The method may change them.</param>
+    /// <param name="zeroPoints">One zero point per group, or empty if all are 0. The method may change them.</param>
+    /// <param name="groupIndex">The group of each column; null if groups hold adjacent columns.</param>
     /// <param name="where">The layer, for messages.</param>
     /// <exception cref="NibbleException">A scale is not finite.</exception>
     public static QuantizedTensor Create(int rows, int columns, int bits, Granularity granularity, sbyte[] codes,
@@ -62,7 +61,7 @@ internal static class ImportedWeight
             }
             else if (scales[group] < 0)
             {
-                // The range is -n to n - 1, whose mirror is one's complement.
+                // The range is -n to n - 1, so the mirror image is the one's complement.
                 codes[i] = (sbyte)~codes[i];
             }
         }

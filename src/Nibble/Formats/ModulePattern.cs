@@ -2,17 +2,18 @@ using System.Text.RegularExpressions;
 
 namespace Nibble.Formats;
 
-/// <summary>Regular expressions that configurations of other tools match the names of modules with: from the name's start, but not to its end.</summary>
+/// <summary>Matches module names with regular expressions from other tools' configurations. A match starts at the start of the name and may end
+/// anywhere.</summary>
 internal static class ModulePattern
 {
-    // A name has a hundred characters; what takes longer was made to.
+    // Names have about a hundred characters. A pattern that takes longer was made to do so.
     private static readonly TimeSpan Longest = TimeSpan.FromSeconds(1);
 
-    /// <summary>Whether a pattern matches the start of a name, as Python's <c>re.match</c>.</summary>
+    /// <summary>Whether a pattern matches the start of a name, like Python's <c>re.match</c>.</summary>
     /// <param name="pattern">The pattern.</param>
     /// <param name="name">The name of a module.</param>
-    /// <param name="source">The file that the pattern is from, for messages.</param>
-    /// <exception cref="NibbleException">The pattern is none, or takes forever.</exception>
+    /// <param name="source">The file that contains the pattern, for messages.</param>
+    /// <exception cref="NibbleException">The pattern is not a regular expression, or matching takes too long.</exception>
     public static bool Matches(string pattern, string name, string source)
     {
         try
@@ -21,7 +22,7 @@ internal static class ModulePattern
         }
         catch (ArgumentException exception)
         {
-            throw new NibbleException($"{source}: '{pattern}' is no regular expression: {exception.Message}", exception);
+            throw new NibbleException($"{source}: '{pattern}' is not a regular expression: {exception.Message}", exception);
         }
         catch (RegexMatchTimeoutException exception)
         {

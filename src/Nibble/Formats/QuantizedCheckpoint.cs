@@ -6,37 +6,37 @@ using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Formats;
 
-/// <summary>A model that another tool quantized.</summary>
+/// <summary>A model quantized by another tool.</summary>
 /// <param name="Model">The model, code for code.</param>
 /// <param name="Format">The format: <c>gptq</c>, <c>gptq-v2</c>, <c>awq</c> or <c>compressed-tensors</c>.</param>
-/// <param name="Notes">What is odd about the checkpoint; a sentence each.</param>
+/// <param name="Notes">Unusual properties of the checkpoint, one sentence each.</param>
 internal sealed record QuantizedCheckpoint(QuantizedModel Model, string Format, IReadOnlyList<string> Notes)
 {
     /// <summary>
-    /// What a folder says that its weights were quantized by, such as <c>gptq</c>; null where they are float, or where there is no such folder.
+    /// The method that a folder's weights are quantized by, for example <c>gptq</c>; null if they are float or the folder does not exist.
     /// </summary>
     /// <param name="folder">A checkpoint's folder.</param>
-    /// <exception cref="NibbleException">A configuration in it is broken.</exception>
+    /// <exception cref="NibbleException">A configuration file is broken.</exception>
     public static string? MethodOf(string folder) =>
         File.Exists(Path.Combine(folder, Checkpoint.ConfigName)) ? QuantizationConfigReader.Find(folder)?.Method() : null;
 
-    /// <summary>Refuses a checkpoint that another tool quantized, where float weights are needed.</summary>
-    /// <param name="folder">A folder; an artifact of Nibble's is not looked at.</param>
+    /// <summary>Throws if a checkpoint was quantized by another tool, where float weights are needed.</summary>
+    /// <param name="folder">A folder. Artifacts of Nibble are accepted.</param>
     /// <exception cref="NibbleException">The weights are quantized.</exception>
     public static void RequireFloat(string folder)
     {
         if (!QuantizedModelFile.IsArtifact(folder) && MethodOf(folder) is { } method)
         {
             throw new NibbleException(
-                $"{folder}: the weights are quantized already, by {method}; expected a float checkpoint: take the model that this one was made from "
-                    + "(nibble import makes an artifact of this one, to export and to compare it). Where the weights are float and the configuration was left "
-                        + "behind, take it out.");
+                $"{folder}: the weights are quantized already, by {method}; expected a float checkpoint: use the model that this one was made from "
+                    + "(nibble import turns this one into an artifact that you can export and compare). If the weights are float and the configuration is left "
+                        + "over, remove it.");
         }
     }
 
     /// <summary>Reads a checkpoint.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
-    /// <exception cref="NibbleException">The checkpoint is missing, broken, or quantized in a way that is not supported.</exception>
+    /// <exception cref="NibbleException">The checkpoint is missing, broken, or quantized in an unsupported way.</exception>
     public static QuantizedCheckpoint Read(string folder)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -47,12 +47,12 @@ internal sealed record QuantizedCheckpoint(QuantizedModel Model, string Format, 
 
         if (QuantizedModelFile.IsArtifact(folder))
         {
-            throw new NibbleException($"{folder} is an artifact of Nibble, which needs no import.");
+            throw new NibbleException($"{folder} is an artifact of Nibble and needs no import.");
         }
 
         var config = QuantizationConfigReader.Find(folder)
             ?? throw new NibbleException($"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quantize_config.json or "
-                + "quant_config.json beside it; expected a checkpoint whose weights are quantized.");
+                + "quant_config.json next to it; expected a checkpoint whose weights are quantized.");
         var notes = new List<string>();
         switch (config.Method())
         {

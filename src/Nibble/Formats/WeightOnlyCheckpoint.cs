@@ -8,19 +8,19 @@ using Nibble.Recipes;
 
 namespace Nibble.Formats;
 
-/// <summary>What GPTQ and AWQ checkpoints share: linear layers of one scheme whose inputs stay float, and all other tensors as they are.</summary>
+/// <summary>The common part of GPTQ and AWQ checkpoints: linear layers of one scheme with float inputs, and all other tensors unchanged.</summary>
 internal static class WeightOnlyCheckpoint
 {
-    /// <summary>The tensor of a layer that holds its codes, in both formats.</summary>
+    /// <summary>The name of the tensor with a layer's codes, in both formats.</summary>
     public const string Codes = "qweight";
 
-    /// <summary>The head's name.</summary>
+    /// <summary>The name of the head.</summary>
     public const string Head = "lm_head";
 
 
-    /// <summary>The scheme that all layers of a model have.</summary>
+    /// <summary>The common scheme of a model's layers.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="format">What the format is called.</param>
+    /// <param name="format">The name of the format.</param>
     /// <exception cref="NibbleException">The format cannot hold the model.</exception>
     public static QuantizationScheme SchemeOf(QuantizedModel model, string format)
     {
@@ -31,7 +31,7 @@ internal static class WeightOnlyCheckpoint
 
         if (model.Recipe.KeyValueCache is not null)
         {
-            throw new NibbleException($"The recipe '{model.Recipe.Name}' quantizes the key-value cache, of which {format} says nothing; quantize without -kv.");
+            throw new NibbleException($"The recipe '{model.Recipe.Name}' quantizes the key-value cache, which {format} cannot describe; quantize without -kv.");
         }
 
         var scheme = model.Layers[0].Weight.Scheme;
@@ -45,9 +45,9 @@ internal static class WeightOnlyCheckpoint
             Require(layer.Weight.Scheme.Granularity is PerChannel or PerGroup, layer,
                 $"has one scale per {layer.Weight.Scheme.Granularity}, expected one per channel or group");
             Require(layer.Weight.Scheme == scheme, layer,
-                $"has {layer.Weight.Scheme} weights and {model.Layers[0].Name} {scheme}; expected one scheme for all quantized layers");
+                $"has {layer.Weight.Scheme} weights, but {model.Layers[0].Name} has {scheme}; expected one scheme for all quantized layers");
             Require(Array.TrueForAll(layer.Weight.Scales, scale => (float)(Half)scale == scale), layer,
-                "has scales that binary16 does not hold; quantize with scale: float16");
+                "has scales that binary16 cannot represent; quantize with scale: float16");
         }
 
         return scheme;
@@ -66,7 +66,7 @@ internal static class WeightOnlyCheckpoint
         model.FloatTensors.Select(
             tensor => SafetensorsTensor.FromFloats(tensor.Name, tensor.StoredAs, [.. tensor.Shape.Select(size => (long)size)], tensor.Values));
 
-    /// <summary>The modules with a matrix of weights that stays float, without embeddings and the head.</summary>
+    /// <summary>The modules whose weight matrices stay float, without embeddings and the head.</summary>
     public static IReadOnlyList<string> FloatModules(QuantizedModel model) =>
         [.. FloatMatrices(model.FloatTensors).Where(name => name != Head).Order(StringComparer.Ordinal)];
 
@@ -79,18 +79,18 @@ internal static class WeightOnlyCheckpoint
     public static IReadOnlyList<string> LayersOf(Checkpoint checkpoint) =>
         [.. checkpoint.TensorsInOrder.Where(name => name.EndsWith("." + Codes, StringComparison.Ordinal)).Select(name => name[..^(Codes.Length + 1)])];
 
-    /// <summary>Puts a model together from a checkpoint's layers and what else it holds.</summary>
+    /// <summary>Creates a model from a checkpoint's layers and its other tensors.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
-    /// <param name="method">What made it, such as <c>gptq</c>.</param>
-    /// <param name="read">Reads the layer of a name.</param>
-    /// <param name="parts">The ends of the names of a layer's tensors.</param>
+    /// <param name="method">The quantization method, for example <c>gptq</c>.</param>
+    /// <param name="read">Reads a layer by name.</param>
+    /// <param name="parts">The suffixes of a layer's tensor names.</param>
     /// <exception cref="NibbleException">A tensor is missing or contradicts the configuration.</exception>
     public static QuantizedModel Read(Checkpoint checkpoint, string method, Func<string, QuantizedTensor> read, IReadOnlySet<string> parts)
     {
         var names = LayersOf(checkpoint);
         if (names.Count == 0)
         {
-            throw new NibbleException($"{checkpoint.Folder}: no tensor's name ends in .{Codes}, expected those of a {method} checkpoint.");
+            throw new NibbleException($"{checkpoint.Folder}: no tensor's name ends in .{Codes}, expected the tensors of a {method} checkpoint.");
         }
 
         var own = names.SelectMany(name => parts.Select(part => $"{name}.{part}")).ToHashSet(StringComparer.Ordinal);
@@ -98,8 +98,8 @@ internal static class WeightOnlyCheckpoint
         return Join(checkpoint, method, layers, own);
     }
 
-    /// <summary>Puts a model together from its layers and all tensors of a checkpoint that are not theirs.</summary>
-    /// <exception cref="NibbleException">One of those is not of floats.</exception>
+    /// <summary>Creates a model from its layers and all other tensors of a checkpoint.</summary>
+    /// <exception cref="NibbleException">One of the other tensors is not floating-point.</exception>
     public static QuantizedModel Join(Checkpoint checkpoint, string method, IReadOnlyList<QuantizedLayer> layers, HashSet<string> own)
     {
         List<FloatTensor> floats = [.. checkpoint.TensorsInOrder.Where(name => !own.Contains(name)).Select(name => Float(checkpoint, name))];
@@ -109,7 +109,7 @@ internal static class WeightOnlyCheckpoint
             new Provenance(method, "ptq", Seed: 0, checkpoint.Hashes(), new Dictionary<string, double>()), checkpoint.Folder);
     }
 
-    /// <summary>Reads a tensor whose type and shape are known.</summary>
+    /// <summary>Reads a tensor with a known type and shape.</summary>
     public static byte[] Bytes(Checkpoint checkpoint, string name, ElementType type, params ReadOnlySpan<long> shape)
     {
         var entry = checkpoint.Entry(name);
@@ -132,7 +132,7 @@ internal static class WeightOnlyCheckpoint
         return bytes;
     }
 
-    /// <summary>Reads scales, [groups, out], as one row an output.</summary>
+    /// <summary>Reads scales of shape [groups, out] as one row per output.</summary>
     public static float[] Scales(Checkpoint checkpoint, string name, int groups, int outputs)
     {
         var entry = checkpoint.Entry(name);

@@ -4,14 +4,14 @@ using System.Text.Json.Nodes;
 
 namespace Nibble.Models;
 
-/// <summary>The classes that a model tells apart, by number and name.</summary>
-/// <param name="Names">The name of each, from class 0 on.</param>
+/// <summary>The classes of a model, by number and name.</summary>
+/// <param name="Names">The name of each class, starting with class 0.</param>
 internal sealed record ClassLabels(IReadOnlyList<string> Names)
 {
     private const string Key = "id2label";
     private const int Shown = 8;
 
-    /// <summary>The classes of a <c>config.json</c>; two without names where it has none.</summary>
+    /// <summary>The classes of a <c>config.json</c>; two without names if it has none.</summary>
     /// <param name="configJson">The text of a configuration that its family has accepted.</param>
     public static ClassLabels Of(string configJson)
     {
@@ -27,7 +27,7 @@ internal sealed record ClassLabels(IReadOnlyList<string> Names)
         return new ClassLabels([.. Enumerable.Range(0, count).Select(id => string.Create(CultureInfo.InvariantCulture, $"LABEL_{id}"))]);
     }
 
-    /// <summary>The classes that labels of data name: numbers in their order from 0, or names in alphabetical order.</summary>
+    /// <summary>The classes that the labels of data name: numbers in order from 0, or names in alphabetical order.</summary>
     /// <param name="labels">The labels of all texts.</param>
     public static ClassLabels OfData(IEnumerable<string> labels)
     {
@@ -48,7 +48,7 @@ internal sealed record ClassLabels(IReadOnlyList<string> Names)
         return config.ToJsonString();
     }
 
-    /// <summary>Whether a label is one of a class.</summary>
+    /// <summary>Whether a label names a class.</summary>
     public bool Knows(string label) => Find(label) is not null;
 
     private int? Find(string label)
@@ -64,12 +64,12 @@ internal sealed record ClassLabels(IReadOnlyList<string> Names)
         return int.TryParse(label, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number < Names.Count ? number : null;
     }
 
-    /// <summary>The number of a class, which a label gives by name or as a number.</summary>
+    /// <summary>The number of a class, from a label that is its name or its number.</summary>
     /// <param name="label">The label.</param>
-    /// <param name="place">Where it stands, for messages.</param>
+    /// <param name="place">The label's position, for messages.</param>
     /// <exception cref="NibbleException">There is no such class.</exception>
     public float Parse(string label, string place) => Find(label) is { } id
             ? id
-            : throw new NibbleException($"{place} ends in '{label}', expected a class that the model knows: 0 to {Names.Count - 1}, or "
+            : throw new NibbleException($"{place} ends in '{label}', expected a class of the model: 0 to {Names.Count - 1}, or "
                 + $"{string.Join(", ", Names.Take(Shown))}{(Names.Count > Shown ? ", ..." : string.Empty)}");
 }

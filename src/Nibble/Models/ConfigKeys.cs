@@ -2,17 +2,17 @@ using System.Text.Json;
 
 namespace Nibble.Models;
 
-/// <summary>What is done with the keys of a <c>config.json</c> that the configuration of its family does not read.</summary>
+/// <summary>Checks the keys of a <c>config.json</c> that the configuration of its family does not read.</summary>
 /// <remarks>
-/// Those that change nothing of what a trained model computes are let pass, those that do are refused unless they have the value that changes nothing,
-/// and the others are told of, since nobody can know. Keys: huggingface/transformers, <c>configuration_utils.py</c> and the configuration of each family.
+/// Keys that do not change what a trained model computes are accepted. Keys that do are rejected unless they have the neutral value. All other keys
+/// are reported, because their meaning is unknown. Keys: huggingface/transformers, <c>configuration_utils.py</c> and the configuration of each family.
 /// </remarks>
 internal static class ConfigKeys
 {
-    /// <summary>Names, training, storage, classes of a head that has its own tensors, generation, and what other tools leave behind.</summary>
+    /// <summary>Names, training, storage, classes of a head that has its own tensors, generation, and keys of other tools.</summary>
     private static readonly HashSet<string> Harmless = new(StringComparer.Ordinal)
     {
-        // Where it comes from and how it is stored.
+        // Origin and storage.
         "architectures", "transformers_version", "torch_dtype", "dtype", "name_or_path", "model_name", "tokenizer_class", "prefix", "finetuning_task",
         "task_specific_params", "license", "language",
         "attn_implementation", "experts_implementation", "use_cache", "output_attentions", "output_hidden_states", "output_past", "output_scores",
@@ -33,12 +33,12 @@ internal static class ConfigKeys
         "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id",
         "bos_token", "eos_token",
 
-        // Heads and the names of classes; poolers that no family here has.
+        // Heads and the names of classes, and poolers that no family here has.
         "id2label", "label2id", "num_labels", "problem_type", "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
         "pooler_size_per_head", "pooler_type",
         "normalize_embeddings", "embedding_size", "summary_type", "summary_use_proj", "summary_activation", "summary_first_dropout", "summary_proj_to_labels",
 
-        // Windows hold for all that the model takes, whichever layers have them.
+        // The sliding window limits the sequence length of the whole model, whichever layers have it.
         "max_window_layers", "sliding_window", "sliding_window_pattern",
 
         // Generation.
@@ -49,7 +49,7 @@ internal static class ConfigKeys
         "suppress_tokens", "begin_suppress_tokens", "max_new_tokens", "min_new_tokens", "max_time", "use_past",
     };
 
-    /// <summary>What changes the arithmetic, and the value with which it does not; null where any value but none does.</summary>
+    /// <summary>Keys that change the arithmetic, and the value with which they do not; null if only an absent key is neutral.</summary>
     private static readonly Dictionary<string, object?> Neutral = new(StringComparer.Ordinal)
     {
         // Rotary embedding.
@@ -85,7 +85,7 @@ internal static class ConfigKeys
         ["is_encoder_decoder"] = false,
         ["pruned_heads"] = null,
 
-        // Scales and caps of embedding, residuals and logits.
+        // Scales and caps of embeddings, residuals and logits.
         ["embedding_multiplier"] = 1.0,
         ["residual_multiplier"] = 1.0,
         ["logits_scaling"] = 1.0,
@@ -96,7 +96,7 @@ internal static class ConfigKeys
         ["final_logit_softcapping"] = null,
         ["logits_soft_cap"] = null,
 
-        // Layers that are built otherwise.
+        // Layers with a different structure.
         ["hidden_activation"] = "silu",
         ["activation_function"] = "silu",
         ["use_parallel_residual"] = false,
@@ -109,10 +109,10 @@ internal static class ConfigKeys
         ["per_layer_config"] = null,
     };
 
-    /// <summary>The keys of a configuration that nothing is known about, which are ignored.</summary>
+    /// <summary>The unknown keys of a configuration, which are ignored.</summary>
     /// <param name="configJson">The text of a <c>config.json</c>.</param>
     /// <param name="source">Where it comes from, for messages.</param>
-    /// <exception cref="NibbleException">The configuration is not of a supported model, or a key asks for what is not supported.</exception>
+    /// <exception cref="NibbleException">The configuration is not of a supported model, or a key requires an unsupported feature.</exception>
     public static IReadOnlyList<string> Unknown(string configJson, string source)
     {
         var unknown = new List<string>();
@@ -120,9 +120,9 @@ internal static class ConfigKeys
         return unknown;
     }
 
-    /// <summary>Refuses what no reader has asked for and what changes the arithmetic.</summary>
-    /// <param name="config">The configuration, of which all that is supported has been read.</param>
-    /// <param name="unknown">Receives the keys that nothing is known about; null where nobody asks.</param>
+    /// <summary>Rejects unread keys that change the arithmetic.</summary>
+    /// <param name="config">The configuration, from which all supported keys have been read.</param>
+    /// <param name="unknown">Receives the unknown keys; may be null.</param>
     /// <exception cref="NibbleException">There is such a key.</exception>
     internal static void RequireKnown(ConfigReader config, ICollection<string>? unknown)
     {
@@ -133,7 +133,7 @@ internal static class ConfigKeys
                 if (!(neutral is true ? value.ValueKind == JsonValueKind.True : IsEmpty(value) || IsNeutral(value, neutral ?? 0.0)))
                 {
                     throw config.Wrong(name, value, $"{(neutral is null ? "none" : $"{Written(neutral)} or none")}: it changes what the model computes, "
-                        + "and that is not supported");
+                        + "which is not supported");
                 }
             }
             else if (!Harmless.Contains(name) && !name.StartsWith('_') && !IsEmpty(value) && !IsNeutral(value, 0.0))
@@ -143,7 +143,7 @@ internal static class ConfigKeys
         }
     }
 
-    /// <summary>Refuses keys of an object that are not the ones that may be there.</summary>
+    /// <summary>Rejects all keys of an object that have not been read.</summary>
     internal static void RequireOnly(ConfigReader config, string expected)
     {
         if (config.Unread.FirstOrDefault(property => !IsEmpty(property.Value)) is { Name: { } name, Value: var value })

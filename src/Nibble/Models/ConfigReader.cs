@@ -3,7 +3,7 @@ using System.Text.Json;
 
 namespace Nibble.Models;
 
-/// <summary>Reads the properties of a <c>config.json</c>, or of an object inside it, and refuses what is not of the expected kind.</summary>
+/// <summary>Reads the properties of a <c>config.json</c>, or of an object inside it, and rejects values of the wrong kind.</summary>
 internal readonly struct ConfigReader
 {
     private readonly JsonElement root;
@@ -15,10 +15,10 @@ internal readonly struct ConfigReader
         Source = source;
     }
 
-    /// <summary>Where the object comes from, for messages.</summary>
+    /// <summary>The origin of the object, for messages.</summary>
     public string Source { get; }
 
-    /// <summary>The properties that nothing has asked for yet and that are not null.</summary>
+    /// <summary>The properties that have not been read and that are not null.</summary>
     public IEnumerable<(string Name, JsonElement Value)> Unread
     {
         get
@@ -29,8 +29,8 @@ internal readonly struct ConfigReader
         }
     }
 
-    /// <summary>Reads a text that must be a JSON object.</summary>
-    /// <exception cref="NibbleException">The text is no JSON object, or <paramref name="read"/> refuses it.</exception>
+    /// <summary>Reads text that must be a JSON object.</summary>
+    /// <exception cref="NibbleException">The text is not a JSON object, or <paramref name="read"/> rejects it.</exception>
     public static T Parse<T>(string json, string source, Func<ConfigReader, T> read)
     {
         try
@@ -42,19 +42,19 @@ internal readonly struct ConfigReader
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            // Texts that are half a character show only when they are read.
+            // Strings with an unpaired surrogate fail only when they are read.
             throw new NibbleException($"{source}: not valid JSON ({e.Message})", e);
         }
     }
 
-    /// <summary>A property; null where it is absent or null.</summary>
+    /// <summary>A property; null if it is absent or null.</summary>
     public JsonElement? Get(string name)
     {
         read.Add(name);
         return root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
     }
 
-    /// <summary>Whether a property is there, be it null.</summary>
+    /// <summary>Whether a property exists, even if it is null.</summary>
     public bool Has(string name) => root.TryGetProperty(name, out _);
 
     public ConfigReader? Object(string name) => Get(name) is { } value
@@ -62,10 +62,10 @@ internal readonly struct ConfigReader
         : null;
 
     public string Text(string name, string absent) => Get(name) is { } value
-        ? value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Wrong(name, value, "a text")
+        ? value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Wrong(name, value, "a string")
         : absent;
 
-    /// <summary>The texts of a list; null where it is absent.</summary>
+    /// <summary>The strings of a list; null if it is absent.</summary>
     public IReadOnlyList<string>? Texts(string name)
     {
         if (Get(name) is not { } value)
@@ -75,19 +75,19 @@ internal readonly struct ConfigReader
 
         return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
             ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
-            : throw Wrong(name, value, "a list of texts");
+            : throw Wrong(name, value, "a list of strings");
     }
 
     public bool Flag(string name, bool absent) => Get(name) is { } value
         ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
         : absent;
 
-    /// <summary>A finite number: what JSON writes as 1e999 is none.</summary>
+    /// <summary>A finite number. JSON numbers such as 1e999 are not finite.</summary>
     public double Number(string name, double? absent = null) => Get(name) is { } value
         ? value.ValueKind == JsonValueKind.Number && value.GetDouble() is var number && double.IsFinite(number) ? number : throw Wrong(name, value, "a number")
         : absent ?? throw new NibbleException($"{Source}: '{name}' is missing, expected a number");
 
-    /// <summary>A number above 0, and at most some limit.</summary>
+    /// <summary>A number above 0 and at most a limit.</summary>
     public double PositiveNumber(string name, double? absent = null, double most = double.MaxValue)
     {
         var number = Number(name, absent);
@@ -112,6 +112,6 @@ internal readonly struct ConfigReader
     public NibbleException Wrong(string name, JsonElement found, string expected) =>
         new($"{Source}: '{name}' is {Shortened(found)}, expected {expected}");
 
-    /// <summary>A value as it stands in the file, which may be long.</summary>
+    /// <summary>A value as it is in the file, shortened if it is long.</summary>
     private static string Shortened(JsonElement value) => value.GetRawText() is { Length: > 200 } text ? text[..200] + "..." : value.GetRawText();
 }

@@ -2,7 +2,7 @@ using Nibble.Recipes;
 
 namespace Nibble.Models;
 
-/// <summary>What a model is for: what its head yields.</summary>
+/// <summary>The purpose of a model, which is what its head yields.</summary>
 public enum ModelTask
 {
     /// <summary>The next token of a text.</summary>
@@ -11,10 +11,10 @@ public enum ModelTask
     /// <summary>The class of a text, or of a pair of texts.</summary>
     Classification,
 
-    /// <summary>A number for a text, or for a pair of texts.</summary>
+    /// <summary>One number per text, or per pair of texts.</summary>
     Regression,
 
-    /// <summary>A vector for a text, near to those of texts that mean the same.</summary>
+    /// <summary>One vector per text. Texts with similar meaning have similar vectors.</summary>
     Embedding,
 }
 
@@ -23,14 +23,14 @@ public enum ModelTask
 /// <param name="Shape">Its shape.</param>
 public sealed record TensorDefinition(string Name, IReadOnlyList<long> Shape)
 {
-    /// <summary>How many values it has.</summary>
+    /// <summary>The number of values.</summary>
     public long Count => Shape.Aggregate(1L, (product, size) => product * size);
 }
 
-/// <summary>What a model is, as its <c>config.json</c> says: its sizes, its tensors and the layers that a recipe decides about.</summary>
+/// <summary>A model as described by its <c>config.json</c>: its sizes, its tensors and the layers that a recipe's rules can match.</summary>
 /// <remarks>
-/// A model is a row of blocks behind an input part, which turns tokens into vectors, and before a head, which turns vectors into what the task asks for.
-/// Families derive from this class; none of it needs a native library.
+/// A model has an input part, which turns tokens into vectors, a sequence of blocks, and a head, which turns vectors into the task's output.
+/// Families derive from this class. It needs no native library.
 /// </remarks>
 public abstract record ModelDefinition
 {
@@ -45,13 +45,13 @@ public abstract record ModelDefinition
     /// <summary>Width of the residual stream.</summary>
     public required int HiddenSize { get; init; }
 
-    /// <summary>Blocks.</summary>
+    /// <summary>The number of blocks.</summary>
     public required int Layers { get; init; }
 
-    /// <summary>The token that fills up short sequences.</summary>
+    /// <summary>The token that pads short sequences.</summary>
     public int PaddingId { get; init; }
 
-    /// <summary>What the model is for; null where its checkpoint has no head and says nothing.</summary>
+    /// <summary>The model's task; null if its checkpoint has no head and names no task.</summary>
     public abstract ModelTask? Task { get; }
 
     /// <summary>The longest sequence that the model takes, in tokens.</summary>
@@ -60,46 +60,46 @@ public abstract record ModelDefinition
     /// <summary>The tensors before the first block.</summary>
     public abstract IReadOnlyList<TensorDefinition> InputTensors { get; }
 
-    /// <summary>The tensors behind the last block.</summary>
+    /// <summary>The tensors after the last block.</summary>
     public abstract IReadOnlyList<TensorDefinition> HeadTensors { get; }
 
-    /// <summary>What the names of a block's tensors and layers start with, such as <c>model.layers.0.</c>.</summary>
-    /// <param name="block">Its number, from 0.</param>
+    /// <summary>The prefix of the names of a block's tensors and layers, such as <c>model.layers.0.</c>.</summary>
+    /// <param name="block">The block's index, from 0.</param>
     public abstract string BlockPrefix(int block);
 
     /// <summary>The tensors of a block, by their names inside it.</summary>
-    /// <param name="block">Its number, from 0.</param>
+    /// <param name="block">The block's index, from 0.</param>
     public abstract IReadOnlyList<TensorDefinition> BlockTensors(int block);
 
-    /// <summary>A layer behind the blocks that is a table of the input part, by the names of both; null where no layer is.</summary>
+    /// <summary>A layer after the blocks that shares a table of the input part, by the names of both; null if there is none.</summary>
     public virtual (string Layer, string Table)? Tied => null;
 
-    /// <summary>The text of a <c>config.json</c> whose model has a matrix of its own for the layer that was tied.</summary>
-    /// <param name="configJson">The text of this model's.</param>
+    /// <summary>A <c>config.json</c> whose model has a separate matrix for the tied layer.</summary>
+    /// <param name="configJson">The text of this model's <c>config.json</c>.</param>
     public virtual string Untie(string configJson) => configJson;
 
-    /// <summary>The text of a <c>config.json</c> whose layers all have biases; as it is, where they have them already or cannot have them.</summary>
-    /// <param name="configJson">The text of this model's.</param>
+    /// <summary>A <c>config.json</c> whose layers all have biases; unchanged if they already have them or cannot have them.</summary>
+    /// <param name="configJson">The text of this model's <c>config.json</c>.</param>
     public virtual string AddBiases(string configJson) => configJson;
 
-    /// <summary>Whether checkpoints may hold a tensor that is not the model's own: one that it computes itself, or that repeats another.</summary>
+    /// <summary>Whether checkpoints may hold a tensor that is not part of the model: one that it computes itself, or a copy of another.</summary>
     public virtual bool IsIgnored(string tensor) => false;
 
-    /// <summary>Whether a layer looks rows up, and so has no input that could be quantized.</summary>
+    /// <summary>Whether a layer is a lookup table, and so has no input that could be quantized.</summary>
     public virtual bool IsTable(string layer) => false;
 
-    /// <summary>Matrices that no rule reaches, and why.</summary>
+    /// <summary>Matrices that no rule can match, and the reasons.</summary>
     public virtual IReadOnlyList<KeptLayer> OutOfReach => [];
 
-    /// <summary>Matrices that a recipe leaves in float whatever its patterns match, and why: those that no rule reaches, and those that a rule must
+    /// <summary>Matrices that a recipe leaves in float whatever its patterns match, and the reasons: those that no rule can match, and those that a rule must
     /// name.</summary>
     public virtual IReadOnlyList<KeptLayer> KeptBy(Recipe recipe) => OutOfReach;
 
-    /// <summary>What a recipe means for this family: with the rules that the family adds where the recipe does not say.</summary>
+    /// <summary>The recipe for this family: with the family's own rules where the recipe has none.</summary>
     public virtual Recipe Complete(Recipe recipe) => recipe;
 
     /// <summary>The sizes that costs depend on.</summary>
-    /// <param name="name">What to call the model.</param>
+    /// <param name="name">The model's name.</param>
     public abstract ModelShape ShapeOf(string name);
 
     /// <summary>All tensors, in the model's order.</summary>
@@ -116,7 +116,7 @@ public abstract record ModelDefinition
         }
     }
 
-    /// <summary>The layers behind the last block.</summary>
+    /// <summary>The layers after the last block.</summary>
     public IReadOnlyList<ModelLayer> HeadLayers => [.. HeadTensors.Where(IsMatrix).Select(ToLayer)];
 
     /// <summary>The layers of a block, in the order of its tensors.</summary>
@@ -126,7 +126,7 @@ public abstract record ModelDefinition
     public IEnumerable<TensorDefinition> TensorsOf(int block) =>
         BlockTensors(block).Select(tensor => tensor with { Name = BlockPrefix(block) + tensor.Name });
 
-    /// <summary>A weight matrix with its bias, where it has one.</summary>
+    /// <summary>A weight matrix and its bias, if it has one.</summary>
     protected static IEnumerable<TensorDefinition> Linear(string name, long rows, long columns, bool bias)
     {
         yield return new TensorDefinition(name + WeightSuffix, [rows, columns]);

@@ -2,26 +2,26 @@ using System.Text.Json.Nodes;
 
 namespace Nibble.Models;
 
-/// <summary>How the vectors of a text's tokens become one, as sentence-transformers names it.</summary>
+/// <summary>How the vectors of a text's tokens are combined into one, with the names of sentence-transformers.</summary>
 public enum Pooling
 {
-    /// <summary>Their mean, padding left out.</summary>
+    /// <summary>Their mean, without padding.</summary>
     Mean,
 
     /// <summary>The first token's.</summary>
     FirstToken,
 
-    /// <summary>The greatest value of each channel, padding left out.</summary>
+    /// <summary>The greatest value of each channel, without padding.</summary>
     Max,
 }
 
-/// <summary>What the head of a model is for, where its configuration does not say it in transformers' words.</summary>
+/// <summary>The task of a model's head, for tasks that transformers' configuration cannot express.</summary>
 /// <param name="Task">The task.</param>
 /// <param name="Pooling">How an embedding is pooled.</param>
 /// <param name="Normalizes">Whether an embedding is scaled to length 1.</param>
 public sealed record TaskConfig(ModelTask Task, Pooling Pooling = Pooling.Mean, bool Normalizes = false)
 {
-    /// <summary>Where a <c>config.json</c> that Nibble has written says it.</summary>
+    /// <summary>The key of a <c>config.json</c> that Nibble writes for the task.</summary>
     public const string Key = "nibble_task";
 
     private static readonly Dictionary<ModelTask, string> Tasks = new()
@@ -42,22 +42,22 @@ public sealed record TaskConfig(ModelTask Task, Pooling Pooling = Pooling.Mean, 
     /// <summary>The names of all tasks.</summary>
     public static IReadOnlyList<string> TaskNames => [.. Tasks.Values];
 
-    /// <summary>The names of the ways to pool.</summary>
+    /// <summary>The names of the pooling methods.</summary>
     public static IReadOnlyList<string> PoolingNames => [.. Poolings.Values];
 
     /// <summary>The name of a task.</summary>
     public static string NameOf(ModelTask task) => Tasks[task];
 
-    /// <summary>The name of a way to pool.</summary>
+    /// <summary>The name of a pooling method.</summary>
     public static string NameOf(Pooling pooling) => Poolings[pooling];
 
-    /// <summary>The task of a name; null where there is none of it.</summary>
+    /// <summary>The task with a name; null if there is none.</summary>
     public static ModelTask? TaskOf(string name) => Tasks.Where(pair => pair.Value == name).Select(pair => (ModelTask?)pair.Key).FirstOrDefault();
 
-    /// <summary>The way to pool of a name; null where there is none of it.</summary>
+    /// <summary>The pooling method with a name; null if there is none.</summary>
     public static Pooling? PoolingOf(string name) => Poolings.Where(pair => pair.Value == name).Select(pair => (Pooling?)pair.Key).FirstOrDefault();
 
-    /// <summary>The text of a <c>config.json</c> that says a task.</summary>
+    /// <summary>Adds the task to a <c>config.json</c>.</summary>
     /// <param name="configJson">The text of a <c>config.json</c>.</param>
     public string AddTo(string configJson)
     {
@@ -73,10 +73,10 @@ public sealed record TaskConfig(ModelTask Task, Pooling Pooling = Pooling.Mean, 
         return config.ToJsonString();
     }
 
-    /// <summary>What the text of a <c>config.json</c> says; null where it says nothing.</summary>
+    /// <summary>The task in a <c>config.json</c>; null if it has none.</summary>
     public static TaskConfig? In(string configJson) => ConfigReader.Parse(configJson, "config.json", Read);
 
-    /// <summary>What a configuration says; null where it says nothing.</summary>
+    /// <summary>The task in a configuration; null if it has none.</summary>
     internal static TaskConfig? Read(ConfigReader config)
     {
         if (config.Object(Key) is not { } task)

@@ -2,18 +2,18 @@ using Nibble.Numerics.Kernels;
 
 namespace Nibble.Numerics;
 
-/// <summary>Codes as a dense stream of bits.</summary>
+/// <summary>Packs codes into a dense stream of bits and unpacks them.</summary>
 /// <remarks>
 /// The stream holds <c>code + 2^(bits-1)</c> for each code, least significant bit first, with no gaps: code i occupies bits
-/// <c>i * bits</c> to <c>(i + 1) * bits - 1</c>, where bit b is bit <c>b mod 8</c> of byte <c>b / 8</c>. Read as little-endian 32-bit
-/// words this is what compressed-tensors calls <c>pack-quantized</c>, for widths that divide 32.
+/// <c>i * bits</c> to <c>(i + 1) * bits - 1</c>, where bit b is bit <c>b mod 8</c> of byte <c>b / 8</c>. For widths that divide 32, the
+/// stream read as little-endian 32-bit words is what compressed-tensors calls <c>pack-quantized</c>.
 /// </remarks>
 public static class BitPacking
 {
-    /// <summary>Bytes that packed codes take, the last filled up with zeros.</summary>
+    /// <summary>The number of bytes that packed codes take. The last byte is filled up with zeros.</summary>
     /// <param name="count">Codes, at least 0.</param>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
-    /// <exception cref="ArgumentOutOfRangeException">An argument is outside what is said above.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An argument is out of range.</exception>
     public static int PackedLength(int count, int bits)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(count);
@@ -40,7 +40,7 @@ public static class BitPacking
         QuantizationKernels.Active.Pack(codes, bits, destination);
     }
 
-    /// <summary>Unpacks codes. Any bits are valid; those after the last code are not looked at.</summary>
+    /// <summary>Unpacks codes. Any bits are valid. Bits after the last code are ignored.</summary>
     /// <param name="packed">The stream: <see cref="PackedLength"/> bytes.</param>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     /// <param name="codes">Receives the codes.</param>

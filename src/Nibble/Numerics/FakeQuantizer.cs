@@ -2,25 +2,25 @@ using Nibble.Numerics.Kernels;
 
 namespace Nibble.Numerics;
 
-/// <summary>Fake quantization for training: one pass over the values forward, one backward, whatever shares a scale.</summary>
+/// <summary>Fake quantization for training: one pass over the values forward and one backward, for every granularity.</summary>
 /// <remarks>
-/// <para>Values are a matrix, row by row, and walked where they lie: a last group that is shorter needs no padding. Unlike <see cref="Quantizer"/>, which
-/// makes zero of NaN, these keep it, so that training notices.</para>
-/// <para>Rows are worked on by several threads; no result depends on how many, nor on the machine. Gradients of scales and zero points are summed
+/// <para>Values are a matrix, row by row, and are read in place, so a shorter last group needs no padding. Unlike <see cref="Quantizer"/>, which turns NaN into
+/// zero, these methods keep NaN, so that training notices it.</para>
+/// <para>Several threads work on the rows. No result depends on their number or on the machine. Gradients of scales and zero points are summed
 /// in binary64 in one fixed order, per tensor in chunks of 16384 values.</para>
 /// </remarks>
 internal static unsafe class FakeQuantizer
 {
     private const int Chunk = 1 << 14;
 
-    /// <summary>Below this many values for each, threads cost more than they spare.</summary>
+    /// <summary>With fewer values per thread than this, threads cost more than they save.</summary>
     private const int FewestValuesPerThread = 1 << 16;
 
-    /// <summary>Values on a grid of given scales: <c>scale * (clamp(round(value / scale), min - zeroPoint, max - zeroPoint) + shift)</c>.</summary>
-    /// <param name="values">Values, row by row; NaN stays NaN.</param>
-    /// <param name="grids">What shares which scale.</param>
-    /// <param name="destination">Receives the values on the grid, as many; may be <paramref name="values"/>.</param>
-    /// <param name="threads">Threads to use at most, at least 1.</param>
+    /// <summary>Rounds values to grids of given scales: <c>scale * (clamp(round(value / scale), min - zeroPoint, max - zeroPoint) + shift)</c>.</summary>
+    /// <param name="values">Values, row by row. NaN stays NaN.</param>
+    /// <param name="grids">The grids, and which values share one.</param>
+    /// <param name="destination">Receives the same number of values on the grid; may be <paramref name="values"/>.</param>
+    /// <param name="threads">The most threads to use, at least 1.</param>
     /// <exception cref="ArgumentException">A length does not follow from the shape.</exception>
     public static void Forward(ReadOnlySpan<float> values, GroupGrids grids, Span<float> destination, int threads)
     {
@@ -43,22 +43,22 @@ internal static unsafe class FakeQuantizer
         }
     }
 
-    /// <summary>The gradients of <see cref="Forward"/> (LSQ, Esser et al. 2020, equations 2 and 3; of the zero point, LSQ+, Bhalgat et al. 2020).</summary>
+    /// <summary>The gradients of <see cref="Forward"/> (LSQ, Esser et al. 2020, equations 2 and 3; for the zero point, LSQ+, Bhalgat et al. 2020).</summary>
     /// <remarks>
-    /// With v = value / scale and round as in <see cref="Forward"/> (down in a stretched grid), a value is inside where the code that it rounds to is one of
-    /// the range, min - zeroPoint &lt;= round(v) &lt;= max - zeroPoint. Its gradient passes inside and stops elsewhere. That is the rule of PyTorch's fake
-    /// quantizers, <c>_fake_quantize_learnable_per_channel_affine</c> and <c>fake_quantize_per_tensor_affine</c>; the paper asks v itself,
-    /// which stops half a step earlier.
-    /// The scale's gradient is the sum of gradient * (round(v) + shift - v) inside and of gradient * (end + shift) outside; the zero point's that of
-    /// -scale * gradient outside.
+    /// With v = value / scale and round as in <see cref="Forward"/> (down in a stretched grid), a value is inside if its rounded code is in the range,
+    /// min - zeroPoint &lt;= round(v) &lt;= max - zeroPoint. The gradient passes inside and stops outside. PyTorch's fake quantizers,
+    /// <c>_fake_quantize_learnable_per_channel_affine</c> and <c>fake_quantize_per_tensor_affine</c>, use the same rule. The paper tests v itself,
+    /// which stops the gradient half a step earlier.
+    /// The scale's gradient is the sum of gradient * (round(v) + shift - v) inside and of gradient * (end + shift) outside. The zero point's gradient is the
+    /// sum of -scale * gradient outside.
     /// </remarks>
-    /// <param name="values">What <see cref="Forward"/> was given.</param>
-    /// <param name="gradients">The gradient of each value that came out.</param>
-    /// <param name="grids">What <see cref="Forward"/> was given.</param>
-    /// <param name="valueGradients">Receives the gradients of the values; may be <paramref name="gradients"/>. Empty where they are not wanted.</param>
-    /// <param name="scaleGradients">Receives the gradients of the scales. Empty where they are not wanted.</param>
-    /// <param name="zeroPointGradients">Receives the gradients of the zero points. Empty where they are not wanted.</param>
-    /// <param name="threads">Threads to use at most, at least 1.</param>
+    /// <param name="values">The values given to <see cref="Forward"/>.</param>
+    /// <param name="gradients">The gradient of each output value.</param>
+    /// <param name="grids">The grids given to <see cref="Forward"/>.</param>
+    /// <param name="valueGradients">Receives the gradients of the values; may be <paramref name="gradients"/>. Empty if not needed.</param>
+    /// <param name="scaleGradients">Receives the gradients of the scales. Empty if not needed.</param>
+    /// <param name="zeroPointGradients">Receives the gradients of the zero points. Empty if not needed.</param>
+    /// <param name="threads">The most threads to use, at least 1.</param>
     /// <exception cref="ArgumentException">A length does not follow from the shape.</exception>
     public static void Backward(
         ReadOnlySpan<float> values, ReadOnlySpan<float> gradients, GroupGrids grids, Span<float> valueGradients, Span<float> scaleGradients,
@@ -118,14 +118,14 @@ internal static unsafe class FakeQuantizer
         }
     }
 
-    /// <summary>Values on grids that cover their own ranges: what shares a scale is measured, <see cref="QuantizationParameters.FromRange"/> computes the grid,
-    /// and the values are put on it.</summary>
-    /// <remarks>Where a value is not finite, or the scale is above what its precision can hold, all values that share the scale become NaN.</remarks>
+    /// <summary>Rounds values to grids that cover their own ranges: measures the values that share a scale, computes their grid by
+    /// <see cref="QuantizationParameters.FromRange"/> and rounds the values to it.</summary>
+    /// <remarks>If a value is not finite, or the scale is above what its precision can hold, all values that share the scale become NaN.</remarks>
     /// <param name="values">Values, row by row.</param>
     /// <param name="columns">Values in a row; divides the number of values.</param>
-    /// <param name="scheme">The codes to use, and what shares a scale.</param>
-    /// <param name="destination">Receives the values on the grid, as many; may be <paramref name="values"/>.</param>
-    /// <param name="threads">Threads to use at most, at least 1.</param>
+    /// <param name="scheme">The codes to use, and which values share a scale.</param>
+    /// <param name="destination">Receives the same number of values on the grid; may be <paramref name="values"/>.</param>
+    /// <param name="threads">The most threads to use, at least 1.</param>
     /// <exception cref="ArgumentException">A length does not follow from the shape.</exception>
     public static void MinMax(ReadOnlySpan<float> values, int columns, QuantizationScheme scheme, Span<float> destination, int threads)
     {
@@ -188,7 +188,7 @@ internal static unsafe class FakeQuantizer
             return;
         }
 
-        // More parts than threads, as one of them may have to share its core.
+        // More parts than threads, because a thread may have to share its core.
         var parts = Math.Min(4 * most, walk.Rows);
         Parallel.For(0, parts, new ParallelOptions { MaxDegreeOfParallelism = most }, part =>
         {
@@ -212,7 +212,7 @@ internal static unsafe class FakeQuantizer
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
         if (values % columns != 0)
         {
-            throw new ArgumentException($"{values} values are no whole number of rows of {columns}.", nameof(values));
+            throw new ArgumentException($"{values} values are not a whole number of rows of {columns}.", nameof(values));
         }
     }
 
@@ -224,7 +224,7 @@ internal static unsafe class FakeQuantizer
         }
     }
 
-    /// <summary>A matrix as rows of runs that share a grid. Where all share one, the rows are chunks of fixed length.</summary>
+    /// <summary>A matrix as rows of runs that share a grid. If all values share one grid, the rows are chunks of fixed length.</summary>
     private readonly struct Walk
     {
         private readonly float* scales;
@@ -280,8 +280,8 @@ internal static unsafe class FakeQuantizer
 }
 
 /// <summary>The grids that a matrix of values is fake-quantized to.</summary>
-/// <param name="scales">One scale per group, row by row, positive; where one is NaN, so are its values.</param>
-/// <param name="zeroPoints">One zero point per group, whole numbers; empty where all are 0.</param>
+/// <param name="scales">One positive scale per group, row by row. If a scale is NaN, so are its values.</param>
+/// <param name="zeroPoints">One zero point per group, whole numbers; empty if all are 0.</param>
 /// <param name="columns">Values in a row of the matrix.</param>
 /// <param name="granularity">Which values share a scale.</param>
 /// <param name="codes">The codes to use.</param>
@@ -293,7 +293,7 @@ internal readonly ref struct GroupGrids(
     /// <summary>One scale per group, row by row.</summary>
     public ReadOnlySpan<float> Scales { get; } = scales;
 
-    /// <summary>One zero point per group, row by row; empty where all are 0.</summary>
+    /// <summary>One zero point per group, row by row; empty if all are 0.</summary>
     public ReadOnlySpan<float> ZeroPoints { get; } = zeroPoints;
 
     /// <summary>Values in a row of the matrix.</summary>

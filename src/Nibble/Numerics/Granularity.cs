@@ -1,6 +1,6 @@
 namespace Nibble.Numerics;
 
-/// <summary>Which values share one scale and zero point. A closed set: <see cref="PerTensor"/>, <see cref="PerChannel"/>, <see cref="PerGroup"/>,
+/// <summary>Which values share a scale and zero point. The set is closed: <see cref="PerTensor"/>, <see cref="PerChannel"/>, <see cref="PerGroup"/>,
 /// <see cref="PerToken"/>.</summary>
 public abstract record Granularity
 {
@@ -21,7 +21,7 @@ public abstract record Granularity
     /// <param name="size">Values in a group, at least 1.</param>
     public static Granularity Group(int size) => new PerGroup(size);
 
-    /// <summary>How many values along a row of <paramref name="columns"/> values share a scale.</summary>
+    /// <summary>The number of values along a row of <paramref name="columns"/> values that share a scale.</summary>
     internal abstract int GroupLength(int columns);
 }
 
@@ -63,7 +63,7 @@ public sealed record PerGroup : Granularity
         Size = size;
     }
 
-    /// <summary>Values in a group. The last group of a row holds what is left over.</summary>
+    /// <summary>Values in a group. The last group of a row may be shorter.</summary>
     public int Size { get; }
 
     internal override int GroupLength(int columns) => Math.Min(Size, columns);

@@ -1,12 +1,11 @@
 namespace Nibble.Numerics;
 
-/// <summary>4-bit NormalFloat: values over the greatest magnitude of their block, on 16 levels that are quantiles of the normal distribution (QLoRA, Dettmers
-/// et al. 2023, section 3 and appendix E).</summary>
+/// <summary>4-bit NormalFloat: values divided by the greatest magnitude of their block, on 16 levels that are quantiles of the normal distribution (QLoRA,
+/// Dettmers et al. 2023, section 3 and appendix E).</summary>
 /// <remarks>
-/// A block is 64 neighbouring values. Its greatest magnitude is itself quantized (double quantization): the mean of all is taken out, and what is left becomes
-/// 8-bit codes with one scale per 256 of them. Where the paper takes an 8-bit floating-point type for those, these are symmetric integers. Codes of values are
-/// chosen with the
-/// magnitude as it is stored. A value takes 4 + 8/64 + 32/(64 * 256) bits, 4.127.
+/// A block is 64 neighbouring values. Its greatest magnitude is itself quantized (double quantization): the mean of all magnitudes is subtracted, and the rest
+/// becomes 8-bit codes with one scale per 256 of them. The paper uses an 8-bit floating-point type for these codes. Here they are symmetric integers. Codes of
+/// values are chosen with the stored magnitude. A value takes 4 + 8/64 + 32/(64 * 256) bits, 4.127.
 /// </remarks>
 internal sealed class NormalFloatTensor
 {
@@ -30,15 +29,15 @@ internal sealed class NormalFloatTensor
         this.magnitudeMean = magnitudeMean;
     }
 
-    /// <summary>How many values there are.</summary>
+    /// <summary>The number of values.</summary>
     public int Count { get; }
 
     /// <summary>Bytes that codes, magnitudes and their scales take.</summary>
     public long Bytes => codes.Length + magnitudes.Length + ((long)magnitudeScales.Length * sizeof(float)) + sizeof(float);
 
     /// <summary>Quantizes values.</summary>
-    /// <param name="values">Finite values, any number of them above 0; the last block may be shorter.</param>
-    /// <exception cref="ArgumentException">There is no value, or one is not finite.</exception>
+    /// <param name="values">Finite values, at least one. The last block may be shorter.</param>
+    /// <exception cref="ArgumentException">There is no value, or a value is not finite.</exception>
     public static NormalFloatTensor Quantize(ReadOnlySpan<float> values)
     {
         if (values.IsEmpty)
@@ -95,7 +94,7 @@ internal sealed class NormalFloatTensor
                 levels[level] = NormalFloat.Levels[level] * magnitude;
             }
 
-            // A block begins with a whole byte, since its size is even.
+            // A block starts on a whole byte, since its size is even.
             var values = destination.Slice(block * BlockSize, Math.Min(BlockSize, Count - (block * BlockSize)));
             var packed = codes.AsSpan(block * BlockSize / 2, (values.Length + 1) / 2);
             for (var i = 0; i < values.Length; i++)
@@ -138,7 +137,7 @@ internal sealed class NormalFloatTensor
         return (codes, scales, (float)mean);
     }
 
-    // Rounding can carry a block of small values just below zero.
+    // Rounding can move the magnitude of a block of small values just below zero.
     private float Magnitude(int block) => Math.Max(0, magnitudeMean + (magnitudeScales[block / MagnitudeBlockSize] * magnitudes[block]));
 }
 
@@ -157,7 +156,7 @@ internal static class NormalFloat
     /// <summary>The values of the codes 0 to 15, from -1 to 1; code 7 is zero.</summary>
     public static IReadOnlyList<float> Levels => AllLevels;
 
-    /// <summary>The code of the level nearest to a value; of two that are as near, the lower one.</summary>
+    /// <summary>The code of the level nearest to a value; the lower one of two that are equally near.</summary>
     public static int Encode(float value)
     {
         var code = 0;
@@ -172,7 +171,7 @@ internal static class NormalFloat
         return code;
     }
 
-    /// <summary>Eight quantiles above zero and seven below, evenly spaced in probability, zero between them, all over the greatest.</summary>
+    /// <summary>Eight quantiles above zero and seven below, evenly spaced in probability, with zero between them, all divided by the greatest.</summary>
     private static float[] CreateLevels()
     {
         var greatest = Quantile(Outermost);

@@ -10,13 +10,13 @@ public readonly record struct ValueRange(float Min, float Max);
 /// <param name="ZeroPoint">The code of real zero; 0 in symmetric schemes.</param>
 public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
 {
-    /// <summary>Computes the parameters that spread a scheme's codes over a range of values.</summary>
+    /// <summary>Computes the scale and zero point that spread a scheme's codes over a range of values.</summary>
     /// <remarks>
-    /// The range is first widened to hold zero. Symmetric: <c>scale = max(|min|, |max|) / ((codeMax - codeMin) / 2)</c>. Asymmetric:
+    /// The range is first widened to include zero. Symmetric: <c>scale = max(|min|, |max|) / ((codeMax - codeMin) / 2)</c>. Asymmetric:
     /// <c>scale = (max - min) / (codeMax - codeMin)</c>, <c>zeroPoint = clamp(round(codeMin - min / scale))</c>, rounding half to even.
-    /// Every value of the range is then at most half a step from its code's value (when scales are stored as binary16, plus the
-    /// rounding of the scale). A range of zero width at zero has scale 1. These are the formulas of compressed-tensors'
-    /// <c>calculate_qparams</c> and of PyTorch's <c>MinMaxObserver</c>, without their epsilon.
+    /// Every value in the range is then at most half a step from its code's value (plus the rounding of the scale if scales are stored as
+    /// binary16). A range that contains only zero has scale 1. These are the formulas of compressed-tensors' <c>calculate_qparams</c> and of
+    /// PyTorch's <c>MinMaxObserver</c>, without their epsilon.
     /// </remarks>
     /// <param name="range">The values to cover.</param>
     /// <param name="scheme">The codes to use.</param>
@@ -48,11 +48,11 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         return storable;
     }
 
-    /// <summary>The smallest scale that is used: the smallest normal binary32, below which dividing by it could overflow, or the smallest subnormal
+    /// <summary>The smallest scale in use: the smallest normal binary32, below which division could overflow, or the smallest subnormal
     /// binary16.</summary>
     public static float MinScale(ScalePrecision precision) => precision == ScalePrecision.Float16 ? (float)Half.Epsilon : 1.17549435e-38f;
 
-    /// <summary>Rounds a scale to the precision it is stored in, never to zero; 0 becomes 1.</summary>
+    /// <summary>Rounds a scale to its stored precision, but never to zero. 0 becomes 1.</summary>
     /// <exception cref="OverflowException">The scale is above what the precision can hold.</exception>
     public static float RoundScale(double scale, ScalePrecision precision)
     {
@@ -67,7 +67,7 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
             : throw new OverflowException($"The scale {scale} is above what {precision} can hold; store scales as {ScalePrecision.Float32}.");
     }
 
-    /// <summary><see cref="RoundScale"/> of a scale that a search came upon, unless it is not positive or cannot be stored.</summary>
+    /// <summary><see cref="RoundScale"/> of a scale found by a search, unless it is not positive or cannot be stored.</summary>
     internal static bool TryRoundScale(double scale, ScalePrecision precision, out float rounded)
     {
         var storable = scale > 0 && scale <= (precision == ScalePrecision.Float16 ? (double)Half.MaxValue : float.MaxValue);
@@ -75,7 +75,7 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         return storable;
     }
 
-    /// <summary>Whether a scale is one that <see cref="RoundScale"/> gives.</summary>
+    /// <summary>Whether a scale is a possible result of <see cref="RoundScale"/>.</summary>
     internal static bool IsStorable(float scale, ScalePrecision precision) =>
         float.IsFinite(scale) && scale >= MinScale(precision) && Stored(scale, precision) == scale;
 
@@ -86,7 +86,7 @@ public readonly record struct QuantizationParameters(float Scale, int ZeroPoint)
         _ => (float)scale,
     };
 
-    /// <summary>The scale before it is rounded to the precision it is stored in.</summary>
+    /// <summary>The scale before it is rounded to its stored precision.</summary>
     private static double ExactScale(ValueRange range, QuantizationScheme scheme)
     {
         var min = Math.Min(range.Min, 0d);

@@ -9,23 +9,23 @@ public readonly record struct CodeRange(int Min, int Max)
     public int Steps => Max - Min;
 }
 
-/// <summary>The precision in which scales are stored, and to which they are rounded before any code is chosen.</summary>
+/// <summary>The precision in which scales are stored. Scales are rounded to it before any code is chosen.</summary>
 public enum ScalePrecision
 {
     /// <summary>IEEE 754 binary32.</summary>
     Float32,
 
-    /// <summary>IEEE 754 binary16, what GGUF, GPTQ, AWQ and compressed-tensors files hold.</summary>
+    /// <summary>IEEE 754 binary16, as in GGUF, GPTQ, AWQ and compressed-tensors files.</summary>
     Float16,
 
-    /// <summary>The nearest power of two by its logarithm, so that hardware can shift instead of multiply; stored as binary32.</summary>
+    /// <summary>The power of two nearest in logarithm, so that hardware can shift instead of multiply. Stored as binary32.</summary>
     PowerOfTwo,
 }
 
-/// <summary>Which numbers the codes of a scheme stand for, in steps of the scale.</summary>
+/// <summary>The numbers that a scheme's codes represent, in steps of the scale.</summary>
 public enum CodeFormat
 {
-    /// <summary>Integers of so many bits: <c>-2^(bits-1) .. 2^(bits-1)-1</c>.</summary>
+    /// <summary>Integers of the scheme's bit width: <c>-2^(bits-1) .. 2^(bits-1)-1</c>.</summary>
     Integer,
 
     /// <summary>-1, 0 and 1, stored in 2 bits (BitNet b1.58, Ma et al. 2024).</summary>
@@ -38,17 +38,17 @@ public enum CodeFormat
 
 /// <summary>How a tensor's values become codes: <c>real = scale * (code - zeroPoint)</c>.</summary>
 /// <remarks>
-/// Codes are signed for every scheme: <c>-2^(bits-1) .. 2^(bits-1)-1</c>, or <c>-1 .. 1</c> when ternary. A symmetric scheme has
-/// zero point 0; an asymmetric one has a zero point inside the code range, so that real zero is exactly representable in both. A
-/// stretched scheme alone cannot represent zero: its values lie half a step beside, <c>real = scale * (code + 1/2)</c>.
-/// Stored bit streams hold <c>code + 2^(bits-1)</c> (see <c>BitPacking</c>), as compressed-tensors does.
+/// Codes are signed for every scheme: <c>-2^(bits-1) .. 2^(bits-1)-1</c>, or <c>-1 .. 1</c> if ternary. A symmetric scheme has
+/// zero point 0. An asymmetric one has a zero point inside the code range. Both represent real zero exactly. Only a
+/// stretched scheme cannot represent zero: its values are offset by half a step, <c>real = scale * (code + 1/2)</c>.
+/// Stored bit streams hold <c>code + 2^(bits-1)</c> (see <c>BitPacking</c>), as in compressed-tensors.
 /// </remarks>
 public sealed record QuantizationScheme
 {
-    /// <summary>The fewest bits of a code.</summary>
+    /// <summary>The lowest bit width of a code.</summary>
     public const int MinBits = 2;
 
-    /// <summary>The most bits of a code.</summary>
+    /// <summary>The highest bit width of a code.</summary>
     public const int MaxBits = 8;
 
     /// <summary>Creates a scheme of integer codes.</summary>
@@ -70,7 +70,7 @@ public sealed record QuantizationScheme
         Granularity = granularity;
     }
 
-    /// <summary>Bits of a stored code, 2 to 8 (2 when <see cref="CodeFormat.Ternary"/>).</summary>
+    /// <summary>Bits of a stored code, 2 to 8 (2 for <see cref="CodeFormat.Ternary"/>).</summary>
     public int Bits { get; }
 
     /// <summary>Whether the zero point is fixed at 0.</summary>
@@ -79,11 +79,11 @@ public sealed record QuantizationScheme
     /// <summary>Which values share a scale.</summary>
     public Granularity Granularity { get; }
 
-    /// <summary>Which numbers the codes stand for.</summary>
+    /// <summary>The numbers that the codes represent.</summary>
     public CodeFormat Format { get; private init; }
 
-    /// <summary>What is added to a code, less its zero point, before the scale multiplies it: 1/2 when <see cref="CodeFormat.Stretched"/>, otherwise
-    /// 0.</summary>
+    /// <summary>The offset that is added to a code minus its zero point before it is multiplied by the scale: 1/2 for <see cref="CodeFormat.Stretched"/>,
+    /// otherwise 0.</summary>
     public float Shift => Format == CodeFormat.Stretched ? 0.5f : 0;
 
     /// <summary>The precision in which scales are stored.</summary>
@@ -92,11 +92,11 @@ public sealed record QuantizationScheme
     /// <summary>The codes this scheme may use.</summary>
     public CodeRange Codes => Format == CodeFormat.Ternary ? new CodeRange(-1, 1) : new CodeRange(-(1 << (Bits - 1)), (1 << (Bits - 1)) - 1);
 
-    /// <summary>Creates a symmetric scheme of the codes -1, 0 and 1.</summary>
+    /// <summary>Creates a symmetric scheme with the codes -1, 0 and 1.</summary>
     /// <param name="granularity">Which values share a scale.</param>
     public static QuantizationScheme CreateTernary(Granularity granularity) => new(MinBits, symmetric: true, granularity) { Format = CodeFormat.Ternary };
 
-    /// <summary>Creates a symmetric scheme whose values lie half a step beside the codes.</summary>
+    /// <summary>Creates a symmetric scheme whose values are offset from the codes by half a step.</summary>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     /// <param name="granularity">Which values share a scale.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="bits"/> is outside 2 to 8.</exception>

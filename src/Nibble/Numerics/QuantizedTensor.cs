@@ -5,21 +5,21 @@ namespace Nibble.Numerics;
 
 /// <summary>A matrix of codes with its scales and zero points: <c>real = scale * (code - zeroPoint)</c>, stretched <c>scale * (code + 1/2)</c>.</summary>
 /// <remarks>
-/// Row <c>r</c>, column <c>c</c> belongs to parameters <c>r * GroupsPerRow + GroupOf(c)</c>, except per tensor, where all share
+/// Row <c>r</c>, column <c>c</c> uses parameters <c>r * GroupsPerRow + GroupOf(c)</c>, except per tensor, where all values use
 /// parameters 0. The last group of a row may be shorter than the others. Groups hold neighbouring columns unless
-/// <see cref="GroupIndex"/> says otherwise.
+/// <see cref="GroupIndex"/> is set.
 /// </remarks>
 public sealed class QuantizedTensor
 {
-    /// <summary>Creates a matrix from its parts, which it keeps and does not copy.</summary>
+    /// <summary>Creates a matrix from its parts. The arrays are kept, not copied.</summary>
     /// <param name="rows">Rows (output channels of a weight).</param>
     /// <param name="columns">Columns (input channels of a weight).</param>
-    /// <param name="scheme">How the codes are to be read.</param>
+    /// <param name="scheme">How to interpret the codes.</param>
     /// <param name="codes">Codes, row by row: <paramref name="rows"/> x <paramref name="columns"/>.</param>
     /// <param name="scales">One scale per group, row by row.</param>
-    /// <param name="zeroPoints">One zero point per group, row by row; empty in symmetric schemes.</param>
-    /// <param name="groupIndex">The group of each column, for groups of scattered columns; null where groups hold neighbouring columns.</param>
-    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme, or the group index breaks the rule of
+    /// <param name="zeroPoints">One zero point per group, row by row; empty for symmetric schemes.</param>
+    /// <param name="groupIndex">The group of each column, for groups of scattered columns; null if groups hold neighbouring columns.</param>
+    /// <exception cref="ArgumentException">A length does not follow from the shape and the scheme, or the group index violates the rule of
     /// <see cref="GroupIndex"/>.</exception>
     /// <exception cref="NibbleException">The matrix has more than <see cref="MostValues"/> values.</exception>
     public QuantizedTensor(int rows, int columns, QuantizationScheme scheme, sbyte[] codes, float[] scales, sbyte[] zeroPoints, int[]? groupIndex = null)
@@ -51,7 +51,7 @@ public sealed class QuantizedTensor
         GroupIndex = groupIndex;
     }
 
-    /// <summary>The most values of a matrix: its codes are one array.</summary>
+    /// <summary>The most values in a matrix. Its codes are one array.</summary>
     public static int MostValues => Array.MaxLength;
 
     /// <summary>Rows (output channels of a weight).</summary>
@@ -60,13 +60,13 @@ public sealed class QuantizedTensor
     /// <summary>Columns (input channels of a weight).</summary>
     public int Columns { get; }
 
-    /// <summary>How the codes are to be read.</summary>
+    /// <summary>How to interpret the codes.</summary>
     public QuantizationScheme Scheme { get; }
 
-    /// <summary>Values of a row that share parameters; the last group of a row may hold fewer.</summary>
+    /// <summary>Values of a row that share parameters. The last group of a row may hold fewer.</summary>
     public int GroupLength { get; }
 
-    /// <summary>Groups in a row (1 unless the granularity is per group).</summary>
+    /// <summary>Groups in a row, 1 unless the granularity is per group.</summary>
     public int GroupsPerRow { get; }
 
     /// <summary>Codes, row by row.</summary>
@@ -75,39 +75,39 @@ public sealed class QuantizedTensor
     /// <summary>Scales, row by row.</summary>
     public float[] Scales { get; }
 
-    /// <summary>Zero points, row by row; empty in symmetric schemes.</summary>
+    /// <summary>Zero points, row by row; empty for symmetric schemes.</summary>
     public sbyte[] ZeroPoints { get; }
 
-    /// <summary>The group of each column, the same in all rows; null where column <c>c</c> belongs to group <c>c / GroupLength</c>.</summary>
+    /// <summary>The group of each column, the same in all rows; null if column <c>c</c> belongs to group <c>c / GroupLength</c>.</summary>
     /// <remarks>
-    /// Only per group. Each group has <see cref="GroupLength"/> columns, the last what is left over: sorted by group, the columns lie as
-    /// they would without an index (compressed-tensors' <c>weight_g_idx</c>).
+    /// Per group only. Each group has <see cref="GroupLength"/> columns, and the last group has the rest. Sorted by group, the columns are in the
+    /// same order as without an index (compressed-tensors' <c>weight_g_idx</c>).
     /// </remarks>
     public int[]? GroupIndex { get; }
 
     /// <summary>Bytes that the matrix takes in an artifact: <see cref="CountStoredBytes"/> of its shape, scheme and group index.</summary>
     public long StoredBytes => CountStoredBytes(Rows, Columns, Scheme, GroupIndex is not null);
 
-    /// <summary>Refuses a matrix that has more values than <see cref="MostValues"/>, before anything is done with it.</summary>
-    /// <param name="name">What it is called, for the message.</param>
+    /// <summary>Rejects a matrix with more than <see cref="MostValues"/> values before any work is done.</summary>
+    /// <param name="name">The matrix's name, for the message.</param>
     /// <param name="rows">Rows.</param>
     /// <param name="columns">Columns.</param>
-    /// <exception cref="NibbleException">It has more.</exception>
+    /// <exception cref="NibbleException">The matrix has too many values.</exception>
     public static void RequireSize(string name, long rows, long columns)
     {
         if ((Int128)rows * columns > MostValues)
         {
             throw new NibbleException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{name} has {rows:N0} x {columns:N0} values, and at most {MostValues:N0} of one matrix can be quantized; leave it in float"));
+                $"{name} has {rows:N0} x {columns:N0} values, and a quantized matrix can have at most {MostValues:N0}; leave it in float"));
         }
     }
 
     /// <summary>Bytes that a matrix takes in a compressed-tensors <c>pack-quantized</c> file, without names and shapes.</summary>
     /// <remarks>
-    /// Codes: each row is a dense bit stream, filled up to whole 32-bit words. Scales: 4 or 2 bytes each, by
-    /// <see cref="QuantizationScheme.ScalePrecision"/>. Zero points of asymmetric schemes: packed down the rows like the codes along them.
-    /// A group index: 4 bytes a column.
+    /// Codes: each row is a dense bit stream, padded to whole 32-bit words. Scales: 4 or 2 bytes each, depending on
+    /// <see cref="QuantizationScheme.ScalePrecision"/>. Zero points of asymmetric schemes: packed down the columns as codes are along the rows.
+    /// Group index: 4 bytes per column.
     /// </remarks>
     public static long CountStoredBytes(int rows, int columns, QuantizationScheme scheme, bool hasGroupIndex = false)
     {
@@ -121,8 +121,8 @@ public sealed class QuantizedTensor
         return codeBytes + scaleBytes + zeroPointBytes + indexBytes;
     }
 
-    /// <summary>How many scales a matrix has.</summary>
-    /// <exception cref="NibbleException">The matrix has more than <see cref="MostValues"/> of them.</exception>
+    /// <summary>The number of scales of a matrix.</summary>
+    /// <exception cref="NibbleException">The matrix has more than <see cref="MostValues"/> scales.</exception>
     public static int GroupCount(int rows, int columns, Granularity granularity)
     {
         ArgumentNullException.ThrowIfNull(granularity);
@@ -137,7 +137,7 @@ public sealed class QuantizedTensor
         return rows * groups;
     }
 
-    /// <summary>What is wrong with a group index, as the beginning of a message; null where nothing is.</summary>
+    /// <summary>What is wrong with a group index, as the beginning of a message; null if nothing is.</summary>
     internal static string? FindGroupIndexFault(ReadOnlySpan<int> groupIndex, int columns, Granularity granularity)
     {
         if (granularity is not PerGroup)
@@ -147,7 +147,7 @@ public sealed class QuantizedTensor
 
         if (groupIndex.Length != columns)
         {
-            return $"the group index has {groupIndex.Length} entries, expected {columns}, one a column";
+            return $"the group index has {groupIndex.Length} entries, expected {columns}, one per column";
         }
 
         var length = granularity.GroupLength(columns);
@@ -186,7 +186,7 @@ public sealed class QuantizedTensor
     }
 
     /// <summary>The value of one code.</summary>
-    /// <param name="index">The code's place, counted row by row.</param>
+    /// <param name="index">The index of the code, row by row.</param>
     public float ValueAt(int index)
     {
         var parameters = Parameters(index / Columns, GroupOf(index % Columns));

@@ -1,9 +1,9 @@
 namespace Nibble.Numerics;
 
-/// <summary>The quantizer, one value at a time: the specification that every kernel, fake quantizer and exporter is tested against.</summary>
+/// <summary>Quantizes one value at a time. Every kernel, fake quantizer and exporter is tested against this specification.</summary>
 /// <remarks>
 /// <c>code = clamp(round(value / scale) + zeroPoint)</c> in binary32, rounding half to even (ONNX QuantizeLinear). NaN becomes the
-/// zero point, that is, real zero; the infinities become the ends of the code range.
+/// zero point, which is real zero. The infinities become the ends of the code range.
 /// </remarks>
 public static class ScalarQuantizer
 {
@@ -22,11 +22,11 @@ public static class ScalarQuantizer
     /// <summary>The value of a code.</summary>
     public static float Dequantize(sbyte code, QuantizationParameters parameters) => parameters.Scale * (code - parameters.ZeroPoint);
 
-    /// <summary>The value of a value's code: what the quantized model computes with.</summary>
+    /// <summary>Quantizes and dequantizes a value, which gives what the quantized model computes with.</summary>
     public static float FakeQuantize(float value, QuantizationParameters parameters, CodeRange codes) =>
         Dequantize(Quantize(value, parameters, codes), parameters);
 
-    /// <summary>The code of a value on a stretched grid: <c>clamp(floor(value / scale))</c>; NaN becomes code 0.</summary>
+    /// <summary>The code of a value on a stretched grid: <c>clamp(floor(value / scale))</c>. NaN becomes code 0.</summary>
     public static sbyte QuantizeStretched(float value, float scale, CodeRange codes) =>
         float.IsNaN(value) ? (sbyte)0 : (sbyte)Math.Clamp(MathF.Floor(value / scale), codes.Min, codes.Max);
 

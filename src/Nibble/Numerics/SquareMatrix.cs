@@ -1,25 +1,25 @@
 namespace Nibble.Numerics;
 
-/// <summary>A square matrix of binary32, row by row, which may have more elements than one array can hold.</summary>
-/// <remarks>An array ends at 46,340 rows and columns, and layers of 53,248 inputs exist.</remarks>
+/// <summary>A square matrix of binary32, row by row. It can have more elements than one array can hold.</summary>
+/// <remarks>One array holds at most 46,340 rows and columns, and some layers have 53,248 inputs.</remarks>
 public sealed class SquareMatrix
 {
-    /// <summary>Elements of a block where there is more than one: 1 GiB.</summary>
+    /// <summary>Elements of a block if there is more than one: 1 GiB.</summary>
     internal const long BlockElements = 1L << 28;
 
     private readonly float[][] blocks;
 
-    /// <summary>Makes a matrix of zeros.</summary>
-    /// <param name="size">Rows, and columns, at least 1.</param>
+    /// <summary>Creates a matrix of zeros.</summary>
+    /// <param name="size">The number of rows and of columns, at least 1.</param>
     public SquareMatrix(int size)
         : this(size, (long)size * size <= Array.MaxLength ? (long)size * size : BlockElements)
     {
     }
 
-    /// <summary>Takes in a matrix, which is kept and not copied.</summary>
-    /// <param name="size">Rows, and columns, at least 1.</param>
+    /// <summary>Creates a matrix from values. The array is kept, not copied.</summary>
+    /// <param name="size">The number of rows and of columns, at least 1.</param>
     /// <param name="values">Its elements, row by row: <paramref name="size"/> x <paramref name="size"/>.</param>
-    /// <exception cref="ArgumentException">The number of elements is another.</exception>
+    /// <exception cref="ArgumentException">The number of elements does not match the size.</exception>
     public SquareMatrix(int size, float[] values)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
@@ -34,9 +34,9 @@ public sealed class SquareMatrix
         blocks = [values];
     }
 
-    /// <summary>Makes a matrix of zeros in blocks of whole rows.</summary>
-    /// <param name="size">Rows, and columns.</param>
-    /// <param name="blockElements">The most elements of a block, but for a block of one row.</param>
+    /// <summary>Creates a matrix of zeros in blocks of whole rows.</summary>
+    /// <param name="size">The number of rows and of columns.</param>
+    /// <param name="blockElements">The most elements of a block. A block of one row may have more.</param>
     internal SquareMatrix(int size, long blockElements)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
@@ -49,16 +49,16 @@ public sealed class SquareMatrix
         }
     }
 
-    /// <summary>Whole rows of a matrix that are the most of a block.</summary>
+    /// <summary>The number of whole rows that fit in a block, at least 1.</summary>
     internal static int RowsOfBlock(int size, long blockElements) => (int)Math.Clamp(blockElements / size, 1, size);
 
-    /// <summary>Rows, and columns.</summary>
+    /// <summary>The number of rows and of columns.</summary>
     public int Size { get; }
 
-    /// <summary>Blocks of consecutive rows in which the matrix lies.</summary>
+    /// <summary>The number of blocks of consecutive rows.</summary>
     public int BlockCount => blocks.Length;
 
-    /// <summary>Rows of a block; the last may have fewer.</summary>
+    /// <summary>Rows of a block. The last block may have fewer.</summary>
     public int BlockRows { get; }
 
     /// <summary>An element.</summary>
@@ -67,7 +67,7 @@ public sealed class SquareMatrix
     /// <summary>The elements of a row.</summary>
     public Span<float> Row(int row) => blocks[row / BlockRows].AsSpan(row % BlockRows * Size, Size);
 
-    /// <summary>A matrix of the same elements.</summary>
+    /// <summary>Copies the matrix.</summary>
     internal SquareMatrix Copy()
     {
         var copy = new SquareMatrix(Size);
@@ -79,6 +79,6 @@ public sealed class SquareMatrix
         return copy;
     }
 
-    /// <summary>The rows of a block, one after the other.</summary>
+    /// <summary>The rows of a block, one after another.</summary>
     public Span<float> Block(int index) => blocks[index];
 }

@@ -4,9 +4,9 @@ namespace Nibble.Observers;
 
 /// <summary>Searches the clipped ranges of a histogram for the one with the least loss.</summary>
 /// <remarks>
-/// Each end is multiplied by 57 factors: 16/16, 15/16, ... 9/16, the same halved, and so on to 1/128, which are exact in binary. Both
-/// ends are clipped to one magnitude in symmetric schemes and apart in asymmetric ones (3,249 ranges when the values have both
-/// signs). Of equals the widest range wins, the lower end first.
+/// Each end is multiplied by 57 factors: 16/16, 15/16, ... 9/16, the same halved, and so on to 1/128. All are exact in binary. Symmetric
+/// schemes clip both ends to one magnitude. Asymmetric schemes clip them separately (3,249 ranges if the values have both
+/// signs). Among equals the widest range wins, and the lower end takes precedence.
 /// </remarks>
 internal static class ClippedRanges
 {

@@ -2,13 +2,13 @@ using Nibble.Numerics;
 
 namespace Nibble.Observers;
 
-/// <summary>The clipped range with the least Kullback-Leibler divergence of the quantized from the original distribution.</summary>
+/// <summary>The clipped range with the least Kullback-Leibler divergence between the original and the quantized distribution.</summary>
 /// <remarks>
-/// <para>Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017, with the quantizer itself in place of its equal slices of the
-/// histogram, so that it holds for any width, for one-sided values and for zero points. For each clipped range, P is the
-/// histogram with everything outside added to the outermost bins inside; Q has the values inside only, those of one code spread
-/// evenly over the bins of that code that hold values. The loss is <c>sum P ln(P / Q)</c>, both scaled to sum 1.</para>
-/// <para>Zeros take no part: they are exact in every range, and after a ReLU they would outweigh all else. The ends are tried at 57
+/// <para>Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017. Instead of equal slices of the histogram, this uses the quantizer
+/// itself, so that it works for any bit width, for one-sided values and for zero points. For each clipped range, P is the
+/// histogram with everything outside added to the outermost bins inside. Q has only the values inside, with the values of one code spread
+/// evenly over the non-empty bins of that code. The loss is <c>sum P ln(P / Q)</c>, both scaled to sum 1.</para>
+/// <para>Zeros are excluded: they are exact in every range, and after a ReLU they would outweigh all other values. The ends are tried at 57
 /// factors each, from 1 down to 1/128 (eight to an octave): together in symmetric schemes, independently in asymmetric ones.</para>
 /// </remarks>
 internal sealed class EntropyObserver : HistogramObserver
@@ -22,7 +22,7 @@ internal sealed class EntropyObserver : HistogramObserver
         return ClippedRanges.Least(seen.Range, scheme, (range, parameters) => Divergence(bins, range, parameters, scheme.Codes));
     }
 
-    /// <summary>The divergence of a clipped range, in nats; infinite when no bin's centre lies inside.</summary>
+    /// <summary>The divergence of a clipped range, in nats; infinite if no bin's centre is inside.</summary>
     internal static double Divergence(ReadOnlySpan<HistogramBin> bins, ValueRange range, QuantizationParameters parameters, CodeRange codes)
     {
         var total = 0L;

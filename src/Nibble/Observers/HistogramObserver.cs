@@ -2,10 +2,10 @@ using Nibble.Numerics;
 
 namespace Nibble.Observers;
 
-/// <summary>Common to the observers that choose a range from a histogram.</summary>
+/// <summary>The base class of the observers that choose a range from a histogram.</summary>
 /// <remarks>
-/// The histogram has 4,096 bins and takes 32 KiB, however many values are seen. Its state, and so the range, depends only on which
-/// values were seen: not on their order, nor on how they were split among merged observers.
+/// The histogram has 4,096 bins and takes 32 KiB, for any number of values. Its state, and so the range, depends only on the
+/// values seen, not on their order or on how they were split among merged observers.
 /// </remarks>
 internal abstract class HistogramObserver : IObserver
 {

@@ -4,7 +4,7 @@ namespace Nibble.Observers;
 
 /// <summary>Watches values and yields the range that a quantizer should cover.</summary>
 /// <remarks>
-/// Statistics are bounded in memory, however many values are seen, and two observers of one kind can be merged, so that
+/// Statistics take bounded memory for any number of values. Two observers of one kind can be merged, so that
 /// calibration can be split. Values that are not finite are counted and otherwise ignored.
 /// </remarks>
 internal interface IObserver
@@ -15,11 +15,11 @@ internal interface IObserver
     /// <summary>NaN and infinite values seen.</summary>
     long NonFiniteCount { get; }
 
-    /// <summary>Takes values in.</summary>
+    /// <summary>Adds values to the statistics.</summary>
     void Observe(ReadOnlySpan<float> values);
 
-    /// <summary>Takes in what another observer of the same kind has seen.</summary>
-    /// <exception cref="ArgumentException">The other observer is of another kind or differently set up.</exception>
+    /// <summary>Adds the statistics of another observer of the same kind.</summary>
+    /// <exception cref="ArgumentException">The other observer is of another kind or has other settings.</exception>
     void Merge(IObserver other);
 
     /// <summary>The range to cover with a scheme's codes.</summary>

@@ -5,10 +5,10 @@ namespace Nibble.Observers;
 
 /// <summary>Exponential moving averages of each batch's lowest and highest value.</summary>
 /// <remarks>
-/// One call of <see cref="Observe"/> is one batch. The first batch sets the averages, each later one moves them by the averaging
-/// constant times the distance: <c>min += c * (batchMin - min)</c>, as PyTorch's <c>MovingAverageMinMaxObserver</c>. A batch without a
-/// finite value moves nothing. Merging weighs the two averages by the finite values each has seen; either order of two gives the
-/// same range, and that of more differs by rounding only. It is not what one observer would have computed from all batches in a row.
+/// One call of <see cref="Observe"/> is one batch. The first batch sets the averages. Each later batch moves them by the averaging
+/// constant times the distance: <c>min += c * (batchMin - min)</c>, as in PyTorch's <c>MovingAverageMinMaxObserver</c>. A batch without a
+/// finite value moves nothing. Merging weights the two averages by the number of finite values that each has seen. The order of two observers does not
+/// change the range, and the order of more changes it only by rounding. The result differs from that of one observer over all batches in sequence.
 /// </remarks>
 internal sealed class MovingAverageMinMaxObserver : IObserver
 {
@@ -17,12 +17,12 @@ internal sealed class MovingAverageMinMaxObserver : IObserver
 
     /// <summary>Creates an observer.</summary>
     /// <param name="averagingConstant">The weight of a new batch, above 0 and at most 1.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="averagingConstant"/> is outside that.</exception>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="averagingConstant"/> is out of range.</exception>
     public MovingAverageMinMaxObserver(double averagingConstant = 0.01)
     {
         if (averagingConstant is not (> 0 and <= 1))
         {
-            throw new ArgumentOutOfRangeException(nameof(averagingConstant), averagingConstant, "An averaging constant is above 0 and at most 1.");
+            throw new ArgumentOutOfRangeException(nameof(averagingConstant), averagingConstant, "An averaging constant must be above 0 and at most 1.");
         }
 
         AveragingConstant = averagingConstant;

@@ -2,9 +2,9 @@ using Nibble.Numerics;
 
 namespace Nibble.Observers;
 
-/// <summary>The clipped range with the least squared error of quantization over a histogram of the values.</summary>
+/// <summary>The clipped range with the least squared quantization error over a histogram of the values.</summary>
 /// <remarks>
-/// Values are taken as evenly spread inside a bin, and the error of a bin is the integral over it, in closed form; no bin is
+/// Values are assumed to be evenly spread inside a bin, and the error of a bin is the integral over it, in closed form. No bin is
 /// rounded to one code. The ends are tried at 57 factors each, from 1 down to 1/128 (eight to an octave): together in symmetric
 /// schemes, independently in asymmetric ones.
 /// </remarks>
@@ -37,7 +37,7 @@ internal sealed class MseObserver : HistogramObserver
                 continue;
             }
 
-            // Most bins begin where the one before them ends.
+            // Most bins begin where the previous bin ends.
             var below = bin.Low == edge ? integralToEdge : Integral(bin.Low);
             (edge, integralToEdge) = (bin.High, Integral(bin.High));
             error += bin.Count * (integralToEdge - below) / (bin.High - bin.Low);
@@ -45,7 +45,7 @@ internal sealed class MseObserver : HistogramObserver
 
         return error;
 
-        // What is left of a value when its code's value is taken away, in steps.
+        // The difference between a value and its code's value, in steps.
         double Rest(double value, out double code)
         {
             var steps = value * stepsPerUnit;
@@ -53,7 +53,7 @@ internal sealed class MseObserver : HistogramObserver
             return steps - code;
         }
 
-        // Of the squared error from 0 to a point: scale^3 / 12 for each whole step around a code, and the rest of the last one.
+        // The integral of the squared error from 0 to a point: scale^3 / 12 for each whole step around a code, plus the rest of the last step.
         double Integral(double value)
         {
             var rest = Rest(value, out var code);

@@ -7,7 +7,7 @@ internal static class Observer
 {
     /// <summary>Creates an observer with its default settings.</summary>
     /// <param name="kind">Which observer.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no observer.</exception>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is not an observer.</exception>
     public static IObserver Create(ObserverKind kind) => kind switch
     {
         ObserverKind.MinMax => new MinMaxObserver(),
@@ -19,8 +19,8 @@ internal static class Observer
     };
 
     internal static InvalidOperationException NothingSeen(long nonFinite) =>
-        new($"The observer has seen no finite value ({nonFinite} that were not finite), so there is no range; run calibration data through the model first.");
+        new($"The observer has seen no finite value ({nonFinite} were not finite), so there is no range; run calibration data through the model first.");
 
     internal static ArgumentException CannotMerge(object observer, object other) =>
-        new($"{observer} cannot take in what {other} has seen: both must be of one kind and set up alike.", nameof(other));
+        new($"{observer} cannot be merged with {other}: both must be of the same kind and have the same settings.", nameof(other));
 }

@@ -3,22 +3,22 @@ using Nibble.Numerics;
 
 namespace Nibble.Observers;
 
-/// <summary>The range that holds a given percentage of the values, leaving out equally many at each end.</summary>
+/// <summary>The range that holds a given percentage of the values and excludes equally many at each end.</summary>
 /// <remarks>
-/// At each end at most <c>floor(count * (100 - percentile) / 200)</c> values are left out, so that the percentage is kept for one-sided
-/// values too; inside a bin of the histogram values are taken as evenly spread. Where the rest would all be zero (an activation
-/// that is nearly always zero), nothing is left out: a range of no width would wipe out whatever the activation carries.
+/// Each end excludes at most <c>floor(count * (100 - percentile) / 200)</c> values, so that the percentage also holds for one-sided
+/// values. Values are assumed to be evenly spread inside a bin of the histogram. If only zeros would remain (an activation
+/// that is nearly always zero), nothing is excluded, because a range of zero width would erase everything the activation carries.
 /// </remarks>
 internal sealed class PercentileObserver : HistogramObserver
 {
     /// <summary>Creates an observer.</summary>
     /// <param name="percentile">The percentage of the values to keep, above 50 and at most 100.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="percentile"/> is outside that.</exception>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="percentile"/> is out of range.</exception>
     public PercentileObserver(double percentile = 99.99)
     {
         if (percentile is not (> 50 and <= 100))
         {
-            throw new ArgumentOutOfRangeException(nameof(percentile), percentile, "A percentile to keep is above 50 and at most 100.");
+            throw new ArgumentOutOfRangeException(nameof(percentile), percentile, "A percentile to keep must be above 50 and at most 100.");
         }
 
         Percentile = percentile;
@@ -53,7 +53,7 @@ internal sealed class PercentileObserver : HistogramObserver
         return range is { Min: 0, Max: 0 } ? seen.Range : range;
     }
 
-    /// <summary>Where the values that are left out end, walking inwards from one end of the histogram.</summary>
+    /// <summary>The inner end of the excluded values, walking inwards from one end of the histogram.</summary>
     private static double Cut(IEnumerable<HistogramBin> inwards, long excess, Func<HistogramBin, (double Outer, double Inner)> edges)
     {
         foreach (var bin in inwards)
@@ -67,6 +67,6 @@ internal sealed class PercentileObserver : HistogramObserver
             excess -= bin.Count;
         }
 
-        throw new System.Diagnostics.UnreachableException("Less than half of the values are left out at an end.");
+        throw new System.Diagnostics.UnreachableException("Each end excludes less than half of the values.");
     }
 }

@@ -4,17 +4,17 @@ using Nibble.Numerics;
 namespace Nibble.Observers;
 
 /// <summary>A bin that holds values.</summary>
-/// <param name="Low">Where it begins.</param>
-/// <param name="High">Where it ends; equal to <paramref name="Low"/> only when all its values are equal.</param>
-/// <param name="Count">How many values it holds, at least 1.</param>
+/// <param name="Low">Its lower end.</param>
+/// <param name="High">Its upper end; equal to <paramref name="Low"/> only if all its values are equal.</param>
+/// <param name="Count">The number of values it holds, at least 1.</param>
 internal readonly record struct HistogramBin(double Low, double High, long Count);
 
 /// <summary>Counts of values in 4,096 bins, half of them on each side of zero, whose width doubles when a value does not fit.</summary>
 /// <remarks>
 /// Bin i holds the values from <c>i * width</c> up to but not including <c>(i + 1) * width</c>, and the width is the least power of two
-/// for which all values fit. Doubling the width joins bins 2i and 2i + 1 whole, so that no count is lost or moved by a fraction, and
-/// the state follows from the values alone: in whatever order they came, and however observers were merged, it is the same. The
-/// larger side uses more than half of its 2,048 bins. Zeros are counted apart, as every scheme represents them exactly.
+/// for which all values fit. Doubling the width joins whole bins 2i and 2i + 1, so that no count is lost or split. The
+/// state depends only on the values: it is the same for any order of values and any merging of observers. The
+/// larger side uses more than half of its 2,048 bins. Zeros are counted separately, because every scheme represents them exactly.
 /// </remarks>
 internal sealed class StreamingHistogram
 {
@@ -32,7 +32,7 @@ internal sealed class StreamingHistogram
 
     public long Zeros { get; private set; }
 
-    /// <summary>The lowest and the highest value; (+infinity, -infinity) when there is none.</summary>
+    /// <summary>The lowest and the highest value; (+infinity, -infinity) if there is none.</summary>
     public ValueRange Range { get; private set; } = new(float.PositiveInfinity, float.NegativeInfinity);
 
     public double BinWidth => Math.ScaleB(1, exponent);
@@ -75,14 +75,14 @@ internal sealed class StreamingHistogram
 
         Widen(other.Range);
         var shift = exponent - other.exponent;
-        Debug.Assert(shift >= 0, "The range of the other was taken in, so that the width is at least the other's.");
+        Debug.Assert(shift >= 0, "The range includes the other's, so the width is at least the other's.");
         for (var i = 0; i < counts.Length; i++)
         {
             counts[Coarser(i, shift)] += other.counts[i];
         }
     }
 
-    /// <summary>The bins that hold values, from low to high, without the zeros; the outer ones end at the lowest and the highest value.</summary>
+    /// <summary>The non-empty bins from low to high, without the zeros. The outer bins end at the lowest and the highest value.</summary>
     public HistogramBin[] Bins()
     {
         var bins = new List<HistogramBin>();
@@ -122,6 +122,6 @@ internal sealed class StreamingHistogram
         exponent = needed;
     }
 
-    /// <summary>Where a bin's values go when the width doubles a number of times.</summary>
+    /// <summary>The index of a bin's values after the width has doubled a number of times.</summary>
     private static int Coarser(int index, int doublings) => ((index - BinsPerSide) >> Math.Min(doublings, 31)) + BinsPerSide;
 }

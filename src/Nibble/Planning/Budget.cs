@@ -3,21 +3,21 @@ using System.Text.RegularExpressions;
 
 namespace Nibble.Planning;
 
-/// <summary>What a budget limits.</summary>
+/// <summary>The quantity that a budget limits.</summary>
 internal enum BudgetKind
 {
-    /// <summary>Bits of a code, averaged over the quantized weights; scales and zero points do not count.</summary>
+    /// <summary>Bits of a code, averaged over the quantized weights. Scales and zero points are not counted.</summary>
     AverageBits,
 
-    /// <summary>Bytes of the artifact's tensors, with scales, zero points and all that stays float.</summary>
+    /// <summary>Bytes of the artifact's tensors, including scales, zero points and float tensors.</summary>
     Bytes,
 
     /// <summary>Loss above the float model's, in the unit of the model's task (<see cref="LossUnit"/>).</summary>
     Loss,
 }
 
-/// <summary>What a mixed recipe may take.</summary>
-/// <param name="Kind">What is limited.</param>
+/// <summary>The limit of a mixed recipe.</summary>
+/// <param name="Kind">The quantity that is limited.</param>
 /// <param name="Amount">The limit, above 0, in the unit of its kind.</param>
 internal readonly partial record struct Budget(BudgetKind Kind, double Amount)
 {
@@ -42,7 +42,7 @@ internal readonly partial record struct Budget(BudgetKind Kind, double Amount)
             || amount <= 0)
         {
             throw new NibbleException(
-                $"'{text}' is not a budget: expected average bits of a weight (3bits, 2.5bits), the artifact's bytes (200KB, 1.5GB, 300MiB) "
+                $"'{text}' is not a budget: expected average bits per weight (3bits, 2.5bits), the artifact's size (200KB, 1.5GB, 300MiB) "
                     + $"or a loss over float (loss=0.1){Hint(text)}");
         }
 

@@ -2,36 +2,36 @@ using System.Globalization;
 
 namespace Nibble.Planning;
 
-/// <summary>A constraint that an option breaks.</summary>
-/// <param name="Reason">What is wrong, in words.</param>
-/// <param name="Excess">How many times the limit is exceeded; infinite where no change of an amount would help.</param>
+/// <summary>A constraint that an option violates.</summary>
+/// <param name="Reason">The reason, as text.</param>
+/// <param name="Excess">How many times the limit is exceeded; infinite if no change of an amount would help.</param>
 internal readonly record struct Violation(string Reason, double Excess);
 
-/// <summary>What an option may take, and what it must give.</summary>
+/// <summary>The limits and requirements for an option.</summary>
 internal sealed record Constraints
 {
-    /// <summary>Seconds to make the model at most; null for any.</summary>
+    /// <summary>The most seconds to make the model; null for no limit.</summary>
     public double? Seconds { get; init; }
 
-    /// <summary>Bytes of memory at most; null for any.</summary>
+    /// <summary>The most bytes of memory; null for no limit.</summary>
     public long? MemoryBytes { get; init; }
 
-    /// <summary>The loss over float at most, in <see cref="Unit"/>; null for any.</summary>
+    /// <summary>The highest loss over float, in <see cref="Unit"/>; null for no limit.</summary>
     public double? Loss { get; init; }
 
-    /// <summary>What losses are measured in.</summary>
+    /// <summary>The unit of losses.</summary>
     public LossUnit Unit { get; init; } = LossUnit.Of(null);
 
-    /// <summary>Tokens of text to calibrate on at most; null for any. Zero leaves what needs no text.</summary>
+    /// <summary>The most tokens of text to calibrate on; null for no limit. Zero allows only options that need no text.</summary>
     public long? CalibrationTokens { get; init; }
 
-    /// <summary>Whether there is text that may be trained on.</summary>
+    /// <summary>Whether there is text to train on.</summary>
     public bool MayTrain { get; init; } = true;
 
-    /// <summary>What runs the result.</summary>
+    /// <summary>The engine that runs the result.</summary>
     public Engine Engine { get; init; }
 
-    /// <summary>The constraints that an option breaks; none where it is allowed.</summary>
+    /// <summary>The constraints that an option violates; none if it is allowed.</summary>
     public IReadOnlyList<Violation> Broken(PlannedOption option)
     {
         ArgumentNullException.ThrowIfNull(option);
@@ -52,12 +52,12 @@ internal sealed record Constraints
         }
 
         Limit(option.Seconds, Seconds,
-            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, allowed are {limit / 60:0.##}"));
+            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 60:0.##} minutes, the limit is {limit / 60:0.##}"));
         Limit(option.PeakBytes, MemoryBytes,
-            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 1e6:0} MB of memory, allowed are {limit / 1e6:0}"));
+            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"takes {value / 1e6:0} MB of memory, the limit is {limit / 1e6:0}"));
         Limit(
             option.Loss.Value, Loss,
-            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} {Unit.Amount}, allowed are {limit:0.####}"));
+            (value, limit) => string.Create(CultureInfo.InvariantCulture, $"loses {value:0.####} {Unit.Amount}, the limit is {limit:0.####}"));
         return broken;
 
         void Limit(double value, double? limit, Func<double, double, string> say)

@@ -1,74 +1,74 @@
 namespace Nibble.Planning;
 
-/// <summary>Why a road was chosen at a width.</summary>
+/// <summary>The reason for a method at a bit width.</summary>
 internal enum Verdict
 {
-    /// <summary>PTQ loses no more than is tolerated.</summary>
+    /// <summary>PTQ loses no more than the tolerance.</summary>
     PtqIsEnough,
 
-    /// <summary>Training would win too little to be worth its time, or less than the prediction's standard error.</summary>
+    /// <summary>Training would gain too little to be worth its time, or less than the prediction's standard error.</summary>
     TrainingWinsLittle,
 
-    /// <summary>Training would give a better model, but no more so than training the float model: PTQ is enough for the quantization.</summary>
+    /// <summary>Training would give a better model, but so would training the float model. PTQ is enough for the quantization.</summary>
     GainIsTraining,
 
-    /// <summary>The float model does not fit the text: training alone gains more than <see cref="LossLimits.Usable"/>, which PTQ would forgo.</summary>
+    /// <summary>The float model does not fit the text: training gains more than <see cref="LossLimits.Usable"/>, which PTQ would miss.</summary>
     TextIsNew,
 
-    /// <summary>Training wins more than training the float model would, and more than is uncertain.</summary>
+    /// <summary>Training gains more than training the float model would, and more than the uncertainty.</summary>
     TrainingPays,
 
-    /// <summary>Training wins little, but only with it is the loss below <see cref="LossLimits.Usable"/>.</summary>
+    /// <summary>Training gains little, but without it the loss is not below <see cref="LossLimits.Usable"/>.</summary>
     OnlyTrainingIsUsable,
 
-    /// <summary>No allowed option trains, and PTQ loses more than is tolerated.</summary>
+    /// <summary>No allowed option trains, and PTQ loses more than the tolerance.</summary>
     OnlyPtq,
 
     /// <summary>Every allowed option trains.</summary>
     OnlyTraining,
 }
 
-/// <summary>What to do at one width.</summary>
+/// <summary>The decision at one bit width.</summary>
 /// <param name="Bits">Bits of a weight.</param>
-/// <param name="Option">The option to take.</param>
-/// <param name="Verdict">Why.</param>
-/// <param name="Ptq">The best allowed option that does not train; null where there is none.</param>
-/// <param name="Trained">The best allowed option that trains; null where there is none.</param>
+/// <param name="Option">The chosen option.</param>
+/// <param name="Verdict">The reason.</param>
+/// <param name="Ptq">The best allowed option that does not train; null if there is none.</param>
+/// <param name="Trained">The best allowed option that trains; null if there is none.</param>
 internal sealed record WidthDecision(int Bits, PlannedOption Option, Verdict Verdict, PlannedOption? Ptq, PlannedOption? Trained)
 {
-    /// <summary>Whether the width needs training to be usable at all: the best PTQ loses more than <see cref="LossLimits.Usable"/>.</summary>
+    /// <summary>Whether the model is unusable at this bit width without training: the best PTQ loses more than <see cref="LossLimits.Usable"/>.</summary>
     public bool UnusableWithoutTraining { get; init; }
 }
 
-/// <summary>An option that constraints rule out.</summary>
+/// <summary>An option that violates constraints.</summary>
 /// <param name="Option">The option.</param>
-/// <param name="Broken">The constraints that it breaks.</param>
+/// <param name="Broken">The constraints that it violates.</param>
 internal sealed record RuledOut(PlannedOption Option, IReadOnlyList<Violation> Broken);
 
-/// <summary>Which option to take.</summary>
-/// <param name="Recommended">The option; null where constraints rule all out.</param>
+/// <summary>The choice among options.</summary>
+/// <param name="Recommended">The chosen option; null if constraints rule all options out.</param>
 /// <param name="Ranked">All allowed options, the recommended one first, then by loss.</param>
-/// <param name="Widths">What to do at each width, most bits first.</param>
-/// <param name="RuledOut">What constraints rule out, the nearest to being allowed first.</param>
+/// <param name="Widths">The decision at each bit width, the highest first.</param>
+/// <param name="RuledOut">The options that constraints rule out, those nearest to being allowed first.</param>
 internal sealed record Decision(
     PlannedOption? Recommended, IReadOnlyList<PlannedOption> Ranked, IReadOnlyList<WidthDecision> Widths, IReadOnlyList<RuledOut> RuledOut)
 {
     /// <summary>Chooses among options.</summary>
     /// <remarks>
-    /// At each width PTQ is taken where it loses no more than is small, or where it is usable and training wins too little. What was tried comes
-    /// before what was not, unless the prediction is lower by more than its standard error. Among the widths' options the
-    /// smallest that is within the tolerance wins; where none is, the one that loses least.
+    /// At each bit width, PTQ is chosen if its loss is small, or if it is usable and training gains too little. Options that were tried take
+    /// precedence over untried ones, unless the prediction is lower by more than its standard error. Among the options of all bit widths, the
+    /// smallest within the tolerance is chosen. If there is none, the one with the lowest loss is chosen.
     /// </remarks>
     /// <param name="options">At least one option.</param>
-    /// <param name="constraints">What they may take.</param>
-    /// <param name="tolerance">The loss over float that counts as none, nats per token; above 0.</param>
+    /// <param name="constraints">The limits and requirements for the options.</param>
+    /// <param name="tolerance">The loss over float that counts as none, in nats per token; above 0.</param>
     public static Decision Of(IReadOnlyCollection<PlannedOption> options, Constraints constraints, double tolerance) =>
         Of(options, constraints, LossLimits.For(null, 0) with { Small = tolerance });
 
     /// <summary>Chooses among options of any task.</summary>
     /// <inheritdoc cref="Of(IReadOnlyCollection{PlannedOption}, Constraints, double)"/>
     /// <param name="options">At least one option.</param>
-    /// <param name="constraints">What they may take.</param>
+    /// <param name="constraints">The limits and requirements for the options.</param>
     /// <param name="limits">Which losses are small, worth training for, and usable.</param>
     public static Decision Of(IReadOnlyCollection<PlannedOption> options, Constraints constraints, LossLimits limits)
     {
@@ -103,7 +103,8 @@ internal sealed record Decision(
         return decision with { UnusableWithoutTraining = ptq is not null && ptq.Loss.Value > limits.Usable };
     }
 
-    /// <summary>The option that loses least: one that was not tried only where none that was is good enough, and the prediction is surely lower.</summary>
+    /// <summary>The option with the lowest loss. An untried one is chosen only if no tried one is good enough and its prediction is clearly
+    /// lower.</summary>
     private static PlannedOption? Best(IEnumerable<PlannedOption> options, double tolerance)
     {
         var known = options.ToLookup(option => option.Evidence != Evidence.Typical);
@@ -120,7 +121,7 @@ internal sealed record Decision(
         var gain = Loss(ptq) - Loss(trained);
         var plain = ptq.Loss.Value - trained.Loss.Value;
 
-        // Both were scored on the same windows, so that their difference is about as uncertain as the prediction of the one that was not tried.
+        // Both were scored on the same windows, so their difference is about as uncertain as the prediction of the one that was not tried.
         var enough = Math.Max(limits.WorthTraining, Math.Max(0, trained.Quantization.StandardError));
         if (plain - gain > limits.Usable && plain > limits.WorthTraining)
         {

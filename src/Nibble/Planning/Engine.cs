@@ -4,26 +4,26 @@ using Nibble.Recipes;
 
 namespace Nibble.Planning;
 
-/// <summary>What runs the quantized model.</summary>
+/// <summary>The engine that runs the quantized model.</summary>
 internal enum Engine
 {
-    /// <summary>Nibble's own simulation: everything that a recipe can say.</summary>
+    /// <summary>Nibble's own simulation, which runs every recipe.</summary>
     Nibble,
 
-    /// <summary>llama.cpp, by GGUF's blocks of 32 weights.</summary>
+    /// <summary>llama.cpp, with GGUF's blocks of 32 weights.</summary>
     LlamaCpp,
 
-    /// <summary>vLLM, by compressed-tensors.</summary>
+    /// <summary>vLLM, with compressed-tensors.</summary>
     Vllm,
 
-    /// <summary>ONNX Runtime, by MatMulNBits or INT8 operators.</summary>
+    /// <summary>ONNX Runtime, with MatMulNBits or INT8 operators.</summary>
     OnnxRuntime,
 }
 
-/// <summary>What engines can hold without changing a code.</summary>
+/// <summary>The schemes that engines can hold without changing a code.</summary>
 internal static class TargetEngines
 {
-    /// <summary>The engines by the names that people write.</summary>
+    /// <summary>The engines by name.</summary>
     public static IReadOnlyDictionary<string, Engine> ByName { get; } = new Dictionary<string, Engine>
     {
         ["nibble"] = Engine.Nibble,
@@ -32,10 +32,10 @@ internal static class TargetEngines
         ["onnxruntime"] = Engine.OnnxRuntime,
     };
 
-    /// <summary>Why an engine cannot run what a recipe makes; null where it can.</summary>
+    /// <summary>Why an engine cannot run the result of a recipe; null if it can.</summary>
     /// <param name="engine">The engine.</param>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="layers">The model's linear layers: name and columns of each.</param>
+    /// <param name="layers">The model's linear layers: the name and columns of each.</param>
     public static string? Refusal(Engine engine, Recipe recipe, IEnumerable<KeyValuePair<string, int>> layers)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -46,7 +46,7 @@ internal static class TargetEngines
         }
 
         return recipe.Rotation != Rotation.None ? "it does not rotate the layers' inputs"
-            : recipe.KeyValueCache is not null ? "it takes no quantized key-value cache from a file"
+            : recipe.KeyValueCache is not null ? "it cannot load a quantized key-value cache from a file"
             : layers.Select(layer => recipe.RuleFor(layer.Key) is { } rule ? Refusal(engine, rule, layer.Key, layer.Value) : null)
                 .FirstOrDefault(reason => reason is not null);
     }
@@ -56,25 +56,25 @@ internal static class TargetEngines
         var weights = rule.Weights!;
         if (weights.Format != CodeFormat.Integer || weights.ScalePrecision == ScalePrecision.PowerOfTwo)
         {
-            return $"it has no weights of the kind {weights}";
+            return $"it does not support {weights} weights";
         }
 
         var group = (weights.Granularity as PerGroup)?.Size;
         var eightBit = weights.Bits == 8 && rule.Activations is { Scheme.Bits: 8 } && group is null;
         return engine switch
         {
-            Engine.LlamaCpp when rule.Activations is not null => "it takes no quantized activations from a file",
+            Engine.LlamaCpp when rule.Activations is not null => "it cannot load quantized activations from a file",
             Engine.LlamaCpp when group != 32 || !(weights.Bits is 4 or 5 || (weights.Bits == 8 && weights.Symmetric)) =>
-                "its exact blocks are 4 and 5 bits, and 8 bits symmetric, in groups of 32",
+                "its exact blocks hold 4 or 5 bits, or symmetric 8 bits, in groups of 32",
             Engine.Vllm when eightBit => null,
             Engine.Vllm when weights.Bits is not (4 or 8) || rule.Activations is not null =>
-                "it runs weights of 4 and 8 bits, with activations of 8 bits beside 8-bit weights per channel only",
+                "it runs 4-bit and 8-bit weights, and 8-bit activations only with 8-bit weights per channel",
             Engine.Vllm when group is { } size && columns % size != 0 =>
                 string.Create(CultureInfo.InvariantCulture, $"groups of {size} do not divide the {columns} columns of {layer}"),
             Engine.OnnxRuntime when eightBit => null,
             Engine.OnnxRuntime when weights.Bits is not (2 or 4 or 8) || rule.Activations is not null || group is not (16 or 32 or 64 or 128 or 256) =>
-                "its MatMulNBits holds weights of 2, 4 and 8 bits in groups that are a power of two, and activations of 8 bits go with 8-bit weights per "
-                    + "channel only",
+                "its MatMulNBits holds 2-bit, 4-bit and 8-bit weights in groups that are a power of two, and 8-bit activations only with 8-bit weights per "
+                    + "channel",
             _ => null,
         };
     }

@@ -1,28 +1,28 @@
 namespace Nibble.Planning;
 
-/// <summary>A number that is not known exactly.</summary>
-/// <param name="Value">The likeliest value.</param>
-/// <param name="Low">The low end of the interval that should hold the true value nine times in ten.</param>
-/// <param name="High">Its high end.</param>
+/// <summary>A value that is not known exactly.</summary>
+/// <param name="Value">The most likely value.</param>
+/// <param name="Low">The low end of the 90 % interval.</param>
+/// <param name="High">The high end of the 90 % interval.</param>
 internal readonly record struct Estimate(double Value, double Low, double High)
 {
-    /// <summary>Standard errors to both sides that hold nine values in ten.</summary>
+    /// <summary>The number of standard errors to each side that covers 90 %.</summary>
     public const double Errors = 1.645;
 
     /// <summary>Half the interval's width.</summary>
     public double Half => (High - Low) / 2;
 
-    /// <summary>The standard error that the interval stands for.</summary>
+    /// <summary>The standard error that corresponds to the interval.</summary>
     public double StandardError => Half / Errors;
 
-    /// <summary>Whether a value lies in the interval.</summary>
+    /// <summary>Whether a value is in the interval.</summary>
     public bool Holds(double value) => value >= Low && value <= High;
 
-    /// <summary>A value with the same distance to both sides.</summary>
+    /// <summary>A value with the same distance to both ends.</summary>
     public static Estimate Around(double value, double half) => new(value, value - half, value + half);
 
-    /// <summary>The mean of paired differences, with the interval that their spread gives.</summary>
-    /// <param name="differences">One or more differences, such as of two models' losses on the same windows; one alone tells nothing of its error.</param>
+    /// <summary>The mean of paired differences, with the interval from their spread.</summary>
+    /// <param name="differences">One or more differences, such as of two models' losses on the same windows. One difference gives no interval.</param>
     public static Estimate OfMean(IReadOnlyList<double> differences)
     {
         ArgumentNullException.ThrowIfNull(differences);
@@ -33,10 +33,10 @@ internal readonly record struct Estimate(double Value, double Low, double High)
             : Around(mean, Errors * Math.Sqrt(square / (differences.Count - 1) / differences.Count));
     }
 
-    /// <summary>The estimate moved by a sum, its interval widened by another's: errors that do not depend on each other add as squares.</summary>
+    /// <summary>Adds estimates. Independent errors add as squares.</summary>
     public static Estimate operator +(Estimate left, Estimate right) =>
         Around(left.Value + right.Value, Math.Sqrt((left.Half * left.Half) + (right.Half * right.Half)));
 
-    /// <summary>The sum of two estimates; see the operator.</summary>
+    /// <summary>Adds estimates, as the operator does.</summary>
     public static Estimate Add(Estimate left, Estimate right) => left + right;
 }

@@ -1,26 +1,26 @@
 namespace Nibble.Planning;
 
-/// <summary>A loss after a training of some length whose learning rate fell to its end.</summary>
+/// <summary>The loss after a training run of some length, whose learning rate fell to its final value.</summary>
 /// <param name="Steps">Steps of the training, 1 or more.</param>
 /// <param name="Loss">Nats per token, as a difference from a reference.</param>
 /// <param name="Error">Its standard error.</param>
 internal readonly record struct LengthPoint(int Steps, double Loss, double Error);
 
-/// <summary>Foretells what a long training gives from short ones.</summary>
+/// <summary>Predicts the result of a long training from short ones.</summary>
 /// <remarks>
-/// Each point is a training of its own with a whole schedule: the first part of a long one tells little, since most of the loss falls while the
+/// Each point is a separate training with a complete schedule. The first part of a long training predicts little, because most of the loss falls while the
 /// learning rate does. Two quantities are smooth in the length n. The gap between a quantized model and the float control that saw the same
-/// batches falls as b n^-p. The control itself moves along a + s ln n, after a rise at first where the rate is too high for so few steps. The
-/// exponent (the slope) is averaged over a grid, each value weighted by how well it fits and by a broad prior; the average's spread is the
-/// interval. docs/advisor.md holds this against measurements and against other forms.
+/// batches falls as b n^-p. The control itself follows a + s ln n, after an initial rise if the rate is too high for so few steps. The
+/// exponent (or the slope) is averaged over a grid. Each value is weighted by its fit and by a broad prior, and the spread of the average is the
+/// interval. docs/explanation/advisor.md compares this with measurements and with other forms.
 /// </remarks>
 internal static class LossCurve
 {
-    /// <summary>What another seed changes, in nats, and as a share of the loss.</summary>
+    /// <summary>The effect of another seed, in nats, and as a share of the loss.</summary>
     private const double SeedNoise = 0.008;
     private const double SeedShare = 0.08;
 
-    /// <summary>How much less a shorter training says of the control's slope, in nats for each e-fold.</summary>
+    /// <summary>The uncertainty that a shorter training adds to the control's slope, in nats per e-fold.</summary>
     private const double Curvature = 0.01;
 
     private const double UsualExponent = 0.2;
@@ -30,20 +30,20 @@ internal static class LossCurve
 
     /// <summary>The gap between a quantized model and the control after a number of steps.</summary>
     /// <param name="points">Short trainings, at least one.</param>
-    /// <param name="steps">Steps of the long one, at least 1.</param>
+    /// <param name="steps">Steps of the long training, at least 1.</param>
     public static Estimate Gap(IReadOnlyList<LengthPoint> points, int steps) => Average(
         points, steps, Grid(0, 1.2), exponent => Square((exponent - UsualExponent) / ExponentSpread), (exponent, n) => (0, Math.Pow(n, -exponent)),
         curvature: 0);
 
     /// <summary>The control's loss after a number of steps.</summary>
     /// <param name="points">Short trainings, at least one.</param>
-    /// <param name="steps">Steps of the long one, at least 1.</param>
+    /// <param name="steps">Steps of the long training, at least 1.</param>
     public static Estimate Control(IReadOnlyList<LengthPoint> points, int steps) => Average(
         points, steps, Grid(-1, 0.2), slope => Square((slope - UsualSlope) / SlopeSpread), (slope, n) => (slope * Math.Log(n), 1), Curvature);
 
     private static double[] Grid(double from, double to) => [.. Enumerable.Range(0, 101).Select(i => from + ((to - from) * i / 100))];
 
-    /// <summary>Averages the forms offset + amplitude × factor over a parameter of both; the amplitude is a least-squares fit for each.</summary>
+    /// <summary>Averages the forms offset + amplitude × factor over a parameter of both. The amplitude is a least-squares fit for each.</summary>
     private static Estimate Average(
         IReadOnlyList<LengthPoint> points, int steps, double[] parameters, Func<double, double> penalty, Func<double, int, (double Offset, double Factor)> form,
         double curvature)

@@ -1,31 +1,29 @@
 namespace Nibble.Planning;
 
-/// <summary>A recipe that was measured.</summary>
-/// <param name="Sum">What its layers cost, each alone, added up; nats per token, above 0.</param>
-/// <param name="Loss">What the whole costs: the loss over float, nats per token.</param>
+/// <summary>A measured recipe.</summary>
+/// <param name="Sum">The sum of its layers' losses, each quantized on its own, in nats per token; above 0.</param>
+/// <param name="Loss">The loss of the whole recipe over float, in nats per token.</param>
 internal readonly record struct Observation(double Sum, double Loss);
 
-/// <summary>A predicted loss over float and where the true one lies with a confidence of 90 %, nats per token.</summary>
+/// <summary>A predicted loss over float and its 90 % interval, in nats per token.</summary>
 /// <param name="Loss">The prediction.</param>
 /// <param name="Low">The low end of the interval.</param>
 /// <param name="High">The high end.</param>
 internal readonly record struct LossPrediction(double Loss, double Low, double High)
 {
-    /// <summary>Whether a loss is inside the interval.</summary>
+    /// <summary>Whether a loss is in the interval.</summary>
     public bool Contains(double loss) => loss >= Low && loss <= High;
 }
 
-/// <summary>Predicts what a recipe costs from what its layers cost alone.</summary>
+/// <summary>Predicts a recipe's loss from the losses of its layers, each quantized on its own.</summary>
 /// <remarks>
-/// Errors of layers amplify each other where they are large, and later layers make up for them where they are small, so their sum is not the loss. The model is
-/// a
-/// power of the sum, <c>loss = e^a sum^b</c>, fitted by least squares of the logarithms to recipes that were measured. The interval is conformal (Vovk et al.
-/// 2005):
-/// as wide as it must be for 90 % of those recipes to lie inside when each is predicted from all others.
+/// Large errors of layers amplify each other, and later layers compensate for small ones, so the sum of the layers' losses is not the loss. The model is a
+/// power of the sum, <c>loss = e^a sum^b</c>, fitted to measured recipes by least squares of the logarithms. The interval is conformal (Vovk et al.
+/// 2005): wide enough that 90 % of those recipes are inside when each is predicted from all others.
 /// </remarks>
 internal sealed class LossModel
 {
-    /// <summary>Losses far below this, in nats, are noise, and do not matter.</summary>
+    /// <summary>Losses far below this, in nats, are noise and do not matter.</summary>
     private const double Floor = 1e-3;
 
     private const double Confidence = 0.9;
@@ -39,11 +37,11 @@ internal sealed class LossModel
         this.slope = slope;
     }
 
-    /// <summary>Half of the interval's width, as a share of the prediction and <see cref="Floor"/> together.</summary>
+    /// <summary>Half of the interval's width, as a share of the sum of the prediction and <see cref="Floor"/>.</summary>
     public double Spread { get; private init; }
 
     /// <summary>Fits the model.</summary>
-    /// <param name="observations">Measured recipes; those whose loss is lost in noise count for the interval alone.</param>
+    /// <param name="observations">Measured recipes. Those whose loss is below the noise affect only the interval.</param>
     public static LossModel Fit(IReadOnlyList<Observation> observations)
     {
         ArgumentNullException.ThrowIfNull(observations);
@@ -60,7 +58,7 @@ internal sealed class LossModel
     }
 
     /// <summary>Predicts the loss of a recipe.</summary>
-    /// <param name="sum">What its layers cost alone, added up.</param>
+    /// <param name="sum">The sum of its layers' losses.</param>
     public LossPrediction Predict(double sum)
     {
         var loss = sum <= 0 ? 0 : Math.Exp(intercept + (slope * Math.Log(sum)));
@@ -68,11 +66,11 @@ internal sealed class LossModel
         return new LossPrediction(loss, loss - half, loss + half);
     }
 
-    /// <summary>The sum for which a loss is predicted.</summary>
+    /// <summary>The sum whose predicted loss is a given loss.</summary>
     /// <param name="loss">Nats per token, above 0.</param>
     public double SumFor(double loss) => Math.Exp((Math.Log(loss) - intercept) / slope);
 
-    /// <summary>The straight line through the logarithms; the sum itself where too little is known.</summary>
+    /// <summary>The straight line through the logarithms; the identity if there are too few points.</summary>
     private static (double Intercept, double Slope) Line(IReadOnlyList<Observation> observations)
     {
         var points = observations.Where(point => point.Sum > 0 && point.Loss > Floor).Select(point => (X: Math.Log(point.Sum), Y: Math.Log(point.Loss)))

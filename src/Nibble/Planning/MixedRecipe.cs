@@ -2,13 +2,13 @@ using Nibble.Recipes;
 
 namespace Nibble.Planning;
 
-/// <summary>Makes one recipe of many layers' rules.</summary>
+/// <summary>Combines the rules of many layers into one recipe.</summary>
 internal static class MixedRecipe
 {
-    /// <summary>Puts rules into a recipe in which patterns stand for what most layers, or most of a kind, have in common.</summary>
-    /// <param name="name">What the recipe is called.</param>
-    /// <param name="layers">The layers, in the model's order, each with its rule, whose pattern does not count; null leaves a layer float.</param>
-    /// <param name="settings">Gives the settings of PTQ and QAT.</param>
+    /// <summary>Combines rules into a recipe whose patterns cover what most layers, or most layers of a kind, have in common.</summary>
+    /// <param name="name">The recipe's name.</param>
+    /// <param name="layers">The layers, in the model's order, each with its rule. The rule's pattern is ignored. Null leaves a layer in float.</param>
+    /// <param name="settings">The recipe whose PTQ and QAT settings are used.</param>
     public static Recipe Create(string name, IReadOnlyList<KeyValuePair<string, RecipeRule?>> layers, Recipe settings)
     {
         ArgumentNullException.ThrowIfNull(layers);
@@ -19,7 +19,7 @@ internal static class MixedRecipe
         var usual = Commonest(rules.Select(layer => layer.Rule));
         var kinds = rules.GroupBy(layer => layer.Kind).ToDictionary(group => group.Key, group => Commonest(group.Select(layer => layer.Rule)));
 
-        // Layers that have no number, such as the head, are named in full: there is but one.
+        // Layers without a number, such as the head, are named in full, because there is only one of each.
         var exceptions = rules.Where(layer => layer.Rule != kinds[layer.Kind] || (layer.Kind == layer.Name && layer.Rule != usual))
             .Select(layer => layer.Rule with { Pattern = layer.Name });
         var patterns = kinds.Where(kind => kind.Value != usual && kind.Key.StartsWith('*')).Select(kind => kind.Value with { Pattern = kind.Key });
@@ -28,7 +28,7 @@ internal static class MixedRecipe
 
     private static RecipeRule Commonest(IEnumerable<RecipeRule> rules) => rules.GroupBy(rule => rule).MaxBy(group => group.Count())!.Key;
 
-    /// <summary>A pattern for all layers that differ in the block's number alone: <c>*.mlp.up_proj</c>.</summary>
+    /// <summary>A pattern for all layers that differ only in the block's number, such as <c>*.mlp.up_proj</c>.</summary>
     private static string KindOf(string layer)
     {
         var parts = layer.Split('.');

@@ -1,6 +1,6 @@
 namespace Nibble.Planning;
 
-/// <summary>Nothing meets a budget or another constraint; the message names what comes nearest.</summary>
+/// <summary>Nothing meets a budget or another constraint. The message gives the nearest solution.</summary>
 internal sealed class NoSolutionException : NibbleException
 {
     /// <inheritdoc/>

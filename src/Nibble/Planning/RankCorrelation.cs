@@ -1,20 +1,20 @@
 namespace Nibble.Planning;
 
-/// <summary>How far two measures put the same things into the same order.</summary>
+/// <summary>How similarly two measures order the same items.</summary>
 internal static class RankCorrelation
 {
-    /// <summary>Spearman's rank correlation: Pearson's correlation of the ranks, equal values sharing the mean of theirs (Spearman 1904).</summary>
+    /// <summary>Spearman's rank correlation: Pearson's correlation of the ranks, where equal values share the mean of their ranks (Spearman 1904).</summary>
     /// <param name="first">Finite values.</param>
-    /// <param name="second">As many of the same things.</param>
-    /// <returns>-1 to 1; NaN where one of the measures has the same value everywhere.</returns>
-    /// <exception cref="ArgumentException">There are not as many values of each.</exception>
+    /// <param name="second">The same number of values, for the same items.</param>
+    /// <returns>-1 to 1; NaN if all values of one measure are equal.</returns>
+    /// <exception cref="ArgumentException">The numbers of values differ.</exception>
     public static double Spearman(IReadOnlyList<double> first, IReadOnlyList<double> second)
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(second);
         if (first.Count != second.Count)
         {
-            throw new ArgumentException($"There are {first.Count} and {second.Count} values, expected as many of each.", nameof(second));
+            throw new ArgumentException($"There are {first.Count} and {second.Count} values, expected the same number of each.", nameof(second));
         }
 
         var (x, y) = (Ranks(first), Ranks(second));
@@ -42,7 +42,7 @@ internal static class RankCorrelation
                 end++;
             }
 
-            // Ranks count from 1; those of equal values are averaged.
+            // Ranks count from 1. The ranks of equal values are averaged.
             foreach (var i in order[first..end])
             {
                 ranks[i] = (first + 1 + end) / 2d;

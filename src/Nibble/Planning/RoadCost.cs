@@ -2,23 +2,24 @@ using Nibble.Models;
 
 namespace Nibble.Planning;
 
-/// <summary>What a machine can do.</summary>
-/// <param name="Flops">Floating-point operations a second in matrix products.</param>
-/// <param name="Bandwidth">Bytes a second to and from memory.</param>
+/// <summary>The speed of a machine.</summary>
+/// <param name="Flops">Floating-point operations per second in matrix products.</param>
+/// <param name="Bandwidth">Bytes per second to and from memory.</param>
 internal sealed record Hardware(double Flops, double Bandwidth)
 {
-    /// <summary>Share of the speed of bare products that whole runs reach, as measured on a model of 1.1 billion weights (docs/advisor.md).</summary>
+    /// <summary>The share of the speed of bare matrix products that whole runs reach, measured on a model of 1.1 billion weights
+    /// (docs/explanation/advisor.md).</summary>
     public const double UsualEfficiency = 0.5;
 
-    /// <summary>Share of <see cref="Flops"/> that whole runs reach.</summary>
+    /// <summary>The share of <see cref="Flops"/> that whole runs reach.</summary>
     public double Efficiency { get; init; } = UsualEfficiency;
 }
 
-/// <summary>What going a road takes, by formula.</summary>
+/// <summary>The cost of a method, by formula.</summary>
 /// <param name="Flops">Floating-point operations.</param>
-/// <param name="Traffic">Bytes to and from memory besides those of matrix products.</param>
-/// <param name="PeakBytes">Memory at its highest, without that of the program itself.</param>
-/// <param name="Tokens">Tokens looked at.</param>
+/// <param name="Traffic">Bytes to and from memory, not counting those of matrix products.</param>
+/// <param name="PeakBytes">Peak memory, without that of the program itself.</param>
+/// <param name="Tokens">Tokens used.</param>
 internal readonly record struct RoadCost(double Flops, double Traffic, double PeakBytes, long Tokens)
 {
     private const int FloatBytes = 4;
@@ -30,7 +31,7 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
         return (Flops / hardware.Flops / hardware.Efficiency) + (Traffic / hardware.Bandwidth);
     }
 
-    /// <summary>One forward pass: two operations for each weight and token, and four for each channel and token attended to (half of them masked).</summary>
+    /// <summary>One forward pass: two operations per weight and token, and four per channel and attended token (half of them masked).</summary>
     /// <param name="shape">The model.</param>
     /// <param name="tokens">Tokens in all.</param>
     /// <param name="length">Tokens in a sequence.</param>
@@ -50,16 +51,16 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
         return new(0, shape.LinearWeights * ((Passes * FloatBytes) + (bits / 8d)), FloatBytes * shape.BlockWeights, 0);
     }
 
-    /// <summary>GPTQ and its kin (Frantar et al. 2023), a block at a time.</summary>
+    /// <summary>GPTQ and related algorithms (Frantar et al. 2023), one block at a time.</summary>
     /// <remarks>
-    /// For T tokens: the blocks' passes, before and after their quantization (and in float beside them for GPTAQ); X Xᵀ of each input, T c² twice
-    /// over (twice more for GPTAQ's second matrix); its factorization, c³/3; and the columns' updates, r c² for r rows. The head is not passed.
+    /// For T tokens: the blocks' passes, before and after their quantization (for GPTAQ also in float); X Xᵀ of each input, T c² twice
+    /// over (twice more for GPTAQ's second matrix); its factorization, c³/3; and the columns' updates, r c² for r rows. The head is not run.
     /// </remarks>
     /// <param name="shape">The model.</param>
     /// <param name="bits">Bits of a weight.</param>
     /// <param name="tokens">Tokens of calibration.</param>
     /// <param name="length">Tokens in a window.</param>
-    /// <param name="asymmetric">Whether a float stream runs beside the quantized one (GPTAQ).</param>
+    /// <param name="asymmetric">Whether a float stream runs next to the quantized one (GPTAQ).</param>
     public static RoadCost Gptq(ModelShape shape, int bits, long tokens, int length, bool asymmetric)
     {
         ArgumentNullException.ThrowIfNull(shape);
@@ -78,8 +79,8 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
 
     /// <summary>Training through fake quantizers.</summary>
     /// <remarks>
-    /// Three forward passes' work a step (forward, gradients of inputs, gradients of weights). Weights, gradients and AdamW's two moments are
-    /// held and touched in float32: 28 bytes a parameter and step; fake quantization reads and writes each weight forward and backward, 24 more.
+    /// Each step costs three forward passes (forward, gradients of inputs, gradients of weights). Weights, gradients and AdamW's two moments are
+    /// held and accessed in float32: 28 bytes per parameter and step. Fake quantization reads and writes each weight forward and backward, 24 more.
     /// </remarks>
     /// <param name="shape">The model.</param>
     /// <param name="steps">Optimizer steps.</param>
@@ -90,7 +91,7 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
         ArgumentNullException.ThrowIfNull(shape);
         var perStep = (long)batch * length;
 
-        // Kept for the backward pass: inputs of layers, norms and products, about as many again as the layers' own inputs and outputs, and attention's weights.
+        // Kept for the backward pass: inputs of layers, norms and products, about as many again as the layers' own inputs and outputs, and attention weights.
         var activations = shape.Blocks * (
             (2d * shape.Inputs.Sum(input => (double)input.Columns + input.Rows) * perStep) + (2d * perStep * length * shape.Query / 64))
             + (shape.HasHead ? 3d * perStep * shape.Vocabulary : 0);

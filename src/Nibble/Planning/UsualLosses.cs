@@ -2,15 +2,15 @@ using Nibble.Recipes;
 
 namespace Nibble.Planning;
 
-/// <summary>What options that could not be tried usually lose, from what round to nearest loses at the same width.</summary>
+/// <summary>Typical losses of options that could not be tried, from the loss of round to nearest at the same bit width.</summary>
 internal static class UsualLosses
 {
-    /// <summary>How many times smaller or larger the true loss may be: the widest spread seen on the models of docs/advisor.md.</summary>
+    /// <summary>How many times smaller or larger the true loss may be: the widest spread seen on the models of docs/explanation/advisor.md.</summary>
     private const double Spread = 3;
 
-    /// <summary>The usual loss of an option over the float model.</summary>
+    /// <summary>The typical loss of an option over the float model.</summary>
     /// <param name="candidate">The option.</param>
-    /// <param name="nearest">What round to nearest loses at its width, nats per token.</param>
+    /// <param name="nearest">The loss of round to nearest at its bit width, in nats per token.</param>
     public static Estimate Of(Candidate candidate, double nearest)
     {
         ArgumentNullException.ThrowIfNull(candidate);
@@ -19,7 +19,7 @@ internal static class UsualLosses
         return new Estimate(usual, usual / Spread, usual * Spread);
     }
 
-    /// <summary>Medians of the tables in docs/results.md.</summary>
+    /// <summary>Medians of the tables in docs/results/ptq.md.</summary>
     private static double Share(WeightAlgorithms algorithms) => algorithms.Rounding switch
     {
         WeightRounding.Gptq => 0.45,

@@ -1,6 +1,6 @@
 namespace Nibble.Recipes;
 
-/// <summary>Presets that divide a model between the methods: another preset's schemes, then how they are come by.</summary>
+/// <summary>Presets that divide a model between the methods: another preset's schemes, followed by how their codes are found.</summary>
 internal static class HybridPresets
 {
     private const string Word = "hybrid-";
@@ -8,7 +8,7 @@ internal static class HybridPresets
     private const string AttentionByQat = "attention-qat";
     private const string FeedForwardByQat = "mlp-qat";
 
-    /// <summary>What each kind is made of where nothing stands before it.</summary>
+    /// <summary>The base preset of each kind without a prefix.</summary>
     private static readonly Dictionary<string, string> Bases = new(StringComparer.Ordinal)
     {
         [WeightsByPtq] = "w4a4-g32",
@@ -16,14 +16,14 @@ internal static class HybridPresets
         [FeedForwardByQat] = "w4a16-g32",
     };
 
-    /// <summary>Attention's projections, as decoders and encoders call them.</summary>
+    /// <summary>Attention's projections, by their names in decoders and encoders.</summary>
     public static IReadOnlyList<string> Attention { get; } = ["*.self_attn.*", "*.attention.*"];
 
-    /// <summary>The names of the kinds with nothing before them.</summary>
+    /// <summary>The names of the kinds without a prefix.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. Bases.Keys.Select(kind => Word + kind)];
 
-    /// <summary>The recipe of a name; null where it is not a hybrid's.</summary>
-    /// <exception cref="NibbleException">What stands before the kind is no preset, or has nothing that the kind could train.</exception>
+    /// <summary>The recipe for a name; null if the name is not a hybrid preset.</summary>
+    /// <exception cref="NibbleException">The prefix is not a preset, or has nothing that the kind could train.</exception>
     public static Recipe? Parse(string name)
     {
         if (Bases.Keys.FirstOrDefault(kind => name == Word + kind || name.EndsWith($"-{Word}{kind}", StringComparison.Ordinal)) is not { } kind)
@@ -37,7 +37,7 @@ internal static class HybridPresets
         {
             return recipe.Rules[^1].Activations is null
                 ? throw new NibbleException(
-                    $"There is no preset '{name}': it trains the ranges of activations, but those of {basis} stay float; write for example w4a4-g32 or "
+                    $"There is no preset '{name}': it trains the ranges of activations, but {basis} keeps activations in float; write for example w4a4-g32 or "
                     + $"w4a8-g32 before -{Word}{kind}.")
                 : recipe with
                 {
@@ -61,7 +61,7 @@ internal static class HybridPresets
         ActivationMethod = rule.Activations is null ? null : activations,
     };
 
-    /// <summary>Adds what the basis leaves open: GPTAQ for the weights and, where ranges are trained, activations that have one, smoothed first.</summary>
+    /// <summary>Adds what the base preset leaves open: GPTAQ for the weights and, if ranges are trained, SmoothQuant first and static activations.</summary>
     private static string Complete(string basis, string kind)
     {
         var options = basis.Split('-');

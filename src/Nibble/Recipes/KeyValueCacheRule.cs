@@ -2,24 +2,24 @@ using Nibble.Numerics;
 
 namespace Nibble.Recipes;
 
-/// <summary>How the keys and values that attention keeps of past tokens are quantized.</summary>
+/// <summary>How the keys and values of past tokens that attention caches are quantized.</summary>
 /// <remarks>
-/// Per token, each key-value head's vector of a token has a scale and zero point of its own, computed when the token is cached. Keys can
-/// instead be quantized per channel: some of their channels are much larger than the others in every token (KIVI, Liu et al. 2024), so
-/// each head's channel has a scale and zero point that calibration fixes.
+/// Per token, each key-value head's vector has its own scale and zero point, computed when the token is cached. Keys can instead be
+/// quantized per channel, because some of their channels are much larger than the others in every token (KIVI, Liu et al. 2024). Each channel of
+/// a head then has a scale and zero point that calibration fixes.
 /// </remarks>
 public sealed record KeyValueCacheRule
 {
     /// <summary>Creates a rule.</summary>
-    /// <param name="keys">The keys' scheme, per token or per channel; null keeps them float.</param>
-    /// <param name="values">The values' scheme, per token; null keeps them float.</param>
-    /// <param name="observer">Yields the range of a key's channel; unused per token.</param>
-    /// <exception cref="ArgumentException">Keys and values both stay float, are ternary, or have another granularity.</exception>
+    /// <param name="keys">The keys' scheme, per token or per channel; null keeps them in float.</param>
+    /// <param name="values">The values' scheme, per token; null keeps them in float.</param>
+    /// <param name="observer">Sets the range of a key's channel. Unused per token.</param>
+    /// <exception cref="ArgumentException">Keys and values both stay in float, are ternary, or have another granularity.</exception>
     public KeyValueCacheRule(QuantizationScheme? keys, QuantizationScheme? values, ObserverKind observer = ObserverKind.MinMax)
     {
         if (keys is null && values is null)
         {
-            throw new ArgumentException("Keys and values both stay float; leave the rule out.", nameof(keys));
+            throw new ArgumentException("Keys and values both stay in float; omit the rule.", nameof(keys));
         }
 
         if (keys is { Format: CodeFormat.Ternary } or { Granularity: not (PerToken or PerChannel) })
@@ -37,15 +37,15 @@ public sealed record KeyValueCacheRule
         Observer = HasStaticKeys ? observer : ObserverKind.MinMax;
     }
 
-    /// <summary>The keys' scheme, per token or per channel; null keeps them float.</summary>
+    /// <summary>The keys' scheme, per token or per channel; null keeps them in float.</summary>
     public QuantizationScheme? Keys { get; }
 
-    /// <summary>The values' scheme, per token; null keeps them float.</summary>
+    /// <summary>The values' scheme, per token; null keeps them in float.</summary>
     public QuantizationScheme? Values { get; }
 
-    /// <summary>Yields the range of a key's channel; min-max where keys are not per channel.</summary>
+    /// <summary>The observer that sets the range of a key's channel; min-max if keys are not per channel.</summary>
     public ObserverKind Observer { get; }
 
-    /// <summary>Whether the keys' parameters are fixed by calibration.</summary>
+    /// <summary>Whether calibration fixes the keys' parameters.</summary>
     public bool HasStaticKeys => Keys is { Granularity: PerChannel };
 }

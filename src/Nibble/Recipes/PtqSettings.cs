@@ -1,15 +1,15 @@
 namespace Nibble.Recipes;
 
-/// <summary>In which order GPTQ quantizes the columns of a weight, and which columns then share a group.</summary>
+/// <summary>The order in which GPTQ quantizes the columns of a weight, and which columns share a group.</summary>
 public enum ActivationOrder
 {
     /// <summary>From the first to the last.</summary>
     None,
 
-    /// <summary>By falling diagonal of the Hessian; groups hold neighbouring columns, with scales found from the weights as they were at first.</summary>
+    /// <summary>By falling diagonal of the Hessian. Groups hold neighbouring columns, and their scales come from the original weights.</summary>
     Weight,
 
-    /// <summary>By falling diagonal of the Hessian; a group holds columns that follow each other in that order, and the file holds each column's group
+    /// <summary>By falling diagonal of the Hessian. A group holds columns that are consecutive in that order, and the file stores each column's group
     /// (<c>weight_g_idx</c>).</summary>
     Group,
 }
@@ -17,38 +17,39 @@ public enum ActivationOrder
 /// <summary>How post-training quantization runs.</summary>
 public sealed record PtqSettings
 {
-    /// <summary>Windows of calibration text, at least 1.</summary>
+    /// <summary>Windows of calibration text, at least 1. Default: 64.</summary>
     public int Windows { get; init; } = 64;
 
-    /// <summary>Tokens in a window, at least 2.</summary>
+    /// <summary>Tokens in a window, at least 2. Default: 256.</summary>
     public int SequenceLength { get; init; } = 256;
 
-    /// <summary>GPTQ and GPTAQ: what is added to the Hessian's diagonal, as a share of its mean.</summary>
+    /// <summary>GPTQ and GPTAQ: what is added to the Hessian's diagonal, as a share of its mean, above 0 to 1. Default: 0.01.</summary>
     public double Dampening { get; init; } = 0.01;
 
-    /// <summary>GPTQ and GPTAQ: the order of the columns.</summary>
+    /// <summary>GPTQ and GPTAQ: the order of the columns. Default: <see cref="ActivationOrder.Weight"/>.</summary>
     public ActivationOrder ActivationOrder { get; init; } = ActivationOrder.Weight;
 
-    /// <summary>GPTAQ: how much of the difference from the float model's outputs is made up for, above 0 to 1.</summary>
+    /// <summary>GPTAQ: the share of the difference from the float model's outputs that is corrected, above 0 to 1. Default: 0.75.</summary>
     public double Asymmetry { get; init; } = 0.75;
 
-    /// <summary>Whether a layer is calibrated on what the quantized layers before it in its block compute; between blocks it always is.</summary>
+    /// <summary>Whether a layer is calibrated on the outputs of the quantized layers before it in its block. Between blocks it always is. Default:
+    /// true.</summary>
     public bool Sequential { get; init; } = true;
 
-    /// <summary>AWQ and SmoothQuant: exponents tried between 0 and 1, at least 1.</summary>
+    /// <summary>AWQ and SmoothQuant: the number of exponents tried between 0 and 1, at least 1. Default: 20.</summary>
     public int ScalingGrid { get; init; } = 20;
 
-    /// <summary>AdaRound and SignRound: optimizer steps a block, at least 1.</summary>
+    /// <summary>AdaRound and SignRound: optimizer steps per block, at least 1. Default: 200.</summary>
     public int LearningSteps { get; init; } = 200;
 
-    /// <summary>AdaRound and SignRound: windows in a step, at least 1.</summary>
+    /// <summary>AdaRound and SignRound: windows per step, at least 1. Default: 8.</summary>
     public int LearningBatch { get; init; } = 8;
 
-    /// <summary>AdaRound and SignRound: the peak learning rate.</summary>
+    /// <summary>AdaRound and SignRound: the peak learning rate, above 0. Default: 0.005.</summary>
     public double LearningRate { get; init; } = 5e-3;
 
-    /// <summary>Refuses settings that no run could follow.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>
+    /// <summary>Rejects invalid settings.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A setting is outside its documented range.</exception>
     public void Validate()
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(Windows, 1);

@@ -1,22 +1,22 @@
 namespace Nibble.Recipes;
 
-/// <summary>How the gradient passes the fake quantizer of a weight.</summary>
+/// <summary>How the gradient passes through a weight's fake quantizer.</summary>
 public enum GradientEstimator
 {
-    /// <summary>Straight-through with ranges recomputed from the weights at every step (Bengio et al. 2013; Jacob et al. 2018).</summary>
+    /// <summary>Straight-through, with ranges recomputed from the weights at every step (Bengio et al. 2013; Jacob et al. 2018).</summary>
     StraightThrough,
 
-    /// <summary>Straight-through with the scale itself learned (LSQ, Esser et al. 2020).</summary>
+    /// <summary>Straight-through, with a learned scale (LSQ, Esser et al. 2020).</summary>
     LearnedScale,
 
-    /// <summary>The zero point of asymmetric schemes is learned too (LSQ+, Bhalgat et al. 2020).</summary>
+    /// <summary>As <see cref="LearnedScale"/>, with a learned zero point for asymmetric schemes (LSQ+, Bhalgat et al. 2020).</summary>
     LearnedScaleAndOffset,
 }
 
-/// <summary>How the gradient passes the fake quantizer of a statically quantized activation. Activations per token have nothing to learn.</summary>
+/// <summary>How the gradient passes through the fake quantizer of a static activation. Per-token activations have nothing to learn.</summary>
 public enum ActivationEstimator
 {
-    /// <summary>Straight-through inside the range, which an observer follows until it is frozen.</summary>
+    /// <summary>Straight-through inside the range. An observer updates the range until it is frozen.</summary>
     StraightThrough,
 
     /// <summary>The scale is learned (LSQ, Esser et al. 2020).</summary>
@@ -25,27 +25,27 @@ public enum ActivationEstimator
     /// <summary>Scale and zero point are learned (LSQ+, Bhalgat et al. 2020).</summary>
     LearnedScaleAndOffset,
 
-    /// <summary>The upper end of a range from zero on is learned (PACT, Choi et al. 2018): for what a ReLU yields.</summary>
+    /// <summary>The upper end of a range that starts at zero is learned (PACT, Choi et al. 2018). Suits the outputs of a ReLU.</summary>
     ClippedActivation,
 }
 
 /// <summary>What training changes.</summary>
 public enum TrainingMode
 {
-    /// <summary>Weights, scales and all that stays float, end to end.</summary>
+    /// <summary>Weights, scales and all float parameters, end to end.</summary>
     Full,
 
-    /// <summary>One block after another, weights and scales against the float block's outputs; then the scales alone, end to end (EfficientQAT, Chen et al.
-    /// 2024).</summary>
+    /// <summary>First the weights and scales of one block after another, against the float block's outputs, then only the scales, end to end
+    /// (EfficientQAT, Chen et al. 2024).</summary>
     BlockWise,
 
-    /// <summary>The scales alone, end to end, over codes that stay as they start (EfficientQAT's second phase).</summary>
+    /// <summary>Only the scales, end to end. Codes keep their starting values (EfficientQAT's second phase).</summary>
     Scales,
 
-    /// <summary>Low-rank adapters inside the fake quantizer, merged onto the grid in the end (LoRA, Hu et al. 2022).</summary>
+    /// <summary>Low-rank adapters inside the fake quantizer, merged onto the grid at the end (LoRA, Hu et al. 2022).</summary>
     Adapters,
 
-    /// <summary>As <see cref="Adapters"/>, over weights that are held in 4-bit NormalFloat meanwhile (QLoRA, Dettmers et al. 2023).</summary>
+    /// <summary>As <see cref="Adapters"/>, with the weights held in 4-bit NormalFloat during training (QLoRA, Dettmers et al. 2023).</summary>
     AdaptersOnNormalFloat,
 }
 
@@ -55,134 +55,135 @@ public enum TrainingPrecision
     /// <summary>IEEE 754 binary32.</summary>
     Float32,
 
-    /// <summary>bfloat16 products, on devices that have them; parameters stay binary32.</summary>
+    /// <summary>bfloat16 products, on devices that support them. Parameters stay binary32.</summary>
     BFloat16,
 }
 
-/// <summary>What is learned from the float model instead of the text alone (Hinton et al. 2015).</summary>
+/// <summary>What is learned from the float model rather than from the text only (Hinton et al. 2015).</summary>
 public sealed record DistillationSettings
 {
-    /// <summary>Share of the loss that the divergence from the teacher's predictions takes, 0 to 1; cross-entropy with the text takes the rest.</summary>
+    /// <summary>The share of the loss for the divergence from the teacher's predictions, 0 to 1. Cross-entropy takes the rest. Default: 1.</summary>
     public double Weight { get; init; } = 1;
 
-    /// <summary>Divides both models' logits before they are compared, above 0.</summary>
+    /// <summary>The divisor of both models' logits before they are compared, above 0. Default: 1.</summary>
     public double Temperature { get; init; } = 1;
 
-    /// <summary>Weight of the mean squared error between the blocks' outputs of both models, relative to the teacher's mean square; 0 leaves it out.</summary>
+    /// <summary>The weight of the mean squared error between both models' block outputs, relative to the teacher's mean square. Default: 0.</summary>
     public double Hidden { get; init; }
 
-    /// <summary>Steps that the float model is itself trained on the text first, with the student's rates, batches and schedule; 0 takes it as it is.</summary>
-    /// <remarks>Training gains from the text as well as it loses to quantization; a teacher that has not seen the text would hold the student back.</remarks>
+    /// <summary>Steps that the float model is first trained on the text, with the student's rates, batches and schedule. Default: 0, no training.</summary>
+    /// <remarks>Training on the text improves a model while quantization degrades it. A teacher that has not seen the text holds the student back.</remarks>
     public int TeacherSteps { get; init; }
 }
 
-/// <summary>When what of the quantization is switched on or off in training. Shares are of all steps, 0 to 1.</summary>
+/// <summary>When parts of the quantization are switched on or off during training. Shares are of all steps, 0 to 1.</summary>
 public sealed record QatSchedule
 {
-    /// <summary>Share of the steps trained in float, before anything is quantized.</summary>
+    /// <summary>The share of the steps trained in float, before anything is quantized. Default: 0.</summary>
     public double FloatShare { get; init; }
 
-    /// <summary>Share of the steps before activations are quantized.</summary>
+    /// <summary>The share of the steps before activations are quantized. Default: 0.</summary>
     public double ActivationDelay { get; init; }
 
-    /// <summary>Share of the steps after which observed ranges of activations no longer move.</summary>
+    /// <summary>The share of the steps after which observed activation ranges no longer move. Default: 0.5.</summary>
     public double ObserverFreeze { get; init; } = 0.5;
 
-    /// <summary>Share of the steps after which batch normalization uses and keeps its running statistics.</summary>
+    /// <summary>The share of the steps after which batch normalization uses its running statistics and no longer updates them. Default: 0.5.</summary>
     public double BatchNormFreeze { get; init; } = 0.5;
 
-    /// <summary>Share of the steps over which one layer after another is quantized, the model's last ones last; 0 quantizes all at once.</summary>
+    /// <summary>The share of the steps over which layers are quantized one after another, the last layers last; 0 quantizes all at once. Default: 0.</summary>
     public double Gradual { get; init; }
 
-    /// <summary>Bits to begin with; they are halved in equal parts of <see cref="AnnealingShare"/> until the scheme's are reached (8, 4, 2). 0 begins with the
-    /// scheme's.</summary>
+    /// <summary>The starting bit width. It is halved, in equal parts of <see cref="AnnealingShare"/>, down to the scheme's bit width (8, 4, 2). Default: 0, the
+    /// scheme's bit width.</summary>
     public int AnnealFrom { get; init; }
 
-    /// <summary>Share of the steps that wider weights take in all.</summary>
+    /// <summary>The share of the steps spent on wider weights in total. Default: 0.5.</summary>
     public double AnnealingShare { get; init; } = 0.5;
 }
 
 /// <summary>How quantization-aware training runs.</summary>
 public sealed record QatSettings
 {
-    /// <summary>How the gradient passes the weights' fake quantizers.</summary>
+    /// <summary>How the gradient passes through the weights' fake quantizers. Default: <see cref="GradientEstimator.LearnedScale"/>.</summary>
     public GradientEstimator Estimator { get; init; } = GradientEstimator.LearnedScale;
 
-    /// <summary>How it passes those of static activations.</summary>
+    /// <summary>How the gradient passes through those of static activations. Default: <see cref="ActivationEstimator.LearnedScale"/>.</summary>
     public ActivationEstimator Activations { get; init; } = ActivationEstimator.LearnedScale;
 
-    /// <summary>What training changes.</summary>
+    /// <summary>What training changes. Default: <see cref="TrainingMode.Full"/>.</summary>
     public TrainingMode Mode { get; init; }
 
-    /// <summary>The post-training algorithms whose solution training begins with; round to nearest begins with the float weights.</summary>
+    /// <summary>The post-training algorithms whose solution training starts from. Default: round to nearest, which starts from the float weights.</summary>
     public WeightAlgorithms Start { get; init; } = WeightAlgorithms.RoundToNearest;
 
-    /// <summary>Optimizer steps, at least 1.</summary>
+    /// <summary>Optimizer steps, at least 1. Default: 300.</summary>
     public int Steps { get; init; } = 300;
 
-    /// <summary>Sequences in a step, at least 1.</summary>
+    /// <summary>Sequences per step, at least 1. Default: 4.</summary>
     public int BatchSize { get; init; } = 4;
 
-    /// <summary>Tokens in a sequence, at least 2.</summary>
+    /// <summary>Tokens per sequence, at least 2. Default: 512.</summary>
     public int SequenceLength { get; init; } = 512;
 
-    /// <summary>Parts that a step's batch is worked on in, whose gradients are added up: less memory, the same step. Divides the batch size.</summary>
+    /// <summary>Parts of a step's batch, whose gradients are summed: less memory, the same result. Divides the batch size. Default: 1.</summary>
     public int Accumulation { get; init; } = 1;
 
-    /// <summary>Whether a block's activations are computed again in the backward pass instead of kept: less memory, about a third more time.</summary>
+    /// <summary>Whether the backward pass recomputes a block's activations instead of keeping them: less memory, about a third more time.
+    /// Default: false.</summary>
     public bool Recompute { get; init; }
 
-    /// <summary>The arithmetic of the forward and backward pass.</summary>
+    /// <summary>The arithmetic of the forward and backward pass. Default: <see cref="TrainingPrecision.Float32"/>.</summary>
     public TrainingPrecision Precision { get; init; }
 
-    /// <summary>AdamW's peak learning rate of the weights.</summary>
+    /// <summary>AdamW's peak learning rate for the weights. Default: 0.001.</summary>
     public double LearningRate { get; init; } = 1e-3;
 
-    /// <summary>AdamW's peak learning rate of learned scales, relative to each scale's starting value.</summary>
+    /// <summary>AdamW's peak learning rate for learned scales, relative to each scale's starting value. Default: 0.001.</summary>
     public double ScaleLearningRate { get; init; } = 1e-3;
 
-    /// <summary>AdamW's peak learning rate of what stays float: embeddings, norms, biases; null takes <see cref="LearningRate"/>, or trains nothing of it where
-    /// post-training quantization chooses all weights.</summary>
+    /// <summary>AdamW's peak learning rate for float parameters: embeddings, norms and biases. Default: null, which takes <see cref="LearningRate"/>, or trains
+    /// none of them if post-training quantization chooses all weights.</summary>
     public double? FloatLearningRate { get; init; }
 
-    /// <summary>AdamW's decoupled weight decay of the matrices.</summary>
+    /// <summary>AdamW's decoupled weight decay for the matrices. Default: 0.</summary>
     public double WeightDecay { get; init; }
 
-    /// <summary>Share of the steps over which the learning rate rises from 0 to its peak, 0 to 1; it then falls along a cosine.</summary>
+    /// <summary>The share of the steps over which the learning rate rises from 0 to its peak, 0 to 1. It then falls along a cosine. Default: 0.05.</summary>
     public double WarmUp { get; init; } = 0.05;
 
-    /// <summary>The learning rate at the end, as a share of its peak, 0 to 1.</summary>
+    /// <summary>The final learning rate, as a share of its peak, 0 to 1. Default: 0.01.</summary>
     public double FinalLearningRate { get; init; } = 0.01;
 
-    /// <summary>The greatest norm of the gradient; longer ones are shortened to it.</summary>
+    /// <summary>The greatest norm of the gradient. Longer gradients are scaled down to it. Default: 1.</summary>
     public double GradientClip { get; init; } = 1;
 
-    /// <summary>Decay of the moving average of the weights that is converted in the end, 0 to below 1; 0 converts the weights of the last step.</summary>
+    /// <summary>The decay of the moving average of the weights that is converted at the end, 0 to below 1. Default: 0, which converts the last step.</summary>
     public double AverageDecay { get; init; }
 
-    /// <summary>Weight of the penalty that draws weights towards the middle of their step, which damps oscillation (Nagel et al. 2022); it grows along a
-    /// cosine. 0 leaves it out.</summary>
+    /// <summary>The weight of the penalty that pulls weights towards the middle of their step, which damps oscillation (Nagel et al. 2022). It grows along a
+    /// cosine. Default: 0, no penalty.</summary>
     public double Dampening { get; init; }
 
-    /// <summary>What is learned from the float model; null learns from the text alone.</summary>
+    /// <summary>What is learned from the float model. Default: null, which learns only from the text.</summary>
     public DistillationSettings? Distillation { get; init; }
 
-    /// <summary>When what is switched on or off.</summary>
+    /// <summary>When parts of the quantization are switched on or off.</summary>
     public QatSchedule Schedule { get; init; } = new();
 
-    /// <summary>Steps between two looks at text that is held out of training; 0 trains on all text and looks at none.</summary>
+    /// <summary>Steps between evaluations on text held out of training. Default: 0, which trains on all text and evaluates nothing.</summary>
     public int EvaluateEvery { get; init; }
 
-    /// <summary>Looks without a better loss after which training stops early and the best parameters are taken back; 0 never stops early.</summary>
+    /// <summary>Evaluations without a better loss before training stops early and restores the best parameters. Default: 0, which never stops early.</summary>
     public int Patience { get; init; }
 
-    /// <summary>Adapters: columns of the low-rank factors, at least 1.</summary>
+    /// <summary>Adapters: columns of the low-rank factors, at least 1. Default: 16.</summary>
     public int AdapterRank { get; init; } = 16;
 
-    /// <summary>Block-wise training: steps a block, at least 1; <see cref="Steps"/> is then the number of end-to-end steps of the scales.</summary>
+    /// <summary>Block-wise training: steps per block, at least 1. <see cref="Steps"/> then counts the end-to-end steps of the scales. Default: 200.</summary>
     public int BlockSteps { get; init; } = 200;
 
-    /// <summary>The settings that presets have for a number of weight bits: the fewer, the faster scales and weights have to move.</summary>
+    /// <summary>The presets' settings for a weight bit width. At lower bit widths, scales and weights have to move faster.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
     public static QatSettings ForWidth(int bits) => bits switch
     {
@@ -191,8 +192,8 @@ public sealed record QatSettings
         _ => new QatSettings(),
     };
 
-    /// <summary>The settings that suit a pretrained encoder: rates of fine-tuning, larger batches of short texts, ranges of inputs learned with their offsets,
-    /// and the float model as the teacher, of each block as of the whole.</summary>
+    /// <summary>Settings for a pretrained encoder: learning rates of fine-tuning, larger batches of short texts, input ranges learned with their offsets, and
+    /// the float model as the teacher of each block and of the whole model.</summary>
     /// <param name="bits">Bits of a weight, 2 to 8.</param>
     public static QatSettings ForEncoder(int bits) => new()
     {
@@ -206,13 +207,13 @@ public sealed record QatSettings
         Distillation = new DistillationSettings { Weight = 1, Temperature = 2, Hidden = 4 },
     };
 
-    /// <summary>The settings that presets have where weights are frozen, and ranges of activations and what stays float are trained: few numbers, which take
-    /// few steps and high rates.</summary>
+    /// <summary>The presets' settings for frozen weights, where only activation ranges and float parameters are trained. These are few, so they need few steps
+    /// and high learning rates.</summary>
     public static QatSettings ForRanges { get; } =
         new() { Activations = ActivationEstimator.LearnedScaleAndOffset, Steps = 90, FloatLearningRate = 5e-3, ScaleLearningRate = 3e-2 };
 
-    /// <summary>Refuses settings that no training could follow.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">A setting is outside the range its documentation gives.</exception>
+    /// <summary>Rejects invalid settings.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A setting is outside its documented range.</exception>
     public void Validate()
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(Steps, 1);
@@ -251,7 +252,7 @@ public sealed record QatSettings
         Require(Schedule.AnnealFrom is 0 or (>= 2 and <= 8), Schedule.AnnealFrom, nameof(QatSchedule.AnnealFrom), "0, or 2 to 8 bits");
     }
 
-    /// <summary>What training computes with: numbers of 32 bits.</summary>
+    /// <summary>The largest value that training can use: it computes in 32 bits.</summary>
     private const double Largest = float.MaxValue;
 
     private static void RequireWithin(double value, double max, string name) => Require(value >= 0 && value <= max, value, name, $"0 to {max}");

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Nibble.Recipes;
 
-/// <summary>The part of a recipe's text that says how quantization-aware training runs.</summary>
+/// <summary>The text form of a recipe's settings for quantization-aware training.</summary>
 internal static class QatSettingsText
 {
     private const string None = "none";
@@ -41,7 +41,7 @@ internal static class QatSettingsText
         ["bfloat16"] = TrainingPrecision.BFloat16,
     };
 
-    /// <summary>What <see cref="Parse"/> knows.</summary>
+    /// <summary>The keys that <see cref="Parse"/> accepts.</summary>
     public static string[] Keys { get; } =
     [
         "estimator", "activations", "mode", "start", "steps", "batchSize", "sequenceLength", "accumulation", "recompute", "precision", "learningRate",
@@ -50,7 +50,7 @@ internal static class QatSettingsText
         "adapterRank", "blockSteps",
     ];
 
-    /// <summary>Reads settings; what is left out is as in <paramref name="usual"/>.</summary>
+    /// <summary>Reads settings. Missing ones are taken from <paramref name="usual"/>.</summary>
     public static QatSettings Parse(YamlMap map, QatSettings usual)
     {
         var settings = new QatSettings

@@ -11,13 +11,13 @@ namespace Nibble.Recipes;
 /// <remarks>
 /// <code>
 /// name: mine
-/// preset: w4a16-g32          # optional: its rules come after those below
+/// preset: w4a16-g32          # optional: its rules follow those below
 /// rules:                     # the first rule whose pattern matches a layer decides
-///   - pattern: "*.down_proj" # quote what starts with *
+///   - pattern: "*.down_proj" # quote a pattern that starts with *
 ///     weights: { bits: 8, symmetric: true, granularity: group, groupSize: 32, scale: float16, range: minmax }  # or: float
 ///     activations: { bits: 8, symmetric: true, granularity: token }                                            # or: float
-///     algorithms: [smoothquant, gptq]                                                                          # rtn when absent
-///     method: ptq                                                                                              # or: qat; that of the run when absent
+///     algorithms: [smoothquant, gptq]                                                                          # default: rtn
+///     method: ptq                                                                                              # or: qat; default: the run's
 /// rotation: none             # or: hadamard
 /// keyValueCache:             # or: float
 ///   keys: { bits: 8, symmetric: false, granularity: token }   # or: float
@@ -25,16 +25,16 @@ namespace Nibble.Recipes;
 /// ptq: { windows: 64, sequenceLength: 256, dampening: 0.01, activationOrder: weight, sequential: true }
 /// qat: { estimator: learnedScale, steps: 300, batchSize: 8, sequenceLength: 256, learningRate: 0.001 }
 /// </code>
-/// Weights: <c>bits</c> 2 to 8 (with <c>stretched: true</c> on the grid without zero), or <c>ternary: true</c>; <c>symmetric</c> (default true);
-/// <c>granularity</c> tensor, channel (default)
-/// or group (default where <c>groupSize</c> stands); <c>scale</c> float16 (default), float32 or powerOfTwo; <c>range</c> minmax (default), mse or search.
-/// Activations: <c>granularity</c> token (default: dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage,
-/// percentile, mse or entropy; <c>scale</c> float32 (default), float16 or powerOfTwo. Keys are like activations, except that their
-/// <c>granularity</c> is token (default) or channel, to which <c>observer</c> belongs; values are per token. <c>algorithms</c> are
-/// those of <see cref="WeightAlgorithms.KnownNames"/>. <c>method</c> ptq or qat may also stand in <c>weights</c> and in <c>activations</c>, where it comes
-/// before
-/// that of the rule; it is written there alone. What <c>ptq</c> and <c>qat</c> leave out is as in <see cref="PtqSettings"/> (or the
-/// preset) and <see cref="QatSettings"/> (or the preset).
+/// Weights: <c>bits</c> 2 to 8 (with <c>stretched: true</c> on the grid without zero), or <c>ternary: true</c>; <c>symmetric</c> (default: true);
+/// <c>granularity</c> tensor, channel (default) or group (default if <c>groupSize</c> is given); <c>scale</c> float16 (default), float32 or powerOfTwo;
+/// <c>range</c> minmax (default), mse or search.
+/// Activations: <c>granularity</c> token (default, dynamic) or tensor (static); <c>observer</c> minmax (default), movingAverage, percentile, mse or
+/// entropy; <c>scale</c> float32 (default), float16 or powerOfTwo.
+/// Keys take the same settings as activations, except that their <c>granularity</c> is token (default) or channel, and <c>observer</c> applies per channel
+/// only. Values are per token.
+/// <c>algorithms</c> are names from <see cref="WeightAlgorithms.KnownNames"/>. <c>method</c> is ptq or qat. Set inside <c>weights</c> or
+/// <c>activations</c>, it overrides the rule's method. Recipes are written in that form.
+/// Settings missing from <c>ptq</c> and <c>qat</c> have the defaults of <see cref="PtqSettings"/> and <see cref="QatSettings"/>, or of the preset.
 /// </remarks>
 public static class RecipeFile
 {
@@ -84,11 +84,11 @@ public static class RecipeFile
         ["group"] = ActivationOrder.Group,
     };
 
-    /// <summary>The same layout and line ends on every system, so that equal values give equal bytes.</summary>
+    /// <summary>The same layout and line endings on every system, so that equal values give equal bytes.</summary>
     internal static readonly JsonWriterOptions JsonOptions = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Loads a recipe.</summary>
-    /// <param name="nameOrPath">A preset's name, or the path of a file that ends in .yaml, .yml or .json.</param>
+    /// <param name="nameOrPath">A preset's name, or the path of a .yaml, .yml or .json file.</param>
     /// <exception cref="NibbleException">There is no such preset or file, or the file is not a valid recipe.</exception>
     public static Recipe Load(string nameOrPath)
     {
@@ -96,7 +96,7 @@ public static class RecipeFile
         if (Path.GetExtension(nameOrPath) is not (".yaml" or ".yml" or ".json"))
         {
             return File.Exists(nameOrPath)
-                ? throw new NibbleException($"{nameOrPath}: a recipe's file name ends in .yaml, .yml or .json.")
+                ? throw new NibbleException($"{nameOrPath}: a recipe's file name must end in .yaml, .yml or .json.")
                 : RecipePresets.Parse(nameOrPath);
         }
 
@@ -105,10 +105,10 @@ public static class RecipeFile
             : throw new NibbleException($"There is no recipe file {nameOrPath}.");
     }
 
-    /// <summary>Reads a recipe from YAML, of which JSON is a part.</summary>
-    /// <param name="text">The text, of at most 2^20 characters, without anchors and aliases.</param>
+    /// <summary>Reads a recipe from YAML. JSON is valid YAML.</summary>
+    /// <param name="text">The text, at most 2^20 characters, without anchors and aliases.</param>
     /// <param name="source">The file's path or another name, for messages.</param>
-    /// <exception cref="NibbleException">The text is not a valid recipe; the message names line, column and the keys that exist.</exception>
+    /// <exception cref="NibbleException">The text is not a valid recipe. The message gives the line, the column and the known keys.</exception>
     public static Recipe ParseYaml(string text, string source)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -131,9 +131,9 @@ public static class RecipeFile
         };
     }
 
-    /// <summary>Writes a recipe as JSON that <see cref="ParseYaml"/> reads back to an equal one; equal recipes give equal text.</summary>
-    /// <exception cref="NibbleException">A rule has a granularity that its place cannot have (weights per token, activations per channel or group, ternary
-    /// activations).</exception>
+    /// <summary>Writes a recipe as JSON, from which <see cref="ParseYaml"/> reads an equal recipe. Equal recipes give equal text.</summary>
+    /// <exception cref="NibbleException">A rule has a granularity that is invalid in its place: weights per token, activations per channel or group, or ternary
+    /// activations.</exception>
     public static string ToJson(Recipe recipe)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -146,7 +146,7 @@ public static class RecipeFile
         return Encoding.UTF8.GetString(buffer.WrittenSpan);
     }
 
-    /// <summary>Writes what <see cref="ToJson"/> returns as one value of a larger document.</summary>
+    /// <summary>Writes the output of <see cref="ToJson"/> as one value of a larger document.</summary>
     internal static void Write(Utf8JsonWriter writer, Recipe recipe)
     {
         writer.WriteStartObject();
@@ -160,7 +160,7 @@ public static class RecipeFile
         writer.WriteEndObject();
     }
 
-    /// <summary>Writes the list of a recipe's rules.</summary>
+    /// <summary>Writes a recipe's list of rules.</summary>
     internal static void WriteRules(Utf8JsonWriter writer, IEnumerable<RecipeRule> rules)
     {
         writer.WriteStartArray();
@@ -194,7 +194,7 @@ public static class RecipeFile
         var pattern = map.Text("pattern") ?? throw map.Fault("pattern", "a rule needs a pattern");
         if (!map.Has("weights"))
         {
-            throw map.Fault("weights", $"the rule for {pattern} needs weights, which are a scheme or the word {Float}");
+            throw map.Fault("weights", $"the rule for {pattern} needs weights: a scheme or the word {Float}");
         }
 
         var weights = map.MapUnless("weights", Float, WeightKeys);
@@ -249,13 +249,13 @@ public static class RecipeFile
         var ternary = map.Flag("ternary", absent: false);
         if (ternary && (map.Has("bits") || !symmetric))
         {
-            throw map.Fault("ternary", "ternary weights are symmetric and have no bits of their own");
+            throw map.Fault("ternary", "ternary weights are always symmetric and take no bits");
         }
 
         var stretched = map.Flag("stretched", absent: false);
         if (stretched && (ternary || !symmetric))
         {
-            throw map.Fault("stretched", "stretched weights are symmetric and not ternary");
+            throw map.Fault("stretched", "stretched weights are always symmetric and cannot be ternary");
         }
 
         var scheme = ternary ? QuantizationScheme.CreateTernary(shared)
@@ -285,13 +285,13 @@ public static class RecipeFile
         var values = cache.MapUnless("values", Float, ValueKeys);
         if (keys is null && values is null)
         {
-            throw map.Fault(Cache, $"{Cache} needs keys or values, which are a scheme or the word {Float}");
+            throw map.Fault(Cache, $"{Cache} needs keys or values: a scheme or the word {Float}");
         }
 
         var granularity = keys?.Choice("granularity", Granularity.Token, KeyGranularities) ?? Granularity.Token;
         if (keys is not null && keys.Has("observer") && granularity is PerToken)
         {
-            throw keys.Fault("observer", "an observer finds the ranges of keys per channel; keys per token have none to find");
+            throw keys.Fault("observer", "an observer sets the ranges of keys per channel; keys per token have no fixed range");
         }
 
         return new KeyValueCacheRule(
@@ -307,7 +307,7 @@ public static class RecipeFile
 
     private static int Bits(YamlMap map) => map.Has("bits")
         ? map.Integer("bits", absent: 0, QuantizationScheme.MinBits, QuantizationScheme.MaxBits)
-        : throw map.Fault("bits", $"bits are missing: an integer from {QuantizationScheme.MinBits} to {QuantizationScheme.MaxBits}");
+        : throw map.Fault("bits", $"bits are missing, expected an integer from {QuantizationScheme.MinBits} to {QuantizationScheme.MaxBits}");
 
     private static PtqSettings Ptq(YamlMap map, PtqSettings usual) => new()
     {
@@ -389,7 +389,7 @@ public static class RecipeFile
         writer.WriteEndObject();
     }
 
-    /// <summary>Writes nothing where the run decides, so that recipes from before there were methods keep their text.</summary>
+    /// <summary>Writes nothing if the run decides, so that recipes written before methods existed keep their text.</summary>
     private static void WriteMethod(Utf8JsonWriter writer, Method? method)
     {
         if (method is not null)
@@ -473,9 +473,9 @@ public static class RecipeFile
         writer.WriteEndObject();
     }
 
-    /// <summary>The word that stands for a value.</summary>
+    /// <summary>The word for a value.</summary>
     internal static string Word<T>(Dictionary<string, T> words, T value) => words.First(pair => EqualityComparer<T>.Default.Equals(pair.Value, value)).Key;
 
     private static NibbleException Misplaced(RecipeRule rule, string place, QuantizationScheme scheme) =>
-        new($"The rule for {rule.Pattern} has {place} of scheme '{scheme}'; weights are per tensor, channel or group, activations per token or tensor.");
+        new($"The rule for {rule.Pattern} has {place} of scheme '{scheme}'; weights must be per tensor, channel or group, activations per token or tensor.");
 }

@@ -4,36 +4,36 @@ using Nibble.Numerics;
 
 namespace Nibble.Recipes;
 
-/// <summary>Recipes that a short name says all about, such as <c>w4a16-g32</c>.</summary>
+/// <summary>Recipes that are fully described by a short name, such as <c>w4a16-g32</c>.</summary>
 /// <remarks>
-/// A preset keeps <c>lm_head</c> in float and gives every other linear layer one scheme. The name starts with the bits of weights
-/// (2 to 8, or t for ternary) and of activations (16 for float, 8 or 4). Weights are symmetric per output channel, and activations
-/// symmetric per token, unless options say otherwise:
+/// A preset keeps <c>lm_head</c> in float and gives every other linear layer one scheme. The name starts with the bits of the weights
+/// (2 to 8, or t for ternary) and of the activations (16 for float, 8 or 4). By default, weights are symmetric per output channel and
+/// activations symmetric per token. Options change this:
 /// <list type="bullet">
-/// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary ones stay symmetric); <c>-sym</c> after it: symmetric.</item>
+/// <item><c>-g32</c>: weights asymmetric in groups of 32 (ternary weights stay symmetric). Followed by <c>-sym</c>: symmetric.</item>
 /// <item><c>-stretched</c>: weights on the symmetric grid without zero (see <see cref="CodeFormat.Stretched"/>), which suits training at 2 bits.</item>
 /// <item><c>-po2</c>: scales of weights and of static activations are powers of two.</item>
 /// <item><c>-mse</c>: weight ranges with the least squared error instead of min-max.</item>
 /// <item><c>-rotated</c>: the model is rotated by Hadamard matrices first.</item>
 /// <item>The algorithms of <see cref="WeightAlgorithms"/> in their order, such as <c>-gptq</c>, <c>-awq</c>, <c>-smoothquant-gptq</c>. With awq
-/// and learned rounding the weight ranges have the least squared error, with gptq and gptaq they are searched.</item>
-/// <item><c>-kv8</c> (2 to 8): the key-value cache asymmetric per token; <c>-kv8c</c>: its keys per channel, calibrated by min-max.</item>
-/// <item><c>-encoder</c>: training as suits a pretrained encoder (<see cref="QatSettings.ForEncoder"/>); PTQ is the same.</item>
+/// and learned rounding, weight ranges have the least squared error. With gptq and gptaq, they are searched.</item>
+/// <item><c>-kv8</c> (2 to 8): the key-value cache asymmetric per token. <c>-kv8c</c>: its keys per channel, calibrated by min-max.</item>
+/// <item><c>-encoder</c>: training settings for a pretrained encoder (<see cref="QatSettings.ForEncoder"/>). PTQ is unchanged.</item>
 /// <item><c>-static</c>: activations asymmetric per tensor, calibrated by min-max, or by the observer named right after it:
 /// <c>-percentile</c>, <c>-mse</c>, <c>-entropy</c> or <c>-average</c>.</item>
-/// <item><c>-hybrid-weights-ptq-activations-qat</c>, at the end: weights by PTQ, ranges of the activations by QAT; <c>-hybrid-attention-qat</c>: attention by
-/// QAT, the rest by PTQ; <c>-hybrid-mlp-qat</c>: the reverse. PTQ is GPTAQ (behind SmoothQuant for the first) and trained activations are static with the
-/// observer <c>mse</c> where nothing else is said; without
-/// anything before it, <c>hybrid-weights-ptq-activations-qat</c> is of <c>w4a4-g32</c> and the others are of <c>w4a16-g32</c>.</item>
+/// <item>At the end, <c>-hybrid-weights-ptq-activations-qat</c>: weights by PTQ, ranges of the activations by QAT. <c>-hybrid-attention-qat</c>: attention
+/// by QAT, the rest by PTQ. <c>-hybrid-mlp-qat</c>: the reverse. Unless the name says otherwise, PTQ is GPTAQ (after SmoothQuant for the first), and
+/// trained activations are static with the observer <c>mse</c>. <c>hybrid-weights-ptq-activations-qat</c> without a prefix means <c>w4a4-g32</c>. The
+/// others mean <c>w4a16-g32</c>.</item>
 /// </list>
-/// Scales of weights are stored as binary16, unless they are powers of two. <c>w16a16-kv8</c> quantizes the cache and nothing else.
+/// Scales of weights are stored as binary16, unless they are powers of two. <c>w16a16-kv8</c> quantizes only the cache.
 /// </remarks>
 public static partial class RecipePresets
 {
     /// <summary>The layer that presets keep in float.</summary>
     internal const string Head = "lm_head";
 
-    /// <summary>The option for training that suits a pretrained encoder.</summary>
+    /// <summary>The option for training a pretrained encoder.</summary>
     internal const string Encoder = "encoder";
 
     private const string FloatModel = "w16a16";
@@ -44,9 +44,9 @@ public static partial class RecipePresets
         + "the algorithms -smoothquant or -awq, -importance, -hqq, -gptq or -gptaq, -adaround or -signround, -debias, "
         + "-kv{2..8} (key-value cache per token) or -kv{2..8}c (its keys per channel), "
         + "-static (per-tensor activations) with an observer right after it (-percentile, -mse, -entropy, -average), "
-        + "-encoder (training that suits a pretrained encoder); or w16a16-kv{2..8}, which quantizes the cache alone. "
-        + "At the end -hybrid-weights-ptq-activations-qat, -hybrid-attention-qat or -hybrid-mlp-qat divides the model between the methods; these also stand "
-            + "alone.";
+        + "-encoder (training settings for a pretrained encoder); or w16a16-kv{2..8}, which quantizes only the cache. "
+        + "At the end -hybrid-weights-ptq-activations-qat, -hybrid-attention-qat or -hybrid-mlp-qat divides the model between the methods; each is also a "
+            + "preset without a prefix.";
 
     private static readonly Dictionary<string, ObserverKind> Observers = new(StringComparer.Ordinal)
     {
@@ -56,7 +56,7 @@ public static partial class RecipePresets
         ["average"] = ObserverKind.MovingAverage,
     };
 
-    /// <summary>Commonly used presets; <see cref="Parse"/> knows every name of the grammar.</summary>
+    /// <summary>Commonly used presets. <see cref="Parse"/> accepts every name of the grammar.</summary>
     public static IReadOnlyList<string> Names { get; } =
     [
         "w8a16-g32", "w4a16-g32", "w4a16-g32-mse", "w4a16-g128", "w3a16-g32", "w2a16-g32", "wta16-g32", "w8a8", "w8a8-static", "w8a8-static-percentile",
@@ -65,8 +65,8 @@ public static partial class RecipePresets
         .. HybridPresets.Names,
     ];
 
-    /// <summary>The recipe of a name.</summary>
-    /// <exception cref="NibbleException">The name is not a preset's.</exception>
+    /// <summary>The recipe for a preset's name.</summary>
+    /// <exception cref="NibbleException">The name is not a preset.</exception>
     public static Recipe Parse(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -128,7 +128,7 @@ public static partial class RecipePresets
                     algorithms.Add(algorithm);
                     break;
                 default:
-                    throw Unknown(name, $" The option '{option}' is unknown, given twice or out of place.");
+                    throw Unknown(name, $" The option '{option}' is unknown, repeated or misplaced.");
             }
         }
 
@@ -136,19 +136,19 @@ public static partial class RecipePresets
         {
             return cache is not null && name.LastIndexOf('-') == FloatModel.Length
                 ? new Recipe(name, [new RecipeRule("*", Weights: null)]) { KeyValueCache = cache }
-                : throw Unknown(name, $" {FloatModel} leaves weights and activations float; -kv8 or its like is all that can follow, and has to.");
+                : throw Unknown(name, $" {FloatModel} leaves weights and activations in float, so a -kv option such as -kv8 must follow, and nothing else.");
         }
 
         var weightBits = bits.Groups["weights"].Value;
         var ternary = weightBits == "t";
         if (symmetric && (group is null || ternary))
         {
-            throw Unknown(name, " Weights are symmetric without -sym, unless they have groups and are not ternary.");
+            throw Unknown(name, " -sym applies only to weights in groups that are not ternary; other weights are always symmetric.");
         }
 
         if (stretched && (symmetric || ternary))
         {
-            throw Unknown(name, " Stretched weights are symmetric by themselves and not ternary.");
+            throw Unknown(name, " Stretched weights are always symmetric and cannot be ternary.");
         }
 
         var granularity = group is { } length ? Granularity.Group(length) : Granularity.Channel;
@@ -164,7 +164,7 @@ public static partial class RecipePresets
         var stack = Algorithms(name, algorithms);
         if (stretched && stack != WeightAlgorithms.RoundToNearest)
         {
-            throw Unknown(name, " Stretched weights are rounded to nearest or trained; the algorithms need a grid that holds zero.");
+            throw Unknown(name, " Stretched weights are rounded to nearest or trained; the other algorithms need a grid with zero.");
         }
 
         var range = stack.UsualRange ?? (mse ? WeightRange.Mse : WeightRange.MinMax);
@@ -200,7 +200,7 @@ public static partial class RecipePresets
     {
         if (bits == 16)
         {
-            return observer is null ? null : throw Unknown(name, " Activations of 16 bits stay float, so nothing about them is static.");
+            return observer is null ? null : throw Unknown(name, " 16-bit activations stay in float, so -static does not apply.");
         }
 
         return observer is { } kind

@@ -4,11 +4,11 @@ using Nibble.Numerics;
 
 namespace Nibble.Recipes;
 
-/// <summary>A format of weights that an engine loads, such as <c>gguf:q4_0</c>, to quantize for: weights get the scheme that its blocks hold.</summary>
+/// <summary>An engine's weight format to quantize for, such as <c>gguf:q4_0</c>. Weights get the scheme of its blocks.</summary>
 /// <remarks>
-/// Codes, groups and binary16 scales are the format's own, so that what is simulated, and trained through, is what the file holds. Layers
-/// whose rows are not whole blocks stay float, since the file has them in F16. Not simulated are the minimums of Q4_1 and Q5_1, which the
-/// file rounds to binary16, and the engine's own rounding of inputs.
+/// Codes, groups and binary16 scales are those of the format, so what is simulated and trained is what the file holds. Layers whose rows are not whole blocks
+/// stay in float, because the file stores them as F16. Two things are not simulated: the file rounds the minimums of Q4_1 and Q5_1 to binary16, and
+/// the engine rounds inputs.
 /// </remarks>
 public sealed partial record RecipeTarget
 {
@@ -21,13 +21,13 @@ public sealed partial record RecipeTarget
     /// <summary>The names of all targets.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. Types.Select(NameOf)];
 
-    /// <summary>The type of the blocks.</summary>
+    /// <summary>The block type.</summary>
     public GgufType Type { get; }
 
-    /// <summary>What the target is called.</summary>
+    /// <summary>The target's name.</summary>
     public string Name => NameOf(Type);
 
-    /// <summary>The scheme that weights get.</summary>
+    /// <summary>The scheme of the weights.</summary>
     public QuantizationScheme Weights => Preset.Rules[^1].Weights!;
 
     private Recipe Preset => RecipePresets.Parse(Type switch
@@ -40,8 +40,8 @@ public sealed partial record RecipeTarget
         _ => "wta16-g256",
     });
 
-    /// <summary>The target of a name.</summary>
-    /// <exception cref="NibbleException">There is none.</exception>
+    /// <summary>The target with a name.</summary>
+    /// <exception cref="NibbleException">There is no such target.</exception>
     public static RecipeTarget Parse(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -51,22 +51,22 @@ public sealed partial record RecipeTarget
     }
 
     /// <summary>The recipe that quantizes for the target.</summary>
-    /// <param name="recipe">What says how codes are chosen and trained; its schemes of weights are replaced. Null for what suits the width.</param>
+    /// <param name="recipe">How codes are chosen and trained. Its weight schemes are replaced. Null takes a recipe that suits the bit width.</param>
     /// <param name="layers">The names of the model's linear layers and the length of their rows.</param>
-    /// <exception cref="NibbleException">The recipe does what the format's engine does not compute, or nothing is left to quantize.</exception>
+    /// <exception cref="NibbleException">The recipe does something the format's engine does not compute, or no layer would be quantized.</exception>
     public Recipe Apply(Recipe? recipe, IReadOnlyList<(string Name, int Columns)> layers)
     {
         ArgumentNullException.ThrowIfNull(layers);
         var basis = recipe ?? Preset;
         if (basis.Rotation != Rotation.None)
         {
-            throw new NibbleException($"the recipe '{basis.Name}' rotates the model, and the engine of {Name} does not turn inputs; leave the rotation out");
+            throw new NibbleException($"the recipe '{basis.Name}' rotates the model, and the engine of {Name} does not rotate inputs; remove the rotation");
         }
 
         if (layers.All(layer => basis.RuleFor(layer.Name) is null || IsRagged(layer)))
         {
             throw new NibbleException(
-                $"no layer would be quantized for {Name}: rows of quantized layers have to be multiples of {Type.BlockSize()}, and this model has rows of "
+                $"no layer would be quantized for {Name}: columns must be multiples of {Type.BlockSize()}, and the columns of this model are "
                 + $"{string.Join(", ", layers.Select(layer => layer.Columns).Distinct().Order())}");
         }
 
@@ -89,7 +89,7 @@ public sealed partial record RecipeTarget
         ActivationMethod = rule.ActivationMethod,
     };
 
-    /// <summary>Patterns of the layers that stay float: one for all blocks where they agree.</summary>
+    /// <summary>Patterns of the layers that stay in float: one for all blocks if they agree.</summary>
     private IEnumerable<string> Ragged(IReadOnlyList<(string Name, int Columns)> layers) =>
         layers.GroupBy(layer => BlockNumber.Replace(layer.Name, ".*."))
             .SelectMany(group => group.All(IsRagged) ? [group.Key] : group.Where(IsRagged).Select(layer => layer.Name));

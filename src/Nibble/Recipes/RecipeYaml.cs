@@ -4,12 +4,12 @@ using System.Text.RegularExpressions;
 
 namespace Nibble.Recipes;
 
-/// <summary>Writes recipes for people: block style down to the rules, a line for each of their properties.</summary>
+/// <summary>Writes readable recipes: block style down to the rules, with one line per property of a rule.</summary>
 internal static partial class RecipeYaml
 {
-    /// <summary>A recipe as YAML that <see cref="RecipeFile.ParseYaml"/> reads back to an equal one.</summary>
+    /// <summary>A recipe as YAML, from which <see cref="RecipeFile.ParseYaml"/> reads an equal recipe.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="comments">Lines to put before it; none may hold a line break.</param>
+    /// <param name="comments">Comment lines at the top. None may contain a line break.</param>
     public static string Write(Recipe recipe, params IReadOnlyList<string> comments)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -49,7 +49,7 @@ internal static partial class RecipeYaml
         _ => value.GetRawText(),
     };
 
-    /// <summary>Texts that are themselves without quotes, and nothing else: no number, and none of the words that YAML reads as another type.</summary>
+    /// <summary>Matches text that YAML reads as itself without quotes, so no number and no word that YAML reads as another type.</summary>
     [GeneratedRegex(@"^(?!(true|false|null|yes|no|on|off|y|n)\z)[a-z][A-Za-z0-9]*\z",
         RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
     private static partial Regex Word { get; }

@@ -4,74 +4,74 @@ using Nibble.Numerics;
 
 namespace Nibble.Recipes;
 
-/// <summary>A layer that a recipe decides about.</summary>
+/// <summary>A layer that a recipe's rules can match.</summary>
 /// <param name="Name">The module's name in the checkpoint.</param>
 /// <param name="Rows">Rows of its weight.</param>
-/// <param name="Columns">Columns of its weight: the values that a row's groups divide.</param>
+/// <param name="Columns">Columns of its weight. Groups divide the values of a row.</param>
 public sealed record ModelLayer(string Name, int Rows, int Columns)
 {
-    /// <summary>Whether it has an input that could be quantized; an embedding, which looks up, has none.</summary>
+    /// <summary>Whether it has an input that could be quantized. An embedding, which is a lookup, has none.</summary>
     public bool HasInput { get; init; } = true;
 }
 
 /// <summary>A layer that a run quantizes.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Weights">The scheme of its weights, in words.</param>
-/// <param name="Activations">The scheme of its inputs, in words; null where they stay float.</param>
-/// <param name="Algorithms">What chooses its codes: the names of post-training algorithms, or <c>qat</c>; null where codes are only read and written.</param>
+/// <param name="Weights">The scheme of its weights, as text.</param>
+/// <param name="Activations">The scheme of its inputs, as text; null if they stay in float.</param>
+/// <param name="Algorithms">How its codes are chosen: names of post-training algorithms, or <c>qat</c>; null if codes are only read and written.</param>
 public sealed record SummarizedLayer(string Name, string Weights, string? Activations, string? Algorithms);
 
 /// <summary>A layer that a run keeps in float.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Reason">Why, as the end of a sentence such as <c>no rule matches it</c>.</param>
+/// <param name="Reason">The reason, as the end of a sentence, such as <c>no rule matches it</c>.</param>
 public sealed record KeptLayer(string Name, string Reason);
 
-/// <summary>What a run works with, as far as <see cref="RunSummary"/> has to know it.</summary>
-/// <param name="Method">What chooses codes where a rule names no method.</param>
+/// <summary>The facts of a run that <see cref="RunSummary"/> uses.</summary>
+/// <param name="Method">The method for rules that name none.</param>
 /// <param name="Layers">The layers that a rule could quantize, in the model's order.</param>
 internal sealed record RunFacts(Method Method, IReadOnlyList<ModelLayer> Layers)
 {
-    /// <summary>Layers of the model that no rule can reach, and why.</summary>
+    /// <summary>Layers of the model that no rule can match, and the reasons.</summary>
     public IReadOnlyList<KeptLayer> OutOfReach { get; init; } = [];
 
-    /// <summary>The format that the recipe was fitted to; null for none.</summary>
+    /// <summary>The format that the recipe targets; null for none.</summary>
     public RecipeTarget? Target { get; init; }
 
-    /// <summary>Pieces of calibration data, windows or texts, that are looked at; null where none are.</summary>
+    /// <summary>Pieces of calibration data that are used, windows or texts; null if none are used.</summary>
     public int? CalibrationPieces { get; init; }
 
-    /// <summary>Whether calibration data were given that nothing looks at.</summary>
+    /// <summary>Whether calibration data was given but is not used.</summary>
     public bool HasIdleData { get; init; }
 
-    /// <summary>Tokens of all pieces.</summary>
+    /// <summary>Tokens in all pieces.</summary>
     public long CalibrationTokens { get; init; }
 
-    /// <summary>Tokens in a window; null where the pieces are texts, which have lengths of their own.</summary>
+    /// <summary>Tokens in a window; null if the pieces are texts, whose lengths differ.</summary>
     public int? WindowTokens { get; init; }
 
-    /// <summary>How often training goes over its data; null where nothing is trained.</summary>
+    /// <summary>How often training passes over its data; null if nothing is trained.</summary>
     public double? Epochs { get; init; }
 }
 
-/// <summary>What a run does with each layer of a model, and what the user should know of it: what has no effect, and what makes the result worse than it
-/// looks.</summary>
-/// <remarks>It follows from the recipe and the model alone, so that it is known before the work begins; <see cref="With"/> adds what shows meanwhile.</remarks>
+/// <summary>What a run does with each layer of a model, and warnings about settings that have no effect or make the result worse than
+/// expected.</summary>
+/// <remarks>It depends only on the recipe and the model, so it is known before the work begins. <see cref="With"/> adds warnings from the run.</remarks>
 /// <param name="Quantized">The layers that are quantized, in the model's order.</param>
 /// <param name="Kept">The layers that stay float, in the model's order.</param>
-/// <param name="Warnings">What the user should know, a sentence each.</param>
+/// <param name="Warnings">The warnings, one sentence each.</param>
 public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadOnlyList<KeptLayer> Kept, IReadOnlyList<string> Warnings)
 {
-    /// <summary>Layers of a kind that are named one by one; more are counted.</summary>
+    /// <summary>The most layers of a kind that are named. Beyond that they are counted.</summary>
     private const int Named = 3;
 
     private const string WeightSuffix = ".weight";
 
-    /// <summary>Nothing at all.</summary>
+    /// <summary>An empty summary.</summary>
     public static RunSummary Empty { get; } = new([], [], []);
 
-    /// <summary>What a run will do.</summary>
+    /// <summary>The summary of a run that has not started.</summary>
     /// <param name="recipe">What to do with each layer.</param>
-    /// <param name="facts">What it is done with.</param>
+    /// <param name="facts">The facts of the run.</param>
     internal static RunSummary Of(Recipe recipe, RunFacts facts)
     {
         ArgumentNullException.ThrowIfNull(recipe);
@@ -94,9 +94,9 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
         return new RunSummary(quantized, [.. kept, .. facts.OutOfReach], [.. RecipeCheck.Warnings(recipe, facts)]);
     }
 
-    /// <summary>What there is of a model that was quantized before, such as what an import has read.</summary>
+    /// <summary>The summary of a model that is already quantized, such as an import.</summary>
     /// <param name="layers">Its layers that have codes.</param>
-    /// <param name="floats">The names of its other tensors, with how many axes each has; vectors are no layers.</param>
+    /// <param name="floats">The names of its other tensors and the number of axes of each. Vectors are not layers.</param>
     internal static RunSummary OfCodes(
         IEnumerable<(string Name, QuantizationScheme Weights, QuantizationScheme? Activations)> layers, IEnumerable<(string Name, int Axes)> floats) => new(
         [.. layers.Select(layer => new SummarizedLayer(layer.Name, layer.Weights.ToString(), layer.Activations?.ToString(), Algorithms: null))],
@@ -104,24 +104,24 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
             .Select(tensor => new KeptLayer(tensor.Name[..^WeightSuffix.Length], "no codes"))],
         []);
 
-    /// <summary>The same with further warnings, each once.</summary>
+    /// <summary>The same summary with more warnings, each included once.</summary>
     public RunSummary With(IEnumerable<string> warnings) => this with { Warnings = [.. Warnings.Concat(warnings).Distinct()] };
 
-    /// <summary>The same with a warning where the result takes as many bytes as its source, or more.</summary>
+    /// <summary>The same summary, with a warning if the result takes as many bytes as its source, or more.</summary>
     /// <param name="bytes">Bytes of the result.</param>
-    /// <param name="sourceBytes">Bytes of what it was made from.</param>
+    /// <param name="sourceBytes">Bytes of the source.</param>
     public RunSummary WithSizes(long bytes, long sourceBytes) => bytes < sourceBytes ? this : With(
     [
         string.Create(
             CultureInfo.InvariantCulture,
             $"the result is not smaller than its source: {bytes:N0} bytes instead of {sourceBytes:N0}; codes with their scales and zero points take more "
-                + $"than the float weights: take larger groups or fewer bits"),
+                + $"than the float weights, so use larger groups or fewer bits"),
     ]);
 
-    /// <summary>The summary for people, a line each: what was quantized and what was kept, by kinds, then the warnings.</summary>
+    /// <summary>The summary as readable lines: quantized layers and kept layers by kind, then the warnings.</summary>
     public IEnumerable<string> Lines() => Entries().Select(entry => $"{entry.Heading,-11} {entry.Text}");
 
-    /// <summary>The lines and what each is: <c>quantized</c>, <c>kept float</c> or <c>warning</c>.</summary>
+    /// <summary>The lines and their headings: <c>quantized</c>, <c>kept float</c> or <c>warning</c>.</summary>
     public IEnumerable<(string Heading, string Text)> Entries()
     {
         foreach (var kind in Quantized.GroupBy(layer => (layer.Weights, layer.Activations, layer.Algorithms)))
@@ -142,7 +142,7 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
         }
     }
 
-    /// <summary>Some names for a sentence: a few of them, and how many more there are.</summary>
+    /// <summary>Names for a sentence: the first few, and how many more there are.</summary>
     internal static string Names(IReadOnlyList<string> names) =>
         names.Count <= Named ? string.Join(", ", names) : $"{string.Join(", ", names.Take(Named))} and {names.Count - Named} more";
 
@@ -153,7 +153,7 @@ public sealed record RunSummary(IReadOnlyList<SummarizedLayer> Quantized, IReadO
         if (facts.Target?.Type is { } type && layer.Columns % type.BlockSize() != 0)
         {
             return string.Create(CultureInfo.InvariantCulture,
-                $"rows of {layer.Columns} are not whole blocks of {facts.Target.Name}, which hold {type.BlockSize()}");
+                $"rows of {layer.Columns} do not divide into blocks of {facts.Target.Name}, which hold {type.BlockSize()}");
         }
 
         return recipe.Rules.FirstOrDefault(rule => rule.Matches(layer.Name)) is { } keeping ? $"the rule '{keeping.Pattern}' keeps it" : "no rule matches it";

@@ -1,9 +1,9 @@
 namespace Nibble.Recipes;
 
-/// <summary>Guesses what a mistyped word was meant to be.</summary>
+/// <summary>Guesses the word behind a typing error.</summary>
 internal static class Suggestion
 {
-    /// <summary>A sentence that offers the nearest known word, or nothing when none is near.</summary>
+    /// <summary>A sentence that suggests the nearest known word; empty if none is near.</summary>
     public static string For(string found, IEnumerable<string> known)
     {
         var (distance, nearest) = known.Select(word => (Distance: Distance(found, word), Word: word)).DefaultIfEmpty((int.MaxValue, string.Empty))
@@ -11,10 +11,10 @@ internal static class Suggestion
         return distance <= Math.Max(1, nearest.Length / 3) ? $" Did you mean {nearest}?" : string.Empty;
     }
 
-    /// <summary>Insertions, deletions and substitutions that lead from one word to the other, ignoring case (Levenshtein 1966).</summary>
+    /// <summary>Insertions, deletions and substitutions from one word to the other, ignoring case (Levenshtein 1966).</summary>
     private static int Distance(string from, string to)
     {
-        // A long word is near to none; this also bounds the work on hostile input.
+        // A long word is near to none. This also bounds the work on hostile input.
         if (Math.Abs(from.Length - to.Length) > to.Length)
         {
             return int.MaxValue;

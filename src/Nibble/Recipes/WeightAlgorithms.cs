@@ -1,15 +1,15 @@
 namespace Nibble.Recipes;
 
-/// <summary>What is multiplied into a layer's input channels, and out of what produces them, before weights are rounded.</summary>
+/// <summary>The factors that are folded into a layer's input channels, and out of the operator before it, before weights are rounded.</summary>
 public enum ChannelScaling
 {
-    /// <summary>Nothing.</summary>
+    /// <summary>No scaling.</summary>
     None,
 
-    /// <summary>Part of the difficulty of quantizing activations moves into the weights (Xiao et al. 2022); the share is searched per layer.</summary>
+    /// <summary>Moves part of the difficulty of quantizing activations into the weights (Xiao et al. 2022). The share is searched per layer.</summary>
     SmoothQuant,
 
-    /// <summary>Channels with large activations get finer weights (Lin et al. 2023); the exponent is searched per layer.</summary>
+    /// <summary>Gives channels with large activations finer weights (Lin et al. 2023). The exponent is searched per layer.</summary>
     Awq,
 }
 
@@ -19,38 +19,38 @@ public enum WeightRounding
     /// <summary>The nearest code.</summary>
     RoundToNearest,
 
-    /// <summary>The nearest code, with ranges whose error is weighted by how large each input channel is.</summary>
+    /// <summary>The nearest code, with ranges whose error is weighted by the magnitude of each input channel.</summary>
     ImportanceWeighted,
 
     /// <summary>Half-quadratic quantization (Badri and Shaji 2023): robust ranges without data.</summary>
     Hqq,
 
-    /// <summary>Each column's rounding error is made up for in the columns after it (Frantar et al. 2022).</summary>
+    /// <summary>Later columns compensate for each column's rounding error (Frantar et al. 2022).</summary>
     Gptq,
 
-    /// <summary>GPTQ towards what the float model computes on its own inputs, not on those that quantized layers have changed (Li et al. 2025).</summary>
+    /// <summary>GPTQ towards the float model's outputs on its own inputs, rather than on inputs from quantized layers (Li et al. 2025).</summary>
     Gptaq,
 }
 
-/// <summary>Whether the rounding of a block is learned from what the block should compute.</summary>
+/// <summary>Whether a block's rounding is learned from the block's float output.</summary>
 public enum RoundingLearning
 {
-    /// <summary>It is not.</summary>
+    /// <summary>Rounding is not learned.</summary>
     None,
 
-    /// <summary>Up or down, by a relaxation that hardens (Nagel et al. 2020), and scales.</summary>
+    /// <summary>Learns to round up or down through a relaxation that hardens (Nagel et al. 2020), and learns scales.</summary>
     AdaRound,
 
-    /// <summary>Offsets before rounding, through a straight-through gradient (Cheng et al. 2023), and scales.</summary>
+    /// <summary>Learns offsets before rounding through a straight-through gradient (Cheng et al. 2023), and learns scales.</summary>
     SignRound,
 }
 
-/// <summary>What post-training quantization does to a layer's weights, in this order: scale channels, choose codes, learn their rounding, correct the
+/// <summary>The steps of post-training quantization for a layer's weights, in this order: scale channels, choose codes, learn their rounding, correct the
 /// bias.</summary>
-/// <param name="Scaling">What is folded into the preceding operator first.</param>
+/// <param name="Scaling">What is first folded into the preceding operator.</param>
 /// <param name="Rounding">How codes are chosen.</param>
-/// <param name="Learning">Whether rounding is then learned, starting from those codes.</param>
-/// <param name="BiasCorrection">Whether the mean error of the layer's output is finally taken out of its bias.</param>
+/// <param name="Learning">How rounding is then learned, starting from those codes.</param>
+/// <param name="BiasCorrection">Whether the mean error of the layer's output is finally removed from its bias.</param>
 public sealed record WeightAlgorithms(
     ChannelScaling Scaling = ChannelScaling.None,
     WeightRounding Rounding = WeightRounding.RoundToNearest,
@@ -73,13 +73,13 @@ public sealed record WeightAlgorithms(
         (Debias, stack => stack with { BiasCorrection = true }, 3),
     ];
 
-    /// <summary>Round to nearest alone.</summary>
+    /// <summary>Only round to nearest.</summary>
     public static WeightAlgorithms RoundToNearest { get; } = new();
 
-    /// <summary>The names of the algorithms, in the order in which a stack may hold them.</summary>
+    /// <summary>The names of the algorithms, in the order in which they can be combined.</summary>
     public static IReadOnlyList<string> KnownNames { get; } = [.. All.Select(item => item.Name)];
 
-    /// <summary>The algorithms by name, in order.</summary>
+    /// <summary>The names of the algorithms, in order.</summary>
     public IReadOnlyList<string> Names =>
     [
         .. Scaling switch { ChannelScaling.SmoothQuant => ["smoothquant"], ChannelScaling.Awq => ["awq"], _ => Array.Empty<string>() },
@@ -97,17 +97,17 @@ public sealed record WeightAlgorithms(
             BiasCorrection: false
         };
 
-    /// <summary>Whether the float model has to compute beside the quantized one.</summary>
+    /// <summary>Whether the float model has to run as well as the quantized one.</summary>
     public bool NeedsFloat => Rounding == WeightRounding.Gptaq || Learning != RoundingLearning.None || BiasCorrection;
 
-    /// <summary>The weight range that goes with these algorithms: searched for GPTQ and GPTAQ, of the least squared error for AWQ and learned rounding; null
-    /// where any does.</summary>
+    /// <summary>The default weight range of these algorithms: searched for GPTQ and GPTAQ, least squared error for AWQ and learned rounding; null if any
+    /// range suits.</summary>
     public WeightRange? UsualRange => Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
         : Scaling == ChannelScaling.Awq || Learning != RoundingLearning.None ? WeightRange.Mse
         : null;
 
     /// <summary>Reads a list of names.</summary>
-    /// <exception cref="NibbleException">A name is unknown, or stands where it makes no sense.</exception>
+    /// <exception cref="NibbleException">A name is unknown or out of order.</exception>
     public static WeightAlgorithms Parse(IEnumerable<string> names)
     {
         ArgumentNullException.ThrowIfNull(names);
@@ -124,7 +124,7 @@ public sealed record WeightAlgorithms(
             if (found.Place <= last)
             {
                 throw new NibbleException(
-                    $"the algorithm '{name}' stands after one that excludes it or comes later; a list has at most one of smoothquant and awq, then one of rtn, "
+                    $"the algorithm '{name}' is out of order or excluded by an earlier one; a list has at most one of smoothquant and awq, then one of rtn, "
                         + $"importance, hqq, gptq and gptaq, then one of adaround and signround, then {Debias}");
             }
 

@@ -5,7 +5,7 @@ using YamlDotNet.RepresentationModel;
 
 namespace Nibble.Recipes;
 
-/// <summary>A mapping of a YAML document, read key by key, with the place of every fault.</summary>
+/// <summary>A mapping of a YAML document that is read key by key and reports the position of every fault.</summary>
 internal sealed class YamlMap
 {
     private const int MaxCharacters = 1 << 20;
@@ -35,7 +35,7 @@ internal sealed class YamlMap
         }
     }
 
-    /// <summary>Reads a text that must be one mapping.</summary>
+    /// <summary>Reads text that must be one mapping.</summary>
     /// <param name="text">YAML or JSON.</param>
     /// <param name="source">The file's path or another name, for messages.</param>
     /// <param name="keys">The keys that the mapping may have.</param>
@@ -64,7 +64,7 @@ internal sealed class YamlMap
         }
         catch (Exception exception) when (exception is ArgumentException or InvalidOperationException)
         {
-            // What YamlDotNet lets escape in some places where a value is missing, such as in "- :".
+            // YamlDotNet throws these in some places where a value is missing, such as in "- :".
             throw new NibbleException($"{source}: not valid YAML: {exception.Message}", exception);
         }
     }
@@ -72,12 +72,12 @@ internal sealed class YamlMap
     /// <summary>Whether the mapping has a key.</summary>
     public bool Has(string key) => values.ContainsKey(key);
 
-    /// <summary>A fault at a key's value, or at the mapping where it has no such key.</summary>
+    /// <summary>A fault at a key's value, or at the mapping if it has no such key.</summary>
     public NibbleException Fault(string key, string message) => Fault(values.GetValueOrDefault(key, node), message);
 
-    /// <summary>The text at a key; null where it is absent.</summary>
+    /// <summary>The text at a key; null if the key is absent.</summary>
     public string? Text(string key) => values.TryGetValue(key, out var node)
-        ? node is YamlScalarNode { Value: { Length: > 0 } text } ? text : throw Fault(node, $"{key} must be a text that is not empty")
+        ? node is YamlScalarNode { Value: { Length: > 0 } text } ? text : throw Fault(node, $"{key} must be text that is not empty")
         : null;
 
     /// <summary>The truth value at a key.</summary>
@@ -98,7 +98,7 @@ internal sealed class YamlMap
             : throw Fault(key, $"{key} must be {range}, found '{text}'{NumberText.WholeHint(text)}");
     }
 
-    /// <summary>The number at a key, which has to fit into 32 bits.</summary>
+    /// <summary>The number at a key, which must fit into 32 bits.</summary>
     public double Number(string key, double absent, double min, double max = float.MaxValue)
     {
         var least = min == double.Epsilon ? "above 0" : string.Create(CultureInfo.InvariantCulture, $"of at least {min}");
@@ -110,7 +110,7 @@ internal sealed class YamlMap
             : throw Fault(key, $"{key} must be {range}, found '{text}'");
     }
 
-    /// <summary>The value that stands for the word at a key.</summary>
+    /// <summary>The value for the word at a key.</summary>
     public T Choice<T>(string key, T absent, IReadOnlyDictionary<string, T> choices)
     {
         if (Plain(key, string.Join(", ", choices.Keys), quoted: true) is not { } text)
@@ -123,21 +123,21 @@ internal sealed class YamlMap
             : throw Fault(key, $"{key} must be one of {string.Join(", ", choices.Keys)}, found '{text}'.{Suggestion.For(text, choices.Keys)}");
     }
 
-    /// <summary>The mapping at a key; null where it is absent.</summary>
+    /// <summary>The mapping at a key; null if the key is absent.</summary>
     public YamlMap? Map(string key, params string[] keys) => values.TryGetValue(key, out var node) ? Map(node, key, keys) : null;
 
-    /// <summary>The mapping at a key; null where it is absent or the given word stands for it.</summary>
+    /// <summary>The mapping at a key; null if the key is absent or holds the given word.</summary>
     public YamlMap? MapUnless(string key, string word, params string[] keys) => !values.TryGetValue(key, out var node) ? null
         : node is not YamlScalarNode scalar ? Map(node, $"{key} (or the word {word})", keys)
         : scalar.Value == word ? null
         : throw Fault(node, $"{key} must be {word} or a mapping with the keys {string.Join(", ", keys)}, found '{scalar.Value}'");
 
-    /// <summary>The mappings of the list at a key; null where it is absent.</summary>
+    /// <summary>The mappings of the list at a key; null if the key is absent.</summary>
     public IReadOnlyList<YamlMap>? Maps(string key, params string[] keys) => !values.TryGetValue(key, out var node) ? null
         : node is YamlSequenceNode list ? [.. list.Children.Select(item => Map(item, $"each of {key}", keys))]
         : throw Fault(node, $"{key} must be a list");
 
-    /// <summary>The texts of the list at a key; null where it is absent.</summary>
+    /// <summary>The strings of the list at a key; null if the key is absent.</summary>
     public IReadOnlyList<string>? Texts(string key) => !values.TryGetValue(key, out var node) ? null
         : node is YamlSequenceNode list && list.Children.All(item => item is YamlScalarNode { Value: not null })
             ? [.. list.Children.Select(item => ((YamlScalarNode)item).Value!)]
@@ -154,14 +154,14 @@ internal sealed class YamlMap
                 + $"quotes{NumberText.DecimalHint(text).Replace("; write", " and as", StringComparison.Ordinal)}")
         : null;
 
-    /// <summary>What happened where a decimal comma ended a value inside of braces, so that its digits stand as a key of their own.</summary>
+    /// <summary>Explains a decimal comma inside braces, which ends a value and turns its digits into a key.</summary>
     private static string? SplitNumber((string Name, YamlNode Value)? last, string name, YamlNode value) =>
         last is { Value: YamlScalarNode { Value: { } whole } } before && value is YamlScalarNode { Value: null or "" }
             && NumberText.DecimalHint($"{whole},{name}") is { Length: > 0 } hint
             ? $"the comma in '{whole},{name}' ends the value of {before.Name}{hint}"
             : null;
 
-    /// <summary>Refuses what could exhaust the stack or the memory, before the recursive reader sees it.</summary>
+    /// <summary>Rejects input that could exhaust the stack or the memory, before the recursive reader sees it.</summary>
     private static void RequireTame(string text, string source)
     {
         var parser = new Parser(new StringReader(text));

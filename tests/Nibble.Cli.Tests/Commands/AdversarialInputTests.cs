@@ -18,7 +18,7 @@ public sealed class AdversarialInputTests : IDisposable
         var run = await CommandRun.Of([command, folder.Model, .. study, .. more]);
 
         Assert.Equal(ExitCode.Usage, run.ExitCode);
-        Assert.Contains("--algorithm names rtn twice, expected different ones", run.Error, StringComparison.Ordinal);
+        Assert.Contains("--algorithm names rtn twice; name each algorithm once", run.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder.At("cache")));
     }
 
@@ -76,7 +76,7 @@ public sealed class AdversarialInputTests : IDisposable
     [Fact]
     public async Task MoreTextThanCanBeWritten() =>
         Assert.Contains(
-            "self: 2,147,483,647 windows of 64 tokens were asked for",
+            "self: 2,147,483,647 windows of 64 tokens are too many",
             (await Refused(["qat", folder.Model, "-r", "w4a16-g8", "--data", "self", "--windows", "2147483647", "-o", folder.At("out")])).Error,
             StringComparison.Ordinal);
 

@@ -38,7 +38,7 @@ public sealed class AdviseCommandTests : IDisposable
         Assert.Equal(run.Output.Trim(),
             (await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "advise.json"), TestContext.Current.CancellationToken)).Trim());
         var report = await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken);
-        string[] parts = ["<h1>", "<code>nibble ", "Loss over size", "class=\"heat\"", "<h2>Options</h2>", "What each road would cost"];
+        string[] parts = ["<h1>", "<code>nibble ", "Loss over size", "class=\"heat\"", "<h2>Options</h2>", "Cost of each method"];
         Assert.Equal(parts, parts.OrderBy(part => report.IndexOf(part, StringComparison.Ordinal)));
         Assert.All(parts, part => Assert.Contains(part, report, StringComparison.Ordinal));
     }
@@ -108,9 +108,9 @@ public sealed class AdviseCommandTests : IDisposable
         var run = await CommandRun.Of(Arguments("--bits", "4", "--engine", "llama.cpp", "--group-size", "16", "--no-training-data", "-o", folder.At("out")));
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
-        Assert.Contains("Nothing satisfies these constraints; the nearest is ptq w4a16-g16", run.Output, StringComparison.Ordinal);
-        Assert.Contains("llama.cpp cannot run it: its exact blocks are 4 and 5 bits", run.Output, StringComparison.Ordinal);
-        Assert.Contains("Nothing satisfies these constraints",
+        Assert.Contains("No option meets these constraints; the nearest is ptq w4a16-g16", run.Output, StringComparison.Ordinal);
+        Assert.Contains("llama.cpp cannot run it: its exact blocks hold 4 or 5 bits", run.Output, StringComparison.Ordinal);
+        Assert.Contains("No option meets these constraints",
             await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
     }
 
@@ -150,9 +150,9 @@ public sealed class AdviseCommandTests : IDisposable
 
         Assert.Contains("PTQ is enough: w4a16-g32", run.Output, StringComparison.Ordinal);
         Assert.Contains("4 bits: ptq w4a16-g32", run.Output, StringComparison.Ordinal);
-        Assert.Contains("Most sensitive at 4 bits: ", run.Output, StringComparison.Ordinal);
+        Assert.Contains("Most sensitive layers at 4 bits: ", run.Output, StringComparison.Ordinal);
         Assert.Contains("ruled out: qat w4a16-g32 there is no text to train on", run.Output, StringComparison.Ordinal);
-        Assert.Contains("may use train.txt", run.Error, StringComparison.Ordinal);
+        Assert.Contains("data and limits: train.txt", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -219,7 +219,8 @@ public sealed class BadInputTests : IDisposable
     {
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("artifact"));
 
-        await Refuses(CommandOn(command, folder.At("artifact")), "this is an artifact that ptq wrote with the recipe 'w4a16-g32', expected a float checkpoint");
+        await Refuses(
+            CommandOn(command, folder.At("artifact")), "this is an artifact, written by ptq with the recipe 'w4a16-g32', expected a float checkpoint");
     }
 
     [Fact]

@@ -47,7 +47,7 @@ public sealed class BenchCommandTests : IDisposable
         Assert.Equal(JsonValueKind.Null, run.Json.GetProperty("speedup").ValueKind);
 
         var text = (await CommandRun.Succeeds(["bench", folder.At("story.gguf"), .. Short])).Output;
-        Assert.StartsWith("llama.cpp, 1 thread, a prompt of 8 tokens and 4 behind it; the median of 2 runs", text, StringComparison.Ordinal);
+        Assert.StartsWith("llama.cpp, 1 thread, a prompt of 8 tokens and 4 generated tokens; the median of 2 runs", text, StringComparison.Ordinal);
         Assert.Contains("tokens/s", text, StringComparison.Ordinal);
     }
 
@@ -55,7 +55,7 @@ public sealed class BenchCommandTests : IDisposable
     public async Task WhatIsNoExportedFileIsRefused()
     {
         foreach (var (path, reason) in ((string, string)[])[
-            (folder.Model, "nibble export makes one"), (folder.At("none.gguf"), "there is no file"), (folder.TrainingText, "is no exported file")])
+            (folder.Model, "nibble export makes one"), (folder.At("none.gguf"), "there is no file"), (folder.TrainingText, "is not an exported file")])
         {
             var run = await CommandRun.Of("bench", path);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);

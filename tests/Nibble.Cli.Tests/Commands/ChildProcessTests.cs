@@ -41,7 +41,7 @@ public sealed class ChildProcessTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+        Assert.EndsWith("cancelled; finished work is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
             StringComparison.Ordinal);
         Assert.All(folder.Content().Keys.Except(before.Keys), path => Assert.StartsWith("report.html.job", path, StringComparison.Ordinal));
         Assert.True(Directory.Exists(folder.At("report.html.job")));

@@ -62,6 +62,8 @@ public sealed class CompareCommandTests : IDisposable
             Directory.EnumerateFileSystemEntries(folder.Root).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         Assert.Equal(run.Output.ReplaceLineEndings("\n"), await Read("compare.json"));
         Assert.StartsWith("<!doctype html>", await Read("report.html"), StringComparison.OrdinalIgnoreCase);
+        await CommandRun.Succeeds("report", folder.At("out"), "-o", folder.At("again.html"));
+        Assert.Equal(await Read("report.html"), await File.ReadAllTextAsync(folder.At("again.html"), TestContext.Current.CancellationToken));
         Assert.Contains("| ptq w4a16-g32-gptaq |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
         var artifact = await CommandRun.Succeeds(
             "eval", Path.Combine(folder.At("out"), "qat-w4a16-g32"), "-d", folder.EvaluationText, "--windows", "2", "--json");
@@ -80,7 +82,7 @@ public sealed class CompareCommandTests : IDisposable
         Assert.Contains("float control", run.Output, StringComparison.Ordinal);
         Assert.Contains("quantized   ptq w8a8-g16-gptaq: 7 layers to int8 ", run.Output, StringComparison.Ordinal);
         Assert.Contains("by qat\nkept float  all quantized runs: 1 layer: the rule 'lm_head' keeps it (lm_head)\n", run.Output, StringComparison.Ordinal);
-        Assert.Contains("warning     all quantized runs: groups of 16 do not divide the rows of 40 of model.layers.0.mlp.down_proj: ",
+        Assert.Contains("warning     all quantized runs: groups of 16 do not divide the 40 columns of model.layers.0.mlp.down_proj: ",
             run.Output, StringComparison.Ordinal);
         Assert.Contains($"report: {Path.Combine(folder.At("out"), "report.html")}", run.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("train 2/2", run.Output, StringComparison.Ordinal);
@@ -113,7 +115,7 @@ public sealed class CompareCommandTests : IDisposable
         var run = await CommandRun.Of([.. Arguments("--bits", "4"), "--hybrids", "w4a16-g32"]);
 
         Assert.Equal(ExitCode.Usage, run.ExitCode);
-        Assert.Contains("--hybrids: the recipe w4a16-g32 leaves nothing to the method ptq, so it is no hybrid", run.Error, StringComparison.Ordinal);
+        Assert.Contains("--hybrids: the recipe w4a16-g32 has no rule with the method ptq, so it is not a hybrid", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]

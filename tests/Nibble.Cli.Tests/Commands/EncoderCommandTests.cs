@@ -54,7 +54,7 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.True(run.ExitCode == ExitCode.Done, run.Output + run.Error);
         Assert.Contains("of 3 texts", run.Output, StringComparison.Ordinal);
         Assert.EndsWith("verdict     same", run.Output.TrimEnd(), StringComparison.Ordinal);
-        Assert.Equal(quantizesInputs, run.Output.Contains("decided as there, 0 codes differ", StringComparison.Ordinal));
+        Assert.Equal(quantizesInputs, run.Output.Contains("with ties decided as in the engine, 0 codes differ", StringComparison.Ordinal));
     }
 
     [Theory]
@@ -71,7 +71,8 @@ public sealed class EncoderCommandTests : IDisposable
         Assert.Equal(calibration is not null, ptq.Output.Contains("calibrated", StringComparison.Ordinal));
         Assert.Contains(calibration ?? string.Empty, ptq.Output, StringComparison.Ordinal);
         Assert.Contains("quantized   14 layers to int", ptq.Output, StringComparison.Ordinal);
-        Assert.Contains("kept float  3 layers: tables stay float unless a rule names embeddings (bert.embeddings.", ptq.Output, StringComparison.Ordinal);
+        Assert.Contains("kept float  3 layers: embedding tables stay in float unless a rule names embeddings (bert.embeddings.", ptq.Output,
+            StringComparison.Ordinal);
 
         var inspected = await CommandRun.Succeeds("inspect", folder.File("artifact"), "--json");
         Assert.Equal("bert", inspected.Json.GetProperty("type").GetString());

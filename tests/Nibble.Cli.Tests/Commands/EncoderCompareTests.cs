@@ -52,12 +52,12 @@ public sealed class EncoderCompareTests : IDisposable
         var model = TinyEncoder.WriteEmbedder(folder.File("encoder"));
         var run = await CommandRun.Succeeds([.. Compare(model, "--task", "classification", "--bits", "4", "--steps", "2"), "-o", folder.File("out")]);
 
-        Assert.Contains("the checkpoint has no classifier for this task: begun anew with seed 1", run.Error, StringComparison.Ordinal);
-        Assert.Matches("about .* in all: fine-tuning .*, PTQ .*, training .*, scoring .*; stopped, the same command resumes", run.Error);
+        Assert.Contains("the checkpoint has no classifier for this task; it is initialized randomly with seed 1", run.Error, StringComparison.Ordinal);
+        Assert.Matches("about .* in total: fine-tuning .*, PTQ .*, training .*, scoring .*; if interrupted, the same command resumes", run.Error);
         Assert.Contains("accuracy", run.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("perplexity", run.Output, StringComparison.Ordinal);
         var report = await File.ReadAllTextAsync(folder.File("out/report.html"), TestContext.Current.CancellationToken);
-        Assert.Contains("the float model was trained for the task first: 6 steps of 32 texts", report, StringComparison.Ordinal);
+        Assert.Contains("the float model was first trained for the task: 6 steps of 32 texts", report, StringComparison.Ordinal);
         Assert.DoesNotContain("perplexity", report, StringComparison.OrdinalIgnoreCase);
         var score = await CommandRun.Succeeds(
             "eval", folder.File("out/encoder-classification"), "--data", folder.File("eval.tsv"), "--threads", "1", "--json");
@@ -81,7 +81,7 @@ public sealed class EncoderCompareTests : IDisposable
         using var document = JsonDocument.Parse(await File.ReadAllTextAsync(folder.File("out/compare.json"), TestContext.Current.CancellationToken));
         var quantized = document.RootElement.GetProperty("runs")[0];
         Assert.Equal(1 - quantized.GetProperty("agreement").GetDouble(), quantized.GetProperty("divergence").GetDouble(), 1e-9);
-        Assert.Contains("QAT learned from the float model alone, without labels", Text(document.RootElement.GetProperty("advice"), "summary"),
+        Assert.Contains("QAT learned only from the float model, without labels", Text(document.RootElement.GetProperty("advice"), "summary"),
             StringComparison.Ordinal);
     }
 
@@ -108,7 +108,7 @@ public sealed class EncoderCompareTests : IDisposable
             process.Signal(ChildProcess.Interrupt);
             var (_, error) = await process.Finish();
             Assert.Equal(ExitCode.Cancelled, process.ExitCode);
-            Assert.EndsWith("cancelled; what is done is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+            Assert.EndsWith("cancelled; finished work is kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
                 StringComparison.Ordinal);
             Assert.False(Path.Exists(folder.File("out")));
         }

@@ -36,7 +36,7 @@ public sealed class EncoderStudyTests : IDisposable
         Assert.Contains(document.GetProperty("layers").EnumerateArray(), layer => layer.GetProperty("layer").GetString() == "classifier");
         Assert.Equal(2, document.GetProperty("correlations").GetArrayLength());
         var report = Text("out/report.html");
-        Assert.Contains("KL divergence from the float model in nats a text", report, StringComparison.Ordinal);
+        Assert.Contains("KL divergence from the float model in nats per text", report, StringComparison.Ordinal);
         Assert.Contains("0 new measurements", second.Error, StringComparison.Ordinal);
         Assert.Contains("20 texts of texts.tsv, held out", second.Output, StringComparison.Ordinal);
     }
@@ -48,7 +48,7 @@ public sealed class EncoderStudyTests : IDisposable
         var mean = await CommandRun.Succeeds(line);
         var first = await CommandRun.Succeeds([.. line, "--pooling", "cls", "-o", folder.File("out"), "--json"]);
 
-        const string Measured = "1 less the cosine with the float model's vectors when this alone is quantized; 12 lines of pairs.tsv, held out";
+        const string Measured = "1 minus the cosine with the float model's vectors when only this layer is quantized; 12 lines of pairs.tsv, held out";
         Assert.Contains(Measured, mean.Output, StringComparison.Ordinal);
         Assert.Contains("12 new measurements", first.Error, StringComparison.Ordinal);
         Assert.Equal("embedding", first.Json.GetProperty("task").GetString());
@@ -82,11 +82,11 @@ public sealed class EncoderStudyTests : IDisposable
         var run = await CommandRun.Succeeds([.. line, "--budget", "loss=0.02", "-o", folder.File("mixed.yaml")]);
         var none = await CommandRun.Of([.. line, "--budget", "loss=0.0000001", "-o", folder.File("none.yaml")]);
 
-        Assert.Contains("losses are over float, in 1 less the cosine with the float model's vectors, on held-out data", run.Output, StringComparison.Ordinal);
+        Assert.Contains("losses are relative to float, in 1 minus the cosine with the float model's vectors, on held-out data", run.Output, StringComparison.Ordinal);
         Assert.Contains("of cosine over float", Text("mixed.yaml"), StringComparison.Ordinal);
-        Assert.Contains("1 less the cosine", Text("mixed.html"), StringComparison.Ordinal);
+        Assert.Contains("1 minus the cosine", Text("mixed.html"), StringComparison.Ordinal);
         Assert.Equal(ExitCode.NoSolution, none.ExitCode);
-        Assert.Contains("of cosine with every layer as ", none.Error, StringComparison.Ordinal);
+        Assert.Contains("of cosine with ", none.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -139,7 +139,7 @@ public sealed class EncoderStudyTests : IDisposable
             "--context has no effect here", Study("mix", Classifier, labelled, "--budget", "3bits", "--context", "8", "-o", folder.File("mixed.yaml")));
         await Refuses("--context has no effect here", "advise", Classifier, "--data", labelled, "--context", "8");
         await Refuses(
-            "--max-loss is 2%, a share of the perplexity, which this model has none of", "advise", Classifier, "--data", labelled, "--max-loss", "2%");
+            "--max-loss is 2%, a share of the perplexity, but this model has no perplexity", "advise", Classifier, "--data", labelled, "--max-loss", "2%");
         await Refuses("--pooling is for --task embedding", "advise", Classifier, "--data", labelled, "--pooling", "cls");
         await Refuses("--max-length is 13, expected at most 12", Study("sensitivity", Classifier, labelled, "--max-length", "13"));
         using var decoder = new TinyFolder();

@@ -44,7 +44,7 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Contains("symmetric weights of 2 to 4 bits in Q4_0", run.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("g16.gguf")));
         var floats = await CommandRun.Succeeds("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"), "--type", "f16");
-        Assert.Contains("kept float  21 layers: F16 was asked for, which holds the values that the codes stand for (model.layers.0.", floats.Output,
+        Assert.Contains("kept float  21 layers: F16 was requested, which stores the dequantized values (model.layers.0.", floats.Output,
             StringComparison.Ordinal);
 
         var occupied = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
@@ -96,7 +96,7 @@ public sealed class ExportCommandTests : IDisposable
         var eval = await CommandRun.Of("eval", folder.At("other.onnx"), "--data", BuiltInModel.EvaluationText);
         var ptq = await CommandRun.Of("ptq", folder.At("other.onnx"), "--recipe", "w4a16-g32", "-o", folder.At("none"));
 
-        Assert.Contains("ONNX files of other tools are not supported (this one is of pytorch)", import.Error, StringComparison.Ordinal);
+        Assert.Contains("ONNX files of other tools are not supported (this one is from pytorch)", import.Error, StringComparison.Ordinal);
         Assert.All([eval, ptq], run => Assert.Contains("is an ONNX file, which is not supported here", run.Error, StringComparison.Ordinal));
         Assert.All([import, eval, ptq], run => Assert.Equal(ExitCode.BadInput, run.ExitCode));
         Assert.False(Path.Exists(folder.At("none")));
@@ -157,7 +157,7 @@ public sealed class ExportCommandTests : IDisposable
         var typed = await CommandRun.Of("verify", folder.At("q4.gguf"), "--data", "text", "--type", "q4_0");
         var elsewhere = await CommandRun.Of("verify", folder.At("q4.gguf"), "--data", "text", "--engine", "onnxruntime");
         Assert.Contains("a GGUF file is exported already", typed.Error, StringComparison.Ordinal);
-        Assert.Contains("A GGUF file is run in llama.cpp as it is", elsewhere.Error, StringComparison.Ordinal);
+        Assert.Contains("A GGUF file runs unchanged in llama.cpp", elsewhere.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -176,12 +176,12 @@ public sealed class ExportCommandTests : IDisposable
         var exported = await CommandRun.Of("export", BuiltInModel.Folder, "--to", "awq", "-o", folder.At("none"));
         var typed = await CommandRun.Of("export", folder.At("w4"), "--to", "awq", "--type", "q4_0", "-o", folder.At("none"));
 
-        Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), which was believed", lying.Output,
+        Assert.Contains("labelled version 1 (gptq), but its zero points are those of version 2 (gptq_v2), and Nibble read them as such", lying.Output,
             StringComparison.Ordinal);
         Assert.Contains("has no quantization_config, and there is no quantize_config.json", floating.Error, StringComparison.Ordinal);
-        Assert.Contains("is an artifact of Nibble, which needs no import", ours.Error, StringComparison.Ordinal);
+        Assert.Contains("is an artifact of Nibble and needs no import", ours.Error, StringComparison.Ordinal);
         Assert.Contains("a float model has no codes to write", exported.Error, StringComparison.Ordinal);
-        Assert.Contains("--type is one of GGUF's, but --to is awq", typed.Error, StringComparison.Ordinal);
+        Assert.Contains("--type is for GGUF, but --to is awq", typed.Error, StringComparison.Ordinal);
         Assert.Equal((ExitCode.BadInput, ExitCode.BadInput, ExitCode.BadInput, ExitCode.Usage),
             (floating.ExitCode, ours.ExitCode, exported.ExitCode, typed.ExitCode));
         Assert.False(Path.Exists(folder.At("none")));
@@ -326,7 +326,7 @@ public sealed class ExportCommandTests : IDisposable
             await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
 
         var elsewhere = await CommandRun.Of("export", folder.At("w4"), "--to", "onnx", "-o", folder.At("w4.onnx"), "--embeddings", "q8_0");
-        Assert.Contains("--embeddings is one of GGUF's, but --to is onnx", elsewhere.Error, StringComparison.Ordinal);
+        Assert.Contains("--embeddings is for GGUF, but --to is onnx", elsewhere.Error, StringComparison.Ordinal);
         var ragged = await CommandRun.Of("export", SharedData.Require("stories260K"), "--to", "gguf", "-o", folder.At("ragged.gguf"), "--embeddings", "q6_k");
         Assert.Contains("the rows of token_embd.weight have 64 values, which are not whole blocks of Q6_K (256)", ragged.Error, StringComparison.Ordinal);
 

@@ -95,7 +95,7 @@ public sealed class FinetuneCommandTests : IDisposable
         {
             var narrow = await CommandRun.Of("eval", model, "--data", data, "--max-length", "4", "--threads", "1");
             Assert.Equal(ExitCode.BadInput, narrow.ExitCode);
-            Assert.Contains("of which the marks of a pair take 3; expected at least 5", narrow.Error, StringComparison.Ordinal);
+            Assert.Contains("the special tokens of a pair take 3; expected at least 5", narrow.Error, StringComparison.Ordinal);
         }
     }
 

@@ -86,9 +86,9 @@ public sealed partial class FootprintTests : IDisposable
         Assert.Contains(second.ExitCode, new[] { ExitCode.Done, ExitCode.NativeLibrary });
         if (second.ExitCode == ExitCode.NativeLibrary)
         {
-            Assert.StartsWith("nibble: TorchSharp's native library needs a rewritten copy on this system", message, StringComparison.Ordinal);
+            Assert.StartsWith("nibble: TorchSharp's native library must be rewritten for this system", message, StringComparison.Ordinal);
             Assert.Contains("written and loaded in /proc/.local/share/nibble/native or /proc", message, StringComparison.Ordinal);
-            Assert.EndsWith("Set HOME or TMPDIR to a folder that can be written and whose files can be executed.", message.TrimEnd(), StringComparison.Ordinal);
+            Assert.EndsWith("Set HOME or TMPDIR to a writable folder that allows execution.", message.TrimEnd(), StringComparison.Ordinal);
         }
     }
 

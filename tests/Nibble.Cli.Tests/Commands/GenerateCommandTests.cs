@@ -85,7 +85,7 @@ public sealed class GenerateCommandTests : IDisposable
         File.Delete(folder.At("exported/tokenizer.json"));
         var run = await CommandRun.Of("generate", folder.At("exported"), "-p", Prompt);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Contains("name its folder by --tokenizer", run.Error, StringComparison.Ordinal);
+        Assert.Contains("name its folder with --tokenizer", run.Error, StringComparison.Ordinal);
         Assert.StartsWith(Prompt, (await Generate(folder.At("exported"), "--tokenizer", folder.Model)).Output, StringComparison.Ordinal);
     }
 
@@ -95,7 +95,7 @@ public sealed class GenerateCommandTests : IDisposable
         var other = folder.Write("tokenizer.json", "{}");
         var run = await CommandRun.Of("export", folder.Model, "--to", "onnx", "-o", folder.At("beside.onnx"));
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Contains("is of another model", run.Error, StringComparison.Ordinal);
+        Assert.Contains("belongs to another model", run.Error, StringComparison.Ordinal);
         Assert.Equal("{}", File.ReadAllText(other));
         Assert.False(File.Exists(folder.At("beside.onnx")));
     }

@@ -65,7 +65,7 @@ public sealed class InspectCommandTests : IDisposable
     {
         var onnx = await CommandRun.Of("inspect", folder.Write("no.onnx", "\u0012no"));
         Assert.Equal(ExitCode.BadInput, onnx.ExitCode);
-        Assert.Contains("is no ONNX model", onnx.Error, StringComparison.Ordinal);
+        Assert.Contains("is not an ONNX model", onnx.Error, StringComparison.Ordinal);
         var gguf = await CommandRun.Of("inspect", folder.Write("no.gguf", "GGUF"));
         Assert.Equal(ExitCode.BadInput, gguf.ExitCode);
     }

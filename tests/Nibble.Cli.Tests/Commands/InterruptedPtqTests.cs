@@ -94,7 +94,7 @@ public sealed class InterruptedPtqTests : IDisposable
             var run = await CommandRun.Of(command);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
             Assert.EndsWith(
-                $"out.job holds an interrupted run of another job: it differs in {difference}. Repeat what began it to resume it, or start over with --restart",
+                $"out.job holds an interrupted run of another job: it differs in {difference}. Rerun that job to resume it, or start over with --restart",
                 run.Error.TrimEnd(),
                 StringComparison.Ordinal);
         }
@@ -131,7 +131,7 @@ public sealed class InterruptedPtqTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, first.ExitCode);
         Assert.Equal(ExitCode.BadInput, second.ExitCode);
-        Assert.Contains("another run works in this folder", second.Error, StringComparison.Ordinal);
+        Assert.Contains("another run is using this folder", second.Error, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -203,7 +203,7 @@ public sealed class InterruptedPtqTests : IDisposable
         var before = TinyFolder.ContentOf(Job("out"));
         var run = await CommandRun.Of(Command("out"));
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Matches(@"out\.job/[\w./-]+ is damaged: its checksum is not .*; the work cannot be resumed from it: start over with --restart", run.Error);
+        Assert.Matches(@"out\.job/[\w./-]+ is damaged: its checksum .* not .*; the work cannot be resumed from it: start over with --restart", run.Error);
         Assert.Equal(before, TinyFolder.ContentOf(Job("out")));
         await CommandRun.Succeeds([.. Command("out"), "--restart"]);
         Assert.False(Directory.Exists(Job("out")));
@@ -261,7 +261,7 @@ public sealed class InterruptedPtqTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.Cancelled, child.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; the finished blocks are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+        Assert.EndsWith("nibble: cancelled; finished blocks are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
             StringComparison.Ordinal);
     }
 }

@@ -110,7 +110,7 @@ public sealed class InterruptedQatTests : IDisposable
         {
             var run = await CommandRun.Of(command);
             Assert.Equal(ExitCode.BadInput, run.ExitCode);
-            Assert.EndsWith($"it differs in {difference}. Repeat what began it to resume it, or start over with --restart", run.Error.TrimEnd(),
+            Assert.EndsWith($"it differs in {difference}. Rerun that job to resume it, or start over with --restart", run.Error.TrimEnd(),
                 StringComparison.Ordinal);
         }
     }
@@ -145,7 +145,7 @@ public sealed class InterruptedQatTests : IDisposable
         var before = TinyFolder.ContentOf(Job("out"));
         var run = await CommandRun.Of([.. command, "--steps", "100000"]);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Matches(@"out\.job/[\w./-]+ is damaged: its checksum is not .*; the work cannot be resumed from it: start over with --restart", run.Error);
+        Assert.Matches(@"out\.job/[\w./-]+ is damaged: its checksum .* not .*; the work cannot be resumed from it: start over with --restart", run.Error);
         Assert.Equal(before, TinyFolder.ContentOf(Job("out")));
         await CommandRun.Succeeds([.. command, "--steps", "1", "--restart"]);
         Assert.False(Directory.Exists(Job("out")));
@@ -156,8 +156,8 @@ public sealed class InterruptedQatTests : IDisposable
     {
         var run = await CommandRun.Of([.. Command("out"), "--learning-rate", "1e30"]);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Contains("lower the learning rate (it is 1E+30)", run.Error, StringComparison.Ordinal);
-        Assert.Contains("the checkpoint of step 1 is kept in ", run.Error, StringComparison.Ordinal);
+        Assert.Contains("Lower the learning rate (it is 1E+30)", run.Error, StringComparison.Ordinal);
+        Assert.Contains("The checkpoint of step 1 is in ", run.Error, StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(Job("out"), "checkpoint.safetensors")));
 
         folder.RuinAWeight();
@@ -195,7 +195,7 @@ public sealed class InterruptedQatTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.Cancelled, child.ExitCode);
         Assert.Empty(output);
-        Assert.EndsWith("nibble: cancelled; the steps that are done are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
+        Assert.EndsWith("nibble: cancelled; finished steps are kept, and the same command resumes from there (--restart starts over)", error.TrimEnd(),
             StringComparison.Ordinal);
     }
 }

@@ -61,7 +61,7 @@ public sealed class MixCommandTests : IDisposable
         Assert.Equal(6, run.Json.GetProperty("uniform").GetArrayLength());
         Assert.Equal(["lm_head", "model.embed_tokens"], run.Json.GetProperty("kept").EnumerateArray().Select(item => item.GetProperty("name").GetString()));
         Assert.Contains(run.Json.GetProperty("warnings").EnumerateArray(), item =>
-            item.GetString()!.StartsWith("groups of 32 do not divide the rows of ", StringComparison.Ordinal));
+            item.GetString()!.StartsWith("groups of 32 do not divide the ", StringComparison.Ordinal));
         Assert.Contains("The front", await File.ReadAllTextAsync(folder.At("mixed.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
     }
 
@@ -89,8 +89,8 @@ public sealed class MixCommandTests : IDisposable
             ["w2a16-g16-rtn", "w3a16-g16-rtn", "w2a16-g8-rtn", "w3a16-g8-rtn"],
             mixed.Json.GetProperty("uniform").EnumerateArray().Select(item => item.GetProperty("recipe").GetString()));
         Assert.Equal(ExitCode.BadInput, refused.ExitCode);
-        Assert.Contains("groups of any size", refused.Error, StringComparison.Ordinal);
-        Assert.Contains("'0' is not a number of weights, 1 or more, that is named once", wrong.Error, StringComparison.Ordinal);
+        Assert.Contains("do not depend on the group size", refused.Error, StringComparison.Ordinal);
+        Assert.Contains("'0' is not a number of weights of at least 1, or is repeated", wrong.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("other.yaml")));
     }
 
@@ -120,7 +120,7 @@ public sealed class MixCommandTests : IDisposable
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("no recipe meets the budget of 1000B: the nearest has 2 bits on average and ", run.Error, StringComparison.Ordinal);
-        Assert.Contains("with every layer as w2a16-g32-rtn has it", run.Error, StringComparison.Ordinal);
+        Assert.Contains("with w2a16-g32-rtn for every layer", run.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("mixed.yaml")) || File.Exists(folder.At("mixed.html")));
     }
 
@@ -134,7 +134,7 @@ public sealed class MixCommandTests : IDisposable
 
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
         Assert.Contains("no recipe meets the budget of loss=0.1: the nearest loses ", run.Error, StringComparison.Ordinal);
-        Assert.Contains("nats with every layer as w2a16-g32-rtn has it; raise the budget, allow more bits or try another algorithm", run.Error,
+        Assert.Contains("nats with w2a16-g32-rtn for every layer; raise the budget, allow higher bit widths or try another algorithm", run.Error,
             StringComparison.Ordinal);
         Assert.Empty(run.Output);
         Assert.False(File.Exists(folder.At("mixed.yaml")) || File.Exists(folder.At("mixed.html")));
@@ -153,7 +153,7 @@ public sealed class MixCommandTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Empty(output);
-        Assert.Contains("cancelled; what is measured is kept, and the same command resumes from there", error, StringComparison.Ordinal);
+        Assert.Contains("cancelled; finished measurements are kept, and the same command resumes from there", error, StringComparison.Ordinal);
         Assert.All(folder.Content().Keys.Except(before), path => Assert.StartsWith("cache", path, StringComparison.Ordinal));
 
         await CommandRun.Succeeds([.. asked, "--rounds", "0", "--points", "0"]);

@@ -25,7 +25,7 @@ public sealed class ModelFilesTests : IDisposable
         var run = await CommandRun.Of([command, folder.Model, "--data", folder.TrainingText, "-o", folder.At("out"),
             .. further.Select(word => word == "EVAL" ? folder.EvaluationText : word)]);
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
-        Assert.Contains("splits texts into words by [a-z]+, for which llama.cpp has no name that Nibble knows", run.Error, StringComparison.Ordinal);
+        Assert.Contains("splits text into words by [a-z]+, for which Nibble knows no llama.cpp name", run.Error, StringComparison.Ordinal);
         Assert.Equal(before, folder.Content());
     }
 
@@ -34,7 +34,7 @@ public sealed class ModelFilesTests : IDisposable
     {
         Change("config.json", root => root["funny_scale"] = 3);
         var run = await CommandRun.Succeeds("eval", folder.Model, "--data", folder.EvaluationText, "--windows", "1");
-        Assert.Contains("config.json: nothing is known about funny_scale; if that changes what the model computes, all results leave it out", run.Error,
+        Assert.Contains("config.json: ignored the unknown keys funny_scale; if they change what the model computes, the results do not reflect that", run.Error,
             StringComparison.Ordinal);
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w8a16-g32", "-o", folder.At("out"));
         var verified = await CommandRun.Succeeds("verify", folder.At("out"), "--data", folder.EvaluationText, "--windows", "1", "--engine",

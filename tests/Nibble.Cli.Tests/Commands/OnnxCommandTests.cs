@@ -61,7 +61,7 @@ public sealed class OnnxCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("w4a4-g32-rotated", "turns its input by a Hadamard matrix")]
+    [InlineData("w4a4-g32-rotated", "rotates its input by a Hadamard matrix")]
     [InlineData("w4a16-g32-kv8", "quantizes the key-value cache")]
     public async Task ExportRefusesWhatNoGraphExpresses(string recipe, string reason)
     {
@@ -70,7 +70,7 @@ public sealed class OnnxCommandTests : IDisposable
 
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
         Assert.Contains(reason, run.Error, StringComparison.Ordinal);
-        Assert.Contains("; quantize without", run.Error, StringComparison.Ordinal);
+        Assert.Contains(". Quantize without", run.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("other.onnx")));
     }
 
@@ -110,7 +110,7 @@ public sealed class OnnxCommandTests : IDisposable
         Assert.Equal(0, ties.GetProperty("mismatches").GetInt64());
         Assert.InRange(ties.GetProperty("largestDifference").GetDouble(), 0, 1e-4);
         Assert.True(ties.GetProperty("sameLogits").GetBoolean());
-        Assert.Contains("of a step beside the tie (0.01 allowed); decided as there, 0 codes differ, and logits by ",
+        Assert.Contains("of a step from the tie (0.01 allowed); with ties decided as in the engine, 0 codes differ, and logits differ by ",
             (await Verify(folder.At("quantized"), "--file", folder.At("file.onnx"))).Output, StringComparison.Ordinal);
     }
 
@@ -242,7 +242,7 @@ public sealed class OnnxCommandTests : IDisposable
         await CommandRun.Succeeds("export", folder.At("w4"), "--to", "onnx", "--accuracy-level", "4", "-o", folder.At("fast/model.onnx"));
         var run = await CommandRun.Of("verify", folder.At("fast/model.onnx"), "--data", folder.EvaluationText, "--context", "32", "--windows", "3");
         Assert.Equal(ExitCode.NoSolution, run.ExitCode);
-        Assert.Contains("note: the file's MatMulNBits round their inputs to 8 bits in blocks", run.Output, StringComparison.Ordinal);
+        Assert.Contains("note: the file's MatMulNBits nodes round inputs to 8 bits in blocks", run.Output, StringComparison.Ordinal);
     }
 
     [Theory]

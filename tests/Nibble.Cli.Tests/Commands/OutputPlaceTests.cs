@@ -23,7 +23,7 @@ public sealed class OutputPlaceTests : IDisposable
         folder.Write("results.job/paper/draft.tex", "mine");
         folder.Write("results.job/job.json", """{"recipe":"mine"}""");
 
-        await Refuses(command, $"{folder.At("results.job")} is where unfinished work would be kept, but it is not Nibble's");
+        await Refuses(command, $"{folder.At("results.job")} is the folder for unfinished work, but it does not belong to Nibble");
     }
 
     /// <summary>Each output of each command, at a place where it cannot be written; models, files and engines come later, and are not even there.</summary>
@@ -64,7 +64,7 @@ public sealed class OutputPlaceTests : IDisposable
     public Task AFileInAFolderThatIsMissingIsRefusedBeforeTheWork(string command) =>
         Refuses(
             command.Replace("PLACE", "no/such/out", StringComparison.Ordinal),
-            $"there is no folder {folder.At("no/such")}; make it first, or give another name");
+            $"there is no folder {folder.At("no/such")}; create it first, or give another name");
 
     [Theory]
     [InlineData("mix no-model --budget 3bits -d no-text -o PLACE.yaml", "yaml")]
@@ -100,7 +100,7 @@ public sealed class OutputPlaceTests : IDisposable
         var command = Words("compare MODEL -d TEXT -e TEXT --bits 4 --steps 1 --windows 1 --threads 1");
         var refused = await ChildProcess.Run(folder.Root, command);
         Assert.Equal(ExitCode.BadInput, refused.ExitCode);
-        Assert.Contains("report.html is there already, and it is not a report that Nibble wrote, so it stays", refused.Error, StringComparison.Ordinal);
+        Assert.Contains("report.html exists already and is not a report that Nibble wrote, so it is not replaced", refused.Error, StringComparison.Ordinal);
         Assert.DoesNotContain("float", refused.Error, StringComparison.Ordinal);
         Assert.Equal(Theirs, await File.ReadAllTextAsync(report, TestContext.Current.CancellationToken));
 
@@ -130,7 +130,7 @@ public sealed class OutputPlaceTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.Equal(ExitCode.BadInput, child.ExitCode);
         Assert.StartsWith($"{folder.At("out")}: 7 layers by qat w4a16-g32", output, StringComparison.Ordinal);
-        Assert.Contains("report.html is there already, and it is not a report that Nibble wrote, so it stays", error, StringComparison.Ordinal);
+        Assert.Contains("report.html exists already and is not a report that Nibble wrote, so it is not replaced", error, StringComparison.Ordinal);
         Assert.Equal(Theirs, await File.ReadAllTextAsync(folder.At("report.html"), TestContext.Current.CancellationToken));
         Assert.True(File.Exists(folder.At("out/nibble.json")));
     }

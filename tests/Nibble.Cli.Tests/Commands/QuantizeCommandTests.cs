@@ -101,7 +101,7 @@ public sealed class QuantizeCommandTests : IDisposable
             "qat", folder.Model, "-r", "w4a16-g32", "-o", folder.At("trained"), "-d", folder.TrainingText, "--steps", "1", "--teacher-cache",
             folder.At("cache"));
 
-        Assert.Contains("nibble: --data, --windows, --length have no effect: the recipe w4a16-g32 looks at no text", ptq.Error, StringComparison.Ordinal);
+        Assert.Contains("nibble: --data, --windows, --length have no effect: the recipe w4a16-g32 needs no calibration", ptq.Error, StringComparison.Ordinal);
         Assert.Contains("nibble: --teacher-cache has no effect: the recipe w4a16-g32 has no distillation", qat.Error, StringComparison.Ordinal);
     }
 
@@ -154,10 +154,11 @@ public sealed class QuantizeCommandTests : IDisposable
         string[] warnings =
         [
             "the rule 'model.layers.5.*' matches none of the 8 layers and has no effect; their names look like 'model.layers.0.self_attn.q_proj'",
-            "groups of 32 do not divide the rows of 16 of model.layers.0.mlp.gate_proj, model.layers.0.mlp.up_proj: each row is one group, and other engines "
+            "groups of 32 do not divide the 16 columns of model.layers.0.mlp.gate_proj, model.layers.0.mlp.up_proj: each row is one group, and other engines "
                 + "refuse such layers",
-            "groups of 32 do not divide the rows of 40 of model.layers.0.mlp.down_proj: the last group of a row holds 8, and other engines refuse such layers",
-            "the setting ptq.dampening has no effect: only gptq and gptaq look at it",
+            "groups of 32 do not divide the 40 columns of model.layers.0.mlp.down_proj: the last group of each row holds 8, and other engines "
+                + "refuse such layers",
+            "the setting ptq.dampening has no effect: only gptq and gptaq use it",
         ];
         string[] expected =
         [
@@ -165,7 +166,7 @@ public sealed class QuantizeCommandTests : IDisposable
             "quantized   1 layer to int8 symmetric per channel, by rtn",
             "kept float  4 layers: no rule matches it (model.layers.0.self_attn.q_proj, model.layers.0.self_attn.k_proj, model.layers.0.self_attn.v_proj and "
                 + "1 more)",
-            "kept float  1 layer: embeddings of decoders stay float (model.embed_tokens)",
+            "kept float  1 layer: decoder embeddings stay in float (model.embed_tokens)",
             .. warnings.Select(warning => "warning     " + warning),
         ];
         string[] arguments = ["ptq", folder.Model, "-r", recipe, "-o", folder.At("out")];
@@ -211,8 +212,8 @@ public sealed class QuantizeCommandTests : IDisposable
         var plain = await CommandRun.Succeeds([method, folder.Model, "-r", "w4a16-g8", "-o", folder.At("plain"), .. further]);
 
         Assert.Equal((8, 1), (run.Json.GetProperty("layers").GetInt32(), run.Json.GetProperty("kept").GetArrayLength()));
-        Assert.Contains("kept float  1 layer: it is the embedding (tie_word_embeddings); a rule that names it alone gives it a matrix of its own (lm_head)",
-            plain.Output, StringComparison.Ordinal);
+        Assert.Contains("kept float  1 layer: it shares the embedding's matrix (tie_word_embeddings); a rule that names only this layer gives it its "
+            + "own matrix (lm_head)", plain.Output, StringComparison.Ordinal);
         Assert.True((await Eval(folder.At("out"), "--reference", folder.Model)).Json.GetProperty("divergence").GetDouble() < 0.1);
     }
 

@@ -85,7 +85,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("plain.gguf"));
         var quantized = await CommandRun.Succeeds(
             "quantize", folder.At("f16.gguf"), "--type", type, "-o", folder.At("ours.gguf"), "--imatrix", folder.At("imatrix.gguf"));
-        Assert.Contains("note: 1 are not in the importance matrix, so that all their columns count the same: token_embd.weight", quantized.Output,
+        Assert.Contains("note: 1 are not in the importance matrix, so all their columns have equal weight: token_embd.weight", quantized.Output,
             StringComparison.Ordinal);
 
         var importance = ImportanceMatrix.Read(folder.At("imatrix.gguf"));
@@ -133,7 +133,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     {
         await CommandRun.Succeeds("export", folder.Model, "--to", "gguf", "-o", folder.At("tiny.gguf"));
         var run = await CommandRun.Succeeds("quantize", folder.At("tiny.gguf"), "--type", "q8_0", "-o", folder.At("tiny-q8.gguf"));
-        Assert.Contains("note: 9 stay F16 instead of Q8_0, since blocks of 32 do not divide their rows: token_embd.weight has 16 columns",
+        Assert.Contains("note: 9 stay F16 instead of Q8_0, because blocks of 32 do not divide their rows: token_embd.weight has 16 columns",
             run.Output, StringComparison.Ordinal);
     }
 
@@ -148,9 +148,9 @@ public sealed class QuantizeGgufCommandTests : IDisposable
             [Matrix("token_embd.weight", 576), Matrix("output.weight", 576), Matrix("blk.0.ffn_gate.weight", 576),
                 Matrix("blk.0.ffn_up.weight", 576), Matrix("blk.0.ffn_down.weight", 1536), Matrix("blk.0.attn_output.weight", 24)]);
         var run = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q2_k", "-o", folder.At("text.gguf"));
-        Assert.Contains("note: 3 became Q4_0 instead of Q2_K, since blocks of 256 do not divide their rows: token_embd.weight has 576 columns",
+        Assert.Contains("note: 3 became Q4_0 instead of Q2_K, because blocks of 256 do not divide their rows: token_embd.weight has 576 columns",
             run.Output, StringComparison.Ordinal);
-        Assert.Contains("note: 1 stay F16 instead of Q3_K, since blocks of 256 do not divide their rows: blk.0.attn_output.weight has 24 columns",
+        Assert.Contains("note: 1 stay F16 instead of Q3_K, because blocks of 256 do not divide their rows: blk.0.attn_output.weight has 24 columns",
             run.Output, StringComparison.Ordinal);
 
         run = await CommandRun.Succeeds("quantize", folder.At("narrow.gguf"), "--type", "q2_k", "-o", folder.At("json.gguf"), "--json");
@@ -162,9 +162,9 @@ public sealed class QuantizeGgufCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("q8_0", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
-    [InlineData("f16", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
-    [InlineData("tq2_0", "1 make no use of the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
+    [InlineData("q8_0", "1 do not use the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
+    [InlineData("f16", "1 do not use the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
+    [InlineData("tq2_0", "1 do not use the importance matrix, which has no effect on their types: blk.0.attn_q.weight")]
     [InlineData("q4_0", null)]
     [InlineData("q6_k", null)]
     public async Task TypesThatMakeNoUseOfAnImportanceMatrixSaySo(string type, string? expected)
@@ -184,7 +184,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         var text = await CommandRun.Succeeds([.. arguments, folder.At("text.gguf")]);
         var json = (await CommandRun.Succeeds([.. arguments, folder.At("json.gguf"), "--json"])).Json;
 
-        const string Copied = "1 are copied as they are, since they are no matrices of weights: output_norm.weight";
+        const string Copied = "1 are copied unchanged, because they are not weight matrices: output_norm.weight";
         string[] notes = expected is null ? [Copied] : [Copied, expected];
         Assert.Equal(notes.Select(note => "note: " + note), text.Output.Trim().Split('\n')[1..]);
         Assert.Equal(expected is null ? 0 : 1, json.GetProperty("importanceIgnored").GetArrayLength());
@@ -198,9 +198,9 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q8_0", "-o", folder.At("q8.gguf"));
         Assert.Contains("rounding a second time", await Refusal("q8.gguf"), StringComparison.Ordinal);
         var again = await CommandRun.Succeeds("quantize", folder.At("q8.gguf"), "--type", "q8_0", "-o", folder.At("q8-again.gguf"));
-        Assert.Contains("note: 22 have the type already and keep their codes: token_embd.weight", again.Output, StringComparison.Ordinal);
+        Assert.Contains("note: 22 already have the type and keep their codes: token_embd.weight", again.Output, StringComparison.Ordinal);
         Assert.Contains("no file", await Refusal("absent.gguf"), StringComparison.Ordinal);
-        Assert.Contains("another kind of file", await Refusal(Path.GetFileName(folder.Write("text.gguf", "no model"))), StringComparison.Ordinal);
+        Assert.Contains("this is not a GGUF file", await Refusal(Path.GetFileName(folder.Write("text.gguf", "no model"))), StringComparison.Ordinal);
 
         var bytes = File.ReadAllBytes(folder.At("f16.gguf"));
         using (var file = GgufFile.Open(folder.At("f16.gguf")))
@@ -226,12 +226,12 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         // Quantized alone, a part would be a file that looks whole.
         var architecture = new KeyValuePair<string, GgufValue>("general.architecture", GgufValue.Of("llama"));
         GgufWriter.Write(folder.At("part.gguf"), [architecture, new("split.no", GgufValue.Of(1u)), new("split.count", GgufValue.Of(3u))], []);
-        Assert.Contains("is part 2 of 3 of a model, expected all in one file", await Refusal("part.gguf"), StringComparison.Ordinal);
+        Assert.Contains("is part 2 of 3 of a model, expected the whole model in one file", await Refusal("part.gguf"), StringComparison.Ordinal);
 
         new ImportanceMatrix(new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([1, 2], [1]) }, [], 1, 1).Write(folder.At("foreign.gguf"));
         Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model",
             await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);
-        Assert.Contains("holds no importance matrix", await Refusal("f16.gguf", "--imatrix", folder.At("f16.gguf")), StringComparison.Ordinal);
+        Assert.Contains("is not an importance matrix", await Refusal("f16.gguf", "--imatrix", folder.At("f16.gguf")), StringComparison.Ordinal);
 
         async Task<string> Refusal(string name, params string[] further)
         {

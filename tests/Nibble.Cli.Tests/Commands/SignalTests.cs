@@ -4,7 +4,7 @@ namespace Nibble.Cli.Tests.Commands;
 [Collection(OneAtATime.Name)]
 public sealed class SignalTests : IDisposable
 {
-    private const string Stopping = "nibble: stopping where nothing is lost; a second signal ends it at once";
+    private const string Stopping = "nibble: stopping at the next safe point; send a second signal to stop immediately";
 
     private readonly TinyFolder folder = new();
 
@@ -27,7 +27,7 @@ public sealed class SignalTests : IDisposable
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
         Assert.Single(error.Split('\n'), Stopping);
-        Assert.Contains("the steps that are done are kept", error, StringComparison.Ordinal);
+        Assert.Contains("finished steps are kept", error, StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(folder.At("out.job"), "checkpoint.safetensors")));
     }
 
@@ -46,7 +46,7 @@ public sealed class SignalTests : IDisposable
         var (_, error) = await process.Finish();
 
         Assert.Equal(ExitCode.Cancelled, process.ExitCode);
-        Assert.Equal("nibble: ended at once", error.TrimEnd());
+        Assert.Equal("nibble: stopped immediately", error.TrimEnd());
     }
 
     [Theory]
@@ -136,7 +136,7 @@ public sealed class SignalTests : IDisposable
             var (_, error) = await process.Finish();
 
             Assert.True(process.ExitCode == ExitCode.Done, error);
-            Assert.StartsWith($"nibble: --threads is 100000, and this process has {most} processors: {most} threads are used", error, StringComparison.Ordinal);
+            Assert.StartsWith($"nibble: --threads is 100000, but this process has {most} processors; using {most} threads", error, StringComparison.Ordinal);
             Assert.InRange(threads, 1, (10 * most) + 40);
         }
     }

@@ -39,6 +39,17 @@ public sealed class StandardStreamTests : IDisposable
     }
 
     [Fact]
+    public async Task DataMayComeThroughStandardInput()
+    {
+        var (_, file, _) = await Run("exec \"$0\" \"$@\"", ["eval", folder.Model, "--data", folder.EvaluationText, "--json"]);
+        var (code, piped, error) = await Run(
+            $"cat {folder.EvaluationText} | \"$0\" \"$@\"", ["eval", folder.Model, "--data", "-", "--json"]);
+
+        Assert.True(code == ExitCode.Done, error);
+        Assert.Equal(file.Replace("eval.txt", "stdin", StringComparison.Ordinal), piped);
+    }
+
+    [Fact]
     public async Task WithNothingToWriteToTheCodeStillTells()
     {
         Assert.Equal(ExitCode.BadInput, (await Run("exec \"$0\" \"$@\" >/dev/full 2>/dev/full", ["inspect", folder.Model])).Code);

@@ -19,7 +19,7 @@ public sealed class CSharpSnippetTests : IDisposable
         var source = File.ReadAllText(Path.Combine(Document.Root, "tests", "Nibble.Cli.Tests", "Documents", "CSharpSnippets.cs")).ReplaceLineEndings("\n");
         var blocks = Regex.Matches(source, "// block begins\n(?<code>.*?) *// block ends", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
             .Select(match => Regex.Replace(match.Groups["code"].Value, "^ {8}", string.Empty, RegexOptions.Multiline));
-        var shown = Regex.Matches(Document.Read("docs/csharp.md").Text, "```csharp\n(?<code>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
+        var shown = Regex.Matches(Document.Read("docs/reference/csharp.md").Text, "```csharp\n(?<code>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
             .Select(match => match.Groups["code"].Value);
 
         Assert.Equal(blocks, shown);

@@ -12,7 +12,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Cli.Tests.Documents;
 
-/// <summary>The C# of docs/csharp.md, block by block.</summary>
+/// <summary>The C# of docs/reference/csharp.md, block by block.</summary>
 internal static class CSharpSnippets
 {
     public static QuantizedTensor Matrix(float[] weights, int rows, int columns, float[] inputs)

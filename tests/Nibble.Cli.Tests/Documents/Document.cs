@@ -5,11 +5,14 @@ namespace Nibble.Cli.Tests.Documents;
 /// <summary>A Markdown file of the repository.</summary>
 internal sealed partial record Document(string Path, string Text)
 {
+    private static readonly string[] Folders = ["docs", "samples", "benchmarks/results"];
+
     public static string Root { get; } = FindRoot();
 
     /// <summary>The documents that people read first; all are held against the program.</summary>
     public static IEnumerable<string> Names =>
-        Directory.EnumerateFiles(Root, "*.md").Concat(Directory.EnumerateFiles(System.IO.Path.Combine(Root, "docs"), "*.md"))
+        Directory.EnumerateFiles(Root, "*.md")
+            .Concat(Folders.SelectMany(folder => Directory.EnumerateFiles(System.IO.Path.Combine(Root, folder), "*.md", SearchOption.AllDirectories)))
             .Select(path => System.IO.Path.GetRelativePath(Root, path).Replace('\\', '/'));
 
     public static Document Read(string name)
@@ -72,9 +75,36 @@ internal sealed partial record Document(string Path, string Text)
         return end < 0 ? Text[start..] : Text[start..end];
     }
 
-    /// <summary>The targets of links that are not addresses.</summary>
-    public IEnumerable<string> RelativeLinks() =>
-        Links().Matches(Text).Select(match => match.Groups["target"].Value).Where(target => !target.Contains("://", StringComparison.Ordinal));
+    /// <summary>The items of the list under a heading of level 2, each in one line.</summary>
+    public IEnumerable<string> Items(string heading) => Item().Matches(Section(heading))
+        .Select(match => string.Join(' ', match.Groups["text"].Value.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)));
+
+    /// <summary>The lines that are sentences: neither code nor tables nor headings.</summary>
+    public IEnumerable<string> Prose()
+    {
+        var fenced = false;
+        foreach (var line in Text.Split('\n'))
+        {
+            if (line.StartsWith("```", StringComparison.Ordinal))
+            {
+                fenced = !fenced;
+            }
+            else if (!fenced && !line.StartsWith("    ", StringComparison.Ordinal) && !line.StartsWith('|') && !line.StartsWith('#'))
+            {
+                yield return line;
+            }
+        }
+    }
+
+    /// <summary>Links that are not addresses: to a file (none for this one), and to a heading in it.</summary>
+    public IEnumerable<(string Path, string? Heading)> RelativeLinks() => Links().Matches(Text).Select(match => match.Groups["target"].Value)
+        .Where(target => !target.Contains("://", StringComparison.Ordinal))
+        .Select(target => target.Split('#'))
+        .Select(parts => (parts[0], parts.Length > 1 ? parts[1] : null));
+
+    /// <summary>What links call the headings, as GitHub does: small letters, figures and hyphens.</summary>
+    public IEnumerable<string> Anchors() => Text.Split('\n').Where(line => line.StartsWith('#'))
+        .Select(line => NotInAnchor().Replace(line.TrimStart('#').Trim().ToLowerInvariant(), string.Empty).Replace(' ', '-'));
 
     private static string FindRoot()
     {
@@ -87,6 +117,12 @@ internal sealed partial record Document(string Path, string Text)
         return folder.FullName;
     }
 
-    [GeneratedRegex(@"\]\((?<target>[^)#\s]+)(#[^)]*)?\)", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"\]\((?<target>[^)\s]+)\)", RegexOptions.ExplicitCapture)]
     private static partial Regex Links();
+
+    [GeneratedRegex(@"[^\w\- ]")]
+    private static partial Regex NotInAnchor();
+
+    [GeneratedRegex(@"^- (?<text>.*(\n  .*)*)", RegexOptions.Multiline | RegexOptions.ExplicitCapture)]
+    private static partial Regex Item();
 }

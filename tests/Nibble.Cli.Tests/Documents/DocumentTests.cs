@@ -12,6 +12,8 @@ namespace Nibble.Cli.Tests.Documents;
 public sealed partial class DocumentTests : IDisposable
 {
     private const string Run = "dotnet run -c Release --project src/Nibble.Cli -- ";
+    private const int MaxColumns = 120;
+    private static readonly string[] Denied = [.. File.ReadLines(Path.Combine(Document.Root, "docs", "denied-phrases.txt"))];
     private readonly CommandHost host = new(TextWriter.Null, TextWriter.Null);
     private readonly Command root;
 
@@ -37,7 +39,27 @@ public sealed partial class DocumentTests : IDisposable
         var document = Document.Read(name);
         var folder = Path.GetDirectoryName(document.Path)!;
 
-        Assert.All(document.RelativeLinks(), link => Assert.True(Path.Exists(Path.Combine(folder, link)), $"{name} links to {link}, which is not there"));
+        Assert.All(document.RelativeLinks(), link =>
+        {
+            var path = link.Path.Length == 0 ? document.Path : Path.Combine(folder, link.Path);
+            Assert.True(Path.Exists(path), $"{name} links to {link.Path}, which is not there");
+            Assert.True(
+                link.Heading is not { } heading || Document.Read(Path.GetRelativePath(Document.Root, path)).Anchors().Contains(heading),
+                $"{name} links to {link.Path}#{link.Heading}, and there is no such heading");
+        });
+    }
+
+    [Theory]
+    [MemberData(nameof(Documents))]
+    public void LinesAreNotTooLongToRead(string name) => Assert.DoesNotContain(
+        Document.Read(name).Prose(), line => line.Length > MaxColumns && line.Trim().Contains(' '));
+
+    [Theory]
+    [MemberData(nameof(Documents))]
+    public void WordsArePlain(string name)
+    {
+        var text = string.Join(' ', Document.Read(name).Prose().Select(line => line.Trim()));
+        Assert.DoesNotContain(Denied, phrase => Regex.IsMatch(text, $@"\b{Regex.Escape(phrase)}\b", RegexOptions.IgnoreCase));
     }
 
     [Theory]
@@ -55,16 +77,26 @@ public sealed partial class DocumentTests : IDisposable
     public void CommandLinesAreFound()
     {
         Assert.Contains("compare", CommandLines(Document.Read("README.md")));
-        Assert.True(CommandLines(Document.Read("docs/commands.md")).Count() >= root.Subcommands.Count);
+        Assert.True(root.Subcommands.All(command => CommandLines(PageOf(command.Name)).Any(line => line.Split(' ')[0] == command.Name)));
     }
 
     [Theory]
     [MemberData(nameof(Documents))]
     public void RecipesOfCommandLinesExist(string name)
     {
-        foreach (var line in CommandLines(Document.Read(name)).Select(line => line.Split(' ')).Where(words => words.Contains("--recipe")))
+        var made = new HashSet<string>();
+        foreach (var line in CommandLines(Document.Read(name)).Select(line => line.Split(' ')))
         {
-            var recipe = line[Array.IndexOf(line, "--recipe") + 1];
+            if (line.Contains("--output"))
+            {
+                made.Add(line[Array.IndexOf(line, "--output") + 1]);
+            }
+
+            if (!line.Contains("--recipe") || line[Array.IndexOf(line, "--recipe") + 1] is not { } recipe || made.Contains(recipe))
+            {
+                continue;
+            }
+
             Assert.NotEmpty(RecipeFile.Load(recipe.EndsWith(".yaml", StringComparison.Ordinal) ? Path.Combine(Document.Root, recipe) : recipe).Rules);
         }
     }
@@ -80,8 +112,7 @@ public sealed partial class DocumentTests : IDisposable
     public void EveryOptionIsDocumentedAndNothingElse(string name)
     {
         var command = root.Subcommands.Single(command => command.Name == name);
-        var documented = Document.Read("docs/commands.md").Section($"nibble {name}")
-            .Split('\n').Where(line => line.StartsWith("| `", StringComparison.Ordinal)).Select(line => line.Split('|')[1].Trim()).ToList();
+        var documented = PageOf(name).Items("Options").Select(item => item.Split(": ")[0]).ToList();
 
         var known = command.Arguments.Select(argument => $"`{argument.Name}`")
             .Concat(command.Options.Select(option => string.Join(", ", option.Aliases.Prepend(option.Name).Select(alias => $"`{alias}`"))));
@@ -92,20 +123,18 @@ public sealed partial class DocumentTests : IDisposable
     [MemberData(nameof(Commands))]
     public void EveryRequiredOptionIsSaidToBeRequired(string name)
     {
-        var section = Document.Read("docs/commands.md").Section($"nibble {name}");
+        var items = PageOf(name).Items("Options").ToList();
         foreach (var option in root.Subcommands.Single(command => command.Name == name).Options)
         {
-            var row = section.Split('\n').Single(line => line.StartsWith($"| `{option.Name}`", StringComparison.Ordinal));
-            Assert.True(option.Required == row.Contains("Required.", StringComparison.Ordinal), row);
+            var item = items.Single(item => item.StartsWith($"`{option.Name}`", StringComparison.Ordinal));
+            Assert.True(option.Required == item.Contains("Required.", StringComparison.Ordinal), item);
         }
     }
 
-    [Theory]
-    [InlineData("README.md")]
-    [InlineData("docs/recipes.md")]
-    public void PresetsAreWhatTheirRowsSay(string name)
+    [Fact]
+    public void PresetsAreWhatTheirRowsSay()
     {
-        var rows = Document.Read(name).Table("preset").ToList();
+        var rows = Document.Read("docs/reference/recipes.md").Table("preset").ToList();
         Assert.True(rows.Count > 5);
         Assert.All(rows, row =>
         {
@@ -119,15 +148,11 @@ public sealed partial class DocumentTests : IDisposable
     }
 
     [Fact]
-    public void ReadmeShowsThePresetsInCommonUse() =>
-        Assert.Equal(RecipePresets.Names, Document.Read("README.md").Table("preset").Select(row => row[0].Trim('`')));
-
-    [Fact]
     public void TheExampleRecipeIsTheOneShownAndParses()
     {
-        var path = Path.Combine(Document.Root, "docs", "example-recipe.yaml");
+        var path = Path.Combine(Document.Root, "docs", "reference", "example-recipe.yaml");
 
-        Assert.Equal(File.ReadAllText(path).ReplaceLineEndings("\n"), Document.Read("docs/recipes.md").Block("yaml"));
+        Assert.Equal(File.ReadAllText(path).ReplaceLineEndings("\n"), Document.Read("docs/reference/recipe-files.md").Block("yaml"));
         var recipe = RecipeFile.Load(path);
         Assert.Equal("careful", recipe.Name);
         Assert.Equal(8, recipe.RuleFor("model.layers.0.mlp.down_proj")!.Weights!.Bits);
@@ -142,7 +167,7 @@ public sealed partial class DocumentTests : IDisposable
     [Fact]
     public void AlgorithmsAreDocumentedInTheOrderOfTheirStack()
     {
-        var rows = Document.Read("docs/recipes.md").Table("algorithm").ToList();
+        var rows = Document.Read("docs/reference/recipes.md").Table("algorithm").ToList();
 
         Assert.Equal(WeightAlgorithms.KnownNames, rows.Select(row => row[0].Trim('`')));
         Assert.All(rows, row => Assert.Equal(WeightAlgorithms.Parse([row[0].Trim('`')]).NeedsData ? "yes" : "no", row[2]));
@@ -151,7 +176,7 @@ public sealed partial class DocumentTests : IDisposable
     [Fact]
     public void TwoAlgorithmsStackWhereTheirDocumentedPlacesRise()
     {
-        var rows = Document.Read("docs/recipes.md").Table("algorithm").Select(row => (Name: row[0].Trim('`'), Place: row[1].Split(',')[0])).ToList();
+        var rows = Document.Read("docs/reference/recipes.md").Table("algorithm").Select(row => (Name: row[0].Trim('`'), Place: row[1].Split(',')[0])).ToList();
 
         Assert.All(rows.SelectMany(first => rows.Select(second => (First: first, Second: second))), pair =>
             Assert.Equal(
@@ -166,7 +191,7 @@ public sealed partial class DocumentTests : IDisposable
         var defaults = written.RootElement.GetProperty("ptq").EnumerateObject()
             .ToDictionary(setting => setting.Name,
                 setting => setting.Value.ValueKind == JsonValueKind.String ? $"`{setting.Value}` (default)" : setting.Value.GetRawText());
-        var documented = Document.Read("docs/recipes.md").Table("setting").ToDictionary(row => row[0].Trim('`'), row => row[1]);
+        var documented = Document.Read("docs/reference/recipe-files.md").Table("setting").ToDictionary(row => row[0].Trim('`'), row => row[1]);
 
         Assert.Equal(KeysOf("preset: w4a16\nptq: { KEY: 1 }").Order(StringComparer.Ordinal), documented.Keys.Order(StringComparer.Ordinal));
         Assert.Equal(defaults.Keys.Order(StringComparer.Ordinal), documented.Keys.Order(StringComparer.Ordinal));
@@ -202,7 +227,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData("KEY: 1", null)]
     public void EveryKeyOfARecipeFileIsDocumented(string yaml, string? prefix)
     {
-        var documented = Document.Read("docs/recipes.md").Table("key").Select(row => row[0].Trim('`')).ToHashSet();
+        var documented = Document.Read("docs/reference/recipe-files.md").Table("key").Select(row => row[0].Trim('`')).ToHashSet();
 
         Assert.All(KeysOf(yaml), key => Assert.Contains(prefix + key, documented));
     }
@@ -215,6 +240,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(EstimateDocument.CurrentSchema, typeof(EstimateDocument))]
     [InlineData(GenerateDocument.CurrentSchema, typeof(GenerateDocument))]
     [InlineData(InspectDocument.CurrentSchema, typeof(InspectDocument))]
+    [InlineData(RecipesDocument.CurrentSchema, typeof(RecipesDocument))]
     [InlineData(InspectFileDocument.CurrentSchema, typeof(InspectFileDocument))]
     [InlineData(SensitivityDocument.CurrentSchema, typeof(SensitivityDocument))]
     [InlineData(MixDocument.CurrentSchema, typeof(MixDocument))]
@@ -228,8 +254,8 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]
     public void FieldsOfJSONDocumentsAreDocumentedInTheirOrder(string schema, Type type)
     {
-        var row = Document.Read("docs/commands.md").Table("schema").Single(row => row[0] == $"`{schema}`");
-        var documented = QuotedWord().Matches(Parenthesis().Replace(row[2], string.Empty)).Select(match => match.Groups["word"].Value);
+        var paragraph = Document.Read("docs/reference/json.md").Section(schema).Split("Fields:")[1].Split("\n\n")[0];
+        var documented = QuotedWord().Matches(Parenthesis().Replace(paragraph, string.Empty)).Select(match => match.Groups["word"].Value);
 
         Assert.Equal(type.GetProperties().Select(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name)), documented);
     }
@@ -240,7 +266,7 @@ public sealed partial class DocumentTests : IDisposable
         var codes = typeof(ExitCode).GetFields().Select(field => (int)field.GetRawConstantValue()!);
 
         Assert.Equal(codes.Order(),
-            Document.Read("docs/commands.md").Table("code").Select(row => int.Parse(row[0], System.Globalization.CultureInfo.InvariantCulture)));
+            Document.Read("docs/reference/exit-codes.md").Table("code").Select(row => int.Parse(row[0], System.Globalization.CultureInfo.InvariantCulture)));
     }
 
     [Fact]
@@ -249,13 +275,15 @@ public sealed partial class DocumentTests : IDisposable
         var packed = new byte[4];
         BitPacking.Pack([-8, -7, 7, 0, -8, -8, -8, -8], 4, packed);
 
-        Assert.Contains("the 4-bit codes -8, -7, 7, 0 ", Document.Read("docs/numerics.md").Text, StringComparison.Ordinal);
-        Assert.Contains($"the word is `0x{BitConverter.ToUInt32(packed):X8}`", Document.Read("docs/numerics.md").Text, StringComparison.Ordinal);
+        Assert.Contains("the 4-bit codes -8, -7, 7, 0 ", Document.Read("docs/explanation/numerics.md").Text, StringComparison.Ordinal);
+        Assert.Contains($"the word is `0x{BitConverter.ToUInt32(packed):X8}`", Document.Read("docs/explanation/numerics.md").Text, StringComparison.Ordinal);
     }
 
+    private static Document PageOf(string command) => Document.Read($"docs/reference/commands/{command}.md");
+
     private static IEnumerable<string> CommandLines(Document document) => document.CodeLines()
-        .Select(line => line.Split('#')[0].Trim())
-        .Select(line => line == "nibble" ? null : line.StartsWith("nibble ", StringComparison.Ordinal) ? line["nibble ".Length..]
+        .Select(line => line.Split('#', '>')[0].Trim())
+        .Select(line => line == "nibble" ? null : line.StartsWith("nibble ", StringComparison.Ordinal) && !line.StartsWith("nibble  ", StringComparison.Ordinal) ? line["nibble ".Length..]
             : line.StartsWith(Run, StringComparison.Ordinal) ? line[Run.Length..] : null)
         .OfType<string>();
 

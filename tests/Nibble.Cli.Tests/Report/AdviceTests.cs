@@ -12,9 +12,9 @@ public class AdviceTests
         var width = Single(Control(0.001), Run(Method.Ptq, 4, 0.0089), Run(Method.Qat, 4, 0.0032));
 
         Assert.Equal((Method.Ptq, "ptq w4a16-g32"), (width.Method, width.Run));
-        Assert.Contains("perplexity 4.157 against 4.120 for float (+0.9%), within the 1% that counts as small here", width.Text);
+        Assert.Contains("perplexity 4.157, compared with 4.120 for float (+0.9%), within the 1% that counts as a small loss", width.Text);
         Assert.Contains("from 1.06 MB to 245 kB (4.3× smaller) in 0.75 s", width.Text);
-        Assert.Contains("For 87× the time QAT reaches 4.133, within 2% of PTQ, which is not worth it here.", width.Text);
+        Assert.Contains("QAT takes 87× as long and reaches 4.133, within 2% of PTQ: QAT is not worth its time here.", width.Text);
     }
 
     [Fact]
@@ -23,13 +23,13 @@ public class AdviceTests
         var width = Single(Control(-0.012), Run(Method.Ptq, 3, 0.2127), Run(Method.Qat, 3, 0.0544));
 
         Assert.Equal((Method.Qat, "qat w3a16-g32"), (width.Method, width.Run));
-        Assert.Contains("QAT gives perplexity 4.350 against 4.120 for float (+5.6%), +6.9% against the float control", width.Text);
-        Assert.Contains("101× as long as PTQ's 0.64 s, for a model of the same size", width.Text);
+        Assert.Contains("QAT gives perplexity 4.350, compared with 4.120 for float (+5.6%), or +6.9% relative to the float control", width.Text);
+        Assert.Contains("101× as long as PTQ, which took 0.64 s for a model of the same size", width.Text);
     }
 
     [Theory]
-    [InlineData(0.15, 10, nameof(Method.Hybrid), "better than PTQ and QAT alone")]
-    [InlineData(0.21, 10, nameof(Method.Hybrid), "within 2% of QAT in at most half of its time")]
+    [InlineData(0.15, 10, nameof(Method.Hybrid), "better than PTQ or QAT alone")]
+    [InlineData(0.21, 10, nameof(Method.Hybrid), "within 2% of QAT in at most half the time")]
     [InlineData(0.21, 60, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(0.3, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(double.NaN, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
@@ -56,7 +56,7 @@ public class AdviceTests
         var width = Single(Control(-0.1), Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, -0.06));
 
         Assert.Equal(Method.Ptq, width.Method);
-        Assert.Contains("the float control, trained as long without quantization, reaches 3.728: that gain is training, not better quantization.", width.Text);
+        Assert.Contains("the float control, trained equally long without quantization, reaches 3.728: the gain comes from more training, not from better quantization.", width.Text);
     }
 
     [Fact]
@@ -65,7 +65,7 @@ public class AdviceTests
         var advice = Advice.For(Of(Run(Method.Ptq, 4, 0.03), Run(Method.Qat, 4, -0.06)));
 
         Assert.Equal(Method.Qat, Assert.Single(advice.Widths).Method);
-        Assert.Contains("There is no float control, so part of what QAT wins may be plain further training.", advice.Summary);
+        Assert.Contains("There is no float control, so part of QAT's gain may come from more training.", advice.Summary);
     }
 
     [Fact]
@@ -75,7 +75,7 @@ public class AdviceTests
 
         var width = Assert.Single(advice.Widths);
         Assert.Equal(Method.Ptq, width.Method);
-        Assert.DoesNotContain("against the float control", width.Text);
+        Assert.DoesNotContain("relative to the float control", width.Text);
         Assert.Contains("does not improve on the original (+22.1%)", advice.Summary);
     }
 
@@ -85,8 +85,8 @@ public class AdviceTests
         var width = Single(Control(0), Run(Method.Ptq, 4, 0.05), Run(Method.Qat, 4, 0.04));
 
         Assert.Equal(Method.Ptq, width.Method);
-        Assert.Contains("which is not worth it here", width.Text);
-        Assert.DoesNotContain("counts as small", width.Text);
+        Assert.Contains("QAT is not worth its time here", width.Text);
+        Assert.DoesNotContain("counts as a small loss", width.Text);
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public class AdviceTests
         var width = Single(Control(0), Run(Method.Ptq, 8, 0.005), Run(Method.Qat, 8, -0.05));
 
         Assert.Equal(Method.Ptq, width.Method);
-        Assert.Contains("beats PTQ by more than training alone explains", width.Text);
+        Assert.Contains("better than PTQ by more than the extra training explains", width.Text);
     }
 
     [Fact]
@@ -117,13 +117,13 @@ public class AdviceTests
         Assert.Null(width.Method);
         Assert.Null(width.Run);
         Assert.Contains("(125×)", width.Text);
-        Assert.Contains("Both lose more than the 25% that counts as usable here: use more bits or smaller groups", width.Text);
+        Assert.Contains("Both lose more than 25%, the limit for a usable model: use more bits or smaller groups", width.Text);
     }
 
     [Theory]
     [InlineData(0.005, nameof(Method.Ptq), "within the 1%")]
     [InlineData(0.1, nameof(Method.Ptq), "(+10.5%). The model goes")]
-    [InlineData(0.5, null, "more than the 25%")]
+    [InlineData(0.5, null, "This is not usable: the limit is 25%")]
     public void PtqAloneSaysThatQatWasNotRun(double loss, string? road, string text)
     {
         var advice = Advice.For(Of(Run(Method.Ptq, 4, loss)));
@@ -163,7 +163,7 @@ public class AdviceTests
     {
         var advice = Advice.For(Of(Control(double.NaN), Run(Method.Ptq, 4, 0.2), Run(Method.Qat, 4, 0.05)));
 
-        Assert.Contains("gives no finite perplexity, so QAT is judged against the original", advice.Summary);
+        Assert.Contains("gives no finite perplexity, so QAT is compared with the original model", advice.Summary);
         Assert.Equal(Method.Qat, Assert.Single(advice.Widths).Method);
     }
 
@@ -172,11 +172,11 @@ public class AdviceTests
     {
         var advice = Advice.For(Typical());
 
-        Assert.Equal("Quantize after training (PTQ) at 8 bits and 4 bits, train with quantization (QAT) at 3 bits, and use neither at 2 bits.",
+        Assert.Equal("Use post-training quantization (PTQ) at 8 bits and 4 bits, use quantization-aware training (QAT) at 3 bits, and use neither method at 2 bits.",
             advice.Headline);
-        Assert.Contains("The smallest of the advised variants within 1% of the float model is ptq w4a16-g32: perplexity 4.157", advice.Summary);
-        Assert.Contains("The smallest that is still usable, losing at most 25%, is qat w3a16-g32", advice.Summary);
-        Assert.Contains("trained for the same 300 steps without quantization, goes from perplexity 4.120 to 4.071 (-1.2%); QAT is therefore judged against the "
+        Assert.Contains("The smallest recommended variant within 1% of the float model is ptq w4a16-g32: perplexity 4.157", advice.Summary);
+        Assert.Contains("The smallest usable variant, which loses at most 25%, is qat w3a16-g32", advice.Summary);
+        Assert.Contains("trained for the same 300 steps without quantization, goes from perplexity 4.120 to 4.071 (-1.2%), so QAT is compared with the "
             + "control", advice.Summary);
         Assert.Contains("QAT took 101× as long as PTQ", advice.Summary);
     }

@@ -10,11 +10,11 @@ public class AdviceTextTests
 {
     [Theory]
     [InlineData(4, 0.005, 0.004, Evidence.Extrapolated, "PTQ is enough: w4a16-g32.")]
-    [InlineData(4, 0.03, 0.025, Evidence.Extrapolated, "PTQ with w4a16-g32: training would win too little.")]
-    [InlineData(4, 0.03, 0.025, Evidence.Typical, "PTQ with w4a16-g32, as far as is known: there was no time to try training (--probe-minutes).")]
+    [InlineData(4, 0.03, 0.025, Evidence.Extrapolated, "Use PTQ with w4a16-g32: training would gain too little.")]
+    [InlineData(4, 0.03, 0.025, Evidence.Typical, "Use PTQ with w4a16-g32 for now: there was no time to try training (increase --probe-minutes).")]
     [InlineData(3, 0.2, 0.05, Evidence.Measured, "Train: Qat.")]
     [InlineData(2, 0.9, 0.5, Evidence.Measured, "Not usable at 2 bits, even with training: Qat loses least.")]
-    [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least without training, which would win too little.")]
+    [InlineData(2, 0.9, 0.89, Evidence.Measured, "Not usable at 2 bits: Ptq loses least without training, which would gain too little.")]
     [InlineData(2, 0.9, null, Evidence.Measured, "Not usable at 2 bits without training: Ptq loses least.")]
     public void TheHeadlineSaysWhatToDo(int bits, double ptq, double? qat, object evidence, string headline)
     {
@@ -30,20 +30,20 @@ public class AdviceTextTests
     [Fact]
     public void AWidthThatNeedsTrainingIsCalledSo() =>
         Assert.EndsWith(
-            "Not usable at 2 bits without training: PTQ +0.9000 nats (2.5×; +0.9000 to +0.9000).",
+            "Not usable at 2 bits without training: PTQ has +0.9000 nats (2.5×; +0.9000 to +0.9000).",
             About(Option(Method.Ptq, 2, 0.9), Option(Method.Qat, 2, 0.1)),
             StringComparison.Ordinal);
 
     [Fact]
     public void TrainingThatWouldLoseWinsNothing() =>
-        Assert.Equal("4 bits: training (Qat) would win nothing over Ptq.", About(Option(Method.Ptq, 4, 0.03), Option(Method.Qat, 4, 0.1)));
+        Assert.Equal("4 bits: training (Qat) would gain nothing over Ptq.", About(Option(Method.Ptq, 4, 0.03), Option(Method.Qat, 4, 0.1)));
 
     [Fact]
     public void AWidthThatAnotherBeatsByMoreTrainingAloneDoesNotLoseLeast()
     {
         var result = Result([Option(Method.Ptq, 8, 0.3), Option(Method.Qat, 4, 0.28) with { Quantization = Estimate.Around(0.35, 0) }]);
 
-        Assert.Equal("Not usable at 8 bits without training: Ptq loses least of those worth their time.", AdviceText.Headline(result));
+        Assert.Equal("Not usable at 8 bits without training: Ptq loses least of the options worth their time.", AdviceText.Headline(result));
     }
 
     [Fact]
@@ -52,7 +52,7 @@ public class AdviceTextTests
         var result = Result([Option(Method.Ptq, 4, 0.005)], ("a", 0.1), ("b", 0.5), ("c", 0.2), ("d", 0.2));
 
         Assert.Contains(
-            "Most sensitive at 4 bits: b, c, d, with 90.0% of what all 4 layers cost one at a time; nibble mix can give them more bits than the others.",
+            "Most sensitive layers at 4 bits: b, c, d. They cause 90.0% of the divergence of all 4 layers, quantized one at a time. Use nibble mix to give them more bits.",
             AdviceText.Sentences(result, new AdviceRequest("model", 1000, "text", "text", new Constraints(), 1, "nibble")));
     }
 

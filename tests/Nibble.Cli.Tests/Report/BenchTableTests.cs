@@ -29,7 +29,7 @@ public sealed class BenchTableTests
         var one = new Spread(1, 1, 1);
         var file = new BenchedFile("w4", "w4.gguf", "llama.cpp", 1, one, one, one, one, one);
         var table = BenchTable.Of(new BenchDocument(BenchDocument.CurrentSchema, 2, 256, 64, repeats, file, null, null));
-        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 behind it; {expected}", table.Setting);
+        Assert.Equal($"llama.cpp, 2 threads, a prompt of 256 tokens and 64 generated tokens; {expected}", table.Setting);
     }
 
     [Fact]

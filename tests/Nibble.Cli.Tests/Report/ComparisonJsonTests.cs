@@ -53,12 +53,12 @@ public class ComparisonJsonTests
     }
 
     [Fact]
-    public void CurvesAndHistogramsStayOut()
+    public void TheReportCanBeMadeOfTheDocument()
     {
         var text = ComparisonJson.Serialize(Typical());
 
-        Assert.DoesNotContain("trainingLosses", text);
-        Assert.DoesNotContain("weightHistograms", text);
+        Assert.Equal(HtmlReport.Render(Typical()), HtmlReport.Render(ComparisonJson.Parse(text)));
+        Assert.Equal(text, ComparisonJson.Serialize(ComparisonJson.Parse(text)));
         Assert.DoesNotContain("\r", text);
     }
 }

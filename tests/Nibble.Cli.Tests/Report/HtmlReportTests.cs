@@ -23,7 +23,7 @@ public class HtmlReportTests
         Assert.Equal(Advice.For(Typical()).Headline.Replace("8 bits", "8\u00A0bits").Replace("4 bits", "4\u00A0bits").Replace("3 bits", "3\u00A0bits")
             .Replace("2 bits", "2\u00A0bits"), page.Descendants("h1").Single().Value);
         Assert.Equal(
-            ["Results", "Quality, width and time", "Where the error sits", "Weights before and after", "What the variants write", "What was run",
+            ["Results", "Quality, width and time", "Error of each layer", "Weights before and after", "Generated text", "What was run",
                 "How to read the numbers"],
             page.Descendants("h2").Select(heading => heading.Value));
         Assert.Equal(4, page.Descendants("svg").Count(svg => Is(svg, "chart")));
@@ -47,7 +47,7 @@ public class HtmlReportTests
                     [new SummarizedLayer("a", "int4", null, run.Method == Method.Ptq ? "rtn" : "qat")], [kept], i == 1 ? ["beware"] : []),
             })],
         };
-        var section = Parse(HtmlReport.Render(result)).Descendants("section").Single(section => section.Element("h2")?.Value == "What became of the layers");
+        var section = Parse(HtmlReport.Render(result)).Descendants("section").Single(section => section.Element("h2")?.Value == "What happened to each layer");
         var facts = section.Descendants("dt").Zip(section.Descendants("dd"), (name, text) => $"{name.Value}: {text.Value}").ToList();
         string Names(Method method) => string.Join(", ", typical.Runs.Where(run => run.Method == method).Select(run => run.Name));
         Assert.Equal(
@@ -262,7 +262,7 @@ public class HtmlReportTests
             File.WriteAllText(path, content);
 
             var message = Assert.Throws<NibbleException>(() => HtmlReport.Write(Typical(), path)).Message;
-            Assert.Contains("it is not a report that Nibble wrote, so it stays", message, StringComparison.Ordinal);
+            Assert.Contains("is not a report that Nibble wrote, so it is not replaced", message, StringComparison.Ordinal);
 
             Assert.Equal(content, File.ReadAllText(path));
             Assert.Equal([path], Directory.GetFiles(folder.FullName));
@@ -281,7 +281,7 @@ public class HtmlReportTests
         var error = Assert.Throws<NibbleException>(() => HtmlReport.Write(Typical(), path));
 
         Assert.Contains(path, error.Message);
-        Assert.Contains("Name a file in a folder that exists", error.Message);
+        Assert.Contains("Name a file in an existing folder", error.Message);
     }
 
     private static XDocument Parse(string html)

@@ -85,7 +85,7 @@ public sealed class LinearNodesEngineTests
     public void WhatNoGraphExpressesIsRefusedByName()
     {
         var plain = new QuantizedLayer("layer", Weight(new QuantizationScheme(8, true, Granularity.Channel), 4, 32, false, new Random(1)), null);
-        Assert.Contains("layer 'layer' turns its input by a Hadamard matrix", Refusal(plain with { InputTransform = InputTransform.Hadamard }),
+        Assert.Contains("layer 'layer' rotates its input by a Hadamard matrix", Refusal(plain with { InputTransform = InputTransform.Hadamard }),
             StringComparison.Ordinal);
         Assert.Contains("codes of 9 bits",
             Refusal(plain with { Weight = Weight(QuantizationScheme.CreateStretched(8, Granularity.Channel), 4, 32, false, new Random(1)) }),

@@ -35,7 +35,7 @@ public sealed class AtomicFileTests : IDisposable
         })).Message;
         Assert.Equal("inner", File.ReadAllText(Path.Combine(path, "file")));
         var kept = Assert.Single(Directory.EnumerateDirectories(folder.Path), other => other != path);
-        Assert.Equal($"{path} exists now, though it did not when the work began, and is left as it is; what was made is in {kept}", message);
+        Assert.Equal($"{path} did not exist when the work began but exists now, and was not overwritten; the output is in {kept}", message);
         Assert.Equal("outer", File.ReadAllText(Path.Combine(kept, "file")));
     }
 
@@ -104,7 +104,7 @@ public sealed class AtomicFileTests : IDisposable
         DiskSpace.Require(folder.File("missing/file"), 1, "the file");
         var message = Assert.Throws<IOException>(() =>
             AtomicFile.WriteAt(folder.File("file"), long.MaxValue, _ => Assert.Fail("nothing is to be made"))).Message;
-        Assert.StartsWith($"{folder.File("file")}: the file takes 9,223,372,036,854,775,807 bytes, and the disk has ", message, StringComparison.Ordinal);
+        Assert.StartsWith($"{folder.File("file")}: the file takes 9,223,372,036,854,775,807 bytes, but the disk has ", message, StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
     }
 }

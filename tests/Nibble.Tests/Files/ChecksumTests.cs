@@ -93,7 +93,7 @@ public sealed class ChecksumTests : IDisposable
         Refuses("a");
 
         void Refuses(string name) => Assert.Equal(
-            $"{folder.File(name)} is damaged: its checksum is not that in checksums.txt beside it; make it again",
+            $"{folder.File(name)} is damaged: its checksum is not the one in checksums.txt next to it; make it again",
             Assert.Throws<DamagedFileException>(() => FolderChecksums.Require(folder.Path, Remedy)).Message);
     }
 
@@ -101,7 +101,7 @@ public sealed class ChecksumTests : IDisposable
     {
         var path = folder.Write("damaged", bytes);
         Assert.Equal(
-            $"{path} is damaged: its checksum is not that of its contents; make it again",
+            $"{path} is damaged: its checksum does not match its contents; make it again",
             Assert.Throws<DamagedFileException>(() => ChecksummedFile.Read(path, Remedy)).Message);
         Assert.Throws<DamagedFileException>(() => ChecksummedFile.Require(path, Remedy));
     }

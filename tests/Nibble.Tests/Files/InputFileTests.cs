@@ -36,7 +36,7 @@ public sealed class InputFileTests : IDisposable
         var path = folder.File("text");
         File.WriteAllText(path, new string('a', 100_000) + "\0");
         var refusal = Assert.Throws<NibbleException>(() => InputFile.ReadText(path, TestContext.Current.CancellationToken));
-        Assert.StartsWith($"{path}: a NUL byte at offset 100000 (line 1), expected a text in UTF-8", refusal.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"{path}: a NUL byte at offset 100000 (line 1), expected UTF-8 text", refusal.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -69,7 +69,7 @@ public sealed class InputFileTests : IDisposable
         }
 
         var refusal = Assert.Throws<NibbleException>(() => InputFile.RequireRegular(pipe));
-        Assert.Equal($"{pipe} is a pipe, expected a regular file; copy what it gives into one first", refusal.Message);
+        Assert.Equal($"{pipe} is a pipe, expected a regular file; copy its contents into one first", refusal.Message);
         Assert.Contains("/dev/zero is a device", Assert.Throws<NibbleException>(() => InputFile.RequireRegular("/dev/zero")).Message, StringComparison.Ordinal);
         refusal = Assert.Throws<NibbleException>(() => InputFile.ReadText("/dev/zero", TestContext.Current.CancellationToken));
         Assert.StartsWith("/dev/zero: a NUL byte at offset 0", refusal.Message, StringComparison.Ordinal);

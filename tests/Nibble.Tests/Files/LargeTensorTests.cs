@@ -83,7 +83,7 @@ public sealed class LargeTensorTests : IDisposable
         Assert.Equal(
             ((long)Rows * Columns / 2) + (groups * 4) + (groups / 2),
             QuantizedTensor.CountStoredBytes(Rows, Columns, scheme with { ScalePrecision = ScalePrecision.Float32 }));
-        const string Message = "the matrix has 152,064 x 16,384 values, and at most 2,147,483,591 of one matrix can be quantized; leave it in float";
+        const string Message = "the matrix has 152,064 x 16,384 values, and a quantized matrix can have at most 2,147,483,591; leave it in float";
         Assert.Equal(Message, Assert.Throws<NibbleException>(() => new QuantizedTensor(Rows, Columns, scheme, [], [], [])).Message);
         Assert.Throws<NibbleException>(() => QuantizedTensor.RequireSize("w", long.MaxValue, long.MaxValue));
         QuantizedTensor.RequireSize("the head of Llama 405B", 128_256, 16_384);

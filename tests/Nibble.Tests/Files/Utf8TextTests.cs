@@ -36,7 +36,7 @@ public sealed class Utf8TextTests
     [Fact]
     public void Latin1IsRefusedWithTheByteAndItsPlace() =>
         Assert.StartsWith(
-            "a.txt: byte 0xE9 at offset 12 (line 2) is not UTF-8, expected a text in UTF-8; if it is Latin-1 or Windows-1252, convert it, for example with "
+            "a.txt: byte 0xE9 at offset 12 (line 2) is not UTF-8, expected UTF-8 text; if it is Latin-1 or Windows-1252, convert it, for example with "
                 + "iconv -f WINDOWS-1252 -t UTF-8",
             Fault(Encoding.Latin1.GetBytes("plain\nun caf\u00e9 noir\n")),
             StringComparison.Ordinal);

@@ -30,7 +30,7 @@ public sealed class ClassLabelsTests
         Assert.Equal([0, 1, 1, 0], ((string[])["bad", "GOOD", "1", "0"]).Select(label => labels.Parse(label, "line 1")));
         Assert.False(labels.Knows("2"));
         Assert.Equal(
-            "line 3 ends in 'fair', expected a class that the model knows: 0 to 1, or bad, good",
+            "line 3 ends in 'fair', expected a class of the model: 0 to 1, or bad, good",
             Assert.Throws<NibbleException>(() => labels.Parse("fair", "line 3")).Message);
     }
 

@@ -62,7 +62,7 @@ public class FakeQuantizerTests
             Assert.All(outsideSums.Zip(ofZeroPoints), pair => Assert.Equal(pair.First, pair.Second, 1e-6 * (1 + (10 * values.Length))));
         });
 
-    /// <summary>What docs/numerics.md says of the ends: the code decides, not the value.</summary>
+    /// <summary>What docs/explanation/training.md says of the ends: the code decides, not the value.</summary>
     [Theory]
     [InlineData(7f, true, 0)]
     [InlineData(7.4f, true, 7 - 7.4)]

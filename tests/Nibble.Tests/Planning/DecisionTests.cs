@@ -80,7 +80,7 @@ public class DecisionTests
         Assert.Null(decision.Recommended);
         Assert.Empty(decision.Ranked);
         Assert.Equal([slow, slower, untrainable], decision.RuledOut.Select(item => item.Option));
-        Assert.Contains("allowed are", Assert.Single(decision.RuledOut[0].Broken).Reason, StringComparison.Ordinal);
+        Assert.Contains("the limit is", Assert.Single(decision.RuledOut[0].Broken).Reason, StringComparison.Ordinal);
     }
 
     private static Decision Decide(params PlannedOption[] options) => Decision.Of(options, new Constraints(), Tolerance);

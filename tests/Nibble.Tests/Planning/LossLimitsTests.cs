@@ -20,11 +20,11 @@ public class LossLimitsTests
     }
 
     [Theory]
-    [InlineData(null, "nats a token", true)]
-    [InlineData(ModelTask.LanguageModelling, "nats a token", true)]
-    [InlineData(ModelTask.Classification, "nats a text", false)]
+    [InlineData(null, "nats per token", true)]
+    [InlineData(ModelTask.LanguageModelling, "nats per token", true)]
+    [InlineData(ModelTask.Classification, "nats per text", false)]
     [InlineData(ModelTask.Regression, "squared error", false)]
-    [InlineData(ModelTask.Embedding, "1 less the cosine with the float model's vectors", false)]
+    [InlineData(ModelTask.Embedding, "1 minus the cosine with the float model's vectors", false)]
     public void OnlyLanguageModelsHaveAPerplexity(ModelTask? task, string mean, bool hasPerplexity) =>
         Assert.Equal((mean, hasPerplexity), (LossUnit.Of(task).Mean, LossUnit.Of(task).HasPerplexity));
 }

@@ -10,7 +10,7 @@ public class KeyValueCacheRuleTests
     [Fact]
     public void ConstructorRefusesWhatACacheCannotHave()
     {
-        Refuse("both stay float", null, null);
+        Refuse("both stay in float", null, null);
         Refuse("Keys are quantized", new QuantizationScheme(8, true, Granularity.Tensor), Token);
         Refuse("Keys are quantized", QuantizationScheme.CreateTernary(Granularity.Token), Token);
         Refuse("Values are quantized", Token, new QuantizationScheme(8, true, Granularity.Channel));

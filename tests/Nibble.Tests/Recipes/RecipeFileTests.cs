@@ -106,8 +106,8 @@ public sealed class RecipeFileTests : IDisposable
 
         var fault = Record.Exception(recipe.RequirePtq)?.Message;
         Assert.Equal(trained is null ? null
-            : $"the rule for a* of the recipe 'mine' has {trained} of the method qat, which post-training quantization does not do; use nibble qat, or take "
-            + $"the method out of the rule", fault);
+            : $"the rule for a* of the recipe 'mine' sets the method qat for {trained}, which post-training quantization cannot do; use nibble qat, or "
+            + $"remove the method from the rule", fault);
     }
 
     [Theory]
@@ -136,7 +136,7 @@ public sealed class RecipeFileTests : IDisposable
         Assert.Equal("own", RecipeFile.Load(folder.Write("own.yaml", "preset: w8a8\nname: own")).Name);
         Assert.Equal("file", RecipeFile.Load(folder.Write("file.json", """{"rules":[]}""")).Name);
         Assert.Contains("no recipe file", Refusal(folder.File("absent.yml")), StringComparison.Ordinal);
-        Assert.Contains("ends in .yaml", Refusal(folder.Write("recipe.txt", "")), StringComparison.Ordinal);
+        Assert.Contains("must end in .yaml", Refusal(folder.Write("recipe.txt", "")), StringComparison.Ordinal);
         Assert.Contains("no preset", Refusal("w77"), StringComparison.Ordinal);
 
         static string Refusal(string name) => Assert.Throws<NibbleException>(() => RecipeFile.Load(name)).Message;
@@ -158,8 +158,8 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, granularity: group } }]", "go together")]
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, granularity: channel, groupSize: 4 } }]", "go together")]
     [InlineData("rules: [{ pattern: a, weights: { bits: 4, groupSize: 0 } }]", "groupSize must be an integer of at least 1")]
-    [InlineData("rules: [{ pattern: a, weights: { bits: 2, ternary: true } }]", "no bits of their own")]
-    [InlineData("rules: [{ pattern: a, weights: { ternary: true, symmetric: false } }]", "ternary weights are symmetric")]
+    [InlineData("rules: [{ pattern: a, weights: { bits: 2, ternary: true } }]", "take no bits")]
+    [InlineData("rules: [{ pattern: a, weights: { ternary: true, symmetric: false } }]", "ternary weights are always symmetric")]
     [InlineData("rules: [{ pattern: a, weights: int4 }]", "weights must be float or a mapping with the keys bits")]
     [InlineData("rules: [{ pattern: a, weights: [] }]", "must be a mapping")]
     [InlineData("rules: [{ pattern: a }]", "the rule for a needs weights")]
@@ -168,7 +168,7 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("rules: [{ pattern: a, method: qat, weights: float }]", "a layer that stays float has no method")]
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, method: ptq } }", "unknown key 'method'")]
     [InlineData("rules: [{ weights: float }]", "a rule needs a pattern")]
-    [InlineData("rules: [{ pattern: '', weights: float }]", "pattern must be a text that is not empty")]
+    [InlineData("rules: [{ pattern: '', weights: float }]", "pattern must be text that is not empty")]
     [InlineData("rules: [7]", "each of rules must be a mapping")]
     [InlineData("rules: {}", "rules must be a list")]
     [InlineData("rules: [{ pattern: a, weights: float, activations: { bits: 8, granularity: channel } }]",
@@ -182,7 +182,7 @@ public sealed class RecipeFileTests : IDisposable
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { symmetric: true } }", "bits are missing")]
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 1 } }", "bits must be an integer from 2 to 8, found '1'")]
     [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, granularity: tensor } }", "one of token, channel, found 'tensor'")]
-    [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, observer: mse } }", "keys per token have none to find")]
+    [InlineData("preset: w8a8\nkeyValueCache: { keys: { bits: 8, observer: mse } }", "keys per token have no fixed range")]
     [InlineData("preset: w8a8\nkeyValueCache: { values: { bits: 8, granularity: channel } }",
         "unknown key 'granularity'. The keys here are bits, symmetric, scale.")]
     [InlineData("preset: w8a8\nqat: { steps: 0 }", "steps must be an integer of at least 1, found '0'")]

@@ -70,7 +70,7 @@ public class RecipeTargetTests
     {
         Assert.Contains("rotates the model", Refusal(() => RecipeTarget.Parse("gguf:q4_0").Apply(RecipePresets.Parse("w4a16-g32-rotated"), Layers)),
             StringComparison.Ordinal);
-        Assert.Contains("multiples of 256, and this model has rows of 64, 172", Refusal(() => RecipeTarget.Parse("gguf:tq2_0").Apply(recipe: null, Layers)),
+        Assert.Contains("of 256, and the columns of this model are 64, 172", Refusal(() => RecipeTarget.Parse("gguf:tq2_0").Apply(recipe: null, Layers)),
             StringComparison.Ordinal);
         Assert.Contains("Did you mean gguf:q4_0?", Refusal(() => RecipeTarget.Parse("gguf:q40")), StringComparison.Ordinal);
     }

@@ -118,9 +118,10 @@ public sealed class RunSummaryTests
 
     [Theory]
     [InlineData(32,
-        "groups of 32 do not divide the rows of 172 of model.layers.0.mlp.down_proj: the last group of a row holds 12, and other engines refuse such layers")]
+        "groups of 32 do not divide the 172 columns of model.layers.0.mlp.down_proj: the last group of each row holds 12, and other engines refuse such "
+        + "layers")]
     [InlineData(256,
-        "groups of 256 do not divide the rows of 172 of model.layers.0.mlp.down_proj: each row is one group, and other engines refuse such layers")]
+        "groups of 256 do not divide the 172 columns of model.layers.0.mlp.down_proj: each row is one group, and other engines refuse such layers")]
     public void GroupsThatDoNotDivideAreTold(int size, string expected) =>
         Assert.Equal([expected], RunSummary.Of(new Recipe("mine", [new RecipeRule("*", new QuantizationScheme(4, symmetric: true, Granularity.Group(size)))]),
             new RunFacts(Method.Ptq, Layers)).Warnings);
@@ -131,7 +132,7 @@ public sealed class RunSummaryTests
         var target = RecipeTarget.Parse("gguf:q4_0");
         var recipe = target.Apply(null, [.. Layers.Select(layer => (layer.Name, layer.Columns))]);
         var summary = RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { Target = target });
-        Assert.Equal([new KeptLayer(Down, "rows of 172 are not whole blocks of gguf:q4_0, which hold 32"), new("lm_head", "the rule 'lm_head' keeps it")],
+        Assert.Equal([new KeptLayer(Down, "rows of 172 do not divide into blocks of gguf:q4_0, which hold 32"), new("lm_head", "the rule 'lm_head' keeps it")],
             summary.Kept);
         Assert.Empty(summary.Warnings);
     }
@@ -155,36 +156,36 @@ public sealed class RunSummaryTests
         Assert.StartsWith(expected ?? string.Empty, warnings.FirstOrDefault() ?? string.Empty, StringComparison.Ordinal);
         Assert.True(expected is null
             || warnings[0]
-                .EndsWith("can be worse than round to nearest; calibrate on at least 512 tokens, better ten times as many", StringComparison.Ordinal));
+                .EndsWith("can be worse than round to nearest; calibrate on at least 512 tokens, preferably ten times as many", StringComparison.Ordinal));
     }
 
     [Fact]
     public void DataThatAreShortAreTold()
     {
         var recipe = new Recipe("mine", [new RecipeRule("*", Int4) { Algorithms = WeightAlgorithms.Parse(["importance"]) }]);
-        Assert.Equal(["the calibration data have 5 of the 64 windows that the recipe asks for"],
+        Assert.Equal(["the calibration data fills 5 of the 64 windows that the recipe requests"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, CalibrationTokens = 5 * 256, WindowTokens = 256 }).Warnings);
         Assert.Empty(RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 5, CalibrationTokens = 600 }).Warnings);
-        Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
+        Assert.Equal(["the calibration data is not used: the recipe has nothing to calibrate"],
             RunSummary.Of(recipe, new RunFacts(Method.Ptq, Layers) { HasIdleData = true }).Warnings);
-        Assert.Equal(["the calibration windows have 128 tokens, which is all that the model takes, instead of 600"],
+        Assert.Equal(["the calibration windows have 128 tokens, the model's limit, instead of 600"],
             RunSummary.Of(recipe with { Ptq = recipe.Ptq with { SequenceLength = 600 } },
                 new RunFacts(Method.Ptq, Layers) { CalibrationPieces = 64, CalibrationTokens = 64 * 128, WindowTokens = 128 }).Warnings);
-        Assert.StartsWith("the training goes over its data about 25 times", Assert.Single(
+        Assert.StartsWith("training passes over its data about 25 times", Assert.Single(
             RunSummary.Of(new Recipe("q", [new RecipeRule("*", Int4)]), new RunFacts(Method.Qat, Layers) { Epochs = 25 }).Warnings), StringComparison.Ordinal);
     }
 
     [Theory]
-    [InlineData("dampening: 0.1", "ptq.dampening has no effect: only gptq and gptaq look at it")]
-    [InlineData("activationOrder: none", "ptq.activationOrder has no effect: only gptq and gptaq look at it")]
-    [InlineData("asymmetry: 0.5", "ptq.asymmetry has no effect: only gptaq looks at it")]
+    [InlineData("dampening: 0.1", "ptq.dampening has no effect: only gptq and gptaq use it")]
+    [InlineData("activationOrder: none", "ptq.activationOrder has no effect: only gptq and gptaq use it")]
+    [InlineData("asymmetry: 0.5", "ptq.asymmetry has no effect: only gptaq uses it")]
     [InlineData("windows: 8", "ptq.windows has no effect: nothing is calibrated")]
     [InlineData("sequenceLength: 8", "ptq.sequenceLength has no effect: nothing is calibrated")]
-    [InlineData("sequential: false", "ptq.sequential has no effect: no algorithm looks at inputs")]
-    [InlineData("scalingGrid: 5", "ptq.scalingGrid has no effect: only awq and smoothquant look at it")]
-    [InlineData("learningSteps: 5", "ptq.learningSteps has no effect: only adaround and signround look at it")]
-    [InlineData("learningBatch: 5", "ptq.learningBatch has no effect: only adaround and signround look at it")]
-    [InlineData("learningRate: 0.1", "ptq.learningRate has no effect: only adaround and signround look at it")]
+    [InlineData("sequential: false", "ptq.sequential has no effect: no algorithm uses inputs")]
+    [InlineData("scalingGrid: 5", "ptq.scalingGrid has no effect: only awq and smoothquant use it")]
+    [InlineData("learningSteps: 5", "ptq.learningSteps has no effect: only adaround and signround use it")]
+    [InlineData("learningBatch: 5", "ptq.learningBatch has no effect: only adaround and signround use it")]
+    [InlineData("learningRate: 0.1", "ptq.learningRate has no effect: only adaround and signround use it")]
     public void SettingsOfPtqThatNothingLooksAtAreNamed(string setting, string expected)
     {
         Assert.Equal([$"the setting {expected}"], Warnings($"rules: [{{ pattern: '*', weights: {{ bits: 4 }} }}]\nptq: {{ {setting} }}", Method.Ptq));
@@ -195,24 +196,24 @@ public sealed class RunSummaryTests
     }
 
     [Theory]
-    [InlineData("activations: clippedActivation", "qat.activations has no effect: no inputs have a fixed range that is trained (granularity: tensor)")]
+    [InlineData("activations: clippedActivation", "qat.activations has no effect: no inputs have a fixed range to train (granularity: tensor)")]
     [InlineData("scaleLearningRate: 0.5, estimator: straightThrough", "qat.scaleLearningRate has no effect: no scales are learned")]
-    [InlineData("floatLearningRate: 0.5, mode: scales", "qat.floatLearningRate has no effect: this mode does not train what stays float")]
+    [InlineData("floatLearningRate: 0.5, mode: scales", "qat.floatLearningRate has no effect: this mode does not train the parameters that stay in float")]
     [InlineData("adapterRank: 4", "qat.adapterRank has no effect: only the modes adapters and adaptersOnNormalFloat have adapters")]
     [InlineData("blockSteps: 4", "qat.blockSteps has no effect: only the mode blockWise trains blocks")]
     [InlineData("schedule: { activationDelay: 0.1 }", "qat.schedule.activationDelay has no effect: no inputs are quantized")]
-    [InlineData("schedule: { observerFreeze: 0.1 }", "qat.schedule.observerFreeze has no effect: no observer follows inputs in training")]
+    [InlineData("schedule: { observerFreeze: 0.1 }", "qat.schedule.observerFreeze has no effect: no observer tracks inputs during training")]
     [InlineData("schedule: { annealingShare: 0.1 }", "qat.schedule.annealingShare has no effect: annealFrom is 0")]
-    [InlineData("steps: 5 }\nptq: { dampening: 0.5", "ptq.dampening has no effect: only gptq and gptaq look at it")]
+    [InlineData("steps: 5 }\nptq: { dampening: 0.5", "ptq.dampening has no effect: only gptq and gptaq use it")]
     public void SettingsOfTrainingThatNothingLooksAtAreNamed(string setting, string expected) =>
         Assert.Equal([$"the setting {expected}"], Warnings($"rules: [{{ pattern: '*', weights: {{ bits: 4 }} }}]\nqat: {{ {setting} }}", Method.Qat));
 
     [Theory]
     [InlineData("weights: { bits: 4 }, algorithms: [gptq]", Method.Qat,
-        "the algorithms gptq of the rule '*' have no effect: its weights are trained, from where qat.start says (rtn)")]
-    [InlineData("weights: { bits: 4, range: search }, algorithms: [hqq]", Method.Ptq, "the range of the rule '*' has no effect: hqq finds ranges of its own")]
+        "the algorithms gptq of the rule '*' have no effect: its weights are trained, starting from qat.start (rtn)")]
+    [InlineData("weights: { bits: 4, range: search }, algorithms: [hqq]", Method.Ptq, "the range of the rule '*' has no effect: hqq finds its own ranges")]
     [InlineData("weights: { bits: 4 }, activations: { bits: 8, observer: entropy }", Method.Ptq,
-        "the observer of the rule '*' has no effect: inputs per token are quantized by what each token holds")]
+        "the observer of the rule '*' has no effect: per-token inputs take their range from each token")]
     public void PartsOfRulesThatNothingLooksAtAreNamed(string rule, Method method, string expected) =>
         Assert.Equal([expected], Warnings($"rules: [{{ pattern: '*', {rule} }}]", method));
 

@@ -59,7 +59,7 @@ public sealed class ActivationCalibrationTests : IDisposable
     {
         using var model = new TinyLlama().Open(folder);
         var recipe = RecipePresets.Parse("w8a8-static");
-        Assert.Contains("which needs calibration data", Refusal(() => ActivationCalibration.Run(model.Model, recipe, null, new CalibrationOptions())),
+        Assert.Contains("so it needs calibration data", Refusal(() => ActivationCalibration.Run(model.Model, recipe, null, new CalibrationOptions())),
             StringComparison.Ordinal);
         Assert.Contains("expected at least one window of 10",
             Refusal(() => ActivationCalibration.Run(model.Model, recipe, Texts.Random(9), new CalibrationOptions(1, 10))), StringComparison.Ordinal);

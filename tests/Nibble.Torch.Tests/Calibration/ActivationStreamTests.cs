@@ -70,7 +70,7 @@ public sealed class ActivationStreamTests : IDisposable
             file.SetLength(file.Length + more);
         }
 
-        Refuses(path, Width, "its checksum is not that of its contents");
+        Refuses(path, Width, "its checksum does not match its contents");
     }
 
     [Theory]
@@ -84,7 +84,7 @@ public sealed class ActivationStreamTests : IDisposable
         var bytes = File.ReadAllBytes(path);
         bytes[place] ^= 1;
         File.WriteAllBytes(path, bytes);
-        Refuses(path, Width, "its checksum is not that of its contents");
+        Refuses(path, Width, "its checksum does not match its contents");
     }
 
     [Fact]

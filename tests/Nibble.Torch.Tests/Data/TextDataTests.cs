@@ -32,6 +32,37 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Theory]
+    [InlineData("""{"text": "Good films", "label": 1}""", """{"label": "0", "text": "bad"}""")]
+    [InlineData("""{"sentence": "Good films", "label": 1, "idx": 7}""", """{"idx": 8, "sentence": "bad", "label": 0}""")]
+    public void ReadTakesJsonLines(string first, string second)
+    {
+        var data = Read($"\n{first}\n{second}\n");
+        Assert.Equal([[2, 5, 7, 8, 3], [2, 6, 3]], data.Sequences.Select(sequence => sequence.Ids));
+        Assert.Equal([1, 0], data.Targets!);
+        Assert.Equal(["1", "0"], TextData.ReadLabels(folder.Write("labels.jsonl", $"{first}\n{second}")));
+    }
+
+    [Theory]
+    [InlineData("""{"sentence1": "good film", "sentence2": "bad", "score": 2}""")]
+    [InlineData("""{"text": "good film", "text_pair": "bad", "label": 2}""")]
+    public void ReadTakesPairsInJsonLines(string line)
+    {
+        var (pairs, cells) = (Read(line), Read("good film\tbad\t2"));
+        Assert.Equal(cells.Sequences.Select(sequence => sequence.Ids), pairs.Sequences.Select(sequence => sequence.Ids));
+        Assert.Equal(cells.Targets!, pairs.Targets!);
+    }
+
+    [Theory]
+    [InlineData("{\"text\": \"good\", \"label\": 1}\n\nbad\t0\n", "line 3 is not JSON, but the first line is")]
+    [InlineData("{\"text\": \"good\", \"label\": 1}\n[1]\n", "line 2 is not an object with text in 'text', 'sentence'")]
+    [InlineData("{\"words\": \"good\", \"label\": 1}\n", "line 1 is not an object with text")]
+    [InlineData("{\"text\": \"good\"}\n", "line 1 has neither 'label' nor 'score'")]
+    [InlineData("{\"text\": [\"good\"], \"label\": 1}\n", "line 1 has array where text, a label or a score is expected")]
+    [InlineData("{\"text\": \"good\", \"label\": null}\n", "line 1 has null where text")]
+    public void ReadSaysWhichJsonLineIsWrong(string text, string complaint) =>
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => Read(text)).Message, StringComparison.Ordinal);
+
+    [Theory]
     [InlineData(128, 12)]
     [InlineData(12, 12)]
     [InlineData(5, 5)]
@@ -46,17 +77,17 @@ public sealed class TextDataTests : IDisposable
     }
 
     [Theory]
-    [InlineData("good\t1\nbad film\n", "line 2 has 0 tabs, expected 1, as in the lines before")]
+    [InlineData("good\t1\nbad film\n", "line 2 has 0 tabs, expected 1, as in the previous lines")]
     [InlineData("good\t1\n\nbad\t0\n", "line 2 has 0 tabs")]
     [InlineData("good\t1\nbad\t0\n \t1\n", "line 3 has an empty text")]
-    [InlineData("good\t3\n", "line 1 ends in '3', expected a class that the model knows: 0 to 2, or a, b, c")]
-    [InlineData("good\t-1\n", "line 1 ends in '-1', expected a class that the model knows: 0 to 2, or a, b, c")]
+    [InlineData("good\t3\n", "line 1 ends in '3', expected a class of the model: 0 to 2, or a, b, c")]
+    [InlineData("good\t-1\n", "line 1 ends in '-1', expected a class of the model: 0 to 2, or a, b, c")]
     [InlineData("good\t1.0\n", "line 1 ends in '1.0'")]
     [InlineData("good\t\n", "line 1 ends in ''")]
     [InlineData("good\tno\n", "line 1 ends in 'no'")]
     [InlineData("good\tbad\tfilm\t1\n", "line 1 has 3 tabs, expected 'text TAB label' or 'text TAB text TAB label'")]
-    [InlineData("", "the file holds no text, expected lines 'text TAB label'")]
-    [InlineData("sentence\tlabel\n", "the file holds no text")]
+    [InlineData("", "the file contains no text, expected lines of the form 'text TAB label'")]
+    [InlineData("sentence\tlabel\n", "the file contains no text")]
     public void ReadSaysWhichLineIsWrong(string text, string complaint)
     {
         var message = Assert.Throws<NibbleException>(() => Read(text)).Message;

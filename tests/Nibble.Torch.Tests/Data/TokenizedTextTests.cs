@@ -14,6 +14,8 @@ public sealed class TokenizedTextTests : IDisposable
     [InlineData("one\r\n<|endoftext|>\r\ntwo", "one\n\ntwo")]
     [InlineData("one\n<|endoftext|>\ntwo\n<|endoftext|>\nthree\n", "one\n\ntwo\n\nthree\n")]
     [InlineData("one <|endoftext|> two", "one <|endoftext|> two")]
+    [InlineData("{\"text\": \"one\\r\\ntwo\"}\n{\"text\": \"three\", \"meta\": {\"a\": 1}}\n", "one\ntwo\n\nthree")]
+    [InlineData("{ is no JSON\n", "{ is no JSON\n")]
     public void ReadJoinsDocumentsByABlankLine(string text, string expected)
     {
         using var model = new TinyLlama().Open(folder);
@@ -39,7 +41,7 @@ public sealed class TokenizedTextTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         Assert.Contains("absent.txt: no such text file",
             Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("absent.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
-        Assert.Contains("holds no text", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.Write("blank.txt", " \n"), model.Tokenizer)).Message,
+        Assert.Contains("contains no text", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.Write("blank.txt", " \n"), model.Tokenizer)).Message,
             StringComparison.Ordinal);
     }
 
@@ -61,7 +63,7 @@ public sealed class TokenizedTextTests : IDisposable
         Assert.Equal([99, 6, 7, 8, 9], text.Window(5, 5));
         text.RequireWindow(11);
         Assert.Equal(
-            "numbers: the text has 11 tokens, expected at least one window of 12; give a longer text or shorter windows",
+            "numbers: the text has 11 tokens, expected at least one window of 12. Provide a longer text or use shorter windows",
             Assert.Throws<NibbleException>(() => text.RequireWindow(12)).Message);
     }
 }

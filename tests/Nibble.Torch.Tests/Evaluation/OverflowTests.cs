@@ -65,7 +65,7 @@ public sealed class OverflowTests : IDisposable
     [InlineData("w4a16-g8-importance", "model.layers.0.mlp.down_proj: ")]
     [InlineData("w4a16-g8-awq", "model.layers.0.mlp.down_proj: the layer's inputs are NaN, infinite or too large to be squared")]
     [InlineData("w8a8-static", "calibration: the input of layer 'model.layers.0.mlp.down_proj' holds")]
-    [InlineData("w4a16-g8-gptq-kept", "tiny: what model.layers.0 puts out holds NaN or infinite values, first at token 0 of calibration window 0")]
+    [InlineData("w4a16-g8-gptq-kept", "tiny: the output of model.layers.0 holds NaN or infinite values, first at token 0 of calibration window 0")]
     public void CalibrationNamesThePlace(string preset, string expected)
     {
         // Products of the feed-forward part are above what binary32 holds.
@@ -104,7 +104,7 @@ public sealed class OverflowTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         Set(model.Model.Module, "model.norm.weight", 0, float.NaN);
         var trainer = new QuantizationAwareTrainer(model, null, new QatSettings { Steps = 2, SequenceLength = 32, BatchSize = 2 }, Text, new(), seed: 1);
-        Refuses("the training loss is NaN at step 1, before anything was trained", () => trainer.Train());
+        Refuses("the training loss is NaN at step 1, before any training", () => trainer.Train());
     }
 
     [Fact]

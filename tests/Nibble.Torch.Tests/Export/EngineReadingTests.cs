@@ -101,9 +101,9 @@ public sealed class EngineReadingTests : IDisposable
         }
 
         Assert.Contains(result.Notes, note =>
-            note.Contains("refuses those of which only a part is quantized: model.layers.0.self_attn.k_proj and 1 more", StringComparison.Ordinal));
+            note.Contains("refuses a fused layer that is partly quantized: model.layers.0.self_attn.k_proj and 1 more", StringComparison.Ordinal));
         Assert.Contains(result.Notes, note =>
-            note.Contains("GPTQModel loads asymmetric weights of version 1 only where it wrote them itself", StringComparison.Ordinal));
+            note.Contains("GPTQModel loads asymmetric version 1 weights only if it wrote them itself", StringComparison.Ordinal));
         var second = CheckpointExporter.Run(folder.File("artifact"), folder.File("v2"), CheckpointFormat.GptqV2);
         Assert.DoesNotContain(second.Notes, note => note.Contains("GPTQModel", StringComparison.Ordinal));
     }

@@ -115,7 +115,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
         var read = AssertSame(source);
         Assert.Equal(less == 1 ? "gptq" : "gptq-v2", read.Format);
-        Assert.Contains(read.Notes, note => note.Contains("which was believed", StringComparison.Ordinal));
+        Assert.Contains(read.Notes, note => note.Contains("and Nibble read them as such", StringComparison.Ordinal));
     }
 
     /// <summary>Groups without negative weights have the zero point 0, which version 1 stores as -1: alone, or taken off a whole word.</summary>
@@ -345,7 +345,7 @@ public sealed class ForeignCheckpointTests : IDisposable
     [InlineData("\"marlin-24\"", null, "which holds sparse weights")]
     [InlineData("\"naive-quantized\", \"kv_cache_scheme\": { \"num_bits\": 8, \"type\": \"float\" }", null, "kv_cache_scheme quantizes the key-value cache")]
     [InlineData("\"naive-quantized\", \"sparsity_config\": { \"format\": \"sparse-24-bitmask\" }", null, "sparse weights are not supported")]
-    [InlineData("\"naive-quantized\", \"transform_config\": { \"config_groups\": { \"u\": { \"type\": \"hadamard\" } } }", null, "turns activations")]
+    [InlineData("\"naive-quantized\", \"transform_config\": { \"config_groups\": { \"u\": { \"type\": \"hadamard\" } } }", null, "rotates activations")]
     [InlineData("\"naive-quantized\"", "{ \"num_bits\": 8, \"type\": \"float\" }", "type is float of 8 bits (FP8), expected int")]
     [InlineData("\"naive-quantized\"", "{ \"num_bits\": 8, \"type\": \"int\", \"strategy\": \"block\" }",
         "strategy is block, expected tensor, channel, or group")]
@@ -364,13 +364,13 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     [Theory]
     [InlineData("""{ "quant_method": "awq", "version": "gemv_fast", "bits": 4, "group_size": 8 }""",
-        "version is gemv_fast, whose tensors are laid out for one engine's kernels; expected gemm or gemv")]
+        "version is gemv_fast, whose tensor layout is specific to one engine's kernels; expected gemm or gemv")]
     [InlineData("""{ "quant_method": "awq", "version": "gemm", "backend": "llm-awq", "bits": 4, "group_size": 8 }""", "of llm-awq")]
     [InlineData("""{ "quant_method": "awq", "version": "gemm", "bits": 8, "group_size": 8 }""", "bits is 8, expected 4")]
     [InlineData("""{ "quant_method": "gptq", "bits": 4, "group_size": 8, "is_marlin_format": true }""", "is_marlin_format is true")]
     [InlineData("""{ "quant_method": "gptq", "bits": 4, "group_size": 8, "checkpoint_format": "marlin" }""", "checkpoint_format is marlin")]
     [InlineData("""{ "quant_method": "gptq", "bits": 4, "group_size": 8, "rotation": "hadamard" }""", "rotation is hadamard")]
-    [InlineData("""{ "quant_method": "gptq", "bits": 4, "group_size": 8, "dynamic": { "+:(": {} } }""", "'(' is no regular expression")]
+    [InlineData("""{ "quant_method": "gptq", "bits": 4, "group_size": 8, "dynamic": { "+:(": {} } }""", "'(' is not a regular expression")]
     [InlineData("""{ "quant_method": "bitsandbytes", "load_in_4bit": true }""", "quantized by bitsandbytes, expected gptq, awq or compressed-tensors")]
     [InlineData("""{ "quant_method": "fp8" }""", "quantized by fp8")]
     [InlineData(
@@ -406,8 +406,8 @@ public sealed class ForeignCheckpointTests : IDisposable
     }
 
     [Theory]
-    [InlineData("model.bin", "can run any program when it is read")]
-    [InlineData("model.pt", "can run any program when it is read")]
+    [InlineData("model.bin", "can run any program when it is loaded")]
+    [InlineData("model.pt", "can run any program when it is loaded")]
     [InlineData("model.safetensors", "give its folder")]
     public void FilesOfOtherKindsAreRefusedByName(string name, string expected)
     {
@@ -429,7 +429,7 @@ public sealed class ForeignCheckpointTests : IDisposable
         Assert.Contains(Expected, exported.Message, StringComparison.Ordinal);
 
         File.Move(folder.File("tool/gptq_model-4bit-8g.safetensors"), folder.File("tool/gptq_model-4bit-8g.bin"));
-        AssertRefused("holds gptq_model-4bit-8g.bin. Supported are checkpoints whose weights are model.safetensors");
+        AssertRefused("holds gptq_model-4bit-8g.bin. Expected weights in model.safetensors");
     }
 
     /// <summary>Reads the tool's folder, imports and opens it, and compares with the folder of float values: every tensor, and what is computed.</summary>

@@ -45,11 +45,11 @@ public sealed class GgufExporterTests : IDisposable
 
     /// <summary>What llama.cpp's architectures have no tensors for, found out before work goes into the model.</summary>
     [Theory]
-    [InlineData("qwen3", ",\"attention_bias\":true", 8, "a model of type qwen3 with biases of attention's output (attention_bias) has no place in a GGUF file")]
+    [InlineData("qwen3", ",\"attention_bias\":true", 8, "of type qwen3 with biases of attention's output (attention_bias) cannot be stored in a GGUF file")]
     [InlineData("qwen3", ",\"mlp_bias\":true", 8, "biases of the feed-forward part (mlp_bias)")]
     [InlineData("qwen2", ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
         + "\"original_max_position_embeddings\":16}", 4, "rotary scaling of type llama3")]
-    [InlineData("qwen2", "", 8, "4 heads of 8 in a model of 16 channels have no place in a GGUF file")]
+    [InlineData("qwen2", "", 8, "4 heads of 8 in a model of 16 channels cannot be stored in a GGUF file")]
     [InlineData("llama", ",\"attention_bias\":true,\"mlp_bias\":true", 8, null)]
     public void WhatTheEngineHasNoPlaceForIsRefused(string type, string further, int headSize, string? complaint)
     {
@@ -100,7 +100,7 @@ public sealed class GgufExporterTests : IDisposable
 
     /// <summary>What the type of the file cannot hold is refused, where it became infinite without a word.</summary>
     [Theory]
-    [InlineData(7e4f, GgufType.F16, "has the value 70000 in row 3, column 2, and F16 holds finite numbers of at most 65504")]
+    [InlineData(7e4f, GgufType.F16, "has the value 70000 in row 3, column 2, but F16 holds only finite values of at most 65504")]
     [InlineData(float.NaN, GgufType.F32, "holds NaN at [3, 2], expected finite values")]
     public void ValuesThatTheTypeDoesNotHoldAreRefused(float value, GgufType type, string expected)
     {

@@ -132,7 +132,7 @@ public sealed class LlamaModelTests : IDisposable
         using var scope = NewDisposeScope();
         Assert.Equal([1, 8, TinyLlama.Vocabulary], loaded.Llama().forward(tensor(Tokens[..8], 1, 8)).shape);
         Assert.Equal(
-            "a sequence of 9 tokens is longer than this model's sliding window of 8; use a shorter context",
+            "a sequence of 9 tokens is longer than this model's sliding window of 8. Use a shorter context",
             Assert.Throws<NibbleException>(() => loaded.Llama().forward(tensor(Tokens[..9], 1, 9))).Message);
 
         using var cache = new KeyValueCache(TinyLlama.Layers);

@@ -94,7 +94,7 @@ public sealed class LoadedModelTests : IDisposable
         Assert.Equal(3, loaded.Quantized!.Provenance.Seed);
         Assert.All(loaded.Llama().Linears, linear => Assert.Equal(linear.Key != "lm_head", linear.Value.InputQuantizer is not null));
         Assert.Equal(QuantizedModelFile.TensorBytes(artifact), loaded.Bytes);
-        Assert.Contains("ptq wrote with the recipe 'w4a8-g8', expected a float checkpoint", Assert.Throws<NibbleException>(loaded.RequireFloat).Message,
+        Assert.Contains("written by ptq with the recipe 'w4a8-g8', expected a float checkpoint", Assert.Throws<NibbleException>(loaded.RequireFloat).Message,
             StringComparison.Ordinal);
     }
 
@@ -131,11 +131,11 @@ public sealed class LoadedModelTests : IDisposable
         using var source = new TinyLlama().Open(folder);
         var model = CacheModel.Make(source, RecipePresets.Parse("w16a16-kv4c"), Texts.Random(100), 2, 16);
         var block = model.StaticKeys[1];
-        Assert.Contains("no parameters of the keys of 'model.layers.1.self_attn'", Refusal(model with { StaticKeys = [model.StaticKeys[0]] }),
+        Assert.Contains("the key parameters of 'model.layers.1.self_attn' are missing", Refusal(model with { StaticKeys = [model.StaticKeys[0]] }),
             StringComparison.Ordinal);
-        Assert.Contains("keys of 'model.layers.1.self_attn' are [4, 4], expected [2, 8]",
+        Assert.Contains("key parameters of 'model.layers.1.self_attn' are [4, 4], expected [2, 8]",
             Refusal(model with { StaticKeys = [model.StaticKeys[0], block with { Heads = 4 }] }), StringComparison.Ordinal);
-        Assert.Contains("of the keys of 'stray', which", Refusal(model with { StaticKeys = [.. model.StaticKeys, block with { Name = "stray" }] }),
+        Assert.Contains("key parameters of 'stray', which", Refusal(model with { StaticKeys = [.. model.StaticKeys, block with { Name = "stray" }] }),
             StringComparison.Ordinal);
 
         static string Refusal(QuantizedModel model) => Assert.Throws<NibbleException>(() => LoadedModel.Simulate(model, "artifact").Dispose()).Message;
@@ -154,7 +154,7 @@ public sealed class LoadedModelTests : IDisposable
         var norm = model.FloatTensors.Single(tensor => tensor.Name == "model.norm.weight");
         Assert.Contains("tensor 'model.norm.weight' is missing", Refusal(model with { FloatTensors = [.. model.FloatTensors.Where(tensor => tensor != norm)] }),
             StringComparison.Ordinal);
-        Assert.Contains("tensor 'model.norm.weight' is missing or not of the shape [16]",
+        Assert.Contains("tensor 'model.norm.weight' is missing or does not have the shape [16]",
             Refusal(model with { FloatTensors = [.. model.FloatTensors.Select(tensor => tensor == norm ? norm with { Shape = [4, 4] } : tensor)] }),
             StringComparison.Ordinal);
         Assert.Contains($"tensor '{layer.Name}.weight' is missing", Refusal(model with { Layers = [.. model.Layers.Skip(1)] }), StringComparison.Ordinal);

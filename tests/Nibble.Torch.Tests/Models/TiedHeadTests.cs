@@ -64,7 +64,7 @@ public sealed class TiedHeadTests : IDisposable
         var options = new PtqRequest(new TinyLlama { Tied = true }.Write(folder.File("tiny")), new Recipe("all", [All with { Pattern = pattern }]),
             folder.File("out"));
         var result = PostTrainingQuantizer.Run(options);
-        Assert.StartsWith("it is the embedding (tie_word_embeddings)", result.Summary.Kept.Single(layer => layer.Name == Head).Reason,
+        Assert.StartsWith("it shares the embedding's matrix (tie_word_embeddings)", result.Summary.Kept.Single(layer => layer.Name == Head).Reason,
             StringComparison.Ordinal);
         Assert.DoesNotContain(QuantizedModelFile.Load(options.Output).Layers, layer => layer.Name == Head);
         using var artifact = LoadedModel.Open(options.Output);
@@ -98,6 +98,6 @@ public sealed class TiedHeadTests : IDisposable
         var fault = Assert.Throws<NibbleException>(
             () => new QuantizationAwareTrainer(source, Named, new QatSettings { SequenceLength = 16 }, Text, CalibrationOptions.For(source.Llama().Config),
                 seed: 1));
-        Assert.Contains("open the model with LoadedModel.OpenToTrain, which gives the head a matrix of its own", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("Open the model with LoadedModel.OpenToTrain, which gives the head its own matrix", fault.Message, StringComparison.Ordinal);
     }
 }

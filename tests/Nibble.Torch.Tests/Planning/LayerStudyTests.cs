@@ -80,7 +80,7 @@ public sealed class LayerStudyTests : IDisposable
             using var study = Study("w2a16-g8");
             var message = Assert.Throws<Nibble.Files.DamagedFileException>(() => study.MeasureActivations([8])).Message;
             Assert.StartsWith($"{file} is damaged: ", message, StringComparison.Ordinal);
-            Assert.EndsWith("; delete the file, and it is measured again", message, StringComparison.Ordinal);
+            Assert.EndsWith("; delete the file to measure it again", message, StringComparison.Ordinal);
         }
     }
 
@@ -124,7 +124,7 @@ public sealed class LayerStudyTests : IDisposable
     [InlineData("w4a8-g8")]
     [InlineData("w4a16-g8-rotated")]
     public void RecipesThatChangeMoreThanALayersWeightsAreRefused(string preset) =>
-        Assert.Contains("cannot be measured a layer at a time", Assert.Throws<NibbleException>(() => Study(preset)).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be measured one layer at a time", Assert.Throws<NibbleException>(() => Study(preset)).Message, StringComparison.Ordinal);
 
     [Fact]
     public void ATextOfOneWindowIsRefused() =>

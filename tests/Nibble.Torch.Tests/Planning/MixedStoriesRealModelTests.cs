@@ -8,7 +8,7 @@ using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Planning;
 
-/// <summary>What the recipes that <c>nibble mix</c> wrote for stories260K lose, against one width for all layers (docs/results.md).</summary>
+/// <summary>What the recipes that <c>nibble mix</c> wrote for stories260K lose, against one width for all layers (docs/results/mixed-precision.md).</summary>
 public sealed class MixedStoriesRealModelTests : IDisposable
 {
     private readonly LoadedModel source = Texts.Stories();

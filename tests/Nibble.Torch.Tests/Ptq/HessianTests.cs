@@ -88,7 +88,7 @@ public class HessianTests
     {
         using var scope = NewDisposeScope();
         using var hessian = new Hessian(3);
-        Assert.Contains("No inputs", Assert.Throws<NibbleException>(() => hessian.Matrix()).Message, StringComparison.Ordinal);
+        Assert.Contains("The layer received no inputs", Assert.Throws<NibbleException>(() => hessian.Matrix()).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => hessian.Add(ones(2, 4)));
         hessian.Add(full([1, 3], float.PositiveInfinity));
         Assert.Contains("inputs overflow", Assert.Throws<NibbleException>(() => HessianFactor.Create(hessian.Matrix())).Message, StringComparison.Ordinal);

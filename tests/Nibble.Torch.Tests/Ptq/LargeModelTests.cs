@@ -28,7 +28,7 @@ public sealed class LargeModelTests : IDisposable
     {
         var recipe = RecipeFile.ParseYaml("rules: [{ pattern: '*', weights: { bits: 4 } }]", "all");
         Assert.Equal(
-            "large: the weight of lm_head has 140,000 x 16,384 values, and at most 2,147,483,591 of one matrix can be quantized; leave it in float",
+            "large: the weight of lm_head has 140,000 x 16,384 values, and a quantized matrix can have at most 2,147,483,591; leave it in float",
             Refused(new PtqRequest(folder.File("large"), recipe, folder.File("out")), dryRun));
     }
 
@@ -40,8 +40,8 @@ public sealed class LargeModelTests : IDisposable
         var recipe = RecipePresets.Parse("w4a16-g32-gptq");
         recipe = recipe with { Ptq = recipe.Ptq with { SequenceLength = 131_073, Windows = 1 } };
         Assert.Equal(
-            "large: windows of 131073 tokens have 2147500032 values between two blocks, and at most 2147483591 are worked on at once; "
-            + "calibrate on windows of at most 131071 tokens",
+            "large: windows of 131073 tokens have 2147500032 values between two blocks, but at most 2147483591 are supported. "
+            + "Calibrate with windows of at most 131071 tokens",
             Refused(new PtqRequest(folder.File("large"), recipe, folder.File("out")) { Data = new TokenizedText("zeros", new int[131_073], 1) }, dryRun));
     }
 

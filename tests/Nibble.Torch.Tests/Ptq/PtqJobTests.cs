@@ -75,7 +75,7 @@ public sealed class PtqJobTests : IDisposable
         Begin().Dispose();
         var message = Assert.Throws<NibbleException>(
             () => new PtqJob(Output, new Dictionary<string, string> { ["recipe"] = "b", ["seed"] = "1", ["device"] = "cpu" }, restart: false)).Message;
-        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Repeat what began it to resume it, or start over",
+        Assert.Equal($"{Output}.job holds an interrupted run of another job: it differs in recipe, device. Rerun that job to resume it, or start over",
             message);
     }
 
@@ -101,8 +101,8 @@ public sealed class PtqJobTests : IDisposable
         {
             var message = Assert.Throws<NibbleException>(() => new PtqJob(Output, Identity, restart)).Message;
             Assert.Equal(
-                $"{Output}.job is where unfinished work would be kept, but it is not Nibble's: it holds no valid job.json. "
-                + "Nothing in it was touched; move it away, or give the output another name",
+                $"{Output}.job is the folder for unfinished work, but it does not belong to Nibble: it has no valid job.json. "
+                + "Nothing in it was changed. Move the folder, or choose another name for the output",
                 message);
         }
 
@@ -200,7 +200,7 @@ public sealed class PtqJobTests : IDisposable
         job.RequireIntact(1);
         File.WriteAllText(file, "c0des");
         Assert.Equal(
-            $"{file} is damaged: its checksum is not that in checksums.txt beside it; the work cannot be resumed from it: start over",
+            $"{file} is damaged: its checksum is not the one in checksums.txt next to it; the work cannot be resumed from it: start over",
             Assert.Throws<Nibble.Files.DamagedFileException>(() => job.RequireIntact(1)).Message);
     }
 
@@ -228,7 +228,7 @@ public sealed class PtqJobTests : IDisposable
     {
         using (Begin())
         {
-            Assert.StartsWith($"{Output}.job: another run works in this folder", Assert.Throws<NibbleException>(Begin).Message, StringComparison.Ordinal);
+            Assert.StartsWith($"{Output}.job: another run is using this folder", Assert.Throws<NibbleException>(Begin).Message, StringComparison.Ordinal);
         }
 
         Begin().Dispose();

@@ -136,8 +136,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     {
         var warnings = new List<string>();
         Run(new TinyLlama { Type = "qwen2" }, RecipePresets.Parse("w4a16-g8-debias"), "out", options => options with { Warn = warnings.Add });
-        Assert.Equal(8, warnings.Count(warning => warning.EndsWith(" has no bias, so that none is corrected", StringComparison.Ordinal)));
-        Assert.Contains("model.layers.1.mlp.down_proj has no bias, so that none is corrected", warnings);
+        Assert.Equal(8, warnings.Count(warning => warning.EndsWith(" has no bias to correct", StringComparison.Ordinal)));
+        Assert.Contains("model.layers.1.mlp.down_proj has no bias to correct", warnings);
     }
 
     [Theory]
@@ -240,7 +240,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     }
 
     [Theory]
-    [InlineData("cuda", "the device cuda needs a libtorch for CUDA")]
+    [InlineData("cuda", "the device cuda needs a CUDA build of libtorch")]
     [InlineData("tpu", "there is no device 'tpu', expected cpu, cuda or cuda:N")]
     [InlineData("cuda:x", "there is no device 'cuda:x'")]
     public void DeviceThatIsNotThereIsRefused(string device, string complaint)

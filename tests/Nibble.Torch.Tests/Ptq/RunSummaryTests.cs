@@ -18,7 +18,7 @@ public sealed class RunSummaryTests : IDisposable
 {
     private const string Embedding = "model.embed_tokens";
 
-    private static readonly KeptLayer[] Kept = [new("lm_head", "the rule 'lm_head' keeps it"), new(Embedding, "embeddings of decoders stay float")];
+    private static readonly KeptLayer[] Kept = [new("lm_head", "the rule 'lm_head' keeps it"), new(Embedding, "decoder embeddings stay in float")];
 
     private readonly TemporaryFolder folder = new();
 
@@ -40,13 +40,13 @@ public sealed class RunSummaryTests : IDisposable
 
         string[] expected =
         [
-            "groups of 8 do not divide the rows of 20 of model.layers.0.mlp.down_proj, model.layers.1.mlp.down_proj: the last group of a row holds 4, and "
+            "groups of 8 do not divide the 20 columns of model.layers.0.mlp.down_proj, model.layers.1.mlp.down_proj: the last group of each row holds 4, and "
                 + "other engines refuse such layers",
-            "the calibration data have 2 of the 3 windows that the recipe asks for",
+            "the calibration data fills 2 of the 3 windows that the recipe requests",
             "gptq of model.layers.0.self_attn.o_proj, model.layers.0.mlp.down_proj, model.layers.1.self_attn.o_proj and 1 more sees 16 tokens for up to 32 "
                 + "columns and can be worse than "
-                + "round to nearest; calibrate on at least 32 tokens, better ten times as many",
-            "the setting ptq.asymmetry has no effect: only gptaq looks at it",
+                + "round to nearest; calibrate on at least 32 tokens, preferably ten times as many",
+            "the setting ptq.asymmetry has no effect: only gptaq uses it",
         ];
         Assert.Equal(expected, result.Summary.Warnings);
         Assert.Equal(expected, told);
@@ -70,14 +70,14 @@ public sealed class RunSummaryTests : IDisposable
             Logger = new ListLogger(told),
         };
         var result = PostTrainingQuantizer.Run(options);
-        Assert.Contains("model.layers.1.mlp.down_proj has no bias, so that none is corrected", told);
+        Assert.Contains("model.layers.1.mlp.down_proj has no bias to correct", told);
         Assert.Equal(told, result.Summary.Warnings);
     }
 
     [Fact]
     public void CalibrationDataThatNothingLooksAtAreToldButNotThoseOfALargerRun()
     {
-        const string Expected = "the calibration data are not used: the recipe calibrates nothing";
+        const string Expected = "the calibration data is not used: the recipe has nothing to calibrate";
         using var source = new TinyLlama().Open(folder);
         var recipe = RecipePresets.Parse("w4a16-g4");
         var options = new PtqRequest(source.Folder, recipe, folder.File("out")) { Data = Texts.Random(300) };
@@ -108,7 +108,7 @@ public sealed class RunSummaryTests : IDisposable
         var recipe = target.Apply(null, [.. source.Llama().Linears.Select(linear => (linear.Key, (int)linear.Value.Weight.shape[1]))]);
         var result = PostTrainingQuantizer.Run(new PtqRequest(source.Folder, recipe, folder.File("out")) { Target = target });
         Assert.Equal(["model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"], result.Summary.Quantized.Select(layer => layer.Name));
-        Assert.Contains(new KeptLayer("model.layers.0.mlp.down_proj", "rows of 20 are not whole blocks of gguf:q4_0, which hold 32"), result.Summary.Kept);
+        Assert.Contains(new KeptLayer("model.layers.0.mlp.down_proj", "rows of 20 do not divide into blocks of gguf:q4_0, which hold 32"), result.Summary.Kept);
         Assert.Equal(13, result.Summary.Kept.Count(layer => layer.Reason.Contains("are not whole blocks of gguf:q4_0", StringComparison.Ordinal)));
     }
 
@@ -130,7 +130,7 @@ public sealed class RunSummaryTests : IDisposable
             warning => Assert.StartsWith("the rule 'nothing' matches none of the 15 layers and has no effect", warning, StringComparison.Ordinal),
             warning => Assert.StartsWith("gptq of model.layers.0.self_attn.q_proj, ", warning, StringComparison.Ordinal),
             warning => Assert.StartsWith("the setting qat.adapterRank has no effect", warning, StringComparison.Ordinal),
-            warning => Assert.StartsWith("the training goes over its data about 11 times", warning, StringComparison.Ordinal));
+            warning => Assert.StartsWith("training passes over its data about 11 times", warning, StringComparison.Ordinal));
         Assert.Equal(summary.Warnings, told);
     }
 
@@ -144,11 +144,11 @@ public sealed class RunSummaryTests : IDisposable
             .Order(StringComparer.Ordinal));
         Assert.All(summary.Quantized, layer => Assert.StartsWith("int8 ", layer.Activations, StringComparison.Ordinal));
         Assert.Equal(["word", "position", "token_type"], summary.Kept.Select(layer => layer.Name["bert.embeddings.".Length..^"_embeddings".Length]));
-        Assert.All(summary.Kept, layer => Assert.Equal("tables stay float unless a rule names embeddings", layer.Reason));
+        Assert.All(summary.Kept, layer => Assert.Equal("embedding tables stay in float unless a rule names embeddings", layer.Reason));
         Assert.Empty(summary.Warnings);
 
         using var third = LoadedModel.Open(folder.File("bert"));
-        Assert.Equal(["the calibration data are not used: the recipe calibrates nothing"],
+        Assert.Equal(["the calibration data is not used: the recipe has nothing to calibrate"],
             PostTrainingQuantizer.Run(new PtqRequest(third.Folder, RecipePresets.Parse("w8a8"), folder.File("idle")) { Data = data }).Summary.Warnings);
 
         using var again = LoadedModel.Open(folder.File("bert"));
@@ -180,7 +180,7 @@ public sealed class RunSummaryTests : IDisposable
             Assert.All(summary.Quantized, layer => Assert.Equal(algorithms, layer.Algorithms));
             Assert.Equal(["downsample.0", "fc"], summary.Kept.Select(layer => layer.Name));
             Assert.StartsWith("the rule 'conv9' matches none of the 5 layers", summary.Warnings[0], StringComparison.Ordinal);
-            Assert.Contains(summary.Warnings, warning => warning.StartsWith("groups of 8 do not divide the rows of 18 of conv1", StringComparison.Ordinal));
+            Assert.Contains(summary.Warnings, warning => warning.StartsWith("groups of 8 do not divide the 18 columns of conv1", StringComparison.Ordinal));
         }
     }
 }

@@ -34,6 +34,6 @@ public class SymmetricSolverTests
         using var scope = NewDisposeScope();
         var indefinite = tensor(new float[] { 1, 2, 2, 1 }, 2, 2);
         var message = Assert.Throws<NibbleException>(() => SymmetricSolver.SolveInBlocks(indefinite, ones(2, 1), 1)).Message;
-        Assert.Contains("use more dampening", message, StringComparison.Ordinal);
+        Assert.Contains("Use more dampening", message, StringComparison.Ordinal);
     }
 }

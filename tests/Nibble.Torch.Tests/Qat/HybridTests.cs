@@ -175,9 +175,9 @@ public sealed class HybridTests : IDisposable
 
     public static TheoryData<string, QatSettings, string> Refusals => new()
     {
-        { Ranges, Short with { Mode = TrainingMode.Scales }, "cannot stay as they are in the mode scales; use mode: full" },
+        { Ranges, Short with { Mode = TrainingMode.Scales }, "cannot stay unchanged in the mode scales; use mode: full" },
         { Ranges, Short with { Activations = ActivationEstimator.StraightThrough }, "which leave nothing to train" },
-        { Ranges, Short with { Schedule = new QatSchedule { ActivationDelay = 0.5 } }, "leave floatShare and activationDelay at 0" },
+        { Ranges, Short with { Schedule = new QatSchedule { ActivationDelay = 0.5 } }, "set floatShare and activationDelay to 0" },
         { "w4a16-g8-debias-hybrid-attention-qat", Short, "cannot have the algorithm debias" },
         { "w4a4-g8", Short, "leave nothing to train" },
     };
@@ -203,7 +203,7 @@ public sealed class HybridTests : IDisposable
 
         var fault = Assert.Throws<NibbleException>(() => PostTrainingQuantizer.Run(model, RecipePresets.Parse("hybrid-attention-qat"), Text, 1));
 
-        Assert.Contains("has weights of the method qat, which post-training quantization does not do; use nibble qat", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("sets the method qat for weights, which post-training quantization cannot do; use nibble qat", fault.Message, StringComparison.Ordinal);
     }
 
     [Fact]

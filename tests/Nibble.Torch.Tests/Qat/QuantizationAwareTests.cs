@@ -243,8 +243,8 @@ public sealed class QuantizationAwareTests : IDisposable
         using var module = new TypedFields();
         var state = module.state_dict().Keys.ToList();
         var fault = Assert.Throws<NibbleException>(() => QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)])));
-        Assert.Contains("'first' is kept in the field first of class TypedFields as Linear", fault.Message, StringComparison.Ordinal);
-        Assert.Contains("'list.0' is kept in a ModuleList<Conv2d> as Conv2d", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("'first' is stored in the field first of class TypedFields as Linear", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("'list.0' is stored in a ModuleList<Conv2d> as Conv2d", fault.Message, StringComparison.Ordinal);
         Assert.Contains("nn.Module<Tensor, Tensor>", fault.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("'free'", fault.Message, StringComparison.Ordinal);
         Assert.IsType<Linear>(module.Free);
@@ -267,7 +267,7 @@ public sealed class QuantizationAwareTests : IDisposable
         using var root = nn.Linear(2, 2);
         Refused(root, "all", "the module itself is a Linear", new RecipeRule("*", Int4));
         using var relu = nn.Sequential(nn.ReLU());
-        Refused(relu, "all", "holds no Linear", new RecipeRule("*", Int4));
+        Refused(relu, "all", "has no Linear", new RecipeRule("*", Int4));
         using var cnn = new SmallCnn();
         Refused(cnn, "none", "matches none of the 5 layers of SmallCnn; their names look like 'conv1'", new RecipeRule("layers.*", Int4));
         Refused(cnn, "token", "input of the convolution 'conv1' per token",

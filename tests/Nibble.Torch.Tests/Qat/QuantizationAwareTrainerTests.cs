@@ -318,7 +318,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         bytes[0] ^= 1;
         File.WriteAllBytes(record, bytes);
         Assert.Equal(
-            $"{record} is damaged: its checksum is not that of its contents; delete the file, and it is computed again",
+            $"{record} is damaged: its checksum does not match its contents; delete the file to compute it again",
             Assert.Throws<Nibble.Files.DamagedFileException>(() => Train(cache)).Message);
         File.Delete(record);
         Assert.Equal(first, Train(cache));
@@ -395,7 +395,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         var trainer = new QuantizationAwareTrainer(model, null, Short with { LearningRate = 1e30 }, Texts.Random(100), Calibration, 1);
         var message = Assert.Throws<NibbleException>(() => trainer.Train()).Message;
-        Assert.Matches("^the training (loss|gradient) became (NaN|∞|Infinity) at step [2-5]; lower the learning rate \\(it is 1E\\+30\\), lengthen the warm-up "
+        Assert.Matches("^the training (loss|gradient) became (NaN|∞|Infinity) at step [2-5]. Lower the learning rate \\(it is 1E\\+30\\), lengthen the warm-up "
             + "\\(it is 0 of the steps\\) or lower the rate of the scales \\(it is 0\\.01\\)$", message);
     }
 
@@ -409,7 +409,7 @@ public sealed class QuantizationAwareTrainerTests : IDisposable
             Assert.Throws<NibbleException>(() => new QuantizationAwareTrainer(model, nothing, Short, Texts.Random(100), Calibration, 1)).Message,
             StringComparison.Ordinal);
         Assert.Contains(
-            "quantizes keys per channel with ranges from calibration, which training would leave behind",
+            "quantizes keys per channel with ranges from calibration, which training would make invalid",
             Assert.Throws<NibbleException>(
                 () => new QuantizationAwareTrainer(model, RecipePresets.Parse("w4a16-kv8c"), Short, Texts.Random(100), Calibration, 1)).Message,
             StringComparison.Ordinal);

@@ -139,7 +139,7 @@ public sealed class ClassificationTrainingTests : IDisposable
         }
 
         Assert.Contains(
-            "the training loss is NaN at step 1, before anything was trained",
+            "the training loss is NaN at step 1, before any training",
             Assert.Throws<NibbleException>(() => Trainer(loaded, Read(loaded, Texts(20, seed: 1)), Settings).Train()).Message,
             StringComparison.Ordinal);
     }

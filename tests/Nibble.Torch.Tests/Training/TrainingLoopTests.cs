@@ -83,7 +83,7 @@ public sealed class TrainingLoopTests : IDisposable
         using var exploding = new Toy { Offset = step => step > 4 ? 100 : 0 };
         var told = new Told();
         var message = Assert.Throws<NibbleException>(() => new TrainingLoop(exploding.Task(), Short).Run(new CheckpointOptions(Path, 1), told)).Message;
-        Assert.Matches($@"^the training loss has exploded: it was above \d+\.\d+ for 5 steps and is 1\d\d\.\d+ at step 9; lower the learning rate \(it is 0\.05\), .*; the checkpoint of step 4 is kept in {Path}$", message);
+        Assert.Matches($@"^the training loss has exploded: it was above \d+\.\d+ for 5 steps and is 1\d\d\.\d+ at step 9. Lower the learning rate \(it is 0\.05\), .*\. The checkpoint of step 4 is in {Path}$", message);
         Assert.Equal(8, told.All.Count);
     }
 
@@ -174,7 +174,7 @@ public sealed class TrainingLoopTests : IDisposable
         Refuses(toy.Task(), Short with { Steps = 5 }, "found 12 steps, expected at most 5");
         using var wide = new Toy(width: 5);
         Refuses(wide.Task(), Short, "tensor parameter.0 is F32 [3], expected F32 [5]");
-        Refuses(toy.Task(), Short with { AverageDecay = 0.5 }, "there is no tensor average.0");
+        Refuses(toy.Task(), Short with { AverageDecay = 0.5 }, "tensor average.0 is missing");
         File.WriteAllText(Path, "rubbish!rubbish!");
         Assert.Throws<Nibble.Files.DamagedFileException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path)));
 
@@ -195,7 +195,7 @@ public sealed class TrainingLoopTests : IDisposable
             bytes[place] ^= 4;
             File.WriteAllBytes(Path, bytes);
             Assert.Equal(
-                $"{Path} is damaged: its checksum is not that of its contents; the work cannot be resumed from it: start over",
+                $"{Path} is damaged: its checksum does not match its contents; the work cannot be resumed from it: start over",
                 Assert.Throws<Nibble.Files.DamagedFileException>(() => new TrainingLoop(toy.Task(), Short).Run(new CheckpointOptions(Path))).Message);
         }
 

@@ -5,7 +5,7 @@ using Nibble.Torch.Planning;
 
 namespace Nibble.Cli.Report.Documents;
 
-/// <summary>What <c>advise --json</c> prints.</summary>
+/// <summary>The document of <c>advise --json</c>.</summary>
 internal sealed record AdviceDocument(
     string Schema,
     string CommandLine,
@@ -56,13 +56,13 @@ internal sealed record AdviceDocument(
     }
 }
 
-/// <summary>A predicted loss over the float model, in the task's unit, with the interval that should hold the true one nine times in ten.</summary>
+/// <summary>A predicted loss over the float model with its 90% interval, in the task's unit.</summary>
 internal sealed record AdvisedLoss(double Value, double Low, double High)
 {
     public static AdvisedLoss Of(Estimate estimate) => new(estimate.Value, estimate.Low, estimate.High);
 }
 
-/// <summary>An option, with what rules it out.</summary>
+/// <summary>An option, with the reasons that rule it out.</summary>
 internal sealed record AdvisedOption(
     string Name, Method Method, string Recipe, int Bits, int Steps, AdvisedLoss Loss, AdvisedLoss Quantization, Evidence Evidence, double Seconds,
     long PeakBytes,
@@ -74,11 +74,11 @@ internal sealed record AdvisedOption(
         [.. broken.Select(item => item.Reason)]);
 }
 
-/// <summary>What a width needs.</summary>
+/// <summary>The method that a width needs.</summary>
 internal sealed record AdvisedWidth(int Bits, Verdict Verdict, string Option, bool UnusableWithoutTraining, string Text);
 
-/// <summary>What quantizing one layer alone does to the model, in the task's unit.</summary>
+/// <summary>The effect of quantizing only one layer, in the task's unit.</summary>
 internal sealed record AdvisedLayer(string Layer, string Change, double Loss, double Kl);
 
-/// <summary>What the probe did: seconds, windows (or texts) and tokens scored, threads, operations and bytes a second, short trainings.</summary>
+/// <summary>The work of the probe: seconds, windows (or texts) and tokens scored, threads, operations and bytes per second, short trainings.</summary>
 internal sealed record AdvisedProbe(double Seconds, int Windows, long Tokens, int Threads, double Flops, double Bandwidth, IReadOnlyList<ProbeCurve> Curves);

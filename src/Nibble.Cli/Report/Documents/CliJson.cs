@@ -6,7 +6,7 @@ using Nibble.Recipes;
 
 namespace Nibble.Cli.Report.Documents;
 
-/// <summary>What <c>eval --json</c> prints.</summary>
+/// <summary>The document of <c>eval --json</c>.</summary>
 internal sealed record EvalDocument(
     string Schema, string Model, string Task, string Data, IReadOnlyDictionary<string, double> Metrics, double? Loss, int? Context, int Pieces,
     long Predictions, double? Divergence,
@@ -15,17 +15,17 @@ internal sealed record EvalDocument(
     public const string CurrentSchema = "nibble.eval/2";
 }
 
-/// <summary>What <c>finetune --json</c> prints.</summary>
+/// <summary>The document of <c>finetune --json</c>.</summary>
 internal sealed record FinetuneDocument(
     string Schema, string Model, string Task, string Output, string Data, long Count, int Steps, double? FinalLoss, double Seconds)
 {
-    /// <summary>How well the trained model does, where data to score on were given.</summary>
+    /// <summary>The scores of the trained model; empty without evaluation data.</summary>
     public IReadOnlyDictionary<string, double> Metrics { get; init; } = new Dictionary<string, double>();
 
     public const string CurrentSchema = "nibble.finetune/1";
 }
 
-/// <summary>What <c>ptq --json</c> and <c>qat --json</c> print.</summary>
+/// <summary>The document of <c>ptq --json</c> and <c>qat --json</c>.</summary>
 internal sealed record QuantizeDocument(
     string Schema, string Model, string Recipe, string Method, string Output, int Layers, long Bytes, long FloatBytes, double Seconds, long PeakBytes,
     string? Calibration, double? FinalTrainingLoss)
@@ -36,31 +36,31 @@ internal sealed record QuantizeDocument(
     /// <summary>The layers that stay float, and why.</summary>
     public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
 
-    /// <summary>What the user should know.</summary>
+    /// <summary>Warnings.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
     public const string CurrentSchema = "nibble.quantize/1";
 }
 
-/// <summary>What <c>ptq --dry-run --json</c> prints.</summary>
+/// <summary>The document of <c>ptq --dry-run --json</c>.</summary>
 internal sealed record EstimateDocument(string Schema, string Model, string Recipe, int Layers, double Seconds, long PeakBytes, long Bytes, long DiskBytes)
 {
     /// <summary>The layers that will stay float, and why.</summary>
     public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
 
-    /// <summary>What the user should know before the run.</summary>
+    /// <summary>Warnings before the run.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
     public const string CurrentSchema = "nibble.estimate/1";
 }
 
-/// <summary>What <c>generate --json</c> prints.</summary>
+/// <summary>The document of <c>generate --json</c>.</summary>
 internal sealed record GenerateDocument(string Schema, string Model, string Prompt, string Text, string Engine)
 {
     public const string CurrentSchema = "nibble.generate/1";
 }
 
-/// <summary>What <c>inspect --json</c> prints.</summary>
+/// <summary>The document of <c>inspect --json</c>.</summary>
 internal sealed record InspectDocument(
     string Schema, string Model, string Type, long Parameters, long LinearParameters, long Bytes, IReadOnlyList<InspectedLayer> Layers,
     IReadOnlyDictionary<string, long> SizeByWidth)
@@ -68,62 +68,62 @@ internal sealed record InspectDocument(
     public const string CurrentSchema = "nibble.inspect/1";
 }
 
-/// <summary>A linear layer as <c>inspect</c> sees it.</summary>
+/// <summary>A linear layer in <c>inspect</c>.</summary>
 internal sealed record InspectedLayer(
     string Name, int Rows, int Columns, double Min, double Max, double Deviation, double LargestInDeviations, double OutlierShare)
 {
-    /// <summary>Its weights' scheme; null where they are float.</summary>
+    /// <summary>The scheme of its weights; null for float.</summary>
     public string? Weights { get; init; }
 
-    /// <summary><c>ptq</c> or <c>qat</c>: how the weights came to their codes; null where they are float.</summary>
+    /// <summary>The method that produced the codes of its weights, <c>ptq</c> or <c>qat</c>; null for float.</summary>
     public string? WeightMethod { get; init; }
 
-    /// <summary>Its input's scheme; null where it stays float.</summary>
+    /// <summary>The scheme of its input; null for float.</summary>
     public string? Input { get; init; }
 
-    /// <summary><c>ptq</c> or <c>qat</c>: how the input came to its range; null where it has no fixed one.</summary>
+    /// <summary>The method that produced the range of its input, <c>ptq</c> or <c>qat</c>; null without a static range.</summary>
     public string? InputMethod { get; init; }
 }
 
-/// <summary>What <c>sensitivity --json</c> prints.</summary>
-/// <remarks>Context is null for texts, which windows then counts.</remarks>
+/// <summary>The document of <c>sensitivity --json</c>.</summary>
+/// <remarks>For texts, Context is null and Windows counts texts.</remarks>
 internal sealed record SensitivityDocument(
     string Schema, string Model, string Task, string Data, int? Context, int Windows, IReadOnlyList<SensitivityEntry> Layers,
     IReadOnlyList<SensitivityCorrelation> Correlations)
 {
     public const string CurrentSchema = "nibble.sensitivity/2";
 
-    /// <summary>What was measured on, in words.</summary>
+    /// <summary>The held-out data, in words.</summary>
     public string HeldOut() => TaskText.Pieces(TaskConfig.TaskOf(Task)!.Value, Windows, Context);
 
-    /// <summary>What losses are measured in.</summary>
+    /// <summary>The unit of losses.</summary>
     public LossUnit Unit() => LossUnit.Of(TaskConfig.TaskOf(Task));
 }
 
-/// <summary>What quantizing one layer alone does, losses and divergences in the task's unit: measured, and estimated where weights are quantized.</summary>
+/// <summary>The effect of quantizing only one layer, in the task's unit: measured, and for weights also estimated.</summary>
 internal sealed record SensitivityEntry(
     string Layer, string Change, double Loss, double LossError, double Kl, double KlError, double? Fisher, double? HessianTrace);
 
-/// <summary>Spearman's rank correlation of estimates with the measured divergence, over all layers.</summary>
+/// <summary>Spearman's rank correlation of the estimates with the measured divergence, over all layers.</summary>
 internal sealed record SensitivityCorrelation(string Change, double Fisher, double HessianTrace);
 
-/// <summary>What <c>mix --json</c> prints.</summary>
+/// <summary>The document of <c>mix --json</c>.</summary>
 internal sealed record MixDocument(
     string Schema, string Model, string Task, string Data, string Budget, string Recipe, MixEntry Chosen,
     IReadOnlyList<MixEntry> Front, IReadOnlyList<MixEntry> Uniform, double Coverage)
 {
-    /// <summary>Ways to divide the layers between the methods, by rising loss; empty without <c>--qat-minutes</c>.</summary>
+    /// <summary>Ways to divide the layers between the methods, by ascending loss; empty without <c>--qat-minutes</c>.</summary>
     public IReadOnlyList<MethodEntry> Methods { get; init; } = [];
 
     /// <summary>The layers that the recipe keeps float, and why.</summary>
     public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
 
-    /// <summary>What the user should know of the recipe.</summary>
+    /// <summary>Warnings about the recipe.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
     public const string CurrentSchema = "nibble.mix/2";
 
-    /// <summary>What losses are measured in.</summary>
+    /// <summary>The unit of losses.</summary>
     public LossUnit Unit() => LossUnit.Of(TaskConfig.TaskOf(Task));
 }
 
@@ -131,11 +131,11 @@ internal sealed record MixDocument(
 internal sealed record MixEntry(
     string Recipe, double AverageBits, long Bytes, double Predicted, double Low, double High, double Loss, double LossError, double Kl);
 
-/// <summary>A way to divide a model's layers between PTQ and QAT: which are trained, for how many steps, and the loss after the part of them that was
+/// <summary>A way to divide a model's layers between PTQ and QAT: the layers that are trained, the number of steps, and the loss after the steps that were
 /// tried.</summary>
 internal sealed record MethodEntry(string Trained, int Layers, int Steps, double StepSeconds, int TriedSteps, double Loss, double LossError);
 
-/// <summary>What <c>export --json</c> prints.</summary>
+/// <summary>The document of <c>export --json</c>.</summary>
 internal sealed record ExportDocument(
     string Schema, string Model, string Format, string Output, long Bytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Notes, double Seconds)
 {
@@ -148,19 +148,19 @@ internal sealed record ExportDocument(
     public const string CurrentSchema = "nibble.export/1";
 }
 
-/// <summary>What <c>import --json</c> prints.</summary>
+/// <summary>The document of <c>import --json</c>.</summary>
 internal sealed record ImportDocument(string Schema, string Model, string Format, string Output, int Layers, long Bytes, IReadOnlyList<string> Notes)
 {
     /// <summary>The layers that have codes.</summary>
     public IReadOnlyList<SummarizedLayer> Quantized { get; init; } = [];
 
-    /// <summary>The layers that have none.</summary>
+    /// <summary>The layers that have no codes.</summary>
     public IReadOnlyList<KeptLayer> Kept { get; init; } = [];
 
     public const string CurrentSchema = "nibble.import/1";
 }
 
-/// <summary>What <c>verify --json</c> prints.</summary>
+/// <summary>The document of <c>verify --json</c> for a decoder.</summary>
 internal sealed record VerifyDocument(
     string Schema,
     string Model,
@@ -183,49 +183,49 @@ internal sealed record VerifyDocument(
 {
     public const string CurrentSchema = "nibble.verify/1";
 
-    /// <summary>What the engine's rounding explains; null in ONNX Runtime.</summary>
+    /// <summary>The difference that the engine's rounding explains; null for ONNX Runtime.</summary>
     public ExplainedDifference? Explained { get; init; }
 }
 
-/// <summary>What <c>quantize --json</c> prints.</summary>
+/// <summary>The document of <c>quantize --json</c>.</summary>
 internal sealed record GgufDocument(
     string Schema, string Output, long Bytes, long SourceBytes, IReadOnlyDictionary<string, int> Types, IReadOnlyList<string> Ragged,
     IReadOnlyList<string> Unweighted, double Seconds, long PeakBytes)
 {
-    /// <summary>Matrices that have another type than the mixture's.</summary>
+    /// <summary>Matrices with a different type from the mixture's.</summary>
     public IReadOnlyList<FallbackEntry> Fallbacks { get; init; } = [];
 
-    /// <summary>Names of the tensors that are copied as they are, such as norms.</summary>
+    /// <summary>Names of the tensors that are copied unchanged, such as norms.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
 
-    /// <summary>Names of the matrices that have the type already, and keep their codes.</summary>
+    /// <summary>Names of the matrices that already have the type and keep their codes.</summary>
     public IReadOnlyList<string> Unchanged { get; init; } = [];
 
-    /// <summary>Names of the matrices whose types have no use for the importance matrix.</summary>
+    /// <summary>Names of the matrices whose types do not use the importance matrix.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 
-    /// <summary>The same for people, a sentence each.</summary>
+    /// <summary>The same as sentences.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 
     public const string CurrentSchema = "nibble.gguf/1";
 }
 
-/// <summary>Matrices whose rows the blocks of the mixture's type do not divide: how many, and the first with its columns.</summary>
+/// <summary>Matrices with rows that the blocks of the mixture's type do not divide: their number, and the first one with its columns.</summary>
 internal sealed record FallbackEntry(string Wanted, string Type, int Tensors, string Example, long Columns);
 
-/// <summary>What <c>imatrix --json</c> prints.</summary>
+/// <summary>The document of <c>imatrix --json</c>.</summary>
 internal sealed record ImatrixDocument(string Schema, string Model, string Data, string Output, int Matrices, int Windows, int Context, double Seconds)
 {
     public const string CurrentSchema = "nibble.imatrix/1";
 }
 
-/// <summary>What any command prints with <c>--json</c> when it fails.</summary>
+/// <summary>The document of any command with <c>--json</c> that fails.</summary>
 internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, string Message)
 {
     public const string CurrentSchema = "nibble.error/1";
 }
 
-/// <summary>How the documents are written.</summary>
+/// <summary>Writes the documents.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n",
     Converters =
@@ -241,6 +241,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(EstimateDocument))]
 [JsonSerializable(typeof(GenerateDocument))]
 [JsonSerializable(typeof(InspectDocument))]
+[JsonSerializable(typeof(RecipesDocument))]
 [JsonSerializable(typeof(InspectFileDocument))]
 [JsonSerializable(typeof(SensitivityDocument))]
 [JsonSerializable(typeof(MixDocument))]

@@ -1,7 +1,7 @@
 
 namespace Nibble.Cli.Report.Documents;
 
-/// <summary>What <c>advise --cost-of --json</c> prints.</summary>
+/// <summary>The document of <c>advise --cost-of --json</c>.</summary>
 internal sealed record CostDocument(string Schema, double Flops, double Efficiency, double Bandwidth, string Formula, IReadOnlyList<CostRow> Rows)
 {
     public const string CurrentSchema = "nibble.cost/1";

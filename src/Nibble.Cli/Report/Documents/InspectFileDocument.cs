@@ -1,7 +1,7 @@
 
 namespace Nibble.Cli.Report.Documents;
 
-/// <summary>What <c>inspect --json</c> prints of an exported file.</summary>
+/// <summary>The document of <c>inspect --json</c> for an exported file.</summary>
 internal sealed record InspectFileDocument(
     string Schema,
     string File,

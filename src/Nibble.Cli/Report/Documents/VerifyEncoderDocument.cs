@@ -2,7 +2,7 @@ using Nibble.Cli.Engines;
 
 namespace Nibble.Cli.Report.Documents;
 
-/// <summary>What <c>verify --json</c> prints of an encoder.</summary>
+/// <summary>The document of <c>verify --json</c> for an encoder.</summary>
 internal sealed record VerifyEncoderDocument(
     string Schema,
     string Model,

@@ -7,7 +7,7 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Bert;
 
-/// <summary>What a token is before the first layer: the sum of its word's, its position's and its type's vectors, normalised.</summary>
+/// <summary>The input to the first layer: the normalised sum of each token's word, position and type vectors.</summary>
 internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>, IInputPart
 {
     private readonly BertConfig config;
@@ -43,15 +43,15 @@ internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>, IInputPart
 
     public Tensor Embed(ModelBatch batch, Tensor? words = null)
     {
-        // RoBERTa gives padding a position of its own. It need not: nothing looks at padding.
-        // Made from an array: arange takes numbers, which are only safe while nothing collects (see CollectorPause).
+        // RoBERTa gives padding tokens their own position. This is not needed here, because no other token attends to padding.
+        // The positions come from an array: arange takes scalars, which are only safe while no garbage collection runs (see CollectorPause).
         var ids = batch.Ids;
         var places = Enumerable.Range(config.FirstPosition, (int)ids.shape[1]).Select(position => (long)position).ToArray();
         var positions = tensor(places, device: ids.device);
         var x = (words ?? word_embeddings.call(ids)) + position_embeddings.call(positions);
         if (token_type_embeddings is { } types)
         {
-            // RoBERTa has the table, but one type alone.
+            // RoBERTa has the table, but only one type.
             x = x + types.call(batch.Types is { } second && config.TokenTypes > 1 ? second : zeros_like(positions));
         }
 

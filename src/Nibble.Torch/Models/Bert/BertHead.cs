@@ -6,7 +6,7 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Bert;
 
-/// <summary>What turns the first token's vector into logits: a pooler and a classifier.</summary>
+/// <summary>Computes logits from the first token's vector: a pooler and a classifier.</summary>
 internal sealed class BertHead
 {
     private readonly BertConfig config;
@@ -14,7 +14,7 @@ internal sealed class BertHead
     private readonly QuantizableLinear classifier;
 
     /// <param name="config">The model's shape.</param>
-    /// <param name="pooler">BERT's pooler, which is its encoder's, or the head's own.</param>
+    /// <param name="pooler">BERT's pooler, which belongs to the encoder, or the head's own.</param>
     /// <param name="classifier">The classifier.</param>
     public BertHead(BertConfig config, QuantizableLinear pooler, QuantizableLinear classifier)
     {
@@ -26,30 +26,30 @@ internal sealed class BertHead
             : [("classifier", classifier)];
     }
 
-    /// <summary>What the model has to register, by name; without the pooler that is the encoder's.</summary>
+    /// <summary>The modules that the model has to register, by name. A pooler that belongs to the encoder is not among them.</summary>
     public IReadOnlyList<(string Name, nn.Module Module)> Children { get; }
 
-    /// <summary>A layer as wide as the model.</summary>
+    /// <summary>Creates a layer as wide as the model.</summary>
     public static QuantizableLinear CreatePooler(BertConfig config) => new(config.HiddenSize, config.HiddenSize, bias: true);
 
-    /// <summary>A layer that yields a value for each class.</summary>
+    /// <summary>Creates a layer with one output per class.</summary>
     public static QuantizableLinear CreateClassifier(BertConfig config) => new(config.HiddenSize, config.Labels, bias: true);
 
     public QuantizableLinear Pooler => pooler;
 
     public QuantizableLinear Classifier => classifier;
 
-    /// <summary>The logits, [batch, labels], of first tokens' vectors, [batch, hidden].</summary>
+    /// <summary>Logits, [batch, labels], from the vectors of the first tokens, [batch, hidden].</summary>
     public Tensor Apply(Tensor first, bool training)
     {
         var x = config.IsRoberta ? F.dropout(first, config.ClassifierDropout, training) : first;
         return classifier.call(F.dropout(Pool(x), config.ClassifierDropout, training));
     }
 
-    /// <summary>What the classifier reads.</summary>
+    /// <summary>The input of the classifier.</summary>
     public Tensor Pool(Tensor first) => config.IsDistilBert ? F.relu(pooler.call(first)) : pooler.call(first).tanh();
 
-    // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.
+    // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private sealed class RobertaHead : nn.Module
     {
         private readonly QuantizableLinear dense;
@@ -64,7 +64,7 @@ internal sealed class BertHead
     }
 }
 
-/// <summary>The head as a part of its own.</summary>
+/// <summary>The head as a separate part of the model.</summary>
 internal sealed class BertHeadBlock : nn.Module, IQuantizableBlock
 {
     private readonly BertHead head;

@@ -7,10 +7,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Bert;
 
-/// <summary>A BERT-family encoder. Parameters carry the names of Hugging Face checkpoints.</summary>
+/// <summary>A BERT-family encoder. Its parameters have the names of Hugging Face checkpoints.</summary>
 /// <remarks>
-/// BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019) and DistilBERT (Sanh et al. 2019): one encoder, three ways to name its
-/// tensors and to turn the first token's vector into logits. Every linear layer is a <see cref="QuantizableLinear"/>.
+/// BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019) and DistilBERT (Sanh et al. 2019) are the same encoder. They differ in the names of their tensors
+/// and in how they compute logits from the first token's vector. Every linear layer is a <see cref="QuantizableLinear"/>.
 /// </remarks>
 internal sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizableModel
 {
@@ -60,21 +60,21 @@ internal sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizabl
     /// <inheritdoc/>
     public bool Recompute { get; set; }
 
-    /// <summary>What the model's task asks for.</summary>
-    /// <param name="input">Token ids, int64 [batch, length], each sequence from its first token on and padded at its end.</param>
-    /// <param name="mask">Which tokens are no padding, bool [batch, length].</param>
+    /// <summary>Computes the output of the model's task.</summary>
+    /// <param name="input">Token ids, int64 [batch, length]. Sequences start at their first token and are padded at the end.</param>
+    /// <param name="mask">True for tokens that are not padding, bool [batch, length].</param>
     /// <returns>Logits, [batch, labels], or vectors, [batch, hidden].</returns>
-    /// <exception cref="NibbleException">The sequences are longer than the model's table of positions, or the model has no head.</exception>
+    /// <exception cref="NibbleException">The sequences are longer than the model's position table, or the model has no head.</exception>
     public override Tensor forward(Tensor input, Tensor mask) => Compute(new ModelBatch(input, mask));
 
     /// <inheritdoc/>
-    /// <exception cref="NibbleException">The sequences are longer than the model's table of positions, or the model has no head.</exception>
+    /// <exception cref="NibbleException">The sequences are longer than the model's position table, or the model has no head.</exception>
     public Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null)
     {
         ArgumentNullException.ThrowIfNull(batch);
         if (batch.Ids.shape[1] > Config.MaxSequence)
         {
-            throw new NibbleException($"a sequence of {batch.Ids.shape[1]} tokens is longer than this model's {Config.MaxSequence} positions; cut it");
+            throw new NibbleException($"a sequence of {batch.Ids.shape[1]} tokens is longer than this model's {Config.MaxSequence} positions. Shorten it");
         }
 
         Tensor x;
@@ -88,13 +88,13 @@ internal sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizabl
             }
         }
 
-        // What pools reads one vector of each sequence, none of them padding.
+        // Pooling reads one vector per sequence, and none of them belongs to padding.
         return head is not null ? head.Apply(x.select(1, 0), training)
             : Config.Head == ModelTask.Embedding ? SentencePooling.Apply(x, batch.Mask, Config.Pooling, Config.Normalizes)
-            : throw new NibbleException("the model has no head, so it is not known what it is to compute: name its task");
+            : throw new NibbleException("the model has no head, so its task is unknown. Specify the task");
     }
 
-    /// <summary>A layer's output once more, in the backward pass.</summary>
+    /// <summary>Recomputes a layer's output in the backward pass.</summary>
     private static Tensor Masked(EncoderLayer layer, Tensor input, Tensor? mask)
     {
         using var pass = TokenMask.Begin(mask);
@@ -102,7 +102,10 @@ internal sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizabl
     }
 
     /// <inheritdoc/>
-    /// <remarks>As BERT does: normal with the configuration's deviation (0.02), the padding token's row and biases 0, norms 1.</remarks>
+    /// <remarks>
+    /// As in BERT: weights are drawn from a normal distribution with the configuration's standard deviation (0.02). The padding token's row and biases are 0,
+    /// and norms are 1.
+    /// </remarks>
     public void Initialize(Generator generator, Func<string, bool>? drawn = null)
     {
         using var scope = NewDisposeScope();
@@ -130,14 +133,14 @@ internal sealed class BertModel : nn.Module<Tensor, Tensor, Tensor>, IQuantizabl
         }
     }
 
-    // The base class's constructor calls libtorch already.
+    // The base class's constructor already calls libtorch.
     private static string LoadLibrary()
     {
         TorchRuntime.EnsureLoaded();
         return nameof(BertModel);
     }
 
-    /// <summary>Embeddings, layers and, in BERT, the pooler.</summary>
+    /// <summary>The embeddings, the layers and, for BERT, the pooler.</summary>
     private sealed class Encoder : nn.Module
     {
         private readonly BertEmbeddings embeddings;

@@ -7,15 +7,19 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Bert;
 
-/// <summary>One encoder layer (Devlin et al. 2019): attention and a feed-forward part, each inside a residual connection that a norm follows.</summary>
-/// <remarks>What the families share; they differ in what their tensors are called, which is what derived classes say.</remarks>
+/// <summary>
+/// One encoder layer (Devlin et al. 2019): attention and a feed-forward part. Each has a residual connection, followed by a norm.
+/// </summary>
+/// <remarks>The families share this code. Derived classes define the names of their tensors.</remarks>
 internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module<Tensor, Tensor>(name), IQuantizableBlock
 {
     public static EncoderLayer Create(BertConfig config) => config.IsDistilBert ? new DistilBertLayer(config) : new BertLayer(config);
 
     public nn.Module Module => this;
 
-    /// <remarks>Norms give what they make to the residual stream too, so that only the values can give channels to what reads them.</remarks>
+    /// <remarks>
+    /// The output of the norms also goes into the residual stream. Channel factors can therefore only be moved into the value projection.
+    /// </remarks>
     public IReadOnlyList<BlockStage> Stages => stages ??=
     [
         new BlockStage(Named(Query, Key, Value), input => new StageTrace(input.Hidden)),
@@ -50,7 +54,7 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
         return OutputNorm.call(x + F.dropout(Down.call(Widen(x)), config.HiddenDropout, training));
     }
 
-    /// <summary>What attention's output projection reads.</summary>
+    /// <summary>The input of attention's output projection.</summary>
     private Tensor Mix(BlockInput input)
     {
         var x = input.Hidden;
@@ -60,7 +64,7 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
         return F.scaled_dot_product_attention(heads[0], heads[1], heads[2], mask, training ? config.AttentionDropout : 0).transpose(1, 2).reshape(x.shape);
     }
 
-    /// <summary>The residual stream behind attention and its norm.</summary>
+    /// <summary>The residual stream after attention and its norm.</summary>
     private Tensor Attend(BlockInput input) =>
         AttentionNorm.call(input.Hidden + F.dropout(AttentionOutput.call(Mix(input)), config.HiddenDropout, training));
 
@@ -76,7 +80,7 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
 /// <summary>A layer with the tensor names of BERT and RoBERTa.</summary>
 internal sealed class BertLayer : EncoderLayer
 {
-    // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.
+    // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private readonly BertAttention attention;
     private readonly DenseLayer intermediate;
     private readonly NormedLayer output;
@@ -245,7 +249,7 @@ internal sealed class DistilBertLayer : EncoderLayer
     }
 }
 
-/// <summary>A linear layer that checkpoints call <c>dense</c>, inside a module that has a name of its own.</summary>
+/// <summary>A linear layer that checkpoints call <c>dense</c>, inside a module with its own name.</summary>
 internal sealed class DenseLayer : nn.Module
 {
     private readonly QuantizableLinear dense;

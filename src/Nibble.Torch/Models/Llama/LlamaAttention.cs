@@ -45,26 +45,27 @@ internal sealed class LlamaAttention : nn.Module
 
     public QuantizableLinear Output => o_proj;
 
-    /// <summary>Query heads that share the keys and values of one head; query head h reads key-value head h / share.</summary>
+    /// <summary>The number of query heads that share one key-value head. Query head h reads key-value head h / share.</summary>
     public int Share => config.Heads / config.KeyValueHeads;
 
-    /// <summary>Heads of keys and values.</summary>
+    /// <summary>The number of key-value heads.</summary>
     public int KeyValueHeads => config.KeyValueHeads;
 
-    /// <summary>Values of a head.</summary>
+    /// <summary>The size of a head.</summary>
     public int HeadSize => config.HeadSize;
 
-    /// <summary>Turns queries and keys after their rotary embedding, which changes no product of theirs but spreads the keys' outliers; null leaves them as
-    /// they are.</summary>
+    /// <summary>
+    /// Rotates queries and keys after their rotary embedding. This changes none of their products but spreads the keys' outliers. Null leaves them unchanged.
+    /// </summary>
     public HadamardTransform? HeadRotation { get; set; }
 
-    /// <summary>What happens to keys after their rotation, [batch, key-value heads, length, head size]; null uses them as they are.</summary>
+    /// <summary>The quantizer of the rotated keys, [batch, key-value heads, length, head size]. Null leaves them unchanged.</summary>
     public ITensorQuantizer? KeyQuantizer { get; set; }
 
-    /// <summary>What happens to values, [batch, key-value heads, length, head size]; null uses them as they are.</summary>
+    /// <summary>The quantizer of the values, [batch, key-value heads, length, head size]. Null leaves them unchanged.</summary>
     public ITensorQuantizer? ValueQuantizer { get; set; }
 
-    /// <summary>The mixed values that the output projection reads, [batch, length, heads x head size].</summary>
+    /// <summary>The attention output before the output projection, [batch, length, heads x head size].</summary>
     public Tensor Mix(Tensor x, int start, KeyValueCache? cache, int layer)
     {
         var (batch, length) = (x.shape[0], x.shape[1]);
@@ -90,16 +91,15 @@ internal sealed class LlamaAttention : nn.Module
             v = v.repeat_interleave(Share, 1);
         }
 
-        // With a cache, position i of these may see the start + i before it; is_causal would count from 0.
+        // With a cache, position i attends to the start + i positions before it. is_causal would count from 0.
         using var mask = start > 0 && length > 1 ? ones(length, start + length, dtype: ScalarType.Bool, device: x.device).tril(start) : null;
         return Attend(q, k, v, mask, start == 0 && length > 1).transpose(1, 2).reshape(batch, length, -1);
     }
 
     /// <summary>Scaled dot-product attention.</summary>
     /// <remarks>
-    /// For very small heads the products inside take a slow path of libtorch's BLAS: heads of 8 filled up with zeros to 16 take half the time, forward and
-    /// backward, and
-    /// change nothing but the factor that the kernel derives from the head's size.
+    /// For very small heads, libtorch's BLAS takes a slow path. Padding heads of size 8 with zeros to 16 halves the time of forward and backward passes. The
+    /// result stays the same once the factor that the kernel derives from the head size is corrected.
     /// </remarks>
     private Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal)
     {
@@ -113,10 +113,10 @@ internal sealed class LlamaAttention : nn.Module
         return F.scaled_dot_product_attention(Fill(scaled), Fill(k), Fill(v), attn_mask: mask, is_casual: causal).narrow(-1, 0, config.HeadSize);
     }
 
-    /// <summary>The keys before their rotation, [batch, key-value heads, length, head size].</summary>
+    /// <summary>The keys before the rotary embedding, [batch, key-value heads, length, head size].</summary>
     public Tensor UnrotatedKeys(Tensor x) => Heads(k_proj.forward(x), k_norm);
 
-    /// <summary>Turns keys or queries to the positions from <paramref name="start"/> on.</summary>
+    /// <summary>Applies the rotary embedding to keys or queries for the positions from <paramref name="start"/>.</summary>
     public Tensor Rotate(Tensor heads, int start) => rotary.Rotate(heads, start);
 
     private Tensor Heads(Tensor x, RmsNorm? headNorm)

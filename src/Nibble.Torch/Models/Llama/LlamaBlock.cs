@@ -5,22 +5,22 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>One decoder block: attention and a feed-forward part, each behind a norm and around a residual connection.</summary>
+/// <summary>One decoder block: attention and a feed-forward part. Each follows a norm and has a residual connection.</summary>
 public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
 {
-    /// <summary>The number of the stage of the query, key and value projections, which read the normalised residual stream.</summary>
+    /// <summary>The index of the stage of the query, key and value projections, which read the normalised residual stream.</summary>
     internal const int AttentionInput = 0;
 
-    /// <summary>The number of the stage of attention's output projection, which reads the mixed values.</summary>
+    /// <summary>The index of the stage of attention's output projection, which reads the attention output of all heads.</summary>
     internal const int AttentionOutput = 1;
 
-    /// <summary>The number of the stage of the gate and up projections, which read the normalised residual stream.</summary>
+    /// <summary>The index of the stage of the gate and up projections, which read the normalised residual stream.</summary>
     internal const int FeedForwardInput = 2;
 
-    /// <summary>The number of the stage of the down projection, which reads the gated product.</summary>
+    /// <summary>The index of the stage of the down projection, which reads the gated product.</summary>
     internal const int FeedForwardOutput = 3;
 
-    // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.
+    // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private readonly RmsNorm input_layernorm;
     private readonly RmsNorm post_attention_layernorm;
     private readonly LlamaAttention self_attn;
@@ -154,7 +154,7 @@ internal sealed class LlamaFeedForward : nn.Module
 
     public QuantizableLinear Down => down_proj;
 
-    /// <summary>What the down projection reads.</summary>
+    /// <summary>The input of the down projection.</summary>
     public Tensor Product(Tensor x)
     {
         var projected = QuantizableLinear.Project(x, gate_proj, up_proj);

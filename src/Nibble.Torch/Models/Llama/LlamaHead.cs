@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>What follows the last block of a model whose head is a matrix of its own: the final norm and the head.</summary>
+/// <summary>The part after the last block of a model whose head is a separate matrix: the final norm and the head.</summary>
 internal sealed class LlamaHead : nn.Module<Tensor, Tensor>, IQuantizableBlock
 {
     private readonly RmsNorm norm;

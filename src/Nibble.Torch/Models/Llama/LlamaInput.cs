@@ -5,12 +5,12 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>The table of the tokens before the first block.</summary>
+/// <summary>The token embedding table before the first block.</summary>
 internal sealed class LlamaInput(LlamaConfig config) : IInputPart
 {
     private Parameter? table;
 
-    // Read a row at a time, the table is never whole in memory.
+    // PTQ reads the table row by row, so it is never in memory as a whole.
     public KeyValuePair<string, Parameter> Words =>
         new(LlamaConfig.EmbeddingName, table ??= (Parameter)nn.Parameter(empty(config.VocabularySize, config.HiddenSize)).DetachFromDisposeScope());
 

@@ -8,11 +8,11 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>A Llama-family decoder: tokens in, logits out. Parameters carry the names of Hugging Face checkpoints.</summary>
+/// <summary>A Llama-family decoder: tokens in, logits out. Its parameters have the names of Hugging Face checkpoints.</summary>
 /// <remarks>
-/// Touvron et al. 2023 (Llama), with grouped-query attention (Ainslie et al. 2023), RMSNorm (Zhang and Sennrich 2019), rotary
-/// position embedding (Su et al. 2021, in the half-rotated layout of Hugging Face) and SwiGLU (Shazeer 2020); with the biases of
-/// Qwen2, the query-key norms of Qwen3 and the sliding window of Mistral where the configuration asks for them.
+/// Touvron et al. 2023 (Llama), with grouped-query attention (Ainslie et al. 2023), RMSNorm (Zhang and Sennrich 2019), rotary position embedding (Su et al.
+/// 2021, in the half-rotated layout of Hugging Face) and SwiGLU (Shazeer 2020). The configuration can add the biases of Qwen2, the query-key norms of Qwen3
+/// and the sliding window of Mistral.
 /// </remarks>
 public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
 {
@@ -30,7 +30,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
         var linears = named_modules().Where(item => item.module is QuantizableLinear)
             .Select(item => KeyValuePair.Create(item.name, (QuantizableLinear)item.module));
 
-        // TorchSharp names direct children first, and so the head before the blocks.
+        // TorchSharp lists direct children first, so the head comes before the blocks.
         Linears = [.. linears.OrderBy(linear => linear.Value == lm_head)];
         Layers = [.. Linears.Select(linear => KeyValuePair.Create(linear.Key, (IQuantizableLayer)linear.Value))];
         Blocks = [.. model.Blocks];
@@ -48,7 +48,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     /// <summary>The model's shape.</summary>
     public LlamaConfig Config { get; }
 
-    /// <summary>The linear layers by name, in the model's order: what a recipe decides about.</summary>
+    /// <summary>The linear layers by name, in the model's order. A recipe decides about these.</summary>
     public IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears { get; }
 
     /// <summary>The decoder blocks, in order.</summary>
@@ -69,7 +69,7 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     {
         ArgumentNullException.ThrowIfNull(batch);
 
-        // Each position sees those before it alone, so that padding at the end changes nothing of what is real.
+        // Each position attends only to earlier ones, so padding at the end does not change the real tokens.
         return Logits(batch.Ids, null, blocks);
     }
 
@@ -82,14 +82,14 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     /// <inheritdoc/>
     public bool Recompute { get; set; }
 
-    /// <summary>As <see cref="Logits(Tensor, KeyValueCache?)"/>, and hands out what each block puts out, [batch, length, hidden].</summary>
+    /// <summary>As <see cref="Logits(Tensor, KeyValueCache?)"/>, and also returns the output of each block, [batch, length, hidden].</summary>
     internal Tensor Logits(Tensor tokens, KeyValueCache? cache, IList<Tensor>? blocks)
     {
         var start = cache?.Length ?? 0;
         var end = start + (int)tokens.shape[1];
         if (Config.SlidingWindow is { } window && end > window)
         {
-            throw new NibbleException($"a sequence of {end} tokens is longer than this model's sliding window of {window}; use a shorter context");
+            throw new NibbleException($"a sequence of {end} tokens is longer than this model's sliding window of {window}. Use a shorter context");
         }
 
         var x = model.Forward(tokens, start, cache, Recompute, blocks);
@@ -97,8 +97,10 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     }
 
     /// <inheritdoc/>
-    /// <remarks>Normal with deviation 0.02, the projections back to the residual stream narrower by sqrt(2 x layers) (GPT-2's scheme), norms 1, biases
-    /// 0.</remarks>
+    /// <remarks>
+    /// Weights are drawn from a normal distribution with standard deviation 0.02. It is divided by sqrt(2 x layers) for the projections that write to the
+    /// residual stream (as in GPT-2). Norms are 1 and biases are 0.
+    /// </remarks>
     public void Initialize(Generator generator, Func<string, bool>? drawn = null)
     {
         using var scope = NewDisposeScope();
@@ -123,14 +125,14 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
         }
     }
 
-    // The base class's constructor calls libtorch already.
+    // The base class's constructor already calls libtorch.
     private static string LoadLibrary()
     {
         TorchRuntime.EnsureLoaded();
         return nameof(LlamaModel);
     }
 
-    // Fields are named as in the checkpoint: TorchSharp registers modules and parameters under the names of their fields.
+    // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private sealed class Body : nn.Module
     {
         private readonly TokenTable embed_tokens;

@@ -6,17 +6,18 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>Turns a model's hidden values by orthogonal matrices that spread outliers, without changing what it computes (QuaRot, Ashkboos et al.
-/// 2024).</summary>
+/// <summary>
+/// Rotates a model's hidden values with orthogonal matrices that spread outliers. The model's output does not change (QuaRot, Ashkboos et al. 2024).
+/// </summary>
 /// <remarks>
-/// <para>The residual stream is turned by <c>Q = D H</c>, with random signs D from the seed and H of <see cref="HadamardTransform"/>
-/// (section 4, stage 1a): RMSNorm without its weight g commutes with Q, so g moves into the linears that read the norm, which become
-/// <c>W diag(g) Q</c>; those that write to the stream become <c>Q^T W</c> with biases <c>b Q</c>; the norm's weight becomes 1.</para>
-/// <para>The values of each head are turned by H: rows of the value projection, and columns of the output projection for every query
-/// head that shares them (stage 1c). The down projection reads its input through an online H, and its columns are turned alike (stage 1b).</para>
-/// <para>The head takes in the final norm's weight and the embedding does not, so that they can no longer be one matrix (<see cref="TiedHead"/>):
-/// the artifact of a model whose head was tied grows by that matrix.</para>
-/// <para>Works tensor by tensor, in float64, so that one block in memory is enough.</para>
+/// <para>The residual stream is rotated by <c>Q = D H</c>, where D holds random signs drawn with the seed and H is the matrix of
+/// <see cref="HadamardTransform"/> (section 4, stage 1a). RMSNorm without its weight g commutes with Q. Therefore g moves into the linear layers that read
+/// the norm, which become <c>W diag(g) Q</c>. Layers that write to the stream become <c>Q^T W</c>, with biases <c>b Q</c>. The norm's weight becomes 1.</para>
+/// <para>The values of each head are rotated by H: the rows of the value projection, and the columns of the output projection for every query head that
+/// shares them (stage 1c). The down projection reads its input through an online H, and its columns are rotated in the same way (stage 1b).</para>
+/// <para>The head absorbs the final norm's weight, but the embedding does not. They can therefore no longer share one matrix (<see cref="TiedHead"/>). The
+/// artifact of a model with a tied head grows by that matrix.</para>
+/// <para>The rotation works tensor by tensor in float64, so that only one block has to be in memory.</para>
 /// </remarks>
 internal sealed class LlamaRotation : IModelRotation
 {
@@ -26,9 +27,9 @@ internal sealed class LlamaRotation : IModelRotation
     private readonly Tensor signs;
     private readonly LlamaConfig config;
 
-    /// <summary>Creates the rotation of a model's shape.</summary>
+    /// <summary>Creates the rotation for a model's shape.</summary>
     /// <param name="config">The shape.</param>
-    /// <param name="seed">Draws the signs.</param>
+    /// <param name="seed">The seed of the random signs.</param>
     public LlamaRotation(LlamaConfig config, long seed)
     {
         this.config = config;
@@ -66,7 +67,7 @@ internal sealed class LlamaRotation : IModelRotation
         _ => RotateHead(rows, read(LlamaConfig.NormName)),
     };
 
-    /// <summary>The embedding that writes turned values into the residual stream: <c>E Q</c>.</summary>
+    /// <summary>Rotates the embedding that writes into the residual stream: <c>E Q</c>.</summary>
     /// <param name="embedding">[vocabulary, hidden].</param>
     public Tensor RotateEmbedding(Tensor embedding)
     {
@@ -75,8 +76,8 @@ internal sealed class LlamaRotation : IModelRotation
         return Turn(embedding).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The head that reads turned values: <c>W diag(g) Q</c>. The weight of the final norm is 1 from then on.</summary>
-    /// <param name="weight">The head, [vocabulary, hidden]; the embedding before its rotation where the head is tied to it.</param>
+    /// <summary>Rotates the head: <c>W diag(g) Q</c>. Afterwards the weight of the final norm is 1.</summary>
+    /// <param name="weight">The head, [vocabulary, hidden]. For a tied head, this is the embedding before its rotation.</param>
     /// <param name="finalNorm">The weight g of the final norm, [hidden].</param>
     public Tensor RotateHead(Tensor weight, Tensor finalNorm)
     {
@@ -85,11 +86,11 @@ internal sealed class LlamaRotation : IModelRotation
         return TurnReader(weight, finalNorm).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Turns a block in place.</summary>
+    /// <summary>Rotates a block in place.</summary>
     /// <param name="block">A float block of the configuration.</param>
     /// <param name="online">
-    /// Whether the down projection reads its input through an online transform. It must not where that layer stays float: an artifact
-    /// records the transform with the quantized layer.
+    /// Whether the down projection reads its input through an online transform. This must be false if that layer stays float, because an artifact stores the
+    /// transform together with the quantized layer.
     /// </param>
     public void Apply(LlamaBlock block, bool online)
     {
@@ -121,7 +122,7 @@ internal sealed class LlamaRotation : IModelRotation
 
     private static void Set(Parameter parameter, Tensor value) => parameter.copy_(value);
 
-    /// <summary>Rows times Q.</summary>
+    /// <summary>The product of rows and Q.</summary>
     private Tensor Turn(Tensor rows) => residual.Apply(rows.to(float64) * signs.to(rows.device)).to(float32);
 
     /// <summary>W diag(g) Q.</summary>
@@ -148,7 +149,7 @@ internal sealed class LlamaRotation : IModelRotation
 
     private void TurnValues(QuantizableLinear value, QuantizableLinear output)
     {
-        // The rows of a head are its channels: turned as columns of the transpose, head by head.
+        // The rows of a head are its channels. They are rotated as columns of the transpose, head by head.
         Set(value.Weight, Heads(value.Weight.t()).t());
         if (value.Bias is { } bias)
         {

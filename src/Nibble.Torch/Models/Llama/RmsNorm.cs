@@ -6,7 +6,7 @@ namespace Nibble.Torch.Models.Llama;
 /// <summary>Root mean square normalisation (Zhang and Sennrich 2019): <c>x / sqrt(mean(x^2) + epsilon) * weight</c>.</summary>
 internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
 {
-    // A number that the module holds: a temporary one could be finalized while libtorch reads it (see CollectorPause).
+    // A scalar that the module holds. A temporary one could be finalized while libtorch reads it (see CollectorPause).
     private readonly TorchSharp.Scalar epsilon;
     private readonly Parameter weight;
 
@@ -18,7 +18,7 @@ internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    /// <summary>The factor of each channel, [size].</summary>
+    /// <summary>The weight of each channel, [size].</summary>
     public Parameter Weight => weight;
 
     public override Tensor forward(Tensor x) => x * rsqrt((x * x).mean([-1], keepdim: true) + epsilon) * weight;

@@ -3,13 +3,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
 
-/// <summary>Cosines and sines of position x frequency, [positions, head size], grown on demand.</summary>
+/// <summary>The cosines and sines of position x frequency, [positions, head size], extended on demand.</summary>
 internal sealed class RotaryTable(LlamaConfig config) : IDisposable
 {
     private Tensor? cosine;
     private Tensor? sine;
 
-    /// <summary>Turns the pairs (i, i + half) of each head by their position's angle; [batch, heads, length, head size].</summary>
+    /// <summary>Rotates the pairs (i, i + half) of each head by the angle of their position, [batch, heads, length, head size].</summary>
     public Tensor Rotate(Tensor x, int start)
     {
         var end = start + (int)x.shape[2];

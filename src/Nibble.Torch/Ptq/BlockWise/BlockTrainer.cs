@@ -7,25 +7,26 @@ using TorchSharp.Modules;
 
 namespace Nibble.Torch.Ptq.BlockWise;
 
-/// <summary>Trains the weights and scales of a decoder block against what the float block computes: Block-AP (EfficientQAT, Chen et al. 2024, section
-/// 3.2).</summary>
+/// <summary>
+/// Trains the weights and scales of a decoder block to match the output of the float block: Block-AP (EfficientQAT, Chen et al. 2024, section 3.2).
+/// </summary>
 /// <remarks>
-/// Training begins with the float weights where they were rounded to nearest, and otherwise with the values of the codes that were found. The
-/// loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Norms and biases stay, and so do the ranges of
-/// inputs. The result is kept only where it lowers the error over all windows.
+/// If the weights were rounded to nearest, training starts from the float weights. Otherwise it starts from the values of the codes. The loss is the error of
+/// <see cref="BlockReconstruction"/> relative to its initial value. Norms, biases and the ranges of inputs are not trained. The result is kept only if it
+/// reduces the error over all windows.
 /// </remarks>
-/// <param name="settings">How to train.</param>
-/// <param name="seed">Drives the order of the windows.</param>
-/// <param name="progress">Told after each step.</param>
-/// <param name="cancellation">Stops between steps and batches.</param>
+/// <param name="settings">The training settings.</param>
+/// <param name="seed">The seed of the order of windows.</param>
+/// <param name="progress">Receives progress after each step.</param>
+/// <param name="cancellation">Cancels between steps and batches.</param>
 internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<RunProgress>? progress, CancellationToken cancellation)
 {
-    /// <summary>Trains.</summary>
-    /// <param name="unit">The block, which computes with what <paramref name="layers"/> stand for, and afterwards with what is returned.</param>
+    /// <summary>Trains the block.</summary>
+    /// <param name="unit">The block. It computes with the values of <paramref name="layers"/>, and afterwards with those of the result.</param>
     /// <param name="original">The float block.</param>
     /// <param name="reconstruction">Compares the two.</param>
     /// <param name="layers">The quantized layers to start from, at least one.</param>
-    /// <returns>The trained layers, in their order.</returns>
+    /// <returns>The trained layers, in the same order.</returns>
     /// <exception cref="NibbleException">The loss is no longer finite or has exploded.</exception>
     public List<QuantizedLayer> Train(QuantizationUnit unit, QuantizationUnit original, BlockReconstruction reconstruction, List<QuantizedLayer> layers)
     {
@@ -95,11 +96,11 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
         }
         catch (NibbleException exception)
         {
-            throw new NibbleException($"{layers[0].Name} and the layers beside it: {exception.Message}", exception);
+            throw new NibbleException($"{layers[0].Name} and the other layers of the block: {exception.Message}", exception);
         }
     }
 
-    /// <summary>Tells block-wise training, which begins anew with each block, from that of the whole model.</summary>
+    /// <summary>Reports block-wise training under a different stage than training of the whole model, because it restarts with each block.</summary>
     private sealed class Learning(IProgress<RunProgress> progress) : IProgress<RunProgress>
     {
         public void Report(RunProgress value) => progress.Report(new RunProgress("learn", value.Done, value.Total));

@@ -4,18 +4,17 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
 
-/// <summary>Learns whether each weight goes down or up, through a soft choice that hardens: AdaRound (Nagel et al. 2020, equations 21 to 24).</summary>
+/// <summary>Learns whether each weight is rounded down or up, with a soft choice that hardens: AdaRound (Nagel et al. 2020, equations 21 to 24).</summary>
 /// <remarks>
-/// <c>steps = floor + h(V)</c> with the rectified sigmoid <c>h(V) = clamp(1.2 sigmoid(V) - 0.1, 0, 1)</c>, V starting where h is the weight's
-/// own fraction. The penalty <c>1 - |2h - 1|^beta</c> pushes h to 0 or 1, harder as beta falls from 20 to 2, after the first fifth of the steps
-/// has gone without it.
+/// <c>steps = floor + h(V)</c> with the rectified sigmoid <c>h(V) = clamp(1.2 sigmoid(V) - 0.1, 0, 1)</c>. V starts where h is the weight's own fraction. The
+/// penalty <c>1 - |2h - 1|^beta</c> pushes h to 0 or 1, increasingly hard as beta falls from 20 to 2. The first fifth of the steps has no penalty.
 /// </remarks>
 internal sealed class AdaRoundWeight : LearnedWeight
 {
     private const double Stretch = 1.2;
     private const double Offset = -0.1;
 
-    /// <summary>How near h starts to 0 and 1, where its gradient ends.</summary>
+    /// <summary>The minimum initial distance of h from 0 and 1, where its gradient ends.</summary>
     private const double Margin = 0.01;
     private const double WarmUp = 0.2;
     private const double FirstExponent = 20;
@@ -36,7 +35,9 @@ internal sealed class AdaRoundWeight : LearnedWeight
 
     public override Parameter Rounding => choice;
 
-    /// <summary>From 0 to 1, h takes V from -2.4 to 2.4; a few hundred steps must be enough to go there and to change sides before.</summary>
+    /// <summary>
+    /// From h = 0 to h = 1, V goes from -2.4 to 2.4. A few hundred steps must be enough for this distance, even if a weight changes sides first.
+    /// </summary>
     public override double RoundingRate => 30;
 
     public override Tensor Penalty(double progress)

@@ -5,18 +5,20 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
 
-/// <summary>How far what a unit computes on the output of the quantized units before it is from what the float unit computes on that of the float ones (BRECQ's
-/// block reconstruction, Li et al. 2021).</summary>
+/// <summary>
+/// The error of a unit's output. The unit reads the output of the quantized units before it, and its target is the float unit's output on the input of the
+/// float model (BRECQ's block reconstruction, Li et al. 2021).
+/// </summary>
 /// <param name="unit">The unit.</param>
-/// <param name="inputs">What goes into it behind quantized units.</param>
+/// <param name="inputs">Its inputs after quantized units.</param>
 /// <param name="original">The float unit.</param>
-/// <param name="floats">What goes into it in the float model.</param>
-/// <param name="device">Where tensors are.</param>
-/// <param name="cancellation">Stops between batches.</param>
+/// <param name="floats">Its inputs in the float model.</param>
+/// <param name="device">The device of tensors.</param>
+/// <param name="cancellation">Cancels between batches.</param>
 internal sealed class BlockReconstruction(
     QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, Device device, CancellationToken cancellation)
 {
-    /// <summary>Pieces there are.</summary>
+    /// <summary>The number of pieces.</summary>
     public int Windows => inputs.Count;
 
     /// <summary>The mean squared error over all windows.</summary>
@@ -35,10 +37,10 @@ internal sealed class BlockReconstruction(
         return sum / count;
     }
 
-    /// <summary>The mean squared error over some windows, with gradients into the unit.</summary>
+    /// <summary>The mean squared error over some windows, with gradients for the unit.</summary>
     public Tensor Error(int[] windows) => Difference(inputs.Read(windows, device), floats.Read(windows, device)).square().mean();
 
-    /// <summary>How far what the unit computes is from what the float unit does, at real tokens.</summary>
+    /// <summary>The difference between the outputs of the unit and of the float unit at real tokens.</summary>
     private Tensor Difference(BlockInput input, BlockInput floatInput)
     {
         using var pass = TokenMask.Begin(input.Mask);
@@ -52,7 +54,7 @@ internal sealed class BlockReconstruction(
     }
 }
 
-/// <summary>Windows in random order, each once before any comes again.</summary>
+/// <summary>Windows in random order. Each occurs once before any is repeated.</summary>
 internal sealed class WindowOrder(int count, Random random)
 {
     private readonly int[] order = [.. Enumerable.Range(0, count)];

@@ -8,14 +8,18 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
 
-/// <summary>A weight whose codes and scales are being learned: <c>scale * steps</c>, steps being whole numbers, code minus zero point.</summary>
+/// <summary>
+/// A weight whose codes and scales are being learned: <c>scale * steps</c>, where steps are whole numbers, the code minus the zero point.
+/// </summary>
 /// <remarks>
-/// Both variants start from codes that were found before, keep each weight within one step of its first code and inside the code range,
-/// and learn the scale of each group as <c>start * exp(p)</c>, used as it will be stored. Zero points stay.
+/// Both variants start from existing codes. They keep each weight within one step of its first code and inside the code range, and learn the scale of each
+/// group as <c>start * exp(p)</c>, used as it will be stored. Zero points do not change.
 /// </remarks>
 internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
 {
-    /// <summary>How far the first position of a weight may be from its first code; under half a step, so that it rounds to that code.</summary>
+    /// <summary>
+    /// The maximum distance of a weight's initial position from its first code. It is less than half a step, so that the position rounds to that code.
+    /// </summary>
     private const double Margin = 0.49;
 
     private readonly QuantizedTensor start;
@@ -24,7 +28,7 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
     private readonly Tensor zeroPoint;
     private readonly Parameter logarithm;
 
-    /// <summary>Begins learning.</summary>
+    /// <summary>Starts learning.</summary>
     /// <param name="weight">The float weight, [out, in].</param>
     /// <param name="start">The codes and scales to start from.</param>
     protected LearnedWeight(Tensor weight, QuantizedTensor start)
@@ -47,19 +51,19 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
         FirstSteps = steps.DetachFromDisposeScope();
     }
 
-    /// <summary>What is learned about the codes.</summary>
+    /// <summary>The learned parameter of the codes.</summary>
     public abstract Parameter Rounding { get; }
 
-    /// <summary>The rate of <see cref="Rounding"/> for a learning rate of 1, which is meant in steps of the grid.</summary>
+    /// <summary>The rate of <see cref="Rounding"/> for a learning rate of 1, which is given in steps of the grid.</summary>
     public abstract double RoundingRate { get; }
 
-    /// <summary>What is learned about the scales.</summary>
+    /// <summary>The learned parameter of the scales.</summary>
     public Parameter Logarithm => logarithm;
 
-    /// <summary>The steps that the weight starts with.</summary>
+    /// <summary>The initial steps of the weight.</summary>
     protected Tensor FirstSteps { get; }
 
-    /// <summary>Where the float weight lies between them, in steps; it rounds to <see cref="FirstSteps"/>.</summary>
+    /// <summary>The position of the float weight in steps. It rounds to <see cref="FirstSteps"/>.</summary>
     protected Tensor FirstPosition { get; }
 
     /// <summary>The steps of the lowest code.</summary>
@@ -75,20 +79,21 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
         _ => throw new ArgumentOutOfRangeException(nameof(learning), learning, null),
     };
 
-    /// <summary>What the layer computes with while it learns.</summary>
+    /// <summary>The weight that the layer uses while it learns.</summary>
     public Tensor Apply(Tensor tensor) => Steps() * Expand(Scale());
 
-    /// <summary>To be called after each step of the optimizer.</summary>
+    /// <summary>Applies constraints. Call it after each step of the optimizer.</summary>
     public virtual void Constrain()
     {
     }
 
-    /// <summary>What is added to the loss, from nothing to learn to all weights undecided, 0 to 1, summed over the weights; null where the variant has no such
-    /// term.</summary>
-    /// <param name="progress">How much of the learning is done, 0 to 1.</param>
+    /// <summary>
+    /// A penalty term of the loss, from 0 for decided weights to 1 for undecided ones, summed over the weights. Null if the variant has no such term.
+    /// </summary>
+    /// <param name="progress">The share of learning that is done, 0 to 1.</param>
     public virtual Tensor? Penalty(double progress) => null;
 
-    /// <summary>The weight as it has been learned: every weight decided.</summary>
+    /// <summary>The learned weight, with every choice decided.</summary>
     public QuantizedTensor Convert()
     {
         using var pause = CollectorPause.Begin();
@@ -106,7 +111,7 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
         }
     }
 
-    /// <summary>Steps with a gradient towards <see cref="Rounding"/>.</summary>
+    /// <summary>Steps with a gradient for <see cref="Rounding"/>.</summary>
     protected abstract Tensor Steps();
 
     /// <summary>Whole steps.</summary>

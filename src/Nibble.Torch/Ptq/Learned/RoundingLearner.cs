@@ -10,43 +10,42 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
 
-/// <summary>A layer whose rounding is to be learned.</summary>
+/// <summary>A layer whose rounding is learned.</summary>
 /// <param name="Name">Its full name.</param>
-/// <param name="Linear">The layer, which computes with what <paramref name="Start"/> stands for.</param>
+/// <param name="Linear">The layer. It computes with the values of <paramref name="Start"/>.</param>
 /// <param name="Weight">The float weight, [out, in].</param>
 /// <param name="Start">The codes and scales to start from.</param>
-/// <param name="Learning">Which variant.</param>
+/// <param name="Learning">The variant.</param>
 internal sealed record LearningLayer(string Name, QuantizableLinear Linear, Tensor Weight, QuantizedTensor Start, RoundingLearning Learning);
 
-/// <summary>Learns how the weights of a unit are rounded, all together, from what the float unit computes.</summary>
+/// <summary>Learns the rounding of all weights of a unit together, to match the output of the float unit.</summary>
 /// <remarks>
-/// The loss is the error of <see cref="BlockReconstruction"/>, relative to what it was at first. Adam
-/// (Kingma and Ba 2015) minimises it, its rate falling linearly to zero. The result is kept only where it lowers the error over
-/// all calibration windows.
+/// The loss is the error of <see cref="BlockReconstruction"/> relative to its initial value. Adam (Kingma and Ba 2015) minimizes it with a linearly decreasing
+/// rate. The result is kept only if it reduces the error over all calibration windows.
 /// </remarks>
-/// <param name="settings">How much to learn.</param>
-/// <param name="seed">Drives the order of the windows.</param>
-/// <param name="device">Where tensors are.</param>
-/// <param name="progress">Told after each step.</param>
-/// <param name="cancellation">Stops between steps and batches.</param>
+/// <param name="settings">The settings of learning.</param>
+/// <param name="seed">The seed of the order of windows.</param>
+/// <param name="device">The device of tensors.</param>
+/// <param name="progress">Receives progress after each step.</param>
+/// <param name="cancellation">Cancels between steps and batches.</param>
 internal sealed class RoundingLearner(PtqSettings settings, long seed, Device device, IProgress<RunProgress>? progress, CancellationToken cancellation)
 {
-    /// <summary>What a weight that is wholly undecided costs, where the whole error at first costs 1 and all weights together are 1.</summary>
+    /// <summary>The weight of the penalty if all weights are completely undecided, relative to the initial error of 1.</summary>
     private const double PenaltyWeight = 1;
 
-    /// <summary>The rate of the scales' logarithms, as a share of the learning rate.</summary>
+    /// <summary>The rate of the scales' logarithms as a share of the learning rate.</summary>
     private const double ScaleRate = 0.03;
 
-    /// <summary>How long the steps have taken, without what grows with the number of windows.</summary>
+    /// <summary>The duration of the steps, without the part that grows with the number of windows.</summary>
     public TimeSpan TrainingTime { get; private set; }
 
-    /// <summary>Learns.</summary>
-    /// <param name="unit">The unit, which afterwards computes with the learned weights.</param>
-    /// <param name="inputs">What goes into it behind quantized units.</param>
+    /// <summary>Learns the rounding.</summary>
+    /// <param name="unit">The unit. Afterwards it computes with the learned weights.</param>
+    /// <param name="inputs">Its inputs after quantized units.</param>
     /// <param name="original">The float unit.</param>
-    /// <param name="floats">What goes into it in the float model.</param>
+    /// <param name="floats">Its inputs in the float model.</param>
     /// <param name="layers">The layers to learn, at least one.</param>
-    /// <returns>The weights of the layers, in their order.</returns>
+    /// <returns>The weights of the layers, in the same order.</returns>
     /// <exception cref="NibbleException">The loss is no longer finite.</exception>
     public IReadOnlyList<QuantizedTensor> Learn(
         QuantizationUnit unit, ActivationStream inputs, QuantizationUnit original, ActivationStream floats, IReadOnlyList<LearningLayer> layers)
@@ -82,7 +81,7 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
                 layer.Linear.WeightQuantizer = weight;
             }
 
-            // Only what is learned needs gradients.
+            // Only learned parameters need gradients.
             foreach (var (_, parameter) in unit.Parameters)
             {
                 parameter.requires_grad_(false);
@@ -116,7 +115,7 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
                 if (!float.IsFinite(value))
                 {
                     throw new NibbleException(
-                        $"{layers[0].Name} and the layers beside it: the loss of learned rounding became {value} at step {step + 1}; lower the learning rate "
+                        $"{layers[0].Name} and other layers: the loss of learned rounding became {value} at step {step + 1}. Lower the learning rate "
                         + $"(it is {settings.LearningRate})");
                 }
 

@@ -5,10 +5,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
 
-/// <summary>Learns an offset of each weight before it is rounded: <c>round(w / scale + V)</c>, V from -0.5 to 0.5 (Cheng et al. 2023, equation 3).</summary>
+/// <summary>Learns an offset for each weight before rounding: <c>round(w / scale + V)</c>, V from -0.5 to 0.5 (Cheng et al. 2023, equation 3).</summary>
 /// <remarks>
-/// What is learned is the position <c>w / scale + V</c> itself, with a straight-through gradient. Its bounds hold it in the code range, so that
-/// no weight gets stuck where clamping would stop the gradient.
+/// The learned parameter is the position <c>w / scale + V</c> itself, with the straight-through estimator. Its bounds keep it in the code range, so that no
+/// weight gets stuck where clamping would stop the gradient.
 /// </remarks>
 internal sealed class SignRoundWeight : LearnedWeight
 {

@@ -7,8 +7,10 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Scaling;
 
-/// <summary>Rounds to nearest with ranges that are shrunk to where the layer's output, not its weight, has the least error: the clipping search of AWQ (Lin et
-/// al. 2023).</summary>
+/// <summary>
+/// Rounds to nearest with ranges that are reduced to minimize the error of the layer's output instead of its weight: the clipping search of AWQ (Lin et al.
+/// 2023).
+/// </summary>
 internal static class ActivationAwareClipping
 {
     private const int ShrinkSteps = 20;
@@ -16,14 +18,16 @@ internal static class ActivationAwareClipping
 
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
-    /// Both ends of a group's range are multiplied by 1, 0.975, ... 0.5. A group's error is <c>d H d^T</c> with d its rounding errors and
-    /// H the inputs' second moments of its columns: the squared error it causes by itself. The largest of equal factors is kept.
+    /// Both ends of a group's range are multiplied by 1, 0.975, ... 0.5. A group's error is <c>d H d^T</c>, where d is its rounding errors and H holds the
+    /// inputs' second moments for its columns. This is the squared error that the group causes separately from others. Of factors with equal errors, the
+    /// largest is used.
     /// </remarks>
-    /// <param name="weight">[out, in].</param>
-    /// <param name="hessian">X^T X of the inputs, [in, in], times any number.</param>
-    /// <param name="scheme">The codes and which weights share a scale.</param>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored
-    /// in.</exception>
+    /// <param name="weight">The weight, [out, in].</param>
+    /// <param name="hessian">X^T X of the inputs, [in, in], times any constant.</param>
+    /// <param name="scheme">The scheme, which defines the codes and which weights share a scale.</param>
+    /// <exception cref="NibbleException">
+    /// A weight is not finite, the granularity is per token, or a scale does not fit its stored precision.
+    /// </exception>
     public static QuantizedTensor Quantize(Tensor weight, Tensor hessian, QuantizationScheme scheme)
     {
         using var guard = no_grad();
@@ -31,7 +35,7 @@ internal static class ActivationAwareClipping
         var (rows, columns) = ((int)weight.shape[0], (int)weight.shape[1]);
         var values = Conversion.ValuesOf(weight);
 
-        // Refuses what cannot be quantized, with the row at fault.
+        // Rejects weights that cannot be quantized and reports the row.
         var plain = RoundToNearest.Quantize(values, rows, columns, scheme);
         var groups = new WeightGroups(rows, columns, scheme.Granularity);
         var blocks = Blocks(hessian, plain.GroupsPerRow, plain.GroupLength);
@@ -66,7 +70,7 @@ internal static class ActivationAwareClipping
         }
     }
 
-    /// <summary>The blocks on the diagonal, [groups, length, length]; a ragged last one is filled up with zeros.</summary>
+    /// <summary>The blocks on the diagonal, [groups, length, length]. An incomplete last block is padded with zeros.</summary>
     private static Tensor Blocks(Tensor hessian, int groups, int length)
     {
         var missing = (groups * length) - (int)hessian.shape[0];

@@ -5,19 +5,21 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Scaling;
 
-/// <summary>What one pass over the calibration windows tells about what the layers of a stage read.</summary>
-/// <remarks>The tensors belong to the dispose scope in which this is created.</remarks>
+/// <summary>Statistics of the inputs of a stage's layers, from one pass over the calibration windows.</summary>
+/// <remarks>The tensors belong to the dispose scope in which this object is created.</remarks>
 internal sealed class StageInputStatistics
 {
-    /// <summary>Tokens of a sample, about: enough to tell exponents apart, and little memory in any model.</summary>
+    /// <summary>
+    /// The approximate number of tokens in a sample. It is enough to distinguish exponents and needs little memory for any model.
+    /// </summary>
     private const int SampleTokens = 4096;
 
     /// <summary>Runs a block on all calibration pieces up to a stage.</summary>
     /// <param name="stage">The stage.</param>
-    /// <param name="inputs">What the block reads.</param>
-    /// <param name="sampled">Whether a <see cref="Sample"/> is wanted, and not a <see cref="Hessian"/>.</param>
-    /// <param name="device">Where the block is.</param>
-    /// <param name="cancellation">Stops between batches.</param>
+    /// <param name="inputs">The block's inputs.</param>
+    /// <param name="sampled">Whether to collect a <see cref="Sample"/> instead of a <see cref="Hessian"/>.</param>
+    /// <param name="device">The device of the block.</param>
+    /// <param name="cancellation">Cancels between batches.</param>
     public StageInputStatistics(UnitStage stage, ActivationStream inputs, bool sampled, Device device, CancellationToken cancellation)
     {
         var width = stage.Linears[0].Value.InFeatures;
@@ -68,11 +70,13 @@ internal sealed class StageInputStatistics
     /// <summary>Tokens from all windows at equal distances, [tokens, width].</summary>
     public Tensor? Sample { get; }
 
-    /// <summary>Whether all sums and ends are finite.</summary>
+    /// <summary>Whether all statistics are finite.</summary>
     public bool IsFinite =>
         Overflow.IsFinite(MeanMagnitude) && Overflow.IsFinite(Min) && Overflow.IsFinite(Max) && (Hessian is null || Overflow.IsFinite(Hessian));
 
-    /// <summary>Every how manieth token a sample takes: with nothing in common with the windows' length, so that all positions come up alike.</summary>
+    /// <summary>
+    /// The distance between sampled tokens. It has no common divisor with the windows' length, so that all positions are sampled equally.
+    /// </summary>
     internal static long Stride(long tokens, int length)
     {
         var stride = Math.Max(1, (tokens + SampleTokens - 1) / SampleTokens);

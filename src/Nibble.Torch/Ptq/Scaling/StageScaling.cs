@@ -10,36 +10,41 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Scaling;
 
-/// <summary>What a search for a stage's scaling found.</summary>
-/// <param name="Exponent">The exponent that was chosen; null when no scaling was best.</param>
+/// <summary>The result of searching a stage's scaling.</summary>
+/// <param name="Exponent">The chosen exponent. Null if no scaling was best.</param>
 /// <param name="ErrorBefore">The summed squared error of the stage's outputs without scaling.</param>
-/// <param name="Error">The same with the scaling that was chosen; at most <paramref name="ErrorBefore"/>.</param>
+/// <param name="Error">The same with the chosen scaling. At most <paramref name="ErrorBefore"/>.</param>
 internal sealed record ScalingResult(double? Exponent, double ErrorBefore, double Error);
 
-/// <summary>Moves factors between the layers of a stage and what makes their input, so that rounding costs less: AWQ and SmoothQuant.</summary>
+/// <summary>Moves factors between the layers of a stage and the producer of their input, so that rounding causes less error: AWQ and SmoothQuant.</summary>
 /// <remarks>
 /// <para>AWQ (Lin et al. 2023, equations 4 and 5): <c>s = mean|x|^a</c> for each channel. SmoothQuant (Xiao et al. 2022, equation 4):
-/// <c>s = max|x|^a / max|w|^(1 - a)</c>, with the largest weight of the channel in all layers of the stage. Both are divided by
-/// <c>sqrt(max s x min s)</c>. The exponent a is that of 0 to 1, in equal steps, that gives the least squared error of the stage's outputs
-/// with weights rounded to nearest and inputs quantized as the rules say. No scaling at all is always tried and wins ties, so that the
-/// error never grows.</para>
-/// <para>Where inputs stay float the error over all calibration tokens is <c>tr(dW H dW^T)</c> with <c>H = X^T X</c>. Where they are quantized it is
-/// computed on a sample of the tokens, statically quantized inputs taken to range from their lowest to their highest value.</para>
+/// <c>s = max|x|^a / max|w|^(1 - a)</c>, with the largest weight of the channel in all layers of the stage. Both are divided by <c>sqrt(max s x min s)</c>. The
+/// exponent a is searched from 0 to 1 in equal steps. The best one gives the lowest squared error of the stage's outputs with weights rounded to nearest and
+/// inputs quantized according to the rules. No scaling is always tried and wins ties, so the error never increases.</para>
+/// <para>If inputs stay float, the error over all calibration tokens is <c>tr(dW H dW^T)</c> with <c>H = X^T X</c>. If they are quantized, it is computed on a
+/// sample of the tokens. The range of statically quantized inputs is then taken to be from their lowest to their highest value.</para>
 /// </remarks>
 internal static class StageScaling
 {
     /// <summary>Finds the best scaling of a stage and folds it into a block.</summary>
-    /// <param name="stage">The stage, whose producer can give channels; changed in place, to compute the same. One whose layers turn their input is left alone:
-    /// its channels are mixtures of those that could be scaled.</param>
-    /// <param name="inputs">What the block reads on the calibration data.</param>
-    /// <param name="rules">The rule of each layer of the stage by its name; all with the same <see cref="WeightAlgorithms.Scaling"/>, and not none.</param>
-    /// <param name="settings">How fine the search is.</param>
-    /// <param name="storedAs">The element type in which the checkpoint stores what makes the stage's input (<see cref="IChannelProducer.Stored"/>), which is
-    /// rounded to it; unused where nothing is.</param>
-    /// <param name="device">Where the block is.</param>
-    /// <param name="cancellation">Stops between batches and candidates.</param>
-    /// <returns>What was found; null for a stage that was left alone.</returns>
-    /// <exception cref="NibbleException">A weight or an input is not finite, or a scale does not fit the precision it is stored in.</exception>
+    /// <param name="stage">
+    /// The stage. Its producer must accept channel factors. The stage is changed in place and computes the same afterwards. A stage whose layers rotate their
+    /// input is left unchanged, because its channels are mixtures of those that could be scaled.
+    /// </param>
+    /// <param name="inputs">The block's inputs for the calibration data.</param>
+    /// <param name="rules">
+    /// The rule of each layer of the stage by its name. All must have the same <see cref="WeightAlgorithms.Scaling"/>, which is not none.
+    /// </param>
+    /// <param name="settings">The settings, which define the number of steps of the search.</param>
+    /// <param name="storedAs">
+    /// The element type of the producer's stored parameter (<see cref="IChannelProducer.Stored"/>) in the checkpoint, to which it is rounded. Unused if there
+    /// is none.
+    /// </param>
+    /// <param name="device">The device of the block.</param>
+    /// <param name="cancellation">Cancels between batches and candidates.</param>
+    /// <returns>The result. Null for a stage that was left unchanged.</returns>
+    /// <exception cref="NibbleException">A weight or an input is not finite, or a scale does not fit its stored precision.</exception>
     public static ScalingResult? Apply(
         UnitStage stage,
         ActivationStream inputs,
@@ -49,11 +54,11 @@ internal static class StageScaling
         Device device,
         CancellationToken cancellation)
     {
-        var producer = stage.Producer ?? throw new ArgumentException("Nothing can give channels to this stage.", nameof(stage));
+        var producer = stage.Producer ?? throw new ArgumentException("This stage has no producer that accepts channel factors.", nameof(stage));
         var scaling = rules[stage.Linears[0].Key].Algorithms.Scaling;
         if (scaling == ChannelScaling.None || stage.Linears.Any(layer => rules[layer.Key].Algorithms.Scaling != scaling))
         {
-            throw new ArgumentException("The layers of a stage share their input, so that their rules must name one scaling.", nameof(rules));
+            throw new ArgumentException("The layers of a stage share their input, so their rules must name the same scaling.", nameof(rules));
         }
 
         if (stage.Linears.Any(layer => layer.Value.InputTransform is not null))
@@ -68,7 +73,7 @@ internal static class StageScaling
         if (!statistics.IsFinite)
         {
             throw new NibbleException(
-                $"{stage.Linears[0].Key}: the layer's inputs are NaN, infinite or too large to be squared; the model overflows on the calibration "
+                $"{stage.Linears[0].Key}: the layer's inputs are NaN, infinite or too large to be squared. The model overflows on the calibration "
                 + "text");
         }
 
@@ -79,7 +84,7 @@ internal static class StageScaling
         var best = new ScalingResult(null, before, before);
         Tensor? chosen = null;
 
-        // AWQ's exponent of 0 is no scaling; SmoothQuant's levels the weights.
+        // AWQ's exponent 0 means no scaling. SmoothQuant's exponent 0 equalizes the weights.
         for (var i = scaling == ChannelScaling.Awq ? 1 : 0; i <= settings.ScalingGrid; i++)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -117,7 +122,7 @@ internal static class StageScaling
     {
         var producer = stage.Producer!;
 
-        // The floors are those of the papers' programs; they matter to channels that are always zero.
+        // The lower bounds are those of the papers' programs. They only affect channels that are always zero.
         Tensor factors;
         if (scaling == ChannelScaling.Awq)
         {
@@ -135,7 +140,7 @@ internal static class StageScaling
         static Tensor Max(Tensor x, int axis) => x.amax([axis]);
     }
 
-    /// <summary>The summed squared error of the outputs when columns are multiplied by factors.</summary>
+    /// <summary>The summed squared error of the outputs if the columns are multiplied by factors.</summary>
     private static double Error(Layer[] layers, Tensor columns, StageInputStatistics statistics)
     {
         using var scope = NewDisposeScope();
@@ -154,10 +159,10 @@ internal static class StageScaling
             (layer.QuantizeInput(scaled, range).matmul(layer.Round(columns).t()) - layer.Output!).square().sum(ScalarType.Float64).item<double>());
     }
 
-    /// <summary>A layer's float weight with its rule, and what it makes of the sampled inputs.</summary>
+    /// <summary>A layer's float weight with its rule, and its output for the sampled inputs.</summary>
     private sealed record Layer(string Name, Tensor Weight, RecipeRule Rule, Tensor? Output)
     {
-        /// <summary>What rounding makes of the weight with its columns multiplied.</summary>
+        /// <summary>The rounded weight with its columns multiplied by factors.</summary>
         public Tensor Round(Tensor columns)
         {
             using var scope = NewDisposeScope();

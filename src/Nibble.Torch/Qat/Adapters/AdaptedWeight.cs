@@ -7,11 +7,13 @@ using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat.Adapters;
 
-/// <summary>Fake-quantizes a frozen weight to which a product of two narrow matrices is added, which alone are trained: <c>W + BA</c> (LoRA, Hu et al. 2022,
-/// with alpha equal to the rank).</summary>
+/// <summary>
+/// Fake-quantizes the sum of a frozen weight and a product of two narrow matrices. Only these matrices are trained: <c>W + BA</c> (LoRA, Hu et al. 2022, with
+/// alpha equal to the rank).
+/// </summary>
 /// <remarks>
-/// What is quantized is the sum, in training and in <see cref="Convert"/>, so that merging the adapter changes nothing. A [rank, in] is drawn from a normal
-/// distribution of variance 1 / in, and B [out, rank] starts at zero, so that training begins with the weight itself.
+/// The sum is quantized, both in training and in <see cref="Convert"/>, so merging the adapter changes nothing. A [rank, in] is drawn from a normal
+/// distribution of variance 1 / in. B [out, rank] starts at zero, so that training starts from the weight itself.
 /// </remarks>
 internal abstract class AdaptedWeight : WeightFakeQuantizer
 {
@@ -34,11 +36,13 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
     public IReadOnlyList<Parameter> Adapters => [down, up];
 
     /// <summary>Adapts a layer.</summary>
-    /// <param name="settings">The estimator, the rank, and whether the weight is held in NormalFloat.</param>
-    /// <param name="scheme">What the sum is quantized to.</param>
-    /// <param name="layer">The layer, whose weight is frozen, and freed where it is held in NormalFloat.</param>
-    /// <param name="solution">A solution to begin with, whose values the layer holds; null begins with the least squared error.</param>
-    /// <param name="generator">Draws A.</param>
+    /// <param name="settings">The estimator, the rank, and whether the weight is stored as NormalFloat.</param>
+    /// <param name="scheme">The quantization scheme of the sum.</param>
+    /// <param name="layer">The layer. Its weight is frozen, and released if it is stored as NormalFloat.</param>
+    /// <param name="solution">
+    /// An initial solution, whose values are in the layer. Null starts with the scales of least squared error.
+    /// </param>
+    /// <param name="generator">The random generator for A.</param>
     public static AdaptedWeight Create(QatSettings settings, QuantizationScheme scheme, IQuantizableLayer layer, QuantizedTensor? solution, Generator generator)
     {
         using var scope = NewDisposeScope();
@@ -76,7 +80,7 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
     }
 
     /// <summary>The frozen weight.</summary>
-    /// <param name="own">The layer's own.</param>
+    /// <param name="own">The layer's own weight.</param>
     protected abstract Tensor Base(Tensor own);
 
     private Tensor Merge(Tensor own) => Base(own) + up.matmul(down).view(own.shape);

@@ -5,14 +5,14 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>256-bit vectors of x86: twelve sums in registers, three loads and four broadcasts for twelve multiply-adds.</summary>
+/// <summary>The kernel for 256-bit vectors of x86: twelve sums in registers, three loads and four broadcasts for twelve multiply-adds.</summary>
 internal sealed unsafe class Avx2GptqKernel : IGptqKernel
 {
     private const int Width = 8;
 
     public string Name => "avx2";
 
-    // Compiled at its best from the first call: a layer is over before the runtime would notice.
+    // Fully optimized from the first call: a layer is finished before tiered compilation would react.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Accumulate(float* tiles, int first, int end, int from, int to, float* changes, float* sums)
     {
@@ -89,7 +89,7 @@ internal sealed unsafe class Avx2GptqKernel : IGptqKernel
             var original = Vector256.Load(column.Weights + row);
             var weight = Fma.MultiplyAdd(Vector256.Load(column.Sums + row), inverse, original);
 
-            // As in the quantization kernels: NaN to the zero point, clamped before the conversion, which rounds half to even.
+            // As in the quantization kernels: NaN becomes the zero point, and values are clamped before the conversion, which rounds half to even.
             var steps = weight / scale;
             steps = Avx.And(steps, Avx.CompareOrdered(steps, steps));
             steps = Avx.Max(steps, Avx.ConvertToVector256Single(lowest - zeroPoint));

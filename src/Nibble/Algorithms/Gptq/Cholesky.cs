@@ -6,10 +6,10 @@ namespace Nibble.Algorithms;
 
 /// <summary>Factors a symmetric positive definite matrix as <c>H = R R^T</c> with an upper-triangular R, with the kernels of GPTQ.</summary>
 /// <remarks>
-/// With rows and columns in reverse this is the usual Cholesky factor, <c>M = L L^T</c> with <c>M_ij = H_(n-1-i)(n-1-j)</c> and <c>L_ij = R_(n-1-i)(n-1-j)</c>.
-/// A panel of
-/// rows of L follows from the rows above as a weight's errors follow from the columns before: the same sums over the same tiles, where a tile holds
-/// four rows of L. As there, sums are chains of fused multiply-adds in one order, whatever the number of threads and the instruction set.
+/// With rows and columns in reverse this is the standard Cholesky factor, <c>M = L L^T</c> with <c>M_ij = H_(n-1-i)(n-1-j)</c> and
+/// <c>L_ij = R_(n-1-i)(n-1-j)</c>. A panel of rows of L follows from the rows above as a weight's errors follow from the columns before: with the same
+/// sums over the same tiles, where a tile holds four rows of L. Sums are chains of fused multiply-adds in one order, whatever the number of threads and
+/// the instruction set.
 /// </remarks>
 internal sealed unsafe class Cholesky : IDisposable
 {
@@ -19,7 +19,7 @@ internal sealed unsafe class Cholesky : IDisposable
     /// <summary>Columns of a block: whole panels and whole tiles.</summary>
     private const int BlockLength = 5 * Rows;
 
-    /// <summary>Columns that are added up at a time: as in <see cref="GptqProblem"/>.</summary>
+    /// <summary>Columns that are summed at a time, as in <see cref="GptqProblem"/>.</summary>
     private const int StretchLength = 256;
 
     private readonly IGptqKernel kernel = GptqKernels.Active;
@@ -42,10 +42,10 @@ internal sealed unsafe class Cholesky : IDisposable
         rows = (float*)NativeMemory.AlignedAlloc((nuint)PanelOffset(panels) * sizeof(float), 64);
     }
 
-    /// <summary>Replaces the upper triangle of a matrix by R; the elements below the diagonal stay.</summary>
-    /// <param name="matrix">H; only its upper triangle is looked at.</param>
-    /// <param name="parallel">How many threads to use.</param>
-    /// <returns>Whether H is positive definite; if not, the upper triangle is lost.</returns>
+    /// <summary>Replaces the upper triangle of a matrix with R. The elements below the diagonal do not change.</summary>
+    /// <param name="matrix">H. Only its upper triangle is read.</param>
+    /// <param name="parallel">The number of threads to use.</param>
+    /// <returns>Whether H is positive definite. If not, the upper triangle is lost.</returns>
     public static bool Factor(SquareMatrix matrix, ParallelOptions parallel)
     {
         using var cholesky = new Cholesky(matrix);
@@ -69,7 +69,7 @@ internal sealed unsafe class Cholesky : IDisposable
 
     private static long PanelOffset(int panel) => (long)panel * (panel + 1) / 2 * Rows * Rows;
 
-    /// <summary>The columns of a block, in all rows from the block's first on.</summary>
+    /// <summary>Factors the columns of a block, in all rows from the block's first row on.</summary>
     private bool FactorBlock(int start, int end, ParallelOptions parallel)
     {
         var firstPanel = start / Rows;
@@ -110,7 +110,7 @@ internal sealed unsafe class Cholesky : IDisposable
         return true;
     }
 
-    /// <summary>The rows of a panel that lie on the diagonal.</summary>
+    /// <summary>Factors the rows of a panel that are on the diagonal.</summary>
     private bool FactorDiagonal(int panel, int start, float* sums)
     {
         var first = panel * Rows;
@@ -153,7 +153,7 @@ internal sealed unsafe class Cholesky : IDisposable
         return true;
     }
 
-    /// <summary>Reads the columns of a block, less what the columns before it amount to.</summary>
+    /// <summary>Reads the columns of a block and subtracts the contribution of the columns before it.</summary>
     private void Gather(int panel, int start, int end, float* sums)
     {
         var endTile = (end + TileWidth - 1) / TileWidth;
@@ -174,7 +174,7 @@ internal sealed unsafe class Cholesky : IDisposable
         }
     }
 
-    /// <summary>Columns of L whose own rows are known already.</summary>
+    /// <summary>Solves columns of L whose own rows are already known.</summary>
     private void Solve(int panel, int start, int end, float* sums)
     {
         var spread = new ColumnSpread(kernel, tiles, Panel(panel), sums, start, end);

@@ -1,25 +1,25 @@
 namespace Nibble.Algorithms;
 
-/// <summary>Tells the columns of a block what has changed in those before them, many at a time.</summary>
+/// <summary>Propagates changes in the columns of a block to the columns after them, many at a time.</summary>
 internal unsafe struct ColumnSpread(IGptqKernel kernel, float* tiles, float* changes, float* sums, int start, int end)
 {
     private const int Rows = IGptqKernel.Rows;
     private const int TileWidth = PackedFactor.Width;
 
-    /// <summary>Columns whose changes are gathered before the columns after them hear of these.</summary>
+    /// <summary>Columns whose changes are gathered before they are propagated to the columns after them.</summary>
     private const int SpanLength = 32;
 
     private readonly int firstTile = start / TileWidth;
     private readonly int endTile = (end + TileWidth - 1) / TileWidth;
 
-    // The first changes that the tiles after this one in the span, and the tiles after the span, have not heard of.
+    // The first changes not yet propagated to the tiles after this one in the span, and to the tiles after the span.
     private int tileFrom = start;
     private int spanFrom = start;
 
     /// <summary>The sums of a column.</summary>
     public readonly float* SumsOf(int position) => sums + ((long)(position - (firstTile * TileWidth)) * Rows);
 
-    /// <summary>To be called when the changes of a column are known.</summary>
+    /// <summary>Call this when the changes of a column are known.</summary>
     public void Done(int position)
     {
         var next = position + 1;
@@ -44,7 +44,7 @@ internal unsafe struct ColumnSpread(IGptqKernel kernel, float* tiles, float* cha
         }
     }
 
-    /// <summary>Makes the sums of all columns from one on complete.</summary>
+    /// <summary>Completes the sums of all columns from a position on.</summary>
     public void Catch(int position)
     {
         Accumulate((position + TileWidth - 1) / TileWidth, SpanEnd(position), tileFrom, position);

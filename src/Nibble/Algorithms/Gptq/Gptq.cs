@@ -3,15 +3,15 @@ using Nibble.Recipes;
 
 namespace Nibble.Algorithms;
 
-/// <summary>GPTQ: quantizes a weight column by column and lets the columns still to come make up for each error (Frantar et al. 2022, algorithm 1).</summary>
+/// <summary>GPTQ: quantizes a weight column by column, and the remaining columns compensate for each error (Frantar et al. 2022, algorithm 1).</summary>
 /// <remarks>
 /// <para>The paper keeps the weights up to date: after column i with error <c>e_i = (w_i - q_i) / U_ii</c> it subtracts <c>e_i U_ij</c> from every
-/// column j still to come. All errors together are <c>E = (W - Q) R</c> with <c>R = U^-1</c>, hence the weight at its turn is
-/// <c>w_i = W_i + (sum over k &lt; i of (W_k - Q_k) R_ki) / R_ii</c>, and U itself is not needed. That is what is computed here.</para>
-/// <para>Scales of groups come from the group's weights at its first column's turn, corrected for all errors before it.</para>
+/// remaining column j. All errors together are <c>E = (W - Q) R</c> with <c>R = U^-1</c>, so the weight when its column is quantized is
+/// <c>w_i = W_i + (sum over k &lt; i of (W_k - Q_k) R_ki) / R_ii</c>, and U itself is not needed. This class computes that form.</para>
+/// <para>Scales of groups come from the group's weights when its first column is quantized, corrected for all errors before it.</para>
 /// <para>Each sum is one chain of fused multiply-adds with k rising, so that the result depends neither on the number of threads nor on the
-/// instruction set. Against exact arithmetic a weight at its turn is off by at most <c>(n + 2) 2^-24 (|W_i| + sum |W_k - Q_k| |R_ki| / R_ii)</c> for
-/// n columns; where this crosses the middle between two codes, the neighbouring code is chosen.</para>
+/// instruction set. Compared with exact arithmetic, such a weight is off by at most <c>(n + 2) 2^-24 (|W_i| + sum |W_k - Q_k| |R_ki| / R_ii)</c> for
+/// n columns. If this crosses the middle between two codes, the neighbouring code is chosen.</para>
 /// </remarks>
 public static class Gptq
 {
@@ -20,12 +20,12 @@ public static class Gptq
     /// <param name="rows">Output channels, at least 1.</param>
     /// <param name="columns">Input channels, at least 1.</param>
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
-    /// <param name="factor">What is known about the layer's inputs.</param>
-    /// <param name="options">How to work; null for the defaults.</param>
+    /// <param name="factor">The factored Hessian of the layer's inputs.</param>
+    /// <param name="options">The options; null for the defaults.</param>
     /// <param name="cancellation">Stops between chunks of rows.</param>
     /// <exception cref="ArgumentException">The weights, the factor or its order do not fit the shape and the options.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, errors grow beyond all bounds, the granularity is per token, or a scale does not fit the
-    /// precision it is stored in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, errors grow without bound, the granularity is per token, or a scale does not fit its stored
+    /// precision.</exception>
     public static unsafe GptqResult Quantize(
         ReadOnlySpan<float> weights,
         int rows,
@@ -53,13 +53,13 @@ public static class Gptq
 
         if (options.WeighByImportance && factor.Importance.IsEmpty)
         {
-            throw new ArgumentException("Weighing by importance needs a factor that knows it.", nameof(options));
+            throw new ArgumentException("Weighting by importance needs a factor that has the importance.", nameof(options));
         }
 
         var kept = factor.DeadColumns.Count == 0 ? weights : WithoutColumns(weights, columns, factor.DeadColumns);
         var importance = options.WeighByImportance && options.Range != WeightRange.MinMax ? factor.Importance : default;
 
-        // Also finds what is wrong with weights and scheme. Where scales do not depend on errors, they are these.
+        // Also checks the weights and the scheme. If scales do not depend on errors, these are the final scales.
         var grouped = scheme.Granularity is PerGroup group && group.Size < columns;
         var moving = grouped && options.Order != ActivationOrder.Weight;
         var start = RoundToNearest.Quantize(kept, rows, columns, scheme, moving || !importance.IsEmpty ? WeightRange.MinMax : options.Range);
@@ -68,7 +68,7 @@ public static class Gptq
         var result = new QuantizedTensor(rows, columns, scheme, start.Codes, start.Scales, start.ZeroPoints, index);
         fixed (float* pinned = kept)
         {
-            // Spans cannot enter the parallel loops; the matrix stays pinned until they end.
+            // Spans cannot enter the parallel loops. The matrix stays pinned until they end.
             if (!moving && !importance.IsEmpty)
             {
                 SearchScales(pinned, start, importance, options.Range, parallel);
@@ -110,7 +110,7 @@ public static class Gptq
     private static unsafe void SearchScales(
         float* weights, QuantizedTensor tensor, ReadOnlyMemory<float> importance, WeightRange range, ParallelOptions parallel)
     {
-        // A tensor is one search over all rows, everything else is a search per group of a row.
+        // A tensor is one search over all rows. Otherwise there is one search per group of a row.
         var together = tensor.Scheme.Granularity is PerTensor ? tensor.Rows : 1;
         Parallel.For(0, tensor.Rows / together, parallel, row =>
         {

@@ -7,8 +7,8 @@ namespace Nibble.Algorithms;
 
 /// <summary>One weight, laid out for the kernels.</summary>
 /// <remarks>
-/// Rows are independent, so a thread takes some panels of rows through all columns. Columns go in blocks: first the errors of all
-/// columns before the block are added up, a stretch of them at a time for all panels, which keeps that part of R in the cache; then the block's
+/// Rows are independent, so each thread takes some panels of rows through all columns. Columns are processed in blocks. First the errors of all
+/// columns before the block are summed, one stretch of columns at a time for all panels, which keeps that part of R in the cache. Then the block's
 /// columns are quantized one by one. A block begins where a group begins, so that the group's weights can be corrected before its scale is chosen.
 /// </remarks>
 internal sealed unsafe class GptqProblem : IDisposable
@@ -16,10 +16,10 @@ internal sealed unsafe class GptqProblem : IDisposable
     private const int Rows = IGptqKernel.Rows;
     private const int TileWidth = PackedFactor.Width;
 
-    /// <summary>Columns of a block, where groups are not larger.</summary>
+    /// <summary>Columns of a block, unless groups are larger.</summary>
     private const int BlockLength = 128;
 
-    /// <summary>Columns whose errors are added up at a time: a panel of them leaves a quarter of the innermost cache to R.</summary>
+    /// <summary>Columns whose errors are summed at a time. A panel of them leaves a quarter of the L1 cache to R.</summary>
     private const int StretchLength = 256;
 
     /// <summary>Panels that a thread works on at a time.</summary>
@@ -37,12 +37,12 @@ internal sealed unsafe class GptqProblem : IDisposable
     private readonly int[] groupOfPosition;
 
     /// <param name="weights">The weights, pinned, with dead columns set to zero.</param>
-    /// <param name="result">Receives the codes, and the scales and zero points of moving groups; holds all others.</param>
-    /// <param name="factor">What is known about the layer's inputs.</param>
-    /// <param name="moving">Whether scales are found when a group is reached, in the order of quantization.</param>
+    /// <param name="result">Receives the codes, and the scales and zero points of moving groups. Holds all others.</param>
+    /// <param name="factor">The factored Hessian of the layer's inputs.</param>
+    /// <param name="moving">Whether scales are chosen when a group is reached, in the order of quantization.</param>
     /// <param name="range">How the scales of moving groups are chosen.</param>
-    /// <param name="importance">What the squared error of each column counts, in the weight's own order; may be empty.</param>
-    /// <param name="parallel">How many threads to use.</param>
+    /// <param name="importance">The weight of each column's squared error, in the weight's own column order; may be empty.</param>
+    /// <param name="parallel">The number of threads to use.</param>
     public GptqProblem(float* weights, QuantizedTensor result, HessianFactor factor, bool moving, WeightRange range, ReadOnlyMemory<float> importance,
         ParallelOptions parallel)
     {
@@ -71,7 +71,7 @@ internal sealed unsafe class GptqProblem : IDisposable
         var panels = (result.Rows + Rows - 1) / Rows;
         var threads = Math.Max(parallel.MaxDegreeOfParallelism, 1);
 
-        // As many chunks for each thread, all of nearly one size: the last to finish is not far behind.
+        // The same number of chunks for each thread, of nearly equal size, so that all threads finish at about the same time.
         var chunks = (int)Math.Min(panels, ((panels + MostPanels - 1L) / MostPanels + threads - 1) / threads * threads);
         var losses = new double[panels * Rows];
         try
@@ -102,11 +102,11 @@ internal sealed unsafe class GptqProblem : IDisposable
         return double.IsFinite(loss)
             ? loss / 2
             : throw new NibbleException(
-                $"The errors of the weight of {result.Rows} x {Columns} grow beyond all bounds: its Hessian is too close to singular; use more dampening or "
+                $"The errors of the weight of {result.Rows} x {Columns} grow without bound: its Hessian is too close to singular; use more dampening or "
                 + $"other calibration data.");
     }
 
-    /// <summary>What one thread works in.</summary>
+    /// <summary>The working memory of one thread.</summary>
     private sealed class Workspace : IDisposable
     {
         private readonly GptqProblem problem;
@@ -114,10 +114,10 @@ internal sealed unsafe class GptqProblem : IDisposable
         private readonly nuint panelChanges;
         private readonly nuint panelSums;
 
-        // Panels of all columns: first the weights, then what quantizing has changed.
+        // Panels of all columns: first the weights, then the changes from quantization.
         private readonly float* changes;
 
-        // Panels of a block's columns: the sums, and the same for the group whose weights are being corrected.
+        // Panels of a block's columns: the sums, and the sums of the group whose weights are being corrected.
         private readonly float* sums;
         private readonly float* groupSums;
         private readonly float* groupChanges;
@@ -229,7 +229,7 @@ internal sealed unsafe class GptqProblem : IDisposable
             }
         }
 
-        /// <summary>Chooses the scales of a group whose first column's turn it is.</summary>
+        /// <summary>Chooses the scales of a group whose first column is next.</summary>
         private void ChooseScales(Panel panel, int group, int start, int end, int blockStart)
         {
             var corrected = panel.Changes + ((long)start * Rows);
@@ -239,7 +239,7 @@ internal sealed unsafe class GptqProblem : IDisposable
                 corrected = groupWeights;
             }
 
-            // IEEE minimum and maximum let NaN through.
+            // IEEE minimum and maximum propagate NaN.
             var (min0, min1, min2) = (Vector256<float>.Zero, Vector256<float>.Zero, Vector256<float>.Zero);
             var (max0, max1, max2) = (min0, min1, min2);
             for (var column = 0; column < end - start; column++)
@@ -264,7 +264,7 @@ internal sealed unsafe class GptqProblem : IDisposable
                 if (!float.IsFinite(full.Min) || !float.IsFinite(full.Max))
                 {
                     throw new NibbleException(
-                        $"Row {panel.FirstRow + row}: the errors of the columns before group {group} grow beyond all bounds: the Hessian is too close to "
+                        $"Row {panel.FirstRow + row}: the errors of the columns before group {group} grow without bound: the Hessian is too close to "
                         + $"singular; use more dampening or other calibration data.");
                 }
 
@@ -299,7 +299,7 @@ internal sealed unsafe class GptqProblem : IDisposable
             }
         }
 
-        /// <summary>The weights of a group as all errors before it have made them: each column in turn, as if it could take any value.</summary>
+        /// <summary>Corrects the weights of a group for all errors before it: each column in turn, as if it could take any value.</summary>
         private void Correct(Panel panel, int start, int end, int blockStart)
         {
             var (firstTile, endTile) = (start / TileWidth, (end + TileWidth - 1) / TileWidth);
@@ -387,7 +387,7 @@ internal sealed unsafe class GptqProblem : IDisposable
 
         private static float* Allocate(nuint count) => (float*)NativeMemory.AlignedAlloc(Math.Max(count, 1) * sizeof(float), 64);
 
-        /// <summary>The memory of one panel; <paramref name="number"/> is its place among all of the weight.</summary>
+        /// <summary>The memory of one panel. <paramref name="number"/> is its index among all panels of the weight.</summary>
         private readonly struct Panel(Workspace workspace, int slot, int number)
         {
             public int FirstRow => number * Rows;

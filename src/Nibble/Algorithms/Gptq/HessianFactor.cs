@@ -3,41 +3,40 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>What GPTQ needs to know about a layer's inputs: the damped Hessian as <c>H = R R^T</c> with an upper-triangular R.</summary>
+/// <summary>The information about a layer's inputs that GPTQ needs: the damped Hessian as <c>H = R R^T</c> with an upper-triangular R.</summary>
 /// <remarks>
-/// <para>The paper's U, with <c>H^-1 = U^T U</c>, is the inverse of R: the rows of U that spread an error over the columns still to come need not be
-/// formed, which spares two thirds of the factorization and keeps its rounding errors apart from the Hessian's condition. R is the Cholesky factor of the
-/// Hessian with rows and
-/// columns in reverse, itself reversed in both directions.</para>
-/// <para>Rows and columns of R are in the order in which columns are quantized; everything else is in the weight's own order.</para>
+/// <para>The paper's U, with <c>H^-1 = U^T U</c>, is the inverse of R. The rows of U that spread an error over the remaining columns need not be
+/// formed. This saves two thirds of the factorization and keeps its rounding errors independent of the Hessian's condition. R is the Cholesky factor of
+/// the Hessian with rows and columns in reverse, itself reversed in both directions.</para>
+/// <para>Rows and columns of R are in the order in which columns are quantized. Everything else is in the weight's own column order.</para>
 /// </remarks>
 public sealed class HessianFactor
 {
-    /// <summary>The most that is ever added to the diagonal, as a share of its mean.</summary>
+    /// <summary>The most that is added to the diagonal, as a share of its mean.</summary>
     public const double MostDampening = 1;
 
-    /// <summary>Where raising begins when no dampening was asked for.</summary>
+    /// <summary>The first value to raise the dampening to if it was 0.</summary>
     private const double SmallestRaise = 1e-4;
 
-    /// <summary>Takes in the parts, which are kept and not copied.</summary>
+    /// <summary>Creates a factor from its parts. The arrays are kept, not copied.</summary>
     /// <param name="columns">Columns of the weight, at least 1.</param>
-    /// <param name="values">R, row by row: <paramref name="columns"/> x <paramref name="columns"/>; what is below its diagonal is not looked at.</param>
-    /// <param name="order">The column that is quantized first, second, ...; null for the weight's own order.</param>
-    /// <param name="deadColumns">Columns whose input was always zero; their weights are quantized as zeros.</param>
-    /// <param name="importance">The diagonal of the undamped Hessian; empty where it is not known.</param>
-    /// <exception cref="ArgumentException">A length does not follow from the columns, the order is no permutation, or a dead column does not exist.</exception>
+    /// <param name="values">R, row by row: <paramref name="columns"/> x <paramref name="columns"/>. Elements below its diagonal are not read.</param>
+    /// <param name="order">The columns in the order of quantization; null for the weight's own order.</param>
+    /// <param name="deadColumns">Columns whose input was always zero. Their weights are quantized as zeros.</param>
+    /// <param name="importance">The diagonal of the undamped Hessian; empty if it is not known.</param>
+    /// <exception cref="ArgumentException">A length does not match the columns, the order is not a permutation, or a dead column does not exist.</exception>
     /// <exception cref="NibbleException">R has an element that is not finite, or a diagonal element that is not positive.</exception>
     public HessianFactor(int columns, float[] values, int[]? order = null, int[]? deadColumns = null, float[]? importance = null)
         : this(new SquareMatrix(columns, values), order, deadColumns, importance)
     {
     }
 
-    /// <summary>Takes in the parts, which are kept and not copied.</summary>
-    /// <param name="values">R, a row and a column for each column of the weight; what is below its diagonal is not looked at.</param>
-    /// <param name="order">The column that is quantized first, second, ...; null for the weight's own order.</param>
-    /// <param name="deadColumns">Columns whose input was always zero; their weights are quantized as zeros.</param>
-    /// <param name="importance">The diagonal of the undamped Hessian; empty where it is not known.</param>
-    /// <exception cref="ArgumentException">A length does not follow from the columns, the order is no permutation, or a dead column does not exist.</exception>
+    /// <summary>Creates a factor from its parts, which are kept, not copied.</summary>
+    /// <param name="values">R, with a row and a column for each column of the weight. Elements below its diagonal are not read.</param>
+    /// <param name="order">The columns in the order of quantization; null for the weight's own order.</param>
+    /// <param name="deadColumns">Columns whose input was always zero. Their weights are quantized as zeros.</param>
+    /// <param name="importance">The diagonal of the undamped Hessian; empty if it is not known.</param>
+    /// <exception cref="ArgumentException">A length does not match the columns, the order is not a permutation, or a dead column does not exist.</exception>
     /// <exception cref="NibbleException">R has an element that is not finite, or a diagonal element that is not positive.</exception>
     public HessianFactor(SquareMatrix values, int[]? order = null, int[]? deadColumns = null, float[]? importance = null)
     {
@@ -45,7 +44,7 @@ public sealed class HessianFactor
         var columns = values.Size;
         if (order is not null && !order.Order().SequenceEqual(Enumerable.Range(0, columns)))
         {
-            throw new ArgumentException($"The order must hold each of the columns 0 to {columns - 1} once.", nameof(order));
+            throw new ArgumentException($"The order must hold each of the columns 0 to {columns - 1} exactly once.", nameof(order));
         }
 
         if (deadColumns is not null && Array.Exists(deadColumns, column => column < 0 || column >= columns))
@@ -78,27 +77,27 @@ public sealed class HessianFactor
 
     /// <summary>Factors a Hessian.</summary>
     /// <remarks>
-    /// As in the paper's code: a column whose diagonal element is zero is dead and gets the element 1, then <paramref name="dampening"/> times the mean of the
-    /// diagonal is added to the diagonal. Where the result is not positive definite in binary32, ten times as much is added, and so on up to
+    /// As in the paper's code, a column whose diagonal element is zero is dead and gets the element 1. Then <paramref name="dampening"/> times the mean of the
+    /// diagonal is added to the diagonal. If the result is not positive definite in binary32, ten times as much is added, and so on up to
     /// <see cref="MostDampening"/>.
     /// The result depends neither on the number of threads nor on the instruction set.
     /// </remarks>
-    /// <param name="hessian">H, row by row, symmetric, undamped; its memory is reused.</param>
+    /// <param name="hessian">H, row by row, symmetric, undamped. Its memory is reused.</param>
     /// <param name="columns">Columns of the weight, at least 1.</param>
     /// <param name="byActivation">Whether columns are quantized by falling diagonal instead of in their own order.</param>
     /// <param name="dampening">What is added to the diagonal, as a share of its mean: 0 to <see cref="MostDampening"/>.</param>
-    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
-    /// <exception cref="ArgumentException">A length or the dampening is not as said above.</exception>
+    /// <param name="threads">The number of threads, at least 1; null for one per core.</param>
+    /// <exception cref="ArgumentException">A length or the dampening is out of range.</exception>
     /// <exception cref="NibbleException">The Hessian holds values that are not finite, or no dampening makes it positive definite.</exception>
     public static HessianFactor Create(float[] hessian, int columns, bool byActivation = false, double dampening = 0.01, int? threads = null) =>
         Create(new SquareMatrix(columns, hessian), byActivation, dampening, threads);
 
     /// <summary>Factors a Hessian, as the other overload does.</summary>
-    /// <param name="hessian">H, symmetric, undamped, a row and a column for each column of the weight; its memory is reused.</param>
+    /// <param name="hessian">H, symmetric, undamped, with a row and a column for each column of the weight. Its memory is reused.</param>
     /// <param name="byActivation">Whether columns are quantized by falling diagonal instead of in their own order.</param>
     /// <param name="dampening">What is added to the diagonal, as a share of its mean: 0 to <see cref="MostDampening"/>.</param>
-    /// <param name="threads">How many threads work, at least 1; null for one a core.</param>
-    /// <exception cref="ArgumentException">The dampening is not as said above.</exception>
+    /// <param name="threads">The number of threads, at least 1; null for one per core.</param>
+    /// <exception cref="ArgumentException">The dampening is out of range.</exception>
     /// <exception cref="NibbleException">The Hessian holds values that are not finite, or no dampening makes it positive definite.</exception>
     public static HessianFactor Create(SquareMatrix hessian, bool byActivation = false, double dampening = 0.01, int? threads = null)
     {
@@ -106,7 +105,7 @@ public sealed class HessianFactor
         var columns = hessian.Size;
         if (!(dampening >= 0 && dampening <= MostDampening))
         {
-            throw new ArgumentOutOfRangeException(nameof(dampening), dampening, $"A dampening is a share of 0 to {MostDampening}.");
+            throw new ArgumentOutOfRangeException(nameof(dampening), dampening, $"A dampening must be a share from 0 to {MostDampening}.");
         }
 
         var importance = new float[columns];
@@ -150,11 +149,11 @@ public sealed class HessianFactor
             if (tried >= MostDampening)
             {
                 throw new NibbleException(
-                    $"The Hessian of {columns} columns is not positive definite even with {tried} times its mean diagonal added, so it is no Hessian of "
+                    $"The Hessian of {columns} columns is not positive definite even with {tried} times its mean diagonal added, so it is not a Hessian of "
                     + $"inputs; collect it again.");
             }
 
-            // The triangle below the diagonal is as it was.
+            // The triangle below the diagonal is unchanged.
             Parallel.For(0, columns, parallel, row =>
             {
                 var upper = hessian.Row(row);
@@ -169,22 +168,22 @@ public sealed class HessianFactor
     /// <summary>Columns of the weight.</summary>
     public int Columns { get; }
 
-    /// <summary>What was added to the diagonal, as a share of its mean; NaN where it is not known.</summary>
+    /// <summary>What was added to the diagonal, as a share of its mean; NaN if it is not known.</summary>
     public double Dampening { get; private init; } = double.NaN;
 
-    /// <summary>For the user: that more was added to the diagonal than was asked for; null where it was not.</summary>
+    /// <summary>A warning that more was added to the diagonal than requested; null if it was not.</summary>
     public string? Warning { get; private init; }
 
-    /// <summary>R, not to be changed.</summary>
+    /// <summary>R. Do not change it.</summary>
     public SquareMatrix Values { get; }
 
-    /// <summary>The column that is quantized first, second, ...; null for the weight's own order.</summary>
+    /// <summary>The columns in the order of quantization; null for the weight's own order.</summary>
     public IReadOnlyList<int>? Order { get; }
 
     /// <summary>Columns whose input was always zero.</summary>
     public IReadOnlyList<int> DeadColumns { get; }
 
-    /// <summary>The diagonal of the undamped Hessian, in the weight's own order; empty where it is not known.</summary>
+    /// <summary>The diagonal of the undamped Hessian, in the weight's own column order; empty if it is not known.</summary>
     public ReadOnlyMemory<float> Importance { get; }
 
     private static string Raised(int columns, double asked, double used) => string.Create(
@@ -192,7 +191,7 @@ public sealed class HessianFactor
         $"The Hessian of {columns} columns is not positive definite in binary32 with {asked} times its mean diagonal added; {used} times was added instead, "
             + $"which makes errors spread less. More calibration data helps.");
 
-    /// <summary>Puts rows and columns into another order, without a second matrix.</summary>
+    /// <summary>Reorders rows and columns without a second matrix.</summary>
     private static void Permute(SquareMatrix matrix, int[] order, ParallelOptions parallel)
     {
         var size = matrix.Size;

@@ -6,15 +6,15 @@ namespace Nibble.Algorithms;
 
 /// <summary>The upper triangle of R in tiles of four columns, in the order in which kernels read it.</summary>
 /// <remarks>
-/// Tile t holds columns 4t to 4t + 3, and of these the rows 0 to 4t + 3, row by row. Rows of the full matrix lie a power of two apart for most
-/// models, so that a column of it would fight for a few lines of the cache.
+/// Tile t holds columns 4t to 4t + 3, and of these the rows 0 to 4t + 3, row by row. In most models, rows of the full matrix are a power of two apart,
+/// so the elements of a column would compete for a few cache lines.
 /// </remarks>
 internal sealed unsafe class PackedFactor : IDisposable
 {
     /// <summary>Columns in a tile.</summary>
     public const int Width = 4;
 
-    /// <summary>Columns that one task packs: whole cache lines of the source.</summary>
+    /// <summary>Columns that one task packs, in whole cache lines of the source.</summary>
     private const int Strip = 64;
 
     private readonly float* tiles;
@@ -41,10 +41,10 @@ internal sealed unsafe class PackedFactor : IDisposable
     /// <summary>The diagonal of R.</summary>
     public float[] Diagonal { get; }
 
-    /// <summary>One divided by each element of the diagonal of R.</summary>
+    /// <summary>The reciprocal of each element of R's diagonal.</summary>
     public float[] InverseDiagonal { get; }
 
-    /// <summary>Where a tile begins.</summary>
+    /// <summary>The offset of a tile.</summary>
     public static long TileOffset(int tile) => (long)tile * (tile + 1) * (Width * Width / 2);
 
     public void Dispose() => NativeMemory.AlignedFree(tiles);

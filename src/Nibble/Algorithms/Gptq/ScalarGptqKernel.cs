@@ -2,7 +2,7 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>One value at a time: the specification of the other kernels.</summary>
+/// <summary>The kernel that works on one value at a time. It is the specification of the other kernels.</summary>
 internal sealed unsafe class ScalarGptqKernel : IGptqKernel
 {
     public string Name => "scalar";
@@ -12,7 +12,7 @@ internal sealed unsafe class ScalarGptqKernel : IGptqKernel
 
     public void Quantize(in GptqColumn column, CodeRange codes) => QuantizeRows(column, codes, 0);
 
-    /// <summary>Accumulates the rows from one on; the other kernels finish with it.</summary>
+    /// <summary>Accumulates the rows from <paramref name="firstRow"/> on. The other kernels use it for the remaining rows.</summary>
     internal static void AccumulateRows(float* tiles, int first, int end, int from, int to, float* changes, float* sums, int firstRow)
     {
         for (var tile = first; tile < end; tile++)
@@ -34,7 +34,7 @@ internal sealed unsafe class ScalarGptqKernel : IGptqKernel
         }
     }
 
-    /// <summary>Quantizes the rows from one on; the other kernels finish with it.</summary>
+    /// <summary>Quantizes the rows from <paramref name="firstRow"/> on. The other kernels use it for the remaining rows.</summary>
     internal static void QuantizeRows(in GptqColumn column, CodeRange codes, int firstRow)
     {
         for (var row = firstRow; row < IGptqKernel.Rows; row++)

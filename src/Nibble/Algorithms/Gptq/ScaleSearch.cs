@@ -4,15 +4,15 @@ using Nibble.Recipes;
 
 namespace Nibble.Algorithms;
 
-/// <summary>Chooses the scale and zero point of a group by least squared error, weighted or not.</summary>
+/// <summary>Chooses the scale and zero point of a group by least squared error, weighted or unweighted.</summary>
 internal static class ScaleSearch
 {
-    /// <summary>The parameters with the least error; of equally good shrunk ranges the widest.</summary>
+    /// <summary>The parameters with the least error; among equally good shrunk ranges, those of the widest.</summary>
     /// <param name="values">The group's weights, one row after another.</param>
-    /// <param name="importance">What the squared error of each column counts; empty where all count the same.</param>
+    /// <param name="importance">The weight of each column's squared error; empty for equal weights.</param>
     /// <param name="full">The lowest to the highest weight.</param>
     /// <param name="scheme">The codes to use.</param>
-    /// <param name="range">How the range is chosen: not min-max.</param>
+    /// <param name="range">How the range is chosen. Must not be min-max.</param>
     public static QuantizationParameters Choose(
         ReadOnlySpan<float> values, ReadOnlySpan<float> importance, ValueRange full, QuantizationScheme scheme, WeightRange range)
     {

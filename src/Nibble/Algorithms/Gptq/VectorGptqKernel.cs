@@ -3,7 +3,7 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>Portable vectors of whatever width the machine has.</summary>
+/// <summary>The kernel for portable vectors of the machine's width.</summary>
 internal sealed unsafe class VectorGptqKernel : IGptqKernel
 {
     public string Name => "vector";
@@ -42,6 +42,6 @@ internal sealed unsafe class VectorGptqKernel : IGptqKernel
         ScalarGptqKernel.AccumulateRows(tiles, first, end, from, to, changes, sums, done);
     }
 
-    // A column in some thousands of multiply-adds: not worth vectors of its own.
+    // One column per some thousands of multiply-adds: not worth vectorizing.
     public void Quantize(in GptqColumn column, CodeRange codes) => ScalarGptqKernel.QuantizeRows(column, codes, 0);
 }

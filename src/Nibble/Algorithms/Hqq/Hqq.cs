@@ -4,40 +4,40 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>Half-quadratic quantization: ranges that few weights with a large error do not govern, with no look at data.</summary>
+/// <summary>Half-quadratic quantization: chooses ranges that are robust to a few weights with large errors, without data.</summary>
 /// <remarks>
 /// Badri and Shaji, "Half-Quadratic Quantization of Large Machine Learning Models", 2023. The sum of <c>|error|^p</c> with p = 0.7 is split
-/// in two, and each half is minimized in turn: the sparse part of the errors by generalized soft-thresholding, and the line through what
-/// remains of the weights in closed form. The paper holds the scale and moves a real zero point. Here zero points are codes, and
-/// rounding would undo those moves, so the closed form is that of scale and zero point together, or of the scale alone in symmetric schemes.
+/// in two, and each half is minimized in turn: the sparse part of the errors by generalized soft-thresholding, and the line through the
+/// rest of the weights in closed form. The paper fixes the scale and moves a real zero point. Here zero points are codes, and
+/// rounding would undo those moves, so the closed form solves for scale and zero point together, or only for the scale in symmetric schemes.
 /// </remarks>
 public static class Hqq
 {
     /// <summary>The exponent p of the objective.</summary>
     private const float Norm = 0.7f;
 
-    /// <summary>The weight of the quadratic half at the first iteration, for errors in steps of the min-max grid.</summary>
+    /// <summary>The weight of the quadratic half in the first iteration, for errors in steps of the min-max grid.</summary>
     private const float FirstBeta = 10;
 
-    /// <summary>What the weight is multiplied by after each iteration.</summary>
+    /// <summary>The factor that multiplies the weight after each iteration.</summary>
     private const float BetaGrowth = 1.01f;
 
     private const int Iterations = 20;
 
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
-    /// <para>Each group begins with the scale and the real zero point of min-max. After each of at most 20 iterations, which end when the mean
-    /// error grows, the zero point is rounded and the scale that fits best with it is rounded to the precision it is stored in. Of these and of
-    /// min-max the one with the least sum of <c>|weight - real|^0.7</c> is kept.</para>
-    /// <para>Rows are worked on in parallel; the result does not depend on how many threads there are.</para>
+    /// <para>Each group begins with the scale and the real zero point of min-max. At most 20 iterations follow, which end when the mean
+    /// error grows. After each, the zero point is rounded, and its best scale is rounded to the stored precision. Of these candidates and
+    /// min-max, the one with the least sum of <c>|weight - real|^0.7</c> is kept.</para>
+    /// <para>Rows are processed in parallel. The result does not depend on the number of threads.</para>
     /// </remarks>
     /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>
     /// <param name="rows">Output channels, at least 1.</param>
     /// <param name="columns">Input channels, at least 1.</param>
     /// <param name="scheme">The codes and which weights share a scale: per tensor, per channel or per group.</param>
     /// <exception cref="ArgumentException">The number of weights does not follow from the shape.</exception>
-    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit the precision it is stored
-    /// in.</exception>
+    /// <exception cref="NibbleException">A weight is not finite, the granularity is per token, or a scale does not fit its stored
+    /// precision.</exception>
     public static QuantizedTensor Quantize(ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme) =>
         BlockRounding.Quantize(weights, rows, columns, scheme, block => Solve(block.Values, block.Range, scheme));
 
@@ -81,7 +81,7 @@ public static class Hqq
         return best;
     }
 
-    /// <summary>Both halves of an iteration: splits the errors and gathers the sums of the line through the rest; with it the summed size of the
+    /// <summary>Both halves of an iteration: splits the errors and sums the line through the rest. Also returns the summed magnitude of the
     /// errors.</summary>
     private static (LinearFit Fit, double Error) Iterate(ReadOnlySpan<float> values, float scale, float zeroPoint, CodeRange codes, float beta, float unit)
     {
@@ -93,7 +93,7 @@ public static class Hqq
             var code = Vector256.Min(Vector256.Max(Vector256.Round((value / scale) + Vector256.Create(zeroPoint)), lowest), highest);
             var error = value - (scale * (code - Vector256.Create(zeroPoint)));
             var size = Vector256.Abs(error) / unit;
-            // At no error the power is infinite, and the sparse part zero.
+            // If the error is zero, the power is infinite and the sparse part is zero.
             var sparse = Vector256.Max(size - (Power(size, Norm - 1) / beta), Vector256<float>.Zero) * unit;
             var rest = (value - Vector256.CopySign(sparse, error)) & present;
             code &= present;
@@ -123,7 +123,7 @@ public static class Hqq
         return sum.Total();
     }
 
-    /// <summary>Eight values, zeros after the last; with them all bits set where there is a value.</summary>
+    /// <summary>Eight values, padded with zeros, and a mask with all bits set where there is a value.</summary>
     private static (Vector256<float> Values, Vector256<float> Present) Load(ReadOnlySpan<float> values, int start)
     {
         if (start + Vector256<float>.Count <= values.Length)
@@ -139,7 +139,7 @@ public static class Hqq
 
     private static Vector256<float> Power(Vector256<float> values, float exponent) => Vector256.Exp(Vector256.Log(values) * exponent);
 
-    /// <summary>A sum in binary64, in an order that depends only on how many values there are.</summary>
+    /// <summary>A sum in binary64, in an order that depends only on the number of values.</summary>
     private struct Sum
     {
         private Vector256<double> lanes;

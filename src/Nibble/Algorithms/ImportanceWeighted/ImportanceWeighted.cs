@@ -2,19 +2,19 @@ using Nibble.Numerics;
 
 namespace Nibble.Algorithms;
 
-/// <summary>Importance-weighted round to nearest: ranges that keep the error small where the layer's inputs are large.</summary>
+/// <summary>Importance-weighted round to nearest: chooses ranges that keep the error low where the layer's inputs are large.</summary>
 /// <remarks>
 /// The error of a layer's output, over inputs x, is the quadratic form of the weights' errors with the Hessian E[x x^T] (Frantar et al.,
-/// "GPTQ", 2022, equation 1). Its diagonal, the mean square of each input channel, is the importance of a column, and what is left out is
-/// how inputs are correlated. llama.cpp's importance matrices hold the same numbers.
+/// "GPTQ", 2022, equation 1). Its diagonal, the mean square of each input channel, is the importance of a column. The correlation between
+/// inputs is ignored. llama.cpp's importance matrices hold the same numbers.
 /// </remarks>
 public static class ImportanceWeighted
 {
     /// <summary>Quantizes a weight matrix.</summary>
     /// <remarks>
     /// <para>The scale and zero point of each group are searched for the least sum of <c>importance * (weight - real)^2</c>, which is never above
-    /// that of the group's min-max range. A group whose columns all have importance zero counts them alike.</para>
-    /// <para>Rows are worked on in parallel; the result does not depend on how many threads there are, nor on the machine.</para>
+    /// that of the group's min-max range. If all columns of a group have importance zero, they count equally.</para>
+    /// <para>Rows are processed in parallel. The result depends neither on the number of threads nor on the machine.</para>
     /// </remarks>
     /// <param name="weights">The weights, row by row: <paramref name="rows"/> x <paramref name="columns"/>, all finite.</param>
     /// <param name="rows">Output channels, at least 1.</param>
@@ -23,12 +23,12 @@ public static class ImportanceWeighted
     /// <param name="importance">The mean square of each input channel: <paramref name="columns"/> values, finite and not negative.</param>
     /// <exception cref="ArgumentException">The number of weights or of importances does not follow from the shape.</exception>
     /// <exception cref="NibbleException">
-    /// A weight is not finite, an importance is negative or not finite, the granularity is per token, or a scale does not fit the precision it is stored in.
+    /// A weight is not finite, an importance is negative or not finite, the granularity is per token, or a scale does not fit its stored precision.
     /// </exception>
     public static QuantizedTensor Quantize(ReadOnlySpan<float> weights, int rows, int columns, QuantizationScheme scheme, ReadOnlySpan<float> importance)
     {
         RequireImportance(importance, columns);
-        // A block per tensor has one importance per weight, other blocks one per column; copied, as spans cannot enter the parallel loops.
+        // A per-tensor block has one importance per weight, other blocks one per column. Copied, because spans cannot enter the parallel loops.
         var weightsOfErrors = ParameterSearch.Repeat(importance, scheme?.Granularity is PerTensor ? importance.Length * rows : importance.Length);
         return BlockRounding.Quantize(weights, rows, columns, scheme!, block =>
             ParameterSearch.Search(block.Values, weightsOfErrors.AsSpan(block.FirstColumn, block.Values.Length), scheme!));

@@ -6,13 +6,14 @@ namespace Nibble.Algorithms;
 
 /// <summary>Finds the scale and zero point of one group of weights with the least summed <c>importance * (weight - real)^2</c>.</summary>
 /// <remarks>
-/// <para>A grid of scales is tried first: the min-max range is spread over one code less than there are, over half a code less, and so on
-/// to three codes more, then over ever more, each with the zero points that place the codes within the range. Spread over more codes than
-/// there are, the range is clipped at one end or both. The grid ends where every zero point has more than twice the least error found.</para>
-/// <para>The six best are then refined. With the codes held, least squares give the best scale of a zero point, and the best pair of both, in closed
-/// form. The best of the same zero point, its neighbours and the pair's is kept and codes are chosen anew, until nothing improves.</para>
-/// <para>Scales are rounded to the precision they are stored in before an error is measured, so that what is compared is what the result
-/// has, and the result never has a greater error than min-max. A trained model's groups of 32 and 128 weights take 60 to 90 measurements of
+/// <para>First a grid of scales is tried: the min-max range is spread over one code less than there are, over half a code less, and so on
+/// to three codes more, and then over increasingly more codes. Each scale is tried with the zero points that place the codes within the range. If the range
+/// is spread over more codes than there are, it is clipped at one end or both. The grid ends when every zero point has more than twice the least error
+/// found.</para>
+/// <para>The six best are then refined. With the codes fixed, least squares give the best scale for a zero point, and the best pair of both, in closed
+/// form. The best among the same zero point, its neighbours and that of the pair is kept, and codes are chosen again, until nothing improves.</para>
+/// <para>Scales are rounded to their stored precision before an error is measured, so that the search compares final results,
+/// and the result never has a greater error than min-max. A trained model's groups of 32 and 128 weights take 60 to 90 measurements of
 /// the error, 30 in symmetric schemes.</para>
 /// </remarks>
 internal static class ParameterSearch
@@ -20,36 +21,36 @@ internal static class ParameterSearch
     /// <summary>Candidates of the grid that are refined.</summary>
     private const int Starts = 6;
 
-    /// <summary>How often a candidate is refined at most.</summary>
+    /// <summary>The most refinements of a candidate.</summary>
     private const int Rounds = 6;
 
     /// <summary>The grid ends at a scale that clips and whose error is this many times the least.</summary>
     private const double Worsening = 2;
 
-    /// <summary>The distance between spreads, in codes, up to <see cref="FineSpread"/>; above, each is <see cref="SpreadGrowth"/> times the last.</summary>
+    /// <summary>The distance between spreads, in codes, up to <see cref="FineSpread"/>. Beyond it, each is <see cref="SpreadGrowth"/> times the last.</summary>
     private const double SpreadStep = 0.5;
 
     private const double FineSpread = 3;
 
     private const double SpreadGrowth = 1.4;
 
-    /// <summary>The widest spread, in multiples of the scheme's own: it leaves a sixteenth of the range.</summary>
+    /// <summary>The widest spread, in multiples of the scheme's own. It keeps a sixteenth of the range.</summary>
     private const double WidestSpread = 15;
 
-    /// <summary>About how many zero points are tried with a scale that allows more.</summary>
+    /// <summary>The approximate number of zero points that are tried with a scale that allows more.</summary>
     private const int ZeroPointsPerScale = 8;
 
     /// <summary>Finds the parameters of a group.</summary>
     /// <param name="values">The weights, all finite.</param>
-    /// <param name="importance">How much an error of each weight counts, finite and not negative; empty, or all zero, to count all alike.</param>
-    /// <param name="scheme">The codes and the precision of the scale; its granularity is not looked at.</param>
+    /// <param name="importance">The weight of each weight's error, finite and not negative; empty, or all zero, for equal weights.</param>
+    /// <param name="scheme">The codes and the precision of the scale. Its granularity is ignored.</param>
     /// <exception cref="OverflowException">The min-max scale is above what the scheme's precision can hold.</exception>
     public static QuantizationParameters Search(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, QuantizationScheme scheme)
     {
         var group = new Group(values, importance.ContainsAnyExcept(0f) ? importance : default, scheme);
         var range = QuantizationKernels.Active.Measure(values).Range;
         var minMax = group.Measure(QuantizationParameters.FromRange(range, scheme));
-        // The first is min-max; the other places are free.
+        // The first is min-max. The other places are free.
         Span<Candidate> best = stackalloc Candidate[Starts];
         best.Fill(minMax with { Error = double.PositiveInfinity });
         best[0] = minMax;

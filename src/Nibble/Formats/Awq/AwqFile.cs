@@ -8,12 +8,12 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.Awq;
 
-/// <summary>Quantized models as AWQ checkpoints of the version GEMM, which AutoAWQ, vLLM and transformers load; those of version GEMV are read too.</summary>
+/// <summary>Quantized models as AWQ checkpoints. Writes the GEMM version, which AutoAWQ, vLLM and transformers load. Reads GEMM and GEMV.</summary>
 /// <remarks>
-/// Definition: casper-hansen/AutoAWQ, <c>awq/modules/linear/gemm.py</c>, <c>gemv.py</c> and <c>awq/utils/packing_utils.py</c>. GEMM: <c>qweight</c> I32
-/// [in, out / 8], eight codes of 4 bits, plus 8, in a word, output <c>8 w + [0, 2, 4, 6, 1, 3, 5, 7][i]</c> in bits <c>4 i</c>; <c>qzeros</c> I32 [groups,
-/// out / 8] alike; <c>scales</c> [groups, out]. GEMV: <c>qweight</c> I32 [out, in / 8], inputs in their order; <c>qzeros</c> I32 [out, words] and
-/// <c>scales</c> [out, 8 words], in rows that are filled up.
+/// Definition: casper-hansen/AutoAWQ, <c>awq/modules/linear/gemm.py</c>, <c>gemv.py</c> and <c>awq/utils/packing_utils.py</c>. GEMM: <c>qweight</c> is I32
+/// [in, out / 8]. Each word holds eight 4-bit codes plus 8: bits <c>4 i</c> hold output <c>8 w + [0, 2, 4, 6, 1, 3, 5, 7][i]</c>. <c>qzeros</c> is I32
+/// [groups, out / 8] in the same layout. <c>scales</c> is [groups, out]. GEMV: <c>qweight</c> is I32 [out, in / 8] with the inputs in order. <c>qzeros</c>
+/// is I32 [out, words] and <c>scales</c> is [out, 8 words], both with padded rows.
 /// </remarks>
 internal static class AwqFile
 {
@@ -23,20 +23,20 @@ internal static class AwqFile
     private const string Zeros = "qzeros";
     private const int CodesPerWord = 8;
 
-    /// <summary>Which output of a word's eight stands in its nibble of a number.</summary>
+    /// <summary>For each nibble of a word, which of the word's eight outputs it holds.</summary>
     private static readonly int[] Order = [0, 2, 4, 6, 1, 3, 5, 7];
     private static readonly int[] InOrder = [0, 1, 2, 3, 4, 5, 6, 7];
 
     private static readonly HashSet<string> Parts = new(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, Zeros, "scales" };
 
-    /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is
-    /// whole.</summary>
-    /// <param name="model">Weights of 4 bits in groups that divide the rows, of one scheme, with scales in binary16; outputs are multiples of 8; inputs stay
-    /// float.</param>
+    /// <summary>Writes a model without changing its codes, scales or zero points. Equal models give equal bytes. The folder appears only when it is
+    /// complete.</summary>
+    /// <param name="model">The model. All weights share one scheme: 4 bits in groups that divide the rows, with binary16 scales. The number of outputs is a
+    /// multiple of 8. Inputs are float.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="progress">Told after each tensor.</param>
-    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
-    /// <exception cref="NibbleException">The format cannot hold the model, or the folder exists already.</exception>
+    /// <param name="progress">Receives a report after each tensor.</param>
+    /// <param name="cancellation">Cancels between tensors and leaves nothing of the folder.</param>
+    /// <exception cref="NibbleException">The format cannot hold the model, or the folder already exists.</exception>
     public static void Save(
         QuantizedModel model, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -50,9 +50,9 @@ internal static class AwqFile
         foreach (var layer in model.Layers)
         {
             Require(layer.Weight.Columns % group == 0, layer,
-                $"rows of {layer.Weight.Columns} columns, which groups of {group} do not divide; keep it float, or choose other groups");
+                $"rows of {layer.Weight.Columns} columns, which is not a multiple of the group size {group}; keep it float, or choose another group size");
             Require(layer.Weight.Rows % CodesPerWord == 0, layer, $"{layer.Weight.Rows} outputs, expected a multiple of {CodesPerWord}; keep it float");
-            Require(layer.Weight.GroupIndex is null, layer, "groups of scattered columns, expected neighbouring ones; quantize with activationOrder: weight");
+            Require(layer.Weight.GroupIndex is null, layer, "groups of scattered columns, expected adjacent ones; quantize with activationOrder: weight");
         }
 
         SafetensorsTensor[] tensors = [.. model.Layers.SelectMany(Tensors), .. WeightOnlyCheckpoint.FloatTensors(model)];
@@ -73,12 +73,12 @@ internal static class AwqFile
     }
 
     /// <summary>Reads a checkpoint.</summary>
-    /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint holds something else.</exception>
+    /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint is not an AWQ checkpoint of 4-bit weights.</exception>
     public static QuantizedModel Load(string folder) => Load(folder, QuantizationConfigReader.Find(folder)
-        ?? throw new NibbleException($"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quant_config.json beside it; "
-            + "expected that of an AWQ checkpoint."));
+        ?? throw new NibbleException($"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quant_config.json next to it; "
+            + "expected an AWQ checkpoint."));
 
-    /// <summary>Reads a checkpoint whose configuration is known.</summary>
+    /// <summary>Reads a checkpoint whose configuration is already read.</summary>
     internal static QuantizedModel Load(string folder, QuantizationConfigReader config)
     {
         if (config.Method() is not Method)
@@ -90,7 +90,7 @@ internal static class AwqFile
         if (config.Text("backend") is "llm-awq" || config.Text(version)?.ToLowerInvariant() is not (null or "gemm" or "gemv" or "exllama" or "ipex"))
         {
             var found = (config.Text(version) ?? "missing") + (config.Has("backend") ? $" of {config.Text("backend")}" : string.Empty);
-            throw config.Fault(version, $"is {found}, whose tensors are laid out for one engine's kernels; expected gemm or gemv");
+            throw config.Fault(version, $"is {found}, whose tensor layout is specific to one engine's kernels; expected gemm or gemv");
         }
 
         config.WholeNumber(config.First("bits", "w_bit"), bits => bits == Bits, "4");
@@ -103,7 +103,8 @@ internal static class AwqFile
     }
 
     /// <summary>Writes the value of <c>quantization_config</c>.</summary>
-    /// <remarks>AutoAWQ, transformers and vLLM look for what stays float in parts of names, newer versions of vLLM also for fused layers.</remarks>
+    /// <remarks>AutoAWQ, transformers and vLLM match these entries as parts of layer names. Newer versions of vLLM also match them with fused
+    /// layers.</remarks>
     private static void WriteConfig(Utf8JsonWriter writer, QuantizedModel model, int group)
     {
         writer.WriteStartObject();
@@ -154,7 +155,7 @@ internal static class AwqFile
         var groups = group < 0 ? 1 : columns / group;
         var codes = Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{WeightOnlyCheckpoint.Codes}", ElementType.I32, columns, words), Order);
 
-        // Symmetric ones are all in the middle, and may be left out.
+        // Symmetric zero points are all 8 and may be left out.
         var zeroPoints = symmetric && !checkpoint.Contains($"{name}.{Zeros}")
             ? new sbyte[groups * rows]
             : Unpack(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{Zeros}", ElementType.I32, groups, words), Order);
@@ -183,18 +184,18 @@ internal static class AwqFile
         IEnumerable<T> Cut<T>(T[] values) => Enumerable.Range(0, rows).SelectMany(row => values.Skip(row * width * CodesPerWord).Take(groups));
     }
 
-    /// <summary>The shape of a layer's words of codes.</summary>
+    /// <summary>The shape of a layer's packed codes, in words.</summary>
     private static (int Height, int Width) Shape(Checkpoint checkpoint, string name, Func<IReadOnlyList<long>, long> inputs, int group)
     {
         var shape = checkpoint.Entry($"{name}.{WeightOnlyCheckpoint.Codes}").Shape;
         return shape is [>= 1 and <= int.MaxValue, >= 1 and <= int.MaxValue] && (group < 0 || inputs(shape) % group == 0)
             && (Int128)shape[0] * shape[1] * CodesPerWord <= Array.MaxLength
             ? ((int)shape[0], (int)shape[1])
-            : throw new NibbleException($"{checkpoint.Folder}, {name}.{WeightOnlyCheckpoint.Codes}: [{string.Join(", ", shape)}] is not the shape of words "
-                + $"of codes whose inputs groups of {group} divide.");
+            : throw new NibbleException($"{checkpoint.Folder}, {name}.{WeightOnlyCheckpoint.Codes}: [{string.Join(", ", shape)}] is not the shape of packed "
+                + $"codes whose inputs are a multiple of the group size {group}.");
     }
 
-    /// <summary>Packs eight codes in a row into four bytes, as a little-endian word.</summary>
+    /// <summary>Packs each run of eight codes into four bytes, as a little-endian word.</summary>
     private static byte[] Pack(ReadOnlySpan<sbyte> codes)
     {
         var bytes = new byte[codes.Length / 2];

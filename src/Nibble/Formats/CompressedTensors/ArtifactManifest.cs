@@ -8,22 +8,22 @@ using Nibble.Recipes;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>What the manifest says of a quantized layer.</summary>
+/// <summary>A quantized layer as the manifest describes it.</summary>
 /// <param name="Name">The layer's name.</param>
-/// <param name="Scheme">Its schemes and how it came to them; the pattern is the name of its group in <c>quantization_config</c>.</param>
+/// <param name="Scheme">Its schemes and how they were chosen. The pattern is the name of the layer's group in <c>quantization_config</c>.</param>
 /// <param name="HasGroupIndex">Whether its groups hold scattered columns.</param>
-/// <param name="Transform">What its input goes through first.</param>
-/// <param name="Shape">Its weight's shape where that has more than two axes.</param>
+/// <param name="Transform">The transform applied to its input.</param>
+/// <param name="Shape">The weight's shape if it has more than two axes; otherwise null.</param>
 internal sealed record ManifestLayer(string Name, RecipeRule Scheme, bool HasGroupIndex, InputTransform Transform, IReadOnlyList<int>? Shape = null);
 
-/// <summary><c>nibble.json</c>: what a compressed-tensors checkpoint does not say about a quantized model.</summary>
+/// <summary><c>nibble.json</c>: what a compressed-tensors checkpoint cannot record about a quantized model.</summary>
 /// <param name="Format">How codes are stored.</param>
-/// <param name="Recipe">The recipe that was followed.</param>
+/// <param name="Recipe">The recipe that the model was quantized with.</param>
 /// <param name="Provenance">Where the model comes from.</param>
-/// <param name="ConfigJson">The text of the source's <c>config.json</c>.</param>
+/// <param name="ConfigJson">The source model's <c>config.json</c>, as text.</param>
 /// <param name="Layers">The quantized layers, in the model's order.</param>
 /// <param name="FloatTensors">The names of all other tensors, in the model's order.</param>
-/// <param name="StaticKeys">The names of the attention modules whose keys have fixed parameters, in the model's order.</param>
+/// <param name="StaticKeys">The names of the attention modules whose keys have static parameters, in the model's order.</param>
 internal sealed record ArtifactManifest(
     CompressedTensorsFormat Format,
     Recipe Recipe,
@@ -41,14 +41,14 @@ internal sealed record ArtifactManifest(
     private const string ShapeKey = "shape";
     private const string Hadamard = "hadamard";
 
-    /// <summary>The manifest of a whole model.</summary>
+    /// <summary>The manifest of a complete model.</summary>
     public static ArtifactManifest Of(QuantizedModel model)
     {
         ArgumentNullException.ThrowIfNull(model);
         return Of(model, CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme))));
     }
 
-    /// <summary>The manifest of a model, or of a part of one.</summary>
+    /// <summary>The manifest of a model or of part of one.</summary>
     internal static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format) => new(
         format,
         model.Recipe,
@@ -67,32 +67,32 @@ internal sealed record ArtifactManifest(
         [.. model.FloatTensors.Select(tensor => tensor.Name)],
         [.. model.StaticKeys.Select(keys => keys.Name)]);
 
-    /// <summary>The manifest of a model whose parts have manifests of their own.</summary>
+    /// <summary>Joins the manifests of a model's parts.</summary>
     /// <param name="parts">The parts' manifests, in the model's order.</param>
-    /// <param name="others">Float tensors that stand in no part.</param>
-    /// <exception cref="NibbleException">The parts store codes in different ways.</exception>
+    /// <param name="others">Float tensors that belong to no part.</param>
+    /// <exception cref="NibbleException">The parts store codes in different formats.</exception>
     internal static ArtifactManifest Join(IReadOnlyList<ArtifactManifest> parts, IEnumerable<SafetensorsTensor> others)
     {
         if (parts.Any(part => part.Format != parts[0].Format))
         {
-            throw new NibbleException("The parts of the model store codes in different ways, so they belong to different runs; start over.");
+            throw new NibbleException("The parts of the model store codes in different formats, so they come from different runs; start over.");
         }
 
         return parts[0] with
         {
-            // Each part has numbered its schemes by itself.
+            // Each part numbers its own schemes.
             Layers = NameSchemes(parts.SelectMany(part => part.Layers)),
             FloatTensors = [.. parts.SelectMany(part => part.FloatTensors), .. others.Select(tensor => tensor.Name)],
             StaticKeys = [.. parts.SelectMany(part => part.StaticKeys)],
         };
     }
 
-    /// <summary>The layers of each scheme.</summary>
+    /// <summary>The layers that use each scheme.</summary>
     internal IReadOnlyList<(RecipeRule Scheme, bool HasGroupIndex, IReadOnlyList<string> Layers)> Groups() =>
         [.. Layers.GroupBy(layer => (layer.Scheme, layer.HasGroupIndex))
             .Select(group => (group.Key.Scheme, group.Key.HasGroupIndex, (IReadOnlyList<string>)[.. group.Select(layer => layer.Name)]))];
 
-    /// <summary>The file's text; equal manifests give equal texts.</summary>
+    /// <summary>The manifest as JSON text. Equal manifests give equal text.</summary>
     public string ToJson()
     {
         using var text = new MemoryStream();
@@ -152,9 +152,9 @@ internal sealed record ArtifactManifest(
         writer.WriteEndObject();
     }
 
-    /// <summary>Reads the file's text.</summary>
-    /// <param name="json">The text.</param>
-    /// <param name="source">Where it comes from, for messages.</param>
+    /// <summary>Parses a manifest.</summary>
+    /// <param name="json">JSON text.</param>
+    /// <param name="source">The text's origin, for messages.</param>
     /// <exception cref="NibbleException">The text is not a valid manifest.</exception>
     public static ArtifactManifest Parse(string json, string source)
     {
@@ -163,7 +163,7 @@ internal sealed record ArtifactManifest(
         return Parse(document, source);
     }
 
-    /// <summary>Reads the file.</summary>
+    /// <summary>Reads a manifest file.</summary>
     /// <exception cref="NibbleException">The file is missing or not a valid manifest.</exception>
     internal static ArtifactManifest Read(string path)
     {
@@ -179,7 +179,7 @@ internal sealed record ArtifactManifest(
         }
         catch (Exception exception) when (exception is KeyNotFoundException or InvalidOperationException or FormatException or ArgumentException)
         {
-            // A missing property, a value of another type or form, a key that stands twice.
+            // A property is missing, has the wrong type or form, or occurs twice.
             throw new NibbleException($"{path} is not a valid manifest of a quantized model: {exception.Message}", exception);
         }
     }
@@ -197,7 +197,7 @@ internal sealed record ArtifactManifest(
         var schemes = RecipeFile.ParseYaml($$"""{"rules":{{root.GetProperty("schemes").GetRawText()}}}""", $"{path} (schemes)").Rules;
         if (schemes.Any(scheme => scheme.Weights is null) || schemes.DistinctBy(scheme => scheme.Pattern).Count() != schemes.Count)
         {
-            throw new NibbleException($"{path}: each scheme needs weights and a name of its own.");
+            throw new NibbleException($"{path}: each scheme needs weights and a unique name.");
         }
 
         var byName = schemes.ToDictionary(scheme => scheme.Pattern, StringComparer.Ordinal);
@@ -214,7 +214,7 @@ internal sealed record ArtifactManifest(
                 layer.TryGetProperty(ShapeKey, out var shape) ? [.. shape.EnumerateArray().Select(size => size.GetInt32())] : null))],
             ReadNames(root.GetProperty("floatTensors")),
 
-            // Artifacts from before caches were quantized do not have it.
+            // Older artifacts do not have this property.
             root.TryGetProperty("staticKeys", out var keys) ? ReadNames(keys) : []);
 
         RecipeRule Scheme(JsonElement layer) => byName.TryGetValue(Text(layer, "scheme"), out var scheme)
@@ -268,7 +268,7 @@ internal sealed record ArtifactManifest(
             }
             else
             {
-                // JSON has no such numbers, and the perplexity of a ruined model is infinite.
+                // JSON has no infinity or NaN, and the perplexity of a ruined model is infinite.
                 writer.WriteString(name, value.ToString(CultureInfo.InvariantCulture));
             }
         }
@@ -294,7 +294,7 @@ internal sealed record ArtifactManifest(
         Calibration = element.TryGetProperty("calibration", out var calibration) ? calibration.GetString() : null,
     };
 
-    /// <summary>Gives each scheme that occurs a name, numbered in the order of the layers.</summary>
+    /// <summary>Names each distinct scheme, numbered by its first layer.</summary>
     private static List<ManifestLayer> NameSchemes(IEnumerable<ManifestLayer> layers)
     {
         var named = new Dictionary<(RecipeRule, bool), RecipeRule>();

@@ -6,11 +6,11 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>Reads checkpoints in compressed-tensors layout that other tools wrote, such as llm-compressor.</summary>
+/// <summary>Reads compressed-tensors checkpoints written by other tools, for example llm-compressor.</summary>
 /// <remarks>
-/// Definition: vllm-project/compressed-tensors, <c>compressors/pack_quantized</c> and <c>compressors/naive_quantized</c>, through all their versions: zero
-/// points were bytes before they were packed (April 2025) and left out where all were zero, words held whole codes only before 3, 5, 6 and 7 bits were
-/// packed without gaps (May 2026), a group index with a negative entry says nothing.
+/// Definition: vllm-project/compressed-tensors, <c>compressors/pack_quantized</c> and <c>compressors/naive_quantized</c>, in all versions. Zero points were
+/// stored as bytes before they were packed (April 2025), and left out when all were zero. Words held only whole codes before 3, 5, 6 and 7 bits were packed
+/// without gaps (May 2026). A group index with a negative entry is ignored.
 /// </remarks>
 internal static class CompressedTensorsCheckpoint
 {
@@ -27,7 +27,7 @@ internal static class CompressedTensorsCheckpoint
     private static readonly string[] Foreign = ["weight_global_scale", "input_global_scale", "output_scale", "output_zero_point"];
 
     /// <summary>Reads a checkpoint.</summary>
-    /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint holds what is not supported.</exception>
+    /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint uses an unsupported feature.</exception>
     public static QuantizedModel Load(string folder, QuantizationConfigReader configuration)
     {
         var config = CompressedTensorsGroups.Read(configuration);
@@ -39,7 +39,7 @@ internal static class CompressedTensorsCheckpoint
         {
             if (Foreign.FirstOrDefault(part => checkpoint.Contains($"{name}.{part}")) is { } foreign)
             {
-                throw new NibbleException($"{folder}, {name}: the layer has {foreign}, which only float formats and quantized outputs have; supported are "
+                throw new NibbleException($"{folder}, {name}: the layer has {foreign}, which only float formats and quantized outputs use; expected "
                     + "integer weights and inputs.");
             }
 
@@ -51,7 +51,7 @@ internal static class CompressedTensorsCheckpoint
 
         return layers.Count > 0
             ? WeightOnlyCheckpoint.Join(checkpoint, QuantizationConfigReader.CompressedTensors, layers, own)
-            : throw new NibbleException($"{folder}: no tensor's name ends in .{Scale}, expected those of a compressed-tensors checkpoint.");
+            : throw new NibbleException($"{folder}: no tensor's name ends in .{Scale}, expected the tensors of a compressed-tensors checkpoint.");
     }
 
     private sealed class Reader(Checkpoint checkpoint, string name, CompressedTensorsGroup group)
@@ -67,7 +67,7 @@ internal static class CompressedTensorsCheckpoint
             var zeroPoints = ReadZeroPoints(rows, groups, count);
             if (group.Symmetric && zeroPoints.AsSpan().IndexOfAnyExcept((sbyte)0) >= 0)
             {
-                throw Fault(ZeroPoint, "holds zero points, but the configuration says that the weights are symmetric");
+                throw Fault(ZeroPoint, "contains zero points other than 0, but the configuration says that the weights are symmetric");
             }
 
             zeroPoints = group.Symmetric ? [] : zeroPoints;
@@ -86,15 +86,15 @@ internal static class CompressedTensorsCheckpoint
             var entry = checkpoint.Entry($"{name}.{Plain}");
             if (entry.ElementType.IsFloatingPoint())
             {
-                throw Fault(Plain, $"the weight is {entry.ElementType} beside its scales: it was saved before it was compressed (quantization_status "
-                    + "frozen), so that there are no codes to read; save it compressed");
+                throw Fault(Plain, $"the weight is {entry.ElementType} next to its scales. It was saved before it was compressed (quantization_status "
+                    + "frozen), so there are no codes to read. Save it compressed");
             }
 
             var (rows, columns) = Size(Plain, entry.Shape);
             var codes = MemoryMarshal.Cast<byte, sbyte>(WeightOnlyCheckpoint.Bytes(checkpoint, $"{name}.{Plain}", ElementType.I8, rows, columns)).ToArray();
             var top = 1 << (group.Bits - 1);
             return codes.AsSpan().IndexOfAnyExceptInRange((sbyte)-top, (sbyte)(top - 1)) is var outside and >= 0
-                ? throw Fault(Plain, $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {group.Bits} bits have {-top} to "
+                ? throw Fault(Plain, $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {group.Bits} bits allow {-top} to "
                     + $"{top - 1}")
                 : (rows, columns, codes);
         }
@@ -123,7 +123,7 @@ internal static class CompressedTensorsCheckpoint
                 ? ((int)shape[0], (int)shape[1])
                 : throw Fault(part, $"expected a matrix of 1 to {Array.MaxLength} codes, found [{string.Join(", ", shape)}]");
 
-        /// <summary>Takes rows of words apart, each of the codes of one row of a matrix.</summary>
+        /// <summary>Unpacks rows of words, each of which holds one row of codes.</summary>
         private sbyte[] Unpack(string part, byte[] words, int rows, int columns)
         {
             var width = words.Length / sizeof(int) / rows;
@@ -134,7 +134,7 @@ internal static class CompressedTensorsCheckpoint
                     + $"{dense}{(dense == loose ? string.Empty : $", or {loose} in files from before May 2026")}");
             }
 
-            // Small matrices take as many words either way; then the bits that the older layout leaves out tell.
+            // Small matrices need the same number of words in either layout. The bits that the older layout leaves empty tell them apart.
             return width == loose && (width != dense || PackedWords.IsLoose(words, group.Bits))
                 ? PackedWords.UnpackLooseRows(words, rows, columns, group.Bits)
                 : PackedWords.UnpackRows(words, rows, columns, group.Bits);
@@ -148,7 +148,7 @@ internal static class CompressedTensorsCheckpoint
                 : throw Fault(part, $"expected {count} floats, found {entry.ElementType} [{string.Join(", ", entry.Shape)}]");
         }
 
-        /// <summary>The zero points, one row an output; zeros where there is no tensor.</summary>
+        /// <summary>The zero points, one row per output; all zero if there is no tensor.</summary>
         private sbyte[] ReadZeroPoints(int rows, int groups, int count)
         {
             if (!checkpoint.Contains($"{name}.{ZeroPoint}"))
@@ -204,7 +204,7 @@ internal static class CompressedTensorsCheckpoint
                 throw Fault(InputZeroPoint, $"holds [{string.Join(", ", zeroPoint)}], expected one zero point of {scheme}");
             }
 
-            // Scales of inputs may be of any width here, and the artifact holds them in the narrowest that keeps them.
+            // Input scales may have any width here. The artifact stores them in the narrowest type that represents them exactly.
             var precision = (float)(Half)scale == scale && scale >= QuantizationParameters.MinScale(ScalePrecision.Float16)
                 ? ScalePrecision.Float16 : ScalePrecision.Float32;
             return float.IsFinite(scale) && scale >= QuantizationParameters.MinScale(precision)

@@ -14,12 +14,12 @@ internal static class CompressedTensorsConfig
 
     /// <summary>Writes the value of <c>quantization_config</c>.</summary>
     /// <param name="writer">Where to write.</param>
-    /// <param name="manifest">What the model consists of.</param>
-    /// <param name="ignored">Modules that stay float.</param>
+    /// <param name="manifest">The model's manifest.</param>
+    /// <param name="ignored">The modules that stay float.</param>
     /// <param name="config">The model's <c>config.json</c>.</param>
     /// <remarks>
-    /// Where an engine that follows this configuration would not compute what the model computes, another method is named, which engines
-    /// refuse instead of computing nonsense.
+    /// If an engine that follows this configuration would compute something other than the model does, the configuration names a different method. Engines
+    /// then refuse the model instead of producing wrong results.
     /// </remarks>
     public static void Write(Utf8JsonWriter writer, ArtifactManifest manifest, IEnumerable<string> ignored, JsonElement config)
     {
@@ -46,7 +46,7 @@ internal static class CompressedTensorsConfig
             writer.WriteStartObject(scheme.Pattern);
             writer.WriteStartArray("targets");
 
-            // One scheme for all: naming the class lets engines that fuse layers (q, k and v into one) find it.
+            // With a single scheme, naming the class lets engines that fuse layers (q, k and v into one) find it.
             foreach (var target in groups.Count == 1 ? ["Linear"] : layers)
             {
                 writer.WriteStringValue(target);
@@ -63,9 +63,9 @@ internal static class CompressedTensorsConfig
         writer.WriteEndObject();
     }
 
-    /// <summary>The cache's scheme as the definition can say it: one for keys and values, of which each head's vector is a group.</summary>
-    /// <remarks>Its <c>token</c> would share a scale among all tokens that are cached at once, and it has no keys per channel; such a cache is null
-    /// here.</remarks>
+    /// <summary>The cache's scheme in terms of the definition: one scheme for keys and values, with each head's vector as a group.</summary>
+    /// <remarks>The definition's <c>token</c> strategy shares one scale among all tokens cached at once, and it has no per-channel keys. Returns null for
+    /// such a cache.</remarks>
     private static QuantizationScheme? CacheScheme(KeyValueCacheRule? cache, JsonElement config) =>
         cache is { Keys: { } keys, Values: { } values } && keys == values && HeadSize(config) is { } size
             ? new QuantizationScheme(keys.Bits, keys.Symmetric, Granularity.Group(size))

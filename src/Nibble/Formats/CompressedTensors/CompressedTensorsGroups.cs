@@ -3,21 +3,21 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>How the layers of a group of a configuration are quantized.</summary>
-/// <param name="Bits">Bits of a weight's code.</param>
+/// <summary>How the layers of one configuration group are quantized.</summary>
+/// <param name="Bits">The bit width of weight codes.</param>
 /// <param name="Symmetric">Whether weights have no zero points.</param>
 /// <param name="Granularity">Which weights share a scale.</param>
-/// <param name="Input">The scheme of the inputs; null where they stay float.</param>
+/// <param name="Input">The scheme of the inputs; null if they stay float.</param>
 internal sealed record CompressedTensorsGroup(int Bits, bool Symmetric, Granularity Granularity, QuantizationScheme? Input);
 
-/// <summary>The <c>quantization_config</c> of a checkpoint that another tool wrote: which layer is in which group.</summary>
+/// <summary>The <c>quantization_config</c> of a checkpoint written by another tool: which layer is in which group.</summary>
 /// <remarks>Definition: vllm-project/compressed-tensors, <c>quantization/quant_config.py</c>, <c>quant_args.py</c> and <c>utils/match.py</c>.</remarks>
 internal sealed class CompressedTensorsGroups
 {
     private const string Expression = "re:";
     private const string Strategy = "strategy";
 
-    // What formats hold that no integers do.
+    // What the formats without integer codes hold.
     private static readonly Dictionary<string, string> Foreign = new(StringComparer.Ordinal)
     {
         ["float-quantized"] = "FP8 weights",
@@ -27,8 +27,8 @@ internal sealed class CompressedTensorsGroups
         ["marlin-24"] = "sparse weights",
         ["sparse-24-bitmask"] = "sparse weights",
         ["sparse-bitmask"] = "sparse weights",
-        ["dense"] = "float weights that are quantized while the model runs",
-        ["fakequant"] = "float weights that are quantized while the model runs",
+        ["dense"] = "float weights that are quantized at run time",
+        ["fakequant"] = "float weights that are quantized at run time",
     };
 
     private readonly string path;
@@ -50,17 +50,17 @@ internal sealed class CompressedTensorsGroups
             throw config.Fault("config_groups", $"is {config.Found("config_groups")}, expected groups with targets");
         }
 
-        // Names, expressions, and then the names of classes, each in their order: as the library sorts them.
+        // Names, then regular expressions, then class names, each in order. The library sorts them the same way.
         targets = [.. targets.OrderBy(target => target.Target.Contains(Expression, StringComparison.Ordinal))
             .ThenBy(target => target.Target, StringComparer.Ordinal)];
     }
 
     /// <summary>Reads a configuration.</summary>
-    /// <exception cref="NibbleException">One of its values is missing or not supported.</exception>
+    /// <exception cref="NibbleException">A value is missing or not supported.</exception>
     public static CompressedTensorsGroups Read(QuantizationConfigReader config) => new(config);
 
-    /// <summary>The group of a layer that has codes.</summary>
-    /// <exception cref="NibbleException">It is in none.</exception>
+    /// <summary>The group of a quantized layer.</summary>
+    /// <exception cref="NibbleException">No group contains the layer.</exception>
     public CompressedTensorsGroup Find(string layer)
     {
         foreach (var (target, group) in targets)
@@ -72,10 +72,10 @@ internal sealed class CompressedTensorsGroups
             }
         }
 
-        // What is neither is the name of a class; all layers that hold codes are linear ones or embeddings.
+        // Any other target is a class name. All layers with codes are linear layers or embeddings.
         var kind = layer.Contains("embed", StringComparison.Ordinal) ? "Embedding" : "Linear";
         return targets.Where(target => target.Target == kind).Select(target => target.Group).FirstOrDefault()
-            ?? throw new NibbleException($"{path}: no target of config_groups is layer {layer}, which has codes; found "
+            ?? throw new NibbleException($"{path}: no target of config_groups matches layer {layer}, which has codes; found "
                 + $"{string.Join(", ", targets.Select(target => target.Target).Distinct().Take(5))}.");
     }
 
@@ -89,18 +89,18 @@ internal sealed class CompressedTensorsGroups
         RequireFormat(config);
         if (config.Has("kv_cache_scheme"))
         {
-            throw config.Fault("kv_cache_scheme", "quantizes the key-value cache in a way that is not simulated here, so that scores would be those of "
-                + "another model; expected none");
+            throw config.Fault("kv_cache_scheme", "quantizes the key-value cache in a way that Nibble does not simulate, so its scores would describe "
+                + "a different model; expected none");
         }
 
         if (config.Object("sparsity_config") is { } sparsity && sparsity.Text("format") is not (null or "dense"))
         {
-            throw config.Fault("sparsity_config", $"has the format {sparsity.Text("format")}: sparse weights are not supported");
+            throw config.Fault("sparsity_config", $"has the format {sparsity.Text("format")}; sparse weights are not supported");
         }
 
         if (config.Object("transform_config") is { } transform && (transform.Object("config_groups") is not null || !transform.Has("config_groups")))
         {
-            throw config.Fault("transform_config", "turns activations while the model runs, which is not supported here");
+            throw config.Fault("transform_config", "rotates activations at run time, which is not supported");
         }
     }
 
@@ -108,17 +108,17 @@ internal sealed class CompressedTensorsGroups
     {
         if (config.Text("format") is { } format && format is not ("pack-quantized" or "int-quantized" or "naive-quantized" or "mixed-precision"))
         {
-            throw config.Fault("format", $"is {format}{(Foreign.TryGetValue(format, out var what) ? $", which holds {what}" : string.Empty)}; supported "
-                + "are integer weights in pack-quantized, int-quantized and naive-quantized");
+            throw config.Fault("format", $"is {format}{(Foreign.TryGetValue(format, out var what) ? $", which holds {what}" : string.Empty)}; expected "
+                + "integer weights in pack-quantized, int-quantized and naive-quantized");
         }
     }
 
     private static CompressedTensorsGroup ReadGroup(QuantizationConfigReader group)
     {
-        var weights = group.Object("weights") ?? throw group.Fault("weights", "is missing: layers whose inputs alone are quantized are not supported");
+        var weights = group.Object("weights") ?? throw group.Fault("weights", "is missing; layers with only quantized inputs are not supported");
         if (group.Has("output_activations"))
         {
-            throw group.Fault("output_activations", "quantizes what layers put out, which is not supported");
+            throw group.Fault("output_activations", "quantizes the outputs of layers, which is not supported");
         }
 
         var bits = Bits(weights);

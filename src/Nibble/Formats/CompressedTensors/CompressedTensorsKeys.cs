@@ -6,10 +6,10 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>The fixed parameters of a block's keys as tensors: <c>k_scale</c> and, where asymmetric, <c>k_zero_point</c> of the attention module.</summary>
+/// <summary>The static parameters of a block's keys as tensors of the attention module: <c>k_scale</c> and, if asymmetric, <c>k_zero_point</c>.</summary>
 /// <remarks>
-/// The names are those of vllm-project/compressed-tensors (<c>quantization/lifecycle/initialize.py</c>, <c>initialize_attn_qparams</c>). The
-/// shape [key-value heads, 1, head size] broadcasts over keys like its scales per head, [key-value heads, 1, 1].
+/// Names: vllm-project/compressed-tensors, <c>quantization/lifecycle/initialize.py</c>, <c>initialize_attn_qparams</c>. The shape [key-value heads, 1, head
+/// size] broadcasts over keys in the same way as that library's per-head scales, [key-value heads, 1, 1].
 /// </remarks>
 internal static class CompressedTensorsKeys
 {

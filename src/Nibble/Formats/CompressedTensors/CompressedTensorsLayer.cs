@@ -12,33 +12,33 @@ internal enum CompressedTensorsFormat
     /// <summary><c>pack-quantized</c>: codes packed into 32-bit words.</summary>
     PackQuantized,
 
-    /// <summary><c>int-quantized</c>: one byte a code, for 8-bit weights and activations.</summary>
+    /// <summary><c>int-quantized</c>: one byte per code, for 8-bit weights and activations.</summary>
     IntQuantized,
 }
 
 /// <summary>A quantized layer as the tensors of a compressed-tensors checkpoint.</summary>
 /// <remarks>
-/// Definition: vllm-project/compressed-tensors, <c>compressors/pack_quantized/base.py</c> and <c>compressors/naive_quantized/base.py</c>.
-/// <c>weight_packed</c> I32 [out, words] and <c>weight_shape</c> I64 [2], or <c>weight</c> I8 [out, in]; <c>weight_scale</c> [1],
-/// [out, 1] or [out, groups]; <c>weight_zero_point</c> where asymmetric: packed along the outputs, I32 [words, groups], except per
-/// tensor and in <c>int-quantized</c>, where it is I8 of the scale's shape; <c>weight_g_idx</c> I32 [in] where groups hold scattered
-/// columns; <c>input_scale</c> and <c>input_zero_point</c> [1] where static.
+/// Definition: vllm-project/compressed-tensors, <c>compressors/pack_quantized/base.py</c> and <c>compressors/naive_quantized/base.py</c>. Codes are
+/// <c>weight_packed</c> I32 [out, words] and <c>weight_shape</c> I64 [2], or <c>weight</c> I8 [out, in]. <c>weight_scale</c> is [1], [out, 1] or [out,
+/// groups]. Asymmetric layers have <c>weight_zero_point</c>: I32 [words, groups], packed along the outputs. Per tensor and in <c>int-quantized</c> it is I8
+/// with the scale's shape. <c>weight_g_idx</c> I32 [in] is present if groups hold scattered columns. <c>input_scale</c> and <c>input_zero_point</c> [1] are
+/// present if the input is static.
 /// </remarks>
 internal static class CompressedTensorsLayer
 {
     private static readonly long[] One = [1];
 
-    /// <summary>The format that holds all layers of a model.</summary>
-    /// <param name="schemes">The schemes of each layer's weight and input; null for an input that stays float.</param>
+    /// <summary>The format that can hold all layers of a model.</summary>
+    /// <param name="schemes">The schemes of each layer's weight and input; null if the input stays float.</param>
     public static CompressedTensorsFormat FormatFor(IEnumerable<(QuantizationScheme Weight, QuantizationScheme? Input)> schemes) =>
         schemes.All(layer => layer is { Weight.Bits: 8, Input.Bits: 8 }) ? CompressedTensorsFormat.IntQuantized : CompressedTensorsFormat.PackQuantized;
 
-    /// <summary>The names, types and shapes of a layer's tensors, which cannot be asked for their bytes.</summary>
+    /// <summary>The names, types and shapes of a layer's tensors, without their bytes.</summary>
     /// <param name="name">The layer's name.</param>
     /// <param name="rows">Outputs.</param>
     /// <param name="columns">Inputs.</param>
     /// <param name="weights">The weight's scheme.</param>
-    /// <param name="input">The input's scheme; null when it stays float.</param>
+    /// <param name="input">The input's scheme; null if it stays float.</param>
     /// <param name="hasGroupIndex">Whether the groups hold scattered columns.</param>
     /// <param name="format">How codes are stored.</param>
     public static IEnumerable<SafetensorsTensor> Layout(
@@ -46,7 +46,7 @@ internal static class CompressedTensorsLayer
     {
         ArgumentNullException.ThrowIfNull(weights);
         return Tensors(name, rows, columns, weights, input, hasGroupIndex, format,
-            () => throw new InvalidOperationException($"Of the layer {name} only the layout is known."));
+            () => throw new InvalidOperationException($"Only the layout of layer {name} is known."));
     }
 
     /// <summary>The tensors of a layer.</summary>
@@ -103,7 +103,7 @@ internal static class CompressedTensorsLayer
     /// <param name="source">The file.</param>
     /// <param name="name">The layer's name.</param>
     /// <param name="weights">The weight's scheme.</param>
-    /// <param name="input">The input's scheme; null when it stays float.</param>
+    /// <param name="input">The input's scheme; null if it stays float.</param>
     /// <param name="format">How the file stores codes.</param>
     /// <param name="hasGroupIndex">Whether the groups hold scattered columns.</param>
     /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the scheme does not allow.</exception>
@@ -114,7 +114,7 @@ internal static class CompressedTensorsLayer
         if (codes.AsSpan().IndexOfAnyExceptInRange((sbyte)weights.Codes.Min, (sbyte)weights.Codes.Max) is var outside and >= 0)
         {
             throw source.Fault(name,
-                $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {weights} has {weights.Codes.Min} to {weights.Codes.Max}");
+                $"row {outside / columns}, column {outside % columns} has code {codes[outside]}; {weights} allows {weights.Codes.Min} to {weights.Codes.Max}");
         }
 
         var scaleShape = ScaleShape(weights, rows, columns);
@@ -183,7 +183,7 @@ internal static class CompressedTensorsLayer
     {
         var zeroPoints = Signed(source.Bytes(tensor, ElementType.I8, shape));
         return zeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) is var outside and >= 0
-            ? throw source.Fault(tensor, $"zero point {outside} is {zeroPoints[outside]}; {scheme} has {scheme.Codes.Min} to {scheme.Codes.Max}")
+            ? throw source.Fault(tensor, $"zero point {outside} is {zeroPoints[outside]}; {scheme} allows {scheme.Codes.Min} to {scheme.Codes.Max}")
             : zeroPoints;
     }
 

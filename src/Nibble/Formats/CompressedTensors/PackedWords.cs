@@ -3,12 +3,12 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>Matrices of codes as little-endian 32-bit words, each row or column a dense stream of its own that starts at a word.</summary>
-/// <remarks>Layout: vllm-project/compressed-tensors, <c>compressors/pack_quantized/helpers.py</c>, <c>pack_to_int32</c> (since May 2026 also for 3, 5, 6 and 7
-/// bits).</remarks>
+/// <summary>Matrices of codes as little-endian 32-bit words. Each row or column is a separate dense bit stream that starts at a word boundary.</summary>
+/// <remarks>Layout: vllm-project/compressed-tensors, <c>compressors/pack_quantized/helpers.py</c>, <c>pack_to_int32</c> (since May 2026 also for 3, 5, 6
+/// and 7 bits).</remarks>
 internal static class PackedWords
 {
-    /// <summary>Words that a stream of codes takes.</summary>
+    /// <summary>The number of words that a stream of codes takes.</summary>
     public static int Count(int codes, int bits) => (BitPacking.PackedLength(codes, bits) + sizeof(int) - 1) / sizeof(int);
 
     /// <summary>Packs along the rows: [rows, <see cref="Count"/> of a row].</summary>
@@ -25,7 +25,7 @@ internal static class PackedWords
         return words;
     }
 
-    /// <summary>Reads what <see cref="PackRows"/> wrote.</summary>
+    /// <summary>Unpacks the output of <see cref="PackRows"/>.</summary>
     public static sbyte[] UnpackRows(ReadOnlySpan<byte> words, int rows, int columns, int bits)
     {
         var stride = Count(columns, bits) * sizeof(int);
@@ -39,10 +39,10 @@ internal static class PackedWords
         return codes;
     }
 
-    /// <summary>Words that codes take where each word holds whole codes only, as in files from before May 2026.</summary>
+    /// <summary>The number of words if each word holds only whole codes, as in files from before May 2026.</summary>
     public static int LooseCount(int codes, int bits) => (codes + (32 / bits) - 1) / (32 / bits);
 
-    /// <summary>Whether words leave the bits empty that whole codes leave.</summary>
+    /// <summary>Whether the bits that do not fit a whole code are empty in every word.</summary>
     public static bool IsLoose(ReadOnlySpan<byte> words, int bits)
     {
         var used = 32 / bits * bits;
@@ -57,7 +57,7 @@ internal static class PackedWords
         return true;
     }
 
-    /// <summary>Reads rows whose words hold whole codes only, from the lowest bits on.</summary>
+    /// <summary>Unpacks rows whose words hold only whole codes, starting at the lowest bits.</summary>
     public static sbyte[] UnpackLooseRows(ReadOnlySpan<byte> words, int rows, int columns, int bits)
     {
         var (perWord, stride, middle) = (32 / bits, LooseCount(columns, bits), 1 << (bits - 1));
@@ -82,14 +82,14 @@ internal static class PackedWords
         return MemoryMarshal.AsBytes(Transpose(MemoryMarshal.Cast<byte, int>(words), columns, Count(rows, bits)).AsSpan()).ToArray();
     }
 
-    /// <summary>Reads what <see cref="PackColumns"/> wrote.</summary>
+    /// <summary>Unpacks the output of <see cref="PackColumns"/>.</summary>
     public static sbyte[] UnpackColumns(ReadOnlySpan<byte> words, int rows, int columns, int bits)
     {
         var streams = Transpose(MemoryMarshal.Cast<byte, int>(words), Count(rows, bits), columns);
         return Transpose<sbyte>(UnpackRows(MemoryMarshal.AsBytes(streams.AsSpan()), columns, rows, bits), columns, rows);
     }
 
-    /// <summary>A matrix, row by row, with rows and columns exchanged.</summary>
+    /// <summary>Transposes a row-major matrix.</summary>
     public static T[] Transpose<T>(ReadOnlySpan<T> matrix, int rows, int columns)
     {
         var transposed = new T[matrix.Length];

@@ -10,20 +10,20 @@ namespace Nibble.Formats.CompressedTensors;
 
 /// <summary>Quantized models on disk: a Hugging Face folder in compressed-tensors layout, plus <c>nibble.json</c>.</summary>
 /// <remarks>
-/// The folder holds <c>config.json</c> (the source's, with <c>quantization_config</c>), <c>model.safetensors</c>, the tokenizer's files
-/// and <c>nibble.json</c> (recipe, provenance, layers). Loading a saved model gives an equal one, whose tokenizer's folder is the
-/// artifact. Groups that do not divide a row are stored as they are; other engines refuse such layers. They also refuse a model with a
-/// layer that transforms its input, because its <c>quant_method</c> is then none of theirs.
+/// The folder holds <c>config.json</c> (the source's, with <c>quantization_config</c>), <c>model.safetensors</c>, the tokenizer's files and
+/// <c>nibble.json</c> (recipe, provenance, layers). Loading a saved model gives an equal model whose tokenizer folder is the artifact. Groups that do not
+/// divide a row are stored unchanged, but other engines refuse such layers. Other engines also refuse a model with a layer that transforms its input,
+/// because they do not know its <c>quant_method</c>.
 /// </remarks>
 public static class QuantizedModelFile
 {
     /// <summary>Whether a folder holds a quantized model that <see cref="Save"/> wrote.</summary>
     public static bool IsArtifact(string folder) => File.Exists(Path.Combine(folder, ArtifactManifest.FileName));
 
-    /// <summary>Bytes of an artifact's tensors on disk.</summary>
+    /// <summary>The size of an artifact's tensors on disk, in bytes.</summary>
     public static long TensorBytes(string folder) => InputFile.Length(Path.Combine(folder, Checkpoint.WeightsName));
 
-    /// <summary>Which layers of an artifact, or of a float checkpoint, have codes and which have none, known without reading its tensors.</summary>
+    /// <summary>Reports which layers of an artifact or a float checkpoint are quantized, without reading any tensor data.</summary>
     /// <param name="folder">The folder.</param>
     public static RunSummary Summarize(string folder)
     {
@@ -34,20 +34,20 @@ public static class QuantizedModelFile
             (manifest?.FloatTensors ?? checkpoint.TensorNames).Select(name => (name, checkpoint.Entry(name).Shape.Count)));
     }
 
-    /// <summary>Bytes that an artifact's tensors will take on disk, known from their names, types and shapes.</summary>
+    /// <summary>Computes the size of an artifact's tensors on disk, in bytes, from their names, types and shapes.</summary>
     /// <param name="tensors">Float tensors, and the <see cref="CompressedTensorsLayer.Layout"/> of each quantized layer.</param>
-    /// <param name="staticKeys">The blocks whose keys have fixed parameters; only how many they are counts.</param>
-    /// <param name="keys">The scheme of those keys; null where there are none.</param>
+    /// <param name="staticKeys">The blocks whose keys have static parameters.</param>
+    /// <param name="keys">The scheme of those keys; null if there are none.</param>
     internal static long CountTensorBytes(IEnumerable<SafetensorsTensor> tensors, IEnumerable<KeyQuantization> staticKeys, QuantizationScheme? keys) =>
         SafetensorsWriter.CountBytes([.. tensors, .. staticKeys.SelectMany(block => CompressedTensorsKeys.Tensors(block, keys!))], CheckpointFolder.Metadata);
 
-    /// <summary>Saves a model; equal models give equal bytes. The folder appears only once it is whole.</summary>
+    /// <summary>Saves a model. Equal models give equal bytes. The folder appears only when it is complete.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="progress">Told after each tensor.</param>
-    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
-    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
-    /// <exception cref="ArgumentException">The model contradicts itself, such as by a scale that its precision cannot hold.</exception>
+    /// <param name="progress">Receives a report after each tensor.</param>
+    /// <param name="cancellation">Cancels between tensors and leaves nothing of the folder.</param>
+    /// <exception cref="NibbleException">The folder already exists, or the tokenizer's folder does not.</exception>
+    /// <exception cref="ArgumentException">The model is inconsistent, for example if its scale precision cannot represent a scale.</exception>
     public static void Save(QuantizedModel model, string folder, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -55,25 +55,25 @@ public static class QuantizedModelFile
         SaveFolder(model, format, folder, checksummed: false, progress, cancellation);
     }
 
-    /// <summary>Saves some layers and tensors of a model that is quantized a part at a time, which <see cref="Join"/> puts together; with checksums.</summary>
-    /// <param name="part">The layers and tensors at hand, with the recipe, provenance and configuration of the whole.</param>
+    /// <summary>Saves some layers and tensors of a model that is quantized in parts, with checksums. <see cref="Join"/> combines the parts.</summary>
+    /// <param name="part">The layers and tensors of the part, with the recipe, provenance and configuration of the whole model.</param>
     /// <param name="format">How the whole model stores codes: <see cref="CompressedTensorsLayer.FormatFor"/> of all its layers.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
-    /// <exception cref="ArgumentException">The part contradicts itself, such as by a scale that its precision cannot hold.</exception>
+    /// <exception cref="NibbleException">The folder already exists, or the tokenizer's folder does not.</exception>
+    /// <exception cref="ArgumentException">The part is inconsistent, for example if its scale precision cannot represent a scale.</exception>
     internal static void SavePart(QuantizedModel part, CompressedTensorsFormat format, string folder)
     {
         ArgumentNullException.ThrowIfNull(part);
         SaveFolder(part, format, folder, checksummed: true, progress: null, CancellationToken.None);
     }
 
-    /// <summary>Puts saved parts together into one artifact, copying a tensor at a time.</summary>
-    /// <param name="parts">The folders of the parts, in the model's order; they agree in recipe, provenance and configuration.</param>
-    /// <param name="others">Float tensors that stand in no part.</param>
+    /// <summary>Combines saved parts into one artifact, one tensor at a time.</summary>
+    /// <param name="parts">The folders of the parts, in the model's order. They share the recipe, provenance and configuration.</param>
+    /// <param name="others">Float tensors that belong to no part.</param>
     /// <param name="tokenizerFolder">The folder that holds the tokenizer's files.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <exception cref="NibbleException">A part is missing or broken, or the folder exists already.</exception>
-    /// <exception cref="DamagedFileException">A part is not what was written.</exception>
+    /// <exception cref="NibbleException">A part is missing or broken, or the folder already exists.</exception>
+    /// <exception cref="DamagedFileException">A part does not match its checksums.</exception>
     internal static void Join(IReadOnlyList<string> parts, IReadOnlyList<SafetensorsTensor> others, string tokenizerFolder, string folder)
     {
         ArgumentNullException.ThrowIfNull(parts);
@@ -106,14 +106,14 @@ public static class QuantizedModelFile
     }
 
     /// <summary>Loads a saved model.</summary>
-    /// <exception cref="NibbleException">The folder holds no saved model, or one whose files are broken or disagree.</exception>
+    /// <exception cref="NibbleException">The folder holds no saved model, or its files are broken or inconsistent.</exception>
     public static QuantizedModel Load(string folder)
     {
         ArgumentNullException.ThrowIfNull(folder);
         if (!IsArtifact(folder))
         {
             throw new NibbleException(Directory.Exists(folder)
-                ? $"The folder {folder} holds no {ArtifactManifest.FileName}, so it is not a model that Nibble has quantized."
+                ? $"The folder {folder} has no {ArtifactManifest.FileName}, so it is not a model that Nibble quantized."
                 : $"There is no folder {folder}.");
         }
 
@@ -159,7 +159,7 @@ public static class QuantizedModelFile
         CheckpointFolder.WriteJson(Path.Combine(folder, ArtifactManifest.FileName), manifest.Write);
     }
 
-    /// <summary>The modules that an engine could take for linear layers but that stay float.</summary>
+    /// <summary>The modules that stay float but that an engine might take for linear layers.</summary>
     private static IEnumerable<string> Ignored(ArtifactManifest manifest, IReadOnlyList<SafetensorsTensor> tensors)
     {
         const string Suffix = ".weight";
@@ -169,7 +169,7 @@ public static class QuantizedModelFile
             .Where(tensor => floats.Contains(tensor.Name) && tensor.Shape.Count == 2 && tensor.Name.EndsWith(Suffix, StringComparison.Ordinal))
             .Select(tensor => tensor.Name[..^Suffix.Length]);
 
-        // A head that shares the embedding's weights has no tensor of its own.
+        // A head that shares the embedding's weights has no separate tensor.
         return (manifest.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
     }
 
@@ -179,8 +179,8 @@ public static class QuantizedModelFile
         return rule is { HasStaticKeys: true } == manifest.StaticKeys.Count > 0
             ? manifest.StaticKeys.Select(name => CompressedTensorsKeys.Read(source, name, rule!.Keys!))
             : throw new NibbleException(
-                $"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys names {manifest.StaticKeys.Count} blocks, but the recipe has "
-                + $"{(rule is { HasStaticKeys: true } ? "keys per channel, whose parameters are fixed" : "no keys per channel")}.");
+                $"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys lists {manifest.StaticKeys.Count} blocks, but the recipe has "
+                + $"{(rule is { HasStaticKeys: true } ? "per-channel keys with static parameters" : "no per-channel keys")}.");
     }
 
     private static QuantizedLayer ReadLayer(ArtifactManifest manifest, ManifestLayer layer, TensorSource source)
@@ -196,7 +196,7 @@ public static class QuantizedModelFile
         return HasShapeOfWeight(read)
             ? read
             : throw source.Fault(layer.Name,
-                $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which is not that of {read.Weight.Rows} x "
+                $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which does not match {read.Weight.Rows} x "
                 + $"{read.Weight.Columns} codes");
     }
 
@@ -231,11 +231,11 @@ public static class QuantizedModelFile
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
-            throw new NibbleException($"{ArtifactManifest.FileName} beside {path}: config is not the text of a JSON object: {exception.Message}", exception);
+            throw new NibbleException($"{ArtifactManifest.FileName} next to {path}: config is not a JSON object: {exception.Message}", exception);
         }
 
         throw new NibbleException(
-            $"{path} and {ArtifactManifest.FileName} beside it disagree about the model's configuration; one of them was edited or belongs to another model.");
+            $"{path} and {ArtifactManifest.FileName} next to it disagree about the model's configuration. One of them was edited or belongs to another model.");
     }
 
     private static void RequireConsistent(QuantizedModel model)
@@ -248,19 +248,19 @@ public static class QuantizedModelFile
         foreach (var layer in model.Layers)
         {
             RequireNone(layer.FindFault(), layer.Name);
-            Require(HasShapeOfWeight(layer), layer.Name, "has a shape that is not that of its codes");
+            Require(HasShapeOfWeight(layer), layer.Name, "has a shape that does not match its codes");
         }
 
         Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name,
-            "and the model disagree about whether keys have fixed parameters");
+            "and the model disagree on whether keys have static parameters");
         foreach (var keys in model.StaticKeys)
         {
             var scheme = model.Recipe.KeyValueCache!.Keys!;
             Require(keys.Heads >= 1 && keys.Scales.Length >= keys.Heads && keys.Scales.Length % keys.Heads == 0, keys.Name,
-                "has scales that are not as many for each head");
-            Require(keys.ZeroPoints.Length == (scheme.Symmetric ? 0 : keys.Scales.Length), keys.Name, "has another number of zero points than its scheme says");
+                "does not have the same number of scales for each head");
+            Require(keys.ZeroPoints.Length == (scheme.Symmetric ? 0 : keys.Scales.Length), keys.Name, "has the wrong number of zero points for its scheme");
             Require(keys.ZeroPoints.AsSpan().IndexOfAnyExceptInRange((sbyte)scheme.Codes.Min, (sbyte)scheme.Codes.Max) < 0, keys.Name,
-                "has zero points outside its scheme");
+                "has zero points outside the range of its scheme");
             RequireNone(QuantizedLayer.FindScaleFault(scheme, keys.Scales), keys.Name);
         }
 
@@ -269,7 +269,7 @@ public static class QuantizedModelFile
             Require(tensor.StoredAs.IsFloatingPoint(), tensor.Name, $"is stored as {tensor.StoredAs}, not as a floating-point type");
             Require(FiniteValues.IndexOfFault(tensor.Values) < 0, tensor.Name, "has values that are NaN or infinite");
             Require(Array.TrueForAll(tensor.Values, value => tensor.StoredAs.Round(value).Equals(value)), tensor.Name,
-                $"has values that {tensor.StoredAs} cannot hold");
+                $"has values that {tensor.StoredAs} cannot represent");
         }
     }
 

@@ -3,7 +3,7 @@ using Nibble.Formats.Safetensors;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>A safetensors file whose tensors must be of the expected type and shape, and must all be read once.</summary>
+/// <summary>A safetensors file whose tensors must have the expected type and shape, and must each be read exactly once.</summary>
 internal sealed class TensorSource(SafetensorsFile file)
 {
     private readonly HashSet<string> read = new(StringComparer.Ordinal);
@@ -11,7 +11,7 @@ internal sealed class TensorSource(SafetensorsFile file)
     /// <summary>The file, for messages.</summary>
     public string Path => file.Path;
 
-    /// <summary>The tensor of a name.</summary>
+    /// <summary>Finds a tensor by name.</summary>
     public SafetensorsEntry Entry(string name) => file.Entry(name);
 
     /// <summary>Reads a tensor's bytes.</summary>
@@ -28,7 +28,7 @@ internal sealed class TensorSource(SafetensorsFile file)
         return file.ReadFloats(name);
     }
 
-    /// <summary>Refuses a file with tensors that nothing has read.</summary>
+    /// <summary>Throws if the file has tensors that were not read.</summary>
     public void RequireAllRead()
     {
         if (file.Tensors.FirstOrDefault(tensor => !read.Contains(tensor.Name)) is { } unknown)
@@ -37,7 +37,7 @@ internal sealed class TensorSource(SafetensorsFile file)
         }
     }
 
-    /// <summary>A fault in a tensor or layer.</summary>
+    /// <summary>Creates an exception that names the file and a tensor or layer.</summary>
     public NibbleException Fault(string name, string message) => new($"{file.Path}, {name}: {message}.");
 
     private void Require(string name, ElementType type, ReadOnlySpan<long> shape)

@@ -4,18 +4,18 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>Writes the codes of a quantized matrix into blocks, without choosing any anew.</summary>
+/// <summary>Writes the codes of a quantized matrix into blocks without choosing new codes.</summary>
 /// <remarks>
-/// A block type holds a matrix when each block lies in one group and <c>real = unit * k</c> has a unit that binary16 can hold and integers
-/// in the type's range; <c>k</c> is <c>code - zeroPoint</c>, and <c>2 * code + 1</c> half steps on stretched grids. A block of Q4_0 or Q5_0
-/// whose integers reach one beyond the range above, and not its lower end, has them and the unit negated. Q4_1 and Q5_1 hold
-/// asymmetric codes of 4 and 5 bits as they are, but their minimum <c>-scale * (zeroPoint + 2^(bits-1))</c> is rounded to binary16.
+/// A block type can hold a matrix if each block lies in one group and <c>real = unit * k</c> has a unit that binary16 can hold and integers in the type's
+/// range. <c>k</c> is <c>code - zeroPoint</c>, or <c>2 * code + 1</c> half steps on stretched grids. If the integers of a Q4_0 or Q5_0 block reach one
+/// above the range but not its lower end, the block holds the negated integers and unit. Q4_1 and Q5_1 hold asymmetric 4-bit and 5-bit codes unchanged, but
+/// round their minimum <c>-scale * (zeroPoint + 2^(bits-1))</c> to binary16.
 /// </remarks>
 internal sealed class ExactBlocks
 {
     private const int ScaleBytes = 2;
 
-    // The smallest first: the choice when none is asked for. TQ1_0 holds what TQ2_0 does, and is slower to read.
+    // Smallest first: the choice if no type is given. TQ1_0 can hold the same matrices as TQ2_0 and is slower to read.
     private static readonly GgufType[] Choices = [GgufType.TQ2_0, GgufType.Q4_0, GgufType.Q4_1, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0];
 
     private readonly QuantizedTensor tensor;
@@ -31,26 +31,26 @@ internal sealed class ExactBlocks
     /// <summary>The type of the blocks.</summary>
     public GgufType Type { get; }
 
-    /// <summary>Bytes of a row.</summary>
+    /// <summary>The size of a row in bytes.</summary>
     public int RowBytes { get; }
 
-    /// <summary>Groups whose minimum binary16 cannot hold, so that their values move a little; 0 means that all values are kept to the last bit.</summary>
+    /// <summary>The number of groups whose minimum binary16 cannot hold, so their values change slightly. 0 means that all values are exact.</summary>
     public int RoundedMinimums { get; }
 
-    /// <summary>By how much a value moves at most, in steps of its group.</summary>
+    /// <summary>The largest change of a value, in steps of its group.</summary>
     public double LargestShift { get; }
 
-    /// <summary>What blocks hold, in words.</summary>
+    /// <summary>A description of the schemes that blocks can hold, for messages.</summary>
     public static string Rules { get; } =
-        "GGUF blocks hold, with groups of a multiple of 32 (or per channel or tensor) that divide the row and float16 scales: symmetric weights of 2 to 4 bits "
-            + "in Q4_0, of 5 in Q5_0, of 6 to 8 in Q8_0; "
-        + "asymmetric ones of 2 and 3 bits in Q4_0, of 4 in Q5_0 (and in Q4_1, its minimums rounded to float16), of 5 to 7 in Q8_0 (5 also in Q5_1); ternary "
-            + "ones in groups of a multiple of 256 in TQ2_0 and TQ1_0, in others in Q4_0";
+        "GGUF blocks need float16 scales, and groups of a multiple of 32 that divide the row (or per channel or tensor). They hold symmetric weights of 2 to "
+            + "4 bits in Q4_0, 5 bits in Q5_0 and 6 to 8 bits in Q8_0; asymmetric weights of 2 and 3 bits in Q4_0, 4 bits in Q5_0 (or Q4_1, with minimums "
+            + "rounded to float16) and 5 to 7 bits in Q8_0 (5 also in Q5_1); and ternary weights in TQ2_0 and TQ1_0 with groups of a multiple of 256, "
+            + "otherwise in Q4_0";
 
-    /// <summary>The smallest type that holds a matrix; null where none does.</summary>
+    /// <summary>Finds the smallest type that can hold a matrix; null if there is none.</summary>
     public static ExactBlocks? Find(QuantizedTensor tensor) => Choices.Select(type => Create(tensor, type)).FirstOrDefault(blocks => blocks is not null);
 
-    /// <summary>A matrix in blocks of a type; null where it does not hold the matrix.</summary>
+    /// <summary>Creates the blocks of one type; null if the type cannot hold the matrix.</summary>
     /// <param name="tensor">The matrix.</param>
     /// <param name="type">Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, TQ1_0 or TQ2_0.</param>
     public static ExactBlocks? Create(QuantizedTensor tensor, GgufType type)
@@ -78,7 +78,7 @@ internal sealed class ExactBlocks
     }
 
     /// <summary>Writes a row.</summary>
-    /// <param name="row">Which one.</param>
+    /// <param name="row">The row's index.</param>
     /// <param name="target">Receives <see cref="RowBytes"/> bytes.</param>
     public void WriteRow(int row, Span<byte> target)
     {

@@ -4,10 +4,11 @@ using Nibble.Numerics;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>Reads the blocks of a matrix as codes, scales and zero points: what <see cref="ExactBlocks"/> writes, and all else that a scheme can say.</summary>
+/// <summary>Reads the blocks of a matrix as codes, scales and zero points. Reads what <see cref="ExactBlocks"/> writes, and any other blocks that a scheme
+/// can represent.</summary>
 /// <remarks>
-/// Scales of Q4_0 and Q5_0 may be negative in files of other tools, whose value of the largest magnitude always has the lowest code. Turned
-/// around, codes reach one further than the type's bits, so such a matrix has a scheme of one bit more; its values are the same.
+/// Q4_0 and Q5_0 files of other tools may have negative scales, because the value with the largest magnitude always gets the lowest code. With the sign
+/// flipped, codes reach one beyond the type's range, so such a matrix gets a scheme with one more bit. Its values do not change.
 /// </remarks>
 internal static class GgufCodes
 {
@@ -15,10 +16,11 @@ internal static class GgufCodes
 
     /// <summary>Reads a matrix.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="tensor">A tensor of it.</param>
-    /// <param name="rowOf">The row of the result that a row of the file becomes.</param>
-    /// <returns>The codes; null where the type has no scales that are shared evenly, or a minimum is no multiple of its scale.</returns>
-    /// <exception cref="GgufException">A scale is not finite, the matrix has more values than an array can, or the file has become shorter.</exception>
+    /// <param name="tensor">A tensor of the file.</param>
+    /// <param name="rowOf">Maps a row of the file to a row of the result.</param>
+    /// <returns>The matrix; null if the type's scales are not evenly shared, or if a minimum is not a multiple of its scale.</returns>
+    /// <exception cref="GgufException">A scale is not finite, the matrix has too many values for an array, or the file became shorter after it was
+    /// opened.</exception>
     public static QuantizedTensor? TryRead(GgufFile file, GgufEntry tensor, Func<long, long> rowOf)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -75,7 +77,7 @@ internal static class GgufCodes
 
         private int Bits => tensor.Type switch { GgufType.Q4_0 or GgufType.Q4_1 => 4, GgufType.Q5_0 or GgufType.Q5_1 => 5, GgufType.Q8_0 => 8, _ => 2 };
 
-        /// <summary>Reads a row of the file; false where codes cannot say it.</summary>
+        /// <summary>Reads a row of the file. Returns false if codes cannot represent it.</summary>
         public bool ReadRow(long row, int target)
         {
             file.ReadBytes(tensor, row * this.row.Length, this.row);
@@ -140,7 +142,7 @@ internal static class GgufCodes
 
         private bool PutSymmetric(ReadOnlySpan<byte> codes, float scale, Span<sbyte> place, int group)
         {
-            // A scale of zero makes all values zero, which codes of zero say of any scale.
+            // A scale of zero makes all values zero. Zero codes do the same with any scale.
             scales[group] = scale == 0 ? (float)Half.Epsilon : MathF.Abs(scale);
             var zero = BlockCodes.ZeroOf(tensor.Type);
             for (var i = 0; i < codes.Length; i++)

@@ -5,9 +5,9 @@ using Nibble.Formats.Gguf.Blocks;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>A GGUF file, its header fully validated when opened; tensors are read on demand.</summary>
+/// <summary>A GGUF file. Opening it validates the whole header. Tensors are read on demand.</summary>
 /// <remarks>
-/// Definition: ggml-org/ggml, <c>docs/gguf.md</c>. Reading is safe from several threads. The file must not shrink while it is open.
+/// Definition: ggml-org/ggml, <c>docs/gguf.md</c>. Several threads can read at once. The file must not shrink while it is open.
 /// </remarks>
 internal sealed class GgufFile : IDisposable
 {
@@ -33,12 +33,12 @@ internal sealed class GgufFile : IDisposable
     /// <summary>The tensors, in the file's order.</summary>
     public IReadOnlyList<GgufEntry> Tensors { get; }
 
-    /// <summary>The tensors begin at multiples of this.</summary>
+    /// <summary>The alignment of tensors, in bytes.</summary>
     public uint Alignment { get; }
 
     /// <summary>Opens a file and validates its header against its length.</summary>
-    /// <exception cref="GgufException">The file breaks the format in any way.</exception>
-    /// <exception cref="NibbleException">There is no such file.</exception>
+    /// <exception cref="GgufException">The file violates the format.</exception>
+    /// <exception cref="NibbleException">The file does not exist.</exception>
     public static GgufFile Open(string path)
     {
         if (!File.Exists(path))
@@ -59,30 +59,30 @@ internal sealed class GgufFile : IDisposable
         }
     }
 
-    /// <summary>Refuses a file that holds only a part of a model's tensors.</summary>
-    /// <exception cref="NibbleException">The model was split into several files, of which this is one.</exception>
+    /// <summary>Throws if the file holds only part of a model.</summary>
+    /// <exception cref="NibbleException">The file is one of several that a model was split into.</exception>
     public void RequireWhole()
     {
         if (Find("split.count")?.AsInteger() is > 1 and var parts)
         {
             throw new NibbleException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{Path}: the file is part {Find("split.no")?.AsInteger() + 1} of {parts} of a model, expected all in one file; "
+                $"{Path}: the file is part {Find("split.no")?.AsInteger() + 1} of {parts} of a model, expected the whole model in one file; "
                     + $"join the parts with llama.cpp's llama-gguf-split --merge"));
         }
     }
 
-    /// <summary>The metadata of a key; null where there is none.</summary>
+    /// <summary>Finds the metadata value of a key; null if there is none.</summary>
     public GgufValue? Find(string key) => byKey.GetValueOrDefault(key);
 
-    /// <summary>The tensor of a name; null where there is none.</summary>
+    /// <summary>Finds a tensor by name; null if there is none.</summary>
     public GgufEntry? FindTensor(string name) => byName.GetValueOrDefault(name);
 
     /// <summary>Reads consecutive bytes of a tensor.</summary>
     /// <param name="tensor">A tensor of this file.</param>
     /// <param name="start">The first byte to read.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <exception cref="GgufException">The file has become shorter.</exception>
+    /// <exception cref="GgufException">The file became shorter after it was opened.</exception>
     public void ReadBytes(GgufEntry tensor, long start, Span<byte> destination)
     {
         ArgumentNullException.ThrowIfNull(tensor);
@@ -92,12 +92,13 @@ internal sealed class GgufFile : IDisposable
         {
             var read = RandomAccess.Read(stream.SafeFileHandle, destination[done..], tensor.Offset + start + done);
             done += read > 0 ? read : throw new GgufException(
-                Path, tensor.Offset + start + done, $"tensor {tensor.Name} ends here, though the file was long enough when it was opened");
+                Path, tensor.Offset + start + done, $"tensor {tensor.Name} is cut off here, although the file was long enough when it was opened");
         }
     }
 
-    /// <summary>Reads a tensor's values, row by row.</summary>
-    /// <exception cref="GgufException">The tensor holds integers or more values than an array can, or the file has become shorter.</exception>
+    /// <summary>Reads a tensor's values in row-major order.</summary>
+    /// <exception cref="GgufException">The tensor holds integers or too many values for an array, or the file became shorter after it was
+    /// opened.</exception>
     public float[] ReadFloats(GgufEntry tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
@@ -114,9 +115,9 @@ internal sealed class GgufFile : IDisposable
         return values;
     }
 
-    /// <summary>The values of a tensor's bytes.</summary>
+    /// <summary>Dequantizes blocks of a tensor.</summary>
     /// <param name="tensor">A tensor of this file.</param>
-    /// <param name="blocks">Whole blocks of it.</param>
+    /// <param name="blocks">Whole blocks of the tensor.</param>
     /// <param name="values">Receives as many values as the blocks hold.</param>
     /// <exception cref="GgufException">The tensor holds integers.</exception>
     public void Dequantize(GgufEntry tensor, ReadOnlySpan<byte> blocks, Span<float> values)
@@ -141,7 +142,7 @@ internal sealed class GgufFile : IDisposable
             return GgufHeader.Read(Path, [], 0);
         }
 
-        // Mapped, since only reading it tells where the header ends; what is not touched costs nothing.
+        // Memory-mapped, because the end of the header is only known after reading it. Pages that are not touched cost nothing.
         using var file = MemoryMappedFile.CreateFromFile(
             stream, mapName: null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
         using var view = file.CreateViewAccessor(0, Math.Min(length, Array.MaxLength), MemoryMappedFileAccess.Read);

@@ -2,14 +2,14 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>The number that <c>general.file_type</c> has for a file whose matrices are mostly of a type.</summary>
+/// <summary>The value of <c>general.file_type</c> for a file whose matrices mostly have one type.</summary>
 /// <remarks>Definition: ggml-org/llama.cpp, <c>include/llama.h</c>, <c>llama_ftype</c>.</remarks>
 internal static class GgufFileType
 {
-    /// <summary>The key.</summary>
+    /// <summary>The metadata key.</summary>
     public const string Key = "general.file_type";
 
-    /// <summary>The number of a type; for K-quants, of the mixture that has no other type.</summary>
+    /// <summary>The number of a type. For a K-quant, the number of the mixture that has only this type.</summary>
     /// <param name="type">The type.</param>
     public static uint Of(GgufType type) => type switch
     {

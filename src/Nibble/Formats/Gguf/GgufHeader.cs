@@ -5,36 +5,36 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>Reads and checks what stands before the tensors of a GGUF file.</summary>
+/// <summary>Reads and validates everything before the tensor data of a GGUF file.</summary>
 /// <remarks>
-/// Definition: ggml-org/ggml, <c>docs/gguf.md</c>; versions 2 and 3, which have the same layout. As in its reference reader
-/// (<c>src/gguf.cpp</c>), tensors follow each other in the order of their descriptions, each at a multiple of the alignment.
+/// Definition: ggml-org/ggml, <c>docs/gguf.md</c>, versions 2 and 3, which have the same layout. As in ggml's reference reader (<c>src/gguf.cpp</c>),
+/// tensors follow each other in the order of their descriptions, each at a multiple of the alignment.
 /// </remarks>
 internal ref struct GgufHeader
 {
     /// <summary>The first four bytes.</summary>
     public const uint Magic = 0x46554747;
 
-    /// <summary>The version that is written.</summary>
+    /// <summary>The version that Nibble writes.</summary>
     public const uint Version = 3;
 
-    /// <summary>The key of the alignment.</summary>
+    /// <summary>The metadata key of the alignment.</summary>
     public const string AlignmentKey = "general.alignment";
 
-    /// <summary>The alignment where no key gives another.</summary>
+    /// <summary>The alignment if the file has no key for it.</summary>
     public const uint DefaultAlignment = 32;
 
-    /// <summary>The longest name of a tensor, in bytes.</summary>
+    /// <summary>The maximum length of a tensor's name, in bytes.</summary>
     public const int MaxName = 63;
 
-    /// <summary>The most dimensions of a tensor.</summary>
+    /// <summary>The maximum number of dimensions of a tensor.</summary>
     public const int MaxDimensions = 4;
 
     private const int MaxKey = ushort.MaxValue;
     private const int MaxDepth = 4;
     private const uint MaxAlignment = 1 << 30;
 
-    // The least that a key with its value, a tensor's description and a text take: what bounds their claimed numbers.
+    // The minimum sizes of a key with its value and of a tensor description. They bound the counts that a file can claim.
     private const int LeastPair = sizeof(ulong) + 1 + sizeof(uint) + 1;
     private const int LeastTensor = sizeof(ulong) + 1 + sizeof(uint) + sizeof(ulong) + sizeof(uint) + sizeof(ulong);
 
@@ -54,9 +54,9 @@ internal ref struct GgufHeader
 
     /// <summary>Reads a header.</summary>
     /// <param name="path">The file's path, for messages.</param>
-    /// <param name="bytes">The file, or as much of its beginning as can be addressed at once.</param>
-    /// <param name="fileLength">The file's bytes.</param>
-    /// <exception cref="GgufException">The file breaks the format in any way.</exception>
+    /// <param name="bytes">The file, or as much of its start as one span can hold.</param>
+    /// <param name="fileLength">The file's size in bytes.</param>
+    /// <exception cref="GgufException">The file violates the format.</exception>
     public static (IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<GgufEntry> Tensors, uint Alignment) Read(
         string path, ReadOnlySpan<byte> bytes, long fileLength)
     {
@@ -69,7 +69,7 @@ internal ref struct GgufHeader
     {
         if (bytes.Length < 4 || UInt32() != Magic)
         {
-            throw new GgufException(path, 0, "a GGUF file starts with the letters GGUF; this is another kind of file");
+            throw new GgufException(path, 0, "a GGUF file starts with the letters GGUF; this is not a GGUF file");
         }
 
         var version = UInt32();
@@ -77,7 +77,7 @@ internal ref struct GgufHeader
         {
             throw Fault(4, (version & 0xFFFF) == 0 && version != 0
                 ? "the file is big-endian; expected a little-endian one"
-                : $"the file is of version {version}, expected 2 or 3; convert it anew with a current llama.cpp");
+                : $"the file has version {version}, expected 2 or 3; convert it again with a current llama.cpp");
         }
 
         var tensors = Count("tensors", LeastTensor);
@@ -97,7 +97,7 @@ internal ref struct GgufHeader
             var key = Name("key", MaxKey);
             if (!names.Add(key))
             {
-                throw Fault(start, $"the metadata names {key} twice");
+                throw Fault(start, $"the metadata contains {key} twice");
             }
 
             var type = ValueType(key);
@@ -112,7 +112,7 @@ internal ref struct GgufHeader
         var start = position;
         var number = UInt32();
         return number <= (uint)GgufValueType.Float64 ? (GgufValueType)number
-            : throw Fault(start, $"{key} has a value of type {number}; known are 0 to {(int)GgufValueType.Float64}");
+            : throw Fault(start, $"{key} has a value of type {number}; expected 0 to {(int)GgufValueType.Float64}");
     }
 
     private void SkipValue(string key, GgufValueType type, int depth)
@@ -138,14 +138,14 @@ internal ref struct GgufHeader
     {
         if (depth == MaxDepth)
         {
-            throw Fault(position, $"{key} nests lists deeper than {MaxDepth}");
+            throw Fault(position, $"{key} nests arrays deeper than {MaxDepth}");
         }
 
         var type = ValueType(key);
         switch (type)
         {
             case GgufValueType.String or GgufValueType.Array:
-                // The shortest text is its length, the shortest list its type and length.
+                // The shortest string is only its length. The shortest array is only its type and length.
                 var count = Length(key, type == GgufValueType.String ? sizeof(ulong) : sizeof(uint) + sizeof(ulong));
                 for (var i = 0; i < count; i++)
                 {
@@ -166,7 +166,7 @@ internal ref struct GgufHeader
     {
         if (values.IndexOfAnyExceptInRange((byte)0, (byte)1) >= 0)
         {
-            throw Fault(position - values.Length, $"{key} has a truth value that is neither 0 nor 1");
+            throw Fault(position - values.Length, $"{key} has a Boolean value that is neither 0 nor 1");
         }
     }
 
@@ -192,10 +192,10 @@ internal ref struct GgufHeader
         for (var i = 0; i < count; i++)
         {
             var start = position;
-            var name = Name("name of a tensor", MaxName);
+            var name = Name("tensor name", MaxName);
             if (!names.Add(name))
             {
-                throw Fault(start, $"the file names the tensor {name} twice");
+                throw Fault(start, $"the file contains the tensor {name} twice");
             }
 
             described.Add((ReadTensor(name, start), start));
@@ -207,14 +207,14 @@ internal ref struct GgufHeader
         {
             if (entry.Offset != end - first)
             {
-                throw Fault(start, $"tensor {entry.Name} stands {entry.Offset} bytes into the data, expected {end - first}, right behind the one before it at "
+                throw Fault(start, $"tensor {entry.Name} is {entry.Offset} bytes into the data, expected {end - first}, directly after the previous tensor at "
                     + $"a multiple of {alignment}");
             }
 
             if (entry.ByteLength > fileLength - end)
             {
                 throw Fault(Math.Min(end, fileLength),
-                    $"tensor {entry.Name} needs {entry.ByteLength} bytes from byte {end} on, the file has {fileLength} in all: it was cut short; copy or "
+                    $"tensor {entry.Name} needs {entry.ByteLength} bytes from byte {end}, but the file has only {fileLength}. It was cut short; copy or "
                     + $"download it again");
             }
 
@@ -241,13 +241,13 @@ internal ref struct GgufHeader
         if (number > int.MaxValue || !Enum.IsDefined((GgufType)number))
         {
             var supported = string.Join(", ", Enum.GetValues<GgufType>());
-            throw Fault(start, $"tensor {name} is of type {GgufTypes.NameOf(number)}, which is not supported; supported are {supported}");
+            throw Fault(start, $"tensor {name} has type {GgufTypes.NameOf(number)}, which is not supported; expected one of {supported}");
         }
 
         var type = (GgufType)number;
         var length = type.CountBytes(sizes)
-            ?? throw Fault(start, $"tensor {name} of type {type} has the shape [{string.Join(", ", sizes)}]; expected sizes of 1 or more, the first in whole "
-                + $"blocks of {type.BlockSize()}, and less than 2^63 bytes");
+            ?? throw Fault(start, $"tensor {name} of type {type} has the shape [{string.Join(", ", sizes)}]; expected sizes of 1 or more, the first a multiple "
+                + $"of the block size {type.BlockSize()}, and less than 2^63 bytes");
         var offset = (long)UInt64();
         return new GgufEntry(name, type, sizes, offset, length);
     }
@@ -269,7 +269,7 @@ internal ref struct GgufHeader
         var utf8 = Take(Length(what, 1));
         return utf8.Length is > 0 && utf8.Length <= longest && Utf8.IsValid(utf8) && utf8.IndexOf((byte)0) < 0
             ? Encoding.UTF8.GetString(utf8)
-            : throw Fault(start, $"a {what} is {utf8.Length} bytes or not UTF-8; expected 1 to {longest} bytes of UTF-8");
+            : throw Fault(start, $"a {what} has {utf8.Length} bytes or is not UTF-8; expected 1 to {longest} bytes of UTF-8");
     }
 
     private int Count(string what, int least)
@@ -280,7 +280,7 @@ internal ref struct GgufHeader
             : throw Fault(start, $"the file claims {count} {what}, more than its {fileLength} bytes can hold");
     }
 
-    /// <summary>Reads a number of elements that must still have room.</summary>
+    /// <summary>Reads a number of elements and checks that the rest of the file can hold them.</summary>
     private int Length(string what, int elementSize)
     {
         var start = position;
@@ -298,7 +298,7 @@ internal ref struct GgufHeader
     {
         if (length > bytes.Length - position)
         {
-            throw Fault(position, $"the header ends behind byte {bytes.Length}, where the file was cut short or its header is too large; copy or download it "
+            throw Fault(position, $"the header continues past byte {bytes.Length}. The file was cut short or its header is too large; copy or download it "
                 + $"again");
         }
 

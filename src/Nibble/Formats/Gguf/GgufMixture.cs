@@ -2,14 +2,14 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>What the matrices of a GGUF file become: most of them one type, and those that matter more others with more bits.</summary>
-/// <param name="Name">Its name, as llama.cpp's <c>llama-quantize</c> has it, in lower case: <c>q4_k_m</c>.</param>
+/// <summary>A choice of types for the matrices of a GGUF file. Most matrices get one type, and more important ones get types with more bits.</summary>
+/// <param name="Name">The name in llama.cpp's <c>llama-quantize</c>, in lower case: <c>q4_k_m</c>.</param>
 /// <param name="Main">The type of most matrices.</param>
-/// <param name="FileType">The number that <c>general.file_type</c> has for it.</param>
+/// <param name="FileType">The value of <c>general.file_type</c>.</param>
 /// <remarks>Definition: ggml-org/llama.cpp, <c>include/llama.h</c>, <c>llama_ftype</c>.</remarks>
 public sealed record GgufMixture(string Name, GgufType Main, uint FileType)
 {
-    /// <summary>All mixtures, by falling size.</summary>
+    /// <summary>All mixtures, largest first.</summary>
     public static IReadOnlyList<GgufMixture> All { get; } =
     [
         Plain(GgufType.BF16), Plain(GgufType.F16),
@@ -21,11 +21,11 @@ public sealed record GgufMixture(string Name, GgufType Main, uint FileType)
         Plain(GgufType.Q2_K), Plain(GgufType.TQ2_0), Plain(GgufType.TQ1_0),
     ];
 
-    /// <summary>The mixture of a name in any case; null where there is none.</summary>
+    /// <summary>Finds a mixture by name, ignoring case; null if there is none.</summary>
     public static GgufMixture? Find(string name) => All.FirstOrDefault(mixture => mixture.Name.Equals(name, StringComparison.OrdinalIgnoreCase));
 
-    /// <summary>The mixture that is named after a type.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">There is none.</exception>
+    /// <summary>The mixture named after a type.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">No mixture is named after the type.</exception>
     public static GgufMixture Of(GgufType type) =>
         Find(type.ToString()) ?? throw new ArgumentOutOfRangeException(nameof(type), type, "No mixture is named after this type.");
 

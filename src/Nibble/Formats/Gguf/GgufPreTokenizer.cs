@@ -2,16 +2,16 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>A way to split texts into words that is part of llama.cpp, which knows it by names.</summary>
+/// <summary>A way to split text into words that llama.cpp implements and identifies by name.</summary>
 /// <remarks>
-/// Names, patterns and flags: ggml-org/llama.cpp, <c>src/llama-vocab.cpp</c> and <c>convert_hf_to_gguf_update.py</c>; patterns as they stand in
+/// Names, patterns and flags: ggml-org/llama.cpp, <c>src/llama-vocab.cpp</c> and <c>convert_hf_to_gguf_update.py</c>. Patterns are written as in
 /// <c>tokenizer.json</c>.
 /// </remarks>
-/// <param name="Names">Its names, the one that is written first.</param>
-/// <param name="Patterns">The regular expressions, one after the other.</param>
+/// <param name="Names">Its names. Nibble writes the first.</param>
+/// <param name="Patterns">The regular expressions, in order.</param>
 internal sealed record GgufPreTokenizer(string[] Names, params string[] Patterns)
 {
-    // Contractions, and what cl100k and its descendants have behind their words.
+    // Contractions, and the part of the pattern after the words in cl100k and its descendants.
     private const string Contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
     private const string Tail = @" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     private const string SlashTail = @" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -20,7 +20,7 @@ internal sealed record GgufPreTokenizer(string[] Names, params string[] Patterns
     private const string UpperWords = @"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*";
     private const string Ideographs = "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
 
-    /// <summary>All that are known here.</summary>
+    /// <summary>All pre-tokenizers that Nibble knows.</summary>
     public static IReadOnlyList<GgufPreTokenizer> All { get; } =
     [
         new(["gpt-2", "phi-2", "olmo", "mpt", "jais", "trillion", "granite-docling", "gigachat", "a.x-4.0", "mellum", "modern-bert", "exaone4"],
@@ -44,25 +44,25 @@ internal sealed record GgufPreTokenizer(string[] Names, params string[] Patterns
         new(["deepseek-coder"], @"[\r\n]", @"\s?\p{L}+", @"\s?\p{P}+", "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+", TokenizerJson.DigitPattern),
     ];
 
-    /// <summary>Whether a word that is a token becomes it, whatever merges would make of it.</summary>
+    /// <summary>Whether a word that is a token becomes that token regardless of merges.</summary>
     public bool IgnoresMerges { get; init; }
 
-    /// <summary>Whether a text begins with a token that says so where the file does not tell.</summary>
+    /// <summary>Whether text starts with a beginning token if the file does not specify it.</summary>
     public bool AddsBos { get; init; }
 
-    /// <summary>Whether llama.cpp's own form of the pattern does not count marks to words, as the pattern does.</summary>
+    /// <summary>Whether llama.cpp's form of the pattern excludes combining marks from words, unlike the pattern itself.</summary>
     public bool LeavesMarksOut { get; init; }
 
-    /// <summary>The name that is written.</summary>
+    /// <summary>The name that Nibble writes.</summary>
     public string Name => Names[0];
 
-    /// <summary>Those that split texts as some steps do.</summary>
+    /// <summary>The pre-tokenizers that split text by the given steps.</summary>
     public static IEnumerable<GgufPreTokenizer> Of(IReadOnlyList<SplitStep> steps) =>
         All.Where(known => known.Patterns.SequenceEqual(steps.Select(step => Written(step.Pattern))));
 
-    /// <summary>The one of a name; null for none known here.</summary>
+    /// <summary>Finds a pre-tokenizer by name; null if Nibble does not know it.</summary>
     public static GgufPreTokenizer? Find(string? name) => All.FirstOrDefault(known => known.Names.Contains(name));
 
-    // Some files hold line breaks where others hold what stands for them.
+    // Some files contain line breaks where others contain the escapes for them.
     private static string Written(string pattern) => pattern.Replace("\r", @"\r", StringComparison.Ordinal).Replace("\n", @"\n", StringComparison.Ordinal);
 }

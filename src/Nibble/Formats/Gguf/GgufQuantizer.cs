@@ -7,41 +7,40 @@ using Nibble.Formats.Gguf.Blocks;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>What quantizing a file did.</summary>
-/// <param name="Bytes">Bytes of the new file.</param>
-/// <param name="SourceBytes">Bytes of the file it was made from.</param>
-/// <param name="Types">How many tensors have each type, most bytes first.</param>
-/// <param name="Ragged">Names of matrices that are F16 since their rows are not whole blocks.</param>
-/// <param name="Unweighted">Names of matrices of which the importance matrix knows nothing; none where there was no importance matrix.</param>
-/// <param name="Fallbacks">Matrices that have another type than the mixture's, since its blocks do not divide their rows; those of <paramref name="Ragged"/>
-/// too.</param>
+/// <summary>The result of quantizing a file.</summary>
+/// <param name="Bytes">The size of the new file in bytes.</param>
+/// <param name="SourceBytes">The size of the source file in bytes.</param>
+/// <param name="Types">The number of tensors of each type. The type with the most bytes comes first.</param>
+/// <param name="Ragged">Names of matrices that are F16 because their rows do not fill whole blocks.</param>
+/// <param name="Unweighted">Names of matrices that the importance matrix does not cover; empty without an importance matrix.</param>
+/// <param name="Fallbacks">Matrices with a type other than the mixture's, because its blocks do not divide their rows. Includes those of
+/// <paramref name="Ragged"/>.</param>
 public sealed record GgufQuantization(
     long Bytes, long SourceBytes, IReadOnlyList<(GgufType Type, int Tensors)> Types, IReadOnlyList<string> Ragged,
     IReadOnlyList<string> Unweighted, IReadOnlyList<GgufFallback> Fallbacks)
 {
-    /// <summary>Names of the tensors that are copied as they are: vectors, norms and whatever else is no matrix of weights.</summary>
+    /// <summary>Names of the tensors that are copied unchanged: vectors, norms and all other tensors that are not weight matrices.</summary>
     public IReadOnlyList<string> Copied { get; init; } = [];
 
-    /// <summary>Names of the matrices that are in blocks of the type that they get already, and keep their codes.</summary>
+    /// <summary>Names of the matrices that already have the requested type and keep their codes.</summary>
     public IReadOnlyList<string> Unchanged { get; init; } = [];
 
-    /// <summary>Names of the matrices that the importance matrix speaks of in vain, since their types make no use of it; none where there was none.</summary>
+    /// <summary>Names of the matrices that the importance matrix covers but whose types do not use it; empty without an importance matrix.</summary>
     public IReadOnlyList<string> ImportanceIgnored { get; init; } = [];
 }
 
-/// <summary>Matrices that have another type than the mixture's.</summary>
+/// <summary>A group of matrices with a type other than the mixture's.</summary>
 /// <param name="Wanted">The mixture's type.</param>
-/// <param name="Type">The type that they have.</param>
-/// <param name="Tensors">How many they are.</param>
-/// <param name="Example">The name of the first.</param>
-/// <param name="Columns">Values in its rows.</param>
+/// <param name="Type">The actual type.</param>
+/// <param name="Tensors">The number of matrices.</param>
+/// <param name="Example">The name of the first matrix.</param>
+/// <param name="Columns">The number of values in its rows.</param>
 public sealed record GgufFallback(GgufType Wanted, GgufType Type, int Tensors, string Example, long Columns);
 
-/// <summary>Quantizes the matrices of a GGUF file, as llama.cpp's own quantizer does.</summary>
+/// <summary>Quantizes the matrices of a GGUF file in the same way as llama.cpp's quantizer.</summary>
 /// <remarks>
-/// Which matrix gets which type follows ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors stay, and <see cref="MixtureRules"/> says what the
-/// others
-/// become. Threads take pieces of tensors: each reads one, quantizes it while it is in the cache, and writes it to its place.
+/// The types follow ggml-org/llama.cpp, <c>src/llama-quant.cpp</c>: norms and vectors do not change, and <see cref="MixtureRules"/> chooses the types of
+/// the others. Threads work on pieces of tensors. Each thread reads a piece, quantizes it while it is in the cache, and writes it to its position.
 /// </remarks>
 public static class GgufQuantizer
 {
@@ -51,20 +50,19 @@ public static class GgufQuantizer
     private static readonly string[] SplitKeys = ["split.no", "split.count", "split.tensors.count"];
 
     /// <summary>Quantizes a file.</summary>
-    /// <param name="source">A GGUF file of F32, F16 or BF16.</param>
+    /// <param name="source">A GGUF file with F32, F16 or BF16 tensors.</param>
     /// <param name="path">The file to write, which must not exist.</param>
-    /// <param name="mixture">What its matrices become.</param>
-    /// <param name="pure">Whether all of them get the mixture's main type.</param>
-    /// <param name="threads">Threads, at least 1.</param>
-    /// <param name="importance">How much errors count in each column; null where all count the same. Types of 8 bits, ternary ones and MXFP4 have no use for
-    /// it.</param>
-    /// <param name="progress">Told how much of the source is done, in megabytes.</param>
-    /// <param name="cancellation">Stops between pieces of tensors.</param>
+    /// <param name="mixture">The types of the matrices.</param>
+    /// <param name="pure">Whether all matrices get the mixture's main type.</param>
+    /// <param name="threads">The number of threads, at least 1.</param>
+    /// <param name="importance">The weight of errors in each column; null for equal weights. Ternary types, 8-bit types and MXFP4 do not use it.</param>
+    /// <param name="progress">Receives the finished part of the source, in megabytes.</param>
+    /// <param name="cancellation">Cancels between pieces of tensors.</param>
     /// <exception cref="NibbleException">
-    /// The file is broken, is quantized already, is of an architecture that is not supported, or holds a value that is not finite; the importance matrix
-    /// is that of another model; or the file to write exists.
+    /// The file is broken, already quantized, of an unsupported architecture, or contains a value that is not finite. The importance matrix belongs to
+    /// another model. The file to write exists.
     /// </exception>
-    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
     public static GgufQuantization Run(
         string source,
         string path,
@@ -88,7 +86,7 @@ public static class GgufQuantizer
             {
                 throw new NibbleException(
                     $"{source}: tensor {file.Tensors[i].Name} is {file.Tensors[i].Type}, expected F32, F16 or BF16: rounding a second time costs quality; "
-                    + $"quantize the file that this one was made from");
+                    + $"quantize the original file");
             }
         }
 
@@ -117,7 +115,7 @@ public static class GgufQuantizer
         return Describe(file, layout, rules, importance);
     }
 
-    /// <summary>Tells the share of a file that is done in megabytes, the least of which several threads tell at once.</summary>
+    /// <summary>Reports the finished part of a file in megabytes. Several threads can use it at once.</summary>
     private sealed class ShareOfFile(long bytes, int pieces, IProgress<RunProgress> progress)
     {
         private readonly Lock gate = new();
@@ -139,7 +137,7 @@ public static class GgufQuantizer
         }
     }
 
-    /// <summary>What was done with each tensor.</summary>
+    /// <summary>Summarizes what happened to each tensor.</summary>
     private static GgufQuantization Describe(
         GgufFile file, GgufLayout layout, IReadOnlyList<(GgufType Type, GgufType Wanted)> rules, ImportanceMatrix? importance)
     {
@@ -174,11 +172,11 @@ public static class GgufQuantizer
         {
             throw new NibbleException(
                 $"{file.Path}: the architecture is '{architecture}'{(Architectures.Contains(architecture) ? " with experts" : string.Empty)}, expected a dense "
-                + $"model of {string.Join(", ", Architectures)}: others keep further tensors in float");
+                + $"model of {string.Join(", ", Architectures)}: other architectures keep more tensors in float");
         }
     }
 
-    /// <summary>The source's metadata; what says how it is quantized goes to the end, as in llama.cpp.</summary>
+    /// <summary>The source's metadata, with the quantization keys at the end, as in llama.cpp.</summary>
     private static KeyValuePair<string, GgufValue>[] Metadata(GgufFile file, GgufMixture mixture, ImportanceMatrix? importance)
     {
         const string Version = "general.quantization_version";
@@ -187,7 +185,7 @@ public static class GgufQuantizer
         return [.. file.Metadata.Where(pair => !SplitKeys.Contains(pair.Key) && !added.Any(other => other.Key == pair.Key)), .. added];
     }
 
-    /// <summary>Consecutive values of a tensor, whole blocks of both types.</summary>
+    /// <summary>Consecutive values of a tensor that fill whole blocks of both types.</summary>
     private readonly record struct Piece(GgufEntry Source, GgufEntry Target, long Start, int Count, float[]? Weights);
 
     private static List<Piece> Pieces(GgufFile file, GgufLayout layout, ImportanceMatrix? importance)
@@ -207,7 +205,7 @@ public static class GgufQuantizer
         return pieces;
     }
 
-    // In the file's order and one at a time, so that both files are walked through from front to back.
+    // In file order and one at a time, so that both files are read and written from front to back.
     private static OrderablePartitioner<Piece> InOrder(List<Piece> pieces) =>
         Partitioner.Create(pieces.AsEnumerable(), EnumerablePartitionerOptions.NoBuffering);
 
@@ -238,7 +236,7 @@ public static class GgufQuantizer
         }
     }
 
-    /// <summary>Widens, checks and quantizes a few values at a time, which stay in the nearest cache between the three.</summary>
+    /// <summary>Widens, checks and quantizes a few values at a time, so that they stay in the nearest cache.</summary>
     private static void Quantize(GgufFile file, Piece piece, ReadOnlySpan<byte> source, Span<byte> blocks)
     {
         Span<float> values = stackalloc float[CachedValues];
@@ -255,7 +253,7 @@ public static class GgufQuantizer
             {
                 throw new GgufException(file.Path, piece.Source.Offset, $"value {piece.Start + done + fault} of tensor {piece.Source.Name} is "
                     + $"{floats[fault]}, expected a finite number of at most {GgufBlocks.LargestOf(piece.Target.Type)} by magnitude; the model is ruined "
-                    + "or the file damaged");
+                    + "or the file is damaged");
             }
 
             var part = blocks.Slice(to, Bytes(piece.Target.Type, floats.Length));
@@ -271,7 +269,7 @@ public static class GgufQuantizer
         }
     }
 
-    /// <summary>The weights of consecutive values, which begin anew with each row.</summary>
+    /// <summary>The weights of consecutive values. They repeat with each row.</summary>
     private static void Repeat(ReadOnlySpan<float> columns, long start, Span<float> weights)
     {
         for (var column = (int)(start % columns.Length); !weights.IsEmpty; column = 0)

@@ -8,20 +8,20 @@ namespace Nibble.Formats.Gguf;
 /// <summary>A checkpoint's tokenizer as GGUF metadata.</summary>
 /// <remarks>Keys: ggml-org/ggml, <c>docs/gguf.md</c>.</remarks>
 /// <param name="Metadata">The metadata.</param>
-/// <param name="Notes">What llama.cpp does otherwise with texts; a sentence each.</param>
+/// <param name="Notes">Differences in how llama.cpp treats text, one sentence each.</param>
 internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValue>> Metadata, IReadOnlyList<string> Notes)
 {
     internal const string Prefix = "tokenizer.ggml.";
     internal const string ChatTemplateKey = "tokenizer.chat_template";
     internal const string ChatTemplateFile = "chat_template.jinja";
 
-    /// <summary>Keys of tokens at which generation ends, beside <c>eos_token_id</c>.</summary>
+    /// <summary>Keys of tokens that stop generation, in addition to <c>eos_token_id</c>.</summary>
     internal static readonly string[] FurtherStops = ["eot_token_id", "eom_token_id"];
 
     /// <summary>Reads the tokenizer of a checkpoint's folder.</summary>
-    /// <param name="folder">The folder; its tokenizer is one that <see cref="TextTokenizer"/> loads.</param>
-    /// <param name="vocabularySize">Tokens of the model; those that the tokenizer lacks are filled up.</param>
-    /// <exception cref="NibbleException">There is no tokenizer, or one that llama.cpp cannot be told.</exception>
+    /// <param name="folder">The folder. <see cref="TextTokenizer"/> must be able to load its tokenizer.</param>
+    /// <param name="vocabularySize">The number of tokens in the model. Padding replaces tokens that the tokenizer lacks.</param>
+    /// <exception cref="NibbleException">There is no tokenizer, or GGUF metadata cannot represent it.</exception>
     public static GgufTokenizer Read(string folder, int vocabularySize)
     {
         var tokenizer = TextTokenizer.Load(folder);
@@ -53,7 +53,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
                     SentencePiece(model);
                     break;
                 default:
-                    throw new NibbleException($"{folder}: its tokenizer is WordPiece, which has no place in a GGUF file of a decoder; expected byte-level "
+                    throw new NibbleException($"{folder}: its tokenizer is WordPiece, which a GGUF file of a decoder cannot hold; expected byte-level "
                         + "BPE or SentencePiece.");
             }
 
@@ -66,8 +66,8 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
 
             if (tokenizer.Content.Added.FirstOrDefault(token => !token.IsPlain) is { } flagged)
             {
-                notes.Add($"the token '{flagged.Text}' takes the blanks beside it along, or is one only between blanks (lstrip, rstrip, single_word), "
-                    + "which llama.cpp does not do");
+                notes.Add($"the token '{flagged.Text}' absorbs the spaces next to it, or matches only as a whole word (lstrip, rstrip, single_word), "
+                    + "which llama.cpp does not support");
             }
 
             return new GgufTokenizer(metadata, notes);
@@ -97,17 +97,17 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
 
             if (model.Model.RemovesExtraBlanks)
             {
-                notes.Add("the tokenizer drops blanks at both ends of a text and makes one of several, which llama.cpp does not do: such texts become "
-                    + "other tokens there");
+                notes.Add("the tokenizer removes spaces at both ends of a text and merges repeated spaces, which llama.cpp does not do: such texts get "
+                    + "different tokens there");
             }
             else if (model.Model.BlankBefore == BlankBefore.First || model.Model.KeepsBlankBefore)
             {
-                notes.Add("llama.cpp puts a blank before every text and behind every added token, the tokenizer only before a text that begins with none: "
-                    + "others become other tokens there");
+                notes.Add("llama.cpp puts a space before every text and after every added token, the tokenizer only before a text that starts without one: "
+                    + "other texts get different tokens there");
             }
         }
 
-        /// <summary>The pieces with scores that say what is merged first.</summary>
+        /// <summary>The pieces, with scores that determine the order of merges.</summary>
         private Piece?[] Pieces(SentencePieceTokens model)
         {
             var pieces = new Piece?[vocabularySize];
@@ -117,7 +117,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
                 source = SentencePieceBeside(source) ?? Scored(model, merges);
                 if (model.IgnoresMerges)
                 {
-                    throw new NibbleException($"{place}: model.ignore_merges is true, which llama.cpp does not do with SentencePiece models.");
+                    throw new NibbleException($"{place}: model.ignore_merges is true, which llama.cpp does not support for SentencePiece models.");
                 }
             }
 
@@ -130,7 +130,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
         }
 
         /// <summary>
-        /// The pieces of a <c>tokenizer.model</c> in the same folder, which have the scores they were trained with; null where there is none of the same
+        /// The pieces of a <c>tokenizer.model</c> in the same folder, with the scores from its training; null if there is no such file with the same
         /// pieces.
         /// </summary>
         private IReadOnlyList<Piece>? SentencePieceBeside(IReadOnlyList<Piece> pieces)
@@ -142,7 +142,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
                 ? found : null;
         }
 
-        /// <summary>The pieces with scores made of a list of merges, where scores can say the same.</summary>
+        /// <summary>The pieces with scores that reproduce a list of merges.</summary>
         private Piece[] Scored(SentencePieceTokens model, IReadOnlyList<(string Left, string Right)> merges)
         {
             var (scored, listed) = (new Dictionary<string, int>(StringComparer.Ordinal), new HashSet<(string, string)>(merges));
@@ -174,8 +174,8 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
         }
 
         private NibbleException Unscored(string cause) =>
-            new($"{place}: {cause.Replace("\n", "\\n", StringComparison.Ordinal)}, which the scores of a GGUF file's SentencePiece model cannot say; the "
-                + "tokenizer.model that it was made from has such scores: put it beside it.");
+            new($"{place}: {cause.Replace("\n", "\\n", StringComparison.Ordinal)}, which the scores of a GGUF file's SentencePiece model cannot represent. The "
+                + "original tokenizer.model has the scores; put it in the same folder.");
 
         private void BytePairs(ByteLevelModel model)
         {
@@ -200,27 +200,28 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
             Add("merges", GgufValue.Of([.. pairs.Merges.Select(merge => $"{merge.Left} {merge.Right}")]));
             if (known.LeavesMarksOut)
             {
-                notes.Add($"llama.cpp's pre-tokenizer {known.Name} does not count combining marks to words, as the tokenizer's pattern does: texts in "
-                    + "scripts that use them, such as Devanagari and Khmer, become other tokens there");
+                notes.Add($"llama.cpp's pre-tokenizer {known.Name} does not treat combining marks as part of words, as the tokenizer's pattern does: texts in "
+                    + "scripts that use them, such as Devanagari and Khmer, get different tokens there");
             }
 
             if (pairs.Normalization is { } form)
             {
-                notes.Add($"the tokenizer {(form == NormalizationForm.C ? "composes characters" : "takes characters apart")} (NF{form}) before it splits "
-                    + "a text, which llama.cpp does not do: a text in another form becomes other tokens there");
+                notes.Add($"the tokenizer {(form == NormalizationForm.C ? "composes characters" : "decomposes characters")} (NF{form}) before it splits "
+                    + "text, which llama.cpp does not do: text in another form gets different tokens there");
             }
         }
 
-        /// <summary>The name of how texts are split. Of one that treats words which are tokens otherwise, only where that makes no difference.</summary>
+        /// <summary>Finds the name of the pre-tokenizer. One that treats words that are tokens differently is acceptable only if the result is the
+        /// same.</summary>
         private GgufPreTokenizer PreTokenizer(ByteLevelModel model)
         {
             var known = GgufPreTokenizer.Of(model.Pairs.Steps).ToList();
             if (known.Count == 0)
             {
                 throw new NibbleException(
-                    $"{place} splits texts into words by {string.Join(" and then ", model.Pairs.Steps.Select(step => step.Pattern))}, for which llama.cpp "
-                        + "has no name that Nibble knows; "
-                    + $"known are the patterns of {string.Join(", ", GgufPreTokenizer.All.Select(known => known.Name))}.");
+                    $"{place} splits text into words by {string.Join(" and then ", model.Pairs.Steps.Select(step => step.Pattern))}, for which Nibble "
+                        + "knows no llama.cpp name; "
+                    + $"expected the patterns of {string.Join(", ", GgufPreTokenizer.All.Select(known => known.Name))}.");
             }
 
             if (known[0].IgnoresMerges == model.Pairs.IgnoresMerges || model.UnreachableByMerges() is not { } token)
@@ -229,8 +230,8 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
             }
 
             return known.Find(other => other.IgnoresMerges == model.Pairs.IgnoresMerges) ?? throw new NibbleException(
-                $"{place}: model.ignore_merges is {(model.Pairs.IgnoresMerges ? "true" : "false")}, which makes a difference for tokens such as "
-                    + $"'{token}', but llama.cpp does the opposite where a file names the pre-tokenizer {known[0].Name}.");
+                $"{place}: model.ignore_merges is {(model.Pairs.IgnoresMerges ? "true" : "false")}, which affects tokens such as "
+                    + $"'{token}', but llama.cpp does the opposite for the pre-tokenizer {known[0].Name}.");
         }
 
         private void Put(Piece?[] pieces, AddedToken token) => pieces[token.Id] = new Piece(
@@ -239,32 +240,32 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
             token.Id == tokenizer.Content.Model.UnknownId && pieces[token.Id] is { Kind: PieceKind.Unknown } ? PieceKind.Unknown : token.Special
                 ? PieceKind.Control : PieceKind.UserDefined);
 
-        /// <summary>Models often have more rows than tokens, so that their number divides well. llama.cpp refuses files that name two tokens alike.</summary>
+        /// <summary>Pads the list, because models often have more rows than tokens. llama.cpp refuses files that contain a token twice.</summary>
         private Piece[] Fill(Piece?[] pieces)
         {
             Piece[] all = [.. pieces.Select((piece, id) => piece ?? new Piece($"[PAD{id}]", 0, PieceKind.Unused))];
             return all.GroupBy(piece => piece.Text, StringComparer.Ordinal).FirstOrDefault(group => group.Skip(1).Any()) is { } twice
-                ? throw new NibbleException($"{place} has two tokens '{twice.Key}', which llama.cpp refuses; expected each once.")
+                ? throw new NibbleException($"{place} has two tokens '{twice.Key}', which llama.cpp refuses; expected each token once.")
                 : all;
         }
 
-        /// <summary>The tokens that begin and end a text, and whether they are put there.</summary>
+        /// <summary>Writes the tokens that start and end text, and whether they are added.</summary>
         private void Marks()
         {
             if (tokenizer.EndId is not null && tokenizer.EndId != tokenizer.EosId)
             {
-                throw new NibbleException($"{place}: the tokenizer puts the token {tokenizer.EndId} behind texts and calls {tokenizer.EosId} the end of a "
-                    + "sequence, for which a GGUF file has one place.");
+                throw new NibbleException($"{place}: the tokenizer adds the token {tokenizer.EndId} after text but names {tokenizer.EosId} as the end of a "
+                    + "sequence, and a GGUF file can hold only one of them.");
             }
 
-            // Of the two, llama.cpp puts the one that is called so.
+            // llama.cpp adds the token under this key to the start of text.
             AddId("bos_token_id", tokenizer.StartId ?? tokenizer.BosId);
             AddId("eos_token_id", tokenizer.EosId);
             Add("add_bos_token", GgufValue.Of(tokenizer.StartId is not null));
             Add("add_eos_token", GgufValue.Of(tokenizer.EndId is not null));
         }
 
-        /// <summary>Further tokens at which generation ends, as far as there are places for them.</summary>
+        /// <summary>Writes further tokens that stop generation, as far as there are keys for them.</summary>
         private void Stops()
         {
             var further = tokenizer.StopIds.Where(id => id != tokenizer.EosId && id < vocabularySize).ToList();
@@ -275,7 +276,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
 
             if (further.Count > FurtherStops.Length)
             {
-                notes.Add($"generation ends at {further.Count} tokens beside the end of a sequence, of which a GGUF file has places for "
+                notes.Add($"generation stops at {further.Count} tokens other than the end of a sequence, of which a GGUF file can hold "
                     + $"{FurtherStops.Length}: {string.Join(", ", further.Skip(FurtherStops.Length))} are left out");
             }
         }
@@ -289,7 +290,7 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
         }
     }
 
-    /// <summary>The template by which messages of a chat become a prompt: a file of its own, or a text or the list's default in the configuration.</summary>
+    /// <summary>The template that turns chat messages into a prompt: a separate file, or text or the default of a list in the configuration.</summary>
     private static string? ChatTemplate(string folder)
     {
         var path = Path.Combine(folder, ChatTemplateFile);

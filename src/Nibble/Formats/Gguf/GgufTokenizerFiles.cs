@@ -4,13 +4,13 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>A GGUF file's tokenizer as the files of a checkpoint: the reverse of <see cref="GgufTokenizer"/>.</summary>
+/// <summary>Writes a GGUF file's tokenizer as the files of a checkpoint, the reverse of <see cref="GgufTokenizer"/>.</summary>
 internal static class GgufTokenizerFiles
 {
-    /// <summary>Writes the tokenizer of a file as that of a checkpoint, and the tokens at which texts end where there are several.</summary>
+    /// <summary>Writes a file's tokenizer as that of a checkpoint, and its stop tokens if there are several.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="folder">The folder to write to, which exists.</param>
-    /// <exception cref="GgufException">The metadata holds no tokenizer, one of a kind that is not supported, or one that contradicts itself.</exception>
+    /// <param name="folder">The folder to write to, which must exist.</param>
+    /// <exception cref="GgufException">The metadata holds no tokenizer, an unsupported one, or an inconsistent one.</exception>
     public static void Write(GgufFile file, string folder)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -66,8 +66,8 @@ internal static class GgufTokenizerFiles
         WriteStops(file, marks, folder);
     }
 
-    /// <summary>The id that a file names, such as <c>bos_token_id</c>; null where it names none.</summary>
-    /// <exception cref="GgufException">It is no id of the vocabulary.</exception>
+    /// <summary>The token id under a key such as <c>bos_token_id</c>; null if the file does not have the key.</summary>
+    /// <exception cref="GgufException">The value is not an id of the vocabulary.</exception>
     public static int? SpecialId(GgufFile file, string key)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -78,11 +78,11 @@ internal static class GgufTokenizerFiles
 
         var tokens = Texts(file).Count;
         return value.AsInteger() is >= 0 and var id && id < tokens ? (int)id
-            : throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}{key} is no id of the {tokens} tokens");
+            : throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}{key} is not an id of the {tokens} tokens");
     }
 
     private static IReadOnlyList<string> Texts(GgufFile file) => file.Find(GgufTokenizer.Prefix + "tokens")?.AsTexts()
-        ?? throw Missing(file, "tokens", "a list of texts");
+        ?? throw Missing(file, "tokens", "a list of strings");
 
     private static void WriteSentencePiece(GgufFile file, IReadOnlyList<string> texts, int[] kinds, Marks marks, string path)
     {
@@ -103,7 +103,7 @@ internal static class GgufTokenizerFiles
 
     private static void WriteBytePairs(GgufFile file, IReadOnlyList<string> texts, int[] kinds, GgufPreTokenizer splits, Marks marks, string path)
     {
-        var merges = file.Find(GgufTokenizer.Prefix + "merges")?.AsTexts() ?? throw Missing(file, "merges", "a list of texts");
+        var merges = file.Find(GgufTokenizer.Prefix + "merges")?.AsTexts() ?? throw Missing(file, "merges", "a list of strings");
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         var added = new List<AddedToken>();
         for (var id = 0; id < texts.Count; id++)
@@ -114,7 +114,7 @@ internal static class GgufTokenizerFiles
             }
             else if ((PieceKind)kinds[id] != PieceKind.Unused && !vocabulary.TryAdd(texts[id], id))
             {
-                throw new GgufException(file.Path, 0, $"the token '{texts[id]}' is there twice in {GgufTokenizer.Prefix}tokens");
+                throw new GgufException(file.Path, 0, $"the token '{texts[id]}' occurs twice in {GgufTokenizer.Prefix}tokens");
             }
         }
 
@@ -132,10 +132,10 @@ internal static class GgufTokenizerFiles
 
         (string Left, string Right) Pair(string merge) => merge.IndexOf(' ', Math.Min(1, merge.Length)) is > 0 and var cut
             ? (merge[..cut], merge[(cut + 1)..])
-            : throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}merges holds '{merge}', expected two tokens with a blank between them");
+            : throw new GgufException(file.Path, 0, $"{GgufTokenizer.Prefix}merges contains '{merge}', expected two tokens with a space between them");
     }
 
-    /// <summary>Writes where texts end, if at more tokens than one.</summary>
+    /// <summary>Writes the stop tokens if there is more than one.</summary>
     private static void WriteStops(GgufFile file, Marks marks, string folder)
     {
         var further = GgufTokenizer.FurtherStops.Select(key => SpecialId(file, key)).OfType<int>().ToList();
@@ -159,15 +159,15 @@ internal static class GgufTokenizerFiles
     }
 
     private static GgufException Missing(GgufFile file, string key, string expected) =>
-        new(file.Path, 0, $"the metadata has no {GgufTokenizer.Prefix}{key}, or one of another kind; expected {expected}");
+        new(file.Path, 0, $"the metadata has no {GgufTokenizer.Prefix}{key}, or one of another type; expected {expected}");
 
-    /// <summary>The tokens that begin and end a text, and whether they are put there.</summary>
+    /// <summary>The tokens that start and end text, and whether the tokenizer adds them.</summary>
     private sealed record Marks(int? Bos, int? Eos, bool AddsBos, bool AddsEos)
     {
-        /// <summary>Reads them.</summary>
+        /// <summary>Reads the tokens.</summary>
         /// <param name="file">The file.</param>
-        /// <param name="addsBos">What llama.cpp does where the file does not tell.</param>
-        /// <param name="bos">The token that it takes where the file names none.</param>
+        /// <param name="addsBos">What llama.cpp does if the file does not specify it.</param>
+        /// <param name="bos">The beginning token that llama.cpp uses if the file names none.</param>
         public static Marks Read(GgufFile file, bool addsBos, int? bos)
         {
             var marks = new Marks(
@@ -177,7 +177,7 @@ internal static class GgufTokenizerFiles
                 file.Find(GgufTokenizer.Prefix + "add_eos_token")?.AsBool() ?? false);
             marks = marks.AddsBos ? marks with { Bos = marks.Bos ?? (bos < Texts(file).Count ? bos : null) } : marks;
             return (marks.AddsBos && marks.Bos is null) || (marks.AddsEos && marks.Eos is null)
-                ? throw Missing(file, marks.AddsBos && marks.Bos is null ? "bos_token_id" : "eos_token_id", "the token that is put around texts")
+                ? throw Missing(file, marks.AddsBos && marks.Bos is null ? "bos_token_id" : "eos_token_id", "the token that is added to text")
                 : marks;
         }
     }

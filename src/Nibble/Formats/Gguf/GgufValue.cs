@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>What kind of value a piece of GGUF metadata is; the numbers are those in the file.</summary>
+/// <summary>The type of a GGUF metadata value. The numbers are those in the file.</summary>
 internal enum GgufValueType
 {
     /// <summary>Unsigned 8-bit integer.</summary>
@@ -31,10 +31,10 @@ internal enum GgufValueType
     /// <summary>One byte, 0 or 1.</summary>
     Bool = 7,
 
-    /// <summary>UTF-8 behind its length.</summary>
+    /// <summary>A length, then UTF-8 text.</summary>
     String = 8,
 
-    /// <summary>Values of one type behind their type and number.</summary>
+    /// <summary>An element type and a count, then the values.</summary>
     Array = 9,
 
     /// <summary>Unsigned 64-bit integer.</summary>
@@ -47,7 +47,7 @@ internal enum GgufValueType
     Float64 = 12,
 }
 
-/// <summary>A value of GGUF metadata, kept as the bytes it has in a file, so that copying it changes nothing.</summary>
+/// <summary>A GGUF metadata value, kept as the bytes of the file, so that copying it changes nothing.</summary>
 internal sealed class GgufValue
 {
     private readonly ReadOnlyMemory<byte> bytes;
@@ -58,10 +58,10 @@ internal sealed class GgufValue
         this.bytes = bytes;
     }
 
-    /// <summary>What kind of value it is.</summary>
+    /// <summary>The type of the value.</summary>
     public GgufValueType Type { get; }
 
-    /// <summary>The value as a file holds it, little-endian, behind the number of its type.</summary>
+    /// <summary>The value as stored in a file, little-endian, without the type number.</summary>
     public ReadOnlySpan<byte> Bytes => bytes.Span;
 
     /// <summary>An unsigned 32-bit integer.</summary>
@@ -72,7 +72,7 @@ internal sealed class GgufValue
         return new GgufValue(GgufValueType.UInt32, bytes);
     }
 
-    /// <summary>A binary32.</summary>
+    /// <summary>A binary32 number.</summary>
     public static GgufValue Of(float value)
     {
         var bytes = new byte[sizeof(float)];
@@ -80,10 +80,10 @@ internal sealed class GgufValue
         return new GgufValue(GgufValueType.Float32, bytes);
     }
 
-    /// <summary>A truth value.</summary>
+    /// <summary>A Boolean.</summary>
     public static GgufValue Of(bool value) => new(GgufValueType.Bool, new[] { value ? (byte)1 : (byte)0 });
 
-    /// <summary>A text.</summary>
+    /// <summary>A string.</summary>
     public static GgufValue Of(string value)
     {
         ArgumentNullException.ThrowIfNull(value);
@@ -92,7 +92,7 @@ internal sealed class GgufValue
         return new GgufValue(GgufValueType.String, stream.ToArray());
     }
 
-    /// <summary>A list of texts.</summary>
+    /// <summary>An array of strings.</summary>
     public static GgufValue Of(IReadOnlyList<string> values)
     {
         ArgumentNullException.ThrowIfNull(values);
@@ -105,7 +105,7 @@ internal sealed class GgufValue
         return new GgufValue(GgufValueType.Array, stream.ToArray());
     }
 
-    /// <summary>A list of binary32.</summary>
+    /// <summary>An array of binary32 numbers.</summary>
     public static GgufValue Of(ReadOnlySpan<float> values)
     {
         using var stream = Array(GgufValueType.Float32, values.Length);
@@ -113,7 +113,7 @@ internal sealed class GgufValue
         return new GgufValue(GgufValueType.Array, stream.ToArray());
     }
 
-    /// <summary>A list of signed 32-bit integers.</summary>
+    /// <summary>An array of signed 32-bit integers.</summary>
     public static GgufValue Of(ReadOnlySpan<int> values)
     {
         using var stream = Array(GgufValueType.Int32, values.Length);
@@ -121,7 +121,7 @@ internal sealed class GgufValue
         return new GgufValue(GgufValueType.Array, stream.ToArray());
     }
 
-    /// <summary>The integer that the value is; null where it is no integer or does not fit.</summary>
+    /// <summary>The value as an integer; null if it is not an integer or does not fit.</summary>
     public long? AsInteger() => Type switch
     {
         GgufValueType.UInt8 => Bytes[0],
@@ -135,7 +135,7 @@ internal sealed class GgufValue
         _ => null,
     };
 
-    /// <summary>The floating-point number that the value is; null where it is none.</summary>
+    /// <summary>The value as a floating-point number; null if it is not one.</summary>
     public double? AsNumber() => Type switch
     {
         GgufValueType.Float32 => BinaryPrimitives.ReadSingleLittleEndian(Bytes),
@@ -143,13 +143,13 @@ internal sealed class GgufValue
         _ => null,
     };
 
-    /// <summary>The truth value that the value is; null where it is none.</summary>
+    /// <summary>The value as a Boolean; null if it is not one.</summary>
     public bool? AsBool() => Type == GgufValueType.Bool ? Bytes[0] != 0 : null;
 
-    /// <summary>The text that the value is, what is not UTF-8 replaced; null where it is no text.</summary>
+    /// <summary>The value as a string, with invalid UTF-8 replaced; null if it is not a string.</summary>
     public string? AsText() => Type == GgufValueType.String ? Encoding.UTF8.GetString(Bytes[sizeof(ulong)..]) : null;
 
-    /// <summary>The texts that the value is a list of; null where it is none.</summary>
+    /// <summary>The value as an array of strings; null if it is not one.</summary>
     public IReadOnlyList<string>? AsTexts()
     {
         if (!IsArrayOf(GgufValueType.String, out var count))
@@ -169,13 +169,13 @@ internal sealed class GgufValue
         return texts;
     }
 
-    /// <summary>The binary32 numbers that the value is a list of; null where it is none.</summary>
+    /// <summary>The value as an array of binary32 numbers; null if it is not one.</summary>
     public float[]? AsFloats() => IsArrayOf(GgufValueType.Float32, out _) ? MemoryMarshal.Cast<byte, float>(Elements).ToArray() : null;
 
-    /// <summary>The signed 32-bit integers that the value is a list of; null where it is none.</summary>
+    /// <summary>The value as an array of signed 32-bit integers; null if it is not one.</summary>
     public int[]? AsIntegers() => IsArrayOf(GgufValueType.Int32, out _) ? MemoryMarshal.Cast<byte, int>(Elements).ToArray() : null;
 
-    // An array begins with the type of its elements and their number.
+    // An array starts with the type and number of its elements.
     private ReadOnlySpan<byte> Elements => Bytes[(sizeof(uint) + sizeof(ulong))..];
 
     private bool IsArrayOf(GgufValueType type, out int count)

@@ -3,25 +3,25 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>A tensor to be written.</summary>
+/// <summary>A tensor to write.</summary>
 /// <param name="Name">The tensor's name, 1 to 63 bytes of UTF-8.</param>
 /// <param name="Type">How its values are stored.</param>
-/// <param name="Dimensions">Its sizes, one to four, the fastest first, which is whole blocks.</param>
-/// <param name="Write">Writes exactly the tensor's bytes; called when its turn comes.</param>
+/// <param name="Dimensions">One to four sizes, fastest first. The first fills whole blocks.</param>
+/// <param name="Write">Writes exactly the tensor's bytes. Called when it is the tensor's turn.</param>
 internal sealed record GgufTensor(string Name, GgufType Type, IReadOnlyList<long> Dimensions, Action<Stream> Write);
 
-/// <summary>Writes GGUF files of version 3: equal metadata and tensors in equal order give equal bytes.</summary>
+/// <summary>Writes GGUF files of version 3. Equal metadata and tensors in equal order give equal bytes.</summary>
 internal static class GgufWriter
 {
-    /// <summary>Writes a file under a temporary name and renames it once it is whole.</summary>
+    /// <summary>Writes a file under a temporary name and renames it when it is complete.</summary>
     /// <param name="path">The file to write.</param>
-    /// <param name="metadata">The metadata, in the order in which it is to stand.</param>
-    /// <param name="tensors">The tensors, in the order in which they are to stand.</param>
-    /// <param name="replace">Whether a file of that name is replaced; otherwise it is an error.</param>
-    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    /// <param name="metadata">The metadata, in file order.</param>
+    /// <param name="tensors">The tensors, in file order.</param>
+    /// <param name="replace">Whether to replace an existing file. Otherwise an existing file is an error.</param>
+    /// <exception cref="IOException">The disk is full.</exception>
     /// <exception cref="NibbleException">The file exists and must not be replaced.</exception>
-    /// <exception cref="ArgumentException">Names repeat or are too long, a shape is not whole blocks, the alignment is none, or a tensor writes more or fewer
-    /// bytes than its shape says.</exception>
+    /// <exception cref="ArgumentException">A name repeats or is too long, a shape does not fill whole blocks, the alignment is invalid, or a tensor writes
+    /// more or fewer bytes than its shape requires.</exception>
     public static void Write(string path, IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<GgufTensor> tensors, bool replace = true)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -38,7 +38,8 @@ internal static class GgufWriter
                 var end = layout.Tensors[i].Offset + layout.Tensors[i].ByteLength;
                 if (stream.Position != end)
                 {
-                    throw new ArgumentException($"Tensor {tensors[i].Name} wrote up to byte {stream.Position}, its shape says {end}.", nameof(tensors));
+                    throw new ArgumentException(
+                        $"Tensor {tensors[i].Name} ended at byte {stream.Position}, but its shape requires byte {end}.", nameof(tensors));
                 }
             }
 
@@ -55,7 +56,7 @@ internal static class GgufWriter
     }
 }
 
-/// <summary>Where everything stands in a GGUF file that is to be written.</summary>
+/// <summary>The layout of a GGUF file to write.</summary>
 internal sealed class GgufLayout
 {
     private GgufLayout(byte[] header, IReadOnlyList<GgufEntry> tensors, long length)
@@ -65,17 +66,17 @@ internal sealed class GgufLayout
         Length = length;
     }
 
-    /// <summary>All that stands before the tensors, without the padding behind it.</summary>
+    /// <summary>Everything before the tensors, without the padding after it.</summary>
     public byte[] Header { get; }
 
-    /// <summary>The tensors in their places.</summary>
+    /// <summary>The tensors with their positions.</summary>
     public IReadOnlyList<GgufEntry> Tensors { get; }
 
-    /// <summary>Bytes of the file; the last tensor is padded like the others.</summary>
+    /// <summary>The size of the file in bytes, including the padding of the last tensor.</summary>
     public long Length { get; }
 
-    /// <summary>Lays out a file.</summary>
-    /// <exception cref="ArgumentException">Names repeat or are too long, a shape is not whole blocks, or the alignment is none.</exception>
+    /// <summary>Computes the layout of a file.</summary>
+    /// <exception cref="ArgumentException">A name repeats or is too long, a shape does not fill whole blocks, or the alignment is invalid.</exception>
     public static GgufLayout Create(
         IReadOnlyList<KeyValuePair<string, GgufValue>> metadata, IReadOnlyList<(string Name, GgufType Type, IReadOnlyList<long> Dimensions)> tensors)
     {
@@ -102,7 +103,7 @@ internal sealed class GgufLayout
         foreach (var (name, type, dimensions) in tensors)
         {
             var bytes = type.CountBytes(dimensions) ?? throw new ArgumentException(
-                $"Tensor {name} of type {type} has the shape [{string.Join(", ", dimensions)}], which is not whole blocks.", nameof(tensors));
+                $"Tensor {name} of type {type} has the shape [{string.Join(", ", dimensions)}], which does not fill whole blocks.", nameof(tensors));
             GgufValue.Append(stream, name);
             Write(stream, (uint)dimensions.Count);
             foreach (var size in dimensions)
@@ -120,7 +121,7 @@ internal sealed class GgufLayout
         var data = GgufHeader.Align(header.Length, alignment);
         try
         {
-            // What is written must be readable: the reader's rules are the format's.
+            // The file must be readable, and the reader enforces the rules of the format.
             _ = GgufHeader.Read("the file to write", header, data + offset);
         }
         catch (GgufException exception)

@@ -3,16 +3,15 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>What was seen of the inputs of a matrix.</summary>
-/// <param name="Squares">The sum of each input's squares, columns of one matrix after the other.</param>
-/// <param name="Counts">Tokens seen by each matrix: one, or several where experts stand in one tensor.</param>
+/// <summary>Statistics of the inputs of a matrix.</summary>
+/// <param name="Squares">The sum of squares of each input. The columns of several matrices follow each other.</param>
+/// <param name="Counts">The number of tokens for each matrix. There are several if a tensor holds experts.</param>
 public sealed record InputSquares(float[] Squares, float[] Counts);
 
-/// <summary>How much the columns of a model's matrices matter: the squares of the inputs that meet them, summed over a text.</summary>
+/// <summary>How important the columns of a model's matrices are: the squares of their inputs, summed over text.</summary>
 /// <remarks>
-/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/README.md</c> and <c>imatrix.cpp</c>. In the GGUF form a matrix has two tensors, <c>NAME.in_sum2</c> and
-/// <c>NAME.counts</c>;
-/// other tensors are passed over. The older form is read too.
+/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/README.md</c> and <c>imatrix.cpp</c>. In the GGUF form each matrix has two tensors, <c>NAME.in_sum2</c>
+/// and <c>NAME.counts</c>. Other tensors are ignored. The older form can be read too.
 /// </remarks>
 public sealed class ImportanceMatrix
 {
@@ -24,37 +23,37 @@ public sealed class ImportanceMatrix
     private const string SquaresSuffix = ".in_sum2";
     private const string CountsSuffix = ".counts";
 
-    // Columns whose inputs were all but zero still count a little, so that blocks of nothing else are quantized sensibly too.
+    // Columns whose inputs are nearly zero keep a small weight, so that blocks made only of such columns are quantized sensibly.
     private const double LeastWeight = 1e-6;
 
-    /// <summary>Holds an importance matrix.</summary>
-    /// <param name="entries">By the name of the matrix in GGUF files.</param>
-    /// <param name="datasets">The texts it was made from.</param>
-    /// <param name="chunks">Windows of text that were looked at.</param>
-    /// <param name="chunkSize">Tokens of a window; 0 where it is not known.</param>
+    /// <summary>Creates an importance matrix.</summary>
+    /// <param name="entries">The statistics, by matrix name in GGUF files.</param>
+    /// <param name="datasets">The names of the text that it was computed from.</param>
+    /// <param name="chunks">The number of text windows used.</param>
+    /// <param name="chunkSize">The number of tokens in a window; 0 if unknown.</param>
     public ImportanceMatrix(IReadOnlyDictionary<string, InputSquares> entries, IReadOnlyList<string> datasets, int chunks, int chunkSize)
     {
         (Entries, Datasets, Chunks, ChunkSize) = (entries, datasets, chunks, chunkSize);
     }
 
-    /// <summary>What was seen, by the name of the matrix in GGUF files.</summary>
+    /// <summary>The statistics, by matrix name in GGUF files.</summary>
     public IReadOnlyDictionary<string, InputSquares> Entries { get; }
 
-    /// <summary>The texts it was made from.</summary>
+    /// <summary>The names of the text that it was computed from.</summary>
     public IReadOnlyList<string> Datasets { get; }
 
-    /// <summary>Windows of text that were looked at.</summary>
+    /// <summary>The number of text windows used.</summary>
     public int Chunks { get; }
 
-    /// <summary>Tokens of a window; 0 where it is not known.</summary>
+    /// <summary>The number of tokens in a window; 0 if unknown.</summary>
     public int ChunkSize { get; }
 
-    /// <summary>The file it was read from; null where it was made in memory.</summary>
+    /// <summary>The file that it was read from; null if it was created in memory.</summary>
     public string? Path { get; private init; }
 
-    /// <summary>Reads a file of either form.</summary>
-    /// <exception cref="GgufException">The file breaks its format, is of another kind, or holds a number that is negative or not finite.</exception>
-    /// <exception cref="NibbleException">There is no such file.</exception>
+    /// <summary>Reads a file in either form.</summary>
+    /// <exception cref="GgufException">The file violates its format, is of another kind, or contains a number that is negative or not finite.</exception>
+    /// <exception cref="NibbleException">The file does not exist.</exception>
     public static ImportanceMatrix Read(string path)
     {
         if (!File.Exists(path))
@@ -69,16 +68,16 @@ public sealed class ImportanceMatrix
             if (entry.Squares.Concat(entry.Counts).Where(value => !float.IsFinite(value) || value < 0).Select(value => (float?)value)
                 .FirstOrDefault() is { } fault)
             {
-                throw new GgufException(path, 0, $"the entry of {name} holds {fault}, expected finite numbers of 0 or more; make the importance matrix anew");
+                throw new GgufException(path, 0, $"the entry of {name} holds {fault}, expected finite numbers of 0 or more; compute the matrix again");
             }
         }
 
         return new ImportanceMatrix(matrix.Entries, matrix.Datasets, matrix.Chunks, matrix.ChunkSize) { Path = path };
     }
 
-    /// <summary>Writes the GGUF form, whole or not at all; matrices in the order of their names.</summary>
+    /// <summary>Writes the GGUF form, with matrices in the order of their names. The file is either complete or absent.</summary>
     /// <param name="path">The file to write, which must not exist.</param>
-    /// <exception cref="NibbleException">The file exists.</exception>
+    /// <exception cref="NibbleException">The file already exists.</exception>
     public void Write(string path)
     {
         KeyValuePair<string, GgufValue>[] metadata =
@@ -99,8 +98,8 @@ public sealed class ImportanceMatrix
     }
 
     /// <summary>The weight of each column of a matrix, 1 on average.</summary>
-    /// <returns>Null where nothing is known of the matrix.</returns>
-    /// <exception cref="NibbleException">The entry is of a matrix of another shape.</exception>
+    /// <returns>The weights; null if there are no statistics for the matrix.</returns>
+    /// <exception cref="NibbleException">The entry belongs to a matrix of another shape.</exception>
     internal float[]? Weights(GgufEntry tensor)
     {
         if (!Entries.TryGetValue(tensor.Name, out var entry))
@@ -112,16 +111,16 @@ public sealed class ImportanceMatrix
         {
             throw new NibbleException(
                 $"{Path ?? "the importance matrix"}: the entry of {tensor.Name} has {entry.Squares.Length} "
-                + $"columns{(entry.Counts.Length > 1 ? $" of {entry.Counts.Length} experts" : string.Empty)}, the matrix has {tensor.Columns}; it was made for "
-                + $"another model");
+                + $"columns{(entry.Counts.Length > 1 ? $" of {entry.Counts.Length} experts" : string.Empty)}, but the matrix has {tensor.Columns}; it was made "
+                + $"for another model");
         }
 
-        // The number of tokens divides all alike, and so falls out.
+        // The number of tokens scales all weights equally, so it cancels out.
         var mean = entry.Squares.Average(value => (double)value);
         return mean > 0 ? Array.ConvertAll(entry.Squares, value => (float)Math.Max(value / mean, LeastWeight)) : null;
     }
 
-    /// <summary>What a file that was quantized with it says of it, as llama.cpp's quantizer does.</summary>
+    /// <summary>The metadata that a file quantized with it records, as in llama.cpp's quantizer.</summary>
     internal IEnumerable<KeyValuePair<string, GgufValue>> Provenance()
     {
         if (Path is not null)
@@ -156,7 +155,7 @@ public sealed class ImportanceMatrix
         {
             var name = squares.Name[..^SquaresSuffix.Length];
             var counts = file.FindTensor(name + CountsSuffix) ?? throw new GgufException(
-                path, squares.Offset, $"there is {squares.Name}, but not {name}{CountsSuffix}, which tells over how many tokens it was summed");
+                path, squares.Offset, $"the file has {squares.Name} but not {name}{CountsSuffix}, the number of tokens in the sum");
             if (squares.Type != GgufType.F32 || counts.Type != GgufType.F32 || counts.Columns != 1 || counts.Rows != squares.Rows)
             {
                 throw new GgufException(
@@ -169,7 +168,7 @@ public sealed class ImportanceMatrix
 
         if (entries.Count == 0)
         {
-            throw new GgufException(path, 0, $"the file holds no importance matrix: no tensor's name ends with {SquaresSuffix}");
+            throw new GgufException(path, 0, $"the file is not an importance matrix: no tensor's name ends with {SquaresSuffix}");
         }
 
         return new ImportanceMatrix(entries, file.Find(DatasetsKey)?.AsTexts() ?? [], Number(file, ChunkCountKey), Number(file, ChunkSizeKey));

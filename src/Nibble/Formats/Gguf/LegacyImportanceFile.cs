@@ -4,28 +4,28 @@ using System.Text.Unicode;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>Reads the form that llama.cpp gave importance matrices before the one in GGUF (<c>imatrix.dat</c>).</summary>
+/// <summary>Reads the form of importance matrices that llama.cpp used before GGUF (<c>imatrix.dat</c>).</summary>
 /// <remarks>
-/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/imatrix.cpp</c>, <c>save_imatrix_legacy</c>: 32-bit integers and floats, little-endian. The number of
-/// entries; of each the length of the name,
-/// the name, the number of windows, the number of columns, and mean squares times windows; then, in files that are not very old, the number of windows and the
-/// name of the text behind its length.
+/// Definition: ggml-org/llama.cpp, <c>tools/imatrix/imatrix.cpp</c>, <c>save_imatrix_legacy</c>. All values are 32-bit integers and floats, little-endian.
+/// The file starts with the number of entries. Each entry has the length of the name, the name, the number of windows, the number of columns, and the mean
+/// squares times the number of windows. Except in very old files, the total number of windows and the name of the text follow, the latter with its length
+/// first.
 /// </remarks>
 internal static class LegacyImportanceFile
 {
-    // The shortest entry: the length of a name of one letter, the name, and two numbers.
+    // The shortest entry: the length of a one-letter name, the name, and two numbers.
     private const int LeastEntry = (3 * sizeof(int)) + 1;
     private const int LongestName = 1 << 10;
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="GgufException">The file breaks the format.</exception>
+    /// <exception cref="GgufException">The file violates the format.</exception>
     public static ImportanceMatrix Read(string path)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
         var count = stream.Length >= sizeof(int) ? Int32(stream) : 0;
         if (count < 1 || count > stream.Length / LeastEntry)
         {
-            throw Fault(0, "this is no importance matrix: neither a GGUF file nor one that begins with a number of entries that it can hold");
+            throw Fault(0, "this is not an importance matrix: it is not a GGUF file, and it does not start with a number of entries that it can hold");
         }
 
         var entries = new Dictionary<string, InputSquares>(StringComparer.Ordinal);
@@ -37,7 +37,7 @@ internal static class LegacyImportanceFile
             var squares = new float[Length($"the entry of {name}", sizeof(float))];
             if (name.Length == 0 || windows < 0 || squares.Length == 0 || !entries.TryAdd(name, new InputSquares(squares, [Math.Max(windows, 1)])))
             {
-                throw Fault(start, $"entry {i}, '{name}', has {windows} windows and {squares.Length} columns, expected a name that is there once, and columns");
+                throw Fault(start, $"entry {i}, '{name}', has {windows} windows and {squares.Length} columns, expected a unique name and at least one column");
             }
 
             stream.ReadExactly(MemoryMarshal.AsBytes(squares.AsSpan()));

@@ -3,12 +3,11 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf;
 
-/// <summary>Which matrix of a model gets which type in a mixture.</summary>
+/// <summary>Chooses the type of each matrix of a model for a mixture.</summary>
 /// <remarks>
-/// The rules are those of ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense models of
-/// the
-/// Llama family: heads, values of attention and the way back from the feed-forward layers get more bits, most of all in the first and last blocks.
-/// Of its own is what a mixture named <c>mxfp4</c> is, which llama.cpp has for experts alone.
+/// The rules follow ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense models of
+/// the Llama family. Heads, attention values and feed-forward down projections get more bits, especially in the first and last blocks. Only the mixture
+/// <c>mxfp4</c> is specific to Nibble, because llama.cpp has it only for experts.
 /// </remarks>
 internal sealed class MixtureRules
 {
@@ -38,12 +37,13 @@ internal sealed class MixtureRules
     private string Architecture => file.Find("general.architecture")?.AsText() ?? string.Empty;
 
     /// <summary>
-    /// The type of each tensor of a file, in the file's order, and the one that the mixture has for it, whose blocks may not divide its rows.
+    /// The type of each tensor of a file, in file order, and the type that the mixture requests. They differ if the blocks of the requested type do not
+    /// divide the tensor's rows.
     /// </summary>
     /// <param name="file">A dense model of the Llama family.</param>
-    /// <param name="mixture">What its matrices become.</param>
-    /// <param name="pure">Whether all of them get the mixture's main type.</param>
-    /// <param name="hasImportance">Whether they are quantized with an importance matrix.</param>
+    /// <param name="mixture">The mixture.</param>
+    /// <param name="pure">Whether all matrices get the mixture's main type.</param>
+    /// <param name="hasImportance">Whether an importance matrix is used.</param>
     public static IReadOnlyList<(GgufType Type, GgufType Wanted)> Apply(GgufFile file, GgufMixture mixture, bool pure, bool hasImportance)
     {
         var rules = new MixtureRules(file, mixture, pure, hasImportance);
@@ -54,7 +54,7 @@ internal sealed class MixtureRules
         })];
     }
 
-    /// <summary>Whether a tensor is a matrix that is quantized at all.</summary>
+    /// <summary>Whether a tensor is a matrix that can be quantized.</summary>
     public static bool IsQuantizable(GgufEntry tensor) =>
         tensor.Dimensions.Skip(1).Any(size => size > 1) && tensor.Name.EndsWith("weight", StringComparison.Ordinal)
             && !tensor.Name.Contains("_norm.weight", StringComparison.Ordinal);
@@ -93,7 +93,7 @@ internal sealed class MixtureRules
             _ => main,
         };
 
-        // Eight heads share them there, so that they are small.
+        // In these models eight heads share them, so they are small.
         return is70B && type is GgufType.Q3_K or GgufType.Q4_K ? GgufType.Q5_K : type;
     }
 
@@ -113,16 +113,16 @@ internal sealed class MixtureRules
         "q4_k_s" when block < blocks / 8 => GgufType.Q5_K,
         "q4_k_m" or "q5_k_m" when MattersMore(block, blocks) => GgufType.Q6_K,
 
-        // Without a minimum, single large inputs of the first blocks would draw all precision to their columns.
+        // Without a minimum, a few large inputs in the first blocks would take all precision for their columns.
         "q4_0" when hasImportance && block < blocks / 8 => GgufType.Q4_1,
         "q5_0" when hasImportance && block < blocks / 8 => GgufType.Q5_1,
         _ => main,
     };
 
-    /// <summary>The first and last eighths, and every third block between them.</summary>
+    /// <summary>Whether a block is in the first or last eighth, or is every third block between them.</summary>
     private static bool MattersMore(int place, int count) => place < count / 8 || place >= 7 * count / 8 || (place - (count / 8)) % 3 == 2;
 
-    /// <summary>A type whose blocks divide a matrix's rows, with no fewer bits.</summary>
+    /// <summary>A type with at least as many bits whose blocks divide a matrix's rows.</summary>
     private static GgufType ThatFits(GgufEntry tensor, GgufType type)
     {
         if (tensor.Columns % type.BlockSize() == 0)
@@ -143,7 +143,7 @@ internal sealed class MixtureRules
 
     private static bool Is(GgufEntry tensor, string part) => tensor.Name.Contains(part, StringComparison.Ordinal);
 
-    /// <summary>The number in <c>blk.N.</c>; -1 where there is none.</summary>
+    /// <summary>The number in <c>blk.N.</c>; -1 if there is none.</summary>
     private static int Block(string name) =>
         name.Split('.') is ["blk", var number, ..] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var block) ? block : -1;
 

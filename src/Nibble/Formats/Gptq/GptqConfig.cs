@@ -5,24 +5,24 @@ namespace Nibble.Formats.Gptq;
 /// <summary>How a GPTQ checkpoint stores zero points.</summary>
 internal enum GptqVersion
 {
-    /// <summary><c>checkpoint_format: gptq</c>: one less than the zero point, which therefore is at least 1.</summary>
+    /// <summary><c>checkpoint_format: gptq</c>: stores the zero point minus 1, so the zero point is at least 1.</summary>
     V1,
 
-    /// <summary><c>checkpoint_format: gptq_v2</c>: the zero point.</summary>
+    /// <summary><c>checkpoint_format: gptq_v2</c>: stores the zero point.</summary>
     V2,
 }
 
-/// <summary>What a GPTQ checkpoint says of one layer.</summary>
-/// <param name="Bits">Bits of a code.</param>
-/// <param name="Group">Columns that share a scale; -1 for all, null where nothing says it.</param>
-/// <param name="Symmetric">Whether all zero points are 2^(bits-1); null where nothing says it.</param>
+/// <summary>The scheme of one layer of a GPTQ checkpoint.</summary>
+/// <param name="Bits">The bit width of codes.</param>
+/// <param name="Group">The number of columns that share a scale; -1 for all, null if not specified.</param>
+/// <param name="Symmetric">Whether all zero points are 2^(bits-1); null if not specified.</param>
 /// <param name="Scattered">Whether groups hold scattered columns (<c>desc_act</c>).</param>
 internal readonly record struct GptqScheme(int Bits, int? Group, bool? Symmetric, bool Scattered);
 
 /// <summary>The <c>quantization_config</c> of a GPTQ checkpoint, or its <c>quantize_config.json</c>.</summary>
 /// <remarks>
-/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/quantization/config.py</c>. What the tools of some year did not write yet is told by the tensors instead:
-/// the group size by the number of scales, symmetry by the zero points.
+/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/quantization/config.py</c>. Older tools leave out some values, which then follow from the tensors: the
+/// group size from the number of scales, and symmetry from the zero points.
 /// </remarks>
 internal sealed class GptqConfig
 {
@@ -45,29 +45,29 @@ internal sealed class GptqConfig
         BorrowsFromNeighbours = config.Object("meta") is { } meta && meta.Found("quantizer").Contains("gptqmodel", StringComparison.OrdinalIgnoreCase);
     }
 
-    /// <summary>How zero points are stored, as the label says.</summary>
+    /// <summary>How zero points are stored, according to the label.</summary>
     public GptqVersion Version { get; }
 
     /// <summary>
-    /// Whether version 1 took 1 off a whole word of zero points, so that one of 0 takes 1 off the next as well: GPTQModel's way, for 2, 4 and 8 bits. Others
-    /// take it off each zero point alone.
+    /// Whether version 1 subtracted 1 from a whole word of zero points, so that a zero point of 0 also subtracts 1 from the next one. GPTQModel does this
+    /// for 2, 4 and 8 bits. Other tools subtract 1 from each zero point separately.
     /// </summary>
     public bool BorrowsFromNeighbours { get; }
 
-    /// <summary>Whether GPTQ checkpoints have codes of a width.</summary>
+    /// <summary>Whether GPTQ checkpoints support a bit width.</summary>
     public static bool Holds(int bits) => Widths.Contains(bits);
 
     /// <summary>Reads a configuration.</summary>
-    /// <exception cref="NibbleException">One of its values is missing or not supported.</exception>
+    /// <exception cref="NibbleException">A value is missing or not supported.</exception>
     public static GptqConfig Read(QuantizationConfigReader config) => new(config);
 
-    /// <summary>What is said of a layer.</summary>
+    /// <summary>The scheme of a layer.</summary>
     /// <exception cref="NibbleException">A value is not supported.</exception>
     public GptqScheme SchemeOf(string layer)
     {
         foreach (var (pattern, overrides) in this.overrides)
         {
-            // Entries that begin with -: leave modules float, so that those that have codes are not theirs.
+            // Entries that start with -: keep modules float, so they do not apply to modules with codes.
             if (!pattern.StartsWith("-:", StringComparison.Ordinal)
                 && ModulePattern.Matches(pattern.StartsWith("+:", StringComparison.Ordinal) ? pattern[2..] : pattern, layer, $"{path}: {Dynamic}"))
             {
@@ -95,7 +95,7 @@ internal sealed class GptqConfig
         {
             null or QuantizationConfigReader.Gptq => GptqVersion.V1,
             FormatV2 => GptqVersion.V2,
-            var other => throw config.Fault(key, $"is {other}, whose tensors are laid out for one engine's kernels; expected "
+            var other => throw config.Fault(key, $"is {other}, whose tensor layout is specific to one engine's kernels; expected "
                 + $"{QuantizationConfigReader.Gptq} or {FormatV2}"),
         };
     }
@@ -109,7 +109,7 @@ internal sealed class GptqConfig
 
         if (config.Flag("is_marlin_format") is true)
         {
-            throw config.Fault("is_marlin_format", $"is true: the tensors are laid out for one engine's kernels; expected {QuantizationConfigReader.Gptq} "
+            throw config.Fault("is_marlin_format", $"is true: the tensor layout is specific to one engine's kernels; expected {QuantizationConfigReader.Gptq} "
                 + $"or {FormatV2} as checkpoint_format");
         }
 
@@ -120,7 +120,7 @@ internal sealed class GptqConfig
 
         if (config.Text("rotation") is { } rotation)
         {
-            throw config.Fault("rotation", $"is {rotation}: the model turns its activations while it runs, which is not supported here");
+            throw config.Fault("rotation", $"is {rotation}: the model rotates its activations at run time, which is not supported");
         }
     }
 }

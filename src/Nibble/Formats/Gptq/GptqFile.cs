@@ -11,19 +11,20 @@ namespace Nibble.Formats.Gptq;
 /// <summary>Quantized models as GPTQ checkpoints, which GPTQModel, AutoGPTQ, vLLM and transformers load.</summary>
 internal static class GptqFile
 {
-    // Groups that are looked at to find how zero points are stored, and how well their mean must be known for it, in steps.
+    // The number of groups used to find how zero points are stored, and the required standard error of their mean, in steps.
     private const int FewestGroups = 512;
     private const int MostGroups = 1 << 16;
     private const double Certain = 0.06;
 
-    /// <summary>Writes a model; its codes, scales and zero points stay as they are. Equal models give equal bytes, and the folder appears only once it is
-    /// whole.</summary>
-    /// <param name="model">Weights of 2, 3, 4 or 8 bits, per channel or group, of one scheme, with scales in binary16; inputs stay float.</param>
+    /// <summary>Writes a model without changing its codes, scales or zero points. Equal models give equal bytes. The folder appears only when it is
+    /// complete.</summary>
+    /// <param name="model">The model. All weights share one scheme: 2, 3, 4 or 8 bits, per channel or group, with binary16 scales. Inputs are
+    /// float.</param>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="version">How zero points are stored. Most engines read both; <see cref="GptqVersion.V1"/> is the older.</param>
-    /// <param name="progress">Told after each tensor.</param>
-    /// <param name="cancellation">Stops between tensors; nothing is left of the folder.</param>
-    /// <exception cref="NibbleException">The format cannot hold the model, or the folder exists already.</exception>
+    /// <param name="version">How zero points are stored. Most engines read both; <see cref="GptqVersion.V1"/> is the older version.</param>
+    /// <param name="progress">Receives a report after each tensor.</param>
+    /// <param name="cancellation">Cancels between tensors and leaves nothing of the folder.</param>
+    /// <exception cref="NibbleException">The format cannot hold the model, or the folder already exists.</exception>
     public static void Save(
         QuantizedModel model, string folder, GptqVersion version, IProgress<RunProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -43,20 +44,20 @@ internal static class GptqFile
         });
     }
 
-    /// <summary>Reads a checkpoint. Where the zero points contradict the label, they are believed, as files exist that are mislabelled.</summary>
+    /// <summary>Reads a checkpoint. If the zero points contradict the label, the zero points decide, because some files are mislabelled.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
-    /// <param name="version">How the zero points turned out to be stored.</param>
-    /// <param name="label">How the configuration says that they are stored.</param>
-    /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint holds something else.</exception>
+    /// <param name="version">How the zero points are actually stored.</param>
+    /// <param name="label">How the zero points are stored according to the configuration.</param>
+    /// <exception cref="NibbleException">A file is missing or broken, or the checkpoint is not a supported GPTQ checkpoint.</exception>
     public static QuantizedModel Load(string folder, out GptqVersion version, out GptqVersion label)
     {
         var config = QuantizationConfigReader.Find(folder) ?? throw new NibbleException(
-            $"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quantize_config.json beside it; "
+            $"{folder}: {Checkpoint.ConfigName} has no {Checkpoint.QuantizationKey}, and there is no quantize_config.json next to it; "
             + "expected a checkpoint whose weights are quantized.");
         return Load(folder, config, [], out version, out label);
     }
 
-    /// <summary>Reads a checkpoint whose configuration is known.</summary>
+    /// <summary>Reads a checkpoint whose configuration is already read.</summary>
     internal static QuantizedModel Load(
         string folder, QuantizationConfigReader configuration, ICollection<string> notes, out GptqVersion version, out GptqVersion label)
     {
@@ -69,14 +70,14 @@ internal static class GptqFile
             checkpoint, QuantizationConfigReader.Gptq, name => GptqLayer.Read(checkpoint, name, config, found, ref wrapped), GptqLayer.Parts);
         if (found != label)
         {
-            notes.Add($"the checkpoint is labelled {Name(label)}, but its zero points are those of {Name(found)}, which was believed");
+            notes.Add($"the checkpoint is labelled {Name(label)}, but its zero points are those of {Name(found)}, and Nibble read them as such");
         }
 
         if (wrapped > 0)
         {
             notes.Add(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{wrapped:N0} zero points are 0, which version 1 stores as -1; they are read as "
+                $"{wrapped:N0} zero points are 0, which version 1 stores as -1; they are read the way "
                     + $"{(config.BorrowsFromNeighbours ? "GPTQModel, which wrote them," : "AutoGPTQ")} reads them, and other engines may read 2^bits instead"));
         }
 
@@ -85,11 +86,11 @@ internal static class GptqFile
         static string Name(GptqVersion version) => version == GptqVersion.V1 ? "version 1 (gptq)" : "version 2 (gptq_v2)";
     }
 
-    /// <summary>Finds how zero points are stored.</summary>
+    /// <summary>Determines how zero points are stored.</summary>
     /// <remarks>
-    /// Symmetric zero points are stored as 2^(bits-1) in version 2 and one less in version 1. Of asymmetric ones, the largest code says version 2, except
-    /// where version 1 stored a zero point of 0; so the weights are looked at: their mean is about zero under the right reading, and a step away from it
-    /// under the other.
+    /// Symmetric zero points are stored as 2^(bits-1) in version 2 and one less in version 1. An asymmetric zero point equal to the largest code indicates
+    /// version 2, unless version 1 stored a zero point of 0. The weights therefore decide: under the right reading their mean is about zero, and under the
+    /// other reading it is a step away.
     /// </remarks>
     private static GptqVersion FindVersion(Checkpoint checkpoint, GptqConfig config)
     {
@@ -123,7 +124,7 @@ internal static class GptqFile
             {
                 if (stored == top)
                 {
-                    // The zero point of version 1 would be the lowest code.
+                    // In version 1 the zero point would be the lowest code.
                     (first, second) = (first + mean - (-top - 1), second + mean - stored);
                 }
                 else
@@ -138,7 +139,7 @@ internal static class GptqFile
             return sum / groups < 0.25 ? GptqVersion.V2 : GptqVersion.V1;
         }
 
-        // A few groups say little, but with none against it, the largest code as a zero point says version 2.
+        // A few groups are weak evidence. If none contradicts it, the largest code as a zero point indicates version 2.
         var isLargest = first != second && Math.Abs(second) < Math.Abs(first) && (groups == 0 || sum / groups < 0.5);
         return groups < FewestGroups && isLargest ? GptqVersion.V2 : config.Version;
 
@@ -147,8 +148,8 @@ internal static class GptqFile
 
     /// <summary>Writes the value of <c>quantization_config</c>.</summary>
     /// <remarks>
-    /// Which layers stay float is said in each engine's way: GPTQModel and vLLM look at <c>dynamic</c>, where vLLM asks for the fused layers by name,
-    /// transformers and vLLM at <c>modules_in_block_to_quantize</c>. Older versions of vLLM take every linear layer that is not named for a quantized one.
+    /// Engines find the float layers in different ways. GPTQModel and vLLM read <c>dynamic</c>, in which vLLM looks up fused layers by name. transformers
+    /// and vLLM read <c>modules_in_block_to_quantize</c>. Older versions of vLLM treat every linear layer that is not listed as quantized.
     /// </remarks>
     private static void WriteConfig(Utf8JsonWriter writer, QuantizedModel model, QuantizationScheme scheme, GptqVersion version)
     {

@@ -10,18 +10,17 @@ namespace Nibble.Formats.Gptq;
 
 /// <summary>A quantized layer as the tensors of a GPTQ checkpoint.</summary>
 /// <remarks>
-/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/nn_modules/qlinear/__init__.py</c>, <c>pack_original</c>. <c>qweight</c> I32 [words, out]: each output's
-/// codes, plus 2^(bits-1), as
-/// a dense stream down the inputs; <c>qzeros</c> I32 [groups, words]: each group's zero points, plus 2^(bits-1) and in version 1 less 1, as a dense stream
-/// along the outputs;
-/// <c>scales</c> [groups, out]; <c>g_idx</c> I32 [in]: the group of each input, left out by some where groups hold neighbouring ones.
+/// Definition: ModelCloud/GPTQModel, <c>gptqmodel/nn_modules/qlinear/__init__.py</c>, <c>pack_original</c>. <c>qweight</c> I32 [words, out] holds each
+/// output's codes plus 2^(bits-1) as a dense stream along the inputs. <c>qzeros</c> I32 [groups, words] holds each group's zero points plus 2^(bits-1),
+/// less 1 in version 1, as a dense stream along the outputs. <c>scales</c> is [groups, out]. <c>g_idx</c> I32 [in] holds the group of each input. Some
+/// tools leave it out if groups hold adjacent inputs.
 /// </remarks>
 internal static class GptqLayer
 {
     private const string Zeros = "qzeros";
     private const string GroupIndex = "g_idx";
 
-    /// <summary>The ends of the names of a layer's tensors.</summary>
+    /// <summary>The suffixes of a layer's tensor names.</summary>
     public static IReadOnlySet<string> Parts { get; } = new HashSet<string>(StringComparer.Ordinal) { WeightOnlyCheckpoint.Codes, Zeros, "scales", GroupIndex };
 
     /// <summary>The tensors of a layer.</summary>
@@ -48,10 +47,10 @@ internal static class GptqLayer
     /// <summary>Reads a layer.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
     /// <param name="name">The layer's name.</param>
-    /// <param name="config">What the checkpoint says of itself.</param>
+    /// <param name="config">The checkpoint's configuration.</param>
     /// <param name="version">How zero points are stored.</param>
-    /// <param name="wrapped">Goes up by the zero points of 0 that version 1 stores as -1.</param>
-    /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or holds values that the configuration contradicts.</exception>
+    /// <param name="wrapped">Incremented for each zero point of 0 that version 1 stores as -1.</param>
+    /// <exception cref="NibbleException">A tensor is missing, has another type or shape, or contradicts the configuration.</exception>
     public static QuantizedTensor Read(Checkpoint checkpoint, string name, GptqConfig config, GptqVersion version, ref int wrapped)
     {
         var layer = ReadStored(checkpoint, name, config);
@@ -73,7 +72,7 @@ internal static class GptqLayer
             rows, columns, bits, granularity, layer.Codes, scales, symmetric ? [] : zeroPoints, index, $"{checkpoint.Folder}, {name}.scales");
     }
 
-    /// <summary>Reads what is stored of a layer: codes and zero points less 2^(bits-1), one row an output.</summary>
+    /// <summary>Reads the stored values of a layer: codes and zero points minus 2^(bits-1), one row per output.</summary>
     /// <exception cref="NibbleException">A tensor is missing or has another type or shape.</exception>
     public static GptqTensors ReadStored(Checkpoint checkpoint, string name, GptqConfig config)
     {
@@ -85,7 +84,7 @@ internal static class GptqLayer
         var length = LengthOf(checkpoint, name, scheme, columns);
         var groups = length is { } size ? (columns + size - 1) / size : 1;
 
-        // Where all zero points are in the middle, some leave them out.
+        // Some tools leave out zero points that are all in the middle.
         var zeros = scheme.Symmetric is true && !checkpoint.Contains($"{name}.{Zeros}") ? [] : ReadZeros();
         return new GptqTensors(scheme, rows, columns, groups, length, PackedWords.Transpose<sbyte>(codes, columns, rows), zeros);
 
@@ -96,7 +95,7 @@ internal static class GptqLayer
         }
     }
 
-    /// <summary>The zero points of version 1.</summary>
+    /// <summary>Converts zero points from version 1.</summary>
     private static sbyte[] AddOne(GptqTensors layer, GptqConfig config, ref int wrapped)
     {
         var (zeros, bits, rows) = (layer.Zeros, layer.Scheme.Bits, layer.Rows);
@@ -108,7 +107,7 @@ internal static class GptqLayer
             var carry = 0;
             for (var row = 0; row < rows; row++)
             {
-                // A word's lowest zero point has nothing before it; alone in its word, none has.
+                // The lowest zero point of a word receives no carry. With one zero point per word, none does.
                 carry = row % perWord == 0 ? 0 : carry;
                 var place = (row * layer.Groups) + group;
                 var sum = zeros[place] + middle + 1 + carry;
@@ -130,13 +129,13 @@ internal static class GptqLayer
             return zeroPoints;
         }
 
-        // Loaders of version 1 add 1 without wrapping around, so that the smallest zero point would come back as 2^bits.
+        // Version 1 loaders add 1 without wrapping around, so the smallest zero point would be read as 2^bits.
         var least = weight.Scheme.Codes.Min;
         if (zeroPoints.AsSpan().IndexOf((sbyte)least) is var lost and >= 0)
         {
             throw new NibbleException(
-                $"The layer {layer.Name}, output {lost / weight.GroupsPerRow}, group {lost % weight.GroupsPerRow}: the zero point is 0 above the least code, "
-                    + $"which version 1 of GPTQ's format cannot hold, as it stores one less; write gptq-v2 instead.");
+                $"Layer {layer.Name}, output {lost / weight.GroupsPerRow}, group {lost % weight.GroupsPerRow}: the zero point is the lowest code, "
+                    + $"which version 1 of the GPTQ format cannot hold, because it stores one less; write gptq-v2 instead.");
         }
 
         return Array.ConvertAll(zeroPoints, zeroPoint => (sbyte)(zeroPoint - 1));
@@ -154,7 +153,7 @@ internal static class GptqLayer
                 + $"[{string.Join(", ", codes)}].");
     }
 
-    /// <summary>Columns of a group; null where all columns are one.</summary>
+    /// <summary>The number of columns in a group; null if all columns are one group.</summary>
     private static int? LengthOf(Checkpoint checkpoint, string name, GptqScheme scheme, int columns)
     {
         if (scheme.Group is { } size)
@@ -169,7 +168,7 @@ internal static class GptqLayer
                 + "columns; expected group_size in the configuration.");
     }
 
-    /// <summary>The group of each column; null where they are neighbours and nothing says that they need not be.</summary>
+    /// <summary>The group of each column; null if groups hold adjacent columns and nothing says otherwise.</summary>
     private static int[]? ReadGroupIndex(Checkpoint checkpoint, string name, GptqTensors layer)
     {
         if (!checkpoint.Contains($"{name}.{GroupIndex}"))
@@ -190,17 +189,17 @@ internal static class GptqLayer
     }
 }
 
-/// <summary>What is stored of a layer.</summary>
-/// <param name="Scheme">What the checkpoint says of the layer.</param>
+/// <summary>The stored values of a layer.</summary>
+/// <param name="Scheme">The layer's scheme according to the checkpoint.</param>
 /// <param name="Rows">Outputs.</param>
 /// <param name="Columns">Inputs.</param>
-/// <param name="Groups">Groups of a row.</param>
-/// <param name="Length">Columns of a group; null where all columns are one.</param>
-/// <param name="Codes">Codes less 2^(bits-1), one row an output.</param>
-/// <param name="Zeros">Zero points as stored, less 2^(bits-1), one row an output; none where the checkpoint has none.</param>
+/// <param name="Groups">The number of groups in a row.</param>
+/// <param name="Length">The number of columns in a group; null if all columns are one group.</param>
+/// <param name="Codes">Codes minus 2^(bits-1), one row per output.</param>
+/// <param name="Zeros">Zero points as stored, minus 2^(bits-1), one row per output; empty if the checkpoint has none.</param>
 internal sealed record GptqTensors(GptqScheme Scheme, int Rows, int Columns, int Groups, int? Length, sbyte[] Codes, sbyte[] Zeros)
 {
-    /// <summary>The stored zero point of each group, and the mean of its codes; of scattered groups, those of neighbouring columns.</summary>
+    /// <summary>The stored zero point of each group and the mean of its codes. For scattered groups, the mean of adjacent columns.</summary>
     public IEnumerable<(int Zero, double MeanCode)> MeanCodes()
     {
         var length = Length ?? Columns;

@@ -5,19 +5,19 @@ using Nibble.Formats.Safetensors;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>A Hugging Face checkpoint: a folder of <c>config.json</c> and safetensors weights, in one file or in shards.</summary>
+/// <summary>A Hugging Face checkpoint: a folder with <c>config.json</c> and safetensors weights, in one file or in shards.</summary>
 public sealed class Checkpoint : IDisposable
 {
-    /// <summary>The name of the model's configuration.</summary>
+    /// <summary>The file name of the model's configuration.</summary>
     public const string ConfigName = "config.json";
 
-    /// <summary>Where the configuration says how the weights are quantized.</summary>
+    /// <summary>The configuration key that describes how the weights are quantized.</summary>
     public const string QuantizationKey = "quantization_config";
 
-    /// <summary>The name of the weights when they are one file.</summary>
+    /// <summary>The file name of the weights if they are in one file.</summary>
     public const string WeightsName = "model.safetensors";
 
-    /// <summary>The name of the list of shards when the weights are several files.</summary>
+    /// <summary>The file name of the index if the weights are in shards.</summary>
     public const string IndexName = "model.safetensors.index.json";
 
     private readonly Dictionary<string, SafetensorsFile> files;
@@ -47,24 +47,24 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The text of <c>config.json</c>, a JSON object.</summary>
     public string ConfigJson { get; }
 
-    /// <summary>The names of all tensors, in ordinal order. Those of a part that was saved without its head have the prefix that they have with it.</summary>
+    /// <summary>The names of all tensors, in ordinal order. If a base model was saved without its head, the names include the prefix that they have with
+    /// it.</summary>
     public IReadOnlyList<string> TensorNames { get; }
 
-    /// <summary>The names of all tensors as they lie in the files.</summary>
+    /// <summary>The names of all tensors, in file order.</summary>
     public IEnumerable<string> TensorsInOrder => files.OrderBy(file => file.Key, StringComparer.Ordinal)
         .SelectMany(file => file.Value.Tensors.OrderBy(tensor => tensor.Offset)).Select(tensor => FullName(tensor.Name)).Where(Contains);
 
-    /// <summary>The bytes of the weight files on disk.</summary>
+    /// <summary>The size of the weight files on disk, in bytes.</summary>
     public long TensorBytes => files.Values.Sum(file => InputFile.Length(file.Path));
 
     /// <summary>Opens a checkpoint and validates the headers of its weight files.</summary>
-    /// <exception cref="NibbleException">The folder or a file that belongs to it is missing or broken.</exception>
+    /// <exception cref="NibbleException">The folder or a required file is missing or broken.</exception>
     public static Checkpoint Open(string folder) => Open(folder, anyName: false);
 
     /// <summary>Opens a checkpoint.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="anyName">Whether its weights may have another name where there is just one file of them, or one list: AutoGPTQ's are
-    /// <c>gptq_model-4bit-128g.safetensors</c>.</param>
+    /// <param name="anyName">Whether a single weight file or index may have any name. AutoGPTQ writes <c>gptq_model-4bit-128g.safetensors</c>.</param>
     internal static Checkpoint Open(string folder, bool anyName)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -72,9 +72,9 @@ public sealed class Checkpoint : IDisposable
         {
             throw new NibbleException(File.Exists(folder)
                 ? Path.GetExtension(folder).Equals(".onnx", StringComparison.OrdinalIgnoreCase)
-                    ? $"{folder} is an ONNX file, which is not supported here; give the folder of the checkpoint that it was made from, which holds "
+                    ? $"{folder} is an ONNX file, which is not supported here; give the folder of the checkpoint that it was made from, with "
                         + $"{ConfigName} and {WeightsName}."
-                    : $"{folder} is a file; give the checkpoint's folder, which holds {ConfigName} and {WeightsName}."
+                    : $"{folder} is a file; give the checkpoint's folder, with {ConfigName} and {WeightsName}."
                 : $"There is no folder {folder}.");
         }
 
@@ -113,15 +113,15 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
-    /// <summary>What the model in a folder is called: the folder's own name.</summary>
+    /// <summary>The name of the model in a folder, which is the folder's name.</summary>
     public static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
 
-    /// <summary>Saves a checkpoint of one file of weights; its folder appears only once it is whole.</summary>
+    /// <summary>Saves a checkpoint with a single weight file. The folder appears only when it is complete.</summary>
     /// <param name="folder">The folder to create.</param>
     /// <param name="configJson">The text of <c>config.json</c>.</param>
     /// <param name="tensors">The weights.</param>
-    /// <param name="tokenizerFolder">The folder that holds the tokenizer's files, which are copied; empty for a model that reads no text.</param>
-    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    /// <param name="tokenizerFolder">The folder with the tokenizer files to copy; empty for a model that does not read text.</param>
+    /// <exception cref="NibbleException">The folder already exists, or the tokenizer's folder does not.</exception>
     public static void Save(string folder, string configJson, IReadOnlyList<SafetensorsTensor> tensors, string tokenizerFolder)
     {
         ArgumentNullException.ThrowIfNull(configJson);
@@ -133,16 +133,16 @@ public sealed class Checkpoint : IDisposable
         });
     }
 
-    /// <summary>The text of a checkpoint's <c>config.json</c>, a JSON object.</summary>
-    /// <exception cref="NibbleException">The file is missing, or no JSON object.</exception>
+    /// <summary>Reads the text of a checkpoint's <c>config.json</c>, a JSON object.</summary>
+    /// <exception cref="NibbleException">The file is missing or is not a JSON object.</exception>
     public static string ReadConfig(string path)
     {
         using var document = JsonFile.ReadObject(path);
         return document.RootElement.GetRawText();
     }
 
-    /// <summary>Refuses a checkpoint of a known family that lacks the head of the task that its family is supported for.</summary>
-    /// <exception cref="NibbleException">It does.</exception>
+    /// <summary>Throws if a checkpoint of a known family lacks the head of the family's supported task.</summary>
+    /// <exception cref="NibbleException">The head is missing.</exception>
     public void RequireHead()
     {
         using var config = JsonDocument.Parse(ConfigJson);
@@ -152,15 +152,15 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
-    /// <summary>Whether the checkpoint holds a tensor.</summary>
+    /// <summary>Whether the checkpoint has a tensor.</summary>
     public bool Contains(string name) => byTensor.ContainsKey(name);
 
-    /// <summary>The tensor of a name.</summary>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <summary>Finds a tensor by name.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     public SafetensorsEntry Entry(string name) => FileOf(name).Entry(StoredName(name));
 
-    /// <summary>Reads a floating-point tensor, widened to <see cref="float"/>, row by row.</summary>
-    /// <exception cref="NibbleException">There is no such tensor, it is not F32, F16 or BF16, or a value is NaN or infinite.</exception>
+    /// <summary>Reads a floating-point tensor in row-major order, widened to <see cref="float"/>.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist, is not F32, F16 or BF16, or contains NaN or infinity.</exception>
     public float[] ReadFloats(string name)
     {
         var values = FileOf(name).ReadFloats(StoredName(name));
@@ -170,9 +170,9 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>Reads consecutive values of a floating-point tensor, widened to <see cref="float"/>.</summary>
     /// <param name="name">The tensor's name.</param>
-    /// <param name="start">The first element to read, counted row by row.</param>
+    /// <param name="start">The row-major index of the first element to read.</param>
     /// <param name="destination">Receives the values.</param>
-    /// <exception cref="NibbleException">There is no such tensor, it is not F32, F16 or BF16, or one of the values is NaN or infinite.</exception>
+    /// <exception cref="NibbleException">The tensor does not exist, is not F32, F16 or BF16, or one of the values is NaN or infinite.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer values.</exception>
     public void ReadFloats(string name, long start, Span<float> destination)
     {
@@ -180,16 +180,16 @@ public sealed class Checkpoint : IDisposable
         FiniteValues.Require(destination, Folder, name, Entry(name).Shape, start);
     }
 
-    /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
-    /// <exception cref="NibbleException">There is no such tensor, or it is of floats and one of them is NaN or infinite.</exception>
+    /// <summary>Copies a tensor's bytes to a stream in parts.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist, or it is a floating-point tensor with NaN or infinity.</exception>
     public void CopyTo(string name, Stream stream)
     {
         RequireFinite(name);
         FileOf(name).CopyTo(StoredName(name), stream);
     }
 
-    /// <summary>Refuses a tensor of floats that holds NaN or infinity; integers are not looked at.</summary>
-    /// <exception cref="NibbleException">There is no such tensor, or a value is NaN or infinite.</exception>
+    /// <summary>Throws if a floating-point tensor contains NaN or infinity. Integer tensors are not checked.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist, or a value is NaN or infinite.</exception>
     public void RequireFinite(string name)
     {
         if (Entry(name) is var entry && entry.ElementType.IsFloatingPoint() && FileOf(name).FindNonFinite(StoredName(name)) is var (index, value))
@@ -198,7 +198,7 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
-    /// <summary>SHA-256 of the configuration, the weights and the tokenizer's files, in lower-case hexadecimal, by file name.</summary>
+    /// <summary>The SHA-256 hashes of the configuration, weights and tokenizer files, in lower-case hexadecimal, by file name.</summary>
     public IReadOnlyDictionary<string, string> Hashes()
     {
         var hashes = new SortedDictionary<string, string>(StringComparer.Ordinal);
@@ -233,21 +233,21 @@ public sealed class Checkpoint : IDisposable
 
     private SafetensorsFile FileOf(string name) => byTensor.TryGetValue(name, out var file)
         ? file
-        : throw new NibbleException($"The checkpoint {Folder} holds no tensor {name}.");
+        : throw new NibbleException($"The checkpoint {Folder} has no tensor {name}.");
 
     private static void OpenShards(string folder, string index, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
     {
         using var document = JsonFile.ReadObject(index);
         if (!document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
         {
-            throw new NibbleException($"{index}: expected an object weight_map of tensor names and file names.");
+            throw new NibbleException($"{index}: expected an object weight_map that maps tensor names to file names.");
         }
 
         foreach (var mapped in map.EnumerateObject())
         {
             if (mapped.Value.ValueKind != JsonValueKind.String)
             {
-                throw new NibbleException($"{index}: weight_map names no file for {mapped.Name}, found {mapped.Value.ValueKind}.");
+                throw new NibbleException($"{index}: weight_map has no file name for {mapped.Name}, found {mapped.Value.ValueKind}.");
             }
 
             var shard = mapped.Value.GetString()!;
@@ -289,7 +289,7 @@ public sealed class Checkpoint : IDisposable
             .ToArray();
         var found = others.Length == 0 ? "no weights at all" : string.Join(", ", others);
         return new NibbleException(
-            $"The folder {folder} holds {found}. Supported are checkpoints whose weights are {WeightsName}, or shards listed in {IndexName}; "
+            $"The folder {folder} holds {found}. Expected weights in {WeightsName}, or in shards listed in {IndexName}; "
             + "save the model in safetensors format (in transformers: save_pretrained with safe_serialization).");
     }
 }

@@ -4,17 +4,17 @@ using Nibble.Recipes;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>Writes the folder of a checkpoint, which appears only once it is whole.</summary>
+/// <summary>Writes the folder of a checkpoint, which appears only when it is complete.</summary>
 internal static class CheckpointFolder
 {
-    /// <summary>What the metadata of a weights file says to whoever loads it with PyTorch.</summary>
+    /// <summary>The metadata of a weight file, which tells PyTorch how to load it.</summary>
     public static readonly Dictionary<string, string> Metadata = new() { ["format"] = "pt" };
 
-    /// <summary>Creates a folder with a tokenizer's files and what <paramref name="write"/> puts into it.</summary>
+    /// <summary>Creates a folder with a tokenizer's files and the files that <paramref name="write"/> adds.</summary>
     /// <param name="folder">The folder to create.</param>
-    /// <param name="tokenizerFolder">The folder that holds the tokenizer's files; empty for a model that reads no text.</param>
-    /// <param name="write">Writes the other files into the folder that it is given.</param>
-    /// <exception cref="NibbleException">The folder exists already, or the tokenizer's folder does not.</exception>
+    /// <param name="tokenizerFolder">The folder with the tokenizer files; empty for a model that does not read text.</param>
+    /// <param name="write">Writes the other files into the folder that it receives.</param>
+    /// <exception cref="NibbleException">The folder already exists, or the tokenizer's folder does not.</exception>
     public static void Create(string folder, string tokenizerFolder, Action<string> write)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -45,10 +45,10 @@ internal static class CheckpointFolder
         write(writer);
     });
 
-    /// <summary>Writes a <c>config.json</c>: a model's own with another <c>quantization_config</c>.</summary>
+    /// <summary>Writes a <c>config.json</c>: the model's own, with another <c>quantization_config</c>.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="configJson">The text of the model's <c>config.json</c>.</param>
-    /// <param name="writeQuantization">Writes the value of <c>quantization_config</c>; also given the model's configuration.</param>
+    /// <param name="writeQuantization">Writes the value of <c>quantization_config</c>. It also receives the model's configuration.</param>
     public static void WriteConfig(string folder, string configJson, Action<Utf8JsonWriter, JsonElement> writeQuantization)
     {
         SentenceTransformers.Write(folder, configJson);

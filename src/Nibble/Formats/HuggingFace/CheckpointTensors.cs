@@ -2,15 +2,15 @@ using Nibble.Files;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>What all model families ask of a checkpoint's tensors.</summary>
+/// <summary>Checks of a checkpoint's tensors that all model families share.</summary>
 internal static class CheckpointTensors
 {
-    /// <summary>Refuses a checkpoint whose tensors are not exactly those of a model, by name, shape and kind.</summary>
+    /// <summary>Throws unless a checkpoint's tensors are exactly those of a model, by name, shape and kind.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
     /// <param name="expected">The model's tensors and their shapes.</param>
     /// <param name="modelType">The <c>model_type</c>, for messages.</param>
-    /// <param name="ignored">Which names a checkpoint may hold that the model does not use.</param>
-    /// <exception cref="NibbleException">A tensor is missing, misshapen, not of floats, or not the model's.</exception>
+    /// <param name="ignored">Whether a checkpoint may contain a tensor that the model does not use.</param>
+    /// <exception cref="NibbleException">A tensor is missing, has the wrong shape, is not floating-point, or does not belong to the model.</exception>
     public static void Require(Checkpoint checkpoint, IReadOnlyDictionary<string, long[]> expected, string modelType, Func<string, bool> ignored)
     {
         foreach (var (name, shape) in expected)
@@ -22,7 +22,7 @@ internal static class CheckpointTensors
                     : checkpoint.TensorNames.FirstOrDefault(other => other.EndsWith("." + suffix, StringComparison.Ordinal) && !expected.ContainsKey(other));
                 throw new NibbleException(
                     $"{checkpoint.Folder}: the checkpoint lacks the tensor '{name}', which a model of type '{modelType}' "
-                        + $"has{(instead is null ? string.Empty : $"; it holds '{instead}', so that it was saved as part of another model")}");
+                        + $"has{(instead is null ? string.Empty : $"; it has '{instead}', so it was saved as part of another model")}");
             }
 
             var entry = checkpoint.Entry(name);

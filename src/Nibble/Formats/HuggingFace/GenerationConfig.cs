@@ -3,17 +3,17 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>What a checkpoint's <c>generation_config.json</c> asks for where a text is generated.</summary>
-/// <param name="Samples">Whether tokens are drawn (<c>do_sample</c>); otherwise the likeliest is taken. Null where nothing is said.</param>
-/// <param name="Temperature">What logits are divided by; null where nothing is said.</param>
-/// <param name="TopP">The share of probability that tokens are drawn from; null where nothing is said.</param>
-/// <param name="Others">The keys of further settings that change which tokens are drawn, which are not applied.</param>
+/// <summary>The settings for text generation in a checkpoint's <c>generation_config.json</c>.</summary>
+/// <param name="Samples">Whether tokens are sampled (<c>do_sample</c>). Otherwise the most likely token is taken. Null if not specified.</param>
+/// <param name="Temperature">The divisor of logits; null if not specified.</param>
+/// <param name="TopP">The share of probability to sample from; null if not specified.</param>
+/// <param name="Others">The keys of other settings that change which tokens are sampled. They are not applied.</param>
 internal sealed record GenerationConfig(bool? Samples, double? Temperature, double? TopP, IReadOnlyList<string> Others)
 {
-    /// <summary>The name of the file.</summary>
+    /// <summary>The file name.</summary>
     public const string FileName = "generation_config.json";
 
-    // Settings that change nothing where they have these values (huggingface/transformers, generation/configuration_utils.py).
+    // Settings that have no effect at these values (huggingface/transformers, generation/configuration_utils.py).
     private static readonly string[] NeutralAtOne = ["repetition_penalty", "encoder_repetition_penalty", "typical_p", "num_beams", "guidance_scale"];
 
     private static readonly string[] NeutralAtZero =
@@ -22,8 +22,8 @@ internal sealed record GenerationConfig(bool? Samples, double? Temperature, doub
     private static readonly string[] Lists = ["bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id",
         "sequence_bias"];
 
-    /// <summary>Reads a folder's file.</summary>
-    /// <returns>Null where there is none.</returns>
+    /// <summary>Reads the file in a folder.</summary>
+    /// <returns>The settings; null if there is no file.</returns>
     /// <exception cref="NibbleException">The file is broken.</exception>
     public static GenerationConfig? Read(string folder)
     {
@@ -54,7 +54,8 @@ internal sealed record GenerationConfig(bool? Samples, double? Temperature, doub
             : throw new NibbleException($"{found.Place} is {found.Value.GetRawText()}, expected a number of {expected}.");
     }
 
-    /// <summary>The tokens at which generated texts end, by <c>generation_config.json</c> or else <c>config.json</c>; null where neither names any.</summary>
+    /// <summary>The tokens that end generated text, from <c>generation_config.json</c> or otherwise <c>config.json</c>; null if neither names
+    /// any.</summary>
     /// <exception cref="NibbleException">A file is broken.</exception>
     internal static IReadOnlyList<int>? StopIds(string folder) => StopIds(folder, FileName) ?? StopIds(folder, Checkpoint.ConfigName);
 
@@ -74,6 +75,6 @@ internal sealed record GenerationConfig(bool? Samples, double? Temperature, doub
 
         JsonElement[] ids = found.Value.ValueKind == JsonValueKind.Array ? [.. found.Value.EnumerateArray()] : [found.Value];
         return Array.ConvertAll(ids, id => id.ValueKind == JsonValueKind.Number && id.TryGetInt32(out var number) && number >= 0 ? number
-            : throw new NibbleException($"{found.Place} is {found.Value.GetRawText()}; expected the id of a token, or a list of them."));
+            : throw new NibbleException($"{found.Place} is {found.Value.GetRawText()}; expected a token id or a list of token ids."));
     }
 }

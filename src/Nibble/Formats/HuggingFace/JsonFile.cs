@@ -6,20 +6,20 @@ namespace Nibble.Formats.HuggingFace;
 /// <summary>Reads the JSON files of a checkpoint.</summary>
 internal static class JsonFile
 {
-    // The largest tokenizer.json in use is some 35 MB.
+    // The largest tokenizer.json in use has about 35 MB.
     private const long MaxBytes = 1L << 28;
 
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     private static readonly JsonDocumentOptions Options = new() { MaxDepth = 64 };
 
-    /// <summary>Reads a file that must hold a JSON object.</summary>
+    /// <summary>Reads a file that must contain a JSON object.</summary>
     /// <exception cref="NibbleException">The file is missing, too large, not JSON or not an object.</exception>
     public static JsonDocument ReadObject(string path)
     {
         if (!File.Exists(path))
         {
-            throw new NibbleException($"There is no file {path}, which belongs to every checkpoint.");
+            throw new NibbleException($"There is no file {path}, which every checkpoint needs.");
         }
 
         InputFile.RequireRegular(path);
@@ -32,13 +32,13 @@ internal static class JsonFile
         return ParseObject(File.ReadAllBytes(path), path);
     }
 
-    /// <summary>Reads bytes that must be a JSON object.</summary>
+    /// <summary>Parses bytes that must be a JSON object.</summary>
     /// <param name="bytes">The bytes.</param>
-    /// <param name="path">Where they come from, for messages.</param>
-    /// <exception cref="NibbleException">They are not JSON or not an object.</exception>
+    /// <param name="path">The origin of the bytes, for messages.</param>
+    /// <exception cref="NibbleException">The bytes are not JSON or not an object.</exception>
     public static JsonDocument ParseObject(byte[] bytes, string path)
     {
-        // The parser looks at the bytes of a text only when it is asked for.
+        // The parser validates the bytes of a string only when the string is read.
         Utf8Text.Require(bytes, path);
 
         try

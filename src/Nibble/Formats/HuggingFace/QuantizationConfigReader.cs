@@ -2,38 +2,38 @@ using System.Text.Json;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>Reads the values of a configuration that says how weights are quantized.</summary>
+/// <summary>Reads the values of a configuration that describes how weights are quantized.</summary>
 /// <param name="path">The file, for messages.</param>
 /// <param name="config">A JSON object.</param>
-/// <param name="method">What made the weights, where the configuration does not say it itself.</param>
+/// <param name="method">The method that produced the weights, if the configuration does not name it.</param>
 internal sealed class QuantizationConfigReader(string path, JsonElement config, string? method = null)
 {
-    /// <summary>The method of <see cref="CompressedTensors.QuantizedModelFile"/>'s own layout, and of llm-compressor's.</summary>
+    /// <summary>The method of <see cref="CompressedTensors.QuantizedModelFile"/> and of llm-compressor.</summary>
     public const string CompressedTensors = "compressed-tensors";
 
-    /// <summary>The method of GPTQModel's and AutoGPTQ's checkpoints.</summary>
+    /// <summary>The method of GPTQModel and AutoGPTQ checkpoints.</summary>
     public const string Gptq = "gptq";
 
-    /// <summary>The method of AutoAWQ's checkpoints.</summary>
+    /// <summary>The method of AutoAWQ checkpoints.</summary>
     public const string Awq = "awq";
 
     private const string MlxKey = "quantization";
 
-    /// <summary>What AutoAWQ wrote until the end of 2023.</summary>
+    /// <summary>The file that AutoAWQ wrote until the end of 2023.</summary>
     private const string AwqFileName = "quant_config.json";
 
-    // The first key is everybody's, the second what llm-compressor wrote at first, the third MLX's.
+    // The first key is the common one, the second an early one of llm-compressor, the third MLX's.
     private static readonly string[] Keys = [Checkpoint.QuantizationKey, "compression_config", MlxKey];
 
-    // AutoGPTQ and GPTQModel write the first beside config.json, and at first did not write anything into that.
+    // AutoGPTQ and GPTQModel write the first file next to config.json. Early versions wrote nothing into config.json.
     private static readonly string[] OwnFiles = ["quantize_config.json", AwqFileName];
 
-    /// <summary>The file that the configuration stands in.</summary>
+    /// <summary>The file that contains the configuration.</summary>
     public string Path => path;
 
-    /// <summary>Finds what a folder says of how its weights are quantized: in <c>config.json</c>, or in a file beside it.</summary>
-    /// <returns>Null where nothing says that they are.</returns>
-    /// <exception cref="NibbleException">A file is missing or no JSON object.</exception>
+    /// <summary>Finds a folder's quantization configuration, in <c>config.json</c> or in a file next to it.</summary>
+    /// <returns>The configuration; null if the weights are not declared as quantized.</returns>
+    /// <exception cref="NibbleException">A file is missing or is not a JSON object.</exception>
     public static QuantizationConfigReader? Find(string folder)
     {
         var path = System.IO.Path.Combine(folder, Checkpoint.ConfigName);
@@ -57,7 +57,7 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config, 
         return new QuantizationConfigReader(own, document.RootElement.Clone());
     }
 
-    /// <summary>A model's configuration without what it says of how its weights are quantized.</summary>
+    /// <summary>A model's configuration without its quantization configuration.</summary>
     /// <param name="configJson">The text of a <c>config.json</c>.</param>
     public static string Remove(string configJson)
     {
@@ -83,15 +83,16 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config, 
     }
 
     /// <summary>
-    /// What made the weights, in lower case: as the configuration says, or as its other values imply, since the first versions of the tools did not say.
+    /// The method that produced the weights, in lower case: as the configuration names it, or as its other values imply. Early versions of the tools did
+    /// not name it.
     /// </summary>
     public string Method() => (Text("quant_method") ?? Text("method") ?? method)?.ToLowerInvariant()
         ?? (Has("config_groups") ? CompressedTensors : Has("w_bit") || System.IO.Path.GetFileName(path) == AwqFileName ? Awq : Gptq);
 
-    /// <summary>Whether there is a value, and it is not null.</summary>
+    /// <summary>Whether a value exists and is not null.</summary>
     public bool Has(string name) => Value(name) is { ValueKind: not JsonValueKind.Null };
 
-    /// <summary>The first of some names that has a value; the first of all where none has.</summary>
+    /// <summary>The first name that has a value, or the first name if none has.</summary>
     public string First(params ReadOnlySpan<string> names)
     {
         foreach (var name in names)
@@ -105,14 +106,14 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config, 
         return names[0];
     }
 
-    /// <summary>A whole number.</summary>
-    /// <exception cref="NibbleException">It is missing, or not accepted.</exception>
+    /// <summary>Reads a whole number.</summary>
+    /// <exception cref="NibbleException">The value is missing or not accepted.</exception>
     public int WholeNumber(string name, Predicate<int> accepts, string expected) =>
         Value(name) is { ValueKind: JsonValueKind.Number } value && value.TryGetInt32(out var number) && accepts(number) ? number
             : throw Fault(name, $"is {Found(name)}, expected {expected}");
 
-    /// <summary>True or false; null where it is missing.</summary>
-    /// <exception cref="NibbleException">It is neither.</exception>
+    /// <summary>Reads a Boolean; null if it is missing.</summary>
+    /// <exception cref="NibbleException">The value is not a Boolean.</exception>
     public bool? Flag(string name) => Value(name)?.ValueKind switch
     {
         null or JsonValueKind.Null => null,
@@ -121,27 +122,27 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config, 
         _ => throw Fault(name, $"is {Found(name)}, expected true or false"),
     };
 
-    /// <summary>A text; null where it is missing.</summary>
-    /// <exception cref="NibbleException">It is no text.</exception>
+    /// <summary>Reads a string; null if it is missing.</summary>
+    /// <exception cref="NibbleException">The value is not a string.</exception>
     public string? Text(string name) => Value(name) switch
     {
         null or { ValueKind: JsonValueKind.Null } => null,
         { ValueKind: JsonValueKind.String } value => value.GetString(),
-        _ => throw Fault(name, $"is {Found(name)}, expected a text"),
+        _ => throw Fault(name, $"is {Found(name)}, expected a string"),
     };
 
-    /// <summary>The texts of a list; none where it is missing.</summary>
-    /// <exception cref="NibbleException">It is no list of texts.</exception>
+    /// <summary>Reads a list of strings; empty if it is missing.</summary>
+    /// <exception cref="NibbleException">The value is not a list of strings.</exception>
     public IReadOnlyList<string> Texts(string name) => Value(name) switch
     {
         null or { ValueKind: JsonValueKind.Null } => [],
         { ValueKind: JsonValueKind.Array } value when value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String) =>
             [.. value.EnumerateArray().Select(item => item.GetString()!)],
-        _ => throw Fault(name, $"is {Found(name)}, expected a list of texts"),
+        _ => throw Fault(name, $"is {Found(name)}, expected a list of strings"),
     };
 
-    /// <summary>An object inside; null where it is missing or empty.</summary>
-    /// <exception cref="NibbleException">It is no object.</exception>
+    /// <summary>Reads a nested object; null if it is missing or empty.</summary>
+    /// <exception cref="NibbleException">The value is not an object.</exception>
     public QuantizationConfigReader? Object(string name) => Value(name) switch
     {
         null or { ValueKind: JsonValueKind.Null } => null,
@@ -149,8 +150,8 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config, 
         _ => throw Fault(name, $"is {Found(name)}, expected an object"),
     };
 
-    /// <summary>The objects in an object, by name; none where it is missing.</summary>
-    /// <exception cref="NibbleException">It is no object, or one of its values is none.</exception>
+    /// <summary>Reads the objects in a nested object, by name; empty if it is missing.</summary>
+    /// <exception cref="NibbleException">The value is not an object, or one of its values is not.</exception>
     public IReadOnlyList<(string Name, QuantizationConfigReader Value)> Objects(string name)
     {
         if (Object(name) is null)
@@ -166,10 +167,10 @@ internal sealed class QuantizationConfigReader(string path, JsonElement config, 
         ];
     }
 
-    /// <summary>A value as it stands in the file.</summary>
+    /// <summary>A value as written in the file.</summary>
     public string Found(string name) => Value(name) is { } value ? value.GetRawText() : "missing";
 
-    /// <summary>A fault in a value.</summary>
+    /// <summary>Creates an exception about a value.</summary>
     public NibbleException Fault(string name, string message) => new($"{path}: {name} {message}.");
 
     private JsonElement? Value(string name) => config.TryGetProperty(name, out var value) ? value : null;

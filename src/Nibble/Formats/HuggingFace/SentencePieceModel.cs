@@ -4,7 +4,7 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>What kind of token a piece is; the numbers are those of the file, and GGUF's.</summary>
+/// <summary>The kind of a piece. The numbers are those of the file and of GGUF.</summary>
 internal enum PieceKind
 {
     Normal = 1,
@@ -18,19 +18,19 @@ internal enum PieceKind
 /// <summary>A token of a SentencePiece model.</summary>
 internal sealed record Piece(string Text, float Score, PieceKind Kind);
 
-/// <summary>What a <c>tokenizer.model</c> holds.</summary>
+/// <summary>The content of a <c>tokenizer.model</c>.</summary>
 /// <remarks>Definition: google/sentencepiece, <c>src/sentencepiece_model.proto</c>.</remarks>
-/// <param name="Pieces">The tokens; each one's place is its id.</param>
-/// <param name="BlankBefore">Which texts get a blank put before them.</param>
-/// <param name="UnknownId">The id of what no piece spells; negative for none.</param>
-/// <param name="BosId">The id that begins a text; negative for none.</param>
-/// <param name="EosId">The id that ends a text; negative for none.</param>
+/// <param name="Pieces">The tokens. The index of a token is its id.</param>
+/// <param name="BlankBefore">Which text gets a space before it.</param>
+/// <param name="UnknownId">The id for text that no piece spells; negative if there is none.</param>
+/// <param name="BosId">The id that starts text; negative if there is none.</param>
+/// <param name="EosId">The id that ends text; negative if there is none.</param>
 internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefore BlankBefore, int UnknownId, int BosId, int EosId)
 {
-    /// <summary>Whether blanks at both ends are dropped, and several in a row become one.</summary>
+    /// <summary>Whether spaces at both ends are removed and repeated spaces become one.</summary>
     public bool RemovesExtraBlanks { get; init; }
 
-    /// <summary>Whether a text that begins with a blank gets no other put before it.</summary>
+    /// <summary>Whether text that starts with a space gets no other space before it.</summary>
     public bool KeepsBlankBefore { get; init; }
 
     // Field numbers of ModelProto, SentencePiece, TrainerSpec and NormalizerSpec.
@@ -45,13 +45,13 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
     private const long Unigram = 1, BytePairEncoding = 2;
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="NibbleException">The file is not a SentencePiece model, not one of BPE, or does with texts what is not done here.</exception>
+    /// <exception cref="NibbleException">The file is not a SentencePiece model, not a BPE model, or uses an unsupported feature.</exception>
     public static SentencePieceModel Read(string path)
     {
         InputFile.RequireRegular(path);
         try
         {
-            // The defaults of the definition, where a file says nothing.
+            // The definition's defaults for missing values.
             var model = new SentencePieceModel([], BlankBefore.Always, UnknownId: 0, BosId: 1, EosId: 2) { RemovesExtraBlanks = true };
             var kind = Unigram;
             var pieces = new List<Piece>();
@@ -71,10 +71,10 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
                 }
             }
 
-            return pieces.Count == 0 ? throw new NibbleException($"{path} holds no pieces; expected a SentencePiece model.")
+            return pieces.Count == 0 ? throw new NibbleException($"{path} has no pieces; expected a SentencePiece model.")
                 : kind == BytePairEncoding ? model with { Pieces = pieces }
                 : throw new NibbleException($"{path} is a SentencePiece model of kind "
-                    + $"{kind switch { Unigram => "unigram", 3 => "word", 4 => "char", _ => kind }}; expected one of BPE.");
+                    + $"{kind switch { Unigram => "unigram", 3 => "word", 4 => "char", _ => kind }}; expected BPE.");
         }
         catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentException)
         {
@@ -82,7 +82,7 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
         }
     }
 
-    /// <summary>Writes a file: a BPE model that changes nothing of a text but its blanks.</summary>
+    /// <summary>Writes a file: a BPE model that changes only the spaces of text.</summary>
     public void Write(string path) => AtomicFile.Write(path, stream =>
     {
         using var output = new CodedOutputStream(stream, leaveOpen: true);
@@ -167,7 +167,7 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
                     model = model with { EosId = (int)value.Number };
                     break;
                 case BlankIsSuffixField when value.Number != 0:
-                    throw new NibbleException($"{path}: treat_whitespace_as_suffix is true, so that words end in blanks, which is not supported.");
+                    throw new NibbleException($"{path}: treat_whitespace_as_suffix is true, so words end in spaces, which is not supported.");
             }
         }
 
@@ -194,7 +194,7 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
                     model = model with { RemovesExtraBlanks = value.Number != 0 };
                     break;
                 case EscapeBlanksField when value.Number == 0:
-                    throw new NibbleException($"{path}: escape_whitespaces is false, so that blanks stand in pieces as they are, which is not supported.");
+                    throw new NibbleException($"{path}: escape_whitespaces is false, so pieces contain spaces, which is not supported.");
             }
         }
 
@@ -213,7 +213,7 @@ internal sealed record SentencePieceModel(IReadOnlyList<Piece> Pieces, BlankBefo
                 KindField => piece with
                 {
                     Kind = Enum.IsDefined((PieceKind)value.Number) ? (PieceKind)value.Number
-                    : throw new ArgumentException($"a piece is of kind {value.Number}, expected 1 to 6", nameof(bytes))
+                    : throw new ArgumentException($"a piece has the kind {value.Number}, expected 1 to 6", nameof(bytes))
                 },
                 _ => piece,
             };

@@ -5,9 +5,8 @@ using Nibble.Models;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>The files of sentence-transformers beside a checkpoint: <c>modules.json</c> lists what follows the encoder, <c>1_Pooling/config.json</c> says how
-/// its
-/// tokens are pooled.</summary>
+/// <summary>The sentence-transformers files next to a checkpoint. <c>modules.json</c> lists the modules after the encoder, and <c>1_Pooling/config.json</c>
+/// describes how tokens are pooled.</summary>
 internal static class SentenceTransformers
 {
     private const string ModulesName = "modules.json";
@@ -20,9 +19,9 @@ internal static class SentenceTransformers
         ["pooling_mode_max_tokens"] = Pooling.Max,
     };
 
-    /// <summary>What the files say; null for a folder without them.</summary>
+    /// <summary>Reads the files; null if the folder does not have them.</summary>
     /// <param name="folder">A model's folder.</param>
-    /// <exception cref="NibbleException">The files are broken, or ask for what is not supported.</exception>
+    /// <exception cref="NibbleException">The files are broken or use an unsupported feature.</exception>
     public static TaskConfig? Read(string folder)
     {
         var path = Path.Combine(folder, ModulesName);
@@ -43,7 +42,7 @@ internal static class SentenceTransformers
                     "Transformer" => task,
                     "Pooling" => task with { Pooling = ReadPooling(Path.Combine(folder, Inside(module, path), ConfigName)) },
                     "Normalize" => task with { Normalizes = true },
-                    _ => throw new NibbleException($"{path}: a module of type '{type}' is not supported; supported: Transformer, Pooling, Normalize"),
+                    _ => throw new NibbleException($"{path}: a module of type '{type}' is not supported; expected Transformer, Pooling or Normalize"),
                 };
             }
 
@@ -55,7 +54,7 @@ internal static class SentenceTransformers
         }
     }
 
-    /// <summary>Writes the files beside the configuration of an embedding model; nothing beside another's.</summary>
+    /// <summary>Writes the files next to the configuration of an embedding model. Writes nothing for other models.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="configJson">The text of the configuration.</param>
     internal static void Write(string folder, string configJson)
@@ -102,12 +101,12 @@ internal static class SentenceTransformers
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
-            throw new NibbleException($"{path}: expected a JSON object that says how to pool ({exception.Message})", exception);
+            throw new NibbleException($"{path}: expected a JSON object with pooling modes ({exception.Message})", exception);
         }
 
         return set is [var only] && Modes.TryGetValue(only, out var pooling)
             ? pooling
             : throw new NibbleException(
-                $"{path}: found {(set.Count == 0 ? "no way to pool" : string.Join(" and ", set))}, expected one of {string.Join(", ", Modes.Keys)}");
+                $"{path}: found {(set.Count == 0 ? "no pooling mode" : string.Join(" and ", set))}, expected one of {string.Join(", ", Modes.Keys)}");
     }
 }

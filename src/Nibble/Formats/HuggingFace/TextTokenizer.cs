@@ -3,11 +3,11 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>Turns text into the ids of a checkpoint's vocabulary, and back.</summary>
+/// <summary>Converts text to the ids of a checkpoint's vocabulary, and back.</summary>
 /// <remarks>
-/// Supported are <c>tokenizer.json</c> of byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM), SentencePiece BPE (Llama 2, Mistral) and WordPiece (BERT),
-/// <c>tokenizer.model</c> (SentencePiece BPE) and <c>vocab.txt</c> (WordPiece). What a file asks for and is not done is refused. Added
-/// tokens that stand in the text, such as <c>&lt;|endoftext|&gt;</c>, become their ids.
+/// Supports <c>tokenizer.json</c> with byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM), SentencePiece BPE (Llama 2, Mistral) and WordPiece (BERT),
+/// <c>tokenizer.model</c> (SentencePiece BPE) and <c>vocab.txt</c> (WordPiece). Files that use an unsupported feature are rejected. Added tokens in the
+/// text, for example <c>&lt;|endoftext|&gt;</c>, become their ids.
 /// </remarks>
 public sealed class TextTokenizer
 {
@@ -22,7 +22,7 @@ public sealed class TextTokenizer
         raw = new AddedTokens(content.Added.Where(token => !token.Normalized));
         normalized = new AddedTokens(content.Added.Where(token => token.Normalized).Select(token => token with { Text = model.NormalizeToken(token.Text) }));
 
-        // What is unknown stands in the middle of words.
+        // The unknown token occurs in the middle of words.
         addedTexts = content.Added.Where(token => token.Id != model.UnknownId).GroupBy(token => token.Id)
             .ToDictionary(group => group.Key, group => model.DecodeToken(group.First().Text));
         VocabularySize = Math.Max(model.Size, content.Added.Select(token => token.Id + 1).DefaultIfEmpty().Max());
@@ -30,36 +30,35 @@ public sealed class TextTokenizer
     }
 
     /// <summary>
-    /// The token that is called the beginning of a sequence, whether it is put before texts or not; null where nothing names one. For BERT, <c>[CLS]</c>.
+    /// The beginning-of-sequence token, whether or not the tokenizer adds it; null if the tokenizer does not name one. For BERT, <c>[CLS]</c>.
     /// </summary>
     public int? BosId { get; }
 
-    /// <summary>The token that is called the end of a sequence; null where nothing names one. For BERT, <c>[SEP]</c>.</summary>
+    /// <summary>The end-of-sequence token; null if the tokenizer does not name one. For BERT, <c>[SEP]</c>.</summary>
     public int? EosId { get; }
 
-    /// <summary>The token that the tokenizer puts before a text; null where it puts none there.</summary>
+    /// <summary>The token that the tokenizer adds before text; null if it adds none.</summary>
     public int? StartId { get; }
 
-    /// <summary>The token that the tokenizer puts behind a text; null where it puts none there.</summary>
+    /// <summary>The token that the tokenizer adds after text; null if it adds none.</summary>
     public int? EndId { get; }
 
     /// <summary>
-    /// The tokens at which a text that is generated ends: those of <c>generation_config.json</c>, otherwise of <c>config.json</c>, otherwise <see
-    /// cref="EosId"/>.
+    /// The tokens that end generated text: those of <c>generation_config.json</c>, otherwise of <c>config.json</c>, otherwise <see cref="EosId"/>.
     /// </summary>
     public IReadOnlyList<int> StopIds { get; private init; } = [];
 
     /// <summary>One more than the highest id.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>The paths of all files that belong to the tokenizer, to be copied beside a model.</summary>
+    /// <summary>The paths of all files of the tokenizer, to copy next to a model.</summary>
     public IReadOnlyList<string> Files { get; private init; } = [];
 
-    /// <summary>What the tokenizer is made of.</summary>
+    /// <summary>The parts of the tokenizer.</summary>
     internal TokenizerContent Content { get; }
 
     /// <summary>Loads the tokenizer of a checkpoint's folder.</summary>
-    /// <exception cref="NibbleException">The folder holds no tokenizer, or one that is broken or of a kind that is not supported.</exception>
+    /// <exception cref="NibbleException">The folder has no tokenizer, or a broken or unsupported one.</exception>
     public static TextTokenizer Load(string folder)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -71,15 +70,15 @@ public sealed class TextTokenizer
         };
     }
 
-    /// <summary>The paths of all files in a folder that belong to a tokenizer; none where it holds no tokenizer.</summary>
+    /// <summary>The paths of all tokenizer files in a folder; empty if it has no tokenizer.</summary>
     public static IReadOnlyList<string> FilesIn(string folder)
     {
         ArgumentNullException.ThrowIfNull(folder);
         return TokenizerFiles.In(folder);
     }
 
-    /// <summary>The ids of a text, without those that the tokenizer puts before and behind it.</summary>
-    /// <exception cref="NibbleException">The text holds what the tokenizer cannot spell, or its patterns take too long on it.</exception>
+    /// <summary>Converts text to ids, without the ids that the tokenizer adds before and after it.</summary>
+    /// <exception cref="NibbleException">The tokenizer cannot spell the text, or its patterns take too long on it.</exception>
     public int[] Encode(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -108,7 +107,7 @@ public sealed class TextTokenizer
         return [.. ids];
     }
 
-    /// <summary>The text of ids.</summary>
+    /// <summary>Converts ids to text.</summary>
     /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
     public string Decode(IReadOnlyList<int> ids)
     {

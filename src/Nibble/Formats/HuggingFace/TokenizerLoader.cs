@@ -4,17 +4,17 @@ using Nibble.Formats.HuggingFace.Tokenizers;
 
 namespace Nibble.Formats.HuggingFace;
 
-/// <summary>Finds out which kind of tokenizer a folder holds and reads it.</summary>
+/// <summary>Determines the type of a folder's tokenizer and reads it.</summary>
 internal static class TokenizerLoader
 {
     private const string Supported =
-        "Supported are tokenizer.json (byte-level BPE as in GPT-2, Llama 3 and Qwen, SentencePiece BPE as in Llama 2, WordPiece as in BERT), "
+        "Nibble supports tokenizer.json (byte-level BPE as in GPT-2, Llama 3 and Qwen, SentencePiece BPE as in Llama 2, WordPiece as in BERT), "
             + "tokenizer.model (SentencePiece BPE) and vocab.txt (WordPiece).";
 
     private static readonly string[] BertTokens = ["[CLS]", "[MASK]", "[PAD]", "[SEP]", "[UNK]"];
 
-    /// <summary>Reads a folder's tokenizer, with all tokens that are added to it, and what it puts around texts.</summary>
-    /// <exception cref="NibbleException">The folder holds no tokenizer, a broken one, or one that asks for what is not supported.</exception>
+    /// <summary>Reads a folder's tokenizer, with all its added tokens and the tokens that it adds around text.</summary>
+    /// <exception cref="NibbleException">The folder has no tokenizer, or a broken or unsupported one.</exception>
     public static (TokenizerContent Content, SpecialTokens Special) Load(string folder)
     {
         var json = Path.Combine(folder, TokenizerFiles.Json);
@@ -23,7 +23,7 @@ internal static class TokenizerLoader
         var content = File.Exists(json) ? TokenizerJson.Read(json)
             : File.Exists(model) ? SentencePiece(model)
             : File.Exists(vocabulary) ? WordPiece(folder, vocabulary)
-            : throw new NibbleException($"The folder {folder} holds no tokenizer. {Supported}");
+            : throw new NibbleException($"The folder {folder} has no tokenizer. {Supported}");
         content = content with { Added = SpecialTokens.Added(folder, content, isWhole: File.Exists(json)) };
         return (content, SpecialTokens.Find(folder, content));
     }
@@ -38,7 +38,7 @@ internal static class TokenizerLoader
 
         try
         {
-            // Other readers than SentencePiece's own take pieces that mark something for what they are, wherever they stand.
+            // Unlike SentencePiece, other readers recognize marker pieces anywhere in the text.
             var model = SentencePieceModel.Read(path);
             var marks = model.Pieces.Index().Where(piece => piece.Item.Kind is PieceKind.Control or PieceKind.Unknown && piece.Item.Text.Length > 0);
             return new TokenizerContent(new SentencePieceTokens(model, merges: null),
@@ -58,7 +58,7 @@ internal static class TokenizerLoader
         using var document = File.Exists(config) ? JsonFile.ReadObject(config) : null;
         var said = document is null ? default(Node?) : new Node(config, string.Empty, document.RootElement);
 
-        // Where nothing tells, the vocabulary does: one of lower-case text has no capitals.
+        // If no file specifies it, the vocabulary does: a lower-case vocabulary has no capitals.
         var lowers = said?.Flag("do_lower_case") ?? !tokens.Any(token => !BertTokens.Contains(token) && token.Any(char.IsAsciiLetterUpper));
         const int longest = 100;
         var model = new WordPieceTokens(

@@ -6,10 +6,10 @@ namespace Nibble.Formats.Safetensors;
 /// <param name="Name">The tensor's name.</param>
 /// <param name="ElementType">How its elements are stored.</param>
 /// <param name="Shape">Its shape; empty for a scalar.</param>
-/// <param name="Offset">The tensor's first byte, counted from the start of the file.</param>
-/// <param name="ByteLength">The tensor's bytes.</param>
+/// <param name="Offset">The position of the tensor's first byte in the file.</param>
+/// <param name="ByteLength">The tensor's size in bytes.</param>
 public sealed record SafetensorsEntry(string Name, ElementType ElementType, IReadOnlyList<long> Shape, long Offset, long ByteLength)
 {
-    /// <summary>The tensor's elements.</summary>
+    /// <summary>The number of elements.</summary>
     public long Count => ByteLength / ElementType.ByteSize();
 }

@@ -5,11 +5,10 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Safetensors;
 
-/// <summary>A safetensors file, mapped into memory and fully validated when opened.</summary>
+/// <summary>A safetensors file, mapped into memory. Opening it validates the whole file structure.</summary>
 /// <remarks>
-/// Format: huggingface/safetensors, README.md. Tensors are read on demand, so opening costs the header only, and only what is being
-/// read is mapped, so that a file larger than memory never counts as resident. Reading is safe from several threads. The file must not
-/// shrink while it is open.
+/// Format: huggingface/safetensors, README.md. Tensors are read on demand, so opening a file reads only the header. Only the parts being read are mapped,
+/// so a file larger than memory never becomes resident. Several threads can read at once. The file must not shrink while it is open.
 /// </remarks>
 public sealed class SafetensorsFile : IDisposable
 {
@@ -27,15 +26,15 @@ public sealed class SafetensorsFile : IDisposable
     /// <summary>The file's path.</summary>
     public string Path { get; }
 
-    /// <summary>The tensors, in the order in which they stand in the file.</summary>
+    /// <summary>The tensors, in file order.</summary>
     public IReadOnlyList<SafetensorsEntry> Tensors { get; }
 
     /// <summary>The header's free-form metadata.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
     /// <summary>Opens a file and validates its header against its length.</summary>
-    /// <exception cref="SafetensorsException">The file breaks the format in any way.</exception>
-    /// <exception cref="NibbleException">There is no such file.</exception>
+    /// <exception cref="SafetensorsException">The file violates the format.</exception>
+    /// <exception cref="NibbleException">The file does not exist.</exception>
     public static SafetensorsFile Open(string path)
     {
         if (!File.Exists(path))
@@ -48,7 +47,7 @@ public sealed class SafetensorsFile : IDisposable
         var length = stream.Length;
         if (length < SafetensorsHeader.LengthSize)
         {
-            throw new SafetensorsException(path, 0, $"a safetensors file starts with an 8-byte header length, found {length} bytes in all");
+            throw new SafetensorsException(path, 0, $"a safetensors file starts with an 8-byte header length, found {length} bytes in total");
         }
 
         MemoryMappedFile? file = null;
@@ -64,17 +63,17 @@ public sealed class SafetensorsFile : IDisposable
         }
     }
 
-    /// <summary>Whether the file holds a tensor.</summary>
+    /// <summary>Whether the file has a tensor.</summary>
     public bool Contains(string name) => byName.ContainsKey(name);
 
-    /// <summary>The tensor of a name.</summary>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <summary>Finds a tensor by name.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     public SafetensorsEntry Entry(string name) =>
-        byName.TryGetValue(name, out var entry) ? entry : throw new NibbleException($"{Path} holds no tensor {name}.");
+        byName.TryGetValue(name, out var entry) ? entry : throw new NibbleException($"{Path} has no tensor {name}.");
 
-    /// <summary>Reads a floating-point tensor, widened to <see cref="float"/>, row by row.</summary>
+    /// <summary>Reads a floating-point tensor in row-major order, widened to <see cref="float"/>.</summary>
     /// <exception cref="SafetensorsException">The tensor is not F32, F16 or BF16, or has more elements than an array can hold.</exception>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     public float[] ReadFloats(string name)
     {
         var entry = Entry(name);
@@ -85,10 +84,10 @@ public sealed class SafetensorsFile : IDisposable
 
     /// <summary>Reads consecutive values of a floating-point tensor, widened to <see cref="float"/>.</summary>
     /// <param name="name">The tensor's name.</param>
-    /// <param name="start">The first element to read, counted row by row.</param>
+    /// <param name="start">The row-major index of the first element to read.</param>
     /// <param name="destination">Receives the values.</param>
     /// <exception cref="SafetensorsException">The tensor is not F32, F16 or BF16.</exception>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The tensor has fewer values.</exception>
     public void ReadFloats(string name, long start, Span<float> destination)
     {
@@ -110,8 +109,8 @@ public sealed class SafetensorsFile : IDisposable
         }
     }
 
-    /// <summary>The first value of a floating-point tensor that is NaN or infinite, and its place; null where all are finite.</summary>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <summary>The index and value of the first NaN or infinity in a floating-point tensor; null if all values are finite.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     /// <exception cref="ArgumentException">The tensor is not F32, F16 or BF16.</exception>
     internal (long Index, float Value)? FindNonFinite(string name)
     {
@@ -138,8 +137,8 @@ public sealed class SafetensorsFile : IDisposable
         return null;
     }
 
-    /// <summary>Copies a tensor's bytes to a stream, a part at a time.</summary>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <summary>Copies a tensor's bytes to a stream in parts.</summary>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     public void CopyTo(string name, Stream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);
@@ -154,8 +153,8 @@ public sealed class SafetensorsFile : IDisposable
     }
 
     /// <summary>Reads a tensor's bytes.</summary>
-    /// <exception cref="SafetensorsException">The tensor is larger than an array can be.</exception>
-    /// <exception cref="NibbleException">There is no such tensor.</exception>
+    /// <exception cref="SafetensorsException">The tensor is too large for an array.</exception>
+    /// <exception cref="NibbleException">The tensor does not exist.</exception>
     public byte[] ReadBytes(string name)
     {
         var entry = Entry(name);
@@ -181,7 +180,7 @@ public sealed class SafetensorsFile : IDisposable
         if ((long)length > fileLength - SafetensorsHeader.LengthSize)
         {
             throw new SafetensorsException(
-                Path, 0, $"the header claims {length} bytes, the file has {fileLength} in all: it was cut short; copy or download it again");
+                Path, 0, $"the header claims {length} bytes, but the file has only {fileLength}. It was cut short; copy or download it again");
         }
 
         var json = new byte[length];
@@ -204,7 +203,7 @@ public sealed class SafetensorsFile : IDisposable
     {
         if (length == 0)
         {
-            // A view of no bytes would reach to the file's end.
+            // A view of zero bytes would extend to the end of the file.
             reading([], target, type);
             return;
         }

@@ -6,21 +6,21 @@ namespace Nibble.Formats.Safetensors;
 
 /// <summary>Reads and validates the JSON header of a safetensors file.</summary>
 /// <remarks>
-/// Format: huggingface/safetensors, README.md: 8 bytes of header length N, N bytes of JSON, then the tensors, whose
-/// <c>data_offsets</c> count from the end of the header and cover the rest of the file exactly, without overlap.
+/// Format: huggingface/safetensors, README.md. The file has 8 bytes of header length N, N bytes of JSON, then the tensors. Their <c>data_offsets</c> count
+/// from the end of the header and cover the rest of the file exactly, without overlap.
 /// </remarks>
 internal ref struct SafetensorsHeader
 {
-    /// <summary>Bytes of the header's length.</summary>
+    /// <summary>The size of the header length, in bytes.</summary>
     public const int LengthSize = sizeof(ulong);
 
-    /// <summary>The longest header that the reference implementation accepts.</summary>
+    /// <summary>The maximum header length that the reference implementation accepts.</summary>
     public const int MaxLength = 100_000_000;
 
-    /// <summary>The header's key for the file's metadata.</summary>
+    /// <summary>The header's key for the metadata of the file.</summary>
     public const string MetadataKey = "__metadata__";
 
-    /// <summary>Element types by their names in the header.</summary>
+    /// <summary>The element types by their names in the header.</summary>
     public static readonly FrozenDictionary<string, ElementType> ElementTypes =
         Enum.GetValues<ElementType>().ToFrozenDictionary(type => type.ToString(), StringComparer.Ordinal);
 
@@ -45,7 +45,7 @@ internal ref struct SafetensorsHeader
     /// <summary>Reads a header.</summary>
     /// <param name="path">The file's path, for messages.</param>
     /// <param name="json">The header.</param>
-    /// <param name="fileLength">The file's bytes.</param>
+    /// <param name="fileLength">The file's size in bytes.</param>
     public static (IReadOnlyList<SafetensorsEntry> Tensors, IReadOnlyDictionary<string, string> Metadata) Read(
         string path, ReadOnlySpan<byte> json, long fileLength)
     {
@@ -56,7 +56,7 @@ internal ref struct SafetensorsHeader
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
-            // InvalidOperationException: a string that is not valid UTF-8 or holds half of a surrogate pair.
+            // InvalidOperationException: a string that is not valid UTF-8 or contains half of a surrogate pair.
             throw new SafetensorsException(path, header.Position, $"the header is not valid JSON: {exception.Message}", exception);
         }
 
@@ -74,7 +74,7 @@ internal ref struct SafetensorsHeader
         {
             if (!names.Add(name))
             {
-                throw Fault($"the header names {name} twice");
+                throw Fault($"the header contains {name} twice");
             }
 
             reader.Read();
@@ -88,7 +88,7 @@ internal ref struct SafetensorsHeader
             }
         }
 
-        // Reads on to the end, so that anything but blanks after the object is refused.
+        // Reads to the end, so that anything but whitespace after the object is rejected.
         reader.Read();
     }
 
@@ -101,7 +101,7 @@ internal ref struct SafetensorsHeader
             Require(JsonTokenType.String, "a string");
             if (!metadata.TryAdd(key, reader.GetString()!))
             {
-                throw Fault($"the metadata names {key} twice");
+                throw Fault($"the metadata contains {key} twice");
             }
         }
     }
@@ -123,7 +123,7 @@ internal ref struct SafetensorsHeader
                     var dtype = reader.GetString()!;
                     type = ElementTypes.TryGetValue(dtype, out var known)
                         ? known
-                        : throw Fault($"tensor {name} has element type {dtype}; supported are "
+                        : throw Fault($"tensor {name} has element type {dtype}; expected one of "
                             + $"{string.Join(", ", ElementTypes.Keys.Order(StringComparer.Ordinal))}");
                     break;
                 case "shape" when shape is null:
@@ -171,7 +171,7 @@ internal ref struct SafetensorsHeader
         return integers;
     }
 
-    /// <summary>The bytes of a tensor; null when they overflow.</summary>
+    /// <summary>The size of a tensor in bytes; null if it overflows.</summary>
     public static long? ByteLength(ElementType type, IEnumerable<long> shape)
     {
         long length = type.ByteSize();
@@ -202,8 +202,8 @@ internal ref struct SafetensorsHeader
 
         if (end != fileLength)
         {
-            var remedy = end > fileLength ? "it was cut short; copy or download it again" : "something stands behind the last tensor";
-            throw new SafetensorsException(path, Math.Min(end, fileLength), $"the tensors end at byte {end}, the file at byte {fileLength}: {remedy}");
+            var remedy = end > fileLength ? "it was cut short; copy or download it again" : "there is data after the last tensor";
+            throw new SafetensorsException(path, Math.Min(end, fileLength), $"the tensors end at byte {end}, but the file at byte {fileLength}: {remedy}");
         }
     }
 

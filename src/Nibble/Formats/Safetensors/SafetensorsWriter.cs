@@ -6,44 +6,44 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Safetensors;
 
-/// <summary>A tensor to be written.</summary>
+/// <summary>A tensor to write.</summary>
 /// <param name="Name">The tensor's name.</param>
 /// <param name="ElementType">How its elements are stored.</param>
 /// <param name="Shape">Its shape; empty for a scalar.</param>
-/// <param name="Write">Writes exactly the tensor's bytes, little-endian; called when its turn comes.</param>
+/// <param name="Write">Writes exactly the tensor's bytes, little-endian. Called when it is the tensor's turn.</param>
 public sealed record SafetensorsTensor(string Name, ElementType ElementType, IReadOnlyList<long> Shape, Action<Stream> Write)
 {
-    /// <summary>A tensor whose bytes are at hand.</summary>
+    /// <summary>Creates a tensor from its bytes.</summary>
     public static SafetensorsTensor FromBytes(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<byte> bytes) =>
         new(name, type, shape, stream => stream.Write(bytes.Span));
 
-    /// <summary>A tensor of floating-point values, narrowed to <paramref name="type"/> (half to even) when it is written.</summary>
+    /// <summary>Creates a tensor from floating-point values, which are narrowed to <paramref name="type"/> (half to even) when written.</summary>
     /// <param name="name">The tensor's name.</param>
     /// <param name="type">F32, F16 or BF16.</param>
     /// <param name="shape">Its shape.</param>
-    /// <param name="values">Its values, row by row.</param>
+    /// <param name="values">Its values in row-major order.</param>
     public static SafetensorsTensor FromFloats(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<float> values) =>
         new(name, type, shape, stream => type.Write(values.Span, stream));
 }
 
-/// <summary>Writes safetensors files: equal tensors give equal bytes, in whatever order they come.</summary>
+/// <summary>Writes safetensors files. Equal tensors give equal bytes in any order.</summary>
 public static class SafetensorsWriter
 {
     private const string ChecksumName = "checksum";
 
     private static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>Writes a file under a temporary name and renames it once it is whole.</summary>
+    /// <summary>Writes a file under a temporary name and renames it when it is complete.</summary>
     /// <remarks>
-    /// As in the reference writer, tensors are ordered by falling element size, then name, and the header is padded with blanks to
-    /// a multiple of 8 bytes, so that every tensor is aligned to its elements. Metadata is ordered by key.
+    /// As in the reference writer, tensors are ordered by decreasing element size, then by name. The header is padded with spaces to a multiple of 8 bytes,
+    /// so that every tensor is aligned to its elements. Metadata is ordered by key.
     /// </remarks>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <param name="path">The file to write. An existing file is replaced.</param>
     /// <param name="tensors">The tensors.</param>
     /// <param name="metadata">Free-form metadata.</param>
-    /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, a shape is too large, or a tensor writes more or fewer bytes than its
-    /// shape says.</exception>
-    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, a shape is too large, or a tensor writes more or fewer bytes than
+    /// its shape requires.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
     public static void Write(string path, IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -52,23 +52,23 @@ public static class SafetensorsWriter
         WriteFile(path, ordered, Header(ordered, metadata), checksummed: false);
     }
 
-    /// <summary>Writes a file whose last tensor is the checksum of all before it.</summary>
-    /// <remarks><see cref="ChecksummedFile.Require"/> tells whether such a file is what was written.</remarks>
-    /// <param name="path">The file to write; one that exists is replaced.</param>
+    /// <summary>Writes a file whose last tensor is the checksum of everything before it.</summary>
+    /// <remarks><see cref="ChecksummedFile.Require"/> checks whether such a file is intact.</remarks>
+    /// <param name="path">The file to write. An existing file is replaced.</param>
     /// <param name="tensors">The tensors, none of them I8.</param>
     /// <param name="metadata">Free-form metadata.</param>
     /// <exception cref="ArgumentException">As for <see cref="Write"/>, or a tensor is I8.</exception>
-    /// <exception cref="IOException">The disk has no room for the file.</exception>
+    /// <exception cref="IOException">The disk is full.</exception>
     public static void WriteChecksummed(string path, IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(tensors);
         if (tensors.FirstOrDefault(tensor => tensor.ElementType == ElementType.I8) is { } bytes)
         {
-            throw new ArgumentException($"Tensor {bytes.Name} is I8 and would stand behind the checksum.", nameof(tensors));
+            throw new ArgumentException($"Tensor {bytes.Name} is I8 and would come after the checksum.", nameof(tensors));
         }
 
-        // Tensors stand in the order of falling element size, so this one is the last.
+        // Tensors are ordered by decreasing element size, so this one is the last.
         var checksum = new SafetensorsTensor(
             ChecksumName, ElementType.I8, [ChecksummedFile.ChecksumLength], stream => ((HashingStream)stream).WriteChecksum());
         var ordered = Order([.. tensors, checksum]);
@@ -92,14 +92,15 @@ public static class SafetensorsWriter
                 tensor.Write(stream);
                 if (stream.Position != end)
                 {
-                    throw new ArgumentException($"Tensor {tensor.Name} wrote up to byte {stream.Position}, its shape says {end}.", nameof(ordered));
+                    throw new ArgumentException(
+                        $"Tensor {tensor.Name} ended at byte {stream.Position}, but its shape requires byte {end}.", nameof(ordered));
                 }
             }
         });
     }
 
-    /// <summary>Bytes of the file that <see cref="Write"/> would write.</summary>
-    /// <param name="tensors">The tensors; none is asked for its bytes.</param>
+    /// <summary>The size in bytes of the file that <see cref="Write"/> would write.</summary>
+    /// <param name="tensors">The tensors. Their bytes are not needed.</param>
     /// <param name="metadata">Free-form metadata.</param>
     /// <exception cref="ArgumentException">Two tensors share a name, a name is reserved, or a shape is too large.</exception>
     public static long CountBytes(IReadOnlyList<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
@@ -149,7 +150,7 @@ public static class SafetensorsWriter
         {
             if (!names.Add(tensor.Name))
             {
-                throw new ArgumentException($"The name {tensor.Name} is taken twice or reserved.", nameof(tensors));
+                throw new ArgumentException($"The name {tensor.Name} is used twice or is reserved.", nameof(tensors));
             }
 
             var end = checked(offset + ByteLength(tensor));
@@ -174,5 +175,5 @@ public static class SafetensorsWriter
     private static long ByteLength(SafetensorsTensor tensor) =>
         tensor.Shape.All(size => size >= 0) && SafetensorsHeader.ByteLength(tensor.ElementType, tensor.Shape) is { } length
         ? length
-        : throw new ArgumentException($"Tensor {tensor.Name} has a negative or too large shape [{string.Join(", ", tensor.Shape)}].", nameof(tensor));
+        : throw new ArgumentException($"Tensor {tensor.Name} has a negative or oversized shape [{string.Join(", ", tensor.Shape)}].", nameof(tensor));
 }

@@ -1,15 +1,15 @@
 namespace Nibble.Formats.Safetensors;
 
-/// <summary>Tells how far the writing of a file is, and stops it between tensors.</summary>
-/// <param name="stage">What is being done.</param>
-/// <param name="tensors">How many there are.</param>
-/// <param name="progress">Told after each.</param>
-/// <param name="cancellation">Stops before one.</param>
+/// <summary>Reports the progress of writing a file, and cancels between tensors.</summary>
+/// <param name="stage">The name of the stage.</param>
+/// <param name="tensors">The number of tensors.</param>
+/// <param name="progress">Receives a report after each tensor.</param>
+/// <param name="cancellation">Cancels before a tensor.</param>
 internal sealed class WriteProgress(string stage, int tensors, IProgress<RunProgress>? progress, CancellationToken cancellation)
 {
     private int done;
 
-    /// <summary>Tensors that are the same but for being told about.</summary>
+    /// <summary>The same tensors, with progress reports.</summary>
     public static IReadOnlyList<SafetensorsTensor> Track(
         IReadOnlyList<SafetensorsTensor> tensors, string stage, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
@@ -17,7 +17,7 @@ internal sealed class WriteProgress(string stage, int tensors, IProgress<RunProg
         return [.. tensors.Select(tensor => tensor with { Write = tracked.Track(tensor.Write) })];
     }
 
-    /// <summary>Writes one tensor as before, and tells of it.</summary>
+    /// <summary>Wraps the writing of one tensor with a progress report.</summary>
     public Action<Stream> Track(Action<Stream> write) => stream =>
     {
         cancellation.ThrowIfCancellationRequested();

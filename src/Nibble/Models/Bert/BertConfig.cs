@@ -4,13 +4,13 @@ using Nibble.Recipes;
 
 namespace Nibble.Models.Bert;
 
-/// <summary>The shape of a BERT-family encoder, as its <c>config.json</c> gives it.</summary>
+/// <summary>The shape of a BERT-family encoder, from its <c>config.json</c>.</summary>
 internal sealed record BertConfig : ModelDefinition
 {
     private const string Distilled = "distilbert";
     private const string Robust = "roberta";
 
-    /// <summary>What the names of heads for other tasks start with: predicting hidden words, mostly.</summary>
+    /// <summary>The prefixes of heads for other tasks, mostly masked-language modelling.</summary>
     private static readonly string[] OtherHeads = ["cls.", "lm_head.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."];
 
     private static readonly RecipeRule Tables = new("*_embeddings", Weights: null);
@@ -27,43 +27,43 @@ internal sealed record BertConfig : ModelDefinition
     /// <summary>Rows of the table of positions.</summary>
     public required int MaxPositions { get; init; }
 
-    /// <summary>Rows of the table of token types, of which single sequences use the first; 0 where the family has none.</summary>
+    /// <summary>Rows of the table of token types, of which single sequences use the first; 0 if the family has none.</summary>
     public required int TokenTypes { get; init; }
 
-    /// <summary>Values that the head yields: classes, at least 2, or 1 for regression; 0 where there is no such head.</summary>
+    /// <summary>Outputs of the head: the number of classes, at least 2, or 1 for regression; 0 if there is no such head.</summary>
     public required int Labels { get; init; }
 
-    /// <summary>What the head is for; null where there is none.</summary>
+    /// <summary>The head's task; null if there is no head.</summary>
     public ModelTask? Head { get; init; } = ModelTask.Classification;
 
-    /// <summary>How the vectors of the tokens become that of the text, where the task is embedding.</summary>
+    /// <summary>How token vectors are combined into the vector of the text, for embedding.</summary>
     public Pooling Pooling { get; init; }
 
-    /// <summary>Whether the vector of a text is scaled to length 1, where the task is embedding.</summary>
+    /// <summary>Whether the vector of a text is scaled to length 1, for embedding.</summary>
     public bool Normalizes { get; init; }
 
     /// <summary>Added to the variance in layer normalisation.</summary>
     public double NormEpsilon { get; init; } = 1e-12;
 
-    /// <summary>Share of values dropped in training after the embeddings and after each part of a layer, 0 to less than 1.</summary>
+    /// <summary>The dropout rate in training after the embeddings and after each part of a layer, 0 to less than 1.</summary>
     public double HiddenDropout { get; init; } = 0.1;
 
-    /// <summary>Share of attention probabilities dropped in training, 0 to less than 1.</summary>
+    /// <summary>The dropout rate of attention probabilities in training, 0 to less than 1.</summary>
     public double AttentionDropout { get; init; } = 0.1;
 
-    /// <summary>Share of values dropped in training before the classifier, 0 to less than 1.</summary>
+    /// <summary>The dropout rate in training before the classifier, 0 to less than 1.</summary>
     public double ClassifierDropout { get; init; } = 0.1;
 
-    /// <summary>Standard deviation of fresh weights.</summary>
+    /// <summary>Standard deviation of newly initialized weights.</summary>
     public double InitializerRange { get; init; } = 0.02;
 
-    /// <summary>Whether tensors are named and the head is built as in DistilBERT (Sanh et al. 2019).</summary>
+    /// <summary>Whether the tensor names and the head are those of DistilBERT (Sanh et al. 2019).</summary>
     public bool IsDistilBert => ModelType == Distilled;
 
-    /// <summary>Whether positions are counted and the head is built as in RoBERTa (Liu et al. 2019).</summary>
+    /// <summary>Whether the positions and the head are those of RoBERTa (Liu et al. 2019).</summary>
     public bool IsRoberta => ModelType == Robust;
 
-    /// <summary>The row of the table of positions that the first token takes: RoBERTa keeps the rows up to its padding token for padding.</summary>
+    /// <summary>The row of the position table for the first token. RoBERTa keeps the rows up to its padding token for padding.</summary>
     public int FirstPosition => IsRoberta ? PaddingId + 1 : 0;
 
     /// <inheritdoc/>
@@ -72,7 +72,7 @@ internal sealed record BertConfig : ModelDefinition
     /// <inheritdoc/>
     public override int MaxSequence => MaxPositions - FirstPosition;
 
-    /// <summary>Whether a head of the family's own, with a pooler, turns the first token's vector into values.</summary>
+    /// <summary>Whether the family's own head, with a pooler, turns the first token's vector into outputs.</summary>
     public bool HasClassifier => Head is ModelTask.Classification or ModelTask.Regression;
 
     /// <inheritdoc/>
@@ -118,7 +118,7 @@ internal sealed record BertConfig : ModelDefinition
             .. Norm("output.LayerNorm"),
         ];
 
-    /// <summary>Tables of consecutive numbers that older versions of transformers wrote, and heads of other tasks.</summary>
+    /// <summary>Tables of consecutive numbers from older versions of transformers, and heads of other tasks.</summary>
     public override bool IsIgnored(string tensor) =>
         tensor.EndsWith(".embeddings.position_ids", StringComparison.Ordinal) || tensor.EndsWith(".embeddings.token_type_ids", StringComparison.Ordinal)
         || OtherHeads.Any(head => tensor.StartsWith(head, StringComparison.Ordinal))
@@ -133,9 +133,10 @@ internal sealed record BertConfig : ModelDefinition
 
     /// <inheritdoc/>
     public override IReadOnlyList<KeptLayer> KeptBy(Recipe recipe) => NamesTables(recipe) ? [] :
-        [.. QuantizableLayers.Where(layer => !layer.HasInput).Select(layer => new KeptLayer(layer.Name, "tables stay float unless a rule names embeddings"))];
+        [.. QuantizableLayers.Where(layer => !layer.HasInput).Select(layer => new KeptLayer(
+            layer.Name, "embedding tables stay in float unless a rule names embeddings"))];
 
-    /// <summary>Tables of words, positions and types stay float where no rule names embeddings, as decoders' do.</summary>
+    /// <summary>Tables of words, positions and types stay in float if no rule names embeddings, as in decoders.</summary>
     public override Recipe Complete(Recipe recipe) =>
         NamesTables(recipe) || recipe.Rules.Contains(Tables) ? recipe : recipe with { Rules = [Tables, .. recipe.Rules] };
 
@@ -143,7 +144,7 @@ internal sealed record BertConfig : ModelDefinition
 
     private IEnumerable<TensorDefinition> Norm(string name) => [new($"{name}.weight", [HiddenSize]), new($"{name}.bias", [HiddenSize])];
 
-    /// <summary>Values in all parameters, as far as a plausibility check needs them: a lower bound that no size can overflow.</summary>
+    /// <summary>The number of parameters for a plausibility check: a lower bound that no size can overflow.</summary>
     internal double LeastParameters =>
         ((double)VocabularySize + MaxPositions + TokenTypes) * HiddenSize
         + ((double)Layers * HiddenSize * ((4.0 * HiddenSize) + (2.0 * IntermediateSize)))
@@ -152,10 +153,10 @@ internal sealed record BertConfig : ModelDefinition
     /// <summary>Reads a <c>config.json</c>.</summary>
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>
-    /// <exception cref="NibbleException">The text is not the configuration of a supported classifier.</exception>
+    /// <exception cref="NibbleException">The text is not the configuration of a supported encoder.</exception>
     public static BertConfig Parse(string json, string source) => Parse(json, source, unknown: null);
 
-    /// <summary>Reads a <c>config.json</c>, and tells which of its keys nothing is known about.</summary>
+    /// <summary>Reads a <c>config.json</c> and reports its unknown keys.</summary>
     internal static BertConfig Parse(string json, string source, ICollection<string>? unknown) => ConfigReader.Parse(json, source, reader =>
     {
         var read = Read(reader);
@@ -169,7 +170,7 @@ internal sealed record BertConfig : ModelDefinition
         if (!SupportedTypes.Contains(type))
         {
             throw new NibbleException(
-                $"{reader.Source}: model_type is '{type}', which is no encoder supported here; supported: {string.Join(", ", SupportedTypes)}");
+                $"{reader.Source}: model_type is '{type}', which is not a supported encoder; supported: {string.Join(", ", SupportedTypes)}");
         }
 
         Require(reader, type == Distilled ? "activation" : "hidden_act", "gelu");
@@ -246,7 +247,7 @@ internal sealed record BertConfig : ModelDefinition
         }
     }
 
-    /// <summary>What the head is for: what Nibble wrote, or what class of transformers the model was saved as.</summary>
+    /// <summary>Sets the head's task: the one that Nibble wrote, or that of the transformers class that the model was saved as.</summary>
     private static BertConfig ReadTask(ConfigReader reader, BertConfig config)
     {
         var problem = reader.Text("problem_type", string.Empty);
@@ -257,12 +258,12 @@ internal sealed record BertConfig : ModelDefinition
             {
                 ModelTask.Embedding => config with { Head = ModelTask.Embedding, Pooling = task.Pooling, Normalizes = task.Normalizes },
                 ModelTask.Classification or ModelTask.Regression => config with { Head = task.Task, Labels = labels },
-                _ => throw new NibbleException($"{reader.Source}: the task is {TaskConfig.NameOf(task.Task)}, which encoders do not have; expected "
+                _ => throw new NibbleException($"{reader.Source}: the task is {TaskConfig.NameOf(task.Task)}, which encoders do not support; expected "
                     + "classification, regression or embedding"),
             };
         }
 
-        // Files that name no class hold classifiers: those that tools other than transformers write.
+        // Files that name no class, written by tools other than transformers, hold classifiers.
         var saved = reader.Texts("architectures") is [var name, ..] ? name : null;
         return saved is not null && !saved.EndsWith("ForSequenceClassification", StringComparison.Ordinal) ? config with { Head = null }
             : problem is not ("" or "single_label_classification" or "regression")
@@ -270,7 +271,7 @@ internal sealed record BertConfig : ModelDefinition
             : config with { Head = labels == 1 ? ModelTask.Regression : ModelTask.Classification, Labels = labels };
     }
 
-    // transformers writes the names of the classes, and their number only in old files; neither means two classes.
+    // transformers writes the names of the classes, and their number only in old files. If both are missing, there are two classes.
     private static int ReadLabels(ConfigReader reader, string problem)
     {
         var labels = reader.Get("id2label") is { } names
@@ -278,7 +279,7 @@ internal sealed record BertConfig : ModelDefinition
             : reader.Positive("num_labels", problem == "regression" ? 1 : 2);
         return labels < 1 ? throw new NibbleException($"{reader.Source}: id2label is empty, expected the name of each class")
             : problem == "regression" && labels > 1
-            ? throw new NibbleException($"{reader.Source}: problem_type is 'regression' with {labels} labels, expected 1: one number for a text")
+            ? throw new NibbleException($"{reader.Source}: problem_type is 'regression' with {labels} labels, expected 1: one number per text")
             : problem == "single_label_classification" && labels == 1
             ? throw new NibbleException($"{reader.Source}: the model has 1 class, expected at least 2, or problem_type 'regression'")
             : labels;

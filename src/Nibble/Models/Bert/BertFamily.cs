@@ -1,6 +1,6 @@
 namespace Nibble.Models.Bert;
 
-/// <summary>Encoders as BERT is built (Devlin et al. 2019), with the differences of RoBERTa and DistilBERT.</summary>
+/// <summary>Encoders with the architecture of BERT (Devlin et al. 2019), including RoBERTa and DistilBERT.</summary>
 internal sealed class BertFamily : IModelFamily
 {
     /// <inheritdoc/>

@@ -2,16 +2,16 @@ using System.Globalization;
 
 namespace Nibble.Models.Llama;
 
-/// <summary>A tensor of a Llama-family decoder under both of its names.</summary>
+/// <summary>A tensor of a Llama-family decoder with both of its names.</summary>
 /// <param name="Source">Its name in a Hugging Face checkpoint.</param>
 /// <param name="Name">Its name in a GGUF file.</param>
 /// <param name="Shape">Its shape in the checkpoint: [rows, columns] or [length].</param>
-/// <param name="Heads">Heads whose rows GGUF orders otherwise; 0 where the order is the same.</param>
+/// <param name="Heads">Heads whose rows GGUF orders differently; 0 if the order is the same.</param>
 internal sealed record GgufTensorName(string Source, string Name, long[] Shape, int Heads = 0)
 {
-    /// <summary>The row of the checkpoint that stands in a row of the file.</summary>
+    /// <summary>The checkpoint's row for a row of the file.</summary>
     /// <remarks>
-    /// Rotary embedding turns pairs of rows: (i, i + half) of a head in checkpoints, (2i, 2i + 1) in llama.cpp's architecture
+    /// Rotary embedding rotates pairs of rows: (i, i + half) of a head in checkpoints, (2i, 2i + 1) in llama.cpp's architecture
     /// <c>llama</c> (ggml-org/llama.cpp, <c>convert_hf_to_gguf.py</c>, <c>LlamaModel.permute</c>).
     /// </remarks>
     public long SourceRow(long row)
@@ -26,7 +26,7 @@ internal sealed record GgufTensorName(string Source, string Name, long[] Shape, 
         return (head * size) + (inside % 2 * (size / 2)) + (inside / 2);
     }
 
-    /// <summary>The row of the file that stands in a row of the checkpoint: the reverse of <see cref="SourceRow"/>.</summary>
+    /// <summary>The file's row for a row of the checkpoint: the inverse of <see cref="SourceRow"/>.</summary>
     public long FileRow(long row)
     {
         if (Heads == 0)
@@ -40,10 +40,10 @@ internal sealed record GgufTensorName(string Source, string Name, long[] Shape, 
     }
 }
 
-/// <summary>The tensors of a decoder in the order in which llama.cpp writes them.</summary>
+/// <summary>The tensors of a decoder, in the order in which llama.cpp writes them.</summary>
 internal static class GgufNames
 {
-    /// <summary>By what llama.cpp divides each rotary frequency; only models whose long wavelengths are stretched more than their short ones have it.</summary>
+    /// <summary>The divisors of the rotary frequencies in llama.cpp. Only models that stretch long wavelengths more than short ones have them.</summary>
     public const string RotaryFactors = "rope_freqs.weight";
 
     private static readonly Dictionary<string, string> InBlock = new(StringComparer.Ordinal)
@@ -61,7 +61,7 @@ internal static class GgufNames
         ["mlp.down_proj"] = "ffn_down",
     };
 
-    /// <summary>The architecture that computes a model in llama.cpp.</summary>
+    /// <summary>The llama.cpp architecture of a model.</summary>
     public static string Architecture(LlamaConfig config) => config.ModelType is "qwen2" or "qwen3" ? config.ModelType : "llama";
 
     /// <summary>All tensors of a model.</summary>

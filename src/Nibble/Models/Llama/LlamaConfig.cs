@@ -5,21 +5,21 @@ using Nibble.Recipes;
 
 namespace Nibble.Models.Llama;
 
-/// <summary>How rotary frequencies are stretched for long contexts (<c>rope_scaling</c> of type <c>llama3</c>, or <c>linear</c> when only the factor is
+/// <summary>How rotary frequencies are stretched for long contexts (<c>rope_scaling</c> of type <c>llama3</c>, or <c>linear</c> if only the factor is
 /// used).</summary>
-/// <param name="Factor">By how much low frequencies are divided.</param>
+/// <param name="Factor">The divisor of low frequencies.</param>
 /// <param name="LowFrequencyFactor">Wavelengths above original context / this are divided in full.</param>
-/// <param name="HighFrequencyFactor">Wavelengths below original context / this are left alone.</param>
+/// <param name="HighFrequencyFactor">Wavelengths below original context / this are unchanged.</param>
 /// <param name="OriginalContext">The context length that the model was first trained with; 0 divides all frequencies.</param>
 public sealed record RotaryScaling(double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalContext);
 
-/// <summary>The shape of a Llama-family decoder, as its <c>config.json</c> gives it.</summary>
+/// <summary>The shape of a Llama-family decoder, from its <c>config.json</c>.</summary>
 public sealed record LlamaConfig : ModelDefinition
 {
-    /// <summary>The table of the tokens.</summary>
+    /// <summary>The embedding table.</summary>
     public const string EmbeddingName = "model.embed_tokens.weight";
 
-    /// <summary>The weight of the norm behind the last block.</summary>
+    /// <summary>The weight of the norm after the last block.</summary>
     public const string NormName = "model.norm.weight";
 
     /// <summary>The layer that yields the logits.</summary>
@@ -66,26 +66,27 @@ public sealed record LlamaConfig : ModelDefinition
     /// <summary>Whether the feed-forward projections have biases.</summary>
     public bool FeedForwardBias { get; init; }
 
-    /// <summary>Whether queries and keys are normalised per head (Qwen3).</summary>
+    /// <summary>Whether queries and keys are normalized per head (Qwen3).</summary>
     public bool QueryKeyNorm { get; init; }
 
     /// <summary>Positions that attention looks back over (Mistral); null for all.</summary>
     public int? SlidingWindow { get; init; }
 
-    /// <summary>Positions up to which attention over chunks (Qwen 2.5, An et al. 2024) is plain attention; null where there are no chunks.</summary>
+    /// <summary>Positions up to which attention over chunks (Qwen 2.5, An et al. 2024) is plain attention; null if there are no chunks.</summary>
     public int? AttentionChunk { get; init; }
 
     /// <inheritdoc/>
     public override ModelTask? Task => ModelTask.LanguageModelling;
 
-    /// <summary>The longest sequence that the model takes: its positions, or its sliding window or first chunk where that is shorter.</summary>
+    /// <summary>The longest sequence that the model takes: its positions, or its sliding window or first chunk if that is shorter.</summary>
     public override int MaxSequence => Math.Min(MaxPositions, Math.Min(SlidingWindow ?? MaxPositions, AttentionChunk ?? MaxPositions));
 
     /// <inheritdoc/>
     public override ModelShape ShapeOf(string name) =>
         new(name, Layers, HiddenSize, IntermediateSize, KeyValueHeads * HeadSize, VocabularySize, TiedHead) { Query = Heads * HeadSize };
 
-    /// <summary>Radians by which each pair of a head's channels, (i, i + half), turns from one position to the next; half of <see cref="HeadSize"/>.</summary>
+    /// <summary>The angle in radians by which each pair of a head's channels, (i, i + half), rotates per position; half of <see cref="HeadSize"/>
+    /// values.</summary>
     public float[] RotaryFrequencies() => [.. Enumerable.Range(0, HeadSize / 2).Select(pair => (float)RotaryFrequency(pair))];
 
     /// <inheritdoc/>
@@ -101,9 +102,9 @@ public sealed record LlamaConfig : ModelDefinition
     /// <inheritdoc/>
     public override IReadOnlyList<KeptLayer> OutOfReach =>
     [
-        new KeptLayer(EmbeddingName[..^".weight".Length], "embeddings of decoders stay float"),
+        new KeptLayer(EmbeddingName[..^".weight".Length], "decoder embeddings stay in float"),
         .. TiedHead
-            ? [new KeptLayer(HeadName, "it is the embedding (tie_word_embeddings); a rule that names it alone gives it a matrix of its own")]
+            ? [new KeptLayer(HeadName, "it shares the embedding's matrix (tie_word_embeddings); a rule that names only this layer gives it its own matrix")]
             : Array.Empty<KeptLayer>(),
     ];
 
@@ -113,7 +114,7 @@ public sealed record LlamaConfig : ModelDefinition
     /// <inheritdoc/>
     public override string Untie(string configJson) => TiedHead ? With(configJson, "tie_word_embeddings", false) : configJson;
 
-    /// <summary>The one type here whose configuration can give every layer a bias is llama.</summary>
+    /// <summary>Of the supported types, only llama has a configuration that can give every layer a bias.</summary>
     public override string AddBiases(string configJson) =>
         ModelType == "llama" ? With(With(configJson, "attention_bias", true), "mlp_bias", true) : configJson;
 
@@ -150,7 +151,7 @@ public sealed record LlamaConfig : ModelDefinition
     /// <inheritdoc/>
     public override bool IsIgnored(string tensor) => tensor.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal) || tensor == HeadWeightName;
 
-    /// <summary>Radians by which a pair of channels turns from one position to the next.</summary>
+    /// <summary>The angle in radians by which a pair of channels rotates per position.</summary>
     /// <param name="pair">The pair, from 0.</param>
     public double RotaryFrequency(int pair)
     {
@@ -165,7 +166,7 @@ public sealed record LlamaConfig : ModelDefinition
             return frequency / scaling.Factor;
         }
 
-        // Llama 3.1: high frequencies stay, low ones are divided, those between are blended.
+        // Llama 3.1: high frequencies stay, low ones are divided, and those between are blended.
         var turns = scaling.OriginalContext * frequency / (2 * Math.PI);
         var blend = Math.Clamp((turns - scaling.LowFrequencyFactor) / (scaling.HighFrequencyFactor - scaling.LowFrequencyFactor), 0, 1);
         return frequency * (blend + ((1 - blend) / scaling.Factor));
@@ -177,7 +178,7 @@ public sealed record LlamaConfig : ModelDefinition
     /// <exception cref="NibbleException">The text is not a configuration of a supported model.</exception>
     public static LlamaConfig Parse(string json, string source) => Parse(json, source, unknown: null);
 
-    /// <summary>Reads a <c>config.json</c>, and tells which of its keys nothing is known about.</summary>
+    /// <summary>Reads a <c>config.json</c> and reports its unknown keys.</summary>
     internal static LlamaConfig Parse(string json, string source, ICollection<string>? unknown) => ConfigReader.Parse(json, source, config =>
     {
         var read = new Reader(config).Read();
@@ -217,7 +218,7 @@ public sealed record LlamaConfig : ModelDefinition
                     + $"the key-value heads, and an even head size");
             }
 
-            // What transformers has in the code of a family is not asked for.
+            // Values that transformers has in a family's code are not required.
             var attentionBias = config.Flag("attention_bias", false) || type == "qwen2";
             var (window, types) = (Window(type), LayerTypes());
             if (types.Contains("sliding_attention") && window is null && type != "llama")
@@ -251,11 +252,11 @@ public sealed record LlamaConfig : ModelDefinition
             return Array.TrueForAll(read.RotaryFrequencies(), frequency => float.IsFinite(frequency * read.MaxPositions))
                 ? read
                 : throw new NibbleException(
-                    $"{config.Source}: the rotary frequencies of rope_theta {read.RotaryBase} and heads of {headSize} are infinite or no numbers, expected a "
+                    $"{config.Source}: the rotary frequencies of rope_theta {read.RotaryBase} and heads of {headSize} are infinite or not numbers, expected a "
                     + "base such as 10000");
         }
 
-        /// <summary>Refuses mixtures of experts, which say so by their type or by a number of experts.</summary>
+        /// <summary>Rejects mixtures of experts, which are identified by their type or by a number of experts.</summary>
         private void RequireDense(string type)
         {
             foreach (var key in (string[])["num_local_experts", "num_experts", "n_routed_experts"])
@@ -274,10 +275,10 @@ public sealed record LlamaConfig : ModelDefinition
         }
 
         private NibbleException Mixture(string sign) =>
-            new($"{config.Source}: {sign}: mixture-of-experts models are not supported; supported are dense models of the types "
+            new($"{config.Source}: {sign}: mixture-of-experts models are not supported; dense models are supported, of the types "
                 + $"{string.Join(", ", SupportedTypes)}");
 
-        // A window that is not given at all is 4096 in the families that have one; null is none.
+        // If the window is absent, it is 4096 in the families that have one. Null means no window.
         private int? Window(string type)
         {
             var slides = config.Flag("use_sliding_window", false);
@@ -286,7 +287,7 @@ public sealed record LlamaConfig : ModelDefinition
                 : config.Has("sliding_window") ? null : DefaultWindow;
         }
 
-        /// <summary>The kinds of attention that layers have.</summary>
+        /// <summary>The kinds of attention in the layers.</summary>
         private IReadOnlyList<string> LayerTypes()
         {
             var types = config.Texts("layer_types") ?? [];
@@ -296,7 +297,7 @@ public sealed record LlamaConfig : ModelDefinition
                 : [.. types.Distinct()];
         }
 
-        /// <summary>How many positions lie in one chunk with its surroundings, within which attention is plain.</summary>
+        /// <summary>The number of positions in one chunk with its surroundings, within which attention is plain.</summary>
         private int? Chunk()
         {
             if (config.Object("dual_chunk_attention_config") is not { } chunks)
@@ -306,12 +307,12 @@ public sealed record LlamaConfig : ModelDefinition
 
             var (size, local) = (chunks.Positive("chunk_size"), chunks.Positive("local_size"));
             chunks.Get("original_max_position_embeddings");
-            ConfigKeys.RequireOnly(chunks, "attention over chunks is supported where every chunk is attended to");
+            ConfigKeys.RequireOnly(chunks, "attention over chunks is supported only if it attends to every chunk");
             return size > local ? size - local : throw chunks.Wrong("local_size", chunks.Get("local_size")!.Value,
                 $"fewer than the {size} positions of a chunk");
         }
 
-        /// <summary>The base of the rotary frequencies and how they are stretched: one for all layers.</summary>
+        /// <summary>The base of the rotary frequencies and their scaling, the same for all layers.</summary>
         private (double Base, RotaryScaling? Scaling) Rotary(IReadOnlyList<string> layerTypes)
         {
             var (parameters, scaling) = (config.Object("rope_parameters"), config.Object("rope_scaling"));
@@ -335,7 +336,7 @@ public sealed record LlamaConfig : ModelDefinition
 
             var kinds = layerTypes.Count > 0 ? layerTypes : ["full_attention"];
             var read = kinds.Select(kind => (Kind: kind, Rotary: Read(
-                rotary.Object(kind) ?? throw new NibbleException($"{rotary.Source} has nothing for '{kind}', which layers are of; expected an object with "
+                rotary.Object(kind) ?? throw new NibbleException($"{rotary.Source} has nothing for '{kind}', which layers use; expected an object with "
                     + "rope_theta"), otherwise))).ToList();
             return read.Find(other => other.Rotary != read[0].Rotary) is { Kind: { } differs }
                 ? throw new NibbleException($"{rotary.Source} differs between '{read[0].Kind}' and '{differs}', which is not supported; expected the same "
@@ -348,8 +349,8 @@ public sealed record LlamaConfig : ModelDefinition
             var read = (rotary.PositiveNumber("rope_theta", otherwise), Scaling(rotary));
             if (rotary.Number("partial_rotary_factor", 1) is var share and not 1)
             {
-                throw new NibbleException($"{rotary.Source}: 'partial_rotary_factor' is {share}, expected 1 or none: heads of which only a part is turned "
-                    + "are not supported");
+                throw new NibbleException($"{rotary.Source}: 'partial_rotary_factor' is {share}, expected 1 or none: rotating only part of a head is "
+                    + "not supported");
             }
 
             foreach (var pointless in (string[])["factor", "finetuned", "original_max_position_embeddings"])
@@ -357,7 +358,7 @@ public sealed record LlamaConfig : ModelDefinition
                 rotary.Get(pointless);
             }
 
-            ConfigKeys.RequireOnly(rotary, "it would change the rotary frequencies, and that is not supported");
+            ConfigKeys.RequireOnly(rotary, "it would change the rotary frequencies, which is not supported");
             return read;
         }
 

@@ -1,6 +1,6 @@
 namespace Nibble.Models.Llama;
 
-/// <summary>Decoders as Llama is built (Touvron et al. 2023), with the differences of Mistral and Qwen.</summary>
+/// <summary>Decoders with the architecture of Llama (Touvron et al. 2023), including Mistral and Qwen.</summary>
 internal sealed class LlamaFamily : IModelFamily
 {
     /// <inheritdoc/>

@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Nibble.Numerics.Kernels;
 
-/// <summary>256-bit vectors of x86 (Haswell, Zen and later).</summary>
+/// <summary>The kernel for 256-bit vectors of x86 (Haswell, Zen and later).</summary>
 internal sealed class Avx2Kernel : IQuantizationKernel
 {
     private const int Width = 8;
@@ -36,7 +36,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
             finite1 -= isFinite1.AsInt32();
         }
 
-        // Half, quarter, eighth: reading lane by lane would cost more than a group of 32 values.
+        // Reduces by halves: reading lane by lane would cost more than a group of 32 values.
         var lowest = Avx.Min(lowest0, lowest1);
         var highest = Avx.Max(highest0, highest1);
         var low = Sse.Min(lowest.GetLower(), lowest.GetUpper());
@@ -57,7 +57,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         ref var target = ref MemoryMarshal.GetReference(destination);
         var rounder = new Rounder(parameters, codes);
         var zeroPoint = Vector256.Create(parameters.ZeroPoint);
-        // Packing works inside 128-bit halves: this puts groups of four codes back into order.
+        // Packing works inside 128-bit halves. This puts groups of four codes back in order.
         var order = Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7);
         var done = 0;
         for (; done <= values.Length - Block; done += Block)
@@ -235,7 +235,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
     {
         ref var source = ref MemoryMarshal.GetReference(codes);
         ref var target = ref MemoryMarshal.GetReference(destination);
-        // Per pair of codes: low + 16 * high.
+        // For each pair of codes: low + 16 * high.
         var weights = Vector256.Create((short)((16 << 8) | 1)).AsSByte();
         var done = 0;
         for (; done <= codes.Length - Block; done += Block)
@@ -267,7 +267,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
     {
         ref var source = ref MemoryMarshal.GetReference(codes);
         ref var target = ref MemoryMarshal.GetReference(destination);
-        // Per pair of codes: low + 4 * high; per pair of pairs: low + 16 * high.
+        // For each pair of codes: low + 4 * high. For each pair of pairs: low + 16 * high.
         var codeWeights = Vector256.Create((short)((4 << 8) | 1)).AsSByte();
         var pairWeights = Vector256.Create((16 << 16) | 1).AsInt16();
         var done = 0;
@@ -298,7 +298,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         return done;
     }
 
-    /// <summary>Adds 128 to each byte, modulo 256: packs and unpacks 8-bit codes.</summary>
+    /// <summary>Adds 128 to each byte, modulo 256, which packs and unpacks 8-bit codes.</summary>
     private static int Flip8(ReadOnlySpan<byte> from, Span<byte> to)
     {
         ref var source = ref MemoryMarshal.GetReference(from);
@@ -319,7 +319,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         private readonly Vector256<float> lowest = Vector256.Create((float)(codes.Min - parameters.ZeroPoint));
         private readonly Vector256<float> highest = Vector256.Create((float)(codes.Max - parameters.ZeroPoint));
 
-        // Clamping to whole numbers first changes nothing, and the conversion, which rounds half to even, then cannot overflow.
+        // Clamping to whole numbers first does not change the result. The conversion, which rounds half to even, then cannot overflow.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector256<int> Steps(Vector256<float> values)
         {
@@ -328,7 +328,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
             return Avx.ConvertToVector256Int32(Avx.Min(Avx.Max(steps, lowest), highest));
         }
 
-        // Through integers, so that zero has no sign, as in the specification.
+        // Goes through integers, so that zero has no sign, as in the specification.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector256<float> FakeQuantize(Vector256<float> values) => scale * Avx.ConvertToVector256Single(Steps(values));
     }
@@ -357,7 +357,7 @@ internal sealed class Avx2Kernel : IQuantizationKernel
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private Vector256<float> Round(Vector256<float> steps) => stretched ? Avx.Floor(steps) : Avx.RoundToNearestInteger(steps);
 
-        // Of two operands of which one is NaN, minimum and maximum return the second.
+        // If one of two operands is NaN, minimum and maximum return the second.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private Vector256<float> Clamp(Vector256<float> step) => Avx.Min(highest, Avx.Max(lowest, step));
     }

@@ -2,21 +2,21 @@ using System.Runtime.CompilerServices;
 
 namespace Nibble.Numerics.Kernels;
 
-/// <summary>Eight running sums of squares: value i goes to sum i mod 8, and the sums are added in one fixed order.</summary>
+/// <summary>Eight running sums of squares. Value i goes to sum i mod 8, and the sums are added in one fixed order.</summary>
 /// <remarks>
-/// Floating-point addition depends on its order, and a search for the least error must choose the same range on every machine. Eight
-/// sums are what 128-, 256- and 512-bit vectors can all keep. A difference is rounded to binary32; its square is exact in binary64,
-/// so that fused and separate multiply-adds agree. The sum of n squares is within <c>(n / 8 + 3) * 2^-53</c>, relative, of the exact one.
+/// Floating-point addition depends on its order, and a search for the least error must choose the same range on every machine. Vectors of
+/// 128, 256 and 512 bits can all keep eight sums. A difference is rounded to binary32, and its square is exact in binary64,
+/// so fused and separate multiply-adds agree. The sum of n squares is within <c>(n / 8 + 3) * 2^-53</c>, relative, of the exact sum.
 /// </remarks>
 [InlineArray(Count)]
 internal struct LaneSums
 {
-    /// <summary>How many sums there are.</summary>
+    /// <summary>The number of sums.</summary>
     public const int Count = 8;
 
     private double first;
 
-    /// <summary>Takes in the values that are left over when <paramref name="done"/>, a multiple of 8, are summed.</summary>
+    /// <summary>Adds the remaining values after <paramref name="done"/> values, a multiple of 8, are summed.</summary>
     public void AddRest(ReadOnlySpan<float> values, int done, QuantizationParameters parameters, CodeRange codes)
     {
         for (var i = done; i < values.Length; i++)
@@ -26,8 +26,8 @@ internal struct LaneSums
         }
     }
 
-    /// <summary>Takes in the values that are left over, each square multiplied by the value's importance.</summary>
-    // The square is exact; its product is rounded once before it is added, so no kernel may fuse the two.
+    /// <summary>Adds the remaining values, each square multiplied by the value's importance.</summary>
+    // The square is exact. Its product is rounded once before it is added, so no kernel may fuse the two.
     public void AddRest(ReadOnlySpan<float> values, ReadOnlySpan<float> importance, int done, QuantizationParameters parameters, CodeRange codes)
     {
         for (var i = done; i < values.Length; i++)

@@ -1,13 +1,13 @@
 
 namespace Nibble.Numerics.Kernels;
 
-/// <summary>Chooses the kernel: the fastest that the machine has, unless <c>NIBBLE_KERNEL</c> names one.</summary>
+/// <summary>Chooses the kernel: the fastest that the machine supports, unless <c>NIBBLE_KERNEL</c> names one.</summary>
 internal static class QuantizationKernels
 {
     /// <summary>The environment variable that forces a kernel: <c>scalar</c>, <c>vector</c> or <c>avx2</c>.</summary>
     internal const string Variable = "NIBBLE_KERNEL";
 
-    // Fastest first. A new instruction set is one file and one line here.
+    // Fastest first. A new instruction set needs one file and one line here.
     private static readonly (bool Supported, IQuantizationKernel Kernel)[] All =
     [
         (Avx2Kernel.IsSupported, new Avx2Kernel()),
@@ -21,11 +21,11 @@ internal static class QuantizationKernels
     public static IEnumerable<IQuantizationKernel> Available => All.Where(entry => entry.Supported).Select(entry => entry.Kernel);
 
     /// <summary>The kernel in use.</summary>
-    /// <exception cref="NibbleException"><c>NIBBLE_KERNEL</c> names no kernel, or one that this machine cannot run.</exception>
+    /// <exception cref="NibbleException"><c>NIBBLE_KERNEL</c> names an unknown kernel, or one that this machine cannot run.</exception>
     // Not a static initializer, which would hide the message inside a TypeInitializationException.
     public static IQuantizationKernel Active => active ??= Select(Environment.GetEnvironmentVariable(Variable));
 
-    /// <summary>The kernel of a name; the fastest where the name is null or empty.</summary>
+    /// <summary>The kernel with a name; the fastest if the name is null or empty.</summary>
     internal static IQuantizationKernel Select(string? name)
     {
         if (string.IsNullOrEmpty(name))

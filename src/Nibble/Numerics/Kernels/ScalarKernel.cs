@@ -1,7 +1,7 @@
 
 namespace Nibble.Numerics.Kernels;
 
-/// <summary>One value at a time: the specification of the other kernels.</summary>
+/// <summary>The kernel that works on one value at a time. It is the specification of the other kernels.</summary>
 internal sealed class ScalarKernel : IQuantizationKernel
 {
     public static readonly ScalarKernel Instance = new();
@@ -85,7 +85,7 @@ internal sealed class ScalarKernel : IQuantizationKernel
 
     public void Unpack(ReadOnlySpan<byte> packed, int bits, Span<sbyte> codes) => UnpackStream(packed, bits, codes);
 
-    /// <summary>Packs codes one by one; the other kernels finish with it.</summary>
+    /// <summary>Packs codes one by one. The other kernels use it for the remaining codes.</summary>
     internal static void PackStream(ReadOnlySpan<sbyte> codes, int bits, Span<byte> destination)
     {
         var mask = (1 << bits) - 1;
@@ -111,7 +111,7 @@ internal sealed class ScalarKernel : IQuantizationKernel
         }
     }
 
-    /// <summary>Unpacks codes one by one; the other kernels finish with it.</summary>
+    /// <summary>Unpacks codes one by one. The other kernels use it for the remaining codes.</summary>
     internal static void UnpackStream(ReadOnlySpan<byte> packed, int bits, Span<sbyte> codes)
     {
         var mask = (1 << bits) - 1;

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Numerics.Kernels;
 
-/// <summary>Portable vectors of whatever width the machine has.</summary>
+/// <summary>The kernel for portable vectors of the machine's width.</summary>
 internal sealed class VectorKernel : IQuantizationKernel
 {
     public static bool IsSupported => Vector.IsHardwareAccelerated;
@@ -222,7 +222,7 @@ internal sealed class VectorKernel : IQuantizationKernel
         private readonly Vector<float> lowest = new(codes.Min - parameters.ZeroPoint);
         private readonly Vector<float> highest = new(codes.Max - parameters.ZeroPoint);
 
-        // Clamping to whole numbers first changes nothing, and the conversion to integers then cannot overflow.
+        // Clamping to whole numbers first does not change the result. The conversion to integers then cannot overflow.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector<int> Steps(Vector<float> values)
         {
@@ -232,12 +232,12 @@ internal sealed class VectorKernel : IQuantizationKernel
             return Vector.ConvertToInt32Native(Vector.Round(steps, MidpointRounding.ToEven));
         }
 
-        // Through integers, so that zero has no sign, as in the specification.
+        // Goes through integers, so that zero has no sign, as in the specification.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector<float> FakeQuantize(Vector<float> values) => scale * Vector.ConvertToSingle(Steps(values));
     }
 
-    /// <summary><see cref="TrainingGrid"/>, a vector at a time.</summary>
+    /// <summary><see cref="TrainingGrid"/>, one vector at a time.</summary>
     private readonly ref struct GridRounder(TrainingGrid grid)
     {
         private readonly Vector<float> scale = new(grid.Scale);
@@ -261,7 +261,7 @@ internal sealed class VectorKernel : IQuantizationKernel
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private Vector<float> Round(Vector<float> steps) => stretched ? Vector.Floor(steps) : Vector.Round(steps, MidpointRounding.ToEven);
 
-        // By comparison, which is false for NaN: minimum and maximum treat it differently on different machines.
+        // Uses comparisons, which are false for NaN. Minimum and maximum treat NaN differently on different machines.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private Vector<float> Clamp(Vector<float> step)
         {

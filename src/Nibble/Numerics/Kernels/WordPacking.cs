@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Numerics.Kernels;
 
-/// <summary>Packs eight codes at a time inside a 64-bit word: eight codes of any width fill whole bytes.</summary>
+/// <summary>Packs eight codes at a time inside a 64-bit word. Eight codes of any width fill whole bytes.</summary>
 internal static class WordPacking
 {
     private const int CodesPerWord = 8;
@@ -40,7 +40,7 @@ internal static class WordPacking
         var sign = EveryByte << 7;
         var offset = EveryByte << (bits - 1);
         var gap = 8 - bits;
-        // Bits of the lower half of each field once the fields have 8, 4 and 2 codes.
+        // Bits of the lower half of each field when the fields have 8, 4 and 2 codes.
         var low4 = (1ul << (4 * bits)) - 1;
         var low2 = ((1ul << (2 * bits)) - 1) * 0x0000000100000001;
         var low1 = ((1ul << bits) - 1) * 0x0001000100010001;
@@ -52,7 +52,7 @@ internal static class WordPacking
             word = (word & low4) | ((word & ~low4) << (4 * gap));
             word = (word & low2) | ((word & ~low2) << (2 * gap));
             word = ((word & low1) | ((word & ~low1) << gap)) & mask;
-            // With the sign bit set no byte borrows from the next; subtracting 128 twice leaves a byte as it was.
+            // With the sign bit set, no byte borrows from the next. Subtracting 128 twice leaves a byte unchanged.
             word = bits == 8 ? word ^ sign : ((word | sign) - offset) ^ sign;
             BinaryPrimitives.WriteUInt64LittleEndian(bytes[done..], word);
         }
@@ -62,7 +62,7 @@ internal static class WordPacking
 
     private static void WriteLow(ulong word, int bytes, Span<byte> destination)
     {
-        // The bytes above the word's are written again by what follows.
+        // Later writes overwrite the bytes above the word.
         if (destination.Length >= sizeof(ulong))
         {
             BinaryPrimitives.WriteUInt64LittleEndian(destination, word);

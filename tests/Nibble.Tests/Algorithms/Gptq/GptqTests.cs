@@ -191,11 +191,11 @@ public class GptqTests
     {
         float[] factor = [1e-3f, 1e30f, 0, 0, 1e-30f, 1e30f, 0, 0, 1e-30f];
         var grouped = new QuantizationScheme(2, symmetric: true, Granularity.Group(1));
-        Assert.Contains("beyond all bounds",
+        Assert.Contains("without bound",
             Assert.Throws<NibbleException>(
             () => Quantize([1, 0.3f, 1], 1, 3, new QuantizationScheme(2, symmetric: true, Granularity.Channel), new HessianFactor(3, factor))).Message,
             StringComparison.Ordinal);
-        Assert.Contains("beyond all bounds", Assert.Throws<NibbleException>(() => Quantize([1, 0.3f, 1], 1, 3, grouped, new HessianFactor(3, factor))).Message,
+        Assert.Contains("without bound", Assert.Throws<NibbleException>(() => Quantize([1, 0.3f, 1], 1, 3, grouped, new HessianFactor(3, factor))).Message,
             StringComparison.Ordinal);
     }
 

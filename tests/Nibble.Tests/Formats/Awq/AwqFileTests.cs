@@ -46,7 +46,7 @@ public sealed class AwqFileTests : IDisposable
     {
         Refuses("expected 4 bits in groups", WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(8, true, Granularity.Group(32)))));
         Refuses("expected 4 bits in groups", WeightOnlyModels.Create(WeightOnlyModels.Layer(new QuantizationScheme(4, true, Granularity.Channel))));
-        Refuses("rows of 40 columns, which groups of 32 do not divide", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4, columns: 40)));
+        Refuses("rows of 40 columns, which is not a multiple of the group size 32", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4, columns: 40)));
         Refuses("12 outputs, expected a multiple of 8", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4, rows: 12)));
         Refuses("groups of scattered columns", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4) with
         {
@@ -64,8 +64,8 @@ public sealed class AwqFileTests : IDisposable
     [Theory]
     [InlineData("\"bits\": 4", "\"bits\": 8", "bits is 8, expected 4")]
     [InlineData("\"version\": \"gemm\"", "\"version\": \"gemv_fast\"",
-        "version is gemv_fast, whose tensors are laid out for one engine's kernels; expected gemm or gemv")]
-    [InlineData("\"group_size\": 32", "\"group_size\": 24", "is not the shape of words of codes whose inputs groups of 24 divide")]
+        "version is gemv_fast, whose tensor layout is specific to one engine's kernels; expected gemm or gemv")]
+    [InlineData("\"group_size\": 32", "\"group_size\": 24", "is not the shape of packed codes whose inputs are a multiple of the group size 24")]
     [InlineData("\"group_size\": 32", "\"group_size\": 64", "qzeros: expected I32 [1, 1], found I32 [2, 1]")]
     [InlineData("quantization_config", "something_else", "config.json has no quantization_config")]
     public void LoadSaysWhatIsWrongWithTheConfiguration(string old, string with, string message)

@@ -69,7 +69,7 @@ public sealed class QuantizedModelFileTests : IDisposable
             "a", 2, 4, new QuantizationScheme(4, symmetric: true, Granularity.Channel), null, hasGroupIndex: false, CompressedTensorsFormat.PackQuantized)
             .First();
         Assert.Equal("a.weight_packed", tensor.Name);
-        Assert.Contains("only the layout is known", Assert.Throws<InvalidOperationException>(() => tensor.Write(Stream.Null)).Message,
+        Assert.Contains("Only the layout of layer ", Assert.Throws<InvalidOperationException>(() => tensor.Write(Stream.Null)).Message,
             StringComparison.Ordinal);
     }
 
@@ -263,19 +263,19 @@ public sealed class QuantizedModelFileTests : IDisposable
             new QuantizationScheme(8, true, Granularity.Tensor), zero with { ZeroPoint = 1 })
             });
         var keys = ChannelKeys();
-        RefuseModel("disagree about whether keys", keys with { StaticKeys = [] });
-        RefuseModel("disagree about whether keys", keys with { Recipe = RecipePresets.Parse("w8a8-kv4") });
-        RefuseKeys("not as many for each head", keys.StaticKeys[0] with { Heads = 4 });
-        RefuseKeys("not as many for each head", keys.StaticKeys[0] with { Heads = 0 });
-        RefuseKeys("another number of zero points", keys.StaticKeys[0] with { ZeroPoints = [] });
+        RefuseModel("disagree on whether keys", keys with { StaticKeys = [] });
+        RefuseModel("disagree on whether keys", keys with { Recipe = RecipePresets.Parse("w8a8-kv4") });
+        RefuseKeys("the same number of scales for each head", keys.StaticKeys[0] with { Heads = 4 });
+        RefuseKeys("the same number of scales for each head", keys.StaticKeys[0] with { Heads = 0 });
+        RefuseKeys("the wrong number of zero points", keys.StaticKeys[0] with { ZeroPoints = [] });
         RefuseKeys("zero points outside", keys.StaticKeys[0] with { ZeroPoints = [0, 1, 2, 3, -9, 7] });
         RefuseKeys("scales that are not", keys.StaticKeys[0] with { Scales = [1, 2, 3, 4, 5, float.NaN] });
         RefuseModel("NaN or infinite", Model([], [new FloatTensor("f", [2], [1, float.NaN], ElementType.F16)]));
         RefuseModel("NaN or infinite", Model([], [new FloatTensor("f", [1], [float.PositiveInfinity], ElementType.F32)]));
-        RefuseModel("cannot hold", Model([], [new FloatTensor("f", [1], [0.1f], ElementType.F16)]));
+        RefuseModel("cannot represent", Model([], [new FloatTensor("f", [1], [0.1f], ElementType.F16)]));
         RefuseModel("not as a floating-point type", Model([], [new FloatTensor("f", [1], [1], ElementType.I8)]));
-        RefuseModel("its shape says", Model([], [new FloatTensor("f", [2], [1], ElementType.F32)]));
-        RefuseModel("taken twice", Model([], [new FloatTensor("f", [1], [1], ElementType.F32), new FloatTensor("f", [1], [1], ElementType.F32)]));
+        RefuseModel("its shape requires", Model([], [new FloatTensor("f", [2], [1], ElementType.F32)]));
+        RefuseModel("used twice", Model([], [new FloatTensor("f", [1], [1], ElementType.F32), new FloatTensor("f", [1], [1], ElementType.F32)]));
         Assert.Empty(Directory.GetFileSystemEntries(temporary.Path));
 
         static QuantizedLayer Layer(QuantizationScheme scheme, sbyte[] codes, float[] scales) =>
@@ -431,9 +431,9 @@ public sealed class QuantizedModelFileTests : IDisposable
     {
         var folder = temporary.File("out");
         QuantizedModelFile.Save(ChannelKeys(), folder);
-        AssertManifestRefusal("\"staticKeys\": [\n    \"a\"\n  ]", "\"staticKeys\": []", "staticKeys names 0 blocks, but the recipe has keys per channel");
+        AssertManifestRefusal("\"staticKeys\": [\n    \"a\"\n  ]", "\"staticKeys\": []", "staticKeys lists 0 blocks, but the recipe has per-channel keys");
         AssertManifestRefusal("\"granularity\": \"channel\",\n        \"observer\": \"minmax\"", "\"granularity\": \"token\"",
-            "staticKeys names 1 blocks, but the recipe has no keys per channel");
+            "staticKeys lists 1 blocks, but the recipe has no per-channel keys");
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    \"a\", \"a\"", "names the tensor twice");
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    \"b\"", "no tensor b.k_scale");
         AssertManifestRefusal("\"staticKeys\": [\n    \"a\"", "\"staticKeys\": [\n    7", "not a valid manifest");

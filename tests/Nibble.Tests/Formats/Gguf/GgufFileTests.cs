@@ -14,7 +14,7 @@ public sealed class GgufFileTests : IDisposable
     /// <summary>What is written over which bytes, and what is said then.</summary>
     public static TheoryData<string, string> Faults => new()
     {
-        { "magic", "another kind of file" },
+        { "magic", "this is not a GGUF file" },
         { "version 1", "version 1, expected 2 or 3" },
         { "big-endian", "big-endian" },
         { "tensor count", "tensors, more than its" },
@@ -29,7 +29,7 @@ public sealed class GgufFileTests : IDisposable
         { "size zero", "sizes of 1 or more" },
         { "size negative", "sizes of 1 or more" },
         { "size overflow", "sizes of 1 or more" },
-        { "size ragged", "whole blocks of 32" },
+        { "size ragged", "a multiple of the block size 32" },
         { "type", "type Q4_2, which is not supported" },
         { "offset", "bytes into the data, expected" },
         { "name zero", "1 to 63 bytes" },
@@ -160,8 +160,8 @@ public sealed class GgufFileTests : IDisposable
     public void ATensorMustWriteItsBytes()
     {
         var tensor = new GgufTensor("t", GgufType.F32, [2], stream => stream.WriteByte(0));
-        Assert.Contains("its shape says", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor])).Message, StringComparison.Ordinal);
-        Assert.Contains("not whole blocks", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor with { Type = GgufType.Q8_0 }])).Message,
+        Assert.Contains("its shape requires", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor])).Message, StringComparison.Ordinal);
+        Assert.Contains("does not fill whole blocks", Assert.Throws<ArgumentException>(() => AnyGguf.Write([], [tensor with { Type = GgufType.Q8_0 }])).Message,
             StringComparison.Ordinal);
     }
 

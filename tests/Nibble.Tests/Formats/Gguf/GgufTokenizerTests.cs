@@ -95,12 +95,12 @@ public sealed class GgufTokenizerTests : IDisposable
         Assert.Equal("gpt-2", Find(GgufTokenizer.Read(folder.Path, Vocabulary), "pre").AsText());
         json["model"]!["vocab"]!["zqz"] = 400;
         folder.Write("tokenizer.json", json.ToJsonString());
-        Assert.Contains("model.ignore_merges is true, which makes a difference for tokens such as 'zqz'", Refusal(), StringComparison.Ordinal);
+        Assert.Contains("model.ignore_merges is true, which affects tokens such as 'zqz'", Refusal(), StringComparison.Ordinal);
     }
 
     [Theory]
     [InlineData("normalizer", """{"type":"NFC"}""", "composes characters (NFC)")]
-    [InlineData("added_tokens", """[{"id":400,"content":"<mask>","lstrip":true,"special":true}]""", "the token '<mask>' takes the blanks beside it along")]
+    [InlineData("added_tokens", """[{"id":400,"content":"<mask>","lstrip":true,"special":true}]""", "the token '<mask>' absorbs the spaces next to it")]
     public void WhatTheEngineDoesOtherwiseIsTold(string key, string value, string note)
     {
         var json = TinyTokenizers.ByteLevel();
@@ -124,7 +124,7 @@ public sealed class GgufTokenizerTests : IDisposable
     public void WhatTheEngineCannotBeToldIsRefused()
     {
         folder.Write("tokenizer.json", TinyTokenizers.ByteLevel(TinyTokenizers.Splits("[a-z]+")).ToJsonString());
-        Assert.Contains("splits texts into words by [a-z]+, for which llama.cpp has no name that Nibble knows", Refusal(), StringComparison.Ordinal);
+        Assert.Contains("splits text into words by [a-z]+, for which Nibble knows no llama.cpp name", Refusal(), StringComparison.Ordinal);
         folder.Write("tokenizer.json", TinyTokenizers.WordPiece("null").ToJsonString());
         Assert.Contains("its tokenizer is WordPiece", Refusal(), StringComparison.Ordinal);
         folder.Write("tokenizer.json", TinyTokenizers.ByteLevel().ToJsonString());
@@ -154,7 +154,7 @@ public sealed class GgufTokenizerTests : IDisposable
         var all = merges.Select(merge => merge![0]!.GetValue<string>() + merge[1]!.GetValue<string>()).ToList();
         merges.RemoveAt(all.FindIndex(made => all.Count(other => other == made) > 1));
         folder.Write("tokenizer.json", json.ToJsonString());
-        Assert.Contains("which the scores of a GGUF file's SentencePiece model cannot say", Refusal(), StringComparison.Ordinal);
+        Assert.Contains("which the scores of a GGUF file's SentencePiece model cannot represent", Refusal(), StringComparison.Ordinal);
 
         // The model that it was made from has scores of its own.
         var pieces = ((SentencePieceTokens)TextTokenizer.Load(folder.Path).Content.Model).Model.Pieces;

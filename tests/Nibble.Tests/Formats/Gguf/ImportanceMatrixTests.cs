@@ -72,9 +72,9 @@ public sealed class ImportanceMatrixTests : IDisposable
     public void FilesThatAreNoneAreRefused()
     {
         Assert.Contains("no file", Refusal<NibbleException>(folder.File("absent")), StringComparison.Ordinal);
-        Assert.Contains("is no importance matrix", Refusal(folder.Write("empty.dat", [])), StringComparison.Ordinal);
-        Assert.Contains("is no importance matrix", Refusal(folder.Write("text.dat", "What is this?"u8.ToArray())), StringComparison.Ordinal);
-        Assert.Contains("holds no importance matrix", Refusal(Gguf(Floats("a.weight", [2], 1, 2))), StringComparison.Ordinal);
+        Assert.Contains("is not an importance matrix", Refusal(folder.Write("empty.dat", [])), StringComparison.Ordinal);
+        Assert.Contains("is not an importance matrix", Refusal(folder.Write("text.dat", "What is this?"u8.ToArray())), StringComparison.Ordinal);
+        Assert.Contains("is not an importance matrix", Refusal(Gguf(Floats("a.weight", [2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("but not a.weight.counts", Refusal(Gguf(Floats("a.weight.in_sum2", [2], 1, 2))), StringComparison.Ordinal);
         Assert.Contains("F32 [2, 1] and a.weight.counts F32 [1, 2]",
             Refusal(Gguf(Floats("a.weight.in_sum2", [2, 1], 1, 2), Floats("a.weight.counts", [1, 2], 1, 2))), StringComparison.Ordinal);

@@ -123,7 +123,7 @@ public sealed class GptqFileTests : IDisposable
         Refuses("No layer of the model is quantized", WeightOnlyModels.Create(WeightOnlyModels.Layer(Int4)) with { Layers = [] });
         var layer = WeightOnlyModels.Layer(new QuantizationScheme(4, true, Granularity.Channel));
         layer.Weight.Scales[0] = 1 / 3f;
-        Refuses("scales that binary16 does not hold", WeightOnlyModels.Create(layer));
+        Refuses("scales that binary16 cannot represent", WeightOnlyModels.Create(layer));
 
         void Refuses(string message, QuantizedModel model)
         {
@@ -140,8 +140,8 @@ public sealed class GptqFileTests : IDisposable
     [InlineData("\"group_size\": 32", "\"group_size\": 64", "qzeros: expected I32 [1, 1], found I32 [2, 1]")]
     [InlineData("\"sym\": false", "\"sym\": \"no\"", "sym is \"no\", expected true or false")]
     [InlineData("\"sym\": false", "\"sym\": true", "has the zero point 9, but sym says that all are 8")]
-    [InlineData("\"checkpoint_format\": \"gptq_v2\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format is marlin, whose tensors are laid out for "
-        + "one engine's kernels; expected gptq or gptq_v2")]
+    [InlineData("\"checkpoint_format\": \"gptq_v2\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format is marlin, whose tensor layout is "
+        + "specific to one engine's kernels; expected gptq or gptq_v2")]
     [InlineData("\"quant_method\": \"gptq\"", "\"quant_method\": \"awq\"", "quant_method is awq, expected gptq")]
     [InlineData("\"lm_head\": false", "\"dynamic\": { \"+:.*up.*\": { \"bits\": 6 } }", "dynamic, +:.*up.*: bits is 6, expected 2, 3, 4 or 8")]
     public void LoadSaysWhatIsWrongWithTheConfiguration(string old, string with, string message)

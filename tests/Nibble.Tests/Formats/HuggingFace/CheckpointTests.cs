@@ -87,11 +87,11 @@ public sealed class CheckpointTests : IDisposable
 
     [Theory]
     [InlineData("bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.bias",
-        "no classification head (classifier.*). It was saved as Some. It has a head of another kind, such as 'cls.predictions.bias'. Train one on it first")]
+        "no classification head (classifier.*). It was saved as Some. It has another kind of head, such as 'cls.predictions.bias'. Train a head on it first")]
     [InlineData("bert", "embeddings.word_embeddings.weight", "pooler.dense.bias",
-        "no classification head (classifier.*). It was saved as Some. Train one on it first")]
+        "no classification head (classifier.*). It was saved as Some. Train a head on it first")]
     [InlineData("roberta", "roberta.embeddings.word_embeddings.weight", "classifier.dense.bias", null)]
-    [InlineData("llama", "model.embed_tokens.weight", "score.weight", "no head for language modelling (lm_head.weight)")]
+    [InlineData("llama", "model.embed_tokens.weight", "score.weight", "no language-modelling head (lm_head.weight)")]
     [InlineData("llama", "model.embed_tokens.weight", "lm_head.weight", null)]
     [InlineData("other", "a", "b", null)]
     public void RequireHeadSaysWhatIsMissing(string type, string embedding, string other, string? complaint)
@@ -123,7 +123,7 @@ public sealed class CheckpointTests : IDisposable
     [InlineData("""{"weight_map":{"a":"..\\1.safetensors"}}""", "in the same folder")]
     [InlineData("""{"weight_map":{"a":"/etc/passwd"}}""", "in the same folder")]
     [InlineData("""{"weight_map":{"a":""}}""", "in the same folder")]
-    [InlineData("""{"weight_map":{"a":1}}""", "names no file for a")]
+    [InlineData("""{"weight_map":{"a":1}}""", "has no file name for a")]
     [InlineData("""{"weight_map":[]}""", "expected an object weight_map")]
     [InlineData("{}", "expected an object weight_map")]
     [InlineData("[]", "expected a JSON object")]

@@ -62,13 +62,13 @@ public sealed class TextTokenizerTests : IDisposable
     [InlineData("""{"model":{"type":"Unigram","vocab":[]}}""", "model is of type Unigram, which is not supported; expected BPE or WordPiece")]
     [InlineData("""{"model":{"type":"BPE","vocab":{},"merges":[]}}""", "model.byte_fallback is not true, and no step of pre_tokenizer is ByteLevel")]
     [InlineData("""{"model":{"type":"BPE","byte_fallback":true,"vocab":{},"merges":[]}}""",
-        "normalizer turns no blanks into ▁, and neither does pre_tokenizer")]
-    [InlineData("""{"model":{"type":"BPE","dropout":0.1,"vocab":{},"merges":[]}}""", "model.dropout is 0.1, so that texts are split at random")]
+        "normalizer turns no spaces into ▁, and neither does pre_tokenizer")]
+    [InlineData("""{"model":{"type":"BPE","dropout":0.1,"vocab":{},"merges":[]}}""", "model.dropout is 0.1, so text is split at random")]
     [InlineData("""{"model":{"type":"BPE","end_of_word_suffix":"</w>","vocab":{},"merges":[]}}""", "model.end_of_word_suffix is '</w>'")]
     [InlineData("""{"model":{"type":"BPE","vocab":{},"merges":[]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Punctuation"}"""
         + """,{"type":"ByteLevel"}]}}""", "pre_tokenizer.pretokenizers[0] is of type Punctuation")]
     [InlineData("""{"model":{"type":"BPE","vocab":{},"merges":[]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"}"""
-        + """,{"type":"Digits"}]}}""", "pre_tokenizer.pretokenizers[0] is of type ByteLevel, behind which steps follow")]
+        + """,{"type":"Digits"}]}}""", "pre_tokenizer.pretokenizers[0] is of type ByteLevel and other steps follow it")]
     [InlineData("""{"model":{"type":"BPE","vocab":{},"merges":[]},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":true}}""",
         "pre_tokenizer.add_prefix_space is true")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"},"normalizer":{"type":"Lowercase"}}""",
@@ -80,20 +80,20 @@ public sealed class TextTokenizerTests : IDisposable
         + """,{"type":"ByteLevel"}]}}""", "pretokenizers[0].behavior is MergedWithNext")]
     [InlineData("""{"model":{"type":"BPE","vocab":{},"merges":[]}"""
         + ""","pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\w+"}}"""
-        + """,{"type":"ByteLevel"}]}}""", "pretokenizers[0].pattern holds \\w, which regular expressions here read otherwise: \\w+")]
+        + """,{"type":"ByteLevel"}]}}""", "pretokenizers[0].pattern contains \\w, which .NET's regular expressions read differently: \\w+")]
     [InlineData("""{"model":{"type":"BPE","byte_fallback":true,"vocab":{},"merges":[]}"""
         + ""","normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"_"}]}}""",
-        "normalizer.normalizers[0] is of type Prepend, or replaces or prepends something else")]
+        "normalizer.normalizers[0] is of type Prepend, or replaces or prepends something other than")]
     [InlineData("""{"model":{"type":"BPE","byte_fallback":true,"vocab":{},"merges":[]}"""
         + ""","pre_tokenizer":{"type":"Metaspace","replacement":"▁","split":true}}""", "pre_tokenizer is of type Metaspace")]
     [InlineData("""{"model":{"type":"BPE","vocab":{},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""", "vocabulary is empty")]
-    [InlineData("""{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""", "its id is -1")]
-    [InlineData("""{"model":{"type":"BPE","vocab":{"a":99999999},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""", "its id is 99999999")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""", "has the id -1")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":99999999},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""", "has the id 99999999")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":"b"},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}}""", "not a valid tokenizer")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0}},"pre_tokenizer":{"type":"ByteLevel"}}""", "not a valid tokenizer: model.merges is missing")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]},"pre_tokenizer":{"type":"ByteLevel"}}""",
-        "a merge makes or takes the token 'b', which the vocabulary lacks")]
-    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":["ab"]},"pre_tokenizer":{"type":"ByteLevel"}}""", "the merge 'ab' is not of two tokens")]
+        "a merge uses or produces the token 'b', which the vocabulary lacks")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":["ab"]},"pre_tokenizer":{"type":"ByteLevel"}}""", "the merge 'ab' does not have two tokens")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","behavior":"Isolated","pattern":{"Regex":"("}},{"type":"ByteLevel","use_regex":false}]}}""", "not a valid tokenizer")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"},"added_tokens":[{"id":1,"content":"a"}]}""",
         "added_tokens[0] gives 'a' the id 1, but in model.vocab it has 0")]
@@ -121,7 +121,7 @@ public sealed class TextTokenizerTests : IDisposable
     [Fact]
     public void LoadSaysWhatIsMissingOrBroken()
     {
-        Assert.Contains("holds no tokenizer. Supported are tokenizer.json", Refusal(), StringComparison.Ordinal);
+        Assert.Contains("has no tokenizer. Nibble supports tokenizer.json", Refusal(), StringComparison.Ordinal);
         folder.Write("tokenizer.model", "this is no protocol buffer");
         Assert.Contains("is not a SentencePiece model", Refusal(), StringComparison.Ordinal);
     }

@@ -85,14 +85,14 @@ public sealed class BertConfigTests
     }
 
     [Theory]
-    [InlineData("model_type", "\"albert\"", "model_type is 'albert', which is no encoder supported here; supported: bert, roberta, distilbert")]
+    [InlineData("model_type", "\"albert\"", "model_type is 'albert', which is not a supported encoder; supported: bert, roberta, distilbert")]
     [InlineData("hidden_act", "\"gelu_new\"", "hidden_act is 'gelu_new', expected 'gelu'")]
     [InlineData("position_embedding_type", "\"relative_key\"", "position_embedding_type is 'relative_key', expected 'absolute'")]
     [InlineData("problem_type", "\"multi_label_classification\"",
         "problem_type is 'multi_label_classification', expected 'single_label_classification' or 'regression'")]
     [InlineData("nibble_task", "{\"name\":\"translation\"}",
         "the task is 'translation', expected one of language-modelling, classification, regression, embedding")]
-    [InlineData("nibble_task", "{\"name\":\"language-modelling\"}", "the task is language-modelling, which encoders do not have")]
+    [InlineData("nibble_task", "{\"name\":\"language-modelling\"}", "the task is language-modelling, which encoders do not support")]
     [InlineData("nibble_task", "{\"name\":\"embedding\",\"pooling\":\"last\"}", "'pooling' is \"last\", expected mean, cls, max")]
     [InlineData("is_decoder", "true", "'is_decoder' is true, expected an encoder")]
     [InlineData("hidden_size", "0", "'hidden_size' is 0, expected a positive integer of at most 2^24")]

@@ -171,7 +171,7 @@ public sealed class LlamaConfigTests
     [Theory]
     [InlineData("model_type", "\"gpt2\"", "model_type is 'gpt2', which is not supported; supported: llama, mistral, qwen2, qwen3")]
     [InlineData("model_type", "null", "model_type is ''")]
-    [InlineData("model_type", "3", "'model_type' is 3, expected a text")]
+    [InlineData("model_type", "3", "'model_type' is 3, expected a string")]
     [InlineData("hidden_act", "\"gelu\"", "hidden_act is 'gelu', expected 'silu'")]
     [InlineData("hidden_size", "null", "'hidden_size' is missing, expected a positive integer")]
     [InlineData("hidden_size", "0", "'hidden_size' is 0, expected a positive integer of at most 2^24")]
@@ -196,7 +196,7 @@ public sealed class LlamaConfigTests
     [InlineData("rope_parameters", "7", "'rope_parameters' is 7, expected an object")]
     [InlineData("rope_parameters", "{\"rope_theta\":\"x\"}", "rope_parameters: 'rope_theta' is \"x\", expected a number")]
     [InlineData("rope_scaling", "{\"rope_type\":\"yarn\"}", "rotary scaling of type 'yarn' is not supported; supported: default, linear, llama3")]
-    [InlineData("rope_scaling", "{\"type\":3}", "rope_scaling: 'type' is 3, expected a text")]
+    [InlineData("rope_scaling", "{\"type\":3}", "rope_scaling: 'type' is 3, expected a string")]
     [InlineData("rope_scaling", "{\"type\":\"linear\"}", "rope_scaling: 'factor' is missing, expected a number")]
     [InlineData("rope_scaling", "{\"type\":\"linear\",\"factor\":null}", "rope_scaling: 'factor' is missing, expected a number")]
     [InlineData("rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}",
@@ -206,13 +206,13 @@ public sealed class LlamaConfigTests
     [InlineData("rope_scaling", "{\"type\":\"default\",\"mrope_section\":[1]}",
         "rope_scaling: 'mrope_section' is [1], expected no such key: it would change the rotary frequencies")]
     [InlineData("rope_parameters", "{\"rope_theta\":5,\"partial_rotary_factor\":0.5}", "rope_parameters: 'partial_rotary_factor' is 0.5, expected 1 or none")]
-    [InlineData("rope_parameters", "{\"sliding_attention\":{\"rope_theta\":5}}", "rope_parameters has nothing for 'full_attention', which layers are of")]
+    [InlineData("rope_parameters", "{\"sliding_attention\":{\"rope_theta\":5}}", "rope_parameters has nothing for 'full_attention', which layers use")]
     [InlineData("layer_types", "[\"linear_attention\"]", "layer_types names 'linear_attention', which is not supported")]
-    [InlineData("layer_types", "[1]", "'layer_types' is [1], expected a list of texts")]
+    [InlineData("layer_types", "[1]", "'layer_types' is [1], expected a list of strings")]
     [InlineData("dual_chunk_attention_config", "{\"chunk_size\":8,\"local_size\":8}", "'local_size' is 8, expected fewer than the 8 positions of a chunk")]
     [InlineData("dual_chunk_attention_config", "{\"chunk_size\":8,\"local_size\":1,\"sparse_attention_enabled\":true}",
         "'sparse_attention_enabled' is true, expected no such key")]
-    [InlineData("partial_rotary_factor", "0.5", "'partial_rotary_factor' is 0.5, expected 1 or none: it changes what the model computes, and that is not "
+    [InlineData("partial_rotary_factor", "0.5", "'partial_rotary_factor' is 0.5, expected 1 or none: it changes what the model computes, which is not "
         + "supported")]
     [InlineData("logit_scale", "0.0625", "'logit_scale' is 0.0625, expected 1 or none")]
     [InlineData("embedding_multiplier", "0", "'embedding_multiplier' is 0, expected 1 or none")]
@@ -238,7 +238,7 @@ public sealed class LlamaConfigTests
     [InlineData("num_experts", "128", "num_experts is 128")]
     [InlineData("n_routed_experts", "64", "n_routed_experts is 64")]
     public void ParseRefusesMixturesOfExperts(string key, string json, string sign) => Assert.Equal(
-        $"model/config.json: {sign}: mixture-of-experts models are not supported; supported are dense models of the types llama, mistral, qwen2, qwen3",
+        $"model/config.json: {sign}: mixture-of-experts models are not supported; dense models are supported, of the types llama, mistral, qwen2, qwen3",
         Assert.Throws<NibbleException>(() => Parse((key, json))).Message);
 
     [Theory]

@@ -47,7 +47,7 @@ public sealed class BertModelTests : IDisposable
         var tokens = Enumerable.Repeat(5L, longest).ToArray();
         Assert.Equal(TinyBert.Labels, Logits(loaded.Bert(), [tokens]).Length);
         Assert.Equal(
-            $"a sequence of {longest + 1} tokens is longer than this model's {longest} positions; cut it",
+            $"a sequence of {longest + 1} tokens is longer than this model's {longest} positions. Shorten it",
             Assert.Throws<NibbleException>(() => Logits(loaded.Bert(), [[.. tokens, 5]])).Message);
     }
 

@@ -99,7 +99,7 @@ public sealed class LoadedEncoderTests : IDisposable
 
     [Theory]
     [InlineData("vocab_size", "40", "16777216", "config.json describes a model of at least 268,")]
-    [InlineData("num_hidden_layers", "2", "16777216", "they belong to different models")]
+    [InlineData("num_hidden_layers", "2", "16777216", "They belong to different models")]
     [InlineData("vocab_size", "40", "39", "the tokenizer has 40 tokens, expected at most the 39 of config.json's vocab_size")]
     [InlineData("model_type", "\"bert\"", "\"llama\"", "which a model of type 'llama' has")]
     public void OpenRefusesAConfigThatIsNotTheWeightsBeforeItMakesAModel(string key, string value, string other, string complaint)
@@ -130,7 +130,7 @@ public sealed class LoadedEncoderTests : IDisposable
                 }
             }
         });
-        Assert.Contains("this checkpoint has no classification head (classifier.*). Train one on it first", message, StringComparison.Ordinal);
+        Assert.Contains("this checkpoint has no classification head (classifier.*). Train a head on it first", message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -160,7 +160,7 @@ public sealed class LoadedEncoderTests : IDisposable
     {
         var path = new TinyBert().Write(folder.File("unmarked"));
         File.WriteAllLines(Path.Combine(path, "vocab.txt"), TinyBert.Words.Where(word => word != "[SEP]"));
-        Assert.Contains("the tokenizer names no tokens for the beginning and the end of a sequence",
+        Assert.Contains("the tokenizer defines no tokens for the start and the end of a sequence",
             Assert.Throws<NibbleException>(() => LoadedModel.Open(path)).Message, StringComparison.Ordinal);
     }
 

@@ -110,7 +110,7 @@ public sealed class BlockTrainerTests : IDisposable
 
     [Fact]
     public void TrainNamesTheLayersWhenTheLossIsNoLongerFinite() => Assert.Matches(
-        "^model.layers.0.self_attn.q_proj and the layers beside it: the training loss became .* at step 2; ",
+        "^model.layers.0.self_attn.q_proj and the other layers of the block: the training loss became .* at step 2. ",
         Assert.Throws<NibbleException>(
             () => Trainer(Settings with { LearningRate = 1e30, ScaleLearningRate = 1e30, WarmUp = 0 }, 1)
             .Train(unit, original, reconstruction, Layers(2))).Message);

@@ -134,7 +134,7 @@ public sealed class RoundingLearnerTests : IDisposable
 
     [Fact]
     public void LearnNamesTheLayersWhenTheLossIsNoLongerFinite() => Assert.Equal(
-        "model.layers.0.self_attn.q_proj and the layers beside it: the loss of learned rounding became NaN at step 2; lower the learning rate (it is 1E+20)",
+        "model.layers.0.self_attn.q_proj and other layers: the loss of learned rounding became NaN at step 2. Lower the learning rate (it is 1E+20)",
         Assert.Throws<NibbleException>(
             () => Learner(Settings with { LearningRate = 1e20 }, 1).Learn(unit, inputs, original, floatInputs, Layers(RoundingLearning.SignRound, 2))).Message);
 

@@ -94,7 +94,7 @@ public sealed class StageScalingTests : IDisposable
         var mixed = new Dictionary<string, RecipeRule>
         { ["model.layers.0.mlp.gate_proj"] = awq, ["model.layers.0.mlp.up_proj"] = awq with { Algorithms = WeightAlgorithms.RoundToNearest } };
         Assert.Contains(
-            "must name one scaling",
+            "must name the same scaling",
             Assert.Throws<ArgumentException>(
                 () => StageScaling.Apply(
                 Stage(block, LlamaBlock.FeedForwardInput), inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,

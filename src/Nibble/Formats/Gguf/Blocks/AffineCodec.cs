@@ -3,7 +3,7 @@ using Nibble.Files;
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q4_1 and Q5_1: a scale, a minimum and codes, <c>value = d * code + m</c>.</summary>
-/// <remarks>Codes come from scale and minimum before they are rounded to binary16.</remarks>
+/// <remarks>Codes are computed from the scale and minimum before these are rounded to binary16.</remarks>
 internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
 {
     private const int ScaleBytes = 2;
@@ -51,7 +51,7 @@ internal sealed class AffineCodec(GgufType type, int bits) : IWeightedCodec
             {
                 var code = (sbyte)Rounding.Truncate(((values[i] - min) * inverse) + 0.5f);
 
-                // The reference cuts codes of 4 bits at their end, and does not those of 5.
+                // The reference clamps 4-bit codes at the top, but not 5-bit codes.
                 codes[i] = (byte)(bits == 4 ? Math.Min(steps, code) : code);
             }
 

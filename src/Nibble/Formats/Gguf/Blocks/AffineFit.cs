@@ -3,50 +3,50 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>The scales that are tried before the best codes are fitted.</summary>
-/// <param name="First">The first maps the whole range to the last code and this.</param>
-/// <param name="Step">From one to the next.</param>
-/// <param name="Tries">How many.</param>
+/// <summary>The scales to try before the best codes are fitted.</summary>
+/// <param name="First">The first scale maps the whole range to the last code plus this value.</param>
+/// <param name="Step">The increment from one scale to the next.</param>
+/// <param name="Tries">The number of scales.</param>
 internal readonly record struct ScaleTries(float First, float Step, int Tries);
 
-/// <summary>The scales and minimums of eight sub-blocks with which codes from 0 on leave the least weighted squared error: <c>value = scale * code +
-/// minimum</c>.</summary>
+/// <summary>The scales and minimums of eight sub-blocks that give the least weighted squared error with codes from 0 up:
+/// <c>value = scale * code + minimum</c>.</summary>
 /// <remarks>
-/// A scale that is tried says which codes values get; for given codes, scale and minimum follow from linear regression. At the end the codes
-/// of the best are rounded anew and fitted once more.
+/// Each scale to try assigns codes to the values. For given codes, linear regression gives the scale and minimum. Finally, the best candidate's codes are
+/// rounded again and fitted once more.
 /// </remarks>
 internal readonly struct AffineFit
 {
-    // Of a block of 32 codes up to 31, one that differs gives 30 times as much, and rounding a fifth.
+    // In a block of 32 codes up to 31, a single differing code gives 30 times this value, and rounding gives a fifth of it.
     private const float Spread = 1e-6f;
 
-    // What sums of squares lose by rounding.
+    // The relative rounding error of sums of squares.
     private const float Rest = 1e-6f;
 
-    /// <summary>0 where a sub-block is constant.</summary>
+    /// <summary>The scale; 0 if the sub-block is constant.</summary>
     public Lane Scale { get; private init; }
 
     /// <summary>The value of code 0.</summary>
     public Lane Minimum { get; private init; }
 
-    /// <summary>The weighted mean of the codes: by how much the best minimum falls when the scale rises.</summary>
+    /// <summary>The weighted mean of the codes: how far the best minimum falls as the scale rises.</summary>
     public Lane MeanCode { get; private init; }
 
-    /// <summary>The weighted sum of the codes' squares: how much an error of the scale costs.</summary>
+    /// <summary>The weighted sum of the squared codes: the cost of an error in the scale.</summary>
     public Lane Squares { get; private init; }
 
-    /// <summary>The sum of the weights: how much an error of the minimum costs.</summary>
+    /// <summary>The sum of the weights: the cost of an error in the minimum.</summary>
     public Lane Weight { get; private init; }
 
-    /// <summary>What scale and minimum leave, before either is rounded: no sub-block can have much less.</summary>
+    /// <summary>The squared error before scale and minimum are rounded. No sub-block can have much less.</summary>
     public Lane Error { get; private init; }
 
     /// <summary>Fits eight sub-blocks.</summary>
-    /// <param name="values">A lane each, see <see cref="SubBlocks.Split"/>.</param>
-    /// <param name="weights">How much squared errors count, above 0.</param>
+    /// <param name="values">One lane per sub-block, see <see cref="SubBlocks.Split"/>.</param>
+    /// <param name="weights">The weights of the squared errors, above 0.</param>
     /// <param name="lastCode">The largest code.</param>
     /// <param name="tries">The scales to try.</param>
-    /// <param name="belowZero">Whether minimums must not be above zero.</param>
+    /// <param name="belowZero">Whether minimums must not exceed zero.</param>
     public static AffineFit Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int lastCode, ScaleTries tries, bool belowZero)
     {
         var (low, high) = (values[0], values[0]);
@@ -60,7 +60,7 @@ internal readonly struct AffineFit
         var range = high - low;
         var perRange = Vector256.ConditionalSelect(Vector256.GreaterThan(range, Vector256.Create(SubBlocks.Least)), Lane.One / range, Lane.Zero);
 
-        // Counted from the lowest value on, sums lose no digits to a common offset.
+        // Sums relative to the lowest value lose no digits to a common offset.
         var highest = belowZero ? -low : Vector256.Create(float.PositiveInfinity);
         var (total, sum, power) = (Lane.Zero, Lane.Zero, Lane.Zero);
         for (var i = 0; i < values.Length; i++)
@@ -71,7 +71,7 @@ internal readonly struct AffineFit
             power = Vector256.FusedMultiplyAdd(weights[i] * value, value, power);
         }
 
-        // All codes zero is what has to be beaten; errors are told less the squares of the values.
+        // The baseline is all codes zero. Errors omit the sum of the values' squares.
         var offset = Vector256.MinNative(sum / total, highest);
         var least = offset * ((offset * total) - (sum + sum));
         var (scale, mean, found) = (Lane.Zero, Lane.Zero, Lane.Zero);
@@ -95,7 +95,7 @@ internal readonly struct AffineFit
             var fittedScale = ((total * products) - (sum * codes)) / determinant;
             var fittedOffset = ((squares * sum) - (codes * products)) / determinant;
 
-            // Where all values have the same code, scale and minimum are free against each other, and one at its limit is as good as any.
+            // If all values have the same code, scale and minimum are not determined separately, and a minimum at its limit is as good as any other.
             var above = Vector256.GreaterThan(fittedOffset, highest) | Vector256.LessThan(determinant, total * squares * Vector256.Create(Spread));
             fittedOffset = Vector256.ConditionalSelect(above, highest, fittedOffset);
             fittedScale = Vector256.ConditionalSelect(above, (products - (fittedOffset * codes)) / squares, fittedScale);

@@ -4,18 +4,19 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>A super-block of sub-blocks with scales and minimums that are whole steps: <c>value = scaleStep * s * code - minimumStep * m</c>.</summary>
-/// <param name="Length">Values of a sub-block.</param>
+/// <summary>A super-block of sub-blocks whose scales and minimums are whole numbers of steps: <c>value = scaleStep * s * code - minimumStep *
+/// m</c>.</summary>
+/// <param name="Length">The number of values in a sub-block.</param>
 /// <param name="LastCode">The largest code.</param>
 /// <param name="LastStep">The largest <c>s</c> and <c>m</c>.</param>
 /// <param name="Tries">The scales to try.</param>
 internal sealed record AffineGrid(int Length, int LastCode, int LastStep, ScaleTries Tries);
 
-/// <summary>Finds the steps, scales, minimums and codes of a super-block that leave little weighted squared error.</summary>
+/// <summary>Finds the steps, scales, minimums and codes of a super-block that give a low weighted squared error.</summary>
 /// <remarks>
-/// Sub-blocks are fitted apart first; <see cref="StepChoice"/> finds the steps. Each sub-block then takes, of the whole numbers around
-/// its own scale and minimum, the pair that leaves it the least error. For those, both steps follow from linear regression over the whole super-block,
-/// and the choice is made once more.
+/// Sub-blocks are first fitted separately, and <see cref="StepChoice"/> finds the steps. Each sub-block then takes the pair of whole numbers near its
+/// fitted scale and minimum that gives the least error. Linear regression over the whole super-block then refits both steps to those numbers, and the
+/// numbers are chosen once more.
 /// </remarks>
 internal static class AffineSearch
 {
@@ -23,12 +24,12 @@ internal static class AffineSearch
 
     /// <summary>Searches a super-block.</summary>
     /// <param name="values">256 finite values.</param>
-    /// <param name="weights">How much their squared errors count, above 0; all the same when empty.</param>
-    /// <param name="grid">What the block can hold.</param>
+    /// <param name="weights">The weights of the squared errors, above 0; empty for equal weights.</param>
+    /// <param name="grid">The grid of the block.</param>
     /// <param name="scales">Receives <c>s</c> of each sub-block.</param>
     /// <param name="minimums">Receives <c>m</c> of each sub-block.</param>
     /// <param name="codes">Receives 256 codes.</param>
-    /// <returns>Both steps; binary16 holds them.</returns>
+    /// <returns>Both steps, as binary16 values.</returns>
     public static (float Scale, float Minimum) Run(
         ReadOnlySpan<float> values, ReadOnlySpan<float> weights, AffineGrid grid, Span<byte> scales, Span<byte> minimums, Span<byte> codes)
     {
@@ -79,7 +80,7 @@ internal static class AffineSearch
         return (StepChoice.Stretch(best.Scale, stretch), StepChoice.Stretch(best.Minimum, stretch));
     }
 
-    /// <summary>Steps with which the largest scale and minimum have smaller numbers: the others may then be said better.</summary>
+    /// <summary>Tries steps that give the largest scale and minimum smaller numbers, which may represent the others better.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void TryOthers(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<AffineFit> fits, (float Scale, float Minimum) steps,
@@ -93,7 +94,8 @@ internal static class AffineSearch
         }
     }
 
-    /// <summary>Chooses whole numbers for steps, fits the steps to those, and chooses once more; keeps what is better than the best so far.</summary>
+    /// <summary>Chooses whole numbers for given steps, refits the steps, and chooses once more. Keeps the result if it improves on the best so
+    /// far.</summary>
     private static void Improve(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<AffineFit> fits, (float Scale, float Minimum) steps,
         Span<Lane> chosen, Span<Lane> trial, ref (float Scale, float Minimum) best, ref float least)
@@ -126,8 +128,8 @@ internal static class AffineSearch
         }
     }
 
-    /// <summary>The best whole numbers of steps around each sub-block's own scale and minimum.</summary>
-    /// <returns>The error that they leave.</returns>
+    /// <summary>Chooses the best whole numbers of steps near each sub-block's fitted scale and minimum.</summary>
+    /// <returns>The squared errors.</returns>
     private static Lane Choose(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, in AffineFit fit, (float Scale, float Minimum) steps, out Lane scales, out Lane minimums)
     {
@@ -141,7 +143,7 @@ internal static class AffineSearch
             var number = Vector256.MinNative(Vector256.MaxNative(center + Vector256.Create((float)offset), Lane.Zero), last);
             var scale = number * steps.Scale;
 
-            // The codes' mean tells where the best minimum goes with the scale; it falls between two steps.
+            // The mean code predicts the best minimum for this scale, which falls between two steps.
             var wanted = ((scale - fit.Scale) * fit.MeanCode) - fit.Minimum;
             var lower = Vector256.MinNative(Vector256.MaxNative(Vector256.Floor(wanted * perMinimum), Lane.Zero), last);
             var upper = Vector256.MinNative(lower + Lane.One, last);
@@ -161,7 +163,7 @@ internal static class AffineSearch
         minimums = Vector256.ConditionalSelect(better, minimum, minimums);
     }
 
-    /// <summary>What codes under a scale and each of two minimums leave.</summary>
+    /// <summary>The squared errors for a scale with each of two minimums.</summary>
     private static (Lane First, Lane Second) Errors(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, Lane scale, Lane firstMinimum, Lane secondMinimum)
     {
@@ -180,7 +182,7 @@ internal static class AffineSearch
         return (first, second);
     }
 
-    /// <summary>The steps that fit the codes best, where binary16 holds them; otherwise those at hand.</summary>
+    /// <summary>The steps that fit the codes best if binary16 can hold them; otherwise the current steps.</summary>
     private static (float Scale, float Minimum) Refit(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, ReadOnlySpan<Lane> scales, ReadOnlySpan<Lane> minimums, (float Scale, float Minimum) steps)
     {
@@ -208,7 +210,7 @@ internal static class AffineSearch
         return SubBlocks.FitsHalf(scale) && (mm == 0 || SubBlocks.FitsHalf(fittedMinimum)) ? (SubBlocks.ToHalf(scale), SubBlocks.ToHalf(fittedMinimum)) : steps;
     }
 
-    /// <summary>Puts codes in the place of values, and adds up the values' squares and their products with what the codes stand for.</summary>
+    /// <summary>Replaces values with codes, and sums the values' squares and their products with the dequantized values.</summary>
     private static void Write(Span<Lane> x, ReadOnlySpan<Lane> w, AffineGrid grid, Lane scale, Lane minimum, ref Lane squares, ref Lane products)
     {
         var (inverse, last) = (SubBlocks.Reciprocal(scale), Vector256.Create((float)grid.LastCode));

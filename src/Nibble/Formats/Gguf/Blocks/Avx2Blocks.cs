@@ -8,7 +8,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>The blocks of 32 values in 256-bit vectors of x86; bit for bit what the scalar codecs write.</summary>
+/// <summary>Quantizes blocks of 32 values with 256-bit x86 vectors. The output equals that of the scalar codecs bit for bit.</summary>
 internal static class Avx2Blocks
 {
     private const int Count = 32;
@@ -20,7 +20,7 @@ internal static class Avx2Blocks
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void QuantizeBytes(ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        // The largest number below a half: added, it carries a half and more over the next integer, and nothing else.
+        // The largest number below 0.5. Adding it carries fractions of a half or more to the next integer, and nothing else.
         var almostHalf = Vector256.Create(0.49999997f);
         var sign = Vector256.Create(-0f);
         for (; !values.IsEmpty; values = values[Count..], blocks = blocks[34..])
@@ -69,7 +69,7 @@ internal static class Avx2Blocks
             var lowest = Lowest(Avx.Min(Avx.Min(first, second), Avx.Min(third, fourth)));
             var highest = Highest(Avx.Max(Avx.Max(first, second), Avx.Max(third, fourth)));
 
-            // Which end is farther from zero is anybody's guess, a branch would be wrong half of the time. Where both are as far, the first value counts.
+            // Which end is farther from zero is unpredictable, so a branch would miss half of the time. If both are equally far, the first value counts.
             var (low, high) = (Vector128.CreateScalarUnsafe(lowest), Vector128.CreateScalarUnsafe(highest));
             var peak = Vector128.ConditionalSelect(Vector128.GreaterThan(high, -low), high, low).ToScalar();
             if (highest == -lowest)
@@ -102,7 +102,7 @@ internal static class Avx2Blocks
             var max = Highest(Avx.Max(Avx.Max(first, second), Avx.Max(third, fourth)));
             if (min == 0)
             {
-                // Of zeros of both signs, the first counts.
+                // Among zeros of both signs, the first counts.
                 min = values[FirstOf(0, first, second, third, fourth)];
             }
 
@@ -121,7 +121,7 @@ internal static class Avx2Blocks
     }
 
     /// <summary>Widens binary16 numbers.</summary>
-    /// <returns>How many were widened; the rest is for the caller.</returns>
+    /// <returns>How many were widened. The caller handles the rest.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static int Widen(ReadOnlySpan<ushort> halves, Span<float> values)
     {
@@ -131,7 +131,7 @@ internal static class Avx2Blocks
         var infinite = Vector256.Create(0x7BFF);
         var exponent = Vector256.Create(0x7F800000);
 
-        // The exponents' biases differ by 112; multiplying also brings subnormals into place.
+        // The exponent biases differ by 112. The multiplication also brings subnormals into place.
         var scale = Vector256.Create(BitConverter.UInt32BitsToSingle((127u + 112) << 23));
         var done = 0;
         for (; done <= halves.Length - Width; done += Width)
@@ -152,7 +152,7 @@ internal static class Avx2Blocks
         var codes = Pack(first, second, third, fourth);
         if (bits == 5)
         {
-            // The fifth bit moves to where a byte's sign is looked for.
+            // The fifth bit moves to each byte's sign bit, which the extraction reads.
             BinaryPrimitives.WriteUInt32LittleEndian(target, Vector256.ShiftLeft(codes.AsUInt16(), 3).AsByte().ExtractMostSignificantBits());
             target = target[sizeof(uint)..];
             codes &= Vector256.Create((byte)0xF);
@@ -172,7 +172,7 @@ internal static class Avx2Blocks
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<int> LowByte(Vector256<int> value) => Vector256.ShiftRightArithmetic(Vector256.ShiftLeft(value, 24), 24);
 
-    /// <summary>32 numbers as bytes, in their order.</summary>
+    /// <summary>Packs 32 numbers as bytes, in order.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<byte> Pack(Vector256<int> first, Vector256<int> second, Vector256<int> third, Vector256<int> fourth)
     {
@@ -207,7 +207,7 @@ internal static class Avx2Blocks
         fourth = Vector256.LoadUnsafe(ref source, 3 * Width);
     }
 
-    /// <summary>The place of the first value that equals one which is there.</summary>
+    /// <summary>The index of the first value equal to a given value, which must be present.</summary>
     private static int FirstOf(float value, Vector256<float> first, Vector256<float> second, Vector256<float> third, Vector256<float> fourth)
     {
         var wanted = Vector256.Create(value);

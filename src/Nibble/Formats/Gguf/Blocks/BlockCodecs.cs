@@ -28,9 +28,9 @@ internal static class BlockCodecs
     /// <summary>The types that have a codec.</summary>
     public static IEnumerable<GgufType> Types => All.Select(codec => codec.Type);
 
-    /// <summary>The codec of a type; null where there is none.</summary>
+    /// <summary>The codec of a type; null if there is none.</summary>
     public static IBlockCodec? Find(GgufType type) => Array.Find(All, codec => codec.Type == type);
 
-    /// <summary>The codec of a type that is known to have one.</summary>
+    /// <summary>The codec of a type that must have one.</summary>
     public static IBlockCodec For(GgufType type) => Find(type) ?? throw new ArgumentOutOfRangeException(nameof(type), type, "No codec.");
 }

@@ -3,19 +3,19 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>How the 32 codes of a block of 4 or 5 bits are packed.</summary>
+/// <summary>How the 32 codes of a 4-bit or 5-bit block are packed.</summary>
 /// <remarks>
-/// Byte <c>i</c> of 16 holds the lower four bits of code <c>i</c>, and above them those of code <c>i + 16</c>. At 5 bits, a word before
-/// them has the fifth bit of code <c>i</c> as its bit <c>i</c>.
+/// Byte <c>i</c> of 16 holds the lower four bits of code <c>i</c> in its lower half and those of code <c>i + 16</c> in its upper half. At 5 bits, a 32-bit
+/// word precedes the bytes, and its bit <c>i</c> is the fifth bit of code <c>i</c>.
 /// </remarks>
 internal static class BlockCodes
 {
-    /// <summary>Codes of a block.</summary>
+    /// <summary>The number of codes in a block.</summary>
     public const int Count = 32;
 
     private const int Half = Count / 2;
 
-    /// <summary>The stored code that stands for zero: what is taken off a code before the scale multiplies it; 0 where codes are signed or have a
+    /// <summary>The stored code that represents zero, which is subtracted from a code before the scale multiplies it. It is 0 if codes are signed or have a
     /// minimum.</summary>
     public static int ZeroOf(GgufType type) => type switch { GgufType.Q4_0 => 8, GgufType.Q5_0 => 16, GgufType.TQ1_0 or GgufType.TQ2_0 => 1, _ => 0 };
 
@@ -43,7 +43,7 @@ internal static class BlockCodes
         }
     }
 
-    /// <summary>Reads the codes of a block.</summary>
+    /// <summary>Unpacks the codes of a block.</summary>
     /// <param name="source">16 bytes, or 20 at 5 bits.</param>
     /// <param name="bits">4 or 5.</param>
     /// <param name="codes">Receives 32 codes.</param>

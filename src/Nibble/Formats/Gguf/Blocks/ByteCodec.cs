@@ -3,7 +3,7 @@ using Nibble.Files;
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>Q8_0: a scale and signed bytes, <c>value = d * code</c>.</summary>
-/// <remarks>Codes come from the scale before it is rounded to binary16.</remarks>
+/// <remarks>Codes are computed from the scale before it is rounded to binary16.</remarks>
 internal sealed class ByteCodec : IBlockCodec
 {
     private const int Count = 32;

@@ -2,7 +2,7 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Values stored one by one as floating-point numbers; half to even.</summary>
+/// <summary>Values stored individually as floating-point numbers, rounded half to even.</summary>
 internal sealed class FloatCodec(GgufType type, ElementType element) : IBlockCodec
 {
     public GgufType Type => type;

@@ -2,13 +2,12 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Q4_K and Q5_K: 8 sub-blocks of 32 values with scales and minimums of 6 bits, <c>value = d * scale * code - dmin * minimum</c>.</summary>
+/// <summary>Q4_K and Q5_K: 8 sub-blocks of 32 values with 6-bit scales and minimums, <c>value = d * scale * code - dmin * minimum</c>.</summary>
 /// <remarks>
-/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q4_K</c> and <c>block_q5_K</c>, whose codes' fifth bits stand apart. Of the twelve bytes of
-/// scales, four
-/// hold scales 0 to 3 and four minimums 0 to 3 in their lower six bits; above those stand the upper two bits of scales and minimums 4 to 7, whose lower four
-/// share the last
-/// four bytes. <see cref="AffineSearch"/> finds the codes.
+/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q4_K</c> and <c>block_q5_K</c>, which stores the fifth bits of the codes separately. Of the
+/// twelve scale bytes, four hold scales 0 to 3 and four hold minimums 0 to 3 in their lower six bits. The upper two bits of these eight bytes are the upper
+/// two bits of scales and minimums 4 to 7. The last four bytes hold the lower four bits of scales and minimums 4 to 7. <see cref="AffineSearch"/> finds the
+/// codes.
 /// </remarks>
 internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
 {
@@ -23,7 +22,7 @@ internal sealed class FourFiveBitCodec(GgufType type, int bits) : IWeightedCodec
 
     public GgufType Type => type;
 
-    /// <summary>What a block can hold; at 5 bits, the same ranges are twice as many steps.</summary>
+    /// <summary>The grid of a block. At 5 bits, the same ranges have twice as many steps.</summary>
     public AffineGrid Grid { get; } =
         new(SubBlock, LastCode: (1 << bits) - 1, LastStep: 63,
             bits == 5 ? new ScaleTries(First: -4, Step: 0.4f, Tries: 13) : new ScaleTries(First: -2, Step: 0.2f, Tries: 16));

@@ -2,10 +2,10 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Quantizes values into blocks of one type, and reads them back.</summary>
+/// <summary>Quantizes values into blocks of one type, and dequantizes them.</summary>
 /// <remarks>
-/// The formulas are those of ggml-org/ggml, <c>src/ggml-quants.c</c> (<c>quantize_row_*_ref</c>, <c>dequantize_row_*</c>), operation by
-/// operation, so that its quantizer writes the same bytes.
+/// The formulas follow ggml-org/ggml, <c>src/ggml-quants.c</c> (<c>quantize_row_*_ref</c>, <c>dequantize_row_*</c>), operation by operation, so that ggml's
+/// quantizer writes the same bytes.
 /// </remarks>
 internal interface IBlockCodec
 {
@@ -13,11 +13,11 @@ internal interface IBlockCodec
     GgufType Type { get; }
 
     /// <summary>Quantizes values.</summary>
-    /// <param name="values">Finite values of whole blocks.</param>
+    /// <param name="values">Finite values that fill whole blocks.</param>
     /// <param name="blocks">Receives the blocks.</param>
     void Quantize(ReadOnlySpan<float> values, Span<byte> blocks);
 
-    /// <summary>Reads the values of blocks.</summary>
+    /// <summary>Dequantizes blocks.</summary>
     /// <param name="blocks">Whole blocks.</param>
     /// <param name="values">Receives the values.</param>
     void Dequantize(ReadOnlySpan<byte> blocks, Span<float> values);

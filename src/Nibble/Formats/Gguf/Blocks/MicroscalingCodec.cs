@@ -4,8 +4,8 @@ using Nibble.Files;
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>MXFP4: a power of two and 4-bit floats (OCP Microscaling: E8M0 and E2M1).</summary>
-/// <remarks>The exponent is that of the largest magnitude less 2, so that the largest falls between 4 and 8, of which 6 is the last that a code can
-/// say.</remarks>
+/// <remarks>The exponent is that of the largest magnitude minus 2. The largest magnitude then falls between 4 and 8 times the scale, and the largest code
+/// is 6.</remarks>
 internal sealed class MicroscalingCodec : IBlockCodec
 {
     private const int Count = 32;
@@ -14,7 +14,7 @@ internal sealed class MicroscalingCodec : IBlockCodec
     private const int Bias = 127;
     private const int SignBit = 8;
 
-    // Twice the values of E2M1, to be whole; the scale is halved for it.
+    // Twice the E2M1 values, so that they are integers. The scale is halved to compensate.
     private static readonly sbyte[] Values = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
     public GgufType Type => GgufType.MXFP4;
@@ -54,12 +54,12 @@ internal sealed class MicroscalingCodec : IBlockCodec
 
     private static float HalvedScale(byte exponent) => MathF.ScaleB(1, exponent - Bias - 1);
 
-    /// <summary>The codes of the nearest values, of two equally near the lower code.</summary>
+    /// <summary>The codes of the nearest values. A tie takes the lower code.</summary>
     private static void Nearest(ReadOnlySpan<float> values, float scale, Span<byte> codes)
     {
         for (; !values.IsEmpty; values = values[Vector256<float>.Count..], codes = codes[Vector256<float>.Count..])
         {
-            // Codes from 8 on are those before with the other sign; a negative zero is never chosen.
+            // Codes from 8 up repeat the first eight with a negative sign. Negative zero is never chosen.
             var value = Vector256.Create(values);
             var magnitude = Vector256.Abs(value);
             var (code, least) = (Vector256<int>.Zero, magnitude);

@@ -3,15 +3,15 @@ using System.Runtime.CompilerServices;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Conversions as C compiled for x64 does them, also where its standard leaves them open.</summary>
+/// <summary>Conversions that match C compiled for x64, including where the C standard leaves the result undefined.</summary>
 internal static class Rounding
 {
-    // As bits of binary32: 2^-14, 2^15 (well below where rounding reaches infinity), and the difference of the exponents' biases.
+    // As binary32 bits: 2^-14, 2^15 (well below where rounding reaches infinity), and the difference between the exponent biases.
     private const uint LowestNormal = 0x38800000;
     private const uint AboveNormal = 0x47000000;
     private const uint ExponentGap = (127 - 15) << 23;
 
-    /// <summary>Cuts off the fraction; what no 32-bit integer can hold becomes the lowest, as the processor's own instruction has it.</summary>
+    /// <summary>Truncates toward zero. A value that no 32-bit integer can hold becomes the lowest integer, as with the processor's instruction.</summary>
     public static int Truncate(float value) => value is > -2147483904f and < 2147483648f ? (int)value : int.MinValue;
 
     /// <summary>Rounds half away from zero (C's <c>roundf</c>).</summary>
@@ -20,11 +20,11 @@ internal static class Rounding
     /// <summary>One over a scale; 0 for a scale of zero.</summary>
     public static float Reciprocal(float scale) => scale != 0 ? 1 / scale : 0;
 
-    /// <summary>Stores a number as binary16, half to even.</summary>
+    /// <summary>Writes a number as binary16, rounded half to even.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void WriteHalf(Span<byte> target, float value)
     {
-        // Numbers that are normal in both formats, which scales are, by integers: the framework's conversion is a call of 30 instructions.
+        // Integer arithmetic for numbers that are normal in both formats, as scales are. The framework's conversion is a call of 30 instructions.
         var magnitude = BitConverter.SingleToUInt32Bits(value) & 0x7FFFFFFF;
         if (magnitude - LowestNormal < AboveNormal - LowestNormal)
         {
@@ -37,6 +37,6 @@ internal static class Rounding
         }
     }
 
-    /// <summary>Reads a binary16.</summary>
+    /// <summary>Reads a binary16 number.</summary>
     public static float ReadHalf(ReadOnlySpan<byte> source) => (float)BinaryPrimitives.ReadHalfLittleEndian(source);
 }

@@ -2,10 +2,10 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Q4_0 and Q5_0: a scale and codes that have zero in the middle, <c>value = d * (code - 2^(bits-1))</c>.</summary>
+/// <summary>Q4_0 and Q5_0: a scale and codes with zero in the middle, <c>value = d * (code - 2^(bits-1))</c>.</summary>
 /// <remarks>
-/// The value that is largest by magnitude gets code 0, the one code that has no counterpart, so the scale has the opposite sign of that
-/// value. Codes come from the scale before it is rounded to binary16.
+/// The value with the largest magnitude gets code 0, the only code without a counterpart, so the scale has the opposite sign. Codes are computed from the
+/// scale before it is rounded to binary16.
 /// </remarks>
 internal sealed class SignedCodec(GgufType type, int bits) : IWeightedCodec
 {

@@ -3,9 +3,9 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Q6_K: 16 sub-blocks of 16 values with scales of 8 bits under one of 16, <c>value = d * scale * (code - 32)</c>.</summary>
+/// <summary>Q6_K: 16 sub-blocks of 16 values with 8-bit scales and a 16-bit factor, <c>value = d * scale * (code - 32)</c>.</summary>
 /// <remarks>
-/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q6_K</c>. Of each 128 codes, 64 bytes hold the lower four bits and 32 the upper two.
+/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q6_K</c>. For every 128 codes, 64 bytes hold the lower four bits and 32 bytes the upper two.
 /// <see cref="SymmetricSearch"/> finds the codes.
 /// </remarks>
 internal sealed class SixBitCodec : IWeightedCodec
@@ -18,7 +18,7 @@ internal sealed class SixBitCodec : IWeightedCodec
     private const int FactorOffset = 208;
     private const int Zero = 32;
 
-    /// <summary>What a block can hold.</summary>
+    /// <summary>The grid of a block.</summary>
     public static SymmetricGrid Grid { get; } = new(Zero, ZeroStep: 128, new ScaleTries(First: -4, Step: 0.8f, Tries: 6));
 
     public GgufType Type => GgufType.Q6_K;
@@ -50,7 +50,7 @@ internal sealed class SixBitCodec : IWeightedCodec
             var factor = Rounding.ReadHalf(blocks[FactorOffset..]);
             for (var i = 0; i < SubBlocks.Count; i++)
             {
-                // 128 values share 64 bytes of lower and 32 of upper bits.
+                // 128 values share 64 bytes of lower bits and 32 bytes of upper bits.
                 var (half, inside) = (i / 128, i % 128);
                 var lower = (blocks[(half * 64) + (inside % 64)] >> (inside / 64 * 4)) & 0xF;
                 var upper = (blocks[UpperOffset + (half * 32) + (inside % 32)] >> (inside / 32 * 2)) & 3;

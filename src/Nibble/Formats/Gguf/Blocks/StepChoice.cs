@@ -5,11 +5,11 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>The step that a super-block's scales, or its minimums, are whole multiples of.</summary>
+/// <summary>Chooses the step of a super-block: its scales or minimums are whole multiples of the step.</summary>
 /// <remarks>
-/// The largest of them gets the last number, as a rule: rounding to steps then costs little. Where it costs more, since what counts most is small beside
-/// the largest, steps that say one of the others exactly are tried too. Where the numbers of binary16 are coarse, both neighbours are tried, since one may
-/// be far off.
+/// By default the largest size gets the last number, because rounding the sizes to steps then costs little. It costs more if the sizes that matter most are
+/// far below the largest. In that case the search also tries steps that represent one of the other sizes exactly. Where binary16 is coarse, the search
+/// tries both neighbours, because one may be far off.
 /// </remarks>
 internal static class StepChoice
 {
@@ -17,22 +17,22 @@ internal static class StepChoice
     private const float Tolerated = 0.7f;
     private const int MoreNumbers = 4;
 
-    /// <summary>By how many times what sub-blocks leave in common steps may exceed what each leaves alone; 1.1 to 2 for weights as models have them.</summary>
+    /// <summary>The limit for the ratio of the error with common steps to the error without. For typical model weights the ratio is 1.1 to 2.</summary>
     public const float Strained = 4;
 
-    /// <summary>Steps that are tried where more is left than that.</summary>
+    /// <summary>The number of steps to try if the ratio exceeds the limit.</summary>
     public const int Others = 5;
 
-    /// <summary>Below this, the numbers of binary16 lie more than a hundredth apart.</summary>
+    /// <summary>Below this value, neighbouring binary16 numbers differ by more than one percent.</summary>
     public const float LeastFine = 64 * 5.9604645e-08f;
 
     /// <summary>Chooses a step.</summary>
-    /// <param name="sizes">What is to be said as <c>step * number</c>, a lane each.</param>
-    /// <param name="weights">How much the squares of what a size is off by count.</param>
-    /// <param name="peak">The largest size by magnitude.</param>
-    /// <param name="first">The lowest number: 0, or below it where numbers have both signs.</param>
+    /// <param name="sizes">The values to represent as <c>step * number</c>, one per lane.</param>
+    /// <param name="weights">The weight of each size's squared error.</param>
+    /// <param name="peak">The size with the largest magnitude.</param>
+    /// <param name="first">The lowest number: 0, or negative if numbers have both signs.</param>
     /// <param name="last">The highest number.</param>
-    /// <returns>A binary16 number; 0 where all sizes are.</returns>
+    /// <returns>A binary16 number; 0 if all sizes are 0.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Find(ReadOnlySpan<Lane> sizes, ReadOnlySpan<Lane> weights, float peak, int first, int last)
     {
@@ -76,7 +76,7 @@ internal static class StepChoice
         Try(common, sizes, weights, ref best, ref least);
         foreach (var size in MemoryMarshal.Cast<Lane, float>(sizes))
         {
-            // With these numbers the step is about the common one or smaller, and the larger sizes are cut off at the last.
+            // With these numbers the step is at most about the common step, and larger sizes are clamped to the last number.
             var number = MathF.Floor(MathF.Abs(size) * Rounding.Reciprocal(MathF.Abs(common)));
             for (var more = 0; more <= MoreNumbers && size != 0; more++)
             {
@@ -105,9 +105,10 @@ internal static class StepChoice
         }
     }
 
-    /// <summary>The step with which the largest size has a number that is lower by one or some.</summary>
+    /// <summary>The step that lowers the number of the largest size by <paramref name="lower"/>.</summary>
     public static float Other(float step, int last, int lower) => SubBlocks.ToHalf(step * last / Math.Max(1, last - lower));
 
-    /// <summary>Stretches a step, see <see cref="SubBlocks.Stretch(float, float)"/>; a small one stays, since the next number of binary16 is far off.</summary>
+    /// <summary>Stretches a step, see <see cref="SubBlocks.Stretch(float, float)"/>. A small step stays unchanged, because the next binary16 number is far
+    /// away.</summary>
     public static float Stretch(float step, float stretch) => MathF.Abs(step) < LeastFine ? step : SubBlocks.ToHalf(step * stretch);
 }

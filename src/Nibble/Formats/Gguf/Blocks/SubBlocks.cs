@@ -8,33 +8,33 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Sub-blocks side by side, a lane each, so that eight are searched at once.</summary>
+/// <summary>Sub-blocks side by side, one per lane, so that eight are searched at once.</summary>
 /// <remarks>
-/// Lanes do not touch each other, products are fused with sums explicitly, and nothing is ever not a number where values are finite: every machine
-/// gives the bits that each sub-block alone gets.
+/// Lanes are independent, products are explicitly fused with sums, and finite values never produce NaN. Every machine therefore gives each sub-block the
+/// same bits as if it were searched separately.
 /// </remarks>
 internal static class SubBlocks
 {
-    /// <summary>Sub-blocks that stand side by side.</summary>
+    /// <summary>The number of sub-blocks side by side.</summary>
     public const int Lanes = 8;
 
-    /// <summary>Values of a super-block.</summary>
+    /// <summary>The number of values in a super-block.</summary>
     public const int Count = 256;
 
-    /// <summary>Vectors that hold a super-block.</summary>
+    /// <summary>The number of vectors that hold a super-block.</summary>
     public const int Vectors = Count / Lanes;
 
-    /// <summary>What spans less counts as constant: no binary16 scale is as small.</summary>
+    /// <summary>A smaller range counts as constant, because no binary16 scale is that small.</summary>
     public const float Least = 1e-15f;
 
-    // More would cost more squared error than llama.cpp's blocks have, with some weights at 2 bits.
+    // A larger share would give some 2-bit weights more squared error than llama.cpp's blocks have.
     private const float StretchShare = 0.6f;
     private const float LongestStretch = 1.1f;
 
     /// <summary>Puts sub-blocks side by side: vector <c>g * length + i</c> holds value <c>i</c> of sub-blocks <c>8 g</c> to <c>8 g + 7</c>.</summary>
-    /// <param name="values">Whole groups of eight sub-blocks; ones when empty.</param>
-    /// <param name="length">Values of a sub-block.</param>
-    /// <param name="columns">As many vectors as the values fill.</param>
+    /// <param name="values">Whole groups of eight sub-blocks; empty for ones.</param>
+    /// <param name="length">The number of values in a sub-block.</param>
+    /// <param name="columns">Receives as many vectors as the values fill.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Split(ReadOnlySpan<float> values, int length, Span<Lane> columns)
     {
@@ -69,7 +69,7 @@ internal static class SubBlocks
         }
     }
 
-    /// <summary>Takes codes apart again, the inverse of <see cref="Split"/>.</summary>
+    /// <summary>Writes codes back in order, the inverse of <see cref="Split"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Join(ReadOnlySpan<Lane> columns, int length, Span<byte> codes)
     {
@@ -105,7 +105,7 @@ internal static class SubBlocks
         }
     }
 
-    /// <summary>Turns eight rows of eight numbers into columns.</summary>
+    /// <summary>Transposes eight rows of eight numbers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Transpose(ref float source, int sourceStride, ref float target, int targetStride)
     {
@@ -130,7 +130,7 @@ internal static class SubBlocks
         }
     }
 
-    /// <summary>The nearest code, half to even, within limits.</summary>
+    /// <summary>The nearest code, half to even, clamped to the limits.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lane Code(Lane value, Lane inverse, Lane first, Lane last) =>
         Vector256.MinNative(Vector256.MaxNative(Vector256.Round(value * inverse), first), last);
@@ -139,7 +139,7 @@ internal static class SubBlocks
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lane Reciprocal(Lane scale) => Vector256.ConditionalSelect(Vector256.Equals(scale, Lane.Zero), Lane.Zero, Lane.One / scale);
 
-    /// <summary>The sum of the lanes, in one order on every machine.</summary>
+    /// <summary>The sum of the lanes, in the same order on every machine.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Lane lanes)
     {
@@ -147,7 +147,7 @@ internal static class SubBlocks
         return (half[0] + half[2]) + (half[1] + half[3]);
     }
 
-    /// <summary>The first lane of the largest magnitude.</summary>
+    /// <summary>The first lane with the largest magnitude.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Peak(Lane lanes)
     {
@@ -157,7 +157,7 @@ internal static class SubBlocks
         return lanes[BitOperations.TrailingZeroCount(Vector256.Equals(magnitudes, Vector256.Create(largest)).ExtractMostSignificantBits())];
     }
 
-    /// <summary>Whole numbers that bytes hold, as bytes.</summary>
+    /// <summary>Narrows whole numbers in the range of signed bytes to bytes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector64<sbyte> Narrow(Lane lanes)
     {
@@ -166,18 +166,17 @@ internal static class SubBlocks
         return Vector128.Narrow(words, words).GetLower();
     }
 
-    /// <summary>By what a scale that leaves the least squared error is to be multiplied.</summary>
+    /// <summary>The factor by which to multiply a scale that gives the least squared error.</summary>
     /// <remarks>
-    /// Least squares shrink: the projection of what codes stand for on the values is shorter than the values, by the share of their squares that is lost.
-    /// Outputs shrink with it, in all rows
-    /// alike, where other errors cancel. Most of the length is given back, at the price of a little squared error.
+    /// Least squares shrinks: projected onto the values, the dequantized values are shorter by the share of squares that is lost. Outputs shrink by the
+    /// same share in all rows, whereas other errors cancel. The factor restores most of the length for a little more squared error.
     /// </remarks>
     /// <param name="squares">The weighted sum of the values' squares.</param>
-    /// <param name="products">The weighted sum of their products with what the codes stand for.</param>
+    /// <param name="products">The weighted sum of the products of values and dequantized values.</param>
     public static float Stretch(float squares, float products) =>
         products > 0 ? MathF.Min(MathF.Max(1 + (StretchShare * ((squares / products) - 1)), 1), LongestStretch) : 1;
 
-    /// <summary>The same for eight blocks that have scales of their own.</summary>
+    /// <summary>The same factor for eight blocks with separate scales.</summary>
     public static Lane Stretch(Lane squares, Lane products)
     {
         var stretch = Vector256.Create(1f) + (StretchShare * ((squares / products) - Lane.One));
@@ -185,9 +184,9 @@ internal static class SubBlocks
         return Vector256.ConditionalSelect(Vector256.GreaterThan(products, Lane.Zero), limited, Lane.One);
     }
 
-    /// <summary>A binary16 number.</summary>
+    /// <summary>Rounds to binary16.</summary>
     public static float ToHalf(float value) => (float)(Half)value;
 
-    /// <summary>Whether binary16 can hold a number that is above zero.</summary>
+    /// <summary>Whether a number is positive and within the range of binary16.</summary>
     public static bool FitsHalf(float value) => value > 0 && value <= (float)Half.MaxValue;
 }

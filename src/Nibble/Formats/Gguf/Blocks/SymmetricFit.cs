@@ -5,28 +5,28 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>The scales of eight sub-blocks with which codes around zero leave the least weighted squared error: <c>value = scale * code</c>.</summary>
+/// <summary>The scales of eight sub-blocks that give the least weighted squared error with codes around zero: <c>value = scale * code</c>.</summary>
 /// <remarks>
-/// Codes go from <c>-zero</c> to <c>zero - 1</c>, so that scales of both signs are tried: those that map the largest magnitude to the end
-/// that has no counterpart, and those that map it to the other. For given codes the scale follows from linear regression.
+/// Codes run from <c>-zero</c> to <c>zero - 1</c>, so the search tries scales of both signs. One sign maps the largest magnitude to the end without a
+/// counterpart, the other to the opposite end. For given codes, linear regression gives the scale.
 /// </remarks>
 internal static class SymmetricFit
 {
-    // The distance from the end at which no code reaches the end, whatever is lost in rounding.
+    // Below this distance no code reaches the end of the range, even with rounding errors.
     private const float Inside = -0.75f;
     private const int Finer = 4;
 
-    // What sums of squares lose by rounding.
+    // The relative rounding error of sums of squares.
     private const float Rest = 1e-6f;
 
     /// <summary>Fits eight sub-blocks.</summary>
-    /// <param name="values">A lane each, see <see cref="SubBlocks.Split"/>.</param>
-    /// <param name="weights">How much squared errors count, above 0; all the same when empty.</param>
-    /// <param name="zero">How many codes are below zero.</param>
+    /// <param name="values">One lane per sub-block, see <see cref="SubBlocks.Split"/>.</param>
+    /// <param name="weights">The weights of the squared errors, above 0; empty for equal weights.</param>
+    /// <param name="zero">The number of codes below zero.</param>
     /// <param name="tries">The scales to try.</param>
-    /// <param name="gain">What the scales take off the weighted squared error of zeros.</param>
-    /// <param name="error">What they leave of it: no sub-block can have much less.</param>
-    /// <returns>The scales; 0 where a sub-block is zero.</returns>
+    /// <param name="gain">How much the scales reduce the weighted squared error, compared with all zeros.</param>
+    /// <param name="error">The weighted squared error. No sub-block can have much less.</param>
+    /// <returns>The scales; 0 for an all-zero sub-block.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static Lane Find(ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, int zero, ScaleTries tries, out Lane gain, out Lane error) =>
         weights.IsEmpty ? Find(values, weights, zero, tries, weighted: false, out gain, out error)
@@ -60,7 +60,7 @@ internal static class SymmetricFit
             }
         }
 
-        // Values of one sign that lie close together get few codes, between which small differences of the scale decide.
+        // Values of one sign that are close together use few codes, so small differences in the scale matter.
         var narrow = Vector256.GreaterThan(low + low, high) | Vector256.LessThan(high + high, low);
         if (narrow != Lane.Zero)
         {
@@ -76,7 +76,7 @@ internal static class SymmetricFit
             scale = Vector256.ConditionalSelect(narrow, finerScale, scale);
         }
 
-        // Once more around the best of them.
+        // One more fit with the best scale.
         var again = SubBlocks.Reciprocal(scale);
         var (first, last) = (Vector256.Create(-(float)zero), Vector256.Create(zero - 1f));
         var (products, squares) = (Lane.Zero, Lane.Zero);
@@ -96,7 +96,7 @@ internal static class SymmetricFit
         return scale;
     }
 
-    /// <summary>Tries two scales side by side, so that neither's sums wait for themselves.</summary>
+    /// <summary>Tries two scales in parallel, so that their sums do not wait for each other.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Try(
         ReadOnlySpan<Lane> values, ReadOnlySpan<Lane> weights, Lane inverse, Lane other, int zero, [ConstantExpected] bool weighted,
@@ -130,7 +130,7 @@ internal static class SymmetricFit
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Take(Lane products, Lane squares, ref Lane gain, ref Lane scale)
     {
-        // What the fitted scale takes off the squared error; not a number where all codes are zero, and then no better.
+        // How much the fitted scale reduces the squared error. NaN if all codes are zero, which never counts as better.
         var fitted = products / squares;
         var found = fitted * products;
         var better = Vector256.GreaterThan(found, gain);

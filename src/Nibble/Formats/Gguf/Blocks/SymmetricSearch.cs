@@ -4,16 +4,17 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>A super-block of sub-blocks of 16 values with scales that are whole steps: <c>value = step * s * code</c>.</summary>
-/// <param name="Zero">Codes go from minus this to one less than this.</param>
-/// <param name="ZeroStep">So does <c>s</c>.</param>
+/// <summary>A super-block of 16-value sub-blocks whose scales are whole numbers of steps: <c>value = step * s * code</c>.</summary>
+/// <param name="Zero">Codes run from minus this value to one less than this value.</param>
+/// <param name="ZeroStep">The same limits for <c>s</c>.</param>
 /// <param name="Tries">The scales to try.</param>
 internal sealed record SymmetricGrid(int Zero, int ZeroStep, ScaleTries Tries);
 
-/// <summary>Finds the step, scales and codes of a super-block that leave little weighted squared error.</summary>
+/// <summary>Finds the step, scales and codes of a super-block that give a low weighted squared error.</summary>
 /// <remarks>
-/// As <see cref="AffineSearch"/> without minimums: sub-blocks are fitted apart, <see cref="StepChoice"/> finds the step, each sub-block takes the best
-/// whole number around its own scale, the step is fitted to those, the choice is made once more, and the step is stretched.
+/// Works like <see cref="AffineSearch"/> without minimums. Sub-blocks are first fitted separately, and <see cref="StepChoice"/> finds the step. Each
+/// sub-block takes the best whole number near its fitted scale, the step is refitted to those numbers, and the numbers are chosen once more. Finally, the
+/// step is stretched.
 /// </remarks>
 internal static class SymmetricSearch
 {
@@ -23,11 +24,11 @@ internal static class SymmetricSearch
 
     /// <summary>Searches a super-block.</summary>
     /// <param name="values">256 finite values.</param>
-    /// <param name="weights">How much their squared errors count, above 0; all the same when empty.</param>
-    /// <param name="grid">What the block can hold.</param>
+    /// <param name="weights">The weights of the squared errors, above 0; empty for equal weights.</param>
+    /// <param name="grid">The grid of the block.</param>
     /// <param name="scales">Receives <c>s</c> of each of 16 sub-blocks.</param>
-    /// <param name="codes">Receives 256 codes, counted from 0 on.</param>
-    /// <returns>The step; binary16 holds it.</returns>
+    /// <param name="codes">Receives 256 codes, shifted to start at 0.</param>
+    /// <returns>The step, as a binary16 value.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static float Run(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, SymmetricGrid grid, Span<sbyte> scales, Span<byte> codes)
     {
@@ -49,7 +50,7 @@ internal static class SymmetricSearch
             costs[group] = Vector256.ConditionalSelect(Vector256.GreaterThan(gain, Lane.Zero), gain / (fit * fit), Lane.Zero);
         }
 
-        // The largest scale gets the number that has no counterpart.
+        // The largest scale gets the number without a counterpart.
         var step = StepChoice.Find(fits, costs, SubBlocks.Peak(peaks), -grid.ZeroStep, grid.ZeroStep - 1);
         Span<Lane> chosen = stackalloc Lane[Groups];
         Span<Lane> trial = stackalloc Lane[Groups];
@@ -71,7 +72,7 @@ internal static class SymmetricSearch
         return StepChoice.Stretch(best, SubBlocks.Stretch(SubBlocks.Sum(squares), SubBlocks.Sum(products)));
     }
 
-    /// <summary>Steps with which the largest scale has a smaller number: the others may then be said better.</summary>
+    /// <summary>Tries steps that give the largest scale a smaller number, which may represent the others better.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void TryOthers(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> fits, float step,
@@ -84,7 +85,8 @@ internal static class SymmetricSearch
         }
     }
 
-    /// <summary>Chooses whole numbers for a step, fits the step to those, and chooses once more; keeps what is better than the best so far.</summary>
+    /// <summary>Chooses whole numbers for a given step, refits the step, and chooses once more. Keeps the result if it improves on the best so
+    /// far.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Improve(
         ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> fits, float step,
@@ -116,7 +118,7 @@ internal static class SymmetricSearch
         }
     }
 
-    /// <summary>Turns values into codes, counted from 0 on.</summary>
+    /// <summary>Replaces values with codes, shifted to start at 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Encode(Span<Lane> x, ReadOnlySpan<Lane> w, int zeroCode, Lane scale, ref Lane squares, ref Lane products)
     {
@@ -137,8 +139,8 @@ internal static class SymmetricSearch
         (squares, products) = (ownSquares, ownProducts);
     }
 
-    /// <summary>The best whole number of steps around each sub-block's own scale.</summary>
-    /// <returns>The error that it leaves.</returns>
+    /// <summary>Chooses the best whole number of steps near each sub-block's fitted scale.</summary>
+    /// <returns>The squared errors.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static Lane Choose(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, Lane fit, float step, out Lane scales)
     {
@@ -146,7 +148,7 @@ internal static class SymmetricSearch
         var (first, last) = (Vector256.Create(-(float)grid.ZeroStep), Vector256.Create(grid.ZeroStep - 1f));
         var center = Vector256.Round(fit * Rounding.Reciprocal(step));
 
-        // Side by side, so that no sum waits for itself.
+        // In parallel, so that the sums do not wait for each other.
         var below = Vector256.MinNative(Vector256.MaxNative(center - Lane.One, first), last);
         var at = Vector256.MinNative(Vector256.MaxNative(center, first), last);
         var above = Vector256.MinNative(Vector256.MaxNative(center + Lane.One, first), last);
@@ -175,7 +177,7 @@ internal static class SymmetricSearch
         }
     }
 
-    /// <summary>The step that fits the codes best, where binary16 holds it; otherwise the one at hand.</summary>
+    /// <summary>The step that fits the codes best if binary16 can hold it; otherwise the current step.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Refit(ReadOnlySpan<Lane> x, ReadOnlySpan<Lane> w, SymmetricGrid grid, ReadOnlySpan<Lane> scales, float step)
     {

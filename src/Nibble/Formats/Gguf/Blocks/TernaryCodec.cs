@@ -3,7 +3,7 @@ using Nibble.Files;
 namespace Nibble.Formats.Gguf.Blocks;
 
 /// <summary>TQ1_0 and TQ2_0: 256 ternary codes and a scale, <c>value = d * (code - 1)</c>.</summary>
-/// <remarks>The scale is the largest magnitude; values round half away from zero.</remarks>
+/// <remarks>The scale is the largest magnitude. Values are rounded half away from zero.</remarks>
 internal sealed class TernaryCodec(GgufType type) : IBlockCodec
 {
     private readonly int codeBytes = type.BlockBytes() - 2;
@@ -49,13 +49,13 @@ internal sealed class TernaryCodec(GgufType type) : IBlockCodec
 
 /// <summary>How the 256 codes of a ternary block are packed.</summary>
 /// <remarks>
-/// TQ2_0: byte <c>m</c> of a run of 32 has code <c>m + 32 n</c> of its 128 values in bits <c>2n</c> and up. TQ1_0: a byte holds five codes as
-/// the digits of a number in base 3, scaled up to 256 so that multiplying by 3 brings each digit into the carry; runs of 32, 16 and 4
-/// bytes hold 160, 80 and 16 values, the last with four codes a byte.
+/// TQ2_0: byte <c>m</c> of a run of 32 holds code <c>m + 32 n</c> of its 128 values in two bits from bit <c>2n</c> up. TQ1_0: a byte holds five codes as
+/// the digits of a base-3 number, scaled to 256 so that multiplying by 3 carries out one digit at a time. Runs of 32, 16 and 4 bytes hold 160, 80 and 16
+/// values. The last run holds four codes per byte.
 /// </remarks>
 internal static class TernaryCodes
 {
-    /// <summary>Codes of a block.</summary>
+    /// <summary>The number of codes in a block.</summary>
     public const int Count = 256;
 
     private const int Powers = 243;
@@ -90,7 +90,7 @@ internal static class TernaryCodes
                     number = (number * 3) + (digit < digits ? codes[i + (digit * bytes)] : 0);
                 }
 
-                // Rounded up, so that multiplying gives the digits back.
+                // Rounded up so that multiplication recovers the digits.
                 target[i] = (byte)((((number & 0xFF) * 256) + Powers - 1) / Powers);
             }
 
@@ -99,7 +99,7 @@ internal static class TernaryCodes
         }
     }
 
-    /// <summary>Reads 256 codes.</summary>
+    /// <summary>Unpacks 256 codes.</summary>
     public static void Unpack(ReadOnlySpan<byte> source, GgufType type, Span<byte> codes)
     {
         if (type == GgufType.TQ2_0)

@@ -2,12 +2,11 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Q3_K: 16 sub-blocks of 16 values with scales of 6 bits, <c>value = d * (scale - 32) * (code - 4)</c>.</summary>
+/// <summary>Q3_K: 16 sub-blocks of 16 values with 6-bit scales, <c>value = d * (scale - 32) * (code - 4)</c>.</summary>
 /// <remarks>
-/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q3_K</c>. The third bits of the codes stand apart. Twelve bytes hold the scales: the lower
-/// four bits of scales <c>i</c> and <c>i + 8</c> in byte <c>i</c> of eight, the upper two of scales <c>i</c>, <c>i + 4</c>, <c>i + 8</c> and <c>i + 12</c> in
-/// byte <c>i</c> of four.
-/// <see cref="SymmetricSearch"/> finds the codes.
+/// Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q3_K</c>. The third bits of the codes are stored separately. Twelve bytes hold the scales.
+/// Byte <c>i</c> of the first eight holds the lower four bits of scales <c>i</c> and <c>i + 8</c>. Byte <c>i</c> of the other four holds the upper two bits
+/// of scales <c>i</c>, <c>i + 4</c>, <c>i + 8</c> and <c>i + 12</c>. <see cref="SymmetricSearch"/> finds the codes.
 /// </remarks>
 internal sealed class ThreeBitCodec : IWeightedCodec
 {
@@ -21,7 +20,7 @@ internal sealed class ThreeBitCodec : IWeightedCodec
     private const int Zero = 4;
     private const int ZeroScale = 32;
 
-    /// <summary>What a block can hold.</summary>
+    /// <summary>The grid of a block.</summary>
     public static SymmetricGrid Grid { get; } = new(Zero, ZeroScale, new ScaleTries(First: -1.5f, Step: 0.3f, Tries: 10));
 
     public GgufType Type => GgufType.Q3_K;

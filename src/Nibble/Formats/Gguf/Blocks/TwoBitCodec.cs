@@ -2,9 +2,9 @@ using Nibble.Files;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Q2_K: 16 sub-blocks of 16 values with scales and minimums of 4 bits, <c>value = d * scale * code - dmin * minimum</c>.</summary>
-/// <remarks>Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q2_K</c>; a byte holds a scale and, above it, a minimum. <see cref="AffineSearch"/> finds
-/// the codes.</remarks>
+/// <summary>Q2_K: 16 sub-blocks of 16 values with 4-bit scales and minimums, <c>value = d * scale * code - dmin * minimum</c>.</summary>
+/// <remarks>Layout: ggml-org/ggml, <c>src/ggml-common.h</c>, <c>block_q2_K</c>. Each byte holds a scale in its lower half and a minimum in its upper half.
+/// <see cref="AffineSearch"/> finds the codes.</remarks>
 internal sealed class TwoBitCodec : IWeightedCodec
 {
     private const int SubBlock = 16;
@@ -14,7 +14,7 @@ internal sealed class TwoBitCodec : IWeightedCodec
     private const int FactorOffset = 80;
     private const int MinimumOffset = 82;
 
-    /// <summary>What a block can hold.</summary>
+    /// <summary>The grid of a block.</summary>
     public static AffineGrid Grid { get; } = new(SubBlock, LastCode: 3, LastStep: 15, new ScaleTries(First: -1, Step: 0.15f, Tries: 15));
 
     public GgufType Type => GgufType.Q2_K;

@@ -4,14 +4,14 @@ using Lane = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace Nibble.Formats.Gguf.Blocks;
 
-/// <summary>Blocks of 32 values whose scales are searched, since some values count more than others; eight blocks side by side.</summary>
+/// <summary>Searches the scales of blocks of 32 weighted values, eight blocks side by side.</summary>
 internal static class WeightedBlocks
 {
     private const int Length = BlockCodes.Count;
     private const int Group = SubBlocks.Lanes * Length;
     private const int ScaleBytes = 2;
 
-    // From here on, binary16 moves a minimum by a twentieth of a step and more.
+    // Above this ratio, rounding to binary16 moves a minimum by a twentieth of a step or more.
     private const float MostScales = 64;
     private static readonly ScaleTries FourBits = new(First: -2, Step: 0.2f, Tries: 16);
     private static readonly ScaleTries FiveBits = new(First: -4, Step: 0.4f, Tries: 13);
@@ -99,13 +99,11 @@ internal static class WeightedBlocks
         }
     }
 
-    /// <summary>Whether the numbers of binary16 are so far apart around a scale or minimum that codes are to be chosen for those that are stored.</summary>
+    /// <summary>Whether binary16 is so coarse around a scale or minimum that codes must be chosen for the stored numbers.</summary>
     private static bool IsCoarse(float scale, float minimum) =>
         scale != 0 && (MathF.Abs(scale) < StepChoice.LeastFine || MathF.Abs(minimum) > MostScales * MathF.Abs(scale));
 
-    /// <summary>
-    /// The scale and minimum of binary16 around those that were fitted, and their codes, that leave a block the least weighted squared error.
-    /// </summary>
+    /// <summary>Finds the binary16 scale and minimum near the fitted ones, and their codes, that give a block the least weighted squared error.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static (float Scale, float Minimum) Again(
         ReadOnlySpan<float> values, ReadOnlySpan<float> weights, (float Scale, float Minimum) fit, int first, int last, Span<byte> codes)
@@ -149,7 +147,7 @@ internal static class WeightedBlocks
         }
     }
 
-    /// <summary>Puts eight blocks side by side; zeros where there are fewer.</summary>
+    /// <summary>Puts eight blocks side by side, padded with zeros if there are fewer.</summary>
     private static void Take(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, int start, Span<Lane> x, Span<Lane> w)
     {
         if (values.Length - start >= Group)
@@ -168,7 +166,7 @@ internal static class WeightedBlocks
         SubBlocks.Split(padded, Length, w);
     }
 
-    /// <summary>The nearest binary16 numbers.</summary>
+    /// <summary>Rounds to the nearest binary16 numbers.</summary>
     private static Lane Round(Lane values)
     {
         var limit = (float)Half.MaxValue;

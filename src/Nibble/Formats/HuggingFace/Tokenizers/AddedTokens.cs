@@ -3,29 +3,29 @@ using System.Globalization;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>A token that is found in a text as it is, before the text is split into words.</summary>
+/// <summary>A token that is matched in the text before the text is split into words.</summary>
 /// <param name="Text">Its text.</param>
 /// <param name="Id">Its id.</param>
-/// <param name="Special">Whether it marks something, as opposed to being text.</param>
+/// <param name="Special">Whether it is a marker rather than text.</param>
 internal sealed record AddedToken(string Text, int Id, bool Special)
 {
-    /// <summary>Whether it is one only where no letter, digit or underscore stands beside it.</summary>
+    /// <summary>Whether it matches only without a letter, digit or underscore next to it.</summary>
     public bool SingleWord { get; init; }
 
-    /// <summary>Whether it takes the blanks before it along.</summary>
+    /// <summary>Whether it absorbs the spaces before it.</summary>
     public bool TakesBlanksBefore { get; init; }
 
-    /// <summary>Whether it takes the blanks behind it along.</summary>
+    /// <summary>Whether it absorbs the spaces after it.</summary>
     public bool TakesBlanksBehind { get; init; }
 
-    /// <summary>Whether it is looked for in the text after normalization, instead of before.</summary>
+    /// <summary>Whether it is matched after normalization rather than before.</summary>
     public bool Normalized { get; init; }
 
-    /// <summary>Whether engines that only look for its text find it at the same places.</summary>
+    /// <summary>Whether engines that search only for its text find it at the same positions.</summary>
     public bool IsPlain => !SingleWord && !TakesBlanksBefore && !TakesBlanksBehind;
 }
 
-/// <summary>Finds added tokens in a text: the leftmost first, and of those the longest.</summary>
+/// <summary>Finds added tokens in text: the leftmost first, and the longest of those.</summary>
 /// <remarks>Flags: huggingface/tokenizers, <c>tokenizers/src/tokenizer/added_vocabulary.rs</c>.</remarks>
 internal sealed class AddedTokens
 {
@@ -44,8 +44,8 @@ internal sealed class AddedTokens
         lengths = [.. byText.Keys.Select(text => text.Length).Distinct().OrderDescending()];
     }
 
-    /// <summary>Takes a text apart.</summary>
-    /// <returns>The tokens that were found and the texts between them, of which none is empty, in order.</returns>
+    /// <summary>Splits text at its added tokens.</summary>
+    /// <returns>The tokens and the non-empty text between them, in order.</returns>
     public IEnumerable<(AddedToken? Token, string Text)> Split(string text)
     {
         var done = 0;
@@ -102,11 +102,11 @@ internal sealed class AddedTokens
             }
         }
 
-        throw new InvalidOperationException("no token begins where one was found");
+        throw new InvalidOperationException("no token starts at the position of a match");
     }
 
-    /// <summary>Whether a character is what <c>\w</c> matches in Rust's regular expressions: what is alphabetic, marks, decimal digits, what connects
-    /// words, and the joiners (Unicode Technical Standard 18, annex C). Fractions and raised numbers are not.</summary>
+    /// <summary>Whether a character matches <c>\w</c> in Rust's regular expressions: alphabetic characters, marks, decimal digits, connector punctuation
+    /// and joiners (Unicode Technical Standard 18, annex C). Fractions and superscripts do not match.</summary>
     private static bool IsOfWord(string text, int index)
     {
         var character = char.ConvertToUtf32(text, char.IsLowSurrogate(text[index]) && index > 0 ? index - 1 : index);

@@ -2,30 +2,30 @@ using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>A form that texts are normalized to.</summary>
+/// <summary>A Unicode normalization form.</summary>
 internal enum NormalizationForm
 {
-    /// <summary>Characters composed: <see cref="UnicodeNormalization.Compose"/>.</summary>
+    /// <summary>Composed characters: <see cref="UnicodeNormalization.Compose"/>.</summary>
     C,
 
-    /// <summary>Characters taken apart: <see cref="UnicodeNormalization.Decompose"/>.</summary>
+    /// <summary>Decomposed characters: <see cref="UnicodeNormalization.Decompose"/>.</summary>
     D,
 }
 
-/// <summary>What byte-level BPE is made of.</summary>
-/// <param name="Steps">How a text is split into words.</param>
-/// <param name="Vocabulary">Ids by token, in the alphabet that stands for bytes.</param>
-/// <param name="Merges">Pairs of tokens, the first merged first.</param>
+/// <summary>The parts of a byte-level BPE tokenizer.</summary>
+/// <param name="Steps">How text is split into words.</param>
+/// <param name="Vocabulary">Ids by token, in the alphabet for bytes.</param>
+/// <param name="Merges">Pairs of tokens in the order of merging.</param>
 internal sealed record BytePairs(IReadOnlyList<SplitStep> Steps, Dictionary<string, int> Vocabulary, IReadOnlyList<(string Left, string Right)> Merges)
 {
-    /// <summary>What a text is normalized to before it is split; null for nothing.</summary>
+    /// <summary>The normalization of text before it is split; null for none.</summary>
     public NormalizationForm? Normalization { get; init; }
 
-    /// <summary>Whether a word that is a token becomes it, whatever merges would make of it.</summary>
+    /// <summary>Whether a word that is a token becomes that token regardless of merges.</summary>
     public bool IgnoresMerges { get; init; }
 }
 
-/// <summary>Byte-level BPE as GPT-2 has it: bytes are spelled by 256 characters, and merged inside of words.</summary>
+/// <summary>Byte-level BPE as in GPT-2: 256 characters represent the bytes, and merges happen within words.</summary>
 internal sealed class ByteLevelModel : TokenModel
 {
     private readonly TextSplitter splitter;
@@ -33,9 +33,9 @@ internal sealed class ByteLevelModel : TokenModel
     private readonly int[] idsOfBytes;
     private readonly byte[]?[] bytesOfIds;
 
-    /// <param name="pairs">What it is made of.</param>
-    /// <exception cref="ArgumentException">A pattern is none of .NET's.</exception>
-    /// <exception cref="FormatException">A merge is of tokens that the vocabulary lacks.</exception>
+    /// <param name="pairs">The parts of the tokenizer.</param>
+    /// <exception cref="ArgumentException">.NET cannot parse a pattern.</exception>
+    /// <exception cref="FormatException">A merge uses tokens that the vocabulary lacks.</exception>
     public ByteLevelModel(BytePairs pairs)
     {
         Pairs = pairs;
@@ -56,10 +56,10 @@ internal sealed class ByteLevelModel : TokenModel
         }
 
         int Id(string token) => pairs.Vocabulary.TryGetValue(token, out var id) ? id
-            : throw new FormatException($"a merge makes or takes the token '{token}', which the vocabulary lacks");
+            : throw new FormatException($"a merge uses or produces the token '{token}', which the vocabulary lacks");
     }
 
-    /// <summary>What it is made of.</summary>
+    /// <summary>The parts of the tokenizer.</summary>
     public BytePairs Pairs { get; }
 
     public override int Size { get; }
@@ -77,7 +77,7 @@ internal sealed class ByteLevelModel : TokenModel
 
     public override void Encode(string text, List<int> ids)
     {
-        // Few words make up most of a text.
+        // Most text consists of a few frequent words.
         var known = new Dictionary<string, int[]>(StringComparer.Ordinal);
         foreach (var word in splitter.Split(text))
         {
@@ -101,7 +101,7 @@ internal sealed class ByteLevelModel : TokenModel
         foreach (var value in Encoding.UTF8.GetBytes(word))
         {
             tokens.Add(idsOfBytes[value] >= 0 ? idsOfBytes[value]
-                : throw new NibbleException($"the tokenizer has no token for the byte 0x{value:X2} of '{word}'; take what is written with it out of the text"));
+                : throw new NibbleException($"the tokenizer has no token for the byte 0x{value:X2} of '{word}'; remove what contains it from the text"));
         }
 
         merger.Merge(tokens);
@@ -119,7 +119,7 @@ internal sealed class ByteLevelModel : TokenModel
         return Encoding.UTF8.GetString(bytes.ToArray());
     }
 
-    /// <summary>The first token that merges do not make out of its own bytes, so that it shows whether merges are ignored; null where there is none.</summary>
+    /// <summary>The first token that merges do not produce from its own bytes, which shows whether merges are ignored; null if there is none.</summary>
     public string? UnreachableByMerges()
     {
         var word = new List<int>();
@@ -129,7 +129,7 @@ internal sealed class ByteLevelModel : TokenModel
             word.AddRange(bytesOfIds[id]!.Select(value => idsOfBytes[value]));
             merger.Merge(word);
 
-            // Only what is one word is looked up as a whole.
+            // Only a single word is looked up as a whole.
             if ((word.Count != 1 || word[0] != id) && Encoding.UTF8.GetString(bytesOfIds[id]!) is var text && !text.Contains('\uFFFD')
                 && splitter.Split(text).Count == 1)
             {
@@ -141,14 +141,14 @@ internal sealed class ByteLevelModel : TokenModel
     }
 }
 
-/// <summary>The characters that stand for bytes in the tokens of byte-level BPE (openai/gpt-2, <c>encoder.py</c>).</summary>
+/// <summary>The characters that represent bytes in the tokens of byte-level BPE (openai/gpt-2, <c>encoder.py</c>).</summary>
 internal static class ByteAlphabet
 {
     private static readonly Dictionary<char, byte> Bytes;
 
     static ByteAlphabet()
     {
-        // Printable bytes stand for themselves, the others follow from U+0100 on.
+        // Printable bytes represent themselves. The others use characters from U+0100 up.
         var next = (char)0x100;
         Letters = [.. Enumerable.Range(0, 256).Select(value => value is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? (char)value : next++)];
         Bytes = Enumerable.Range(0, 256).ToDictionary(value => Letters[value], value => (byte)value);
@@ -157,9 +157,9 @@ internal static class ByteAlphabet
     /// <summary>The character of each byte.</summary>
     public static IReadOnlyList<char> Letters { get; }
 
-    /// <summary>The bytes that a token stands for; those of its own text where it is not written in the alphabet.</summary>
+    /// <summary>The bytes of a token. For a token outside the alphabet, the bytes of its text.</summary>
     public static byte[] ToBytes(string token) => token.All(Bytes.ContainsKey) ? [.. token.Select(letter => Bytes[letter])] : Encoding.UTF8.GetBytes(token);
 
-    /// <summary>A text as it is written in the alphabet.</summary>
+    /// <summary>Text written in the alphabet.</summary>
     public static string ToLetters(string text) => string.Concat(Encoding.UTF8.GetBytes(text).Select(value => Letters[value]));
 }

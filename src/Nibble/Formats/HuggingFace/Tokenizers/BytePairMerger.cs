@@ -1,19 +1,19 @@
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>Merges neighbouring tokens, the pair of the lowest rank first and of equal ones the leftmost (Sennrich et al. 2016), in n log n steps.</summary>
+/// <summary>Merges adjacent tokens in n log n steps: the pair with the lowest rank first, and the leftmost of equal ranks (Sennrich et al. 2016).</summary>
 internal sealed class BytePairMerger
 {
     private readonly Dictionary<ulong, (int Rank, int Id)> pairs;
 
-    /// <param name="capacity">Pairs that will be added.</param>
+    /// <param name="capacity">The number of pairs that will be added.</param>
     public BytePairMerger(int capacity) => pairs = new Dictionary<ulong, (int Rank, int Id)>(capacity);
 
-    /// <summary>Says what two tokens become; the last word counts.</summary>
+    /// <summary>Sets what two tokens merge into. A later call replaces an earlier one.</summary>
     public void Add(int left, int right, int rank, int id) => pairs[Key(left, right)] = (rank, id);
 
-    /// <summary>Merges tokens until no pair is left.</summary>
-    /// <param name="ids">The tokens; afterwards, those that are left.</param>
-    /// <param name="merged">Told of every merge: its two tokens and what they became.</param>
+    /// <summary>Merges tokens until no pair remains.</summary>
+    /// <param name="ids">The tokens. On return, the tokens that remain.</param>
+    /// <param name="merged">Called for every merge, with its two tokens and the result.</param>
     public void Merge(List<int> ids, Action<int, int, int>? merged = null)
     {
         var queue = new PriorityQueue<(int Place, int Id), (int Rank, int Place)>();
@@ -27,7 +27,7 @@ internal sealed class BytePairMerger
             return;
         }
 
-        // A token that was merged into the one before it leaves a gap, which the links of its neighbours jump over.
+        // A token merged into its predecessor leaves a gap, which the links of its neighbours skip.
         const int gone = int.MinValue;
         var (next, before) = (new int[ids.Count], new int[ids.Count]);
         for (var i = 0; i < ids.Count; i++)
@@ -39,7 +39,7 @@ internal sealed class BytePairMerger
         {
             var (place, right) = (offer.Place, next[offer.Place]);
 
-            // The tokens may have changed since, so that the pair is another one, or none.
+            // The tokens may have changed since, so the pair may be another one or none.
             if (ids[place] == gone || right == ids.Count || !pairs.TryGetValue(Key(ids[place], ids[right]), out var pair) || pair.Id != offer.Id)
             {
                 continue;

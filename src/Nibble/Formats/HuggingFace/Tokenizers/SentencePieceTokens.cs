@@ -3,24 +3,24 @@ using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>Which texts get a blank put before them.</summary>
+/// <summary>Which text gets a space before it.</summary>
 internal enum BlankBefore
 {
     /// <summary>None.</summary>
     Never,
 
-    /// <summary>The one that no added token stands before.</summary>
+    /// <summary>Only text without an added token before it.</summary>
     First,
 
     /// <summary>All.</summary>
     Always,
 }
 
-/// <summary>SentencePiece BPE (Kudo and Richardson 2018): characters are merged across words, and those without a token are spelled by bytes.</summary>
-/// <remarks>As google/sentencepiece computes it, <c>src/bpe_model.cc</c>, or by the list of merges that huggingface/tokenizers makes of its scores.</remarks>
+/// <summary>SentencePiece BPE (Kudo and Richardson 2018): merges characters across words, and spells characters without a token as bytes.</summary>
+/// <remarks>Follows google/sentencepiece, <c>src/bpe_model.cc</c>, or the list of merges that huggingface/tokenizers derives from its scores.</remarks>
 internal sealed class SentencePieceTokens : TokenModel
 {
-    /// <summary>The character that stands for a blank in pieces.</summary>
+    /// <summary>The character that represents a space in pieces.</summary>
     public const char Blank = '\u2581';
 
     private readonly Dictionary<string, int> all = new(StringComparer.Ordinal);
@@ -32,8 +32,8 @@ internal sealed class SentencePieceTokens : TokenModel
     private readonly int[] bytesOfIds;
 
     /// <param name="model">The pieces.</param>
-    /// <param name="merges">Pairs of pieces, the first merged first; null where the pieces' scores say it.</param>
-    /// <exception cref="FormatException">A merge is of pieces that there are not, or texts cannot be spelled.</exception>
+    /// <param name="merges">Pairs of pieces in the order of merging; null to use the pieces' scores.</param>
+    /// <exception cref="FormatException">A merge uses pieces that do not exist, or some text cannot be spelled.</exception>
     public SentencePieceTokens(SentencePieceModel model, IReadOnlyList<(string Left, string Right)>? merges)
     {
         Model = model;
@@ -51,7 +51,7 @@ internal sealed class SentencePieceTokens : TokenModel
             {
                 var value = text is ['<', '0', 'x', var high, var low, '>']
                     && byte.TryParse([high, low], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var parsed)
-                    ? parsed : throw new FormatException($"the piece '{text}' of id {id} is of kind byte, expected a text such as <0x0A>");
+                    ? parsed : throw new FormatException($"the piece '{text}' of id {id} has the kind byte, expected text such as <0x0A>");
                 (idsOfBytes[value], bytesOfIds[id]) = (id, value);
             }
             else if (kind is PieceKind.Normal or PieceKind.UserDefined or PieceKind.Unused)
@@ -67,7 +67,7 @@ internal sealed class SentencePieceTokens : TokenModel
             .Select(piece => new AddedToken(piece.Item.Text, piece.Index, Special: false)));
         if (Array.Exists(idsOfBytes, id => id < 0) && (model.UnknownId < 0 || model.UnknownId >= model.Pieces.Count))
         {
-            throw new FormatException("there are neither pieces for all bytes nor one for what is unknown, so that not every text can be spelled");
+            throw new FormatException("there are neither pieces for all bytes nor one for unknown text, so some text cannot be spelled");
         }
 
         merger = merges is null ? ByScores() : ByList(merges);
@@ -76,14 +76,14 @@ internal sealed class SentencePieceTokens : TokenModel
     /// <summary>The pieces.</summary>
     public SentencePieceModel Model { get; }
 
-    /// <summary>The list that says what is merged first; null where scores do.</summary>
+    /// <summary>The list that determines the order of merges; null if scores do.</summary>
     public IReadOnlyList<(string Left, string Right)>? Merges { get; }
 
     public override int Size => Model.Pieces.Count;
 
     public override int? UnknownId => Model.UnknownId;
 
-    /// <summary>Whether a word that is a piece becomes it, whatever merges would make of it.</summary>
+    /// <summary>Whether a word that is a piece becomes that piece regardless of merges.</summary>
     public bool IgnoresMerges { get; init; }
 
     public override int? IdOf(string text) => all.TryGetValue(text, out var id) ? id : null;
@@ -98,7 +98,7 @@ internal sealed class SentencePieceTokens : TokenModel
         text = NormalizeToken(text);
         var puts = Model.BlankBefore == BlankBefore.Always || (Model.BlankBefore == BlankBefore.First && first);
 
-        // Of the two ways in which tokenizer.json says it, only the older one doubles a blank that is there.
+        // Of the two forms in tokenizer.json, only the older one adds a space before an existing space.
         return text.Length > 0 && puts && !(Model.KeepsBlankBefore && text[0] == Blank) ? Blank + text : text;
     }
 
@@ -160,7 +160,7 @@ internal sealed class SentencePieceTokens : TokenModel
             symbols.Add(SymbolOf(rune));
         }
 
-        // A piece of kind unused stands for a step of merging alone, and is taken apart again.
+        // A piece of kind unused is only an intermediate step of merging and is split again.
         var apart = hasUnused && Merges is null ? new Dictionary<int, (int Left, int Right)>() : null;
         merger.Merge(symbols, apart is null ? null : (left, right, id) => apart[id] = (left, right));
         var wasUnknown = false;
@@ -178,7 +178,7 @@ internal sealed class SentencePieceTokens : TokenModel
                 return;
             }
 
-            // Neighbours that are unknown are one unknown token.
+            // Adjacent unknown characters become one unknown token.
             var isUnknown = symbol < 0 && !AppendBytes(new Rune(~symbol), result);
             if (symbol >= 0 || (isUnknown && !wasUnknown))
             {
@@ -189,7 +189,7 @@ internal sealed class SentencePieceTokens : TokenModel
         }
     }
 
-    /// <summary>Spells a character by its bytes, if there are pieces for all of them.</summary>
+    /// <summary>Spells a character with bytes, if there are pieces for all of them.</summary>
     private bool AppendBytes(Rune rune, List<int> result)
     {
         Span<byte> bytes = stackalloc byte[4];
@@ -210,7 +210,7 @@ internal sealed class SentencePieceTokens : TokenModel
         return true;
     }
 
-    /// <summary>A character as a symbol to merge: its piece, or where it has none a negative number that tells which it is.</summary>
+    /// <summary>A character as a symbol to merge: its piece, or a negative number that identifies a character without a piece.</summary>
     private int SymbolOf(Rune rune)
     {
         Span<char> text = stackalloc char[2];
@@ -218,7 +218,7 @@ internal sealed class SentencePieceTokens : TokenModel
         return ids.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(text[..length], out var id) ? id : ~rune.Value;
     }
 
-    /// <summary>Every way to make a piece of two others, or of characters; the piece of the highest score first.</summary>
+    /// <summary>All ways to form a piece from two others or from characters. The piece with the highest score comes first.</summary>
     private BytePairMerger ByScores()
     {
         var ranks = ids.Values.Select(id => Model.Pieces[id].Score).Distinct().OrderDescending().Index()
@@ -256,6 +256,6 @@ internal sealed class SentencePieceTokens : TokenModel
         return pairs;
 
         int Id(string text) => all.TryGetValue(text, out var id) ? id
-            : throw new FormatException($"a merge makes or takes the token '{text}', which the vocabulary lacks");
+            : throw new FormatException($"a merge uses or produces the token '{text}', which the vocabulary lacks");
     }
 }

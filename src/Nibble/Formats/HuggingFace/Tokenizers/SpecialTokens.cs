@@ -2,15 +2,15 @@ using System.Text.Json;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>Which tokens begin and end a text, and which of them the tokenizer puts there itself.</summary>
+/// <summary>The tokens that start and end text, and which of them the tokenizer adds.</summary>
 /// <remarks>
-/// The tokenizer's own files decide, as in huggingface/transformers: the flags of <c>tokenizer_config.json</c>, then the template of
-/// <c>tokenizer.json</c>, then the habit of the kind. What <c>config.json</c> says tells at most which token is meant, never that it is put there.
+/// The tokenizer's files decide, as in huggingface/transformers: the flags of <c>tokenizer_config.json</c>, then the template of <c>tokenizer.json</c>,
+/// then the default of the tokenizer type. <c>config.json</c> can name a token, but cannot make the tokenizer add it.
 /// </remarks>
-/// <param name="BosId">The token that is called the beginning of a sequence; null where nothing names one.</param>
-/// <param name="EosId">The token that is called its end; null where nothing names one.</param>
-/// <param name="StartId">The token that is put before a text; null for none.</param>
-/// <param name="EndId">The token that is put behind a text; null for none.</param>
+/// <param name="BosId">The beginning-of-sequence token; null if no file names one.</param>
+/// <param name="EosId">The end-of-sequence token; null if no file names one.</param>
+/// <param name="StartId">The token added before text; null for none.</param>
+/// <param name="EndId">The token added after text; null for none.</param>
 internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? EndId)
 {
     public const string ConfigFile = "tokenizer_config.json";
@@ -19,13 +19,13 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
     private static readonly string[] Named = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
     private static readonly string[] Lists = ["additional_special_tokens", "extra_special_tokens"];
 
-    // The classes of transformers that put the beginning of a sequence there where no flag forbids it.
+    // The classes of transformers that add the beginning of a sequence unless a flag forbids it.
     private static readonly string[] BeginningClasses = ["LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"];
 
-    /// <summary>The tokens that the files beside a tokenizer add to it.</summary>
+    /// <summary>The added tokens from the files next to a tokenizer.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="content">The tokenizer.</param>
-    /// <param name="isWhole">Whether its file lists added tokens itself, so that <c>added_tokens.json</c> says nothing new.</param>
+    /// <param name="isWhole">Whether the tokenizer's file lists added tokens, so that <c>added_tokens.json</c> is not needed.</param>
     /// <exception cref="NibbleException">A file is broken.</exception>
     public static IReadOnlyList<AddedToken> Added(string folder, TokenizerContent content, bool isWhole)
     {
@@ -46,7 +46,7 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
 
             foreach (var text in Named.Select(name => TextOf(config.Find(name))).Concat(Lists.SelectMany(name => Texts(config.Find(name)))).OfType<string>())
             {
-                // A special token without a place in the vocabulary is one that this model does not know.
+                // The model does not know a special token that is not in the vocabulary.
                 if (content.Model.IdOf(text) is { } id)
                 {
                     tokens.TryAdd(text, new AddedToken(text, id, Special: true));
@@ -67,10 +67,10 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
         return [.. tokens.Values];
     }
 
-    /// <summary>Finds the tokens out.</summary>
+    /// <summary>Finds the tokens.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="content">The tokenizer, with all tokens that were added to it.</param>
-    /// <exception cref="NibbleException">A file is broken, or puts something around texts that is not supported.</exception>
+    /// <param name="content">The tokenizer, with all its added tokens.</param>
+    /// <exception cref="NibbleException">A file is broken or adds something unsupported around text.</exception>
     public static SpecialTokens Find(string folder, TokenizerContent content)
     {
         var config = Open(folder, ConfigFile);
@@ -78,7 +78,7 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
         var (model, template) = (content.Model, content.Template);
         if (template is { Before.Count: > 1 } && config?.Flag("add_bos_token") is null)
         {
-            throw new NibbleException($"{Path.Combine(folder, TokenizerFiles.Json)}: post_processor puts {template.Before.Count} tokens before a text, "
+            throw new NibbleException($"{Path.Combine(folder, TokenizerFiles.Json)}: post_processor puts {template.Before.Count} tokens before text, "
                 + "which is not supported; expected at most one.");
         }
 
@@ -105,11 +105,11 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
             ?? start, eos ?? end);
         return new SpecialTokens(bos ?? start ?? otherBos, eos ?? end ?? otherEos, start, end);
 
-        // Transformers' classes overwrite the template of the file.
+        // Classes of transformers override the template of the file.
         bool BeginsByClass() => config?.Text("tokenizer_class") is { } name
             && BeginningClasses.Contains(name.EndsWith("Fast", StringComparison.Ordinal) ? name[..^4] : name);
 
-        // What is null in the file is said to be none.
+        // Null in the file means that there is no such token.
         bool Says(string name) => config is { } file && file.Value.TryGetProperty(name, out _);
 
         int? Id(string name)
@@ -117,13 +117,13 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
             var (text, file) = Says(name) ? (TextOf(config!.Value.Find(name)), ConfigFile) : (TextOf(map?.Find(name)), MapFile);
             return text is null ? null
                 : content.Added.FirstOrDefault(token => token.Text == text)?.Id ?? model.IdOf(text)
-                ?? throw new NibbleException($"{Path.Combine(folder, file)}: {name} is '{text}', which is no token of the tokenizer; expected one, or null.");
+                ?? throw new NibbleException($"{Path.Combine(folder, file)}: {name} is '{text}', which is not a token of the tokenizer; expected one or null.");
         }
 
         static int? Piece(int? id) => id is >= 0 ? id : null;
     }
 
-    /// <summary>The text of a token, which is one itself or an object that holds one.</summary>
+    /// <summary>The text of a token, which is either a string or an object that contains one.</summary>
     private static string? TextOf(Node? token) => token is not { } node ? null : node.Value.ValueKind == JsonValueKind.String ? node.Value.GetString()
         : node.Text("content");
 
@@ -135,7 +135,7 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
         _ => [],
     };
 
-    /// <summary>The ids that a model's configuration names, where they are needed; the first where it names several.</summary>
+    /// <summary>The ids in the model's configuration, where they are needed. Of several ids, the first.</summary>
     private static (int? Bos, int? Eos) Configured(string folder, int vocabularySize, int? bos, int? eos)
     {
         var config = bos is null || eos is null ? Open(folder, Checkpoint.ConfigName) : null;

@@ -3,42 +3,42 @@ using System.Text.RegularExpressions;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>A step that takes texts apart.</summary>
-/// <param name="Pattern">The regular expression whose matches become pieces, as the tokenizer's file has it.</param>
-/// <param name="DropsRest">Whether what lies between matches is dropped, instead of being pieces as well.</param>
+/// <summary>A step that splits text.</summary>
+/// <param name="Pattern">The regular expression whose matches become pieces, as written in the tokenizer's file.</param>
+/// <param name="DropsRest">Whether the text between matches is dropped instead of becoming pieces.</param>
 internal sealed record SplitStep(string Pattern, bool DropsRest = false);
 
-/// <summary>Splits texts into words by regular expressions, one after the other.</summary>
+/// <summary>Splits text into words with a series of regular expressions.</summary>
 /// <remarks>
-/// .NET's regular expressions see units of UTF-16 where those of tokenizers see characters. So a character of two units is matched by a
-/// stand-in: one of a single unit and of the same category, which is all that patterns ask of such characters.
+/// .NET's regular expressions work on UTF-16 units, those of tokenizers on characters. A character of two units is therefore matched through a stand-in: a
+/// single unit of the same category. Patterns depend only on the category of such characters.
 /// </remarks>
 internal sealed class TextSplitter
 {
-    // A pattern comes from a file: one that backtracks without end must not hang the program.
+    // Patterns come from files, so a pattern that backtracks endlessly must not hang the program.
     private static readonly TimeSpan MatchTimeout = TimeSpan.FromSeconds(10);
 
-    // In the order of UnicodeCategory. None stands in a range that tokenizers' patterns name, and those without characters of two units are U+FFFF.
+    // In the order of UnicodeCategory. No stand-in lies in a range that tokenizer patterns name. Categories without two-unit characters have U+FFFF.
     private const string StandIns = "\u0500\u0501\u01C5\u02B0\u01BB\u0483\u0903\u0488\u0660\u16EE\u00B2"
         + "\uFFFF\uFFFF\uFFFF\uFFFF\u00AD\uFFFD\uE000\u203F\u058A\u0F3A\u0F3B\u00AB\u00BB\u00BF\u00B1\u00A2\u00A8\u00A9\u0378";
 
     private readonly (Regex Regex, bool DropsRest)[] steps;
 
     /// <param name="steps">The steps.</param>
-    /// <exception cref="ArgumentException">A pattern is none of .NET's.</exception>
+    /// <exception cref="ArgumentException">.NET cannot parse a pattern.</exception>
     public TextSplitter(IEnumerable<SplitStep> steps) => this.steps =
     [
-        // A line's end is meant by $ in the dialect of tokenizers (Oniguruma's of Ruby).
+        // In the tokenizers' dialect (Oniguruma for Ruby), $ matches the end of a line.
         .. steps.Select(step => (new Regex(step.Pattern, RegexOptions.CultureInvariant | RegexOptions.Multiline | RegexOptions.Compiled, MatchTimeout),
             step.DropsRest)),
     ];
 
-    /// <summary>What makes a pattern mean something else here than in the tokenizers' dialect; null for nothing known.</summary>
+    /// <summary>The part of a pattern that has another meaning in .NET than in the tokenizers' dialect; null if none is known.</summary>
     public static string? Misunderstood(string pattern) =>
         pattern.Any(char.IsSurrogate) ? "a character beyond U+FFFF"
         : ((string[])["&&", "[:", @"\w", @"\W", @"\b", @"\B"]).FirstOrDefault(pattern.Contains);
 
-    /// <summary>The words of a text.</summary>
+    /// <summary>Splits text into words.</summary>
     /// <exception cref="NibbleException">A pattern takes too long.</exception>
     public List<string> Split(string text)
     {
@@ -54,7 +54,7 @@ internal sealed class TextSplitter
                 }
                 catch (RegexMatchTimeoutException exception)
                 {
-                    throw new NibbleException($"the tokenizer's pattern {regex} takes more than {MatchTimeout.TotalSeconds:F0} s on a text of "
+                    throw new NibbleException($"the tokenizer's pattern {regex} takes more than {MatchTimeout.TotalSeconds:F0} s on text of "
                         + $"{word.Length:N0} characters", exception);
                 }
             }
@@ -93,7 +93,7 @@ internal sealed class TextSplitter
         int Place(int index) => places is null ? index : places[index];
     }
 
-    /// <summary>The text with a unit for each character, and where each stands in the text; null where they are the same.</summary>
+    /// <summary>The text with one unit per character, and the position of each character in the text; null if they are equal.</summary>
     private static (string Shadow, int[]? Places) Shadow(string text)
     {
         if (!text.AsSpan().ContainsAnyInRange('\uD800', '\uDFFF'))

@@ -3,26 +3,26 @@ using System.Text.Json;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>What a <c>tokenizer.json</c> puts around a text.</summary>
-/// <param name="Before">Ids before it.</param>
-/// <param name="Behind">Ids behind it.</param>
+/// <summary>The tokens that a <c>tokenizer.json</c> adds around text.</summary>
+/// <param name="Before">The ids before the text.</param>
+/// <param name="Behind">The ids after the text.</param>
 internal sealed record TextTemplate(IReadOnlyList<int> Before, IReadOnlyList<int> Behind);
 
-/// <summary>A tokenizer as a file describes it.</summary>
-/// <param name="Model">What turns texts into ids.</param>
-/// <param name="Added">The tokens that are found in texts as they are.</param>
-/// <param name="Template">What is put around a text; null where the file does not say.</param>
+/// <summary>A tokenizer as described by a file.</summary>
+/// <param name="Model">Converts text to ids.</param>
+/// <param name="Added">The added tokens.</param>
+/// <param name="Template">The tokens added around text; null if the file does not specify them.</param>
 internal sealed record TokenizerContent(TokenModel Model, IReadOnlyList<AddedToken> Added, TextTemplate? Template);
 
 /// <summary>
-/// Reads <c>tokenizer.json</c>, the format of huggingface/tokenizers. What it asks for and is not done here is refused, with its place in the file.
+/// Reads <c>tokenizer.json</c>, the format of huggingface/tokenizers. Unsupported features are rejected with their position in the file.
 /// </summary>
 internal sealed class TokenizerJson
 {
-    /// <summary>GPT-2's pattern (openai/gpt-2, encoder.py), which the step ByteLevel applies itself unless told otherwise.</summary>
+    /// <summary>GPT-2's pattern (openai/gpt-2, encoder.py), which the step ByteLevel applies by default.</summary>
     internal const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-    /// <summary>Digits one by one.</summary>
+    /// <summary>Single digits.</summary>
     internal const string DigitPattern = @"\p{N}";
 
     private readonly string path;
@@ -35,7 +35,7 @@ internal sealed class TokenizerJson
     }
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="NibbleException">The file is broken, or asks for what is not supported.</exception>
+    /// <exception cref="NibbleException">The file is broken or uses an unsupported feature.</exception>
     public static TokenizerContent Read(string path)
     {
         using var document = JsonFile.ReadObject(path);
@@ -45,7 +45,7 @@ internal sealed class TokenizerJson
         }
         catch (Exception exception) when (exception is KeyNotFoundException or InvalidOperationException or FormatException or ArgumentException)
         {
-            // What System.Text.Json throws for a missing property or a value of another type, and Regex for a bad pattern.
+            // System.Text.Json throws these for a missing property or a value of another type, and Regex for a bad pattern.
             throw new NibbleException($"{path} is not a valid tokenizer: {exception.Message}", exception);
         }
     }
@@ -64,7 +64,7 @@ internal sealed class TokenizerJson
 
             if (token.Normalized && model is SentencePieceTokens { Model: { BlankBefore: not BlankBefore.Never, KeepsBlankBefore: false } })
             {
-                throw root["added_tokens"].Refuse($"[{index}] ('{token.Text}') is normalized, and its normalizer puts a blank before it", "normalized false");
+                throw root["added_tokens"].Refuse($"[{index}] ('{token.Text}') is normalized, and its normalizer puts a space before it", "normalized false");
             }
         }
 
@@ -95,7 +95,7 @@ internal sealed class TokenizerJson
 
         if (model.Find("dropout") is { } dropout && dropout.Value.GetDouble() != 0)
         {
-            throw dropout.Refuse($"is {dropout.Value}, so that texts are split at random", "none");
+            throw dropout.Refuse($"is {dropout.Value}, so text is split at random", "none");
         }
 
         var steps = Steps(root.Find("pre_tokenizer")).ToList();
@@ -106,7 +106,7 @@ internal sealed class TokenizerJson
     {
         if (model.Flag("byte_fallback") is true)
         {
-            throw model["byte_fallback"].Refuse("is true, though a step of pre_tokenizer is ByteLevel", "false");
+            throw model["byte_fallback"].Refuse("is true although a step of pre_tokenizer is ByteLevel", "false");
         }
 
         var splits = new List<SplitStep>();
@@ -115,14 +115,14 @@ internal sealed class TokenizerJson
             switch (step.Text("type"))
             {
                 case "ByteLevel" when index < steps.Count - 1:
-                    throw step.Refuse("is of type ByteLevel, behind which steps follow", "ByteLevel as the last step");
+                    throw step.Refuse("is of type ByteLevel and other steps follow it", "ByteLevel as the last step");
                 case "ByteLevel":
                     if (step.Flag("add_prefix_space") is true)
                     {
                         throw step["add_prefix_space"].Refuse("is true", "false");
                     }
 
-                    // The key is absent in old files, where the pattern was always applied.
+                    // Old files lack the key. They always apply the pattern.
                     splits.AddRange(step.Flag("use_regex") is not false ? [new SplitStep(Gpt2Pattern)] : []);
                     break;
                 case "Digits":
@@ -149,7 +149,7 @@ internal sealed class TokenizerJson
             ?? throw step["pattern"].Refuse("is neither a Regex nor a String", "one of them"));
         if (TextSplitter.Misunderstood(pattern) is { } part)
         {
-            throw step["pattern"].Refuse($"holds {part}, which regular expressions here read otherwise: {pattern}", "a pattern without it");
+            throw step["pattern"].Refuse($"contains {part}, which .NET's regular expressions read differently: {pattern}", "a pattern without it");
         }
 
         return (step.Text("behavior"), step.Flag("invert") is true) switch
@@ -161,7 +161,7 @@ internal sealed class TokenizerJson
         };
     }
 
-    /// <summary>What a byte-level model's texts are normalized to.</summary>
+    /// <summary>The normalization of a byte-level model.</summary>
     private NormalizationForm? Normalization()
     {
         NormalizationForm? form = null;
@@ -182,8 +182,8 @@ internal sealed class TokenizerJson
     {
         if (model.Flag("byte_fallback") is not true)
         {
-            throw model["byte_fallback"].Refuse("is not true, and no step of pre_tokenizer is ByteLevel, so that words are spelled by characters",
-                "bytes for what has no token");
+            throw model["byte_fallback"].Refuse("is not true, and no step of pre_tokenizer is ByteLevel, so words are spelled by characters",
+                "bytes for characters without a token");
         }
 
         var (replaces, before, keeps) = (false, BlankBefore.Never, false);
@@ -198,8 +198,8 @@ internal sealed class TokenizerJson
                     replaces = true;
                     break;
                 case var type:
-                    throw step.Refuse($"is of type {type}, or replaces or prepends something else than \u2581",
-                        "Prepend and Replace that turn blanks into \u2581");
+                    throw step.Refuse($"is of type {type}, or replaces or prepends something other than \u2581",
+                        "Prepend and Replace steps that turn spaces into \u2581");
             }
         }
 
@@ -208,7 +208,7 @@ internal sealed class TokenizerJson
             switch (step.Text("type"))
             {
                 case "Split" when replaces && step["pattern"].Text("String") == " ":
-                    // No blank is left to split at.
+                    // No space is left to split at.
                     break;
                 case "Metaspace" when !replaces && steps.Count == 1 && step.Text("replacement") == "\u2581" && step.Flag("split") is false:
                     (replaces, keeps) = (true, true);
@@ -227,12 +227,12 @@ internal sealed class TokenizerJson
 
         if (!replaces)
         {
-            throw root["normalizer"].Refuse("turns no blanks into \u2581, and neither does pre_tokenizer", "a step that does");
+            throw root["normalizer"].Refuse("turns no spaces into \u2581, and neither does pre_tokenizer", "a step that does so");
         }
 
         if (model.Flag("fuse_unk") is not true)
         {
-            throw model["fuse_unk"].Refuse("is not true", "one token for neighbours that are unknown");
+            throw model["fuse_unk"].Refuse("is not true", "one token for adjacent unknown characters");
         }
 
         var vocabulary = Vocabulary(model);
@@ -286,7 +286,7 @@ internal sealed class TokenizerJson
         {
             if (id >= tokens.Length || tokens[id] is not null)
             {
-                throw new NibbleException($"{path}: the id {id} of '{token}' is taken twice or leaves a gap; expected 0 to {tokens.Length - 1}, once each.");
+                throw new NibbleException($"{path}: the id {id} of '{token}' is used twice or leaves a gap; expected 0 to {tokens.Length - 1}, once each.");
             }
 
             tokens[id] = token;
@@ -302,11 +302,11 @@ internal sealed class TokenizerJson
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (var token in model["vocab"].Value.EnumerateObject())
         {
-            // No vocabulary comes near the bound, beyond which a single id would take all memory.
+            // No real vocabulary approaches this limit. Without it, a single id could use up all memory.
             var id = token.Value.GetInt32();
             if (id is < 0 or >= 1 << 24 || !vocabulary.TryAdd(token.Name, id))
             {
-                throw new NibbleException($"{path}: the token '{token.Name}' is there twice or its id is {id}; expected 0 to {(1 << 24) - 1}.");
+                throw new NibbleException($"{path}: the token '{token.Name}' occurs twice or has the id {id}; expected 0 to {(1 << 24) - 1}.");
             }
         }
 
@@ -325,7 +325,7 @@ internal sealed class TokenizerJson
             }
 
             merges.Add(merge.GetString()!.Split(' ') is [var left, var right] ? (left, right)
-                : throw new FormatException($"the merge '{merge.GetString()}' is not of two tokens"));
+                : throw new FormatException($"the merge '{merge.GetString()}' does not have two tokens"));
         }
 
         return merges;
@@ -345,12 +345,12 @@ internal sealed class TokenizerJson
         return tokens;
     }
 
-    /// <summary>An added token as <c>tokenizer.json</c> and <c>tokenizer_config.json</c> describe it.</summary>
+    /// <summary>Reads an added token in the form of <c>tokenizer.json</c> and <c>tokenizer_config.json</c>.</summary>
     internal static AddedToken AddedTokenOf(Node token, int id)
     {
         var text = token.Text("content");
         return text is not { Length: > 0 } || id is < 0 or >= 1 << 24
-            ? throw new NibbleException($"{token.Place} has no text or the id {id}; expected a text and an id from 0 to {(1 << 24) - 1}.")
+            ? throw new NibbleException($"{token.Place} has no text or has the id {id}; expected text and an id from 0 to {(1 << 24) - 1}.")
             : new AddedToken(text, id, token.Flag("special") is true)
             {
                 SingleWord = token.Flag("single_word") is true,
@@ -387,14 +387,14 @@ internal sealed class TokenizerJson
             }
             else
             {
-                text = text < 0 ? ids.Count : throw processor["single"].Refuse("holds a text twice", "one text");
+                text = text < 0 ? ids.Count : throw processor["single"].Refuse("contains the text twice", "one text");
             }
         }
 
-        return text >= 0 ? new TextTemplate(ids[..text], ids[text..]) : throw processor["single"].Refuse("holds no text", "one text");
+        return text >= 0 ? new TextTemplate(ids[..text], ids[text..]) : throw processor["single"].Refuse("contains no text", "one text");
     }
 
-    /// <summary>The steps of an object that is one itself or a sequence of them.</summary>
+    /// <summary>The steps of an object that is either one step or a sequence of steps.</summary>
     private static IEnumerable<Node> Steps(Node? step)
     {
         if (step is not { } node)
@@ -409,11 +409,11 @@ internal sealed class TokenizerJson
     }
 }
 
-/// <summary>A value of a JSON file, and where it stands.</summary>
+/// <summary>A value in a JSON file, and its position.</summary>
 internal readonly struct Node(string path, string key, JsonElement value)
 {
     /// <summary>The value.</summary>
-    /// <exception cref="KeyNotFoundException">There is none.</exception>
+    /// <exception cref="KeyNotFoundException">The value is missing.</exception>
     public JsonElement Value => value.ValueKind != JsonValueKind.Undefined ? value : throw new KeyNotFoundException($"{key} is missing");
 
     /// <summary>The file and the key, for messages.</summary>
@@ -423,19 +423,19 @@ internal readonly struct Node(string path, string key, JsonElement value)
     public Node this[string name] => new(path, key.Length > 0 ? $"{key}.{name}" : name, value.ValueKind == JsonValueKind.Object
         && value.TryGetProperty(name, out var found) ? found : default);
 
-    /// <summary>A property; null where it is missing or null.</summary>
+    /// <summary>A property; null if it is missing or null.</summary>
     public Node? Find(string name) =>
         value.ValueKind == JsonValueKind.Object && value.TryGetProperty(name, out var found) && found.ValueKind != JsonValueKind.Null ? this[name] : null;
 
-    /// <summary>An item of a list that is a property.</summary>
+    /// <summary>An item of a property that is a list.</summary>
     public Node At(string name, int index, JsonElement item) => new(path, $"{(key.Length > 0 ? $"{key}." : string.Empty)}{name}[{index}]", item);
 
-    /// <summary>A text; null where there is none.</summary>
+    /// <summary>A string property; null if there is none.</summary>
     public string? Text(string name) => Find(name) is { Value.ValueKind: JsonValueKind.String } found ? found.Value.GetString() : null;
 
-    /// <summary>True or false; null where there is neither.</summary>
+    /// <summary>A Boolean property; null if there is none.</summary>
     public bool? Flag(string name) => Find(name) is { Value.ValueKind: JsonValueKind.True or JsonValueKind.False } found ? found.Value.GetBoolean() : null;
 
-    /// <summary>What is said of something that is not supported.</summary>
+    /// <summary>Creates an exception about something that is not supported.</summary>
     public NibbleException Refuse(string found, string expected) => new($"{Place} {found}, which is not supported; expected {expected}.");
 }

@@ -7,10 +7,10 @@ internal static class TokenizerJsonWriter
 {
     /// <summary>Writes a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="pairs">What the model is made of.</param>
-    /// <param name="added">The tokens that are found in texts as they are.</param>
-    /// <param name="start">The token that is put before a text; null for none.</param>
-    /// <param name="end">The token that is put behind a text; null for none.</param>
+    /// <param name="pairs">The parts of the tokenizer.</param>
+    /// <param name="added">The added tokens.</param>
+    /// <param name="start">The token added before text; null for none.</param>
+    /// <param name="end">The token added after text; null for none.</param>
     public static void Write(string path, BytePairs pairs, IReadOnlyList<AddedToken> added, AddedToken? start, AddedToken? end) =>
         CheckpointFolder.WriteJson(path, writer =>
     {

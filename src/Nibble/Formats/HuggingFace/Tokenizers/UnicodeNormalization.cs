@@ -3,24 +3,24 @@ using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>Canonical normalization of texts (Unicode Standard Annex 15).</summary>
+/// <summary>Canonical normalization of text (Unicode Standard Annex 15).</summary>
 /// <remarks>
-/// Not <see cref="string.Normalize()"/>, which leaves text alone where globalization is invariant, as it is in the program: ids must not
-/// depend on that setting, nor on the version of a library of the system.
+/// <see cref="string.Normalize()"/> does not change text in globalization-invariant mode, which the program uses. Ids must not depend on that mode or on
+/// the version of a system library.
 /// </remarks>
 internal static class UnicodeNormalization
 {
-    // The Unicode Standard, chapter 3.12: syllables are composed by arithmetic.
+    // The Unicode Standard, chapter 3.12: syllables are composed arithmetically.
     private const int Leads = 0x1100, Vowels = 0x1161, Trails = 0x11A7, Syllables = 0xAC00;
     private const int VowelCount = 21, TrailCount = 28, LeadCount = 19;
     private const int SyllableCount = LeadCount * VowelCount * TrailCount;
 
-    // Below it, every character is composed and none combines with the one before.
+    // Below this, every character is composed and none combines with the previous one.
     private const char FirstOfInterest = '\u0300';
 
     private static readonly Lazy<Tables> Data = new(Tables.Read);
 
-    /// <summary>Normalization form C: what canonically equal characters compose to.</summary>
+    /// <summary>Normalization form C: composed characters.</summary>
     public static string Compose(string text)
     {
         if (!text.AsSpan().ContainsAnyExceptInRange('\0', (char)(FirstOfInterest - 1)))
@@ -34,7 +34,7 @@ internal static class UnicodeNormalization
         {
             var combining = Class(character);
 
-            // What stands between a character and its starter blocks it, unless it is of a lower class.
+            // A character between a starter and a mark blocks composition, unless its class is lower.
             if (starter >= 0 && last < combining && Pair(composed[starter], character) is { } pair)
             {
                 composed[starter] = pair;
@@ -48,7 +48,7 @@ internal static class UnicodeNormalization
         return ToText(composed);
     }
 
-    /// <summary>Normalization form D: characters without what can be taken off them, which follows.</summary>
+    /// <summary>Normalization form D: base characters followed by their marks.</summary>
     public static string Decompose(string text) =>
         text.AsSpan().ContainsAnyExceptInRange('\0', '\u00BF') ? ToText(Decomposed(text)) : text;
 
@@ -60,7 +60,7 @@ internal static class UnicodeNormalization
             Append(rune.Value, characters);
         }
 
-        // Marks behind a character are sorted by class; those of one class keep their order.
+        // Marks after a character are sorted by class. Marks of one class keep their order.
         for (var start = 0; start < characters.Count; start++)
         {
             var end = start;

@@ -2,19 +2,19 @@ using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>How BERT prepares a text for WordPiece.</summary>
-/// <param name="LowersCase">Whether letters are lowered.</param>
-/// <param name="StripsAccents">Whether accents are dropped.</param>
+/// <summary>How BERT prepares text for WordPiece.</summary>
+/// <param name="LowersCase">Whether letters are converted to lower case.</param>
+/// <param name="StripsAccents">Whether accents are removed.</param>
 internal sealed record BertNormalization(bool LowersCase, bool StripsAccents)
 {
-    /// <summary>Whether control characters are dropped and all blanks become spaces.</summary>
+    /// <summary>Whether control characters are removed and all whitespace becomes spaces.</summary>
     public bool Cleans { get; init; } = true;
 
-    /// <summary>Whether blanks are put around Chinese characters.</summary>
+    /// <summary>Whether spaces are put around Chinese characters.</summary>
     public bool SetsIdeographsApart { get; init; } = true;
 }
 
-/// <summary>WordPiece as BERT uses it (Devlin et al. 2019): the longest token that a word begins with, then the longest that goes on with it.</summary>
+/// <summary>WordPiece as used by BERT (Devlin et al. 2019): the longest token at the start of a word, then the longest token that continues it.</summary>
 internal sealed class WordPieceTokens : TokenModel
 {
     private const string Continuing = "##";
@@ -26,11 +26,11 @@ internal sealed class WordPieceTokens : TokenModel
     private readonly int longest;
 
     /// <param name="path">The file, for messages.</param>
-    /// <param name="vocabulary">The tokens; each one's place is its id.</param>
-    /// <param name="normalization">How texts are prepared; null for not at all.</param>
-    /// <param name="unknown">The token of words that cannot be spelled.</param>
-    /// <param name="longest">The most characters of a word that is spelled.</param>
-    /// <exception cref="NibbleException">A token is there twice, or that for what is unknown is not there.</exception>
+    /// <param name="vocabulary">The tokens. The index of a token is its id.</param>
+    /// <param name="normalization">How text is prepared; null for no preparation.</param>
+    /// <param name="unknown">The token for words that cannot be spelled.</param>
+    /// <param name="longest">The maximum number of characters in a word to spell.</param>
+    /// <exception cref="NibbleException">A token occurs twice, or the unknown token is missing.</exception>
     public WordPieceTokens(string path, string[] vocabulary, BertNormalization? normalization, string unknown, int longest)
     {
         this.vocabulary = vocabulary;
@@ -40,12 +40,12 @@ internal sealed class WordPieceTokens : TokenModel
         {
             if (!ids.TryAdd(vocabulary[id], id))
             {
-                throw new NibbleException($"{path}: the token '{vocabulary[id]}' of id {id} is there twice.");
+                throw new NibbleException($"{path}: the token '{vocabulary[id]}' of id {id} occurs twice.");
             }
         }
 
         UnknownId = ids.TryGetValue(unknown, out var known) ? known
-            : throw new NibbleException($"{path}: the WordPiece vocabulary has no {unknown}, which stands for words it cannot spell.");
+            : throw new NibbleException($"{path}: the WordPiece vocabulary has no {unknown}, the token for words that it cannot spell.");
     }
 
     public override int Size => vocabulary.Length;

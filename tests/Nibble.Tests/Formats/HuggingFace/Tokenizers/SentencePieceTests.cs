@@ -91,7 +91,7 @@ public sealed class SentencePieceTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, 3, 1, "is a SentencePiece model of kind unigram; expected one of BPE")]
+    [InlineData(2, 3, 1, "is a SentencePiece model of kind unigram; expected BPE")]
     [InlineData(2, 24, 1, "treat_whitespace_as_suffix is true")]
     [InlineData(3, 2, -1, "its normalizer 'nmt_nfkc' rewrites characters (precompiled_charsmap of 3 bytes)")]
     [InlineData(3, 5, 0, "escape_whitespaces is false")]
@@ -126,7 +126,7 @@ public sealed class SentencePieceTests : IDisposable
     public void AModelThatCannotSpellIsRefused()
     {
         new SentencePieceModel([new Piece("a", 0, PieceKind.Normal)], BlankBefore.Never, -1, -1, -1).Write(folder.File("tokenizer.model"));
-        Assert.Contains("neither pieces for all bytes nor one for what is unknown",
+        Assert.Contains("neither pieces for all bytes nor one for unknown text",
             Assert.Throws<NibbleException>(() => TextTokenizer.Load(folder.Path)).Message, StringComparison.Ordinal);
     }
 

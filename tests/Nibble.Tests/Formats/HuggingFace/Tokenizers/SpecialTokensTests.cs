@@ -64,7 +64,7 @@ public sealed class SpecialTokensTests : IDisposable
     }
 
     [Theory]
-    [InlineData("""{"bos_token":"<none>"}""", "tokenizer_config.json: bos_token is '<none>', which is no token of the tokenizer")]
+    [InlineData("""{"bos_token":"<none>"}""", "tokenizer_config.json: bos_token is '<none>', which is not a token of the tokenizer")]
     [InlineData("""{"added_tokens_decoder":{"x":{"content":"a"}}}""", "tokenizer_config.json: added_tokens_decoder has the key 'x'")]
     public void NamesOfNoTokenAreRefused(string config, string complaint)
     {
@@ -78,7 +78,7 @@ public sealed class SpecialTokensTests : IDisposable
     {
         WriteByteLevel("""{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a"}},{"SpecialToken":{"id":"a"}},{"Sequence":{"id":"A"}}]"""
             + ""","special_tokens":{"a":{"ids":[1]}}}""");
-        Assert.Contains("post_processor puts 2 tokens before a text", Assert.Throws<NibbleException>(() => TextTokenizer.Load(folder.Path)).Message,
+        Assert.Contains("post_processor puts 2 tokens before text", Assert.Throws<NibbleException>(() => TextTokenizer.Load(folder.Path)).Message,
             StringComparison.Ordinal);
     }
 
@@ -135,7 +135,7 @@ public sealed class SpecialTokensTests : IDisposable
             Assert.Throws<NibbleException>(() => GenerationConfig.Read(folder.Path)).Message, StringComparison.Ordinal);
         folder.Write("generation_config.json", """{"eos_token_id":"end"}""");
         WriteByteLevel("null");
-        Assert.Contains("eos_token_id is \"end\"; expected the id of a token",
+        Assert.Contains("eos_token_id is \"end\"; expected a token id",
             Assert.Throws<NibbleException>(() => TextTokenizer.Load(folder.Path)).Message, StringComparison.Ordinal);
     }
 

@@ -1,0 +1,59 @@
+using System.CommandLine;
+using System.Text.Json;
+using Nibble.Cli.Report;
+using Nibble.Cli.Report.Documents;
+using Nibble.Files;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble report</c>: rebuilds an HTML report from the JSON document next to it.</summary>
+internal static class ReportCommand
+{
+    private const string ReportName = "report.html";
+
+    public static Command Create(CommandHost host)
+    {
+        var folder = new Argument<string>("FOLDER") { Description = "Output folder of compare or sensitivity." };
+        var output = new Option<string?>("--output", "-o") { Description = $"Report to write. Default: {ReportName} in FOLDER." };
+        var command = new Command("report", "Rebuild the HTML report of a comparison or a sensitivity study from its JSON document.") { folder, output };
+        command.SetAction(parsed =>
+        {
+            var source = parsed.GetValue(folder)!;
+            var path = parsed.GetValue(output) ?? Path.Combine(source, ReportName);
+            var html = Render(source);
+            OutputPlace.RequireReport(path);
+            HtmlPage.Write(path, html);
+            host.Output.WriteLine($"report: {Path.GetFullPath(path)}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static string Render(string folder)
+    {
+        var comparison = Path.Combine(folder, CompareCommand.DocumentName);
+        var sensitivity = Path.Combine(folder, SensitivityCommand.DocumentName);
+        return File.Exists(comparison) ? HtmlReport.Render(Read(comparison, ComparisonJson.Schema, ComparisonJson.Parse))
+            : File.Exists(sensitivity) ? SensitivityReport.Render(Read(
+                sensitivity, SensitivityDocument.CurrentSchema, text => JsonSerializer.Deserialize(text, CliJson.Default.SensitivityDocument)!))
+            : throw new NibbleException(
+                $"{folder} has neither {CompareCommand.DocumentName} nor {SensitivityCommand.DocumentName}; expected the output folder of compare or "
+                    + $"sensitivity");
+    }
+
+    private static T Read<T>(string path, string expected, Func<string, T> parse)
+    {
+        try
+        {
+            var text = InputFile.ReadText(path);
+            using var document = JsonDocument.Parse(text);
+            var schema = document.RootElement.TryGetProperty("schema", out var named) ? named.GetString() : null;
+            return schema == expected ? parse(text)
+                : throw new NibbleException($"{path}: the schema is {schema ?? "missing"}, expected {expected}; it was written by another version of Nibble");
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            throw new NibbleException($"{path}: not a document of {expected}: {exception.Message}", exception);
+        }
+    }
+}
