@@ -310,7 +310,7 @@ public sealed class QuantizedModelFileTests : IDisposable
         File.Delete(Path.Combine(folder, "model.safetensors"));
         Assert.Contains("model.safetensors", Refusal(), StringComparison.Ordinal);
         File.Delete(Path.Combine(folder, "nibble.json"));
-        Assert.Contains("holds no nibble.json", Refusal(), StringComparison.Ordinal);
+        Assert.Contains("has no nibble.json", Refusal(), StringComparison.Ordinal);
         Assert.Contains("There is no folder", Assert.Throws<NibbleException>(() => QuantizedModelFile.Load(temporary.File("absent"))).Message,
             StringComparison.Ordinal);
 

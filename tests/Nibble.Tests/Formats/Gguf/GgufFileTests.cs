@@ -144,7 +144,7 @@ public sealed class GgufFileTests : IDisposable
     [Fact]
     public void OpenRefusesRepeatedNamesAndDeepLists()
     {
-        Assert.Contains("names k twice", Refusal([new("k", GgufValue.Of(1u)), new("k", GgufValue.Of(1u))], []), StringComparison.Ordinal);
+        Assert.Contains("contains k twice", Refusal([new("k", GgufValue.Of(1u)), new("k", GgufValue.Of(1u))], []), StringComparison.Ordinal);
         Assert.Contains("tensor t twice", Refusal([], [AnyGguf.Tensor("t", GgufType.F32, [1], 0), AnyGguf.Tensor("t", GgufType.F32, [1], 0)]),
             StringComparison.Ordinal);
         Assert.Contains("1 to 63 bytes", Refusal([], [AnyGguf.Tensor(new string('t', 64), GgufType.F32, [1], 0)]), StringComparison.Ordinal);

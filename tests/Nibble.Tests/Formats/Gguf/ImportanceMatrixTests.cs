@@ -118,7 +118,7 @@ public sealed class ImportanceMatrixTests : IDisposable
         Assert.Equal([4 / 1.375f, 1e-6f, 1.5f / 1.375f, 1e-6f], Some.Weights(Matrix("blk.1.ffn_down.weight", 4))!);
         Assert.Null(Some.Weights(Matrix("blk.2.ffn_down.weight", 4)));
         Assert.Null(new ImportanceMatrix(new Dictionary<string, InputSquares> { ["a"] = new([0, 0], [3]) }, [], 1, 1).Weights(Matrix("a", 2)));
-        Assert.Contains("has 2 columns, the matrix has 4", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.attn_q.weight", 4))).Message,
+        Assert.Contains("has 2 columns, but the matrix has 4", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.attn_q.weight", 4))).Message,
             StringComparison.Ordinal);
         Assert.Contains("of 2 experts", Assert.Throws<NibbleException>(() => Some.Weights(Matrix("blk.0.ffn_up_exps.weight", 6))).Message,
             StringComparison.Ordinal);

@@ -143,7 +143,7 @@ public sealed class CheckpointTests : IDisposable
         Assert.Contains("no weights at all", Refusal(folder.Path), StringComparison.Ordinal);
         var bin = folder.Write("pytorch_model.bin", "");
         folder.Write("model-Q4_0.gguf", "");
-        Assert.Contains("holds model-Q4_0.gguf, pytorch_model.bin. Supported are", Refusal(folder.Path), StringComparison.Ordinal);
+        Assert.Contains("holds model-Q4_0.gguf, pytorch_model.bin. Expected weights in", Refusal(folder.Path), StringComparison.Ordinal);
         Assert.Contains("is a file", Refusal(bin), StringComparison.Ordinal);
         WriteTensors("model.safetensors", ("a", 1));
         Assert.Contains("config.json", Refusal(folder.Path), StringComparison.Ordinal);

@@ -62,7 +62,7 @@ public sealed class SentenceTransformersTests : IDisposable
     [InlineData("""[{"type":"x.Pooling","path":"../1_Pooling"}]""", null, "leads out of the folder")]
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", "[]", "1_Pooling/config.json: expected a JSON object")]
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", "{", "1_Pooling/config.json: expected a JSON object")]
-    [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", "{}", "found no way to pool")]
+    [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", "{}", "found no pooling mode")]
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", """{"pooling_mode_weightedmean_tokens":true}""", "found pooling_mode_weightedmean_tokens, expected one of")]
     [InlineData("""[{"type":"x.Pooling","path":"1_Pooling"}]""", """{"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":true}""", "pooling_mode_mean_tokens and pooling_mode_max_tokens")]
     public void ReadRefusesWhatItCannotTake(string modules, string? pooling, string reason)

@@ -56,10 +56,10 @@ public sealed class SafetensorsFileTests : IDisposable
         { """{"a":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}""", 5, "leaves a gap" },
         { """{"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"I8","shape":[2],"data_offsets":[1,3]}}""", 3, "overlaps" },
         { """{"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}""", 2, "overlaps" },
-        { """{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I8","shape":[1],"data_offsets":[1,2]}}""", 2, "names a twice" },
-        { """{"__metadata__":{"k":"1","k":"2"}}""", 0, "names k twice" },
+        { """{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I8","shape":[1],"data_offsets":[1,2]}}""", 2, "contains a twice" },
+        { """{"__metadata__":{"k":"1","k":"2"}}""", 0, "contains k twice" },
         { """{"__metadata__":{"k":1}}""", 0, "expected a string" },
-        { """{"__metadata__":{},"__metadata__":{}}""", 0, "names __metadata__ twice" },
+        { """{"__metadata__":{},"__metadata__":{}}""", 0, "contains __metadata__ twice" },
         { """{"\ud800":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}""", 1, "not valid JSON" },
         { """{"a":{"dtype":"I8","shape":[[[[[[[[[[1]]]]]]]]]],"data_offsets":[0,1]}}""", 1, "expected a number" },
     };
