@@ -5,7 +5,7 @@ using Nibble.Torch.Planning;
 namespace Nibble.Benchmarks.Advisor;
 
 /// <summary>What was foretold of an option, and what is true.</summary>
-internal sealed record Foretold(string Model, PlannedOption Option, double Loss, double Seconds);
+internal sealed record Predicted(string Model, PlannedOption Option, double Loss, double Seconds);
 
 /// <summary>The advisor's answer in a situation, beside the truth.</summary>
 internal sealed class Answer
@@ -18,7 +18,7 @@ internal sealed class Answer
         Options = [.. result.Options.Select(option =>
         {
             var row = truth.Of(model, option.Recipe, option.Method.ToString().ToLowerInvariant(), option.Steps);
-            return new Foretold(situation.Model, option, row.Loss - reference, row.Seconds);
+            return new Predicted(situation.Model, option, row.Loss - reference, row.Seconds);
         })];
         var allowed = Options.Where(option => result.Decision.Ranked.Contains(option.Option)).ToList();
         Chosen = allowed.Find(option => option.Option == result.Decision.Recommended);
@@ -27,7 +27,7 @@ internal sealed class Answer
         BestLoss = reference + (Best?.Loss ?? double.NaN);
 
         // Judged as the advisor judges: what training alone gains is no merit of quantization.
-        double Judged(Foretold option) =>
+        double Judged(Predicted option) =>
             option.Loss - (option.Option.Trains ? Math.Min(0, truth.Of(model, null, Truth.Float, option.Option.Steps).Loss - reference) : 0);
         JudgedExcess = Chosen is null ? double.NaN : Judged(Chosen) - allowed.Min(Judged);
         FloatLoss = reference;
@@ -37,11 +37,11 @@ internal sealed class Answer
 
     public AdvisorResult Result { get; }
 
-    public IReadOnlyList<Foretold> Options { get; }
+    public IReadOnlyList<Predicted> Options { get; }
 
-    public Foretold? Chosen { get; }
+    public Predicted? Chosen { get; }
 
-    public Foretold? Best { get; }
+    public Predicted? Best { get; }
 
     public double FloatLoss { get; }
 

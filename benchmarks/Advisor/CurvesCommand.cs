@@ -35,7 +35,7 @@ internal static class CurvesCommand
             + "float model, or over the float control after as many steps.\n\n| model | method | steps | predicted | interval | measured | error | inside |\n"
             + "|---|---|---:|---:|---:|---:|---:|---|\n");
         var (ptq, qat, inside) = (new List<double>(), new List<double>(), 0);
-        foreach (var row in rows.Where(row => row.Road != Truth.Float && (row.Steps == 0 || row.Steps > Short[^1])))
+        foreach (var row in rows.Where(row => row.Method != Truth.Float && (row.Steps == 0 || row.Steps > Short[^1])))
         {
             var reference = Find(row, Truth.Float, 0)!;
             var measured = row.Loss - reference.Loss;
@@ -69,6 +69,6 @@ internal static class CurvesCommand
         return text.Append(CultureInfo.InvariantCulture, $"\nInside the interval: {inside} of {qat.Count}.\n").ToString();
 
         TruthRow? Find(TruthRow like, string recipe, int steps) =>
-            rows.Find(row => row.Model == like.Model && row.Recipe == recipe && row.Steps == steps && (recipe != like.Recipe || row.Road == like.Road));
+            rows.Find(row => row.Model == like.Model && row.Recipe == recipe && row.Steps == steps && (recipe != like.Recipe || row.Method == like.Method));
     }
 }

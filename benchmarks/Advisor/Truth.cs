@@ -14,12 +14,12 @@ namespace Nibble.Benchmarks.Advisor;
 /// <summary>What a road gives when it is gone to its end.</summary>
 /// <param name="Model">The model's name.</param>
 /// <param name="Recipe">The recipe's name, or <see cref="Truth.Float"/> for the float model and its control.</param>
-/// <param name="Road">float, ptq or qat.</param>
+/// <param name="Method">float, ptq or qat.</param>
 /// <param name="Steps">Steps of training; 0 where none.</param>
 /// <param name="ProbeLoss">Nats per token on the text that the advisor sees.</param>
 /// <param name="Loss">Nats per token on the text that it does not see.</param>
 /// <param name="Seconds">Processor seconds to make it.</param>
-internal sealed record TruthRow(string Model, string Recipe, string Road, int Steps, double ProbeLoss, double Loss, double Seconds);
+internal sealed record TruthRow(string Model, string Recipe, string Method, int Steps, double ProbeLoss, double Loss, double Seconds);
 
 /// <summary>The table of true results, a file that grows by a row a run; what it holds is not run again.</summary>
 internal sealed class Truth(string path)
@@ -33,11 +33,11 @@ internal sealed class Truth(string path)
     /// <summary>The result of a road, from the table or by going it.</summary>
     /// <param name="model">The model.</param>
     /// <param name="recipe">The recipe; null for float, trained where there are steps.</param>
-    /// <param name="road">float, ptq or qat.</param>
+    /// <param name="method">float, ptq or qat.</param>
     /// <param name="steps">Steps of training; 0 for none.</param>
-    public TruthRow Of(BenchModel model, Recipe? recipe, string road, int steps)
+    public TruthRow Of(BenchModel model, Recipe? recipe, string method, int steps)
     {
-        var wanted = new TruthRow(model.Name, recipe?.Name ?? Float, road, steps, 0, 0, 0);
+        var wanted = new TruthRow(model.Name, recipe?.Name ?? Float, method, steps, 0, 0, 0);
         if (rows.TryGetValue(Key(wanted), out var known))
         {
             return known;
@@ -90,7 +90,7 @@ internal sealed class Truth(string path)
 
     private static double Score(IDecoder model, TokenizedText text) => Evaluator.Evaluate(model, text, BenchModel.Length).Loss;
 
-    private static string Key(TruthRow row) => $"{row.Model},{row.Recipe},{row.Road},{row.Steps}";
+    private static string Key(TruthRow row) => $"{row.Model},{row.Recipe},{row.Method},{row.Steps}";
 
     private static string Line(TruthRow row) => string.Create(CultureInfo.InvariantCulture, $"{Key(row)},{row.ProbeLoss:F5},{row.Loss:F5},{row.Seconds:F2}");
 

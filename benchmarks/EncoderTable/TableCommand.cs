@@ -42,18 +42,18 @@ internal static class TableCommand
             var (floats, controls) = (new List<Outcome>(), new List<Outcome>());
             foreach (var seed in parsed.GetRequiredValue(seeds))
             {
-                var roads = new Roads(options, isEmbedding, seed);
-                floats.Add(roads.Float());
+                var runs = new SeedRuns(options, isEmbedding, seed);
+                floats.Add(runs.Float());
                 if (!isEmbedding)
                 {
-                    controls.Add(roads.Control());
+                    controls.Add(runs.Control());
                 }
 
                 foreach (var width in widths)
                 {
-                    rows[width].Nearest.Add(roads.Ptq(width.Nearest));
-                    rows[width].Ptq.Add(roads.BestPtq(width));
-                    rows[width].Qat.Add(roads.Qat(width));
+                    rows[width].Nearest.Add(runs.Ptq(width.Nearest));
+                    rows[width].Ptq.Add(runs.BestPtq(width));
+                    rows[width].Qat.Add(runs.Qat(width));
                 }
             }
 

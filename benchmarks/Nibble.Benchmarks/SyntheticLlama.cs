@@ -11,7 +11,7 @@ internal static class SyntheticLlama
     private const int Hidden = 2048;
     private const int Intermediate = 5632;
     private const int Vocabulary = 32000;
-    private const int UsualLayers = 22;
+    private const int TypicalLayers = 22;
     private const int Heads = 32;
     private const int KeyValueHeads = 4;
     private const int HeadSize = Hidden / Heads;
@@ -20,7 +20,7 @@ internal static class SyntheticLlama
     public static void Run(string[] arguments)
     {
         var (folder, tokenizer) = (arguments[0], arguments[1]);
-        var layers = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : UsualLayers;
+        var layers = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : TypicalLayers;
         Directory.CreateDirectory(folder);
         File.Copy(Path.Combine(tokenizer, "tokenizer.model"), Path.Combine(folder, "tokenizer.model"), overwrite: true);
         File.WriteAllText(Path.Combine(folder, Checkpoint.ConfigName), string.Create(

@@ -11,14 +11,14 @@ switch (args)
     case ["steps", var threads, .. var rest]:
         TrainingSteps.Compare(Number(threads), rest is [var rounds] ? Number(rounds) : 15);
         return 0;
-    case ["memory", var threads, var shape, var recipe, var road]:
-        TrainingSteps.Peak(Number(threads), shape, recipe, road);
+    case ["memory", var threads, var shape, var recipe, var method]:
+        TrainingSteps.Peak(Number(threads), shape, recipe, method);
         return 0;
-    case ["profile", var threads, var shape, var recipe, var road]:
-        TrainingSteps.Profile(Number(threads), shape, recipe, road);
+    case ["profile", var threads, var shape, var recipe, var method]:
+        TrainingSteps.Profile(Number(threads), shape, recipe, method);
         return 0;
-    case ["resnet20", var folder, var threads, var road, var widths, var seed, var epochs, .. var rest]:
-        ResNetRuns.Run(folder, Number(threads), road, widths, Number(seed), Number(epochs), rest is [var images] ? Number(images) : int.MaxValue);
+    case ["resnet20", var folder, var threads, var method, var widths, var seed, var epochs, .. var rest]:
+        ResNetRuns.Run(folder, Number(threads), method, widths, Number(seed), Number(epochs), rest is [var images] ? Number(images) : int.MaxValue);
         return 0;
     default:
         Console.Error.WriteLine(

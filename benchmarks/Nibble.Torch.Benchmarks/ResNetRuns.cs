@@ -21,19 +21,19 @@ internal static class ResNetRuns
     /// MiB.</summary>
     /// <param name="folder">The folder of the weights and images.</param>
     /// <param name="threads">Threads of libtorch.</param>
-    /// <param name="road"><c>float</c> as given, <c>control</c> trained in float as QAT trains, <c>ptq</c> or <c>qat</c>.</param>
+    /// <param name="method"><c>float</c> as given, <c>control</c> trained in float as QAT trains, <c>ptq</c> or <c>qat</c>.</param>
     /// <param name="widths">Bits of weights and activations, such as <c>w4a4</c>; the first convolution and the last layer have 8 and 8.</param>
     /// <param name="seed">Drives the order, the flips and the shifts of the images.</param>
     /// <param name="epochs">Times that the training images are gone through.</param>
     /// <param name="images">Training images, at most 8000.</param>
-    public static void Run(string folder, int threads, string road, string widths, int seed, int epochs, int images)
+    public static void Run(string folder, int threads, string method, string widths, int seed, int epochs, int images)
     {
         set_num_threads(threads);
         var clock = Stopwatch.StartNew();
         using var network = ResNet20.Open(Path.Combine(folder, "resnet20-12fca82f.safetensors"));
         var training = new CifarImages(Path.Combine(folder, "cifar10-jpeg-train-8000.bin"), images);
         var settings = new QatSettings { Schedule = new QatSchedule { BatchNormFreeze = 0.5, ObserverFreeze = 0.5 } };
-        switch (road)
+        switch (method)
         {
             case "float":
                 Print(network);
@@ -52,7 +52,7 @@ internal static class ResNetRuns
                 PrintStored(prepared.Convert(seed));
                 break;
             default:
-                throw new ArgumentException($"{road} is no road; there are float, control, ptq and qat.", nameof(road));
+                throw new ArgumentException($"{method} is no road; there are float, control, ptq and qat.", nameof(method));
         }
 
         void PrintStored(QuantizedModel model)
@@ -73,7 +73,7 @@ internal static class ResNetRuns
             var peak = process.PeakWorkingSet64 / 1048576d;
             var test = 100 * new CifarImages(Path.Combine(folder, "cifar10-jpeg-test-2000.bin")).Accuracy(scored);
             var lossless = 100 * new CifarImages(Path.Combine(folder, "cifar10-test-first100.bin")).Accuracy(scored);
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{road}\t{widths}\t{seed}\t{test:F2}\t{lossless:F2}\t{seconds:F1}\t{peak:F0}"));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{method}\t{widths}\t{seed}\t{test:F2}\t{lossless:F2}\t{seconds:F1}\t{peak:F0}"));
         }
     }
 

@@ -19,15 +19,15 @@ namespace Nibble.Torch.Benchmarks;
 /// <summary>Training steps of one model along three roads: in float, fake-quantized by the fused kernels, and by composed tensor operators.</summary>
 internal static class TrainingSteps
 {
-    private const string FloatRoad = "float";
-    private const string FusedRoad = "fused";
-    private const string ComposedRoad = "composed";
+    private const string Float = "float";
+    private const string Fused = "fused";
+    private const string Composed = "composed";
     private const int WarmUp = 3;
 
     // Windows of a text for decoders; for the encoder, texts as long as SST-2's are on average.
     private static readonly (int Count, int Length) Windows = (8, 256), Texts = (32, 25);
 
-    private static readonly string[] Roads = [FloatRoad, FusedRoad, ComposedRoad];
+    private static readonly string[] Methods = [Float, Fused, Composed];
 
     private static readonly string[] Recipes = ["w4a16-g32", "w4a4-g32"];
 
@@ -54,14 +54,14 @@ internal static class TrainingSteps
         {
             foreach (var recipe in Recipes)
             {
-                var roads = Roads.Select(road => new Road(shape, recipe, road)).ToArray();
-                var times = Roads.Select(_ => new List<double>()).ToArray();
+                var methods = Methods.Select(method => new Method(shape, recipe, method)).ToArray();
+                var times = Methods.Select(_ => new List<double>()).ToArray();
                 for (var round = 0; round < WarmUp + rounds; round++)
                 {
-                    for (var i = 0; i < roads.Length; i++)
+                    for (var i = 0; i < methods.Length; i++)
                     {
                         var watch = Stopwatch.StartNew();
-                        roads[i].Step();
+                        methods[i].Step();
                         if (round >= WarmUp)
                         {
                             times[i].Add(watch.Elapsed.TotalMilliseconds);
@@ -69,20 +69,20 @@ internal static class TrainingSteps
                     }
                 }
 
-                double Ratio(int road) => Median(times[road].Zip(times[0], (time, one) => time / one));
+                double Ratio(int method) => Median(times[method].Zip(times[0], (time, one) => time / one));
                 Console.WriteLine(string.Create(
                     CultureInfo.InvariantCulture,
                     $"| {shape} | {recipe} | {Median(times[0]):F1} | {Median(times[1]):F1} | {Ratio(1):F2} | {Median(times[2]):F1} | {Ratio(2):F2} |"));
-                Array.ForEach(roads, road => road.Dispose());
+                Array.ForEach(methods, method => method.Dispose());
             }
         }
     }
 
     /// <summary>Prints the peak resident memory of a process that takes steps along one road.</summary>
-    public static void Peak(int threads, string shape, string recipe, string road)
+    public static void Peak(int threads, string shape, string recipe, string method)
     {
         set_num_threads(threads);
-        using var steps = new Road(shape, recipe, road);
+        using var steps = new Method(shape, recipe, method);
         for (var step = 0; step < 2 * WarmUp; step++)
         {
             steps.Step();
@@ -93,10 +93,10 @@ internal static class TrainingSteps
     }
 
     /// <summary>Prints where the time of a step goes.</summary>
-    public static void Profile(int threads, string shape, string recipe, string road)
+    public static void Profile(int threads, string shape, string recipe, string method)
     {
         set_num_threads(threads);
-        using var steps = new Road(shape, recipe, road);
+        using var steps = new Method(shape, recipe, method);
         var phases = new List<double[]>();
         for (var step = 0; step < WarmUp + 15; step++)
         {
@@ -127,7 +127,7 @@ internal static class TrainingSteps
         """);
 
     /// <summary>A model of random weights with its optimizer, and the same batch at every step.</summary>
-    private sealed class Road : IDisposable
+    private sealed class Method : IDisposable
     {
         private readonly IQuantizableModel model;
         private readonly ITask task;
@@ -136,7 +136,7 @@ internal static class TrainingSteps
         private readonly AdamW optimizer;
         private readonly Parameter[] trained;
 
-        public Road(string shape, string recipeName, string road)
+        public Method(string shape, string recipeName, string method)
         {
             // No scope here: it would end with the model's parameters.
             using var generator = new Generator(1);
@@ -160,13 +160,13 @@ internal static class TrainingSteps
             var scales = new List<Parameter>();
             foreach (var (name, layer) in model.Linears())
             {
-                if (road == FloatRoad || recipe.RuleFor(name) is not { } rule)
+                if (method == Float || recipe.RuleFor(name) is not { } rule)
                 {
                     continue;
                 }
 
                 var learned = WeightFakeQuantizer.Create(GradientEstimator.LearnedScale, rule.Weights!, layer.Weight);
-                if (road == FusedRoad)
+                if (method == Fused)
                 {
                     layer.WeightQuantizer = learned;
                     layer.InputQuantizer = rule.Activations is { } input ? new DynamicInputQuantizer(input.Scheme) : null;

@@ -21,7 +21,7 @@ public sealed record CompareOptions
     /// The maximum number of tokens per text for data with one text per line, special tokens included, at least 3. Longer texts are cut. Default: 128 or the
     /// model's maximum, whichever is smaller.
     /// </summary>
-    public int MaxLength { get; init; } = ReadOptions.UsualLength;
+    public int MaxLength { get; init; } = ReadOptions.DefaultLength;
 
     /// <summary>The task of the models. Default: null, which reads it from their folders.</summary>
     public TaskConfig? Task { get; init; }

@@ -10,7 +10,7 @@ namespace Nibble;
 public record QatOptions
 {
     /// <summary>The maximum number of windows that the model generates if <see cref="Windows"/> is null.</summary>
-    public const int UsualWindows = 512;
+    public const int DefaultWindows = 512;
 
     /// <summary>
     /// Data to train on and to calibrate static activations with. Default: null, in which case a float decoder generates its own data (LLM-QAT, Liu et al.
@@ -26,7 +26,7 @@ public record QatOptions
 
     /// <summary>
     /// The number of windows that the model generates if there are no data, at least 1. Default: null, one for each window that training uses, up to
-    /// <see cref="UsualWindows"/>.
+    /// <see cref="DefaultWindows"/>.
     /// </summary>
     public int? Windows { get; init; }
 

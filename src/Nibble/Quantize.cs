@@ -39,7 +39,7 @@ public static class Quantize
         options ??= new MatrixOptions();
         RequireFitting(options, columns);
         cancellation.ThrowIfCancellationRequested();
-        var range = options.Range ?? new WeightAlgorithms(Rounding: options.Algorithm).UsualRange ?? WeightRange.MinMax;
+        var range = options.Range ?? new WeightAlgorithms(Rounding: options.Algorithm).DefaultRange ?? WeightRange.MinMax;
         var tensor = options.Algorithm switch
         {
             WeightRounding.RoundToNearest => RoundToNearest.Quantize(values, rows, columns, scheme, range),

@@ -110,8 +110,8 @@ internal static class AdviseCommand
             .ToList();
         var unit = LossUnit.Of(model.Definition.Task);
         var loss = options.Limit(parsed, unit);
-        var usual = new AdvisorOptions(model, data, heldOut, candidates);
-        return usual with
+        var defaults = new AdvisorOptions(model, data, heldOut, candidates);
+        return defaults with
         {
             Constraints = new Constraints
             {
@@ -125,8 +125,8 @@ internal static class AdviseCommand
             },
             Tolerance = loss,
             ProbeSeconds = 60 * (parsed.GetValue(options.ProbeMinutes) ?? ProbeMinutes),
-            Context = context ?? usual.Context,
-            Windows = parsed.GetValue(options.Windows) ?? usual.Windows,
+            Context = context ?? defaults.Context,
+            Windows = parsed.GetValue(options.Windows) ?? defaults.Windows,
             Seed = parsed.GetValue(options.Seed),
             Command = (candidate, trained) => CommandOf(candidate, trained, options, parsed, model),
         };
@@ -155,8 +155,8 @@ internal static class AdviseCommand
             words.AddRange(["--steps", Invariant(steps)]);
         }
 
-        var road = candidate.Trains ? "-" + candidate.Method.ToString().ToLowerInvariant() : string.Empty;
-        return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{road}"]);
+        var method = candidate.Trains ? "-" + candidate.Method.ToString().ToLowerInvariant() : string.Empty;
+        return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{method}"]);
     }
 
     private static string Invariant(int number) => number.ToString(CultureInfo.InvariantCulture);

@@ -13,23 +13,23 @@ namespace Nibble.Cli.Commands;
 /// <summary><c>nibble bench</c>: measures the speed of an exported file in its engine, on its own or compared with float.</summary>
 internal static class BenchCommand
 {
-    private const int UsualPrompt = 256;
-    private const int UsualTokens = 64;
-    private const int UsualLength = 128;
-    private const int UsualBatch = 32;
-    private const int UsualRepeats = 5;
+    private const int DefaultPrompt = 256;
+    private const int DefaultTokens = 64;
+    private const int DefaultLength = 128;
+    private const int DefaultBatch = 32;
+    private const int DefaultRepeats = 5;
 
     public static Command Create(CommandHost host)
     {
         var file = new Argument<string>("FILE")
         { Description = "An exported file: a GGUF file, run by llama.cpp, or an ONNX file or its folder, run by ONNX Runtime." };
         var against = new Option<string?>("--against") { Description = "Exported file of the float model, to compare FILE with." };
-        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"Prompt tokens, processed in one batch. Decoders only. Default: {UsualPrompt}.");
-        var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens generated after the prompt, one at a time. Decoders only. Default: {UsualTokens}.");
-        var length = NumberOptions.AtLeast("--length", 3, $"Tokens per text. Encoders only. Default: {UsualLength}, or the model's limit if smaller.");
-        var batch = NumberOptions.AtLeast("--batch", 2, $"Texts per batch, measured in addition to one text at a time. Encoders only. Default: {UsualBatch}.");
+        var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"Prompt tokens, processed in one batch. Decoders only. Default: {DefaultPrompt}.");
+        var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens generated after the prompt, one at a time. Decoders only. Default: {DefaultTokens}.");
+        var length = NumberOptions.AtLeast("--length", 3, $"Tokens per text. Encoders only. Default: {DefaultLength}, or the model's limit if smaller.");
+        var batch = NumberOptions.AtLeast("--batch", 2, $"Texts per batch, measured in addition to one text at a time. Encoders only. Default: {DefaultBatch}.");
         var repeats = NumberOptions.AtLeast(
-            "--repeats", 1, $"Measurements per file, each in a separate process after a warm-up. Default: {UsualRepeats}.");
+            "--repeats", 1, $"Measurements per file, each in a separate process after a warm-up. Default: {DefaultRepeats}.");
         var libraries = EngineOptions.LibrariesFolder();
         var threads = NumberOptions.AtLeast(
             CommonOptions.ThreadsName, 1, "Threads of the engine. Default: all cores; for llama.cpp, the cores that other work leaves free.");
@@ -55,15 +55,15 @@ internal static class BenchCommand
                     $"{compared.Path} holds {Kind(beside)}, but {measured.Path} holds {Kind(encoder)}; {against.Name} expects a file of the same kind");
             }
 
-            var times = parsed.GetValue(repeats) ?? UsualRepeats;
+            var times = parsed.GetValue(repeats) ?? DefaultRepeats;
             if (encoder is not null)
             {
                 CommonOptions.RefuseWithoutEffect(parsed, $"it is for decoders, and {measured.Path} holds an encoder", prompt, tokens);
                 CommonOptions.RefuseWithoutEffect(parsed, "it is for llama.cpp, and no GGUF file is measured", libraries);
                 var shorter = beside?.MaxSequence < encoder.MaxSequence ? beside : encoder;
                 var options = new EncoderBenchOptions(
-                    CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), UsualLength, shorter.MaxSequence ?? int.MaxValue, shorter.File.Path),
-                    parsed.GetValue(batch) ?? UsualBatch,
+                    CommonOptions.SequenceLength(length.Name, parsed.GetValue(length), DefaultLength, shorter.MaxSequence ?? int.MaxValue, shorter.File.Path),
+                    parsed.GetValue(batch) ?? DefaultBatch,
                     times,
                     EngineThreads.For(parsed.GetValue(threads), measured.Engine, host.Warn));
                 var texts = host.WithProgress(progress => EngineBench.Run(measured, compared, options, progress, host.Cancellation));
@@ -80,8 +80,8 @@ internal static class BenchCommand
 
             var pickiest = compared?.Engine == LlamaCppEngine.EngineName ? compared.Engine : measured.Engine;
             var asked = new BenchOptions(
-                parsed.GetValue(prompt) ?? UsualPrompt,
-                parsed.GetValue(tokens) ?? UsualTokens,
+                parsed.GetValue(prompt) ?? DefaultPrompt,
+                parsed.GetValue(tokens) ?? DefaultTokens,
                 times,
                 EngineThreads.For(parsed.GetValue(threads), pickiest, host.Warn),
                 folder);

@@ -153,7 +153,7 @@ internal sealed class CompareArguments
             text.RequireWindow(Math.Max(settings.SequenceLength, CalibrationOptions.For(loaded.Definition).Length));
         }
 
-        var tuning = FinetuneCommand.Usual(isText: false);
+        var tuning = FinetuneCommand.Defaults(isText: false);
         return new ComparisonOptions(
             Source(parsed),
             task.Read(parsed, Source(parsed)),
@@ -164,7 +164,7 @@ internal sealed class CompareArguments
             recipes,
             settings)
         {
-            FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.UsualEpochs, parsed.GetValue(Seed)) } : null,
+            FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.DefaultEpochs, parsed.GetValue(Seed)) } : null,
             Context = length,
             Windows = parsed.GetValue(windows) ?? (isText ? DefaultWindows : null),
             Prompt = isText ? parsed.GetValue(prompt) ?? DefaultPrompt : null,

@@ -27,7 +27,7 @@ internal sealed record EncoderVerification(ITaskData Data, string Path, int? Cou
         using var ties = EncoderTies.Open(model, Path, Threads);
         var difference = host.WithProgress(progress => EncoderComparison.Run(model, engine, ties, Data, Count, progress, host.Cancellation));
         var same = difference.IsWithin(Tolerance)
-            && (difference.Ties?.IsWithin(Limit ?? TieDifference.UsualLogitTolerance) ?? difference.LargestDifference <= (Limit ?? difference.RoundingLimit));
+            && (difference.Ties?.IsWithin(Limit ?? TieDifference.DefaultLogitTolerance) ?? difference.LargestDifference <= (Limit ?? difference.RoundingLimit));
         Report(host, model, difference, same ? "same" : "differs", json);
         return same ? ExitCode.Done : ExitCode.NoSolution;
     }

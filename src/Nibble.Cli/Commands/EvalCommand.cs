@@ -68,7 +68,7 @@ internal static class EvalCommand
 
     /// <summary>The window length given, or 512, limited to what the model supports.</summary>
     public static int WindowLength(int? asked, LoadedModel model) =>
-        CommonOptions.SequenceLength("--context", asked, LanguageModelling.UsualContext, model.Definition.MaxSequence, model.Name);
+        CommonOptions.SequenceLength("--context", asked, LanguageModelling.DefaultContext, model.Definition.MaxSequence, model.Name);
 
     private static void RequireAlike(LoadedModel model, LoadedModel reference)
     {

@@ -16,7 +16,7 @@ namespace Nibble.Cli.Commands;
 internal static class FinetuneCommand
 {
     /// <summary>The default number of passes over the training data.</summary>
-    public const double UsualEpochs = 3;
+    public const double DefaultEpochs = 3;
 
     public static Command Create(CommandHost host)
     {
@@ -32,13 +32,13 @@ internal static class FinetuneCommand
         var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out data to score the trained model on." };
         var output = CommonOptions.Output();
         var epochs = NumberOptions.Number(
-            "--epochs", value => value is > 0 and <= 10_000, "above 0", $"Passes over the training data. Default: {UsualEpochs}.");
+            "--epochs", value => value is > 0 and <= 10_000, "above 0", $"Passes over the training data. Default: {DefaultEpochs}.");
         var steps = NumberOptions.AtLeast("--steps", 1, "Training steps, instead of --epochs.");
         var rate = NumberOptions.Number(
             "--learning-rate", value => value is > 0 and <= float.MaxValue, "above 0, and at most 3.4e38",
-            $"Peak learning rate. Default: {Usual(false).LearningRate}.");
+            $"Peak learning rate. Default: {Defaults(false).LearningRate}.");
         var batch = NumberOptions.AtLeast(
-            "--batch-size", 1, $"Texts or windows per step. Default: {Usual(false).BatchSize} texts or {Usual(true).BatchSize} windows.");
+            "--batch-size", 1, $"Texts or windows per step. Default: {Defaults(false).BatchSize} texts or {Defaults(true).BatchSize} windows.");
         var every = NumberOptions.AtLeast(
             "--checkpoint-every", 1, "Steps between checkpoints, from which an interrupted training resumes. Default: about one checkpoint per minute.");
         var restart = CommonOptions.Restart();
@@ -70,10 +70,10 @@ internal static class FinetuneCommand
             var (loaded, _) = Open(host, source, task.Read(parsed, source), texts, parsed.GetValue(seed));
             using var opened = loaded;
             var training = task.ReadData(host, parsed, texts, loaded);
-            var settings = Usual(loaded.Definition.Task == ModelTask.LanguageModelling) with
+            var settings = Defaults(loaded.Definition.Task == ModelTask.LanguageModelling) with
             {
                 SequenceLength = Math
-                .Min(Usual(true).SequenceLength, loaded.Definition.MaxSequence)
+                .Min(Defaults(true).SequenceLength, loaded.Definition.MaxSequence)
             };
             settings = settings with
             {
@@ -83,7 +83,7 @@ internal static class FinetuneCommand
             settings = settings with
             {
                 Steps = parsed.GetValue(steps)
-                ?? StepsOf(training, settings, parsed.GetValue(epochs) ?? UsualEpochs, parsed.GetValue(seed))
+                ?? StepsOf(training, settings, parsed.GetValue(epochs) ?? DefaultEpochs, parsed.GetValue(seed))
             };
             var options = new FinetuneOptions(loaded, settings, training, folder)
             {
@@ -117,7 +117,7 @@ internal static class FinetuneCommand
 
     /// <summary>The default training settings.</summary>
     /// <param name="isText">Whether the data are windows of text instead of one text per line.</param>
-    public static QatSettings Usual(bool isText) => new()
+    public static QatSettings Defaults(bool isText) => new()
     {
         LearningRate = 1e-4,
         WeightDecay = 0.01,

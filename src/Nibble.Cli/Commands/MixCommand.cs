@@ -19,7 +19,7 @@ internal static class MixCommand
     public static Command Create(CommandHost host)
     {
         var study = new StudyArguments([2, 3, 4, 5, 6, 8]);
-        var usual = new MixOptions(default);
+        var defaults = new MixOptions(default);
         var budget = new Option<Budget>("--budget")
         {
             Description = "Budget of the recipe: average bits per weight code (3bits, 2.5bits), bytes of the artifact (200KB), "
@@ -54,8 +54,8 @@ internal static class MixCommand
             "Training time for nibble qat, in minutes. With it, mix also chooses which layers to train; PTQ quantizes the rest.");
         var rounds = NumberOptions.AtLeast(
             "--rounds", 0, $"Additional recipes to measure at the budget; each round learns from those before it, and the best recipe wins. "
-            + $"Default: {usual.Rounds}.");
-        var points = NumberOptions.AtLeast("--points", 0, $"Recipes on the front to measure. Default: {usual.FrontPoints}.");
+            + $"Default: {defaults.Rounds}.");
+        var points = NumberOptions.AtLeast("--points", 0, $"Recipes on the front to measure. Default: {defaults.FrontPoints}.");
         var json = CommonOptions.Json();
         var command = new Command(
             "mix", "Choose the bit width and algorithm of each layer under a budget, and write a recipe for ptq and qat. Run the same command again "
@@ -79,8 +79,8 @@ internal static class MixCommand
                 {
                     Tied = parsed.GetValue(tie),
                     QatMinutes = parsed.GetValue(minutes),
-                    Rounds = parsed.GetValue(rounds) ?? usual.Rounds,
-                    FrontPoints = parsed.GetValue(points) ?? usual.FrontPoints,
+                    Rounds = parsed.GetValue(rounds) ?? defaults.Rounds,
+                    FrontPoints = parsed.GetValue(points) ?? defaults.FrontPoints,
                 };
                 var result = host.WithProgress(progress => MixPlanner.Run(work, options, progress, host.Cancellation));
                 result = result with { Chosen = result.Chosen with { Recipe = result.Chosen.Recipe with { Name = Path.GetFileNameWithoutExtension(path) } } };

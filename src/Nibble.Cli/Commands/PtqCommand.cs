@@ -16,7 +16,7 @@ internal static class PtqCommand
 
     public static Command Create(CommandHost host)
     {
-        var usual = new PtqSettings();
+        var defaults = new PtqSettings();
         var model = CommonOptions.Model();
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
@@ -28,8 +28,8 @@ internal static class PtqCommand
         };
         var output = CommonOptions.Output();
         var windows = NumberOptions.AtLeast(
-            "--windows", 1, $"Windows of calibration text, or texts with as many tokens. Default: the recipe's number, {usual.Windows} in presets.");
-        var length = NumberOptions.AtLeast("--length", 2, $"Tokens per window. Default: the recipe's number, {usual.SequenceLength} in presets.");
+            "--windows", 1, $"Windows of calibration text, or texts with as many tokens. Default: the recipe's number, {defaults.Windows} in presets.");
+        var length = NumberOptions.AtLeast("--length", 2, $"Tokens per window. Default: the recipe's number, {defaults.SequenceLength} in presets.");
         var memory = NumberOptions.AtLeast(
             "--activation-memory", 0,
             $"MiB of calibration activations to keep in memory. The rest is kept on disk. Default: {PtqOptions.DefaultActivationMemory / Mebibyte}.");

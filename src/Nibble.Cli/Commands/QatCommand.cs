@@ -45,7 +45,7 @@ internal static class QatCommand
             "--checkpoint-every", 1, "Steps between checkpoints, from which an interrupted training resumes. Default: about one checkpoint per minute.");
         var restart = CommonOptions.Restart();
         var windows = NumberOptions.AtLeast(
-            "--windows", 1, $"Windows to generate for --data self. Default: as many as the training uses, at most {QatOptions.UsualWindows}"
+            "--windows", 1, $"Windows to generate for --data self. Default: as many as the training uses, at most {QatOptions.DefaultWindows}"
             + $".");
         var report = new Option<string?>("--report") { Description = "HTML report with the loss curves." };
         var cache = new Option<string?>("--teacher-cache")
@@ -54,7 +54,7 @@ internal static class QatCommand
             + "reuse them."
         };
         var likeliest = NumberOptions.AtLeast(
-            "--teacher-tokens", 1, $"Tokens to keep per prediction in --teacher-cache, most likely first. Default: {TeacherCacheOptions.UsualLikeliest}"
+            "--teacher-tokens", 1, $"Tokens to keep per prediction in --teacher-cache, most likely first. Default: {TeacherCacheOptions.DefaultLikeliest}"
             + $".");
         var device = CommonOptions.Device();
         var seed = CommonOptions.Seed();
@@ -118,7 +118,7 @@ internal static class QatCommand
                 Target = parsed.GetValue(target),
                 Logger = new WarningLogger(host.Warn),
                 TeacherCache = parsed.GetValue(cache) is { } predictions
-                    ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.UsualLikeliest) : null,
+                    ? new TeacherCacheOptions(predictions, parsed.GetValue(likeliest) ?? TeacherCacheOptions.DefaultLikeliest) : null,
             };
             options = options with { Windows = parsed.GetValue(windows) ?? options.Windows };
             if (parsed.GetValue(dryRun))

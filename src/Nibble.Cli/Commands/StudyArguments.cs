@@ -7,11 +7,11 @@ namespace Nibble.Cli.Commands;
 /// <summary>The arguments and options that <c>sensitivity</c> and <c>mix</c> share: what to try on the layers, and how to measure.</summary>
 internal sealed class StudyArguments
 {
-    private const int UsualGroupSize = 32;
+    private const int DefaultGroupSize = 32;
 
     private static readonly string[] Algorithms = ["rtn", "importance", "hqq", "gptq", "gptaq"];
 
-    private readonly int[] usualWidths;
+    private readonly int[] defaultWidths;
     private readonly Argument<string> model = CommonOptions.Model();
     private readonly TaskOptions task = new();
     private readonly Option<string> data = new("--data", "-d")
@@ -30,12 +30,12 @@ internal sealed class StudyArguments
         };
     private readonly Option<int[]> groups = NumberOptions.Wholes(
         "--group-size", 1, int.MaxValue, "a number of weights of at least 1",
-        $"Weights per scale; several values comma-separated. Default: {UsualGroupSize}.", "32,64");
+        $"Weights per scale; several values comma-separated. Default: {DefaultGroupSize}.", "32,64");
 
     private readonly Option<int?> windows = NumberOptions.AtLeast(
         "--windows", 1,
         $"Maximum number of held-out windows or texts to measure on, at most half of the data. "
-            + $"Default: {StudyOptions.UsualWindows} windows or {StudyOptions.UsualTexts} texts.");
+            + $"Default: {StudyOptions.DefaultWindows} windows or {StudyOptions.DefaultTexts} texts.");
 
     private readonly Option<int?> context = NumberOptions.AtLeast(
         "--context", 4, "Tokens per window of text. Default: 512, or the model's limit if smaller.");
@@ -44,11 +44,11 @@ internal sealed class StudyArguments
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();
 
-    public StudyArguments(int[] usualWidths)
+    public StudyArguments(int[] defaultWidths)
     {
-        this.usualWidths = usualWidths;
-        var usual = string.Join(',', usualWidths);
-        bits = CommonOptions.Widths("--bits", $"Bit widths of weights to try, 2 to 8, comma-separated. Default: {usual}.", usual, "-b");
+        this.defaultWidths = defaultWidths;
+        var defaults = string.Join(',', defaultWidths);
+        bits = CommonOptions.Widths("--bits", $"Bit widths of weights to try, 2 to 8, comma-separated. Default: {defaults}.", defaults, "-b");
     }
 
     /// <summary>Adds the shared arguments and options to a command.</summary>
@@ -69,8 +69,8 @@ internal sealed class StudyArguments
     /// <param name="work">Measures, and returns the exit code.</param>
     public int Run(CommandHost host, ParseResult parsed, Func<LayerStudy, int> work)
     {
-        var widths = parsed.GetValue(bits) is { Length: > 0 } asked ? asked : usualWidths;
-        var sizes = parsed.GetValue(groups) is { Length: > 0 } given ? given : [UsualGroupSize];
+        var widths = parsed.GetValue(bits) is { Length: > 0 } asked ? asked : defaultWidths;
+        var sizes = parsed.GetValue(groups) is { Length: > 0 } given ? given : [DefaultGroupSize];
         var algorithms = parsed.GetValue(algorithm)!.Split(',');
         if (algorithms.GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
         {
@@ -86,7 +86,7 @@ internal sealed class StudyArguments
                        from size in sizes.OrderDescending()
                        from width in widths.Order()
                        select UsageException.Of(() => RecipePresets.Parse($"w{width}a16-g{size}-{name}"))).ToList();
-        var folder = parsed.GetValue(cache) ?? UsualCache();
+        var folder = parsed.GetValue(cache) ?? DefaultCache();
         OutputPlace.RequireCache(folder, cache.Name);
         CommandHost.StartTorch(parsed.GetValue(threads));
         using var loaded = task.Open(parsed, parsed.GetValue(model)!);
@@ -107,7 +107,7 @@ internal sealed class StudyArguments
         }
     }
 
-    private static string UsualCache()
+    private static string DefaultCache()
     {
         var data = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify);
         return data.Length > 0

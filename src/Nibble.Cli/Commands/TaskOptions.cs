@@ -20,7 +20,7 @@ internal sealed class TaskOptions
     public Option<bool> Normalize { get; } = new("--normalize") { Description = "Scale vectors to length 1, for --task embedding." };
 
     public Option<int?> MaxLength { get; } = NumberOptions.AtLeast(
-        "--max-length", 3, $"Tokens per text; longer ones are truncated, with a warning. Default: {ReadOptions.UsualLength}, or the model's limit if smaller.");
+        "--max-length", 3, $"Tokens per text; longer ones are truncated, with a warning. Default: {ReadOptions.DefaultLength}, or the model's limit if smaller.");
 
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
@@ -76,7 +76,7 @@ internal sealed class TaskOptions
         }
 
         var length = CommonOptions.SequenceLength(
-            MaxLength.Name, parsed.GetValue(MaxLength), ReadOptions.UsualLength, model.Definition.MaxSequence, model.Name);
+            MaxLength.Name, parsed.GetValue(MaxLength), ReadOptions.DefaultLength, model.Definition.MaxSequence, model.Name);
         var data = ModelTasks.Of(model.Definition).Read(host.DataFile(path), model, new ReadOptions(Math.Max(3, length)), host.Cancellation);
         foreach (var note in data.Notes)
         {

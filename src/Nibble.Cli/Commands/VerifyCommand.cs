@@ -16,7 +16,7 @@ internal static class VerifyCommand
 {
     private const string LlamaCpp = LlamaCppEngine.EngineName;
     private const string OnnxRuntime = OnnxRuntimeEngine.EngineName;
-    private const double UsualTolerance = 0.5;
+    private const double DefaultTolerance = 0.5;
     private const int ContinuedTokens = 64;
 
     public static Command Create(CommandHost host)
@@ -145,7 +145,7 @@ internal static class VerifyCommand
                 var texts = task.ReadData(host, parsed, parsed.GetValue(data)!, loaded);
                 var path = exported ?? EngineFile.Write(source, name, temporary.FullName, type: null, host.Cancellation, loaded.Task).File.Path;
                 var verification = new EncoderVerification(
-                    texts, path, parsed.GetValue(windows), parsed.GetValue(tolerance) ?? UsualTolerance, parsed.GetValue(logits),
+                    texts, path, parsed.GetValue(windows), parsed.GetValue(tolerance) ?? DefaultTolerance, parsed.GetValue(logits),
                     ThreadLimit.Cap(parsed.GetValue(threads)));
                 return verification.Run(host, loaded, parsed.GetValue(json));
             }

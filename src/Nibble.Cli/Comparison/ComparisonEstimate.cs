@@ -65,15 +65,15 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         return $"about {Numbers.Duration(FineTuning + Ptq + Training + Scoring)} in total: {string.Join(", ", parts)}";
     }
 
-    private static RoadCost PtqCost(LoadedModel model, Recipe recipe, ComparisonOptions options)
+    private static MethodCost PtqCost(LoadedModel model, Recipe recipe, ComparisonOptions options)
     {
         var length = Math.Min(recipe.Ptq.SequenceLength, model.Definition.MaxSequence);
         var tokens = recipe.NeedsCalibration
             ? options.Training.Pieces(recipe.Ptq.Windows, length, options.Seed).Sequences.Sum(sequence => (long)sequence.Ids.Length) : 0;
         var (shape, bits) = (model.Definition.ShapeOf(model.Name), recipe.Rules[^1].Weights!.Bits);
         return tokens == 0
-            ? RoadCost.RoundToNearest(shape, bits)
-            : RoadCost.Gptq(shape, bits, tokens, length, recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
+            ? MethodCost.RoundToNearest(shape, bits)
+            : MethodCost.Gptq(shape, bits, tokens, length, recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
     }
 
     private static double StepSeconds(LoadedModel model, Recipe recipe, QatSettings settings, ComparisonOptions options, CancellationToken cancellation)

@@ -38,7 +38,7 @@ internal sealed record EngineDifference(
     /// <summary>Whether rounding explains all differences: the engine's rounding, ties between codes, or a different order of sums. NaN is never within
     /// a limit.</summary>
     public bool IsExplained =>
-        Ties is { } ties ? ties.IsWithin(TieDifference.UsualLogitTolerance)
+        Ties is { } ties ? ties.IsWithin(TieDifference.DefaultLogitTolerance)
         : Explained is { } explained ? explained.Left <= explained.Limit
         : LargestDifference <= RoundingLimit;
 

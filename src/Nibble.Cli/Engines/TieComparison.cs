@@ -19,7 +19,7 @@ namespace Nibble.Cli.Engines;
 internal sealed record TieDifference(long Codes, long Ties, long Mismatches, string? FirstMismatch, double Farthest, double LargestDifference, bool SameLogits)
 {
     /// <summary>The default tolerance of logits, with ties decided as in the engine.</summary>
-    public const double UsualLogitTolerance = 0.01;
+    public const double DefaultLogitTolerance = 0.01;
 
     /// <summary>Whether ties explain all differences.</summary>
     /// <param name="logitTolerance">The largest acceptable difference of logits.</param>

@@ -99,11 +99,11 @@ internal static class AdviceReport
             return null;
         }
 
-        var foretold = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
+        var predicted = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
         var losses = ChartScale.Loss(
-            [0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. foretold.Select(option => option.Loss.Value)]);
+            [0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. predicted.Select(option => option.Loss.Value)]);
         var steps = ChartScale.Logarithmic(
-            curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(foretold.Select(option => (double)option.Steps)));
+            curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(predicted.Select(option => (double)option.Steps)));
         var chart = new SvgChart(
             steps, losses, "training steps, logarithmic", $"loss relative to float, {LossUnit.Of(result.Task).Name}",
             SvgChart.RoomFor(curves.Select(curve => curve.Name)));
@@ -114,7 +114,7 @@ internal static class AdviceReport
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];
             chart.Line(style, points);
             points.ForEach(point => chart.Dot(style, point));
-            if (foretold.Find(option => option.Name == curve.Name) is { } end)
+            if (predicted.Find(option => option.Name == curve.Name) is { } end)
             {
                 chart.Link(points[^1], new ChartPoint(end.Steps, end.Loss.Value));
                 chart.Dot(style, new ChartPoint(end.Steps, end.Loss.Value));

@@ -8,9 +8,9 @@ using Spectre.Console;
 namespace Nibble.Cli.Report;
 
 /// <summary>The cost of a method for one model size.</summary>
-internal sealed record CostRow(string Size, long Parameters, string Road, double Flops, double Seconds, double PeakBytes, long Tokens);
+internal sealed record CostRow(string Size, long Parameters, string Method, double Flops, double Seconds, double PeakBytes, long Tokens);
 
-/// <summary>The cost of each method for several model sizes on a machine, by the formulas of <see cref="RoadCost"/>.</summary>
+/// <summary>The cost of each method for several model sizes on a machine, by the formulas of <see cref="MethodCost"/>.</summary>
 internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
 {
     /// <summary>The formulas, as in docs/explanation/advisor.md.</summary>
@@ -26,14 +26,14 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
     public static CostTable Of(Hardware machine, IReadOnlyList<ModelShape> shapes, IReadOnlyList<int> widths, QatSettings training) => new(
         machine,
         [
-            .. shapes.SelectMany(shape => widths.SelectMany(bits => Roads(shape, bits)).Append(Training(shape, training))
-                .Select(road => new CostRow(
-                    shape.Name, shape.Parameters, road.Name, road.Cost.Flops, road.Cost.Seconds(machine), road.Cost.PeakBytes, road.Cost.Tokens))),
+            .. shapes.SelectMany(shape => widths.SelectMany(bits => Methods(shape, bits)).Append(Training(shape, training))
+                .Select(method => new CostRow(
+                    shape.Name, shape.Parameters, method.Name, method.Cost.Flops, method.Cost.Seconds(machine), method.Cost.PeakBytes, method.Cost.Tokens))),
         ]);
 
     /// <summary>The cells of a row, one for each of <see cref="Columns"/>.</summary>
     public static IReadOnlyList<string> Cells(CostRow row) =>
-        [row.Size, row.Road, Numbers.Plain(Math.Round(row.Flops / 1e15, 3)), Numbers.Duration(row.Seconds), Numbers.Bytes((long)row.PeakBytes),
+        [row.Size, row.Method, Numbers.Plain(Math.Round(row.Flops / 1e15, 3)), Numbers.Duration(row.Seconds), Numbers.Bytes((long)row.PeakBytes),
             Numbers.Count(row.Tokens)];
 
     /// <summary>The machine in words.</summary>
@@ -59,15 +59,15 @@ internal sealed record CostTable(Hardware Machine, IReadOnlyList<CostRow> Rows)
         console.WriteLine(Formula);
     }
 
-    private static IEnumerable<(string Name, RoadCost Cost)> Roads(ModelShape shape, int bits)
+    private static IEnumerable<(string Name, MethodCost Cost)> Methods(ModelShape shape, int bits)
     {
         var ptq = new PtqSettings();
         var tokens = (long)ptq.Windows * ptq.SequenceLength;
-        yield return ($"ptq, {bits} bits, round to nearest", RoadCost.RoundToNearest(shape, bits));
-        yield return ($"ptq, {bits} bits, gptq", RoadCost.Gptq(shape, bits, tokens, ptq.SequenceLength, asymmetric: false));
-        yield return ($"ptq, {bits} bits, gptaq", RoadCost.Gptq(shape, bits, tokens, ptq.SequenceLength, asymmetric: true));
+        yield return ($"ptq, {bits} bits, round to nearest", MethodCost.RoundToNearest(shape, bits));
+        yield return ($"ptq, {bits} bits, gptq", MethodCost.Gptq(shape, bits, tokens, ptq.SequenceLength, asymmetric: false));
+        yield return ($"ptq, {bits} bits, gptaq", MethodCost.Gptq(shape, bits, tokens, ptq.SequenceLength, asymmetric: true));
     }
 
-    private static (string Name, RoadCost Cost) Training(ModelShape shape, QatSettings training) =>
-        ($"qat, {training.Steps} steps", RoadCost.Training(shape, training.Steps, training.BatchSize, training.SequenceLength));
+    private static (string Name, MethodCost Cost) Training(ModelShape shape, QatSettings training) =>
+        ($"qat, {training.Steps} steps", MethodCost.Training(shape, training.Steps, training.BatchSize, training.SequenceLength));
 }

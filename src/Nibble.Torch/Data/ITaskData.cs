@@ -8,10 +8,10 @@ namespace Nibble.Torch.Data;
 /// The maximum number of tokens per text, special tokens included, at least 3. Longer texts are cut. A model with a lower maximum cuts them further.
 /// Default: 128.
 /// </param>
-public sealed record ReadOptions(int MaxLength = ReadOptions.UsualLength)
+public sealed record ReadOptions(int MaxLength = ReadOptions.DefaultLength)
 {
     /// <summary>The default of <see cref="MaxLength"/>.</summary>
-    public const int UsualLength = 128;
+    public const int DefaultLength = 128;
 }
 
 /// <summary>Data that a task has read.</summary>

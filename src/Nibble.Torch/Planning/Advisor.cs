@@ -130,7 +130,7 @@ internal sealed class Advisor
     private double[] Differences(IQuantizableModel model) =>
         [.. Score(model, scoredPieces).PieceLosses.Zip(floatLosses, (loss, reference) => loss - reference)];
 
-    private RoadCost PtqCost(Candidate candidate) => Sizes.PtqCost(shape, candidate, options.Data);
+    private MethodCost PtqCost(Candidate candidate) => Sizes.PtqCost(shape, candidate, options.Data);
 
     private void Quantize(Candidate candidate, Hardware machine)
     {

@@ -55,7 +55,7 @@ internal sealed class OptionPlanner(
     private PlannedOption Trained(Candidate candidate, int steps)
     {
         var settings = TrainingProbe.Settings(candidate, options.Source);
-        var cost = RoadCost.Training(shape, steps, settings.BatchSize, Sizes.LengthOf(options.Data, settings.SequenceLength));
+        var cost = MethodCost.Training(shape, steps, settings.BatchSize, Sizes.LengthOf(options.Data, settings.SequenceLength));
         var measured = training.Cost(candidate);
         var (loss, quantization, evidence) = Losses(candidate, steps);
         return Option(candidate, steps, loss, quantization, evidence) with
@@ -106,7 +106,7 @@ internal sealed class OptionPlanner(
     private Estimate Typical(Candidate candidate)
     {
         var known = trials.Where(trial => trial.Key.Bits == candidate.Bits && !trial.Key.NeedsData).Select(trial => (double?)trial.Value.Loss.Value).Max();
-        return known is { } nearest ? UsualLosses.Of(candidate, nearest) : new Estimate(double.NaN, double.NegativeInfinity, double.PositiveInfinity);
+        return known is { } nearest ? TypicalLosses.Of(candidate, nearest) : new Estimate(double.NaN, double.NegativeInfinity, double.PositiveInfinity);
     }
 
     private PlannedOption Option(Candidate candidate, int steps, Estimate loss, Estimate quantization, Evidence evidence) => new()

@@ -12,18 +12,18 @@ namespace Nibble.Torch.Planning;
 internal static class Sizes
 {
     /// <summary>The cost of a PTQ option by formula.</summary>
-    public static RoadCost PtqCost(ModelShape shape, Candidate candidate, ITaskData? data)
+    public static MethodCost PtqCost(ModelShape shape, Candidate candidate, ITaskData? data)
     {
         if (!candidate.NeedsData || data is null)
         {
-            return RoadCost.RoundToNearest(shape, candidate.Bits);
+            return MethodCost.RoundToNearest(shape, candidate.Bits);
         }
 
         var settings = candidate.Recipe.Ptq;
         var tokens = data is TextData texts
             ? Math.Min(settings.Windows * (long)settings.SequenceLength, texts.Sequences.Sum(sequence => (long)sequence.Ids.Length))
             : Math.Min(settings.Windows, Math.Max(1, data.CountPieces(settings.SequenceLength))) * (long)settings.SequenceLength;
-        return RoadCost.Gptq(
+        return MethodCost.Gptq(
             shape, candidate.Bits, tokens, LengthOf(data, settings.SequenceLength),
             candidate.Recipe.Rules.Any(rule => rule.Algorithms.Rounding == WeightRounding.Gptaq));
     }

@@ -12,13 +12,13 @@ namespace Nibble.Torch.Planning;
 internal sealed record StudyOptions(LoadedModel Source, ITaskData Data, IReadOnlyList<Recipe> Recipes, string CacheFolder)
 {
     /// <summary>The default maximum number of windows to measure on.</summary>
-    public const int UsualWindows = 32;
+    public const int DefaultWindows = 32;
 
     /// <summary>The default maximum number of texts to measure on.</summary>
-    public const int UsualTexts = 1000;
+    public const int DefaultTexts = 1000;
 
     /// <summary>The maximum number of windows or texts to measure on, at least 1. At most half of the data are held out.</summary>
-    public int Windows { get; init; } = Data is TokenizedText ? UsualWindows : UsualTexts;
+    public int Windows { get; init; } = Data is TokenizedText ? DefaultWindows : DefaultTexts;
 
     /// <summary>Tokens per window, at least 4. Default: 512.</summary>
     public int Context { get; init; } = 512;

@@ -30,7 +30,7 @@ internal sealed record QatRequest : QatOptions
     public string Output { get; }
 
     /// <summary>The number of windows that the model generates if there are no data.</summary>
-    public int WindowCount => Windows ?? (int)Math.Min((long)Settings.Steps * Settings.BatchSize, UsualWindows);
+    public int WindowCount => Windows ?? (int)Math.Min((long)Settings.Steps * Settings.BatchSize, DefaultWindows);
 
     /// <summary>A description of the generated windows.</summary>
     public string OwnText => $"{WindowCount} windows of {Settings.SequenceLength} tokens of text that the float model wrote itself";

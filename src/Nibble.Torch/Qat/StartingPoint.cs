@@ -77,7 +77,7 @@ internal static class StartingPoint
             { Weights: null } => rule,
             { WeightMethod: Method.Ptq } => rule with { ActivationMethod = null },
             _ when fromFloat => rule with { Weights = null },
-            _ => rule with { Algorithms = settings.Start, Range = settings.Start.UsualRange ?? rule.Range, WeightMethod = null, ActivationMethod = null },
+            _ => rule with { Algorithms = settings.Start, Range = settings.Start.DefaultRange ?? rule.Range, WeightMethod = null, ActivationMethod = null },
         };
     }
 

@@ -14,12 +14,12 @@ namespace Nibble.Torch.Qat;
 /// <param name="Likeliest">
 /// The number of top tokens to keep of each prediction, at least 1. The size of the vocabulary or more keeps all. Default: 128.
 /// </param>
-public sealed record TeacherCacheOptions(string Folder, int Likeliest = TeacherCacheOptions.UsualLikeliest)
+public sealed record TeacherCacheOptions(string Folder, int Likeliest = TeacherCacheOptions.DefaultLikeliest)
 {
     /// <summary>
     /// The default of <see cref="Likeliest"/>. This many tokens hold nearly all of the probability in small vocabularies and most of it in large ones.
     /// </summary>
-    public const int UsualLikeliest = 128;
+    public const int DefaultLikeliest = 128;
 }
 
 /// <summary>A teacher's most likely next tokens, with the logarithms of their probabilities at its temperature.</summary>

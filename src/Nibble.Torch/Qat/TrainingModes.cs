@@ -111,7 +111,7 @@ internal static class TrainingModes
             : rule with
             {
                 Algorithms = settings.Start,
-                Range = settings.Start.UsualRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range),
+                Range = settings.Start.DefaultRange ?? (rule.Range == WeightRange.MinMax ? WeightRange.Mse : rule.Range),
                 WeightMethod = null,
                 ActivationMethod = null
             });

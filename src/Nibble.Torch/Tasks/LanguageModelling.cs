@@ -13,7 +13,7 @@ public sealed class LanguageModelling : ITask
     public const string Perplexity = "perplexity";
 
     /// <summary>The default number of tokens per window for scoring.</summary>
-    public const int UsualContext = 512;
+    public const int DefaultContext = 512;
 
     /// <inheritdoc/>
     public ModelTask Kind => ModelTask.LanguageModelling;
@@ -42,7 +42,7 @@ public sealed class LanguageModelling : ITask
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
-        var context = options.Context ?? Math.Min(UsualContext, model.Definition.MaxSequence);
+        var context = options.Context ?? Math.Min(DefaultContext, model.Definition.MaxSequence);
         var text = (TokenizedText)data;
         var scored = Evaluator.Evaluate((IDecoder)model, text, context, options.Count, (IDecoder?)options.Reference, progress, cancellation);
         return new TaskScore([new TaskMetric(Perplexity, scored.Perplexity, IsHigherBetter: false)], scored.Loss, scored.Windows)

@@ -11,7 +11,7 @@ internal sealed record Candidate(Method Method, Recipe Recipe)
     /// <summary>The recipe as a command takes it: a preset's name or a file's path.</summary>
     public string Source { get; init; } = Recipe.Name;
 
-    private const int UsualGroupSize = 32;
+    private const int DefaultGroupSize = 32;
 
     /// <summary>Whether weights are trained.</summary>
     public bool Trains => Method is Method.Qat or Method.Hybrid;
@@ -56,7 +56,7 @@ internal sealed record Candidate(Method Method, Recipe Recipe)
     {
         var symmetric = engine == Engine.LlamaCpp && bits == 8 ? "-sym" : string.Empty;
         var byRows = groupSize is null && (bits, activations) == (8, 8) && (engine is Engine.Vllm or Engine.OnnxRuntime);
-        var groups = byRows ? string.Empty : string.Create(CultureInfo.InvariantCulture, $"-g{groupSize ?? UsualGroupSize}{symmetric}");
+        var groups = byRows ? string.Empty : string.Create(CultureInfo.InvariantCulture, $"-g{groupSize ?? DefaultGroupSize}{symmetric}");
         var width = string.Create(CultureInfo.InvariantCulture, $"w{bits}a{activations}{groups}");
         var trained = width + (encoder ? "-encoder" : string.Empty);
         List<string> algorithms = ["", "-mse", "-gptaq", "-gptq"];

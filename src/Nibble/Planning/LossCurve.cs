@@ -23,23 +23,23 @@ internal static class LossCurve
     /// <summary>The uncertainty that a shorter training adds to the control's slope, in nats per e-fold.</summary>
     private const double Curvature = 0.01;
 
-    private const double UsualExponent = 0.2;
+    private const double TypicalExponent = 0.2;
     private const double ExponentSpread = 0.12;
-    private const double UsualSlope = -0.03;
+    private const double TypicalSlope = -0.03;
     private const double SlopeSpread = 0.1;
 
     /// <summary>The gap between a quantized model and the control after a number of steps.</summary>
     /// <param name="points">Short trainings, at least one.</param>
     /// <param name="steps">Steps of the long training, at least 1.</param>
     public static Estimate Gap(IReadOnlyList<LengthPoint> points, int steps) => Average(
-        points, steps, Grid(0, 1.2), exponent => Square((exponent - UsualExponent) / ExponentSpread), (exponent, n) => (0, Math.Pow(n, -exponent)),
+        points, steps, Grid(0, 1.2), exponent => Square((exponent - TypicalExponent) / ExponentSpread), (exponent, n) => (0, Math.Pow(n, -exponent)),
         curvature: 0);
 
     /// <summary>The control's loss after a number of steps.</summary>
     /// <param name="points">Short trainings, at least one.</param>
     /// <param name="steps">Steps of the long training, at least 1.</param>
     public static Estimate Control(IReadOnlyList<LengthPoint> points, int steps) => Average(
-        points, steps, Grid(-1, 0.2), slope => Square((slope - UsualSlope) / SlopeSpread), (slope, n) => (slope * Math.Log(n), 1), Curvature);
+        points, steps, Grid(-1, 0.2), slope => Square((slope - TypicalSlope) / SlopeSpread), (slope, n) => (slope * Math.Log(n), 1), Curvature);
 
     private static double[] Grid(double from, double to) => [.. Enumerable.Range(0, 101).Select(i => from + ((to - from) * i / 100))];
 

@@ -16,14 +16,14 @@ internal static class MixedRecipe
         var rules = layers.Select(
             layer => (Name: layer.Key, Kind: KindOf(layer.Key),
             Rule: (layer.Value ?? new RecipeRule(string.Empty, Weights: null)) with { Pattern = string.Empty })).ToList();
-        var usual = Commonest(rules.Select(layer => layer.Rule));
+        var defaults = Commonest(rules.Select(layer => layer.Rule));
         var kinds = rules.GroupBy(layer => layer.Kind).ToDictionary(group => group.Key, group => Commonest(group.Select(layer => layer.Rule)));
 
         // Layers without a number, such as the head, are named in full, because there is only one of each.
-        var exceptions = rules.Where(layer => layer.Rule != kinds[layer.Kind] || (layer.Kind == layer.Name && layer.Rule != usual))
+        var exceptions = rules.Where(layer => layer.Rule != kinds[layer.Kind] || (layer.Kind == layer.Name && layer.Rule != defaults))
             .Select(layer => layer.Rule with { Pattern = layer.Name });
-        var patterns = kinds.Where(kind => kind.Value != usual && kind.Key.StartsWith('*')).Select(kind => kind.Value with { Pattern = kind.Key });
-        return settings with { Name = name, Rules = [.. exceptions, .. patterns, usual with { Pattern = "*" }] };
+        var patterns = kinds.Where(kind => kind.Value != defaults && kind.Key.StartsWith('*')).Select(kind => kind.Value with { Pattern = kind.Key });
+        return settings with { Name = name, Rules = [.. exceptions, .. patterns, defaults with { Pattern = "*" }] };
     }
 
     private static RecipeRule Commonest(IEnumerable<RecipeRule> rules) => rules.GroupBy(rule => rule).MaxBy(group => group.Count())!.Key;

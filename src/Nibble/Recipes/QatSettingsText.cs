@@ -50,36 +50,36 @@ internal static class QatSettingsText
         "adapterRank", "blockSteps",
     ];
 
-    /// <summary>Reads settings. Missing ones are taken from <paramref name="usual"/>.</summary>
-    public static QatSettings Parse(YamlMap map, QatSettings usual)
+    /// <summary>Reads settings. Missing ones are taken from <paramref name="defaults"/>.</summary>
+    public static QatSettings Parse(YamlMap map, QatSettings defaults)
     {
         var settings = new QatSettings
         {
-            Estimator = map.Choice("estimator", usual.Estimator, Estimators),
-            Activations = map.Choice("activations", usual.Activations, ActivationEstimators),
-            Mode = map.Choice("mode", usual.Mode, Modes),
-            Start = map.Has("start") ? Start(map) : usual.Start,
-            Steps = map.Integer("steps", usual.Steps, min: 1),
-            BatchSize = map.Integer("batchSize", usual.BatchSize, min: 1),
-            SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
-            Accumulation = map.Integer("accumulation", usual.Accumulation, min: 1),
-            Recompute = map.Flag("recompute", usual.Recompute),
-            Precision = map.Choice("precision", usual.Precision, Precisions),
-            LearningRate = map.Number("learningRate", usual.LearningRate, min: 0),
-            ScaleLearningRate = map.Number("scaleLearningRate", usual.ScaleLearningRate, min: 0),
-            FloatLearningRate = map.Has("floatLearningRate") ? map.Number("floatLearningRate", 0, min: 0) : usual.FloatLearningRate,
-            WeightDecay = map.Number("weightDecay", usual.WeightDecay, min: 0),
-            WarmUp = map.Number("warmUp", usual.WarmUp, min: 0, max: 1),
-            FinalLearningRate = map.Number("finalLearningRate", usual.FinalLearningRate, min: 0, max: 1),
-            GradientClip = map.Number("gradientClip", usual.GradientClip, min: double.Epsilon),
-            AverageDecay = map.Number("averageDecay", usual.AverageDecay, min: 0, max: 1),
-            Dampening = map.Number("dampening", usual.Dampening, min: 0),
-            Distillation = map.Has("distillation") ? Distillation(map, usual.Distillation ?? new DistillationSettings()) : usual.Distillation,
-            Schedule = map.Map("schedule", ScheduleKeys) is { } schedule ? Schedule(schedule, usual.Schedule) : usual.Schedule,
-            EvaluateEvery = map.Integer("evaluateEvery", usual.EvaluateEvery, min: 0),
-            Patience = map.Integer("patience", usual.Patience, min: 0),
-            AdapterRank = map.Integer("adapterRank", usual.AdapterRank, min: 1),
-            BlockSteps = map.Integer("blockSteps", usual.BlockSteps, min: 1),
+            Estimator = map.Choice("estimator", defaults.Estimator, Estimators),
+            Activations = map.Choice("activations", defaults.Activations, ActivationEstimators),
+            Mode = map.Choice("mode", defaults.Mode, Modes),
+            Start = map.Has("start") ? Start(map) : defaults.Start,
+            Steps = map.Integer("steps", defaults.Steps, min: 1),
+            BatchSize = map.Integer("batchSize", defaults.BatchSize, min: 1),
+            SequenceLength = map.Integer("sequenceLength", defaults.SequenceLength, min: 2),
+            Accumulation = map.Integer("accumulation", defaults.Accumulation, min: 1),
+            Recompute = map.Flag("recompute", defaults.Recompute),
+            Precision = map.Choice("precision", defaults.Precision, Precisions),
+            LearningRate = map.Number("learningRate", defaults.LearningRate, min: 0),
+            ScaleLearningRate = map.Number("scaleLearningRate", defaults.ScaleLearningRate, min: 0),
+            FloatLearningRate = map.Has("floatLearningRate") ? map.Number("floatLearningRate", 0, min: 0) : defaults.FloatLearningRate,
+            WeightDecay = map.Number("weightDecay", defaults.WeightDecay, min: 0),
+            WarmUp = map.Number("warmUp", defaults.WarmUp, min: 0, max: 1),
+            FinalLearningRate = map.Number("finalLearningRate", defaults.FinalLearningRate, min: 0, max: 1),
+            GradientClip = map.Number("gradientClip", defaults.GradientClip, min: double.Epsilon),
+            AverageDecay = map.Number("averageDecay", defaults.AverageDecay, min: 0, max: 1),
+            Dampening = map.Number("dampening", defaults.Dampening, min: 0),
+            Distillation = map.Has("distillation") ? Distillation(map, defaults.Distillation ?? new DistillationSettings()) : defaults.Distillation,
+            Schedule = map.Map("schedule", ScheduleKeys) is { } schedule ? Schedule(schedule, defaults.Schedule) : defaults.Schedule,
+            EvaluateEvery = map.Integer("evaluateEvery", defaults.EvaluateEvery, min: 0),
+            Patience = map.Integer("patience", defaults.Patience, min: 0),
+            AdapterRank = map.Integer("adapterRank", defaults.AdapterRank, min: 1),
+            BlockSteps = map.Integer("blockSteps", defaults.BlockSteps, min: 1),
         };
         try
         {
@@ -140,24 +140,24 @@ internal static class QatSettingsText
         }
     }
 
-    private static DistillationSettings? Distillation(YamlMap map, DistillationSettings usual) =>
+    private static DistillationSettings? Distillation(YamlMap map, DistillationSettings defaults) =>
         map.MapUnless("distillation", None, DistillationKeys) is not { } teacher ? null : new()
         {
-            Weight = teacher.Number("weight", usual.Weight, min: 0, max: 1),
-            Temperature = teacher.Number("temperature", usual.Temperature, min: double.Epsilon),
-            Hidden = teacher.Number("hidden", usual.Hidden, min: 0),
-            TeacherSteps = teacher.Integer("teacherSteps", usual.TeacherSteps, min: 0),
+            Weight = teacher.Number("weight", defaults.Weight, min: 0, max: 1),
+            Temperature = teacher.Number("temperature", defaults.Temperature, min: double.Epsilon),
+            Hidden = teacher.Number("hidden", defaults.Hidden, min: 0),
+            TeacherSteps = teacher.Integer("teacherSteps", defaults.TeacherSteps, min: 0),
         };
 
-    private static QatSchedule Schedule(YamlMap map, QatSchedule usual) => new()
+    private static QatSchedule Schedule(YamlMap map, QatSchedule defaults) => new()
     {
-        FloatShare = map.Number("floatShare", usual.FloatShare, min: 0, max: 1),
-        ActivationDelay = map.Number("activationDelay", usual.ActivationDelay, min: 0, max: 1),
-        ObserverFreeze = map.Number("observerFreeze", usual.ObserverFreeze, min: 0, max: 1),
-        BatchNormFreeze = map.Number("batchNormFreeze", usual.BatchNormFreeze, min: 0, max: 1),
-        Gradual = map.Number("gradual", usual.Gradual, min: 0, max: 1),
-        AnnealFrom = map.Integer("annealFrom", usual.AnnealFrom, min: 0, max: 8),
-        AnnealingShare = map.Number("annealingShare", usual.AnnealingShare, min: 0, max: 1),
+        FloatShare = map.Number("floatShare", defaults.FloatShare, min: 0, max: 1),
+        ActivationDelay = map.Number("activationDelay", defaults.ActivationDelay, min: 0, max: 1),
+        ObserverFreeze = map.Number("observerFreeze", defaults.ObserverFreeze, min: 0, max: 1),
+        BatchNormFreeze = map.Number("batchNormFreeze", defaults.BatchNormFreeze, min: 0, max: 1),
+        Gradual = map.Number("gradual", defaults.Gradual, min: 0, max: 1),
+        AnnealFrom = map.Integer("annealFrom", defaults.AnnealFrom, min: 0, max: 8),
+        AnnealingShare = map.Number("annealingShare", defaults.AnnealingShare, min: 0, max: 1),
     };
 
     private static void Write(Utf8JsonWriter writer, DistillationSettings? teacher)

@@ -142,7 +142,7 @@ internal static class RecipeCheck
             }
 
             if (!trained && rule.Range != WeightRange.MinMax && rule.Algorithms is { Rounding: WeightRounding.ImportanceWeighted or WeightRounding.Hqq }
-                && rule.Algorithms.UsualRange != rule.Range)
+                && rule.Algorithms.DefaultRange != rule.Range)
             {
                 yield return $"the range of the rule '{rule.Pattern}' has no effect: {Names(rule.Algorithms)} finds its own ranges";
             }

@@ -309,18 +309,18 @@ public static class RecipeFile
         ? map.Integer("bits", absent: 0, QuantizationScheme.MinBits, QuantizationScheme.MaxBits)
         : throw map.Fault("bits", $"bits are missing, expected an integer from {QuantizationScheme.MinBits} to {QuantizationScheme.MaxBits}");
 
-    private static PtqSettings Ptq(YamlMap map, PtqSettings usual) => new()
+    private static PtqSettings Ptq(YamlMap map, PtqSettings defaults) => new()
     {
-        Windows = map.Integer("windows", usual.Windows, min: 1),
-        SequenceLength = map.Integer("sequenceLength", usual.SequenceLength, min: 2),
-        Dampening = map.Number("dampening", usual.Dampening, min: double.Epsilon, max: 1),
-        ActivationOrder = map.Choice("activationOrder", usual.ActivationOrder, Orders),
-        Asymmetry = map.Number("asymmetry", usual.Asymmetry, min: double.Epsilon, max: 1),
-        Sequential = map.Flag("sequential", usual.Sequential),
-        ScalingGrid = map.Integer("scalingGrid", usual.ScalingGrid, min: 1),
-        LearningSteps = map.Integer("learningSteps", usual.LearningSteps, min: 1),
-        LearningBatch = map.Integer("learningBatch", usual.LearningBatch, min: 1),
-        LearningRate = map.Number("learningRate", usual.LearningRate, min: double.Epsilon),
+        Windows = map.Integer("windows", defaults.Windows, min: 1),
+        SequenceLength = map.Integer("sequenceLength", defaults.SequenceLength, min: 2),
+        Dampening = map.Number("dampening", defaults.Dampening, min: double.Epsilon, max: 1),
+        ActivationOrder = map.Choice("activationOrder", defaults.ActivationOrder, Orders),
+        Asymmetry = map.Number("asymmetry", defaults.Asymmetry, min: double.Epsilon, max: 1),
+        Sequential = map.Flag("sequential", defaults.Sequential),
+        ScalingGrid = map.Integer("scalingGrid", defaults.ScalingGrid, min: 1),
+        LearningSteps = map.Integer("learningSteps", defaults.LearningSteps, min: 1),
+        LearningBatch = map.Integer("learningBatch", defaults.LearningBatch, min: 1),
+        LearningRate = map.Number("learningRate", defaults.LearningRate, min: double.Epsilon),
     };
 
     private static void WriteWeights(Utf8JsonWriter writer, RecipeRule rule)

@@ -167,7 +167,7 @@ public static partial class RecipePresets
             throw Unknown(name, " Stretched weights are rounded to nearest or trained; the other algorithms need a grid with zero.");
         }
 
-        var range = stack.UsualRange ?? (mse ? WeightRange.Mse : WeightRange.MinMax);
+        var range = stack.DefaultRange ?? (mse ? WeightRange.Mse : WeightRange.MinMax);
         return new Recipe(name,
         [
             new RecipeRule(Head, Weights: null),

@@ -102,7 +102,7 @@ public sealed record WeightAlgorithms(
 
     /// <summary>The default weight range of these algorithms: searched for GPTQ and GPTAQ, least squared error for AWQ and learned rounding; null if any
     /// range suits.</summary>
-    public WeightRange? UsualRange => Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
+    public WeightRange? DefaultRange => Rounding is WeightRounding.Gptq or WeightRounding.Gptaq ? WeightRange.Search
         : Scaling == ChannelScaling.Awq || Learning != RoundingLearning.None ? WeightRange.Mse
         : null;
 

@@ -10,7 +10,7 @@ public sealed class CompareCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task TakesAModelDownBothRoadsAndPrintsOneDocument()
+    public async Task ComparesBothMethodsAndPrintsOneDocument()
     {
         var run = await CommandRun.Succeeds([.. Arguments("--bits", "8,2"), "--json", "--output", folder.At("out")]);
 
@@ -89,7 +89,7 @@ public sealed class CompareCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task HybridsStandBesideThePureRoadsOfTheirWidth()
+    public async Task HybridsStandBesideThePureMethodsOfTheirWidth()
     {
         var file = folder.Write("mine.yaml", "preset: w4a16-g32\nrules: [{ pattern: '*.mlp.*', weights: { bits: 8 }, method: ptq }]");
 

@@ -126,7 +126,7 @@ public sealed class EncoderCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task AClassifierIsTrainedOnTheSecondRoad()
+    public async Task AClassifierIsTrainedWithQuantization()
     {
         var model = new TinyBert().Write(folder.File("model"));
         var before = await CommandRun.Succeeds("eval", model, "--data", texts, "--threads", "1", "--json");

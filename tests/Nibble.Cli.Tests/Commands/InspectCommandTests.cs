@@ -26,15 +26,15 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public async Task ForetellsTheBytesThatPtqWrites()
+    public async Task PredictsTheBytesThatPtqWrites()
     {
-        var foretold = (await CommandRun.Succeeds("inspect", folder.Model, "--json")).Json.GetProperty("sizeByWidth").GetProperty("w4a16-g32").GetInt64();
+        var predicted = (await CommandRun.Succeeds("inspect", folder.Model, "--json")).Json.GetProperty("sizeByWidth").GetProperty("w4a16-g32").GetInt64();
         await CommandRun.Succeeds("ptq", folder.Model, "-r", "w4a16-g32", "-o", folder.At("out"));
         var artifact = (await CommandRun.Succeeds("inspect", folder.At("out"), "--json")).Json;
 
         // Names and shapes in the header are what the estimate leaves out.
         const int Header = 4000;
-        Assert.InRange(artifact.GetProperty("bytes").GetInt64(), foretold - Header, foretold + Header);
+        Assert.InRange(artifact.GetProperty("bytes").GetInt64(), predicted - Header, predicted + Header);
 
         // Quantizing what is 4 bits wide to 4 bits again saves nothing.
         Assert.Equal(artifact.GetProperty("bytes").GetInt64(), artifact.GetProperty("sizeByWidth").GetProperty("w4a16-g32").GetInt64());

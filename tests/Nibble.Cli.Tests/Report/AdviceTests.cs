@@ -33,11 +33,11 @@ public class AdviceTests
     [InlineData(0.21, 60, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(0.3, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives perplexity")]
     [InlineData(double.NaN, 10, nameof(Method.Qat), "The hybrid (hybrid w3a16-g32) gives no finite perplexity")]
-    public void HybridPaysWhenItIsBetterOrAsGoodInHalfTheTime(double loss, double seconds, string road, string reason)
+    public void HybridPaysWhenItIsBetterOrAsGoodInHalfTheTime(double loss, double seconds, string method, string reason)
     {
         var width = Single(Control(0), Run(Method.Ptq, 3, 0.25), Run(Method.Qat, 3, 0.2), Run(Method.Hybrid, 3, loss) with { Seconds = seconds });
 
-        Assert.Equal(road, width.Method?.ToString());
+        Assert.Equal(method, width.Method?.ToString());
         Assert.Contains(reason, width.Text);
     }
 
@@ -124,12 +124,12 @@ public class AdviceTests
     [InlineData(0.005, nameof(Method.Ptq), "within the 1%")]
     [InlineData(0.1, nameof(Method.Ptq), "(+10.5%). The model goes")]
     [InlineData(0.5, null, "This is not usable: the limit is 25%")]
-    public void PtqAloneSaysThatQatWasNotRun(double loss, string? road, string text)
+    public void PtqAloneSaysThatQatWasNotRun(double loss, string? method, string text)
     {
         var advice = Advice.For(Of(Run(Method.Ptq, 4, loss)));
 
         var width = Assert.Single(advice.Widths);
-        Assert.Equal(road, width.Method?.ToString());
+        Assert.Equal(method, width.Method?.ToString());
         Assert.Contains(text, width.Text);
         Assert.Contains("QAT was not run", width.Text);
         Assert.DoesNotContain("control", advice.Summary);
@@ -139,11 +139,11 @@ public class AdviceTests
     [InlineData(-0.005, nameof(Method.Qat))]
     [InlineData(0.1, nameof(Method.Qat))]
     [InlineData(0.5, null)]
-    public void QatAloneSaysThatPtqWasNotRun(double loss, string? road)
+    public void QatAloneSaysThatPtqWasNotRun(double loss, string? method)
     {
         var width = Single(Control(-0.001), Run(Method.Qat, 4, loss));
 
-        Assert.Equal(road, width.Method?.ToString());
+        Assert.Equal(method, width.Method?.ToString());
         Assert.Contains("PTQ was not run", width.Text);
     }
 

@@ -148,10 +148,10 @@ public sealed partial class AdviceTextClaimsTests
 
         public override string ToString() => described;
 
-        private static PlannedOption Plan(Method road, string name, double loss, double gain, double half, Evidence evidence) => new()
+        private static PlannedOption Plan(Method method, string name, double loss, double gain, double half, Evidence evidence) => new()
         {
             Name = name,
-            Method = road,
+            Method = method,
             Recipe = RecipePresets.Parse(name.Split(' ')[1]),
             Bits = 4,
             Loss = Estimate.Around(loss, half),

@@ -67,10 +67,10 @@ public class AdviceTextTests
         [.. sensitivity.Select(item => new LayerDistance(item.Layer, options[0].Recipe.Name, new Distance(0, 0, item.Divergence, 0)))], 1, new Hardware(1, 1),
         1);
 
-    private static PlannedOption Option(Method road, int bits, double loss) => new()
+    private static PlannedOption Option(Method method, int bits, double loss) => new()
     {
-        Name = road.ToString(),
-        Method = road,
+        Name = method.ToString(),
+        Method = method,
         Recipe = RecipePresets.Parse($"w{bits}a16-g32"),
         Bits = bits,
         Loss = Estimate.Around(loss, 0),

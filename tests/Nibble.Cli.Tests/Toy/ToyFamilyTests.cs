@@ -24,7 +24,7 @@ public sealed class ToyFamilyTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task AClassifierWalksBothRoadsToItsEngine()
+    public async Task BothMethodsTakeAClassifierToItsEngine()
     {
         var model = Write("classifier", """,  "id2label":{"0":"a","1":"b","2":"c"}""");
         await Run("finetune", model, "--data", labelled, "--steps", "4", "-o", folder.File("tuned"));

@@ -20,11 +20,11 @@ public class DecisionTests
     [InlineData(0.3, 0.2, -0.09, Method.Qat, Verdict.TextIsNew)]
     [InlineData(0.225, 0.22, 0, Method.Qat, Verdict.OnlyTrainingIsUsable)]
     [InlineData(double.NaN, 0.5, 0, Method.Qat, Verdict.TrainingPays)]
-    public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, object road, object verdict)
+    public void ARoadIsChosenAtAWidth(double ptq, double qat, double control, object method, object verdict)
     {
         var decision = Decide(Options.Ptq(ptq), Options.Qat(qat, control: control));
 
-        Assert.Equal(((Method)road, (Verdict)verdict), (decision.Recommended!.Method, decision.Widths.Single().Verdict));
+        Assert.Equal(((Method)method, (Verdict)verdict), (decision.Recommended!.Method, decision.Widths.Single().Verdict));
         Assert.Equal(decision.Recommended, decision.Ranked[0]);
         Assert.Equal(2, decision.Ranked.Count);
     }

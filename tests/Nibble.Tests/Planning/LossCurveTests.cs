@@ -12,10 +12,10 @@ public class LossCurveTests
         {
             double Law(int n) => size * Math.Pow(n, -exponent);
 
-            var foretold = LossCurve.Gap(Points(Law), steps);
+            var predicted = LossCurve.Gap(Points(Law), steps);
 
-            Assert.True(foretold.Holds(Law(steps)), $"{foretold} against {Law(steps)}");
-            Assert.True(foretold.Value < Law(Lengths[^1]), "a longer training closes more of the gap");
+            Assert.True(predicted.Holds(Law(steps)), $"{predicted} against {Law(steps)}");
+            Assert.True(predicted.Value < Law(Lengths[^1]), "a longer training closes more of the gap");
         });
 
     [Fact]
@@ -30,10 +30,10 @@ public class LossCurveTests
     [Fact]
     public void NoGapStaysNoGap()
     {
-        var foretold = LossCurve.Gap(Points(_ => 0), 300);
+        var predicted = LossCurve.Gap(Points(_ => 0), 300);
 
-        Assert.Equal(0, foretold.Value, 1e-12);
-        Assert.True(foretold.Holds(0.01), "another seed may well make a hundredth of a nat");
+        Assert.Equal(0, predicted.Value, 1e-12);
+        Assert.True(predicted.Holds(0.01), "another seed may well make a hundredth of a nat");
     }
 
     [Fact]
@@ -42,7 +42,7 @@ public class LossCurveTests
         {
             double Line(int n) => start + (slope * Math.Log(n));
 
-            Assert.True(LossCurve.Control(Points(Line), steps) is var foretold && foretold.Holds(Line(steps)), $"{foretold} against {Line(steps)}");
+            Assert.True(LossCurve.Control(Points(Line), steps) is var predicted && predicted.Holds(Line(steps)), $"{predicted} against {Line(steps)}");
         });
 
     [Fact]
@@ -54,7 +54,7 @@ public class LossCurveTests
     }
 
     [Fact]
-    public void WithoutPointsNothingIsForetold() => Assert.Throws<ArgumentOutOfRangeException>(() => LossCurve.Gap([], 300));
+    public void WithoutPointsNothingIsPredicted() => Assert.Throws<ArgumentOutOfRangeException>(() => LossCurve.Gap([], 300));
 
     private static LengthPoint[] Points(Func<int, double> law) => [.. Lengths.Select(n => new LengthPoint(n, law(n), 0.002))];
 }

@@ -12,10 +12,10 @@ internal static class Options
     public static PlannedOption Qat(double loss, int bits = 4, double control = 0, double half = 0.005) =>
         Option(Method.Qat, loss, loss - Math.Min(0, control), bits, half) with { Steps = 300, Seconds = 120, PeakBytes = 2000 };
 
-    private static PlannedOption Option(Method road, double loss, double quantization, int bits, double half = 0.005) => new()
+    private static PlannedOption Option(Method method, double loss, double quantization, int bits, double half = 0.005) => new()
     {
-        Name = $"{road} {bits}",
-        Method = road,
+        Name = $"{method} {bits}",
+        Method = method,
         Recipe = RecipePresets.Parse($"w{bits}a16-g32"),
         Bits = bits,
         Loss = Estimate.Around(loss, half),

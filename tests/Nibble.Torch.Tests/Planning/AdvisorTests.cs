@@ -42,7 +42,7 @@ public sealed class AdvisorTests : IDisposable
     }
 
     [Fact]
-    public void WithoutTimeForTrainingItsLossIsTheUsualOne()
+    public void WithoutTimeForTrainingItsLossIsTypical()
     {
         // Each look at the clock takes long enough that nothing but the cheapest options fits.
         var result = Ask(() => now += 5);
@@ -75,7 +75,7 @@ public sealed class AdvisorTests : IDisposable
     }
 
     [Fact]
-    public void ShortTrainingsForetellTheWholeOne()
+    public void ShortTrainingsPredictTheWholeOne()
     {
         var result = Ask(() => now += 0.05, steps: 400, seconds: 60);
 

@@ -214,7 +214,7 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
     [InlineData("w4a8-g8-rotated")]
     [InlineData("w4a16-g8-kv4c")]
     [InlineData("w16a16-kv8")]
-    public void EstimateForetellsTheBytesAndLeavesNothing(string preset)
+    public void EstimatePredictsTheBytesAndLeavesNothing(string preset)
     {
         var tiny = new TinyLlama { Tied = true, StoredAs = ElementType.F16 };
         var options = Options(tiny, RecipePresets.Parse(preset), "out");

@@ -22,12 +22,12 @@ internal static class StepSpecification
             return step;
         }
 
-        var usual = peak / largest;
+        var defaults = peak / largest;
         var (best, least) = (0f, float.PositiveInfinity);
-        Try(usual);
+        Try(defaults);
         foreach (var size in sizes)
         {
-            var number = MathF.Floor(MathF.Abs(size) * SuperBlockSpecification.Reciprocal(MathF.Abs(usual)));
+            var number = MathF.Floor(MathF.Abs(size) * SuperBlockSpecification.Reciprocal(MathF.Abs(defaults)));
             for (var more = 0; more <= 4 && size != 0; more++)
             {
                 Try(size / Math.Clamp(number + more, 1, last));

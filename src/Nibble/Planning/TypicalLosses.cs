@@ -3,7 +3,7 @@ using Nibble.Recipes;
 namespace Nibble.Planning;
 
 /// <summary>Typical losses of options that could not be tried, from the loss of round to nearest at the same bit width.</summary>
-internal static class UsualLosses
+internal static class TypicalLosses
 {
     /// <summary>How many times smaller or larger the true loss may be: the widest spread seen on the models of docs/explanation/advisor.md.</summary>
     private const double Spread = 3;
@@ -15,8 +15,8 @@ internal static class UsualLosses
     {
         ArgumentNullException.ThrowIfNull(candidate);
         var share = candidate.Trains ? 0.2 : candidate.Recipe.Rules.Where(rule => rule.Weights is not null).Max(rule => Share(rule.Algorithms));
-        var usual = Math.Max(0, nearest) * share;
-        return new Estimate(usual, usual / Spread, usual * Spread);
+        var defaults = Math.Max(0, nearest) * share;
+        return new Estimate(defaults, defaults / Spread, defaults * Spread);
     }
 
     /// <summary>Medians of the tables in docs/results/ptq.md.</summary>

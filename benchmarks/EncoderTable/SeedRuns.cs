@@ -20,8 +20,8 @@ namespace Nibble.Benchmarks.EncoderTable;
 /// <param name="Work">Where fine-tuned models and outcomes are kept.</param>
 internal sealed record TableOptions(string Model, string Train, string Dev, string Test, string Work);
 
-/// <summary>One seed's float model and the roads from it: after training, in training, and the control.</summary>
-internal sealed class Roads
+/// <summary>One seed's float model and the runs from it: after training, in training, and the control.</summary>
+internal sealed class SeedRuns
 {
     private const int ControlEpochs = 2;
 
@@ -32,7 +32,7 @@ internal sealed class Roads
     private readonly TaskConfig task;
     private readonly string folder;
 
-    public Roads(TableOptions options, bool isEmbedding, int seed)
+    public SeedRuns(TableOptions options, bool isEmbedding, int seed)
     {
         (this.options, this.isEmbedding, this.seed) = (options, isEmbedding, seed);
         outcomes = new Outcomes(Path.Combine(options.Work, $"outcomes-{seed}.json"));

@@ -3,7 +3,7 @@ using Nibble.Planning;
 
 namespace Nibble.Tests.Planning;
 
-public class RoadCostTests
+public class MethodCostTests
 {
     /// <summary>Blocks of 4 x 4 queries and outputs, 2 x 4 keys and values, 8 x 4 gates; 10 tokens.</summary>
     private static readonly ModelShape Small = new("small", 2, 4, 8, 2, 10, TiedHead: true);
@@ -25,27 +25,27 @@ public class RoadCostTests
 
     [Fact]
     public void AForwardPassIsTwoOperationsAWeightAndTokenAndAttention() =>
-        Assert.Equal(30 * ((2 * (288 + 40)) + (4 * 2 * 4 * 5)), RoadCost.Forward(Small, 30, 5));
+        Assert.Equal(30 * ((2 * (288 + 40)) + (4 * 2 * 4 * 5)), MethodCost.Forward(Small, 30, 5));
 
     [Fact]
     public void TrainingIsThreeForwardPasses()
     {
-        var cost = RoadCost.Training(Small, 7, 2, 5);
+        var cost = MethodCost.Training(Small, 7, 2, 5);
 
         Assert.Equal(70, cost.Tokens);
-        Assert.Equal(3 * RoadCost.Forward(Small, 70, 5), cost.Flops);
+        Assert.Equal(3 * MethodCost.Forward(Small, 70, 5), cost.Flops);
         Assert.Equal(7 * ((28 * Small.Parameters) + (24 * Small.LinearWeights)), cost.Traffic);
     }
 
     [Fact]
     public void GptqIsPassesHessiansFactorsAndUpdates()
     {
-        var passes = 2 * (RoadCost.Forward(Small, 100, 5) - (2 * 100 * 40));
+        var passes = 2 * (MethodCost.Forward(Small, 100, 5) - (2 * 100 * 40));
         var four = (2 * 100 * 16) + (64 / 3d);
         var eight = (2 * 100 * 64) + (512 / 3d) + (4 * 64);
         var updates = (4 + (2 * 2) + 4 + (2 * 8)) * 16;
 
-        Assert.Equal(passes + (2 * ((3 * four) + eight + updates)), RoadCost.Gptq(Small, 4, 100, 5, asymmetric: false).Flops, 1e-6);
+        Assert.Equal(passes + (2 * ((3 * four) + eight + updates)), MethodCost.Gptq(Small, 4, 100, 5, asymmetric: false).Flops, 1e-6);
     }
 
     [Fact]
@@ -53,10 +53,10 @@ public class RoadCostTests
     {
         foreach (var shape in ModelShape.Known)
         {
-            var (gptq, gptaq) = (RoadCost.Gptq(shape, 4, 16_384, 256, false), RoadCost.Gptq(shape, 4, 16_384, 256, true));
-            var qat = RoadCost.Training(shape, 300, 4, 512);
+            var (gptq, gptaq) = (MethodCost.Gptq(shape, 4, 16_384, 256, false), MethodCost.Gptq(shape, 4, 16_384, 256, true));
+            var qat = MethodCost.Training(shape, 300, 4, 512);
             var machine = new Hardware(1e14, 1e12);
-            Assert.True(RoadCost.RoundToNearest(shape, 4).Seconds(machine) < gptq.Seconds(machine));
+            Assert.True(MethodCost.RoundToNearest(shape, 4).Seconds(machine) < gptq.Seconds(machine));
             Assert.True(gptq.Seconds(machine) < gptaq.Seconds(machine));
             Assert.True(gptaq.Seconds(machine) < qat.Seconds(machine));
             Assert.True(gptaq.PeakBytes < qat.PeakBytes);
@@ -65,5 +65,5 @@ public class RoadCostTests
 
     [Fact]
     public void SecondsAreArithmeticAndTrafficInTurn() =>
-        Assert.Equal(8 + 3, new RoadCost(400, 30, 0, 0).Seconds(new Hardware(100, 10) { Efficiency = 0.5 }));
+        Assert.Equal(8 + 3, new MethodCost(400, 30, 0, 0).Seconds(new Hardware(100, 10) { Efficiency = 0.5 }));
 }

@@ -9,10 +9,10 @@ internal sealed record Hardware(double Flops, double Bandwidth)
 {
     /// <summary>The share of the speed of bare matrix products that whole runs reach, measured on a model of 1.1 billion weights
     /// (docs/explanation/advisor.md).</summary>
-    public const double UsualEfficiency = 0.5;
+    public const double TypicalEfficiency = 0.5;
 
     /// <summary>The share of <see cref="Flops"/> that whole runs reach.</summary>
-    public double Efficiency { get; init; } = UsualEfficiency;
+    public double Efficiency { get; init; } = TypicalEfficiency;
 }
 
 /// <summary>The cost of a method, by formula.</summary>
@@ -20,7 +20,7 @@ internal sealed record Hardware(double Flops, double Bandwidth)
 /// <param name="Traffic">Bytes to and from memory, not counting those of matrix products.</param>
 /// <param name="PeakBytes">Peak memory, without that of the program itself.</param>
 /// <param name="Tokens">Tokens used.</param>
-internal readonly record struct RoadCost(double Flops, double Traffic, double PeakBytes, long Tokens)
+internal readonly record struct MethodCost(double Flops, double Traffic, double PeakBytes, long Tokens)
 {
     private const int FloatBytes = 4;
 
@@ -44,7 +44,7 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
     /// <summary>Round to nearest: each weight is read once, rounded and written.</summary>
     /// <param name="shape">The model.</param>
     /// <param name="bits">Bits of a weight.</param>
-    public static RoadCost RoundToNearest(ModelShape shape, int bits)
+    public static MethodCost RoundToNearest(ModelShape shape, int bits)
     {
         ArgumentNullException.ThrowIfNull(shape);
         const int Passes = 4;
@@ -61,7 +61,7 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
     /// <param name="tokens">Tokens of calibration.</param>
     /// <param name="length">Tokens in a window.</param>
     /// <param name="asymmetric">Whether a float stream runs next to the quantized one (GPTAQ).</param>
-    public static RoadCost Gptq(ModelShape shape, int bits, long tokens, int length, bool asymmetric)
+    public static MethodCost Gptq(ModelShape shape, int bits, long tokens, int length, bool asymmetric)
     {
         ArgumentNullException.ThrowIfNull(shape);
         var streams = asymmetric ? 2 : 1;
@@ -86,7 +86,7 @@ internal readonly record struct RoadCost(double Flops, double Traffic, double Pe
     /// <param name="steps">Optimizer steps.</param>
     /// <param name="batch">Sequences in a step.</param>
     /// <param name="length">Tokens in a sequence.</param>
-    public static RoadCost Training(ModelShape shape, int steps, int batch, int length)
+    public static MethodCost Training(ModelShape shape, int steps, int batch, int length)
     {
         ArgumentNullException.ThrowIfNull(shape);
         var perStep = (long)batch * length;
