@@ -14,6 +14,7 @@ namespace Nibble.Cli.Commands;
 internal static class CompareCommand
 {
     private const string ReportName = "report.html";
+    private const string EstimateName = "estimate";
     public const string DocumentName = "compare.json";
     private const string TableName = "table.md";
 
@@ -83,12 +84,15 @@ internal static class CompareCommand
         {
             result = host.WithProgress(progress =>
             {
-                if (!job.HasRecords)
+                var estimate = job.Find(EstimateName, RecordJson.Default.ComparisonEstimate);
+                if (estimate is null && !job.HasRecords)
                 {
-                    host.Warn($"{ComparisonEstimate.Measure(open, options, host.Cancellation)}; if interrupted, the same command resumes");
+                    estimate = ComparisonEstimate.Measure(open, options, host.Cancellation);
+                    job.Keep(EstimateName, estimate, RecordJson.Default.ComparisonEstimate);
+                    host.Warn($"{estimate}; if interrupted, the same command resumes");
                 }
 
-                using var runner = new ComparisonRunner(options, job, open, progress, host.Cancellation);
+                using var runner = new ComparisonRunner(options, job, open, estimate, progress, host.Cancellation);
                 var made = runner.Run();
                 runner.DropControl();
                 return made;

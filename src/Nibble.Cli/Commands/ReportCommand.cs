@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text;
 using System.Text.Json;
 using Nibble.Cli.Report;
 using Nibble.Cli.Report.Documents;
@@ -15,13 +16,21 @@ internal static class ReportCommand
     {
         var folder = new Argument<string>("FOLDER") { Description = "Output folder of compare or sensitivity." };
         var output = new Option<string?>("--output", "-o") { Description = $"Report to write. Default: {ReportName} in FOLDER." };
-        var command = new Command("report", "Rebuild the HTML report of a comparison or a sensitivity study from its JSON document.") { folder, output };
+        var chart = new Option<string?>("--chart") { Description = "SVG file for the chart of loss over bit width. Comparisons only." };
+        var command = new Command("report", "Rebuild the HTML report of a comparison or a sensitivity study from its JSON document.") { folder, output, chart };
         command.SetAction(parsed =>
         {
             var source = parsed.GetValue(folder)!;
             var path = parsed.GetValue(output) ?? Path.Combine(source, ReportName);
-            var html = Render(source);
+            var (html, svg) = Render(source);
             OutputPlace.RequireReport(path);
+            if (parsed.GetValue(chart) is { } picture)
+            {
+                OutputPlace.RequireNewFile(picture);
+                var drawn = svg ?? throw new NibbleException($"{source} has no loss to draw; {chart.Name} is for the output of compare");
+                AtomicFile.Write(picture, stream => stream.Write(Encoding.UTF8.GetBytes(drawn)));
+            }
+
             HtmlPage.Write(path, html);
             host.Output.WriteLine($"report: {Path.GetFullPath(path)}");
             return ExitCode.Done;
@@ -29,16 +38,21 @@ internal static class ReportCommand
         return command;
     }
 
-    private static string Render(string folder)
+    private static (string Html, string? Chart) Render(string folder)
     {
-        var comparison = Path.Combine(folder, CompareCommand.DocumentName);
-        var sensitivity = Path.Combine(folder, SensitivityCommand.DocumentName);
-        return File.Exists(comparison) ? HtmlReport.Render(Read(comparison, ComparisonJson.Schema, ComparisonJson.Parse))
-            : File.Exists(sensitivity) ? SensitivityReport.Render(Read(
-                sensitivity, SensitivityDocument.CurrentSchema, text => JsonSerializer.Deserialize(text, CliJson.Default.SensitivityDocument)!))
+        var (comparison, sensitivity) = (Path.Combine(folder, CompareCommand.DocumentName), Path.Combine(folder, SensitivityCommand.DocumentName));
+        if (File.Exists(comparison))
+        {
+            var result = Read(comparison, ComparisonJson.Schema, ComparisonJson.Parse);
+            return (HtmlReport.Render(result), ReportCharts.LossByBits(result)?.Element("svg") is { } svg ? HtmlPage.RenderSvg(svg) : null);
+        }
+
+        return File.Exists(sensitivity)
+            ? (SensitivityReport.Render(Read(
+                sensitivity, SensitivityDocument.CurrentSchema, text => JsonSerializer.Deserialize(text, CliJson.Default.SensitivityDocument)!)), null)
             : throw new NibbleException(
                 $"{folder} has neither {CompareCommand.DocumentName} nor {SensitivityCommand.DocumentName}; expected the output folder of compare or "
-                    + $"sensitivity");
+                + "sensitivity");
     }
 
     private static T Read<T>(string path, string expected, Func<string, T> parse)

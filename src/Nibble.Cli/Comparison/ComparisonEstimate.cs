@@ -17,7 +17,9 @@ namespace Nibble.Cli.Comparison;
 /// <param name="Ptq">Seconds of post-training quantization for all recipes.</param>
 /// <param name="Training">Seconds of quantization-aware training for all recipes, and of the control.</param>
 /// <param name="Scoring">Seconds to score all variants.</param>
-internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double Training, double Scoring)
+/// <param name="Runs">Seconds of each run with its score, by name.</param>
+internal sealed record ComparisonEstimate(
+    double FineTuning, double Ptq, double Training, double Scoring, IReadOnlyDictionary<string, double> Runs)
 {
     private const int Steps = 3;
 
@@ -33,7 +35,7 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         using var model = open();
         var recipe = options.Recipes[0];
         var machine = MachineSpeed.Measure();
-        var ptq = options.PtqRecipes.Sum(item => PtqCost(model, item, options).Seconds(machine));
+        var costs = options.PtqRecipes.Select(item => (item.Name, Seconds: PtqCost(model, item, options).Seconds(machine))).ToList();
         var pieces = PiecesOf(options.Evaluation, options.Context);
         var started = Stopwatch.GetTimestamp();
         ModelTasks.Of(model.Definition).Evaluate(
@@ -42,12 +44,25 @@ internal sealed record ComparisonEstimate(double FineTuning, double Ptq, double 
         var score = Stopwatch.GetElapsedTime(started).TotalSeconds / pieces * all;
         var step = StepSeconds(model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength },
             options, cancellation);
-        var trained = (options.Recipes.Count + (ComparisonRunner.HasControl(model.Definition.Task!.Value) ? 1.0 : 0)) * options.Qat.Steps;
-        var variants = options.PtqRecipes.Count + options.Recipes.Count + options.Hybrids.Count + 1;
-
         // Every score also runs the float model. A fine-tuning step has no quantizers and takes at most as long as a QAT step.
+        var runs = new Dictionary<string, double> { [ComparisonRunner.FloatName] = score };
+        costs.ForEach(cost => runs[ComparisonRunner.PtqName(cost.Name)] = cost.Seconds + (2 * score));
+        List<(string Name, int Steps)> trainings =
+        [
+            .. ComparisonRunner.HasControl(model.Definition.Task!.Value) ? [(ComparisonRunner.ControlName, options.Qat.Steps)] : Array.Empty<(string, int)>(),
+            .. options.Recipes.Select(item => (ComparisonRunner.QatName(item.Name), options.Qat.Steps)),
+            .. options.Hybrids.Select(item => (ComparisonRunner.HybridName(item), item.Qat.Steps)),
+        ];
+        trainings.ForEach(training => runs[training.Name] = (training.Steps * step) + (2 * score));
+        var fineTuning = (options.FineTuning?.Steps ?? 0) * step;
+        if (fineTuning > 0)
+        {
+            runs[ComparisonRunner.FineTuningName] = fineTuning;
+        }
+
         return new ComparisonEstimate(
-            (options.FineTuning?.Steps ?? 0) * step, ptq, (trained + options.Hybrids.Sum(hybrid => hybrid.Qat.Steps)) * step, 2 * variants * score);
+            fineTuning, costs.Sum(cost => cost.Seconds), trainings.Sum(training => training.Steps) * step,
+            ((2 * (costs.Count + trainings.Count)) + 1) * score, runs);
     }
 
     /// <summary>The estimate as a sentence.</summary>

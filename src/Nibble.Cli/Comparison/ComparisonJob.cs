@@ -83,6 +83,7 @@ internal sealed record SpentTime(double Seconds);
 
 [JsonSourceGenerationOptions(NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
 [JsonSerializable(typeof(ComparisonRun))]
+[JsonSerializable(typeof(ComparisonEstimate))]
 [JsonSerializable(typeof(MeasuredFloat))]
 [JsonSerializable(typeof(MadeRun))]
 [JsonSerializable(typeof(SpentTime))]

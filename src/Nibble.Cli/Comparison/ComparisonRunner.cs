@@ -19,9 +19,9 @@ namespace Nibble.Cli.Comparison;
 /// <remarks>Every variant is written as an artifact, read back and then measured, so the measurements are those of the shipped files.</remarks>
 internal sealed class ComparisonRunner : IDisposable
 {
-    private const string FloatName = "float";
-    private const string FineTuningName = "fine-tuning";
-    private const string ControlName = "float control";
+    public const string FloatName = "float";
+    public const string FineTuningName = "fine-tuning";
+    public const string ControlName = "float control";
 
     private readonly ComparisonOptions options;
     private readonly ComparisonJob job;
@@ -32,20 +32,30 @@ internal sealed class ComparisonRunner : IDisposable
     private readonly FineTuning? fineTuning;
     private readonly LoadedModel original;
     private readonly TaskConfig? asked;
+    private readonly RemainingTime? remaining;
     private TaskScore floatScore = new([], Loss: null, Count: 0);
 
     /// <summary>Begins a comparison. Fine-tunes the float model for its task if it has no head.</summary>
     /// <param name="options">What to compare.</param>
     /// <param name="job">Keeps finished work.</param>
     /// <param name="open">Opens the checkpoint, with the head of the task.</param>
+    /// <param name="estimate">How long each run will take; null if that is unknown.</param>
     /// <param name="progress">Takes progress reports.</param>
     /// <param name="cancellation">Stops the work. Finished work is kept.</param>
-    public ComparisonRunner(ComparisonOptions options, ComparisonJob job, Func<LoadedModel> open, IProgressLine progress, CancellationToken cancellation)
+    public ComparisonRunner(
+        ComparisonOptions options, ComparisonJob job, Func<LoadedModel> open, ComparisonEstimate? estimate, IProgressLine progress,
+        CancellationToken cancellation)
     {
         this.options = options;
         this.job = job;
         this.progress = progress;
         this.cancellation = cancellation;
+        if (estimate is not null)
+        {
+            remaining = new RemainingTime(estimate.Runs);
+            progress.Expect(() => remaining.Seconds);
+        }
+
         (original, fineTuning) = options.FineTuning is { } settings ? FineTune(settings, open) : (LoadedModel.Open(options.Model, options.Task), null);
         asked = options.FineTuning is null ? options.Task : null;
         task = ModelTasks.Of(original.Definition);
@@ -58,13 +68,13 @@ internal sealed class ComparisonRunner : IDisposable
     {
         var scored = MeasureFloat();
         var runs = new List<ComparisonRun>();
-        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named($"ptq {recipe.Name}", name => PostTraining(name, width, recipe))));
+        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named(PtqName(recipe.Name), name => PostTraining(name, width, recipe))));
         if (HasControl(task.Kind))
         {
             runs.Add(Named(ControlName, Control));
         }
 
-        runs.AddRange(options.Recipes.Select(recipe => Named($"qat {recipe.Name}", name => Training(
+        runs.AddRange(options.Recipes.Select(recipe => Named(QatName(recipe.Name), name => Training(
             name, Method.Qat, recipe,
             recipe.Qat with { Steps = options.Qat.Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength }))));
         runs.AddRange(options.Hybrids.Select(recipe => Named(HybridName(recipe), name => Training(
@@ -113,19 +123,26 @@ internal sealed class ComparisonRunner : IDisposable
         var folder = Path.Combine(job.Variants, $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)))}-{kind}");
         var made = Make(FineTuningName, folder, () =>
         {
-            progress.Begin(FloatName);
+            Begin(FineTuningName);
             using var source = open();
             var result = FinetuneRun.Run(new FinetuneOptions(source, settings, options.Training, folder) { Seed = options.Seed }, progress, cancellation);
             return (RunSummary.Empty, result.Losses);
         });
+        remaining?.End(FineTuningName);
         return (LoadedModel.Open(folder), new FineTuning(settings.Steps, settings.BatchSize, settings.LearningRate, made.Seconds));
+    }
+
+    private void Begin(string name)
+    {
+        progress.Begin(name == FineTuningName ? FloatName : name);
+        remaining?.Begin(name);
     }
 
     private MeasuredFloat MeasureFloat()
     {
         if (job.Find(FloatName, RecordJson.Default.MeasuredFloat) is not { } measured)
         {
-            progress.Begin(FloatName);
+            Begin(FloatName);
             var started = Stopwatch.GetTimestamp();
             using var memory = PeakMemory.Watch();
             var scored = Evaluate(original, reference: null);
@@ -135,25 +152,39 @@ internal sealed class ComparisonRunner : IDisposable
             job.Keep(FloatName, measured, RecordJson.Default.MeasuredFloat);
         }
 
+        remaining?.End(FloatName);
+        progress.Say($"{FloatName}: {scale.Name} {scale.Value(measured.Baseline.Quality)}, {Numbers.Bytes(measured.Baseline.Bytes)}");
         floatScore = new TaskScore([new TaskMetric(scale.Name, measured.Baseline.Quality, !scale.IsText)], measured.Loss, measured.Count);
         return measured;
     }
 
-    private static string HybridName(Recipe recipe) => recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}";
+    /// <summary>The name of a PTQ run.</summary>
+    public static string PtqName(string recipe) => $"ptq {recipe}";
+
+    /// <summary>The name of a QAT run.</summary>
+    public static string QatName(string recipe) => $"qat {recipe}";
+
+    /// <summary>The name of a hybrid's run.</summary>
+    public static string HybridName(Recipe recipe) => recipe.Name.StartsWith("hybrid", StringComparison.Ordinal) ? recipe.Name : $"hybrid {recipe.Name}";
 
     /// <summary>Makes and measures one variant, unless that was done before. Errors name the variant.</summary>
     private ComparisonRun Named(string name, Func<string, ComparisonRun> run)
     {
         if (job.Find(name, RecordJson.Default.ComparisonRun) is { } known)
         {
+            remaining?.End(name);
             return known;
         }
 
-        progress.Begin(name);
+        Begin(name);
         try
         {
             var measured = run(name);
             job.Keep(name, measured, RecordJson.Default.ComparisonRun);
+            remaining?.End(name);
+            progress.Say(
+                $"{name}: {scale.Name} {scale.Value(measured.Quality)} ({scale.Change(measured.LossDifference)}), {Numbers.Bytes(measured.Bytes)}, "
+                    + $"{Numbers.Duration(measured.Seconds)}");
             return measured;
         }
         catch (NibbleException exception)

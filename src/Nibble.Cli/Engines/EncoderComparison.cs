@@ -45,26 +45,23 @@ internal static class EncoderComparison
         CancellationToken cancellation)
     {
         var task = ModelTasks.Of(model.Definition);
-        var running = new EngineModel(model.Model, engine, ties);
-        var theirs = task.Evaluate(running, data, new ScoreOptions { Count = count, Reference = model.Model }, progress, cancellation);
-        var ours = task.Evaluate(model.Model, data, new ScoreOptions { Count = count }, progress: null, cancellation);
+        using var simulated = new RecordedModel(model.Model);
+        var running = new EngineModel(simulated, engine, ties);
+        var theirs = task.Evaluate(running, data, new ScoreOptions { Count = count, Reference = simulated }, progress, cancellation);
+        simulated.Rewind();
+        var ours = task.Evaluate(simulated, data, new ScoreOptions { Count = count }, progress: null, cancellation);
         return new EncoderDifference(ours, theirs, running.LargestDifference, running.OwnDifference) { Ties = ties?.Difference };
     }
 
-    /// <summary>An engine in place of a model.</summary>
-    private sealed class EngineModel(IQuantizableModel simulated, OnnxRuntimeEncoder engine, EncoderTies? ties) : IQuantizableModel
+    /// <summary>A model in the place of another one.</summary>
+    private abstract class StandIn(IQuantizableModel model) : IQuantizableModel
     {
-        private const int OwnBatches = 4;
+        /// <summary>The model itself.</summary>
+        public IQuantizableModel Original => model;
 
-        private int batches;
+        public ModelDefinition Definition => model.Definition;
 
-        public double LargestDifference { get; private set; }
-
-        public double OwnDifference { get; private set; }
-
-        public ModelDefinition Definition => simulated.Definition;
-
-        public nn.Module Module => simulated.Module;
+        public nn.Module Module => model.Module;
 
         public IReadOnlyList<IQuantizableBlock> Blocks => [];
 
@@ -74,7 +71,60 @@ internal static class EncoderComparison
 
         public void Initialize(Generator generator, Func<string, bool>? drawn = null) => throw new NotSupportedException();
 
-        public Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null)
+        public abstract Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null);
+
+        public virtual void Dispose()
+        {
+            // The model is the caller's.
+        }
+    }
+
+    /// <summary>The simulation, which computes every batch once: for the engine, as the reference, and for its own score.</summary>
+    private sealed class RecordedModel(IQuantizableModel model) : StandIn(model)
+    {
+        private readonly List<Tensor> outputs = [];
+        private ModelBatch? last;
+        private int? next;
+
+        /// <summary>From now on, the recorded outputs are given again, in their order.</summary>
+        public void Rewind() => next = 0;
+
+        public override Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null)
+        {
+            if (next is { } index)
+            {
+                next++;
+                return outputs[index].clone();
+            }
+
+            if (!ReferenceEquals(batch, last))
+            {
+                outputs.Add(Original.Compute(batch).clone().DetachFromDisposeScope());
+                last = batch;
+            }
+
+            return outputs[^1].clone();
+        }
+
+        public override void Dispose()
+        {
+            outputs.ForEach(output => output.Dispose());
+            base.Dispose();
+        }
+    }
+
+    /// <summary>An engine in place of a model.</summary>
+    private sealed class EngineModel(RecordedModel simulated, OnnxRuntimeEncoder engine, EncoderTies? ties) : StandIn(simulated)
+    {
+        private const int OwnBatches = 4;
+
+        private int batches;
+
+        public double LargestDifference { get; private set; }
+
+        public double OwnDifference { get; private set; }
+
+        public override Tensor Compute(ModelBatch batch, IList<Tensor>? blocks = null)
         {
             var ours = simulated.Compute(batch);
             if (engine.Width != ours.shape[1])
@@ -94,16 +144,11 @@ internal static class EncoderComparison
             return theirs;
         }
 
-        public void Dispose()
-        {
-            // The caller owns the model and the engine.
-        }
-
         private Tensor OneByOne(ModelBatch batch) => cat([.. Enumerable.Range(0, (int)batch.Ids.shape[0]).Select(row =>
         {
             var length = batch.Mask is { } mask ? mask[row].sum().item<long>() : batch.Ids.shape[1];
             Tensor Cut(Tensor values) => values.narrow(0, row, 1).narrow(1, 0, length);
-            return simulated.Compute(new ModelBatch(Cut(batch.Ids), null, batch.Types is { } types ? Cut(types) : null));
+            return simulated.Original.Compute(new ModelBatch(Cut(batch.Ids), null, batch.Types is { } types ? Cut(types) : null));
         })]);
 
         // NaN is never within tolerance.

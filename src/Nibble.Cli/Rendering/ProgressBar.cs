@@ -61,7 +61,7 @@ internal sealed class ProgressBar : ProgressDisplay
     }
 
     /// <summary>Composes a line of the parts that fit, in order of importance.</summary>
-    internal static string Compose(ProgressStage stage, int width)
+    internal static string Compose(ProgressStage stage, int width, string? total = null)
     {
         // Unknown values reserve their space, so that the layout does not change when they become known.
         const int soon = 10;
@@ -69,6 +69,7 @@ internal sealed class ProgressBar : ProgressDisplay
         var left = width - stage.Name.Length;
         var count = Fits(stage.Count.Length);
         var time = count && Fits(stage.TimeLeft?.Length ?? soon);
+        var whole = time && total is not null && Fits(total.Length);
         var speed = time && Fits(stage.Speed?.Length ?? soon);
         var run = speed && Fits(stage.Run.Length);
         var bar = run && Fits(Shortest);
@@ -85,6 +86,7 @@ internal sealed class ProgressBar : ProgressDisplay
             .. losses,
             speed ? stage.Speed : null,
             time ? stage.TimeLeft : null,
+            whole ? total : null,
         ];
         var line = string.Join(Between, parts.OfType<string>());
         return line.Length > width ? line[..Math.Max(0, width)] : line;
@@ -100,7 +102,7 @@ internal sealed class ProgressBar : ProgressDisplay
     private void Draw(ProgressStage stage)
     {
         // A character in the last column makes some terminals start a new line.
-        Rewrite(Compose(stage, columns() - 1));
+        Rewrite(Compose(stage, columns() - 1, TotalLeft));
         drawn = Stopwatch.GetTimestamp();
     }
 

@@ -6,6 +6,13 @@ internal interface IProgressLine : IProgress<RunProgress>
 {
     /// <summary>Names the run that the next stages belong to.</summary>
     void Begin(string run);
+
+    /// <summary>Writes another line without mixing it with the progress.</summary>
+    void Say(string line);
+
+    /// <summary>Shows the time left for all runs next to that of the current stage.</summary>
+    /// <param name="secondsLeft">Asked whenever progress is shown.</param>
+    void Expect(Func<double> secondsLeft);
 }
 
 /// <summary>Shows progress on stderr: a bar on a terminal, otherwise a line every few seconds.</summary>
@@ -42,7 +49,6 @@ internal abstract class ProgressDisplay : IProgressLine, IDisposable
         }
     }
 
-    /// <summary>Writes another line without mixing it with the progress.</summary>
     public void Say(string line)
     {
         lock (gate)
@@ -50,6 +56,14 @@ internal abstract class ProgressDisplay : IProgressLine, IDisposable
             Interrupt(line);
         }
     }
+
+    public void Expect(Func<double> secondsLeft) => Total = secondsLeft;
+
+    /// <summary>Seconds left for all runs; null if that is unknown.</summary>
+    protected Func<double>? Total { get; private set; }
+
+    /// <summary>The time left for all runs; null if that is unknown.</summary>
+    protected string? TotalLeft => Total is { } seconds ? $"{ProgressStage.Left(seconds())} in total" : null;
 
     /// <inheritdoc/>
     public void Dispose()

@@ -71,11 +71,14 @@ internal sealed class ProgressStage
     };
 
     /// <summary>The remaining time; null while it is unknown, and once the stage is done.</summary>
-    public string? TimeLeft => IsDone || Rate is not { } rate ? null : SecondsLeft(rate) switch
+    public string? TimeLeft => IsDone || Rate is not { } rate ? null : Left(SecondsLeft(rate));
+
+    /// <summary>A remaining time in words.</summary>
+    public static string Left(double seconds) => seconds switch
     {
-        < 100 and var seconds => string.Create(Invariant, $"{seconds:F0} s left"),
-        < 6000 and var seconds => string.Create(Invariant, $"{seconds / 60:F0} min left"),
-        var seconds => string.Create(Invariant, $"{seconds / 3600:F1} h left"),
+        < 100 => string.Create(Invariant, $"{seconds:F0} s left"),
+        < 6000 => string.Create(Invariant, $"{seconds / 60:F0} min left"),
+        _ => string.Create(Invariant, $"{seconds / 3600:F1} h left"),
     };
 
     /// <summary>Units per second since the end of the first unit, so that neither warm-up nor resumed work counts.</summary>

@@ -11,6 +11,22 @@ internal sealed class ProgressTo(params IProgressLine[] displays) : IProgressLin
         }
     }
 
+    public void Say(string line)
+    {
+        foreach (var display in displays)
+        {
+            display.Say(line);
+        }
+    }
+
+    public void Expect(Func<double> secondsLeft)
+    {
+        foreach (var display in displays)
+        {
+            display.Expect(secondsLeft);
+        }
+    }
+
     public void Report(RunProgress value)
     {
         foreach (var display in displays)

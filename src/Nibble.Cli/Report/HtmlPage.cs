@@ -14,12 +14,8 @@ internal static class HtmlPage
     /// <summary>The marker of a page that Nibble wrote.</summary>
     private const string Generator = "<meta name=\"generator\" content=\"Nibble\"";
 
-    private static readonly Lazy<string> StyleSheet = new(() =>
-    {
-        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream("report.css")!;
-        using var reader = new StreamReader(stream, Encoding.UTF8);
-        return reader.ReadToEnd();
-    });
+    private static readonly Lazy<string> ChartStyle = new(() => Resource("chart.css"));
+    private static readonly Lazy<string> PageStyle = new(() => Resource("report.css"));
 
     /// <summary>The HTML of a page.</summary>
     public static string Render(string title, IEnumerable<XElement> body) => Html.Write(E(
@@ -33,8 +29,24 @@ internal static class HtmlPage
             E("meta", A("name", "color-scheme"), A("content", "light dark")),
             E("meta", A("name", "generator"), A("content", "Nibble")),
             E("title", title),
-            E("style", StyleSheet.Value)),
+            E("style", ChartStyle.Value + PageStyle.Value)),
         E("body", body)));
+
+    /// <summary>A chart as a file of its own, in the colours of the page, light or dark as the reader prefers.</summary>
+    /// <param name="chart">A chart of <see cref="SvgChart"/>.</param>
+    public static string RenderSvg(XElement chart)
+    {
+        ArgumentNullException.ThrowIfNull(chart);
+        XNamespace svg = "http://www.w3.org/2000/svg";
+        var root = InSvg(chart);
+        root.AddFirst(
+            new XElement(svg + "style", ChartStyle.Value),
+            new XElement(svg + "rect", A("width", "100%"), A("height", "100%"), A("fill", "var(--paper)")));
+        return root + "\n";
+
+        XElement InSvg(XElement element) =>
+            new(svg + element.Name.LocalName, element.Attributes(), element.Nodes().Select(node => node is XElement child ? InSvg(child) : node));
+    }
 
     /// <summary>Refuses a path with a file that Nibble did not write.</summary>
     /// <exception cref="NibbleException">There is such a file.</exception>
@@ -73,5 +85,12 @@ internal static class HtmlPage
         using var stream = File.OpenRead(path);
         var head = new byte[HeadLength];
         return Encoding.UTF8.GetString(head, 0, stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)).Contains(Generator, StringComparison.Ordinal);
+    }
+
+    private static string Resource(string name)
+    {
+        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(name)!;
+        using var reader = new StreamReader(stream, Encoding.UTF8);
+        return reader.ReadToEnd();
     }
 }

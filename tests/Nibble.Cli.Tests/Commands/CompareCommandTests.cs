@@ -62,7 +62,8 @@ public sealed class CompareCommandTests : IDisposable
             Directory.EnumerateFileSystemEntries(folder.Root).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         Assert.Equal(run.Output.ReplaceLineEndings("\n"), await Read("compare.json"));
         Assert.StartsWith("<!doctype html>", await Read("report.html"), StringComparison.OrdinalIgnoreCase);
-        await CommandRun.Succeeds("report", folder.At("out"), "-o", folder.At("again.html"));
+        await CommandRun.Succeeds("report", folder.At("out"), "-o", folder.At("again.html"), "--chart", folder.At("chart.svg"));
+        Assert.Equal("svg", System.Xml.Linq.XDocument.Load(folder.At("chart.svg")).Root!.Name.LocalName);
         Assert.Equal(await Read("report.html"), await File.ReadAllTextAsync(folder.At("again.html"), TestContext.Current.CancellationToken));
         Assert.Contains("| ptq w4a16-g32-gptaq |", (await Read("table.md")).Replace("**", string.Empty, StringComparison.Ordinal), StringComparison.Ordinal);
         var artifact = await CommandRun.Succeeds(

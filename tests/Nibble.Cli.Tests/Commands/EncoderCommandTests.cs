@@ -52,7 +52,7 @@ public sealed class EncoderCommandTests : IDisposable
         using var loaded = LoadedModel.Open(new TinyBert().Write(folder.File("model")));
         var run = await Verify(QuantizedBert.Write(loaded, RecipePresets.Parse(recipe), folder.File("artifact")), "--windows", "3");
         Assert.True(run.ExitCode == ExitCode.Done, run.Output + run.Error);
-        Assert.Contains("of 3 texts", run.Output, StringComparison.Ordinal);
+        Assert.Contains("on 3 texts", run.Output, StringComparison.Ordinal);
         Assert.EndsWith("verdict     same", run.Output.TrimEnd(), StringComparison.Ordinal);
         Assert.Equal(quantizesInputs, run.Output.Contains("with ties decided as in the engine, 0 codes differ", StringComparison.Ordinal));
     }

@@ -43,6 +43,21 @@ public sealed class ProgressBarTests
     }
 
     [Fact]
+    public void TheTimeOfAllRunsIsShownBehindThatOfTheStage()
+    {
+        using var file = new StringWriter();
+        using (var lines = new ProgressLines(file))
+        {
+            lines.Expect(() => 250);
+            lines.Report(new RunProgress("train", 1, 2));
+        }
+
+        Assert.Equal("train 1/2, 4 min left in total", file.ToString().TrimEnd());
+        Assert.EndsWith("4 min left in total", ProgressBar.Compose(new ProgressStage("w4", new RunProgress("train", 1, 2)), 100, "4 min left in total"),
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void FilesGetTheFirstLineOfTheWorkAndTheLastOfEachStage()
     {
         using var file = new StringWriter();
