@@ -1,0 +1,42 @@
+using Nibble.Cli.Comparison;
+
+namespace Nibble.Cli.Tests.Comparison;
+
+public class RemainingTimeTests
+{
+    private readonly RemainingTime remaining = new(new Dictionary<string, double> { ["a"] = 10, ["b"] = 20, ["c"] = 1000 });
+
+    [Fact]
+    public void RunsOfAnEarlierProcessCountAsDone()
+    {
+        Assert.Equal(1030, remaining.Seconds);
+        remaining.End("a");
+        Assert.Equal(1020, remaining.Seconds);
+    }
+
+    [Fact]
+    public void FinishedRunsCorrectTheEstimateOfTheOthers()
+    {
+        remaining.Begin("a");
+        remaining.End("a");
+
+        // The run was estimated at 10 seconds and took none to speak of.
+        Assert.InRange(remaining.Seconds, 0, 500);
+        Assert.True(remaining.Seconds < 1020);
+    }
+
+    [Fact]
+    public void ARunThatTakesLongerThanExpectedLeavesTheRest()
+    {
+        var (quick, after) = (new RemainingTime(new Dictionary<string, double> { ["a"] = 0, ["b"] = 20 }), "b");
+        quick.Begin("a");
+        Thread.Sleep(20);
+        Assert.Equal(20, quick.Seconds);
+        quick.Begin("unknown");
+        quick.End("a");
+        quick.End("unknown");
+        Assert.Equal(20, quick.Seconds);
+        quick.End(after);
+        Assert.Equal(0, quick.Seconds);
+    }
+}
