@@ -27,7 +27,8 @@ internal static class BenchCommand
         var prompt = NumberOptions.AtLeast("--prompt-tokens", 1, $"Prompt tokens, processed in one batch. Decoders only. Default: {DefaultPrompt}.");
         var tokens = NumberOptions.AtLeast("--tokens", 1, $"Tokens generated after the prompt, one at a time. Decoders only. Default: {DefaultTokens}.");
         var length = NumberOptions.AtLeast("--length", 3, $"Tokens per text. Encoders only. Default: {DefaultLength}, or the model's limit if smaller.");
-        var batch = NumberOptions.AtLeast("--batch", 2, $"Texts per batch, measured in addition to one text at a time. Encoders only. Default: {DefaultBatch}.");
+        var batch = NumberOptions.AtLeast(
+            "--batch", 2, $"Texts per batch, measured in addition to one text at a time. Encoders only. Default: {DefaultBatch}.");
         var repeats = NumberOptions.AtLeast(
             "--repeats", 1, $"Measurements per file, each in a separate process after a warm-up. Default: {DefaultRepeats}.");
         var libraries = EngineOptions.LibrariesFolder();

@@ -164,7 +164,8 @@ internal sealed class CompareArguments
             recipes,
             settings)
         {
-            FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.DefaultEpochs, parsed.GetValue(Seed)) } : null,
+            FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.DefaultEpochs, parsed.GetValue(Seed)) }
+                : null,
             Context = length,
             Windows = parsed.GetValue(windows) ?? (isText ? DefaultWindows : null),
             Prompt = isText ? parsed.GetValue(prompt) ?? DefaultPrompt : null,

@@ -20,7 +20,8 @@ internal sealed class TaskOptions
     public Option<bool> Normalize { get; } = new("--normalize") { Description = "Scale vectors to length 1, for --task embedding." };
 
     public Option<int?> MaxLength { get; } = NumberOptions.AtLeast(
-        "--max-length", 3, $"Tokens per text; longer ones are truncated, with a warning. Default: {ReadOptions.DefaultLength}, or the model's limit if smaller.");
+        "--max-length", 3, $"Tokens per text; longer ones are truncated, with a warning. Default: {ReadOptions.DefaultLength}, or the model's limit if "
+            + $"smaller.");
 
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)

@@ -72,9 +72,8 @@ internal sealed class ProgressBar : ProgressDisplay
         var whole = time && total is not null && Fits(total.Length);
         var speed = time && Fits(stage.Speed?.Length ?? soon);
         var run = speed && Fits(stage.Run.Length);
-        var bar = run && Fits(Shortest);
+        var bar = run && Fits(Shortest) && Fits(share.Length);
         var losses = stage.Losses.TakeWhile(loss => bar && Fits(loss.Length)).ToList();
-        bar &= Fits(share.Length);
         var cells = Math.Clamp(Shortest + left, Shortest, Longest);
         var done = (int)(cells * stage.Share);
         string?[] parts =

@@ -17,7 +17,8 @@ internal sealed class ProgressLines(TextWriter error) : ProgressDisplay
         }
 
         last = Stopwatch.GetTimestamp();
-        error.WriteLine(string.Join(", ", [$"{stage.Label} {stage.Count}", .. stage.Losses, .. new[] { stage.Speed, stage.TimeLeft, TotalLeft }.OfType<string>()]));
+        error.WriteLine(string.Join(
+            ", ", [$"{stage.Label} {stage.Count}", .. stage.Losses, .. new[] { stage.Speed, stage.TimeLeft, TotalLeft }.OfType<string>()]));
     }
 
     protected override void Interrupt(string line) => error.WriteLine(line);

@@ -169,7 +169,7 @@ public sealed class AdviseCommandTests : IDisposable
             var run = await CommandRun.Succeeds("advise", "--cost-of", "8B", "--flops", flops, "--bandwidth", "1000", "--json");
             Assert.Equal("nibble.cost/1", run.Json.GetProperty("schema").GetString());
             return run.Json.GetProperty("rows").EnumerateArray()
-                .ToDictionary(row => row.GetProperty("road").GetString()!, row => row.GetProperty("seconds").GetDouble());
+                .ToDictionary(row => row.GetProperty("method").GetString()!, row => row.GetProperty("seconds").GetDouble());
         }
     }
 

@@ -192,7 +192,7 @@ public sealed class ExportCommandTests : IDisposable
     {
         await CommandRun.Succeeds("ptq", folder.Model, "--recipe", "w4a16-g32", "--output", folder.At("tiny"));
         var run = await CommandRun.Succeeds("export", folder.At("tiny"), "--to", "gguf", "-o", folder.At("tiny.gguf"));
-        Assert.Contains("7 quantized matrices stay F16", run.Output, StringComparison.Ordinal);
+        Assert.Contains("7 quantized matrices are written as F16", run.Output, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -173,7 +173,7 @@ public sealed class InterruptedPtqTests : IDisposable
         var (output, error) = await child.Finish();
         Assert.True(child.ExitCode == 0, $"{child.ExitCode}: {error}");
         const string Room = @"the disk has [\d,]+ free";
-        const string Refused = @"out\.job: the unfinished work with the artifact takes [\d,]+ bytes, and ";
+        const string Refused = @"out\.job: the unfinished work with the artifact takes [\d,]+ bytes, but ";
         Assert.Matches(share < 1 ? Refused + Room : "No space left on device|" + Room, error);
         Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
         Assert.Equal(share < 1, !error.Split("free;")[0].Contains("quantize 1/", StringComparison.Ordinal));

@@ -229,7 +229,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         Assert.Contains("is part 2 of 3 of a model, expected the whole model in one file", await Refusal("part.gguf"), StringComparison.Ordinal);
 
         new ImportanceMatrix(new Dictionary<string, InputSquares> { ["blk.0.attn_q.weight"] = new([1, 2], [1]) }, [], 1, 1).Write(folder.At("foreign.gguf"));
-        Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, the matrix has 256; it was made for another model",
+        Assert.Contains("the entry of blk.0.attn_q.weight has 2 columns, but the matrix has 256; it was made for another model",
             await Refusal("f16.gguf", "--imatrix", folder.At("foreign.gguf")), StringComparison.Ordinal);
         Assert.Contains("is not an importance matrix", await Refusal("f16.gguf", "--imatrix", folder.At("f16.gguf")), StringComparison.Ordinal);
 

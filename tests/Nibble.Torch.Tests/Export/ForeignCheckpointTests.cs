@@ -41,7 +41,7 @@ public sealed class ForeignCheckpointTests : IDisposable
 
         var read = AssertSame(source);
         Assert.Equal("gptq", read.Format);
-        Assert.Contains(read.Notes, note => note.Contains("12 biases of zeros", StringComparison.Ordinal));
+        Assert.Contains(read.Notes, note => note.Contains("12 zero biases", StringComparison.Ordinal));
         Assert.All(read.Model.Layers, layer => Assert.True(layer.Weight.Scheme.Symmetric));
     }
 
@@ -120,8 +120,8 @@ public sealed class ForeignCheckpointTests : IDisposable
 
     /// <summary>Groups without negative weights have the zero point 0, which version 1 stores as -1: alone, or taken off a whole word.</summary>
     [Theory]
-    [InlineData(Plain, false, "as AutoGPTQ reads them")]
-    [InlineData(GptqModelMeta, true, "as GPTQModel, which wrote them, reads them")]
+    [InlineData(Plain, false, "the way AutoGPTQ reads them")]
+    [InlineData(GptqModelMeta, true, "the way GPTQModel, which wrote them, reads them")]
     public void ZeroPointsOfZeroInVersion1(string config, bool borrow, string said)
     {
         var source = new ForeignFolder().Quantize(InBlocks, 4, 8, symmetric: false, leastZero: 5);

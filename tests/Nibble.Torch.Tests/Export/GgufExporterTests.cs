@@ -118,7 +118,7 @@ public sealed class GgufExporterTests : IDisposable
 
     [Fact]
     public void AFloatModelHasNoCodesForBlocks() =>
-        Assert.Contains("has no codes that Q4_0 could hold", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message,
+        Assert.Contains("a float model has no codes to store as Q4_0", Assert.Throws<NibbleException>(() => Export(new TinyLlama(), GgufType.Q4_0, out _)).Message,
             StringComparison.Ordinal);
 
     private GgufFile Export(TinyLlama llama, GgufType? type, out ExportResult result)

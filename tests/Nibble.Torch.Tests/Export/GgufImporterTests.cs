@@ -99,7 +99,7 @@ public sealed class GgufImporterTests : IDisposable
     [InlineData("tokenizer.ggml.model", "bert", "tokenizer.ggml.model is 'bert', expected llama (SentencePiece) or gpt2")]
     [InlineData("tokenizer.ggml.pre", "other", "tokenizer.ggml.pre is 'other', expected a pre-tokenizer that Nibble knows")]
     [InlineData("tokenizer.ggml.merges", null, "has no tokenizer.ggml.merges")]
-    [InlineData("tokenizer.ggml.bos_token_id", 100000u, "tokenizer.ggml.bos_token_id is no id of the")]
+    [InlineData("tokenizer.ggml.bos_token_id", 100000u, "tokenizer.ggml.bos_token_id is not an id of the")]
     public void WhatAFileLacksOrContradictsIsSaid(string key, object? value, string expected)
     {
         GgufExporter.Run(new TinyLlama().Write(folder.File("source")), folder.File("whole.gguf"), type: null);

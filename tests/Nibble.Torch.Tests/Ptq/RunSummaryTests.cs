@@ -109,7 +109,7 @@ public sealed class RunSummaryTests : IDisposable
         var result = PostTrainingQuantizer.Run(new PtqRequest(source.Folder, recipe, folder.File("out")) { Target = target });
         Assert.Equal(["model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"], result.Summary.Quantized.Select(layer => layer.Name));
         Assert.Contains(new KeptLayer("model.layers.0.mlp.down_proj", "rows of 20 do not divide into blocks of gguf:q4_0, which hold 32"), result.Summary.Kept);
-        Assert.Equal(13, result.Summary.Kept.Count(layer => layer.Reason.Contains("are not whole blocks of gguf:q4_0", StringComparison.Ordinal)));
+        Assert.Equal(13, result.Summary.Kept.Count(layer => layer.Reason.Contains("do not divide into blocks of gguf:q4_0", StringComparison.Ordinal)));
     }
 
     [Fact]

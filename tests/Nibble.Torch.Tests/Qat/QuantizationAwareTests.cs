@@ -309,7 +309,7 @@ public sealed class QuantizationAwareTests : IDisposable
         using var module = Create(images: true, seed: 1);
         var model = QuantizationAware.Prepare(module, new Recipe("all", [new RecipeRule("*", Int4)])).Convert();
         using var text = Create(images: false, seed: 1);
-        Assert.Contains("SmallText was given", Assert.Throws<NibbleException>(() => QuantizationAware.Load(text, model)).Message, StringComparison.Ordinal);
+        Assert.Contains("not into a SmallText", Assert.Throws<NibbleException>(() => QuantizationAware.Load(text, model)).Message, StringComparison.Ordinal);
         using var fresh = new SmallCnn();
         var before = Bits.Of(fresh.state_dict()["fc.weight"]);
         Refuse(model with { FloatTensors = [.. model.FloatTensors.Skip(1)] }, "has no tensor");

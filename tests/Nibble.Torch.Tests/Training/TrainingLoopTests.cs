@@ -101,7 +101,7 @@ public sealed class TrainingLoopTests : IDisposable
     {
         using var toy = new Toy { Offset = step => step == 3 ? double.NaN : 0 };
         var loop = new TrainingLoop(toy.Task(), Short);
-        Assert.StartsWith("the training loss became NaN at step 3; ", Assert.Throws<NibbleException>(() => loop.Run()).Message, StringComparison.Ordinal);
+        Assert.StartsWith("the training loss became NaN at step 3. ", Assert.Throws<NibbleException>(() => loop.Run()).Message, StringComparison.Ordinal);
         Assert.All(Bits.Of(toy.Weight), value => Assert.True(float.IsFinite(value)));
         Assert.Equal(2, loop.Step);
     }
