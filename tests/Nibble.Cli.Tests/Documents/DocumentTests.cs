@@ -269,6 +269,36 @@ public sealed partial class DocumentTests : IDisposable
             Document.Read("docs/reference/exit-codes.md").Table("code").Select(row => int.Parse(row[0], System.Globalization.CultureInfo.InvariantCulture)));
     }
 
+    [Theory]
+    [InlineData("docs/results.md")]
+    [InlineData("docs/results/encoders.md")]
+    public void TheTableOfEncodersIsThatOfTheOutcomes(string name)
+    {
+        var seeds = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "results", "encoder-classification"))
+            .Select(path => JsonDocument.Parse(File.ReadAllText(path)).RootElement).ToList();
+        var text = string.Join(' ', Document.Read(name).Text.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries));
+
+        Assert.Equal(3, seeds.Count);
+        Assert.Contains($"Float{(name == "docs/results.md" ? " has" : ":")} {Mean(seed => Test(seed, "float"))}", text, StringComparison.Ordinal);
+        foreach (var (width, epochs) in new[] { ("w8a8", 1), ("w4a8", 1), ("w4a4", 3), ("w3a8", 1), ("w2a8", 3) })
+        {
+            var nearest = Mean(seed => Test(seed, $"ptq {width}, rtn"));
+            var ptq = Mean(seed => seed.EnumerateObject().Where(item => item.Name.StartsWith($"ptq {width},", StringComparison.Ordinal))
+                .MaxBy(item => item.Value.GetProperty("Dev").GetDouble()).Value.GetProperty("Test").GetDouble());
+            var qat = Mean(seed => Test(seed, $"qat {width}, {epochs} epochs"));
+            Assert.Contains($"| {width.ToUpperInvariant()} | {nearest} | {ptq} | {qat} |", text, StringComparison.Ordinal);
+        }
+
+        static double Test(JsonElement seed, string key) => seed.GetProperty(key).GetProperty("Test").GetDouble();
+
+        string Mean(Func<JsonElement, double> value)
+        {
+            var values = seeds.ConvertAll(seed => value(seed));
+            var deviation = Math.Sqrt(values.Sum(item => Math.Pow(item - values.Average(), 2)) / (values.Count - 1));
+            return string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{values.Average():F2} ± {deviation:F2}");
+        }
+    }
+
     [Fact]
     public void ThePackingExampleIsTrue()
     {
