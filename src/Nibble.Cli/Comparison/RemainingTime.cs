@@ -20,9 +20,11 @@ internal sealed class RemainingTime(IReadOnlyDictionary<string, double> estimate
         {
             lock (gate)
             {
-                var factor = expected > 0 ? taken / expected : 1;
+                // A short run says little about a long one of another kind, so each counts by its length.
+                var rest = unfinished.Sum(name => estimates[name]);
+                var factor = expected + rest > 0 ? (taken + rest) / (expected + rest) : 1;
                 var spent = current is null ? 0 : Math.Min(Stopwatch.GetElapsedTime(started).TotalSeconds, factor * estimates[current]);
-                return Math.Max(0, (factor * unfinished.Sum(name => estimates[name])) - spent);
+                return Math.Max(0, (factor * rest) - spent);
             }
         }
     }
