@@ -114,18 +114,11 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
 
         if (!copies.TryGetValue(path, out var copy))
         {
-            copy = Path.Combine(CreateTemporaryFolder("nibble-data-").FullName, path == StandardInput ? "stdin" : Path.GetFileName(path));
-            if (path == StandardInput)
-            {
-                using var input = System.Console.OpenStandardInput();
-                using var file = File.Create(copy);
-                input.CopyTo(file);
-            }
-            else
-            {
-                File.WriteAllText(copy, InputFile.ReadText(path, Cancellation));
-            }
-
+            var (name, text) = path == StandardInput
+                ? ("stdin", InputFile.ReadStandardInput(Cancellation))
+                : (Path.GetFileName(path), InputFile.ReadText(path, Cancellation));
+            copy = Path.Combine(CreateTemporaryFolder("nibble-data-").FullName, name);
+            File.WriteAllText(copy, text);
             copies.Add(path, copy);
         }
 

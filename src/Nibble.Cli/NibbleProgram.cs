@@ -44,6 +44,7 @@ internal static class NibbleProgram
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.Stop);
         using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, host.Stop);
         using var fileSize = IgnoreFileSizeSignal();
+        int code;
         try
         {
             (output as StandardWriter)?.RequireOpen();
@@ -56,23 +57,23 @@ internal static class NibbleProgram
             globals.Apply(parsed, host, args);
             WarnOfThreads(host, parsed);
             UnknownKeys.Warn(host, parsed.Tokens.Select(token => token.Value));
-            var code = await parsed.InvokeAsync(new InvocationConfiguration
+            code = await parsed.InvokeAsync(new InvocationConfiguration
             {
                 Output = output,
                 Error = error,
                 EnableDefaultExceptionHandler = false,
                 ProcessTerminationTimeout = null,
             }).ConfigureAwait(false);
-            host.Log?.WriteLine($"exit code {code}");
-            return code;
         }
         catch (Exception exception)
         {
             // Not in a task: none can be started when memory has run out.
-            var code = host.Fail([Failure.Of(exception)], exception is UsageException ? Hint(parsed) : null);
+            code = host.Fail([Failure.Of(exception)], exception is UsageException ? Hint(parsed) : null);
             host.Explain(exception);
-            return code;
         }
+
+        host.Log?.WriteLine($"exit code {code}");
+        return code;
     }
 
     /// <summary>Makes a file beyond the process's size limit (<c>ulimit -f</c>) a write error instead of ending the process.</summary>

@@ -48,8 +48,24 @@ internal static partial class InputFile
             return ReadToEnd(path, cancellation);
         }
 
-        // Reading a pipe blocks until its writer is done. On another thread, the wait can be cancelled.
-        var reading = Task.Run(() => ReadToEnd(path, cancellation), CancellationToken.None);
+        return Await(() => ReadToEnd(path, cancellation), cancellation);
+    }
+
+    /// <summary>Reads UTF-8 text from standard input.</summary>
+    /// <param name="cancellation">Stops waiting for its writer.</param>
+    /// <exception cref="NibbleException">As for <see cref="ReadText"/>.</exception>
+    public static string ReadStandardInput(CancellationToken cancellation) => Await(
+        () =>
+        {
+            using var input = Console.OpenStandardInput();
+            return ReadToEnd(input, "standard input", cancellation);
+        },
+        cancellation);
+
+    /// <summary>Reading a pipe blocks until its writer is done. On another thread, the wait can be cancelled.</summary>
+    private static string Await(Func<string> read, CancellationToken cancellation)
+    {
+        var reading = Task.Run(read, CancellationToken.None);
         Task.WaitAny([reading], cancellation);
         return reading.GetAwaiter().GetResult();
     }
@@ -71,6 +87,11 @@ internal static partial class InputFile
     private static string ReadToEnd(string path, CancellationToken cancellation)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
+        return ReadToEnd(stream, path, cancellation);
+    }
+
+    private static string ReadToEnd(Stream stream, string path, CancellationToken cancellation)
+    {
         using var bytes = new MemoryStream();
         var buffer = new byte[BufferLength];
         for (int count; (count = stream.Read(buffer)) > 0;)

@@ -41,6 +41,7 @@ public sealed class GlobalOptionsTests : IDisposable
         Assert.Contains(lines, line => line.Contains("groups of 32 do not divide", StringComparison.Ordinal));
         Assert.Contains(lines, line => line.Contains("quantize 7/7", StringComparison.Ordinal));
         Assert.Contains(lines, line => line.EndsWith("exit code 0", StringComparison.Ordinal));
+        Assert.EndsWith($"exit code {ExitCode.BadInput}", lines[^1], StringComparison.Ordinal);
         Assert.Contains(lines, line => line.Contains(folder.At("none"), StringComparison.Ordinal));
     }
 
