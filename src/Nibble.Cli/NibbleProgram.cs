@@ -32,7 +32,14 @@ internal static class NibbleProgram
     {
         using var host = new CommandHost(output, error);
         var globals = new GlobalOptions();
-        var parsed = CreateRoot(host, globals).Parse(args, Parsing);
+        var root = CreateRoot(host, globals);
+        if (Completion.Of(root, args, Parsing) is { } completions)
+        {
+            completions.ToList().ForEach(output.WriteLine);
+            return ExitCode.Done;
+        }
+
+        var parsed = root.Parse(args, Parsing);
         host.FailsInJson = parsed.Tokens.Any(token => token.Value == JsonOption);
         List<string> problems = args.Length == 0 ? [] : [.. Problems(parsed), .. EmptyValues(parsed)];
         if (problems.Count > 0)

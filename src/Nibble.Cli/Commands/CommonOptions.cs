@@ -1,6 +1,7 @@
 using Nibble.Export;
 using Nibble.Files;
 using System.CommandLine;
+using System.CommandLine.Completions;
 using System.Globalization;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
@@ -19,6 +20,7 @@ internal static class CommonOptions
     public static Option<string?> Recipe() => new("--recipe", "-r")
     {
         Description = "Recipe file (YAML or JSON), or a preset such as w4a16-g32 (4-bit weights, 16-bit activations, groups of 32), w8a8 or w8a8-static.",
+        CompletionSources = { _ => RecipePresets.Names.Select(name => new CompletionItem(name)) },
     };
 
     public static Option<RecipeTarget?> Target() => new("--target")
