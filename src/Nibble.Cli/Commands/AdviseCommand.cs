@@ -15,7 +15,7 @@ namespace Nibble.Cli.Commands;
 internal static class AdviseCommand
 {
     private const string ReportName = "report.html";
-    private const string DocumentName = "advise.json";
+    public const string DocumentName = "advise.json";
     private const double ProbeMinutes = 2;
 
     /// <summary>Share of the training data that is held out for scoring when there is no evaluation data.</summary>
@@ -73,8 +73,8 @@ internal static class AdviseCommand
         var result = host.WithProgress(progress => Advisor.Run(asked, progress, host.Cancellation));
         var document = AdviceDocument.Of(result, request);
         CommandHost.Deliver(
-            () => AdviceReport.WriteFolder(folder, result, request, document, ReportName, DocumentName),
-            () => Print(host, parsed.GetValue(options.Json), result, request, document));
+            () => AdviceReport.WriteFolder(folder, document, ReportName, DocumentName),
+            () => Print(host, parsed.GetValue(options.Json), document));
         if (folder is not null && !parsed.GetValue(options.Json))
         {
             host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder, ReportName))}");
@@ -176,7 +176,7 @@ internal static class AdviseCommand
             : throw new NibbleException($"{data.Name} has one line, expected at least two; give more data or pass {options.EvalData.Name}");
     }
 
-    private static void Print(CommandHost host, bool json, AdvisorResult result, AdviceRequest request, AdviceDocument document)
+    private static void Print(CommandHost host, bool json, AdviceDocument document)
     {
         if (json)
         {
@@ -184,21 +184,21 @@ internal static class AdviseCommand
         }
         else
         {
-            Write(host, result, request);
+            Write(host, document);
         }
     }
 
-    private static void Write(CommandHost host, AdvisorResult result, AdviceRequest request)
+    private static void Write(CommandHost host, AdviceDocument document)
     {
-        AdviceTable.Write(result, host.Console);
+        AdviceTable.Write(document, host.Console);
         host.Output.WriteLine();
-        host.Output.WriteLine(AdviceText.Headline(result));
-        foreach (var sentence in AdviceText.Sentences(result, request))
+        host.Output.WriteLine(document.Headline);
+        foreach (var sentence in document.Text)
         {
             host.Output.WriteLine(sentence);
         }
 
-        if (result.Decision.Recommended is { } option)
+        if (document.Recommendation is { } option)
         {
             host.WriteUnbroken(option.Command);
         }

@@ -12,12 +12,24 @@ internal static class ReportCommand
 {
     private const string ReportName = "report.html";
 
+    private static readonly (string Name, string Schema, Func<string, (string Html, string? Chart)> Render)[] Documents =
+    [
+        (CompareCommand.DocumentName, ComparisonJson.Schema, OfComparison),
+        (AdviseCommand.DocumentName, AdviceDocument.CurrentSchema,
+            text => (AdviceReport.Render(JsonSerializer.Deserialize(text, CliJson.Default.AdviceDocument)!), null)),
+        (SensitivityCommand.DocumentName, SensitivityDocument.CurrentSchema,
+            text => (SensitivityReport.Render(JsonSerializer.Deserialize(text, CliJson.Default.SensitivityDocument)!), null)),
+    ];
+
     public static Command Create(CommandHost host)
     {
-        var folder = new Argument<string>("FOLDER") { Description = "Output folder of compare or sensitivity." };
+        var folder = new Argument<string>("FOLDER") { Description = "Output folder of compare, advise or sensitivity." };
         var output = new Option<string?>("--output", "-o") { Description = $"Report to write. Default: {ReportName} in FOLDER." };
         var chart = new Option<string?>("--chart") { Description = "SVG file for the chart of loss over bit width. Comparisons only." };
-        var command = new Command("report", "Rebuild the HTML report of a comparison or a sensitivity study from its JSON document.") { folder, output, chart };
+        var command = new Command("report", "Rebuild the HTML report of a comparison, of advice or of a sensitivity study from its JSON document.")
+        {
+            folder, output, chart,
+        };
         command.SetAction(parsed =>
         {
             var source = parsed.GetValue(folder)!;
@@ -40,29 +52,32 @@ internal static class ReportCommand
 
     private static (string Html, string? Chart) Render(string folder)
     {
-        var (comparison, sensitivity) = (Path.Combine(folder, CompareCommand.DocumentName), Path.Combine(folder, SensitivityCommand.DocumentName));
-        if (File.Exists(comparison))
+        foreach (var (name, schema, render) in Documents)
         {
-            var result = Read(comparison, ComparisonJson.Schema, ComparisonJson.Parse);
-            return (HtmlReport.Render(result), ReportCharts.LossByBits(result)?.Element("svg") is { } svg ? HtmlPage.RenderSvg(svg) : null);
+            if (Path.Combine(folder, name) is var path && File.Exists(path))
+            {
+                return Read(path, schema, render);
+            }
         }
 
-        return File.Exists(sensitivity)
-            ? (SensitivityReport.Render(Read(
-                sensitivity, SensitivityDocument.CurrentSchema, text => JsonSerializer.Deserialize(text, CliJson.Default.SensitivityDocument)!)), null)
-            : throw new NibbleException(
-                $"{folder} has neither {CompareCommand.DocumentName} nor {SensitivityCommand.DocumentName}; expected the output folder of compare or "
-                + "sensitivity");
+        throw new NibbleException(
+            $"{folder} has none of {string.Join(", ", Documents.Select(known => known.Name))}; expected the output folder of compare, advise or sensitivity");
     }
 
-    private static T Read<T>(string path, string expected, Func<string, T> parse)
+    private static (string Html, string? Chart) OfComparison(string text)
+    {
+        var result = ComparisonJson.Parse(text);
+        return (HtmlReport.Render(result), ReportCharts.LossByBits(result)?.Element("svg") is { } svg ? HtmlPage.RenderSvg(svg) : null);
+    }
+
+    private static (string Html, string? Chart) Read(string path, string expected, Func<string, (string Html, string? Chart)> render)
     {
         try
         {
             var text = InputFile.ReadText(path);
             using var document = JsonDocument.Parse(text);
             var schema = document.RootElement.TryGetProperty("schema", out var named) ? named.GetString() : null;
-            return schema == expected ? parse(text)
+            return schema == expected ? render(text)
                 : throw new NibbleException($"{path}: the schema is {schema ?? "missing"}, expected {expected}; it was written by another version of Nibble");
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)

@@ -2,10 +2,8 @@ using Nibble.Cli.Report.Documents;
 using Nibble.Files;
 using System.Text.Json;
 using System.Xml.Linq;
-using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Recipes;
-using Nibble.Torch.Planning;
 using static Nibble.Cli.Report.Html;
 
 namespace Nibble.Cli.Report;
@@ -14,72 +12,76 @@ namespace Nibble.Cli.Report;
 internal static class AdviceReport
 {
     /// <summary>Writes a new folder with the report and its data. The folder appears complete or not at all.</summary>
-    public static void WriteFolder(string? folder, AdvisorResult result, AdviceRequest request, AdviceDocument document, string reportName, string documentName)
+    public static void WriteFolder(string? folder, AdviceDocument document, string reportName, string documentName)
     {
         if (folder is not null)
         {
             AtomicFile.MakeFolder(folder, work =>
             {
-                HtmlPage.Write(Path.Combine(work, reportName), Render(result, request));
+                HtmlPage.Write(Path.Combine(work, reportName), Render(document));
                 File.WriteAllText(Path.Combine(work, documentName), JsonSerializer.Serialize(document, CliJson.Default.AdviceDocument) + "\n");
             });
         }
     }
 
     /// <summary>The report's HTML.</summary>
-    public static string Render(AdvisorResult result, AdviceRequest request)
+    public static string Render(AdviceDocument document)
     {
-        var unit = LossUnit.Of(result.Task);
+        var probe = document.Probe;
         return HtmlPage.Render(
-            $"{request.Model}: advice by Nibble",
+            $"{document.Model}: advice by Nibble",
             [
                 E(
                     "header",
-                    E("p", Class("kicker"), "PTQ or QAT? · ", E("bdi", request.Model)),
-                    E("h1", Typeset(AdviceText.Headline(result))),
-                    AdviceText.Sentences(result, request).Select(sentence => E("p", Class("summary"), Typeset(sentence))),
-                    result.Decision.Recommended is { } option ? E("pre", Class("scroll"), A("tabindex", "0"), E("code", option.Command)) : null),
+                    E("p", Class("kicker"), "PTQ or QAT? · ", E("bdi", document.Model)),
+                    E("h1", Typeset(document.Headline)),
+                    document.Text.Select(sentence => E("p", Class("summary"), Typeset(sentence))),
+                    document.Recommendation is { } option ? Scrolling("pre", "Command", E("code", option.Command)) : null),
                 E(
                     "main",
-                    E("section", E("h2", "Size and loss"), E("div", Class("charts"), Pareto(result), Curves(result))),
-                    Layers(result),
-                    E("section", E("h2", "Options"), OptionsTable(result), Excluded(result)),
-                    Costs(result),
+                    E("section", E("h2", "Size and loss"), E("div", Class("charts"), Pareto(document), Curves(document))),
+                    Layers(document),
+                    E("section", E("h2", "Options"), OptionsTable(document), Excluded(document)),
+                    Costs(document),
                     E(
                         "section",
                         E("h2", "What was run"),
                         E(
                             "dl", Class("facts"),
-                            Fact("Data and limits", AdviceText.MayUse(request)),
-                            Fact("Scored on", $"{request.HeldOut}: {Scored(result, unit)}"),
-                            Fact("Probe", $"{Numbers.Duration(result.ProbeSeconds)} of at most {Numbers.Duration(request.ProbeSeconds)}, {result.Threads} "
-                                + $"threads"),
+                            Fact("Data and limits", document.MayUse),
+                            Fact("Scored on", $"{document.HeldOut}: {Scored(document)}"),
+                            Fact("Probe", $"{Numbers.Duration(probe.Seconds)} of at most {Numbers.Duration(probe.LimitSeconds)}, {probe.Threads} threads"),
                             Fact(
                                 "Intervals",
                                 "should contain the true value in nine of ten cases. Measured: from the spread over windows or texts. "
                                     + "Extrapolated: from how well shorter trainings predict longer ones. Typical: not tried, a typical value.")),
                         E("p", "To repeat it:"),
-                        E("pre", Class("scroll"), A("tabindex", "0"), E("code", request.CommandLine)))),
+                        Scrolling("pre", "Command that repeats it", E("code", document.CommandLine)))),
             ]);
     }
 
-    private static string Scored(AdvisorResult result, LossUnit unit) => (unit.HasPerplexity, result.FloatLoss) switch
+    private static string Scored(AdviceDocument document)
     {
-        (true, { } loss) =>
-            $"{Numbers.Count(result.Tokens)} tokens in {Numbers.Count(result.Windows)} windows; float {Numbers.Perplexity(Math.Exp(loss))} perplexity",
-        (_, { } loss) => $"{TaskText.Pieces(result.Task, result.Windows, context: null)}; float {Numbers.Plain(Math.Round(loss, 4))} {unit.Mean}",
-        _ => TaskText.Pieces(result.Task, result.Windows, context: null),
-    };
+        var (unit, probe) = (document.Unit(), document.Probe);
+        var pieces = TaskText.Pieces(document.TaskOf(), probe.Windows, context: null);
+        return (unit.HasPerplexity, document.FloatLoss) switch
+        {
+            (true, { } loss) =>
+                $"{Numbers.Count(probe.Tokens)} tokens in {Numbers.Count(probe.Windows)} windows; float {Numbers.Perplexity(Math.Exp(loss))} perplexity",
+            (_, { } loss) => $"{pieces}; float {Numbers.Plain(Math.Round(loss, 4))} {unit.Mean}",
+            _ => pieces,
+        };
+    }
 
-    /// <summary>Costs for decoders of known sizes.</summary>
-    private static XElement? Costs(AdvisorResult result)
+    private static XElement? Costs(AdviceDocument document)
     {
-        if (result.Task != ModelTask.LanguageModelling)
+        if (document.Costs.Count == 0)
         {
             return null;
         }
 
-        var costs = CostTable.Of(result.Machine, [result.Shape, .. ModelShape.Known], [4], new QatSettings());
+        var machine = new Hardware(document.Probe.Flops, document.Probe.Bandwidth) { Efficiency = document.Probe.Efficiency };
+        var costs = new CostTable(machine, document.Costs);
         return E(
             "section",
             E("h2", "Cost of each method for larger models on this machine"),
@@ -87,28 +89,29 @@ internal static class AdviceReport
             E("p", Class("note"), Typeset($"Computed by formula, for {costs.Described}. {CostTable.Formula}")));
     }
 
-    private static XElement? Pareto(AdvisorResult result) => ParetoChart.Render(
-        result.Options.Select(option => new ParetoPoint(option.Method.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
-        "The loss and the size of each option.");
+    private static XElement? Pareto(AdviceDocument document) => ParetoChart.Render(
+        document.Options.Select(option => new ParetoPoint(option.Method.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
+        "The loss and the size of each option.",
+        document.Unit().Name);
 
-    private static XElement? Curves(AdvisorResult result)
+    private static XElement? Curves(AdviceDocument document)
     {
-        var curves = result.Curves.Where(curve => curve.Points.All(point => double.IsFinite(point.Loss))).ToList();
+        var curves = document.Probe.Curves.Where(curve => curve.Points.All(point => double.IsFinite(point.Loss))).ToList();
         if (curves.Count == 0)
         {
             return null;
         }
 
-        var predicted = result.Options.Where(option => option.Trains && option.Evidence == Evidence.Extrapolated).ToList();
+        var predicted = document.Options.Where(option => option is { Method: not Method.Ptq, Evidence: Evidence.Extrapolated }).ToList();
         var losses = ChartScale.Loss(
             [0, .. curves.SelectMany(curve => curve.Points).Select(point => point.Loss), .. predicted.Select(option => option.Loss.Value)]);
         var steps = ChartScale.Logarithmic(
             curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(predicted.Select(option => (double)option.Steps)));
         var chart = new SvgChart(
-            steps, losses, "training steps, logarithmic", $"loss relative to float, {LossUnit.Of(result.Task).Name}",
+            steps, losses, "training steps, logarithmic", $"loss relative to float, {document.Unit().Name}",
             SvgChart.RoomFor(curves.Select(curve => curve.Name)));
         var styles = SvgChart.ToldApart(
-            curves.Select(curve => result.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.ToString().ToLowerInvariant() ?? "float"));
+            curves.Select(curve => document.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.ToString().ToLowerInvariant() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
         {
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];
@@ -130,24 +133,26 @@ internal static class AdviceReport
             chart.Render("Loss relative to float over the steps of short trainings, and the losses predicted for the full length."));
     }
 
-    private static XElement? Layers(AdvisorResult result) => result.Sensitivity.Count == 0 ? null : E(
+    private static XElement? Layers(AdviceDocument document) => document.Sensitivity.Count == 0 ? null : E(
         "section",
         E("h2", "Where the loss comes from"),
         E("p", "The effect of quantizing one layer at a time, with round to nearest on a few windows or texts. Sensitive layers need more bits."),
-        SensitivityReport.Map([.. result.Sensitivity.Select(item => (item.Layer, item.Change, item.Distance.Divergence))], LossUnit.Of(result.Task)));
+        SensitivityReport.Map([.. document.Sensitivity.Select(item => (item.Layer, item.Change, item.Kl))], document.Unit()));
 
-    private static XElement OptionsTable(AdvisorResult result) => Table(
-        AdviceTable.Columns(LossUnit.Of(result.Task)),
-        result.Decision.Ranked.Select(option => (
-            option == result.Decision.Recommended ? "best" : (string?)null, AdviceTable.Cells(option, LossUnit.Of(result.Task)))),
-        AdviceTable.TextColumns,
-        "Options");
+    private static XElement? OptionsTable(AdviceDocument document) => document.Options.Where(option => option.Allowed).ToList() is { Count: > 0 } allowed
+        ? Table(
+            AdviceTable.Columns(document.Unit()),
+            allowed.Select(option => (document.Recommends(option) ? "best" : (string?)null, AdviceTable.Cells(option, document.Unit()))),
+            AdviceTable.TextColumns,
+            "Options")
+        : null;
 
-    private static XElement? Excluded(AdvisorResult result) => result.Decision.RuledOut.Count == 0 ? null : E(
-        "dl", Class("facts"), result.Decision.RuledOut.Select(item => Fact(item.Option.Name, string.Join("; ", item.Broken.Select(broken => broken.Reason)))));
+    private static XElement? Excluded(AdviceDocument document) => document.Options.Where(option => !option.Allowed).ToList() is { Count: > 0 } excluded
+        ? E("dl", Class("facts"), excluded.Select(option => Fact(option.Name, string.Join("; ", option.Reasons))))
+        : null;
 
-    private static XElement Table(IReadOnlyList<string> columns, IEnumerable<(string? Style, IReadOnlyList<string> Cells)> rows, int words, string label) => E(
-        "div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", label),
+    private static XElement Table(IReadOnlyList<string> columns, IEnumerable<(string? Style, IReadOnlyList<string> Cells)> rows, int words, string label) => Scrolling(
+        "div", label,
         E(
             "table", Class("results"),
             E("thead", E("tr", columns.Select((column, i) => E("th", A("scope", "col"), i < words ? null : Class("number"), column)))),

@@ -1,6 +1,6 @@
 using Nibble.Cli.Rendering;
+using Nibble.Cli.Report.Documents;
 using Nibble.Planning;
-using Nibble.Torch.Planning;
 using Spectre.Console;
 
 namespace Nibble.Cli.Report;
@@ -17,7 +17,7 @@ internal static class AdviceTable
     public const int TextColumns = 2;
 
     /// <summary>The cells of an option, one for each of <see cref="Columns"/>.</summary>
-    public static IReadOnlyList<string> Cells(PlannedOption option, LossUnit unit) =>
+    public static IReadOnlyList<string> Cells(AdvisedOption option, LossUnit unit) =>
     [
         option.Name,
         AdviceText.Word(option.Evidence),
@@ -32,9 +32,9 @@ internal static class AdviceTable
     ];
 
     /// <summary>Writes the allowed options, best first, and the reasons that rule out the others.</summary>
-    public static void Write(AdvisorResult result, IAnsiConsole console)
+    public static void Write(AdviceDocument document, IAnsiConsole console)
     {
-        var unit = LossUnit.Of(result.Task);
+        var unit = document.Unit();
         var columns = Columns(unit);
         var table = new Table { Border = TableBorder.Simple };
         for (var column = 0; column < columns.Count; column++)
@@ -43,20 +43,20 @@ internal static class AdviceTable
             table.AddColumn(new TableColumn(new Text(columns[column])) { Alignment = alignment, NoWrap = column > 0 });
         }
 
-        foreach (var option in result.Decision.Ranked)
+        foreach (var option in document.Options.Where(option => option.Allowed))
         {
-            var style = option == result.Decision.Recommended ? new Style(decoration: Decoration.Bold) : Style.Plain;
+            var style = document.Recommends(option) ? new Style(decoration: Decoration.Bold) : Style.Plain;
             table.AddRow(Cells(option, unit).Select(cell => new Text(cell, style)));
         }
 
-        if (result.Decision.Ranked.Count > 0)
+        if (table.Rows.Count > 0)
         {
             console.WriteTable(table);
         }
 
-        foreach (var item in result.Decision.RuledOut)
+        foreach (var option in document.Options.Where(option => !option.Allowed))
         {
-            console.WriteLine($"ruled out: {item.Option.Name} {string.Join("; it ", item.Broken.Select(broken => broken.Reason))}");
+            console.WriteLine($"ruled out: {option.Name} {string.Join("; it ", option.Reasons)}");
         }
     }
 }

@@ -25,8 +25,8 @@ internal static class BenchReport
                     E(
                         "section",
                         E("h2", "Results"),
-                        E(
-                            "div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", "Results"),
+                        Scrolling(
+                            "div", "Results",
                             E(
                                 "table", Class("results"),
                                 E("thead", E("tr", table.Headings.Select((heading, column) =>
@@ -41,7 +41,7 @@ internal static class BenchReport
                             "dl", Class("facts"),
                             Fact("Machine", $"{machine.Cpu}, {machine.Cores} cores, {Numbers.Bytes(machine.MemoryBytes)} memory, {machine.Os}")),
                         E("p", "To repeat it:"),
-                        E("pre", Class("scroll"), A("tabindex", "0"), E("code", commandLine)))),
+                        Scrolling("pre", "Command that repeats it", E("code", commandLine)))),
             ]);
 
         static XElement Fact(string name, string value) => E("div", E("dt", name), E("dd", value));

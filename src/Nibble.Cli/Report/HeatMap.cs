@@ -37,7 +37,7 @@ internal static class HeatMap
             "tr",
             E("th", A("scope", "row"), layer[prefix.Length..]),
             columns.Select(column => Cell(column.Style, column.Values.GetValueOrDefault(layer))))));
-        var table = E("div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", caption), E("table", Class("heat"), head, body));
+        var table = Scrolling("div", caption, E("table", Class("heat"), head, body));
         var legend = E(
             "p", Class("legend"),
             columns.Select(column => (column.Group, column.Style)).Distinct().Select(group => E(

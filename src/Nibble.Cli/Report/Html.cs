@@ -25,6 +25,13 @@ internal static partial class Html
     /// <summary>The attribute <c>class</c>.</summary>
     public static XAttribute Class(string value) => new("class", value);
 
+    /// <summary>An element that scrolls sideways if it is too wide, also by the keyboard.</summary>
+    /// <param name="name">The element's name, <c>div</c> or <c>pre</c>.</param>
+    /// <param name="label">The name that screen readers announce.</param>
+    /// <param name="content">The content.</param>
+    public static XElement Scrolling(string name, string label, XElement content) =>
+        E(name, Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", label), content);
+
     /// <summary>Replaces hyphens before numbers by minus signs, and prevents line breaks before units.</summary>
     public static string Typeset(string text) => Unit().Replace(Minus().Replace(text, "−"), "\u00A0");
 

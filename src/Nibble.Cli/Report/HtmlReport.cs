@@ -74,7 +74,7 @@ internal static class HtmlReport
         return E(
             "section",
             E("h2", "Results"),
-            E("div", Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", "Results"), E("table", Class("results"), head, groups)),
+            Scrolling("div", "Results", E("table", Class("results"), head, groups)),
             E(
                 "p", Class("note"),
                 $"Measured on {evaluation.Name}: {Scored(evaluation)}. ",
@@ -181,7 +181,7 @@ internal static class HtmlReport
                 Fact("Versions", $"Nibble {versions.Nibble}, .NET {versions.Dotnet}, TorchSharp {versions.TorchSharp}, libtorch {versions.Libtorch}"),
                 Fact("Date", Date(result))),
             E("p", "To repeat it:"),
-            E("pre", Class("scroll"), A("tabindex", "0"), E("code", result.CommandLine)));
+            Scrolling("pre", "Command that repeats it", E("code", result.CommandLine)));
     }
 
     private static XElement HowToRead(QualityScale scale) => E(

@@ -29,7 +29,7 @@ internal static class MixReport
                 E(
                     "section", E("h2", "Layers"),
                     SensitivityReport.Map([.. result.Layers.Select(item => (item.Layer, item.Change, item.Distance.Divergence))], document.Unit())),
-                E("section", E("h2", "The recipe"), E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeYaml.Write(result.Recipe))))),
+                E("section", E("h2", "The recipe"), Scrolling("pre", "Recipe", E("code", RecipeYaml.Write(result.Recipe))))),
         ]);
 
     private static XElement Chart(MixDocument document)
@@ -63,8 +63,8 @@ internal static class MixReport
         static ChartPoint Place(MixEntry entry) => new(entry.Bytes / 1e3, entry.Loss);
     }
 
-    private static XElement Methods(IReadOnlyList<MethodEntry> methods) => E(
-        "div", Class("scroll"), A("tabindex", "0"),
+    private static XElement Methods(IReadOnlyList<MethodEntry> methods) => Scrolling(
+        "div", "Which layers to train",
         E(
             "table", Class("results"),
             E("thead", E("tr", ((string[])["trained", "layers", "steps in the time limit", "steps tried", "loss after them", "standard error"])
@@ -76,8 +76,8 @@ internal static class MixReport
                     Numbers.Divergence(method.LossError)])
                     .Select(cell => E("td", Class("number"), Typeset(cell))))))));
 
-    private static XElement Table(MixDocument document) => E(
-        "div", Class("scroll"), A("tabindex", "0"),
+    private static XElement Table(MixDocument document) => Scrolling(
+        "div", "The front",
         E(
             "table", Class("results"),
             E("thead", E("tr", ((string[])["recipe", "bits", "size", "predicted", "90 % between", "measured", "standard error"])

@@ -35,7 +35,7 @@ internal static class TrainingReport
                             Fact("Batches", $"{qat.BatchSize} × {qat.SequenceLength} tokens in {qat.Accumulation} parts"),
                             Fact("Learning rates", $"{Number(qat.LearningRate)} for weights, {Number(qat.ScaleLearningRate)} for scales"),
                             Fact("Size", $"{Numbers.Bytes(result.Artifact.Bytes)}, {result.Artifact.Layers} quantized layers")),
-                        E("pre", Class("scroll"), A("tabindex", "0"), E("code", RecipeFile.ToJson(recipe))))),
+                        Scrolling("pre", "Recipe", E("code", RecipeFile.ToJson(recipe))))),
             ]);
 
         static XElement Fact(string name, string value) => E("div", E("dt", name), E("dd", value));

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Nibble.Recipes;
 using Nibble.Models;
 using Nibble.Planning;
@@ -24,9 +25,19 @@ internal sealed record AdviceDocument(
     IReadOnlyList<AdvisedOption> Options,
     IReadOnlyList<AdvisedWidth> Widths,
     IReadOnlyList<AdvisedLayer> Sensitivity,
-    AdvisedProbe Probe)
+    AdvisedProbe Probe,
+    IReadOnlyList<CostRow> Costs)
 {
     public const string CurrentSchema = "nibble.advise/2";
+
+    /// <summary>The task of the model.</summary>
+    public ModelTask TaskOf() => TaskConfig.TaskOf(Task) ?? throw new JsonException($"The task '{Task}' is unknown.");
+
+    /// <summary>The unit of losses.</summary>
+    public LossUnit Unit() => LossUnit.Of(TaskOf());
+
+    /// <summary>Whether an option of <see cref="Options"/> is the recommended one.</summary>
+    public bool Recommends(AdvisedOption option) => Recommendation is not null && ReferenceEquals(option, Options[0]);
 
     public static AdviceDocument Of(AdvisorResult result, AdviceRequest request)
     {
@@ -51,15 +62,21 @@ internal sealed record AdviceDocument(
             [.. decision.Widths.Select(width => new AdvisedWidth(
                 width.Bits, width.Verdict, width.Option.Name, width.UnusableWithoutTraining, AdviceText.About(width, result)))],
             [.. result.Sensitivity.Select(item => new AdvisedLayer(item.Layer, item.Change, item.Distance.Loss, item.Distance.Divergence))],
-            new AdvisedProbe(result.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Bandwidth,
-                result.Curves));
+            new AdvisedProbe(
+                result.ProbeSeconds, request.ProbeSeconds, result.Windows, result.Tokens, result.Threads, result.Machine.Flops, result.Machine.Efficiency,
+                result.Machine.Bandwidth, result.Curves),
+            result.Task == ModelTask.LanguageModelling
+                ? CostTable.Of(result.Machine, [result.Shape, .. ModelShape.Known], [4], new QatSettings()).Rows : []);
     }
 }
 
 /// <summary>A predicted loss over the float model with its 90% interval, in the task's unit.</summary>
 internal sealed record AdvisedLoss(double Value, double Low, double High)
 {
-    public static AdvisedLoss Of(Estimate estimate) => new(estimate.Value, estimate.Low, estimate.High);
+    /// <summary>The loss as JSON can hold it: without a finite value it is unknown.</summary>
+    public static AdvisedLoss Of(Estimate estimate) => new(Known(estimate.Value), Known(estimate.Low), Known(estimate.High));
+
+    private static double Known(double value) => double.IsFinite(value) ? value : double.NaN;
 }
 
 /// <summary>An option, with the reasons that rule it out.</summary>
@@ -80,5 +97,8 @@ internal sealed record AdvisedWidth(int Bits, Verdict Verdict, string Option, bo
 /// <summary>The effect of quantizing only one layer, in the task's unit.</summary>
 internal sealed record AdvisedLayer(string Layer, string Change, double Loss, double Kl);
 
-/// <summary>The work of the probe: seconds, windows (or texts) and tokens scored, threads, operations and bytes per second, short trainings.</summary>
-internal sealed record AdvisedProbe(double Seconds, int Windows, long Tokens, int Threads, double Flops, double Bandwidth, IReadOnlyList<ProbeCurve> Curves);
+/// <summary>The work of the probe: seconds and their limit, windows (or texts) and tokens scored, threads, operations per second and the share of them that
+/// complete runs reach, bytes per second, short trainings.</summary>
+internal sealed record AdvisedProbe(
+    double Seconds, double LimitSeconds, int Windows, long Tokens, int Threads, double Flops, double Efficiency, double Bandwidth,
+    IReadOnlyList<ProbeCurve> Curves);

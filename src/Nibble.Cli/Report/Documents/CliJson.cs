@@ -227,7 +227,8 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 
 /// <summary>Writes the documents.</summary>
 [JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n",
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true,
     Converters =
     [
         typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>),
