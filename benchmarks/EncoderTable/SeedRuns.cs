@@ -53,7 +53,7 @@ internal sealed class SeedRuns
             return Score(pretrained, (0, 0), 0, "as it is");
         }
 
-        var labels = ClassLabels.OfData(TextData.ReadLabels(options.Train));
+        var labels = ClassLabels.OfData(TextData.ReadLabels([options.Train]));
         var (loaded, _) = LoadedModel.OpenWithHead(options.Model, json => task.AddTo(labels.AddTo(json)), seed);
         using (loaded)
         {

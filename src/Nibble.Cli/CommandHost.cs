@@ -31,7 +31,7 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
     private static readonly TimeSpan Echo = TimeSpan.FromSeconds(0.5);
 
     /// <summary>The name of standard input in options.</summary>
-    private const string StandardInput = "-";
+    public const string StandardInput = "-";
 
     private readonly CancellationTokenSource source = new();
     private readonly Lock gate = new();
@@ -99,13 +99,15 @@ internal sealed class CommandHost(TextWriter output, TextWriter error) : IDispos
         }
     }
 
-    /// <summary>The file that a data option names. For <c>-</c>, standard input is copied to a temporary file.</summary>
-    public string DataFile(string path) => path == StandardInput ? Rereadable(path) : path;
+    /// <summary>The files that a data option names. For <c>-</c>, standard input is copied to a temporary file.</summary>
+    public IReadOnlyList<string> DataFiles(IEnumerable<string> paths) => [.. paths.Select(path => path == StandardInput ? Rereadable(path) : path)];
 
-    /// <summary>A file that can be read more than once. The contents of a pipe are copied to a temporary file.</summary>
-    /// <param name="path">The file or pipe, or <c>-</c>. If it does not exist, the code that reads it reports that.</param>
-    /// <exception cref="NibbleException">The contents of the pipe are not text.</exception>
-    public string Rereadable(string path)
+    /// <summary>Files that can be read more than once. The contents of pipes are copied to temporary files.</summary>
+    /// <param name="paths">The files or pipes, or <c>-</c>. If one does not exist, the code that reads it reports that.</param>
+    /// <exception cref="NibbleException">The contents of a pipe are not text.</exception>
+    public IReadOnlyList<string> Rereadable(IEnumerable<string> paths) => [.. paths.Select(Rereadable)];
+
+    private string Rereadable(string path)
     {
         if (path != StandardInput && InputFile.IsRegular(path))
         {

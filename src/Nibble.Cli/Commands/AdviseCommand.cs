@@ -65,7 +65,7 @@ internal static class AdviseCommand
             model.Name,
             model.Bytes,
             data is null ? "no data" : $"{data.Name} ({Numbers.Count(data.Count)} {(data is TokenizedText ? "tokens" : "lines")})",
-            $"{heldOut.Name}{(parsed.GetValue(options.EvalData) is null ? ", its last tenth" : "")}",
+            $"{heldOut.Name}{(CommonOptions.IsGiven(parsed, options.EvalData) ? "" : ", its last tenth")}",
             constraints,
             asked.ProbeSeconds,
             CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)));
@@ -142,7 +142,9 @@ internal static class AdviseCommand
         if (candidate.NeedsData)
         {
             // A decoder can generate text itself. For an encoder without data, this option is ruled out.
-            words.AddRange(["--data", parsed.GetValue(options.Data) ?? (model.Definition.Task == ModelTask.LanguageModelling ? SelfText.Name : "FILE")]);
+            string[] files = parsed.GetValue(options.Data) is { Length: > 0 } given ? given
+                : [model.Definition.Task == ModelTask.LanguageModelling ? SelfText.Name : "FILE"];
+            words.AddRange(files.SelectMany(file => (string[])[options.Data.Name, file]));
         }
 
         if (candidate is { Trains: false, NeedsData: true } && parsed.GetValue(options.CalibrationTokens) is not null)
@@ -164,8 +166,8 @@ internal static class AdviseCommand
     /// <summary>The training data and the held-out data. By default, the held-out data is the end of the training data.</summary>
     private static (ITaskData? Data, ITaskData HeldOut) Read(CommandHost host, AdviseOptions options, ParseResult parsed, LoadedModel model)
     {
-        var data = parsed.GetValue(options.Data) is { } path ? options.Task.ReadData(host, parsed, path, model) : null;
-        if (parsed.GetValue(options.EvalData) is { } scored)
+        var data = parsed.GetValue(options.Data) is { Length: > 0 } files ? options.Task.ReadData(host, parsed, files, model) : null;
+        if (parsed.GetValue(options.EvalData) is { Length: > 0 } scored)
         {
             return (data, options.Task.ReadData(host, parsed, scored, model));
         }

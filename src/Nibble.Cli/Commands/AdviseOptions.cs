@@ -15,12 +15,10 @@ internal sealed class AdviseOptions
 
     public TaskOptions Task { get; } = new();
 
-    public Option<string?> Data { get; } = new("--data", "-d")
-    {
-        Description = "Calibration and training data, in the format of ptq and qat. Without it, only methods that need no data are considered.",
-    };
+    public Option<string[]> Data { get; } = CommonOptions.Data(
+        "Calibration and training data, in the format of ptq and qat. Without it, only methods that need no data are considered.", required: false);
 
-    public Option<string?> EvalData { get; } = new("--eval-data", "-e") { Description = "Held-out data to score on. Default: the last tenth of --data." };
+    public Option<string[]> EvalData { get; } = CommonOptions.EvalData("Held-out data to score on. Default: the last tenth of --data.");
 
     public Option<int[]> Bits { get; } = CommonOptions
         .Widths("--bits", "Bit widths to consider, 2 to 8, comma-separated. Default: 8,4,3,2.", "4,3", "-b");
@@ -137,7 +135,7 @@ internal sealed class AdviseOptions
             {
                 result.AddError("advise needs a MODEL, or --cost-of.");
             }
-            else if (result.GetValue(Data) is null && result.GetValue(EvalData) is null)
+            else if (result.GetResult(Data) is null && result.GetResult(EvalData) is null)
             {
                 result.AddError("advise MODEL needs data: --data to calibrate and train on, --eval-data to score on, or both.");
             }

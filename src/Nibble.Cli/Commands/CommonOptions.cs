@@ -4,6 +4,7 @@ using System.CommandLine;
 using System.CommandLine.Completions;
 using System.Globalization;
 using Nibble.Recipes;
+using Nibble.Torch.Data;
 using Nibble.Torch.Models;
 
 namespace Nibble.Cli.Commands;
@@ -16,6 +17,31 @@ internal static class CommonOptions
 
     public static Argument<string> ModelOrArtifact() =>
         new("MODEL_OR_ARTIFACT") { Description = "A Hugging Face model folder, or an artifact folder written by ptq, qat or compare." };
+
+    /// <summary>The option for the data of a command, which may be in several files.</summary>
+    public static Option<string[]> Data(string description, bool required) => DataFiles("--data", "-d", description, required);
+
+    /// <summary>The option for held-out data, which may be in several files.</summary>
+    public static Option<string[]> EvalData(string description) => DataFiles("--eval-data", "-e", description, required: false);
+
+    /// <summary>Whether a data option asks the float model to write the data itself.</summary>
+    /// <exception cref="UsageException">It also names files.</exception>
+    public static bool IsSelf(IReadOnlyList<string> files) => files.Contains(SelfText.Name) && (files.Count == 1
+        ? true
+        : throw new UsageException($"--data {SelfText.Name} has the float model write the data, and cannot be combined with files; expected one of the two"));
+
+    private static Option<string[]> DataFiles(string name, string alias, string description, bool required)
+    {
+        var option = new Option<string[]>(name, alias) { Description = $"{description} Repeat it for several files.", Required = required };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Count(token => token.Value == CommandHost.StandardInput) > 1)
+            {
+                result.AddError($"{name} {CommandHost.StandardInput} is given twice, but standard input can be read only once.");
+            }
+        });
+        return option;
+    }
 
     public static Option<string?> Recipe() => new("--recipe", "-r")
     {

@@ -28,12 +28,10 @@ internal sealed class CompareArguments
     };
 
     private readonly TaskOptions task = new();
-    private readonly Option<string?> data = new("--data", "-d")
-    {
-        Description = "Calibration and training data: text, or for an encoder lines 'text TAB label'. Required with MODEL.",
-    };
+    private readonly Option<string[]> data = CommonOptions.Data(
+        "Calibration and training data: text, or for an encoder lines 'text TAB label'. Required with MODEL.", required: false);
 
-    private readonly Option<string?> evalData = new("--eval-data", "-e") { Description = "Held-out data to score on, same format. Required with MODEL." };
+    private readonly Option<string[]> evalData = CommonOptions.EvalData("Held-out data to score on, same format. Required with MODEL.");
     private readonly Option<int[]> bits = CommonOptions
         .Widths("--bits", "Bit widths to compare, 2 to 8, comma-separated. Default: 8,4,2.", "8,4,2", "-b");
     private readonly Option<int?> group = NumberOptions
@@ -86,7 +84,7 @@ internal sealed class CompareArguments
         task.AddTo(command);
         command.Validators.Add(result =>
         {
-            if (result.GetValue(model) is not null && (result.GetValue(data) is null || result.GetValue(evalData) is null))
+            if (result.GetValue(model) is not null && (result.GetResult(data) is null || result.GetResult(evalData) is null))
             {
                 result.AddError("compare MODEL needs two data sets: --data to calibrate and train on, and --eval-data to score on.");
             }
@@ -122,7 +120,7 @@ internal sealed class CompareArguments
     {
         var source = Source(parsed);
         return task.Read(parsed, source) is { Task: ModelTask.Classification or ModelTask.Regression } asked
-            ? FinetuneCommand.Open(host, source, asked, TrainingPath(host, parsed), parsed.GetValue(Seed), quiet)
+            ? FinetuneCommand.Open(host, source, asked, TrainingFiles(host, parsed), parsed.GetValue(Seed), quiet)
             : (LoadedModel.Open(source, task.Read(parsed, source)), false);
     }
 
@@ -143,8 +141,8 @@ internal sealed class CompareArguments
             CommonOptions.RefuseWithoutEffect(parsed, $"{loaded.Name} generates no text", prompt);
         }
 
-        var training = task.ReadData(host, parsed, TrainingPath(host, parsed), loaded);
-        var held = task.ReadData(host, parsed, parsed.GetValue(evalData) ?? BuiltInModel.EvaluationText, loaded);
+        var training = task.ReadData(host, parsed, TrainingFiles(host, parsed), loaded);
+        var held = task.ReadData(host, parsed, parsed.GetValue(evalData) is { Length: > 0 } scored ? scored : [BuiltInModel.EvaluationText], loaded);
         int? length = isText ? EvalCommand.WindowLength(parsed.GetValue(context), loaded) : null;
         var settings = Settings(parsed, isText, training, loaded.Definition);
         if (training is TokenizedText text)
@@ -178,7 +176,8 @@ internal sealed class CompareArguments
 
     private string Source(ParseResult parsed) => parsed.GetValue(model) ?? BuiltInModel.Folder;
 
-    private string TrainingPath(CommandHost host, ParseResult parsed) => parsed.GetValue(data) is { } path ? host.Rereadable(path) : BuiltInModel.TrainingText;
+    private IReadOnlyList<string> TrainingFiles(CommandHost host, ParseResult parsed) =>
+        parsed.GetValue(data) is { Length: > 0 } files ? host.Rereadable(files) : [BuiltInModel.TrainingText];
 
     private int[] Widths(ParseResult parsed) => parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths;
 

@@ -15,13 +15,10 @@ internal static class EvalCommand
     {
         var model = CommonOptions.ModelOrArtifact();
         var task = new TaskOptions();
-        var data = new Option<string>("--data", "-d")
-        {
-            Description = "Evaluation data. Language models: UTF-8 text, with a line <|endoftext|> between documents. Classifiers: lines 'text TAB "
-                + "label' or "
+        var data = CommonOptions.Data(
+            "Evaluation data. Language models: UTF-8 text, with a line <|endoftext|> between documents. Classifiers: lines 'text TAB label' or "
                 + "'text TAB text TAB label'. Embedding models: lines 'text TAB text TAB score'.",
-            Required = true,
-        };
+            required: true);
         var context = CommonOptions.Context();
         var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows, texts or pairs to score, from the start. Default: all.");
         var reference = new Option<string?>("--reference")

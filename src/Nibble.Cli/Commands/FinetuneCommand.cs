@@ -22,14 +22,11 @@ internal static class FinetuneCommand
     {
         var model = CommonOptions.Model();
         var task = new TaskOptions();
-        var data = new Option<string>("--data", "-d")
-        {
-            Description = "Training data. Classification: lines 'text TAB label' or 'text TAB text TAB label', with label names or numbers. Regression: "
-                + "the same, with a value instead of the label. "
-                + "Language modelling: text.",
-            Required = true,
-        };
-        var evalData = new Option<string?>("--eval-data", "-e") { Description = "Held-out data to score the trained model on." };
+        var data = CommonOptions.Data(
+            "Training data. Classification: lines 'text TAB label' or 'text TAB text TAB label', with label names or numbers. Regression: "
+                + "the same, with a value instead of the label. Language modelling: text.",
+            required: true);
+        var evalData = CommonOptions.EvalData("Held-out data to score the trained model on.");
         var output = CommonOptions.Output();
         var epochs = NumberOptions.Number(
             "--epochs", value => value is > 0 and <= 10_000, "above 0", $"Passes over the training data. Default: {DefaultEpochs}.");
@@ -94,7 +91,7 @@ internal static class FinetuneCommand
             try
             {
                 var result = host.WithProgress(progress => FinetuneRun.Run(options, progress, host.Cancellation));
-                var score = parsed.GetValue(evalData) is { } path ? Score(path) : null;
+                var score = parsed.GetValue(evalData) is { Length: > 0 } files ? Score(files) : null;
                 Report(host, parsed.GetValue(json), loaded, training, options, result, score, Stopwatch.GetElapsedTime(started).TotalSeconds);
                 return ExitCode.Done;
             }
@@ -104,9 +101,9 @@ internal static class FinetuneCommand
                     "cancelled; finished steps are kept, and the same command resumes from there (--restart starts over)")]);
             }
 
-            TaskScore Score(string path)
+            TaskScore Score(string[] files)
             {
-                var held = task.ReadData(host, parsed, path, loaded);
+                var held = task.ReadData(host, parsed, files, loaded);
                 using var trained = LoadedModel.Open(folder);
                 return host.WithProgress(
                     progress => ModelTasks.Of(trained.Definition).Evaluate(trained.Model, held, new ScoreOptions(), progress, host.Cancellation));
@@ -133,12 +130,12 @@ internal static class FinetuneCommand
     /// <param name="host">Takes a warning about what was initialized.</param>
     /// <param name="folder">The model's folder.</param>
     /// <param name="task">The task; null for the one that the folder specifies.</param>
-    /// <param name="data">The data, whose labels define the classes.</param>
+    /// <param name="data">The files of the data, whose labels define the classes.</param>
     /// <param name="seed">The random seed of the initialization.</param>
     /// <param name="quiet">Whether to report nothing.</param>
     /// <returns>The model, and whether its head was randomly initialized.</returns>
     public static (LoadedModel Model, bool IsDrawn) Open(
-        CommandHost host, string folder, TaskConfig? task, string data, long seed, bool quiet = false)
+        CommandHost host, string folder, TaskConfig? task, IReadOnlyList<string> data, long seed, bool quiet = false)
     {
         switch (task?.Task)
         {
@@ -154,7 +151,7 @@ internal static class FinetuneCommand
             : new ClassLabels(["LABEL_0"]);
         if (labels.Names.Count < 2 && task.Task == ModelTask.Classification)
         {
-            throw new NibbleException($"{data}: all texts have the label '{labels.Names[0]}', expected at least two classes");
+            throw new NibbleException($"{string.Join(", ", data)}: all texts have the label '{labels.Names[0]}', expected at least two classes");
         }
 
         var (loaded, drawn) = LoadedModel.OpenWithHead(folder, json => task.AddTo(KeepsClasses(json, labels) ? json : labels.AddTo(json)), seed);

@@ -14,8 +14,7 @@ internal static class ImatrixCommand
     public static Command Create(CommandHost host)
     {
         var model = CommonOptions.Model();
-        var data = new Option<string>("--data", "-d")
-        { Description = "Calibration data: UTF-8 text, with a line <|endoftext|> between documents.", Required = true };
+        var data = CommonOptions.Data("Calibration data: UTF-8 text, with a line <|endoftext|> between documents.", required: true);
         var output = new Option<string>("--output", "-o") { Description = "Output file. It must not exist yet.", Required = true };
         var context = CommonOptions.Context();
         var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows to use, from the start. Default: all.");
@@ -31,7 +30,7 @@ internal static class ImatrixCommand
             CommandHost.StartTorch(parsed.GetValue(threads));
             using var loaded = LoadedModel.Open(parsed.GetValue(model)!);
             loaded.RequireFloat();
-            var text = TokenizedText.Read(host.DataFile(parsed.GetValue(data)!), loaded.Tokenizer);
+            var text = TokenizedText.Read(host.DataFiles(parsed.GetValue(data)!), loaded.Tokenizer);
             var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
             var matrix = host.WithProgress(
                 progress => ImportanceCalibration.Run(loaded.Decoder, text, length, parsed.GetValue(windows), progress, host.Cancellation));

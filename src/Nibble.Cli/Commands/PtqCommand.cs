@@ -21,11 +21,10 @@ internal static class PtqCommand
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
         var task = new TaskOptions();
-        var data = new Option<string?>("--data", "-d")
-        {
-            Description = "Calibration data, required if the recipe calibrates: text, or the word self to have a decoder generate it; "
-            + "for an encoder, lines 'text TAB label', or one text per line for an embedding model."
-        };
+        var data = CommonOptions.Data(
+            "Calibration data, required if the recipe calibrates: text, or the word self to have a decoder generate it; "
+                + "for an encoder, lines 'text TAB label', or one text per line for an embedding model.",
+            required: false);
         var output = CommonOptions.Output();
         var windows = NumberOptions.AtLeast(
             "--windows", 1, $"Windows of calibration text, or texts with as many tokens. Default: the recipe's number, {defaults.Windows} in presets.");
@@ -78,7 +77,7 @@ internal static class PtqCommand
 
             var options = new PtqRequest(source, rules, folder)
             {
-                Data = parsed.GetValue(data) is { } path ? ReadData(host, parsed, task, source, path, rules.Ptq, parsed.GetValue(seed)) : null,
+                Data = parsed.GetValue(data) is { Length: > 0 } files ? ReadData(host, parsed, task, source, files, rules.Ptq, parsed.GetValue(seed)) : null,
                 Task = task.Read(parsed, source),
                 Seed = parsed.GetValue(seed),
                 Device = parsed.GetValue(device)!,
@@ -112,12 +111,14 @@ internal static class PtqCommand
     }
 
     /// <summary>Reads the calibration data, or generates it with the float model.</summary>
-    private static ICalibrationData ReadData(CommandHost host, ParseResult parsed, TaskOptions task, string model, string path, PtqSettings settings, long seed)
+    private static ICalibrationData ReadData(
+        CommandHost host, ParseResult parsed, TaskOptions task, string model, IReadOnlyList<string> files, PtqSettings settings, long seed)
     {
+        var isSelf = CommonOptions.IsSelf(files);
         using var loaded = task.Open(parsed, model);
-        if (path != SelfText.Name)
+        if (!isSelf)
         {
-            return task.ReadData(host, parsed, path, loaded);
+            return task.ReadData(host, parsed, files, loaded);
         }
 
         var length = Math.Min(settings.SequenceLength, loaded.Definition.MaxSequence);

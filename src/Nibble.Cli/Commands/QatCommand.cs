@@ -20,12 +20,10 @@ internal static class QatCommand
         var recipe = CommonOptions.Recipe();
         var target = CommonOptions.Target();
         var task = new TaskOptions();
-        var data = new Option<string>("--data", "-d")
-        {
-            Description = "Training data: UTF-8 text with a line <|endoftext|> between documents, or the word self to have the float model "
-            + "generate it; for an encoder, lines 'text TAB label', or one text per line for an embedding model.",
-            Required = true
-        };
+        var data = CommonOptions.Data(
+            "Training data: UTF-8 text with a line <|endoftext|> between documents, or the word self to have the float model "
+                + "generate it; for an encoder, lines 'text TAB label', or one text per line for an embedding model.",
+            required: true);
         var output = CommonOptions.Output();
         var steps = CommonOptions.Steps("the recipe's number");
         var rate = NumberOptions.Number(
@@ -108,8 +106,8 @@ internal static class QatCommand
                 CommonOptions.RefuseWithoutEffect(parsed, $"it is for windows of text; the texts of {loaded.Name} have lengths of their own", length);
             }
 
-            var path = parsed.GetValue(data)!;
-            var training = path == SelfText.Name ? null : task.ReadData(host, parsed, path, loaded);
+            var files = parsed.GetValue(data)!;
+            var training = CommonOptions.IsSelf(files) ? null : task.ReadData(host, parsed, files, loaded);
             var options = new QatRequest(loaded, rules, settings, training, folder)
             {
                 Seed = parsed.GetValue(seed),
@@ -156,9 +154,9 @@ internal static class QatCommand
 
     /// <summary>Refuses options that have no effect next to the others, and warns about those that have none with this recipe.</summary>
     private static void RequireEffect(
-        CommandHost host, ParseResult parsed, Recipe recipe, Option<string> data, Option<int?> windows, Option<string?> cache, Option<int?> likeliest)
+        CommandHost host, ParseResult parsed, Recipe recipe, Option<string[]> data, Option<int?> windows, Option<string?> cache, Option<int?> likeliest)
     {
-        if (parsed.GetValue(data) != SelfText.Name)
+        if (!CommonOptions.IsSelf(parsed.GetValue(data)!))
         {
             CommonOptions.RefuseWithoutEffect(parsed, "it is for --data self; given data are used in full", windows);
         }

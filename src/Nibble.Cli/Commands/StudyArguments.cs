@@ -14,12 +14,10 @@ internal sealed class StudyArguments
     private readonly int[] defaultWidths;
     private readonly Argument<string> model = CommonOptions.Model();
     private readonly TaskOptions task = new();
-    private readonly Option<string> data = new("--data", "-d")
-    {
-        Description = "Text, or one text per line for an encoder, in the format of eval. "
+    private readonly Option<string[]> data = CommonOptions.Data(
+        "Text, or one text per line for an encoder, in the format of eval. "
             + "The first windows or texts are for calibration, the last ones are held out for measuring.",
-        Required = true,
-    };
+        required: true);
 
     private readonly Option<int[]> bits;
     private readonly Option<string> algorithm =

@@ -68,8 +68,8 @@ internal sealed class TaskOptions
     /// <summary>Opens the model with the task given on the command line.</summary>
     public LoadedModel Open(ParseResult parsed, string folder) => LoadedModel.Open(folder, Read(parsed, folder));
 
-    /// <summary>Reads data for a model's task, and reports notes about them.</summary>
-    public ITaskData ReadData(CommandHost host, ParseResult parsed, string path, LoadedModel model)
+    /// <summary>Reads data for a model's task, in the order of its files, and reports notes about them.</summary>
+    public ITaskData ReadData(CommandHost host, ParseResult parsed, IReadOnlyList<string> paths, LoadedModel model)
     {
         if (model.Definition.Task == ModelTask.LanguageModelling)
         {
@@ -78,7 +78,7 @@ internal sealed class TaskOptions
 
         var length = CommonOptions.SequenceLength(
             MaxLength.Name, parsed.GetValue(MaxLength), ReadOptions.DefaultLength, model.Definition.MaxSequence, model.Name);
-        var data = ModelTasks.Of(model.Definition).Read(host.DataFile(path), model, new ReadOptions(Math.Max(3, length)), host.Cancellation);
+        var data = ModelTasks.Of(model.Definition).Read(host.DataFiles(paths), model, new ReadOptions(Math.Max(3, length)), host.Cancellation);
         foreach (var note in data.Notes)
         {
             host.Warn(note);

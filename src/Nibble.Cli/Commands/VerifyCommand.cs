@@ -26,12 +26,8 @@ internal static class VerifyCommand
             Description = "A Hugging Face model folder, an artifact folder written by ptq, qat or compare, or an exported GGUF or ONNX file, "
             + "which is simulated and run unchanged."
         };
-        var data = new Option<string>("--data", "-d")
-        {
-            Description = "Evaluation data: UTF-8 text with a line <|endoftext|> between documents. For an encoder, lines in the format of "
-            + "nibble eval.",
-            Required = true
-        };
+        var data = CommonOptions.Data(
+            "Evaluation data: UTF-8 text with a line <|endoftext|> between documents. For an encoder, lines in the format of nibble eval.", required: true);
         var engine = new Option<string?>("--engine")
         { Description = "Inference engine: llama.cpp or onnxruntime. Default: onnxruntime for an ONNX file, otherwise llama.cpp." };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
@@ -116,7 +112,7 @@ internal static class VerifyCommand
                         : throw new NibbleException($"{source} is an encoder, which can only be exported to ONNX; add --engine {OnnxRuntime}");
                 }
 
-                var text = TokenizedText.Read(host.DataFile(parsed.GetValue(data)!), loaded.Tokenizer);
+                var text = TokenizedText.Read(host.DataFiles(parsed.GetValue(data)!), loaded.Tokenizer);
                 var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
                 var cores = EngineThreads.For(parsed.GetValue(threads), name, host.Warn);
                 var (run, notes) = exported is not null ? (new ExportedFile(exported, name), imported)

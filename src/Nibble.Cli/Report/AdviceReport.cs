@@ -109,7 +109,7 @@ internal static class AdviceReport
             curves.SelectMany(curve => curve.Points).Select(point => (double)point.Steps).Concat(predicted.Select(option => (double)option.Steps)));
         var chart = new SvgChart(
             steps, losses, "training steps, logarithmic", $"loss relative to float, {document.Unit().Name}",
-            SvgChart.RoomFor(curves.Select(curve => curve.Name)));
+            SvgChart.RoomFor([]));
         var styles = SvgChart.ToldApart(
             curves.Select(curve => document.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.ToString().ToLowerInvariant() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
@@ -123,7 +123,7 @@ internal static class AdviceReport
                 chart.Dot(style, new ChartPoint(end.Steps, end.Loss.Value));
             }
 
-            chart.Label(style, curve.Name, points[^1]);
+            chart.Label(style, curve.Name, [.. points.AsEnumerable().Reverse()]);
         }
 
         return E(
@@ -151,7 +151,8 @@ internal static class AdviceReport
         ? E("dl", Class("facts"), excluded.Select(option => Fact(option.Name, string.Join("; ", option.Reasons))))
         : null;
 
-    private static XElement Table(IReadOnlyList<string> columns, IEnumerable<(string? Style, IReadOnlyList<string> Cells)> rows, int words, string label) => Scrolling(
+    private static XElement Table(
+        IReadOnlyList<string> columns, IEnumerable<(string? Style, IReadOnlyList<string> Cells)> rows, int words, string label) => Scrolling(
         "div", label,
         E(
             "table", Class("results"),

@@ -7,7 +7,7 @@ namespace Nibble.Cli.Report;
 /// <summary>Builds and writes HTML elements. <see cref="Write"/> escapes all text, so that nothing becomes markup.</summary>
 internal static partial class Html
 {
-    private static readonly HashSet<string> Void = ["br", "col", "hr", "img", "link", "meta"];
+    private static readonly HashSet<string> Void = ["br", "col", "hr", "img", "link", "meta", "wbr"];
 
     /// <summary>Elements that start on a new line in the file, because white space around them has no effect.</summary>
     private static readonly HashSet<string> Blocks =
@@ -31,6 +31,9 @@ internal static partial class Html
     /// <param name="content">The content.</param>
     public static XElement Scrolling(string name, string label, XElement content) =>
         E(name, Class("scroll"), A("tabindex", "0"), A("role", "region"), A("aria-label", label), content);
+
+    /// <summary>A dotted name that may be broken after each dot if a line is too short for it.</summary>
+    public static IEnumerable<object> Breakable(string name) => name.Split('.').SelectMany((part, i) => i == 0 ? (object[])[part] : [".", E("wbr"), part]);
 
     /// <summary>Replaces hyphens before numbers by minus signs, and prevents line breaks before units.</summary>
     public static string Typeset(string text) => Unit().Replace(Minus().Replace(text, "−"), "\u00A0");

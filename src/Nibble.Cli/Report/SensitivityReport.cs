@@ -18,7 +18,7 @@ internal static class SensitivityReport
                 E(
                     "header",
                     E("p", Class("kicker"), "Sensitivity · ", E("bdi", document.Model)),
-                    E("h1", $"Most sensitive: {worst.Layer} at {worst.Change}"),
+                    E("h1", "Most sensitive: ", Breakable(worst.Layer), $" at {worst.Change}"),
                     E("p", Class("summary"), Typeset(
                         $"Layers were quantized one at a time, and the model was compared with the float model on "
                             + $"{document.HeldOut()} of {document.Data}, held out."))),

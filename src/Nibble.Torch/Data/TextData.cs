@@ -1,4 +1,3 @@
-using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Nibble.Formats.HuggingFace;
@@ -58,16 +57,17 @@ public sealed class TextData : ITaskData
     /// <inheritdoc/>
     public string Hash => TokenSequence.HashOf(Sequences, MemoryMarshal.AsBytes<float>([.. Targets ?? []]));
 
-    /// <summary>Reads a file with tab-separated cells. A first line that ends in <c>label</c> or <c>score</c> is a heading.</summary>
-    /// <param name="path">The file.</param>
+    /// <summary>Reads files with tab-separated cells. A first line that ends in <c>label</c> or <c>score</c> is a heading.</summary>
+    /// <param name="paths">The files, at least one, whose lines are read in order.</param>
     /// <param name="model">The model whose tokenizer to use.</param>
     /// <param name="options">The options.</param>
     /// <param name="columns">How two texts on a line are read. If they are read separately, a line may also hold one text and nothing else.</param>
     /// <param name="parse">Parses the last cell of a line. Receives the cell and its position for messages.</param>
     /// <param name="cancellation">Cancels waiting for a pipe.</param>
-    /// <exception cref="NibbleException">The file is missing, empty or not UTF-8 text, or a line has another format.</exception>
+    /// <exception cref="NibbleException">A file is missing, empty or not UTF-8 text, or a line has another format.</exception>
     public static TextData Read(
-        string path, LoadedModel model, ReadOptions options, TextColumns columns, Func<string, string, float> parse, CancellationToken cancellation = default)
+        IReadOnlyList<string> paths, LoadedModel model, ReadOptions options, TextColumns columns, Func<string, string, float> parse,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
@@ -78,14 +78,14 @@ public sealed class TextData : ITaskData
         var encoder = new SequenceEncoder(model.Tokenizer, length);
         var (sequences, targets) = (new List<TokenSequence>(), new List<float>());
         var cells = 0;
-        foreach (var (parts, place) in Lines(path, form, columns == TextColumns.Joined, cancellation))
+        foreach (var (parts, place, file) in Lines(paths, form, columns == TextColumns.Joined, cancellation))
         {
             cells = cells == 0 ? parts.Length : cells;
             var texts = columns == TextColumns.Apart && cells < 3 ? parts.Length : parts.Length - 1;
             if (parts.Length != cells || texts is < 1 or > 2)
             {
-                throw new NibbleException(
-                    $"{place} has {parts.Length - 1} tabs, expected {(parts.Length != cells ? $"{cells - 1}, as in the previous lines" : form)}");
+                var known = $"{cells - 1}, as in {(file == paths[0] ? "the previous lines" : paths[0])}";
+                throw new NibbleException($"{place} has {parts.Length - 1} tabs, expected {(parts.Length != cells ? known : form)}");
             }
 
             if (parts.Take(texts).Any(string.IsNullOrWhiteSpace))
@@ -102,26 +102,22 @@ public sealed class TextData : ITaskData
                 : [encoder.Encode(parts[0], texts > 1 ? parts[1] : null)]);
         }
 
-        var name = Path.GetFileName(path);
-        return sequences.Count == 0 ? throw new NibbleException($"{path}: the file contains no text, expected lines of the form {form}")
-            : new TextData(name, sequences, targets.Count > 0 ? targets : null, model.Definition.PaddingId, FindMask(model.Tokenizer))
-            {
-                Notes = encoder.Cut == 0 ? [] :
-                [
-                    string.Create(CultureInfo.InvariantCulture,
-                        $"{encoder.Cut:N0} of the {sequences.Count:N0} texts of {name} are longer than {length} tokens and were cut"),
-                ],
-            };
+        var name = DataFile.NameOf(paths);
+        return new TextData(name, sequences, targets.Count > 0 ? targets : null, model.Definition.PaddingId, FindMask(model.Tokenizer))
+        {
+            Notes = encoder.Cut == 0 ? [] :
+            [
+                string.Create(CultureInfo.InvariantCulture,
+                    $"{encoder.Cut:N0} of the {sequences.Count:N0} texts of {name} are longer than {length} tokens and were cut"),
+            ],
+        };
     }
 
-    /// <summary>The last cell of each line of a file. These are the labels, read before the set of classes is known.</summary>
-    /// <exception cref="NibbleException">The file is missing or empty, or a line has no tab.</exception>
-    public static IReadOnlyList<string> ReadLabels(string path, CancellationToken cancellation = default)
-    {
-        List<string> labels = [.. Lines(path, JoinedForm, requiresAnswer: true, cancellation).Select(line => line.Cells.Length > 1
+    /// <summary>The last cell of each line of files. These are the labels, read before the set of classes is known.</summary>
+    /// <exception cref="NibbleException">A file is missing or empty, or a line has no tab.</exception>
+    public static IReadOnlyList<string> ReadLabels(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
+        [.. Lines(paths, JoinedForm, requiresAnswer: true, cancellation).Select(line => line.Cells.Length > 1
             ? line.Cells[^1].Trim() : throw new NibbleException($"{line.Place} has no tab, expected {JoinedForm}"))];
-        return labels.Count > 0 ? labels : throw new NibbleException($"{path}: the file contains no text, expected lines of the form {JoinedForm}");
-    }
 
     /// <summary>Creates a batch of texts.</summary>
     /// <param name="rows">The indices of the sequences.</param>
@@ -224,37 +220,48 @@ public sealed class TextData : ITaskData
             MaskId);
     }
 
-    /// <summary>The cells of each line, of tab-separated cells or JSON lines.</summary>
-    private static IEnumerable<(string[] Cells, string Place)> Lines(string path, string form, bool requiresAnswer, CancellationToken cancellation)
+    /// <summary>The cells of each line, of tab-separated cells or JSON lines, with their place and their file.</summary>
+    private static IEnumerable<(string[] Cells, string Place, string File)> Lines(
+        IReadOnlyList<string> paths, string form, bool requiresAnswer, CancellationToken cancellation)
     {
-        if (!File.Exists(path))
+        var files = DataFile.Read(
+            paths, "tab-separated lines", $"no such file, expected lines of the form {form}", $"a file with lines of the form {form}", cancellation);
+        foreach (var file in files)
         {
-            throw new NibbleException(
-                Directory.Exists(path)
-                    ? $"{path} is a folder, expected a file with lines of the form {form}"
-                    : $"{path}: no such file, expected lines of the form {form}");
-        }
-
-        var text = InputFile.ReadText(path, cancellation);
-        if (JsonLines.IsIn(text))
-        {
-            foreach (var (cells, hasAnswer, place) in JsonLines.Read(text, path))
+            var isEmpty = true;
+            foreach (var (cells, place) in Lines(file, requiresAnswer))
             {
                 cancellation.ThrowIfCancellationRequested();
+                isEmpty = false;
+                yield return (cells, place, file.Path);
+            }
+
+            if (isEmpty)
+            {
+                throw new NibbleException($"{file.Path}: the file contains no text, expected lines of the form {form}");
+            }
+        }
+    }
+
+    private static IEnumerable<(string[] Cells, string Place)> Lines(DataFile file, bool requiresAnswer)
+    {
+        if (file.IsJsonLines)
+        {
+            foreach (var (cells, hasAnswer, place) in JsonLines.Read(file.Text, file.Path))
+            {
                 yield return hasAnswer || !requiresAnswer ? (cells, place) : throw new NibbleException($"{place} has neither 'label' nor 'score'");
             }
 
             yield break;
         }
 
-        using var reader = new StringReader(text);
+        using var reader = new StringReader(file.Text);
         for (var number = 1; reader.ReadLine() is { } line; number++)
         {
-            cancellation.ThrowIfCancellationRequested();
             var cells = line.Split('\t');
             if (number > 1 || !Headings.Contains(cells[^1].Trim(), StringComparer.OrdinalIgnoreCase))
             {
-                yield return (cells, $"{path}: line {number}");
+                yield return (cells, $"{file.Path}: line {number}");
             }
         }
     }

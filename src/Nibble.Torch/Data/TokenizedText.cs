@@ -1,4 +1,3 @@
-using Nibble.Files;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
@@ -24,31 +23,31 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="cancellation">Cancels waiting for a pipe.</param>
     /// <exception cref="NibbleException">The file is missing, empty or not UTF-8 text.</exception>
-    public static TokenizedText Read(string path, TextTokenizer tokenizer, CancellationToken cancellation = default)
+    public static TokenizedText Read(string path, TextTokenizer tokenizer, CancellationToken cancellation = default) =>
+        Read([path], tokenizer, cancellation);
+
+    /// <summary>Reads text files as one text, in which each file starts a new document, and tokenizes it once.</summary>
+    /// <inheritdoc cref="Read(string, TextTokenizer, CancellationToken)"/>
+    /// <param name="paths">The files, at least one. Each may be a pipe.</param>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="cancellation">Cancels waiting for a pipe.</param>
+    /// <exception cref="NibbleException">A file is missing, empty or not UTF-8 text, or only some have JSON lines.</exception>
+    public static TokenizedText Read(IReadOnlyList<string> paths, TextTokenizer tokenizer, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
-        if (!File.Exists(path))
-        {
-            throw new NibbleException(Directory.Exists(path) ? $"{path} is a folder, expected a text file" : $"{path}: no such text file");
-        }
-
-        var text = InputFile.ReadText(path, cancellation);
-        text = JsonLines.IsIn(text)
-            ? string.Join("\n\n", JsonLines.Read(text, path).Select(line => line.Cells[0].ReplaceLineEndings("\n")))
-            : text.ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
-        if (string.IsNullOrWhiteSpace(text))
-        {
-            throw new NibbleException($"{path}: the file contains no text");
-        }
-
+        List<string> texts = [.. DataFile.Read(paths, "plain text", "no such text file", "a text file", cancellation).Select(TextOf)];
+        var text = string.Join("\n\n", texts.Select((text, i) => i < texts.Count - 1 ? text.TrimEnd('\n') : text));
         var ids = tokenizer.Encode(text);
-        return new TokenizedText(NameOf(path), tokenizer.StartId is { } start ? [start, .. ids] : ids, tokenizer.StartId);
+        return new TokenizedText(DataFile.NameOf(paths), tokenizer.StartId is { } start ? [start, .. ids] : ids, tokenizer.StartId);
     }
 
-    /// <summary>The name of a text. For a pipe, the full path is used, because its number alone means nothing.</summary>
-    private static string NameOf(string path) => path.StartsWith("/dev/", StringComparison.Ordinal) || path.StartsWith("/proc/", StringComparison.Ordinal)
-        ? path
-        : Path.GetFileName(path);
+    private static string TextOf(DataFile file)
+    {
+        var text = file.IsJsonLines
+            ? string.Join("\n\n", JsonLines.Read(file.Text, file.Path).Select(line => line.Cells[0].ReplaceLineEndings("\n")))
+            : file.Text.ReplaceLineEndings("\n").Replace(Separator, "\n\n", StringComparison.Ordinal);
+        return string.IsNullOrWhiteSpace(text) ? throw new NibbleException($"{file.Path}: the file contains no text") : text;
+    }
 
     /// <summary>The number of complete windows of a given length in the text.</summary>
     public int WindowCount(int length) => Ids.Length / length;

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Tasks;
 
 /// <summary>Classification of texts or pairs of texts. The metrics are accuracy, F1 and Matthews correlation.</summary>
-/// <remarks>A file has lines <c>text TAB label</c> or <c>text TAB text TAB label</c>. A label is the name or the number of a class.</remarks>
+/// <remarks>Files have lines <c>text TAB label</c> or <c>text TAB text TAB label</c>. A label is the name or the number of a class.</remarks>
 public sealed class Classification : ITask
 {
     /// <summary>The name of the main metric.</summary>
@@ -16,12 +16,12 @@ public sealed class Classification : ITask
     public ModelTask Kind => ModelTask.Classification;
 
     /// <inheritdoc/>
-    public ITaskData Read(string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default)
+    public ITaskData Read(IReadOnlyList<string> paths, LoadedModel model, ReadOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
         var labels = ClassLabels.Of(model.ConfigJson);
-        return TextData.Read(path, model, options, TextColumns.Joined, (cell, place) => labels.Parse(cell, place), cancellation);
+        return TextData.Read(paths, model, options, TextColumns.Joined, (cell, place) => labels.Parse(cell, place), cancellation);
     }
 
     /// <inheritdoc/>

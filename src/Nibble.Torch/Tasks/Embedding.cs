@@ -18,8 +18,8 @@ public sealed class Embedding : ITask
     public ModelTask Kind => ModelTask.Embedding;
 
     /// <inheritdoc/>
-    public ITaskData Read(string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default) =>
-        TextData.Read(path, model, options, TextColumns.Apart, Regression.ParseNumber, cancellation);
+    public ITaskData Read(IReadOnlyList<string> paths, LoadedModel model, ReadOptions options, CancellationToken cancellation = default) =>
+        TextData.Read(paths, model, options, TextColumns.Apart, Regression.ParseNumber, cancellation);
 
     /// <inheritdoc/>
     /// <exception cref="NibbleException">Always, because texts alone do not define their vectors.</exception>

@@ -12,12 +12,12 @@ public interface ITask
     ModelTask Kind { get; }
 
     /// <summary>Reads data.</summary>
-    /// <param name="path">The file, which may be a pipe.</param>
+    /// <param name="paths">The files, at least one, which are read in order as one data set. Each may be a pipe.</param>
     /// <param name="model">The model whose tokenizer, sizes and classes to use.</param>
     /// <param name="options">The options.</param>
     /// <param name="cancellation">Cancels waiting for a pipe.</param>
-    /// <exception cref="NibbleException">The file is missing or does not have the task's format.</exception>
-    ITaskData Read(string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default);
+    /// <exception cref="NibbleException">A file is missing or does not have the task's format, or the files have different ones.</exception>
+    ITaskData Read(IReadOnlyList<string> paths, LoadedModel model, ReadOptions options, CancellationToken cancellation = default);
 
     /// <summary>The mean loss of a model's output.</summary>
     /// <param name="output">The model's output for a batch.</param>

@@ -19,10 +19,10 @@ public sealed class LanguageModelling : ITask
     public ModelTask Kind => ModelTask.LanguageModelling;
 
     /// <inheritdoc/>
-    public ITaskData Read(string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default)
+    public ITaskData Read(IReadOnlyList<string> paths, LoadedModel model, ReadOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return TokenizedText.Read(path, model.Tokenizer, cancellation);
+        return TokenizedText.Read(paths, model.Tokenizer, cancellation);
     }
 
     /// <inheritdoc/>

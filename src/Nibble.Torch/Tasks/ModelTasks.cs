@@ -1,4 +1,6 @@
 using Nibble.Models;
+using Nibble.Torch.Data;
+using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Tasks;
 
@@ -16,5 +18,18 @@ public static class ModelTasks
     {
         ArgumentNullException.ThrowIfNull(definition);
         return Of(definition.Task ?? throw new NibbleException($"a model of type {definition.ModelType} without a head has no task"));
+    }
+
+    /// <summary>Reads data of one file.</summary>
+    /// <param name="task">The task.</param>
+    /// <param name="path">The file, which may be a pipe.</param>
+    /// <param name="model">The model whose tokenizer, sizes and classes to use.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="cancellation">Cancels waiting for a pipe.</param>
+    /// <exception cref="NibbleException">The file is missing or does not have the task's format.</exception>
+    public static ITaskData Read(this ITask task, string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(task);
+        return task.Read([path], model, options, cancellation);
     }
 }

@@ -8,15 +8,15 @@ using static TorchSharp.torch;
 namespace Nibble.Torch.Tasks;
 
 /// <summary>Prediction of a value for a text or a pair of texts. The metric is the rank correlation of the values.</summary>
-/// <remarks>A file has lines <c>text TAB number</c> or <c>text TAB text TAB number</c>.</remarks>
+/// <remarks>Files have lines <c>text TAB number</c> or <c>text TAB text TAB number</c>.</remarks>
 public sealed class Regression : ITask
 {
     /// <inheritdoc/>
     public ModelTask Kind => ModelTask.Regression;
 
     /// <inheritdoc/>
-    public ITaskData Read(string path, LoadedModel model, ReadOptions options, CancellationToken cancellation = default) =>
-        TextData.Read(path, model, options, TextColumns.Joined, ParseNumber, cancellation);
+    public ITaskData Read(IReadOnlyList<string> paths, LoadedModel model, ReadOptions options, CancellationToken cancellation = default) =>
+        TextData.Read(paths, model, options, TextColumns.Joined, ParseNumber, cancellation);
 
     /// <inheritdoc/>
     public Tensor Loss(Tensor output, Tensor targets)

@@ -41,16 +41,23 @@ public sealed class AdviseCommandTests : IDisposable
         string[] parts = ["<h1>", "<code>nibble ", "Loss over size", "class=\"heat\"", "<h2>Options</h2>", "Cost of each method"];
         Assert.Equal(parts, parts.OrderBy(part => report.IndexOf(part, StringComparison.Ordinal)));
         Assert.All(parts, part => Assert.Contains(part, report, StringComparison.Ordinal));
+
+        File.Delete(Path.Combine(folder.At("out"), "report.html"));
+        await CommandRun.Succeeds("report", folder.At("out"));
+        Assert.Equal(report, await File.ReadAllTextAsync(Path.Combine(folder.At("out"), "report.html"), TestContext.Current.CancellationToken));
     }
 
     [Fact]
     public async Task TheCommandsOfOptionsRun()
     {
-        var run = await CommandRun.Succeeds(Arguments("--bits", "4", "--activations", "8", "--steps", "2", "--calibration-tokens", "100", "--json"));
+        var run = await CommandRun.Succeeds(Arguments(
+            "--data", folder.EvaluationText, "--bits", "4", "--activations", "8", "--steps", "2", "--calibration-tokens", "100", "--json"));
 
         var commands = run.Json.GetProperty("options").EnumerateArray().Select(option => option.GetProperty("command").GetString()!).ToList();
         Assert.Contains(commands,
             command => command.Contains("gptaq", StringComparison.Ordinal) && command.Contains("--windows 1 --length 64", StringComparison.Ordinal));
+        Assert.Contains(
+            commands, command => command.Contains($"--data {folder.TrainingText} --data {folder.EvaluationText} ", StringComparison.Ordinal));
         foreach (var command in commands)
         {
             var words = command.Split(' ');

@@ -237,6 +237,11 @@ public sealed class BadInputTests : IDisposable
         RefusesAsUsage([.. CommandOn("qat", folder.Model), "--windows", "3"], "--windows has no effect here: it is for --data self");
 
     [Fact]
+    public Task DataThatTheModelWritesNextToAFile() =>
+        RefusesAsUsage(
+            [.. CommandOn("qat", folder.Model), "--data", "self"], "--data self has the float model write the data, and cannot be combined with files");
+
+    [Fact]
     public Task APromptThatFillsTheContext() =>
         Refuses(["generate", folder.Model, "--prompt", new string('x', 80)], "the prompt has ", "the model's context of 64");
 

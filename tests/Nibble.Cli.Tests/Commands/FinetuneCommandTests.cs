@@ -13,6 +13,20 @@ public sealed class FinetuneCommandTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
+    public async Task TheClassesAreThoseOfAllFiles()
+    {
+        var model = TinyEncoder.WriteEmbedder(folder.File("model"));
+        var (good, bad) = (folder.Write("good.tsv", "good film\tgood\n"), folder.Write("bad.tsv", "sentence\tlabel\nbad film\tbad\n"));
+        var run = await CommandRun.Succeeds(
+            "finetune", model, "--task", "classification", "--data", good, "--data", bad, "--steps", "1", "--threads", "1", "-o", folder.File("out"),
+            "--json");
+
+        Assert.Equal(("good.tsv + bad.tsv", 2), (run.Json.GetProperty("data").GetString(), run.Json.GetProperty("count").GetInt32()));
+        var config = await File.ReadAllTextAsync(folder.File("out/config.json"), TestContext.Current.CancellationToken);
+        Assert.Contains("\"bad\"", config, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task KilledAndStoppedATrainingEndsWithTheSameBytes()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "sends POSIX signals, with GNU env to reset inherited ones");

@@ -50,6 +50,18 @@ public sealed class StandardStreamTests : IDisposable
     }
 
     [Fact]
+    public async Task StandardInputMayBeOneOfSeveralFiles()
+    {
+        string[] Eval(string first) => ["eval", folder.Model, "--data", first, "--data", folder.TrainingText, "--json"];
+        var files = await CommandRun.Succeeds(Eval(folder.EvaluationText));
+        var (code, piped, error) = await Run($"cat {folder.EvaluationText} | \"$0\" \"$@\"", Eval("-"));
+
+        Assert.True(code == ExitCode.Done, error);
+        Assert.Equal("eval.txt + train.txt", files.Json.GetProperty("data").GetString());
+        Assert.Equal(files.Output.Replace("eval.txt", "stdin", StringComparison.Ordinal), piped);
+    }
+
+    [Fact]
     public async Task WithNothingToWriteToTheCodeStillTells()
     {
         Assert.Equal(ExitCode.BadInput, (await Run("exec \"$0\" \"$@\" >/dev/full 2>/dev/full", ["inspect", folder.Model])).Code);

@@ -51,6 +51,7 @@ public sealed class UsageTests
     [InlineData("eval model -d text --context 3", "--context is 3, expected 4 or more", "nibble eval --help")]
     [InlineData("eval model -d text --threads 0", "--threads is 0, expected 1 or more", "nibble eval --help")]
     [InlineData("eval model -d  --windows 1", "--data is empty; give it a value", "nibble eval --help")]
+    [InlineData("eval model -d - -d text -d -", "--data - is given twice, but standard input can be read only once.", "nibble eval --help")]
     [InlineData("inspect ", "MODEL_OR_FILE is empty; give it a value", "nibble inspect --help")]
     [InlineData("ptq model -r w4a16-g32 -o ", "--output is empty; give it a value", "nibble ptq --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --report ", "--report is empty; give it a value", "nibble qat --help")]

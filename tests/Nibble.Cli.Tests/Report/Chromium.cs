@@ -39,7 +39,6 @@ internal sealed class Chromium : IAsyncDisposable
                 "--remote-debugging-port=0", $"--user-data-dir={profile.FullName}", "about:blank",
             },
             RedirectStandardError = true,
-            RedirectStandardOutput = true,
         })!;
         var chromium = new Chromium(process, profile);
         try
@@ -68,7 +67,9 @@ internal sealed class Chromium : IAsyncDisposable
     /// <summary>Sets the size of the page and the colour scheme that its reader prefers.</summary>
     public async Task Show(int width, bool mobile, string scheme)
     {
-        await Call("Emulation.setDeviceMetricsOverride", new JsonObject { ["width"] = width, ["height"] = 800, ["deviceScaleFactor"] = 1, ["mobile"] = mobile });
+        await Call(
+            "Emulation.setDeviceMetricsOverride",
+            new JsonObject { ["width"] = width, ["height"] = 800, ["deviceScaleFactor"] = 1, ["mobile"] = mobile });
         await Call("Emulation.setEmulatedMedia", new JsonObject
         {
             ["features"] = new JsonArray(new JsonObject { ["name"] = "prefers-color-scheme", ["value"] = scheme }),
@@ -82,10 +83,6 @@ internal sealed class Chromium : IAsyncDisposable
         Assert.True(result["exceptionDetails"] is null, result.ToJsonString());
         return result["result"]!["value"].Deserialize<T>()!;
     }
-
-    /// <summary>A picture of the whole page, as PNG.</summary>
-    public async Task<byte[]> Picture() => Convert.FromBase64String(
-        (string)(await Call("Page.captureScreenshot", new JsonObject { ["captureBeyondViewport"] = true }))["data"]!);
 
     public async ValueTask DisposeAsync()
     {
@@ -105,14 +102,13 @@ internal sealed class Chromium : IAsyncDisposable
         string? address = null;
         while (address is null)
         {
-            var line = await process.StandardError.ReadLineAsync(cancellation) ?? throw new InvalidOperationException($"{Path} ended before it could be driven");
+            var line = await process.StandardError.ReadLineAsync(cancellation)
+                ?? throw new InvalidOperationException($"{Path} ended before it could be driven");
             address = line.StartsWith(Announcement, StringComparison.Ordinal) ? line[Announcement.Length..] : null;
         }
 
-        // What it writes later is of no interest, but would fill the pipes.
-        process.ErrorDataReceived += (_, _) => { };
-        process.BeginErrorReadLine();
-        process.BeginOutputReadLine();
+        // What it writes later is of no interest, but would fill the pipe.
+        _ = process.StandardError.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None);
         await socket.ConnectAsync(new Uri(address), cancellation);
         var targets = (await Call("Target.getTargets"))["targetInfos"]!.AsArray();
         var page = targets.First(target => (string?)target!["type"] == "page")!["targetId"]!.DeepClone();

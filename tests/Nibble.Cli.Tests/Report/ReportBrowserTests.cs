@@ -53,7 +53,8 @@ public sealed class ReportBrowserTests : IAsyncLifetime
             const seen = over([...ink.slice(0, 3), ink[3] * opacity(element)], below);
             const [light, dark] = [luminance(seen), luminance(below)].sort((a, b) => b - a);
             const contrast = (light + 0.05) / (dark + 0.05);
-            return contrast < 4.5 ? [`${contrast.toFixed(2)} ${element.localName}.${element.getAttribute('class')}: ${element.textContent.slice(0, 40)}`] : [];
+            const name = `${element.localName}.${element.getAttribute('class')}: ${element.textContent.slice(0, 40)}`;
+            return contrast < 4.5 ? [`${contrast.toFixed(2)} ${name}`] : [];
           });
           return texts.length ? faint : ['no text'];
         })()
@@ -77,8 +78,10 @@ public sealed class ReportBrowserTests : IAsyncLifetime
           if (levels[0] !== 1 || levels.filter(level => level === 1).length !== 1) found.push(`headings ${levels}`);
           levels.forEach((level, i) => { if (i && level > levels[i - 1] + 1) found.push(`heading ${level} after ${levels[i - 1]}`); });
           document.querySelectorAll('table').forEach(table => {
-            if (![...table.tHead.rows].every(row => [...row.cells].every(cell => cell.localName === 'th' && cell.scope === 'col'))) found.push('a table without column headings');
-            [...table.tBodies].flatMap(body => [...body.rows]).forEach(row => { if (row.cells[0].localName !== 'th' || row.cells[0].scope !== 'row') found.push('a row without a heading'); });
+            const isHeading = (cell, scope) => cell.localName === 'th' && cell.scope === scope;
+            if (![...table.tHead.rows].every(row => [...row.cells].every(cell => isHeading(cell, 'col')))) found.push('a column without a heading');
+            const rows = [...table.tBodies].flatMap(body => [...body.rows]);
+            if (!rows.every(row => isHeading(row.cells[0], 'row'))) found.push('a row without a heading');
           });
           document.querySelectorAll('svg').forEach(chart => {
             if (chart.getAttribute('role') !== 'img' || !chart.getAttribute('aria-label')) found.push('a chart without a description');

@@ -39,7 +39,7 @@ public sealed class TextDataTests : IDisposable
         var data = Read($"\n{first}\n{second}\n");
         Assert.Equal([[2, 5, 7, 8, 3], [2, 6, 3]], data.Sequences.Select(sequence => sequence.Ids));
         Assert.Equal([1, 0], data.Targets!);
-        Assert.Equal(["1", "0"], TextData.ReadLabels(folder.Write("labels.jsonl", $"{first}\n{second}")));
+        Assert.Equal(["1", "0"], TextData.ReadLabels([folder.Write("labels.jsonl", $"{first}\n{second}")]));
     }
 
     [Theory]
@@ -93,6 +93,29 @@ public sealed class TextDataTests : IDisposable
         var message = Assert.Throws<NibbleException>(() => Read(text)).Message;
         Assert.Contains("data.tsv: ", message, StringComparison.Ordinal);
         Assert.Contains(complaint, message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ReadAppendsTheLinesOfFilesAndSkipsEachHeading()
+    {
+        var (a, b) = (folder.Write("a.tsv", "sentence\tlabel\nGood films\t1\n"), folder.Write("b.tsv", "sentence\tlabel\nbad\t0\n"));
+        var data = (TextData)new Classification().Read([a, b], classifier, new ReadOptions());
+        Assert.Equal([[2, 5, 7, 8, 3], [2, 6, 3]], data.Sequences.Select(sequence => sequence.Ids));
+        Assert.Equal([1, 0], data.Targets!);
+        Assert.Equal("a.tsv + b.tsv", data.Name);
+        Assert.Equal(["1", "0"], TextData.ReadLabels([a, b]));
+    }
+
+    [Theory]
+    [InlineData("good\tbad\t1\n", "b.tsv: line 1 has 2 tabs, expected 1, as in ", "a.tsv")]
+    [InlineData("{\"text\": \"good\", \"label\": 1}", "b.tsv has JSON lines, but ", "a.tsv has tab-separated lines")]
+    [InlineData("sentence\tlabel\n", "b.tsv: the file contains no text", "")]
+    public void ReadRefusesAFileUnlikeTheFirst(string second, string complaint, string further)
+    {
+        var (a, b) = (folder.Write("a.tsv", "good\t1\n"), folder.Write("b.tsv", second));
+        var message = Assert.Throws<NibbleException>(() => new Classification().Read([a, b], classifier, new ReadOptions())).Message;
+        Assert.Contains(complaint, message, StringComparison.Ordinal);
+        Assert.Contains(further, message, StringComparison.Ordinal);
     }
 
     [Fact]

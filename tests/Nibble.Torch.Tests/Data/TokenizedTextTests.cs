@@ -25,6 +25,32 @@ public sealed class TokenizedTextTests : IDisposable
         Assert.Equal([TinyLlama.Bos, .. expected.Select(c => (int)c)], read.Ids);
     }
 
+    [Theory]
+    [InlineData("one", "two", "one\n\ntwo")]
+    [InlineData("one\n", "two\n", "one\n\ntwo\n")]
+    [InlineData("one\r\n<|endoftext|>\r\ntwo\n<|endoftext|>\n", "three", "one\n\ntwo\n\nthree")]
+    [InlineData("{\"text\": \"one\"}\n", "{\"text\": \"two\"}\n{\"text\": \"three\"}", "one\n\ntwo\n\nthree")]
+    public void ReadJoinsFilesAsDocuments(string first, string second, string expected)
+    {
+        using var model = new TinyLlama().Open(folder);
+        var (a, b) = (folder.Write("a.txt", first), folder.Write("b.txt", second));
+        var read = TokenizedText.Read([a, b], model.Tokenizer);
+        Assert.Equal("a.txt + b.txt", read.Name);
+        Assert.Equal([TinyLlama.Bos, .. expected.Select(c => (int)c)], read.Ids);
+        Assert.NotEqual(TokenizedText.Read([b, a], model.Tokenizer).Hash, read.Hash);
+        Assert.Equal("a.txt and 3 more files", TokenizedText.Read([a, b, a, b], model.Tokenizer).Name);
+    }
+
+    [Fact]
+    public void ReadRefusesFilesOfTwoKinds()
+    {
+        using var model = new TinyLlama().Open(folder);
+        var (lines, plain) = (folder.Write("lines.jsonl", "{\"text\": \"one\"}\n"), folder.Write("plain.txt", "two"));
+        Assert.All((string[][])[[lines, plain], [plain, lines]], paths => Assert.StartsWith(
+            $"{lines} has JSON lines, but {plain} has plain text",
+            Assert.Throws<NibbleException>(() => TokenizedText.Read(paths, model.Tokenizer)).Message, StringComparison.Ordinal));
+    }
+
     [Fact]
     public void ReadWithoutABeginningTokenStartsWithTheText()
     {
@@ -43,6 +69,8 @@ public sealed class TokenizedTextTests : IDisposable
             Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.File("absent.txt"), model.Tokenizer)).Message, StringComparison.Ordinal);
         Assert.Contains("contains no text", Assert.Throws<NibbleException>(() => TokenizedText.Read(folder.Write("blank.txt", " \n"), model.Tokenizer)).Message,
             StringComparison.Ordinal);
+        Assert.Contains("blank.txt: the file contains no text", Assert.Throws<NibbleException>(
+            () => TokenizedText.Read([folder.Write("text.txt", "text"), folder.File("blank.txt")], model.Tokenizer)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
