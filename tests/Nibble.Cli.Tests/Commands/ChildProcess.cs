@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace Nibble.Cli.Tests.Commands;
 
-/// <summary>The built program in a process of its own.</summary>
+/// <summary>The built program, or another one, in a process of its own.</summary>
 internal sealed partial class ChildProcess : IDisposable
 {
     public const int HangUp = 1;
@@ -13,7 +13,8 @@ internal sealed partial class ChildProcess : IDisposable
     public const int Continue = 18;
     public const int Pause = 19;
 
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+    // As long as another build takes on a busy machine.
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(10);
     private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Nibble.Cli.exe" : "Nibble.Cli");
     private readonly Process process;
 
@@ -35,7 +36,7 @@ internal sealed partial class ChildProcess : IDisposable
     /// <param name="folder">The current folder.</param>
     /// <param name="arguments">The command line.</param>
     /// <param name="environment">Variables beside the inherited ones.</param>
-    /// <param name="program">A copy of the program; null for the built one.</param>
+    /// <param name="program">A copy of the program, or another program; null for the built one.</param>
     public static ChildProcess Start(string folder, string[] arguments, Dictionary<string, string>? environment = null, string? program = null)
     {
         string[] line = [program ?? Program, .. arguments];
@@ -57,6 +58,14 @@ internal sealed partial class ChildProcess : IDisposable
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
+
+        // What the test host was started with is not for another build.
+        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("MSBUILD", StringComparison.OrdinalIgnoreCase)).ToList())
+        {
+            start.Environment.Remove(name);
+        }
+
+        start.Environment["DOTNET_CLI_UI_LANGUAGE"] = "en";
         start.Environment["DOTNET_ROOT"] = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", ".."));
         foreach (var (name, value) in environment)
         {
@@ -67,11 +76,19 @@ internal sealed partial class ChildProcess : IDisposable
     }
 
     /// <summary>Starts the program and waits for its end.</summary>
-    public static async Task<CommandRun> Run(string folder, string[] arguments)
+    public static async Task<CommandRun> Run(
+        string folder, string[] arguments, Dictionary<string, string>? environment = null, string? program = null)
     {
-        using var child = Start(folder, arguments);
+        using var child = Start(folder, arguments, environment, program);
         var (output, error) = await child.Finish();
         return new CommandRun(child.ExitCode, output, error);
+    }
+
+    /// <summary>Runs <c>dotnet</c> and expects that it succeeds.</summary>
+    public static async Task DotNet(string folder, params string[] arguments)
+    {
+        var run = await Run(folder, arguments, program: "dotnet");
+        Assert.True(run.ExitCode == 0, $"dotnet {string.Join(' ', arguments)} ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
     }
 
     /// <summary>Waits for a line on stderr.</summary>

@@ -12,8 +12,8 @@ public class SiteTests
         Assert.SkipUnless(
             File.Exists(Path.Combine(Document.Root, "src", "Nibble", "bin", "Release", "net10.0", "Nibble.dll")), "the site is made of a release build");
 
-        await BuildProcess.Run(Document.Root, "dotnet", "tool", "restore");
-        await BuildProcess.Run(Document.Root, "dotnet", "docfx", "docfx.json", "--warningsAsErrors");
+        await ChildProcess.DotNet(Document.Root, "tool", "restore");
+        await ChildProcess.DotNet(Document.Root, "docfx", "docfx.json", "--warningsAsErrors");
 
         var site = Path.Combine(Document.Root, "obj", "docfx", "site");
         Assert.All(

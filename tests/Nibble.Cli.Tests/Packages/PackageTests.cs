@@ -87,17 +87,17 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
         SkipUnlessPacked();
         var llamaCpp = LlamaCpp.RequireFolder();
         packages.Configure(folder.Root);
-        await BuildProcess.Run(
-            folder.Root, "dotnet", "tool", "install", "Nibble.Tool", "--tool-path", folder.At("tools"), "--version", packages.Version);
+        await ChildProcess.DotNet(
+            folder.Root, "tool", "install", "Nibble.Tool", "--tool-path", folder.At("tools"), "--version", packages.Version);
         var nibble = folder.At("tools/nibble");
         PlaceWhatTheReadmeNames();
-        await BuildProcess.Run(folder.Root, nibble, "export", "models/smollm", "--to", "gguf", "--type", "f16", "--output", "smollm-f16.gguf");
+        await Succeed(nibble, "export", "models/smollm", "--to", "gguf", "--type", "f16", "--output", "smollm-f16.gguf");
 
         var lines = Document.Read("README.md").CodeLines().Where(line => line.StartsWith("nibble ", StringComparison.Ordinal)).ToList();
         foreach (var line in lines)
         {
             var words = line.Split(' ')[1..];
-            await BuildProcess.Run(folder.Root, nibble, [.. words, .. Shortened(words[0], llamaCpp)]);
+            await Succeed(nibble, [.. words, .. Shortened(words[0], llamaCpp)]);
         }
 
         Assert.True(lines.Count > 10, "the README's commands were not found");
@@ -131,9 +131,9 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
         var usings = lines.TakeWhile(line => line.StartsWith("using ", StringComparison.Ordinal)).ToList();
         folder.Write("Program.cs", string.Join('\n', [.. usings, "var (folder, textFile, output) = (args[0], args[1], args[2]);", .. lines[usings.Count..]]));
 
-        await BuildProcess.Run(folder.Root, "dotnet", "build", "app.csproj", "-c", "Release", "-p:UseSharedCompilation=false");
-        var output = await BuildProcess.Run(
-            folder.Root, "dotnet", $"bin/Release/net{Environment.Version.Major}.0/app.dll", folder.Model, folder.TrainingText, "out");
+        await ChildProcess.DotNet(folder.Root, "build", "app.csproj", "-c", "Release", "-p:UseSharedCompilation=false");
+        var output = await Succeed(
+            "dotnet", $"bin/Release/net{Environment.Version.Major}.0/app.dll", folder.Model, folder.TrainingText, "out");
 
         Assert.Matches(@"^perplexity [\d.]+, quantized [\d.]+, KL [\d.]+ nats, same token [\d.]+ ?%\s*$", output);
         Assert.True(File.Exists(folder.At("out/nibble.json")));
@@ -152,14 +152,18 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
             </Project>
             """);
         folder.Write("old/Removed.cs", "namespace Nibble; public class Removed { }");
-        await BuildProcess.Run(folder.At("old"), "dotnet", "pack", "-c", "Release", "-o", packages.Folder);
+        await ChildProcess.DotNet(folder.At("old"), "pack", "-c", "Release", "-o", packages.Folder);
 
-        var (exitCode, output, error) = await BuildProcess.Try(
-            Document.Root, "dotnet", "pack", "src/Nibble", "-c", "Release", "--artifacts-path", folder.At("artifacts"), "-o", folder.At("new"), "-p:RunAnalyzers=false",
-            $"-p:PackageValidationBaselineVersion={baseline}", $"-p:RestoreAdditionalProjectSources={packages.Folder}", $"-p:RestorePackagesPath={folder.At("packages")}");
+        string[] packing =
+        [
+            "pack", "src/Nibble", "-c", "Release", "--artifacts-path", folder.At("artifacts"), "-o", folder.At("new"), "-p:RunAnalyzers=false",
+            $"-p:PackageValidationBaselineVersion={baseline}", $"-p:RestoreAdditionalProjectSources={packages.Folder}",
+            $"-p:RestorePackagesPath={folder.At("packages")}",
+        ];
+        var run = await ChildProcess.Run(Document.Root, packing, program: "dotnet");
 
-        Assert.NotEqual(0, exitCode);
-        Assert.Matches("CP0001.*Nibble.Removed", output + error);
+        Assert.NotEqual(0, run.ExitCode);
+        Assert.Matches("CP0001.*Nibble.Removed", run.Output + run.Error);
     }
 
     [Fact]
@@ -174,6 +178,13 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
             Assert.True(family is not null, $"{dependency.Id} is not in THIRD-PARTY-NOTICES.md");
             Assert.Contains(dependency.Licence, notices[family], StringComparison.Ordinal);
         });
+    }
+
+    private async Task<string> Succeed(string program, params string[] arguments)
+    {
+        var run = await ChildProcess.Run(folder.Root, arguments, program: program);
+        Assert.True(run.ExitCode == 0, $"{program} {string.Join(' ', arguments)} ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
+        return run.Output;
     }
 
     private void PlaceWhatTheReadmeNames()

@@ -18,7 +18,8 @@ public sealed class PackedPackages : IAsyncLifetime
     {
         if (OperatingSystem.IsLinux())
         {
-            await BuildProcess.Run(Document.Root, Path.Combine(Document.Root, "packaging", "pack.sh"), Folder, Version);
+            var run = await ChildProcess.Run(Document.Root, [Folder, Version], program: Path.Combine(Document.Root, "packaging", "pack.sh"));
+            Assert.True(run.ExitCode == 0, $"pack.sh ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
         }
     }
 
