@@ -1,7 +1,14 @@
 using System.Globalization;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Onnx;
+
+/// <summary>What a file's metadata say about the model that was exported.</summary>
+/// <param name="Manifest">The manifest of an artifact. Null for a float model.</param>
+/// <param name="ConfigJson">The text of its <c>config.json</c>, with its task.</param>
+/// <param name="Place">The location of that text, for messages.</param>
+internal sealed record ExportedDescription(ArtifactManifest? Manifest, string ConfigJson, string Place);
 
 /// <summary>The metadata of files that Nibble exports, by name. With them, a file can run without the model's folder.</summary>
 internal static class OnnxMetadata
@@ -20,6 +27,22 @@ internal static class OnnxMetadata
 
     /// <summary>The text of an artifact's <c>nibble.json</c>, which includes that of <c>config.json</c>.</summary>
     public const string Artifact = "nibble.artifact";
+
+    /// <summary>Reads the description of the model.</summary>
+    /// <param name="path">The file, for messages.</param>
+    /// <param name="metadata">Returns the text with a name. Null if the file does not have it.</param>
+    /// <param name="producer">The program that wrote the file, for messages. Empty if it is not known.</param>
+    /// <exception cref="NibbleException">The file was not exported by Nibble, or its manifest is damaged.</exception>
+    public static ExportedDescription Describe(string path, Func<string, string?> metadata, string producer)
+    {
+        ArgumentNullException.ThrowIfNull(metadata);
+        var manifest = metadata(Artifact) is { } text ? ArtifactManifest.Parse(text, $"{path}, metadata {Artifact}") : null;
+        var config = manifest?.ConfigJson ?? metadata(Config) ?? throw new NibbleException(
+            $"{path}: ONNX files of other tools are not supported ({(string.IsNullOrEmpty(producer) ? "it does not name its producer" : $"this one is from {producer}")}). "
+            + $"Its metadata have neither {Artifact} nor {Config}, one of which a file exported by this version of Nibble has. "
+            + "Use the folder that it was made from, or export the folder again");
+        return new ExportedDescription(manifest, config, $"{path}, metadata {(manifest is null ? Config : Artifact)}");
+    }
 
     /// <summary>Reads a number. Returns null if the file does not have it.</summary>
     public static int? Number(IReadOnlyDictionary<string, string> metadata, string name)

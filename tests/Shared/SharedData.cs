@@ -6,20 +6,13 @@ internal static class SharedData
     /// <summary>The path of <paramref name="relative"/> under <c>../shared/data</c>; skips the running test where it is absent.</summary>
     public static string Require(string relative)
     {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        if (Repository.Root is { } root)
         {
-            if (!File.Exists(Path.Combine(folder.FullName, "Nibble.slnx")))
-            {
-                continue;
-            }
-
-            var path = Path.GetFullPath(Path.Combine(folder.FullName, "..", "shared", "data", relative));
-            if (File.Exists(path) || Directory.Exists(path))
+            var path = Path.GetFullPath(Path.Combine(root, "..", "shared", "data", relative));
+            if (Path.Exists(path))
             {
                 return path;
             }
-
-            break;
         }
 
         Assert.Skip($"needs ../shared/data/{relative}, which this machine does not have");

@@ -5,7 +5,10 @@ using Nibble.Numerics;
 namespace Nibble.Onnx.Engine;
 
 /// <summary>An encoder that runs in ONNX Runtime on the CPU, in this process.</summary>
-/// <remarks>Inputs and outputs have the names that <see cref="OnnxExporter"/> writes.</remarks>
+/// <remarks>
+/// Inputs and outputs have the names that <see cref="OnnxExporter"/> writes. Safe for concurrent calls. If it is disposed while calls run, they finish, and
+/// the last one frees the model.
+/// </remarks>
 public sealed class OnnxRuntimeEncoder : IDisposable
 {
     private static readonly string[] Outputs = ["logits", "sentence_embedding"];
@@ -16,6 +19,9 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     private readonly RunOptions options = new();
     private readonly InputProbe? probe;
     private readonly string output;
+    private readonly Lock gate = new();
+    private int running;
+    private bool isDisposed;
 
     private OnnxRuntimeEncoder(string path, InferenceSession session, InputProbe? probe)
     {
@@ -42,6 +48,12 @@ public sealed class OnnxRuntimeEncoder : IDisposable
 
     /// <summary>The number of output values per sequence: classes, or channels of a vector.</summary>
     public int Width { get; }
+
+    /// <summary>What the file's metadata say about the model.</summary>
+    /// <param name="path">The file, for messages.</param>
+    /// <exception cref="NibbleException">The file was not exported by Nibble, or its manifest is damaged.</exception>
+    internal ExportedDescription Describe(string path) =>
+        OnnxMetadata.Describe(path, session.ModelMetadata.CustomMetadataMap.GetValueOrDefault, session.ModelMetadata.ProducerName);
 
     /// <summary>Whether a file holds an encoder exported by Nibble, judging from the names of its inputs and outputs.</summary>
     /// <param name="file">The file.</param>
@@ -72,6 +84,7 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     /// <param name="length">Tokens per row.</param>
     /// <param name="types">The text of a pair that each token belongs to, in the same order. Null if each sequence is one text.</param>
     /// <returns>[sequences, values] in row-major order.</returns>
+    /// <exception cref="ObjectDisposedException">The encoder is disposed.</exception>
     /// <exception cref="NibbleException">ONNX Runtime fails, for example because a sequence is longer than the model's positions.</exception>
     public float[] Compute(long[] ids, long[] mask, int length, long[]? types = null) => Run(ids, mask, length, types, [], _ => 0).Values;
 
@@ -95,6 +108,20 @@ public sealed class OnnxRuntimeEncoder : IDisposable
         ArgumentNullException.ThrowIfNull(mask);
         ArgumentOutOfRangeException.ThrowIfLessThan(length, 1);
         ArgumentOutOfRangeException.ThrowIfNotEqual(mask.Length, ids.Length, nameof(mask));
+        Enter();
+        try
+        {
+            return RunSession(ids, mask, length, types, further, read);
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    private (float[] Values, T Further) RunSession<T>(
+        long[] ids, long[] mask, int length, long[]? types, IEnumerable<string> further, Func<IEnumerable<OrtValue>, T> read)
+    {
         long[] shape = [ids.Length / length, length];
         using var idsValue = OrtValue.CreateTensorValueFromMemory(ids, shape);
         using var maskValue = OrtValue.CreateTensorValueFromMemory(mask, shape);
@@ -119,8 +146,42 @@ public sealed class OnnxRuntimeEncoder : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        options.Dispose();
-        session.Dispose();
+        lock (gate)
+        {
+            if (!isDisposed)
+            {
+                isDisposed = true;
+                FreeIfUnused();
+            }
+        }
+    }
+
+    private void Enter()
+    {
+        lock (gate)
+        {
+            ObjectDisposedException.ThrowIf(isDisposed, this);
+            running++;
+        }
+    }
+
+    private void Leave()
+    {
+        lock (gate)
+        {
+            running--;
+            FreeIfUnused();
+        }
+    }
+
+    /// <summary>Frees the session once no call uses it: a call in a freed session ends the process.</summary>
+    private void FreeIfUnused()
+    {
+        if (isDisposed && running == 0)
+        {
+            options.Dispose();
+            session.Dispose();
+        }
     }
 
     private static OnnxRuntimeEncoder Open(string path, InferenceSession session, InputProbe? probe)

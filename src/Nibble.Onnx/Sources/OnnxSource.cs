@@ -16,12 +16,8 @@ internal sealed class OnnxSource : IModelSource
     public OnnxSource(OnnxFile file)
     {
         File = file;
-        Manifest = Text(OnnxMetadata.Artifact) is { } manifest ? ArtifactManifest.Parse(manifest, $"{file.Path}, metadata {OnnxMetadata.Artifact}") : null;
-        var producer = file.Producer.Length == 0 ? "it does not name its producer" : $"this one is from {file.Producer}";
-        ConfigJson = Manifest?.ConfigJson ?? Text(OnnxMetadata.Config) ?? throw file.Refused(
-            $"ONNX files of other tools are not supported ({producer}). Its metadata have neither {OnnxMetadata.Artifact} "
-            + $"nor {OnnxMetadata.Config}, one of which a file exported by this version of Nibble has. "
-            + "Use the folder that it was made from, or export the folder again");
+        (Manifest, ConfigJson, ConfigPlace) = OnnxMetadata.Describe(
+            file.Path, name => file.Metadata.FirstOrDefault(entry => entry.Key == name).Value, file.Producer);
         foreach (var layer in Manifest?.Layers ?? [])
         {
             Require(described.TryAdd(layer.Name, layer), $"names the layer '{layer.Name}' twice");
@@ -41,7 +37,7 @@ internal sealed class OnnxSource : IModelSource
 
     public string Place => File.Path;
 
-    public string ConfigPlace => $"{File.Path}, metadata {(Manifest is null ? OnnxMetadata.Config : OnnxMetadata.Artifact)}";
+    public string ConfigPlace { get; }
 
     public string ConfigJson { get; }
 
@@ -88,8 +84,6 @@ internal sealed class OnnxSource : IModelSource
 
         return tensor;
     }
-
-    private string? Text(string name) => File.Metadata.FirstOrDefault(entry => entry.Key == name).Value;
 
     private void Require(bool condition, string fault)
     {

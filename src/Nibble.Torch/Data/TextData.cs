@@ -77,7 +77,7 @@ public sealed class TextData : ITaskData
         var length = Math.Min(options.MaxLength, model.Definition.MaxSequence);
         var encoder = new SequenceEncoder(model.Tokenizer, length);
         var (sequences, targets) = (new List<TokenSequence>(), new List<float>());
-        var cells = 0;
+        var (cells, cut) = (0, 0);
         foreach (var (parts, place, file) in Lines(paths, form, columns == TextColumns.Joined, cancellation))
         {
             cells = cells == 0 ? parts.Length : cells;
@@ -98,17 +98,20 @@ public sealed class TextData : ITaskData
                 targets.Add(parse(parts[^1].Trim(), place));
             }
 
-            sequences.AddRange(columns == TextColumns.Apart ? parts.Take(texts).Select(text => encoder.Encode(text))
-                : [encoder.Encode(parts[0], texts > 1 ? parts[1] : null)]);
+            foreach (var text in columns == TextColumns.Apart ? parts.Take(texts).Select(text => encoder.Encode(text))
+                : [encoder.Encode(parts[0], texts > 1 ? parts[1] : null)])
+            {
+                sequences.Add(new TokenSequence(text.Ids, text.FirstLength));
+                cut += text.IsCut ? 1 : 0;
+            }
         }
 
         var name = DataFile.NameOf(paths);
         return new TextData(name, sequences, targets.Count > 0 ? targets : null, model.Definition.PaddingId, FindMask(model.Tokenizer))
         {
-            Notes = encoder.Cut == 0 ? [] :
+            Notes = cut == 0 ? [] :
             [
-                string.Create(CultureInfo.InvariantCulture,
-                    $"{encoder.Cut:N0} of the {sequences.Count:N0} texts of {name} are longer than {length} tokens and were cut"),
+                string.Create(CultureInfo.InvariantCulture, $"{cut:N0} of the {sequences.Count:N0} texts of {name} are longer than {length} tokens and were cut"),
             ],
         };
     }

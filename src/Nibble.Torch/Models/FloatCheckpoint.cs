@@ -60,7 +60,7 @@ internal sealed class FloatCheckpoint : IDisposable
             var json = change(checkpoint.ConfigJson);
             var definition = ModelFamilies.Parse(json, Path.Combine(folder, Checkpoint.ConfigName));
             RequireSize(checkpoint, definition);
-            var tokenizer = LoadTokenizer(folder, definition);
+            var tokenizer = TextTokenizer.Load(folder, definition);
             if (definition.Task is null)
             {
                 throw new MissingHeadException(folder, definition.ModelType);
@@ -86,23 +86,6 @@ internal sealed class FloatCheckpoint : IDisposable
 
     /// <summary>The tensors of the definition that the checkpoint holds.</summary>
     internal IReadOnlySet<string> HeldTensors { get; private init; } = new HashSet<string>();
-
-    /// <summary>Loads the tokenizer of a model.</summary>
-    /// <exception cref="NibbleException">The folder has no tokenizer, or it belongs to another model.</exception>
-    internal static TextTokenizer LoadTokenizer(string folder, ModelDefinition definition)
-    {
-        var tokenizer = TextTokenizer.Load(folder);
-        if (tokenizer.VocabularySize > definition.VocabularySize)
-        {
-            throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {definition.VocabularySize} of "
-                + "config.json's vocab_size. The tokenizer belongs to another model");
-        }
-
-        return definition.Task == ModelTask.LanguageModelling || (tokenizer.BosId is not null && tokenizer.EosId is not null)
-            ? tokenizer
-            : throw new NibbleException($"{folder}: the tokenizer defines no tokens for the start and the end of a sequence ([CLS] and [SEP], or "
-                + "bos_token and eos_token in tokenizer_config.json). An encoder needs them");
-    }
 
     /// <summary>Rejects a checkpoint with NaN or infinity in a tensor of the model. Reads the whole checkpoint once.</summary>
     /// <exception cref="NibbleException">A value is NaN or infinite. The message names it.</exception>

@@ -114,7 +114,7 @@ public sealed record LoadedModel(
     {
         TorchRuntime.EnsureLoaded();
         var definition = ModelFamilies.Parse(configJson, Checkpoint.ConfigName);
-        var tokenizer = FloatCheckpoint.LoadTokenizer(tokenizerFolder, definition);
+        var tokenizer = TextTokenizer.Load(tokenizerFolder, definition);
         using var generator = new TorchSharp.torch.Generator(unchecked((ulong)seed));
         var model = ModuleFamilies.Of(definition).CreateModel(definition);
         model.Initialize(generator);
@@ -240,7 +240,7 @@ public sealed record LoadedModel(
         }
 
         var storedAs = quantized.FloatTensors.ToDictionary(tensor => tensor.Name, tensor => tensor.StoredAs);
-        return new LoadedModel(folder, quantized.ConfigJson, model, FloatCheckpoint.LoadTokenizer(folder, model.Definition), storedAs, bytes,
+        return new LoadedModel(folder, quantized.ConfigJson, model, TextTokenizer.Load(folder, model.Definition), storedAs, bytes,
             quantized.Provenance.SourceHashes)
         {
             Quantized = quantized,

@@ -1,5 +1,6 @@
 using System.Text;
 using Nibble.Formats.HuggingFace.Tokenizers;
+using Nibble.Models;
 
 namespace Nibble.Formats.HuggingFace;
 
@@ -7,7 +8,7 @@ namespace Nibble.Formats.HuggingFace;
 /// <remarks>
 /// Supports <c>tokenizer.json</c> with byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM), SentencePiece BPE (Llama 2, Mistral) and WordPiece (BERT),
 /// <c>tokenizer.model</c> (SentencePiece BPE) and <c>vocab.txt</c> (WordPiece). Files that use an unsupported feature are rejected. Added tokens in the
-/// text, for example <c>&lt;|endoftext|&gt;</c>, become their ids.
+/// text, for example <c>&lt;|endoftext|&gt;</c>, become their ids. Safe for concurrent calls.
 /// </remarks>
 public sealed class TextTokenizer
 {
@@ -68,6 +69,25 @@ public sealed class TextTokenizer
             StopIds = GenerationConfig.StopIds(folder) ?? (special.EosId is { } eos ? [eos] : []),
             Files = TokenizerFiles.In(folder),
         };
+    }
+
+    /// <summary>Loads the tokenizer of a model, and checks that it belongs to the model.</summary>
+    /// <param name="folder">The folder with the tokenizer's files.</param>
+    /// <param name="definition">The model.</param>
+    /// <exception cref="NibbleException">The folder has no tokenizer, it belongs to another model, or it lacks the tokens that an encoder needs.</exception>
+    internal static TextTokenizer Load(string folder, ModelDefinition definition)
+    {
+        var tokenizer = Load(folder);
+        if (tokenizer.VocabularySize > definition.VocabularySize)
+        {
+            throw new NibbleException($"{folder}: the tokenizer has {tokenizer.VocabularySize} tokens, expected at most the {definition.VocabularySize} of "
+                + "config.json's vocab_size. The tokenizer belongs to another model");
+        }
+
+        return definition.Task == ModelTask.LanguageModelling || (tokenizer.BosId is not null && tokenizer.EosId is not null)
+            ? tokenizer
+            : throw new NibbleException($"{folder}: the tokenizer defines no tokens for the start and the end of a sequence ([CLS] and [SEP], or "
+                + "bos_token and eos_token in tokenizer_config.json). An encoder needs them");
     }
 
     /// <summary>The paths of all tokenizer files in a folder; empty if it has no tokenizer.</summary>

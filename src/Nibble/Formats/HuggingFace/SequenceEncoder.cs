@@ -1,10 +1,14 @@
-using Nibble.Formats.HuggingFace;
-using Nibble.Torch.Models;
+namespace Nibble.Formats.HuggingFace;
 
-namespace Nibble.Torch.Data;
+/// <summary>A text, or a pair of texts, as an encoder reads it.</summary>
+/// <param name="Ids">The ids, including the special tokens for start and end.</param>
+/// <param name="FirstLength">The number of tokens that belong to the first text of a pair.</param>
+/// <param name="IsCut">Whether the text was longer than the maximum and was cut.</param>
+internal readonly record struct EncodedText(int[] Ids, int FirstLength, bool IsCut);
 
 /// <summary>Turns texts into sequences. For BERT: <c>[CLS] text [SEP]</c> or <c>[CLS] text [SEP] text [SEP]</c>. For RoBERTa:
 /// <c>&lt;s&gt; text &lt;/s&gt;</c> or <c>&lt;s&gt; text &lt;/s&gt;&lt;/s&gt; text &lt;/s&gt;</c>.</summary>
+/// <remarks>Safe for concurrent calls.</remarks>
 /// <param name="tokenizer">A tokenizer with start and end tokens.</param>
 /// <param name="maxLength">The maximum number of tokens, special tokens included. Longer sequences are cut, starting with the longer text of a pair.</param>
 internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
@@ -12,16 +16,13 @@ internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
     private readonly int start = (tokenizer.StartId ?? tokenizer.BosId)!.Value;
     private readonly int end = (tokenizer.EndId ?? tokenizer.EosId)!.Value;
 
-    /// <summary>The number of sequences that were cut.</summary>
-    public int Cut { get; private set; }
-
     private bool DoublesEnd => tokenizer.Encode("</s>") is [var id] && id == end;
 
     /// <summary>Encodes a text or a pair of texts.</summary>
     /// <param name="text">The text, or the first of a pair.</param>
     /// <param name="second">The second text of a pair. Null for a single text.</param>
     /// <exception cref="NibbleException">A pair would be cut so short that nothing of one of its texts would be left.</exception>
-    public TokenSequence Encode(string text, string? second = null)
+    public EncodedText Encode(string text, string? second = null)
     {
         var first = tokenizer.Encode(text);
         var other = second is null ? [] : tokenizer.Encode(second);
@@ -34,9 +35,9 @@ internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
                     + $"texts remains");
         }
 
-        if (first.Length + other.Length > room)
+        var isCut = first.Length + other.Length > room;
+        if (isCut)
         {
-            Cut++;
             var (a, b) = (first.Length, other.Length);
             while (a + b > room)
             {
@@ -46,10 +47,8 @@ internal sealed class SequenceEncoder(TextTokenizer tokenizer, int maxLength)
             (first, other) = (first[..a], other[..b]);
         }
 
-        return second is null
-            ? new TokenSequence([start, .. first, end])
-            : marks == 4
-            ? new TokenSequence([start, .. first, end, end, .. other, end], first.Length + 2)
-            : new TokenSequence([start, .. first, end, .. other, end], first.Length + 2);
+        return second is null ? new EncodedText([start, .. first, end], first.Length + 2, isCut)
+            : marks == 4 ? new EncodedText([start, .. first, end, end, .. other, end], first.Length + 2, isCut)
+            : new EncodedText([start, .. first, end, .. other, end], first.Length + 2, isCut);
     }
 }
