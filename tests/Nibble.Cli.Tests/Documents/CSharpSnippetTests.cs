@@ -1,7 +1,9 @@
 using System.Text.RegularExpressions;
 using Nibble.Cli.Tests.Commands;
+using Nibble.Onnx.Tests.Serving;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Native;
+using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
 namespace Nibble.Cli.Tests.Documents;
@@ -19,10 +21,18 @@ public sealed class CSharpSnippetTests : IDisposable
         var source = File.ReadAllText(Path.Combine(Document.Root, "tests", "Nibble.Cli.Tests", "Documents", "CSharpSnippets.cs")).ReplaceLineEndings("\n");
         var blocks = Regex.Matches(source, "// block begins\n(?<code>.*?) *// block ends", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
             .Select(match => Regex.Replace(match.Groups["code"].Value, "^ {8}", string.Empty, RegexOptions.Multiline));
-        var shown = Regex.Matches(Document.Read("docs/reference/csharp.md").Text, "```csharp\n(?<code>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
-            .Select(match => match.Groups["code"].Value);
 
-        Assert.Equal(blocks, shown);
+        Assert.Equal(blocks, Shown("docs/reference/csharp.md"));
+    }
+
+    [Fact]
+    public void ThoseOfASP_NETStandInTheSample()
+    {
+        var sample = File.ReadAllText(Path.Combine(Document.Root, "samples", "sentence-search", "Program.cs")).ReplaceLineEndings("\n");
+        var shown = Shown("docs/how-to/aspnet.md").ToList();
+
+        Assert.Equal(2, shown.Count);
+        Assert.All(shown, code => Assert.Contains($"\n{code}", sample, StringComparison.Ordinal));
     }
 
     [Fact]
@@ -67,4 +77,25 @@ public sealed class CSharpSnippetTests : IDisposable
 
         Assert.Equal(network.forward(images).data<float>().ToArray(), same.forward(images).data<float>().ToArray());
     }
+
+    [Fact]
+    public void AnExportedEncoderServes()
+    {
+        using var exports = new TemporaryFolder();
+        using var embedding = TinyExport.Embedding(exports);
+        var embeddingFile = Path.Combine(Path.GetDirectoryName(embedding.Path)!, "embedding.onnx");
+        File.Move(embedding.Path, embeddingFile);
+        using var classifier = TinyExport.Classifier(exports);
+
+        var (similarity, label, probabilities) = CSharpSnippets.Exported(
+            embeddingFile, classifier.Path, ["good film", "bad films"], new ListLogger([]), TestContext.Current.CancellationToken);
+
+        Assert.InRange(similarity, -1, 1 - 1e-4);
+        Assert.Contains(label, (string[])["a", "b", "c"]);
+        Assert.Equal(1, probabilities.Sum(), 1e-5);
+    }
+
+    private static IEnumerable<string> Shown(string document) =>
+        Regex.Matches(Document.Read(document).Text, "```csharp\n(?<code>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
+            .Select(match => match.Groups["code"].Value);
 }

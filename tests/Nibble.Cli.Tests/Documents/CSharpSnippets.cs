@@ -1,9 +1,11 @@
+using System.Numerics.Tensors;
 using Nibble.Torch.Data;
 using Nibble.Export;
 using Nibble.Formats.CompressedTensors;
 using Microsoft.Extensions.Logging;
 using Nibble.Artifacts;
 using Nibble.Numerics;
+using Nibble.Onnx.Serving;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
 using Nibble.Torch.Qat;
@@ -71,5 +73,21 @@ internal static class CSharpSnippets
         // block ends
 
         return trained;
+    }
+
+    public static (float Similarity, string Label, IReadOnlyList<float> Probabilities) Exported(
+        string encoderFile, string classifierFile, string[] texts, ILogger logger, CancellationToken cancellation)
+    {
+        // block begins
+        using var encoder = SentenceEncoder.Open(encoderFile, new EncoderOptions { MaxLength = 256, Logger = logger });
+        float[][] embeddings = encoder.Encode(texts, cancellation);
+        var similarity = TensorPrimitives.CosineSimilarity<float>(embeddings[0], embeddings[1]);
+
+        using var classifier = TextClassifier.Open(classifierFile);
+        var (label, probability, probabilities) = classifier.Classify(texts[0]);
+        // block ends
+
+        Assert.Contains(probability, probabilities);
+        return (similarity, label, probabilities);
     }
 }
