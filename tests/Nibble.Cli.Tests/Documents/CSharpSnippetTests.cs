@@ -26,7 +26,7 @@ public sealed class CSharpSnippetTests : IDisposable
     }
 
     [Fact]
-    public void ThoseOfASP_NETStandInTheSample()
+    public void ThoseOfTheServerStandInTheSample()
     {
         var sample = File.ReadAllText(Path.Combine(Document.Root, "samples", "sentence-search", "Program.cs")).ReplaceLineEndings("\n");
         var shown = Shown("docs/how-to/aspnet.md").ToList();

@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using Nibble.Torch.Data;
 using Nibble.Export;
 using Nibble.Formats.CompressedTensors;
@@ -11,6 +10,7 @@ using Nibble.Torch.Models;
 using Nibble.Torch.Qat;
 using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
+using TensorPrimitives = System.Numerics.Tensors.TensorPrimitives;
 
 namespace Nibble.Cli.Tests.Documents;
 
