@@ -7,7 +7,8 @@ namespace Nibble;
 /// <summary>The entry point: quantizes a matrix and, with <c>Nibble.Torch</c>, quantizes a model by PTQ or QAT and compares it with the original.</summary>
 /// <remarks>
 /// <c>Nibble.Torch</c> adds the methods <c>Quantize.Ptq</c>, <c>Quantize.EstimatePtq</c>, <c>Quantize.Qat</c> and <c>Quantize.Compare</c> to this class. Each
-/// method takes its inputs, a record of options with documented defaults, a receiver of progress and a cancellation token.
+/// method takes its inputs, a record of options with documented defaults, a receiver of progress and a cancellation token. All of them can run on several
+/// threads at the same time, but not on the same model in memory. They write nothing to the console.
 /// </remarks>
 public static class Quantize
 {

@@ -65,6 +65,32 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
+    public async Task RunsAtTheSameTimeGiveTheSameBytesAsOneAfterAnother()
+    {
+        var model = new TinyLlama().Write(folder.File("tiny"));
+        var text = Texts.Random(2000);
+        var gptq = RecipePresets.Parse("w4a16-g8-gptq");
+        var qat = Int4 with { Qat = Int4.Qat with { Steps = 4, BatchSize = 2 } };
+        Action<string>[] runs =
+        [
+            output => Quantize.Ptq(model, gptq, output, new PtqOptions { Data = text }),
+            output => Quantize.Ptq(model, RecipePresets.Parse("w8a8"), output, new PtqOptions { Data = text }),
+            output => Quantize.Qat(model, qat, output, new QatOptions { Data = text }),
+            output => Quantize.Qat(model, qat, output, new QatOptions { Data = text, Seed = 2 }),
+        ];
+
+        foreach (var (i, run) in runs.Index())
+        {
+            run(folder.File($"alone{i}"));
+        }
+
+        await Task.WhenAll(runs.Select((run, i) => Task.Run(() => run(folder.File($"together{i}")), TestContext.Current.CancellationToken)));
+
+        Assert.All(Enumerable.Range(0, runs.Length), i =>
+            Assert.Equal(TemporaryFolder.Contents(folder.File($"alone{i}")), TemporaryFolder.Contents(folder.File($"together{i}"))));
+    }
+
+    [Fact]
     public void QatOfADecoderGivesTheSameInMemoryAndOnDiskAndCompares()
     {
         var model = new TinyLlama().Write(folder.File("tiny"));

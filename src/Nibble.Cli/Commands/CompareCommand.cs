@@ -169,6 +169,15 @@ internal static class CompareCommand
         }
 
         host.Output.WriteLine();
-        host.Output.WriteLine(Advice.For(result).Headline);
+        var advice = Advice.For(result);
+        if (advice.Answers.Count == 0)
+        {
+            host.Output.WriteLine(advice.Headline);
+        }
+
+        foreach (var (question, text) in advice.Answers)
+        {
+            host.Output.WriteLine($"{question,-18} {text}");
+        }
     }
 }

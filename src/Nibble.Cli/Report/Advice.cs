@@ -22,6 +22,9 @@ internal sealed record WidthAdvice(
 /// <param name="Widths">The advice for each width, most bits first.</param>
 internal sealed record Advice(string Headline, string Summary, IReadOnlyList<WidthAdvice> Widths)
 {
+    /// <summary>The answers to the questions that a comparison is run for; empty if nothing was measured.</summary>
+    public IReadOnlyList<Answer> Answers { get; init; } = [];
+
     /// <summary>Draws the conclusions from a comparison.</summary>
     public static Advice For(ComparisonResult result)
     {
@@ -40,7 +43,8 @@ internal sealed record Advice(string Headline, string Summary, IReadOnlyList<Wid
 
         var judge = new Judge(result);
         List<WidthAdvice> advice = [.. widths.Select(judge.Advise)];
-        return new Advice(Headlined(advice), judge.Summarize(widths, advice), advice);
+        var headline = Headlined(advice);
+        return new Advice(headline, judge.Summarize(widths, advice), advice) { Answers = Report.Answers.Of(result, widths, advice, headline) };
     }
 
     private static string Headlined(IEnumerable<WidthAdvice> advice)

@@ -39,6 +39,8 @@ internal static class HtmlReport
         "header",
         E("p", Class("kicker"), "PTQ and QAT compared · ", E("bdi", result.Model.Name)),
         E("h1", Typeset(advice.Headline)),
+        advice.Answers.Count == 0 ? null : E("dl", Class("advice"), advice.Answers.SkipLast(1).Select(answer => E(
+            "div", E("dt", answer.Question), E("dd", Typeset(answer.Text))))),
         E("p", Class("summary"), Typeset(advice.Summary)),
         advice.Widths.Count == 0 ? null : E("dl", Class("advice"), advice.Widths.Select(width => E(
             "div",

@@ -102,8 +102,9 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
 
         Assert.True(lines.Count > 10, "the README's commands were not found");
         Assert.All(
-            (string[])["compared/report.html", "advice/report.html", "smollm-w4.gguf", "minilm-int8.onnx", "smollm-q4_k_m.gguf"],
+            (string[])["compared/report.html", "advice/report.html", "smollm-w4.gguf", "minilm-onnx/model.onnx", "smollm-q4_k_m.gguf"],
             name => Assert.True(File.Exists(folder.At(name)), name));
+        Assert.DoesNotContain(Directory.EnumerateFiles(folder.Root), file => Path.GetFileName(file).StartsWith("tokenizer", StringComparison.Ordinal));
     }
 
     [Fact]
