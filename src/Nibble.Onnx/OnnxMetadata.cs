@@ -37,8 +37,9 @@ internal static class OnnxMetadata
     {
         ArgumentNullException.ThrowIfNull(metadata);
         var manifest = metadata(Artifact) is { } text ? ArtifactManifest.Parse(text, $"{path}, metadata {Artifact}") : null;
+        var origin = string.IsNullOrEmpty(producer) ? "it does not name its producer" : $"this one is from {producer}";
         var config = manifest?.ConfigJson ?? metadata(Config) ?? throw new NibbleException(
-            $"{path}: ONNX files of other tools are not supported ({(string.IsNullOrEmpty(producer) ? "it does not name its producer" : $"this one is from {producer}")}). "
+            $"{path}: ONNX files of other tools are not supported ({origin}). "
             + $"Its metadata have neither {Artifact} nor {Config}, one of which a file exported by this version of Nibble has. "
             + "Use the folder that it was made from, or export the folder again");
         return new ExportedDescription(manifest, config, $"{path}, metadata {(manifest is null ? Config : Artifact)}");

@@ -159,7 +159,7 @@ internal sealed class TextEngine : IDisposable
         var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         return TextTokenizer.FilesIn(folder).Count > 0
             ? TextTokenizer.Load(folder, definition)
-            : throw new NibbleException($"The folder {folder} has no tokenizer. The export wrote the tokenizer's files, such as vocab.txt or tokenizer.json, next "
-                + $"to {Path.GetFileName(path)}: copy them too");
+            : throw new NibbleException($"The folder {folder} has no tokenizer. The export wrote the tokenizer's files, such as vocab.txt or tokenizer.json, "
+                + $"next to {Path.GetFileName(path)}: copy them too");
     }
 }
