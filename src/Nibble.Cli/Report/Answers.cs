@@ -35,7 +35,7 @@ internal static class Answers
     {
         var quantized = result.Runs.Where(run => run.Method is not null).ToList();
         var times = quantized.GroupBy(run => run.Method!.Value).OrderBy(group => group.Key)
-            .Select(group => $"{(group.Key == Method.Hybrid ? "hybrid" : group.Key.ToString().ToUpperInvariant())} {Range([.. group.Select(run => run.Seconds)])}");
+            .Select(group => $"{Title(group.Key)} {Range([.. group.Select(run => run.Seconds)])}");
         var sizes = quantized.Select(run => run.Bytes).Distinct().OrderDescending().Select(Numbers.Bytes).Distinct();
         return $"Time for each width: {string.Join(", ", times)}. Size: {Numbers.Bytes(result.Baseline.Bytes)} in float, then {string.Join(", ", sizes)}.";
     }
@@ -53,5 +53,7 @@ internal static class Answers
             ? $"At {width.Label}, QAT removes {Numbers.Share(Math.Min(1, (ptq.LossDifference - qat.LossDifference) / ptq.LossDifference))} of PTQ's loss."
             : null;
 
-    private static string Short(ComparisonRun run) => run.Method == Method.Hybrid ? run.Name : run.MethodWord.ToUpperInvariant();
+    private static string Short(ComparisonRun run) => run.Method == Method.Hybrid ? run.Name : Title(run.Method!.Value);
+
+    private static string Title(Method method) => method == Method.Hybrid ? "hybrid" : method.ToString().ToUpperInvariant();
 }

@@ -111,7 +111,8 @@ public sealed class TextData : ITaskData
         {
             Notes = cut == 0 ? [] :
             [
-                string.Create(CultureInfo.InvariantCulture, $"{cut:N0} of the {sequences.Count:N0} texts of {name} are longer than {length} tokens and were cut"),
+                string.Create(CultureInfo.InvariantCulture,
+                    $"{cut:N0} of the {sequences.Count:N0} texts of {name} are longer than {length} tokens and were cut"),
             ],
         };
     }
