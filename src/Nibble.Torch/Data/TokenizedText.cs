@@ -27,7 +27,7 @@ public sealed record TokenizedText(string Name, int[] Ids, int? StartId) : ITask
         Read([path], tokenizer, cancellation);
 
     /// <summary>Reads text files as one text, in which each file starts a new document, and tokenizes it once.</summary>
-    /// <inheritdoc cref="Read(string, TextTokenizer, CancellationToken)"/>
+    /// <remarks>Within a file, documents are separated as in <see cref="Read(string, TextTokenizer, CancellationToken)"/>.</remarks>
     /// <param name="paths">The files, at least one. Each may be a pipe.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="cancellation">Cancels waiting for a pipe.</param>
