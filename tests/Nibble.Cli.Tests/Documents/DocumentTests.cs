@@ -299,6 +299,30 @@ public sealed partial class DocumentTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("docs/results.md")]
+    [InlineData("docs/results/encoders.md")]
+    public void TheTableOfEmbeddingsIsThatOfTheOutcomes(string name)
+    {
+        var seeds = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "results", "encoder-embedding"))
+            .Select(path => JsonDocument.Parse(File.ReadAllText(path)).RootElement).ToList();
+        var text = Document.Read(name).Text;
+
+        foreach (var width in seeds.SelectMany(seed => seed.EnumerateObject()).Where(item => item.Name.StartsWith("qat ", StringComparison.Ordinal))
+            .Select(item => item.Name.Split(' ', ',')[1]).Distinct())
+        {
+            var measured = seeds.FindAll(seed => seed.EnumerateObject().Any(item => item.Name.StartsWith($"qat {width},", StringComparison.Ordinal)));
+            string[] methods = [$"ptq {width}, rtn", $"ptq {width},", $"qat {width},"];
+            var outcomes = methods.Select(method => measured.ConvertAll(seed => seed.EnumerateObject()
+                .Where(item => item.Name.StartsWith(method, StringComparison.Ordinal)).MaxBy(item => item.Value.GetProperty("Dev").GetDouble()).Value)).ToList();
+            var cells = outcomes.Select(method => Mean(method, "Test", 100, "F4")).Concat(outcomes.Select(method => Mean(method, "Cosine", 1, "F3")));
+            Assert.Contains($"| {width.ToUpperInvariant()} | {string.Join(" | ", cells)} |", text, StringComparison.Ordinal);
+        }
+
+        static string Mean(List<JsonElement> outcomes, string key, double scale, string format) =>
+            (outcomes.Average(outcome => outcome.GetProperty(key).GetDouble()) / scale).ToString(format, System.Globalization.CultureInfo.InvariantCulture);
+    }
+
     [Fact]
     public void ThePackingExampleIsTrue()
     {
