@@ -33,15 +33,10 @@ internal static class NibbleProgram
         using var host = new CommandHost(output, error);
         var globals = new GlobalOptions();
         var root = CreateRoot(host, globals);
-        if (Completion.Of(root, args, Parsing) is { } completions)
-        {
-            completions.ToList().ForEach(output.WriteLine);
-            return ExitCode.Done;
-        }
-
+        var completions = Completion.Of(root, args, Parsing);
         var parsed = root.Parse(args, Parsing);
         host.FailsInJson = parsed.Tokens.Any(token => token.Value == JsonOption);
-        List<string> problems = args.Length == 0 ? [] : [.. Problems(parsed), .. EmptyValues(parsed)];
+        List<string> problems = args.Length == 0 || completions is not null ? [] : [.. Problems(parsed), .. EmptyValues(parsed)];
         if (problems.Count > 0)
         {
             return host.Fail(problems.ConvertAll(Failure.Usage), Hint(parsed));
@@ -58,6 +53,12 @@ internal static class NibbleProgram
             if (args.Length == 0)
             {
                 output.WriteLine(FirstSteps);
+                return ExitCode.Done;
+            }
+
+            if (completions is not null)
+            {
+                completions.ToList().ForEach(output.WriteLine);
                 return ExitCode.Done;
             }
 

@@ -36,6 +36,18 @@ public class CompletionTests
     public async Task AnythingElseInBracketsIsNoCommand(string word) => Assert.Equal(2, (await CommandRun.Of(word, "pt")).ExitCode);
 
     [Fact]
+    public async Task AStdoutThatTakesNothingIsAnError()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "/dev/full is Linux's");
+
+        using var shell = ChildProcess.StartBash(Path.GetTempPath(), "exec \"$0\" \"$@\" >/dev/full", ["[suggest:2]", "pt"]);
+        var (_, error) = await shell.Finish();
+
+        Assert.Equal(ExitCode.BadInput, shell.ExitCode);
+        Assert.Contains("the result cannot be written to stdout", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task TheScriptForBashInTheDocumentsCompletes()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "the script is for bash");
