@@ -8,10 +8,10 @@ internal static class LlamaCpp
     /// <summary>The folder of the libraries; skips the running test where they are not installed.</summary>
     public static string RequireFolder()
     {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        if (Repository.Root is { } root && OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64)
         {
-            var libraries = Path.Combine(folder.FullName, "tests", "clients", "llama.cpp", "node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64");
-            if (Directory.Exists(libraries) && OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64)
+            var libraries = Path.Combine(root, "tests", "clients", "llama.cpp", "node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64");
+            if (Directory.Exists(libraries))
             {
                 return libraries;
             }

@@ -17,4 +17,9 @@ internal static class Repository
             return folder?.FullName;
         }
     }
+
+    /// <summary>The path of a file or folder of the repository.</summary>
+    /// <exception cref="InvalidOperationException">The tests run elsewhere.</exception>
+    public static string At(params string[] parts) =>
+        Path.Combine([Root ?? throw new InvalidOperationException($"There is no Nibble.slnx above {AppContext.BaseDirectory}."), .. parts]);
 }

@@ -157,7 +157,7 @@ internal static class AdviseCommand
             words.AddRange(["--steps", Invariant(steps)]);
         }
 
-        var method = candidate.Trains ? "-" + candidate.Method.ToString().ToLowerInvariant() : string.Empty;
+        var method = candidate.Trains ? "-" + candidate.Method.Word() : string.Empty;
         return CommonOptions.CommandLine([.. words, "--output", $"{model.Name}-{candidate.Recipe.Name}{method}"]);
     }
 

@@ -7,7 +7,6 @@ using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Numerics;
-using Nibble.Recipes;
 using Nibble.Models;
 using Nibble.Torch.Models;
 using Nibble.Torch.Layers;
@@ -127,12 +126,10 @@ internal static class InspectCommand
     private static InspectedLayer AsQuantized(InspectedLayer layer, QuantizedLayer? quantized, string? method) => quantized is null ? layer : layer with
     {
         Weights = quantized.Weight.Scheme.ToString(),
-        WeightMethod = Name(quantized.WeightMethod) ?? method,
+        WeightMethod = quantized.WeightMethod?.Word() ?? method,
         Input = quantized.Input?.Scheme.ToString(),
-        InputMethod = quantized.Input?.Static is null ? null : Name(quantized.InputMethod) ?? method,
+        InputMethod = quantized.Input?.Static is null ? null : quantized.InputMethod?.Word() ?? method,
     };
-
-    private static string? Name(Method? method) => method?.ToString().ToLowerInvariant();
 
     /// <summary>A cell for weights or inputs: the code format and the method that produced the codes.</summary>
     private static string Side(string? scheme, string? method) => scheme is null ? "float" : $"{scheme.Split(' ')[0]} {method}".TrimEnd();

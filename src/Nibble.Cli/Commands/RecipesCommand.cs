@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Cli.Report;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report.Documents;
 using Nibble.Numerics;
@@ -155,5 +156,5 @@ internal static class RecipesCommand
         var (weights, activations) => $"weights {Word(weights)}, activations {Word(activations)}",
     };
 
-    private static string Word(Method? method) => method?.ToString().ToLowerInvariant() ?? "as the command";
+    private static string Word(Method? method) => method?.Word() ?? "as the command";
 }

@@ -90,7 +90,7 @@ internal static class AdviceReport
     }
 
     private static XElement? Pareto(AdviceDocument document) => ParetoChart.Render(
-        document.Options.Select(option => new ParetoPoint(option.Method.ToString().ToLowerInvariant(), option.Name, option.Bytes, option.Loss.Value)),
+        document.Options.Select(option => new ParetoPoint(option.Method.Word(), option.Name, option.Bytes, option.Loss.Value)),
         "The loss and the size of each option.",
         document.Unit().Name);
 
@@ -111,7 +111,7 @@ internal static class AdviceReport
             steps, losses, "training steps, logarithmic", $"loss relative to float, {document.Unit().Name}",
             SvgChart.RoomFor([]));
         var styles = SvgChart.ToldApart(
-            curves.Select(curve => document.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.ToString().ToLowerInvariant() ?? "float"));
+            curves.Select(curve => document.Options.FirstOrDefault(option => option.Name == curve.Name)?.Method.Word() ?? "float"));
         foreach (var (curve, style) in curves.Zip(styles))
         {
             List<ChartPoint> points = [.. curve.Points.Select(point => new ChartPoint(point.Steps, point.Loss))];

@@ -34,8 +34,8 @@ internal static class Answers
     private static string Cost(ComparisonResult result)
     {
         var quantized = result.Runs.Where(run => run.Method is not null).ToList();
-        var times = quantized.GroupBy(run => run.Method!.Value).OrderBy(group => group.Key)
-            .Select(group => $"{Title(group.Key)} {Range([.. group.Select(run => run.Seconds)])}");
+        var times = quantized.GroupBy(run => run.Method).OrderBy(group => group.Key)
+            .Select(group => $"{MethodNames.Title(group.Key)} {Range([.. group.Select(run => run.Seconds)])}");
         var sizes = quantized.Select(run => run.Bytes).Distinct().OrderDescending().Select(Numbers.Bytes).Distinct();
         return $"Time for each width: {string.Join(", ", times)}. Size: {Numbers.Bytes(result.Baseline.Bytes)} in float, then {string.Join(", ", sizes)}.";
     }
@@ -53,7 +53,5 @@ internal static class Answers
             ? $"At {width.Label}, QAT removes {Numbers.Share(Math.Min(1, (ptq.LossDifference - qat.LossDifference) / ptq.LossDifference))} of PTQ's loss."
             : null;
 
-    private static string Short(ComparisonRun run) => run.Method == Method.Hybrid ? run.Name : Title(run.Method!.Value);
-
-    private static string Title(Method method) => method == Method.Hybrid ? "hybrid" : method.ToString().ToUpperInvariant();
+    private static string Short(ComparisonRun run) => run.Method == Method.Hybrid ? run.Name : MethodNames.Title(run.Method);
 }

@@ -78,7 +78,7 @@ internal abstract class MethodConverter(string none) : JsonConverter<Method?>
         reader.GetString() is { } word && word != none ? Enum.Parse<Method>(word, ignoreCase: true) : null;
 
     public override void Write(Utf8JsonWriter writer, Method? value, JsonSerializerOptions options) =>
-        writer.WriteStringValue(value?.ToString().ToLowerInvariant() ?? none);
+        writer.WriteStringValue(value?.Word() ?? none);
 }
 
 internal sealed class FloatOrMethodConverter() : MethodConverter("float");

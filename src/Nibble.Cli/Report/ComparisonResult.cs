@@ -138,7 +138,7 @@ internal sealed record ComparisonRun
 
     /// <summary>The method as a word: <c>ptq</c>, <c>qat</c>, <c>hybrid</c> or <c>float</c>.</summary>
     [JsonIgnore]
-    public string MethodWord => Method?.ToString().ToLowerInvariant() ?? "float";
+    public string MethodWord => Method?.Word() ?? "float";
 
     /// <summary>The recipe's name, which PTQ, QAT and hybrid runs of one width share; null for the float control.</summary>
     public string? Recipe { get; init; }

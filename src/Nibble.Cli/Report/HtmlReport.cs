@@ -45,7 +45,7 @@ internal static class HtmlReport
         advice.Widths.Count == 0 ? null : E("dl", Class("advice"), advice.Widths.Select(width => E(
             "div",
             E("dt", E("span", width.Label), " ", E(
-                "strong", Class(width.Method?.ToString().ToLowerInvariant() ?? "neither"), width.Method?.ToString().ToUpperInvariant() ?? "neither")),
+                "strong", Class(width.Method?.Word() ?? "neither"), width.Method?.ToString().ToUpperInvariant() ?? "neither")),
             E("dd", Typeset(width.Text))))));
 
     private static XElement Results(ComparisonResult result, Advice advice)

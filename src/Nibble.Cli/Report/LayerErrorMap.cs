@@ -46,7 +46,7 @@ internal static class LayerErrorMap
         List<Column> columns, string caption, Func<LayerError, double?> select, Func<double, string> format, bool logarithmic, bool folded) => HeatMap.Render(
         [.. columns.Select(column => new HeatColumn(
             ReportCharts.Style(column.Run),
-            ReportCharts.MethodName(column.Run.Method),
+            MethodNames.Title(column.Run.Method),
             column.Label,
             column.Run.LayerErrors.GroupBy(error => error.Layer).ToDictionary(group => group.Key, group => select(group.First()))))],
         [.. columns.SelectMany(column => column.Run.LayerErrors.Select(error => error.Layer)).Distinct()],

@@ -1,4 +1,3 @@
-using Nibble.Recipes;
 using System.Xml.Linq;
 using static Nibble.Cli.Report.Html;
 
@@ -15,7 +14,7 @@ internal static class ReportCharts
     /// <summary>Loss over size, with the front of the best variants; null if no finite loss was measured.</summary>
     public static XElement? LossBySize(ComparisonResult result) => ParetoChart.Render(
         Width.Of(result).SelectMany(
-            width => width.Runs.Select(run => new ParetoPoint(Style(run), $"{MethodName(run.Method)} {width.Label}", run.Bytes, run.LossDifference))),
+            width => width.Runs.Select(run => new ParetoPoint(Style(run), $"{MethodNames.Title(run.Method)} {width.Label}", run.Bytes, run.LossDifference))),
         "The loss of each variant and its file size.",
         result.Scale.LossUnit);
 
@@ -40,7 +39,7 @@ internal static class ReportCharts
             List<ChartPoint> points = [.. series.OrderBy(run => run.BitsPerWeight).Select(run => new ChartPoint(run.BitsPerWeight, run.LossDifference))];
             chart.Line(style, points);
             points.ForEach(point => chart.Dot(style, point));
-            chart.Label(style, MethodName(series.Key.Method) + (severalActivations ? $" a{series.Key.ActivationBits}" : ""), points);
+            chart.Label(style, MethodNames.Title(series.Key.Method) + (severalActivations ? $" a{series.Key.ActivationBits}" : ""), points);
         }
 
         return Figure(
@@ -78,7 +77,7 @@ internal static class ReportCharts
             {
                 var point = new ChartPoint(run.Seconds, run.LossDifference);
                 chart.Dot(Style(run), point);
-                chart.Label(Style(run), $"{MethodName(run.Method)} {width.Label}", point);
+                chart.Label(Style(run), $"{MethodNames.Title(run.Method)} {width.Label}", point);
             }
         }
 
@@ -92,7 +91,7 @@ internal static class ReportCharts
     public static XElement? TrainingCurves(ComparisonResult result)
     {
         var named = Width.Of(result)
-            .SelectMany(width => width.Runs.Select(run => (Run: run, Label: $"{MethodName(run.Method)} {width.Label}")))
+            .SelectMany(width => width.Runs.Select(run => (Run: run, Label: $"{MethodNames.Title(run.Method)} {width.Label}")))
             .Concat(result.Runs.Where(run => run.Method is null).Select(run => (Run: run, Label: ControlLabel)));
         var curves = named
             .Select(pair => (Style: Style(pair.Run), pair.Label, Points: Averaged(pair.Run.TrainingLosses)))
@@ -123,10 +122,6 @@ internal static class ReportCharts
 
     /// <summary>The CSS class of a run, which sets the colour of its method.</summary>
     public static string Style(ComparisonRun run) => run.MethodWord;
-
-    /// <summary>A method's name in sentences.</summary>
-    public static string MethodName(Method? method) =>
-        method switch { null => "float", Method.Hybrid => "hybrid", { } pure => pure.ToString().ToUpperInvariant() };
 
     private static string ScaleNote(ChartScale losses) =>
         (losses.IsLinear ? "Lower" : "The loss axis is logarithmic, except near 0. Lower") + " is better, and below 0 is better than float.";

@@ -26,7 +26,7 @@ internal static class WeightHistograms
                 E("figcaption", E("code", layer.Key)),
                 E("div", Class("multiples"), layer.Select(picture => E(
                     "div",
-                    E("p", Class(ReportCharts.Style(picture.Run)), $"{ReportCharts.MethodName(picture.Run.Method)} {picture.Width.Label}"),
+                    E("p", Class(ReportCharts.Style(picture.Run)), $"{MethodNames.Title(picture.Run.Method)} {picture.Width.Label}"),
                     Draw(picture.Run, picture.Histogram, Math.Max(1, tallest))))));
         }
     }

@@ -84,12 +84,17 @@ internal sealed partial class ChildProcess : IDisposable
         return new CommandRun(child.ExitCode, output, error);
     }
 
-    /// <summary>Runs <c>dotnet</c> and expects that it succeeds.</summary>
-    public static async Task DotNet(string folder, params string[] arguments)
+    /// <summary>Runs another program and expects that it succeeds.</summary>
+    /// <returns>What it wrote to stdout.</returns>
+    public static async Task<string> Succeed(string folder, string program, params string[] arguments)
     {
-        var run = await Run(folder, arguments, program: "dotnet");
-        Assert.True(run.ExitCode == 0, $"dotnet {string.Join(' ', arguments)} ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
+        var run = await Run(folder, arguments, program: program);
+        Assert.True(run.ExitCode == 0, $"{program} {string.Join(' ', arguments)} ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
+        return run.Output;
     }
+
+    /// <summary>Runs <c>dotnet</c> and expects that it succeeds.</summary>
+    public static Task DotNet(string folder, params string[] arguments) => Succeed(folder, "dotnet", arguments);
 
     /// <summary>Waits for a line on stderr.</summary>
     public async Task ReadErrorUntil(string text)

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Nibble.Tests.Shared;
 
 namespace Nibble.Cli.Tests.Documents;
 
@@ -7,7 +8,7 @@ internal sealed partial record Document(string Path, string Text)
 {
     private static readonly string[] Folders = ["docs", "samples", "benchmarks/results"];
 
-    public static string Root { get; } = FindRoot();
+    public static string Root { get; } = Repository.At();
 
     /// <summary>The documents that people read first; all are held against the program.</summary>
     public static IEnumerable<string> Names =>
@@ -105,17 +106,6 @@ internal sealed partial record Document(string Path, string Text)
     /// <summary>What links call the headings, as GitHub does: small letters, figures and hyphens.</summary>
     public IEnumerable<string> Anchors() => Text.Split('\n').Where(line => line.StartsWith('#'))
         .Select(line => NotInAnchor().Replace(line.TrimStart('#').Trim().ToLowerInvariant(), string.Empty).Replace(' ', '-'));
-
-    private static string FindRoot()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(System.IO.Path.Combine(folder.FullName, "Nibble.slnx")))
-        {
-            folder = folder.Parent ?? throw new InvalidOperationException($"No Nibble.slnx above {AppContext.BaseDirectory}.");
-        }
-
-        return folder.FullName;
-    }
 
     [GeneratedRegex(@"\]\((?<target>[^)\s]+)\)", RegexOptions.ExplicitCapture)]
     private static partial Regex Links();

@@ -274,8 +274,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData("docs/results/encoders.md")]
     public void TheTableOfEncodersIsThatOfTheOutcomes(string name)
     {
-        var seeds = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "results", "encoder-classification"))
-            .Select(path => JsonDocument.Parse(File.ReadAllText(path)).RootElement).ToList();
+        var seeds = OutcomesOf("encoder-classification");
         var text = string.Join(' ', Document.Read(name).Text.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries));
 
         Assert.Equal(3, seeds.Count);
@@ -283,8 +282,7 @@ public sealed partial class DocumentTests : IDisposable
         foreach (var (width, epochs) in new[] { ("w8a8", 1), ("w4a8", 1), ("w4a4", 3), ("w3a8", 1), ("w2a8", 3) })
         {
             var nearest = Mean(seed => Test(seed, $"ptq {width}, rtn"));
-            var ptq = Mean(seed => seed.EnumerateObject().Where(item => item.Name.StartsWith($"ptq {width},", StringComparison.Ordinal))
-                .MaxBy(item => item.Value.GetProperty("Dev").GetDouble()).Value.GetProperty("Test").GetDouble());
+            var ptq = Mean(seed => BestOnDev(seed, $"ptq {width},").GetProperty("Test").GetDouble());
             var qat = Mean(seed => Test(seed, $"qat {width}, {epochs} epochs"));
             Assert.Contains($"| {width.ToUpperInvariant()} | {nearest} | {ptq} | {qat} |", text, StringComparison.Ordinal);
         }
@@ -304,8 +302,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData("docs/results/encoders.md")]
     public void TheTableOfEmbeddingsIsThatOfTheOutcomes(string name)
     {
-        var seeds = Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "results", "encoder-embedding"))
-            .Select(path => JsonDocument.Parse(File.ReadAllText(path)).RootElement).ToList();
+        var seeds = OutcomesOf("encoder-embedding");
         var text = Document.Read(name).Text;
 
         foreach (var width in seeds.SelectMany(seed => seed.EnumerateObject()).Where(item => item.Name.StartsWith("qat ", StringComparison.Ordinal))
@@ -313,8 +310,7 @@ public sealed partial class DocumentTests : IDisposable
         {
             var measured = seeds.FindAll(seed => seed.EnumerateObject().Any(item => item.Name.StartsWith($"qat {width},", StringComparison.Ordinal)));
             string[] methods = [$"ptq {width}, rtn", $"ptq {width},", $"qat {width},"];
-            var outcomes = methods.Select(method => measured.ConvertAll(seed => seed.EnumerateObject()
-                .Where(item => item.Name.StartsWith(method, StringComparison.Ordinal)).MaxBy(item => item.Value.GetProperty("Dev").GetDouble()).Value)).ToList();
+            var outcomes = methods.Select(method => measured.ConvertAll(seed => BestOnDev(seed, method))).ToList();
             var cells = outcomes.Select(method => Mean(method, "Test", 100, "F4")).Concat(outcomes.Select(method => Mean(method, "Cosine", 1, "F3")));
             Assert.Contains($"| {width.ToUpperInvariant()} | {string.Join(" | ", cells)} |", text, StringComparison.Ordinal);
         }
@@ -332,6 +328,14 @@ public sealed partial class DocumentTests : IDisposable
         Assert.Contains("the 4-bit codes -8, -7, 7, 0 ", Document.Read("docs/explanation/numerics.md").Text, StringComparison.Ordinal);
         Assert.Contains($"the word is `0x{BitConverter.ToUInt32(packed):X8}`", Document.Read("docs/explanation/numerics.md").Text, StringComparison.Ordinal);
     }
+
+    /// <summary>The committed outcomes of <c>benchmarks/EncoderTable</c>, one for each seed.</summary>
+    private static List<JsonElement> OutcomesOf(string folder) =>
+        [.. Directory.GetFiles(Path.Combine(Document.Root, "benchmarks", "results", folder)).Select(path => JsonDocument.Parse(File.ReadAllText(path)).RootElement)];
+
+    /// <summary>Of the outcomes whose name starts in a way, the one that dev chose.</summary>
+    private static JsonElement BestOnDev(JsonElement seed, string start) => seed.EnumerateObject()
+        .Where(item => item.Name.StartsWith(start, StringComparison.Ordinal)).MaxBy(item => item.Value.GetProperty("Dev").GetDouble()).Value;
 
     private static Document PageOf(string command) => Document.Read($"docs/reference/commands/{command}.md");
 

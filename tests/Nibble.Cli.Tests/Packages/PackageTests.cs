@@ -91,13 +91,13 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
             folder.Root, "tool", "install", "Nibble.Tool", "--tool-path", folder.At("tools"), "--version", packages.Version);
         var nibble = folder.At("tools/nibble");
         PlaceWhatTheReadmeNames();
-        await Succeed(nibble, "export", "models/smollm", "--to", "gguf", "--type", "f16", "--output", "smollm-f16.gguf");
+        await ChildProcess.Succeed(folder.Root, nibble, "export", "models/smollm", "--to", "gguf", "--type", "f16", "--output", "smollm-f16.gguf");
 
         var lines = Document.Read("README.md").CodeLines().Where(line => line.StartsWith("nibble ", StringComparison.Ordinal)).ToList();
         foreach (var line in lines)
         {
             var words = line.Split(' ')[1..];
-            await Succeed(nibble, [.. words, .. Shortened(words[0], llamaCpp)]);
+            await ChildProcess.Succeed(folder.Root, nibble, [.. words, .. Shortened(words[0], llamaCpp)]);
         }
 
         Assert.True(lines.Count > 10, "the README's commands were not found");
@@ -133,8 +133,8 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
         folder.Write("Program.cs", string.Join('\n', [.. usings, "var (folder, textFile, output) = (args[0], args[1], args[2]);", .. lines[usings.Count..]]));
 
         await ChildProcess.DotNet(folder.Root, "build", "app.csproj", "-c", "Release", "-p:UseSharedCompilation=false");
-        var output = await Succeed(
-            "dotnet", $"bin/Release/net{Environment.Version.Major}.0/app.dll", folder.Model, folder.TrainingText, "out");
+        var output = await ChildProcess.Succeed(
+            folder.Root, "dotnet", $"bin/Release/net{Environment.Version.Major}.0/app.dll", folder.Model, folder.TrainingText, "out");
 
         Assert.Matches(@"^perplexity [\d.]+, quantized [\d.]+, KL [\d.]+ nats, same token [\d.]+ ?%\s*$", output);
         Assert.True(File.Exists(folder.At("out/nibble.json")));
@@ -179,13 +179,6 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
             Assert.True(family is not null, $"{dependency.Id} is not in THIRD-PARTY-NOTICES.md");
             Assert.Contains(dependency.Licence, notices[family], StringComparison.Ordinal);
         });
-    }
-
-    private async Task<string> Succeed(string program, params string[] arguments)
-    {
-        var run = await ChildProcess.Run(folder.Root, arguments, program: program);
-        Assert.True(run.ExitCode == 0, $"{program} {string.Join(' ', arguments)} ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
-        return run.Output;
     }
 
     private void PlaceWhatTheReadmeNames()

@@ -18,8 +18,7 @@ public sealed class PackedPackages : IAsyncLifetime
     {
         if (OperatingSystem.IsLinux())
         {
-            var run = await ChildProcess.Run(Document.Root, [Folder, Version], program: Path.Combine(Document.Root, "packaging", "pack.sh"));
-            Assert.True(run.ExitCode == 0, $"pack.sh ended with {run.ExitCode}:\n{run.Output}\n{run.Error}");
+            await ChildProcess.Succeed(Document.Root, Path.Combine(Document.Root, "packaging", "pack.sh"), Folder, Version);
         }
     }
 

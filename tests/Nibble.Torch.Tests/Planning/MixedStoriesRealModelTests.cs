@@ -1,3 +1,4 @@
+using Nibble.Tests.Shared;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
@@ -44,7 +45,7 @@ public sealed class MixedStoriesRealModelTests : IDisposable
         Assert.InRange(lossOfHalf, 0, 0.75 * (lossOfTwo + lossOfThree) / 2);
     }
 
-    private static Recipe Mixed(string budget) => RecipeFile.Load(Path.Combine(Root(), "benchmarks", "recipes", "mixed", $"stories260K-{budget}.yaml"));
+    private static Recipe Mixed(string budget) => RecipeFile.Load(Repository.At("benchmarks", "recipes", "mixed", $"stories260K-{budget}.yaml"));
 
     private List<(QuantizableLinear Linear, QuantizationScheme Scheme)> Quantized(Recipe recipe) =>
         [.. source.Llama().Linears.Where(linear => recipe.RuleFor(linear.Key) is not null)
@@ -60,16 +61,5 @@ public sealed class MixedStoriesRealModelTests : IDisposable
         using var model = (IDecoder)LoadedModel.Simulate(
             PostTrainingQuantizer.Run(source, recipe, Texts.TinyStories("train.txt", source), seed: 1), recipe.Name);
         return Evaluator.Evaluate(model, valid, 512, 20).Loss - Evaluator.Evaluate(source.Decoder, valid, 512, 20).Loss;
-    }
-
-    private static string Root()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "Nibble.slnx")))
-        {
-            folder = folder.Parent ?? throw new InvalidOperationException("The tests run outside of the repository.");
-        }
-
-        return folder.FullName;
     }
 }

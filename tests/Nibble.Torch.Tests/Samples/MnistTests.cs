@@ -9,17 +9,7 @@ namespace Nibble.Torch.Tests.Samples;
 public sealed class MnistTests
 {
     [Fact]
-    public void ProgramHasFewerThanSixtyLines()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Nibble.slnx")))
-        {
-            folder = folder.Parent;
-        }
-
-        Assert.NotNull(folder);
-        Assert.InRange(File.ReadLines(Path.Combine(folder.FullName, "samples", "mnist", "Program.cs")).Count(), 20, 59);
-    }
+    public void ProgramHasFewerThanSixtyLines() => Assert.InRange(File.ReadLines(Repository.At("samples", "mnist", "Program.cs")).Count(), 20, 59);
 }
 
 public sealed partial class MnistRealModelTests : IDisposable
