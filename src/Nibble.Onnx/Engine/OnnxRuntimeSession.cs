@@ -26,7 +26,25 @@ internal static class OnnxRuntimeSession
         return (session, probe!);
     }
 
-    private static InferenceSession Open(string path, int threads, Func<SessionOptions, InferenceSession> create)
+    /// <summary>Loads a file with settings of its own.</summary>
+    /// <param name="path">The ONNX file.</param>
+    /// <param name="name">What messages call the file.</param>
+    /// <param name="threads">The number of threads per node, limited to the number of processors.</param>
+    /// <param name="settings">Changes the settings.</param>
+    /// <param name="isDefault">Whether products of bytes are computed as in a session without settings, saturation included.</param>
+    public static InferenceSession Open(string path, string name, int threads, Action<SessionOptions> settings, bool isDefault = false) => Open(
+        path,
+        threads,
+        options =>
+        {
+            settings(options);
+            return new InferenceSession(path, options);
+        },
+        name,
+        isDefault);
+
+    private static InferenceSession Open(
+        string path, int threads, Func<SessionOptions, InferenceSession> create, string? name = null, bool isDefault = false)
     {
         ArgumentNullException.ThrowIfNull(path);
         if (!File.Exists(path))
@@ -44,14 +62,18 @@ internal static class OnnxRuntimeSession
 
         // Products of unsigned and signed bytes saturate on processors with AVX2 but without VNNI unless this is set. Nibble's own files have unsigned
         // bytes on both sides, which never saturate.
-        settings.AddSessionConfigEntry("session.x64quantprecision", "1");
+        if (!isDefault)
+        {
+            settings.AddSessionConfigEntry("session.x64quantprecision", "1");
+        }
+
         try
         {
             return create(settings);
         }
         catch (OnnxRuntimeException exception)
         {
-            throw new NibbleException($"{path}: ONNX Runtime {OnnxRuntimeDecoder.EngineVersion} refuses the file: {exception.Message}", exception);
+            throw new NibbleException($"{name ?? path}: ONNX Runtime {OnnxRuntimeDecoder.EngineVersion} refuses the file: {exception.Message}", exception);
         }
     }
 

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Google.Protobuf;
 
 namespace Nibble.Onnx.Graphs;
 
@@ -102,7 +101,12 @@ internal sealed class GraphBuilder
     private string Add(string type, string[] inputs, string domain, (string Name, object Value)[] attributes)
     {
         var output = Unique(Scope.Length == 0 ? type : $"{Scope}/{type}");
-        var node = new NodeProto { OpType = type, Name = output, Domain = domain, Input = { inputs }, Output = { output } };
+        var node = new NodeProto { OpType = type, Name = output, Input = { inputs }, Output = { output } };
+        if (domain.Length > 0)
+        {
+            node.Domain = domain;
+        }
+
         node.Attribute.AddRange(attributes.Select(attribute => Attribute(attribute.Name, attribute.Value)));
         graph.Node.Add(node);
         return output;
@@ -143,10 +147,10 @@ internal sealed class GraphBuilder
 
     private static AttributeProto Attribute(string name, object value) => value switch
     {
-        long number => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.Int, I = number },
-        float number => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.Float, F = number },
-        string text => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.String, S = ByteString.CopyFromUtf8(text) },
-        long[] numbers => new AttributeProto { Name = name, Type = AttributeProto.Types.AttributeType.Ints, Ints = { numbers } },
+        long number => NodeAttributes.Make(name, number),
+        float number => NodeAttributes.Make(name, number),
+        string text => NodeAttributes.Make(name, text),
+        long[] numbers => NodeAttributes.Make(name, numbers),
         _ => throw new ArgumentException($"The attribute {name} is a {value.GetType()}, expected long, float, string or long[].", nameof(value)),
     };
 }

@@ -64,6 +64,42 @@ internal static class OnnxWriter
         return new FileInfo(path).Length + (external.Count > 0 ? new FileInfo(DataPath(path)).Length : 0);
     }
 
+    /// <summary>Writes a model that holds its constants. Large ones go into the tensor file if the model would be too large for one file.</summary>
+    /// <param name="path">The file to write. Neither this file nor its tensor file may exist.</param>
+    /// <param name="model">The model. It is not changed.</param>
+    /// <param name="inlineLimit">The maximum size in bytes of tensors in the model's file.</param>
+    /// <returns>The total size of the written files in bytes.</returns>
+    /// <exception cref="IOException">There is not enough disk space for the files.</exception>
+    /// <exception cref="NibbleException">A file exists.</exception>
+    public static long Write(string path, ModelProto model, long inlineLimit = InlineLimit)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (model.Graph.Initializer.Sum(tensor => (long)tensor.RawData.Length) <= inlineLimit)
+        {
+            DiskSpace.Require(path, model.CalculateSize(), "the model");
+            AtomicFile.Write(path, model.WriteTo, replace: false);
+            return new FileInfo(path).Length;
+        }
+
+        var (external, rest) = (new List<OnnxInitializer>(), new List<TensorProto>());
+        foreach (var tensor in model.Graph.Initializer)
+        {
+            if (tensor.HasRawData)
+            {
+                external.Add(new OnnxInitializer(tensor.Name, tensor.Element(), [.. tensor.Dims], tensor.RawData.WriteTo));
+            }
+            else
+            {
+                rest.Add(tensor);
+            }
+        }
+
+        var outside = model.Clone();
+        outside.Graph.Initializer.Clear();
+        outside.Graph.Initializer.AddRange(rest);
+        return Write(path, outside, external, inlineLimit);
+    }
+
     private static Dictionary<string, long> WriteData(string path, IReadOnlyList<OnnxInitializer> tensors)
     {
         var offsets = new Dictionary<string, long>(StringComparer.Ordinal);
