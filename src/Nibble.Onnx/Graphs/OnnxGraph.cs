@@ -83,6 +83,17 @@ internal sealed class OnnxGraph
     /// <summary>The type of a value. Null if unknown, or if it is not a tensor.</summary>
     public TensorType? TypeOf(string value) => types.GetValueOrDefault(value);
 
+    /// <summary>Records the type of a value, which the model then says too.</summary>
+    public void SetType(string value, TensorType type)
+    {
+        ArgumentNullException.ThrowIfNull(type);
+        types[value] = type;
+        if (Proto.ValueInfo.All(info => info.Name != value))
+        {
+            Proto.ValueInfo.Add(type.ToInfo(value));
+        }
+    }
+
     /// <summary>A name that the graph does not use yet. It is used from now on.</summary>
     public string Unique(string name)
     {
@@ -150,24 +161,52 @@ internal sealed class OnnxGraph
         Changed();
     }
 
-    /// <summary>Makes the node that computes a value compute it under another name.</summary>
-    /// <returns>The new name. Consumers still read the old one, which something else must compute now.</returns>
-    public string RenameOutput(string value, string name)
+    /// <summary>Makes one input of a node read another value.</summary>
+    public void SetInput(NodeProto node, int position, string value)
     {
-        var node = Producer(value) ?? throw new ArgumentException($"No node computes '{value}'.", nameof(value));
-        var unique = Unique(name);
-        for (var i = 0; i < node.Output.Count; i++)
-        {
-            node.Output[i] = node.Output[i] == value ? unique : node.Output[i];
-        }
-
-        if (types.TryGetValue(value, out var type))
-        {
-            types[unique] = type;
-        }
-
+        ArgumentNullException.ThrowIfNull(node);
+        node.Input[position] = value;
         Changed();
-        return unique;
+    }
+
+    /// <summary>Inserts a chain of nodes after a value. All that read the value read what the chain computes from it, and an output keeps its name.</summary>
+    /// <param name="value">The value: an input, or what a node computes.</param>
+    /// <param name="chain">Adds the chain's nodes to the graph, given the value that it reads, and returns the value that it computes.</param>
+    public void InsertAfter(string value, Func<string, string> chain)
+    {
+        ArgumentNullException.ThrowIfNull(chain);
+        var readers = Consumers(value).ToList();
+        var isOutput = IsOutput(value);
+        if (Producer(value) is not { } node)
+        {
+            if (isOutput)
+            {
+                throw new ArgumentException($"'{value}' is an input and an output, so that nothing can be inserted between.", nameof(value));
+            }
+
+            Redirect(value, chain(value), readers);
+            return;
+        }
+
+        // An output keeps its name, so the node gets a new one. Otherwise the node keeps its name, which calibration and reports use.
+        if (isOutput)
+        {
+            var inner = Unique(value + "/float");
+            for (var i = 0; i < node.Output.Count; i++)
+            {
+                node.Output[i] = node.Output[i] == value ? inner : node.Output[i];
+            }
+
+            Changed();
+            var last = Producer(chain(inner))!;
+            Redirect(last.Output[0], value, Consumers(last.Output[0]));
+            last.Output[0] = value;
+            Changed();
+        }
+        else
+        {
+            Redirect(value, chain(value), readers);
+        }
     }
 
     /// <summary>Sets the version of an operator set.</summary>

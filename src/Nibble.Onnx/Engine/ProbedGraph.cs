@@ -1,0 +1,40 @@
+using Microsoft.ML.OnnxRuntime;
+using Nibble.Onnx.Graphs;
+
+namespace Nibble.Onnx.Engine;
+
+/// <summary>Loads a graph with values from its inside as additional outputs.</summary>
+internal static class ProbedGraph
+{
+    /// <summary>Loads a graph.</summary>
+    /// <param name="graph">The graph. It is not changed.</param>
+    /// <param name="values">The values that shall be outputs.</param>
+    /// <param name="folder">A folder for temporary files, which are gone when this returns.</param>
+    /// <param name="isOptimized">Whether ONNX Runtime optimizes the graph.</param>
+    public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder, bool isOptimized = true)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+
+        // Outputs without a type get the one that ONNX Runtime infers.
+        var added = values.Where(value => !graph.IsOutput(value)).Select(value => new ValueInfoProto { Name = value }).ToList();
+        var path = Path.Combine(folder, "probed.onnx");
+        graph.Proto.Output.AddRange(added);
+        try
+        {
+            OnnxWriter.Write(path, graph.Model);
+            return OnnxRuntimeSession.Open(path, "the model with outputs for its inner values", Environment.ProcessorCount, settings =>
+            {
+                if (!isOptimized)
+                {
+                    settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_DISABLE_ALL;
+                }
+            });
+        }
+        finally
+        {
+            added.ForEach(output => graph.Proto.Output.Remove(output));
+            File.Delete(path);
+            File.Delete(OnnxWriter.DataPath(path));
+        }
+    }
+}

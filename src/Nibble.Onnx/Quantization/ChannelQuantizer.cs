@@ -1,0 +1,50 @@
+using Nibble.Numerics;
+using Nibble.Onnx.Graphs;
+
+namespace Nibble.Onnx.Quantization;
+
+/// <summary>Rounds weights to signed bytes with a scale for each output channel.</summary>
+internal static class ChannelQuantizer
+{
+    private static readonly CodeRange Codes = new(-ChannelCodes.Largest, ChannelCodes.Largest);
+
+    /// <summary>Quantizes a weight.</summary>
+    /// <param name="tensor">The weight.</param>
+    /// <param name="axis">The axis that counts output channels.</param>
+    /// <param name="guards">Whether 16-bit sums of two products must not saturate.</param>
+    /// <exception cref="NibbleException">A value is not finite.</exception>
+    public static ChannelCodes Quantize(TensorProto tensor, int axis, bool guards)
+    {
+        var values = tensor.Floats();
+        var channels = (int)tensor.Dims[axis];
+        var inner = tensor.Dims.Skip(axis + 1).Aggregate(1, (product, size) => product * (int)size);
+        var outer = channels == 0 ? 0 : values.Length / (channels * inner);
+        var codes = new sbyte[values.Length];
+        var scales = new float[channels];
+        var (channel, rounded) = (new float[outer * inner], new sbyte[outer * inner]);
+        var guarded = 0;
+        for (var c = 0; c < channels; c++)
+        {
+            for (var o = 0; o < outer; o++)
+            {
+                values.AsSpan(((o * channels) + c) * inner, inner).CopyTo(channel.AsSpan(o * inner));
+            }
+
+            var measured = Quantizer.Measure(channel);
+            if (measured.NonFiniteCount > 0)
+            {
+                throw TensorValues.Fault(tensor, $"has {measured.NonFiniteCount} values that are not finite in channel {c}");
+            }
+
+            var magnitude = channel.Length == 0 ? 0 : Math.Max(Math.Abs(measured.Range.Min), Math.Abs(measured.Range.Max));
+            scales[c] = QuantizationParameters.RoundScale(magnitude / ChannelCodes.Largest, ScalePrecision.Float32);
+            Quantizer.Quantize(channel, new QuantizationParameters(scales[c], 0), Codes, rounded);
+            for (var o = 0; o < outer; o++)
+            {
+                rounded.AsSpan(o * inner, inner).CopyTo(codes.AsSpan(((o * channels) + c) * inner));
+            }
+        }
+
+        return new ChannelCodes(codes, scales, guards ? guarded : 0);
+    }
+}

@@ -1,0 +1,60 @@
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
+using Nibble.Numerics;
+using Nibble.Observers;
+using Nibble.Onnx.Engine;
+using Nibble.Onnx.Graphs;
+using Nibble.Recipes;
+
+namespace Nibble.Onnx.Quantization;
+
+/// <summary>Runs samples through a float graph and watches the values that will be quantized. Nothing but the observers is kept.</summary>
+internal static class RangeCalibration
+{
+    /// <summary>Measures ranges.</summary>
+    /// <param name="graph">The float graph. It is not changed.</param>
+    /// <param name="values">The values to watch.</param>
+    /// <param name="samples">The samples.</param>
+    /// <param name="kind">How ranges are chosen.</param>
+    /// <param name="folder">A folder for temporary files.</param>
+    /// <param name="progress">Takes the number of samples so far.</param>
+    /// <param name="cancellation">Stops the run.</param>
+    /// <returns>A range for each value, and the number of samples.</returns>
+    /// <exception cref="NibbleException">There are no samples, or a value was never finite.</exception>
+    public static (IReadOnlyDictionary<string, ValueRange> Ranges, int Samples) Run(
+        OnnxGraph graph,
+        IReadOnlyList<string> values,
+        IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
+        ObserverKind kind,
+        string folder,
+        IProgress<int>? progress,
+        CancellationToken cancellation)
+    {
+        var observers = values.ToDictionary(value => value, _ => Observer.Create(kind), StringComparer.Ordinal);
+        var inputs = graph.Inputs.Select(input => input.Name).ToHashSet(StringComparer.Ordinal);
+        var computed = values.Where(value => !inputs.Contains(value)).ToList();
+        var count = 0;
+        using (var session = ProbedGraph.Open(graph, computed, folder))
+        {
+            foreach (var sample in samples)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                using var outputs = session.Run(sample, computed);
+                foreach (var value in outputs.Concat(sample.Where(input => observers.ContainsKey(input.Name))))
+                {
+                    observers[value.Name].Observe(((DenseTensor<float>)value.AsTensor<float>()).Buffer.Span);
+                }
+
+                count++;
+                progress?.Report(count);
+            }
+        }
+
+        return count == 0 ? throw new NibbleException("There are no samples to calibrate on.")
+            : (observers.ToDictionary(pair => pair.Key, pair => RangeOf(pair.Key, pair.Value), StringComparer.Ordinal), count);
+    }
+
+    private static ValueRange RangeOf(string value, IObserver observer) => observer.Count > 0 ? observer.Range(ByteGrid.Scheme)
+        : observer.NonFiniteCount > 0 ? throw new NibbleException($"The value '{value}' was never finite while the model ran on the calibration data.")
+        : default;
+}
