@@ -4,4 +4,4 @@ namespace Nibble.Onnx.Quantization;
 /// <param name="Node">Its name.</param>
 /// <param name="Operator">Its operator.</param>
 /// <param name="Kept">Why it stays float. Null if it computes with integers.</param>
-internal sealed record NodeDecision(string Node, string Operator, string? Kept);
+public sealed record NodeDecision(string Node, string Operator, string? Kept);

@@ -1,0 +1,56 @@
+using Microsoft.Extensions.Logging;
+using Nibble.Recipes;
+
+namespace Nibble.Onnx.Quantization;
+
+/// <summary>How to quantize an ONNX graph.</summary>
+public sealed record OnnxQuantizationOptions
+{
+    /// <summary>What is computed with integers. Default: static.</summary>
+    public OnnxMode Mode { get; init; }
+
+    /// <summary>The processors that the file is made for. Default: any.</summary>
+    public OnnxTarget Target { get; init; }
+
+    /// <summary>How the ranges of activations are chosen. Default: least squared error.</summary>
+    public ObserverKind Ranges { get; init; } = ObserverKind.Mse;
+
+    /// <summary>The largest number of samples to calibrate on, at least 1. Default: 128.</summary>
+    public int Samples { get; init; } = 128;
+
+    /// <summary>The largest number of other samples to compare on, at least 1. Default: 64.</summary>
+    public int HeldOutSamples { get; init; } = 64;
+
+    /// <summary>
+    /// Nodes that stay float: names, globs with <c>*</c>, operators, <c>before:NODE</c> (all that the node depends on) or <c>after:NODE</c> (all that depends
+    /// on the node).
+    /// </summary>
+    public IReadOnlyList<string> Exclude { get; init; } = [];
+
+    /// <summary>The only nodes that are quantized, in the form of <see cref="Exclude"/>. Default: all.</summary>
+    public IReadOnlyList<string> Only { get; init; } = [];
+
+    /// <summary>
+    /// The largest relative error of an output, <c>sqrt(sum (x - y)^2 / sum x^2)</c>, on calibration samples. The most sensitive nodes return to float until
+    /// it holds. Null: no limit.
+    /// </summary>
+    public double? MaxLoss { get; init; }
+
+    /// <summary>Bits of weights in the mode for weights alone: 4 or 8. Default: 8.</summary>
+    public int Bits { get; init; } = 8;
+
+    /// <summary>Weights that share a scale in the mode for weights alone: a power of two, at least 16. Default: 32.</summary>
+    public int BlockSize { get; init; } = 32;
+
+    /// <summary>Whether a file is written whose answers differ between processors because sums of products saturate. Default: no.</summary>
+    public bool AllowSaturation { get; init; }
+
+    /// <summary>The wall-clock time of the comparison of speeds. Default: 2 seconds.</summary>
+    public TimeSpan TimingLimit { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>What the calibration data is, for the metadata of the file. Default: unnamed.</summary>
+    public string DataName { get; init; } = "samples of the caller";
+
+    /// <summary>Takes warnings. Default: none.</summary>
+    public ILogger? Logger { get; init; }
+}

@@ -1,0 +1,37 @@
+using Nibble.Onnx.Engine;
+using Nibble.Onnx.Graphs;
+
+namespace Nibble.Onnx.Quantization;
+
+/// <summary>A float model that is ready to be quantized: constants are folded, batch normalization is part of convolutions, all types are known.</summary>
+internal sealed class PreparedModel
+{
+    private readonly ModelProto model;
+
+    private PreparedModel(string path, string folder, ModelProto model)
+    {
+        (Path, Folder, this.model) = (path, folder, model);
+        SourceBytes = new FileInfo(path).Length + (File.Exists(OnnxWriter.DataPath(path)) ? new FileInfo(OnnxWriter.DataPath(path)).Length : 0);
+    }
+
+    /// <summary>The file that the user gave.</summary>
+    public string Path { get; }
+
+    /// <summary>A folder for temporary files.</summary>
+    public string Folder { get; }
+
+    /// <summary>The size of the model in bytes, with its tensor file.</summary>
+    public long SourceBytes { get; }
+
+    /// <summary>Reads and prepares a model.</summary>
+    /// <exception cref="NibbleException">The file is missing, is not a valid model, or is refused by ONNX Runtime.</exception>
+    public static PreparedModel Open(string path, string folder)
+    {
+        var graph = BasicOptimizer.Optimize(OnnxModelReader.Read(path), path, folder);
+        ValueTypes.Infer(graph, folder);
+        return new PreparedModel(path, folder, graph.Model);
+    }
+
+    /// <summary>A graph of the model that can be edited.</summary>
+    public OnnxGraph Graph() => new(model.Clone());
+}

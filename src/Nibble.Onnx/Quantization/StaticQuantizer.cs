@@ -1,0 +1,52 @@
+using Microsoft.ML.OnnxRuntime;
+using Nibble.Numerics;
+using Nibble.Onnx.Graphs;
+using Nibble.Onnx.Quantization.Placement;
+
+namespace Nibble.Onnx.Quantization;
+
+/// <summary>Quantizes weights and activations with ranges from calibration data.</summary>
+internal sealed class StaticQuantizer
+{
+    private readonly PreparedModel model;
+    private readonly OnnxQuantizationOptions options;
+    private readonly IReadOnlyDictionary<string, ValueRange> ranges;
+
+    private StaticQuantizer(PreparedModel model, OnnxQuantizationOptions options, IReadOnlyDictionary<string, ValueRange> ranges, int samples)
+    {
+        (this.model, this.options, this.ranges, Samples) = (model, options, ranges, samples);
+    }
+
+    /// <summary>The number of samples that the ranges come from.</summary>
+    public int Samples { get; }
+
+    /// <summary>Measures the ranges of all values that may be quantized.</summary>
+    /// <exception cref="NibbleException">There are no samples, or a pattern of the options matches no node.</exception>
+    public static StaticQuantizer Calibrate(
+        PreparedModel model,
+        IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
+        OnnxQuantizationOptions options,
+        IProgress<int>? progress,
+        CancellationToken cancellation)
+    {
+        var graph = model.Graph();
+        var filter = new NodeFilter(graph, options.Exclude, options.Only);
+        var values = IntegerNodes.Candidates(graph, filter.Objection).QuantizedValues();
+        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options.Ranges, model.Folder, progress, cancellation);
+        return new StaticQuantizer(model, options, ranges, count);
+    }
+
+    /// <summary>Makes a quantized graph.</summary>
+    /// <param name="kept">Why a node stays float, beyond the options; null if it need not.</param>
+    public QuantizedGraph Apply(Func<NodeProto, string?> kept)
+    {
+        var graph = model.Graph();
+        var filter = new NodeFilter(graph, options.Exclude, options.Only);
+        var nodes = IntegerNodes.Candidates(graph, node => filter.Objection(node) ?? kept(node));
+        nodes.KeepMixedRanges(value => ranges.TryGetValue(value, out var range) ? range : null);
+        var decisions = nodes.Decisions;
+        var values = nodes.QuantizedValues();
+        var guarded = QdqWriter.Write(graph, nodes, value => ByteGrid.Of(ranges[value]), options.Target == OnnxTarget.Any);
+        return new QuantizedGraph(graph, decisions, values, guarded);
+    }
+}
