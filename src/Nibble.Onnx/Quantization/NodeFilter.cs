@@ -23,9 +23,9 @@ internal sealed class NodeFilter
     /// <summary>Why a node must stay float. Null if it need not.</summary>
     public string? Objection(NodeProto node) => excluded.Contains(node) ? "it is excluded" : only?.Contains(node) == false ? "it is not among the chosen nodes" : null;
 
-    private static IReadOnlyList<NodeProto> Matches(OnnxGraph graph, string pattern)
+    private static List<NodeProto> Matches(OnnxGraph graph, string pattern)
     {
-        IReadOnlyList<NodeProto> found = pattern.StartsWith(Before, StringComparison.Ordinal) ? Reached(graph, pattern[Before.Length..], node =>
+        var found = pattern.StartsWith(Before, StringComparison.Ordinal) ? Reached(graph, pattern[Before.Length..], node =>
                 Subgraphs.Reads(node).Select(graph.Producer).OfType<NodeProto>())
             : pattern.StartsWith(After, StringComparison.Ordinal) ? Reached(graph, pattern[After.Length..], node => node.Output.SelectMany(graph.Consumers))
             : Named(graph, pattern);

@@ -33,7 +33,7 @@ internal sealed class OnnxQuantization
         using var single = Open(source, isDefault: true);
         using var result = Open(path, isDefault: true);
         RequireSameEverywhere(path, result);
-        var (outputs, compared) = GraphComparison.Run(single, result, [.. single.OutputMetadata.Keys], samples.HeldOut, cancellation);
+        var (outputs, compared) = GraphComparison.Run(single, result, single.Outputs, samples.HeldOut, cancellation);
         var layers = CompareLayers(quantized);
         var timing = samples.HeldOut.FirstOrDefault() is { } sample ? Time(path, sample) : null;
         OnnxWriter.Write(output, quantized.Graph.Model);
@@ -55,7 +55,7 @@ internal sealed class OnnxQuantization
     }
 
     /// <summary>Refuses a file whose answers depend on the processor.</summary>
-    private void RequireSameEverywhere(string path, InferenceSession result)
+    private void RequireSameEverywhere(string path, StatefulSession result)
     {
         if (options.AllowSaturation || options.Target != OnnxTarget.Any)
         {
@@ -63,7 +63,7 @@ internal sealed class OnnxQuantization
         }
 
         using var exact = Open(path, isDefault: false);
-        var (outputs, _) = GraphComparison.Run(exact, result, [.. exact.OutputMetadata.Keys], samples.HeldOut, cancellation);
+        var (outputs, _) = GraphComparison.Run(exact, result, exact.Outputs, samples.HeldOut, cancellation);
         if (outputs.FirstOrDefault(difference => difference.Largest > 0) is { } other)
         {
             throw new NibbleException(
@@ -81,21 +81,23 @@ internal sealed class OnnxQuantization
             return [];
         }
 
-        using var single = ProbedGraph.Open(model.Graph(), values, model.Folder);
-        using var result = ProbedGraph.Open(quantized.Graph, values, model.Folder);
+        using var single = Stateful(ProbedGraph.Open(model.Graph(), values, model.Folder));
+        using var result = Stateful(ProbedGraph.Open(quantized.Graph, values, model.Folder));
         return GraphComparison.Run(single, result, values, samples.HeldOut.Take(8), cancellation).Differences;
     }
 
     private PairedTiming Time(string path, IReadOnlyCollection<NamedOnnxValue> sample)
     {
         progress?.Report(new OnnxProgress("time", 0, null));
-        using var single = OnnxRuntimeSession.Open(source, model.Path, 1, _ => { }, isDefault: true);
-        using var result = OnnxRuntimeSession.Open(path, model.Path, 1, _ => { }, isDefault: true);
+        using var single = Open(source, isDefault: true, threads: 1);
+        using var result = Open(path, isDefault: true, threads: 1);
         return PairedTiming.Measure(single, result, sample, options.TimingLimit, cancellation);
     }
 
-    private InferenceSession Open(string path, bool isDefault) =>
-        OnnxRuntimeSession.Open(path, model.Path, Environment.ProcessorCount, _ => { }, isDefault);
+    private StatefulSession Open(string path, bool isDefault, int? threads = null) =>
+        Stateful(OnnxRuntimeSession.Open(path, model.Path, threads ?? Environment.ProcessorCount, _ => { }, isDefault));
+
+    private StatefulSession Stateful(InferenceSession session) => new(session, options.States);
 
     private sealed class StageProgress(IProgress<OnnxProgress>? progress, string stage, int? total) : IProgress<int>
     {

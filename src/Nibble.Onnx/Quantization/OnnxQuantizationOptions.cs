@@ -36,6 +36,9 @@ public sealed record OnnxQuantizationOptions
     /// </summary>
     public double? MaxLoss { get; init; }
 
+    /// <summary>Inputs that get an output of the run before: the states of a model that runs over a sequence. They begin with zeros. Default: none.</summary>
+    public IReadOnlyList<(string Input, string Output)> States { get; init; } = [];
+
     /// <summary>Bits of weights in the mode for weights alone: 4 or 8. Default: 8.</summary>
     public int Bits { get; init; } = 8;
 

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging;
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Onnx.Graphs;
 
@@ -47,7 +46,7 @@ public static class OnnxQuantizer
             var split = new SampleSplit(samples, options);
             if (!split.IsHeldOut)
             {
-                options.Logger?.LogWarning("Fewer than 5 samples: none is held back, so the comparison is on the samples of the calibration.");
+                options.Logger?.NoneHeldBack();
             }
 
             var run = new OnnxQuantization(prepared, split, options, progress, cancellation);

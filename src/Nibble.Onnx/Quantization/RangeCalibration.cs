@@ -15,6 +15,7 @@ internal static class RangeCalibration
     /// <param name="graph">The float graph. It is not changed.</param>
     /// <param name="values">The values to watch.</param>
     /// <param name="samples">The samples.</param>
+    /// <param name="states">The inputs that get an output of the run before, with that output.</param>
     /// <param name="kind">How ranges are chosen.</param>
     /// <param name="folder">A folder for temporary files.</param>
     /// <param name="progress">Takes the number of samples so far.</param>
@@ -25,6 +26,7 @@ internal static class RangeCalibration
         OnnxGraph graph,
         IReadOnlyList<string> values,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
+        IReadOnlyList<(string Input, string Output)> states,
         ObserverKind kind,
         string folder,
         IProgress<int>? progress,
@@ -34,13 +36,13 @@ internal static class RangeCalibration
         var inputs = graph.Inputs.Select(input => input.Name).ToHashSet(StringComparer.Ordinal);
         var computed = values.Where(value => !inputs.Contains(value)).ToList();
         var count = 0;
-        using (var session = ProbedGraph.Open(graph, computed, folder))
+        using (var session = new StatefulSession(ProbedGraph.Open(graph, computed, folder), states))
         {
             foreach (var sample in samples)
             {
                 cancellation.ThrowIfCancellationRequested();
                 using var outputs = session.Run(sample, computed);
-                foreach (var value in outputs.Concat(sample.Where(input => observers.ContainsKey(input.Name))))
+                foreach (var value in outputs.Concat(sample).Where(value => observers.ContainsKey(value.Name)))
                 {
                     observers[value.Name].Observe(((DenseTensor<float>)value.AsTensor<float>()).Buffer.Span);
                 }

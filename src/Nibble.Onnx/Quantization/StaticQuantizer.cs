@@ -32,7 +32,7 @@ internal sealed class StaticQuantizer
         var graph = model.Graph();
         var filter = new NodeFilter(graph, options.Exclude, options.Only);
         var values = IntegerNodes.Candidates(graph, filter.Objection).QuantizedValues();
-        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options.Ranges, model.Folder, progress, cancellation);
+        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options.States, options.Ranges, model.Folder, progress, cancellation);
         return new StaticQuantizer(model, options, ranges, count);
     }
 

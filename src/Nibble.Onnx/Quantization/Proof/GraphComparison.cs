@@ -14,8 +14,8 @@ internal static class GraphComparison
     /// <returns>The differences, in the order of the values, and the number of samples.</returns>
     /// <exception cref="NibbleException">The graphs give values of different types or shapes.</exception>
     public static (IReadOnlyList<OutputDifference> Differences, int Samples) Run(
-        InferenceSession expected,
-        InferenceSession found,
+        StatefulSession expected,
+        StatefulSession found,
         IReadOnlyList<string> values,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
         CancellationToken cancellation)

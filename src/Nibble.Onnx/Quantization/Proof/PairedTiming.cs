@@ -21,7 +21,7 @@ public sealed record PairedTiming(double Float, double Quantized, int Runs)
     /// <param name="limit">The wall-clock time to spend.</param>
     /// <param name="cancellation">Stops the measurement.</param>
     internal static PairedTiming Measure(
-        InferenceSession single, InferenceSession quantized, IReadOnlyCollection<NamedOnnxValue> sample, TimeSpan limit, CancellationToken cancellation)
+        StatefulSession single, StatefulSession quantized, IReadOnlyCollection<NamedOnnxValue> sample, TimeSpan limit, CancellationToken cancellation)
     {
         for (var i = 0; i < WarmUpRuns; i++)
         {
@@ -41,10 +41,10 @@ public sealed record PairedTiming(double Float, double Quantized, int Runs)
         return new PairedTiming(Median(first), Median(second), first.Count);
     }
 
-    private static double Seconds(InferenceSession session, IReadOnlyCollection<NamedOnnxValue> sample)
+    private static double Seconds(StatefulSession session, IReadOnlyCollection<NamedOnnxValue> sample)
     {
         var started = Stopwatch.GetTimestamp();
-        session.Run(sample).Dispose();
+        session.Run(sample, session.Outputs).Dispose();
         return Stopwatch.GetElapsedTime(started).TotalSeconds;
     }
 

@@ -1,0 +1,47 @@
+using Microsoft.ML.OnnxRuntime;
+using Nibble.Onnx.Data;
+
+namespace Nibble.Onnx.Quantization;
+
+/// <summary>A session whose states are fed back: an input gets an output of the run before.</summary>
+internal sealed class StatefulSession : IDisposable
+{
+    private readonly InferenceSession session;
+    private readonly StateFeedback states;
+
+    /// <summary>Takes a session, which is disposed with this one.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="states">The inputs and the outputs that they get.</param>
+    /// <exception cref="NibbleException">An input is unknown or named twice.</exception>
+    public StatefulSession(InferenceSession session, IReadOnlyList<(string Input, string Output)> states)
+    {
+        this.session = session;
+        this.states = new StateFeedback(states, GraphInputs.Of(session));
+    }
+
+    /// <summary>The names of the outputs.</summary>
+    public IReadOnlyList<string> Outputs => session.OutputNames;
+
+    /// <summary>Computes values.</summary>
+    /// <param name="sample">The inputs, without states.</param>
+    /// <param name="values">The outputs to compute.</param>
+    /// <returns>The values in their order, and the next states after them.</returns>
+    /// <exception cref="NibbleException">The sample does not fit the model.</exception>
+    public IDisposableReadOnlyCollection<DisposableNamedOnnxValue> Run(IReadOnlyCollection<NamedOnnxValue> sample, IReadOnlyList<string> values)
+    {
+        try
+        {
+            var completed = states.Complete([.. sample]);
+            var results = session.Run(completed, [.. values.Union(states.Outputs)]);
+            states.Take(results);
+            return results;
+        }
+        catch (OnnxRuntimeException exception)
+        {
+            throw new NibbleException($"ONNX Runtime cannot run the model on a sample: {exception.Message}", exception);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => session.Dispose();
+}
